@@ -1,0 +1,122 @@
+"""What can go wrong, as one tree of exceptions, and the table of close codes.
+
+Knows nothing of the rest of the package.
+
+    PeatioWsError
+    ├── ConfigurationError     faults of the environment, all of them; ends the process before it serves
+    ├── BadDelivery            a message of the broker that cannot be read: dropped and counted
+    ├── AuthenticationError    a token that does not verify: answered, the connection stays
+    ├── Refused                a handshake that is answered with plain HTTP instead of an upgrade
+    └── Disconnect             a connection that has to end: its close code and reason
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+
+class Close(enum.IntEnum):
+    """Close codes this gateway sends (RFC 6455 section 7.4.1; 4000-4999 are private; contract section 6)."""
+
+    NORMAL = 1000
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    INVALID_TEXT = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    RESTART = 1012
+    FULL = 1013
+    TOKEN_EXPIRED = 4401
+    REVOKED = 4403
+    IDLE = 4408
+    TOO_SLOW = 4413
+
+
+REASONS: Final = {
+    Close.NORMAL: "",
+    Close.PROTOCOL_ERROR: "protocol error",
+    Close.UNSUPPORTED_DATA: "binary messages are not understood here",
+    Close.INVALID_TEXT: "text is not UTF-8",
+    Close.POLICY: "policy violation",
+    Close.TOO_BIG: "message too big",
+    Close.INTERNAL_ERROR: "internal error",
+    Close.RESTART: "restart; retry after 1",
+    Close.FULL: "full; try again later",
+    Close.TOKEN_EXPIRED: "token expired",
+    Close.REVOKED: "disconnected by the operator",
+    Close.IDLE: "no sign of life",
+    Close.TOO_SLOW: "too slow",
+}
+"""The reason sent with a code where nothing better is known; at most 123 bytes (RFC 6455 section 5.5)."""
+
+
+class PeatioWsError(Exception):
+    """Root of the package's exceptions."""
+
+
+class ConfigurationError(PeatioWsError):
+    """Faults of the environment.
+
+    Args:
+        faults: one line each, naming the variable, what is wrong with it and what to do.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class BadDelivery(PeatioWsError):
+    """A delivery that cannot be read.
+
+    Args:
+        reason: a word for the counter's label, from a fixed set (`json`, `shape`, `owner`, `routing_key`).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AuthenticationError(PeatioWsError):
+    """A token that does not verify.
+
+    Args:
+        reason: why, in a few words that hold nothing of the token; for the log and for `token --check`, never for the
+            client.
+    """
+
+
+class Refused(PeatioWsError):
+    """A handshake that is answered with HTTP.
+
+    Args:
+        status: status line without the version, for example `403 Forbidden`.
+        text: the body, one line for a person.
+        headers: more response headers.
+        close: the code for a connection that has been upgraded already (the stock worker sends the 101 first).
+    """
+
+    def __init__(
+        self, status: str, text: str, headers: tuple[tuple[str, str], ...] = (), close: Close = Close.POLICY
+    ) -> None:
+        super().__init__(text)
+        self.status, self.text, self.headers, self.close = status, text, headers, close
+
+
+class Disconnect(PeatioWsError):
+    """Ends a connection with a close frame; raise it from a handler or hand it to `WebSocket.close`.
+
+    Args:
+        code: a close code; one that may not be sent (RFC 6455 section 7.4) is a ValueError.
+        reason: what the client reads, at most 123 bytes of UTF-8.
+    """
+
+    def __init__(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
+        if not (1000 <= code < 5000) or code in (1004, 1005, 1006, 1015):
+            raise ValueError(f"{code} may not be sent as a close code; take 1000 to 1014 or 3000 to 4999")
+        text = REASONS.get(Close(code), "") if reason is None and code in Close.__members__.values() else reason or ""
+        super().__init__(code, text)
+        self.code, self.reason = int(code), text

@@ -1,0 +1,138 @@
+"""Texts and keys: a public key out of the environment, a new pair, a private key for the tools.
+
+Knows PEM, its base64 and Rango's raw Ed25519 form; knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final, TypeAlias
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey | bytes
+PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
+
+_CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
+    "ES256": ec.SECP256R1,
+    "ES384": ec.SECP384R1,
+    "ES512": ec.SECP521R1,
+}
+_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+ALGORITHMS: Final = (*_RSA, *_CURVES, "EdDSA", "HS256")
+"""What `JWT_ALGORITHM` may be (contract section 4)."""
+
+_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+
+
+def load_public_key(text: str, algorithm: str) -> PublicKey:
+    """Read a public key as operators write it into an environment variable.
+
+    Args:
+        text: PEM, or its base64 in either alphabet, padded or not; for Ed25519 also the raw 32 bytes inside PEM, as
+            Rango's tools write it. With HS256 the secret itself.
+        algorithm: one of `ALGORITHMS`; the key has to fit it.
+
+    Raises:
+        ValueError: what is wrong, in words; the text itself is not in it.
+    """
+    if algorithm == "HS256":
+        if len(text.encode()) < 32:
+            raise ValueError("is shorter than the 32 bytes that HS256 needs (RFC 7518 section 3.2)")
+        return text.encode()
+    return _fitting(_parse_public(_pem_of(text)), algorithm)
+
+
+def _pem_of(text: str) -> bytes:
+    data = text.strip().replace("\\n", "\n").encode()
+    if b"-----BEGIN" not in data:
+        packed = b"".join(data.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
+        try:
+            data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+        except binascii.Error:
+            raise ValueError("is neither PEM nor base64 of PEM") from None
+    if b"PRIVATE KEY" in data:
+        raise ValueError("is a private key; give the public half only, and change that pair: it has been exposed")
+    return data
+
+
+def _parse_public(pem: bytes) -> PublicKey:
+    found = _PEM.search(pem)
+    if not found:
+        raise ValueError("holds no PEM block (-----BEGIN PUBLIC KEY-----)")
+    body = b"".join(found[2].split())
+    try:
+        raw = base64.b64decode(body, validate=True)
+    except binascii.Error:
+        raise ValueError("holds a PEM block that is not base64") from None
+    try:
+        if len(raw) == 32:
+            return Ed25519PublicKey.from_public_bytes(raw)
+        key = serialization.load_pem_public_key(found[0])
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError(f"holds a PEM block ({found[1].decode()}) that is no public key") from None
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey):
+        raise ValueError(f"is of a kind that no supported algorithm uses ({type(key).__name__})")
+    return key
+
+
+def _fitting(key: PublicKey, algorithm: str) -> PublicKey:
+    if isinstance(key, rsa.RSAPublicKey):
+        kind, fits = f"an RSA key of {key.key_size} bits", algorithm in _RSA
+        if fits and key.key_size < 2048:
+            raise ValueError(f"is {kind}; {algorithm} needs 2048 or more (RFC 7518 section 3.3)")
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        kind, curve = f"an EC key on {key.curve.name}", _CURVES.get(algorithm)
+        fits = curve is not None and isinstance(key.curve, curve)
+    else:
+        kind, fits = "an Ed25519 key", algorithm == "EdDSA"
+    if not fits:
+        raise ValueError(f"is {kind}, which JWT_ALGORITHM={algorithm} cannot use")
+    return key
+
+
+def load_private_key(text: str) -> PrivateKey:
+    """Read a private key for making tokens: PEM, or its base64 in either alphabet.
+
+    Raises:
+        ValueError: it is none.
+    """
+    data = text.strip().replace("\\n", "\n").encode()
+    if b"-----BEGIN" not in data:
+        data = base64.urlsafe_b64decode(data.translate(bytes.maketrans(b"+/", b"-_")) + b"==")
+    try:
+        key = serialization.load_pem_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("is no private key in PEM without a password, nor base64 of one") from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey):
+        raise ValueError(f"is of a kind that no supported algorithm uses ({type(key).__name__})")
+    return key
+
+
+def new_private_key(algorithm: str) -> PrivateKey:
+    """A fresh private key for one of `ALGORITHMS` but HS256 (ValueError)."""
+    if algorithm in _RSA:
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    if algorithm in _CURVES:
+        return ec.generate_private_key(_CURVES[algorithm]())
+    if algorithm == "EdDSA":
+        return Ed25519PrivateKey.generate()
+    raise ValueError(f"there are no key pairs for {algorithm}")
+
+
+def private_pem(key: PrivateKey) -> bytes:
+    """PKCS #8 PEM without a password."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def public_text(key: PrivateKey) -> str:
+    """The public half as one line for `JWT_PUBLIC_KEY`: url-safe base64 of its PEM, as Barong and Peatio take it."""
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.urlsafe_b64encode(pem).decode()

@@ -1,0 +1,233 @@
+"""The environment, checked, as one frozen object.
+
+The table of names, defaults and meanings is contract section 7; `README.md` has it for operators. Only this module
+knows the names; everything else takes a `Settings`.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.keys import ALGORITHMS, PublicKey, load_public_key
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+EMBEDDED_BROKER = "memory://"
+"""`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
+
+
+def _comma_list(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _networks(value: Any) -> Any:
+    return tuple(ipaddress.ip_network(part, strict=False) for part in _comma_list(value))
+
+
+def _readable(value: Any) -> Any:
+    try:
+        with open(value, "rb"):
+            return Path(value)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}: {value}") from None
+
+
+def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  (reading it raises on a port that is none)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in schemes or not (parts.hostname or parts.scheme in ("memory", "unix")):
+        # The value may hold a password: it is not repeated.
+        raise ValueError(f"is no URL of the kind {example}")
+    return value
+
+
+def _amqp_urls(value: Any) -> Any:
+    urls = [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+    return tuple(_url(("amqp", "amqps", "memory"), url, "amqp://user:password@host:5672/vhost") for url in urls)
+
+
+def _redis_url(value: Any) -> Any:
+    return _url(("redis", "rediss", "unix"), value, "redis://host:6379/0")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Leeway = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+ReadableFile = Annotated[Path, BeforeValidator(_readable)]
+
+
+def _named(*names: str, default: Any = None) -> Any:
+    """A field read from the first of these variables that is set."""
+    return Field(default, validation_alias=AliasChoices(*names))
+
+
+class Settings(BaseModel):
+    """What the gateway was told. Made by `from_env`; every field is checked; units are in the comments."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    host: str = _named("WEBSOCKET_HOST", "RANGER_HOST", default="0.0.0.0")
+    port: Port = _named("WEBSOCKET_PORT", "RANGER_PORT", default=8080)
+    unix: str | None = _named("WEBSOCKET_UNIX")
+    ssl_key: ReadableFile | None = _named("WEBSOCKET_SSL_KEY")
+    ssl_cert: ReadableFile | None = _named("WEBSOCKET_SSL_CERT")
+    workers: Annotated[int, Field(ge=1, le=512)] = _named("WEB_CONCURRENCY", default=1)
+
+    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_amqp_urls)] = _named("AMQP_URL", default=())
+    amqp_durable: bool = _named("AMQP_EXCHANGES_DURABLE", default=False)
+    redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = _named("REDIS_URL")
+    orderbook_broadcast: bool = _named("ORDERBOOK_BROADCAST", default=False)
+
+    jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
+    jwt_keys: tuple[PublicKey, ...] = ()
+    jwt_issuer: str | None = _named("JWT_ISSUER")
+    jwt_audience: CommaList = _named("JWT_AUDIENCE", default=())
+    jwt_member_id_claim: str = _named("JWT_MEMBER_ID_CLAIM", default="member_id")
+    jwt_expiration_leeway: Leeway = _named("JWT_EXPIRATION_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    jwt_not_before_leeway: Leeway = _named("JWT_NOT_BEFORE_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    jwt_issued_at_leeway: Leeway = _named("JWT_ISSUED_AT_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    jwt_enforce_expiry: bool = _named("JWT_ENFORCE_EXPIRY", default=False)
+
+    cors_origins: CommaList = _named("API_CORS_ORIGINS", default=())
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = _named("TRUSTED_PROXIES", default=())
+
+    max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
+    outbox_bytes: Annotated[int, Field(ge=4096, le=2**31)] = _named("WEBSOCKET_OUTBOX_BYTES", default=2**20)
+    auth_timeout: Seconds = _named("WEBSOCKET_AUTH_TIMEOUT", default=30)
+    ping_interval: Seconds = _named("WEBSOCKET_PING_INTERVAL", default=25)
+    ping_timeout: Seconds = _named("WEBSOCKET_PING_TIMEOUT", default=60)
+    send_timeout: Seconds = _named("WEBSOCKET_SEND_TIMEOUT", default=10)
+    handshake_timeout: Seconds = _named("WEBSOCKET_HANDSHAKE_TIMEOUT", default=10)
+    message_burst: Count = _named("WEBSOCKET_MESSAGE_BURST", default=60)
+    message_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _named("WEBSOCKET_MESSAGE_RATE", default=10)
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = _named("WEBSOCKET_MAX_CONNECTIONS", default=10_000)
+    max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit
+    max_per_address: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", default=0)  # 0: no limit
+    drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=5)
+    simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = _named(
+        "LOG_LEVEL", default="info"
+    )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
+    metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
+    metrics_port: Port = _named("METRICS_PORT", default=4242)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether broker and store are inside this process."""
+        return self.amqp_urls == (EMBEDDED_BROKER,)
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if (self.ssl_key is None) != (self.ssl_cert is None):
+            raise ValueError("WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing")
+        if self.ssl_key and self.ssl_cert:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.ssl_cert, self.ssl_key, password="")
+            except (ssl.SSLError, OSError):
+                raise ValueError(
+                    "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key and certificate that belong together"
+                ) from None
+        if self.embedded and self.workers > 1:
+            raise ValueError("WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share")
+        if self.ping_interval >= self.ping_timeout:
+            raise ValueError("WEBSOCKET_PING_INTERVAL has to be less than WEBSOCKET_PING_TIMEOUT")
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read and check the environment.
+
+        Args:
+            environ: instead of `os.environ`. A variable that is set to nothing counts as not set.
+
+        Raises:
+            ConfigurationError: with all faults, one line each.
+        """
+        values: dict[str, Any] = {
+            name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()
+        }
+        faults: list[str] = []
+        values["jwt_keys"] = _keys(values, faults)
+        if "AMQP_URL" not in values:
+            values["AMQP_URL"] = _amqp_url_from_parts(values, faults)
+        settings = None
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            faults += [_line(fault) for fault in error.errors(include_url=False, include_context=False)]
+        if faults or settings is None:
+            raise ConfigurationError(sorted(faults))
+        return settings
+
+    def __repr__(self) -> str:
+        return f"<Settings {self.host}:{self.port}>"  # URLs hold passwords
+
+    __str__ = __repr__
+
+
+def _line(fault: Any) -> str:
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    text = fault["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(text)
+    if name.isupper():
+        if fault["type"] == "value_error":
+            return f"{name} {text}"
+        return f"{name}={fault['input']}: {text[0].lower()}{text[1:]}"
+    return f"{name}: {text}"
+
+
+def _keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]:
+    algorithm = values.get("JWT_ALGORITHM", "RS256")
+    if algorithm not in ALGORITHMS:
+        faults.append(f"JWT_ALGORITHM={algorithm}: is not one of {', '.join(ALGORITHMS)}")
+        algorithm = ""
+    texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
+    texts += [("JWT_PUBLIC_KEYS", part) for part in values.get("JWT_PUBLIC_KEYS", "").split(",") if part.strip()]
+    if not texts:
+        faults.append(
+            "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
+            "base64; `python -m peatio_ws keygen` makes a pair for trying things out"
+        )
+    keys = []
+    for name, text in texts:
+        try:
+            # Without an algorithm the text is still looked at, so that all faults are told at once.
+            keys.append(load_public_key(text, algorithm or "RS256"))
+        except ValueError as error:
+            if algorithm or "private key" in str(error):
+                faults.append(f"{name} {error}")
+    return tuple(keys)
+
+
+def _amqp_url_from_parts(values: Mapping[str, str], faults: list[str]) -> str:
+    port = values.get("RABBITMQ_PORT", "5672")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        faults.append(f"RABBITMQ_PORT={port}: is no port number from 1 to 65535")
+        port = "5672"
+    part = functools.partial(quote, safe="")
+    return (
+        f"amqp://{part(values.get('RABBITMQ_USER', 'guest'))}:{part(values.get('RABBITMQ_PASSWORD', 'guest'))}"
+        f"@{values.get('RABBITMQ_HOST', 'localhost')}:{port}/{part(values.get('RABBITMQ_VHOST', '/'))}"
+    )
