@@ -1,0 +1,171 @@
+"""How events and replies look to a classic and to a ranger client (contract sections 1 and 2).
+
+Events in, JSON texts out. Frames, sockets and who gets what are others' business.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from peatio_ws.events import NULL, Order, Trade
+
+
+class Dialect(enum.Enum):
+    """The two client protocols."""
+
+    CLASSIC = "classic"
+    RANGER = "ranger"
+
+
+AUTHENTICATED: Final = b'{"success":{"message":"Authenticated."}}'
+AUTHENTICATION_FAILED: Final = b'{"error":{"message":"Authentication failed."}}'
+NO_BEARER: Final = b'{"error":{"message":"Token type is not provided or invalid."}}'
+NOT_UNDERSTOOD: Final = b'{"error":{"message":"Error while handling message."}}'
+TOKEN_EXPIRED: Final = b'{"error":{"message":"Token expired."}}'
+
+
+def challenge(nonce: str) -> bytes:
+    """First frame of a classic connection; the nonce is 40 random bytes, url-safe."""
+    return b'{"challenge":"%b"}' % nonce.encode()
+
+
+def classic_order(order: Order) -> bytes:
+    """An `Order` object of the classic protocol, always with all its fields, in the documented order."""
+    volumes = b""
+    if order.remaining_volume is not None:
+        volumes += b',"remaining_volume":%b' % order.remaining_volume
+    if order.executed_volume is not None:
+        volumes += b',"executed_volume":%b' % order.executed_volume
+    return (
+        b'{"id":%b,"side":%b,"ord_type":%b,"price":%b,"avg_price":%b,"state":%b,"market_id":%b,"created_at":%b,'
+        b'"origin_volume":%b,"trades_count":%b,"trades":%b%b}'
+    ) % (
+        order.id,
+        order.side,
+        order.ord_type,
+        order.price,
+        order.avg_price,
+        order.state,
+        order.market_id,
+        _as_iso(order.created_at),
+        order.origin_volume,
+        order.trades_count,
+        order.trades,
+        volumes,
+    )
+
+
+def classic_trade(trade: Trade, side: str, order_id: bytes, ask: bytes | None, bid: bytes | None) -> bytes:
+    """A `Trade` object of the classic protocol, for the party on that side.
+
+    Args:
+        side: `ask`, `bid`, `both`, or empty when nobody said.
+        ask, bid: the receiver's own order on that side, as JSON; None for a side that is not the receiver's.
+    """
+    return b'{"id":%b,"price":%b,"volume":%b,"funds":%b,"market_id":%b,"created_at":%b,"side":%b,"order_id":%b%b%b}' % (
+        trade.id,
+        trade.price,
+        trade.volume,
+        trade.funds,
+        trade.market_id,
+        _as_iso(trade.created_at),
+        b'"%b"' % side.encode() if side else NULL,
+        order_id,
+        b',"ask":%b' % ask if ask else b"",
+        b',"bid":%b' % bid if bid else b"",
+    )
+
+
+def order_stub(order_id: bytes) -> bytes:
+    """An order of which nothing is known but its id."""
+    return b'{"id":%b}' % order_id
+
+
+def orderbook(order: bytes) -> bytes:
+    """Frame of an order, or of a book change, for a classic client."""
+    return b'{"orderbook":%b}' % order
+
+
+def trade(body: bytes) -> bytes:
+    """Frame of a trade, for either dialect."""
+    return b'{"trade":%b}' % body
+
+
+def stream_event(stream: str, body: bytes) -> bytes:
+    """Frame of a ranger event; the body goes as it came. The name is quoted as JSON."""
+    return b"{%b:%b}" % (msgspec.json.encode(stream), body)
+
+
+def ranger_order(order: Order) -> bytes:
+    """An order under Peatio's later field names (its `Order#for_notify`)."""
+    if order.verbatim is not None:
+        return order.verbatim
+    created = _as_unix(order.created_at)
+    return (
+        b'{"id":%b,"market":%b,"kind":%b,"side":%b,"ord_type":%b,"price":%b,"avg_price":%b,"state":%b,'
+        b'"origin_volume":%b,"remaining_volume":%b,"executed_volume":%b,"at":%b,"created_at":%b,"updated_at":%b,'
+        b'"trades_count":%b}'
+    ) % (
+        order.id,
+        order.market_id,
+        {b'"sell"': b'"ask"', b'"buy"': b'"bid"'}.get(order.side, NULL),
+        order.side,
+        order.ord_type,
+        order.price,
+        order.avg_price,
+        order.state,
+        order.origin_volume,
+        order.remaining_volume or NULL,
+        order.executed_volume or NULL,
+        created,
+        created,
+        _as_unix(order.updated_at),
+        order.trades_count,
+    )
+
+
+def ranger_trade(trade: Trade, side: str, order_id: bytes) -> bytes:
+    """A trade under Peatio's later field names (its `Trade#for_notify`); with oneself it is the ask's."""
+    if trade.verbatim is not None:
+        return trade.verbatim
+    return (
+        b'{"id":%b,"price":%b,"amount":%b,"total":%b,"market":%b,"side":%b,"taker_type":%b,"created_at":%b,"order_id":%b}'
+    ) % (
+        trade.id,
+        trade.price,
+        trade.volume,
+        trade.funds,
+        trade.market_id,
+        b'"buy"' if side == "bid" else b'"sell"',
+        trade.taker_type,
+        _as_unix(trade.created_at),
+        order_id,
+    )
+
+
+def _as_iso(moment: bytes) -> bytes:
+    """Unix seconds as ISO 8601; everything else as it is."""
+    if moment[:1] not in b"-0123456789":
+        return moment
+    try:
+        seconds = float(moment)
+        when = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return moment
+    text = when.isoformat(timespec="seconds" if seconds.is_integer() else "milliseconds")
+    return b'"%b"' % text.replace("+00:00", "Z").encode()
+
+
+def _as_unix(moment: bytes) -> bytes:
+    """An ISO 8601 text as Unix seconds; everything else as it is."""
+    if moment[:1] != b'"':
+        return moment
+    try:
+        when = datetime.fromisoformat(moment.strip(b'"').decode())
+    except ValueError:
+        return moment
+    return b"%d" % (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,370 @@
+"""What a delivery from the broker means, and whom it is for (contract section 3).
+
+Bytes and headers in, frozen events out. Values stay the JSON texts that the publisher wrote, so that no digit changes.
+Knows Peatio's names; does not know how clients want to see them (`dialects.py`) nor who is connected (`router.py`).
+"""
+
+from __future__ import annotations
+
+import decimal
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from peatio_ws.auth import member_id_of
+from peatio_ws.errors import BadDelivery
+
+ORDERBOOK: Final = "peatio.orderbook"
+TRADE: Final = "peatio.trade"
+RANGER: Final = "peatio.events.ranger"
+EXCHANGES: Final = {ORDERBOOK: "fanout", TRADE: "headers", RANGER: "topic"}
+"""Peatio's exchanges and their types."""
+
+Owner: TypeAlias = str | int
+"""Whom an event is for: a uid (str) or a member id (int). The two never match each other."""
+
+NULL: Final = b"null"
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """One message as the broker handed it over."""
+
+    exchange: str
+    routing_key: str
+    headers: Mapping[str, Any]
+    body: bytes
+
+
+class Order(msgspec.Struct, frozen=True, gc=False):
+    """A member's order. Every field but `owner` is a JSON text; `null` where the publisher gave nothing.
+
+    Attributes:
+        created_at: as published: ISO 8601 text or Unix seconds.
+        remaining_volume, executed_volume: None when not known.
+        verbatim: the body, where it came as a ranger event.
+    """
+
+    owner: Owner
+    id: bytes
+    side: bytes
+    ord_type: bytes
+    price: bytes
+    avg_price: bytes
+    state: bytes
+    market_id: bytes
+    created_at: bytes
+    updated_at: bytes
+    origin_volume: bytes
+    trades_count: bytes
+    trades: bytes
+    remaining_volume: bytes | None
+    executed_volume: bytes | None
+    verbatim: bytes | None = None
+
+
+class Party(msgspec.Struct, frozen=True, gc=False):
+    """One side of a trade.
+
+    Attributes:
+        side: `ask` or `bid`; empty when the publisher did not say.
+        order: the order, where the publisher added it.
+    """
+
+    owner: Owner
+    side: str
+    order_id: bytes
+    order: Order | None
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """A trade and the members it concerns: one party, or two. Fields are JSON texts as in `Order`."""
+
+    parties: tuple[Party, ...]
+    id: bytes
+    price: bytes
+    volume: bytes
+    funds: bytes
+    market_id: bytes
+    created_at: bytes
+    taker_type: bytes
+    verbatim: bytes | None = None
+
+
+class BookChange(msgspec.Struct, frozen=True, gc=False):
+    """A change of the public book on `peatio.orderbook`, which names no owner; sent only with ORDERBOOK_BROADCAST."""
+
+    body: bytes
+
+
+class StreamEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event of `peatio.events.ranger`, to be passed on byte for byte.
+
+    Attributes:
+        stream: the name clients subscribe to: `trade`, `btcusd.trades`, `admin.eurusd.sys`.
+        owner: the uid of a private event; None for all others.
+        body: JSON, checked.
+    """
+
+    stream: str
+    owner: str | None
+    body: bytes
+
+
+Event: TypeAlias = Order | Trade | BookChange | StreamEvent
+
+
+class _Wire(msgspec.Struct, gc=False):
+    """Every field of Peatio's orders and trades that is looked at, as raw JSON; empty when absent."""
+
+    action: msgspec.Raw = msgspec.Raw()
+    ask: msgspec.Raw = msgspec.Raw()
+    ask_id: msgspec.Raw = msgspec.Raw()
+    ask_member_id: msgspec.Raw = msgspec.Raw()
+    ask_uid: msgspec.Raw = msgspec.Raw()
+    amount: msgspec.Raw = msgspec.Raw()
+    at: msgspec.Raw = msgspec.Raw()
+    avg_price: msgspec.Raw = msgspec.Raw()
+    bid: msgspec.Raw = msgspec.Raw()
+    bid_id: msgspec.Raw = msgspec.Raw()
+    bid_member_id: msgspec.Raw = msgspec.Raw()
+    bid_uid: msgspec.Raw = msgspec.Raw()
+    created_at: msgspec.Raw = msgspec.Raw()
+    executed_volume: msgspec.Raw = msgspec.Raw()
+    funds: msgspec.Raw = msgspec.Raw()
+    id: msgspec.Raw = msgspec.Raw()
+    kind: msgspec.Raw = msgspec.Raw()
+    market: msgspec.Raw = msgspec.Raw()
+    market_id: msgspec.Raw = msgspec.Raw()
+    member_id: msgspec.Raw = msgspec.Raw()
+    ord_type: msgspec.Raw = msgspec.Raw()
+    order: msgspec.Raw = msgspec.Raw()
+    order_id: msgspec.Raw = msgspec.Raw()
+    origin_volume: msgspec.Raw = msgspec.Raw()
+    price: msgspec.Raw = msgspec.Raw()
+    remaining_volume: msgspec.Raw = msgspec.Raw()
+    side: msgspec.Raw = msgspec.Raw()
+    state: msgspec.Raw = msgspec.Raw()
+    taker_type: msgspec.Raw = msgspec.Raw()
+    total: msgspec.Raw = msgspec.Raw()
+    trades: msgspec.Raw = msgspec.Raw()
+    trades_count: msgspec.Raw = msgspec.Raw()
+    type: msgspec.Raw = msgspec.Raw()
+    uid: msgspec.Raw = msgspec.Raw()
+    updated_at: msgspec.Raw = msgspec.Raw()
+    volume: msgspec.Raw = msgspec.Raw()
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_trades = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_decode_any = msgspec.json.Decoder().decode
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+_SIDES: Final = {b'"ask"': b'"sell"', b'"bid"': b'"buy"', b'"OrderAsk"': b'"sell"', b'"OrderBid"': b'"buy"'}
+_PARTY_SIDES: Final = {b'"sell"': "ask", b'"ask"': "ask", b'"buy"': "bid", b'"bid"': "bid"}
+# What an order may tell of its trades: nothing that names the other party.
+_TRADE_FIELDS: Final = frozenset(
+    "id price volume amount funds total market market_id created_at side order_id taker_type".split()
+)
+_NO_SCALAR: Final = b"{[n"
+_DECIMAL = re.compile(rb'"?(-?[0-9]{1,64}(?:\.[0-9]{1,64})?)"?')
+_EXACT: Final = decimal.Context(prec=300, traps=[decimal.Inexact])
+
+
+def read(delivery: Delivery) -> Event:
+    """What a delivery means.
+
+    Raises:
+        BadDelivery: `json`, `shape`, `routing_key` or `owner` (a trade that names nobody).
+    """
+    try:
+        return _READERS[delivery.exchange](delivery)
+    except KeyError:
+        raise BadDelivery("exchange") from None
+    except UnicodeDecodeError:
+        raise BadDelivery("json") from None
+    except msgspec.ValidationError:
+        raise BadDelivery("shape") from None
+    except (msgspec.DecodeError, RecursionError):
+        raise BadDelivery("json") from None
+
+
+def _wire(body: bytes | msgspec.Raw) -> _Wire:
+    if isinstance(body, bytes) and not body.isascii():
+        body.decode()  # msgspec passes over what it does not have to build, without a look at its UTF-8
+    return _decode_wire(body)
+
+
+def _read_orderbook(delivery: Delivery) -> Event:
+    outer = wire = _wire(delivery.body)
+    if outer.order:
+        wire = _decode_wire(outer.order)
+    owner = _owner_in_headers(delivery.headers, "uid", "member_id")
+    for place in (outer, wire):
+        if owner is None:
+            owner = _owner(place.uid, place.member_id)
+    if owner is None:
+        return BookChange(delivery.body)
+    return _order(wire, owner)
+
+
+def _read_trade(delivery: Delivery) -> Event:
+    wire = _wire(delivery.body)
+    parties = []
+    for side, names, uid, member_id, order_id, order in (
+        ("ask", ("ask_uid", "ask_member_id"), wire.ask_uid, wire.ask_member_id, wire.ask_id, wire.ask),
+        ("bid", ("bid_uid", "bid_member_id"), wire.bid_uid, wire.bid_member_id, wire.bid_id, wire.bid),
+    ):
+        owner = _owner_in_headers(delivery.headers, *names)
+        if owner is None:
+            owner = _owner(uid, member_id)
+        if owner is not None:
+            parties.append(_party(owner, side, order_id, order))
+    if not parties:
+        raise BadDelivery("owner")
+    return _trade(wire, tuple(parties), None)
+
+
+def _party(owner: Owner, side: str, order_id: msgspec.Raw, order: msgspec.Raw) -> Party:
+    seen = _order(_decode_wire(order), owner) if bytes(order)[:1] == b"{" else None
+    number = _scalar(order_id)
+    return Party(owner, side, seen.id if number == NULL and seen else number, seen)
+
+
+def _read_ranger(delivery: Delivery) -> Event:
+    body = delivery.body
+    if not body.isascii():
+        body.decode()
+    match delivery.routing_key.split("."):
+        case ["private", uid, name] if uid and name:
+            return _read_private(uid, name, body)
+        case ["public", market, name] if market and name:
+            stream = f"{market}.{name}"
+        case ["global", name] if name:
+            stream = f"global.{name}"
+        case [prefix, place, name] if prefix and place and name:
+            stream = delivery.routing_key
+        case _:
+            raise BadDelivery("routing_key")
+    _check_json(body)
+    return StreamEvent(stream, None, body)
+
+
+def _read_private(uid: str, name: str, body: bytes) -> Event:
+    if name in ("order", "trade") and body.lstrip()[:1] == b"{":
+        wire = _decode_wire(body)
+        if _scalar(wire.id) != NULL:
+            if name == "order":
+                return _order(wire, uid, body)
+            party = Party(uid, _PARTY_SIDES.get(bytes(wire.side), ""), _scalar(wire.order_id), None)
+            return _trade(wire, (party,), body)
+    _check_json(body)
+    return StreamEvent(name, uid, body)
+
+
+_READERS: Final = {ORDERBOOK: _read_orderbook, TRADE: _read_trade, RANGER: _read_ranger}
+
+
+def _order(wire: _Wire, owner: Owner, verbatim: bytes | None = None) -> Order:
+    number = _scalar(wire.id)
+    if number == NULL:
+        raise BadDelivery("shape")
+    side = _scalar(wire.side, wire.kind) if wire.side or wire.kind else _scalar(wire.type)
+    origin, remaining = _scalar(wire.origin_volume), _scalar(wire.remaining_volume, wire.volume)
+    executed = _scalar(wire.executed_volume)
+    if executed == NULL:
+        executed = _difference(origin, remaining)
+    return Order(
+        owner=owner,
+        id=number,
+        side=_SIDES.get(side, side),
+        ord_type=_scalar(wire.ord_type),
+        price=_scalar(wire.price),
+        avg_price=_scalar(wire.avg_price),
+        state=_scalar(wire.state),
+        market_id=_scalar(wire.market_id, wire.market),
+        created_at=_scalar(wire.created_at, wire.at),
+        updated_at=_scalar(wire.updated_at),
+        origin_volume=origin,
+        trades_count=_scalar(wire.trades_count),
+        trades=_trades(wire.trades),
+        remaining_volume=None if remaining == NULL else remaining,
+        executed_volume=None if executed == NULL else executed,
+        verbatim=verbatim,
+    )
+
+
+def _trade(wire: _Wire, parties: tuple[Party, ...], verbatim: bytes | None) -> Trade:
+    number = _scalar(wire.id)
+    if number == NULL:
+        raise BadDelivery("shape")
+    return Trade(
+        parties=parties,
+        id=number,
+        price=_scalar(wire.price),
+        volume=_scalar(wire.volume, wire.amount),
+        funds=_scalar(wire.funds, wire.total),
+        market_id=_scalar(wire.market_id, wire.market),
+        created_at=_scalar(wire.created_at, wire.at),
+        taker_type=_scalar(wire.taker_type),
+        verbatim=verbatim,
+    )
+
+
+def _scalar(raw: msgspec.Raw, instead: msgspec.Raw | None = None) -> bytes:
+    """This JSON text if it is a number, a text or a truth value; else the same of the other one; else `null`."""
+    text = bytes(raw)
+    if text and text[0] not in _NO_SCALAR:
+        return text
+    return NULL if instead is None else _scalar(instead)
+
+
+def _trades(raw: msgspec.Raw) -> bytes:
+    text = bytes(raw)
+    if text[:1] != b"[" or text == b"[]":
+        return b"[]"
+    return msgspec.json.encode(
+        [
+            {name: msgspec.Raw(_scalar(row[name])) for name in row if name in _TRADE_FIELDS}
+            for row in _decode_trades(raw)
+        ]
+    )
+
+
+def _difference(origin: bytes, remaining: bytes) -> bytes:
+    """origin - remaining, exactly; a text if either is one; `null` when one of them is no plain decimal."""
+    first, second = _DECIMAL.fullmatch(origin), _DECIMAL.fullmatch(remaining)
+    if not first or not second:
+        return NULL
+    value = _EXACT.subtract(decimal.Decimal(first[1].decode()), decimal.Decimal(second[1].decode()))
+    text = f"{value:f}".encode()
+    return b'"%b"' % text if b'"' in (origin[:1], remaining[:1]) else text
+
+
+def _owner_in_headers(headers: Mapping[str, Any], uid: str, member_id: str) -> Owner | None:
+    if not headers:
+        return None
+    value = headers.get(uid)
+    return _as_uid(value) or _as_member_id(headers.get(member_id))
+
+
+def _owner(uid: msgspec.Raw, member_id: msgspec.Raw) -> Owner | None:
+    if uid and (owner := _as_uid(_decode_any(uid))):
+        return owner
+    return _as_member_id(_decode_any(member_id)) if member_id else None
+
+
+def _as_uid(value: object) -> str | None:
+    """Everything in a `*uid` is a uid, whatever it looks like."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _as_member_id(value: object) -> Owner | None:
+    """A number or a text of digits is a member id; any other text in a `*member_id` is a uid."""
+    number = member_id_of(value)
+    if number is not None:
+        return number
+    return value.strip() or None if isinstance(value, str) else None
