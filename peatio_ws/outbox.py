@@ -1,0 +1,251 @@
+"""What one client has yet to be sent, and the only place that writes to its socket.
+
+Putting never waits. What the socket takes at once leaves in one write; what it does not goes through a gevent queue to
+a writer greenlet of this client's own, in order, and a client that takes too little too slowly is hung up on. Knows
+frames only by their length; knows nothing of protocols and events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
+import gevent.queue
+from websockets.frames import Close as CloseFrame
+from websockets.frames import Frame, Opcode
+
+from peatio_ws.errors import REASONS, Close
+
+if TYPE_CHECKING:
+    import gevent.socket
+
+CLOSE_SECONDS: Final = 5.0
+"""How long a client may take to answer a close frame, and to take what comes before it."""
+SLICE: Final = 65_536
+"""Bytes the writer greenlet hands to the socket at a time."""
+LINGER: Final = 1.0
+"""Seconds a writer greenlet waits for more before it ends."""
+NOT_SENT_BYTES: Final = 131_072
+"""TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One unmasked text frame (RFC 6455 section 5.2), to be put into any number of outboxes."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65_536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame; a reason that is too long is cut at 123 bytes (RFC 6455 section 5.5)."""
+    fitting = reason.encode()[:123].decode(errors="ignore")
+    return Frame(Opcode.CLOSE, CloseFrame(code, fitting).serialize()).serialize(mask=False)
+
+
+PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+
+
+class Outbox:
+    """Frames on their way to one socket.
+
+    Args:
+        sock: an upgraded gevent socket, TLS or not; nobody else may write to it.
+        limit: bytes that may wait for a client that does not read; more, and it is closed with 4413.
+        send_timeout: seconds in which such a client has to take something.
+
+    Attributes:
+        size: bytes waiting.
+        sent: bytes the socket took.
+        closing: code of the close frame that was put in last; 0 before. After it nothing more is taken.
+        deadline: monotonic time at which a closing connection is cut.
+    """
+
+    __slots__ = (
+        "_blob",
+        "_blob_sent",
+        "_in_flight",
+        "_parts",
+        "_queue",
+        "_send_now",
+        "_sock",
+        "closing",
+        "deadline",
+        "ended",
+        "limit",
+        "send_timeout",
+        "sent",
+        "size",
+    )
+
+    def __init__(self, sock: gevent.socket.socket, limit: int, send_timeout: float) -> None:
+        self._sock: Any = sock
+        # The plain socket below gevent's never waits. A TLS socket has to go through the writer greenlet always.
+        self._send_now: Callable[[bytes], int] | None = None if hasattr(sock, "do_handshake") else sock._sock.send
+        self.limit, self.send_timeout = limit, send_timeout
+        self._parts: list[bytes] = []
+        self._queue: gevent.queue.SimpleQueue[bytes] | None = None  # there while a writer greenlet is
+        self._blob, self._blob_sent, self._in_flight = b"", 0, 0  # what the writer is at
+        self.size = self.sent = 0
+        self.closing = 0
+        self.ended = False  # half-close once everything is written
+        self.deadline = 0.0
+
+    def put(self, frames: bytes) -> bool:
+        """Add whole frames, to leave at the next `flush`; whether they are the first since the last one."""
+        if self.closing:
+            return False
+        parts = self._parts
+        parts.append(frames)
+        return len(parts) == 1
+
+    def flush(self) -> None:
+        """Hand over all that was put in. Never waits, never raises."""
+        parts = self._parts
+        if not parts:
+            return
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        queue = self._queue
+        if queue is None:
+            taken = 0
+            if self._send_now is not None:
+                try:
+                    taken = self._send_now(data)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    self._break()  # the reader finds out by itself
+                    return
+                self.sent += taken
+                if taken == len(data):
+                    if self.ended:
+                        self._half_close()
+                    return
+            self.size = len(data) - taken
+            self._blob, self._blob_sent, self._in_flight = data, taken, taken
+            self._queue = gevent.queue.SimpleQueue()
+            gevent.spawn(self._write_on, self._queue)
+            return
+        self.size += len(data)
+        queue.put(data)
+        if self.size > self.limit and not self.closing:
+            self.close(Close.TOO_SLOW, f"too slow: more than {self.limit} bytes waiting", cut=True)
+
+    def send(self, frames: bytes) -> None:
+        """`put` and `flush`."""
+        self.put(frames)
+        self.flush()
+
+    def close(self, code: int, reason: str | None = None, cut: bool = False) -> None:
+        """Put in a close frame, the last frame of all; a second time does nothing.
+
+        Args:
+            code: see `errors.Close`.
+            reason: for the client; by default the code's own.
+            cut: drop whole frames that still wait, so that the close frame is next.
+        """
+        if self.closing:
+            return
+        if cut:
+            self._drop_waiting()
+        text = reason if reason is not None else REASONS[Close(code)]
+        self._parts.append(close_frame(code, text))
+        self.closing = code
+        self.deadline = time.monotonic() + CLOSE_SECONDS
+        self.flush()
+
+    def end(self, code: int) -> None:
+        """Nothing comes after what was put in: half-close the socket as soon as that is written."""
+        if not self.closing:
+            self.closing = code
+            self.deadline = time.monotonic() + CLOSE_SECONDS
+        self.ended = True
+        if self._parts:
+            self.flush()
+        elif self._queue is None:
+            self._half_close()
+
+    def abort(self) -> None:
+        """Cut the connection, whatever waits; the reader wakes up with end of file."""
+        if not self.closing:
+            self.closing = 1006
+        self._break()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _write_on(self, queue: gevent.queue.SimpleQueue[bytes]) -> None:
+        """The writer greenlet: everything that waits, in order, then `LINGER`."""
+        while True:
+            try:
+                self._write_blob()
+                if self.ended and queue.empty():
+                    break
+                self._blob = queue.get(timeout=LINGER)
+                self._blob_sent = self._in_flight = 0
+            except gevent.queue.Empty:
+                break
+            except TimeoutError:
+                if self.closing:
+                    self.abort()
+                    break
+                self.close(Close.TOO_SLOW, f"too slow: nothing taken for {self.send_timeout:g} s", cut=True)
+            except OSError:
+                self._break()
+                break
+        # No switch between the last look into the queue and this line: nothing is left behind in it.
+        self._queue = None
+        self._blob = b""
+        if self.ended:
+            self._half_close()
+
+    def _write_blob(self) -> None:
+        while self._blob_sent < len(self._blob):
+            self._in_flight = min(self._blob_sent + SLICE, len(self._blob))
+            piece = memoryview(self._blob)[self._blob_sent : self._in_flight]
+            # The socket's own timeout is the reader's; gevent's send() takes no other for plain sockets (26.9.0).
+            with gevent.Timeout(self.send_timeout, TimeoutError):
+                taken = self._sock.send(piece)
+            self._blob_sent += taken
+            self.sent += taken
+            self.size -= taken
+
+    def _drop_waiting(self) -> None:
+        """Forget all frames of which no byte was handed to the socket."""
+        self._parts.clear()
+        if self._queue is None:
+            return
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._blob = self._blob[: frame_end(self._blob, self._in_flight)]
+        self.size = len(self._blob) - self._blob_sent
+
+    def _break(self) -> None:
+        self._parts.clear()
+        self._drop_waiting()
+        self.size = 0
+        if not self.closing:
+            self.closing = 1006  # RFC 6455 section 7.1.5: never on the wire
+
+    def _half_close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+
+def frame_end(frames: bytes, at: int) -> int:
+    """Where the frame ends that holds the byte before `at`, in whole unmasked frames; 0 for 0."""
+    end = 0
+    while end < at:
+        size, skip = frames[end + 1], 2
+        if size == 126:
+            size, skip = int.from_bytes(frames[end + 2 : end + 4]), 4
+        elif size == 127:
+            size, skip = int.from_bytes(frames[end + 2 : end + 10]), 10
+        end += skip + size
+    return end

@@ -1,0 +1,178 @@
+"""Members and streams to outboxes: who is connected here, and who gets which event.
+
+Never waits: an event is encoded once for everybody who gets the same bytes and put into outboxes; `flush` sends what
+the batch brought, one write a client. Knows nothing of the broker, of sockets and of tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from peatio_ws import dialects, events
+from peatio_ws.dialects import Dialect
+from peatio_ws.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
+from peatio_ws.outbox import Outbox, text_frame
+
+TRADES_REMEMBERED: Final = 256
+"""Trade ids a session keeps to tell a trade that comes by two exchanges from two trades."""
+
+Recall = Callable[[bytes, Owner], "bytes | None"]
+"""An order as last seen, as classic JSON, by its id (a JSON text) and its owner; None if it was not seen."""
+
+
+class Receiver:
+    """One authenticated connection, as the router sees it."""
+
+    __slots__ = ("dialect", "member_id", "outbox", "trades", "uid")
+
+    def __init__(self, outbox: Outbox, dialect: Dialect, uid: str, member_id: int | None) -> None:
+        self.outbox, self.dialect, self.uid, self.member_id = outbox, dialect, uid, member_id
+        self.trades: dict[bytes, None] | None = None
+
+    def is_new_trade(self, trade_id: bytes) -> bool:
+        """Whether this trade was not sent here before; from now on it was (contract section 3)."""
+        trade_id = trade_id.strip(b'"')
+        if self.trades is None:
+            self.trades = {trade_id: None}
+            return True
+        if trade_id in self.trades:
+            return False
+        self.trades[trade_id] = None
+        if len(self.trades) > TRADES_REMEMBERED:
+            del self.trades[next(iter(self.trades))]
+        return True
+
+
+class Router:
+    """The register of one worker, and the routing.
+
+    Args:
+        recall: see `Recall`.
+        remember: is given each order that passes, to recall it later.
+        broadcast: whether book changes without an owner go to every authenticated classic connection.
+
+    Attributes:
+        outcomes: how many events were `sent` (to somebody), had `nobody` here, were `dropped`, or were a trade known
+            already (`repeated`); the caller takes and clears them.
+    """
+
+    def __init__(self, recall: Recall, remember: Callable[[Order], None], broadcast: bool = False) -> None:
+        self._recall, self._remember, self._broadcast = recall, remember, broadcast
+        # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
+        self._members: dict[Owner, tuple[Receiver, ...]] = {}
+        self._touched: list[Outbox] = []
+        self.outcomes: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """Keys in the register; 0 when nobody is connected."""
+        return len(self._members)
+
+    def connections_of(self, uid: str) -> int:
+        """How many connections a member has here."""
+        return len(self._members.get(uid, ()))
+
+    def add(self, receiver: Receiver) -> None:
+        """From now on this receiver gets its member's events."""
+        for key in self._keys(receiver):
+            self._members[key] = (*self._members.get(key, ()), receiver)
+
+    def remove(self, receiver: Receiver) -> None:
+        """It gets nothing more; harmless if it was not there."""
+        for key in self._keys(receiver):
+            rest = tuple(other for other in self._members.get(key, ()) if other is not receiver)
+            if rest:
+                self._members[key] = rest
+            else:
+                self._members.pop(key, None)
+
+    @staticmethod
+    def _keys(receiver: Receiver) -> tuple[Owner, ...]:
+        return (receiver.uid,) if receiver.member_id is None else (receiver.uid, receiver.member_id)
+
+    def route(self, event: Event) -> None:
+        """Put an event into the outboxes of all whom it concerns; `flush` sends it."""
+        if isinstance(event, Order):
+            self._remember(event)
+            sent = self._route_order(event)
+        elif isinstance(event, Trade):
+            sent = self._route_trade(event)
+        elif isinstance(event, StreamEvent):
+            sent = False  # nobody can subscribe yet
+        else:
+            sent = self._route_book_change(event)
+        self.outcomes["sent" if sent else "nobody"] += 1
+
+    def flush(self) -> None:
+        """Send what the events since the last call put into outboxes: one write a client."""
+        touched, self._touched = self._touched, []
+        for outbox in touched:
+            outbox.flush()
+
+    def _put(self, frame: bytes, outboxes: Iterable[Outbox]) -> None:
+        touched = self._touched
+        for outbox in outboxes:
+            if outbox.put(frame):
+                touched.append(outbox)
+
+    def _route_order(self, order: Order) -> bool:
+        receivers = self._members.get(order.owner, ())
+        frames: dict[Dialect, bytes] = {}
+        for receiver in receivers:
+            if receiver.dialect is not Dialect.CLASSIC:
+                continue  # gets it as a stream event
+            frame = frames.get(receiver.dialect)
+            if frame is None:
+                frame = frames[receiver.dialect] = text_frame(dialects.orderbook(dialects.classic_order(order)))
+            self._put(frame, (receiver.outbox,))
+        return bool(frames)
+
+    def _route_trade(self, trade: Trade) -> bool:
+        for party in trade.parties:
+            if party.order is not None:
+                self._remember(party.order)
+        concerned: dict[Receiver, list[Party]] = {}
+        for party in trade.parties:
+            for receiver in self._members.get(party.owner, ()):
+                concerned.setdefault(receiver, []).append(party)
+        frames: dict[tuple[str, ...], bytes] = {}
+        for receiver, parties in concerned.items():
+            if receiver.dialect is not Dialect.CLASSIC:
+                continue
+            if not receiver.is_new_trade(trade.id):
+                self.outcomes["repeated"] += 1
+                continue
+            sides = tuple(party.side for party in parties)
+            frame = frames.get(sides)
+            if frame is None:
+                frame = frames[sides] = text_frame(self._classic_trade(trade, parties))
+            self._put(frame, (receiver.outbox,))
+        return bool(frames)
+
+    def _classic_trade(self, trade: Trade, parties: list[Party]) -> bytes:
+        orders = {party.side: self._own_order(party) for party in parties if party.side}
+        side = "both" if len(orders) == 2 else parties[0].side
+        body = dialects.classic_trade(trade, side, parties[0].order_id, orders.get("ask"), orders.get("bid"))
+        return dialects.trade(body)
+
+    def _own_order(self, party: Party) -> bytes:
+        """The receiver's own order: as the publisher added it, as last seen, or just its id."""
+        if party.order is not None:
+            return dialects.classic_order(party.order)
+        if party.order_id == events.NULL:
+            return dialects.order_stub(party.order_id)
+        return self._recall(party.order_id, party.owner) or dialects.order_stub(party.order_id)
+
+    def _route_book_change(self, change: BookChange) -> bool:
+        if not self._broadcast:
+            return False
+        frame = text_frame(dialects.orderbook(change.body))
+        everybody = {
+            id(receiver.outbox): receiver.outbox
+            for receivers in self._members.values()
+            for receiver in receivers
+            if receiver.dialect is Dialect.CLASSIC
+        }
+        self._put(frame, everybody.values())
+        return bool(everybody)
