@@ -1,0 +1,414 @@
+"""One WebSocket connection: gevent-websocket's handshake made strict, frames by `websockets`' sans-IO core, deadlines.
+
+Two halves. `Handler` is the request handler for gunicorn's worker and `geventwebsocket.server`: it checks the handshake
+and puts a `WebSocket` into `environ["wsgi.websocket"]`, which speaks from its first use on. `WebSocket` reads; all it
+writes goes through its outbox. Knows nothing of Peatio.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import contextlib
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Final
+
+import gevent
+from gevent.pywsgi import WSGIHandler
+from geventwebsocket.exceptions import WebSocketError
+from geventwebsocket.handler import WebSocketHandler
+from websockets.frames import Frame, Opcode
+from websockets.protocol import SERVER, Protocol
+from websockets.protocol import State as ProtocolState
+
+from peatio_ws.errors import REASONS, Close, Disconnect, Refused
+from peatio_ws.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, PING, Outbox, text_frame
+from peatio_ws.settings import Settings
+
+READ_BYTES: Final = 16_384
+VERSION: Final = "13"
+_KEPT_IN_ENVIRON: Final = ("REQUEST_METHOD", "PATH_INFO", "REMOTE_ADDR", "SERVER_PROTOCOL")
+
+_frames_log = logging.getLogger("peatio_ws.frames")  # what the sans-IO core has to say; nobody needs it
+_frames_log.setLevel(logging.WARNING)
+_decode_piece = codecs.getincrementaldecoder("utf-8")
+
+
+def wants_upgrade(environ: dict[str, Any]) -> bool:
+    """Whether a request asks for a WebSocket (RFC 6455 section 4.1: `Upgrade: websocket`)."""
+    return "websocket" in [token.strip().lower() for token in environ.get("HTTP_UPGRADE", "").split(",")]
+
+
+def check_handshake(environ: dict[str, Any]) -> None:
+    """The server's side of the opening handshake (RFC 6455 section 4.2.1).
+
+    Raises:
+        Refused: with 400, 405 or 426.
+    """
+    if environ["REQUEST_METHOD"] != "GET":
+        raise Refused("405 Method Not Allowed", "A WebSocket is opened with GET.", (("Allow", "GET"),))
+    if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        raise Refused("426 Upgrade Required", "A WebSocket needs HTTP/1.1.", (("Upgrade", "websocket"),))
+    connection = [token.strip().lower() for token in environ.get("HTTP_CONNECTION", "").split(",")]
+    if "upgrade" not in connection:
+        raise Refused("400 Bad Request", "Connection: Upgrade is missing; does a proxy in front drop it?")
+    if not environ.get("HTTP_HOST"):
+        raise Refused("400 Bad Request", "Host is missing.")
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != VERSION:
+        raise Refused(
+            "426 Upgrade Required",
+            f"Sec-WebSocket-Version has to be {VERSION}.",
+            (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)),
+        )
+    try:
+        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise Refused("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64.")
+
+
+class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
+    """gevent-websocket's handler with its faults mended: the handshake is checked to the letter, errors have bodies,
+    nothing is upgraded before the application had a chance to refuse, and a request that does not arrive ends.
+
+    Class attributes:
+        request_timeout: seconds in which the request line and headers have to be there.
+        settings: limits for the connections; set by the worker.
+    """
+
+    request_timeout = 10.0
+    rfile: Any
+    settings: Settings | None = None
+    _request_deadline: gevent.Timeout | None = None
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except gevent.Timeout as timeout:
+            if timeout is not self._request_deadline:
+                raise
+        finally:
+            self._cancel_deadline()
+
+    def read_requestline(self) -> str:
+        self._request_deadline = gevent.Timeout.start_new(self.request_timeout)
+        line: str = super().read_requestline()
+        return line
+
+    def read_request(self, raw_requestline: str) -> Any:
+        try:
+            return super().read_request(raw_requestline)
+        finally:
+            self._cancel_deadline()
+
+    def _cancel_deadline(self) -> None:
+        if self._request_deadline is not None:
+            self._request_deadline.close()
+            self._request_deadline = None
+
+    def run_application(self) -> None:
+        if wants_upgrade(self.environ):
+            try:
+                check_handshake(self.environ)
+            except Refused as refused:
+                self.close_connection = True
+                self.result = respond(refused, self.start_response)
+                self.process_result()
+                return
+            self.environ["wsgi.websocket"] = WebSocket(self)
+        # Past gevent-websocket's own run_application, which upgrades before the application is asked.
+        WSGIHandler.run_application(self)
+
+    def process_result(self) -> None:
+        if self.code != 101:
+            super().process_result()
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ["gunicorn.sock"] = self.socket
+        environ["RAW_URI"] = self.path
+        return environ
+
+    def log_request(self) -> None:
+        """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
+        log: Any = getattr(self.server, "log", None)
+        if hasattr(log, "access"):
+            status, headers = self._orig_status or "000", self.response_headers or []
+            response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
+            log.access(response, [], self.environ, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
+
+    def upgrade(self) -> tuple[Any, bytes]:
+        """Send the 101; the socket, and what the client sent along with its request.
+
+        Leaves nothing of the request in memory but what the access log needs.
+        """
+        websocket = self.environ["wsgi.websocket"]
+        self.upgrade_connection()  # gevent-websocket's: the accept key, and start_response("101 …")
+        self.websocket.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
+        del self.websocket
+        self.environ["wsgi.websocket"] = websocket
+        self.write(b"")
+        return self.detach()
+
+    def detach(self) -> tuple[Any, bytes]:
+        """The socket, and bytes read ahead; the request's parts are let go."""
+        sock, rfile = self.socket, self.rfile
+        early = read_ahead(sock, rfile)
+        self.close_connection = True
+        self.headers = ()
+        self.wsgi_input.rfile = None
+        self.rfile = None
+        rfile.close()
+        environ = self.environ
+        kept = {name: environ[name] for name in _KEPT_IN_ENVIRON if name in environ}
+        kept["RAW_URI"] = environ.get("PATH_INFO", "")  # the query may hold a token
+        environ.clear()
+        environ.update(kept)
+        return sock, early
+
+
+def read_ahead(sock: Any, rfile: Any) -> bytes:
+    """What a buffered reader holds, without waiting for more."""
+    sock.settimeout(0.0)
+    try:
+        return bytes(rfile.peek())
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(None)
+
+
+def respond(refused: Refused, start_response: Any) -> list[bytes]:
+    """Answer a handshake with plain HTTP."""
+    body = refused.text.encode() + b"\n"
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(refused.status, [*headers, ("Connection", "close"), *refused.headers])
+    return [body]
+
+
+class WebSocket:
+    """A server's WebSocket. Speaks from its first use, or from `accept`; before that the application may still answer
+    with plain HTTP. Legacy code for gevent-websocket finds `receive`, `send`, `close` and `closed` as it knows them.
+
+    Args:
+        handler: the request; let go once upgraded.
+
+    Attributes:
+        id: for the log, from the upgrade to the end.
+        accepted_elsewhere: whether the stock handler has sent the 101 already.
+        opened, heard, pinged: monotonic times, in seconds.
+        received: messages of the client.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_handler",
+        "_messages",
+        "_pieces",
+        "_protocol",
+        "_settings",
+        "_sock",
+        "accepted_elsewhere",
+        "heard",
+        "id",
+        "opened",
+        "outbox",
+        "pinged",
+        "received",
+    )
+
+    outbox: Outbox
+    _protocol: Protocol
+    _settings: Settings
+
+    def __init__(self, handler: Any) -> None:
+        self._handler: Any = handler
+        self._sock: Any = None
+        self._messages: list[str | bytes] = []
+        self._pieces: list[str | bytes] | None = None  # of a message in fragments
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self.accepted_elsewhere = not isinstance(handler, Handler)
+        self.id = secrets.token_hex(6)
+        self.received = 0
+
+    def accept(self, settings: Settings) -> None:
+        """Upgrade now. Harmless a second time.
+
+        Args:
+            settings: `max_message_bytes`, `outbox_bytes`, `send_timeout` and the ping times are looked at.
+        """
+        if self._sock is not None:
+            return
+        handler, self._handler = self._handler, None
+        sock, early = adopt(handler) if self.accepted_elsewhere else handler.upgrade()
+        self._settings = settings
+        self._sock = sock
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
+        self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
+        self._protocol = Protocol(SERVER, max_size=settings.max_message_bytes, logger=_frames_log)
+        self.opened = self.heard = self.pinged = time.monotonic()
+        if early:
+            self._feed(early)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._sock is not None and self.outbox.closing != 0
+
+    def _accepted(self) -> None:
+        if self._sock is None:
+            self.accept(Handler.settings or Settings.model_construct())
+
+    def receive(self) -> str | bytes | None:
+        """The client's next message: text as str, binary as bytes; None once there will be no more.
+
+        Blocks this greenlet only. Control frames are dealt with meanwhile.
+        """
+        self._accepted()
+        while not self._messages:
+            if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:
+                return None
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except OSError:
+                data = b""
+            self._feed(data)
+        self.received += 1
+        return self._messages.pop(0)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        while (message := self.receive()) is not None:
+            yield message
+
+    def send(self, message: str | bytes, binary: bool | None = None) -> None:
+        """Send a message: str as text, bytes as binary, or as `binary` says. Never waits.
+
+        Raises:
+            WebSocketError: closed already; gevent-websocket's own, which legacy code expects.
+        """
+        self._accepted()
+        if self.outbox.closing:
+            raise WebSocketError("Connection is already closed")
+        data = message.encode() if isinstance(message, str) else bytes(message)
+        if binary is None:
+            binary = not isinstance(message, str)
+        self.outbox.send(Frame(Opcode.BINARY, data).serialize(mask=False) if binary else text_frame(data))
+
+    def close(self, code: int = Close.NORMAL, reason: str | bytes = "") -> None:
+        """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""
+        self._accepted()
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        disconnect = Disconnect(code, text)
+        self.outbox.close(disconnect.code, disconnect.reason)
+
+    def end(self) -> None:
+        """Finish the closing handshake: read until the client has ended too, for `CLOSE_SECONDS` at most."""
+        if self._sock is None:
+            return
+        self.outbox.close(Close.NORMAL)
+        with gevent.Timeout(CLOSE_SECONDS, False), contextlib.suppress(OSError):
+            while data := self._sock.recv(READ_BYTES):
+                self._feed(data)
+        self._feed(b"")
+        self.outbox.abort()
+
+    def tick(self, now: float) -> None:
+        """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
+        outbox, settings = self.outbox, self._settings
+        if outbox.closing:
+            if now > outbox.deadline:
+                outbox.abort()
+        elif now - self.heard > settings.ping_timeout:
+            outbox.close(Close.IDLE, REASONS[Close.IDLE], cut=True)
+        elif now - self.pinged > settings.ping_interval:
+            self.pinged = now
+            outbox.send(PING)
+
+    @property
+    def close_code(self) -> int:
+        """The code this connection ended with: the first close frame of either side, else 1006."""
+        protocol, own = self._protocol, self.outbox.closing
+        if protocol.close_rcvd is not None and (protocol.close_rcvd_then_sent or not own):
+            return int(protocol.close_rcvd.code)
+        return own or 1006
+
+    def _feed(self, data: bytes) -> None:
+        """What came from the client, or its end (no bytes), to the protocol; its answers to the outbox."""
+        protocol = self._protocol
+        if protocol.state is ProtocolState.CLOSED:
+            return
+        if data:
+            self.heard = time.monotonic()
+            protocol.receive_data(data)
+        else:
+            protocol.receive_eof()
+        for frame in protocol.events_received():
+            if isinstance(frame, Frame) and not self._take(frame):
+                break
+        self._answer()
+
+    def _answer(self) -> None:
+        protocol, outbox = self._protocol, self.outbox
+        for chunk in protocol.data_to_send():
+            if chunk:
+                outbox.put(chunk)
+            else:
+                sent = protocol.close_sent
+                outbox.end(sent.code if sent is not None else 1006)
+        outbox.flush()
+
+    def _take(self, frame: Frame) -> bool:
+        """A data frame becomes a message, or a part of one; False if its text is not UTF-8."""
+        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            return True
+        try:
+            if frame.opcode is not Opcode.CONT:
+                if frame.fin:
+                    data = bytes(frame.data)
+                    self._messages.append(data.decode() if frame.opcode is Opcode.TEXT else data)
+                    return True
+                self._pieces = []
+                self._decoder = _decode_piece() if frame.opcode is Opcode.TEXT else None
+            self._take_fragment(frame)
+        except UnicodeDecodeError:
+            if self._protocol.state is ProtocolState.OPEN:
+                self._protocol.fail(Close.INVALID_TEXT, REASONS[Close.INVALID_TEXT])
+            return False
+        return True
+
+    def _take_fragment(self, frame: Frame) -> None:
+        pieces, decoder = self._pieces, self._decoder
+        if pieces is None:
+            return
+        piece: str | bytes = decoder.decode(bytes(frame.data), frame.fin) if decoder else bytes(frame.data)
+        if piece:
+            pieces.append(piece)
+        if frame.fin:
+            self._messages.append("".join(pieces) if decoder else b"".join(pieces))  # type: ignore[arg-type]
+            self._pieces = self._decoder = None
+
+
+def adopt(stock: Any) -> tuple[Any, bytes]:
+    """Take over the connection of a stock gevent-websocket `WebSocket`, whose 101 has been sent."""
+    handler = stock.handler
+    stock.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
+    return handler.socket, read_ahead(handler.socket, handler.rfile)
+
+
+def websocket_of(environ: dict[str, Any]) -> WebSocket | None:
+    """The WebSocket of an upgrade request, under this package's handler or the stock one; None if there is none."""
+    found = environ.get("wsgi.websocket")
+    if found is None or isinstance(found, WebSocket):
+        return found
+    environ["wsgi.websocket"] = mine = WebSocket(found)
+    return mine
