@@ -1,0 +1,399 @@
+"""The command line: `python -m peatio_ws …`. Each command is a few lines over the package's other rooms."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import jwt
+
+from peatio_ws import embedded, keys
+from peatio_ws.consumer import exchange, open_connection
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.events import ORDERBOOK, RANGER, TRADE
+from peatio_ws.settings import EMBEDDED_BROKER, Settings
+
+RUN_FOLDER: Final = Path(".run")
+NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 1, 3, 4
+"""Exit statuses of `listen`; 0 is success, 2 is click's for wrong usage."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Tools around the Peatio WebSocket gateway.
+
+    \b
+    A first round, on one machine:
+      peatio_ws run                          the gateway with a simulated exchange, on port 8080
+      peatio_ws listen                       connects to it, authenticates, prints what comes
+    Against a real broker:
+      peatio_ws keygen                       a key pair; give the printed JWT_PUBLIC_KEY to the gateway
+      peatio_ws listen --uid ID1234567890    one member's orders and trades
+      peatio_ws publish order --uid ID1234567890
+    The gateway itself is started with `gunicorn wsgi`.
+    """
+
+
+# ---- keys and tokens
+
+
+@main.command()
+@click.option("--algorithm", default="RS256", show_default=True, type=click.Choice(keys.ALGORITHMS[:-1]))
+@click.option("--directory", default=RUN_FOLDER, show_default=True, type=click.Path(path_type=Path), help="Where to.")
+@click.option("--force", is_flag=True, help="Write over a key that is there.")
+def keygen(algorithm: str, directory: Path, force: bool) -> None:
+    """Make a key pair for trying things out: DIRECTORY/private.pem, and JWT_PUBLIC_KEY on standard output.
+
+    On a real exchange Barong holds the private key, and the gateway gets its public half only.
+    """
+    path = directory / "private.pem"
+    if path.exists() and not force:
+        raise click.ClickException(f"{path} is there already; --force writes over it")
+    key = keys.new_private_key(algorithm)
+    _write_private(path, key)
+    click.echo(f"written: {path} (keep it to yourself)", err=True)
+    click.echo(f"JWT_ALGORITHM={algorithm}")
+    click.echo(f"JWT_PUBLIC_KEY={keys.public_text(key)}")
+
+
+def _write_private(path: Path, key: keys.PrivateKey) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(keys.private_pem(key))
+
+
+def _claim(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[str, Any]:
+    claims = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{value}: write NAME=VALUE")
+        try:
+            claims[name] = json.loads(text)
+        except ValueError:
+            claims[name] = text
+    return claims
+
+
+def token_options(command: Any) -> Any:
+    """What every command that makes a token takes."""
+    for option in reversed(
+        [
+            click.option("--uid", default=embedded.MEMBER, show_default=True, help="Whom the token is for."),
+            click.option("--member-id", type=int, help="Peatio's numeric id, as claim member_id."),
+            click.option("--role", default="member", show_default=True),
+            click.option("--expires", default=3600, show_default=True, metavar="SECONDS", help="From now."),
+            click.option("--audience", envvar="JWT_AUDIENCE", help="Claim aud; commas between several. [JWT_AUDIENCE]"),
+            click.option("--issuer", envvar="JWT_ISSUER", help="Claim iss. [JWT_ISSUER]"),
+            click.option(
+                "--claim",
+                "claims",
+                multiple=True,
+                callback=_claim,
+                metavar="NAME=VALUE",
+                help="Any claim; JSON or text.",
+            ),
+            click.option(
+                "--key", metavar="FILE", help="Private key. [JWT_PRIVATE_KEY as PEM or base64; .run/private.pem]"
+            ),
+            click.option("--algorithm", default="RS256", show_default=True, envvar="JWT_ALGORITHM"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def make_token(
+    uid: str,
+    member_id: int | None,
+    role: str,
+    expires: int,
+    audience: str | None,
+    issuer: str | None,
+    claims: Mapping[str, Any],
+    key: str | None,
+    algorithm: str,
+) -> str:
+    """A session token as Barong makes them. ClickException if there is no usable key."""
+    now = int(time.time())
+    payload = {
+        "iat": now,
+        "exp": now + expires,
+        "jti": str(uuid.uuid4()),
+        "sub": "session",
+        "uid": uid,
+        "role": role,
+        "state": "active",
+        **({"member_id": member_id} if member_id is not None else {}),
+        **({"aud": audience.split(",")} if audience else {}),
+        **({"iss": issuer} if issuer else {}),
+        **claims,
+    }
+    try:
+        return jwt.encode(payload, keys.load_private_key(_private_text(key)), algorithm=algorithm)
+    except (ValueError, TypeError, jwt.PyJWTError) as error:
+        raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
+
+
+def _private_text(key: str | None) -> str:
+    path = Path(key) if key else RUN_FOLDER / "private.pem"
+    if not key and os.environ.get("JWT_PRIVATE_KEY"):
+        return os.environ["JWT_PRIVATE_KEY"]
+    try:
+        return path.read_text()
+    except OSError as error:
+        hint = "" if key else "; `peatio_ws keygen` makes one, --key or JWT_PRIVATE_KEY names another"
+        raise click.ClickException(f"{path}: {error.strerror}{hint}") from None
+
+
+@main.command()
+@token_options
+def token(**options: Any) -> None:
+    """Print a session token, as Barong would make it.
+
+    \b
+    Paste it into a client:  {"jwt":"Bearer <token>"}
+    """
+    click.echo(make_token(**options))
+
+
+# ---- the broker
+
+
+@main.group()
+def publish() -> None:
+    """Publish one message to the broker, as Peatio does.
+
+    Broker: AMQP_URL, or RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, RABBITMQ_PASSWORD, RABBITMQ_VHOST.
+    """
+
+
+def _body(path: str | None, sample: dict[str, Any]) -> bytes:
+    """What to publish: a file's content byte for byte, `-` being standard input, or the sample."""
+    if path is None:
+        return json.dumps(sample).encode()
+    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+
+
+_file = click.option("--file", "path", metavar="FILE", help="Body instead of the sample; - is standard input.")
+
+
+@publish.command()
+@click.option("--uid", required=True, help="The owner.")
+@click.option("--side", default="buy", show_default=True, type=click.Choice(["buy", "sell"]))
+@click.option("--price", default="9120.5", show_default=True)
+@click.option("--volume", default="1.5", show_default=True)
+@click.option("--market", default="btcusd", show_default=True)
+@_file
+def order(uid: str, side: str, price: str, volume: str, market: str, path: str | None) -> None:
+    """An order, to peatio.orderbook."""
+    sample = {
+        "id": int(time.time() * 1000),
+        "side": side,
+        "ord_type": "limit",
+        "price": price,
+        "avg_price": "0.0",
+        "state": "wait",
+        "market_id": market,
+        "created_at": _now(),
+        "origin_volume": volume,
+        "volume": volume,
+        "trades_count": 0,
+        "trades": [],
+    }
+    _publish(ORDERBOOK, "", {"uid": uid}, _body(path, sample))
+
+
+@publish.command()
+@click.option("--ask-uid", required=True, help="Who sold.")
+@click.option("--bid-uid", required=True, help="Who bought.")
+@click.option("--price", default="9120.5", show_default=True)
+@click.option("--volume", default="0.5", show_default=True)
+@click.option("--market", default="btcusd", show_default=True)
+@_file
+def trade(ask_uid: str, bid_uid: str, price: str, volume: str, market: str, path: str | None) -> None:
+    """A trade between two members, to peatio.trade."""
+    number = int(time.time() * 1000)
+    sample = {
+        "id": number,
+        "price": price,
+        "volume": volume,
+        "funds": str(round(float(price) * float(volume), 8)),
+        "market_id": market,
+        "created_at": _now(),
+        "ask_id": number + 1,
+        "bid_id": number + 2,
+    }
+    _publish(TRADE, "", {"market": market, "ask_uid": ask_uid, "bid_uid": bid_uid}, _body(path, sample))
+
+
+@publish.command()
+@click.argument("routing_key")
+@click.argument("body", required=False)
+@_file
+def event(routing_key: str, body: str | None, path: str | None) -> None:
+    """An event, to peatio.events.ranger: private.UID.EVENT, public.MARKET.EVENT, global.EVENT or PREFIX.ID.EVENT.
+
+    \b
+      peatio_ws publish event private.ID1234567890.order '{"id":1,"side":"buy"}'
+    """
+    _publish(RANGER, routing_key, {}, body.encode() if body is not None else _body(path, {}))
+
+
+def _publish(name: str, routing_key: str, headers: dict[str, Any], body: bytes) -> None:
+    environ = {key: value for key, value in os.environ.items() if key.startswith(("AMQP_", "RABBITMQ_"))}
+    try:
+        # Of the settings only the broker's count here; the key is one that fits, so that none is asked for.
+        settings = Settings.from_env({**environ, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32})
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    if settings.embedded:
+        raise click.ClickException("the in-process broker of `run` cannot be reached from here; set AMQP_URL")
+    connection = open_connection(settings.amqp_urls[0])
+    try:
+        with connection:
+            target = exchange(name, settings.amqp_durable)
+            connection.Producer().publish(
+                body,
+                exchange=target,
+                routing_key=routing_key,
+                headers=headers,
+                declare=[target],
+                content_type="application/octet-stream",
+                content_encoding="binary",
+                delivery_mode=2 if settings.amqp_durable else 1,
+            )
+    except Exception as error:
+        raise click.ClickException(f"the broker did not take it: {error or type(error).__name__}") from None
+    click.echo(f"published {len(body)} bytes to {name}{' ' + routing_key if routing_key else ''}", err=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# ---- a client
+
+
+@main.command()
+@click.argument("url", default="ws://127.0.0.1:8080/")
+@click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Use this token instead of making one. [JWT]")
+@click.option("--count", type=int, help="End after so many events.")
+@click.option("--seconds", type=float, help="End after so many seconds.")
+@token_options
+def listen(url: str, given: str | None, count: int | None, seconds: float | None, **options: Any) -> None:
+    """Connect to URL, authenticate, and print every frame: readable on a terminal, a line of JSON each in a pipe.
+
+    \b
+    Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection; 3 not authenticated; 4 closed by the gateway.
+    """
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+    from websockets.sync.client import connect
+
+    bearer = given or make_token(**options)
+    until = time.monotonic() + seconds if seconds is not None else None
+    try:
+        with connect(url, open_timeout=10) as client:
+            client.send(json.dumps({"jwt": f"Bearer {bearer}"}))
+            events = 0
+            while count is None or events < count:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                try:
+                    frame = str(client.recv(timeout=left))
+                except TimeoutError:
+                    return
+                _print(frame)
+                answer = json.loads(frame) if frame.startswith("{") else {}
+                if answer.get("error"):
+                    sys.exit(NOT_AUTHENTICATED)
+                events += not answer.keys() & {"challenge", "success"}
+    except KeyboardInterrupt:
+        return
+    except ConnectionClosed as closed:
+        code = closed.rcvd.code if closed.rcvd else 1006
+        reason = f" ({closed.rcvd.reason})" if closed.rcvd and closed.rcvd.reason else ""
+        click.echo(f"closed by the gateway: {code}{reason}", err=True)
+        sys.exit(CLOSED)
+    except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
+        click.echo(f"no connection to {url}: {error}", err=True)
+        sys.exit(NOT_CONNECTED)
+
+
+def _print(frame: str) -> None:
+    if not sys.stdout.isatty():
+        print(frame, flush=True)
+        return
+    try:
+        shown = json.dumps(json.loads(frame), indent=2)
+    except ValueError:
+        shown = frame
+    click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + shown)
+
+
+# ---- the two commands' first
+
+
+@main.command()
+@click.option(
+    "--folder", default=RUN_FOLDER, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
+)
+def run(folder: Path) -> None:
+    """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real one.
+
+    Same as `gunicorn wsgi` with the environment filled in. WEBSOCKET_PORT and the other variables work as there.
+    """
+    environ = dict(os.environ)
+    if not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")):
+        environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
+        if not (environ.get("JWT_PUBLIC_KEY") or environ.get("JWT_PUBLIC_KEYS")):
+            path = folder / "private.pem"
+            if not path.exists():
+                _write_private(path, keys.new_private_key("RS256"))
+            key = keys.load_private_key(path.read_text())
+            environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": keys.public_text(key)}
+            _greet(environ, str(path))
+    try:
+        Settings.from_env(environ)
+    except ConfigurationError as error:
+        raise click.ClickException("\n".join(["the configuration has faults:", *error.faults])) from None
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi"], environ)
+
+
+def _greet(environ: Mapping[str, str], key: str) -> None:
+    bearer = make_token(
+        uid=embedded.MEMBER,
+        member_id=embedded.MEMBER_ID,
+        role="member",
+        expires=86_400,
+        audience=environ.get("JWT_AUDIENCE"),
+        issuer=environ.get("JWT_ISSUER"),
+        claims={},
+        key=key,
+        algorithm="RS256",
+    )
+    port = environ.get("WEBSOCKET_PORT") or environ.get("RANGER_PORT") or "8080"
+    url = f"ws://127.0.0.1:{port}/"
+    listener = f"{sys.executable} -m peatio_ws listen {url} --member-id {embedded.MEMBER_ID}"
+    click.echo(
+        f"""
+A Peatio WebSocket gateway with a simulated exchange, at {url}
+
+  See orders and trades move, in another terminal:
+    {listener}
+
+  Or with any client; after the challenge send (good for a day):
+    {{"jwt":"Bearer {bearer}"}}
+
+  With a real Peatio:
+    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> make run
+"""
+    )

@@ -1,0 +1,156 @@
+"""One Peatio connection: carries out what its session decides, and takes it in and out of the router's register."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from peatio_ws import dialects, metrics
+from peatio_ws.auth import Identity, Verifier
+from peatio_ws.dialects import Dialect
+from peatio_ws.errors import AuthenticationError, Close
+from peatio_ws.outbox import text_frame
+from peatio_ws.router import Receiver, Router
+from peatio_ws.session import Action, Admit, HangUp, Renew, Reply, Session, Verify
+from peatio_ws.settings import Settings
+from peatio_ws.shared import Shared
+from peatio_ws.websocket import WebSocket
+
+log = structlog.get_logger("peatio_ws.client")
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all clients of a worker have in common."""
+
+    settings: Settings
+    verifier: Verifier
+    router: Router
+    shared: Shared
+
+
+class Client:
+    """A connection that speaks Peatio's protocol.
+
+    Args:
+        house: what it shares with the others.
+        ws: accepted already.
+        address: where it comes from, for the log and for limits.
+    """
+
+    __slots__ = ("_house", "_receiver", "_refilled", "_session", "_tokens", "address", "expires", "ws")
+
+    def __init__(self, house: House, ws: WebSocket, dialect: Dialect, address: str) -> None:
+        self._house, self.ws, self.address = house, ws, address
+        self._session = Session(dialect)
+        self._receiver: Receiver | None = None
+        self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
+        self.expires = 0.0  # Unix time; 0 while nobody is authenticated
+
+    def run(self) -> None:
+        """Serve until either side closes. Blocks this greenlet only."""
+        ws, session = self.ws, self._session
+        log.debug("connection opened", connection=ws.id, address=self.address, protocol=session.dialect.value)
+        gauge = metrics.connections.labels(session.dialect.value)
+        gauge.inc()
+        try:
+            self._send(dialects.challenge(secrets.token_urlsafe(40)))
+            while (message := ws.receive()) is not None:
+                if not isinstance(message, str):
+                    ws.close(Close.UNSUPPORTED_DATA)
+                elif not self._within_rate():
+                    ws.close(Close.POLICY, "too many messages")
+                else:
+                    self._carry_out(session.receive(message))
+        except Exception:
+            log.exception("connection failed", connection=ws.id)
+            ws.outbox.close(Close.INTERNAL_ERROR)
+        finally:
+            if self._receiver is not None:
+                self._house.router.remove(self._receiver)
+            gauge.dec()
+            ws.end()
+            self._log_end()
+
+    def tick(self, now: float) -> None:
+        """Deadlines; called about once a second with the monotonic time."""
+        ws, settings = self.ws, self._house.settings
+        ws.tick(now)
+        if ws.outbox.closing:
+            return
+        if not self.expires:
+            if now - ws.opened > settings.auth_timeout:
+                ws.outbox.close(Close.IDLE, f"not authenticated within {settings.auth_timeout:g} s")
+        elif settings.jwt_enforce_expiry and time.time() >= self.expires:
+            ws.outbox.put(text_frame(dialects.TOKEN_EXPIRED))
+            ws.outbox.close(Close.TOKEN_EXPIRED)
+
+    def _send(self, payload: bytes) -> None:
+        self.ws.outbox.send(text_frame(payload))
+
+    def _within_rate(self) -> bool:
+        """A token bucket: `WEBSOCKET_MESSAGE_BURST` at once, then `WEBSOCKET_MESSAGE_RATE` a second."""
+        settings, now = self._house.settings, time.monotonic()
+        self._tokens = min(settings.message_burst, self._tokens + (now - self._refilled) * settings.message_rate)
+        self._refilled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Verify(token):
+                    self._carry_out(self._session.verdict(self._verify(token)))
+                case Admit(identity):
+                    if not self._admit(identity):
+                        return
+                case Renew(identity):
+                    self.expires = identity.expires
+                case Reply(payload):
+                    self._send(payload)
+                case HangUp(code, reason):
+                    self.ws.close(code, reason)
+
+    def _verify(self, token: str) -> Identity | None:
+        try:
+            identity = self._house.verifier.verify(token, time.time())
+        except AuthenticationError as error:
+            metrics.authentications.labels("refused").inc()
+            log.info("token refused", connection=self.ws.id, address=self.address, reason=str(error))
+            return None
+        metrics.authentications.labels("accepted").inc()
+        return identity
+
+    def _admit(self, identity: Identity) -> bool:
+        router, limit = self._house.router, self._house.settings.max_per_member
+        member_id = identity.member_id
+        if member_id is None:
+            member_id = self._house.shared.member_id(identity.uid)  # may wait
+        if limit and router.connections_of(identity.uid) >= limit:
+            self.ws.close(Close.FULL, "too many connections of this member")
+            return False
+        if self.ws.outbox.closing:
+            return False
+        self.expires = identity.expires
+        self._receiver = Receiver(self.ws.outbox, self._session.dialect, identity.uid, member_id)
+        router.add(self._receiver)
+        log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
+        return True
+
+    def _log_end(self) -> None:
+        ws = self.ws
+        metrics.closes.labels(str(ws.close_code) if ws.close_code in Close.__members__.values() else "other").inc()
+        log.info(
+            "connection closed",
+            connection=ws.id,
+            address=self.address,
+            code=ws.close_code,
+            seconds=round(time.monotonic() - ws.opened, 3),
+            messages=ws.received,
+            bytes_sent=ws.outbox.sent,
+        )

@@ -1,0 +1,269 @@
+"""The WSGI callable: upgrades for us are served, everything else goes to the wrapped application.
+
+Also where a worker's parts are put together: consumer, router, keeper. One `Gateway` a worker.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import gevent
+import structlog
+
+from peatio_ws import metrics
+from peatio_ws.auth import Verifier
+from peatio_ws.client import Client, House
+from peatio_ws.consumer import Consumer, pauses
+from peatio_ws.dialects import Dialect
+from peatio_ws.embedded import simulate
+from peatio_ws.errors import BadDelivery, Close, Refused
+from peatio_ws.events import Delivery, read
+from peatio_ws.router import Router
+from peatio_ws.settings import Settings
+from peatio_ws.shared import open_shared
+from peatio_ws.websocket import WebSocket, respond, wants_upgrade, websocket_of
+
+log = structlog.get_logger("peatio_ws.gateway")
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Gateway:
+    """A WSGI application that speaks Peatio's WebSocket protocols.
+
+    Args:
+        settings: see `Settings.from_env`.
+        app: gets every request that is no upgrade; without one such a request is answered with 426.
+    """
+
+    _all: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
+
+    def __init__(self, settings: Settings, app: WSGIApp | None = None) -> None:
+        self._settings = settings
+        self._app = app or _upgrade_required
+        self._shared = open_shared(settings.redis_url)
+        self._router = Router(self._shared.recall, self._shared.remember, settings.orderbook_broadcast)
+        self._house = House(settings, Verifier(settings), self._router, self._shared)
+        self._clients: set[Client] = set()
+        self._addresses: dict[str, int] = {}
+        self._hears_broker = False
+        self._draining = False
+        self._started = False
+        self._consumer: Consumer | None = None
+        self._supervised: list[gevent.Greenlet[Any, Any]] = []
+        Gateway._all.add(self)
+
+    @classmethod
+    def from_env(cls, app: WSGIApp | None = None) -> Gateway:
+        """A gateway set up by the environment; ConfigurationError with all its faults."""
+        return cls(Settings.from_env(), app)
+
+    @classmethod
+    def instances(cls) -> list[Gateway]:
+        """The gateways of this process, however deep in middleware."""
+        return list(cls._all)
+
+    # ---- a worker's life
+
+    def start(self) -> None:
+        """Begin to hear the broker. Called by the worker, or by the first request; harmless a second time."""
+        if self._started:
+            return
+        self._started = True
+        settings = self._settings
+        self._shared.start()
+        self._consumer = Consumer(
+            settings.amqp_urls, settings.amqp_durable, self._deliver, self._flush, self._on_broker
+        )
+        self._supervised = [gevent.spawn(self._supervise, "consumer", self._consumer.run)]
+        self._supervised.append(gevent.spawn(self._supervise, "keeper", self._keep))
+        if settings.simulation:
+            self._supervised.append(gevent.spawn(self._supervise, "simulation", simulate))
+
+    def drain(self, seconds: float) -> None:
+        """Tell every client to come back later (1012), in steps over `seconds`, and wait until they have gone.
+
+        New connections are refused from now on. Each client is given a time to return that spreads them all.
+        """
+        self._draining = True
+        clients = list(self._clients)
+        started = time.monotonic()
+        for number, client in enumerate(clients):
+            wait = 1 + number * 5 // max(len(clients), 1)
+            client.ws.outbox.close(Close.RESTART, f"restart; retry after {wait}")
+            ahead = (number + 1) / len(clients) * seconds / 2 - (time.monotonic() - started)
+            if ahead > 0.01:
+                gevent.sleep(ahead)
+        while self._clients and time.monotonic() - started < seconds:
+            gevent.sleep(0.02)
+        for client in list(self._clients):
+            client.ws.outbox.abort()
+
+    def stop(self) -> None:
+        """End the background greenlets."""
+        if self._consumer is not None:
+            self._consumer.stop()
+        self._shared.stop()
+        gevent.killall(self._supervised, timeout=2)
+        self._hears_broker = False
+        metrics.broker_connected.set(0)
+
+    def problems(self) -> list[str]:
+        """Why this worker is not ready to serve; nothing if it is."""
+        found = []
+        if not self._hears_broker:
+            found.append("the broker is not heard")
+        if self._draining:
+            found.append("draining")
+        return found
+
+    def _supervise(self, name: str, loop: Callable[[], None]) -> None:
+        """Run a loop that should not end; if it fails, say so and start it again, with growing pauses."""
+        for pause in pauses():
+            try:
+                loop()
+                return
+            except Exception:
+                log.exception("background greenlet failed; starting it again", greenlet=name, seconds=round(pause, 1))
+            gevent.sleep(pause)
+
+    def _keep(self) -> None:
+        """The keeper: once a second, each connection's deadlines."""
+        while True:
+            gevent.sleep(1)
+            for number, client in enumerate(list(self._clients)):
+                if number % 500 == 499:
+                    gevent.sleep(1e-6)
+                client.tick(time.monotonic())
+
+    # ---- from the broker
+
+    def _on_broker(self, heard: bool) -> None:
+        self._hears_broker = heard
+        metrics.broker_connected.set(heard)
+        if heard:
+            self._shared.load()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """Route one delivery; whatever is in it, the next one is routed too."""
+        try:
+            self._router.route(read(delivery))
+        except BadDelivery as bad:
+            metrics.deliveries.labels(delivery.exchange, bad.reason).inc()
+            log.warning("delivery dropped", exchange=delivery.exchange, reason=bad.reason, bytes=len(delivery.body))
+        except Exception:
+            metrics.deliveries.labels(delivery.exchange, "failed").inc()
+            log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
+
+    def _flush(self) -> None:
+        router = self._router
+        router.flush()
+        if router.outcomes:
+            for outcome, count in router.outcomes.items():
+                metrics.events.labels(outcome).inc(count)
+            router.outcomes.clear()
+
+    # ---- from clients
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """WSGI (PEP 3333)."""
+        self.start()
+        if not wants_upgrade(environ):
+            return self._app(environ, start_response)
+        ws = websocket_of(environ)
+        try:
+            if ws is None:
+                raise Refused("501 Not Implemented", _WRONG_WORKER)
+            address = client_address(environ, self._settings)
+            check_origin(environ, self._settings)
+            self._check_room(address)
+        except Refused as refused:
+            return self._refuse(ws, refused, start_response)
+        self._serve(ws, address)
+        return []
+
+    def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
+        if ws is None or not ws.accepted_elsewhere:
+            return respond(refused, start_response)
+        ws.accept(self._settings)
+        ws.close(refused.close, refused.text)
+        ws.end()
+        return []
+
+    def _check_room(self, address: str) -> None:
+        settings = self._settings
+        if self._draining:
+            raise Refused("503 Service Unavailable", "Restarting.", (("Retry-After", "1"),), Close.RESTART)
+        if len(self._clients) >= settings.max_connections:
+            raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
+        if settings.max_per_address and self._addresses.get(address, 0) >= settings.max_per_address:
+            text = "Too many connections from this address."
+            raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
+
+    def _serve(self, ws: WebSocket, address: str) -> None:
+        ws.accept(self._settings)
+        client = Client(self._house, ws, Dialect.CLASSIC, address)
+        self._clients.add(client)
+        self._addresses[address] = self._addresses.get(address, 0) + 1
+        try:
+            client.run()
+        finally:
+            self._clients.discard(client)
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+
+
+_WRONG_WORKER = (
+    "This server cannot upgrade to WebSocket. Run gunicorn with the worker class peatio_ws.worker.Worker "
+    "(gunicorn.conf.py has it) or geventwebsocket.gunicorn.workers.GeventWebSocketWorker."
+)
+
+
+def _upgrade_required(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    text = "This is a WebSocket service: connect with a WebSocket client (ws:// or wss://)."
+    return respond(Refused("426 Upgrade Required", text, (("Upgrade", "websocket"),)), start_response)
+
+
+def check_origin(environ: dict[str, Any], settings: Settings) -> None:
+    """Whether a browser may come from there (contract section 7, `API_CORS_ORIGINS`); Refused with 403 if not."""
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is None:
+        return  # no browser
+    allowed = settings.cors_origins or (environ.get("HTTP_HOST", ""),)
+    host = urlsplit(origin).netloc.lower()
+    for one in allowed:
+        if one == "*" or one.lower().rstrip("/") == origin.lower() or (host and _without_port(one, origin) == host):
+            return
+    raise Refused("403 Forbidden", "This origin is not among API_CORS_ORIGINS.")
+
+
+def _without_port(host: str, origin: str) -> str:
+    """A host without the port that its scheme implies, as an Origin is written (RFC 6454 section 6.1)."""
+    return host.lower().removesuffix(":443" if origin.lower().startswith("https:") else ":80")
+
+
+def client_address(environ: dict[str, Any], settings: Settings) -> str:
+    """Where a request comes from: the last address of `X-Forwarded-For` that is no trusted proxy's own."""
+    address = str(environ.get("REMOTE_ADDR") or "")
+    if not settings.trusted_proxies:
+        return address
+    hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+    while hops and _is_trusted(address, settings):
+        address = hops.pop()
+    return address
+
+
+def _is_trusted(address: str, settings: Settings) -> bool:
+    if not address:
+        return True  # a Unix socket: whoever may open the file
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed.version == network.version and parsed in network for network in settings.trusted_proxies)

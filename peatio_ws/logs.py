@@ -1,0 +1,72 @@
+"""One line an event: readable on a terminal, JSON elsewhere (`LOG_FORMAT`). Neither tokens nor payloads are ever given
+to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from peatio_ws.settings import Settings
+
+_SHARED: list[Any] = [
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def _renderer(settings: Settings) -> Any:
+    as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
+    if as_json:
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def configure(settings: Settings) -> None:
+    """Set up the package's own log, to standard error."""
+    level = getattr(logging, settings.log_level.upper())
+    structlog.configure(
+        processors=[_name, *_SHARED, _renderer(settings)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Named,
+        cache_logger_on_first_use=True,
+    )
+
+
+def for_gunicorn(settings: Settings) -> dict[str, Any]:
+    """`logconfig_dict` by which gunicorn's own log looks the same."""
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(settings)],
+        "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_SHARED],
+    }
+    level = settings.log_level.upper()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},
+        },
+    }
+
+
+class _Named(structlog.WriteLogger):
+    """Writes to standard error; knows the name it was asked for by."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+
+def _name(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if getattr(logger, "name", ""):
+        event["logger"] = logger.name
+    return event
