@@ -1,0 +1,47 @@
+# Two commands: `make run` serves, `make test` checks everything. PYTHON=python3.13 uses another Python.
+PYTHON ?= python3
+VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+
+.PHONY: run test lint types unit live faults clean servers
+
+run: $(VENV)/.run-ready
+	@$(BIN)/python -m peatio_ws run
+
+test: lint types unit live faults
+
+lint: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-ready
+	$(BIN)/mypy
+
+# One process each, so that a test that patches or leaks cannot colour the next kind.
+unit: $(VENV)/.test-ready
+	$(BIN)/python -m pytest tests/unit
+
+live: $(VENV)/.test-ready servers
+	$(BIN)/python -m pytest tests/live
+
+faults: $(VENV)/.test-ready servers
+	$(BIN)/python -m pytest tests/faults
+
+servers:
+	@sh tests/install-servers
+
+$(VENV)/bin/python:
+	@sh tests/make-venv "$(PYTHON)" "$(VENV)"
+
+$(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
+	@echo "installing what requirements.txt names into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.test-ready: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	@echo "installing what requirements-dev.txt names into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.run-ready
+
+clean:
+	rm -rf .venv .venv-* .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis

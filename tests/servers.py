@@ -1,0 +1,182 @@
+"""Private servers for tests and benches: RabbitMQ and Redis on free loopback ports, in a folder of their own.
+
+Knows how to start, freeze, kill and restart them; knows nothing of the gateway. Every process is a child of this one
+and is ended by its pid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+START_SECONDS = 90.0
+"""How long a server may take to answer; a RabbitMQ node needs 4-8 s, more while two start at once."""
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(check: Callable[[], bool], what: str, seconds: float = 20.0, pause: float = 0.02) -> None:
+    """Return as soon as `check` is true; raise TimeoutError naming `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
+def _answers(port: int, greeting: bytes) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as probe:
+            probe.settimeout(2)
+            probe.sendall(greeting)
+            return bool(probe.recv(1))
+    except OSError:
+        return False
+
+
+class Server:
+    """A child process that can be frozen, killed and started again on the same port and folder."""
+
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "not running"
+        return self.process.pid
+
+    def freeze(self) -> None:
+        """SIGSTOP: the port stays open, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL if that takes more than 30 s."""
+        self._end(signal.SIGTERM)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self.process = self.process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(how)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Redis(Server):
+    """`redis-server` without persistence, unless `persistent`: then it keeps what it had over a restart."""
+
+    def __init__(self, folder: Path, persistent: bool = False) -> None:
+        self.folder, self.port, self.persistent = folder, free_port(), persistent
+        folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        keep = ["--appendonly", "yes"] if self.persistent else ["--save", "", "--appendonly", "no"]
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), *keep]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(lambda: _answers(self.port, b"PING\r\n"), f"redis on {self.port}", START_SECONDS)
+
+
+class RabbitMQ(Server):
+    """A RabbitMQ node with a name, folder and epmd of its own, so that several run beside each other."""
+
+    BIN = Path("/usr/lib/rabbitmq/bin")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self.dist_port, epmd_port = folder, free_port(), free_port(), free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "rabbitmq.conf").write_text("loopback_users = none\nvm_memory_high_watermark.absolute = 2GB\n")
+        (folder / "enabled_plugins").write_text("[].\n")
+        (folder / "env.conf").write_text("")
+        self.environment = os.environ | {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+            # One scheduler: the node shares two cores with what is under test.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+        }
+        epmd = shutil.which("epmd") or "/usr/bin/epmd"
+        self.epmd = subprocess.Popen(
+            [epmd, "-address", "127.0.0.1", "-port", str(epmd_port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.BIN / "rabbitmq-server")], env=self.environment, stdout=log, stderr=log
+            )
+        # A bare connect would leave a complaint in the node's log; the 8 bytes of the protocol header are answered.
+        wait_until(lambda: _answers(self.port, b"AMQP\x00\x00\x09\x01"), f"rabbitmq on {self.port}", START_SECONDS, 0.1)
+
+    def ctl(self, *words: str) -> str:
+        """Run `rabbitmqctl`; what it printed. Raises CalledProcessError."""
+        command = [str(self.BIN / "rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], "-q", *words]
+        return subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True, timeout=90
+        ).stdout
+
+    def close(self) -> None:
+        """End the node and its epmd for good."""
+        self.kill()
+        self.epmd.kill()
+        self.epmd.wait()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder under the system's temporary one, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="peatio_ws-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
