@@ -183,6 +183,7 @@ class RedisShared(Shared):
                 newest.setdefault(order_id, (owner, classic))
         for order_id, (owner, classic) in reversed(newest.items()):
             self.orders.remember_older(order_id, owner, bytes(classic))
+        log.info("orders loaded", orders=len(newest))
 
     def _write_pending(self) -> None:
         now = time.monotonic()

@@ -1,0 +1,64 @@
+"""Real servers for the tests that need them, one of each a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway import GatewayProcess, Publisher, Signer
+from tests.servers import RabbitMQ, Redis, scratch
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    with scratch() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def broker(folder: Path) -> Iterator[RabbitMQ]:
+    server = RabbitMQ(folder / "rabbitmq")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis(folder: Path) -> Iterator[Redis]:
+    server = Redis(folder / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def signer() -> Signer:
+    return Signer()
+
+
+@pytest.fixture
+def publisher(broker: RabbitMQ) -> Iterator[Publisher]:
+    with Publisher(broker.url) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+def start(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Callable[..., GatewayProcess]]:
+    """Starts gateways with these variables on top of what they need; ends them after the test."""
+    running: list[GatewayProcess] = []
+
+    def start_one(**environ: str) -> GatewayProcess:
+        running.append(GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ}))
+        return running[-1]
+
+    yield start_one
+    for gateway in running:
+        gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
+    """One with default settings, for tests that do not harm it."""
+    process = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ})
+    yield process
+    process.stop()
