@@ -1,0 +1,8 @@
+"""What all tests of this folder share: hypothesis is not timed and leaves no files behind."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("unit", deadline=None, database=None, max_examples=150)
+settings.load_profile("unit")

@@ -1,0 +1,139 @@
+"""What several tests need: keys, environments, tokens, deliveries, and a socket that takes what it is told to."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import jwt
+from cryptography.hazmat.primitives import serialization
+
+from peatio_ws.events import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.keys import PrivateKey, new_private_key, public_text
+from peatio_ws.settings import Settings
+
+NOW = 1_700_000_000
+"""The Unix time at which tokens are looked at."""
+
+
+@functools.cache
+def private_key(algorithm: str = "RS256", number: int = 0) -> PrivateKey:
+    """One key for each pair of arguments; another number is another key of the same kind."""
+    return new_private_key(algorithm)
+
+
+def public_pem(key: PrivateKey) -> str:
+    return base64.urlsafe_b64decode(public_text(key)).decode()
+
+
+def raw_pem(key: PrivateKey) -> str:
+    """The raw 32 bytes of an Ed25519 public key inside PEM, as Rango's tools write it."""
+    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return f"-----BEGIN PUBLIC KEY-----\n{base64.b64encode(raw).decode()}\n-----END PUBLIC KEY-----\n"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A whole environment, with a key."""
+    return {"JWT_PUBLIC_KEY": public_text(private_key()), **more}
+
+
+def settings(**more: str) -> Settings:
+    return Settings.from_env(environment(**more))
+
+
+def claims(without: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    """Claims of a session as Barong makes them, good at `NOW`."""
+    whole = {"iat": NOW - 60, "exp": NOW + 60, "jti": "1f2e", "sub": "session", "uid": "ID1", "state": "active", **more}
+    return {name: value for name, value in whole.items() if name not in without}
+
+
+def sign(payload: dict[str, Any], algorithm: str = "RS256", key: Any = None, **header: Any) -> str:
+    """A signed token; anything JSON can say may be in it, unlike with `jwt.encode`."""
+    text = json.dumps(payload).encode()
+    return jwt.api_jws.encode(text, key or private_key(algorithm), algorithm=algorithm, headers=header or None)
+
+
+def on_orderbook(body: Any, **headers: Any) -> Delivery:
+    return Delivery(ORDERBOOK, "", headers, as_body(body))
+
+
+def on_trade(body: Any, **headers: Any) -> Delivery:
+    return Delivery(TRADE, "", headers, as_body(body))
+
+
+def on_ranger(routing_key: str, body: Any) -> Delivery:
+    return Delivery(RANGER, routing_key, {}, as_body(body))
+
+
+def as_body(body: Any) -> bytes:
+    """Bytes as they are, everything else as JSON."""
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+class Wire:
+    """Stands where an upgraded gevent socket would: takes what `takes` says, and keeps it.
+
+    Args:
+        takes: called with the bytes offered; how many of them are taken. 0 is a socket that would block now.
+        tls: looks like a TLS socket.
+    """
+
+    def __init__(self, takes: Callable[[int], int] = lambda offered: offered, tls: bool = False) -> None:
+        self._takes = takes
+        self.taken = b""
+        self.ended = False
+        self._sock = self.Below(self)
+        if tls:
+            self.do_handshake = None
+
+    class Below:
+        """The plain, never waiting socket under gevent's."""
+
+        def __init__(self, wire: Wire) -> None:
+            self._wire = wire
+
+        def send(self, data: bytes) -> int:
+            return self._wire.take(data)
+
+    def send(self, data: memoryview) -> int:
+        """As gevent's: lets others run until something is taken."""
+        while True:
+            gevent.sleep(0)
+            try:
+                return self.take(data)
+            except BlockingIOError:
+                continue
+
+    def take(self, data: bytes | memoryview) -> int:
+        assert not self.ended, "written to after its end"
+        count = min(self._takes(len(data)), len(data))
+        if not count:
+            raise BlockingIOError
+        self.taken += bytes(data[:count])
+        return count
+
+    def shutdown(self, how: int) -> None:
+        self.ended = True
+
+
+def frames_in(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcode and payload of each unmasked frame; an AssertionError if the last one is not whole."""
+    frames = []
+    while data:
+        size, start = data[1], 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(data[2:start])
+        assert len(data) >= start + size, "a frame was cut"
+        frames.append((data[0] & 0x0F, data[start : start + size]))
+        data = data[start + size :]
+    return frames
+
+
+def texts_in(data: bytes) -> list[Any]:
+    """The JSON of each text frame."""
+    return [json.loads(payload) for opcode, payload in frames_in(data) if opcode == 1]
