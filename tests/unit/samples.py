@@ -20,9 +20,13 @@ NOW = 1_700_000_000
 """The Unix time at which tokens are looked at."""
 
 
-@functools.cache
 def private_key(algorithm: str = "RS256", number: int = 0) -> PrivateKey:
     """One key for each pair of arguments; another number is another key of the same kind."""
+    return _private_key(algorithm, number)
+
+
+@functools.cache
+def _private_key(algorithm: str, number: int) -> PrivateKey:
     return new_private_key(algorithm)
 
 
