@@ -1,0 +1,288 @@
+"""Who gets what: the router against a model that looks through everybody for every event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.dialects import Dialect
+from peatio_ws.events import Delivery, Order, read
+from peatio_ws.outbox import Outbox
+from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
+from peatio_ws.shared import Orders
+from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
+
+
+class Seat:
+    """A receiver in the model, with the socket it writes to."""
+
+    def __init__(self, uid: str, member_id: int | None, dialect: Dialect = Dialect.CLASSIC) -> None:
+        self.wire = Wire()
+        self.receiver = Receiver(Outbox(self.wire, 2**30, 3600.0), dialect, uid, member_id)  # type: ignore[arg-type]
+        self.trades: set[int] = set()
+
+    def is_meant(self, owner: Any) -> bool:
+        mine: Any = self.receiver.uid if isinstance(owner, str) else self.receiver.member_id
+        return owner is not None and bool(mine == owner)
+
+    def take(self) -> list[Any]:
+        """What has come since the last time."""
+        frames = texts_in(self.wire.taken)
+        self.wire.taken = b""
+        return frames
+
+
+def router(broadcast: bool = False) -> Router:
+    orders = Orders()
+    return Router(orders.recall, orders.remember, broadcast)
+
+
+def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
+    for seat in seats:
+        where.add(seat.receiver)
+    return seats
+
+
+def send(where: Router, *deliveries: Delivery) -> None:
+    for delivery in deliveries:
+        where.route(read(delivery))
+    where.flush()
+
+
+# ---- the model
+
+UIDS = st.sampled_from(["7", "42", "007", "ID7"])
+MEMBER_IDS = st.sampled_from([7, 42, 0])
+OWNERS = UIDS | MEMBER_IDS
+STEPS = st.lists(
+    st.tuples(st.just("join"), UIDS, MEMBER_IDS | st.none())
+    | st.tuples(st.just("leave"), st.integers(0, 9), st.none())
+    | st.tuples(st.just("order"), OWNERS, st.none())
+    | st.tuples(st.just("trade"), OWNERS | st.none(), OWNERS | st.none())
+    | st.tuples(st.just("flush"), st.none(), st.none()),
+    max_size=40,
+)
+
+
+def named(side: str, owner: Any) -> dict[str, Any]:
+    if owner is None:
+        return {}
+    return {f"{side}uid" if isinstance(owner, str) else f"{side}member_id": owner}
+
+
+@given(STEPS, st.integers(1, 3))
+def test_exactly_those_whom_an_event_concerns_get_one_copy(steps: list[tuple[Any, ...]], trade_ids: int) -> None:
+    where = router()
+    seats: list[Seat] = []
+    expected: dict[Seat, list[Any]] = {}
+    everybody: list[Seat] = []
+    for number, (step, first, second) in enumerate(steps):
+        if step == "join":
+            seats.append(Seat(first, second))
+            everybody.append(seats[-1])
+            expected[seats[-1]] = []
+            where.add(seats[-1].receiver)
+        elif step == "leave" and seats:
+            where.remove(seats.pop(first % len(seats)).receiver)
+        elif step == "order":
+            where.route(read(on_orderbook({"id": number}, **named("", first))))
+            for seat in seats:
+                if seat.is_meant(first):
+                    expected[seat].append(("orderbook", number, None))
+        elif step == "trade" and (first, second) != (None, None):
+            trade_id = number % trade_ids
+            where.route(read(on_trade({"id": trade_id}, **named("ask_", first), **named("bid_", second))))
+            for seat in seats:
+                sides = {(True, False): "ask", (False, True): "bid", (True, True): "both"}
+                side = sides.get(
+                    (first is not None and seat.is_meant(first), second is not None and seat.is_meant(second))
+                )
+                if side and trade_id not in seat.trades:
+                    seat.trades.add(trade_id)
+                    expected[seat].append(("trade", trade_id, side))
+        elif step == "flush":
+            where.flush()
+    where.flush()
+    for seat in everybody:
+        got = [(kind, body["id"], body.get("side")) for frame in seat.take() for kind, body in frame.items()]
+        assert got == expected[seat]
+    for seat in seats:
+        where.remove(seat.receiver)
+    assert len(where) == 0
+
+
+def test_nobody_is_written_to_before_the_batch_is_handed_out() -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", None))
+    where.route(read(on_orderbook({"id": 1}, uid="A")))
+    where.route(read(on_orderbook({"id": 2}, uid="A")))
+    assert ann.take() == []
+    where.flush()
+    assert [frame["orderbook"]["id"] for frame in ann.take()] == [1, 2]
+
+
+def test_a_receiver_that_was_never_there_may_be_removed() -> None:
+    where = router()
+    ann, bob = Seat("A", 1), Seat("A", 1)
+    seated(where, ann)
+    where.remove(bob.receiver)
+    where.remove(bob.receiver)
+    send(where, on_orderbook({"id": 1}, uid="A"))
+    assert len(ann.take()) == 1
+
+
+def test_connections_are_counted_by_uid() -> None:
+    where = router()
+    first, second, _ = seated(where, Seat("7", 1), Seat("7", None), Seat("ID7", 7))
+    assert (where.connections_of("7"), where.connections_of("ID7"), where.connections_of("8")) == (2, 1, 0)
+    where.remove(first.receiver)
+    where.remove(second.receiver)
+    assert where.connections_of("7") == 0
+
+
+def test_who_has_been_hung_up_on_does_not_keep_the_others_waiting() -> None:
+    where = router()
+    gone, here = seated(where, Seat("A", None), Seat("A", None))
+    gone.receiver.outbox.close(1000)
+    gone.wire.taken = b""
+    send(where, on_orderbook({"id": 1}, uid="A"))
+    assert gone.wire.taken == b""
+    assert len(here.take()) == 1
+
+
+# ---- trades
+
+OWN = {"ask": {"id": 31, "price": "1.0"}, "bid": {"id": 32, "price": "2.0"}}
+
+
+def test_each_side_gets_its_own_order_and_nothing_of_the_other() -> None:
+    where = router()
+    ann, bob, eve = seated(where, Seat("A", 1), Seat("B", 2), Seat("E", 3))
+    send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, ask_member_id=1, bid_member_id=2))
+    (for_ann,), (for_bob,) = ann.take(), bob.take()
+    assert (for_ann["trade"]["side"], for_ann["trade"]["order_id"], for_ann["trade"]["ask"]["id"]) == ("ask", 31, 31)
+    assert (for_bob["trade"]["side"], for_bob["trade"]["order_id"], for_bob["trade"]["bid"]["id"]) == ("bid", 32, 32)
+    assert "bid" not in for_ann["trade"]
+    assert "ask" not in for_bob["trade"]
+    assert eve.take() == []
+
+
+@pytest.mark.parametrize("who", [{"ask_uid": "A", "bid_uid": "A"}, {"ask_uid": "A", "bid_member_id": 1}])
+def test_a_trade_with_oneself_has_both_orders_and_the_id_of_the_ask(who: dict[str, Any]) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, **who))
+    (frame,) = ann.take()
+    assert (frame["trade"]["side"], frame["trade"]["order_id"]) == ("both", 31)
+    assert (frame["trade"]["ask"]["id"], frame["trade"]["bid"]["id"]) == (31, 32)
+
+
+def test_an_order_that_was_not_added_is_the_one_last_seen_or_its_id() -> None:
+    where = router()
+    ann, bob = seated(where, Seat("A", 1), Seat("B", 2))
+    seen = [on_orderbook({"id": 31, "state": state}, uid="A") for state in ("wait", "done")]
+    send(where, *seen, on_trade({"id": 5, "ask_id": 31, "bid_id": 32}, ask_member_id=1, bid_member_id=2))
+    assert ann.take()[-1]["trade"]["ask"]["state"] == "done"
+    assert bob.take()[-1]["trade"]["bid"] == {"id": 32}
+
+
+def test_an_order_that_came_with_one_trade_is_known_at_the_next() -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_trade({"id": 5, "ask_id": 31, **OWN}, ask_uid="A"), on_trade({"id": 6, "ask_id": 31}, ask_uid="A"))
+    assert [frame["trade"]["ask"]["price"] for frame in ann.take()] == ["1.0", "1.0"]
+
+
+def test_an_order_seen_as_somebody_elses_is_not_shown() -> None:
+    where = router()
+    (bob,) = seated(where, Seat("B", None))
+    send(where, on_orderbook({"id": 31, "price": "1"}, uid="A"), on_trade({"id": 5, "ask_id": 31}, ask_uid="B"))
+    assert bob.take()[0]["trade"]["ask"] == {"id": 31}
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize("number", [501, "501"])
+def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", None))
+    both = [on_trade({"id": 501}, ask_uid="A"), on_ranger("private.A.trade", {"id": number, "side": "sell"})]
+    send(where, *both[::turn])
+    assert len(ann.take()) == 1
+    assert where.outcomes["repeated"] == 1
+
+
+def test_the_last_trades_are_remembered_and_not_all_there_ever_were() -> None:
+    ann = Seat("A", None).receiver
+    for number in range(TRADES_REMEMBERED * 2):
+        assert ann.is_new_trade(b"%d" % number)
+    assert not any(ann.is_new_trade(b"%d" % (TRADES_REMEMBERED + number)) for number in range(TRADES_REMEMBERED))
+    assert ann.trades is not None
+    assert len(ann.trades) == TRADES_REMEMBERED
+
+
+# ---- from the ranger exchange
+
+
+def test_private_orders_and_trades_reach_a_classic_session_in_its_own_form() -> None:
+    where = router()
+    ann, bob = seated(where, Seat("A", 1), Seat("B", 2))
+    send(
+        where,
+        on_ranger("private.A.order", {"id": 71, "market": "btcusd", "kind": "ask"}),
+        on_ranger("private.A.trade", {"id": 801, "amount": "1.0", "total": "9.5", "side": "sell", "order_id": 71}),
+    )
+    order, trade = ann.take()
+    assert (order["orderbook"]["market_id"], order["orderbook"]["side"]) == ("btcusd", "sell")
+    assert (trade["trade"]["volume"], trade["trade"]["side"]) == ("1.0", "ask")
+    assert trade["trade"]["ask"] == order["orderbook"]
+    assert bob.take() == []
+
+
+@pytest.mark.parametrize("key", ["private.A.deposit_address", "public.btcusd.trades", "global.tickers", "admin.a.b"])
+def test_other_events_do_not_reach_a_classic_session_that_did_not_ask(key: str) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_ranger(key, {"id": 1}))
+    assert ann.take() == []
+
+
+# ---- changes of the public book
+
+
+def test_a_book_change_goes_to_nobody() -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_orderbook({"action": "add", "order": {"id": 1}}))
+    assert ann.take() == []
+
+
+def test_where_it_is_broadcast_a_book_change_goes_verbatim_and_once_to_every_classic_session() -> None:
+    where = router(broadcast=True)
+    seats = seated(where, Seat("A", 1), Seat("A", 1), Seat("B", None))
+    (other,) = seated(where, Seat("A", 1, Dialect.RANGER))
+    body = b'{ "action":"add","order":{"id":1.0}}'
+    send(where, on_orderbook(body))
+    for seat in seats:
+        assert seat.wire.taken[2:] == b'{"orderbook":%b}' % body
+    assert other.wire.taken == b""
+
+
+# ---- what is counted
+
+
+def test_what_became_of_an_event_is_counted() -> None:
+    where = router()
+    seated(where, Seat("A", 1))
+    send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="B"), on_trade({"id": 3}, bid_uid="A"))
+    assert (where.outcomes["sent"], where.outcomes["nobody"]) == (2, 1)
+
+
+def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
+    kept: list[Order] = []
+    where = Router(lambda number, owner: None, kept.append)
+    send(where, on_orderbook({"id": 1}, uid="A"), on_ranger("private.B.order", {"id": 2}))
+    assert [json.loads(order.id) for order in kept] == [1, 2]
