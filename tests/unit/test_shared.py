@@ -1,0 +1,109 @@
+"""What one process remembers of orders."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws import shared
+from peatio_ws.events import Order, read
+from peatio_ws.shared import ORDERS_KEPT, Orders, Shared, open_shared
+from tests.unit.samples import on_orderbook
+
+
+def order(number: Any, owner: str | int = "A", state: str = "wait") -> Order:
+    headers = {"uid": owner} if isinstance(owner, str) else {"member_id": owner}
+    event = read(on_orderbook({"id": number, "state": state}, **headers))
+    assert isinstance(event, Order)
+    return event
+
+
+def state_of(orders: Orders, number: bytes, owner: str | int = "A") -> Any:
+    seen = orders.recall(number, owner)
+    return None if seen is None else json.loads(seen)["state"]
+
+
+def test_an_order_is_recalled_as_last_seen() -> None:
+    orders = Orders()
+    orders.remember(order(1, state="wait"))
+    orders.remember(order(1, state="done"))
+    assert state_of(orders, b"1") == "done"
+    assert state_of(orders, b"2") is None
+
+
+@pytest.mark.parametrize(("seen", "asked"), [(61, b'"61"'), ("61", b"61"), ("61", b'"61"'), (61, b"61")])
+def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> None:
+    orders = Orders()
+    orders.remember(order(seen))
+    assert state_of(orders, asked) == "wait"
+
+
+@pytest.mark.parametrize(
+    ("owner", "asks", "shown"),
+    [
+        ("A", "A", True),
+        ("A", "B", False),
+        (1, 1, True),
+        (1, 2, False),
+        ("4", "5", False),
+        # A uid and a member id cannot be compared: the trade says that the order is the asker's.
+        ("A", 1, True),
+        (1, "A", True),
+    ],
+)
+def test_an_order_that_was_seen_as_somebody_elses_is_not_told(owner: str | int, asks: str | int, shown: bool) -> None:
+    orders = Orders()
+    orders.remember(order(1, owner))
+    assert (state_of(orders, b"1", asks) == "wait") is shown
+
+
+def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> None:
+    orders = Orders()
+    orders.remember(order(1, state="done"))
+    orders.remember_older(b"1", "A", b'{"state":"wait"}')
+    orders.remember_older(b"2", "A", b'{"state":"wait"}')
+    assert (state_of(orders, b"1"), state_of(orders, b"2")) == ("done", "wait")
+    orders.remember(order(2, state="done"))
+    assert state_of(orders, b"2") == "done"
+
+
+@given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 5))
+def test_the_orders_seen_longest_ago_are_forgotten_first(numbers: list[int], kept: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared, "ORDERS_KEPT", kept)
+        orders, latest = Orders(), []
+        for at, number in enumerate(numbers):
+            orders.remember(order(number, state=str(at)))
+            latest = [*(pair for pair in latest if pair[0] != number), (number, str(at))][-kept:]
+        for number in range(10):
+            assert state_of(orders, b"%d" % number) == dict(latest).get(number)
+
+
+def test_memory_is_bounded() -> None:
+    orders, one = Orders(), order(1)
+    for number in range(ORDERS_KEPT + 10):
+        orders.remember_older(b"%d" % number, "A", one.id)
+    assert orders.recall(b"9", "A") is None
+    assert orders.recall(b"10", "A") is not None
+
+
+def test_without_redis_each_worker_is_for_itself() -> None:
+    alone = open_shared(None)
+    assert type(alone) is Shared
+    alone.start()
+    alone.load()
+    alone.remember(order(1))
+    assert alone.recall(b"1", "A") == as_recalled(order(1))
+    assert alone.member_id("A") is None
+    assert open_shared(None).recall(b"1", "A") is None
+    alone.stop()
+
+
+def as_recalled(seen: Order) -> bytes | None:
+    orders = Orders()
+    orders.remember(seen)
+    return orders.recall(seen.id, seen.owner)
