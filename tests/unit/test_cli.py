@@ -1,0 +1,257 @@
+"""The command line as far as it goes without a broker and a gateway: keys, tokens, help, faults without traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from click.testing import CliRunner, Result
+
+from peatio_ws import embedded
+from peatio_ws.auth import Verifier
+from peatio_ws.cli import main
+from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_text
+from peatio_ws.settings import Settings
+from tests.unit.samples import private_key
+
+COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "run"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and none of the gateway's variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if re.match("JWT|AMQP_|RABBITMQ_|WEBSOCKET_|RANGER_|REDIS_URL", name):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def call(line: str, **environ: str) -> Result:
+    return CliRunner().invoke(main, line.split(), env=environ)
+
+
+def fails(line: str, status: int = 1, **environ: str) -> str:
+    """What is said; a fault is one that the user reads, never a traceback."""
+    result = call(line, **environ)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == status, result.output
+    assert "Error: " in result.output
+    return result.output
+
+
+def printed(result: Result) -> dict[str, str]:
+    """The variables that `keygen` prints."""
+    assert result.exit_code == 0, result.output
+    return dict(line.split("=", 1) for line in result.stdout.splitlines())
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_explains_itself(command: str, option: str) -> None:
+    result = call(f"{command} {option}")
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+
+
+def test_the_help_names_every_command() -> None:
+    shown = call("--help").output
+    for command in COMMANDS:
+        assert re.search(rf"^  {command.split()[0]}\b", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "--nonsense",
+        "keygen --algorithm HS256",
+        "token --expires soon",
+        "token --claim name",
+        "publish order",
+        "publish trade --ask-uid A",
+        "publish event",
+        "listen --count many",
+    ],
+)
+def test_wrong_usage_is_told_with_status_2(line: str) -> None:
+    assert "Usage: " in fails(line, status=2)
+
+
+# ---- keygen
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "HS256"])
+def test_a_pair_made_here_is_one_for_the_gateway(algorithm: str, folder: Path) -> None:
+    found = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
+    private = load_private_key((folder / ".run" / "private.pem").read_text())
+    assert found.jwt_algorithm == algorithm
+    assert found.jwt_keys == (private.public_key(),)
+
+
+def test_a_private_key_is_its_owners_only(folder: Path) -> None:
+    call("keygen --directory there")
+    assert (folder / "there" / "private.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_private_key_is_not_printed(folder: Path) -> None:
+    output = call("keygen").output
+    assert not [line for line in (folder / ".run" / "private.pem").read_text().splitlines() if line in output]
+
+
+def test_a_key_that_is_there_is_written_over_only_by_force(folder: Path) -> None:
+    call("keygen")
+    path = folder / ".run" / "private.pem"
+    before = path.read_text()
+    assert "--force" in fails("keygen")
+    assert path.read_text() == before
+    assert call("keygen --force").exit_code == 0
+    assert path.read_text() != before
+
+
+# ---- token
+
+
+def claims_of(result: Result) -> dict[str, object]:
+    assert result.exit_code == 0, result.output
+    claims: dict[str, object] = jwt.decode(result.stdout.strip(), options={"verify_signature": False})
+    return claims
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS512", "ES384", "EdDSA"])
+def test_a_token_made_here_lets_its_member_in(algorithm: str) -> None:
+    gateway = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
+    made = call(f"token --algorithm {algorithm} --uid ID7 --member-id 7 --role admin").stdout.strip()
+    identity = Verifier(gateway).verify(made, time.time())
+    assert (identity.uid, identity.member_id, identity.role) == ("ID7", 7, "admin")
+
+
+def test_a_token_meets_the_audience_and_issuer_of_the_environment() -> None:
+    both = {"JWT_AUDIENCE": "peatio,barong", "JWT_ISSUER": "barong"}
+    gateway = Settings.from_env({**printed(call("keygen")), **both})
+    made = call("token", **both).stdout.strip()
+    assert Verifier(gateway).verify(made, time.time()).uid == embedded.MEMBER
+
+
+def test_any_claim_can_be_given_as_json_or_text() -> None:
+    call("keygen")
+    shown = claims_of(call("token --claim state=banned --claim level=3 --claim a=b=c --claim list=[1,2] --claim sub=x"))
+    assert (shown["state"], shown["level"], shown["a"], shown["list"], shown["sub"]) == (
+        "banned",
+        3,
+        "b=c",
+        [1, 2],
+        "x",
+    )
+
+
+def test_a_token_ends_as_long_after_its_beginning_as_asked_for() -> None:
+    call("keygen")
+    shown = claims_of(call("token --expires -60"))
+    assert int(str(shown["exp"])) - int(str(shown["iat"])) == -60
+
+
+def test_the_key_is_a_file_that_was_named_or_the_environments_or_the_one_made_here(folder: Path) -> None:
+    for number, name in enumerate(["named", "variable", "made"]):
+        (folder / name).write_bytes(private_pem(private_key(number=number)))
+    (folder / ".run").mkdir()
+    (folder / "made").rename(folder / ".run" / "private.pem")
+    variable = (folder / "variable").read_text()
+    for line, environ, number in (
+        ("token --key named", {"JWT_PRIVATE_KEY": variable}, 0),
+        ("token", {"JWT_PRIVATE_KEY": variable}, 1),
+        ("token", {}, 2),
+    ):
+        gateway = Settings.from_env({"JWT_PUBLIC_KEY": public_text(private_key(number=number))})
+        assert Verifier(gateway).verify(call(line, **environ).stdout.strip(), time.time())
+
+
+def test_without_a_key_it_is_told_how_to_make_one() -> None:
+    assert "keygen" in fails("token")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END"])
+def test_a_file_that_is_no_key_is_told(folder: Path, content: bytes) -> None:
+    (folder / "key").write_bytes(content)
+    fails("token --key key")
+    fails("token --key .")
+    fails("token --key missing")
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "HS256", "none"])
+def test_a_key_that_cannot_sign_with_the_algorithm_is_told(algorithm: str) -> None:
+    call("keygen --algorithm RS256")
+    assert algorithm in fails(f"token --algorithm {algorithm}")
+
+
+# ---- publish, run
+
+
+@pytest.mark.parametrize("line", ["order --uid A", "trade --ask-uid A --bid-uid B", "event global.tickers {}"])
+def test_faults_of_the_brokers_url_are_told_without_its_password(line: str) -> None:
+    said = fails(f"publish {line}", AMQP_URL="http://user:sesame@host/")
+    assert "AMQP_URL" in said
+    assert "sesame" not in said
+    assert "AMQP_URL" in fails(f"publish {line}", AMQP_URL="memory://")
+
+
+def test_run_tells_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object) -> None:
+        raise AssertionError("started with a faulty environment")
+
+    monkeypatch.setattr(os, "execve", started)
+    said = fails("run", WEBSOCKET_PORT="http", LOG_LEVEL="loud")
+    assert "WEBSOCKET_PORT" in said
+    assert "LOG_LEVEL" in said
+
+
+class Started(Exception):
+    """Raised where the process would turn into gunicorn."""
+
+    def __init__(self, *command: object) -> None:
+        super().__init__(*command)
+        self.environ: dict[str, str] = command[2]  # type: ignore[assignment]
+
+
+def start(line: str, **environ: str) -> tuple[Result, dict[str, str]]:
+    """What is said, and the environment that gunicorn gets."""
+
+    def instead(*command: object) -> None:
+        raise Started(*command)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "execve", instead)
+        result = call(line, **environ)
+    assert isinstance(result.exception, Started), result.output
+    return result, result.exception.environ
+
+
+def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in() -> None:
+    result, environ = start("run")
+    gateway = Settings.from_env(environ)
+    assert gateway.embedded
+    assert gateway.simulation
+    (message,) = re.findall(r'\{"jwt":.*\}', result.output)
+    scheme, bearer = json.loads(message)["jwt"].split()
+    identity = Verifier(gateway).verify(bearer, time.time())
+    assert (scheme, identity.uid, identity.member_id) == ("Bearer", embedded.MEMBER, embedded.MEMBER_ID)
+
+
+def test_run_keeps_its_key_from_one_time_to_the_next() -> None:
+    assert start("run")[1]["JWT_PUBLIC_KEY"] == start("run")[1]["JWT_PUBLIC_KEY"]
+
+
+def test_run_with_a_broker_simulates_nothing_and_makes_no_key(folder: Path) -> None:
+    key = public_text(private_key())
+    _, environ = start("run", AMQP_URL="amqp://host", JWT_PUBLIC_KEY=key)
+    assert not Settings.from_env(environ).simulation
+    assert not (folder / ".run").exists()
+    assert "JWT_PUBLIC_KEY" in fails("run", AMQP_URL="amqp://host")
