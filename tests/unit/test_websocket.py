@@ -1,0 +1,395 @@
+"""One connection: the handshake's rules, and frames over a pair of sockets that never leave this process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+from geventwebsocket.exceptions import WebSocketError
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from websockets.frames import Close as CloseFrame
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol
+
+from peatio_ws.errors import Close, Refused
+from peatio_ws.outbox import PING
+from peatio_ws.settings import Settings
+from peatio_ws.websocket import WebSocket, check_handshake, respond, wants_upgrade, websocket_of
+from tests.unit.samples import frames_in, settings
+
+LIMIT = 30
+"""Seconds after which a test that waits is given up."""
+GOOD = {
+    "REQUEST_METHOD": "GET",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "HTTP_HOST": "exchange.example",
+    "HTTP_UPGRADE": "websocket",
+    "HTTP_CONNECTION": "Upgrade",
+    "HTTP_SEC_WEBSOCKET_VERSION": "13",
+    "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+# ---- the handshake
+
+
+def test_a_good_handshake_is_taken() -> None:
+    check_handshake(dict(GOOD))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"HTTP_CONNECTION": "keep-alive, upgrade"},
+        {"HTTP_CONNECTION": "keep-alive,UPGRADE ,x"},
+        {"HTTP_SEC_WEBSOCKET_VERSION": " 13 "},
+        {"HTTP_SEC_WEBSOCKET_KEY": " dGhlIHNhbXBsZSBub25jZQ== "},
+        {"HTTP_ORIGIN": "https://other.example"},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": "chat"},
+    ],
+)
+def test_a_handshake_may_be_written_in_other_ways(more: dict[str, str]) -> None:
+    check_handshake(GOOD | more)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "status"),
+    [
+        ("REQUEST_METHOD", ["POST", "HEAD", "get"], 405),
+        ("SERVER_PROTOCOL", ["HTTP/1.0", "HTTP/0.9", None], 426),
+        ("HTTP_CONNECTION", ["", "close", "keep-alive", "upgraded", None], 400),
+        ("HTTP_HOST", ["", None], 400),
+        ("HTTP_SEC_WEBSOCKET_VERSION", ["", "8", "12", "14", "13, 8", None], 426),
+        (
+            "HTTP_SEC_WEBSOCKET_KEY",
+            ["", "x", "AAAA", "dGhlIHNhbXBsZSBub25jZXM=", "dGhlIHNhbXBsZSBub25jZQ", "é", None],
+            400,
+        ),
+    ],
+)
+def test_any_other_handshake_is_refused(name: str, values: list[str | None], status: int) -> None:
+    for value in values:
+        environ = {key: text for key, text in (GOOD | {name: value}).items() if text is not None}
+        with pytest.raises(Refused) as refused:
+            check_handshake(environ)
+        assert refused.value.status.startswith(f"{status} ")
+
+
+def test_a_refusal_of_the_version_names_the_right_one() -> None:
+    with pytest.raises(Refused) as refused:
+        check_handshake(GOOD | {"HTTP_SEC_WEBSOCKET_VERSION": "8"})
+    assert ("Sec-WebSocket-Version", "13") in refused.value.headers
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "wanted"),
+    [("websocket", True), ("WebSocket", True), ("h2c, websocket", True), ("h2c", False), ("", False), (None, False)],
+)
+def test_an_upgrade_to_websocket_is_told_from_other_requests(upgrade: str | None, wanted: bool) -> None:
+    assert wants_upgrade({} if upgrade is None else {"HTTP_UPGRADE": upgrade}) is wanted
+
+
+def test_a_refusal_is_answered_in_plain_http_of_the_right_length() -> None:
+    started: list[Any] = []
+    refused = Refused("429 Too Many Requests", "Zu viele für hier.", (("Retry-After", "5"),))
+    body = b"".join(respond(refused, lambda *given_ones: started.append(given_ones)))
+    ((status, headers),) = started
+    assert (status, body) == ("429 Too Many Requests", "Zu viele für hier.\n".encode())
+    assert dict(headers)["Content-Length"] == str(len(body))
+    assert dict(headers)["Retry-After"] == "5"
+    assert dict(headers)["Connection"] == "close"
+
+
+# ---- a pair of sockets
+
+
+class Pair:
+    """A WebSocket of the package, and its client: a plain socket with frames made and read by hand."""
+
+    def __init__(self, **environ: str) -> None:
+        mine, self.client = gevent.socket.socketpair()
+        self.sock = mine
+        handler = SimpleNamespace(socket=mine, rfile=mine.makefile("rb"))
+        self.stock = SimpleNamespace(handler=handler, closed=False)  # as gevent-websocket hands it over
+        self.environ: dict[str, Any] = {"wsgi.websocket": self.stock}
+        found = websocket_of(self.environ)
+        assert found is not None
+        self.ws = found
+        self.settings: Settings = settings(**environ)
+        self._handler = handler
+
+    def open(self) -> WebSocket:
+        self.ws.accept(self.settings)
+        return self.ws
+
+    def say(self, *frames: Frame) -> None:
+        """From the client, masked."""
+        self.client.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
+
+    def end(self) -> None:
+        """The client ends its half, and the server the connection."""
+        self.client.shutdown(socket.SHUT_WR)
+        self.ws.end()
+
+    def heard(self) -> list[tuple[int, bytes]]:
+        """Everything the client gets until the end: opcode and payload of each frame."""
+        data = b""
+        while more := self.client.recv(65_536):
+            data += more
+        return frames_in(data)
+
+    def hear(self, count: int) -> bytes:
+        """So many bytes, at the client."""
+        data = b""
+        while len(data) < count:
+            more = self.client.recv(count - len(data))
+            assert more, "ended early"
+            data += more
+        return data
+
+    def close(self) -> None:
+        self._handler.rfile.close()
+        self.sock.close()
+        self.client.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    with gevent.Timeout(LIMIT):
+        yield made
+    made.close()
+
+
+def text(words: str | bytes, fin: bool = True) -> Frame:
+    return Frame(Opcode.TEXT, words.encode() if isinstance(words, str) else words, fin)
+
+
+def rest(words: bytes, fin: bool) -> Frame:
+    return Frame(Opcode.CONT, words, fin)
+
+
+def closing(code: int, reason: str = "") -> Frame:
+    return Frame(Opcode.CLOSE, CloseFrame(code, reason).serialize())
+
+
+def codes(heard: list[tuple[int, bytes]]) -> list[int]:
+    """Codes of the close frames."""
+    return [int.from_bytes(payload[:2]) for opcode, payload in heard if opcode == Opcode.CLOSE]
+
+
+def test_text_comes_as_text_and_bytes_as_bytes_in_order(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("grüße"), Frame(Opcode.BINARY, b"\xff"), text(""))
+    pair.say(closing(1000))
+    assert list(ws) == ["grüße", b"\xff", ""]
+    assert ws.received == 3
+
+
+def test_what_is_sent_goes_as_text_or_binary(pair: Pair) -> None:
+    ws = pair.open()
+    ws.send("grüße")
+    ws.send(b"\xff")
+    ws.send("as bytes", binary=True)
+    ws.send(b"as text", binary=False)
+    ws.close(1000, "bye")
+    pair.end()
+    assert pair.heard() == [(1, "grüße".encode()), (2, b"\xff"), (2, b"as bytes"), (1, b"as text"), (8, b"\x03\xe8bye")]
+
+
+def test_what_came_along_with_the_handshake_is_not_lost() -> None:
+    made = Pair()
+    with gevent.Timeout(LIMIT):
+        made.say(text("early"))
+        assert made.stock.handler.rfile.peek(1)  # read ahead by the HTTP parser
+        made.say(text("later"))
+        ws = made.open()
+        assert [ws.receive(), ws.receive()] == ["early", "later"]
+    made.close()
+
+
+def test_a_ping_is_answered_with_its_payload_and_is_no_message(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(Frame(Opcode.PING, b"are you there"), text("message"))
+    assert ws.receive() == "message"
+    assert frames_in(pair.hear(15)) == [(Opcode.PONG, b"are you there")]
+
+
+def test_a_control_frame_may_come_between_the_parts_of_a_message(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("one ", fin=False), Frame(Opcode.PING, b""), rest(b"message", fin=True))
+    assert ws.receive() == "one message"
+
+
+@hypothesis_settings(max_examples=60)
+@given(st.text(max_size=50), st.lists(st.integers(1, 200), max_size=8), st.lists(st.integers(1, 40), min_size=1))
+def test_a_message_in_fragments_and_in_pieces_arrives_whole(words: str, cuts: list[int], pieces: list[int]) -> None:
+    data = words.encode()
+    places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+    parts = [data[start:end] for start, end in itertools.pairwise(places)] or [b""]
+    frames = [text(parts[0], fin=len(parts) == 1)]
+    frames += [rest(part, fin=number == len(parts) - 1) for number, part in enumerate(parts) if number]
+    wire = b"".join(frame.serialize(mask=True) for frame in [*frames, text("next")])
+    made = Pair()
+    with gevent.Timeout(LIMIT):
+        ws = made.open()
+
+        def trickle() -> None:
+            left = wire
+            for size in itertools.cycle(pieces):
+                made.client.sendall(left[:size])
+                left = left[size:]
+                if not left:
+                    return
+                gevent.sleep(0)
+
+        gevent.spawn(trickle)
+        assert [ws.receive(), ws.receive()] == [words, "next"]
+    made.close()
+
+
+# ---- faults of the client, each with its code
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (text("unmasked").serialize(mask=False), Close.PROTOCOL_ERROR),
+        (b"\xf1\x80\0\0\0\0", Close.PROTOCOL_ERROR),  # reserved bits
+        (b"\x83\x80\0\0\0\0", Close.PROTOCOL_ERROR),  # reserved opcode
+        (rest(b"of nothing", fin=True).serialize(mask=True), Close.PROTOCOL_ERROR),
+        (text("a", fin=False).serialize(mask=True) + text("b").serialize(mask=True), Close.PROTOCOL_ERROR),
+        (b"\x89\xfe\x00\x7e\0\0\0\0" + b"x" * 126, Close.PROTOCOL_ERROR),  # a ping that is too long
+        (b"\x88\x81\0\0\0\0x", Close.PROTOCOL_ERROR),  # a close with one byte
+        (text(b"\xff").serialize(mask=True), Close.INVALID_TEXT),
+        (text(b"\xed\xa0\x80").serialize(mask=True), Close.INVALID_TEXT),
+        (
+            text(b"a\xc3", fin=False).serialize(mask=True) + rest(b"(", fin=True).serialize(mask=True),
+            Close.INVALID_TEXT,
+        ),
+        (text(b"a", fin=False).serialize(mask=True) + rest(b"\xc3", fin=True).serialize(mask=True), Close.INVALID_TEXT),
+        (text("x" * 16_385).serialize(mask=True), Close.TOO_BIG),
+        (
+            text("x" * 9_000, fin=False).serialize(mask=True) + rest(b"x" * 9_000, fin=True).serialize(mask=True),
+            Close.TOO_BIG,
+        ),
+    ],
+    ids="{!r:.24}".format,
+)
+def test_a_fault_of_the_client_ends_the_connection_with_its_code(pair: Pair, what: bytes, code: Close) -> None:
+    ws = pair.open()
+    pair.client.sendall(text("good").serialize(mask=True) + what + text("never").serialize(mask=True))
+    assert list(ws) == ["good"]
+    pair.end()
+    heard = pair.heard()
+    assert codes(heard) == [code]
+    assert heard[-1][0] == Opcode.CLOSE
+    assert ws.closed
+
+
+def test_a_message_of_the_greatest_size_is_taken(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("x" * 16_384))
+    assert ws.receive() == "x" * 16_384
+
+
+# ---- the end
+
+
+def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("last"), closing(4999, "bye"))
+    assert list(ws) == ["last"]
+    pair.end()
+    assert codes(pair.heard()) == [4999]
+    assert ws.close_code == 4999
+
+
+def test_a_client_that_goes_without_a_word_ends_the_messages(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("last"))
+    pair.client.close()
+    assert list(ws) == ["last"]
+    ws.end()
+    assert ws.close_code == 1006
+
+
+def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) -> None:
+    ws = pair.open()
+    ws.close(1012, "restart; retry after 3")
+    ws.close(1000)
+    pair.say(closing(1012))
+    pair.end()
+    heard = pair.heard()
+    assert heard == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
+    assert ws.close_code == 1012
+    with pytest.raises(WebSocketError):
+        ws.send("after")
+
+
+def test_a_close_with_a_code_that_may_not_be_sent_is_a_value_error(pair: Pair) -> None:
+    ws = pair.open()
+    with pytest.raises(ValueError, match="1006"):
+        ws.close(1006)
+    assert not ws.closed
+
+
+def test_the_client_of_another_library_agrees(pair: Pair) -> None:
+    """The whole conversation as seen by `websockets`' own sans-IO client."""
+    ws, client = pair.open(), Protocol(CLIENT)
+    client.send_text(json.dumps({"jwt": "Bearer x"}).encode())
+    client.send_ping(b"1")
+    pair.client.sendall(b"".join(client.data_to_send()))
+    assert ws.receive() == '{"jwt": "Bearer x"}'
+    ws.send('{"success":{}}')
+    client.send_close(1000, "bye")
+    pair.client.sendall(b"".join(client.data_to_send()))
+    assert ws.receive() is None
+    pair.end()
+    while data := pair.client.recv(65_536):
+        client.receive_data(data)
+    client.receive_eof()
+    frames = [frame for frame in client.events_received() if isinstance(frame, Frame)]
+    assert [frame.opcode for frame in frames] == [Opcode.PONG, Opcode.TEXT, Opcode.CLOSE]
+    assert (client.close_code, client.close_reason) == (1000, "bye")
+
+
+# ---- keepalive, by the clock that is handed in
+
+
+def test_a_ping_goes_out_every_so_often(pair: Pair) -> None:
+    ws = pair.open()
+    ws.tick(ws.opened + 25)
+    ws.tick(ws.opened + 25.5)
+    ws.heard += 26
+    ws.tick(ws.opened + 26)
+    ws.tick(ws.opened + 51)
+    ws.close(1000)
+    pair.end()
+    assert [opcode for opcode, _ in pair.heard()] == [Opcode.PING, Opcode.PING, Opcode.CLOSE]
+    assert PING == b"\x89\x00"
+
+
+def test_no_sign_of_life_for_long_enough_ends_it(pair: Pair) -> None:
+    ws = pair.open()
+    ws.tick(ws.heard + 60)
+    assert not ws.closed
+    ws.tick(ws.heard + 60.5)
+    assert ws.outbox.closing == Close.IDLE
+
+
+def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
+    ws = pair.open()
+    ws.close(1000)
+    ws.tick(ws.outbox.deadline)
+    ws.tick(ws.outbox.deadline + 1)
+    assert codes(pair.heard()) == [1000]  # and then the end of the stream
+    assert ws.receive() is None
