@@ -1,0 +1,172 @@
+"""The house: imports go down the list of rooms only, the pure rooms are pure, nothing grows too large."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import peatio_ws
+
+PACKAGE = Path(peatio_ws.__file__).parent
+
+PURE = ["errors", "keys", "settings", "auth", "events", "dialects", "session"]
+WITHOUT_NETWORK = ["outbox", "router"]
+ROOMS = [
+    *PURE,
+    *WITHOUT_NETWORK,
+    *"websocket consumer embedded shared metrics logs client gateway health worker cli".split(),
+    "__init__",
+    "__main__",
+]
+"""A room imports only rooms before it."""
+
+NETWORK = set("amqp geventwebsocket gunicorn http kombu redis select socketserver".split())
+IMPURE = NETWORK | set("gevent os prometheus_client random secrets socket subprocess threading time".split())
+ALLOWED = {
+    # The environment is read in `from_env`, and there only: see below.
+    "settings": {"os"},
+}
+
+MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_A_FILE = 40, 300
+LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FILES = {
+    "cli": "seven small commands, whose help texts are most of it; nobody looks for `token` in another file",
+    "events": "Peatio's field names and their readings, which are one table and its rules",
+    "websocket": "the handler and the connection it makes hand the same socket from one to the other",
+}
+
+
+def tree(room: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"{room}.py").read_text())
+
+
+def is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All below, but not what only a type checker sees."""
+    for child in ast.iter_child_nodes(node):
+        if not is_for_types_only(child):
+            yield child
+            yield from nodes(child)
+
+
+def imported(room: str) -> set[str]:
+    """Full names of what a room imports: modules, and what it takes out of them."""
+    names: set[str] = set()
+    for node in nodes(tree(room)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are written in full"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def libraries(room: str) -> set[str]:
+    return {name.split(".")[0] for name in imported(room)}
+
+
+def functions(room: str) -> Iterator[tuple[str, int]]:
+    """Qualified name and number of lines of each function."""
+
+    def below(node: ast.AST, name: str) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            inner = name
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner = f"{name}.{child.name}"
+                if not isinstance(child, ast.ClassDef) and child.end_lineno is not None:
+                    yield inner, child.end_lineno - child.lineno + 1
+            yield from below(child, inner)
+
+    yield from below(tree(room), room)
+
+
+def test_every_file_is_a_room_with_its_place_in_the_list() -> None:
+    assert {path.stem for path in PACKAGE.rglob("*.py")} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_before_it(room: str) -> None:
+    before = set(ROOMS[: ROOMS.index(room)])
+    for name in imported(room):
+        if name == "peatio_ws" or name.startswith("peatio_ws."):
+            target = [*name.split("."), "__init__"][1]
+            assert (target if target in ROOMS else "__init__") in before, f"{room} imports {name}"
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_a_pure_room_knows_no_socket_clock_environment_or_greenlet(room: str) -> None:
+    assert libraries(room) & IMPURE <= ALLOWED.get(room, set())
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_a_pure_room_asks_nobody_for_the_time(room: str) -> None:
+    asked = {node.attr for node in nodes(tree(room)) if isinstance(node, ast.Attribute)}
+    assert not asked & {"now", "utcnow", "today", "monotonic", "perf_counter"}
+
+
+def test_the_environment_is_read_in_one_place_of_the_pure_rooms() -> None:
+    found = [
+        function.name
+        for function in nodes(tree("settings"))
+        if isinstance(function, ast.FunctionDef)
+        for node in nodes(function)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("os.")
+    ]
+    everywhere = [node for node in nodes(tree("settings")) if isinstance(node, ast.Name) and node.id == "os"]
+    assert found == ["from_env"]
+    assert len(everywhere) == 1
+
+
+def test_keys_of_files_are_looked_at_with_ssl_in_settings_only() -> None:
+    assert [room for room in PURE if "ssl" in libraries(room)] == ["settings"]
+
+
+@pytest.mark.parametrize("room", WITHOUT_NETWORK)
+def test_outbox_and_router_know_no_network_library(room: str) -> None:
+    assert not libraries(room) & NETWORK
+    assert not [name for name in imported(room) if name.startswith(("gevent.socket", "gevent.pywsgi", "gevent.ssl"))]
+    for node in nodes(tree(room)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "socket":
+            assert node.attr.isupper(), f"socket.{node.attr} is more than a constant"
+    frames = {name for name in imported(room) if name.startswith("websockets")}
+    assert all(name.startswith("websockets.frames.") for name in frames)
+
+
+def test_the_consumer_does_not_know_the_router() -> None:
+    assert not {name for name in imported("consumer") if name.startswith("peatio_ws.router")}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_nobody_knows_asyncio(room: str) -> None:
+    assert not libraries(room) & {"asyncio", "trio", "anyio", "uvloop"}
+    assert not [name for name in imported(room) if name.startswith("websockets.asyncio")]
+    assert not [node for node in ast.walk(tree(room)) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_file_begins_with_what_it_is_for(room: str) -> None:
+    assert ast.get_docstring(tree(room))
+
+
+def test_no_function_is_longer_than_a_screen_but_for_a_reason() -> None:
+    long = {name for room in ROOMS for name, lines in functions(room) if lines > MOST_LINES_OF_A_FUNCTION}
+    assert long == set(LONG_FUNCTIONS)
+
+
+def test_no_file_is_longer_than_one_can_read_but_for_a_reason() -> None:
+    long = {path.stem for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > MOST_LINES_OF_A_FILE}
+    assert long == set(LONG_FILES)
+
+
+def test_names_of_libraries_are_spelled_right() -> None:
+    """A misspelt name in the lists above would forbid nothing."""
+    for name in IMPURE:
+        assert name in sys.stdlib_module_names or name in sys.modules or importlib.util.find_spec(name)
