@@ -255,3 +255,33 @@ def test_run_with_a_broker_simulates_nothing_and_makes_no_key(folder: Path) -> N
     assert not Settings.from_env(environ).simulation
     assert not (folder / ".run").exists()
     assert "JWT_PUBLIC_KEY" in fails("run", AMQP_URL="amqp://host")
+
+
+def test_a_key_written_over_is_its_owners_only_again(folder: Path) -> None:
+    call("keygen")
+    path = folder / ".run" / "private.pem"
+    path.chmod(0o644)
+    call("keygen --force")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_algorithm_that_does_not_exist_is_told() -> None:
+    call("keygen")
+    assert isinstance(call("token --algorithm nonsense").exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "publish trade --ask-uid A --bid-uid B --price much",
+        "publish order --uid A --file missing",
+        "keygen --directory file",
+        "run --folder file",
+        "run --folder junk",
+    ],
+)
+def test_what_cannot_be_read_or_written_is_told(folder: Path, line: str) -> None:
+    (folder / "file").write_text("")
+    (folder / "junk").mkdir()
+    (folder / "junk" / "private.pem").write_text("junk")
+    assert isinstance(call(line, AMQP_URL="memory://" if "publish" in line else "").exception, SystemExit)

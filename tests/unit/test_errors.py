@@ -74,3 +74,9 @@ def test_a_refusal_carries_what_an_http_answer_needs() -> None:
         (("Retry-After", "5"),),
         Close.FULL,
     )
+
+
+@given(st.integers(-10, 70_000).filter(lambda code: code not in MAY_BE_SENT) | st.sampled_from([1016, 2000, 2999]))
+def test_no_code_that_the_rfc_reserves_can_be_sent(code: int) -> None:
+    with pytest.raises(ValueError, match=str(code)):
+        Disconnect(code)

@@ -428,3 +428,24 @@ def test_json_nested_beyond_all_bounds_is_dropped() -> None:
     for body in (b"[" * 50_000, b"[" * 50_000 + b"]" * 50_000, b'{"id":1,"x":' + b"[" * 50_000):
         for delivery in (on_orderbook(body, uid="A"), on_trade(body, ask_uid="A"), on_ranger("public.a.b", body)):
             assert reason(delivery) in ("json", "shape")
+
+
+@pytest.mark.parametrize("empty", ["side", "kind"])
+@pytest.mark.parametrize(("name", "value"), [("kind", "ask"), ("type", "OrderAsk")])
+def test_a_side_that_is_null_is_looked_for_under_the_other_names(empty: str, name: str, value: str) -> None:
+    assert order(on_orderbook({"id": 1, empty: None, name: value}, uid="A")).side == b'"sell"'
+
+
+@given(st.text(alphabet="0123456789", min_size=21, max_size=40))
+def test_a_text_of_digits_is_never_taken_for_a_uid_however_long(digits: str) -> None:
+    try:
+        event = read(on_orderbook(ORDER, member_id=digits))
+    except BadDelivery:
+        return
+    assert not isinstance(event, Order) or isinstance(event.owner, int)
+
+
+def test_an_executed_volume_is_exact_for_numbers_with_an_exponent() -> None:
+    body = b'{"id":1,"uid":"A","origin_volume":1.0,"volume":1.0e-05}'
+    assert order(on_orderbook(body)).executed_volume is not None
+    assert Decimal((order(on_orderbook(body)).executed_volume or b"0").decode()) == Decimal("0.99999")

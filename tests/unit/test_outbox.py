@@ -5,6 +5,7 @@ takes what it likes.
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 import gevent
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
+from peatio_ws import outbox as room
 from peatio_ws.errors import REASONS, Close
 from peatio_ws.outbox import PING, Outbox, close_frame, frame_end, text_frame
 from tests.unit.samples import Wire, frames_in
@@ -277,3 +279,35 @@ def test_a_client_that_takes_nothing_is_told_and_then_cut() -> None:
     # "one" had been handed to the socket; "two" had not, and gives way to the close frame.
     assert wire.offered == [text_frame(b"one")] * 2
     assert outbox.size == 0
+
+
+def test_a_frame_put_in_while_the_writer_gives_up_waiting_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LINGER", 0.02)
+    takes = iter([0])
+    wire = Wire(lambda offered: next(takes, offered))
+    outbox = outbox_on(wire)
+    outbox.send(b"one")
+    let_write(outbox)
+    gevent.sleep(0)
+    other = gevent.spawn_later(0.02, outbox.send, b"two")
+    gevent.sleep(0)
+    busy_until = time.monotonic() + 0.05
+    while time.monotonic() < busy_until:
+        pass  # both the put and the end of the wait are due in one turn of the loop
+    other.join(10)
+    for _ in range(100):
+        gevent.sleep(0)
+    outbox.send(b"three")
+    for _ in range(100):
+        gevent.sleep(0)
+    assert (wire.taken, outbox.size) == (b"onetwothree", 0)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_limit_counts_for_a_single_batch_too(tls: bool) -> None:
+    outbox = outbox_on(Wire(lambda offered: 0, tls), limit=100)
+    for _ in range(101):
+        outbox.put(b"x")
+    outbox.flush()
+    assert outbox.closing == Close.TOO_SLOW
+    outbox.abort()

@@ -319,3 +319,48 @@ def test_any_environment_is_taken_or_told_its_faults(environ: dict[str, str]) ->
         told = error.faults
     assert told
     assert all(re.match(r"[A-Z_]+", fault) for fault in told)
+
+
+def test_faults_of_pairs_are_told_together_with_all_others() -> None:
+    told = faults(
+        environment(LOG_LEVEL="loud", WEBSOCKET_PING_INTERVAL="70", AMQP_URL="memory://", WEB_CONCURRENCY="2")
+    )
+    assert len(told) == 3
+    for name in ("LOG_LEVEL", "WEBSOCKET_PING_INTERVAL", "WEB_CONCURRENCY"):
+        assert [line for line in told if name in line]
+
+
+@pytest.mark.parametrize("nothing", [";", " ; ;"])
+def test_a_list_of_brokers_without_a_broker_is_a_fault(nothing: str) -> None:
+    (line,) = faults(environment(AMQP_URL=nothing))
+    assert line.startswith("AMQP_URL")
+
+
+@pytest.mark.parametrize("host", ["a;b", "a b:c", "user@a/b:c", "::1:x"])
+def test_a_fault_of_the_brokers_host_is_told_under_its_name(host: str) -> None:
+    (line,) = faults(environment(RABBITMQ_HOST=host))
+    assert line.startswith("RABBITMQ_HOST")
+
+
+def test_a_fault_of_the_default_leeway_is_told_once() -> None:
+    (line,) = faults(environment(JWT_DEFAULT_LEEWAY="a minute"))
+    assert line.startswith("JWT_DEFAULT_LEEWAY")
+
+
+@pytest.mark.parametrize(
+    "variable", ["LOG_LEVEL", "WEBSOCKET_PORT", "JWT_ALGORITHM", "RABBITMQ_PORT", "TRUSTED_PROXIES"]
+)
+def test_a_value_of_two_lines_is_still_a_fault_of_one(variable: str) -> None:
+    (line,) = faults(environment(**{variable: "one\ntwo"}))
+    assert len(line.splitlines()) == 1
+
+
+def test_a_broker_may_have_an_ipv6_address() -> None:
+    (url,) = settings(RABBITMQ_HOST="::1").amqp_urls
+    assert urlsplit(url).hostname == "::1"
+
+
+def test_secrets_of_a_rotation_may_be_written_with_blanks_between() -> None:
+    first, second = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+    found = Settings.from_env({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEYS": f"{first}, {second}"})
+    assert found.jwt_keys == (first.encode(), second.encode())
