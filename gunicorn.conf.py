@@ -37,7 +37,7 @@ certfile = str(_settings.ssl_cert) if _settings.ssl_cert else None
 # Over the limit a client gets an answer (503); beyond worker_connections it would hang.
 worker_connections = _settings.max_connections + 200
 backlog = 4096
-graceful_timeout = 15
+graceful_timeout = round(_settings.drain_seconds) + 12
 timeout = 60
 control_socket_disable = True
 proc_name = "peatio_ws"

@@ -6,10 +6,12 @@ Also where a worker's parts are put together: consumer, router, keeper. One `Gat
 from __future__ import annotations
 
 import ipaddress
+import random
+import signal
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import gevent
@@ -18,17 +20,25 @@ import structlog
 from peatio_ws import metrics
 from peatio_ws.auth import Verifier
 from peatio_ws.client import Client, House
-from peatio_ws.consumer import Consumer, pauses
+from peatio_ws.consumer import Consumer
 from peatio_ws.dialects import Dialect
 from peatio_ws.embedded import simulate
 from peatio_ws.errors import BadDelivery, Close, Refused
 from peatio_ws.events import Delivery, read
+from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import open_shared
 from peatio_ws.websocket import WebSocket, respond, wants_upgrade, websocket_of
 
 log = structlog.get_logger("peatio_ws.gateway")
+
+DRAIN_STEP: Final = 0.1
+RETURN_SECONDS: Final = 3
+"""Clients told to come back are spread over at least so many seconds; over one more for each 1,000 of them."""
+MAX_RESTARTS: Final = 6
+STEADY_SECONDS: Final = 60.0
+"""A background greenlet that ran for so long had its earlier failures for nothing."""
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -85,29 +95,36 @@ class Gateway:
         if settings.simulation:
             self._supervised.append(gevent.spawn(self._supervise, "simulation", simulate))
 
-    def drain(self, seconds: float) -> None:
-        """Tell every client to come back later (1012), in steps over `seconds`, and wait until they have gone.
+    def drain(self) -> None:
+        """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
 
-        New connections are refused from now on. Each client is given a time to return that spreads them all.
+        It is done in steps over `WEBSOCKET_DRAIN_SECONDS`, and each client is given a time to return, so that neither
+        this host nor the one they go to has all of them at once.
         """
         self._draining = True
+        steps = max(1, round(self._settings.drain_seconds / DRAIN_STEP))
         clients = list(self._clients)
-        started = time.monotonic()
-        for number, client in enumerate(clients):
-            wait = 1 + number * 5 // max(len(clients), 1)
-            client.ws.outbox.close(Close.RESTART, f"restart; retry after {wait}")
-            ahead = (number + 1) / len(clients) * seconds / 2 - (time.monotonic() - started)
-            if ahead > 0.01:
-                gevent.sleep(ahead)
-        while self._clients and time.monotonic() - started < seconds:
-            gevent.sleep(0.02)
+        for step in range(steps):
+            for client in clients[step::steps]:
+                self._tell_restart(client)
+            gevent.sleep(DRAIN_STEP)
+        give_up = time.monotonic() + CLOSE_SECONDS
+        while self._clients and time.monotonic() < give_up:
+            for client in list(self._clients):
+                self._tell_restart(client)  # who came meanwhile
+            gevent.sleep(DRAIN_STEP)
         for client in list(self._clients):
             client.ws.outbox.abort()
+
+    def _tell_restart(self, client: Client) -> None:
+        spread = max(RETURN_SECONDS, len(self._clients) // 1000)
+        client.ws.outbox.close(Close.RESTART, f"restart; retry after {random.randint(1, spread)}")
 
     def stop(self) -> None:
         """End the background greenlets."""
         if self._consumer is not None:
             self._consumer.stop()
+            self._supervised[0].join(timeout=2)
         self._shared.stop()
         gevent.killall(self._supervised, timeout=2)
         self._hears_broker = False
@@ -123,14 +140,22 @@ class Gateway:
         return found
 
     def _supervise(self, name: str, loop: Callable[[], None]) -> None:
-        """Run a loop that should not end; if it fails, say so and start it again, with growing pauses."""
-        for pause in pauses():
+        """Run a loop that should not end; if it fails, say so and start it again, with growing pauses.
+
+        If that does not help, the worker ends, to be started anew: better than one that serves and hears nothing.
+        """
+        failures = 0
+        while failures < MAX_RESTARTS:
+            started = time.monotonic()
             try:
                 loop()
                 return
             except Exception:
-                log.exception("background greenlet failed; starting it again", greenlet=name, seconds=round(pause, 1))
-            gevent.sleep(pause)
+                log.exception("background greenlet failed; starting it again", greenlet=name)
+            failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
+            gevent.sleep(0.2 * 2**failures)
+        log.critical("background greenlet cannot be kept alive; this worker ends", greenlet=name)
+        signal.raise_signal(signal.SIGTERM)
 
     def _keep(self) -> None:
         """The keeper: once a second, each connection's deadlines."""
@@ -197,8 +222,6 @@ class Gateway:
 
     def _check_room(self, address: str) -> None:
         settings = self._settings
-        if self._draining:
-            raise Refused("503 Service Unavailable", "Restarting.", (("Retry-After", "1"),), Close.RESTART)
         if len(self._clients) >= settings.max_connections:
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
         if settings.max_per_address and self._addresses.get(address, 0) >= settings.max_per_address:

@@ -6,15 +6,20 @@ the batch brought, one write a client. Knows nothing of the broker, of sockets a
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
+
+import gevent
 
 from peatio_ws import dialects, events
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
 from peatio_ws.outbox import Outbox, text_frame
 
+BUSY_SECONDS: Final = 0.008
+"""How long writing may go on without letting other greenlets run."""
 TRADES_REMEMBERED: Final = 256
 """Trade ids a session keeps to tell a trade that comes by two exchanges from two trades."""
 
@@ -107,8 +112,12 @@ class Router:
     def flush(self) -> None:
         """Send what the events since the last call put into outboxes: one write a client."""
         touched, self._touched = self._touched, []
-        for outbox in touched:
+        until = time.monotonic() + BUSY_SECONDS
+        for number, outbox in enumerate(touched, 1):
             outbox.flush()
+            if not number % 64 and time.monotonic() > until:
+                gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                until = time.monotonic() + BUSY_SECONDS
 
     def _put(self, frame: bytes, outboxes: Iterable[Outbox]) -> None:
         touched = self._touched

@@ -122,7 +122,7 @@ class Settings(BaseModel):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = _named("WEBSOCKET_MAX_CONNECTIONS", default=10_000)
     max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit
     max_per_address: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", default=0)  # 0: no limit
-    drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=5)
+    drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = _named(

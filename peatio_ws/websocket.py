@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import gevent
 from gevent.pywsgi import WSGIHandler
@@ -81,10 +81,12 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     Class attributes:
         request_timeout: seconds in which the request line and headers have to be there.
+        idle: those that wait for a request.
         settings: limits for the connections; set by the worker.
     """
 
     request_timeout = 10.0
+    idle: ClassVar[set[Handler]] = set()
     rfile: Any
     settings: Settings | None = None
     _request_deadline: gevent.Timeout | None = None
@@ -100,8 +102,19 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     def read_requestline(self) -> str:
         self._request_deadline = gevent.Timeout.start_new(self.request_timeout)
-        line: str = super().read_requestline()
+        self.idle.add(self)
+        try:
+            line: str = super().read_requestline()
+        finally:
+            self.idle.discard(self)
         return line
+
+    @classmethod
+    def end_idle(cls) -> None:
+        """Hang up on who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
+        for handler in list(cls.idle):
+            with contextlib.suppress(OSError):
+                handler.socket.shutdown(socket.SHUT_RDWR)
 
     def read_request(self, raw_requestline: str) -> Any:
         try:

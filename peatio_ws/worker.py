@@ -1,10 +1,11 @@
-"""gunicorn's worker: gevent-websocket's, with strict handshakes, supervision and a drain that tells every client."""
+"""gunicorn's worker: gevent-websocket's, with strict handshakes, and an end that every client is told of."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import ssl
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import gevent.event
@@ -14,23 +15,26 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from peatio_ws.gateway import Gateway
 from peatio_ws.websocket import Handler
 
-TLS_HANDSHAKE_SECONDS = 10.0
 
-
-class Server(WSGIServer):  # type: ignore[misc]
+class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """pywsgi's server; a TLS handshake that does not come to an end is given up."""
 
-    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
-        with gevent.Timeout(TLS_HANDSHAKE_SECONDS) as timeout:
-            try:
-                wrapped = self.wrap_socket(client_socket, **self.ssl_args)
-            except (gevent.Timeout, ssl.SSLError, OSError) as error:
-                if isinstance(error, gevent.Timeout) and error is not timeout:
-                    raise
-                client_socket.close()
-                return None
+    tls_handshake_timeout = 10.0
+    running: ClassVar[list[Server]] = []
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.running.append(self)
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
+        wrapped = None
+        with gevent.Timeout(self.tls_handshake_timeout, False), contextlib.suppress(ssl.SSLError, OSError):
+            wrapped = self.wrap_socket(client_socket, **self.ssl_args)
+        if wrapped is None:
+            client_socket.close()
+            return
         try:
-            return self.handle(wrapped, address)
+            self.handle(wrapped, address)
         finally:
             wrapped.close()
 
@@ -43,7 +47,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def run(self) -> None:
         gc.collect()
-        gc.freeze()  # what is there now stays: connections need not be weighed against it
+        gc.freeze()  # what is there now stays: it need not be looked through for each generation of connections
         self._stopping = gevent.event.Event()
         drain = gevent.spawn(self._drain)
         try:
@@ -55,13 +59,16 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def _drain(self) -> None:
         self._stopping.wait()
-        seconds = self.cfg.graceful_timeout * 0.5
-        gevent.joinall([gevent.spawn(gateway.drain, seconds) for gateway in Gateway.instances()])
+        for server in Server.running:
+            server.close()  # at once: gunicorn's own loop looks once a second
+        Handler.end_idle()
+        gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
+        Handler.end_idle()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
         self._stopping.set()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        super().handle_quit(sig, frame)
-        self._stopping.set()
+        """INT and QUIT are no reason to leave clients untold; gunicorn's own would end the process on the spot."""
+        self.handle_exit(sig, frame)

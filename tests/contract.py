@@ -2,8 +2,8 @@
 
     python -m tests.contract PATH/check.py
 
-The checker is a program with cases beside it, which drives a gateway over sockets and the broker. It is not part of this
-project; where it is not to be had, `tests/live` stands alone.
+The checker is a program with cases beside it, which drives a gateway over sockets and the broker. It is not part of
+this project; where it is not to be had, `tests/live` stands alone.
 """
 
 from __future__ import annotations

@@ -81,11 +81,11 @@ class Server:
         self.start()
 
     def _end(self, how: signal.Signals) -> None:
-        process, self.process = self.process, None
-        if process is None or process.poll() is not None:
+        if self.process is None or self.process.poll() is not None:
             return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(how)
+        os.kill(self.pid, signal.SIGCONT)
+        os.kill(self.pid, how)
+        process, self.process = self.process, None
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
@@ -152,6 +152,11 @@ class RabbitMQ(Server):
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    @property
+    def pid(self) -> int:
+        """Of the node itself: the process started here is a shell around it."""
+        return int((self.folder / "pid").read_text())
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:

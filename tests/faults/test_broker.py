@@ -1,0 +1,82 @@
+"""The broker goes and comes: clients stay connected, and hear again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.servers import RabbitMQ, free_port, wait_until
+from tests.swarm import Swarm
+
+CLIENTS = 200
+
+
+@pytest.fixture
+def own_broker(folder: Path) -> Iterator[RabbitMQ]:
+    server = RabbitMQ(folder / "rabbitmq-to-kill")
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "freeze"])
+def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: Signer, how: str) -> None:
+    gateway = GatewayProcess(folder, {"AMQP_URL": own_broker.url, **signer.environ, "WEB_CONCURRENCY": "2"})
+    try:
+        with Swarm() as swarm:
+            swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
+            if how == "freeze":
+                own_broker.freeze()
+            else:
+                getattr(own_broker, how)()
+            swarm.until(lambda: gateway.metric("peatio_ws_broker_connected") == 0, "the loss is noticed", 60)
+            assert gateway.operators("/readyz")[0] == 503
+            own_broker.thaw() if how == "freeze" else own_broker.start()
+            swarm.until(lambda: gateway.metric("peatio_ws_broker_connected") == 2, "both workers hear again", 60)
+            with Publisher(own_broker.url) as publisher:
+                for number in range(CLIENTS):
+                    publisher.order(f"ID{number}", number)
+            swarm.until(lambda: all(len(client.texts) == 3 for client in swarm.clients), "each got its order")
+            for number, client in enumerate(swarm.clients):
+                assert json.loads(client.texts[2])["orderbook"]["id"] == number
+                assert not client.ended
+        losses = [event for event in gateway.events() if "not to be reached" in event["event"]]
+        assert len(losses) == 2, "each worker says it once"
+        assert "Traceback" not in gateway.log()
+    finally:
+        gateway.stop()
+
+
+def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(folder: Path, signer: Signer) -> None:
+    own_broker = RabbitMQ(folder / "rabbitmq-late")
+    own_broker.kill()
+    environ = {"AMQP_URL": own_broker.url, "REDIS_URL": f"redis://127.0.0.1:{free_port()}", **signer.environ}
+    gateway = GatewayProcess(folder, environ, wait=False)
+    try:
+        wait_until(lambda: gateway.operators("/readyz")[0] == 503, "up, but not ready")
+        assert json.loads(gateway.operators("/readyz")[1])["problems"] == ["the broker is not heard"]
+        assert gateway.operators("/healthz")[0] == 200
+        with gateway.member(signer.token("IDANN")) as ann:
+            own_broker.start()
+            gateway.wait_ready()
+            with Publisher(own_broker.url) as publisher:
+                publisher.order("IDANN", 5)
+            assert receive(ann)["orderbook"]["id"] == 5
+        assert len([event for event in gateway.events() if "broker is not to be reached" in event["event"]]) == 1
+    finally:
+        gateway.stop()
+        own_broker.close()
+
+
+def test_of_several_brokers_another_is_taken(folder: Path, broker: RabbitMQ, signer: Signer) -> None:
+    urls = f"amqp://guest:guest@127.0.0.1:{free_port()}//;{broker.url}"
+    gateway = GatewayProcess(folder, {"AMQP_URL": urls, **signer.environ})
+    try:
+        with gateway.member(signer.token("IDANN")) as ann, Publisher(broker.url) as publisher:
+            publisher.order("IDANN", 6)
+            assert receive(ann)["orderbook"]["id"] == 6
+    finally:
+        gateway.stop()

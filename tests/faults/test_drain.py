@@ -1,0 +1,85 @@
+"""A gateway that ends or is deployed anew: every client is told, none is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.servers import wait_until
+from tests.swarm import Swarm
+
+CLIENTS = 1000
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_every_client_is_told_when_and_the_processes_end(
+    start: Callable[..., GatewayProcess], signer: Signer, how: signal.Signals
+) -> None:
+    gateway = start(WEB_CONCURRENCY="2")
+    with Swarm() as swarm:
+        swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
+        workers, process = gateway.workers(), gateway.process
+        assert process is not None
+        began = time.monotonic()
+        process.send_signal(how)
+        swarm.until(lambda: all(client.ended for client in swarm.clients), "all told and gone")
+        assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
+        waits = [
+            re.fullmatch(r"restart; retry after (\d+)", client.close[1]) for client in swarm.clients if client.close
+        ]
+        assert len({wait[1] for wait in waits if wait}) > 1, "they are not told to return all at once"
+        process.wait(20)
+        assert time.monotonic() - began < 15, "within graceful_timeout"
+        assert process.returncode == 0
+        assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
+
+
+def test_a_reload_refuses_nobody_and_tells_everybody(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+    gateway = start(WEB_CONCURRENCY="2")
+    token = signer.token("IDANN")
+    with Swarm() as swarm:
+        swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
+        before = set(gateway.workers())
+        os.kill(gateway.pid, signal.SIGHUP)
+        newcomers = 0
+        while not all(client.ended for client in swarm.clients):
+            with gateway.member(token):
+                newcomers += 1
+            swarm.turn(0)
+        assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
+        assert newcomers > 10
+        wait_until(lambda: not before & set(gateway.workers()), "the old workers are gone")
+        assert len(gateway.workers()) == 2
+
+
+def test_an_idle_http_connection_does_not_hold_up_the_end(start: Callable[..., GatewayProcess]) -> None:
+    import http.client
+
+    gateway = start()
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert answer.status == 426
+    answer.read()
+    began = time.monotonic()
+    gateway.stop()
+    assert time.monotonic() - began < 8
+
+
+def test_a_worker_whose_consumer_is_lost_gets_it_back_or_ends(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start()
+    (worker,) = gateway.workers()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: gateway.workers() not in ([], [worker]), "another worker")
+    gateway.wait_ready()
+    with gateway.member(signer.token("IDANN")) as ann:
+        publisher.order("IDANN", 3)
+        assert receive(ann)["orderbook"]["id"] == 3

@@ -1,0 +1,151 @@
+"""Many clients in one thread: raw sockets and `selectors`, frames split but not understood.
+
+For tests that need hundreds of connections at once; what one client sees in detail is `websockets`' business.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+WAIT = 30.0
+
+
+class SwarmClient:
+    """One connection of a swarm.
+
+    Attributes:
+        texts: text frames as they came.
+        close: (code, reason) of the close frame, once there was one.
+        ended: whether the connection is at its end.
+        status: of the HTTP answer; 0 before.
+    """
+
+    def __init__(self, port: int, token: str | None, path: str = "/") -> None:
+        self.token = token
+        self.texts: list[str] = []
+        self.close: tuple[int, str] | None = None
+        self.ended = False
+        self.status = 0
+        self.paused = False
+        self._buffer = b""
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.sock.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        self.sock.setblocking(False)
+
+    @property
+    def authenticated(self) -> bool:
+        return any('"Authenticated."' in text for text in self.texts[:4])
+
+    def send(self, payload: bytes, opcode: int = 1) -> None:
+        size = len(payload)
+        head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
+        self.sock.sendall(head + b"\0\0\0\0" + payload)  # masked with zeros: the payload as it is
+
+    def read(self) -> None:
+        """Take what has come."""
+        try:
+            data = self.sock.recv(262_144)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+            self.sock.close()
+            return
+        self._buffer += data
+        if not self.status:
+            head, found, rest = self._buffer.partition(b"\r\n\r\n")
+            if not found:
+                return
+            self.status, self._buffer = int(head[9:12]), rest
+            if self.status == 101 and self.token:
+                self.send(json.dumps({"jwt": f"Bearer {self.token}"}).encode())
+        if self.status == 101:
+            self._split()
+
+    def _split(self) -> None:
+        buffer, at = self._buffer, 0
+        while len(buffer) - at >= 2:
+            opcode, size, skip = buffer[at] & 15, buffer[at + 1], 2
+            if size == 126:
+                size, skip = int.from_bytes(buffer[at + 2 : at + 4]), 4
+            elif size == 127:
+                size, skip = int.from_bytes(buffer[at + 2 : at + 10]), 10
+            if len(buffer) - at < skip + size:
+                break
+            payload = buffer[at + skip : at + skip + size]
+            at += skip + size
+            if opcode == 1:
+                self.texts.append(payload.decode())
+            elif opcode == 8:
+                self.close = (int.from_bytes(payload[:2]), payload[2:].decode())
+                self.send(payload[:2], 8)
+            elif opcode == 9:
+                self.send(payload, 10)
+        self._buffer = buffer[at:]
+
+
+class Swarm:
+    """Clients that are read together."""
+
+    def __init__(self) -> None:
+        self.clients: list[SwarmClient] = []
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Swarm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.sock.close()
+        self._selector.close()
+
+    def add(self, port: int, tokens: Iterable[str | None]) -> list[SwarmClient]:
+        """Connect one client a token, and wait until all have authenticated (or been refused)."""
+        new = []
+        for token in tokens:
+            client = SwarmClient(port, token)
+            new.append(client)
+            self._selector.register(client.sock, selectors.EVENT_READ, client)
+            self.turn(0)
+        self.clients += new
+        self.until(lambda: all(c.authenticated or c.ended or c.status not in (0, 101) for c in new), "authenticated")
+        return new
+
+    def turn(self, seconds: float) -> None:
+        """Read what comes within a time."""
+        for key, _ in self._selector.select(seconds):
+            client: SwarmClient = key.data
+            if client.paused:
+                self._selector.unregister(client.sock)
+                continue
+            try:
+                client.read()
+            except OSError:
+                client.ended = True
+            if client.ended:
+                self._selector.unregister(key.fileobj)
+
+    def resume(self, client: SwarmClient) -> None:
+        """Read a paused client again."""
+        client.paused = False
+        self._selector.register(client.sock, selectors.EVENT_READ, client)
+
+    def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
+        """Read until `check` is true; TimeoutError naming `what` if it does not become so."""
+        deadline = time.monotonic() + seconds
+        while not check():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {seconds} s: {what}")
+            self.turn(0.05)
