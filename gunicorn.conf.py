@@ -5,6 +5,10 @@ from gevent import monkey
 
 monkey.patch_all()  # first of all: what the master imports, the workers inherit
 
+import gevent
+
+gevent.config.track_greenlet_tree = False
+
 import os
 import shutil
 import sys

@@ -58,13 +58,8 @@ class Client:
         gauge.inc()
         try:
             self._send(dialects.challenge(secrets.token_urlsafe(40)))
-            while (message := ws.receive()) is not None:
-                if not isinstance(message, str):
-                    ws.close(Close.UNSUPPORTED_DATA)
-                elif not self._within_rate():
-                    ws.close(Close.POLICY, "too many messages")
-                else:
-                    self._carry_out(session.receive(message))
+            while self._take(ws.receive()):
+                pass
         except Exception:
             log.exception("connection failed", connection=ws.id)
             ws.outbox.close(Close.INTERNAL_ERROR)
@@ -87,6 +82,19 @@ class Client:
         elif settings.jwt_enforce_expiry and time.time() >= self.expires:
             ws.outbox.put(text_frame(dialects.TOKEN_EXPIRED))
             ws.outbox.close(Close.TOKEN_EXPIRED)
+
+    def _take(self, message: str | bytes | None) -> bool:
+        """Act on a message; False when there is none any more. A call of its own, so that nothing of a message stays in
+        memory while the next one is waited for."""
+        if message is None:
+            return False
+        if not isinstance(message, str):
+            self.ws.close(Close.UNSUPPORTED_DATA)
+        elif not self._within_rate():
+            self.ws.close(Close.POLICY, "too many messages")
+        else:
+            self._carry_out(self._session.receive(message))
+        return True
 
     def _send(self, payload: bytes) -> None:
         self.ws.outbox.send(text_frame(payload))

@@ -161,7 +161,7 @@ class RabbitMQ(Server):
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.BIN / "rabbitmq-server")], env=self.environment, stdout=log, stderr=log
+                [str(self.BIN / "rabbitmq-server")], env=self.environment, cwd=self.folder, stdout=log, stderr=log
             )
         # A bare connect would leave a complaint in the node's log; the 8 bytes of the protocol header are answered.
         wait_until(lambda: _answers(self.port, b"AMQP\x00\x00\x09\x01"), f"rabbitmq on {self.port}", START_SECONDS, 0.1)
