@@ -164,13 +164,20 @@ class Settings(BaseModel):
         Raises:
             ConfigurationError: with all faults, one line each.
         """
-        values: dict[str, Any] = {
-            name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()
-        }
+        values = _given(environ)
         faults: list[str] = []
         values["jwt_keys"] = _keys(values, faults)
         if "AMQP_URL" not in values:
             values["AMQP_URL"] = _amqp_url_from_parts(values, faults)
+        return cls._checked(values, faults)
+
+    @classmethod
+    def limits_from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The same without keys and broker: for an application that uses the transport only (`examples/echo.py`)."""
+        return cls._checked(_given(environ), [])
+
+    @classmethod
+    def _checked(cls, values: dict[str, Any], faults: list[str]) -> Settings:
         settings = None
         try:
             settings = cls.model_validate(values)
@@ -184,6 +191,10 @@ class Settings(BaseModel):
         return f"<Settings {self.host}:{self.port}>"  # URLs hold passwords
 
     __str__ = __repr__
+
+
+def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
+    return {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
 
 
 def _line(fault: Any) -> str:

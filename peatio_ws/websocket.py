@@ -80,15 +80,14 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     nothing is upgraded before the application had a chance to refuse, and a request that does not arrive ends.
 
     Class attributes:
-        request_timeout: seconds in which the request line and headers have to be there.
         idle: those that wait for a request.
-        settings: limits for the connections; set by the worker.
+        settings: how long a request may take to arrive, and limits for connections that the application does not
+            `accept` by itself; the worker sets them from the environment.
     """
 
-    request_timeout = 10.0
     idle: ClassVar[set[Handler]] = set()
     rfile: Any
-    settings: Settings | None = None
+    settings: ClassVar[Settings] = Settings()
     _request_deadline: gevent.Timeout | None = None
 
     def handle(self) -> None:
@@ -101,7 +100,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             self._cancel_deadline()
 
     def read_requestline(self) -> str:
-        self._request_deadline = gevent.Timeout.start_new(self.request_timeout)
+        self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
         self.idle.add(self)
         try:
             line: str = super().read_requestline()
@@ -280,7 +279,7 @@ class WebSocket:
 
     def _accepted(self) -> None:
         if self._sock is None:
-            self.accept(Handler.settings or Settings.model_construct())
+            self.accept(Handler.settings)
 
     def receive(self) -> str | bytes | None:
         """The client's next message: text as str, binary as bytes; None once there will be no more.

@@ -13,13 +13,13 @@ from gevent.pywsgi import WSGIServer
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
 from peatio_ws.gateway import Gateway
+from peatio_ws.settings import Settings
 from peatio_ws.websocket import Handler
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """pywsgi's server; a TLS handshake that does not come to an end is given up."""
 
-    tls_handshake_timeout = 10.0
     running: ClassVar[list[Server]] = []
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -28,7 +28,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         wrapped = None
-        with gevent.Timeout(self.tls_handshake_timeout, False), contextlib.suppress(ssl.SSLError, OSError):
+        with gevent.Timeout(Handler.settings.handshake_timeout, False), contextlib.suppress(ssl.SSLError, OSError):
             wrapped = self.wrap_socket(client_socket, **self.ssl_args)
         if wrapped is None:
             client_socket.close()
@@ -44,6 +44,10 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     server_class = Server
     wsgi_handler = Handler
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
 
     def run(self) -> None:
         gc.collect()
