@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import codecs
-import contextlib
-import logging
 import secrets
 import socket
 import time
@@ -21,24 +18,30 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, Final
 
 import gevent
+import structlog
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.exceptions import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 from websockets.frames import Frame, Opcode
-from websockets.protocol import SERVER, Protocol
 from websockets.protocol import State as ProtocolState
 
 from peatio_ws.errors import REASONS, Close, Disconnect, Refused
+from peatio_ws.incoming import Incoming
 from peatio_ws.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, PING, Outbox, text_frame
 from peatio_ws.settings import Settings
 
+log = structlog.get_logger("peatio_ws.websocket")
+
 READ_BYTES: Final = 16_384
+TURN_SECONDS: Final = 0.01
+"""How long one client may keep the hub with what it sends."""
 VERSION: Final = "13"
 _KEPT_IN_ENVIRON: Final = ("REQUEST_METHOD", "PATH_INFO", "REMOTE_ADDR", "SERVER_PROTOCOL")
 
-_frames_log = logging.getLogger("peatio_ws.frames")  # what the sans-IO core has to say; nobody needs it
-_frames_log.setLevel(logging.WARNING)
-_decode_piece = codecs.getincrementaldecoder("utf-8")
+
+def _loop_now() -> float:
+    """When the hub was last at its loop, in the time of `time.time()`."""
+    return float(gevent.get_hub().loop.now())
 
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:
@@ -89,6 +92,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     rfile: Any
     settings: ClassVar[Settings] = Settings()
     _request_deadline: gevent.Timeout | None = None
+    _upgraded = False
 
     def handle(self) -> None:
         try:
@@ -135,13 +139,36 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
                 self.result = respond(refused, self.start_response)
                 self.process_result()
                 return
-            self.environ["wsgi.websocket"] = WebSocket(self)
-        # Past gevent-websocket's own run_application, which upgrades before the application is asked.
-        WSGIHandler.run_application(self)
+            self._run_websocket()
+        else:
+            WSGIHandler.run_application(self)
 
-    def process_result(self) -> None:
-        if self.code != 101:
-            super().process_result()
+    def _run_websocket(self) -> None:
+        """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
+        self.environ["wsgi.websocket"] = websocket = WebSocket(self)
+        try:
+            # Past gevent-websocket's own run_application, which upgrades before the application is asked.
+            WSGIHandler.run_application(self)
+        except Disconnect as disconnect:
+            websocket.close(disconnect.code, disconnect.reason)
+        except Exception as error:
+            if not self._upgraded:
+                raise
+            if not (isinstance(error, WebSocketError) and websocket.closed):  # it sent to a client that had gone
+                log.exception("handler failed", connection=websocket.id)
+            websocket.outbox.close(Close.INTERNAL_ERROR)
+        finally:
+            websocket.end()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """Harmless after the upgrade: frameworks answer every request."""
+        if self._upgraded:
+            return self.write
+        return super().start_response(status, headers, exc_info)
+
+    def write(self, data: bytes) -> None:
+        if not self._upgraded:
+            super().write(data)
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
@@ -158,16 +185,14 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             log.access(response, [], self.environ, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
 
     def upgrade(self) -> tuple[Any, bytes]:
-        """Send the 101; the socket, and what the client sent along with its request.
-
-        Leaves nothing of the request in memory but what the access log needs.
-        """
+        """Send the 101; the socket, and what the client sent along with its request."""
         websocket = self.environ["wsgi.websocket"]
         self.upgrade_connection()  # gevent-websocket's: the accept key, and start_response("101 …")
         self.websocket.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
         del self.websocket
         self.environ["wsgi.websocket"] = websocket
         self.write(b"")
+        self._upgraded = True
         return self.detach()
 
     def detach(self) -> tuple[Any, bytes]:
@@ -179,12 +204,15 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         self.wsgi_input.rfile = None
         self.rfile = None
         rfile.close()
+        return sock, early
+
+    def forget(self) -> None:
+        """Leave nothing of the request in memory but what the access log needs."""
         environ = self.environ
         kept = {name: environ[name] for name in _KEPT_IN_ENVIRON if name in environ}
         kept["RAW_URI"] = environ.get("PATH_INFO", "")  # the query may hold a token
         environ.clear()
         environ.update(kept)
-        return sock, early
 
 
 def read_ahead(sock: Any, rfile: Any) -> bytes:
@@ -221,10 +249,7 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_decoder",
         "_handler",
-        "_messages",
-        "_pieces",
         "_protocol",
         "_settings",
         "_sock",
@@ -238,36 +263,36 @@ class WebSocket:
     )
 
     outbox: Outbox
-    _protocol: Protocol
+    _protocol: Incoming
     _settings: Settings
 
     def __init__(self, handler: Any) -> None:
         self._handler: Any = handler
         self._sock: Any = None
-        self._messages: list[str | bytes] = []
-        self._pieces: list[str | bytes] | None = None  # of a message in fragments
-        self._decoder: codecs.IncrementalDecoder | None = None
         self.accepted_elsewhere = not isinstance(handler, Handler)
         self.id = secrets.token_hex(6)
         self.received = 0
 
-    def accept(self, settings: Settings) -> None:
+    def accept(self, settings: Settings, forget: bool = True) -> None:
         """Upgrade now. Harmless a second time.
 
         Args:
             settings: `max_message_bytes`, `outbox_bytes`, `send_timeout` and the ping times are looked at.
+            forget: empty the request's `environ`, for the sake of memory.
         """
         if self._sock is not None:
             return
         handler, self._handler = self._handler, None
         sock, early = adopt(handler) if self.accepted_elsewhere else handler.upgrade()
+        if forget and not self.accepted_elsewhere:
+            handler.forget()
         self._settings = settings
         self._sock = sock
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
         self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
-        self._protocol = Protocol(SERVER, max_size=settings.max_message_bytes, logger=_frames_log)
+        self._protocol = Incoming(settings.max_message_bytes)
         self.opened = self.heard = self.pinged = time.monotonic()
         if early:
             self._feed(early)
@@ -279,7 +304,7 @@ class WebSocket:
 
     def _accepted(self) -> None:
         if self._sock is None:
-            self.accept(Handler.settings)
+            self.accept(Handler.settings, forget=False)  # legacy code may look into the request at any time
 
     def receive(self) -> str | bytes | None:
         """The client's next message: text as str, binary as bytes; None once there will be no more.
@@ -287,16 +312,17 @@ class WebSocket:
         Blocks this greenlet only. Control frames are dealt with meanwhile.
         """
         self._accepted()
-        while not self._messages:
+        messages = self._protocol.messages
+        while not messages:
+            # Only now, so that the application's answer to a message leaves before a pong or close that came after it.
+            self._answer(self._protocol.data_to_send())
             if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:
                 return None
-            try:
-                data = self._sock.recv(READ_BYTES)
-            except OSError:
-                data = b""
-            self._feed(data)
+            self._feed(self._read())
         self.received += 1
-        return self._messages.pop(0)
+        answers, message = messages.pop(0)
+        self._answer(answers)
+        return message
 
     def __iter__(self) -> Iterator[str | bytes]:
         while (message := self.receive()) is not None:
@@ -327,12 +353,27 @@ class WebSocket:
         """Finish the closing handshake: read until the client has ended too, for `CLOSE_SECONDS` at most."""
         if self._sock is None:
             return
+        self._answer(self._protocol.data_to_send())
         self.outbox.close(Close.NORMAL)
-        with gevent.Timeout(CLOSE_SECONDS, False), contextlib.suppress(OSError):
-            while data := self._sock.recv(READ_BYTES):
+        with gevent.Timeout(CLOSE_SECONDS, False):
+            while data := self._read():
                 self._feed(data)
+                self._protocol.messages.clear()  # nobody takes them any more
+                self._answer(self._protocol.data_to_send())
         self._feed(b"")
         self.outbox.abort()
+
+    def _read(self) -> bytes:
+        """Some bytes of the client, or none at its end. Lets others run in between, however fast it sends."""
+        try:
+            data: bytes = self._sock.recv(READ_BYTES)
+        except OSError:
+            return b""
+        # gevent's recv() switches to the hub only when there is nothing to read (26.9.0): a client that fills the
+        # buffer faster than it is emptied would keep the hub from everybody else, and from every timeout.
+        if len(data) == READ_BYTES and time.time() - _loop_now() > TURN_SECONDS:
+            gevent.sleep(1e-6)
+        return data
 
     def tick(self, now: float) -> None:
         """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
@@ -355,59 +396,24 @@ class WebSocket:
         return own or 1006
 
     def _feed(self, data: bytes) -> None:
-        """What came from the client, or its end (no bytes), to the protocol; its answers to the outbox."""
+        """What came from the client, or its end (no bytes)."""
         protocol = self._protocol
         if protocol.state is ProtocolState.CLOSED:
             return
         if data:
             self.heard = time.monotonic()
-            protocol.receive_data(data)
-        else:
-            protocol.receive_eof()
-        for frame in protocol.events_received():
-            if isinstance(frame, Frame) and not self._take(frame):
-                break
-        self._answer()
+        protocol.receive(data)
 
-    def _answer(self) -> None:
-        protocol, outbox = self._protocol, self.outbox
-        for chunk in protocol.data_to_send():
+    def _answer(self, chunks: list[bytes]) -> None:
+        """What the protocol has to say (pongs, close frames; nothing is the end) to the outbox."""
+        outbox = self.outbox
+        for chunk in chunks:
             if chunk:
                 outbox.put(chunk)
             else:
-                sent = protocol.close_sent
+                sent = self._protocol.close_sent
                 outbox.end(sent.code if sent is not None else 1006)
         outbox.flush()
-
-    def _take(self, frame: Frame) -> bool:
-        """A data frame becomes a message, or a part of one; False if its text is not UTF-8."""
-        if frame.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            return True
-        try:
-            if frame.opcode is not Opcode.CONT:
-                if frame.fin:
-                    data = bytes(frame.data)
-                    self._messages.append(data.decode() if frame.opcode is Opcode.TEXT else data)
-                    return True
-                self._pieces = []
-                self._decoder = _decode_piece() if frame.opcode is Opcode.TEXT else None
-            self._take_fragment(frame)
-        except UnicodeDecodeError:
-            if self._protocol.state is ProtocolState.OPEN:
-                self._protocol.fail(Close.INVALID_TEXT, REASONS[Close.INVALID_TEXT])
-            return False
-        return True
-
-    def _take_fragment(self, frame: Frame) -> None:
-        pieces, decoder = self._pieces, self._decoder
-        if pieces is None:
-            return
-        piece: str | bytes = decoder.decode(bytes(frame.data), frame.fin) if decoder else bytes(frame.data)
-        if piece:
-            pieces.append(piece)
-        if frame.fin:
-            self._messages.append("".join(pieces) if decoder else b"".join(pieces))  # type: ignore[arg-type]
-            self._pieces = self._decoder = None
 
 
 def adopt(stock: Any) -> tuple[Any, bytes]:

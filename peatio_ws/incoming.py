@@ -1,0 +1,73 @@
+"""What a client's bytes say: whole messages, out of frames that `websockets`' sans-IO core checks (RFC 6455 section 5).
+
+Bytes in; messages, and bytes to answer with, out. Pure: knows nothing of sockets, time and Peatio.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from typing import Final
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import SERVER, Protocol
+
+_log = logging.getLogger("peatio_ws.frames")  # what the sans-IO core has to say; nobody needs it
+_log.setLevel(logging.WARNING)
+_Decoder: Final = codecs.getincrementaldecoder("utf-8")
+
+
+class Incoming(Protocol):
+    """The core, with messages instead of frames. It answers pings and close frames, and fails the connection with 1002,
+    1007 or 1009, by itself; the answers are in `data_to_send()`.
+
+    Args:
+        max_message_bytes: limit for a message, checked when a frame's header is there.
+
+    Attributes:
+        messages: that have come, each with the answers to what came before it, which are to leave before its own;
+            whoever takes them takes them out.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        super().__init__(SERVER, max_size=max_message_bytes, logger=_log)
+        self.messages: list[tuple[list[bytes], str | bytes]] = []
+        self._pieces: list[str | bytes] = []  # of a message in fragments
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def receive(self, data: bytes) -> None:
+        """What came from the client; nothing is its end."""
+        if data:
+            self.receive_data(data)
+        else:
+            self.receive_eof()
+        self.events.clear()  # the frames: `messages` has what they said
+
+    def recv_frame(self, frame: Frame) -> None:
+        """The core calls this with each checked frame, and fails with 1007 on a UnicodeDecodeError."""
+        if frame.opcode is Opcode.CLOSE:
+            # websockets 17.4 answers a close between two fragments with 1002 (its compliance/README.rst says so), but
+            # control frames may come there (RFC 6455 section 5.4), and a client may close at any time.
+            self.current_size = None
+        super().recv_frame(frame)
+        if frame.opcode is Opcode.CONT:
+            self._take_piece(frame)
+        elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            is_text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                self._add(str(frame.data, "utf-8") if is_text else bytes(frame.data))
+            else:
+                self._pieces, self._decoder = [], _Decoder() if is_text else None
+                self._take_piece(frame)
+
+    def _take_piece(self, frame: Frame) -> None:
+        pieces, decoder = self._pieces, self._decoder
+        piece = bytes(frame.data) if decoder is None else decoder.decode(bytes(frame.data), frame.fin)
+        if piece:
+            pieces.append(piece)
+        if frame.fin:
+            self._add(b"".join(pieces) if decoder is None else "".join(pieces))  # type: ignore[arg-type]
+            self._pieces, self._decoder = [], None
+
+    def _add(self, message: str | bytes) -> None:
+        self.messages.append((self.data_to_send(), message))
