@@ -5,11 +5,13 @@ Also where a worker's parts are put together: consumer, router, keeper. One `Gat
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import random
 import signal
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -60,7 +62,7 @@ class Gateway:
         self._router = Router(self._shared.recall, self._shared.remember, settings.orderbook_broadcast)
         self._house = House(settings, Verifier(settings), self._router, self._shared)
         self._clients: set[Client] = set()
-        self._addresses: dict[str, int] = {}
+        self._addresses: Counter[str] = Counter()
         self._hears_broker = False
         self._draining = False
         self._started = False
@@ -209,7 +211,11 @@ class Gateway:
             self._check_room(address)
         except Refused as refused:
             return self._refuse(ws, refused, start_response)
-        self._serve(ws, address)
+        ws.accept(self._settings)
+        client = Client(self._house, ws, Dialect.CLASSIC, address)
+        self._clients.add(client)
+        self._addresses[address] += 1
+        ws.serve(functools.partial(self._serve, client))
         return []
 
     def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
@@ -224,22 +230,18 @@ class Gateway:
         settings = self._settings
         if len(self._clients) >= settings.max_connections:
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
-        if settings.max_per_address and self._addresses.get(address, 0) >= settings.max_per_address:
+        if settings.max_per_address and self._addresses[address] >= settings.max_per_address:
             text = "Too many connections from this address."
             raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
 
-    def _serve(self, ws: WebSocket, address: str) -> None:
-        ws.accept(self._settings)
-        client = Client(self._house, ws, Dialect.CLASSIC, address)
-        self._clients.add(client)
-        self._addresses[address] = self._addresses.get(address, 0) + 1
+    def _serve(self, client: Client) -> None:
         try:
             client.run()
         finally:
             self._clients.discard(client)
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+            self._addresses[client.address] -= 1
+            if not self._addresses[client.address]:
+                del self._addresses[client.address]
 
 
 _WRONG_WORKER = (

@@ -20,6 +20,7 @@ from peatio_ws.websocket import Handler
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """pywsgi's server; a TLS handshake that does not come to an end is given up."""
 
+    lets_go_of_tls = True
     running: ClassVar[list[Server]] = []
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -33,10 +34,12 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         if wrapped is None:
             client_socket.close()
             return
+        handler = self.handler_class(wrapped, address, self)
         try:
-            self.handle(wrapped, address)
+            handler.handle()
         finally:
-            wrapped.close()
+            if not handler.gave_away:
+                wrapped.close()
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no types
