@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from peatio_ws.outbox import text_frame
 from peatio_ws.router import Receiver, Router
 from peatio_ws.session import Action, Admit, HangUp, Renew, Reply, Session, Verify
 from peatio_ws.settings import Settings
-from peatio_ws.shared import Shared
+from peatio_ws.shared import Seat, Shared
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.client")
@@ -41,12 +42,13 @@ class Client:
         address: where it comes from, for the log and for limits.
     """
 
-    __slots__ = ("_house", "_receiver", "_refilled", "_session", "_tokens", "address", "expires", "ws")
+    __slots__ = ("_house", "_receiver", "_refilled", "_seats", "_session", "_tokens", "address", "expires", "ws")
 
     def __init__(self, house: House, ws: WebSocket, dialect: Dialect, address: str) -> None:
         self._house, self.ws, self.address = house, ws, address
         self._session = Session(dialect)
         self._receiver: Receiver | None = None
+        self._seats: tuple[Seat, ...] = ()
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
@@ -66,9 +68,17 @@ class Client:
         finally:
             if self._receiver is not None:
                 self._house.router.remove(self._receiver)
+            for seat in self._seats:
+                self._house.shared.leave_seat(seat)
             gauge.dec()
             ws.end()
             self._log_end()
+
+    def sit(self, name: str, limit: int, reason: str) -> None:
+        """Count this connection across workers; if it is one too many, it is closed with 1013."""
+        seat = Seat(name, limit, functools.partial(self.ws.outbox.close, Close.FULL, reason))
+        self._seats = (*self._seats, seat)
+        self._house.shared.take_seat(seat)
 
     def tick(self, now: float) -> None:
         """Deadlines; called about once a second with the monotonic time."""
@@ -144,6 +154,8 @@ class Client:
             return False
         if self.ws.outbox.closing:
             return False
+        if limit:
+            self.sit(f"member:{identity.uid}", limit, "too many connections of this member")
         self.expires = identity.expires
         self._receiver = Receiver(self.ws.outbox, self._session.dialect, identity.uid, member_id)
         router.add(self._receiver)

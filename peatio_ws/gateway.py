@@ -215,6 +215,8 @@ class Gateway:
         client = Client(self._house, ws, Dialect.CLASSIC, address)
         self._clients.add(client)
         self._addresses[address] += 1
+        if self._settings.max_per_address:
+            client.sit(f"address:{address}", self._settings.max_per_address, "too many connections from this address")
         ws.serve(functools.partial(self._serve, client))
         return []
 

@@ -1,14 +1,16 @@
 """What workers share: Redis where there is one, else what this process knows.
 
-Member ids (Redis hash `peatio:members`, uid to member id), and each order as last seen (Redis stream
-`peatio_ws:orders`, bounded and expiring), so that a trade which names its orders by id can be completed by a worker
-that started a moment ago. Redis away is no reason to stop: the log says it once, clients notice nothing.
+How many connections a member or an address has (sorted sets `peatio_ws:connections:…`, whose entries expire), member
+ids (hash `peatio:members`, uid to member id), and each order as last seen (stream `peatio_ws:orders`, bounded and
+expiring), so that a trade which names its orders by id can be completed by a worker that started a moment ago. Redis
+away is no reason to stop: the log says it once, clients notice nothing.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -30,11 +32,30 @@ ORDERS_SECONDS: Final = 86_400
 MEMBERS_KEY: Final = "peatio:members"
 ORDERS_KEY: Final = "peatio_ws:orders"
 WRITER_KEY: Final = "peatio_ws:orders:writer"
-FLUSH_SECONDS: Final = 0.25
+SEATS_KEY: Final = "peatio_ws:connections:"
+SEAT_SECONDS: Final = 90
+"""How long a connection counts after its worker was heard of last."""
+FLUSH_SECONDS: Final = 0.1
 LEASE_SECONDS: Final = 5
 """One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
 REDIS_TIMEOUT: Final = 1.0
 """Seconds a client's authentication waits for Redis at most."""
+
+
+class Seat:
+    """A connection that counts towards a limit across workers.
+
+    Args:
+        name: what is counted, for example `member:ID1234567890`.
+        limit: how many there may be.
+        excess: called, from a background greenlet, if there are more.
+    """
+
+    __slots__ = ("excess", "id", "limit", "name")
+
+    def __init__(self, name: str, limit: int, excess: Callable[[], None]) -> None:
+        self.name, self.limit, self.excess = name, limit, excess
+        self.id = uuid.uuid4().hex
 
 
 class Orders:
@@ -92,6 +113,12 @@ class Shared:
     def load(self) -> None:
         """Fetch what other workers have seen; called when the worker begins to hear the broker."""
 
+    def take_seat(self, seat: Seat) -> None:
+        """Count a connection; if it is one too many across workers, `seat.excess` is called soon. Never waits."""
+
+    def leave_seat(self, seat: Seat) -> None:
+        """Count it no more. Never waits."""
+
     def member_id(self, uid: str) -> int | None:  # noqa: ARG002  # nobody to ask
         """A member's numeric id, if anybody knows it. May wait, for `REDIS_TIMEOUT` at most."""
         return None
@@ -121,6 +148,10 @@ class RedisShared(Shared):
         self._away_until = 0.0
         self._away_since: float | None = None
         self._load_wanted = False
+        self._seats: dict[str, Seat] = {}
+        self._new_seats: list[Seat] = []
+        self._left_seats: list[Seat] = []
+        self._refresh_at = 0.0
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
 
     def start(self) -> None:
@@ -130,12 +161,22 @@ class RedisShared(Shared):
         if self._greenlet is not None:
             self._greenlet.kill()
             self._write_pending()
+            self._left_seats += self._seats.values()
+            self._count_seats()
 
     def remember(self, order: Order) -> None:
         self.orders.remember(order)
         key = order.id.strip(b'"')
         self._pending.pop(key, None)
         self._pending[key] = (time.monotonic(), order)
+
+    def take_seat(self, seat: Seat) -> None:
+        self._seats[seat.id] = seat
+        self._new_seats.append(seat)
+
+    def leave_seat(self, seat: Seat) -> None:
+        if self._seats.pop(seat.id, None) is not None:
+            self._left_seats.append(seat)
 
     def load(self) -> None:
         self._load_wanted = True  # by the background greenlet, which tries until Redis answers
@@ -167,9 +208,42 @@ class RedisShared(Shared):
             try:
                 if self._load_wanted:
                     self._load()
+                self._count_seats()
                 self._write_pending()
             except Exception:  # a bug here must not end the greenlet in silence
                 log.exception("orders could not be shared")
+
+    def _count_seats(self) -> None:
+        """Enter who came, strike out who left, and now and then say that the others are still there."""
+        now, mono = time.time(), time.monotonic()
+        left, self._left_seats = self._left_seats, []
+        new, self._new_seats = [seat for seat in self._new_seats if seat.id in self._seats], []
+        staying: list[Seat] = []
+        if mono >= self._refresh_at:
+            self._refresh_at = mono + SEAT_SECONDS / 3
+            staying = [seat for seat in self._seats.values() if seat not in new]
+        if not (left or new or staying):
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            for seat in left:
+                pipe.zrem(SEATS_KEY + seat.name, seat.id)
+            for seat in staying:
+                pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
+                pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
+            for seat in new:
+                pipe.zremrangebyscore(SEATS_KEY + seat.name, 0, now)
+                pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
+                pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
+                pipe.zcard(SEATS_KEY + seat.name)
+            answers = self._ask(pipe.execute)
+        if answers is None:
+            self._left_seats, self._new_seats = left + self._left_seats, new + self._new_seats
+            self._refresh_at = 0.0
+            return
+        for seat, count in zip(new, answers[len(answers) - 4 * len(new) + 3 :: 4], strict=True):
+            if count > seat.limit:
+                self.leave_seat(seat)
+                seat.excess()
 
     def _load(self) -> None:
         rows = self._ask(lambda: self._redis.xrevrange(ORDERS_KEY, count=ORDERS_KEPT))
