@@ -183,7 +183,7 @@ class Consumer:
         self._connected = False
 
     def stop(self) -> None:
-        """Make `run` return within a second."""
+        """Make `run` say good-bye to the broker as it returns: within a second, or when its greenlet is killed."""
         self._stopped = True
 
     def run(self) -> None:
@@ -219,7 +219,10 @@ class Consumer:
             self._heard(True)
             self._drain(connection)
         finally:
-            # Not close(): that waits for a broker which may be frozen.
+            if self._stopped:
+                with contextlib.suppress(Exception), gevent.Timeout(1, TimeoutError):
+                    connection.close()
+            # Else not close(): that waits for a broker which may be frozen.
             connection.collect()
 
     def _queue(self, connection: Connection) -> Queue:

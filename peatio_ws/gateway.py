@@ -36,6 +36,7 @@ from peatio_ws.websocket import WebSocket, respond, wants_upgrade, websocket_of
 log = structlog.get_logger("peatio_ws.gateway")
 
 DRAIN_STEP: Final = 0.1
+DRAIN_AT_ONCE: Final = 20
 RETURN_SECONDS: Final = 3
 """Clients told to come back are spread over at least so many seconds; over one more for each 1,000 of them."""
 MAX_RESTARTS: Final = 6
@@ -104,8 +105,8 @@ class Gateway:
         this host nor the one they go to has all of them at once.
         """
         self._draining = True
-        steps = max(1, round(self._settings.drain_seconds / DRAIN_STEP))
         clients = list(self._clients)
+        steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
         for step in range(steps):
             for client in clients[step::steps]:
                 self._tell_restart(client)
@@ -126,9 +127,8 @@ class Gateway:
         """End the background greenlets."""
         if self._consumer is not None:
             self._consumer.stop()
-            self._supervised[0].join(timeout=2)
+        gevent.killall(self._supervised, timeout=CLOSE_SECONDS)
         self._shared.stop()
-        gevent.killall(self._supervised, timeout=2)
         self._hears_broker = False
         metrics.broker_connected.set(0)
 
