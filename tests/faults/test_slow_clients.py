@@ -1,0 +1,108 @@
+"""One client that does not read, among many that do; and a broker with a backlog."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+
+from tests.gateway import GatewayProcess, Publisher, Signer
+from tests.swarm import Swarm, SwarmClient
+
+READERS = 50
+PADDING = "x" * 1500
+
+
+def test_a_client_that_does_not_read_is_hung_up_on_and_costs_nobody_else_anything(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="262144", WEBSOCKET_SEND_TIMEOUT="5")
+    token = signer.token("IDANN")
+    with Swarm() as swarm:
+        swarm.add(gateway.port, [token] * READERS)
+        (slow,) = swarm.add(gateway.port, [token])
+        slow.paused = True
+        sent = 0
+        while gateway.metric('peatio_ws_closes_total{code="4413"}') == 0:
+            for _ in range(50):
+                sent += 1
+                publisher.order("IDANN", sent, ord_type=PADDING)
+            expected = sent + 2
+            readers = swarm.clients[:READERS]
+            swarm.until(functools.partial(_have, readers, expected), "the others get all")
+            assert sent < 20_000, "it was never hung up on"
+        swarm.resume(slow)
+        swarm.until(lambda: slow.ended, "the slow one is at its end")
+        assert not any(client.ended for client in swarm.clients[:READERS])
+        assert len(slow.texts) < sent
+
+
+def _have(clients: list[SwarmClient], texts: int) -> bool:
+    return all(len(client.texts) == texts for client in clients)
+
+
+def test_a_slow_client_that_reads_again_in_time_finds_out_why(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="65536", WEBSOCKET_SEND_TIMEOUT="30")
+    with Swarm() as swarm:
+        (slow,) = swarm.add(gateway.port, [signer.token("IDANN")])
+        slow.paused = True
+        (probe,) = swarm.add(gateway.port, [signer.token("IDBOB")])
+        for number in range(6000):
+            publisher.order("IDANN", number, ord_type=PADDING)
+        publisher.order("IDBOB", 1)
+        swarm.until(lambda: len(probe.texts) == 3, "all of it has been routed")
+        swarm.resume(slow)
+        swarm.until(lambda: slow.ended, "the end")
+        assert slow.close is not None
+        assert slow.close[0] == 4413
+        ids = [int(text[19 : text.index(",")]) for text in slow.texts[2:]]
+        assert ids == list(range(len(ids))), "what it got is whole and in order, up to where it was cut"
+        assert len(ids) < 6000
+
+
+def test_a_ping_is_answered_while_the_broker_has_a_backlog(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+) -> None:
+    """With a worker stopped while 12,000 messages arrive, then let go."""
+    import signal
+
+    gateway = start()
+    (worker,) = gateway.workers()
+    with Swarm() as swarm:
+        swarm.add(gateway.port, [signer.token("IDANN")] * 20)
+        (other,) = swarm.add(gateway.port, [signer.token("IDBOB")])
+        os.kill(worker, signal.SIGSTOP)
+        for number in range(12_000):
+            publisher.order("IDANN", number)
+        publisher.order("IDBOB", 1)
+        before = dict.fromkeys(other.texts)
+        os.kill(worker, signal.SIGCONT)
+        other.send(b"not understood")  # answered at once, like a ping, and seen by this client as a text
+        swarm.until(lambda: len(other.texts) > len(before), "the answer")
+        assert "Error while handling message" in other.texts[-1], "it did not wait for the backlog to be gone"
+        swarm.until(lambda: len(other.texts) == len(before) + 2, "its own order comes after the 12,000")
+        swarm.until(lambda: all(len(client.texts) == 12_002 for client in swarm.clients[:20]), "all delivered")
+
+
+def test_nothing_is_left_of_clients_that_went(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start()
+    (worker,) = gateway.workers()
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{worker}/fd"))
+
+    with Swarm() as swarm:
+        swarm.add(gateway.port, [signer.token("IDZERO")])
+        before = descriptors()
+        with Swarm() as visitors:
+            visitors.add(gateway.port, [signer.token(f"ID{number}") for number in range(300)])
+            assert gateway.metric('peatio_ws_connections{protocol="classic"}') == 301
+        deadline = time.monotonic() + 20
+        while gateway.metric('peatio_ws_connections{protocol="classic"}') > 1 or descriptors() > before + 2:
+            assert time.monotonic() < deadline, "connections or descriptors are left over"
+            swarm.turn(0.05)
