@@ -1,0 +1,128 @@
+# frozen_string_literal: true
+
+# A trader's client for the classic protocol, with the gems of Peatio's own sample: prints own orders and trades, a line
+# of JSON a frame. Shows how to make a session token as Barong does, answer the challenge with it, and come back after a
+# lost connection at a pace that a restarting gateway can bear. Against `make run`:
+#
+#   gem install jwt websocket-client-simple
+#   JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 ruby examples/client.rb ws://127.0.0.1:8080/ IDDEMO000001
+#
+# URL and UID may come from the environment too; JWT_ALGORITHM (RS256, ES256, ...; EdDSA needs one more gem, see jwt's
+# manual), JWT_ISSUER and JWT_AUDIENCE as the gateway has them. MEMBER_ID, the number Peatio knows the member by, is for
+# publishers that name nobody by uid, as the simulated one.
+
+require "json"
+require "jwt"
+require "openssl"
+require "securerandom"
+require "timeout"
+require "websocket-client-simple"
+
+WAIT = 10 # seconds for the challenge and for the answer to the token
+SILENCE = 60 # the gateway pings every 25 s; the gem does not tell of every connection that was lost
+STEADY = 60 # a connection that held so many seconds starts the pauses anew
+LONGEST_PAUSE = 30
+NO_RETURN = [1002, 1003, 1007, 1008, 1009].to_h { |code| [code, "it would happen again"] }.merge(
+  4401 => "the token has expired",
+  4403 => "an operator has ended the session"
+)
+
+# To the gem websocket (1.2.9) the close codes 1012 and 1013 are errors: they were registered after RFC 6455.
+WebSocket::Frame::Handler::Handler07.prepend(
+  Module.new do
+    private def valid_code?(code)
+      [1012, 1013].include?(code) || super
+    end
+  end
+)
+WebSocket.should_raise = true # and what it cannot read, it shall not swallow
+
+def token(uid)
+  key = ENV.fetch("JWT_PRIVATE_KEY")
+  key = key.tr("-_", "+/").unpack1("m") unless key.include?("-----BEGIN")
+  now = Time.now.to_i
+  claims = {
+    iat: now,
+    exp: now + 3600,
+    jti: SecureRandom.uuid,
+    sub: "session",
+    iss: ENV.fetch("JWT_ISSUER", "barong"),
+    aud: ENV.fetch("JWT_AUDIENCE", "peatio,barong").split(","),
+    uid: uid,
+    role: "member",
+    state: "active"
+  }
+  claims[:member_id] = Integer(ENV["MEMBER_ID"]) if ENV["MEMBER_ID"]
+  JWT.encode(claims, OpenSSL::PKey.read(key), ENV.fetch("JWT_ALGORITHM", "RS256"))
+end
+
+# Serves one connection; returns the close code and the reason, 1006 where no close frame came.
+def session(url, uid)
+  inbox = Queue.new # filled by the gem's thread
+  gateway = WebSocket::Client::Simple.connect(url) do |client|
+    client.on(:message) { |frame| inbox << frame }
+    client.on(:error) { |error| inbox << error }
+    client.on(:close) { |error| inbox << (error || EOFError.new("connection lost")) }
+  end
+  state = :connecting
+  loop do
+    frame = Timeout.timeout(state == :member ? SILENCE : WAIT) { inbox.pop }
+    raise frame if frame.is_a?(Exception)
+
+    case frame.type
+    when :ping then gateway.send(frame.data, type: :pong) # else we were taken for dead
+    when :close then return [frame.code || 1005, frame.data.to_s]
+    when :text
+      puts frame.data
+      state = answer(gateway, state, frame.data, uid)
+    end
+  end
+rescue Timeout::Error, SystemCallError, SocketError, IOError, OpenSSL::SSL::SSLError, WebSocket::Error => e
+  [1006, e.message.to_s]
+ensure
+  hang_up(gateway)
+end
+
+# What to do about a text frame; returns the state after it.
+def answer(gateway, state, text, uid)
+  case state
+  when :connecting # it is the challenge
+    gateway.send(JSON.generate(jwt: "Bearer #{token(uid)}"))
+    :asked
+  when :asked
+    abort "the gateway does not take this token" unless JSON.parse(text).key?("success")
+    :member
+  else
+    state
+  end
+end
+
+def hang_up(gateway)
+  gateway&.close
+rescue SystemCallError, IOError, OpenSSL::SSL::SSLError
+  # It was closed already.
+end
+
+def follow(url, uid)
+  failures = 0
+  loop do
+    started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    code, reason = session(url, uid)
+    abort "closed: #{code} #{reason}; #{NO_RETURN[code]}" if NO_RETURN.key?(code)
+
+    held = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
+    failures = held > STEADY ? 0 : failures + 1
+    # A restart (1012) gives each client a time to return; jitter spreads those who were given the same, or none.
+    pause = reason[/retry after (\d+)/, 1].to_i + rand(0.5..1.0) * [LONGEST_PAUSE, 2**failures].min
+    warn format("closed: %d %s; back in %.1f s", code, reason, pause)
+    sleep pause
+  end
+end
+
+begin
+  $stdout.sync = true
+  url, uid = ARGV
+  follow(url || ENV.fetch("URL", "ws://127.0.0.1:8080/"), uid || ENV.fetch("UID", "IDDEMO000001"))
+rescue Interrupt
+  exit
+end
