@@ -192,7 +192,7 @@ class Outbox:
             except gevent.queue.Empty:
                 break
             except TimeoutError:
-                if self.closing:
+                if self.closing and time.monotonic() >= self.deadline:
                     self.abort()
                     break
                 self.close(Close.TOO_SLOW, f"too slow: nothing taken for {self.send_timeout:g} s", cut=True)
@@ -209,8 +209,10 @@ class Outbox:
         while self._blob_sent < len(self._blob):
             self._in_flight = min(self._blob_sent + SLICE, len(self._blob))
             piece = memoryview(self._blob)[self._blob_sent : self._in_flight]
+            # Once closing, the deadline counts: the close frame gets its time, whatever the send timeout.
+            patience = self.deadline - time.monotonic() if self.closing else self.send_timeout
             # The socket's own timeout is the reader's; gevent's send() takes no other for plain sockets (26.9.0).
-            with gevent.Timeout(self.send_timeout, TimeoutError):
+            with gevent.Timeout(max(patience, 0), TimeoutError):
                 taken = self._sock.send(piece)
             self._blob_sent += taken
             self.sent += taken

@@ -95,6 +95,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     """
 
     idle: ClassVar[set[Handler]] = set()
+    environ: Any  # of the request that is served; None before there is one
     rfile: Any
     socket: Any
     settings: ClassVar[Settings] = Settings()
@@ -114,6 +115,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def read_requestline(self) -> str:
         self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
         self.idle.add(self)
+        self.environ = None
         try:
             line: str = super().read_requestline()
         finally:
@@ -139,17 +141,28 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             self._request_deadline = None
 
     def run_application(self) -> None:
-        if wants_upgrade(self.environ):
-            try:
+        try:
+            if wants_upgrade(self.environ):
                 check_handshake(self.environ)
-            except Refused as refused:
-                self.close_connection = True
-                self.result = respond(refused, self.start_response)
-                self.process_result()
-                return
-            self._run_websocket()
-        else:
-            WSGIHandler.run_application(self)
+                self._run_websocket()
+            else:
+                WSGIHandler.run_application(self)
+        except Refused as refused:
+            self.close_connection = True
+            self.result = respond(refused, self.start_response)
+            self.process_result()
+        finally:
+            self._discard_body()
+
+    def _discard_body(self) -> None:
+        """Read what the application left of the request's body. pywsgi would wait for it without end (26.9.0)."""
+        body = self.wsgi_input
+        try:
+            with gevent.Timeout(self.settings.handshake_timeout, TimeoutError):
+                body._discard()
+        except TimeoutError:
+            self.close_connection = True
+            body.content_length, body.chunked_input = 0, False
 
     def _run_websocket(self) -> None:
         """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
@@ -188,7 +201,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def log_request(self) -> None:
         """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
         log: Any = getattr(self.server, "log", None)
-        if hasattr(log, "access"):
+        if hasattr(log, "access") and self.environ is not None:  # what is no request is in the error log already
             status, headers = self._orig_status or "000", self.response_headers or []
             response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
             log.access(response, [], self.environ, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
@@ -365,8 +378,9 @@ class WebSocket:
             binary = not isinstance(message, str)
         self.outbox.send(Frame(Opcode.BINARY, data).serialize(mask=False) if binary else text_frame(data))
 
-    def close(self, code: int = Close.NORMAL, reason: str | bytes = "") -> None:
-        """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""
+    def close(self, code: int = Close.NORMAL, reason: str | bytes | None = None) -> None:
+        """Start the closing handshake, with the code's usual reason if none is given; harmless a second time.
+        ValueError for a code that may not be sent."""
         self._accepted()
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         disconnect = Disconnect(code, text)
@@ -379,7 +393,7 @@ class WebSocket:
         self._answer(self._protocol.data_to_send())
         self.outbox.close(Close.NORMAL)
         with gevent.Timeout(CLOSE_SECONDS, False):
-            while data := self._read():
+            while self._protocol.state is not ProtocolState.CLOSED and (data := self._read()):
                 self._feed(data)
                 self._protocol.messages.clear()  # nobody takes them any more
                 self._answer(self._protocol.data_to_send())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import ssl
 from typing import Any, ClassVar
 
 import gevent
@@ -28,18 +26,28 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         self.running.append(self)
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
-        wrapped = None
-        with gevent.Timeout(Handler.settings.handshake_timeout, False), contextlib.suppress(ssl.SSLError, OSError):
-            wrapped = self.wrap_socket(client_socket, **self.ssl_args)
-        if wrapped is None:
-            client_socket.close()
-            return
-        handler = self.handler_class(wrapped, address, self)
+        # Two steps: a timeout inside wrap_socket() would leave the socket open, owned by nobody (gevent 26.9.0).
         try:
-            handler.handle()
+            wrapped = self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args)
+        except OSError:
+            return
+        handler = None
+        try:
+            if _shake_hands(wrapped):
+                handler = self.handler_class(wrapped, address, self)
+                handler.handle()
         finally:
-            if not handler.gave_away:
+            if handler is None or not handler.gave_away:
                 wrapped.close()
+
+
+def _shake_hands(wrapped: Any) -> bool:
+    try:
+        with gevent.Timeout(Handler.settings.handshake_timeout, TimeoutError):
+            wrapped.do_handshake()
+    except OSError:  # an SSLError too
+        return False
+    return True
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no types
