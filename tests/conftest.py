@@ -47,8 +47,8 @@ def start(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Callable[.
     """Starts gateways with these variables on top of what they need; ends them after the test."""
     running: list[GatewayProcess] = []
 
-    def start_one(**environ: str) -> GatewayProcess:
-        running.append(GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ}))
+    def start_one(command: tuple[str, ...] = ("gunicorn", "wsgi"), **environ: str) -> GatewayProcess:
+        running.append(GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ}, command))
         return running[-1]
 
     yield start_one

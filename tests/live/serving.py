@@ -1,0 +1,59 @@
+"""What the transport's tests share: applications under gunicorn, and raw clients that have introduced themselves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.gateway import GatewayProcess
+from tests.raw_client import RawClient, text
+from tests.servers import START_SECONDS, free_port, wait_until
+
+OURS = "peatio_ws.worker.Worker"
+STOCK = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
+AUTHENTICATED = {"success": {"message": "Authenticated."}}
+NOT_UNDERSTOOD = {"error": {"message": "Error while handling message."}}
+NO_BEARER = {"error": {"message": "Token type is not provided or invalid."}}
+
+Start = Callable[..., GatewayProcess]
+
+
+def authenticated(client: RawClient, token: str) -> RawClient:
+    """Upgrade and authenticate a classic client."""
+    client.upgrade()
+    assert "challenge" in client.json()
+    client.send(text({"jwt": f"Bearer {token}"}))
+    assert client.json() == AUTHENTICATED
+    return client
+
+
+@contextlib.contextmanager
+def gateway_client(gateway: GatewayProcess, **options: int) -> Iterator[RawClient]:
+    """A client of the gateway that has read its challenge."""
+    with RawClient(gateway.port, **options) as client:
+        client.upgrade()
+        assert "challenge" in client.json()
+        yield client
+
+
+def listens(port: int) -> bool:
+    try:
+        RawClient(port).drop()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterator[GatewayProcess]:
+    """An application that is no gateway, under gunicorn without the gateway's configuration file."""
+    port = free_port()
+    options = ("--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--no-control-socket")
+    process = GatewayProcess(folder, environ, command=("gunicorn", *options, app), cwd=folder, wait=False)
+    process.port = port
+    try:
+        wait_until(lambda: listens(port), f"{app} listens", START_SECONDS, 0.05)
+        yield process
+    finally:
+        process.stop()

@@ -1,0 +1,157 @@
+"""What clients connect to: Unix sockets, TLS, the stock worker, and workers that cannot upgrade."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.gateway import Publisher, Signer
+from tests.live.serving import (
+    NO_BEARER,
+    NOT_UNDERSTOOD,
+    OURS,
+    STOCK,
+    Start,
+    authenticated,
+    served,
+)
+from tests.raw_client import TEXT, WAIT, RawClient, close, frame, text
+from tests.servers import wait_until
+
+
+def test_fifty_clients_over_a_unix_socket(start: Start, folder: Path, signer: Signer, publisher: Publisher) -> None:
+    where = str(folder / "gateway.sock")
+    gateway = start(WEBSOCKET_UNIX=where)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(where)) for _ in range(50)]
+        for number, client in enumerate(clients):
+            authenticated(client, signer.token(f"ID{number}"))
+        for number in range(50):
+            publisher.order(f"ID{number}", number)
+        for number, client in enumerate(clients):
+            assert client.json()["orderbook"]["id"] == number
+        for client in clients:
+            client.send(close(1000))
+            assert client.closed() == (1000, "")
+            client.ended()
+    wait_until(lambda: gateway.log().count('"connection closed"') == 50, "fifty ends in the log")
+    assert "Traceback" not in gateway.log()
+
+
+@pytest.fixture(scope="module")
+def certificate(folder: Path) -> dict[str, str]:
+    """The gateway's variables for a certificate of `localhost` that signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    files = {"WEBSOCKET_SSL_CERT": folder / "cert.pem", "WEBSOCKET_SSL_KEY": folder / "key.pem"}
+    files["WEBSOCKET_SSL_CERT"].write_bytes(certificate.public_bytes(pem))
+    files["WEBSOCKET_SSL_KEY"].write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return {variable: str(file) for variable, file in files.items()}
+
+
+def test_fifty_clients_over_tls_get_events_while_they_send(
+    start: Start, certificate: dict[str, str], signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start(**certificate, WEBSOCKET_MESSAGE_BURST="1000")
+    tls = ssl.create_default_context(cafile=certificate["WEBSOCKET_SSL_CERT"])
+    failures: list[str] = []
+
+    def talk(client: RawClient) -> None:
+        """Sends 30 messages, each by itself; gets an answer to each, and 30 orders, in order, in between."""
+        orders = []
+        for _ in range(30):
+            client.send(text("{}" + " " * 2000))
+            found = client.json()
+            while "orderbook" in found:
+                orders.append(found["orderbook"]["id"])
+                found = client.json()
+            assert found == NOT_UNDERSTOOD
+        while len(orders) < 30:
+            orders.append(client.json()["orderbook"]["id"])
+        assert orders == list(range(30))
+        client.send(close(1000))
+        assert client.closed() == (1000, "")
+
+    def guarded(client: RawClient) -> None:
+        try:
+            talk(client)
+        except Exception as error:
+            failures.append(repr(error))
+
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(gateway.port, tls)) for _ in range(50)]
+        for client in clients:
+            authenticated(client, signer.token("IDANN"))
+        threads = [threading.Thread(target=guarded, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for number in range(30):
+            publisher.order("IDANN", number, price="1" * 2000)
+        for thread in threads:
+            thread.join(4 * WAIT)
+        assert not any(thread.is_alive() for thread in threads)
+    assert not failures
+    assert "Traceback" not in gateway.log()
+
+
+def test_a_silent_tls_handshake_ends_within_the_limit(start: Start, certificate: dict[str, str]) -> None:
+    gateway = start(**certificate, WEBSOCKET_HANDSHAKE_TIMEOUT="1")
+    with RawClient(gateway.port) as client:
+        assert 0.5 < client.ended() < 4
+    assert "Traceback" not in gateway.log()
+
+
+def test_the_stock_worker_serves_the_classic_protocol_too(
+    folder: Path, start: Start, signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start(command=("gunicorn", "-k", STOCK, "wsgi"), WEBSOCKET_MAX_CONNECTIONS="2")
+    with RawClient(gateway.port) as client, RawClient(gateway.port) as second:
+        authenticated(client, signer.token("IDANN"))
+        publisher.order("IDANN", 7)
+        assert client.json()["orderbook"]["id"] == 7
+        second.upgrade(along=text({"jwt": "x"}))
+        assert "challenge" in second.json()
+        assert second.json() == NO_BEARER
+        with RawClient(gateway.port) as third:
+            assert third.upgrade().closed() == (1013, "Full.")
+        second.send(frame(TEXT, b"x", mask=False))
+        assert second.closed()[0] == 1002
+        second.ended()
+        client.send(close(1000))
+        assert client.closed() == (1000, "")
+        client.ended()
+    wait_until(lambda: gateway.log().count('"connection closed"') == 2, "two ends in the log")
+    assert "Traceback" not in gateway.log()
+
+
+@pytest.mark.parametrize("worker", ["gthread", "gevent"])
+def test_a_worker_that_cannot_upgrade_says_so(folder: Path, start: Start, signer: Signer, worker: str) -> None:
+    with served(folder, "wsgi", worker, **signer.environ, AMQP_URL="amqp://guest:guest@127.0.0.1:1//") as gateway:
+        with RawClient(gateway.port) as client:
+            answer = client.request()
+        assert answer.status == 501
+        assert OURS.encode() in answer.body
