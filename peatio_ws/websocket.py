@@ -12,6 +12,7 @@ import binascii
 import contextlib
 import secrets
 import socket as native_socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -88,13 +89,15 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     nothing is upgraded before the application had a chance to refuse, and a request that does not arrive ends.
 
     Class attributes:
-        idle: those that wait for a request.
+        idle: sockets on which a request is waited for.
         gave_away: whether the socket outlives the request, so that neither handler nor server may close it.
         settings: how long a request may take to arrive, and limits for connections that the application does not
             `accept` by itself; the worker sets them from the environment.
     """
 
-    idle: ClassVar[set[Handler]] = set()
+    idle: ClassVar[set[Any]] = set()
+    # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
+    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
     environ: Any  # of the request that is served; None before there is one
     rfile: Any
     socket: Any
@@ -106,39 +109,39 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def handle(self) -> None:
         try:
             super().handle()
+        except OSError:
+            pass  # gone before it could be told that its request is none
         except gevent.Timeout as timeout:
             if timeout is not self._request_deadline:
                 raise
         finally:
-            self._cancel_deadline()
+            self._request_is_there()
 
     def read_requestline(self) -> str:
         self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
-        self.idle.add(self)
+        self.idle.add(self.socket)
         self.environ = None
-        try:
-            line: str = super().read_requestline()
-        finally:
-            self.idle.discard(self)
+        line: str = super().read_requestline()
         return line
 
     @classmethod
     def end_idle(cls) -> None:
-        """Hang up on who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
-        for handler in list(cls.idle):
+        """Hear no more of who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
+        for sock in list(cls.idle):
             with contextlib.suppress(OSError):
-                handler.socket.shutdown(native_socket.SHUT_RDWR)
+                # The plain one: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
+                sock._sock.shutdown(native_socket.SHUT_RD)
 
     def read_request(self, raw_requestline: str) -> Any:
         try:
             return super().read_request(raw_requestline)
         finally:
-            self._cancel_deadline()
+            self._request_is_there()
 
-    def _cancel_deadline(self) -> None:
+    def _request_is_there(self) -> None:
+        self.idle.discard(getattr(self, "socket", None))
         if self._request_deadline is not None:
             self._request_deadline.close()
-            self._request_deadline = None
 
     def run_application(self) -> None:
         try:

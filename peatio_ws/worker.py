@@ -42,11 +42,14 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
 
 def _shake_hands(wrapped: Any) -> bool:
+    Handler.idle.add(wrapped)
     try:
         with gevent.Timeout(Handler.settings.handshake_timeout, TimeoutError):
             wrapped.do_handshake()
     except OSError:  # an SSLError too
         return False
+    finally:
+        Handler.idle.discard(wrapped)
     return True
 
 
