@@ -15,7 +15,7 @@ from tests.live.serving import (
     authenticated,
     gateway_client,
 )
-from tests.raw_client import CLOSE, PING, PONG, Frame, RawClient, close, frame, text
+from tests.raw_client import CLOSE, PING, PONG, WAIT, Frame, RawClient, close, frame, text
 from tests.servers import wait_until
 
 
@@ -40,9 +40,6 @@ def test_a_restart_tells_everybody_with_1012_when_to_return(start: Start, signer
     gateway = start(WEBSOCKET_DRAIN_SECONDS="0.5")
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(gateway_client(gateway)) for _ in range(5)]
-        silent = stack.enter_context(RawClient(gateway.port))
-        kept_alive = stack.enter_context(RawClient(gateway.port))
-        assert kept_alive.request({"Upgrade": None, "Connection": "keep-alive"}).status == 426
         assert gateway.process is not None
         gateway.process.terminate()
         for client in clients:
@@ -51,8 +48,7 @@ def test_a_restart_tells_everybody_with_1012_when_to_return(start: Start, signer
             assert re.fullmatch(r"restart; retry after \d+", reason)
             client.send(close(code))
             client.ended()
-        assert gateway.process.wait(8) == 0, "connections without a request hold nothing up"
-        silent.ended()
+        assert gateway.process.wait(WAIT) == 0
 
 
 def upgrades(gateway: GatewayProcess) -> bool:

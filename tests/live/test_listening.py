@@ -125,6 +125,28 @@ def test_a_silent_tls_handshake_ends_within_the_limit(start: Start, certificate:
     assert "Traceback" not in gateway.log()
 
 
+@pytest.mark.parametrize("over_tls", [False, True])
+def test_a_worker_ends_in_spite_of_connections_that_asked_for_nothing(
+    start: Start, certificate: dict[str, str], over_tls: bool
+) -> None:
+    gateway = start(WEBSOCKET_DRAIN_SECONDS="0.5", **(certificate if over_tls else {}))
+    tls = ssl.create_default_context(cafile=certificate["WEBSOCKET_SSL_CERT"]) if over_tls else None
+    with (
+        RawClient(gateway.port),
+        RawClient(gateway.port, tls) as half_line,
+        RawClient(gateway.port, tls) as half_header,
+        RawClient(gateway.port, tls) as kept_alive,
+    ):
+        half_line.send(b"GET / HT")
+        half_header.send(b"GET / HTTP/1.1\r\nHost: local")
+        # Its answer comes after the others were accepted: the worker knows them all.
+        assert kept_alive.request({"Upgrade": None, "Connection": "keep-alive"}).status == 426
+        assert gateway.process is not None
+        gateway.process.terminate()
+        assert gateway.process.wait(8) == 0
+    assert "Traceback" not in gateway.log()
+
+
 def test_the_stock_worker_serves_the_classic_protocol_too(
     folder: Path, start: Start, signer: Signer, publisher: Publisher
 ) -> None:

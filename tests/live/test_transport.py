@@ -115,6 +115,7 @@ def test_half_a_request_ends_within_the_limit(start: Start, sent: bytes) -> None
     with RawClient(gateway.port) as client:
         client.send(sent)
         assert 0.5 < client.ended() < 4
+    assert "Traceback" not in gateway.log()
 
 
 def test_half_a_body_ends_within_the_limit(start: Start) -> None:

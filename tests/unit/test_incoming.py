@@ -1,0 +1,98 @@
+"""`Incoming`: bytes of a client in, messages and answers out; no socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.incoming import Incoming
+from tests.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
+
+LIMIT = 1000
+
+
+def fed(*data: bytes) -> Incoming:
+    incoming = Incoming(LIMIT)
+    for piece in data:
+        incoming.receive(piece)
+    return incoming
+
+
+def from_server(opcode: int, payload: bytes) -> bytes:
+    return frame(opcode, payload, mask=False)
+
+
+def close_code(incoming: Incoming) -> int | None:
+    """Code of the close frame that is to be sent."""
+    for chunk in incoming.data_to_send():
+        if chunk[:1] == bytes([0x80 | CLOSE]):
+            return int.from_bytes(chunk[2:4], "big")
+    return None
+
+
+def test_messages_come_whole_however_the_bytes_are_cut() -> None:
+    sent = (
+        text("grüße")
+        + frame(TEXT, "ä".encode()[:1], fin=False)
+        + frame(CONT, "ä".encode()[1:])
+        + frame(BINARY, b"\xff")
+    )
+    for size in (1, 2, 7, len(sent)):
+        incoming = fed(*[sent[at : at + size] for at in range(0, len(sent), size)])
+        assert [message for _, message in incoming.messages] == ["grüße", "ä", b"\xff"]
+
+
+def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
+    incoming = fed(frame(PING, b"1"), text("a"), text("b"), frame(PING, b"2") + text("c") + frame(PING, b"3"))
+    assert incoming.messages == [
+        ([from_server(PONG, b"1")], "a"),
+        ([], "b"),
+        ([from_server(PONG, b"2")], "c"),
+    ]
+    assert incoming.data_to_send() == [from_server(PONG, b"3")]
+
+
+def test_messages_before_a_fault_are_there() -> None:
+    incoming = fed(text("a") + frame(TEXT, b"x", mask=False))
+    assert incoming.messages == [([], "a")]
+    assert close_code(incoming) == 1002
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_close_between_two_fragments_is_echoed(opcode: int) -> None:
+    incoming = fed(frame(opcode, b"half", fin=False) + close(1001))
+    assert close_code(incoming) == 1001
+    assert incoming.messages == []
+
+
+def test_text_that_is_not_utf8_counts_before_the_close_behind_it() -> None:
+    assert close_code(fed(frame(TEXT, b"\xff") + close(1000))) == 1007
+
+
+def test_fragments_that_are_not_utf8_are_found_at_the_first_wrong_one() -> None:
+    assert close_code(fed(frame(TEXT, b"\xc3", fin=False))) is None
+    assert close_code(fed(frame(TEXT, b"\xc3", fin=False), frame(CONT, b"x", fin=False))) == 1007
+    assert close_code(fed(frame(TEXT, b"\xc3", fin=False), frame(CONT, b""))) == 1007
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(TEXT, b"x" * LIMIT), None),
+        (frame(TEXT, length=LIMIT + 1)[:4], 1009),
+        (frame(TEXT, b"x" * 600, fin=False) + frame(CONT, length=401)[:4], 1009),
+        (frame(TEXT, b"x" * 600, fin=False) + frame(CONT, b"x" * 400), None),
+    ],
+)
+def test_the_limit_counts_from_the_header_on(sent: bytes, code: int | None) -> None:
+    assert close_code(fed(sent)) == code
+
+
+def test_after_a_message_in_fragments_the_next_starts_anew() -> None:
+    incoming = fed(frame(TEXT, b"a", fin=False), frame(CONT, b"b"), frame(BINARY, b"c", fin=False), frame(CONT, b"d"))
+    assert [message for _, message in incoming.messages] == ["ab", b"cd"]
+
+
+def test_the_end_of_the_stream_is_answered_with_nothing() -> None:
+    incoming = fed(text("a"), b"")
+    assert [message for _, message in incoming.messages] == ["a"]
+    assert incoming.data_to_send() == [b""]
