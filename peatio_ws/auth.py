@@ -40,7 +40,7 @@ def member_id_of(value: object) -> int | None:
     """A member id from a claim, header or body: a number, or a text of digits only (contract section 3); else None."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
         return int(value)
     return None
 

@@ -6,6 +6,7 @@ Events in, JSON texts out. Frames, sockets and who gets what are others' busines
 from __future__ import annotations
 
 import enum
+import functools
 from datetime import UTC, datetime
 from typing import Final
 
@@ -147,6 +148,7 @@ def ranger_trade(trade: Trade, side: str, order_id: bytes) -> bytes:
     )
 
 
+@functools.lru_cache(4096)
 def _as_iso(moment: bytes) -> bytes:
     """Unix seconds as ISO 8601; everything else as it is."""
     if moment[:1] not in b"-0123456789":
@@ -160,6 +162,7 @@ def _as_iso(moment: bytes) -> bytes:
     return b'"%b"' % text.replace("+00:00", "Z").encode()
 
 
+@functools.lru_cache(4096)
 def _as_unix(moment: bytes) -> bytes:
     """An ISO 8601 text as Unix seconds; everything else as it is."""
     if moment[:1] != b'"':

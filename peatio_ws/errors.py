@@ -115,8 +115,8 @@ class Disconnect(PeatioWsError):
     """
 
     def __init__(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
-        if not (1000 <= code < 5000) or code in (1004, 1005, 1006, 1015):
-            raise ValueError(f"{code} may not be sent as a close code; take 1000 to 1014 or 3000 to 4999")
+        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            raise ValueError(f"{code} may not be sent as a close code; take 1000 to 1003, 1007 to 1014 or 3000 to 4999")
         text = REASONS.get(Close(code), "") if reason is None and code in Close.__members__.values() else reason or ""
         super().__init__(code, text)
         self.code, self.reason = int(code), text

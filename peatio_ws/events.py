@@ -168,7 +168,7 @@ _TRADE_FIELDS: Final = frozenset(
     "id price volume amount funds total market market_id created_at side order_id taker_type".split()
 )
 _NO_SCALAR: Final = b"{[n"
-_DECIMAL = re.compile(rb'"?(-?[0-9]{1,64}(?:\.[0-9]{1,64})?)"?')
+_DECIMAL = re.compile(rb'"?(-?[0-9]{1,64}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,2})?)"?')
 _EXACT: Final = decimal.Context(prec=300, traps=[decimal.Inexact])
 
 
@@ -270,7 +270,9 @@ def _order(wire: _Wire, owner: Owner, verbatim: bytes | None = None) -> Order:
     number = _scalar(wire.id)
     if number == NULL:
         raise BadDelivery("shape")
-    side = _scalar(wire.side, wire.kind) if wire.side or wire.kind else _scalar(wire.type)
+    side = _scalar(wire.side, wire.kind)
+    if side == NULL:
+        side = _scalar(wire.type)
     origin, remaining = _scalar(wire.origin_volume), _scalar(wire.remaining_volume, wire.volume)
     executed = _scalar(wire.executed_volume)
     if executed == NULL:
@@ -367,4 +369,4 @@ def _as_member_id(value: object) -> Owner | None:
     number = member_id_of(value)
     if number is not None:
         return number
-    return value.strip() or None if isinstance(value, str) else None
+    return value.strip() or None if isinstance(value, str) and not value.isdigit() else None

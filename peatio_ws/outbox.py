@@ -132,9 +132,9 @@ class Outbox:
             self._blob, self._blob_sent, self._in_flight = data, taken, taken
             self._queue = gevent.queue.SimpleQueue()
             gevent.spawn(self._write_on, self._queue)
-            return
-        self.size += len(data)
-        queue.put(data)
+        else:
+            self.size += len(data)
+            queue.put(data)
         if self.size > self.limit and not self.closing:
             self.close(Close.TOO_SLOW, f"too slow: more than {self.limit} bytes waiting", cut=True)
 
@@ -190,7 +190,8 @@ class Outbox:
                 self._blob = queue.get(timeout=LINGER)
                 self._blob_sent = self._in_flight = 0
             except gevent.queue.Empty:
-                break
+                if queue.empty():  # something may have come in the very turn of the loop in which the wait ended
+                    break
             except TimeoutError:
                 if self.closing and time.monotonic() >= self.deadline:
                     self.abort()

@@ -14,7 +14,7 @@ import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
 
-PURE = ["errors", "keys", "settings", "auth", "events", "dialects", "session"]
+PURE = ["errors", "keys", "settings", "auth", "events", "dialects", "session", "incoming"]
 WITHOUT_NETWORK = ["outbox", "router"]
 ROOMS = [
     *PURE,
@@ -28,7 +28,7 @@ ROOMS = [
 NETWORK = set("amqp geventwebsocket gunicorn http kombu redis select socketserver".split())
 IMPURE = NETWORK | set("gevent os prometheus_client random secrets socket subprocess threading time".split())
 ALLOWED = {
-    # The environment is read in `from_env`, and there only: see below.
+    # The environment is read in `_given`, and there only: see below.
     "settings": {"os"},
 }
 
@@ -121,7 +121,7 @@ def test_the_environment_is_read_in_one_place_of_the_pure_rooms() -> None:
         if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("os.")
     ]
     everywhere = [node for node in nodes(tree("settings")) if isinstance(node, ast.Name) and node.id == "os"]
-    assert found == ["from_env"]
+    assert found == ["_given"]
     assert len(everywhere) == 1
 
 

@@ -358,7 +358,7 @@ def test_the_client_of_another_library_agrees(pair: Pair) -> None:
         client.receive_data(data)
     client.receive_eof()
     frames = [frame for frame in client.events_received() if isinstance(frame, Frame)]
-    assert [frame.opcode for frame in frames] == [Opcode.PONG, Opcode.TEXT, Opcode.CLOSE]
+    assert [frame.opcode for frame in frames] == [Opcode.TEXT, Opcode.PONG, Opcode.CLOSE]
     assert (client.close_code, client.close_reason) == (1000, "bye")
 
 
