@@ -64,6 +64,7 @@ STEPS = st.lists(
     | st.tuples(st.just("order"), OWNERS, st.none())
     | st.tuples(st.just("trade"), OWNERS | st.none(), OWNERS | st.none())
     | st.tuples(st.just("flush"), st.none(), st.none()),
+    min_size=8,
     max_size=40,
 )
 
@@ -113,6 +114,13 @@ def test_exactly_those_whom_an_event_concerns_get_one_copy(steps: list[tuple[Any
     for seat in seats:
         where.remove(seat.receiver)
     assert len(where) == 0
+
+
+def test_the_member_id_zero_is_one_like_any_other() -> None:
+    where = router()
+    zero, none = seated(where, Seat("A", 0), Seat("B", None))
+    send(where, on_orderbook({"id": 1}, member_id=0))
+    assert (len(zero.take()), none.take()) == (1, [])
 
 
 def test_nobody_is_written_to_before_the_batch_is_handed_out() -> None:

@@ -71,7 +71,15 @@ def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> Non
     assert state_of(orders, b"2") == "done"
 
 
-@given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 5))
+def test_an_order_that_is_seen_again_is_not_the_next_to_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "ORDERS_KEPT", 2)
+    orders = Orders()
+    for number in (1, 2, 1, 3):
+        orders.remember(order(number))
+    assert [number for number in (1, 2, 3) if orders.recall(b"%d" % number, "A")] == [1, 3]
+
+
+@given(st.lists(st.integers(0, 9), min_size=5, max_size=40), st.integers(1, 5))
 def test_the_orders_seen_longest_ago_are_forgotten_first(numbers: list[int], kept: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared, "ORDERS_KEPT", kept)
