@@ -269,7 +269,8 @@ class Stuck(Wire):
         self.shut.set(how)
 
 
-def test_a_client_that_takes_nothing_is_told_and_then_cut() -> None:
+def test_a_client_that_takes_nothing_is_told_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CLOSE_SECONDS", 0.001)
     wire = Stuck()
     outbox = outbox_on(wire, send_timeout=0.001)
     outbox.send(text_frame(b"one"))
