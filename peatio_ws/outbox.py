@@ -177,8 +177,7 @@ class Outbox:
         if not self.closing:
             self.closing = 1006
         self._break()
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        self._shutdown(socket.SHUT_RDWR)
 
     def _write_on(self, queue: gevent.queue.SimpleQueue[bytes]) -> None:
         """The writer greenlet: everything that waits, in order, then `LINGER`."""
@@ -237,8 +236,13 @@ class Outbox:
             self.closing = 1006  # RFC 6455 section 7.1.5: never on the wire
 
     def _half_close(self) -> None:
+        self._shutdown(socket.SHUT_WR)
+
+    def _shutdown(self, how: int) -> None:
         with contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
+            # The one below: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
+            sock = self._sock if self._send_now is not None else self._sock._sock
+            sock.shutdown(how)
 
 
 def frame_end(frames: bytes, at: int) -> int:

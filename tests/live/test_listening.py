@@ -115,6 +115,7 @@ def test_fifty_clients_over_tls_get_events_while_they_send(
             thread.join(4 * WAIT)
         assert not any(thread.is_alive() for thread in threads)
     assert not failures
+    wait_until(lambda: gateway.log().count('"connection closed"') == 50, "fifty ends in the log")
     assert "Traceback" not in gateway.log()
 
 

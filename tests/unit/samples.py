@@ -103,6 +103,9 @@ class Wire:
         def send(self, data: bytes) -> int:
             return self._wire.take(data)
 
+        def shutdown(self, how: int) -> None:
+            self._wire.ended = True
+
     def send(self, data: memoryview) -> int:
         """As gevent's: lets others run until something is taken."""
         while True:
@@ -121,6 +124,7 @@ class Wire:
         return count
 
     def shutdown(self, how: int) -> None:
+        assert not hasattr(self, "do_handshake"), "gevent's TLS socket would be none any more, under its reader"
         self.ended = True
 
 
