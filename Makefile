@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types unit live faults clean servers
+.PHONY: run test lint types unit live faults soak clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -26,6 +26,10 @@ live: $(VENV)/.test-ready servers
 
 faults: $(VENV)/.test-ready servers
 	$(BIN)/python -m pytest tests/faults
+
+# Ten minutes; its short form is among the fault tests.
+soak: $(VENV)/.test-ready servers
+	$(BIN)/python -m tests.soak
 
 servers:
 	@sh tests/install-servers

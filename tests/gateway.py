@@ -172,8 +172,8 @@ def authenticate(client: ClientConnection, token: str) -> None:
 class Publisher:
     """Publishes as Peatio does: octet-stream bodies, exchanges not durable unless told; each message confirmed."""
 
-    def __init__(self, url: str, durable: bool = False) -> None:
-        self._connection = Connection(url, transport_options={"confirm_publish": True})
+    def __init__(self, url: str, durable: bool = False, confirm: bool = True) -> None:
+        self._connection = Connection(url, transport_options={"confirm_publish": confirm})
         self._channel = self._connection.channel()
         self._durable, self._declared = durable, set[str]()
 

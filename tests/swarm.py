@@ -123,6 +123,16 @@ class Swarm:
         self.until(lambda: all(c.authenticated or c.ended or c.status not in (0, 101) for c in new), "authenticated")
         return new
 
+    def drop(self, clients: Iterable[SwarmClient]) -> int:
+        """Hang up without a word; how many texts they had got beside the two of authentication."""
+        gone = set(clients)
+        for client in gone:
+            if not client.ended and not client.paused:
+                self._selector.unregister(client.sock)
+            client.sock.close()
+        self.clients = [client for client in self.clients if client not in gone]
+        return sum(max(0, len(client.texts) - 2) for client in gone)
+
     def turn(self, seconds: float) -> None:
         """Read what comes within a time."""
         for key, _ in self._selector.select(seconds):

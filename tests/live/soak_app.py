@@ -1,0 +1,33 @@
+"""A gateway that tells what it holds: `/` answers with greenlets, descriptors, register entries and memory."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from greenlet import greenlet
+
+from peatio_ws import Gateway
+
+
+def report(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    gc.collect()
+    (gateway,) = Gateway.instances()
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    held = {
+        "greenlets": sum(isinstance(thing, greenlet) for thing in gc.get_objects()),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "register": len(gateway._router),
+        "connections": len(gateway._clients),
+        "addresses": len(gateway._addresses),
+        "kilobytes": int(rollup.split("Pss:")[1].split()[0]),
+    }
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(held).encode()]
+
+
+application = Gateway.from_env(app=report)
