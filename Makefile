@@ -1,9 +1,10 @@
-# Two commands: `make run` serves, `make test` checks everything. PYTHON=python3.13 uses another Python.
+# `make run` serves, `make test` checks everything, `make bench` measures (a quarter of an hour). PYTHON=python3.13 uses
+# another Python.
 PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types unit live faults soak clean servers
+.PHONY: run test bench lint types unit live faults soak clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -31,6 +32,20 @@ faults: $(VENV)/.test-ready servers
 soak: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.soak
 
+# In a virtual environment of its own: the rivals' packages must not slip into what is served.
+bench: .venv-bench/.ready bench/node_modules/.ready servers
+	@sh bench/install-compiler
+	@.venv-bench/bin/python -m bench $(BENCH)
+
+.venv-bench/.ready: requirements.txt bench/requirements.txt
+	@sh tests/make-venv "$(PYTHON)" .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	@touch $@
+
+bench/node_modules/.ready: bench/package-lock.json | servers
+	@cd bench && npm ci --silent
+	@touch $@
+
 servers:
 	@sh tests/install-servers
 
@@ -48,4 +63,4 @@ $(VENV)/.test-ready: requirements-dev.txt requirements.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf .venv .venv-* .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* bench/node_modules .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis

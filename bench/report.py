@@ -1,0 +1,97 @@
+"""The results: medians as a table in Markdown, everything as JSON, and a picture."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.figures import Scenario, Value
+from bench.picture import draw
+
+UNITS = {
+    "cpu": "µs CPU",
+    "p50": "p50 µs",
+    "p99": "p99 µs",
+    "memory": "KB",
+    "rate": "per second",
+}
+
+
+def figure_names(scenario: Scenario) -> Iterable[str]:
+    """The figures of a scenario, in order."""
+    return [*([scenario.connect] if scenario.connect else []), *(load.figure for load in scenario.loads)]
+
+
+class Results:
+    """All values, by figure, unit and contestant.
+
+    Args:
+        labels: the contestants by name.
+    """
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self.labels = labels
+        self._values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, contestant: str, values: list[Value]) -> None:
+        """What a run brought."""
+        for value in values:
+            self._values[value.figure, value.unit][contestant].append(round(value.value, 3))
+
+    def medians(self) -> dict[tuple[str, str], dict[str, float]]:
+        """By figure and unit, then contestant."""
+        return {
+            key: {name: statistics.median(values) for name, values in by_name.items()}
+            for key, by_name in self._values.items()
+        }
+
+    def table(self) -> str:
+        """Markdown: a line for a figure and unit, a column for a contestant."""
+        lines = [
+            f"| figure | | {' | '.join(self.labels.values())} |",
+            f"| --- | --- |{' ---: |' * len(self.labels)}",
+        ]
+        for (figure, unit), by_name in self.medians().items():
+            cells = [_number(by_name[name]) if name in by_name else "–" for name in self.labels]  # noqa: RUF001
+            lines.append(f"| {figure} | {UNITS[unit]} | {' | '.join(cells)} |")
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """results.md, results.json and results.svg."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.md").write_text(f"{_HEAD}\n{self.table()}\n{_machine()}\n")
+        (folder / "results.json").write_text(json.dumps(self._raw(), indent=1, ensure_ascii=False) + "\n")
+        (folder / "results.svg").write_text(draw(self.medians(), self.labels))
+
+    def _raw(self) -> dict[str, object]:
+        figures = [
+            {"figure": figure, "unit": unit, "median": self.medians()[figure, unit], "runs": by_name}
+            for (figure, unit), by_name in self._values.items()
+        ]
+        return {"machine": _machine(), "contestants": self.labels, "figures": figures}
+
+
+_HEAD = """# What `make bench` measured
+
+Medians of alternating runs. µs CPU: of the server's processes for an event (private), a delivery (fan-out) or a
+connection (connect). KB: memory of an idle authenticated connection. p50, p99: from publication to the client, with
+publisher, broker, server and clients on the same cores. Figures of different machines, or of different runs, do not
+compare; the columns of one run do.
+"""
+
+
+def _machine() -> str:
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    count = Path("/proc/cpuinfo").read_text().count("processor\t")
+    return f"{count} × {model or platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"  # noqa: RUF001
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

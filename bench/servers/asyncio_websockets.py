@@ -1,0 +1,100 @@
+"""A gateway for private orders as one writes it in a day with asyncio, websockets, aio-pika and uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aio_pika
+import jwt
+import uvloop
+from aio_pika.abc import AbstractIncomingMessage
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
+
+KEY = load_pem_public_key(Path(os.environ["JWT_PUBLIC_KEY_FILE"]).read_bytes())
+members: dict[str, set[ServerConnection]] = {}
+
+
+def orderbook(body: bytes) -> str:
+    order = json.loads(body)
+    return json.dumps(
+        {
+            "orderbook": {
+                "id": order["id"],
+                "side": order["side"],
+                "ord_type": order["ord_type"],
+                "price": order["price"],
+                "avg_price": order["avg_price"],
+                "state": order["state"],
+                "market_id": order["market"],
+                "created_at": datetime.fromtimestamp(order["created_at"], UTC).isoformat(),
+                "origin_volume": order["origin_volume"],
+                "trades_count": order["trades_count"],
+                "trades": [],
+                "remaining_volume": order["remaining_volume"],
+                "executed_volume": order["executed_volume"],
+            }
+        },
+        separators=(",", ":"),
+    )
+
+
+async def on_delivery(message: AbstractIncomingMessage) -> None:
+    _, uid, event = (message.routing_key or "..").split(".")
+    sockets = members.get(uid)
+    if sockets and event == "order":
+        broadcast(sockets, orderbook(message.body))  # never waits, writes to each transport
+
+
+def uid_of(text: str | bytes) -> str | None:
+    try:
+        token = json.loads(text)["jwt"].partition(" ")[2]
+        claims = jwt.decode(
+            token, KEY, algorithms=["RS256"], issuer="barong", audience="peatio", options={"require": ["exp", "uid"]}
+        )
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return str(claims["uid"])
+
+
+async def talk(socket: ServerConnection) -> None:
+    uid = None
+    await socket.send(json.dumps({"challenge": secrets.token_urlsafe(40)}))
+    try:
+        async for text in socket:
+            found = uid_of(text)
+            if found is None or uid not in (None, found):
+                await socket.send('{"error":{"message":"Authentication failed."}}')
+                continue
+            uid = found
+            members.setdefault(uid, set()).add(socket)
+            await socket.send('{"success":{"message":"Authenticated."}}')
+    except ConnectionClosed:
+        pass
+    finally:
+        if uid in members:
+            members[uid].discard(socket)
+            if not members[uid]:
+                del members[uid]
+
+
+async def main() -> None:
+    broker = await aio_pika.connect(os.environ["AMQP_URL"])
+    channel = await broker.channel()
+    exchange = await channel.declare_exchange("peatio.events.ranger", aio_pika.ExchangeType.TOPIC, durable=False)
+    queue = await channel.declare_queue("", exclusive=True, auto_delete=True, durable=False)
+    await queue.bind(exchange, "private.#")
+    await queue.consume(on_delivery, no_ack=True)
+    # uvloop's and asyncio's transports set TCP_NODELAY by themselves.
+    async with serve(talk, "127.0.0.1", int(os.environ["PORT"]), compression=None, max_size=16384, backlog=4096):
+        Path(os.environ["READY_FILE"]).touch()
+        await asyncio.Future()
+
+
+uvloop.run(main())

@@ -1,0 +1,85 @@
+/* A gateway for private orders as one writes it in a day with Node's ws and amqplib. */
+import { createPublicKey, randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+
+import amqp from "amqplib";
+import jwt from "jsonwebtoken";
+import { WebSocketServer } from "ws";
+
+const key = createPublicKey(readFileSync(process.env.JWT_PUBLIC_KEY_FILE));
+const verifying = { algorithms: ["RS256"], issuer: "barong", audience: "peatio", subject: "session" };
+const AUTHENTICATED = Buffer.from('{"success":{"message":"Authenticated."}}');
+const members = new Map(); // uid -> set of sockets
+
+function orderbook(body) {
+  const order = JSON.parse(body);
+  return Buffer.from(
+    JSON.stringify({
+      orderbook: {
+        id: order.id,
+        side: order.side,
+        ord_type: order.ord_type,
+        price: order.price,
+        avg_price: order.avg_price,
+        state: order.state,
+        market_id: order.market,
+        created_at: new Date(order.created_at * 1000).toISOString(),
+        origin_volume: order.origin_volume,
+        trades_count: order.trades_count,
+        trades: [],
+        remaining_volume: order.remaining_volume,
+        executed_volume: order.executed_volume,
+      },
+    }),
+  );
+}
+
+function onDelivery({ fields, content }) {
+  const [, uid, event] = fields.routingKey.split(".");
+  const sockets = members.get(uid);
+  if (!sockets || event !== "order") return;
+  const text = orderbook(content);
+  for (const socket of sockets) socket.send(text, { binary: false });
+}
+
+function authenticate(socket, data) {
+  try {
+    const [, token] = JSON.parse(data).jwt.split(" ");
+    const { uid } = jwt.verify(token, key, verifying);
+    socket.uid = uid;
+  } catch {
+    socket.send('{"error":{"message":"Authentication failed."}}');
+    return;
+  }
+  const sockets = members.get(socket.uid);
+  if (sockets) sockets.add(socket);
+  else members.set(socket.uid, new Set([socket]));
+  socket.send(AUTHENTICATED, { binary: false });
+}
+
+function forget(socket) {
+  const sockets = members.get(socket.uid);
+  if (sockets?.delete(socket) && !sockets.size) members.delete(socket.uid);
+}
+
+const broker = await amqp.connect(process.env.AMQP_URL, { noDelay: true });
+const channel = await broker.createChannel();
+const { queue } = await channel.assertQueue("", { exclusive: true, autoDelete: true, durable: false });
+await channel.assertExchange("peatio.events.ranger", "topic", { durable: false });
+await channel.bindQueue(queue, "peatio.events.ranger", "private.#");
+await channel.consume(queue, onDelivery, { noAck: true });
+
+const server = new WebSocketServer({
+  host: "127.0.0.1",
+  port: Number(process.env.PORT),
+  backlog: 4096,
+  perMessageDeflate: false,
+  maxPayload: 16384,
+});
+server.on("connection", (socket) => {
+  socket.on("message", (data) => authenticate(socket, data));
+  socket.on("close", () => forget(socket));
+  socket.on("error", () => forget(socket));
+  socket.send(JSON.stringify({ challenge: randomBytes(40).toString("base64url") }));
+});
+server.on("listening", () => writeFileSync(process.env.READY_FILE, ""));

@@ -1,0 +1,120 @@
+"""A gateway for private orders as one writes it in a day with gevent-websocket as it comes, a Queue and a greenlet per
+client, and a kombu consumer; served by gunicorn's gevent-websocket worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+import jwt
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from gevent.queue import Queue
+from geventwebsocket.exceptions import WebSocketError
+from kombu import Connection, Consumer, Exchange
+from kombu import Queue as BrokerQueue
+
+KEY = load_pem_public_key(Path(os.environ["JWT_PUBLIC_KEY_FILE"]).read_bytes())
+members: dict[str, set[Queue[str]]] = {}
+
+
+def orderbook(body: bytes) -> str:
+    order = json.loads(body)
+    return json.dumps(
+        {
+            "orderbook": {
+                "id": order["id"],
+                "side": order["side"],
+                "ord_type": order["ord_type"],
+                "price": order["price"],
+                "avg_price": order["avg_price"],
+                "state": order["state"],
+                "market_id": order["market"],
+                "created_at": datetime.fromtimestamp(order["created_at"], UTC).isoformat(),
+                "origin_volume": order["origin_volume"],
+                "trades_count": order["trades_count"],
+                "trades": [],
+                "remaining_volume": order["remaining_volume"],
+                "executed_volume": order["executed_volume"],
+            }
+        },
+        separators=(",", ":"),
+    )
+
+
+def on_message(message: Any) -> None:
+    _, uid, event = message.delivery_info["routing_key"].split(".")
+    queues = members.get(uid)
+    if queues and event == "order":
+        text = orderbook(message.body)
+        for queue in queues:
+            queue.put_nowait(text)
+
+
+def consume() -> None:
+    with Connection(os.environ["AMQP_URL"]) as connection:
+        exchange = Exchange("peatio.events.ranger", "topic", durable=False)
+        queue = BrokerQueue("", exchange, "private.#", exclusive=True, auto_delete=True, durable=False)
+        with Consumer(connection, [queue], on_message=on_message, no_ack=True):
+            Path(os.environ["READY_FILE"]).touch()
+            while True:
+                connection.drain_events()
+
+
+def uid_of(text: str) -> str | None:
+    try:
+        token = json.loads(text)["jwt"].partition(" ")[2]
+        claims = jwt.decode(
+            token, KEY, algorithms=["RS256"], issuer="barong", audience="peatio", options={"require": ["exp", "uid"]}
+        )
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return str(claims["uid"])
+
+
+def write_on(ws: Any, queue: Queue[str]) -> None:
+    try:
+        for text in queue:
+            ws.send(text)
+    except (WebSocketError, OSError):
+        pass
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    ws = environ.get("wsgi.websocket")
+    if ws is None:
+        start_response("426 Upgrade Required", [])
+        return []
+    ws.handler.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    queue: Queue[str] = Queue(10_000)
+    writer = gevent.spawn(write_on, ws, queue)
+    uid = None
+    try:
+        queue.put(json.dumps({"challenge": secrets.token_urlsafe(40)}))
+        while (text := ws.receive()) is not None:
+            found = uid_of(text)
+            if found is None or uid not in (None, found):
+                queue.put('{"error":{"message":"Authentication failed."}}')
+                continue
+            uid = found
+            members.setdefault(uid, set()).add(queue)
+            queue.put('{"success":{"message":"Authenticated."}}')
+    except (WebSocketError, OSError):
+        pass
+    finally:
+        writer.kill()
+        if uid in members:
+            members[uid].discard(queue)
+            if not members[uid]:
+                del members[uid]
+    return []
+
+
+gevent.spawn(consume)
