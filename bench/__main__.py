@@ -58,14 +58,14 @@ def chosen_contestants(options: argparse.Namespace) -> list[Contestant]:
 def measure(options: argparse.Namespace, folder: Path) -> report.Results:
     """Every scenario, the contestants taking turns."""
     wanted, contestants = chosen_scenarios(options), chosen_contestants(options)
-    rounds = options.rounds or (1 if options.quick else 5)
+    rounds = options.rounds or (1 if options.quick else 3)
     clients, floor = (native_code.build(name, folder) for name in ("clients", "floor"))
     keys = tokens.make(folder, max((scenario.members for scenario in wanted), default=1))
     (folder / "frame").write_bytes(agreement.frame())
     results = report.Results({one.name: one.label for one in contestants})
     broker = RabbitMQ(folder / "broker")
     try:
-        around = Surroundings(broker.url, keys, folder, floor, folder / "frame")
+        around = Surroundings(broker.url, broker.pid, keys, folder, floor, folder / "frame")
         for contestant in contestants:
             if contestant.name != "kernel":
                 agreement.check(contestant, around)
@@ -104,7 +104,7 @@ def main() -> None:
     with scratch() as folder:
         results = measure(options, folder)
     results.write(options.into)
-    print(results.table())
+    print(results.table() + results.others())
     say(f"written to {options.into}")
 
 

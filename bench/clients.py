@@ -54,6 +54,10 @@ class Clients:
         self._tell(f"open {port} {count} 0 {step} {WINDOW}")
         self._hear("opened", 120)
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the clients so far."""
+        return processes.cpu_seconds([self._process.pid])
+
     def expect(self, frames: int, seconds: float) -> None:
         """Count from now on; `received` answers when this many have come, or after this time."""
         self._tell(f"expect {frames} {seconds}")

@@ -30,6 +30,7 @@ class Surroundings:
     """What every contestant is given: the broker, the keys, a folder to write to, and the floor's program and frame."""
 
     broker: str
+    broker_pid: int
     keys: Keys
     folder: Path
     floor: Path

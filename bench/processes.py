@@ -49,6 +49,11 @@ def _precise_cpu(pid: int) -> float:
     return sum(of_threads()) / 1e9
 
 
+def busy_seconds() -> float:
+    """CPU time that all processes of this machine have used."""
+    return sum(map(int, Path("/proc/stat").read_text().split(None, 4)[1:4])) * _TICK
+
+
 def memory_bytes(pids: list[int]) -> int:
     """Memory in these processes, shared pages counted in parts (Pss)."""
     total = 0

@@ -56,14 +56,27 @@ class Results:
             f"| --- | --- |{' ---: |' * len(self.labels)}",
         ]
         for (figure, unit), by_name in self.medians().items():
+            if unit not in UNITS:
+                continue
             cells = [_number(by_name[name]) if name in by_name else "–" for name in self.labels]  # noqa: RUF001
             lines.append(f"| {figure} | {UNITS[unit]} | {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
+    def others(self) -> str:
+        """How much other programs disturbed."""
+        shares = [
+            share
+            for (_, unit), by_name in self._values.items()
+            if unit == "others"
+            for values in by_name.values()
+            for share in values
+        ]
+        return f"Other programs took {statistics.mean(shares):.0%} of the machine, at most {max(shares):.0%} in a run."
+
     def write(self, folder: Path) -> None:
         """results.md, results.json and results.svg."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "results.md").write_text(f"{_HEAD}\n{self.table()}\n{_machine()}\n")
+        (folder / "results.md").write_text(f"{_HEAD}\n{self.table()}\n{_machine()}. {self.others()}\n")
         (folder / "results.json").write_text(json.dumps(self._raw(), indent=1, ensure_ascii=False) + "\n")
         (folder / "results.svg").write_text(draw(self.medians(), self.labels))
 
