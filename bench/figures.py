@@ -64,7 +64,7 @@ class Value:
     Attributes:
         figure: what was measured, `fan-out-40`.
         unit: `cpu` (µs for an event, a delivery or a connection), `p50`, `p99` (µs), `memory` (KB a connection),
-            `rate` (events, deliveries or connections a second), `others` (share of the machine that other programs took).
+            `rate` (events, deliveries or connections a second), `others` (share of the machine that others took).
     """
 
     figure: str
