@@ -49,9 +49,9 @@ class Clients:
     ) -> None:
         processes.end(self._process)
 
-    def open(self, port: int, count: int, step: int) -> None:
+    def open(self, port: int, path: str, count: int, step: int) -> None:
         """Open and authenticate `count` more connections; the i-th of all as the member with the number i * `step`."""
-        self._tell(f"open {port} {count} 0 {step} {WINDOW}")
+        self._tell(f"open {port} {path} {count} {step} {WINDOW}")
         self._hear("opened", 120)
 
     def cpu_seconds(self) -> float:

@@ -13,6 +13,11 @@ from bench.clients import Clients
 from bench.contestants import Contestant, Server, Surroundings
 from bench.publisher import Publisher
 
+PUBLIC_STREAMS = False
+"""Whether a fan-out goes to the subscribers of a public stream. Until the gateway has those, it goes to all connections
+of one member instead, whoever serves them: this is the line to change then."""
+STREAM = "btcusd.trades"
+
 
 @dataclass(frozen=True)
 class Load:
@@ -52,8 +57,15 @@ class Scenario:
         return self.members == 1
 
     @property
+    def path(self) -> str:
+        """What the clients ask for."""
+        return f"/?stream={STREAM}" if self.fan_out and PUBLIC_STREAMS else "/"
+
+    @property
     def routing_keys(self) -> list[str]:
-        """Whom the events are for. Once the gateway has public streams, a fan-out is `public.btcusd.trades` here."""
+        """Whom the events are for."""
+        if self.fan_out and PUBLIC_STREAMS:
+            return [f"public.{STREAM}"]
         return [f"private.{tokens.uid(number)}.order" for number in range(self.members)]
 
 
@@ -142,11 +154,11 @@ def _open(scenario: Scenario, server: Server, traders: Clients) -> Iterator[Valu
     step = 0 if scenario.fan_out else 1
     warm = min(WARM_CONNECTIONS, scenario.connections // 2) if scenario.connect else 0
     if warm:
-        traders.open(server.port, warm, step)
+        traders.open(server.port, scenario.path, warm, step)
     count = scenario.connections - warm
     time.sleep(0.2)
     cpu, memory, started = server.cpu_seconds(), server.memory_bytes(), time.monotonic()
-    traders.open(server.port, count, step)
+    traders.open(server.port, scenario.path, count, step)
     took = time.monotonic() - started
     time.sleep(0.2)
     if scenario.connect:

@@ -2,8 +2,9 @@
 
    Reads commands on standard input, one a line, and answers each with one line:
 
-     open PORT COUNT FIRST STEP WINDOW   opens COUNT connections to 127.0.0.1, WINDOW at a time; the i-th uses token
-                                         FIRST + i * STEP of the file named in the arguments
+     open PORT PATH COUNT STEP WINDOW    opens COUNT connections to 127.0.0.1, WINDOW at a time; the i-th of all uses
+                                         token i * STEP of the file named in the arguments, if it is asked for one:
+                                         a server that begins with "subscribed" instead of a challenge gets none
                                          -> opened COUNT MICROSECONDS
      expect FRAMES SECONDS               counts from now on; answers when so many text frames have come, or in time
                                          -> got FRAMES BYTES P50 P99 MAX MICROSECONDS
@@ -42,8 +43,8 @@ struct connection {
 };
 
 static struct connection *connections;
-static int total, opened, to_open, first, step, window, begun, port;
-static char **tokens;
+static int total, opened, to_open, step, window, begun, port;
+static char **tokens, path[256];
 static int token_count, poll_fd;
 static char buffer[BUFFER];
 static int64_t frames, bytes, started, wanted, deadline;
@@ -108,12 +109,12 @@ static void begin(struct connection *c, int number) {
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     struct linger reset = {1, 0};
-    char request[512];
+    char request[768];
     int one = 1;
     c->state = HANDSHAKE;
     c->rest = NULL;
     c->rest_size = 0;
-    c->token = tokens[(first + number * step) % token_count];
+    c->token = tokens[number * step % token_count];
     c->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (c->fd < 0) fail("socket: %s", strerror(errno));
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + number / A_SOURCE);
@@ -125,9 +126,9 @@ static void begin(struct connection *c, int number) {
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) fail("connect: %s", strerror(errno));
     if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl: %s", strerror(errno));
     snprintf(request, sizeof request,
-             "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-             port);
+             path, port);
     send_all(c, request, strlen(request));
 }
 
@@ -144,19 +145,13 @@ static void on_text(struct connection *c, const char *text, size_t size, int64_t
     switch (c->state) {
     case CHALLENGE:
         c->state = VERDICT;
+        if (memmem(text, size, "subscribed", 10)) break;
         snprintf(message, sizeof message, "{\"jwt\":\"Bearer %s\"}", c->token);
         send_frame(c, 1, message, strlen(message));
         return;
     case VERDICT:
         if (!memmem(text, size, "success", 7)) fail("not authenticated: %.*s", (int)size, text);
-        c->state = OPEN;
-        opened++;
-        if (opened == to_open) {
-            printf("opened %d %lld\n", opened, (long long)(now - open_started));
-            fflush(stdout);
-        }
-        begin_more();
-        return;
+        break;
     default:
         frames++;
         bytes += (int64_t)size;
@@ -165,7 +160,15 @@ static void on_text(struct connection *c, const char *text, size_t size, int64_t
             int64_t late = now - (strtoll(id + 5, NULL, 10) - EPOCH);
             samples[sample_count++] = late < 0 ? 0 : late > UINT32_MAX ? UINT32_MAX : (uint32_t)late;
         }
+        return;
     }
+    c->state = OPEN;
+    opened++;
+    if (opened == to_open) {
+        printf("opened %d %lld\n", opened, (long long)(now - open_started));
+        fflush(stdout);
+    }
+    begin_more();
 }
 
 /* Takes whole frames; how many bytes it took. */
@@ -256,13 +259,8 @@ static void on_command(const char *line) {
     double seconds;
     long long number;
     int count;
-    if (sscanf(line, "open %d %d %d %d %d", &port, &count, &first, &step, &window) == 5) {
-        if (to_open + count > total) {
-            total = to_open + count;
-            if (begun) fail("open can enlarge nothing that is there");
-            free(connections);
-            connections = calloc((size_t)total, sizeof *connections);
-        }
+    if (sscanf(line, "open %d %255s %d %d %d", &port, path, &count, &step, &window) == 5) {
+        if (to_open + count > total) fail("more connections than were announced");
         to_open += count;
         open_started = now_us();
         begin_more();
@@ -280,7 +278,7 @@ static void on_command(const char *line) {
 
 int main(int argc, char **argv) {
     struct epoll_event events[512], input = {.events = EPOLLIN, .data.ptr = NULL};
-    char line[256];
+    char line[512];
     if (argc != 3) fail("usage: clients TOKENS MOST");
     load_tokens(argv[1]);
     total = atoi(argv[2]);

@@ -8,6 +8,7 @@ import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
 import jwt
@@ -19,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 KEY = load_pem_public_key(Path(os.environ["JWT_PUBLIC_KEY_FILE"]).read_bytes())
 members: dict[str, set[ServerConnection]] = {}
+streams: dict[str, set[ServerConnection]] = {}
 
 
 def orderbook(body: bytes) -> str:
@@ -46,10 +48,13 @@ def orderbook(body: bytes) -> str:
 
 
 async def on_delivery(message: AbstractIncomingMessage) -> None:
-    _, uid, event = (message.routing_key or "..").split(".")
-    sockets = members.get(uid)
-    if sockets and event == "order":
-        broadcast(sockets, orderbook(message.body))  # never waits, writes to each transport
+    kind, place, event = (message.routing_key or "..").split(".")
+    # broadcast() never waits, and writes to each transport.
+    if kind == "private":
+        if event == "order" and place in members:
+            broadcast(members[place], orderbook(message.body))
+    elif sockets := streams.get(f"{place}.{event}"):
+        broadcast(sockets, f'{{"{place}.{event}":{message.body.decode()}}}')
 
 
 def uid_of(text: str | bytes) -> str | None:
@@ -65,8 +70,13 @@ def uid_of(text: str | bytes) -> str | None:
 
 async def talk(socket: ServerConnection) -> None:
     uid = None
-    await socket.send(json.dumps({"challenge": secrets.token_urlsafe(40)}))
+    (stream,) = parse_qs(urlsplit(socket.request.path if socket.request else "").query).get("stream", [None])
     try:
+        if stream:
+            streams.setdefault(stream, set()).add(socket)
+            await socket.send(json.dumps({"success": {"message": "subscribed", "streams": [stream]}}))
+        else:
+            await socket.send(json.dumps({"challenge": secrets.token_urlsafe(40)}))
         async for text in socket:
             found = uid_of(text)
             if found is None or uid not in (None, found):
@@ -78,10 +88,11 @@ async def talk(socket: ServerConnection) -> None:
     except ConnectionClosed:
         pass
     finally:
-        if uid in members:
-            members[uid].discard(socket)
-            if not members[uid]:
-                del members[uid]
+        for register, name in ((members, uid), (streams, stream)):
+            if name in register:
+                register[name].discard(socket)
+                if not register[name]:
+                    del register[name]
 
 
 async def main() -> None:
@@ -89,7 +100,8 @@ async def main() -> None:
     channel = await broker.channel()
     exchange = await channel.declare_exchange("peatio.events.ranger", aio_pika.ExchangeType.TOPIC, durable=False)
     queue = await channel.declare_queue("", exclusive=True, auto_delete=True, durable=False)
-    await queue.bind(exchange, "private.#")
+    for key in ("private.#", "public.#"):
+        await queue.bind(exchange, key)
     await queue.consume(on_delivery, no_ack=True)
     # uvloop's and asyncio's transports set TCP_NODELAY by themselves.
     async with serve(talk, "127.0.0.1", int(os.environ["PORT"]), compression=None, max_size=16384, backlog=4096):

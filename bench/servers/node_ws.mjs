@@ -10,6 +10,7 @@ const key = createPublicKey(readFileSync(process.env.JWT_PUBLIC_KEY_FILE));
 const verifying = { algorithms: ["RS256"], issuer: "barong", audience: "peatio", subject: "session" };
 const AUTHENTICATED = Buffer.from('{"success":{"message":"Authenticated."}}');
 const members = new Map(); // uid -> set of sockets
+const streams = new Map(); // name -> set of sockets
 
 function orderbook(body) {
   const order = JSON.parse(body);
@@ -35,11 +36,18 @@ function orderbook(body) {
 }
 
 function onDelivery({ fields, content }) {
-  const [, uid, event] = fields.routingKey.split(".");
-  const sockets = members.get(uid);
-  if (!sockets || event !== "order") return;
-  const text = orderbook(content);
+  const [kind, place, event] = fields.routingKey.split(".");
+  const stream = `${place}.${event}`;
+  const sockets = kind === "private" ? members.get(place) : streams.get(stream);
+  if (!sockets || (kind === "private" && event !== "order")) return;
+  const text = kind === "private" ? orderbook(content) : Buffer.from(`{"${stream}":${content}}`);
   for (const socket of sockets) socket.send(text, { binary: false });
+}
+
+function add(register, name, socket) {
+  const sockets = register.get(name);
+  if (sockets) sockets.add(socket);
+  else register.set(name, new Set([socket]));
 }
 
 function authenticate(socket, data) {
@@ -51,22 +59,22 @@ function authenticate(socket, data) {
     socket.send('{"error":{"message":"Authentication failed."}}');
     return;
   }
-  const sockets = members.get(socket.uid);
-  if (sockets) sockets.add(socket);
-  else members.set(socket.uid, new Set([socket]));
+  add(members, socket.uid, socket);
   socket.send(AUTHENTICATED, { binary: false });
 }
 
 function forget(socket) {
-  const sockets = members.get(socket.uid);
-  if (sockets?.delete(socket) && !sockets.size) members.delete(socket.uid);
+  for (const [register, name] of [[members, socket.uid], [streams, socket.stream]]) {
+    const sockets = register.get(name);
+    if (sockets?.delete(socket) && !sockets.size) register.delete(name);
+  }
 }
 
 const broker = await amqp.connect(process.env.AMQP_URL, { noDelay: true });
 const channel = await broker.createChannel();
 const { queue } = await channel.assertQueue("", { exclusive: true, autoDelete: true, durable: false });
 await channel.assertExchange("peatio.events.ranger", "topic", { durable: false });
-await channel.bindQueue(queue, "peatio.events.ranger", "private.#");
+for (const key of ["private.#", "public.#"]) await channel.bindQueue(queue, "peatio.events.ranger", key);
 await channel.consume(queue, onDelivery, { noAck: true });
 
 const server = new WebSocketServer({
@@ -76,10 +84,16 @@ const server = new WebSocketServer({
   perMessageDeflate: false,
   maxPayload: 16384,
 });
-server.on("connection", (socket) => {
+server.on("connection", (socket, request) => {
   socket.on("message", (data) => authenticate(socket, data));
   socket.on("close", () => forget(socket));
   socket.on("error", () => forget(socket));
-  socket.send(JSON.stringify({ challenge: randomBytes(40).toString("base64url") }));
+  socket.stream = new URL(request.url, "ws://here").searchParams.get("stream");
+  if (socket.stream) {
+    add(streams, socket.stream, socket);
+    socket.send(JSON.stringify({ success: { message: "subscribed", streams: [socket.stream] } }));
+  } else {
+    socket.send(JSON.stringify({ challenge: randomBytes(40).toString("base64url") }));
+  }
 });
 server.on("listening", () => writeFileSync(process.env.READY_FILE, ""));

@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import gevent
 import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from gevent.queue import Queue
 from geventwebsocket.exceptions import WebSocketError
-from kombu import Connection, Consumer, Exchange
+from kombu import Connection, Consumer, Exchange, binding
 from kombu import Queue as BrokerQueue
 
 KEY = load_pem_public_key(Path(os.environ["JWT_PUBLIC_KEY_FILE"]).read_bytes())
 members: dict[str, set[Queue[str]]] = {}
+streams: dict[str, set[Queue[str]]] = {}
 
 
 def orderbook(body: bytes) -> str:
@@ -50,10 +52,11 @@ def orderbook(body: bytes) -> str:
 
 
 def on_message(message: Any) -> None:
-    _, uid, event = message.delivery_info["routing_key"].split(".")
-    queues = members.get(uid)
-    if queues and event == "order":
-        text = orderbook(message.body)
+    kind, place, event = message.delivery_info["routing_key"].split(".")
+    stream = f"{place}.{event}"
+    queues = members.get(place) if kind == "private" else streams.get(stream)
+    if queues and (kind != "private" or event == "order"):
+        text = orderbook(message.body) if kind == "private" else f'{{"{stream}":{message.body}}}'
         for queue in queues:
             queue.put_nowait(text)
 
@@ -61,7 +64,8 @@ def on_message(message: Any) -> None:
 def consume() -> None:
     with Connection(os.environ["AMQP_URL"]) as connection:
         exchange = Exchange("peatio.events.ranger", "topic", durable=False)
-        queue = BrokerQueue("", exchange, "private.#", exclusive=True, auto_delete=True, durable=False)
+        keys = [binding(exchange, "private.#"), binding(exchange, "public.#")]
+        queue = BrokerQueue("", bindings=keys, exclusive=True, auto_delete=True, durable=False)
         with Consumer(connection, [queue], on_message=on_message, no_ack=True):
             Path(os.environ["READY_FILE"]).touch()
             while True:
@@ -96,8 +100,13 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     queue: Queue[str] = Queue(10_000)
     writer = gevent.spawn(write_on, ws, queue)
     uid = None
+    (stream,) = parse_qs(environ["QUERY_STRING"]).get("stream", [None])
     try:
-        queue.put(json.dumps({"challenge": secrets.token_urlsafe(40)}))
+        if stream:
+            streams.setdefault(stream, set()).add(queue)
+            queue.put(json.dumps({"success": {"message": "subscribed", "streams": [stream]}}))
+        else:
+            queue.put(json.dumps({"challenge": secrets.token_urlsafe(40)}))
         while (text := ws.receive()) is not None:
             found = uid_of(text)
             if found is None or uid not in (None, found):
@@ -110,10 +119,11 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         pass
     finally:
         writer.kill()
-        if uid in members:
-            members[uid].discard(queue)
-            if not members[uid]:
-                del members[uid]
+        for register, name in ((members, uid), (streams, stream)):
+            if name in register:
+                register[name].discard(queue)
+                if not register[name]:
+                    del register[name]
     return []
 
 
