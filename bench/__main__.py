@@ -75,7 +75,10 @@ def measure(options: argparse.Namespace, folder: Path) -> report.Results:
                     if contestant.name == "kernel" and not scenario.fan_out:
                         continue
                     say(f"{scenario.name}, round {number + 1}: {contestant.label}")
-                    results.add(contestant.name, list(run(scenario, contestant, around, clients)))
+                    try:
+                        results.add(contestant.name, list(run(scenario, contestant, around, clients)))
+                    except (RuntimeError, OSError) as error:  # a quarter of an hour is not lost for it
+                        say(f"failed: {error}")
     finally:
         broker.close()
     return results

@@ -85,9 +85,11 @@ class Server:
             )
         try:
             wait_until(self._is_ready, f"{type(self).__name__} ready; see {log}", 30)
-        except TimeoutError:
+        except BaseException as error:
             processes.end(self._process)
-            raise SystemExit(f"a contestant does not start:\n{log.read_text()}") from None
+            if isinstance(error, TimeoutError):
+                raise SystemExit(f"a contestant does not start:\n{log.read_text()}") from None
+            raise
         self._pids = processes.tree(self._process.pid)
 
     def _is_ready(self) -> bool:

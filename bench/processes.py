@@ -27,12 +27,12 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """CPU time, user and system, that these processes have used.
+    """CPU time, user and system, that these processes have used; of one that has ended, nothing.
 
     utime + stime of /proc/PID/stat count in steps of 10 ms; where the kernel keeps schedstat, the same sum is there in
     nanoseconds, for each thread.
     """
-    return sum(_precise_cpu(pid) or _coarse_cpu(pid) for pid in pids)
+    return sum(_precise_cpu(pid) or _coarse_cpu(pid) for pid in pids if Path(f"/proc/{pid}").exists())
 
 
 def _coarse_cpu(pid: int) -> float:
