@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import fnmatch
 import resource
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -104,6 +106,7 @@ def main() -> None:
     if hard != resource.RLIM_INFINITY and hard < most:
         raise SystemExit(f"ulimit -Hn is {hard}; the bench needs {most} open files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all that was started is ended
     with scratch() as folder:
         results = measure(options, folder)
     results.write(options.into)

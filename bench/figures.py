@@ -125,7 +125,8 @@ def run(scenario: Scenario, contestant: Contestant, around: Surroundings, client
             contestant.start(around) as server,
         ):
             yield from _open(scenario, server, traders)
-            _feed(scenario, Load("warm-up", scenario.warm_up), server, traders, publisher)
+            if scenario.loads:
+                _feed(scenario, Load("warm-up", scenario.warm_up), server, traders, publisher)
             for load in scenario.loads:
                 yield from _feed(scenario, load, server, traders, publisher)
             yield Value(scenario.name, "others", watch.others(server.cpu_seconds() + traders.cpu_seconds()))
