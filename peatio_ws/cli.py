@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 import uuid
@@ -382,7 +383,9 @@ def _greet(environ: Mapping[str, str], key: str) -> None:
     )
     port = environ.get("WEBSOCKET_PORT") or environ.get("RANGER_PORT") or "8080"
     url = f"ws://127.0.0.1:{port}/"
-    listener = f"{sys.executable} -m peatio_ws listen {url} --member-id {embedded.MEMBER_ID}"
+    # From any folder: the package lies here and is not installed, and so does the key.
+    python = f"cd {shlex.quote(os.getcwd())} && {shlex.quote(sys.executable)}"
+    listener = f"{python} -m peatio_ws listen {url} --member-id {embedded.MEMBER_ID}"
     click.echo(
         f"""
 A Peatio WebSocket gateway with a simulated exchange, at {url}
