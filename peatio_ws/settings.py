@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,13 @@ def _comma_list(value: Any) -> Any:
 
 
 def _networks(value: Any) -> Any:
-    return tuple(ipaddress.ip_network(part, strict=False) for part in _comma_list(value))
+    networks = []
+    for part in _comma_list(value):
+        try:
+            networks.append(ipaddress.ip_network(part, strict=False))
+        except ValueError:
+            raise ValueError(f"holds {shown(part)}, which is no network like 10.0.0.0/8 nor an address") from None
+    return tuple(networks)
 
 
 def _readable(value: Any) -> Any:
@@ -39,7 +46,7 @@ def _readable(value: Any) -> Any:
         with open(value, "rb"):
             return Path(value)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}: {value}") from None
+        raise ValueError(f"cannot be read: {error.strerror}: {shown(value)}") from None
 
 
 def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
@@ -139,19 +146,25 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
+        faults = []
         if (self.ssl_key is None) != (self.ssl_cert is None):
-            raise ValueError("WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing")
-        if self.ssl_key and self.ssl_cert:
+            faults.append("WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing")
+        elif self.ssl_key and self.ssl_cert:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.ssl_cert, self.ssl_key, password="")
             except (ssl.SSLError, OSError):
-                raise ValueError(
-                    "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key and certificate that belong together"
-                ) from None
+                faults.append(
+                    "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key (without a passphrase) and certificate "
+                    "that belong together"
+                )
         if self.embedded and self.workers > 1:
-            raise ValueError("WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share")
+            faults.append("WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share")
         if self.ping_interval >= self.ping_timeout:
-            raise ValueError("WEBSOCKET_PING_INTERVAL has to be less than WEBSOCKET_PING_TIMEOUT")
+            faults.append("WEBSOCKET_PING_INTERVAL has to be less than WEBSOCKET_PING_TIMEOUT")
+        if self.port and self.port == self.metrics_port and not self.unix:
+            faults.append("WEBSOCKET_PORT and METRICS_PORT have to differ")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     @classmethod
@@ -178,13 +191,20 @@ class Settings(BaseModel):
 
     @classmethod
     def _checked(cls, values: dict[str, Any], faults: list[str]) -> Settings:
-        settings = None
+        settings, wrong = None, set[str]()
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            faults += [_line(fault) for fault in error.errors(include_url=False, include_context=False)]
+            faults += _lines(error)
+            wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+        if wrong:
+            # What concerns several variables is checked last, on sound ones; told with the rest if it names no other.
+            try:
+                cls.model_validate({name: value for name, value in values.items() if name not in wrong})
+            except ValidationError as error:
+                faults += [line for line in _lines(error) if not wrong.intersection(_NAMES.findall(line))]
         if faults or settings is None:
-            raise ConfigurationError(sorted(faults))
+            raise ConfigurationError(sorted(set(faults)))
         return settings
 
     def __repr__(self) -> str:
@@ -197,22 +217,54 @@ def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
     return {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
 
 
+_NAMES = re.compile(r"[A-Z][A-Z0-9_]+")
+
+
+def _lines(error: ValidationError) -> list[str]:
+    return [line for fault in error.errors(include_url=False) for line in _line(fault).split("\n")]
+
+
 def _line(fault: Any) -> str:
     name = str(fault["loc"][0]) if fault["loc"] else ""
     text = fault["msg"].removeprefix("Value error, ")
     if not name:
         return str(text)
-    if name.isupper():
-        if fault["type"] == "value_error":
-            return f"{name} {text}"
-        return f"{name}={fault['input']}: {text[0].lower()}{text[1:]}"
-    return f"{name}: {text}"
+    if not name.isupper():
+        return f"{name}: {text}"
+    if fault["type"] == "value_error":
+        return f"{name} {text}"
+    words = _WORDS.get(fault["type"])
+    limits = {
+        key: f"{value:.12g}" if isinstance(value, float) else value for key, value in fault.get("ctx", {}).items()
+    }
+    text = words.format(**limits) if words else text[0].lower() + text[1:]
+    return f"{name}={shown(fault['input'])}: {text}"
+
+
+_WORDS = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a finite number",
+    "bool_parsing": "is neither true nor false",
+    "greater_than": "has to be more than {gt}",
+    "greater_than_equal": "has to be {ge} or more",
+    "less_than_equal": "has to be {le} or less",
+    "literal_error": "has to be {expected}",
+}
+"""pydantic's kinds of faults, in the words of an operator."""
+
+
+def shown(value: object) -> str:
+    """A wrong value as it may stand in one line: a slip can put a whole file into a variable."""
+    text = (str(value).splitlines() or [""])[0][:60]
+    return text if text == str(value) else f"{text}…"
 
 
 def _keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]:
     algorithm = values.get("JWT_ALGORITHM", "RS256")
     if algorithm not in ALGORITHMS:
-        faults.append(f"JWT_ALGORITHM={algorithm}: is not one of {', '.join(ALGORITHMS)}")
+        faults.append(f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}")
         algorithm = ""
     texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
     texts += [("JWT_PUBLIC_KEYS", part) for part in values.get("JWT_PUBLIC_KEYS", "").split(",") if part.strip()]
@@ -235,7 +287,7 @@ def _keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]
 def _amqp_url_from_parts(values: Mapping[str, str], faults: list[str]) -> str:
     port = values.get("RABBITMQ_PORT", "5672")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
-        faults.append(f"RABBITMQ_PORT={port}: is no port number from 1 to 65535")
+        faults.append(f"RABBITMQ_PORT={shown(port)}: is no port number from 1 to 65535")
         port = "5672"
     part = functools.partial(quote, safe="")
     return (
