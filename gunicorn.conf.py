@@ -9,18 +9,30 @@ import gevent
 
 gevent.config.track_greenlet_tree = False
 
+import atexit
 import os
 import shutil
 import sys
 import tempfile
 
-_OWN_FOLDER = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
-if _OWN_FOLDER:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="peatio_ws-metrics-")
+# Before the first import of a metric, which looks where to keep its figures.
+_PREFIX = "peatio_ws-metrics-"
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_PREFIX)
+
+
+def _tidy(master=None):
+    """Remove the folder made above; with `master`, only in the process of that number."""
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    if os.path.basename(folder).startswith(_PREFIX) and master in (None, os.getpid()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
 
 from prometheus_client import multiprocess
 
-from peatio_ws import health, logs
+from peatio_ws import health, logs, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
@@ -35,7 +47,8 @@ logconfig_dict = logs.for_gunicorn(_settings)
 
 worker_class = "peatio_ws.worker.Worker"
 workers = _settings.workers
-bind = f"unix:{_settings.unix}" if _settings.unix else f"{_settings.host}:{_settings.port}"
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+bind = f"unix:{_settings.unix}" if _settings.unix else f"{_host}:{_settings.port}"
 keyfile = str(_settings.ssl_key) if _settings.ssl_key else None
 certfile = str(_settings.ssl_cert) if _settings.ssl_cert else None
 # Over the limit a client gets an answer (503); beyond worker_connections it would hang.
@@ -48,10 +61,15 @@ proc_name = "peatio_ws"
 
 
 def on_starting(server):
+    # Where another bind was given, or an open socket, there is nothing to try.
+    ours = server.cfg.bind == [bind] and not ("GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ)
+    faults = ports.gateway_faults(_settings) if ours else []
     try:
         health.bind(_settings)
     except ConfigurationError as error:
-        raise RuntimeError("; ".join(error.faults)) from None
+        faults += error.faults
+    if faults:
+        sys.exit("\n".join(f"configuration: {fault}" for fault in faults))
 
 
 def post_worker_init(worker):
@@ -65,5 +83,4 @@ def child_exit(server, worker):
 
 
 def on_exit(server):
-    if _OWN_FOLDER:
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    _tidy()

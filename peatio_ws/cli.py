@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 import jwt
 
-from peatio_ws import embedded, keys
+from peatio_ws import embedded, keys, ports
 from peatio_ws.consumer import exchange, open_connection
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
@@ -59,7 +59,10 @@ def keygen(algorithm: str, directory: Path, force: bool) -> None:
     if path.exists() and not force:
         raise click.ClickException(f"{path} is there already; --force writes over it")
     key = keys.new_private_key(algorithm)
-    _write_private(path, key)
+    try:
+        _write_private(path, key)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}; --directory takes another folder") from None
     click.echo(f"written: {path} (keep it to yourself)", err=True)
     click.echo(f"JWT_ALGORITHM={algorithm}")
     click.echo(f"JWT_PUBLIC_KEY={keys.public_text(key)}")
@@ -352,51 +355,63 @@ def run(folder: Path) -> None:
     Same as `gunicorn wsgi` with the environment filled in. WEBSOCKET_PORT and the other variables work as there.
     """
     environ = dict(os.environ)
-    if not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")):
+    simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
+    if simulated:
         environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
         if not (environ.get("JWT_PUBLIC_KEY") or environ.get("JWT_PUBLIC_KEYS")):
-            path = folder / "private.pem"
-            if not path.exists():
-                _write_private(path, keys.new_private_key("RS256"))
-            key = keys.load_private_key(path.read_text())
-            environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": keys.public_text(key)}
-            _greet(environ, str(path))
+            key = folder / "private.pem"
+            environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": _own_public_key(key)}
     try:
-        Settings.from_env(environ)
+        settings = Settings.from_env(environ)
+        ports.check(settings)
     except ConfigurationError as error:
-        raise click.ClickException("\n".join(["the configuration has faults:", *error.faults])) from None
+        raise click.ClickException("\n  ".join(["this cannot be served:", *error.faults])) from None
+    if simulated:
+        _greet(settings, key)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi"], environ)
 
 
-def _greet(environ: Mapping[str, str], key: str) -> None:
-    bearer = make_token(
-        uid=embedded.MEMBER,
-        member_id=embedded.MEMBER_ID,
-        role="member",
-        expires=86_400,
-        audience=environ.get("JWT_AUDIENCE"),
-        issuer=environ.get("JWT_ISSUER"),
-        claims={},
-        key=key,
-        algorithm="RS256",
-    )
-    port = environ.get("WEBSOCKET_PORT") or environ.get("RANGER_PORT") or "8080"
-    url = f"ws://127.0.0.1:{port}/"
-    # From any folder: the package lies here and is not installed, and so does the key.
-    python = f"cd {shlex.quote(os.getcwd())} && {shlex.quote(sys.executable)}"
-    listener = f"{python} -m peatio_ws listen {url} --member-id {embedded.MEMBER_ID}"
-    click.echo(
-        f"""
-A Peatio WebSocket gateway with a simulated exchange, at {url}
+def _own_public_key(path: Path) -> str:
+    """The public half of the pair kept at `path`, which is made if there is none. ClickException if it is no use."""
+    try:
+        if not path.exists():
+            _write_private(path, keys.new_private_key("RS256"))
+        text = keys.public_text(keys.load_private_key(path.read_text()))
+        keys.load_public_key(text, "RS256")
+    except OSError as error:
+        raise click.ClickException(
+            f"{path}: {error.strerror}; a key pair is kept there, unless JWT_PUBLIC_KEY brings one"
+        ) from None
+    except ValueError as error:
+        raise click.ClickException(f"{path} {error}; move it away, and a new pair is made") from None
+    return text
 
-  See orders and trades move, in another terminal:
-    {listener}
 
-  Or with any client; after the challenge send (good for a day):
-    {{"jwt":"Bearer {bearer}"}}
+def _greet(settings: Settings, key: Path | None) -> None:
+    """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    address = f"[{host}]" if ":" in host else host
+    url = f"{'wss' if settings.ssl_cert else 'ws'}://{address}:{settings.port}/"
+    claims: dict[str, Any] = {"audience": ",".join(settings.jwt_audience) or None, "issuer": settings.jwt_issuer}
+    member: dict[str, Any] = {"uid": embedded.MEMBER, "member_id": embedded.MEMBER_ID, "role": "member", "claims": {}}
+    click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {url}\n")
+    click.echo("  See orders and trades move, in another terminal:")
+    click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
+    if key is not None:
+        bearer = make_token(**member, **claims, expires=86_400, key=str(key), algorithm="RS256")
+        click.echo("  Or with any client; after the challenge send (good for a day):")
+        click.echo(f'    {{"jwt":"Bearer {bearer}"}}\n')
+    click.echo("  With a real Peatio:")
+    click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> make run\n")
+    click.echo("  Ctrl-C ends it.\n")
 
-  With a real Peatio:
-    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> make run
-"""
-    )
+
+def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | None], key: Path | None) -> str:
+    """Works from any folder: the package is not installed but lies here, and so does the key."""
+    words = [sys.executable, "-m", "peatio_ws", "listen", url, "--member-id", str(embedded.MEMBER_ID)]
+    words += [word for name, value in claims.items() if value for word in (f"--{name}", value)]
+    if key not in (None, RUN_FOLDER / "private.pem"):
+        words += ["--key", str(key)]
+    command = f"cd {shlex.quote(os.getcwd())} && {shlex.join(words)}"
+    return command if key else f"{command} --algorithm {settings.jwt_algorithm} --key <its private key>"

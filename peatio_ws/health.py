@@ -11,7 +11,7 @@ import msgspec
 from gevent.pywsgi import WSGIServer
 from gevent.socket import socket as gevent_socket
 
-from peatio_ws import metrics
+from peatio_ws import metrics, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
@@ -22,16 +22,11 @@ _listener: socket.socket | None = None  # bound by gunicorn's master, inherited 
 def bind(settings: Settings) -> None:
     """Listen on `METRICS_HOST:METRICS_PORT`, in gunicorn's master; ConfigurationError if that cannot be."""
     global _listener
-    where = (settings.metrics_host, settings.metrics_port)
+    host, port = settings.metrics_host, settings.metrics_port
     try:
-        _listener = socket.create_server(where, family=socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
+        _listener = ports.listen(host, port)
     except OSError as error:
-        raise ConfigurationError(
-            [
-                f"METRICS_HOST={where[0]} METRICS_PORT={where[1]}: cannot listen there: {error.strerror}; "
-                "is another gateway running? METRICS_PORT takes another port"
-            ]
-        ) from None
+        raise ConfigurationError([ports.fault("METRICS", host, port, error)]) from None
 
 
 def serve() -> None:

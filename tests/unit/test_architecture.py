@@ -19,7 +19,7 @@ WITHOUT_NETWORK = ["outbox", "router"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket consumer embedded shared metrics logs client gateway health worker cli".split(),
+    *"websocket consumer embedded shared metrics logs client gateway ports health worker cli".split(),
     "__init__",
     "__main__",
 ]

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from peatio_ws import embedded
+from peatio_ws import embedded, ports
 from peatio_ws.auth import Verifier
 from peatio_ws.cli import main
 from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_text
@@ -229,6 +229,7 @@ def start(line: str, **environ: str) -> tuple[Result, dict[str, str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execve", instead)
+        patch.setattr(ports, "check", lambda settings: None)  # nothing is served: port 8080 may be taken
         result = call(line, **environ)
     assert isinstance(result.exception, Started), result.output
     return result, result.exception.environ

@@ -1,0 +1,63 @@
+"""Whether the addresses that were asked for can be listened on, told in words before anything else starts.
+
+gunicorn would try a taken port for five seconds and never name the variable; this says it at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.settings import Settings
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A TCP socket that listens there. OSError if that cannot be."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def fault(name: str, host: str, port: int, error: OSError) -> str:
+    """What to tell of an address that cannot be listened on; `name` is its variables' prefix."""
+    reason = str(error.strerror).partition(" (while")[0]  # create_server appends the address
+    unknown = error.errno is None or error.errno < 0  # a name that does not resolve
+    if unknown or error.errno == errno.EADDRNOTAVAIL:
+        advice = f"{name}_HOST takes an address of this machine"
+    elif error.errno == errno.EADDRINUSE:
+        advice = f"is another gateway running? {name}_PORT takes another port"
+    else:
+        advice = f"{name}_PORT takes another port, 1024 or higher"
+    return f"{name}_HOST={host} {name}_PORT={port}: cannot listen there: {reason}; {advice}"
+
+
+def _probe(name: str, host: str, port: int) -> list[str]:
+    try:
+        listen(host, port).close()
+    except OSError as error:
+        return [fault(name, host, port, error)]
+    return []
+
+
+def _probe_unix(path: Path) -> list[str]:
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return [f"WEBSOCKET_UNIX={path}: cannot listen there: {path.parent} is no folder that may be written to"]
+    if path.exists() and not path.is_socket():
+        return [f"WEBSOCKET_UNIX={path}: cannot listen there: it exists and is no socket"]
+    return []
+
+
+def gateway_faults(settings: Settings) -> list[str]:
+    """What keeps the gateway from listening, one line each; nothing if it can."""
+    return _probe_unix(Path(settings.unix)) if settings.unix else _probe("WEBSOCKET", settings.host, settings.port)
+
+
+def check(settings: Settings) -> None:
+    """Try the gateway's address and the operator's.
+
+    Raises:
+        ConfigurationError: one cannot be listened on.
+    """
+    if faults := gateway_faults(settings) + _probe("METRICS", settings.metrics_host, settings.metrics_port):
+        raise ConfigurationError(faults)
