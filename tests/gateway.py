@@ -111,7 +111,11 @@ class GatewayProcess(Server):
         def ready() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, f"the gateway ended:\n{self.log()}"
-            return self.operators("/readyz")[0] == 200
+            if self.operators("/readyz")[0] != 200:
+                return False
+            # One worker has answered; what is published before the others hear the broker would pass them by.
+            workers = float(self.environ.get("WEB_CONCURRENCY") or 1)
+            return workers == 1 or self.metric("peatio_ws_broker_connected") == workers
 
         wait_until(ready, f"gateway ready; its log:\n{self.log()}", START_SECONDS, 0.05)
 
