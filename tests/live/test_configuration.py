@@ -1,0 +1,166 @@
+"""A wrong environment ends `gunicorn wsgi` before it serves: a line for each fault, all of them, and no traceback."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peatio_ws import keys
+from tests.gateway import GatewayProcess, Signer
+from tests.servers import wait_until
+
+SECONDS = 30.0
+"""For a start that fails or a command; each takes about one."""
+
+PRIVATE = keys.private_pem(keys.new_private_key("RS256")).decode()
+ELLIPTIC = keys.public_text(keys.new_private_key("ES256"))
+NO_AMQP_URL = "AMQP_URL is no URL of the kind amqp://user:password@host:5672/vhost"
+NO_PAIR = "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing"
+NO_KEY = (
+    "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its base64; "
+    "`python -m peatio_ws keygen` makes a pair for trying things out"
+)
+
+FAULTS: list[tuple[dict[str, str], list[str]]] = [
+    ({"JWT_PUBLIC_KEY": ""}, [NO_KEY]),
+    (
+        {"JWT_PUBLIC_KEY": PRIVATE},
+        ["JWT_PUBLIC_KEY is a private key; give the public half only, and change that pair: it has been exposed"],
+    ),
+    ({"JWT_PUBLIC_KEY": "hello, world"}, ["JWT_PUBLIC_KEY is neither PEM nor base64 of PEM"]),
+    (
+        {"JWT_PUBLIC_KEY": ELLIPTIC},
+        ["JWT_PUBLIC_KEY is an EC key on secp256r1, which JWT_ALGORITHM=RS256 cannot use"],
+    ),
+    (
+        {"JWT_ALGORITHM": "none"},
+        [f"JWT_ALGORITHM=none: is not one of {', '.join(keys.ALGORITHMS)}"],
+    ),
+    ({"WEBSOCKET_PORT": "http"}, ["WEBSOCKET_PORT=http: is not a whole number"]),
+    ({"WEBSOCKET_PORT": "", "RANGER_PORT": "65536"}, ["RANGER_PORT=65536: has to be 65535 or less"]),
+    ({"RABBITMQ_PORT": "amqp"}, ["RABBITMQ_PORT=amqp: is no port number from 1 to 65535"]),
+    ({"AMQP_URL": "http://user:sesame@host/"}, [NO_AMQP_URL]),
+    ({"AMQP_URL": "amqp://user:sesame@host:port/"}, [NO_AMQP_URL]),
+    ({"REDIS_URL": "localhost:6379"}, ["REDIS_URL is no URL of the kind redis://host:6379/0"]),
+    (
+        {"WEBSOCKET_SSL_KEY": "/there/is/none", "WEBSOCKET_SSL_CERT": __file__},
+        ["WEBSOCKET_SSL_KEY cannot be read: No such file or directory: /there/is/none"],
+    ),
+    ({"WEBSOCKET_SSL_KEY": __file__}, [NO_PAIR]),
+    (
+        {"WEBSOCKET_SSL_KEY": __file__, "WEBSOCKET_SSL_CERT": __file__},
+        [
+            "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key (without a passphrase) and certificate that "
+            "belong together"
+        ],
+    ),
+    ({"AMQP_EXCHANGES_DURABLE": "maybe"}, ["AMQP_EXCHANGES_DURABLE=maybe: is neither true nor false"]),
+    ({"LOG_LEVEL": "loud"}, ["LOG_LEVEL=loud: has to be 'debug', 'info', 'warning' or 'error'"]),
+    ({"JWT_DEFAULT_LEEWAY": "-1"}, ["JWT_DEFAULT_LEEWAY=-1: has to be 0 or more"]),
+    (
+        {"WEBSOCKET_UNIX": "/there/is/none.sock"},
+        ["WEBSOCKET_UNIX=/there/is/none.sock: cannot listen there: /there/is is no folder that may be written to"],
+    ),
+    ({"WEBSOCKET_PORT": "8081", "METRICS_PORT": "8081"}, ["WEBSOCKET_PORT and METRICS_PORT have to differ"]),
+    (
+        {"JWT_PUBLIC_KEY": "", "WEBSOCKET_PORT": "http", "WEBSOCKET_SSL_KEY": __file__},
+        [NO_KEY, "WEBSOCKET_PORT=http: is not a whole number", NO_PAIR],
+    ),
+]
+
+
+def failing(folder: Path, **environ: str) -> tuple[int, str]:
+    """Status and output of `gunicorn wsgi`, which has to end by itself and leave nothing in the temporary folder."""
+    scratch = folder / "tmp"
+    scratch.mkdir(exist_ok=True)
+    process = GatewayProcess(folder, {**Signer().environ, **environ, "TMPDIR": str(scratch)}, wait=False)
+    assert process.process is not None
+    try:
+        status = process.process.wait(SECONDS)
+    finally:
+        process.kill()
+    assert list(scratch.iterdir()) == []
+    return status, process.log()
+
+
+@pytest.mark.parametrize(("environ", "lines"), FAULTS, ids=[" ".join(environ) for environ, _ in FAULTS])
+def test_each_fault_is_a_line_and_nothing_is_started(tmp_path: Path, environ: dict[str, str], lines: list[str]) -> None:
+    status, said = failing(tmp_path, **environ)
+    assert [line for line in said.splitlines() if line.startswith("configuration")] == [
+        f"configuration: {line}" for line in lines
+    ]
+    assert status == 1
+    assert "Traceback" not in said
+    assert "Booting worker" not in said
+    assert "sesame" not in said
+    assert PRIVATE[100:140] not in said
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(("name", "other"), [("WEBSOCKET", "METRICS"), ("METRICS", "WEBSOCKET")])
+def test_a_taken_port_is_told_at_once_by_gunicorn_and_by_run(tmp_path: Path, taken: int, name: str, other: str) -> None:
+    expected = (
+        f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
+        f"is another gateway running? {name}_PORT takes another port"
+    )
+    environ = {f"{name}_PORT": str(taken), f"{other}_PORT": "0"}
+    status, said = failing(tmp_path, **environ)
+    assert f"configuration: {expected}" in said.splitlines()
+    assert (status, "Traceback" in said, "Booting worker" in said) == (1, False, False)
+
+    command = ("peatio_ws", "run", "--folder", str(tmp_path / "keys"))
+    process = GatewayProcess(tmp_path / "run", environ, command, wait=False)
+    assert process.process is not None
+    assert process.process.wait(SECONDS) == 1
+    assert process.log() == f"Error: this cannot be served:\n  {expected}\n"
+
+
+def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_path: Path) -> None:
+    command = ("peatio_ws", "run", "--folder", str(tmp_path / "a folder"))
+    gateway = GatewayProcess(tmp_path, {"JWT_AUDIENCE": "peatio", "JWT_ISSUER": "barong"}, command)
+    try:
+        found = re.search(r"^ +(cd .* listen .*)$", gateway.log(), re.MULTILINE)
+        assert found
+        shown = subprocess.run(
+            ["sh", "-c", f"{found[1]} --count 3"], cwd="/", env={}, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert [next(iter(re.findall(r'"(\w+)"', line))) for line in shown.stdout.splitlines()][:3] == [
+            "challenge",
+            "success",
+            "orderbook",
+        ]
+        assert shlex.quote(str(tmp_path / "a folder" / "private.pem")) in found[1]
+    finally:
+        process = gateway.process
+        assert process is not None
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: process.poll() is not None, "end after Ctrl-C")
+    assert process.returncode == 0
+    assert "Traceback" not in gateway.log()
+    assert oct((tmp_path / "a folder" / "private.pem").stat().st_mode)[-3:] == "600"
+
+
+def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    gateway = GatewayProcess(tmp_path, {**signer.environ, "AMQP_URL": "memory://", "WEBSOCKET_HOST": "::1"})
+    try:
+        socket.create_connection(("::1", gateway.port), timeout=SECONDS).close()
+    finally:
+        gateway.stop()
