@@ -4,12 +4,15 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
+# Under `make -j` too: tests that share two cores with each other find only that their time is up.
+.NOTPARALLEL:
 .PHONY: run test bench lint types unit live faults soak clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
 
-test: lint types unit live faults
+# `servers` first: what is missing is told, or installed, all at once and before anything takes its time.
+test: servers lint types unit live faults
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
@@ -47,7 +50,7 @@ bench/node_modules/.ready: bench/package-lock.json | servers
 	@touch $@
 
 servers:
-	@sh tests/install-servers
+	@sh tests/install-servers "$(PYTHON)" "$(VENV)"
 
 $(VENV)/bin/python:
 	@sh tests/make-venv "$(PYTHON)" "$(VENV)"
