@@ -30,6 +30,7 @@ log = structlog.get_logger("peatio_ws.consumer")
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
 CONNECT_TIMEOUT: Final = 8.0
+GATHER_SECONDS: Final = 0.002
 BUSY_SECONDS: Final = 0.008
 """How long the loop may go on without letting other greenlets run."""
 READ_BYTES: Final = 65_536
@@ -49,11 +50,12 @@ class _Buffered:
     It takes 45 % of the CPU of py-amqp 5.4.2's own reading, and tells where a batch ends.
 
     Attributes:
-        rested: monotonic time at which the socket was last found empty, and other greenlets ran.
+        rested: monotonic time at which the socket was last waited for, and other greenlets ran.
+        drained: whether the last read took all that was there.
     """
 
     sock: Any
-    _buffer, _position, rested = b"", 0, 0.0
+    _buffer, _position, rested, drained = b"", 0, 0.0, False
 
     def read_frame(self) -> tuple[int, int, bytes]:
         """One AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
@@ -85,6 +87,7 @@ class _Buffered:
             self.rested = time.monotonic()
         if not data:
             raise ConnectionResetError("the broker closed the connection")
+        self.drained = len(data) < READ_BYTES
         return bytes(data)
 
 
@@ -152,6 +155,32 @@ def exchange(name: str, durable: bool, embedded: bool = False) -> Exchange:
     if embedded and kind == "headers":
         kind = "fanout"  # what a binding without arguments comes to; kombu's memory:// knows no headers exchange
     return Exchange(name, kind, durable=durable, auto_delete=False)
+
+
+class _Pace:
+    """When the loop lets others run, and when it waits for more to come, to deliver it together.
+
+    A delivery that is waited for costs several times one that is there already (epoll, two switches of greenlets, cold
+    caches). Once they come closer together than `GATHER_SECONDS`, that time is given them to gather: at 2,000 a second
+    it halves the CPU for each and costs a millisecond on average. One that comes alone goes out at once.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def rest(self, connection: Any) -> None:
+        """After each batch. `connection` tells how it came, if it is an `_AmqpConnection`."""
+        transport = getattr(connection, "transport", None)
+        waited_until: float = getattr(transport, "rested", 0.0)
+        if getattr(transport, "drained", False) and waited_until - self._since < GATHER_SECONDS:
+            gevent.sleep(GATHER_SECONDS)
+            self._since = time.monotonic()
+            return
+        now = time.monotonic()
+        if now - max(self._since, waited_until) > BUSY_SECONDS:
+            gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+            now = time.monotonic()
+        self._since = now
 
 
 class Consumer:
@@ -236,20 +265,27 @@ class Consumer:
             queue.bind_to(source, routing_key=PRIVATE_KEYS if name == RANGER else "")
 
     def _drain(self, connection: Connection) -> None:
-        checked = yielded = time.monotonic()
-        while not self._stopped:
-            with contextlib.suppress(TimeoutError):
-                connection.drain_events(timeout=1)
-            self._flush()
-            now = time.monotonic()
-            # By the clock, not when idle: under steady traffic RabbitMQ would miss the heartbeats.
-            if now - checked > HEARTBEAT / 4 and connection.heartbeat:
-                checked = now
+        """Deliver what comes, batch by batch, until the connection breaks."""
+        heart = gevent.spawn(self._beat, connection, gevent.getcurrent())
+        try:
+            pace = _Pace()
+            while True:
+                connection.drain_events()
+                self._flush()
+                pace.rest(connection.connection)
+        finally:
+            heart.kill()
+
+    def _beat(self, connection: Connection, reader: Any) -> None:
+        """Send heartbeats, and break off a connection that brings none. By the clock: a loop that looks for them only
+        when it is idle is cut off by RabbitMQ under steady traffic."""
+        while connection.heartbeat:
+            gevent.sleep(HEARTBEAT / 4)
+            try:
                 connection.heartbeat_check()
-            yielded = max(yielded, getattr(connection.connection, "rested", yielded))
-            if now - yielded > BUSY_SECONDS:
-                gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
-                yielded = time.monotonic()
+            except (*connection.connection_errors, OSError) as error:
+                gevent.kill(reader, ConnectionError(f"no heartbeat: {_say(error)}"), block=False)
+                return
 
     def _on_message(self, message: Any) -> None:
         info = message.delivery_info

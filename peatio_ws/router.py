@@ -126,16 +126,10 @@ class Router:
                 touched.append(outbox)
 
     def _route_order(self, order: Order) -> bool:
-        receivers = self._members.get(order.owner, ())
-        frames: dict[Dialect, bytes] = {}
-        for receiver in receivers:
-            if receiver.dialect is not Dialect.CLASSIC:
-                continue  # gets it as a stream event
-            frame = frames.get(receiver.dialect)
-            if frame is None:
-                frame = frames[receiver.dialect] = text_frame(dialects.orderbook(dialects.classic_order(order)))
-            self._put(frame, (receiver.outbox,))
-        return bool(frames)
+        classic = [r.outbox for r in self._members.get(order.owner, ()) if r.dialect is Dialect.CLASSIC]
+        if classic:
+            self._put(text_frame(dialects.orderbook(dialects.classic_order(order))), classic)
+        return bool(classic)
 
     def _route_trade(self, trade: Trade) -> bool:
         for party in trade.parties:
