@@ -204,7 +204,10 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def log_request(self) -> None:
         """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
         log: Any = getattr(self.server, "log", None)
-        if hasattr(log, "access") and self.environ is not None:  # what is no request is in the error log already
+        if self.environ is None:
+            return  # what is no request is in the error log already
+        # gunicorn would put a line together for nobody, once there is a `logconfig_dict` (27.0.1).
+        if hasattr(log, "access") and log.access_log.handlers:
             status, headers = self._orig_status or "000", self.response_headers or []
             response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
             log.access(response, [], self.environ, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
