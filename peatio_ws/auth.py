@@ -80,14 +80,14 @@ class Verifier:
         claims = self._claims(token)
         self._check_times(claims, now)
         settings = self._settings
-        uid, role = claims["uid"], claims.get("role")
         for name in ("uid", "jti"):
             if not isinstance(claims[name], str) or not claims[name].strip():
                 raise AuthenticationError(f"{name} is blank or no text")
         if claims.get("state", "active") != "active":
             raise AuthenticationError("state is not active")
+        role = claims.get("role")
         return Identity(
-            uid=uid,
+            uid=claims["uid"].strip(),
             member_id=member_id_of(claims.get(settings.jwt_member_id_claim)),
             role=role if isinstance(role, str) else "",
             expires=float(claims["exp"]) + settings.jwt_expiration_leeway,

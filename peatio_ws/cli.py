@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ def keygen(algorithm: str, directory: Path, force: bool) -> None:
 def _write_private(path: Path, key: keys.PrivateKey) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # of one that was there, too
         file.write(keys.private_pem(key))
 
 
@@ -108,7 +110,13 @@ def token_options(command: Any) -> Any:
             click.option(
                 "--key", metavar="FILE", help="Private key. [JWT_PRIVATE_KEY as PEM or base64; .run/private.pem]"
             ),
-            click.option("--algorithm", default="RS256", show_default=True, envvar="JWT_ALGORITHM"),
+            click.option(
+                "--algorithm",
+                default="RS256",
+                show_default=True,
+                envvar="JWT_ALGORITHM",
+                type=click.Choice(keys.ALGORITHMS[:-1]),
+            ),
         ]
     ):
         command = option(command)
@@ -180,6 +188,13 @@ def publish() -> None:
     """
 
 
+def _decimal(_context: Any, _parameter: Any, value: str) -> Decimal:
+    try:
+        return Decimal(value)
+    except ArithmeticError:
+        raise click.BadParameter(f"{value} is no number") from None
+
+
 def _body(path: str | None, sample: dict[str, Any]) -> bytes:
     """What to publish: a file's content byte for byte, `-` being standard input, or the sample."""
     if path is None:
@@ -187,29 +202,35 @@ def _body(path: str | None, sample: dict[str, Any]) -> bytes:
     return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
 
 
-_file = click.option("--file", "path", metavar="FILE", help="Body instead of the sample; - is standard input.")
+_file = click.option(
+    "--file",
+    "path",
+    metavar="FILE",
+    type=click.Path(exists=True, allow_dash=True, dir_okay=False),
+    help="Body instead of the sample; - is standard input.",
+)
 
 
 @publish.command()
 @click.option("--uid", required=True, help="The owner.")
 @click.option("--side", default="buy", show_default=True, type=click.Choice(["buy", "sell"]))
-@click.option("--price", default="9120.5", show_default=True)
-@click.option("--volume", default="1.5", show_default=True)
+@click.option("--price", default="9120.5", show_default=True, callback=_decimal)
+@click.option("--volume", default="1.5", show_default=True, callback=_decimal)
 @click.option("--market", default="btcusd", show_default=True)
 @_file
-def order(uid: str, side: str, price: str, volume: str, market: str, path: str | None) -> None:
+def order(uid: str, side: str, price: Decimal, volume: Decimal, market: str, path: str | None) -> None:
     """An order, to peatio.orderbook."""
     sample = {
         "id": int(time.time() * 1000),
         "side": side,
         "ord_type": "limit",
-        "price": price,
+        "price": str(price),
         "avg_price": "0.0",
         "state": "wait",
         "market_id": market,
         "created_at": _now(),
-        "origin_volume": volume,
-        "volume": volume,
+        "origin_volume": str(volume),
+        "volume": str(volume),
         "trades_count": 0,
         "trades": [],
     }
@@ -219,18 +240,18 @@ def order(uid: str, side: str, price: str, volume: str, market: str, path: str |
 @publish.command()
 @click.option("--ask-uid", required=True, help="Who sold.")
 @click.option("--bid-uid", required=True, help="Who bought.")
-@click.option("--price", default="9120.5", show_default=True)
-@click.option("--volume", default="0.5", show_default=True)
+@click.option("--price", default="9120.5", show_default=True, callback=_decimal)
+@click.option("--volume", default="0.5", show_default=True, callback=_decimal)
 @click.option("--market", default="btcusd", show_default=True)
 @_file
-def trade(ask_uid: str, bid_uid: str, price: str, volume: str, market: str, path: str | None) -> None:
+def trade(ask_uid: str, bid_uid: str, price: Decimal, volume: Decimal, market: str, path: str | None) -> None:
     """A trade between two members, to peatio.trade."""
     number = int(time.time() * 1000)
     sample = {
         "id": number,
-        "price": price,
-        "volume": volume,
-        "funds": str(round(float(price) * float(volume), 8)),
+        "price": str(price),
+        "volume": str(volume),
+        "funds": f"{price * volume:f}",
         "market_id": market,
         "created_at": _now(),
         "ask_id": number + 1,

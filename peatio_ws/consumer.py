@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import random
 import socket
-import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,11 +16,10 @@ from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.transport import SSLTransport, TCPTransport
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import KombuError
-from kombu.transport import pyamqp
 
+from peatio_ws.amqp_transport import BufferedTransport
 from peatio_ws.events import EXCHANGES, RANGER, Delivery
 from peatio_ws.settings import EMBEDDED_BROKER
 
@@ -33,7 +31,6 @@ CONNECT_TIMEOUT: Final = 8.0
 GATHER_SECONDS: Final = 0.002
 BUSY_SECONDS: Final = 0.008
 """How long the loop may go on without letting other greenlets run."""
-READ_BYTES: Final = 65_536
 LONGEST_PAUSE: Final = 15.0
 PRIVATE_KEYS: Final = "private.#"
 
@@ -44,103 +41,13 @@ def pauses() -> Iterator[float]:
         yield random.uniform(0.5, 1) * min(LONGEST_PAUSE, 0.5 * 2 ** min(attempt, 10))
 
 
-class _Buffered:
-    """Mixed into py-amqp's transports: reads what is there instead of 7 bytes, then the payload, then one byte.
-
-    It takes 45 % of the CPU of py-amqp 5.4.2's own reading, and tells where a batch ends.
-
-    Attributes:
-        rested: monotonic time at which the socket was last waited for, and other greenlets ran.
-        drained: whether the last read took all that was there.
-    """
-
-    sock: Any
-    _buffer, _position, rested, drained = b"", 0, 0.0, False
-
-    def read_frame(self) -> tuple[int, int, bytes]:
-        """One AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
-        while (frame := self.next_frame()) is None:
-            self._buffer, self._position = self._buffer[self._position :] + self._more(), 0
-        return frame
-
-    def next_frame(self, unpack: Any = struct.unpack_from) -> tuple[int, int, bytes] | None:
-        """The same without waiting: None when no whole frame is there."""
-        buffer, start = self._buffer, self._position
-        if len(buffer) - start < 8:
-            return None
-        kind, channel, size = unpack(">BHI", buffer, start)
-        end = start + 7 + size
-        if len(buffer) <= end:
-            return None
-        if buffer[end] != 0xCE:
-            raise OSError("the broker's stream of frames is broken")
-        self._position = end + 1
-        return kind, channel, buffer[start + 7 : end]
-
-    def _more(self) -> bytes:
-        sock, data = self.sock, None
-        if not hasattr(sock, "do_handshake"):  # below gevent's plain socket is one that never waits
-            with contextlib.suppress(BlockingIOError):
-                data = sock._sock.recv(READ_BYTES)
-        if data is None:
-            data = sock.recv(READ_BYTES)
-            self.rested = time.monotonic()
-        if not data:
-            raise ConnectionResetError("the broker closed the connection")
-        self.drained = len(data) < READ_BYTES
-        return bytes(data)
-
-
-class _BufferedTCP(_Buffered, TCPTransport):  # type: ignore[misc]  # py-amqp has no types
-    pass
-
-
-class _BufferedTLS(_Buffered, SSLTransport):  # type: ignore[misc]
-    pass
-
-
-class _AmqpConnection(pyamqp.Connection):  # type: ignore[misc]
-    """py-amqp's connection over a buffered transport; one `drain_events` is all that one read brought."""
-
-    def Transport(  # py-amqp's name and signature
-        self,
-        host: str,
-        connect_timeout: float,
-        ssl: Any = False,
-        read_timeout: float | None = None,
-        write_timeout: float | None = None,
-        socket_settings: Any = None,
-        **_: Any,
-    ) -> Any:
-        return (_BufferedTLS if ssl else _BufferedTCP)(
-            host,
-            connect_timeout=connect_timeout,
-            ssl=ssl,
-            read_timeout=read_timeout,
-            write_timeout=write_timeout,
-            socket_settings=socket_settings,
-        )
-
-    def drain_events(self, timeout: float | None = None) -> None:
-        transport = self.transport
-        with transport.having_timeout(timeout):
-            frame = transport.read_frame()
-        while frame is not None:
-            self.on_inbound_frame(frame)
-            frame = transport.next_frame() if self.transport is transport else None
-
-
-class _AmqpTransport(pyamqp.Transport):  # type: ignore[misc]
-    Connection = _AmqpConnection
-
-
 def open_connection(url: str) -> Connection:
     """A kombu connection, not yet connected, as this package uses it: heartbeats, time limits, buffered reading."""
     if url == EMBEDDED_BROKER:
         return Connection(url, transport_options={"polling_interval": 0.005})
     return Connection(
         url,
-        transport=_AmqpTransport,
+        transport=BufferedTransport,
         ssl=url.startswith("amqps:"),
         heartbeat=HEARTBEAT,
         connect_timeout=CONNECT_TIMEOUT / 2,
@@ -169,7 +76,7 @@ class _Pace:
         self._since = time.monotonic()
 
     def rest(self, connection: Any) -> None:
-        """After each batch. `connection` tells how it came, if it is an `_AmqpConnection`."""
+        """After each batch. `connection` tells how it came, if it is an `BufferedConnection`."""
         transport = getattr(connection, "transport", None)
         waited_until: float = getattr(transport, "rested", 0.0)
         if getattr(transport, "drained", False) and waited_until - self._since < GATHER_SECONDS:

@@ -91,7 +91,7 @@ class Gateway:
         settings = self._settings
         self._shared.start()
         self._consumer = Consumer(
-            settings.amqp_urls, settings.amqp_durable, self._deliver, self._flush, self._on_broker
+            settings.amqp_urls, settings.amqp_durable, self._deliver, self._router.flush, self._on_broker
         )
         self._supervised = [gevent.spawn(self._supervise, "consumer", self._consumer.run)]
         self._supervised.append(gevent.spawn(self._supervise, "keeper", self._keep))
@@ -130,6 +130,7 @@ class Gateway:
         gevent.killall(self._supervised, timeout=CLOSE_SECONDS)
         self._shared.stop()
         self._hears_broker = False
+        self._count()
         metrics.broker_connected.set(0)
 
     def problems(self) -> list[str]:
@@ -160,9 +161,10 @@ class Gateway:
         signal.raise_signal(signal.SIGTERM)
 
     def _keep(self) -> None:
-        """The keeper: once a second, each connection's deadlines."""
+        """The keeper: once a second, the counters and each connection's deadlines."""
         while True:
             gevent.sleep(1)
+            self._count()
             for number, client in enumerate(list(self._clients)):
                 if number % 500 == 499:
                     gevent.sleep(1e-6)
@@ -187,13 +189,11 @@ class Gateway:
             metrics.deliveries.labels(delivery.exchange, "failed").inc()
             log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
 
-    def _flush(self) -> None:
-        router = self._router
-        router.flush()
-        if router.outcomes:
-            for outcome, count in router.outcomes.items():
-                metrics.events.labels(outcome).inc(count)
-            router.outcomes.clear()
+    def _count(self) -> None:
+        """What the router counted since the last time, to the metrics, which are too slow to do it for each event."""
+        for outcome, count in self._router.outcomes.items():
+            metrics.events.labels(outcome).inc(count)
+        self._router.outcomes.clear()
 
     # ---- from clients
 

@@ -42,10 +42,19 @@ def load_public_key(text: str, algorithm: str) -> PublicKey:
         ValueError: what is wrong, in words; the text itself is not in it.
     """
     if algorithm == "HS256":
+        if "-----BEGIN" in text or _is_encoded_pem(text):
+            raise ValueError("is a key in PEM, which everybody may know; HS256 needs a secret")
         if len(text.encode()) < 32:
             raise ValueError("is shorter than the 32 bytes that HS256 needs (RFC 7518 section 3.2)")
         return text.encode()
     return _fitting(_parse_public(_pem_of(text)), algorithm)
+
+
+def _is_encoded_pem(text: str) -> bool:
+    try:
+        return b"-----BEGIN" in _pem_of(text)
+    except ValueError:
+        return False
 
 
 def _pem_of(text: str) -> bytes:

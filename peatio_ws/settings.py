@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from peatio_ws.errors import ConfigurationError
+from peatio_ws.faults import fault_lines, shown
 from peatio_ws.keys import ALGORITHMS, PublicKey, load_public_key
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,6 +64,10 @@ def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
 
 def _amqp_urls(value: Any) -> Any:
     urls = [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+    if not urls:
+        raise ValueError("names no broker")
+    if EMBEDDED_BROKER in urls and len(urls) > 1:
+        raise ValueError(f"mixes {EMBEDDED_BROKER}, which is inside this process, with brokers that are not")
     return tuple(_url(("amqp", "amqps", "memory"), url, "amqp://user:password@host:5672/vhost") for url in urls)
 
 
@@ -195,14 +200,14 @@ class Settings(BaseModel):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            faults += _lines(error)
+            faults += fault_lines(error)
             wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
         if wrong:
             # What concerns several variables is checked last, on sound ones; told with the rest if it names no other.
             try:
                 cls.model_validate({name: value for name, value in values.items() if name not in wrong})
             except ValidationError as error:
-                faults += [line for line in _lines(error) if not wrong.intersection(_NAMES.findall(line))]
+                faults += [line for line in fault_lines(error) if not wrong.intersection(_NAMES.findall(line))]
         if faults or settings is None:
             raise ConfigurationError(sorted(set(faults)))
         return settings
@@ -220,54 +225,13 @@ def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
 _NAMES = re.compile(r"[A-Z][A-Z0-9_]+")
 
 
-def _lines(error: ValidationError) -> list[str]:
-    return [line for fault in error.errors(include_url=False) for line in _line(fault).split("\n")]
-
-
-def _line(fault: Any) -> str:
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    text = fault["msg"].removeprefix("Value error, ")
-    if not name:
-        return str(text)
-    if not name.isupper():
-        return f"{name}: {text}"
-    if fault["type"] == "value_error":
-        return f"{name} {text}"
-    words = _WORDS.get(fault["type"])
-    limits = {
-        key: f"{value:.12g}" if isinstance(value, float) else value for key, value in fault.get("ctx", {}).items()
-    }
-    text = words.format(**limits) if words else text[0].lower() + text[1:]
-    return f"{name}={shown(fault['input'])}: {text}"
-
-
-_WORDS = {
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "finite_number": "is not a finite number",
-    "bool_parsing": "is neither true nor false",
-    "greater_than": "has to be more than {gt}",
-    "greater_than_equal": "has to be {ge} or more",
-    "less_than_equal": "has to be {le} or less",
-    "literal_error": "has to be {expected}",
-}
-"""pydantic's kinds of faults, in the words of an operator."""
-
-
-def shown(value: object) -> str:
-    """A wrong value as it may stand in one line: a slip can put a whole file into a variable."""
-    text = (str(value).splitlines() or [""])[0][:60]
-    return text if text == str(value) else f"{text}…"
-
-
 def _keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]:
     algorithm = values.get("JWT_ALGORITHM", "RS256")
     if algorithm not in ALGORITHMS:
         faults.append(f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}")
         algorithm = ""
     texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
-    texts += [("JWT_PUBLIC_KEYS", part) for part in values.get("JWT_PUBLIC_KEYS", "").split(",") if part.strip()]
+    texts += [("JWT_PUBLIC_KEYS", part) for part in _comma_list(values.get("JWT_PUBLIC_KEYS", ""))]
     if not texts:
         faults.append(
             "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
@@ -289,8 +253,15 @@ def _amqp_url_from_parts(values: Mapping[str, str], faults: list[str]) -> str:
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
         faults.append(f"RABBITMQ_PORT={shown(port)}: is no port number from 1 to 65535")
         port = "5672"
+    host = values.get("RABBITMQ_HOST", "localhost")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        try:
+            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+        except ValueError:
+            faults.append(f"RABBITMQ_HOST={shown(host)}: is neither the name of a host nor an address")
+            host = "localhost"
     part = functools.partial(quote, safe="")
     return (
         f"amqp://{part(values.get('RABBITMQ_USER', 'guest'))}:{part(values.get('RABBITMQ_PASSWORD', 'guest'))}"
-        f"@{values.get('RABBITMQ_HOST', 'localhost')}:{port}/{part(values.get('RABBITMQ_VHOST', '/'))}"
+        f"@{host}:{port}/{part(values.get('RABBITMQ_VHOST', '/'))}"
     )

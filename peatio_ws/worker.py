@@ -64,6 +64,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
 
     def run(self) -> None:
+        # A connection is a few dozen objects that live as long as it does: looking through all of them, again and again
+        # while thousands come, finds nothing.
+        gc.set_threshold(20_000, 20, 50)
         gc.collect()
         gc.freeze()  # what is there now stays: it need not be looked through for each generation of connections
         self._stopping = gevent.event.Event()

@@ -14,12 +14,12 @@ import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
 
-PURE = ["errors", "keys", "settings", "auth", "events", "dialects", "session", "incoming"]
+PURE = ["errors", "keys", "faults", "settings", "auth", "events", "dialects", "session", "incoming"]
 WITHOUT_NETWORK = ["outbox", "router"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket consumer embedded shared metrics logs client gateway ports health worker cli".split(),
+    *"websocket amqp_transport consumer embedded shared metrics logs client gateway ports health worker cli".split(),
     "__init__",
     "__main__",
 ]
