@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.gateway import GatewayProcess, Publisher, Signer, receive
 from tests.servers import wait_until
@@ -47,13 +48,17 @@ def test_a_reload_refuses_nobody_and_tells_everybody(start: Callable[..., Gatewa
         swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
         before = set(gateway.workers())
         os.kill(gateway.pid, signal.SIGHUP)
-        newcomers = 0
+        newcomers, last = 0, list[int | None]()
         while not all(client.ended for client in swarm.clients):
-            with gateway.member(token):
-                newcomers += 1
+            try:
+                with gateway.member(token):
+                    newcomers += 1
+            except ConnectionClosed as closed:  # an old worker took it as its last, and told it too
+                last.append(closed.rcvd.code if closed.rcvd else None)
             swarm.turn(0)
         assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
         assert newcomers > 10
+        assert set(last) <= {1012}
         wait_until(lambda: not before & set(gateway.workers()), "the old workers are gone")
         assert len(gateway.workers()) == 2
 
