@@ -96,7 +96,7 @@ class BufferedConnection(pyamqp.Connection):  # type: ignore[misc]
             frame = transport.read_frame()
         while frame is not None:
             self.on_inbound_frame(frame)
-            frame = transport.next_frame() if self.transport is transport else None
+            frame = transport.next_frame() if transport.connected else None
 
 
 class BufferedTransport(pyamqp.Transport):  # type: ignore[misc]
