@@ -27,11 +27,12 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.embedded import simulate
 from peatio_ws.errors import BadDelivery, Close, Refused
 from peatio_ws.events import Delivery, read
+from peatio_ws.handler import respond, wants_upgrade, websocket_of
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import open_shared
-from peatio_ws.websocket import WebSocket, respond, wants_upgrade, websocket_of
+from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.gateway")
 

@@ -11,8 +11,8 @@ from gevent.pywsgi import WSGIServer
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
 from peatio_ws.gateway import Gateway
+from peatio_ws.handler import Handler
 from peatio_ws.settings import Settings
-from peatio_ws.websocket import Handler
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types

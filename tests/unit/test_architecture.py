@@ -19,7 +19,8 @@ WITHOUT_NETWORK = ["outbox", "router"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket amqp_transport consumer embedded shared metrics logs client gateway ports health worker cli".split(),
+    *"websocket handler amqp_transport consumer embedded shared metrics logs client".split(),
+    *"gateway ports health worker cli".split(),
     "__init__",
     "__main__",
 ]
@@ -37,7 +38,6 @@ LONG_FUNCTIONS: dict[str, str] = {}
 LONG_FILES = {
     "cli": "seven small commands, whose help texts are most of it; nobody looks for `token` in another file",
     "events": "Peatio's field names and their readings, which are one table and its rules",
-    "websocket": "the handler and the connection it makes hand the same socket from one to the other",
 }
 
 

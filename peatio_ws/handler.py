@@ -1,0 +1,263 @@
+"""The HTTP side of a WebSocket: gevent-websocket's request handler, with a handshake checked to the letter.
+
+`Handler` is for gunicorn's worker and `geventwebsocket.server`: it checks the request and puts a `WebSocket` into
+`environ["wsgi.websocket"]`, which upgrades when it is first used. Knows nothing of frames and of Peatio.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import functools
+import socket as native_socket
+import ssl
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final
+
+import gevent
+import gevent.socket
+import structlog
+from gevent.pywsgi import WSGIHandler
+from geventwebsocket.exceptions import WebSocketError
+from geventwebsocket.handler import WebSocketHandler
+from websockets.utils import accept_key
+
+from peatio_ws.errors import Close, Disconnect, Refused
+from peatio_ws.settings import Settings
+from peatio_ws.websocket import Upgraded, WebSocket
+
+log = structlog.get_logger("peatio_ws.handler")
+
+VERSION: Final = "13"
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
+
+
+def wants_upgrade(environ: dict[str, Any]) -> bool:
+    """Whether a request asks for a WebSocket (RFC 6455 section 4.1: `Upgrade: websocket`)."""
+    return "websocket" in [token.strip().lower() for token in environ.get("HTTP_UPGRADE", "").split(",")]
+
+
+def check_handshake(environ: dict[str, Any]) -> None:
+    """The server's side of the opening handshake (RFC 6455 section 4.2.1).
+
+    Raises:
+        Refused: with 400, 405 or 426.
+    """
+    if environ["REQUEST_METHOD"] != "GET":
+        raise Refused("405 Method Not Allowed", "A WebSocket is opened with GET.", (("Allow", "GET"),))
+    if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        raise Refused("426 Upgrade Required", "A WebSocket needs HTTP/1.1.", (("Upgrade", "websocket"),))
+    connection = [token.strip().lower() for token in environ.get("HTTP_CONNECTION", "").split(",")]
+    if "upgrade" not in connection:
+        raise Refused("400 Bad Request", "Connection: Upgrade is missing; does a proxy in front drop it?")
+    if not environ.get("HTTP_HOST"):
+        raise Refused("400 Bad Request", "Host is missing.")
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != VERSION:
+        raise Refused(
+            "426 Upgrade Required",
+            f"Sec-WebSocket-Version has to be {VERSION}.",
+            (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)),
+        )
+    try:
+        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise Refused("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64.")
+
+
+class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
+    """gevent-websocket's handler with its faults mended: the handshake is checked to the letter, errors have bodies,
+    nothing is upgraded before the application had a chance to refuse, and a request that does not arrive ends.
+
+    Class attributes:
+        idle: sockets on which a request is waited for.
+        gave_away: whether the socket outlives the request, so that neither handler nor server may close it.
+        settings: how long a request may take to arrive, and limits for connections that the application does not
+            `accept` by itself; the worker sets them from the environment.
+    """
+
+    idle: ClassVar[set[Any]] = set()
+    # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
+    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
+    environ: Any  # of the request that is served; None before there is one
+    rfile: Any
+    socket: Any
+    settings: ClassVar[Settings] = Settings()
+    _request_deadline: gevent.Timeout | None = None
+    gave_away = False
+    _upgraded = False
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            pass  # gone before it could be told that its request is none
+        except gevent.Timeout as timeout:
+            if timeout is not self._request_deadline:
+                raise
+        finally:
+            self._request_is_there()
+
+    def read_requestline(self) -> str:
+        self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
+        self.idle.add(self.socket)
+        self.environ = None
+        line: str = super().read_requestline()
+        return line
+
+    @classmethod
+    def end_idle(cls) -> None:
+        """Hear no more of who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
+        for sock in list(cls.idle):
+            with contextlib.suppress(OSError):
+                # The plain one: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
+                sock._sock.shutdown(native_socket.SHUT_RD)
+
+    def read_request(self, raw_requestline: str) -> Any:
+        try:
+            return super().read_request(raw_requestline)
+        finally:
+            self._request_is_there()
+
+    def _request_is_there(self) -> None:
+        self.idle.discard(getattr(self, "socket", None))
+        if self._request_deadline is not None:
+            self._request_deadline.close()
+
+    def run_application(self) -> None:
+        try:
+            if wants_upgrade(self.environ):
+                check_handshake(self.environ)
+                self._run_websocket()
+            else:
+                WSGIHandler.run_application(self)
+        except Refused as refused:
+            self.close_connection = True
+            self.result = respond(refused, self.start_response)
+            self.process_result()
+        finally:
+            self._discard_body()
+
+    def _discard_body(self) -> None:
+        """Read what the application left of the request's body. pywsgi would wait for it without end (26.9.0)."""
+        body = self.wsgi_input
+        try:
+            with gevent.Timeout(self.settings.handshake_timeout, TimeoutError):
+                body._discard()
+        except TimeoutError:
+            self.close_connection = True
+            body.content_length, body.chunked_input = 0, False
+
+    def _run_websocket(self) -> None:
+        """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
+        self.environ["wsgi.websocket"] = websocket = WebSocket(self.upgrade, self.settings)
+        try:
+            # Past gevent-websocket's own run_application, which upgrades before the application is asked.
+            WSGIHandler.run_application(self)
+        except Disconnect as disconnect:
+            websocket.close(disconnect.code, disconnect.reason)
+        except Exception as error:
+            if not self._upgraded or websocket.moved:
+                raise
+            if not (isinstance(error, WebSocketError) and websocket.closed):  # it sent to a client that had gone
+                log.exception("handler failed", connection=websocket.id)
+            websocket.outbox.close(Close.INTERNAL_ERROR)
+        finally:
+            if not websocket.moved:
+                websocket.end()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """Harmless after the upgrade: frameworks answer every request."""
+        if self._upgraded:
+            return self.write
+        return super().start_response(status, headers, exc_info)
+
+    def write(self, data: bytes) -> None:
+        if not self._upgraded:
+            super().write(data)
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ["gunicorn.sock"] = self.socket
+        environ["RAW_URI"] = self.path
+        return environ
+
+    def log_request(self) -> None:
+        """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
+        log: Any = getattr(self.server, "log", None)
+        if self.environ is None:
+            return  # what is no request is in the error log already
+        # gunicorn would put a line together for nobody, once there is a `logconfig_dict` (27.0.1).
+        if hasattr(log, "access") and log.access_log.handlers:
+            status, headers = self._orig_status or "000", self.response_headers or []
+            response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
+            log.access(response, [], self.environ, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
+
+    def upgrade(self) -> Upgraded:
+        """Take the socket out of the request: it, what the client sent along, and the 101 that has to go out first.
+
+        gevent-websocket's own `upgrade_connection` would write that at once, apart from the first message, and leave
+        an object behind whose `__del__` costs as much as the rest of the upgrade (0.10.1).
+        """
+        sock, rfile, body = self.socket, self.rfile, self.wsgi_input
+        answer = _SWITCHING % accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode()
+        early = read_ahead(sock, rfile)
+        rfile.close()
+        body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames, whatever the headers said
+        if is_tls(sock):
+            self.gave_away = getattr(self.server, "lets_go_of_tls", False)
+        else:
+            sock = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+            self.gave_away = True
+        self.status = b"101 Switching Protocols"
+        self._orig_status, self.code = "101 Switching Protocols", 101
+        self._upgraded = self.headers_sent = self.close_connection = True
+        self.socket = self.rfile = None
+        self.environ["RAW_URI"] = self.environ["PATH_INFO"]  # the query may hold a token
+        return Upgraded(sock, early, answer, self.gave_away)
+
+
+def is_tls(sock: Any) -> bool:
+    """Whether a gevent socket encrypts."""
+    return hasattr(sock, "do_handshake")
+
+
+def read_ahead(sock: Any, rfile: Any) -> bytes:
+    """What a buffered reader holds, without waiting for more."""
+    sock.settimeout(0.0)
+    try:
+        return bytes(rfile.peek())
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(None)
+
+
+def respond(refused: Refused, start_response: Any) -> list[bytes]:
+    """Answer a handshake with plain HTTP."""
+    body = refused.text.encode() + b"\n"
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(refused.status, [*headers, ("Connection", "close"), *refused.headers])
+    return [body]
+
+
+def _adopt(stock: Any) -> Upgraded:
+    """Take over the connection of a stock gevent-websocket `WebSocket`, whose 101 has been sent."""
+    handler = stock.handler
+    stock.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
+    return Upgraded(handler.socket, read_ahead(handler.socket, handler.rfile), b"", may_move=False)
+
+
+def websocket_of(environ: dict[str, Any]) -> WebSocket | None:
+    """The WebSocket of an upgrade request, under this package's handler or the stock one; None if there is none."""
+    found = environ.get("wsgi.websocket")
+    if found is None or isinstance(found, WebSocket):
+        return found
+    upgrade = functools.partial(_adopt, found)
+    environ["wsgi.websocket"] = mine = WebSocket(upgrade, Handler.settings, accepted_elsewhere=True)
+    return mine
