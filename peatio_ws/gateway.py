@@ -6,7 +6,6 @@ Also where a worker's parts are put together: consumer, router, keeper. One `Gat
 from __future__ import annotations
 
 import functools
-import ipaddress
 import random
 import signal
 import time
@@ -14,7 +13,6 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
-from urllib.parse import urlsplit
 
 import gevent
 import structlog
@@ -28,6 +26,7 @@ from peatio_ws.embedded import simulate
 from peatio_ws.errors import BadDelivery, Close, Refused
 from peatio_ws.events import Delivery, read
 from peatio_ws.handler import respond, wants_upgrade, websocket_of
+from peatio_ws.origin import check_origin, client_address
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
@@ -40,6 +39,8 @@ DRAIN_STEP: Final = 0.1
 DRAIN_AT_ONCE: Final = 20
 RETURN_SECONDS: Final = 3
 """Clients told to come back are spread over at least so many seconds; over one more for each 1,000 of them."""
+TELL_SECONDS: Final = 10.0
+"""Deliveries of one exchange dropped for one reason are logged once in this time, with how many were not."""
 MAX_RESTARTS: Final = 6
 STEADY_SECONDS: Final = 60.0
 """A background greenlet that ran for so long had its earlier failures for nothing."""
@@ -65,6 +66,7 @@ class Gateway:
         self._house = House(settings, Verifier(settings), self._router, self._shared)
         self._clients: set[Client] = set()
         self._addresses: Counter[str] = Counter()
+        self._drops: dict[tuple[str, str], tuple[float, int]] = {}
         self._hears_broker = False
         self._draining = False
         self._started = False
@@ -184,11 +186,23 @@ class Gateway:
         try:
             self._router.route(read(delivery))
         except BadDelivery as bad:
-            metrics.deliveries.labels(delivery.exchange, bad.reason).inc()
-            log.warning("delivery dropped", exchange=delivery.exchange, reason=bad.reason, bytes=len(delivery.body))
+            self._drop(delivery, bad.reason)
         except Exception:
             metrics.deliveries.labels(delivery.exchange, "failed").inc()
             log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
+
+    def _drop(self, delivery: Delivery, reason: str) -> None:
+        """Count a delivery that cannot be read; of a publisher that sends nothing else, not every one is logged."""
+        metrics.deliveries.labels(delivery.exchange, reason).inc()
+        kind, now = (delivery.exchange, reason), time.monotonic()
+        told, untold = self._drops.get(kind, (-TELL_SECONDS, 0))
+        if now - told < TELL_SECONDS:
+            self._drops[kind] = (told, untold + 1)
+            return
+        self._drops[kind] = (now, 0)
+        log.warning(
+            "delivery dropped", exchange=delivery.exchange, reason=reason, bytes=len(delivery.body), untold=untold
+        )
 
     def _count(self) -> None:
         """What the router counted since the last time, to the metrics, which are too slow to do it for each event."""
@@ -256,42 +270,3 @@ _WRONG_WORKER = (
 def _upgrade_required(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     text = "This is a WebSocket service: connect with a WebSocket client (ws:// or wss://)."
     return respond(Refused("426 Upgrade Required", text, (("Upgrade", "websocket"),)), start_response)
-
-
-def check_origin(environ: dict[str, Any], settings: Settings) -> None:
-    """Whether a browser may come from there (contract section 7, `API_CORS_ORIGINS`); Refused with 403 if not."""
-    origin = environ.get("HTTP_ORIGIN")
-    if origin is None:
-        return  # no browser
-    allowed = settings.cors_origins or (environ.get("HTTP_HOST", ""),)
-    host = urlsplit(origin).netloc.lower()
-    for one in allowed:
-        if one == "*" or one.lower().rstrip("/") == origin.lower() or (host and _without_port(one, origin) == host):
-            return
-    raise Refused("403 Forbidden", "This origin is not among API_CORS_ORIGINS.")
-
-
-def _without_port(host: str, origin: str) -> str:
-    """A host without the port that its scheme implies, as an Origin is written (RFC 6454 section 6.1)."""
-    return host.lower().removesuffix(":443" if origin.lower().startswith("https:") else ":80")
-
-
-def client_address(environ: dict[str, Any], settings: Settings) -> str:
-    """Where a request comes from: the last address of `X-Forwarded-For` that is no trusted proxy's own."""
-    address = str(environ.get("REMOTE_ADDR") or "")
-    if not settings.trusted_proxies:
-        return address
-    hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    while hops and _is_trusted(address, settings):
-        address = hops.pop()
-    return address
-
-
-def _is_trusted(address: str, settings: Settings) -> bool:
-    if not address:
-        return True  # a Unix socket: whoever may open the file
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed.version == network.version and parsed in network for network in settings.trusted_proxies)

@@ -14,7 +14,7 @@ import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
 
-PURE = ["errors", "keys", "faults", "settings", "auth", "events", "dialects", "session", "incoming"]
+PURE = ["errors", "keys", "faults", "settings", "auth", "origin", "events", "dialects", "session", "incoming"]
 WITHOUT_NETWORK = ["outbox", "router"]
 ROOMS = [
     *PURE,
