@@ -191,7 +191,7 @@ class Consumer:
             try:
                 connection.heartbeat_check()
             except (*connection.connection_errors, OSError) as error:
-                gevent.kill(reader, ConnectionError(f"no heartbeat: {_say(error)}"), block=False)
+                gevent.kill(reader, ConnectionError(f"no heartbeat: {_say(error)}"))
                 return
 
     def _on_message(self, message: Any) -> None:
