@@ -111,7 +111,6 @@ class Consumer:
     ) -> None:
         self._urls, self._durable = urls, durable
         self._handle, self._flush, self._heard = handle, flush, heard
-        self._queue_name = f"peatio_ws.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         self._stopped = False
         self._connected = False
 
@@ -120,7 +119,7 @@ class Consumer:
         self._stopped = True
 
     def run(self) -> None:
-        """Read until `stop`; a lost broker is looked for with growing pauses, and said once."""
+        """Read until `stop`; a broker that is lost, or refuses, is tried again with growing pauses, and said once."""
         urls, waits, lost_at = itertools.cycle(self._urls), pauses(), 0.0
         while not self._stopped:
             url = next(urls)
@@ -129,9 +128,9 @@ class Consumer:
             except (*Connection(url).connection_errors, *Connection(url).channel_errors, KombuError, OSError) as error:
                 if self._connected or not lost_at:
                     waits, lost_at = pauses(), time.monotonic()
-                    log.warning("broker is not to be reached; trying on", broker=_place(url), error=_say(error))
+                    log.warning("broker is not heard; trying on", broker=_place(url), error=_say(error))
                 else:
-                    log.debug("broker is still not to be reached", broker=_place(url), error=_say(error))
+                    log.debug("broker is still not heard", broker=_place(url), error=_say(error))
                 if self._connected:
                     self._connected = False
                     self._heard(False)
@@ -140,17 +139,17 @@ class Consumer:
     def _read(self, url: str) -> None:
         """One connection, from its opening to its end."""
         connection = open_connection(url)
+        # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
+        queue = f"peatio_ws.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         try:
             with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
                 connection.connect()
                 channel = connection.default_channel
                 channel.auto_decode = False
-                self._declare(connection)
+                self._declare(connection, queue)
                 # Not by kombu's Consumer, whose messages cost a tenth of what an event costs in all.
-                channel.basic_consume(
-                    queue=self._queue_name, no_ack=True, consumer_tag=self._queue_name, callback=self._on_message
-                )
-            log.info("hearing the broker", broker=_place(url), queue=self._queue_name)
+                channel.basic_consume(queue=queue, no_ack=True, consumer_tag=queue, callback=self._on_message)
+            log.info("hearing the broker", broker=_place(url), queue=queue)
             self._connected = True
             self._heard(True)
             self._drain(connection)
@@ -161,15 +160,15 @@ class Consumer:
             # Else not close(): that waits for a broker which may be frozen.
             connection.collect()
 
-    def _declare(self, connection: Connection) -> None:
+    def _declare(self, connection: Connection, name: str) -> None:
         embedded = connection.transport.driver_type == "memory"
-        queue = Queue(self._queue_name, exclusive=not embedded, auto_delete=True, durable=False, channel=connection)
+        queue = Queue(name, exclusive=not embedded, auto_delete=True, durable=False, channel=connection)
         queue = queue.bind(connection.default_channel)
         queue.queue_declare()
-        for name in EXCHANGES:
-            source = exchange(name, self._durable, embedded).bind(connection.default_channel)
+        for source_name in EXCHANGES:
+            source = exchange(source_name, self._durable, embedded).bind(connection.default_channel)
             source.declare()
-            queue.bind_to(source, routing_key=PRIVATE_KEYS if name == RANGER else "")
+            queue.bind_to(source, routing_key=PRIVATE_KEYS if source_name == RANGER else "")
 
     def _drain(self, connection: Connection) -> None:
         """Deliver what comes, batch by batch, until the connection breaks."""
@@ -190,7 +189,7 @@ class Consumer:
             gevent.sleep(HEARTBEAT / 4)
             try:
                 connection.heartbeat_check()
-            except (*connection.connection_errors, OSError) as error:
+            except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
                 gevent.kill(reader, ConnectionError(f"no heartbeat: {_say(error)}"))
                 return
 

@@ -43,7 +43,7 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
             for number, client in enumerate(swarm.clients):
                 assert json.loads(client.texts[2])["orderbook"]["id"] == number
                 assert not client.ended
-        losses = [event for event in gateway.events() if "not to be reached" in event["event"]]
+        losses = [event for event in gateway.events() if "broker is not heard" in event["event"]]
         assert len(losses) == 2, "each worker says it once"
         assert "Traceback" not in gateway.log()
     finally:
@@ -65,7 +65,7 @@ def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(folder: Path,
             with Publisher(own_broker.url) as publisher:
                 publisher.order("IDANN", 5)
             assert receive(ann)["orderbook"]["id"] == 5
-        assert len([event for event in gateway.events() if "broker is not to be reached" in event["event"]]) == 1
+        assert len([event for event in gateway.events() if "broker is not heard" in event["event"]]) == 1
     finally:
         gateway.stop()
         own_broker.close()
