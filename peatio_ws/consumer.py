@@ -73,21 +73,20 @@ class _Pace:
     """
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
+        self._ready = self._yielded = time.monotonic()  # for the next batch; for other greenlets, the last time
 
     def rest(self, connection: Any) -> None:
         """After each batch. `connection` tells how it came, if it is an `BufferedConnection`."""
         transport = getattr(connection, "transport", None)
         waited_until: float = getattr(transport, "rested", 0.0)
-        if getattr(transport, "drained", False) and waited_until - self._since < GATHER_SECONDS:
+        if getattr(transport, "drained", False) and waited_until - self._ready < GATHER_SECONDS:
             gevent.sleep(GATHER_SECONDS)
-            self._since = time.monotonic()
+            self._ready = self._yielded = time.monotonic()
             return
-        now = time.monotonic()
-        if now - max(self._since, waited_until) > BUSY_SECONDS:
+        self._ready = time.monotonic()
+        if self._ready - max(self._yielded, waited_until) > BUSY_SECONDS:
             gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
-            now = time.monotonic()
-        self._since = now
+            self._ready = self._yielded = time.monotonic()
 
 
 class Consumer:

@@ -115,7 +115,7 @@ class Router:
         until = time.monotonic() + BUSY_SECONDS
         for number, outbox in enumerate(touched, 1):
             outbox.flush()
-            if not number % 64 and time.monotonic() > until:
+            if not number % 8 and time.monotonic() > until:
                 gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
                 until = time.monotonic() + BUSY_SECONDS
 
