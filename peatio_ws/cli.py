@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,8 +18,7 @@ from typing import Any, Final
 import click
 import jwt
 
-from peatio_ws import embedded, keys, ports
-from peatio_ws.consumer import exchange, open_connection
+from peatio_ws import embedded, keys, ports, publishing
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
@@ -274,31 +274,25 @@ def event(routing_key: str, body: str | None, path: str | None) -> None:
 
 
 def _publish(name: str, routing_key: str, headers: dict[str, Any], body: bytes) -> None:
-    environ = {key: value for key, value in os.environ.items() if key.startswith(("AMQP_", "RABBITMQ_"))}
+    with _publisher() as publisher:
+        publisher.publish(name, routing_key, headers, body)
+    click.echo(f"published {len(body)} bytes to {name}{' ' + routing_key if routing_key else ''}", err=True)
+
+
+@contextlib.contextmanager
+def _publisher() -> Iterator[publishing.Publisher]:
+    """A connection to the broker that the environment names; ClickException for what is wrong with it."""
     try:
-        # Of the settings only the broker's count here; the key is one that fits, so that none is asked for.
-        settings = Settings.from_env({**environ, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32})
+        settings = publishing.broker(os.environ)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
     if settings.embedded:
         raise click.ClickException("the in-process broker of `run` cannot be reached from here; set AMQP_URL")
-    connection = open_connection(settings.amqp_urls[0])
     try:
-        with connection:
-            target = exchange(name, settings.amqp_durable)
-            connection.Producer().publish(
-                body,
-                exchange=target,
-                routing_key=routing_key,
-                headers=headers,
-                declare=[target],
-                content_type="application/octet-stream",
-                content_encoding="binary",
-                delivery_mode=2 if settings.amqp_durable else 1,
-            )
+        with publishing.Publisher(settings.amqp_urls[0], settings.amqp_durable) as publisher:
+            yield publisher
     except Exception as error:
         raise click.ClickException(f"the broker did not take it: {error or type(error).__name__}") from None
-    click.echo(f"published {len(body)} bytes to {name}{' ' + routing_key if routing_key else ''}", err=True)
 
 
 def _now() -> str:
