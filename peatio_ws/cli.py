@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 import jwt
@@ -180,12 +181,93 @@ def token(**options: Any) -> None:
 # ---- the broker
 
 
-@main.group()
-def publish() -> None:
-    """Publish one message to the broker, as Peatio does.
+@main.group(invoke_without_command=True)
+@click.option(
+    "--file",
+    "path",
+    metavar="FILE",
+    type=click.Path(exists=True, allow_dash=True, dir_okay=False),
+    help="Replay these messages instead; - is standard input.",
+)
+@click.option(
+    "--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Messages a second. [as fast as it goes]"
+)
+@click.option(
+    "--repeat", metavar="N", default=1, show_default=True, type=click.IntRange(min=0), help="Times; 0 until Ctrl-C."
+)
+@click.pass_context
+def publish(context: click.Context, path: str | None, rate: float | None, repeat: int) -> None:
+    """Publish one message to the broker, as Peatio does, or replay a file of them.
 
     Broker: AMQP_URL, or RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, RABBITMQ_PASSWORD, RABBITMQ_VHOST.
+
+    \b
+    A file has a message for peatio.events.ranger on each line, routing key and JSON, as for Rango's inject-msg:
+      public.btcusd.trades {"trades":[{"tid":7,"taker_type":"buy","price":"9120.5","amount":"0.1"}]}
+      # a comment; the next one is sent byte for byte
+      private.ID1234567890.order {"id": 22, "price": 9120.50}
+
+    It is checked before anything is published; a pipe line by line. When the command ends with status 0, the broker has
+    confirmed all of it.
     """
+    if context.invoked_subcommand is not None:
+        if path is not None:
+            raise click.UsageError(f"a file of messages, or one {context.invoked_subcommand}: not both")
+    elif path is None:
+        raise click.UsageError("either a command, for one message, or --file FILE, for many")
+    else:
+        with click.open_file(path, "rb") as file:
+            _replay(file, rate, repeat)
+
+
+def _replay(file: IO[bytes], rate: float | None, repeat: int) -> None:
+    start = file.tell() if file.seekable() else None
+    if start is not None:
+        try:
+            if not sum(1 for _ in publishing.messages(file)):
+                raise click.ClickException("there is no message in it")
+        except ValueError as fault:
+            raise click.ClickException(str(fault)) from None
+    elif repeat != 1:
+        raise click.UsageError("--repeat needs a file that can be read again; this one cannot")
+
+    def source() -> Iterator[publishing.Message]:
+        for _ in range(repeat) if repeat else itertools.count():
+            if start is not None:
+                file.seek(start)
+            yield from publishing.messages(file)
+
+    publisher, progress = None, _Progress()
+    try:
+        with _publisher() as publisher:
+            publishing.replay(publisher, source(), rate, progress.show)
+    except KeyboardInterrupt:
+        if repeat:
+            raise
+    finally:
+        if publisher is not None:
+            progress.end(publisher.confirmed)
+
+
+class _Progress:
+    """How far a replay is, for who looks on; where nobody does, only what came of it. On standard error."""
+
+    def __init__(self) -> None:
+        self._began, self._shown, self._terminal = time.monotonic(), 0.0, sys.stderr.isatty()
+
+    def show(self, count: int) -> None:
+        now = time.monotonic()
+        if self._terminal and now - self._shown > 0.2:
+            self._shown = now
+            click.echo(f"\r\x1b[K{self._say(count)}", err=True, nl=False)
+
+    def end(self, count: int) -> None:
+        line_start = "\r\x1b[K" if self._terminal else ""
+        click.echo(f"{line_start}published {self._say(count)} to {RANGER}", err=True)
+
+    def _say(self, count: int) -> str:
+        seconds = max(time.monotonic() - self._began, 0.001)
+        return f"{count} messages in {seconds:.1f} s ({count / seconds:.0f} a second)"
 
 
 def _decimal(_context: Any, _parameter: Any, value: str) -> Decimal:
@@ -291,6 +373,8 @@ def _publisher() -> Iterator[publishing.Publisher]:
     try:
         with publishing.Publisher(settings.amqp_urls[0], settings.amqp_durable) as publisher:
             yield publisher
+    except ValueError as fault:  # a bad line of what is replayed
+        raise click.ClickException(str(fault)) from None
     except Exception as error:
         raise click.ClickException(f"the broker did not take it: {error or type(error).__name__}") from None
 

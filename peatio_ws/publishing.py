@@ -1,21 +1,29 @@
-"""The broker's side of `publish`: messages that are published as Peatio does it, each of them confirmed.
+"""The broker's side of `publish`: messages that are published as Peatio does it, and files of them that are replayed.
 
-Knows the broker; does not know options, terminals or exit statuses (`cli.py`).
+Knows the broker and how such a file is written; does not know options, terminals or exit statuses (`cli.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Final
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType, TracebackType
+from typing import Any, Final, NamedTuple
 
 from peatio_ws.consumer import exchange, open_connection
+from peatio_ws.errors import BadDelivery
+from peatio_ws.events import RANGER, Delivery, read
 from peatio_ws.settings import Settings
 
 CONFIRM_SECONDS: Final = 30.0
 """How long the broker may take to confirm."""
 MOST_UNCONFIRMED: Final = 1000
+LONGEST_ROUTING_KEY: Final = 255
+"""Bytes (AMQP 0-9-1 section 4.2.5.3)."""
+LATE_SECONDS: Final = 1.0
+"""What is lost of a pace by more than this is not made up for."""
 
 
 def broker(environ: Mapping[str, str]) -> Settings:
@@ -60,7 +68,7 @@ class Publisher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if error is None:
+            if error is None or isinstance(error, ValueError | KeyboardInterrupt):  # not the broker's
                 self.confirm()
         finally:
             with contextlib.suppress(Exception):
@@ -107,3 +115,97 @@ class Publisher:
         before = len(self._waiting)
         self._on_ack(tag, multiple)
         self._refused += before - len(self._waiting)
+
+
+# ---- files of messages
+
+
+class Message(NamedTuple):
+    """A line of such a file, for `peatio.events.ranger`."""
+
+    routing_key: str
+    body: bytes
+
+
+_FAULTS: Final = {
+    "json": "the body is no JSON",
+    "routing_key": "{key!r} is no routing key: private.UID.EVENT, public.MARKET.EVENT, global.EVENT, PREFIX.ID.EVENT",
+}
+
+
+def messages(lines: Iterable[bytes]) -> Iterator[Message]:
+    """What lines of a routing key, white space and a JSON body say; blank ones and those that begin with # are nothing.
+
+    Raises:
+        ValueError: a line that the gateway would drop; with its number.
+    """
+    for number, line in enumerate(lines, 1):
+        key, *rest = line.rstrip(b"\r\n").split(None, 1) or [b"#"]
+        if key.startswith(b"#"):
+            continue
+        if not rest:
+            raise ValueError(f"line {number}: there is no body after the routing key")
+        try:
+            yield _message(key, rest[0])
+        except ValueError as fault:
+            raise ValueError(f"line {number}: {fault}") from None
+
+
+def _message(key: bytes, body: bytes) -> Message:
+    if not key.isascii() or len(key) > LONGEST_ROUTING_KEY:
+        raise ValueError(f"the routing key is not ASCII, or longer than {LONGEST_ROUTING_KEY} bytes")
+    message = Message(key.decode(), body)
+    try:
+        read(Delivery(RANGER, message.routing_key, {}, body))
+    except BadDelivery as fault:
+        text = _FAULTS.get(fault.reason, "the gateway would drop it: {reason}")
+        raise ValueError(text.format(key=message.routing_key, reason=fault.reason)) from None
+    return message
+
+
+def replay(
+    publisher: Publisher, source: Iterable[Message], rate: float | None, progress: Callable[[int], None]
+) -> None:
+    """Publish all, `rate` of them a second or as fast as it goes. `progress` is told how many went out so far.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, between two messages.
+    """
+    due = time.monotonic()
+    with _Interruption() as interruption:
+        for message in source:
+            if rate:
+                due = max(due + 1 / rate, time.monotonic() - LATE_SECONDS)
+                if (early := due - time.monotonic()) > 0:
+                    time.sleep(early)
+            with interruption.later():
+                publisher.publish(RANGER, message.routing_key, {}, message.body)
+            progress(publisher.sent)
+
+
+class _Interruption:
+    """Ctrl-C at a bearable moment: half a frame would cost all that the broker has not read yet. At once the second
+    time."""
+
+    def __enter__(self) -> _Interruption:
+        self._busy = self._wanted = False
+        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    @contextlib.contextmanager
+    def later(self) -> Iterator[None]:
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+        if self._wanted:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._busy or self._wanted:
+            raise KeyboardInterrupt
+        self._wanted = True
