@@ -22,11 +22,10 @@ import jwt
 from peatio_ws import embedded, keys, ports, publishing
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
+from peatio_ws.listening import Visit, look_on
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
 
 RUN_FOLDER: Final = Path(".run")
-NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 1, 3, 4
-"""Exit statuses of `listen`; 0 is success, 2 is click's for wrong usage."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -388,46 +387,51 @@ def _now() -> str:
 
 @main.command()
 @click.argument("url", default="ws://127.0.0.1:8080/")
+@click.option("--stream", "streams", multiple=True, metavar="NAME", help="Subscribe to it; any number of times.")
 @click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Use this token instead of making one. [JWT]")
+@click.option("--jwt", "by_message", is_flag=True, help="Show the token in a message even where streams are named.")
 @click.option("--count", type=int, help="End after so many events.")
 @click.option("--seconds", type=float, help="End after so many seconds.")
 @token_options
-def listen(url: str, given: str | None, count: int | None, seconds: float | None, **options: Any) -> None:
-    """Connect to URL, authenticate, and print every frame: readable on a terminal, a line of JSON each in a pipe.
+def listen(
+    url: str,
+    streams: tuple[str, ...],
+    given: str | None,
+    by_message: bool,
+    count: int | None,
+    seconds: float | None,
+    **options: Any,
+) -> None:
+    """Connect to URL, and print every frame: readable on a terminal, a line of JSON each in a pipe.
+
+    Without streams it authenticates, and gets its member's orders and trades. With --stream, or a URL of Ranger's
+    (…/public, …/private, …?stream=NAME), it subscribes; a token is made and shown, in the Authorization header, for
+    private streams (no dot in the name), prefixed ones (two dots) and …/private only.
 
     \b
-    Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection; 3 not authenticated; 4 closed by the gateway.
+      peatio_ws listen --stream btcusd.trades --stream btcusd.ob-inc
+      peatio_ws listen ws://127.0.0.1:8080/private --stream order --uid ID1234567890
+    Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection; 3 not authenticated, or not let into a stream; 4
+    closed by the gateway.
     """
-    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
-    from websockets.sync.client import connect
+    visit = Visit(url, streams, by_message=by_message, count=count, seconds=seconds)
+    end = look_on(visit.with_token(_bearer(visit, given, options)), _print)
+    if end.why:
+        click.echo(end.why, err=True)
+    sys.exit(end.status)
 
-    bearer = given or make_token(**options)
-    until = time.monotonic() + seconds if seconds is not None else None
-    try:
-        with connect(url, open_timeout=10) as client:
-            client.send(json.dumps({"jwt": f"Bearer {bearer}"}))
-            events = 0
-            while count is None or events < count:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                try:
-                    frame = str(client.recv(timeout=left))
-                except TimeoutError:
-                    return
-                _print(frame)
-                answer = json.loads(frame) if frame.startswith("{") else {}
-                if answer.get("error"):
-                    sys.exit(NOT_AUTHENTICATED)
-                events += not answer.keys() & {"challenge", "success"}
-    except KeyboardInterrupt:
-        return
-    except ConnectionClosed as closed:
-        code = closed.rcvd.code if closed.rcvd else 1006
-        reason = f" ({closed.rcvd.reason})" if closed.rcvd and closed.rcvd.reason else ""
-        click.echo(f"closed by the gateway: {code}{reason}", err=True)
-        sys.exit(CLOSED)
-    except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
-        click.echo(f"no connection to {url}: {error}", err=True)
-        sys.exit(NOT_CONNECTED)
+
+def _bearer(visit: Visit, given: str | None, options: dict[str, Any]) -> str | None:
+    """The token to come with, if there is anything to see that is not for everybody."""
+    if not visit.needs_token:
+        return None
+    if given:
+        return given
+    there_is_a_key = options["key"] or os.environ.get("JWT_PRIVATE_KEY") or (RUN_FOLDER / "private.pem").exists()
+    if visit.speaks_ranger and not visit.by_message and not there_is_a_key:
+        click.echo("without a token: there is no private key to make one with", err=True)
+        return None
+    return make_token(**options)
 
 
 def _print(frame: str) -> None:
