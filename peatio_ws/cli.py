@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import click
 import jwt
 
-from peatio_ws import embedded, keys, ports, publishing
+from peatio_ws import keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
@@ -93,7 +93,7 @@ def token_options(command: Any) -> Any:
     """What every command that makes a token takes."""
     for option in reversed(
         [
-            click.option("--uid", default=embedded.MEMBER, show_default=True, help="Whom the token is for."),
+            click.option("--uid", default=simulation.MEMBER, show_default=True, help="Whom the token is for."),
             click.option("--member-id", type=int, help="Peatio's numeric id, as claim member_id."),
             click.option("--role", default="member", show_default=True),
             click.option("--expires", default=3600, show_default=True, metavar="SECONDS", help="From now."),
@@ -497,12 +497,17 @@ def _greet(settings: Settings, key: Path | None) -> None:
     address = f"[{host}]" if ":" in host else host
     url = f"{'wss' if settings.ssl_cert else 'ws'}://{address}:{settings.port}/"
     claims: dict[str, Any] = {"audience": ",".join(settings.jwt_audience) or None, "issuer": settings.jwt_issuer}
-    member: dict[str, Any] = {"uid": embedded.MEMBER, "member_id": embedded.MEMBER_ID, "role": "member", "claims": {}}
+    member: dict[str, Any] = {"uid": simulation.MEMBER, "member_id": simulation.MEMBER_ID}
     click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {url}\n")
     click.echo("  See orders and trades move, in another terminal:")
     click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
+    click.echo("  See the book move, and the market's trades (these are for everybody):")
+    streams = [f"{simulation.MARKET}.ob-inc", f"{simulation.MARKET}.trades", "global.tickers"]
+    click.echo(f"    {_command('listen', f'{url}public', *(f'--stream={name}' for name in streams))}\n")
     if key is not None:
-        bearer = make_token(**member, **claims, expires=86_400, key=str(key), algorithm="RS256")
+        bearer = make_token(
+            **member, **claims, role="member", claims={}, expires=86_400, key=str(key), algorithm="RS256"
+        )
         click.echo("  Or with any client; after the challenge send (good for a day):")
         click.echo(f'    {{"jwt":"Bearer {bearer}"}}\n')
     click.echo("  With a real Peatio:")
@@ -511,10 +516,14 @@ def _greet(settings: Settings, key: Path | None) -> None:
 
 
 def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | None], key: Path | None) -> str:
-    """Works from any folder: the package is not installed but lies here, and so does the key."""
-    words = [sys.executable, "-m", "peatio_ws", "listen", url, "--member-id", str(embedded.MEMBER_ID)]
+    words = ["listen", url, "--member-id", str(simulation.MEMBER_ID)]
     words += [word for name, value in claims.items() if value for word in (f"--{name}", value)]
     if key not in (None, RUN_FOLDER / "private.pem"):
         words += ["--key", str(key)]
-    command = f"cd {shlex.quote(os.getcwd())} && {shlex.join(words)}"
+    command = _command(*words)
     return command if key else f"{command} --algorithm {settings.jwt_algorithm} --key <its private key>"
+
+
+def _command(*words: str) -> str:
+    """Works from any folder: the package is not installed but lies here, and so does the key."""
+    return f"cd {shlex.quote(os.getcwd())} && {shlex.join([sys.executable, '-m', 'peatio_ws', *words])}"

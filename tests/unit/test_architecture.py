@@ -14,7 +14,7 @@ import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
 
-PURE = ["errors", "keys", "faults", "settings", "auth", "origin", "events", "dialects", "session", "incoming"]
+PURE = "errors keys faults settings auth origin events dialects session incoming simulation".split()
 WITHOUT_NETWORK = ["outbox", "router"]
 ROOMS = [
     *PURE,
@@ -31,6 +31,8 @@ IMPURE = NETWORK | set("gevent os prometheus_client random secrets socket subpro
 ALLOWED = {
     # The environment is read in `_given`, and there only: see below.
     "settings": {"os"},
+    # A generator of its own, which is given its seed.
+    "simulation": {"random"},
 }
 
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_A_FILE = 40, 300

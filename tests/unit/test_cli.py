@@ -17,7 +17,7 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from peatio_ws import cli, embedded, ports, publishing
+from peatio_ws import cli, ports, publishing, simulation
 from peatio_ws.auth import Verifier
 from peatio_ws.cli import main
 from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_text
@@ -148,7 +148,7 @@ def test_a_token_meets_the_audience_and_issuer_of_the_environment() -> None:
     both = {"JWT_AUDIENCE": "peatio,barong", "JWT_ISSUER": "barong"}
     gateway = Settings.from_env({**printed(call("keygen")), **both})
     made = call("token", **both).stdout.strip()
-    assert Verifier(gateway).verify(made, time.time()).uid == embedded.MEMBER
+    assert Verifier(gateway).verify(made, time.time()).uid == simulation.MEMBER
 
 
 def test_any_claim_can_be_given_as_json_or_text() -> None:
@@ -381,7 +381,7 @@ def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in(
     (message,) = re.findall(r'\{"jwt":.*\}', result.output)
     scheme, bearer = json.loads(message)["jwt"].split()
     identity = Verifier(gateway).verify(bearer, time.time())
-    assert (scheme, identity.uid, identity.member_id) == ("Bearer", embedded.MEMBER, embedded.MEMBER_ID)
+    assert (scheme, identity.uid, identity.member_id) == ("Bearer", simulation.MEMBER, simulation.MEMBER_ID)
 
 
 def test_run_keeps_its_key_from_one_time_to_the_next() -> None:
