@@ -9,23 +9,20 @@ import os
 import shlex
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import click
-import jwt
 
 from peatio_ws import keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
-
-RUN_FOLDER: Final = Path(".run")
+from peatio_ws.tokens import KEY_FILE, make_token, own_public_key, there_is_a_key, write_private
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,12 +31,14 @@ def main() -> None:
 
     \b
     A first round, on one machine:
-      peatio_ws run                          the gateway with a simulated exchange, on port 8080
-      peatio_ws listen                       connects to it, authenticates, prints what comes
+      peatio_ws run                            the gateway with a simulated exchange, on port 8080
+      peatio_ws listen                         connects to it, authenticates, prints what comes
+      peatio_ws listen --stream btcusd.trades  the same for a public stream
     Against a real broker:
-      peatio_ws keygen                       a key pair; give the printed JWT_PUBLIC_KEY to the gateway
-      peatio_ws listen --uid ID1234567890    one member's orders and trades
+      peatio_ws keygen                         a key pair; give the printed JWT_PUBLIC_KEY to the gateway
+      peatio_ws listen --uid ID1234567890      one member's orders and trades
       peatio_ws publish order --uid ID1234567890
+      peatio_ws publish --file FILE            replays a file of messages
     The gateway itself is started with `gunicorn wsgi`.
     """
 
@@ -49,31 +48,26 @@ def main() -> None:
 
 @main.command()
 @click.option("--algorithm", default="RS256", show_default=True, type=click.Choice(keys.ALGORITHMS[:-1]))
-@click.option("--directory", default=RUN_FOLDER, show_default=True, type=click.Path(path_type=Path), help="Where to.")
+@click.option(
+    "--directory", default=KEY_FILE.parent, show_default=True, type=click.Path(path_type=Path), help="Where to."
+)
 @click.option("--force", is_flag=True, help="Write over a key that is there.")
 def keygen(algorithm: str, directory: Path, force: bool) -> None:
     """Make a key pair for trying things out: DIRECTORY/private.pem, and JWT_PUBLIC_KEY on standard output.
 
     On a real exchange Barong holds the private key, and the gateway gets its public half only.
     """
-    path = directory / "private.pem"
+    path = directory / KEY_FILE.name
     if path.exists() and not force:
         raise click.ClickException(f"{path} is there already; --force writes over it")
     key = keys.new_private_key(algorithm)
     try:
-        _write_private(path, key)
+        write_private(path, key)
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}; --directory takes another folder") from None
     click.echo(f"written: {path} (keep it to yourself)", err=True)
     click.echo(f"JWT_ALGORITHM={algorithm}")
     click.echo(f"JWT_PUBLIC_KEY={keys.public_text(key)}")
-
-
-def _write_private(path: Path, key: keys.PrivateKey) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)  # of one that was there, too
-        file.write(keys.private_pem(key))
 
 
 def _claim(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[str, Any]:
@@ -121,49 +115,6 @@ def token_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def make_token(
-    uid: str,
-    member_id: int | None,
-    role: str,
-    expires: int,
-    audience: str | None,
-    issuer: str | None,
-    claims: Mapping[str, Any],
-    key: str | None,
-    algorithm: str,
-) -> str:
-    """A session token as Barong makes them. ClickException if there is no usable key."""
-    now = int(time.time())
-    payload = {
-        "iat": now,
-        "exp": now + expires,
-        "jti": str(uuid.uuid4()),
-        "sub": "session",
-        "uid": uid,
-        "role": role,
-        "state": "active",
-        **({"member_id": member_id} if member_id is not None else {}),
-        **({"aud": audience.split(",")} if audience else {}),
-        **({"iss": issuer} if issuer else {}),
-        **claims,
-    }
-    try:
-        return jwt.encode(payload, keys.load_private_key(_private_text(key)), algorithm=algorithm)
-    except (ValueError, TypeError, jwt.PyJWTError) as error:
-        raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
-
-
-def _private_text(key: str | None) -> str:
-    path = Path(key) if key else RUN_FOLDER / "private.pem"
-    if not key and os.environ.get("JWT_PRIVATE_KEY"):
-        return os.environ["JWT_PRIVATE_KEY"]
-    try:
-        return path.read_text()
-    except OSError as error:
-        hint = "" if key else "; `peatio_ws keygen` makes one, --key or JWT_PRIVATE_KEY names another"
-        raise click.ClickException(f"{path}: {error.strerror}{hint}") from None
 
 
 @main.command()
@@ -411,8 +362,10 @@ def listen(
     \b
       peatio_ws listen --stream btcusd.trades --stream btcusd.ob-inc
       peatio_ws listen ws://127.0.0.1:8080/private --stream order --uid ID1234567890
-    Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection; 3 not authenticated, or not let into a stream; 4
-    closed by the gateway.
+
+    \b
+    Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection, or no answer; 3 not authenticated, or
+    not let into a stream; 4 closed by the gateway.
     """
     visit = Visit(url, streams, by_message=by_message, count=count, seconds=seconds)
     end = look_on(visit.with_token(_bearer(visit, given, options)), _print)
@@ -427,8 +380,7 @@ def _bearer(visit: Visit, given: str | None, options: dict[str, Any]) -> str | N
         return None
     if given:
         return given
-    there_is_a_key = options["key"] or os.environ.get("JWT_PRIVATE_KEY") or (RUN_FOLDER / "private.pem").exists()
-    if visit.speaks_ranger and not visit.by_message and not there_is_a_key:
+    if visit.speaks_ranger and not visit.by_message and not there_is_a_key(options["key"]):
         click.echo("without a token: there is no private key to make one with", err=True)
         return None
     return make_token(**options)
@@ -450,7 +402,7 @@ def _print(frame: str) -> None:
 
 @main.command()
 @click.option(
-    "--folder", default=RUN_FOLDER, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
+    "--folder", default=KEY_FILE.parent, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
 )
 def run(folder: Path) -> None:
     """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real one.
@@ -462,8 +414,8 @@ def run(folder: Path) -> None:
     if simulated:
         environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
         if not (environ.get("JWT_PUBLIC_KEY") or environ.get("JWT_PUBLIC_KEYS")):
-            key = folder / "private.pem"
-            environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": _own_public_key(key)}
+            key = folder / KEY_FILE.name
+            environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
     try:
         settings = Settings.from_env(environ)
         ports.check(settings)
@@ -473,22 +425,6 @@ def run(folder: Path) -> None:
         _greet(settings, key)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi"], environ)
-
-
-def _own_public_key(path: Path) -> str:
-    """The public half of the pair kept at `path`, which is made if there is none. ClickException if it is no use."""
-    try:
-        if not path.exists():
-            _write_private(path, keys.new_private_key("RS256"))
-        text = keys.public_text(keys.load_private_key(path.read_text()))
-        keys.load_public_key(text, "RS256")
-    except OSError as error:
-        raise click.ClickException(
-            f"{path}: {error.strerror}; a key pair is kept there, unless JWT_PUBLIC_KEY brings one"
-        ) from None
-    except ValueError as error:
-        raise click.ClickException(f"{path} {error}; move it away, and a new pair is made") from None
-    return text
 
 
 def _greet(settings: Settings, key: Path | None) -> None:
@@ -518,7 +454,7 @@ def _greet(settings: Settings, key: Path | None) -> None:
 def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | None], key: Path | None) -> str:
     words = ["listen", url, "--member-id", str(simulation.MEMBER_ID)]
     words += [word for name, value in claims.items() if value for word in (f"--{name}", value)]
-    if key not in (None, RUN_FOLDER / "private.pem"):
+    if key not in (None, KEY_FILE):
         words += ["--key", str(key)]
     command = _command(*words)
     return command if key else f"{command} --algorithm {settings.jwt_algorithm} --key <its private key>"

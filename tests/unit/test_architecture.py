@@ -20,7 +20,7 @@ ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"websocket handler amqp_transport consumer embedded shared metrics logs client".split(),
-    *"gateway ports health worker publishing listening cli".split(),
+    *"gateway ports health worker tokens publishing listening cli".split(),
     "__init__",
     "__main__",
 ]
