@@ -19,7 +19,7 @@ import structlog
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import KombuError
 
-from peatio_ws.amqp_transport import BufferedTransport
+from peatio_ws.amqp_transport import BufferedTransport, consume
 from peatio_ws.events import EXCHANGES, RANGER, Delivery
 from peatio_ws.settings import EMBEDDED_BROKER
 
@@ -146,8 +146,7 @@ class Consumer:
                 channel = connection.default_channel
                 channel.auto_decode = False
                 self._declare(connection, queue)
-                # Not by kombu's Consumer, whose messages cost a tenth of what an event costs in all.
-                channel.basic_consume(queue=queue, no_ack=True, consumer_tag=queue, callback=self._on_message)
+                consume(channel, queue, self._handle)
             log.info("hearing the broker", broker=_place(url), queue=queue)
             self._connected = True
             self._heard(True)
@@ -174,6 +173,7 @@ class Consumer:
         heart = gevent.spawn(self._beat, connection, gevent.getcurrent())
         try:
             pace = _Pace()
+            self._flush()  # what came along with the broker's answer to the last question
             while True:
                 connection.drain_events()
                 self._flush()
@@ -191,18 +191,6 @@ class Consumer:
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
                 gevent.kill(reader, ConnectionError(f"no heartbeat: {_say(error)}"))
                 return
-
-    def _on_message(self, message: Any) -> None:
-        info = message.delivery_info
-        body = message.body
-        self._handle(
-            Delivery(
-                exchange=info["exchange"],
-                routing_key=info["routing_key"],
-                headers=message.headers or {},
-                body=body.encode() if isinstance(body, str) else bytes(body),
-            )
-        )
 
 
 def _place(url: str) -> str:
