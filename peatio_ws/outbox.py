@@ -70,8 +70,9 @@ class Outbox:
     __slots__ = (
         "_blob",
         "_blob_sent",
+        "_first",
         "_in_flight",
-        "_parts",
+        "_more",
         "_queue",
         "_send_now",
         "_sock",
@@ -89,7 +90,8 @@ class Outbox:
         # The plain socket below gevent's never waits. A TLS socket has to go through the writer greenlet always.
         self._send_now: Callable[[bytes], int] | None = None if hasattr(sock, "do_handshake") else sock._sock.send
         self.limit, self.send_timeout = limit, send_timeout
-        self._parts: list[bytes] = []
+        self._first: bytes | None = None  # what was put in first since the last flush; None once closing
+        self._more: list[bytes] | None = None  # and what after it: seldom anything
         self._queue: gevent.queue.SimpleQueue[bytes] | None = None  # there while a writer greenlet is
         self._blob, self._blob_sent, self._in_flight = b"", 0, 0  # what the writer is at
         self.size = self.sent = 0
@@ -99,21 +101,41 @@ class Outbox:
 
     def put(self, frames: bytes) -> bool:
         """Add whole frames, to leave at the next `flush`; whether they are the first since the last one."""
-        if self.closing:
-            return False
-        parts = self._parts
-        parts.append(frames)
-        return len(parts) == 1
+        if self._first is None:
+            if self.closing:
+                return False
+            self._first = frames
+            return True
+        if self._more is None:
+            self._more = []
+        self._more.append(frames)
+        return False
 
     def flush(self) -> None:
         """Hand over all that was put in. Never waits, never raises."""
-        parts = self._parts
-        if not parts:
+        data = self._first
+        if data is None:
             return
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.clear()
-        queue = self._queue
-        if queue is None:
+        self._first = None
+        if self._more is not None:
+            data = b"".join((data, *self._more))
+            self._more = None
+        self._hand_over(data)
+
+    def send(self, frames: bytes) -> None:
+        """`put` and `flush`."""
+        if self._first is not None:
+            self.put(frames)
+            self.flush()
+        elif not self.closing:
+            self._hand_over(frames)
+
+    def _hand_over(self, data: bytes) -> None:
+        """Whole frames to the socket if it takes them all at once, else the rest to the writer greenlet."""
+        if self._queue is not None:
+            self.size += len(data)
+            self._queue.put(data)
+        else:
             taken = 0
             if self._send_now is not None:
                 try:
@@ -132,16 +154,8 @@ class Outbox:
             self._blob, self._blob_sent, self._in_flight = data, taken, taken
             self._queue = gevent.queue.SimpleQueue()
             gevent.spawn(self._write_on, self._queue)
-        else:
-            self.size += len(data)
-            queue.put(data)
         if self.size > self.limit and not self.closing:
             self.close(Close.TOO_SLOW, f"too slow: more than {self.limit} bytes waiting", cut=True)
-
-    def send(self, frames: bytes) -> None:
-        """`put` and `flush`."""
-        self.put(frames)
-        self.flush()
 
     def close(self, code: int, reason: str | None = None, cut: bool = False) -> None:
         """Put in a close frame, the last frame of all; a second time does nothing.
@@ -156,7 +170,7 @@ class Outbox:
         if cut:
             self._drop_waiting()
         text = reason if reason is not None else REASONS[Close(code)]
-        self._parts.append(close_frame(code, text))
+        self.put(close_frame(code, text))
         self.closing = code
         self.deadline = time.monotonic() + CLOSE_SECONDS
         self.flush()
@@ -167,7 +181,7 @@ class Outbox:
             self.closing = code
             self.deadline = time.monotonic() + CLOSE_SECONDS
         self.ended = True
-        if self._parts:
+        if self._first is not None:
             self.flush()
         elif self._queue is None:
             self._half_close()
@@ -220,7 +234,7 @@ class Outbox:
 
     def _drop_waiting(self) -> None:
         """Forget all frames of which no byte was handed to the socket."""
-        self._parts.clear()
+        self._first = self._more = None
         if self._queue is None:
             return
         while not self._queue.empty():
@@ -229,7 +243,7 @@ class Outbox:
         self.size = len(self._blob) - self._blob_sent
 
     def _break(self) -> None:
-        self._parts.clear()
+        self._first = self._more = None
         self._drop_waiting()
         self.size = 0
         if not self.closing:

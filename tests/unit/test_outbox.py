@@ -117,7 +117,7 @@ def test_an_end_with_nothing_put_in_ends_at_once() -> None:
 # ---- a socket that takes what it likes
 
 STEPS = st.lists(
-    st.tuples(st.just("put"), SIZES)
+    st.tuples(st.sampled_from(["put", "send"]), SIZES)
     | st.tuples(st.sampled_from(["flush", "switch"]), st.just(0))
     | st.tuples(st.just("ping"), st.just(0)),
     max_size=30,
@@ -138,18 +138,23 @@ def test_nothing_is_lost_or_doubled_or_out_of_order(
     steps: list[tuple[str, int]], takes: list[int], tls: bool, cutting: bool
 ) -> None:
     wire = Wire(unsteady(takes), tls)
-    outbox, put = outbox_on(wire), b""
+    outbox, put, held = outbox_on(wire), b"", 0  # held: put in since the last flush
     for number, (step, size) in enumerate(steps):
+        frame = PING if step == "ping" else text_frame(b"%d" % number + b"x" * size)
         if step == "switch":
             gevent.sleep(0)
         elif step == "flush":
             outbox.flush()
+            held = 0
+        elif step == "send":
+            outbox.send(frame)
+            put, held = put + frame, 0
         else:
-            frame = PING if step == "ping" else text_frame(b"%d" % number + b"x" * size)
-            put += frame
-            outbox.put(frame)
+            assert outbox.put(frame) is (not held)
+            put, held = put + frame, held + len(frame)
         assert put.startswith(wire.taken)
         assert outbox.sent == len(wire.taken)
+        assert outbox.size == len(put) - held - len(wire.taken), "what was not put in just now is on its way"
     outbox.flush()
     assert outbox.size == len(put) - len(wire.taken)
     outbox.close(Close.RESTART, "bye", cut=cutting)
@@ -210,6 +215,32 @@ def test_an_end_waits_for_what_a_slow_client_has_yet_to_take() -> None:
     let_write(outbox)
     gevent.sleep(0)
     assert (wire.taken, wire.ended, outbox.closing) == (b"much", True, 1001)
+
+
+@given(steps=STEPS, takes=TAKES, tls=st.booleans(), end=st.sampled_from(["close", "end", "abort"]))
+def test_after_the_end_nothing_is_taken_whatever_was_put_in_before(
+    steps: list[tuple[str, int]], takes: list[int], tls: bool, end: str
+) -> None:
+    wire = Wire(unsteady(takes), tls)
+    outbox, put = outbox_on(wire), b""
+    for step, size in steps:
+        if step in ("put", "send"):
+            put += text_frame(b"x" * size)
+            getattr(outbox, step)(text_frame(b"x" * size))
+    {"close": lambda: outbox.close(1012, ""), "end": lambda: outbox.end(1012), "abort": outbox.abort}[end]()
+    taken = wire.taken
+    for step, _ in steps or [("put", 0)]:
+        if step in ("put", "send"):
+            assert not getattr(outbox, step)(text_frame(b"after"))
+        elif step == "flush":
+            outbox.flush()
+    let_write(outbox)
+    gevent.sleep(0)
+    if end == "abort":
+        assert (wire.taken, wire.ended, outbox.closing) == (taken, True, 1006)
+    else:
+        assert wire.taken == put + (close_frame(1012, "") if end == "close" else b"")
+        assert (wire.ended, outbox.closing) == (end == "end", 1012)
 
 
 # ---- a socket that breaks
