@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peatio_ws import router as room
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import Delivery, Order, read
-from peatio_ws.outbox import Outbox
+from peatio_ws.outbox import Outbox, text_frame
 from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
 from peatio_ws.shared import Orders
 from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
@@ -160,6 +161,34 @@ def test_who_has_been_hung_up_on_does_not_keep_the_others_waiting() -> None:
     send(where, on_orderbook({"id": 1}, uid="A"))
     assert gone.wire.taken == b""
     assert len(here.take()) == 1
+
+
+@pytest.mark.parametrize("events", [1, 2])
+def test_what_others_send_while_a_batch_is_handed_out_comes_after_it(
+    events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = router()
+    seats = seated(where, *[Seat("A", None) for _ in range(100)])
+    before = [on_orderbook({"id": number}, uid="A") for number in range(events)]
+
+    def others(_: float) -> None:
+        """Run whenever the router lets others run: an answer to somebody, and once another batch."""
+        for seat in seats:
+            seat.receiver.outbox.send(text_frame(b'{"orderbook":{"id":"answer"}}'))
+        if rests:
+            return
+        rests.append(0)
+        send(where, on_orderbook({"id": "later"}, uid="A"))
+
+    rests: list[int] = []
+    monkeypatch.setattr(room, "BUSY_SECONDS", -1.0)
+    monkeypatch.setattr(room.gevent, "sleep", others)
+    send(where, *before)
+    assert rests
+    for seat in seats:
+        found = [frame["orderbook"]["id"] for frame in seat.take()]
+        assert found[:events] == list(range(events))
+        assert found.count("later") == 1
 
 
 # ---- trades
