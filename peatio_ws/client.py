@@ -14,8 +14,9 @@ from peatio_ws.auth import Identity, Verifier
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import AuthenticationError, Close
 from peatio_ws.outbox import text_frame
+from peatio_ws.request import Asked
 from peatio_ws.router import Receiver, Router
-from peatio_ws.session import Action, Admit, HangUp, Renew, Reply, Session, Verify
+from peatio_ws.session import Action, Admit, HangUp, Renew, Reply, Session, Subscribe, Unsubscribe, Verify
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Seat, Shared
 from peatio_ws.websocket import WebSocket
@@ -33,22 +34,52 @@ class House:
     shared: Shared
 
 
+def verify(house: House, token: str, connection: str, address: str) -> Identity | None:
+    """Whom a token stands for; None if it does not verify. Counted, and the reason logged, for this connection."""
+    try:
+        identity = house.verifier.verify(token, time.time())
+    except AuthenticationError as error:
+        metrics.authentications.labels("refused").inc()
+        log.info("token refused", connection=connection, address=address, reason=str(error))
+        return None
+    metrics.authentications.labels("accepted").inc()
+    return identity
+
+
 class Client:
-    """A connection that speaks Peatio's protocol.
+    """A connection that speaks Peatio's protocols.
 
     Args:
         house: what it shares with the others.
         ws: accepted already.
         address: where it comes from, for the log and for limits.
+        asked: what its request asked for.
+        identity: whom the request's token stands for, if it had one.
     """
 
-    __slots__ = ("_house", "_receiver", "_refilled", "_seats", "_session", "_tokens", "address", "expires", "ws")
+    __slots__ = (
+        "_first",
+        "_house",
+        "_receiver",
+        "_refilled",
+        "_seats",
+        "_session",
+        "_settled",
+        "_tokens",
+        "address",
+        "expires",
+        "ws",
+    )
 
-    def __init__(self, house: House, ws: WebSocket, dialect: Dialect, address: str) -> None:
+    def __init__(self, house: House, ws: WebSocket, address: str, asked: Asked, identity: Identity | None) -> None:
         self._house, self.ws, self.address = house, ws, address
-        self._session = Session(dialect)
-        self._receiver: Receiver | None = None
+        self._session = session = Session(asked.dialect, house.settings.roles, house.settings.max_streams)
+        self._first: list[Action] = []
+        if asked.dialect is Dialect.RANGER:
+            self._first = session.open(identity, asked.streams)
+        self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
         self._seats: tuple[Seat, ...] = ()
+        self._settled = False  # authenticated or subscribed once
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
@@ -59,15 +90,18 @@ class Client:
         gauge = metrics.connections.labels(session.dialect.value)
         gauge.inc()
         try:
-            self._send(dialects.challenge(secrets.token_urlsafe(40)))
+            if session.dialect is Dialect.CLASSIC:
+                self._send(dialects.challenge(secrets.token_urlsafe(40)))
+            first, self._first = self._first, []
+            self._carry_out(first)
+            del first
             while self._take(ws.receive()):
                 pass
         except Exception:
             log.exception("connection failed", connection=ws.id)
             ws.outbox.close(Close.INTERNAL_ERROR)
         finally:
-            if self._receiver is not None:
-                self._house.router.remove(self._receiver)
+            self._house.router.remove(self._receiver)
             for seat in self._seats:
                 self._house.shared.leave_seat(seat)
             gauge.dec()
@@ -86,10 +120,11 @@ class Client:
         ws.tick(now)
         if ws.outbox.closing:
             return
-        if not self.expires:
+        if not self._settled:
             if now - ws.opened > settings.auth_timeout:
-                ws.outbox.close(Close.IDLE, f"not authenticated within {settings.auth_timeout:g} s")
-        elif settings.jwt_enforce_expiry and time.time() >= self.expires:
+                text = f"neither authenticated nor subscribed within {settings.auth_timeout:g} s"
+                ws.outbox.close(Close.IDLE, text)
+        elif self.expires and settings.jwt_enforce_expiry and time.time() >= self.expires:
             ws.outbox.put(text_frame(dialects.TOKEN_EXPIRED))
             ws.outbox.close(Close.TOKEN_EXPIRED)
 
@@ -123,26 +158,27 @@ class Client:
         for action in actions:
             match action:
                 case Verify(token):
-                    self._carry_out(self._session.verdict(self._verify(token)))
+                    identity = verify(self._house, token, self.ws.id, self.address)
+                    self._carry_out(self._session.verdict(identity))
                 case Admit(identity):
                     if not self._admit(identity):
                         return
                 case Renew(identity):
                     self.expires = identity.expires
+                case Subscribe(names):
+                    self._subscribe(names)
+                case Unsubscribe(names):
+                    for name in names:
+                        self._house.router.unsubscribe(self._receiver, name)
                 case Reply(payload):
                     self._send(payload)
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
 
-    def _verify(self, token: str) -> Identity | None:
-        try:
-            identity = self._house.verifier.verify(token, time.time())
-        except AuthenticationError as error:
-            metrics.authentications.labels("refused").inc()
-            log.info("token refused", connection=self.ws.id, address=self.address, reason=str(error))
-            return None
-        metrics.authentications.labels("accepted").inc()
-        return identity
+    def _subscribe(self, names: tuple[str, ...]) -> None:
+        self._settled = True
+        for name in names:
+            self._house.router.subscribe(self._receiver, name)
 
     def _admit(self, identity: Identity) -> bool:
         router, limit = self._house.router, self._house.settings.max_per_member
@@ -157,8 +193,8 @@ class Client:
         if limit:
             self.sit(f"member:{identity.uid}", limit, "too many connections of this member")
         self.expires = identity.expires
-        self._receiver = Receiver(self.ws.outbox, self._session.dialect, identity.uid, member_id)
-        router.add(self._receiver)
+        self._settled = True
+        router.admit(self._receiver, identity.uid, member_id)
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
         return True
 

@@ -1,4 +1,6 @@
-"""The kombu loop: one queue for this worker, read in batches, for as long as the worker lives.
+"""The kombu loop: a queue of this worker's own, read in batches, for as long as the worker lives.
+
+A worker has two of them, on connections of their own, so that private events never wait behind public ones.
 
 Does not know the router: it is given a function for each delivery and one for the end of each batch.
 """
@@ -11,7 +13,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import gevent
@@ -20,7 +22,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import KombuError
 
 from peatio_ws.amqp_transport import BufferedTransport, consume
-from peatio_ws.events import EXCHANGES, RANGER, Delivery
+from peatio_ws.events import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.settings import EMBEDDED_BROKER
 
 log = structlog.get_logger("peatio_ws.consumer")
@@ -32,7 +34,16 @@ GATHER_SECONDS: Final = 0.002
 BUSY_SECONDS: Final = 0.008
 """How long the loop may go on without letting other greenlets run."""
 LONGEST_PAUSE: Final = 15.0
-PRIVATE_KEYS: Final = "private.#"
+
+Bindings = Sequence[tuple[str, str]]
+"""Exchange and routing key of all that a queue is to get."""
+PRIVATE: Final[Bindings] = ((ORDERBOOK, ""), (TRADE, ""), (RANGER, "private.#"))
+PUBLIC: Final[Bindings] = ((RANGER, "public.#"), (RANGER, "global.#"))
+
+
+def prefixed(prefixes: Iterable[str]) -> Bindings:
+    """What brings the streams with these prefixes."""
+    return [(RANGER, f"{prefix}.#") for prefix in prefixes]
 
 
 def pauses() -> Iterator[float]:
@@ -93,8 +104,10 @@ class Consumer:
     """Reads Peatio's exchanges and hands on what comes.
 
     Args:
+        name: of the queue, for people.
         urls: brokers, tried in turn.
         durable: whether the publishers declare the exchanges durable.
+        bindings: what is read.
         handle: called with each delivery; may raise nothing.
         flush: called at the end of each batch.
         heard: called with True once the queue is bound and read, with False when the broker is lost.
@@ -102,13 +115,15 @@ class Consumer:
 
     def __init__(
         self,
+        name: str,
         urls: tuple[str, ...],
         durable: bool,
+        bindings: Bindings,
         handle: Callable[[Delivery], None],
         flush: Callable[[], None],
         heard: Callable[[bool], None],
     ) -> None:
-        self._urls, self._durable = urls, durable
+        self._name, self._urls, self._durable, self._bindings = name, urls, durable, bindings
         self._handle, self._flush, self._heard = handle, flush, heard
         self._stopped = False
         self._connected = False
@@ -127,7 +142,9 @@ class Consumer:
             except (*Connection(url).connection_errors, *Connection(url).channel_errors, KombuError, OSError) as error:
                 if self._connected or not lost_at:
                     waits, lost_at = pauses(), time.monotonic()
-                    log.warning("broker is not heard; trying on", broker=_place(url), error=_say(error))
+                    log.warning(
+                        "broker is not heard; trying on", events=self._name, broker=_place(url), error=_say(error)
+                    )
                 else:
                     log.debug("broker is still not heard", broker=_place(url), error=_say(error))
                 if self._connected:
@@ -139,7 +156,7 @@ class Consumer:
         """One connection, from its opening to its end."""
         connection = open_connection(url)
         # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
-        queue = f"peatio_ws.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
+        queue = f"peatio_ws.{self._name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         try:
             with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
                 connection.connect()
@@ -147,7 +164,7 @@ class Consumer:
                 channel.auto_decode = False
                 self._declare(connection, queue)
                 consume(channel, queue, self._handle)
-            log.info("hearing the broker", broker=_place(url), queue=queue)
+            log.info("hearing the broker", events=self._name, broker=_place(url), queue=queue)
             self._connected = True
             self._heard(True)
             self._drain(connection)
@@ -163,10 +180,10 @@ class Consumer:
         queue = Queue(name, exclusive=not embedded, auto_delete=True, durable=False, channel=connection)
         queue = queue.bind(connection.default_channel)
         queue.queue_declare()
-        for source_name in EXCHANGES:
+        for source_name, routing_key in self._bindings:
             source = exchange(source_name, self._durable, embedded).bind(connection.default_channel)
             source.declare()
-            queue.bind_to(source, routing_key=PRIVATE_KEYS if source_name == RANGER else "")
+            queue.bind_to(source, routing_key=routing_key)
 
     def _drain(self, connection: Connection) -> None:
         """Deliver what comes, batch by batch, until the connection breaks."""

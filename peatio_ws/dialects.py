@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,11 +28,50 @@ AUTHENTICATION_FAILED: Final = b'{"error":{"message":"Authentication failed."}}'
 NO_BEARER: Final = b'{"error":{"message":"Token type is not provided or invalid."}}'
 NOT_UNDERSTOOD: Final = b'{"error":{"message":"Error while handling message."}}'
 TOKEN_EXPIRED: Final = b'{"error":{"message":"Token expired."}}'
+NO_STREAMS: Final = b'{"error":"No streams provided"}'
+STREAMS_NOT_TEXTS: Final = b'{"error":"Streams must be an array of strings"}'
+UNKNOWN_EVENT: Final = b'{"error":"Could not parse Type: Invalid event"}'
+PONG: Final = b"pong"
 
 
 def challenge(nonce: str) -> bytes:
     """First frame of a classic connection; the nonce is 40 random bytes, url-safe."""
     return b'{"challenge":"%b"}' % nonce.encode()
+
+
+def not_understood(dialect: Dialect, why: str) -> bytes:
+    """Answer to a message that is no JSON object."""
+    return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else _ranger_error(f"Could not parse message: {why}")
+
+
+def unknown_event(dialect: Dialect) -> bytes:
+    """Answer to an object that asks for nothing known."""
+    return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else UNKNOWN_EVENT
+
+
+def subscribed(streams: Iterable[str]) -> bytes:
+    """Answer to a subscription, with all current streams."""
+    return msgspec.json.encode({"success": {"message": "subscribed", "streams": list(streams)}})
+
+
+def unsubscribed(streams: Iterable[str]) -> bytes:
+    """Answer to its end, with all that are left."""
+    return msgspec.json.encode({"success": {"message": "unsubscribed", "streams": list(streams)}})
+
+
+def cannot_subscribe(stream: str) -> bytes:
+    """A stream is not for this client, or no stream; of a name without end it repeats the beginning."""
+    return _ranger_error(f"cannot subscribe to {stream if len(stream) <= 128 else stream[:128] + '…'}")
+
+
+def too_many_streams(most: int) -> bytes:
+    """None of the streams of a message was taken."""
+    return _ranger_error(f"too many streams: a connection has {most} at most")
+
+
+def _ranger_error(text: str) -> bytes:
+    # Half a surrogate pair, which JSON can say and UTF-8 cannot, may be in what a client sent.
+    return msgspec.json.encode({"error": text.encode(errors="replace").decode()})
 
 
 def classic_order(order: Order) -> bytes:
@@ -84,6 +124,13 @@ def classic_trade(trade: Trade, side: str, order_id: bytes, ask: bytes | None, b
 def order_stub(order_id: bytes) -> bytes:
     """An order of which nothing is known but its id."""
     return b'{"id":%b}' % order_id
+
+
+def order(dialect: Dialect, order: Order) -> bytes:
+    """Frame of an order of the receiver's own."""
+    if dialect is Dialect.RANGER:
+        return b'{"order":%b}' % ranger_order(order)
+    return orderbook(classic_order(order))
 
 
 def orderbook(order: bytes) -> bytes:

@@ -1,13 +1,12 @@
 """The WSGI callable: upgrades for us are served, everything else goes to the wrapped application.
 
-Also where a worker's parts are put together: consumer, router, keeper. One `Gateway` a worker.
+Also a worker's life: start, drain, stop. One `Gateway` a worker.
 """
 
 from __future__ import annotations
 
 import functools
 import random
-import signal
 import time
 import weakref
 from collections import Counter
@@ -17,20 +16,17 @@ from typing import Any, ClassVar, Final
 import gevent
 import structlog
 
-from peatio_ws import metrics
-from peatio_ws.auth import Verifier
-from peatio_ws.client import Client, House
-from peatio_ws.consumer import Consumer
-from peatio_ws.dialects import Dialect
+from peatio_ws.auth import Identity, Verifier
+from peatio_ws.client import Client, House, verify
 from peatio_ws.embedded import simulate
-from peatio_ws.errors import BadDelivery, Close, Refused
-from peatio_ws.events import Delivery, read
+from peatio_ws.errors import Close, Refused
 from peatio_ws.handler import respond, wants_upgrade, websocket_of
-from peatio_ws.origin import check_origin, client_address
+from peatio_ws.intake import Intake
 from peatio_ws.outbox import CLOSE_SECONDS
-from peatio_ws.router import Router
+from peatio_ws.redis_shared import open_shared
+from peatio_ws.request import Asked, asked, check_origin, client_address, unauthorized
 from peatio_ws.settings import Settings
-from peatio_ws.shared import open_shared
+from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.gateway")
@@ -39,11 +35,6 @@ DRAIN_STEP: Final = 0.1
 DRAIN_AT_ONCE: Final = 20
 RETURN_SECONDS: Final = 3
 """Clients told to come back are spread over at least so many seconds; over one more for each 1,000 of them."""
-TELL_SECONDS: Final = 10.0
-"""Deliveries of one exchange dropped for one reason are logged once in this time, with how many were not."""
-MAX_RESTARTS: Final = 6
-STEADY_SECONDS: Final = 60.0
-"""A background greenlet that ran for so long had its earlier failures for nothing."""
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -62,16 +53,13 @@ class Gateway:
         self._settings = settings
         self._app = app or _upgrade_required
         self._shared = open_shared(settings.redis_url)
-        self._router = Router(self._shared.recall, self._shared.remember, settings.orderbook_broadcast)
-        self._house = House(settings, Verifier(settings), self._router, self._shared)
+        self._intake = Intake(settings, self._shared)
+        self._house = House(settings, Verifier(settings), self._intake.router, self._shared)
         self._clients: set[Client] = set()
         self._addresses: Counter[str] = Counter()
-        self._drops: dict[tuple[str, str], tuple[float, int]] = {}
-        self._hears_broker = False
         self._draining = False
         self._started = False
-        self._consumer: Consumer | None = None
-        self._supervised: list[gevent.Greenlet[Any, Any]] = []
+        self._background: list[gevent.Greenlet[Any, Any]] = []
         Gateway._all.add(self)
 
     @classmethod
@@ -91,15 +79,11 @@ class Gateway:
         if self._started:
             return
         self._started = True
-        settings = self._settings
-        self._shared.start()
-        self._consumer = Consumer(
-            settings.amqp_urls, settings.amqp_durable, self._deliver, self._router.flush, self._on_broker
-        )
-        self._supervised = [gevent.spawn(self._supervise, "consumer", self._consumer.run)]
-        self._supervised.append(gevent.spawn(self._supervise, "keeper", self._keep))
-        if settings.simulation:
-            self._supervised.append(gevent.spawn(self._supervise, "simulation", simulate))
+        self._shared.start(self._intake.router.feeds)
+        self._intake.start()
+        self._background = [gevent.spawn(supervise, "keeper", self._keep)]
+        if self._settings.simulation:
+            self._background.append(gevent.spawn(supervise, "simulation", simulate))
 
     def drain(self) -> None:
         """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
@@ -128,87 +112,26 @@ class Gateway:
 
     def stop(self) -> None:
         """End the background greenlets."""
-        if self._consumer is not None:
-            self._consumer.stop()
-        gevent.killall(self._supervised, timeout=CLOSE_SECONDS)
+        gevent.killall(self._background, timeout=CLOSE_SECONDS)
+        self._intake.stop()
         self._shared.stop()
-        self._hears_broker = False
-        self._count()
-        metrics.broker_connected.set(0)
 
     def problems(self) -> list[str]:
         """Why this worker is not ready to serve; nothing if it is."""
-        found = []
-        if not self._hears_broker:
-            found.append("the broker is not heard")
+        found = self._intake.problems()
         if self._draining:
             found.append("draining")
         return found
-
-    def _supervise(self, name: str, loop: Callable[[], None]) -> None:
-        """Run a loop that should not end; if it fails, say so and start it again, with growing pauses.
-
-        If that does not help, the worker ends, to be started anew: better than one that serves and hears nothing.
-        """
-        failures = 0
-        while failures < MAX_RESTARTS:
-            started = time.monotonic()
-            try:
-                loop()
-                return
-            except Exception:
-                log.exception("background greenlet failed; starting it again", greenlet=name)
-            failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
-            gevent.sleep(0.2 * 2**failures)
-        log.critical("background greenlet cannot be kept alive; this worker ends", greenlet=name)
-        signal.raise_signal(signal.SIGTERM)
 
     def _keep(self) -> None:
         """The keeper: once a second, the counters and each connection's deadlines."""
         while True:
             gevent.sleep(1)
-            self._count()
+            self._intake.count()
             for number, client in enumerate(list(self._clients)):
                 if number % 500 == 499:
                     gevent.sleep(1e-6)
                 client.tick(time.monotonic())
-
-    # ---- from the broker
-
-    def _on_broker(self, heard: bool) -> None:
-        self._hears_broker = heard
-        metrics.broker_connected.set(heard)
-        if heard:
-            self._shared.load()
-
-    def _deliver(self, delivery: Delivery) -> None:
-        """Route one delivery; whatever is in it, the next one is routed too."""
-        try:
-            self._router.route(read(delivery))
-        except BadDelivery as bad:
-            self._drop(delivery, bad.reason)
-        except Exception:
-            metrics.deliveries.labels(delivery.exchange, "failed").inc()
-            log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
-
-    def _drop(self, delivery: Delivery, reason: str) -> None:
-        """Count a delivery that cannot be read; of a publisher that sends nothing else, not every one is logged."""
-        metrics.deliveries.labels(delivery.exchange, reason).inc()
-        kind, now = (delivery.exchange, reason), time.monotonic()
-        told, untold = self._drops.get(kind, (-TELL_SECONDS, 0))
-        if now - told < TELL_SECONDS:
-            self._drops[kind] = (told, untold + 1)
-            return
-        self._drops[kind] = (now, 0)
-        log.warning(
-            "delivery dropped", exchange=delivery.exchange, reason=reason, bytes=len(delivery.body), untold=untold
-        )
-
-    def _count(self) -> None:
-        """What the router counted since the last time, to the metrics, which are too slow to do it for each event."""
-        for outcome, count in self._router.outcomes.items():
-            metrics.events.labels(outcome).inc(count)
-        self._router.outcomes.clear()
 
     # ---- from clients
 
@@ -224,16 +147,27 @@ class Gateway:
             address = client_address(environ, self._settings)
             check_origin(environ, self._settings)
             self._check_room(address)
+            wanted = asked(environ)
+            identity = self._identify(wanted, ws, address)
         except Refused as refused:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
-        client = Client(self._house, ws, Dialect.CLASSIC, address)
+        client = Client(self._house, ws, address, wanted, identity)
         self._clients.add(client)
         self._addresses[address] += 1
         if self._settings.max_per_address:
             client.sit(f"address:{address}", self._settings.max_per_address, "too many connections from this address")
         ws.serve(functools.partial(self._serve, client))
         return []
+
+    def _identify(self, wanted: Asked, ws: WebSocket, address: str) -> Identity | None:
+        """Whom the request's token stands for; Refused with 401 if it is no good, on whatever path."""
+        if wanted.token is None:
+            return None
+        identity = verify(self._house, wanted.token, ws.id, address)
+        if identity is None:
+            raise unauthorized("The token in Authorization does not verify.")
+        return identity
 
     def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
         if ws is None or not ws.accepted_elsewhere:

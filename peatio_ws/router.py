@@ -1,14 +1,15 @@
-"""Members and streams to outboxes: who is connected here, and who gets which event.
+"""Members to outboxes: who is connected here, and who gets which event.
 
 Never waits: an event is encoded once for everybody who gets the same bytes and put into outboxes; `flush` sends what
-the batch brought, one write a client. Knows nothing of the broker, of sockets and of tokens.
+the batch brought, one write a client. Public streams are `feeds.py`'s. Knows nothing of the broker, of sockets and of
+tokens.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import gevent
@@ -16,25 +17,43 @@ import gevent
 from peatio_ws import dialects, events
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
+from peatio_ws.feeds import Feeds
 from peatio_ws.outbox import Outbox, text_frame
+from peatio_ws.streams import Kind, kind_of
 
 BUSY_SECONDS: Final = 0.008
 """How long writing may go on without letting other greenlets run."""
 TRADES_REMEMBERED: Final = 256
 """Trade ids a session keeps to tell a trade that comes by two exchanges from two trades."""
 
+_CLASSIC: Final = ("order", "trade")
+"""The private events of which there is a classic form."""
+
 Recall = Callable[[bytes, Owner], "bytes | None"]
 """An order as last seen, as classic JSON, by its id (a JSON text) and its owner; None if it was not seen."""
 
 
 class Receiver:
-    """One authenticated connection, as the router sees it."""
+    """One connection, as the router sees it.
 
-    __slots__ = ("dialect", "member_id", "outbox", "trades", "uid")
+    Args:
+        streams: what it is subscribed to, private streams too; changed in place by its session.
 
-    def __init__(self, outbox: Outbox, dialect: Dialect, uid: str, member_id: int | None) -> None:
-        self.outbox, self.dialect, self.uid, self.member_id = outbox, dialect, uid, member_id
+    Attributes:
+        uid, member_id: whose it is; None while nobody's, or not known.
+    """
+
+    __slots__ = ("dialect", "member_id", "outbox", "streams", "trades", "uid")
+
+    def __init__(self, outbox: Outbox, dialect: Dialect, streams: Collection[str] = ()) -> None:
+        self.outbox, self.dialect, self.streams = outbox, dialect, streams
+        self.uid: str | None = None
+        self.member_id: int | None = None
         self.trades: dict[bytes, None] | None = None
+
+    def wants(self, stream: str) -> bool:
+        """Whether a member's events of this kind are for this connection of it."""
+        return stream in self.streams if self.dialect is Dialect.RANGER else stream in _CLASSIC
 
     def is_new_trade(self, trade_id: bytes) -> bool:
         """Whether this trade was not sent here before; from now on it was (contract section 3)."""
@@ -63,28 +82,48 @@ class Router:
             already (`repeated`); the caller takes and clears them.
     """
 
-    def __init__(self, recall: Recall, remember: Callable[[Order], None], broadcast: bool = False) -> None:
+    def __init__(
+        self,
+        recall: Recall,
+        remember: Callable[[Order], None],
+        broadcast: bool = False,
+        max_books: int = 1000,
+        tell: Callable[[str, str], None] = lambda _what, _stream: None,
+    ) -> None:
         self._recall, self._remember, self._broadcast = recall, remember, broadcast
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._touched: list[Outbox] = []
+        self.feeds = Feeds(self._put, max_books, tell)
         self.outcomes: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Keys in the register; 0 when nobody is connected."""
-        return len(self._members)
+        return len(self._members) + len(self.feeds)
 
     def connections_of(self, uid: str) -> int:
         """How many connections a member has here."""
         return len(self._members.get(uid, ()))
 
-    def add(self, receiver: Receiver) -> None:
+    def admit(self, receiver: Receiver, uid: str, member_id: int | None) -> None:
         """From now on this receiver gets its member's events."""
+        receiver.uid, receiver.member_id = uid, member_id
         for key in self._keys(receiver):
             self._members[key] = (*self._members.get(key, ()), receiver)
 
+    def subscribe(self, receiver: Receiver, stream: str) -> None:
+        """From now on this receiver gets a stream, the current book first (leaves at the receiver's next flush)."""
+        if kind_of(stream) is not Kind.PRIVATE:  # those go by member, see `Receiver.wants`
+            self.feeds.subscribe(receiver.outbox, stream)
+
+    def unsubscribe(self, receiver: Receiver, stream: str) -> None:
+        """It gets it no more; harmless if it did not."""
+        self.feeds.unsubscribe(receiver.outbox, stream)
+
     def remove(self, receiver: Receiver) -> None:
         """It gets nothing more; harmless if it was not there."""
+        for stream in receiver.streams:
+            self.unsubscribe(receiver, stream)
         for key in self._keys(receiver):
             rest = tuple(other for other in self._members.get(key, ()) if other is not receiver)
             if rest:
@@ -94,7 +133,7 @@ class Router:
 
     @staticmethod
     def _keys(receiver: Receiver) -> tuple[Owner, ...]:
-        return (receiver.uid,) if receiver.member_id is None else (receiver.uid, receiver.member_id)
+        return tuple(key for key in (receiver.uid, receiver.member_id) if key is not None)
 
     def route(self, event: Event) -> None:
         """Put an event into the outboxes of all whom it concerns; `flush` sends it."""
@@ -104,7 +143,7 @@ class Router:
         elif isinstance(event, Trade):
             sent = self._route_trade(event)
         elif isinstance(event, StreamEvent):
-            sent = False  # nobody can subscribe yet
+            sent = self._route_private(event) if event.owner else self.feeds.publish(event.stream, event.body)
         else:
             sent = self._route_book_change(event)
         self.outcomes["sent" if sent else "nobody"] += 1
@@ -126,10 +165,26 @@ class Router:
                 touched.append(outbox)
 
     def _route_order(self, order: Order) -> bool:
-        classic = [r.outbox for r in self._members.get(order.owner, ()) if r.dialect is Dialect.CLASSIC]
-        if classic:
-            self._put(text_frame(dialects.orderbook(dialects.classic_order(order))), classic)
-        return bool(classic)
+        frames: dict[Dialect, bytes] = {}
+        for receiver in self._members.get(order.owner, ()):
+            if not receiver.wants("order"):
+                continue
+            frame = frames.get(receiver.dialect)
+            if frame is None:
+                frame = frames[receiver.dialect] = text_frame(dialects.order(receiver.dialect, order))
+            self._put(frame, (receiver.outbox,))
+        return bool(frames)
+
+    def _route_private(self, event: StreamEvent) -> bool:
+        assert event.owner is not None
+        receivers = [
+            receiver.outbox
+            for receiver in self._members.get(event.owner, ())
+            if receiver.dialect is Dialect.RANGER and receiver.wants(event.stream)
+        ]
+        if receivers:
+            self._put(text_frame(dialects.stream_event(event.stream, event.body)), receivers)
+        return bool(receivers)
 
     def _route_trade(self, trade: Trade) -> bool:
         for party in trade.parties:
@@ -139,21 +194,23 @@ class Router:
         for party in trade.parties:
             for receiver in self._members.get(party.owner, ()):
                 concerned.setdefault(receiver, []).append(party)
-        frames: dict[tuple[str, ...], bytes] = {}
+        frames: dict[tuple[Dialect, tuple[str, ...]], bytes] = {}
         for receiver, parties in concerned.items():
-            if receiver.dialect is not Dialect.CLASSIC:
+            if not receiver.wants("trade"):
                 continue
             if not receiver.is_new_trade(trade.id):
                 self.outcomes["repeated"] += 1
                 continue
-            sides = tuple(party.side for party in parties)
-            frame = frames.get(sides)
+            form = (receiver.dialect, tuple(party.side for party in parties))
+            frame = frames.get(form)
             if frame is None:
-                frame = frames[sides] = text_frame(self._classic_trade(trade, parties))
+                frame = frames[form] = text_frame(self._trade(receiver.dialect, trade, parties))
             self._put(frame, (receiver.outbox,))
         return bool(frames)
 
-    def _classic_trade(self, trade: Trade, parties: list[Party]) -> bytes:
+    def _trade(self, dialect: Dialect, trade: Trade, parties: list[Party]) -> bytes:
+        if dialect is Dialect.RANGER:
+            return dialects.trade(dialects.ranger_trade(trade, parties[0].side, parties[0].order_id))
         orders = {party.side: self._own_order(party) for party in parties if party.side}
         side = "both" if len(orders) == 2 else parties[0].side
         body = dialects.classic_trade(trade, side, parties[0].order_id, orders.get("ask"), orders.get("bid"))

@@ -1,4 +1,4 @@
-"""The protocol of one connection as a state machine: a client's text in, actions out (contract section 1).
+"""The protocols of one connection as a state machine: a client's text in, actions out (contract sections 1 and 2).
 
 Pure: verifying a token, sending and registering are the caller's. It is told how a token turned out with `verdict`.
 """
@@ -6,15 +6,17 @@ Pure: verifying a token, sending and registering are the caller's. It is told ho
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from peatio_ws import dialects
+from peatio_ws import dialects, streams
 from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
+from peatio_ws.streams import Kind, Roles
 
 MAX_FAILURES: Final = 5
 """Failed authentications of one connection; the last is answered, then the connection is closed (1008)."""
@@ -26,13 +28,11 @@ class State(enum.Enum):
 
 
 class Input(enum.Enum):
-    """What a message of the client comes to."""
+    """What a message of the client comes to, where that depends on who it is."""
 
     TOKEN = "a token that verified"
     TOKEN_OF_ANOTHER = "a token that verified, for another uid than before"
     BAD_TOKEN = "a token that did not verify"
-    NO_BEARER = "a jwt that is no text or has not the scheme Bearer"
-    NOT_UNDERSTOOD = "anything else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,22 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscribe:
+    """From now on this client gets these streams, first of all their current books."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """It gets them no more."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """Send this JSON text to the client."""
+    """Send this text to the client."""
 
     payload: bytes
 
@@ -72,7 +86,7 @@ class HangUp:
     reason: str
 
 
-Action: TypeAlias = Verify | Admit | Renew | Reply | HangUp
+Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | HangUp
 
 
 class _Step(NamedTuple):
@@ -84,15 +98,11 @@ class _Step(NamedTuple):
 _TABLE: Final = {
     (State.ANONYMOUS, Input.TOKEN): _Step(State.AUTHENTICATED, dialects.AUTHENTICATED),
     (State.ANONYMOUS, Input.BAD_TOKEN): _Step(State.ANONYMOUS, dialects.AUTHENTICATION_FAILED, failure=True),
-    (State.ANONYMOUS, Input.NO_BEARER): _Step(State.ANONYMOUS, dialects.NO_BEARER),
-    (State.ANONYMOUS, Input.NOT_UNDERSTOOD): _Step(State.ANONYMOUS, dialects.NOT_UNDERSTOOD),
     (State.AUTHENTICATED, Input.TOKEN): _Step(State.AUTHENTICATED, dialects.AUTHENTICATED),
     (State.AUTHENTICATED, Input.TOKEN_OF_ANOTHER): _Step(
         State.AUTHENTICATED, dialects.AUTHENTICATION_FAILED, failure=True
     ),
     (State.AUTHENTICATED, Input.BAD_TOKEN): _Step(State.AUTHENTICATED, dialects.AUTHENTICATION_FAILED, failure=True),
-    (State.AUTHENTICATED, Input.NO_BEARER): _Step(State.AUTHENTICATED, dialects.NO_BEARER),
-    (State.AUTHENTICATED, Input.NOT_UNDERSTOOD): _Step(State.AUTHENTICATED, dialects.NOT_UNDERSTOOD),
 }
 """Every pair that can come; (ANONYMOUS, TOKEN_OF_ANOTHER) cannot."""
 
@@ -102,40 +112,73 @@ _decode = msgspec.json.Decoder().decode
 class Session:
     """State of one connection's protocol.
 
+    Args:
+        roles: who may have prefixed streams.
+        max_streams: how many streams it may have.
+
     Attributes:
         identity: of the last valid token; None before the first.
+        streams: what it is subscribed to, in that order. Kept in place: the router looks into it.
     """
 
-    __slots__ = ("_failures", "dialect", "identity", "state")
+    __slots__ = ("_failures", "_max_streams", "_roles", "dialect", "identity", "state", "streams")
 
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
+    def __init__(self, dialect: Dialect, roles: Roles, max_streams: int) -> None:
+        self.dialect, self._roles, self._max_streams = dialect, roles, max_streams
         self.state = State.ANONYMOUS
         self.identity: Identity | None = None
+        self.streams: dict[str, None] = {}
         self._failures = 0
+
+    def open(self, identity: Identity | None, names: Iterable[str]) -> list[Action]:
+        """What a ranger connection begins with.
+
+        Args:
+            identity: whom the handshake's token stands for, if it had one.
+            names: the streams of the query.
+        """
+        actions: list[Action] = []
+        if identity is not None:
+            self.identity, self.state = identity, State.AUTHENTICATED
+            actions.append(Admit(identity))
+        return actions + self._subscribe(list(names))
 
     def receive(self, text: str) -> list[Action]:
         """What to do about a text message of the client."""
+        if self.dialect is Dialect.RANGER and text.strip() == "ping":
+            return [Reply(dialects.PONG)]
         try:
             message: Any = _decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            message = None
-        if not isinstance(message, dict) or "jwt" not in message:
-            return self._step(Input.NOT_UNDERSTOOD)
-        token = message["jwt"]
-        scheme, _, token = token.strip().partition(" ") if isinstance(token, str) else ("", "", "")
-        if scheme.lower() != "bearer":
-            return self._step(Input.NO_BEARER)
-        return [Verify(token.strip())]
+        except (msgspec.DecodeError, RecursionError) as error:
+            return [Reply(dialects.not_understood(self.dialect, str(error)))]
+        if not isinstance(message, dict):
+            return [Reply(dialects.not_understood(self.dialect, "it is no JSON object"))]
+        if "jwt" in message:
+            return self._token(message["jwt"])
+        match message.get("event"):
+            case "subscribe":
+                return self._change(message, self._subscribe)
+            case "unsubscribe":
+                return self._change(message, self._unsubscribe)
+        return [Reply(dialects.unknown_event(self.dialect))]
 
     def verdict(self, identity: Identity | None) -> list[Action]:
         """What to do now that the token turned out to be this identity's, or nobody's (None)."""
         if identity is None:
             return self._step(Input.BAD_TOKEN)
-        if self.identity is not None and self.identity.uid != identity.uid:
+        if self.identity is None:
+            self.identity = identity
+            return [Admit(identity), *self._step(Input.TOKEN)]
+        if self.identity.uid != identity.uid:
             return self._step(Input.TOKEN_OF_ANOTHER)
-        first, self.identity = self.identity is None, identity
-        return [Admit(identity) if first else Renew(identity), *self._step(Input.TOKEN)]
+        self.identity = identity
+        return [Renew(identity), *self._drop_forbidden(), *self._step(Input.TOKEN)]
+
+    def _token(self, value: object) -> list[Action]:
+        scheme, _, token = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
+        if scheme.lower() != "bearer":
+            return [Reply(dialects.NO_BEARER)]
+        return [Verify(token.strip())]
 
     def _step(self, what: Input) -> list[Action]:
         step = _TABLE[self.state, what]
@@ -146,3 +189,50 @@ class Session:
             if self._failures >= MAX_FAILURES:
                 actions.append(HangUp(Close.POLICY, "too many failed authentications"))
         return actions
+
+    def _change(self, message: dict[str, Any], change: Any) -> list[Action]:
+        names = message.get("streams")
+        if names is None:
+            return [Reply(dialects.NO_STREAMS)]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return [Reply(dialects.STREAMS_NOT_TEXTS)]
+        actions: list[Action] = change(names)
+        return actions
+
+    def _subscribe(self, names: list[str]) -> list[Action]:
+        new = dict.fromkeys(name for name in names if name not in self.streams)
+        actions: list[Action] = []
+        taken: list[str] = []
+        if len(self.streams) + len(new) > self._max_streams:
+            actions.append(Reply(dialects.too_many_streams(self._max_streams)))
+            new.clear()
+        for name in new:
+            kind = streams.kind_of(name)
+            if kind is Kind.PUBLIC or (kind is Kind.PREFIXED and self._is_permitted(name)):
+                taken.append(name)
+            elif kind is not Kind.PRIVATE:
+                actions.append(Reply(dialects.cannot_subscribe(name)))
+            elif self.identity is not None and self.dialect is Dialect.RANGER:
+                taken.append(name)
+        self.streams.update(dict.fromkeys(taken))
+        if taken:
+            actions.append(Subscribe(tuple(taken)))
+        return [*actions, Reply(dialects.subscribed(self.streams))]
+
+    def _unsubscribe(self, names: list[str]) -> list[Action]:
+        return [*self._drop(name for name in names if name in self.streams), Reply(dialects.unsubscribed(self.streams))]
+
+    def _drop_forbidden(self) -> list[Action]:
+        """A newer token may have a lesser role."""
+        return self._drop(
+            name for name in self.streams if streams.kind_of(name) is Kind.PREFIXED and not self._is_permitted(name)
+        )
+
+    def _drop(self, names: Iterable[str]) -> list[Action]:
+        dropped = tuple(dict.fromkeys(names))
+        for name in dropped:
+            del self.streams[name]
+        return [Unsubscribe(dropped)] if dropped else []
+
+    def _is_permitted(self, name: str) -> bool:
+        return self.identity is not None and streams.is_permitted(name, self.identity.role, self._roles)

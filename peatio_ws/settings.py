@@ -21,6 +21,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.faults import fault_lines, shown
 from peatio_ws.keys import ALGORITHMS, PublicKey, load_public_key
+from peatio_ws.streams import Kind, kind_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -117,6 +118,7 @@ class Settings(BaseModel):
     jwt_expiration_leeway: Leeway = _named("JWT_EXPIRATION_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
     jwt_not_before_leeway: Leeway = _named("JWT_NOT_BEFORE_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
     jwt_issued_at_leeway: Leeway = _named("JWT_ISSUED_AT_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    roles: Mapping[str, frozenset[str]] = {}  # prefix of streams to who may have them: RANGO_RBAC_<PREFIX>
     jwt_enforce_expiry: bool = _named("JWT_ENFORCE_EXPIRY", default=False)
 
     cors_origins: CommaList = _named("API_CORS_ORIGINS", default=())
@@ -134,6 +136,8 @@ class Settings(BaseModel):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = _named("WEBSOCKET_MAX_CONNECTIONS", default=10_000)
     max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit
     max_per_address: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", default=0)  # 0: no limit
+    max_streams: Count = _named("WEBSOCKET_MAX_STREAMS", default=200)  # a connection
+    max_books: Count = _named("WEBSOCKET_MAX_BOOKS", default=2000)  # a worker
     drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
 
@@ -185,6 +189,7 @@ class Settings(BaseModel):
         values = _given(environ)
         faults: list[str] = []
         values["jwt_keys"] = _keys(values, faults)
+        values["roles"] = _roles(values, faults)
         if "AMQP_URL" not in values:
             values["AMQP_URL"] = _amqp_url_from_parts(values, faults)
         return cls._checked(values, faults)
@@ -246,6 +251,24 @@ def _keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]
             if algorithm or "private key" in str(error):
                 faults.append(f"{name} {error}")
     return tuple(keys)
+
+
+def _roles(values: Mapping[str, str], faults: list[str]) -> dict[str, frozenset[str]]:
+    roles = {}
+    for name in sorted(values):
+        if name.startswith(_RBAC):
+            prefix = name.removeprefix(_RBAC).lower()
+            if kind_of(f"{prefix}.id.event") is not Kind.PREFIXED or prefix in _NO_PREFIXES:
+                faults.append(
+                    f"{name}: {shown(prefix)} is no prefix; it is RANGO_RBAC_ADMIN for streams like admin.id.event"
+                )
+            roles[prefix] = frozenset(_comma_list(values[name]))
+    return roles
+
+
+_RBAC = "RANGO_RBAC_"
+_NO_PREFIXES = ("private", "public", "global")
+"""First words of routing keys that mean something else."""
 
 
 def _amqp_url_from_parts(values: Mapping[str, str], faults: list[str]) -> str:

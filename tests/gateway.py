@@ -83,7 +83,18 @@ class GatewayProcess(Server):
         self.port, self.metrics_port = free_port(), free_port()
         self.log_path = folder / f"gateway-{self.port}.log"
         self.command, self.cwd = command, cwd
-        ours = ("WEBSOCKET_", "RANGER_", "JWT_", "AMQP_", "RABBITMQ_", "REDIS_", "METRICS_", "LOG_", "WEB_CONCURRENCY")
+        ours = (
+            "WEBSOCKET_",
+            "RANGER_",
+            "RANGO_",
+            "JWT_",
+            "AMQP_",
+            "RABBITMQ_",
+            "REDIS_",
+            "METRICS_",
+            "LOG_",
+            "WEB_CONCURRENCY",
+        )
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
             "PYTHONPATH": str(ROOT),

@@ -14,13 +14,14 @@ import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
 
-PURE = "errors keys faults settings auth origin events dialects session incoming simulation".split()
-WITHOUT_NETWORK = ["outbox", "router"]
+PURE = "errors streams keys faults settings auth events levels books history dialects request session incoming".split()
+PURE += ["simulation"]
+WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport consumer embedded shared metrics logs client".split(),
-    *"gateway ports health worker tokens publishing listening cli".split(),
+    *"websocket handler amqp_transport consumer history_stream embedded shared redis_books redis_shared".split(),
+    *"metrics logs client supervise intake gateway ports health worker tokens publishing listening cli".split(),
     "__init__",
     "__main__",
 ]

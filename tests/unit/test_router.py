@@ -23,12 +23,20 @@ class Seat:
 
     def __init__(self, uid: str, member_id: int | None, dialect: Dialect = Dialect.CLASSIC) -> None:
         self.wire = Wire()
-        self.receiver = Receiver(Outbox(self.wire, 2**30, 3600.0), dialect, uid, member_id)  # type: ignore[arg-type]
+        self.streams: dict[str, None] = {}
+        self.receiver = Receiver(Outbox(self.wire, 2**30, 3600.0), dialect, self.streams)  # type: ignore[arg-type]
+        self.uid, self.member_id = uid, member_id
         self.trades: set[int] = set()
 
     def is_meant(self, owner: Any) -> bool:
-        mine: Any = self.receiver.uid if isinstance(owner, str) else self.receiver.member_id
+        mine: Any = self.uid if isinstance(owner, str) else self.member_id
         return owner is not None and bool(mine == owner)
+
+    def join(self, where: Router, *streams: str) -> None:
+        where.admit(self.receiver, self.uid, self.member_id)
+        for stream in streams:
+            self.streams[stream] = None
+            where.subscribe(self.receiver, stream)
 
     def take(self) -> list[Any]:
         """What has come since the last time."""
@@ -44,7 +52,7 @@ def router(broadcast: bool = False) -> Router:
 
 def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
     for seat in seats:
-        where.add(seat.receiver)
+        seat.join(where)
     return seats
 
 
@@ -87,7 +95,7 @@ def test_exactly_those_whom_an_event_concerns_get_one_copy(steps: list[tuple[Any
             seats.append(Seat(first, second))
             everybody.append(seats[-1])
             expected[seats[-1]] = []
-            where.add(seats[-1].receiver)
+            seats[-1].join(where)
         elif step == "leave" and seats:
             where.remove(seats.pop(first % len(seats)).receiver)
         elif step == "order":
@@ -285,6 +293,72 @@ def test_other_events_do_not_reach_a_classic_session_that_did_not_ask(key: str) 
     (ann,) = seated(where, Seat("A", 1))
     send(where, on_ranger(key, {"id": 1}))
     assert ann.take() == []
+
+
+def ranger(where: Router, *streams: str, uid: str = "A", member_id: int | None = 1) -> Seat:
+    seat = Seat(uid, member_id, Dialect.RANGER)
+    seat.join(where, *streams)
+    return seat
+
+
+def test_a_ranger_session_gets_the_private_streams_it_asked_for_and_no_other() -> None:
+    where = router()
+    both, orders, none = ranger(where, "order", "trade", "deposit"), ranger(where, "order"), ranger(where)
+    bob = ranger(where, "order", "trade", "deposit", uid="B", member_id=2)
+    order, trade, deposit = {"id": 71, "z": 1.0}, {"id": 801, "side": "sell"}, [1, 2]
+    send(
+        where,
+        on_ranger("private.A.order", order),
+        on_ranger("private.A.trade", trade),
+        on_ranger("private.A.deposit", deposit),
+    )
+    assert both.take() == [{"order": order}, {"trade": trade}, {"deposit": deposit}]
+    assert orders.take() == [{"order": order}]
+    assert none.take() == bob.take() == []
+
+
+def test_orders_and_trades_of_the_classic_exchanges_reach_a_ranger_session_under_the_later_names() -> None:
+    where = router()
+    ann, bob = ranger(where, "order", "trade"), ranger(where, "order", "trade", uid="B", member_id=2)
+    send(
+        where,
+        on_orderbook({"id": 1, "side": "sell", "market_id": "btcusd", "volume": "0.5"}, uid="A"),
+        on_trade({"id": 5, "volume": "0.5", "ask_id": 1, "bid_id": 2}, ask_member_id=1, bid_member_id=2),
+    )
+    order, trade = ann.take()
+    assert (order["order"]["kind"], order["order"]["market"], order["order"]["remaining_volume"]) == (
+        "ask",
+        "btcusd",
+        "0.5",
+    )
+    assert (trade["trade"]["side"], trade["trade"]["amount"], trade["trade"]["order_id"]) == ("sell", "0.5", 1)
+    (trade,) = bob.take()
+    assert (trade["trade"]["side"], trade["trade"]["order_id"]) == ("buy", 2)
+
+
+def test_a_ranger_session_is_told_a_trade_once_too() -> None:
+    where = router()
+    ann = ranger(where, "trade")
+    send(where, on_ranger("private.A.trade", {"id": 501}), on_trade({"id": 501}, ask_uid="A"))
+    assert ann.take() == [{"trade": {"id": 501}}]
+
+
+def test_an_event_without_an_id_is_for_ranger_sessions_only() -> None:
+    where = router()
+    (classic,) = seated(where, Seat("A", 1))
+    ann = ranger(where, "order")
+    send(where, on_ranger("private.A.order", {"x": 1}))
+    assert (ann.take(), classic.take()) == ([{"order": {"x": 1}}], [])
+
+
+def test_who_leaves_gets_nothing_of_any_stream_more() -> None:
+    where = router()
+    ann = ranger(where, "order", "btcusd.trades", "btcusd.ob-inc")
+    where.remove(ann.receiver)
+    send(where, on_ranger("private.A.order", {"id": 1}), on_ranger("public.btcusd.trades", {}))
+    send(where, on_ranger("public.btcusd.ob-snap", {"asks": []}))
+    assert ann.take() == []
+    assert len(where) == 0
 
 
 # ---- changes of the public book

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
-from peatio_ws.session import Action, Admit, HangUp, Input, Renew, Reply, Session, State, Verify
+from peatio_ws.session import (
+    Action,
+    Admit,
+    HangUp,
+    Input,
+    Renew,
+    Reply,
+    Session,
+    State,
+    Subscribe,
+    Unsubscribe,
+    Verify,
+)
 
 ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)
 ANN_LATER = Identity(uid="ANN", member_id=1, role="member", expires=200.0)
@@ -25,8 +37,20 @@ NOT_UNDERSTOOD = Reply(b'{"error":{"message":"Error while handling message."}}')
 TOO_OFTEN = HangUp(Close.POLICY, "too many failed authentications")
 
 
+ROLES = {"admin": frozenset({"admin", "superadmin"})}
+MOST = 20
+
+
+def classic() -> Session:
+    return Session(Dialect.CLASSIC, ROLES, MOST)
+
+
+def ranger() -> Session:
+    return Session(Dialect.RANGER, ROLES, MOST)
+
+
 def session_in(state: State) -> Session:
-    session = Session(Dialect.CLASSIC)
+    session = classic()
     if state is State.AUTHENTICATED:
         session.verdict(ANN)
     assert session.state is state
@@ -41,10 +65,6 @@ def give(session: Session, what: Input) -> list[Action]:
             return session.verdict(BOB)
         case Input.BAD_TOKEN:
             return session.verdict(None)
-        case Input.NO_BEARER:
-            return session.receive('{"jwt":"Token x"}')
-        case Input.NOT_UNDERSTOOD:
-            return session.receive("hello")
     raise AssertionError(f"say how a client gives {what}")
 
 
@@ -54,13 +74,9 @@ TABLE: dict[tuple[State, Input], tuple[State, list[Action]]] = {
     # Before the first token there is nobody whom another could be: it is the first token.
     (NOBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [Admit(BOB), AUTHENTICATED]),
     (NOBODY, Input.BAD_TOKEN): (NOBODY, [FAILED]),
-    (NOBODY, Input.NO_BEARER): (NOBODY, [NO_BEARER]),
-    (NOBODY, Input.NOT_UNDERSTOOD): (NOBODY, [NOT_UNDERSTOOD]),
     (SOMEBODY, Input.TOKEN): (SOMEBODY, [Renew(ANN_LATER), AUTHENTICATED]),
     (SOMEBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [FAILED]),
     (SOMEBODY, Input.BAD_TOKEN): (SOMEBODY, [FAILED]),
-    (SOMEBODY, Input.NO_BEARER): (SOMEBODY, [NO_BEARER]),
-    (SOMEBODY, Input.NOT_UNDERSTOOD): (SOMEBODY, [NOT_UNDERSTOOD]),
 }
 
 
@@ -70,7 +86,7 @@ def test_every_input_is_answered_in_every_state(state: State, what: Input) -> No
     assert (give(session, what), session.state) == (TABLE[state, what][1], TABLE[state, what][0])
 
 
-@pytest.mark.parametrize("what", [Input.TOKEN_OF_ANOTHER, Input.BAD_TOKEN, Input.NO_BEARER, Input.NOT_UNDERSTOOD])
+@pytest.mark.parametrize("what", [Input.TOKEN_OF_ANOTHER, Input.BAD_TOKEN])
 def test_what_is_refused_changes_nobody(what: Input) -> None:
     session = session_in(State.AUTHENTICATED)
     give(session, what)
@@ -84,7 +100,7 @@ def test_a_newer_token_of_the_same_member_counts() -> None:
 
 
 def test_a_client_is_admitted_once_and_before_the_reply_that_says_so() -> None:
-    session = Session(Dialect.CLASSIC)
+    session = classic()
     actions = [*session.verdict(ANN), *session.verdict(ANN_LATER), *session.verdict(ANN)]
     assert [type(action) for action in actions] == [Admit, Reply, Renew, Reply, Renew, Reply]
 
@@ -94,7 +110,7 @@ def test_a_client_is_admitted_once_and_before_the_reply_that_says_so() -> None:
 
 @given(st.lists(st.sampled_from(Input)))
 def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: list[Input]) -> None:
-    session, failures = Session(Dialect.CLASSIC), 0
+    session, failures = classic(), 0
     session.verdict(ANN)
     for what in inputs:
         actions = give(session, what)
@@ -109,7 +125,7 @@ def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: li
 
 
 def test_failures_count_before_and_after_authentication_together() -> None:
-    session = Session(Dialect.CLASSIC)
+    session = classic()
     for _ in range(4):
         assert session.verdict(None) == [FAILED]
     session.verdict(ANN)
@@ -123,19 +139,19 @@ def test_failures_count_before_and_after_authentication_together() -> None:
 @pytest.mark.parametrize("around", ["{}", " {} ", "\n{}\t"])
 def test_a_bearer_token_is_to_be_verified(scheme: str, around: str) -> None:
     text = json.dumps({"jwt": around.format(f"{scheme} a.b.c")})
-    assert Session(Dialect.CLASSIC).receive(text) == [Verify("a.b.c")]
+    assert classic().receive(text) == [Verify("a.b.c")]
 
 
 def test_other_keys_of_a_message_with_a_token_are_ignored() -> None:
     text = '{"id":1,"jwt":"Bearer a.b.c","more":{"jwt":5}}'
-    assert Session(Dialect.CLASSIC).receive(text) == [Verify("a.b.c")]
+    assert classic().receive(text) == [Verify("a.b.c")]
 
 
 @pytest.mark.parametrize(
     "jwt", ["", " ", "a.b.c", "Token a.b.c", "Basic YTpi", "Bearera.b.c", 42, None, True, [], ["Bearer a"], {}, 1.5]
 )
 def test_a_jwt_without_the_scheme_bearer_is_told_so(jwt: object) -> None:
-    assert Session(Dialect.CLASSIC).receive(json.dumps({"jwt": jwt})) == [NO_BEARER]
+    assert classic().receive(json.dumps({"jwt": jwt})) == [NO_BEARER]
 
 
 NONSENSE = ["", " ", "hello", "[1,2", "[]", "{}", '{"foo":1}', "null", "5", '"jwt"', '["jwt"]', '{"JWT":"Bearer a"}']
@@ -145,7 +161,7 @@ NONSENSE += ['{"jwt":' * 1_500, "1" * 9_999, '{"jwt":' * 20_000 + "1" + "}" * 20
 
 @pytest.mark.parametrize("text", NONSENSE, ids="{!r:.20}".format)
 def test_what_is_not_understood_is_told_so(text: str) -> None:
-    assert Session(Dialect.CLASSIC).receive(text) == [NOT_UNDERSTOOD]
+    assert classic().receive(text) == [NOT_UNDERSTOOD]
 
 
 JSON = st.recursive(
@@ -167,4 +183,165 @@ def test_any_text_is_answered_once_and_ends_nothing(state: State, texts: list[st
 
 @given(st.text(alphabet="abcXYZ019-_.", min_size=1))
 def test_a_token_is_verified_as_it_was_sent(token: str) -> None:
-    assert Session(Dialect.CLASSIC).receive(json.dumps({"jwt": f"Bearer {token}"})) == [Verify(token)]
+    assert classic().receive(json.dumps({"jwt": f"Bearer {token}"})) == [Verify(token)]
+
+
+# ---- streams
+
+
+def answers(actions: list[Action]) -> list[object]:
+    """What the client is told, as JSON; everything else as it is."""
+    return [json.loads(action.payload) if isinstance(action, Reply) else action for action in actions]
+
+
+def subscribed(*streams: str, message: str = "subscribed") -> object:
+    return {"success": {"message": message, "streams": list(streams)}}
+
+
+def ask(session: Session, event: str, *streams: str) -> list[object]:
+    return answers(session.receive(json.dumps({"event": event, "streams": streams})))
+
+
+ADMIN = Identity(uid="ANN", member_id=1, role="admin", expires=100.0)
+
+
+@pytest.mark.parametrize("session", [classic(), ranger()])
+def test_streams_come_and_go_and_every_answer_lists_all_in_their_order(session: Session) -> None:
+    assert ask(session, "subscribe", "b.trades", "a.trades", "b.trades") == [
+        Subscribe(("b.trades", "a.trades")),
+        subscribed("b.trades", "a.trades"),
+    ]
+    assert ask(session, "subscribe", "c.x", "a.trades") == [
+        Subscribe(("c.x",)),
+        subscribed("b.trades", "a.trades", "c.x"),
+    ]
+    assert ask(session, "unsubscribe", "a.trades", "nothing.here", "a.trades") == [
+        Unsubscribe(("a.trades",)),
+        subscribed("b.trades", "c.x", message="unsubscribed"),
+    ]
+    assert ask(session, "subscribe") == [subscribed("b.trades", "c.x")]
+    assert ask(session, "unsubscribe", "a.trades") == [subscribed("b.trades", "c.x", message="unsubscribed")]
+
+
+def test_a_ranger_connection_begins_with_the_streams_of_its_query() -> None:
+    assert answers(ranger().open(None, ["b.trades", "order", "a.x"])) == [
+        Subscribe(("b.trades", "a.x")),
+        subscribed("b.trades", "a.x"),
+    ]
+    assert answers(ranger().open(None, [])) == [subscribed()]
+    assert answers(ranger().open(ANN, ["order"])) == [Admit(ANN), Subscribe(("order",)), subscribed("order")]
+
+
+def test_a_private_stream_needs_somebody_and_the_ranger_protocol() -> None:
+    session = ranger()
+    assert ask(session, "subscribe", "order") == [subscribed()]
+    session.verdict(ANN)
+    assert ask(session, "subscribe", "order") == [Subscribe(("order",)), subscribed("order")]
+    old = classic()
+    old.verdict(ANN)
+    assert ask(old, "subscribe", "order") == [subscribed()]
+
+
+def test_a_prefixed_stream_needs_a_role() -> None:
+    refusal = {"error": "cannot subscribe to admin.eurusd.sys"}
+    for identity in (None, ANN, Identity(uid="ANN", member_id=1, role="", expires=1.0)):
+        session = ranger()
+        session.verdict(identity)
+        assert ask(session, "subscribe", "admin.eurusd.sys", "eurusd.sys") == [
+            refusal,
+            Subscribe(("eurusd.sys",)),
+            subscribed("eurusd.sys"),
+        ]
+    session = ranger()
+    session.verdict(ADMIN)
+    assert ask(session, "subscribe", "admin.eurusd.sys") == [
+        Subscribe(("admin.eurusd.sys",)),
+        subscribed("admin.eurusd.sys"),
+    ]
+    assert ask(session, "subscribe", "secret.eurusd.sys") == [
+        {"error": "cannot subscribe to secret.eurusd.sys"},
+        subscribed("admin.eurusd.sys"),
+    ]
+
+
+def test_a_newer_token_with_a_lesser_role_ends_what_it_may_not_have() -> None:
+    session = ranger()
+    session.verdict(ADMIN)
+    ask(session, "subscribe", "admin.eurusd.sys", "order", "a.b")
+    assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), Unsubscribe(("admin.eurusd.sys",)), AUTHENTICATED]
+    assert list(session.streams) == ["order", "a.b"]
+
+
+def test_more_streams_than_allowed_are_refused_together() -> None:
+    session = ranger()
+    ask(session, "subscribe", *(f"m{number}.x" for number in range(MOST - 1)))
+    (error, _) = ask(session, "subscribe", "one.more", "and.another")
+    assert error == {"error": f"too many streams: a connection has {MOST} at most"}
+    assert len(session.streams) == MOST - 1
+    assert Subscribe(("one.more",)) in ask(session, "subscribe", "one.more", "m1.x")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a.", ".b", "a..b", "a.b.c.d", "*.trades", "#", "a b.c", 'a"b.c', "é.x", "a" * 129]
+)
+def test_what_is_no_streams_name_is_refused(name: str) -> None:
+    (error, success) = ask(ranger(), "subscribe", name)
+    assert isinstance(error, dict)
+    assert error["error"].startswith("cannot subscribe to ")
+    assert success == subscribed()
+
+
+@pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])
+@pytest.mark.parametrize("session", [classic(), ranger()])
+def test_streams_that_are_none_are_told_so(session: Session, event: str) -> None:
+    assert answers(session.receive(f'{{"event":"{event}"}}')) == [{"error": "No streams provided"}]
+    for streams in ('"a.b"', "1", "{}", "[1]", '["a.b",null]', '[["a.b"]]', "true"):
+        assert answers(session.receive(f'{{"event":"{event}","streams":{streams}}}')) == [
+            {"error": "Streams must be an array of strings"}
+        ]
+
+
+def test_ranger_has_answers_of_its_own() -> None:
+    session = ranger()
+    assert session.receive(" ping\n") == [Reply(b"pong")]
+    assert classic().receive("ping") == [NOT_UNDERSTOOD]
+    for text in ('{"event":"dance"}', "{}", '{"event":["subscribe"]}', '{"event":null}'):
+        assert answers(session.receive(text)) == [{"error": "Could not parse Type: Invalid event"}]
+        assert classic().receive(text) == [NOT_UNDERSTOOD]
+    assert session.receive('{"jwt":"Bearer a.b.c"}') == [Verify("a.b.c")]
+    assert session.receive('{"jwt":5}') == [NO_BEARER]
+
+
+@pytest.mark.parametrize("text", NONSENSE, ids="{!r:.20}".format)
+def test_ranger_tells_why_a_message_could_not_be_read(text: str) -> None:
+    (answer,) = answers(ranger().receive(text))
+    assert isinstance(answer, dict)
+    assert answer["error"].startswith("Could not parse")
+
+
+EVENTS = st.builds(
+    lambda event, streams: json.dumps({"event": event, "streams": streams}),
+    st.sampled_from(["subscribe", "unsubscribe", "dance"]),
+    JSON | st.lists(st.sampled_from(["order", "a.b", "a.c", "admin.a.b", "secret.a.b", "*"]) | st.text(max_size=5)),
+)
+
+
+@given(st.booleans(), st.sampled_from([None, ANN, ADMIN]), st.lists(MESSAGES | EVENTS, max_size=12))
+def test_what_was_subscribed_is_what_the_session_says(is_ranger: bool, who: Identity | None, texts: list[str]) -> None:
+    session = ranger() if is_ranger else classic()
+    session.verdict(who)
+    has: dict[str, None] = {}
+    for text in texts:
+        for action in session.receive(text):
+            if isinstance(action, Subscribe):
+                assert not has.keys() & set(action.names)
+                has |= dict.fromkeys(action.names)
+            elif isinstance(action, Unsubscribe):
+                for name in action.names:
+                    del has[name]
+            elif isinstance(action, Reply) and action.payload != b"pong":
+                json.loads(action.payload)
+        assert list(session.streams) == list(has)
+        assert len(has) <= MOST
+        assert who is ADMIN or not any(name.count(".") == 2 for name in has)
+        assert (who and is_ranger) or not any("." not in name for name in has)

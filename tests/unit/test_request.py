@@ -1,11 +1,12 @@
-"""Which browsers may come, and whose address counts."""
+"""What a request says: which browsers may come, whose address counts, and what is asked for."""
 
 from __future__ import annotations
 
 import pytest
 
+from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Refused
-from peatio_ws.origin import check_origin, client_address
+from peatio_ws.request import Asked, asked, check_origin, client_address
 from tests.unit.samples import settings
 
 
@@ -71,3 +72,65 @@ def test_the_address_is_the_last_that_is_no_trusted_proxys(
 ) -> None:
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
     assert client_address(environ, settings(TRUSTED_PROXIES=trusted)) == address
+
+
+# ---- protocol, streams and token
+
+
+def ask(path: str, query: str = "", **headers: str) -> Asked:
+    return asked({"PATH_INFO": path, "QUERY_STRING": query, **headers})
+
+
+@pytest.mark.parametrize("path", ["/", "", "/api/v2/ws", "/publicity", "/public/x", "/private/x", "/xranger"])
+def test_other_paths_are_classic(path: str) -> None:
+    assert ask(path, "token=1") == Asked(Dialect.CLASSIC, (), None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/public", "/public/", "/api/v2/ranger/public/", "/ranger", "/ranger/x", "/a//public//"]
+)
+def test_these_paths_are_rangers(path: str) -> None:
+    assert ask(path) == Asked(Dialect.RANGER, (), None)
+
+
+@pytest.mark.parametrize(
+    ("query", "streams"),
+    [
+        ("stream=a.b", ("a.b",)),
+        ("stream=a.b&stream=c.d", ("a.b", "c.d")),
+        ("stream=a.b,c.d&x=1&stream=a.b", ("a.b", "c.d")),
+        ("stream=a%2Eb%2Cc.d", ("a.b", "c.d")),
+        ("stream=", ()),
+        ("stream", ()),
+        ("stream=,%20,", ()),
+    ],
+)
+def test_streams_in_the_query_make_it_rangers(query: str, streams: tuple[str, ...]) -> None:
+    assert ask("/", query) == Asked(Dialect.RANGER, streams, None)
+
+
+def test_a_token_in_the_header_makes_it_rangers() -> None:
+    assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == Asked(Dialect.RANGER, (), "a.b.c")
+    assert ask("/private/", HTTP_AUTHORIZATION="bearer  a.b.c ").token == "a.b.c"
+    # Without the scheme it is a token that does not verify, not one that nobody offered.
+    assert ask("/public", HTTP_AUTHORIZATION="a.b.c").token == "a.b.c"
+    assert ask("/public", HTTP_AUTHORIZATION="Bearer").token == ""
+
+
+def test_a_password_for_a_proxy_is_no_token() -> None:
+    assert ask("/public", HTTP_AUTHORIZATION="Basic YTpi").token is None
+
+
+@pytest.mark.parametrize("header", [{}, {"HTTP_AUTHORIZATION": ""}, {"HTTP_AUTHORIZATION": "Basic YTpi"}])
+@pytest.mark.parametrize("path", ["/private", "/private/", "/api/v2/ranger/private"])
+def test_a_private_path_needs_a_token(path: str, header: dict[str, str]) -> None:
+    with pytest.raises(Refused) as refused:
+        ask(path, **header)
+    assert refused.value.status.startswith("401 ")
+    assert ("WWW-Authenticate", "Bearer") in refused.value.headers
+
+
+def test_a_query_without_end_is_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        ask("/", "&".join(["a=1"] * 1001))
+    assert refused.value.status.startswith("400 ")

@@ -1,0 +1,202 @@
+"""Public and prefixed streams: who is subscribed to which, and the book that a new subscriber is sent first.
+
+Never waits: puts frames into outboxes through the function it is given. Knows nothing of members and of the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from peatio_ws import dialects
+from peatio_ws.books import Store, Verdict
+from peatio_ws.outbox import Outbox, text_frame
+from peatio_ws.streams import shown_as
+
+Put = Callable[[bytes, Iterable[Outbox]], None]
+"""Puts frames into outboxes."""
+
+
+class _Feed:
+    """One `<name>-inc` stream: its book, and its subscribers.
+
+    Attributes:
+        served: have been sent a book, and get every increment since.
+        waiting: get the book as soon as there is one.
+    """
+
+    __slots__ = ("_frames", "name", "served", "store", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.store: Store | None = None
+        self.served: dict[Outbox, None] = {}
+        self.waiting: dict[Outbox, None] = {}
+        self._frames: bytes | None = None
+
+    def changed(self) -> None:
+        self._frames = None
+
+    def frames(self) -> bytes:
+        """The book as frames, encoded once for everybody who comes before it changes again."""
+        if self._frames is None:
+            assert self.store is not None
+            name = shown_as(self.name)
+            self._frames = b"".join(
+                text_frame(dialects.stream_event(f"{name}-{kind}", body)) for kind, body in self.store.first_frames()
+            )
+        return self._frames
+
+
+class Feeds:
+    """The streams of one worker.
+
+    Args:
+        put: see `Put`.
+        max_books: how many books are kept; of further ones nothing is sent to new subscribers.
+        tell: called with `hole` or `full` and the stream, when a book lost its thread or found no room.
+
+    Attributes:
+        holes: how often increments were missing.
+    """
+
+    def __init__(self, put: Put, max_books: int, tell: Callable[[str, str], None]) -> None:
+        self._put, self._max_books, self._tell = put, max_books, tell
+        self._audiences: dict[str, dict[Outbox, None]] = {}
+        self._feeds: dict[str, _Feed] = {}
+        self._books = 0
+        self.holes = 0
+
+    def __len__(self) -> int:
+        """Streams that somebody is subscribed to."""
+        return len(self._audiences) + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
+
+    def subscribe(self, outbox: Outbox, name: str) -> None:
+        """From now on this client gets a stream: of an `-inc` the book first, then every increment since."""
+        book = _book_of(name)
+        if book is None:
+            self._audiences.setdefault(name, {})[outbox] = None
+            return
+        feed = self._feeds.get(book)
+        if feed is None:
+            feed = self._feeds[book] = _Feed(book)
+        if feed.store is not None and feed.store.current:
+            self._put(feed.frames(), (outbox,))
+            feed.served[outbox] = None
+        else:
+            feed.waiting[outbox] = None
+
+    def unsubscribe(self, outbox: Outbox, name: str) -> None:
+        """It gets it no more; harmless if it did not."""
+        book = _book_of(name)
+        if book is None:
+            audience = self._audiences.get(name, {})
+            audience.pop(outbox, None)
+            if not audience:
+                self._audiences.pop(name, None)
+        elif (feed := self._feeds.get(book)) is not None:
+            feed.served.pop(outbox, None)
+            feed.waiting.pop(outbox, None)
+            if feed.store is None and not feed.served and not feed.waiting:
+                del self._feeds[book]
+
+    def publish(self, name: str, body: bytes) -> bool:
+        """Put an event into the outboxes of its subscribers; whether there were any."""
+        book = _book_of(name)
+        if book is not None:
+            return self._increment(book, name, body)
+        sent = name.endswith("-snap") and self._snapshot(name.removesuffix("-snap"), body)
+        return self._send(self._audiences.get(name), name, body) or sent
+
+    def doubt(self) -> None:
+        """Increments may have been missed: no book is given out before it is known to be right again."""
+        for feed in self._feeds.values():
+            if feed.store is not None:
+                feed.store.doubt()
+
+    def export(self) -> Iterator[tuple[str, bytes]]:
+        """The books that another worker can go on from, by name."""
+        for name, feed in list(self._feeds.items()):
+            if feed.store is not None and (body := feed.store.export()) is not None:
+                yield name, body
+
+    def adopt(self, name: str, body: bytes, fresh: bool) -> bool:
+        """Go on from another worker's book, if it fits to what was heard here.
+
+        Args:
+            fresh: whether it is known to be no older than this worker's queue.
+
+        Returns:
+            Whether the book can be given out now.
+        """
+        feed = self._kept(name)
+        if feed is None or feed.store is None or not feed.store.adopt(body, fresh):
+            return False
+        self._serve_all(feed)
+        return True
+
+    def wanting(self) -> bool:
+        """Whether somebody waits for a book."""
+        return any(feed.waiting for feed in self._feeds.values())
+
+    def _send(self, audience: dict[Outbox, None] | None, name: str, body: bytes) -> bool:
+        if not audience:
+            return False
+        self._put(text_frame(dialects.stream_event(shown_as(name), body)), audience)
+        return True
+
+    def _kept(self, book: str) -> _Feed | None:
+        """The feed of a book, with a store; None where there is no room for one."""
+        feed = self._feeds.get(book)
+        if feed is None:
+            feed = self._feeds[book] = _Feed(book)
+        if feed.store is None:
+            if self._books >= self._max_books:
+                if not feed.waiting:
+                    del self._feeds[book]
+                self._tell("full", book)
+                return None
+            feed.store = Store()
+            self._books += 1
+        return feed
+
+    def _snapshot(self, book: str, body: bytes) -> bool:
+        feed = self._kept(book)
+        if feed is None or feed.store is None:
+            return False
+        first = feed.store.snapshot(body)
+        feed.changed()
+        return first and self._serve_all(feed)
+
+    def _serve_all(self, feed: _Feed) -> bool:
+        """Give the book to everybody, those who wait for it and those whom increments may have failed."""
+        feed.changed()
+        feed.served |= feed.waiting
+        feed.waiting.clear()
+        if not feed.served:
+            return False
+        self._put(feed.frames(), feed.served)
+        return True
+
+    def _increment(self, book: str, name: str, body: bytes) -> bool:
+        feed = self._kept(book)
+        if feed is None or feed.store is None:
+            return False
+        verdict = feed.store.increment(body)
+        feed.changed()
+        if verdict is Verdict.RESTORED:
+            return self._serve_all(feed)
+        if verdict is Verdict.HOLE:
+            self.holes += 1
+            self._tell("hole", name)
+        sent = verdict.passes_on and self._send(feed.served, name, body)
+        if verdict is Verdict.CONFIRMED and feed.waiting:
+            self._put(feed.frames(), feed.waiting)
+            feed.served |= feed.waiting
+            feed.waiting.clear()
+            return True
+        return sent
+
+
+def _book_of(name: str) -> str | None:
+    """The book that a stream's increments belong to."""
+    return name[:-4] if name.endswith("-inc") else None

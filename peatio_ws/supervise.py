@@ -1,0 +1,36 @@
+"""Keeps a background greenlet alive, or ends the worker: never silence."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+import gevent
+import structlog
+
+log = structlog.get_logger("peatio_ws.supervise")
+
+MAX_RESTARTS: Final = 6
+STEADY_SECONDS: Final = 60.0
+"""A background greenlet that ran for so long had its earlier failures for nothing."""
+
+
+def supervise(name: str, loop: Callable[[], None]) -> None:
+    """Run a loop that should not end; if it fails, say so and start it again, with growing pauses.
+
+    If that does not help, the worker ends, to be started anew: better than one that serves and hears nothing.
+    """
+    failures = 0
+    while failures < MAX_RESTARTS:
+        started = time.monotonic()
+        try:
+            loop()
+            return
+        except Exception:
+            log.exception("background greenlet failed; starting it again", greenlet=name)
+        failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
+        gevent.sleep(0.2 * 2**failures)
+    log.critical("background greenlet cannot be kept alive; this worker ends", greenlet=name)
+    signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,231 @@
+"""Streams: who is subscribed to which gets it, and of a book the whole, then every change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peatio_ws.feeds import Feeds
+from peatio_ws.outbox import Outbox
+from tests.unit.samples import Wire, texts_in
+
+SNAPSHOT = {"asks": [["2.0", "1"]], "bids": [["1.0", "1"]], "sequence": 5}
+
+
+class Reader:
+    """A client with a socket of its own."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.outbox = Outbox(self.wire, 2**30, 3600.0)  # type: ignore[arg-type]
+
+    def take(self) -> list[Any]:
+        self.outbox.flush()
+        frames = texts_in(self.wire.taken)
+        self.wire.taken = b""
+        return frames
+
+
+def put(frames: bytes, outboxes: Iterable[Outbox]) -> None:
+    for outbox in outboxes:
+        outbox.put(frames)
+
+
+class Told:
+    def __init__(self, max_books: int = 100) -> None:
+        self.troubles: list[tuple[str, str]] = []
+        self.encoded = 0
+        self.feeds = Feeds(self.put, max_books, lambda what, stream: self.troubles.append((what, stream)))
+
+    def put(self, frames: bytes, outboxes: Iterable[Outbox]) -> None:
+        put(frames, outboxes)
+
+    def publish(self, name: str, body: object) -> bool:
+        return self.feeds.publish(name, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+    def reader(self, *names: str) -> Reader:
+        reader = Reader()
+        for name in names:
+            self.feeds.subscribe(reader.outbox, name)
+        return reader
+
+
+def test_a_stream_reaches_its_subscribers_byte_for_byte() -> None:
+    told = Told()
+    ann, bob = told.reader("a.trades"), told.reader("b.trades")
+    body = b'{ "z":1.0, "a":12345678901234567890 }'
+    assert told.publish("a.trades", body)
+    assert not told.publish("c.trades", body)
+    ann.outbox.flush()
+    assert ann.wire.taken[2:] == b'{"a.trades":' + body + b"}"
+    assert bob.take() == []
+
+
+def test_a_prefixed_stream_comes_without_its_prefix_and_only_to_its_own_subscribers() -> None:
+    told = Told()
+    boss, public = told.reader("admin.a.sys"), told.reader("a.sys")
+    told.publish("admin.a.sys", 1)
+    assert (boss.take(), public.take()) == ([{"a.sys": 1}], [])
+    told.publish("a.sys", 2)
+    assert (boss.take(), public.take()) == ([], [{"a.sys": 2}])
+
+
+def test_prefixed_books_have_stores_of_their_own() -> None:
+    told = Told()
+    told.publish("admin.a.ob-snap", SNAPSHOT)
+    assert told.reader("a.ob-inc").take() == []
+    assert told.reader("admin.a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+
+
+def test_who_waits_for_a_book_gets_the_first_and_later_ones_go_into_the_store_only() -> None:
+    told = Told()
+    ann = told.reader("a.ob-inc")
+    assert not told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 5})
+    assert told.publish("a.ob-snap", SNAPSHOT)
+    assert not told.publish("a.ob-snap", SNAPSHOT)
+    assert ann.take() == [{"a.ob-snap": SNAPSHOT}]
+    assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+
+
+def test_who_asks_for_the_snapshots_gets_each_as_it_came() -> None:
+    told = Told()
+    ann = told.reader("a.ob-snap")
+    for _ in range(2):
+        assert told.publish("a.ob-snap", b' {"bids":[],"asks":[]}')
+    assert ann.take() == [{"a.ob-snap": {"bids": [], "asks": []}}] * 2
+
+
+def test_a_hole_is_told_once_and_those_who_come_then_wait_for_the_next_snapshot() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    early = told.reader("a.ob-inc")
+    early.take()
+    for sequence in (8, 9):
+        told.publish("a.ob-inc", {"asks": [], "sequence": sequence})
+    late = told.reader("a.ob-inc")
+    assert told.troubles == [("hole", "a.ob-inc")]
+    assert [frame["a.ob-inc"]["sequence"] for frame in early.take()] == [8, 9]
+    assert late.take() == []
+    assert told.feeds.wanting()
+    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 9})
+    # Whoever was served before has a hole in its book: it is mended for all.
+    assert early.take() == late.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
+    assert not told.feeds.wanting()
+
+
+def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    early = told.reader("a.ob-inc")
+    early.take()
+    told.feeds.doubt()
+    late = told.reader("a.ob-inc")
+    assert late.take() == []
+    told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 6})
+    (change,), (book,) = early.take(), late.take()
+    assert change == {"a.ob-inc": {"asks": ["3.0", "1"], "sequence": 6}}
+    assert book["a.ob-snap"]["asks"] == [["2.0", "1"], ["3.0", "1"]]
+
+
+def test_another_workers_book_is_given_to_all_who_wait() -> None:
+    there, here = Told(), Told()
+    there.publish("a.ob-snap", SNAPSHOT)
+    ann = here.reader("a.ob-inc")
+    here.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
+    ((name, body),) = there.feeds.export()
+    assert here.feeds.adopt(name, body, True)
+    assert ann.take() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
+    assert not here.feeds.adopt(name, body, True)
+
+
+def test_no_more_books_than_allowed_are_kept() -> None:
+    told = Told(max_books=1)
+    waiting = told.reader("b.ob-inc")
+    told.publish("a.ob-snap", SNAPSHOT)
+    for name in ("b.ob-snap", "b.ob-inc", "c.ob-inc"):
+        assert not told.publish(name, SNAPSHOT)
+    assert told.troubles == [("full", "b.ob"), ("full", "b.ob"), ("full", "c.ob")]
+    assert waiting.take() == []
+    assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+
+
+def test_many_who_come_between_two_changes_get_the_very_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    seen = set()
+    monkeypatch.setattr(Outbox, "put", lambda _self, frames: seen.add(id(frames)))
+    for _ in range(1000):
+        told.reader("a.ob-inc")
+    assert len(seen) == 1
+
+
+def test_nothing_is_left_of_who_has_gone() -> None:
+    told = Told()
+    names = ("a.trades", "a.ob-inc", "b.ob-inc", "a.ob-snap")
+    told.publish("b.ob-snap", SNAPSHOT)
+    readers = [told.reader(*names) for _ in range(3)]
+    for reader in readers:
+        for name in (*names, "never.there", "never.ob-inc"):
+            told.feeds.unsubscribe(reader.outbox, name)
+        reader.take()
+    assert len(told.feeds) == 0
+    for name in names:
+        assert not told.publish(name, SNAPSHOT)
+    assert [reader.take() for reader in readers] == [[], [], []]
+
+
+# ---- against a model
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["join", "leave", "change", "change", "change", "snapshot"]), st.integers(0, 9)),
+    max_size=60,
+)
+
+
+@given(STEPS)
+@settings(max_examples=200)
+def test_every_subscriber_has_the_publishers_book_with_consecutive_sequences(steps: list[tuple[str, int]]) -> None:
+    told, sequence = Told(), 0
+    book: dict[str, str] = {}
+    readers: dict[Reader, dict[str, str] | None] = {}
+    published = False
+    for step, number in steps:
+        if step == "join":
+            readers[told.reader("a.ob-inc")] = None
+        elif step == "leave" and readers:
+            gone = list(readers)[number % len(readers)]
+            told.feeds.unsubscribe(gone.outbox, "a.ob-inc")
+            del readers[gone]
+        elif step == "change":
+            sequence += 1
+            level = [f"{number}.0", str(number % 3)]
+            book[level[0]] = level[1]
+            book = {price: volume for price, volume in book.items() if volume != "0"}
+            told.publish("a.ob-inc", {"asks": level, "sequence": sequence})
+        elif step == "snapshot":
+            published = True
+            told.publish("a.ob-snap", {"asks": [list(row) for row in book.items()], "sequence": sequence})
+        for reader in readers:
+            readers[reader] = follow(readers[reader], reader.take())
+    for has in readers.values():
+        assert has == ({**book, "sequence": str(sequence)} if published else None)
+
+
+def follow(book: dict[str, str] | None, frames: list[Any]) -> dict[str, str] | None:
+    """What a client makes of the frames; it fails where a sequence is missing or comes again."""
+    for frame in frames:
+        if (whole := frame.get("a.ob-snap")) is not None:
+            assert book is None
+            book = {**dict(whole["asks"]), "sequence": str(whole["sequence"])}
+        else:
+            change = frame["a.ob-inc"]
+            assert book is not None
+            assert int(book["sequence"]) + 1 == change["sequence"]
+            book |= {change["asks"][0]: change["asks"][1], "sequence": str(change["sequence"])}
+            book = {price: volume for price, volume in book.items() if volume != "0" or price == "sequence"}
+    return book
