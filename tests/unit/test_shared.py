@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from peatio_ws import shared
 from peatio_ws.events import Order, read
-from peatio_ws.shared import ORDERS_KEPT, Orders, Shared, open_shared
+from peatio_ws.feeds import Feeds
+from peatio_ws.redis_shared import open_shared
+from peatio_ws.shared import ORDERS_KEPT, Orders, Shared
 from tests.unit.samples import on_orderbook
 
 
@@ -102,7 +104,7 @@ def test_memory_is_bounded() -> None:
 def test_without_redis_each_worker_is_for_itself() -> None:
     alone = open_shared(None)
     assert type(alone) is Shared
-    alone.start()
+    alone.start(Feeds(lambda _frame, _outboxes: None, 1, lambda _what, _stream: None))
     alone.load()
     alone.remember(order(1))
     assert alone.recall(b"1", "A") == as_recalled(order(1))

@@ -1,0 +1,126 @@
+"""Order books between workers: one that starts, or has lost the thread, asks, and another answers, through Redis.
+
+Nothing is written while nobody asks, but for the books as a worker leaves them when it ends. A question is published on
+the channel `peatio_ws:books`; answers are fields of the hash `peatio_ws:books:<question>`, one a book; what was left
+behind is in the hash `peatio_ws:books`. Whether a book fits to what was heard here is for `books.py` to say.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+import gevent.event
+import redis
+
+from peatio_ws.shared import Books
+
+BOOKS_KEY: Final = "peatio_ws:books"
+ANSWER_SECONDS: Final = 1.0
+"""How long answers are waited for."""
+POLL_SECONDS: Final = 0.05
+CALM_SECONDS: Final = (0.02, 0.06)
+"""How long one who answers waits: to have heard what was published before the question, and not to do it twice."""
+EXPIRE_SECONDS: Final = 30
+KEPT_SECONDS: Final = 86_400
+QUESTIONS: Final = 3
+"""How often is asked in a row for books that somebody waits for and nobody had."""
+
+Ask = Callable[[Callable[[], Any]], Any]
+"""Asks Redis; None while it is away."""
+
+
+class RedisBooks:
+    """Asks and answers for one worker.
+
+    Args:
+        connection: to Redis.
+        ask: see `Ask`.
+        books: this worker's.
+    """
+
+    def __init__(self, connection: redis.Redis, ask: Ask, books: Books) -> None:
+        self._redis, self._ask, self._books = connection, ask, books
+        self._wanted = gevent.event.Event()
+        self._question = b""
+        self._greenlets: list[gevent.Greenlet[Any, Any]] = []
+
+    def start(self) -> None:
+        """Begin to answer, and to ask when it is `wanted`."""
+        self._greenlets = [gevent.spawn(self._answer_on), gevent.spawn(self._ask_on)]
+
+    def stop(self) -> None:
+        """End, and leave the books behind for a worker that starts when nobody is there to answer."""
+        gevent.killall(self._greenlets)
+        self._write(BOOKS_KEY, KEPT_SECONDS, set())
+
+    def want(self) -> None:
+        """Ask soon. Never waits."""
+        self._wanted.set()
+
+    def _ask_on(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            for _ in range(QUESTIONS):
+                if not self._ask_once():
+                    self._wanted.set()  # Redis is away
+                    gevent.sleep(ANSWER_SECONDS)
+                    break
+                if not self._books.wanting():
+                    break
+
+    def _ask_once(self) -> bool:
+        """One question, and what comes of it; False if it could not be asked."""
+        question = uuid.uuid4().hex
+        self._question = question.encode()
+        if self._ask(lambda: self._redis.publish(BOOKS_KEY, question)) is None:
+            return False
+        seen = set[bytes]()
+        until = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < until:
+            gevent.sleep(POLL_SECONDS)
+            seen |= self._take(f"{BOOKS_KEY}:{question}", seen, fresh=True)
+        self._take(BOOKS_KEY, seen, fresh=False)
+        return True
+
+    def _take(self, key: str, seen: set[bytes], fresh: bool) -> set[bytes]:
+        """Hand on the books under this key that were not seen yet; their names."""
+        names = [name for name in self._ask(lambda: self._redis.hkeys(key)) or () if name not in seen]
+        bodies = (self._ask(lambda: self._redis.hmget(key, names)) or ()) if names else ()
+        for name, body in zip(names, bodies, strict=False):
+            if body is not None:
+                self._books.adopt(name.decode(errors="replace"), body, fresh)
+        return set(names)
+
+    def _answer_on(self) -> None:
+        while True:
+            try:
+                with self._redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+                    listener.subscribe(BOOKS_KEY)
+                    while True:
+                        message = listener.get_message(timeout=ANSWER_SECONDS)
+                        if message is not None and message["data"] != self._question:
+                            gevent.spawn(self._answer, message["data"].decode(errors="replace"))
+            except (redis.RedisError, OSError):
+                gevent.sleep(ANSWER_SECONDS)
+
+    def _answer(self, question: str) -> None:
+        gevent.sleep(random.uniform(*CALM_SECONDS))
+        key = f"{BOOKS_KEY}:{question[:64]}"
+        known = self._ask(lambda: self._redis.hkeys(key))
+        if known is not None:
+            self._write(key, EXPIRE_SECONDS, set(known))
+
+    def _write(self, key: str, seconds: int, known: set[bytes]) -> None:
+        books = [(name.encode(), body) for name, body in self._books.export()]
+        items = [part for name, body in books if name not in known for part in (name, body)]
+        if items:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hset(key, items=items)
+                pipe.expire(key, seconds)
+                self._ask(pipe.execute)

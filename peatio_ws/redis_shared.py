@@ -1,0 +1,222 @@
+"""What workers share through Redis.
+
+How many connections a member or an address has (sorted sets `peatio_ws:connections:…`, whose entries expire), member
+ids (hash `peatio:members`, uid to member id), each order as last seen (stream `peatio_ws:orders`, bounded and
+expiring), so that a trade which names its orders by id can be completed by a worker that started a moment ago. Order
+books are `redis_books.py`'s. Redis away is no reason to stop: the log says it once, clients notice nothing.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any, Final
+
+import gevent
+import msgspec
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from peatio_ws import dialects
+from peatio_ws.auth import member_id_of
+from peatio_ws.events import Order, Owner
+from peatio_ws.redis_books import RedisBooks
+from peatio_ws.shared import ORDERS_KEPT, Books, Seat, Shared
+
+log = structlog.get_logger("peatio_ws.redis_shared")
+
+ORDERS_SECONDS: Final = 86_400
+"""How long Redis keeps orders when nobody writes any more."""
+MEMBERS_KEY: Final = "peatio:members"
+ORDERS_KEY: Final = "peatio_ws:orders"
+WRITER_KEY: Final = "peatio_ws:orders:writer"
+SEATS_KEY: Final = "peatio_ws:connections:"
+SEAT_SECONDS: Final = 90
+"""How long a connection counts after its worker was heard of last."""
+FLUSH_SECONDS: Final = 0.1
+LEASE_SECONDS: Final = 5
+"""One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
+REDIS_TIMEOUT: Final = 1.0
+"""Seconds a client's authentication waits for Redis at most."""
+
+
+class RedisShared(Shared):
+    """With Redis.
+
+    Args:
+        url: `REDIS_URL`.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=16,
+            timeout=REDIS_TIMEOUT,
+            socket_timeout=REDIS_TIMEOUT,
+            socket_connect_timeout=REDIS_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+            client_name="peatio_ws",
+        )
+        self._redis = redis.Redis(connection_pool=pool)
+        self._id = uuid.uuid4().hex
+        self._pending: dict[bytes, tuple[float, Order]] = {}
+        self._away_until = 0.0
+        self._away_since: float | None = None
+        self._load_wanted = False
+        self._seats: dict[str, Seat] = {}
+        self._new_seats: list[Seat] = []
+        self._left_seats: list[Seat] = []
+        self._refresh_at = 0.0
+        self._greenlet: gevent.Greenlet[Any, Any] | None = None
+        self._books: RedisBooks | None = None
+
+    def start(self, books: Books) -> None:
+        self._greenlet = gevent.spawn(self._write_on)
+        self._books = RedisBooks(self._redis, self._ask, books)
+        self._books.start()
+
+    def stop(self) -> None:
+        if self._books is not None:
+            self._books.stop()
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._write_pending()
+            self._left_seats += self._seats.values()
+            self._count_seats()
+
+    def remember(self, order: Order) -> None:
+        self.orders.remember(order)
+        key = order.id.strip(b'"')
+        self._pending.pop(key, None)
+        self._pending[key] = (time.monotonic(), order)
+
+    def ask_books(self) -> None:
+        if self._books is not None:
+            self._books.want()
+
+    def take_seat(self, seat: Seat) -> None:
+        self._seats[seat.id] = seat
+        self._new_seats.append(seat)
+
+    def leave_seat(self, seat: Seat) -> None:
+        if self._seats.pop(seat.id, None) is not None:
+            self._left_seats.append(seat)
+
+    def load(self) -> None:
+        self._load_wanted = True  # by the background greenlet, which tries until Redis answers
+
+    def member_id(self, uid: str) -> int | None:
+        if time.monotonic() < self._away_until:
+            return None
+        value = self._ask(lambda: self._redis.hget(MEMBERS_KEY, uid))
+        return member_id_of(value.decode(errors="replace")) if isinstance(value, bytes) else None
+
+    def _ask(self, question: Any) -> Any:
+        """The answer; None while Redis is away, which is said once, as is its return."""
+        try:
+            answer = question()
+        except (redis.RedisError, OSError) as error:
+            self._away_until = time.monotonic() + REDIS_TIMEOUT
+            if self._away_since is None:
+                self._away_since = time.monotonic()
+                log.warning("redis is not to be reached; going on without what workers share", error=str(error))
+            return None
+        if self._away_since is not None:
+            log.info("redis is back", seconds_away=round(time.monotonic() - self._away_since, 1))
+            self._away_since = None
+        return answer
+
+    def _write_on(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_SECONDS)
+            try:
+                if self._load_wanted:
+                    self._load()
+                self._count_seats()
+                self._write_pending()
+            except Exception:  # a bug here must not end the greenlet in silence
+                log.exception("orders could not be shared")
+
+    def _count_seats(self) -> None:
+        """Enter who came, strike out who left, and now and then say that the others are still there."""
+        now, mono = time.time(), time.monotonic()
+        left, self._left_seats = self._left_seats, []
+        new, self._new_seats = [seat for seat in self._new_seats if seat.id in self._seats], []
+        staying: list[Seat] = []
+        if mono >= self._refresh_at:
+            self._refresh_at = mono + SEAT_SECONDS / 3
+            staying = [seat for seat in self._seats.values() if seat not in new]
+        if not (left or new or staying):
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            for seat in left:
+                pipe.zrem(SEATS_KEY + seat.name, seat.id)
+            for seat in staying:
+                pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
+                pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
+            for seat in new:
+                pipe.zremrangebyscore(SEATS_KEY + seat.name, 0, now)
+                pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
+                pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
+                pipe.zcard(SEATS_KEY + seat.name)
+            answers = self._ask(pipe.execute)
+        if answers is None:
+            self._left_seats, self._new_seats = left + self._left_seats, new + self._new_seats
+            self._refresh_at = 0.0
+            return
+        for seat, count in zip(new, answers[len(answers) - 4 * len(new) + 3 :: 4], strict=True):
+            if count > seat.limit:
+                self.leave_seat(seat)
+                seat.excess()
+
+    def _load(self) -> None:
+        rows = self._ask(lambda: self._redis.xrevrange(ORDERS_KEY, count=ORDERS_KEPT))
+        if rows is None:
+            return
+        self._load_wanted = False
+        newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
+        for _, fields in rows:
+            for order_id, value in fields.items():
+                owner, classic = msgspec.json.decode(value, type=tuple[str | int, msgspec.Raw])
+                newest.setdefault(order_id, (owner, classic))
+        for order_id, (owner, classic) in reversed(newest.items()):
+            self.orders.remember_older(order_id, owner, bytes(classic))
+        log.info("orders loaded", orders=len(newest))
+
+    def _write_pending(self) -> None:
+        now = time.monotonic()
+        if not self._pending:
+            return
+        if not self._holds_lease():
+            # Another worker writes; what it could not have written if it died is kept until the lease has passed over.
+            for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
+                del self._pending[key]
+            return
+        pending, self._pending = self._pending, {}
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key, (_, order) in pending.items():
+                value = msgspec.json.encode((order.owner, msgspec.Raw(dialects.classic_order(order))))
+                pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
+            pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
+            if self._ask(pipe.execute) is None:
+                self._pending = pending | self._pending
+
+    def _holds_lease(self) -> bool:
+        seconds = LEASE_SECONDS * 1000
+        taken = self._ask(
+            lambda: self._redis.set(WRITER_KEY, self._id, nx=True, px=seconds, get=True) or self._id.encode()
+        )
+        if taken != self._id.encode():
+            return False
+        return bool(self._ask(lambda: self._redis.pexpire(WRITER_KEY, seconds)))
+
+
+def open_shared(redis_url: str | None) -> Shared:
+    """What workers share according to `REDIS_URL`."""
+    if redis_url is None:
+        log.info("no REDIS_URL: what workers would share stays in each worker")
+        return Shared()
+    return RedisShared(redis_url)
