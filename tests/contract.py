@@ -1,6 +1,7 @@
-"""Runs a contract checker against real gateways: one and three workers, with Redis and without.
+"""Runs a contract checker against real gateways: one and three workers, with Redis and without, each kind of key.
 
-    python -m tests.contract PATH/check.py
+    python -m tests.contract PATH/check.py            four of the combinations, every algorithm among them
+    python -m tests.contract PATH/check.py --all      all sixteen
 
 The checker is a program with cases beside it, which drives a gateway over sockets and the broker. It is not part of
 this project; where it is not to be had, `tests/live` stands alone.
@@ -8,63 +9,60 @@ this project; where it is not to be had, `tests/live` stands alone.
 
 from __future__ import annotations
 
-import json
+import base64
+import itertools
 import subprocess
 import sys
 from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
 
 from peatio_ws import keys
 from tests.gateway import GatewayProcess, Signer
 from tests.servers import RabbitMQ, Redis, scratch
 
-DONE = ("classic-", "limits-")
-NOT_YET = ("classic-subscribes",)  # subscriptions come with the ranger protocol
+WORKERS = ("1", "3")
+KEYS = ("RS256", "ES256", "EdDSA", "EdDSA, raw")
 
 
-def main(checker: Path) -> int:
-    cases = [
-        case["name"] for path in sorted(checker.parent.glob("cases/*.json")) for case in json.loads(path.read_text())
-    ]
-    names = [name for name in cases if name.startswith(DONE) and name not in NOT_YET]
+def main(checker: Path, everything: bool) -> int:
+    combinations = list(itertools.product(KEYS, WORKERS, (False, True)))
+    if not everything:
+        # Each of the four ways to run it once, each with another key.
+        ways = [(workers, with_redis) for workers in WORKERS for with_redis in (False, True)]
+        combinations = [(key, *way) for key, way in zip(KEYS, ways, strict=True)]
     failed = 0
     with scratch() as folder:
-        signer = Signer()
-        key = folder / "private.pem"
-        key.write_bytes(keys.private_pem(signer.key))
         broker, redis = RabbitMQ(folder / "rabbitmq"), Redis(folder / "redis")
         try:
-            for workers in ("1", "3"):
-                for extra in ({}, {"REDIS_URL": redis.url}):
-                    environ = {
-                        "AMQP_URL": broker.url,
-                        "WEB_CONCURRENCY": workers,
-                        "RANGO_RBAC_ADMIN": "admin,superadmin",
-                    }
-                    gateway = GatewayProcess(folder, {**signer.environ, **environ, **extra})
-                    print(f"{workers} worker(s), {'with' if extra else 'without'} Redis", flush=True)
-                    try:
-                        failed += subprocess.run(
-                            [
-                                sys.executable,
-                                checker,
-                                "run",
-                                "--url",
-                                gateway.url,
-                                "--amqp",
-                                broker.url,
-                                "--key",
-                                key,
-                                *names,
-                            ],
-                            check=False,
-                        ).returncode
-                    finally:
-                        gateway.stop()
+            for key, workers, with_redis in combinations:
+                print(f"{key}, {workers} worker(s), {'with' if with_redis else 'without'} Redis", flush=True)
+                environ = {"AMQP_URL": broker.url, "WEB_CONCURRENCY": workers, "RANGO_RBAC_ADMIN": "admin,superadmin"}
+                if with_redis:
+                    environ["REDIS_URL"] = redis.url
+                failed += run(checker, folder, broker, key, environ)
         finally:
             redis.kill()
             broker.close()
     return 1 if failed else 0
 
 
+def run(checker: Path, folder: Path, broker: RabbitMQ, kind: str, environ: dict[str, str]) -> int:
+    """All cases against one gateway; the checker's exit status."""
+    signer = Signer(kind.partition(",")[0])
+    private = folder / "private.pem"
+    private.write_bytes(keys.private_pem(signer.key))
+    if kind.endswith("raw"):
+        raw = signer.key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        pem = f"-----BEGIN PUBLIC KEY-----\n{base64.b64encode(raw).decode()}\n-----END PUBLIC KEY-----\n"
+        environ = {**environ, "JWT_PUBLIC_KEY": base64.b64encode(pem.encode()).decode()}
+    gateway = GatewayProcess(folder, {**signer.environ, **environ})
+    command = [sys.executable, checker, "run", "--url", gateway.url, "--amqp", broker.url, "--key", private]
+    try:
+        return subprocess.run([*command, "--algorithm", signer.algorithm], check=False).returncode
+    finally:
+        gateway.stop()
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), "--all" in sys.argv))

@@ -1,0 +1,121 @@
+"""Ranger's protocol end to end: gunicorn, RabbitMQ, and the clients of today's Peatio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.servers import RabbitMQ, Redis, wait_until
+
+BOOK = {"asks": [["15.0", "21.7"]], "bids": [["10.95", "21.7"]], "sequence": 7}
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
+    environ = {"AMQP_URL": broker.url, **signer.environ, "RANGO_RBAC_ADMIN": "admin", "WEBSOCKET_MAX_STREAMS": "5"}
+    process = GatewayProcess(folder, environ)
+    yield process
+    process.stop()
+
+
+def bearer(token: str) -> dict[str, Any]:
+    return {"additional_headers": {"Authorization": f"Bearer {token}"}}
+
+
+def subscribed(*streams: str) -> Any:
+    return {"success": {"message": "subscribed", "streams": list(streams)}}
+
+
+def test_streams_of_all_kinds_on_one_connection(gateway: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
+    token = signer.token("IDANN", role="admin")
+    path = "api/v2/ranger/private/?stream=order,global.tickers&stream=admin.eurusd.sys"
+    with gateway.connect(path, **bearer(token)) as client:
+        assert receive(client) == subscribed("order", "global.tickers", "admin.eurusd.sys")
+        publisher.event("private.IDANN.order", {"id": 1})
+        assert receive(client) == {"order": {"id": 1}}
+        publisher.event("public.global.tickers", {"btcusd": 2})
+        assert receive(client) == {"global.tickers": {"btcusd": 2}}
+        publisher.event("admin.eurusd.sys", [3])
+        assert receive(client) == {"eurusd.sys": [3]}
+
+
+def test_refusals_by_http(gateway: GatewayProcess, signer: Signer) -> None:
+    expired = signer.token("IDANN", exp=1)
+    for path, options in (("private", {}), ("public", bearer(expired)), ("", bearer("nonsense"))):
+        with pytest.raises(InvalidStatus) as refused, gateway.connect(path, **options):
+            pass
+        response = refused.value.response
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert response.body, "a person is told why"
+    assert expired not in gateway.log()
+
+
+def test_more_streams_than_allowed_are_told_so(gateway: GatewayProcess) -> None:
+    with gateway.connect("public?stream=a.a,a.b,a.c,a.d,a.e,a.f") as client:
+        assert "too many streams" in receive(client)["error"]
+        assert receive(client) == subscribed()
+
+
+def test_a_subscriber_may_stay_without_a_token_but_nobody_without_either(
+    start: Callable[..., GatewayProcess],
+) -> None:
+    gateway = start(WEBSOCKET_AUTH_TIMEOUT="1")
+    with gateway.connect("public?stream=a.b") as stays, gateway.connect("public") as goes:
+        assert receive(goes) == subscribed()
+        with pytest.raises(ConnectionClosed) as closed:
+            goes.recv(timeout=WAIT)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4408
+        stays.send("ping")
+        assert receive(stays) == subscribed("a.b")
+        assert stays.recv(timeout=WAIT) == "pong"
+
+
+def test_a_client_with_many_large_books_is_not_too_slow_for_what_it_asked_for(
+    start: Callable[..., GatewayProcess], publisher: Publisher
+) -> None:
+    """Its books are more than its outbox may hold; they come one after the other, as it takes them."""
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="300000")
+    rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]
+    names = [f"m{number}.ob" for number in range(40)]
+    for name in names:
+        publisher.event(f"public.{name}-snap", {"asks": rows, "bids": [], "sequence": 1})
+    publisher.event("public.done.x", 1)
+    wait_until(lambda: gateway.metric('peatio_ws_events_total{outcome="nobody"}') >= len(names) + 1, "all books heard")
+    with gateway.connect("public?stream=" + ",".join(f"{name}-inc" for name in names), max_size=None) as client:
+        for name in names:
+            assert receive(client)[f"{name}-snap"]["sequence"] == 1
+        assert receive(client) == subscribed(*(f"{name}-inc" for name in names))
+
+
+@pytest.mark.parametrize("workers", ["2"])
+def test_a_worker_that_starts_has_the_books_of_the_others(
+    start: Callable[..., GatewayProcess], publisher: Publisher, redis: Redis, workers: str
+) -> None:
+    """Two gateways on one broker and one Redis; the second starts after the snapshot."""
+    first = start(REDIS_URL=redis.url, WEB_CONCURRENCY=workers)
+    publisher.event("public.shared.ob-snap", BOOK)
+    with first.connect("public?stream=shared.ob-inc") as client:
+        assert receive(client) == {"shared.ob-snap": BOOK}
+        second = start(REDIS_URL=redis.url, WEB_CONCURRENCY=workers)
+        with second.connect("public?stream=shared.ob-inc") as other:
+            # Whichever comes first: it may have to wait for the answer.
+            frames = [receive(other), receive(other)]
+            assert sorted(map(json.dumps, frames)) == sorted(
+                map(json.dumps, [{"shared.ob-snap": BOOK}, subscribed("shared.ob-inc")])
+            )
+            publisher.event("public.shared.ob-inc", {"asks": ["16.0", "1"], "sequence": 8})
+            assert receive(other)["shared.ob-inc"]["sequence"] == receive_increment(client) == 8
+
+
+def receive_increment(client: Any) -> int:
+    frame = receive(client)
+    while "shared.ob-inc" not in frame:
+        frame = receive(client)
+    return int(frame["shared.ob-inc"]["sequence"])
