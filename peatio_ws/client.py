@@ -13,12 +13,27 @@ from peatio_ws import dialects, metrics
 from peatio_ws.auth import Identity, Verifier
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import AuthenticationError, Close
+from peatio_ws.history import History
 from peatio_ws.outbox import text_frame
+from peatio_ws.replay import Replays
 from peatio_ws.request import Asked
 from peatio_ws.router import Receiver, Router
-from peatio_ws.session import Action, Admit, HangUp, Renew, Reply, Session, Subscribe, Unsubscribe, Verify
+from peatio_ws.session import (
+    Action,
+    Admit,
+    HangUp,
+    Renew,
+    Replay,
+    Reply,
+    Resume,
+    Session,
+    Subscribe,
+    Unsubscribe,
+    Verify,
+)
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Seat, Shared
+from peatio_ws.streams import Kind, kind_of
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.client")
@@ -32,6 +47,8 @@ class House:
     verifier: Verifier
     router: Router
     shared: Shared
+    history: History
+    replays: Replays
 
 
 def verify(house: House, token: str, connection: str, address: str) -> Identity | None:
@@ -60,6 +77,8 @@ class Client:
     __slots__ = (
         "_first",
         "_house",
+        "_located",
+        "_missed_from",
         "_receiver",
         "_refilled",
         "_seats",
@@ -76,10 +95,12 @@ class Client:
         self._session = session = Session(asked.dialect, house.settings.roles, house.settings.max_streams)
         self._first: list[Action] = []
         if asked.dialect is Dialect.RANGER:
-            self._first = session.open(identity, asked.streams)
+            self._first = session.open(identity, asked.streams, asked.resume)
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
         self._seats: tuple[Seat, ...] = ()
         self._settled = False  # authenticated or subscribed once
+        self._missed_from: int | None = None  # the offset after which a replay is to do yet
+        self._located = 0.0  # monotonic time at which it was told where it is
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
@@ -127,6 +148,15 @@ class Client:
         elif self.expires and settings.jwt_enforce_expiry and time.time() >= self.expires:
             ws.outbox.put(text_frame(dialects.TOKEN_EXPIRED))
             ws.outbox.close(Close.TOKEN_EXPIRED)
+        elif now - self._located > settings.resume_seconds / 3:
+            self._located = now
+            self.tell_place()
+
+    def tell_place(self) -> None:
+        """Give a client that resumes a cursor as of now: its last event may be longer ago than history goes back."""
+        receiver = self._receiver
+        if receiver.resumes and self._missed_from is None:
+            self._send(dialects.resume(self._house.history.cursor(), complete=True))
 
     def _take(self, message: str | bytes | None) -> bool:
         """Act on a message; False when there is none any more. A call of its own, so that nothing of a message stays in
@@ -160,8 +190,8 @@ class Client:
                 case Verify(token):
                     identity = verify(self._house, token, self.ws.id, self.address)
                     self._carry_out(self._session.verdict(identity))
-                case Admit(identity):
-                    if not self._admit(identity):
+                case Admit(identity, resumes):
+                    if not self._admit(identity, resumes):
                         return
                 case Renew(identity):
                     self.expires = identity.expires
@@ -172,19 +202,62 @@ class Client:
                         self._house.router.unsubscribe(self._receiver, name)
                 case Reply(payload):
                     self._send(payload)
+                case Resume(payload, cursor):
+                    self._resume(payload, cursor)
+                case Replay():
+                    self._replay()
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True
+        outbox = self.ws.outbox
         for name in names:
             self._house.router.subscribe(self._receiver, name)
+            outbox.flush()
+            # Its books may be more than may wait for it: they come as it takes them.
+            if not outbox.wait(outbox.limit // 2):
+                return
 
-    def _admit(self, identity: Identity) -> bool:
+    def _resume(self, payload: bytes, cursor: str | None) -> None:
+        """Answer with where the client is, then what it missed, then live events."""
+        house, receiver = self._house, self._receiver
+        if house.settings.history == "off":
+            self._send(dialects.resumed(payload, house.history.cursor(), complete=False))
+            house.router.admit(receiver)
+            return
+        offset, complete = house.replays.locate(cursor)  # may wait
+        again, receiver.resumes = receiver.resumes, True
+        place = cursor if complete and cursor is not None else house.history.cursor()
+        self._send(dialects.resumed(payload, place, complete))
+        if again:
+            return
+        self._missed_from = offset
+        if cursor is None or not complete or self._session.dialect is Dialect.CLASSIC or self._has_private_streams():
+            self._replay()
+        # Else there is nothing to send yet: its private streams come with the next message.
+
+    def _has_private_streams(self) -> bool:
+        return any(kind_of(stream) is Kind.PRIVATE for stream in self._session.streams)
+
+    def _replay(self) -> None:
+        """What was missed, if anything is to do; from then on the client hears live."""
+        offset, house = self._missed_from, self._house
+        if offset is None:
+            return
+        complete = house.replays.run(self._receiver, offset)  # waits as long as the client takes
+        self._missed_from = None
+        self._located = time.monotonic()
+        if not complete:
+            self._send(dialects.resume(house.history.cursor(), complete=False))
+        house.router.admit(self._receiver)
+
+    def _admit(self, identity: Identity, resumes: bool) -> bool:
         router, limit = self._house.router, self._house.settings.max_per_member
         member_id = identity.member_id
         if member_id is None:
             member_id = self._house.shared.member_id(identity.uid)  # may wait
+        self._house.replays.wait_until_ready()
         if limit and router.connections_of(identity.uid) >= limit:
             self.ws.close(Close.FULL, "too many connections of this member")
             return False
@@ -194,7 +267,9 @@ class Client:
             self.sit(f"member:{identity.uid}", limit, "too many connections of this member")
         self.expires = identity.expires
         self._settled = True
-        router.admit(self._receiver, identity.uid, member_id)
+        self._receiver.uid, self._receiver.member_id = identity.uid, member_id
+        if not resumes:
+            router.admit(self._receiver)
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
         return True
 

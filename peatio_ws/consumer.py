@@ -8,13 +8,14 @@ Does not know the router: it is given a function for each delivery and one for t
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import random
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import gevent
 import structlog
@@ -100,31 +101,88 @@ class _Pace:
             self._ready = self._yielded = time.monotonic()
 
 
-class Consumer:
-    """Reads Peatio's exchanges and hands on what comes.
+class Source(Protocol):
+    """What a consumer reads: which queue, and how.
+
+    Attributes:
+        name: of the events, for people.
+    """
+
+    name: str
+
+    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+        """Declare and consume on a new connection.
+
+        Args:
+            heard: to be called once everything published from then on will come.
+
+        Raises:
+            ConnectionError, and what kombu and py-amqp raise.
+        """
+
+    def rest(self) -> None:
+        """After each batch."""
+
+    def check(self) -> None:
+        """Now and then, from another greenlet. ConnectionError breaks off the connection."""
+
+
+class OwnQueue:
+    """A queue that lives as long as its connection.
 
     Args:
-        name: of the queue, for people.
-        urls: brokers, tried in turn.
+        name: of the events.
         durable: whether the publishers declare the exchanges durable.
         bindings: what is read.
         handle: called with each delivery; may raise nothing.
+    """
+
+    def __init__(self, name: str, durable: bool, bindings: Bindings, handle: Callable[[Delivery], None]) -> None:
+        self.name = name
+        self._durable, self._bindings, self._handle = durable, bindings, handle
+
+    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+        # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
+        name = f"peatio_ws.{self.name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
+        exclusive = connection.transport.driver_type != "memory"
+        queue = Queue(name, exclusive=exclusive, auto_delete=True, durable=False, channel=connection)
+        declare(connection, queue, self._bindings, self._durable)
+        consume(connection.default_channel, name, self._handle)
+        heard()
+
+    def rest(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+
+def declare(connection: Connection, queue: Queue, bindings: Bindings, durable: bool) -> None:
+    """A queue, Peatio's exchanges, and what is between them."""
+    channel = connection.default_channel
+    embedded = connection.transport.driver_type == "memory"
+    for name, _ in bindings:
+        exchange(name, durable, embedded).bind(channel).declare()
+    queue = queue.bind(channel)
+    queue.queue_declare()
+    for name, routing_key in bindings:
+        queue.bind_to(exchange(name, durable, embedded), routing_key=routing_key)
+
+
+class Consumer:
+    """Hears a source for as long as the worker lives.
+
+    Args:
+        source: see `Source`.
+        urls: brokers, tried in turn.
         flush: called at the end of each batch.
-        heard: called with True once the queue is bound and read, with False when the broker is lost.
+        heard: called with True once the source is heard, with False when the broker is lost.
     """
 
     def __init__(
-        self,
-        name: str,
-        urls: tuple[str, ...],
-        durable: bool,
-        bindings: Bindings,
-        handle: Callable[[Delivery], None],
-        flush: Callable[[], None],
-        heard: Callable[[bool], None],
+        self, source: Source, urls: tuple[str, ...], flush: Callable[[], None], heard: Callable[[bool], None]
     ) -> None:
-        self._name, self._urls, self._durable, self._bindings = name, urls, durable, bindings
-        self._handle, self._flush, self._heard = handle, flush, heard
+        self._source, self._urls, self._flush, self._heard = source, urls, flush, heard
         self._stopped = False
         self._connected = False
 
@@ -143,7 +201,10 @@ class Consumer:
                 if self._connected or not lost_at:
                     waits, lost_at = pauses(), time.monotonic()
                     log.warning(
-                        "broker is not heard; trying on", events=self._name, broker=_place(url), error=_say(error)
+                        "broker is not heard; trying on",
+                        events=self._source.name,
+                        broker=_place(url),
+                        error=_say(error),
                     )
                 else:
                     log.debug("broker is still not heard", broker=_place(url), error=_say(error))
@@ -155,18 +216,13 @@ class Consumer:
     def _read(self, url: str) -> None:
         """One connection, from its opening to its end."""
         connection = open_connection(url)
-        # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
-        queue = f"peatio_ws.{self._name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         try:
             with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
                 connection.connect()
-                channel = connection.default_channel
-                channel.auto_decode = False
-                self._declare(connection, queue)
-                consume(channel, queue, self._handle)
-            log.info("hearing the broker", events=self._name, broker=_place(url), queue=queue)
+                connection.default_channel.auto_decode = False
+                self._source.open(connection, functools.partial(self._heard, True))
+            log.info("hearing the broker", events=self._source.name, broker=_place(url))
             self._connected = True
-            self._heard(True)
             self._drain(connection)
         finally:
             if self._stopped:
@@ -174,16 +230,6 @@ class Consumer:
                     connection.close()
             # Else not close(): that waits for a broker which may be frozen.
             connection.collect()
-
-    def _declare(self, connection: Connection, name: str) -> None:
-        embedded = connection.transport.driver_type == "memory"
-        queue = Queue(name, exclusive=not embedded, auto_delete=True, durable=False, channel=connection)
-        queue = queue.bind(connection.default_channel)
-        queue.queue_declare()
-        for source_name, routing_key in self._bindings:
-            source = exchange(source_name, self._durable, embedded).bind(connection.default_channel)
-            source.declare()
-            queue.bind_to(source, routing_key=routing_key)
 
     def _drain(self, connection: Connection) -> None:
         """Deliver what comes, batch by batch, until the connection breaks."""
@@ -194,6 +240,7 @@ class Consumer:
             while True:
                 connection.drain_events()
                 self._flush()
+                self._source.rest()
                 pace.rest(connection.connection)
         finally:
             heart.kill()
@@ -205,8 +252,9 @@ class Consumer:
             gevent.sleep(HEARTBEAT / 4)
             try:
                 connection.heartbeat_check()
+                self._source.check()
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
-                gevent.kill(reader, ConnectionError(f"no heartbeat: {_say(error)}"))
+                gevent.kill(reader, ConnectionError(_say(error)))
                 return
 
 

@@ -133,6 +133,21 @@ def order(dialect: Dialect, order: Order) -> bytes:
     return orderbook(classic_order(order))
 
 
+def resumed(payload: bytes, cursor: str, complete: bool) -> bytes:
+    """A success frame with where the client is, and whether what it missed follows (contract section 5)."""
+    return b"%b,%b" % (payload[:-1], resume(cursor, complete)[1:])
+
+
+def resume(cursor: str, complete: bool) -> bytes:
+    """Where a client is, on its own: what came before is complete, or may not be."""
+    return b'{"resume":{"cursor":"%b","complete":%b}}' % (cursor.encode(), b"true" if complete else b"false")
+
+
+def with_cursor(payload: bytes, cursor: str) -> bytes:
+    """An event for a client that resumes."""
+    return b'%b,"cursor":"%b"}' % (payload[:-1], cursor.encode())
+
+
 def orderbook(order: bytes) -> bytes:
     """Frame of an order, or of a book change, for a classic client."""
     return b'{"orderbook":%b}' % order

@@ -54,7 +54,8 @@ class Gateway:
         self._app = app or _upgrade_required
         self._shared = open_shared(settings.redis_url)
         self._intake = Intake(settings, self._shared)
-        self._house = House(settings, Verifier(settings), self._intake.router, self._shared)
+        intake = self._intake
+        self._house = House(settings, Verifier(settings), intake.router, self._shared, intake.history, intake.replays)
         self._clients: set[Client] = set()
         self._addresses: Counter[str] = Counter()
         self._draining = False
@@ -107,6 +108,7 @@ class Gateway:
             client.ws.outbox.abort()
 
     def _tell_restart(self, client: Client) -> None:
+        client.tell_place()
         spread = max(RETURN_SECONDS, len(self._clients) // 1000)
         client.ws.outbox.close(Close.RESTART, f"restart; retry after {random.randint(1, spread)}")
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import time
+import uuid
 from typing import Any, Final
 
 import gevent
 import structlog
 
 from peatio_ws import metrics
-from peatio_ws.consumer import PRIVATE, PUBLIC, Consumer, prefixed
+from peatio_ws.consumer import PRIVATE, PUBLIC, Consumer, OwnQueue, Source, prefixed
 from peatio_ws.errors import BadDelivery
 from peatio_ws.events import Delivery, read
+from peatio_ws.history import STREAM, History, owners_of
+from peatio_ws.history_stream import HistoryStream
+from peatio_ws.replay import Replays
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
@@ -34,24 +38,38 @@ class Intake:
 
     Attributes:
         router: gets every event that can be read.
+        history: the private ones of the last while.
+        replays: what clients that come back have missed of it.
     """
 
     def __init__(self, settings: Settings, shared: Shared) -> None:
         self._shared = shared
+        self._live = False  # nothing is read back any more
+        self._with_history = settings.history != "off"
+        streamed = settings.history == "stream" and not settings.embedded
+        name = STREAM if streamed else _own_name() if self._with_history else "off"
+        self.history = History(name, settings.resume_seconds, settings.resume_bytes)
         self.router = Router(
-            shared.recall, shared.remember, settings.orderbook_broadcast, settings.max_books, self._tell_book
+            shared.recall,
+            shared.remember,
+            settings.orderbook_broadcast,
+            settings.max_books,
+            self._tell_book,
+            self.history.cursor,
         )
-        self._consumers = {
-            name: Consumer(
-                name,
-                settings.amqp_urls,
-                settings.amqp_durable,
-                bindings,
-                self._deliver,
-                self.router.flush,
-                functools.partial(self._on_broker, name),
+        self.replays = Replays(self.history, self.router)
+        durable = settings.amqp_durable
+        private: Source = OwnQueue("private", durable, PRIVATE, self._on_private)
+        if streamed:
+            private = HistoryStream(
+                settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew, self._age
             )
-            for name, bindings in (("private", PRIVATE), ("public", (*PUBLIC, *prefixed(settings.roles))))
+        public = OwnQueue("public", durable, (*PUBLIC, *prefixed(settings.roles)), self._on_public)
+        self._consumers = {
+            source.name: Consumer(
+                source, settings.amqp_urls, self.router.flush, functools.partial(self._on_broker, source.name)
+            )
+            for source in (private, public)
         }
         self._heard: set[str] = set()
         self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
@@ -88,21 +106,65 @@ class Intake:
         else:
             self._heard.discard(name)
         metrics.broker_connected.set(not self.problems())
-        if heard and name == "private":
-            self._shared.load()
-        elif heard:
+        if heard and name == "public":
             self.router.feeds.doubt()
             self._shared.ask_books()
+        elif heard:
+            self._shared.load()
+            if self._live and self._with_history and self.history.name != STREAM:
+                self._on_anew(False)  # what was published meanwhile went to no queue of ours
+            self._live = True
+            self.replays.caught_up.set()
 
-    def _deliver(self, delivery: Delivery) -> None:
-        """Route one delivery; whatever is in it, the next one is routed too."""
+    def _on_anew(self, streamed: bool) -> None:
+        """The private events to come do not follow those there were.
+
+        Args:
+            streamed: whether they come from the stream.
+        """
+        self.history.clear(STREAM if streamed else _own_name())
+        self.router.tell_gap()
+
+    def _age(self) -> float:
+        return self.history.age(time.monotonic())
+
+    def _on_public(self, delivery: Delivery) -> None:
         try:
             self.router.route(read(delivery))
         except BadDelivery as bad:
             self._drop(delivery, bad.reason)
         except Exception:
-            metrics.deliveries.labels(delivery.exchange, "failed").inc()
-            log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
+            self._fail(delivery)
+
+    def _on_private(self, delivery: Delivery, offset: int | None = None) -> None:
+        """Route one delivery; whatever is in it, the next one is routed too.
+
+        Args:
+            offset: its place in the stream, if it comes from there; else it is counted here.
+        """
+        try:
+            event = read(delivery) if delivery.exchange else None  # a marker of the stream
+            owners = owners_of(event) if event is not None else ()
+            entry = None
+            if self._with_history and (owners or event is None):
+                place = max(self.history.last, 0) + 1 if offset is None else offset
+                entry = self.history.append(place, delivery, owners, time.monotonic())
+                if entry is None:
+                    return  # came before
+            if event is None:
+                return
+            if self._live:
+                self.router.route(event, entry)
+            else:
+                self.router.learn(event)
+        except BadDelivery as bad:
+            self._drop(delivery, bad.reason)
+        except Exception:
+            self._fail(delivery)
+
+    def _fail(self, delivery: Delivery) -> None:
+        metrics.deliveries.labels(delivery.exchange, "failed").inc()
+        log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
 
     def _drop(self, delivery: Delivery, reason: str) -> None:
         """Count a delivery that cannot be read."""
@@ -125,3 +187,8 @@ class Intake:
             return
         self._warnings[kind] = (now, 0)
         log.warning(text, reason=reason, untold=untold, **more)
+
+
+def _own_name() -> str:
+    """Of a history that this worker counts for itself."""
+    return uuid.uuid4().hex[:12]

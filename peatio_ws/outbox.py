@@ -27,6 +27,7 @@ CLOSE_SECONDS: Final = 5.0
 """How long a client may take to answer a close frame, and to take what comes before it."""
 SLICE: Final = 65_536
 """Bytes the writer greenlet hands to the socket at a time."""
+WAIT_STEP: Final = 0.01
 LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 NOT_SENT_BYTES: Final = 131_072
@@ -156,6 +157,16 @@ class Outbox:
             gevent.spawn(self._write_on, self._queue)
         if self.size > self.limit and not self.closing:
             self.close(Close.TOO_SLOW, f"too slow: more than {self.limit} bytes waiting", cut=True)
+
+    def wait(self, most: int) -> bool:
+        """Wait until no more than so many bytes are left to be taken; False if the connection closes.
+
+        For a greenlet that has much to send at the client's own wish. Looked at now and then rather than told, so that
+        nothing of it is in the way of all other writing.
+        """
+        while self.size > most and not self.closing:
+            gevent.sleep(WAIT_STEP)
+        return not self.closing
 
     def close(self, code: int, reason: str | None = None, cut: bool = False) -> None:
         """Put in a close frame, the last frame of all; a second time does nothing.

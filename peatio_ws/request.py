@@ -20,11 +20,13 @@ class Asked(NamedTuple):
     Attributes:
         streams: the names in the query.
         token: what came in `Authorization`, without the scheme; None if nothing did.
+        resume: the query's `resume`: a cursor, or `1`; None without one (contract section 5).
     """
 
     dialect: Dialect
     streams: tuple[str, ...]
     token: str | None
+    resume: str | None = None
 
 
 def asked(environ: dict[str, Any]) -> Asked:
@@ -49,7 +51,8 @@ def asked(environ: dict[str, Any]) -> Asked:
     ):
         return Asked(Dialect.CLASSIC, (), None)
     names = [name.strip() for value in query.get("stream", ()) for name in value.split(",")]
-    return Asked(Dialect.RANGER, tuple(dict.fromkeys(name for name in names if name)), token)
+    streams = tuple(dict.fromkeys(name for name in names if name))
+    return Asked(Dialect.RANGER, streams, token, query.get("resume", [None])[0])
 
 
 def _token(authorization: str) -> str | None:

@@ -18,6 +18,7 @@ from peatio_ws import dialects, events
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
 from peatio_ws.feeds import Feeds
+from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox, text_frame
 from peatio_ws.streams import Kind, kind_of
 
@@ -29,6 +30,8 @@ TRADES_REMEMBERED: Final = 256
 _CLASSIC: Final = ("order", "trade")
 """The private events of which there is a classic form."""
 
+_Of = Callable[[Owner], "tuple[Receiver, ...]"]
+"""Whose connections an event goes to."""
 Recall = Callable[[bytes, Owner], "bytes | None"]
 """An order as last seen, as classic JSON, by its id (a JSON text) and its owner; None if it was not seen."""
 
@@ -41,15 +44,22 @@ class Receiver:
 
     Attributes:
         uid, member_id: whose it is; None while nobody's, or not known.
+        resumes: whether its events come with cursors.
     """
 
-    __slots__ = ("dialect", "member_id", "outbox", "streams", "trades", "uid")
+    __slots__ = ("dialect", "member_id", "outbox", "resumes", "streams", "trades", "uid")
 
     def __init__(self, outbox: Outbox, dialect: Dialect, streams: Collection[str] = ()) -> None:
         self.outbox, self.dialect, self.streams = outbox, dialect, streams
         self.uid: str | None = None
         self.member_id: int | None = None
+        self.resumes = False
         self.trades: dict[bytes, None] | None = None
+
+    @property
+    def keys(self) -> tuple[Owner, ...]:
+        """The names under which events are its member's."""
+        return tuple(key for key in (self.uid, self.member_id) if key is not None)
 
     def wants(self, stream: str) -> bool:
         """Whether a member's events of this kind are for this connection of it."""
@@ -89,7 +99,9 @@ class Router:
         broadcast: bool = False,
         max_books: int = 1000,
         tell: Callable[[str, str], None] = lambda _what, _stream: None,
+        cursor: Callable[[Entry | None], str] = lambda _entry: "",
     ) -> None:
+        self._cursor = cursor
         self._recall, self._remember, self._broadcast = recall, remember, broadcast
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
@@ -105,10 +117,9 @@ class Router:
         """How many connections a member has here."""
         return len(self._members.get(uid, ()))
 
-    def admit(self, receiver: Receiver, uid: str, member_id: int | None) -> None:
+    def admit(self, receiver: Receiver) -> None:
         """From now on this receiver gets its member's events."""
-        receiver.uid, receiver.member_id = uid, member_id
-        for key in self._keys(receiver):
+        for key in receiver.keys:
             self._members[key] = (*self._members.get(key, ()), receiver)
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
@@ -124,29 +135,70 @@ class Router:
         """It gets nothing more; harmless if it was not there."""
         for stream in receiver.streams:
             self.unsubscribe(receiver, stream)
-        for key in self._keys(receiver):
+        for key in receiver.keys:
             rest = tuple(other for other in self._members.get(key, ()) if other is not receiver)
             if rest:
                 self._members[key] = rest
             else:
                 self._members.pop(key, None)
 
-    @staticmethod
-    def _keys(receiver: Receiver) -> tuple[Owner, ...]:
-        return tuple(key for key in (receiver.uid, receiver.member_id) if key is not None)
+    def route(self, event: Event, entry: Entry | None = None) -> None:
+        """Put an event into the outboxes of all whom it concerns; `flush` sends it.
 
-    def route(self, event: Event) -> None:
-        """Put an event into the outboxes of all whom it concerns; `flush` sends it."""
+        Args:
+            entry: a private event's place in history, where there is one.
+        """
         if isinstance(event, Order):
             self._remember(event)
-            sent = self._route_order(event)
+            sent = self._route_order(event, self._of_owner, entry)
         elif isinstance(event, Trade):
-            sent = self._route_trade(event)
+            self.learn(event)
+            sent = self._route_trade(event, self._of_owner, entry)
         elif isinstance(event, StreamEvent):
-            sent = self._route_private(event) if event.owner else self.feeds.publish(event.stream, event.body)
+            if event.owner is None:
+                sent = self.feeds.publish(event.stream, event.body)
+            else:
+                sent = self._route_private(event, self._of_owner, entry)
         else:
             sent = self._route_book_change(event)
         self.outcomes["sent" if sent else "nobody"] += 1
+
+    def learn(self, event: Event) -> None:
+        """Remember the orders of an event that everybody has had before."""
+        if isinstance(event, Order):
+            self._remember(event)
+        elif isinstance(event, Trade):
+            for party in event.parties:
+                if party.order is not None:
+                    self._remember(party.order)
+
+    def replay(self, receiver: Receiver, event: Event, entry: Entry) -> None:
+        """Put an event of the past into the outbox of one whom it concerns."""
+
+        def of(owner: Owner) -> tuple[Receiver, ...]:
+            return (receiver,) if owner in receiver.keys else ()
+
+        if isinstance(event, Order):
+            self._route_order(event, of, entry)
+        elif isinstance(event, Trade):
+            self._route_trade(event, of, entry)
+        elif isinstance(event, StreamEvent):
+            self._route_private(event, of, entry)
+
+    def tell_gap(self) -> None:
+        """Something may have been missed: tell all who resume, so that they read their state again (contract 5)."""
+        frame = text_frame(dialects.resume(self._cursor(None), complete=False))
+        resuming = {
+            id(receiver.outbox): receiver.outbox
+            for receivers in self._members.values()
+            for receiver in receivers
+            if receiver.resumes
+        }
+        self._put(frame, resuming.values())
+        self.flush()
+
+    def _of_owner(self, owner: Owner) -> tuple[Receiver, ...]:
+        return self._members.get(owner, ())
 
     def flush(self) -> None:
         """Send what the events since the last call put into outboxes: one write a client."""
@@ -164,47 +216,52 @@ class Router:
             if outbox.put(frame):
                 touched.append(outbox)
 
-    def _route_order(self, order: Order) -> bool:
-        frames: dict[Dialect, bytes] = {}
-        for receiver in self._members.get(order.owner, ()):
+    def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
+        if receiver.resumes and entry is not None:
+            payload = dialects.with_cursor(payload, self._cursor(entry))
+        return text_frame(payload)
+
+    def _route_order(self, order: Order, of: _Of, entry: Entry | None) -> bool:
+        frames: dict[tuple[Dialect, bool], bytes] = {}
+        for receiver in of(order.owner):
             if not receiver.wants("order"):
                 continue
-            frame = frames.get(receiver.dialect)
+            form = (receiver.dialect, receiver.resumes)
+            frame = frames.get(form)
             if frame is None:
-                frame = frames[receiver.dialect] = text_frame(dialects.order(receiver.dialect, order))
+                frame = frames[form] = self._frame(receiver, dialects.order(receiver.dialect, order), entry)
             self._put(frame, (receiver.outbox,))
         return bool(frames)
 
-    def _route_private(self, event: StreamEvent) -> bool:
+    def _route_private(self, event: StreamEvent, of: _Of, entry: Entry | None) -> bool:
         assert event.owner is not None
-        receivers = [
-            receiver.outbox
-            for receiver in self._members.get(event.owner, ())
-            if receiver.dialect is Dialect.RANGER and receiver.wants(event.stream)
-        ]
-        if receivers:
-            self._put(text_frame(dialects.stream_event(event.stream, event.body)), receivers)
-        return bool(receivers)
+        frames: dict[bool, bytes] = {}
+        for receiver in of(event.owner):
+            if receiver.dialect is not Dialect.RANGER or not receiver.wants(event.stream):
+                continue
+            frame = frames.get(receiver.resumes)
+            if frame is None:
+                payload = dialects.stream_event(event.stream, event.body)
+                frame = frames[receiver.resumes] = self._frame(receiver, payload, entry)
+            self._put(frame, (receiver.outbox,))
+        return bool(frames)
 
-    def _route_trade(self, trade: Trade) -> bool:
-        for party in trade.parties:
-            if party.order is not None:
-                self._remember(party.order)
+    def _route_trade(self, trade: Trade, of: _Of, entry: Entry | None) -> bool:
         concerned: dict[Receiver, list[Party]] = {}
         for party in trade.parties:
-            for receiver in self._members.get(party.owner, ()):
+            for receiver in of(party.owner):
                 concerned.setdefault(receiver, []).append(party)
-        frames: dict[tuple[Dialect, tuple[str, ...]], bytes] = {}
+        frames: dict[tuple[Dialect, bool, tuple[str, ...]], bytes] = {}
         for receiver, parties in concerned.items():
             if not receiver.wants("trade"):
                 continue
             if not receiver.is_new_trade(trade.id):
                 self.outcomes["repeated"] += 1
                 continue
-            form = (receiver.dialect, tuple(party.side for party in parties))
+            form = (receiver.dialect, receiver.resumes, tuple(party.side for party in parties))
             frame = frames.get(form)
             if frame is None:
-                frame = frames[form] = text_frame(self._trade(receiver.dialect, trade, parties))
+                frame = frames[form] = self._frame(receiver, self._trade(receiver.dialect, trade, parties), entry)
             self._put(frame, (receiver.outbox,))
         return bool(frames)
 

@@ -45,9 +45,14 @@ class Verify:
 @dataclass(frozen=True, slots=True)
 class Admit:
     """From now on this client gets its member's events. Comes before the reply that says so, and nothing may be sent
-    to the client in between."""
+    to the client in between.
+
+    Attributes:
+        resumes: whether its events come with cursors; then a `Resume` follows, and events only after that.
+    """
 
     identity: Identity
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,23 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Send this reply with a cursor, then what was missed since this one (contract section 5).
+
+    Attributes:
+        cursor: the last that the client saw; None if it begins anew.
+    """
+
+    payload: bytes
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Private streams were added after a `Resume`: send what was missed of them, if that is still to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """Close the connection."""
 
@@ -86,7 +108,7 @@ class HangUp:
     reason: str
 
 
-Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | HangUp
+Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | Resume | Replay | HangUp
 
 
 class _Step(NamedTuple):
@@ -121,7 +143,7 @@ class Session:
         streams: what it is subscribed to, in that order. Kept in place: the router looks into it.
     """
 
-    __slots__ = ("_failures", "_max_streams", "_roles", "dialect", "identity", "state", "streams")
+    __slots__ = ("_failures", "_max_streams", "_resume", "_roles", "dialect", "identity", "state", "streams")
 
     def __init__(self, dialect: Dialect, roles: Roles, max_streams: int) -> None:
         self.dialect, self._roles, self._max_streams = dialect, roles, max_streams
@@ -129,19 +151,25 @@ class Session:
         self.identity: Identity | None = None
         self.streams: dict[str, None] = {}
         self._failures = 0
+        self._resume: object = None  # what the message with the token that is being verified said of it
 
-    def open(self, identity: Identity | None, names: Iterable[str]) -> list[Action]:
+    def open(self, identity: Identity | None, names: Iterable[str], resume: str | None = None) -> list[Action]:
         """What a ranger connection begins with.
 
         Args:
             identity: whom the handshake's token stands for, if it had one.
             names: the streams of the query.
+            resume: what the query says of it: a cursor, `1` to begin, or nothing.
         """
-        actions: list[Action] = []
-        if identity is not None:
-            self.identity, self.state = identity, State.AUTHENTICATED
-            actions.append(Admit(identity))
-        return actions + self._subscribe(list(names))
+        if identity is None:
+            return self._subscribe(list(names))
+        self.identity, self.state = identity, State.AUTHENTICATED
+        if not resume:
+            return [Admit(identity), *self._subscribe(list(names))]
+        *actions, reply = self._subscribe(list(names), replays=False)
+        assert isinstance(reply, Reply)
+        cursor = None if resume in ("1", "true") else resume
+        return [Admit(identity, resumes=True), *actions, Resume(reply.payload, cursor)]
 
     def receive(self, text: str) -> list[Action]:
         """What to do about a text message of the client."""
@@ -154,6 +182,7 @@ class Session:
         if not isinstance(message, dict):
             return [Reply(dialects.not_understood(self.dialect, "it is no JSON object"))]
         if "jwt" in message:
+            self._resume = message.get("resume")
             return self._token(message["jwt"])
         match message.get("event"):
             case "subscribe":
@@ -166,13 +195,18 @@ class Session:
         """What to do now that the token turned out to be this identity's, or nobody's (None)."""
         if identity is None:
             return self._step(Input.BAD_TOKEN)
-        if self.identity is None:
-            self.identity = identity
-            return [Admit(identity), *self._step(Input.TOKEN)]
-        if self.identity.uid != identity.uid:
+        known, resumes = self.identity, bool(self._resume)
+        if known is not None and known.uid != identity.uid:
             return self._step(Input.TOKEN_OF_ANOTHER)
         self.identity = identity
-        return [Renew(identity), *self._drop_forbidden(), *self._step(Input.TOKEN)]
+        replies = self._step(Input.TOKEN)
+        if resumes:
+            # On a connection that gets its events already nothing was missed, whatever cursor comes along.
+            cursor = self._resume if known is None and isinstance(self._resume, str) else None
+            replies = [Resume(dialects.AUTHENTICATED, cursor)]
+        if known is not None:
+            return [Renew(identity), *self._drop_forbidden(), *replies]
+        return [Admit(identity, resumes), *replies]
 
     def _token(self, value: object) -> list[Action]:
         scheme, _, token = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
@@ -199,7 +233,7 @@ class Session:
         actions: list[Action] = change(names)
         return actions
 
-    def _subscribe(self, names: list[str]) -> list[Action]:
+    def _subscribe(self, names: list[str], replays: bool = True) -> list[Action]:
         new = dict.fromkeys(name for name in names if name not in self.streams)
         actions: list[Action] = []
         taken: list[str] = []
@@ -217,7 +251,10 @@ class Session:
         self.streams.update(dict.fromkeys(taken))
         if taken:
             actions.append(Subscribe(tuple(taken)))
-        return [*actions, Reply(dialects.subscribed(self.streams))]
+        actions.append(Reply(dialects.subscribed(self.streams)))
+        if replays and any(streams.kind_of(name) is Kind.PRIVATE for name in taken):
+            actions.append(Replay())
+        return actions
 
     def _unsubscribe(self, names: list[str]) -> list[Action]:
         return [*self._drop(name for name in names if name in self.streams), Reply(dialects.unsubscribed(self.streams))]

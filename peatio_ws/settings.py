@@ -107,6 +107,14 @@ class Settings(BaseModel):
 
     amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_amqp_urls)] = _named("AMQP_URL", default=())
     amqp_durable: bool = _named("AMQP_EXCHANGES_DURABLE", default=False)
+    history: Annotated[Literal["stream", "worker", "off"], BeforeValidator(_lower)] = _named(
+        "AMQP_HISTORY", default="stream"
+    )
+    history_queue: Annotated[str, Field(min_length=1, max_length=200)] = _named(
+        "AMQP_HISTORY_QUEUE", default="peatio_ws.history"
+    )
+    resume_seconds: Seconds = _named("WEBSOCKET_RESUME_SECONDS", default=120)
+    resume_bytes: Annotated[int, Field(ge=4096, le=2**40)] = _named("WEBSOCKET_RESUME_BYTES", default=64 * 2**20)
     redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = _named("REDIS_URL")
     orderbook_broadcast: bool = _named("ORDERBOOK_BROADCAST", default=False)
 

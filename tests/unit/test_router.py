@@ -33,7 +33,8 @@ class Seat:
         return owner is not None and bool(mine == owner)
 
     def join(self, where: Router, *streams: str) -> None:
-        where.admit(self.receiver, self.uid, self.member_id)
+        self.receiver.uid, self.receiver.member_id = self.uid, self.member_id
+        where.admit(self.receiver)
         for stream in streams:
             self.streams[stream] = None
             where.subscribe(self.receiver, stream)

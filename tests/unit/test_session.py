@@ -18,7 +18,9 @@ from peatio_ws.session import (
     HangUp,
     Input,
     Renew,
+    Replay,
     Reply,
+    Resume,
     Session,
     State,
     Subscribe,
@@ -132,6 +134,47 @@ def test_failures_count_before_and_after_authentication_together() -> None:
     assert session.verdict(BOB) == [FAILED, TOO_OFTEN]
 
 
+# ---- resuming
+
+WITH_RESUME = [(True, None), ("s.1.00000000", "s.1.00000000"), ("nonsense", "nonsense"), (1, None), ({"x": 1}, None)]
+
+
+@pytest.mark.parametrize(("asked", "cursor"), WITH_RESUME)
+def test_who_asks_to_resume_is_told_where_it_is_before_any_event(asked: object, cursor: str | None) -> None:
+    for session in (classic(), ranger()):
+        assert session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked})) == [Verify("a.b.c")]
+        assert session.verdict(ANN) == [Admit(ANN, resumes=True), Resume(AUTHENTICATED.payload, cursor)]
+
+
+@pytest.mark.parametrize("asked", [False, None, "", 0])
+def test_who_does_not_ask_gets_the_very_same_answers(asked: object) -> None:
+    session = classic()
+    session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
+    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+
+
+def test_a_later_token_may_ask_to_resume_from_then_on() -> None:
+    session = session_in(State.AUTHENTICATED)
+    session.receive('{"jwt":"Bearer a.b.c","resume":"s.1.00000000"}')
+    assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), Resume(AUTHENTICATED.payload, None)]
+
+
+def test_a_token_that_fails_resumes_nothing() -> None:
+    session = classic()
+    session.receive('{"jwt":"Bearer a.b.c","resume":true}')
+    assert session.verdict(None) == [FAILED]
+    session.receive('{"jwt":"Bearer a.b.c"}')
+    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+
+
+@pytest.mark.parametrize(("asked", "cursor"), [("1", None), ("true", None), ("s.2.00000000", "s.2.00000000")])
+def test_a_ranger_connection_may_resume_by_its_query(asked: str, cursor: str | None) -> None:
+    actions = ranger().open(ANN, ["order", "a.b"], asked)
+    assert actions[:2] == [Admit(ANN, resumes=True), Subscribe(("order", "a.b"))]
+    assert actions[2:] == [Resume(json.dumps(subscribed("order", "a.b")).replace(" ", "").encode(), cursor)]
+    assert answers(ranger().open(None, ["a.b"], asked)) == [Subscribe(("a.b",)), subscribed("a.b")]
+
+
 # ---- messages
 
 
@@ -229,14 +272,14 @@ def test_a_ranger_connection_begins_with_the_streams_of_its_query() -> None:
         subscribed("b.trades", "a.x"),
     ]
     assert answers(ranger().open(None, [])) == [subscribed()]
-    assert answers(ranger().open(ANN, ["order"])) == [Admit(ANN), Subscribe(("order",)), subscribed("order")]
+    assert answers(ranger().open(ANN, ["order"])) == [Admit(ANN), Subscribe(("order",)), subscribed("order"), Replay()]
 
 
 def test_a_private_stream_needs_somebody_and_the_ranger_protocol() -> None:
     session = ranger()
     assert ask(session, "subscribe", "order") == [subscribed()]
     session.verdict(ANN)
-    assert ask(session, "subscribe", "order") == [Subscribe(("order",)), subscribed("order")]
+    assert ask(session, "subscribe", "order") == [Subscribe(("order",)), subscribed("order"), Replay()]
     old = classic()
     old.verdict(ANN)
     assert ask(old, "subscribe", "order") == [subscribed()]

@@ -1,0 +1,172 @@
+"""The private events of all three exchanges in one durable stream of RabbitMQ, which every worker reads.
+
+An event's offset in it is its place in history, the same for every worker and host. After a lost connection reading
+goes on behind the last offset, so that nothing is missed. What is kept of it is `history.py`'s; the arguments are in
+RabbitMQ's documentation of streams.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import gevent
+import structlog
+from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
+from kombu import Connection, Queue
+
+from peatio_ws.amqp_transport import consume
+from peatio_ws.consumer import PRIVATE, OwnQueue, declare, open_connection
+from peatio_ws.events import Delivery
+
+log = structlog.get_logger("peatio_ws.history_stream")
+
+KEPT_HOURS: Final = 1
+ARGUMENTS: Final[Mapping[str, Any]] = {
+    # Fixed: a queue that is there already must be declared with the same ones.
+    "x-queue-type": "stream",
+    "x-max-age": f"{KEPT_HOURS}h",
+    "x-max-length-bytes": 2_000_000_000,
+    "x-stream-max-segment-size-bytes": 16_000_000,
+}
+OFFSET: Final = "x-stream-offset"
+PREFETCH: Final = 2000
+ACK_EACH: Final = 500
+IDLE_SECONDS: Final = 5.0
+"""If nothing comes for so long, though a marker was confirmed, the stream is not the one that was read before."""
+MARK_SECONDS: Final = 8.0
+QUIET_SECONDS: Final = 30.0
+"""After so long without an event a marker is published, so that cursors stay fresh on a quiet exchange."""
+
+
+class HistoryStream:
+    """A source that reads the stream; a queue of this worker's own where the broker refuses streams.
+
+    Args:
+        queue: name of the stream.
+        durable: whether the publishers declare the exchanges durable.
+        seconds: how far to read back at first.
+        handle: called with each delivery and its offset; None from a queue of this worker's own.
+        anew: called when events do not go on where they were; with whether they still come from a stream.
+        age: seconds since the last event in history.
+    """
+
+    name = "private"
+
+    def __init__(
+        self,
+        queue: str,
+        durable: bool,
+        seconds: float,
+        handle: Callable[[Delivery, int | None], None],
+        anew: Callable[[bool], None],
+        age: Callable[[], float],
+    ) -> None:
+        self._queue, self._durable, self._seconds = queue, durable, seconds
+        self._handle, self._anew, self._age = handle, anew, age
+        self._instead: OwnQueue | None = None
+        self._url = ""
+        self._channel: Any = None
+        self._last = -1  # offset of the last delivery
+        self._tag = self._acked = 0
+        self._marker = b""
+        self._marked_at = 0.0  # when the marker was confirmed; 0 before, and once it came
+        self._came_at = 0.0
+        self._heard: Callable[[], None] = lambda: None
+        self._quiet_seconds = QUIET_SECONDS * random.uniform(1, 1.3)  # not all workers at once
+
+    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+        if self._instead is not None:
+            self._instead.open(connection, heard)
+            return
+        self._channel = channel = connection.default_channel
+        queue = Queue(self._queue, durable=True, queue_arguments=dict(ARGUMENTS), channel=connection)
+        try:
+            declare(connection, queue, PRIVATE, self._durable)
+        except (PreconditionFailed, AMQPNotImplementedError) as error:
+            if "exchange" in str(error):
+                raise
+            self._refused(error)
+        channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
+        if self._last >= 0 and time.monotonic() - self._came_at > KEPT_HOURS * 1800:
+            self._lose("what was published meanwhile may have left the stream")
+        start: int | str = self._last + 1 if self._last >= 0 else f"{int(self._seconds) + 1}s"
+        self._url, self._heard = connection.as_uri(include_password=True), heard
+        self._tag = self._acked = 0
+        self._came_at = time.monotonic()
+        self._mark(uuid.uuid4().bytes)
+        consume(channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
+
+    def rest(self) -> None:
+        if self._tag - self._acked >= ACK_EACH:
+            self._channel.basic_ack(self._tag, multiple=True)
+            self._acked = self._tag
+
+    def check(self) -> None:
+        if self._instead is not None:
+            return
+        now = time.monotonic()
+        if self._marker and now - self._came_at > IDLE_SECONDS:
+            if self._marked_at and now - self._marked_at > IDLE_SECONDS:
+                self._lose("the stream does not go on where it was")
+                raise ConnectionError("reading the stream anew")
+            if not self._marked_at and now - self._came_at > MARK_SECONDS + IDLE_SECONDS:
+                # The broker takes no messages (an alarm?), from nobody: then there is nothing more to come.
+                self._reached_end()
+        elif not self._marker and self._age() > self._quiet_seconds:
+            gevent.spawn(self._publish, uuid.uuid4().bytes)
+
+    def _refused(self, error: Exception) -> None:
+        log.warning(
+            "the broker refuses the history stream; each worker keeps its own, and a client that comes back to another "
+            "one is told that it may have missed something (RabbitMQ has streams since 3.9; a queue of this name with "
+            "other arguments has to be deleted)",
+            queue=self._queue,
+            error=str(error),
+        )
+        self._instead = OwnQueue(self.name, self._durable, PRIVATE, lambda delivery: self._handle(delivery, None))
+        self._anew(False)
+        raise ConnectionError("taking a queue of this worker's own")
+
+    def _lose(self, why: str) -> None:
+        log.warning("events may have been missed; clients that resume are told", queue=self._queue, why=why)
+        self._last = -1
+        self._marker = b""
+        self._anew(True)
+
+    def _on_delivery(self, delivery: Delivery, tag: int) -> None:
+        self._tag, self._came_at = tag, time.monotonic()
+        self._last = offset = delivery.headers[OFFSET]
+        self._handle(delivery, offset)
+        if self._marker and delivery.body == self._marker and not delivery.exchange:
+            self._reached_end()
+
+    def _reached_end(self) -> None:
+        self._marker, self._marked_at = b"", 0.0
+        self._heard()
+
+    def _mark(self, marker: bytes) -> None:
+        """Publish a marker: when it comes, everything before it has come."""
+        self._marker, self._marked_at = marker, 0.0
+        gevent.spawn(self._publish, marker)
+
+    def _publish(self, marker: bytes) -> None:
+        # Not on the connection that reads: there a blocked publisher is a blocked reader (RabbitMQ, "Alarms").
+        try:
+            with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")), open_connection(self._url) as connection:
+                connection.transport_options["confirm_publish"] = True
+                connection.Producer().publish(
+                    marker,
+                    routing_key=self._queue,
+                    content_type="application/octet-stream",
+                    content_encoding="binary",
+                    delivery_mode=2,
+                )
+        except Exception as error:  # whatever it is: another comes with the next connection, or in a while
+            log.debug("marker not published", error=str(error) or type(error).__name__)
+            return
+        if marker == self._marker:
+            self._marked_at = time.monotonic()
