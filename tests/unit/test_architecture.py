@@ -15,20 +15,6 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = "errors streams keys faults settings auth events levels books history dialects request session incoming".split()
-PURE = "errors streams keys faults settings auth events levels books history dialects request session incoming".split()
-PURE += ["simulation"]
-WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
-ROOMS = [
-    *PURE,
-    *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport consumer history_stream embedded shared redis_books redis_shared".split(),
-    *"metrics logs client supervise intake gateway ports health worker tokens publishing listening cli".split(),
-WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
-ROOMS = [
-    *PURE,
-    *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport consumer history_stream embedded shared redis_books redis_shared".split(),
-PURE = "errors streams keys faults settings auth events levels books history dialects request session incoming".split()
 PURE += ["simulation"]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
