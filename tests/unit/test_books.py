@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from peatio_ws.books import INCREMENTS_KEPT, INCREMENTS_REMEMBERED, State, Store, Verdict
+from peatio_ws.books import INCREMENTS_KEPT, INCREMENTS_REMEMBERED, Frame, State, Store, Verdict
 
 SNAPSHOT = b'{"asks":[["15.0","21.7"]],"bids":[["10.95","21.7"]],"sequence":7}'
 UNNUMBERED = b'{"asks":[["15.0","21.7"]],"bids":[]}'
@@ -28,7 +28,7 @@ def book(sequence: int) -> bytes:
     return b'{"asks":[["15.0","21.7"]%b],"bids":[["10.95","21.7"]],"sequence":%d}' % (asks, sequence)
 
 
-def snaps(*bodies: bytes) -> list[tuple[str, bytes]]:
+def snaps(*bodies: bytes) -> list[Frame]:
     """The first body is the snapshot's, the others are increments."""
     return [("inc" if number else "snap", body) for number, body in enumerate(bodies)]
 
@@ -491,7 +491,7 @@ class Subscriber:
         self.book: dict[Decimal, Decimal] = {}
         self.waiting, self.knows_hole = True, False
 
-    def take_book(self, frames: list[tuple[str, bytes]]) -> None:
+    def take_book(self, frames: list[Frame]) -> None:
         [(kind, body)] = frames
         assert kind == "snap"
         read = json.loads(body)

@@ -1,0 +1,236 @@
+"""Coming back: what was missed, in order, once, and then live events; or the truth that it may not be complete."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.servers import RabbitMQ
+
+Start = Callable[..., GatewayProcess]
+
+
+def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> Any:
+    """Authenticate a classic connection that resumes; the answer's `resume`."""
+    assert "challenge" in receive(client)
+    client.send(json.dumps({"jwt": f"Bearer {token}", "resume": cursor}))
+    answer = receive(client)
+    assert answer["success"] == {"message": "Authenticated."}
+    return answer["resume"]
+
+
+def orders(client: ClientConnection, count: int) -> list[tuple[int, str]]:
+    """The next orders' ids and cursors."""
+    frames = [receive(client) for _ in range(count)]
+    return [(frame["orderbook"]["id"], frame["cursor"]) for frame in frames]
+
+
+@pytest.fixture(scope="module", params=["stream", "worker"])
+def keeping(request: pytest.FixtureRequest, folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
+    """A gateway with each kind of history."""
+    environ = {"AMQP_URL": broker.url, **signer.environ, "AMQP_HISTORY": request.param}
+    process = GatewayProcess(folder, environ)
+    yield process
+    process.stop()
+
+
+def test_what_was_missed_comes_in_order_before_anything_newer(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    token, other = signer.token("IDBACK"), signer.token("IDELSE")
+    with keeping.connect() as client:
+        assert resume(client, token)["complete"] is True
+        publisher.order("IDBACK", 1)
+        ((_, cursor),) = orders(client, 1)
+    with keeping.member(other) as witness:
+        for number in range(2, 5):
+            publisher.order("IDBACK", number)
+            publisher.order("IDELSE", number)
+        assert [receive(witness)["orderbook"]["id"] for _ in range(3)] == [2, 3, 4]
+    with keeping.connect() as client:
+        assert resume(client, token, cursor) == {"cursor": cursor, "complete": True}
+        publisher.order("IDBACK", 5)
+        got = orders(client, 4)
+        assert [number for number, _ in got] == [2, 3, 4, 5]
+        assert len({cursor for _, cursor in got}) == 4
+
+
+def test_without_asking_not_one_byte_differs(keeping: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
+    with keeping.connect() as resuming, keeping.member(signer.token("IDPLAIN")) as plain:
+        resume(resuming, signer.token("IDPLAIN"))
+        publisher.order("IDPLAIN", 1)
+        assert receive(plain).keys() == {"orderbook"}
+        assert receive(resuming).keys() == {"orderbook", "cursor"}
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "s.5.00000000", "s.ffffffff.00000000", "s.0.", "A" * 5000, "s.1.0000000g", "w.1.00000000"]
+)
+def test_a_cursor_that_is_none_is_told_to_be_incomplete(keeping: GatewayProcess, signer: Signer, cursor: str) -> None:
+    with keeping.connect() as client:
+        answer = resume(client, signer.token("IDFORGED"), cursor or "-")
+        assert answer["complete"] is False
+        assert answer["cursor"] != cursor
+
+
+def test_a_cursor_of_somebody_else_brings_nothing_of_somebody_else(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    with keeping.connect() as ann:
+        resume(ann, signer.token("IDANN"))
+        publisher.order("IDANN", 1)
+        ((_, cursor),) = orders(ann, 1)
+        publisher.order("IDANN", 2)
+        publisher.order("IDBOB", 3)
+        orders(ann, 1)
+        with keeping.connect() as bob:
+            assert resume(bob, signer.token("IDBOB"), cursor)["complete"] is True
+            assert [number for number, _ in orders(bob, 1)] == [3]
+
+
+def test_two_connections_may_resume_from_one_cursor(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    token = signer.token("IDTWICE", member_id=77)
+    with keeping.connect() as client:
+        cursor = resume(client, token)["cursor"]
+    publisher.trade({"id": 1, "ask_id": 1, "bid_id": 2}, ask_uid="IDTWICE", bid_member_id=77)
+    publisher.event("private.IDTWICE.trade", {"id": 1, "side": "sell"})
+    with keeping.connect() as first, keeping.connect() as second:
+        for client in (first, second):
+            assert resume(client, token, cursor)["complete"] is True
+        publisher.order("IDTWICE", 9)
+        for client in (first, second):
+            frame = receive(client)
+            assert (frame["trade"]["id"], frame["trade"]["side"]) == (1, "both")
+            assert [number for number, _ in orders(client, 1)] == [9], "the trade came by two exchanges: once"
+
+
+def test_a_trade_whose_second_copy_comes_after_the_cut_is_not_repeated(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    token = signer.token("IDCOPY")
+    with keeping.connect() as client:
+        resume(client, token)
+        publisher.trade({"id": 5, "ask_id": 1}, ask_uid="IDCOPY")
+        cursor = receive(client)["cursor"]
+    publisher.event("private.IDCOPY.trade", {"id": 5, "side": "sell"})
+    with keeping.connect() as client:
+        resume(client, token, cursor)
+        publisher.order("IDCOPY", 6)
+        assert [number for number, _ in orders(client, 1)] == [6]
+
+
+def test_a_second_token_resumes_nothing_and_repeats_nothing(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    token = signer.token("IDAGAIN")
+    with keeping.connect() as client:
+        cursor = resume(client, token)["cursor"]
+        publisher.order("IDAGAIN", 1)
+        orders(client, 1)
+        client.send(json.dumps({"jwt": f"Bearer {token}", "resume": cursor}))
+        assert receive(client)["resume"]["complete"] is True
+        publisher.order("IDAGAIN", 2)
+        assert [number for number, _ in orders(client, 1)] == [2]
+
+
+def test_a_member_without_cursors_may_begin_on_an_open_connection(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    token = signer.token("IDLATER")
+    with keeping.connect() as client:
+        receive(client)
+        authenticate(client, token)
+        client.send(json.dumps({"jwt": f"Bearer {token}", "resume": True}))
+        assert receive(client)["resume"]["complete"] is True
+        publisher.order("IDLATER", 1)
+        assert len(orders(client, 1)) == 1
+
+
+def test_ranger_resumes_by_query_and_by_message(keeping: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
+    token = signer.token("IDRANGER")
+    header = {"additional_headers": {"Authorization": f"Bearer {token}"}}
+    with keeping.connect("private?stream=order&resume=1", **header) as client:
+        answer = receive(client)
+        assert answer["success"]["streams"] == ["order"]
+        cursor = answer["resume"]["cursor"]
+    publisher.event("private.IDRANGER.order", {"id": 1})
+    publisher.event("private.IDRANGER.trade", {"id": 2})
+    with keeping.connect(f"private?stream=order&stream=trade&resume={cursor}", **header) as client:
+        assert receive(client)["resume"] == {"cursor": cursor, "complete": True}
+        assert receive(client)["order"] == {"id": 1}
+        assert receive(client)["trade"] == {"id": 2}
+    with keeping.connect("public") as client:
+        receive(client)
+        client.send(json.dumps({"jwt": f"Bearer {token}", "resume": cursor}))
+        assert receive(client)["resume"] == {"cursor": cursor, "complete": True}
+        publisher.event("private.IDRANGER.order", {"id": 3})
+        client.send(json.dumps({"event": "subscribe", "streams": ["order", "trade"]}))
+        assert receive(client) == {"success": {"message": "subscribed", "streams": ["order", "trade"]}}
+        assert [receive(client).get("order"), receive(client).get("trade"), receive(client).get("order")] == [
+            {"id": 1},
+            {"id": 2},
+            {"id": 3},
+        ]
+
+
+def test_a_slow_client_gets_ten_thousand_missed_events(start: Start, signer: Signer, publisher: Publisher) -> None:
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="100000")
+    token = signer.token("IDMANY")
+    with gateway.connect() as client:
+        cursor = resume(client, token)["cursor"]
+    for number in range(10_000):
+        publisher.order("IDMANY", number)
+    with gateway.connect() as client:
+        assert resume(client, token, cursor)["complete"] is True
+        time.sleep(0.3)  # it does not read
+        publisher.order("IDMANY", 10_000)
+        assert [number for number, _ in orders(client, 10_001)] == list(range(10_001))
+
+
+def test_a_client_goes_on_at_another_worker_that_started_later(
+    start: Start, signer: Signer, publisher: Publisher
+) -> None:
+    token = signer.token("IDMOVES")
+    first = start()
+    with first.connect() as client:
+        cursor = resume(client, token)["cursor"]
+        publisher.order("IDMOVES", 1)
+        publisher.order("IDMOVES", 2)
+        ((_, after_first), _) = orders(client, 2)
+    second = start()
+    for at, missed in ((cursor, [1, 2]), (after_first, [2])):
+        with second.connect() as client:
+            assert resume(client, token, at)["complete"] is True
+            assert [number for number, _ in orders(client, len(missed))] == missed
+
+
+def test_what_was_forgotten_is_not_promised(start: Start, signer: Signer, publisher: Publisher) -> None:
+    gateway = start(WEBSOCKET_RESUME_BYTES="10000")
+    token = signer.token("IDLONG")
+    with gateway.connect() as client:
+        cursor = resume(client, token)["cursor"]
+        for number in range(100):
+            publisher.order("IDLONG", number)
+        recent = orders(client, 100)[-2][1]
+    with gateway.connect() as client:
+        assert resume(client, token, cursor)["complete"] is False
+    with gateway.connect() as client:
+        assert resume(client, token, recent)["complete"] is True
+        assert [number for number, _ in orders(client, 1)] == [99]
+
+
+def test_without_history_nothing_is_promised(start: Start, signer: Signer, publisher: Publisher) -> None:
+    gateway = start(AMQP_HISTORY="off")
+    with gateway.connect() as client:
+        assert resume(client, signer.token("IDOFF"))["complete"] is False
+        publisher.order("IDOFF", 1)
+        assert receive(client).keys() == {"orderbook"}
