@@ -31,7 +31,8 @@ log = structlog.get_logger("peatio_ws.consumer")
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
 CONNECT_TIMEOUT: Final = 8.0
-GATHER_SECONDS: Final = 0.002
+GATHER_SECONDS: Final = 0.0005
+"""How long deliveries that come close together are waited for. It comes to 1.1 ms: epoll takes whole milliseconds."""
 BUSY_SECONDS: Final = 0.008
 """How long the loop may go on without letting other greenlets run."""
 LONGEST_PAUSE: Final = 15.0
@@ -81,7 +82,7 @@ class _Pace:
 
     A delivery that is waited for costs several times one that is there already (epoll, two switches of greenlets, cold
     caches). Once they come closer together than `GATHER_SECONDS`, that time is given them to gather: at 2,000 a second
-    it halves the CPU for each and costs a millisecond on average. One that comes alone goes out at once.
+    it saves a third of the CPU for each and costs 0.7 ms on average. One that comes alone goes out at once.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ def test_a_delivery_that_comes_alone_is_followed_by_no_pause(loop: Loop) -> None
 
 def test_deliveries_that_come_close_together_are_given_time_to_gather(loop: Loop) -> None:
     loop.batch(waited=0.005, took=0.0002, drained=True)
-    assert loop.batch(waited=0.0005, took=0.0002, drained=True) == [GATHER_SECONDS]
+    assert loop.batch(waited=GATHER_SECONDS / 2, took=0.0002, drained=True) == [GATHER_SECONDS]
     assert loop.batch(waited=0, took=0.0002, drained=True) == [GATHER_SECONDS], "they were there after the pause"
     assert loop.batch(waited=0.005, took=0.0002, drained=True) == []
 
