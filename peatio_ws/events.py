@@ -29,12 +29,17 @@ NULL: Final = b"null"
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """One message as the broker handed it over."""
+    """One message as the broker handed it over.
+
+    Attributes:
+        offset: its place in the stream it was read from; None from any other queue.
+    """
 
     exchange: str
     routing_key: str
     headers: Mapping[str, Any]
     body: bytes
+    offset: int | None = None
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):

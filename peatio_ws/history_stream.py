@@ -18,7 +18,7 @@ import structlog
 from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
 from kombu import Connection, Queue
 
-from peatio_ws.amqp_transport import consume
+from peatio_ws.amqp_transport import OFFSET, consume
 from peatio_ws.consumer import PRIVATE, OwnQueue, declare, open_connection
 from peatio_ws.events import Delivery
 
@@ -32,7 +32,6 @@ ARGUMENTS: Final[Mapping[str, Any]] = {
     "x-max-length-bytes": 2_000_000_000,
     "x-stream-max-segment-size-bytes": 16_000_000,
 }
-OFFSET: Final = "x-stream-offset"
 PREFETCH: Final = 2000
 ACK_EACH: Final = 500
 IDLE_SECONDS: Final = 5.0
@@ -49,7 +48,7 @@ class HistoryStream:
         queue: name of the stream.
         durable: whether the publishers declare the exchanges durable.
         seconds: how far to read back at first.
-        handle: called with each delivery and its offset; None from a queue of this worker's own.
+        handle: called with each delivery.
         anew: called when events do not go on where they were; with whether they still come from a stream.
         age: seconds since the last event in history.
     """
@@ -61,7 +60,7 @@ class HistoryStream:
         queue: str,
         durable: bool,
         seconds: float,
-        handle: Callable[[Delivery, int | None], None],
+        handle: Callable[[Delivery], None],
         anew: Callable[[bool], None],
         age: Callable[[], float],
     ) -> None:
@@ -127,7 +126,7 @@ class HistoryStream:
             queue=self._queue,
             error=str(error),
         )
-        self._instead = OwnQueue(self.name, self._durable, PRIVATE, lambda delivery: self._handle(delivery, None))
+        self._instead = OwnQueue(self.name, self._durable, PRIVATE, self._handle)
         self._anew(False)
         raise ConnectionError("taking a queue of this worker's own")
 
@@ -139,8 +138,9 @@ class HistoryStream:
 
     def _on_delivery(self, delivery: Delivery, tag: int) -> None:
         self._tag, self._came_at = tag, time.monotonic()
-        self._last = offset = delivery.headers[OFFSET]
-        self._handle(delivery, offset)
+        assert delivery.offset is not None
+        self._last = delivery.offset
+        self._handle(delivery)
         if self._marker and delivery.body == self._marker and not delivery.exchange:
             self._reached_end()
 

@@ -136,18 +136,14 @@ class Intake:
         except Exception:
             self._fail(delivery)
 
-    def _on_private(self, delivery: Delivery, offset: int | None = None) -> None:
-        """Route one delivery; whatever is in it, the next one is routed too.
-
-        Args:
-            offset: its place in the stream, if it comes from there; else it is counted here.
-        """
+    def _on_private(self, delivery: Delivery) -> None:
+        """Route one delivery; whatever is in it, the next one is routed too."""
         try:
             event = read(delivery) if delivery.exchange else None  # a marker of the stream
             owners = owners_of(event) if event is not None else ()
             entry = None
             if self._with_history and (owners or event is None):
-                place = max(self.history.last, 0) + 1 if offset is None else offset
+                place = max(self.history.last, 0) + 1 if delivery.offset is None else delivery.offset
                 entry = self.history.append(place, delivery, owners, time.monotonic())
                 if entry is None:
                     return  # came before

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu import Connection
 
-from peatio_ws.amqp_transport import READ_BYTES, BufferedConnection, _BufferedTCP, consume
+from peatio_ws.amqp_transport import OFFSET, READ_BYTES, BufferedConnection, _BufferedTCP, consume
 from peatio_ws.events import Delivery
 
 HEARTBEAT = struct.pack(">BHIB", 8, 0, 0, 0xCE)
@@ -107,7 +107,8 @@ def frames_of(channel: int, message: Told, largest: int = 131_072, **properties:
     """A delivery's frames; none has more of the body than `largest`."""
     delivery, number = message.delivery, message.number or 1
     where = (message.queue, number, False, delivery.exchange, delivery.routing_key)
-    properties |= {"application_headers": dict(delivery.headers)} if delivery.headers else {}
+    headers = dict(delivery.headers) | ({OFFSET: delivery.offset} if delivery.offset is not None else {})
+    properties |= {"application_headers": headers} if headers else {}
     body = delivery.body
     header = struct.pack(">HHQ", 60, 0, len(body)) + Message(**properties)._serialize_properties()
     return [
@@ -121,10 +122,14 @@ def frames_of(channel: int, message: Told, largest: int = 131_072, **properties:
 
 TEXTS = st.text(max_size=20)
 HEADERS = st.dictionaries(TEXTS, TEXTS | st.integers(-(2**31), 2**31) | st.booleans() | st.none(), max_size=3)
+# A small one is written as 32 bits here, a large one as RabbitMQ does.
+OFFSETS = st.none() | st.integers(0, 9) | st.integers(2**40, 2**62)
 PROPERTIES = st.fixed_dictionaries(
     {}, optional={"content_type": TEXTS, "content_encoding": TEXTS, "priority": st.integers(0, 9), "message_id": TEXTS}
 )
-DELIVERIES = st.builds(Delivery, exchange=TEXTS, routing_key=TEXTS, headers=HEADERS, body=st.binary(max_size=60))
+DELIVERIES = st.builds(
+    Delivery, exchange=TEXTS, routing_key=TEXTS, headers=HEADERS, body=st.binary(max_size=60), offset=OFFSETS
+)
 # Two consumers on one channel, one on another, which acknowledges.
 CONSUMERS = st.sampled_from([(1, "plain"), (1, "other"), (2, "stream")])
 MESSAGES = st.lists(st.tuples(CONSUMERS, DELIVERIES, st.integers(1, 2**63), PROPERTIES, st.integers(1, 60)), max_size=8)
