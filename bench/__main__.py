@@ -48,7 +48,7 @@ def chosen_scenarios(options: argparse.Namespace) -> list[Scenario]:
 
 def chosen_contestants(options: argparse.Namespace) -> list[Contestant]:
     """Who is asked for, in the order of the table."""
-    names = [name for name in options.servers.split(",") if name] or [one.name for one in CONTESTANTS]
+    names = [name for name in options.servers.split(",") if name] or [one.name for one in CONTESTANTS if not one.guest]
     if unknown := set(names) - {one.name for one in CONTESTANTS}:
         raise SystemExit(f"there is no contestant {', '.join(sorted(unknown))}")
     found = [one for one in CONTESTANTS if one.name in names]

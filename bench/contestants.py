@@ -8,8 +8,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,17 +44,21 @@ class Contestant:
     Attributes:
         label: for the table.
         checkout: of this gateway; None for the others.
+        environ: variables of this gateway.
+        guest: takes part only where it is named.
     """
 
     name: str
     label: str
     checkout: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    guest: bool = False
 
     def start(self, around: Surroundings) -> Server:
         """Start it and wait until it hears the broker and takes connections."""
         if self.name == "kernel":
             return Floor(around)
-        return Gateway(around, self.checkout) if self.checkout else Rival(around, self.name)
+        return Gateway(around, self.checkout, self.environ) if self.checkout else Rival(around, self.name)
 
 
 CONTESTANTS = (
@@ -63,6 +67,7 @@ CONTESTANTS = (
     Contestant("asyncio", "websockets + aio-pika + uvloop"),
     Contestant("stock", "gevent-websocket, queue and greenlet"),
     Contestant("kernel", "send() in C"),
+    Contestant("off", "this gateway, without history", ROOT, {"AMQP_HISTORY": "off"}, guest=True),
 )
 
 
@@ -119,7 +124,7 @@ class Server:
 class Gateway(Server):
     """This gateway, or another checkout of it."""
 
-    def __init__(self, around: Surroundings, checkout: Path) -> None:
+    def __init__(self, around: Surroundings, checkout: Path, more: Mapping[str, str]) -> None:
         self._metrics = free_port()
         environ = {
             "JWT_PUBLIC_KEY": base64.b64encode(around.keys.public_key.read_bytes()).decode(),
@@ -132,6 +137,7 @@ class Gateway(Server):
             "METRICS_PORT": str(self._metrics),
             "LOG_LEVEL": "warning",
             "TMPDIR": str(around.folder),
+            **more,
         }
         # gunicorn.conf.py of the checkout is read; the command line wins over it.
         super().__init__(around, [*GUNICORN, "--bind", "127.0.0.1:PORT", "wsgi"], environ, checkout)

@@ -13,9 +13,6 @@ from bench.clients import Clients
 from bench.contestants import Contestant, Server, Surroundings
 from bench.publisher import Publisher
 
-PUBLIC_STREAMS = False
-"""Whether a fan-out goes to the subscribers of a public stream. Until the gateway has those, it goes to all connections
-of one member instead, whoever serves them: this is the line to change then."""
 STREAM = "btcusd.trades"
 
 
@@ -37,7 +34,8 @@ class Scenario:
     """Connections, and what is done to them.
 
     Attributes:
-        members: how many members have these connections between them; with one, every event is a fan-out.
+        members: how many members have these connections between them; with one, every event is of a public stream to
+            which all of them are subscribed.
         connect: figure for opening most of them; None if nobody wants to know.
         warm_up: events before the first load, as fast as it goes.
         rounds: at most so many runs of each contestant.
@@ -59,12 +57,12 @@ class Scenario:
     @property
     def path(self) -> str:
         """What the clients ask for."""
-        return f"/?stream={STREAM}" if self.fan_out and PUBLIC_STREAMS else "/"
+        return f"/?stream={STREAM}" if self.fan_out else "/"
 
     @property
     def routing_keys(self) -> list[str]:
         """Whom the events are for."""
-        if self.fan_out and PUBLIC_STREAMS:
+        if self.fan_out:
             return [f"public.{STREAM}"]
         return [f"private.{tokens.uid(number)}.order" for number in range(self.members)]
 

@@ -19,7 +19,7 @@ from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
 from kombu import Connection, Queue
 
 from peatio_ws.amqp_transport import OFFSET, consume
-from peatio_ws.consumer import PRIVATE, OwnQueue, declare, open_connection
+from peatio_ws.consumer import PRIVATE, OwnQueue, declare
 from peatio_ws.events import Delivery
 
 log = structlog.get_logger("peatio_ws.history_stream")
@@ -67,7 +67,7 @@ class HistoryStream:
         self._queue, self._durable, self._seconds = queue, durable, seconds
         self._handle, self._anew, self._age = handle, anew, age
         self._instead: OwnQueue | None = None
-        self._url = ""
+        self._connection: Any = None
         self._channel: Any = None
         self._last = -1  # offset of the last delivery
         self._tag = self._acked = 0
@@ -93,7 +93,7 @@ class HistoryStream:
         if self._last >= 0 and time.monotonic() - self._came_at > KEPT_HOURS * 1800:
             self._lose("what was published meanwhile may have left the stream")
         start: int | str = self._last + 1 if self._last >= 0 else f"{int(self._seconds) + 1}s"
-        self._url, self._heard = connection.as_uri(include_password=True), heard
+        self._connection, self._heard = connection, heard
         self._tag = self._acked = 0
         self._came_at = time.monotonic()
         self._mark(uuid.uuid4().bytes)
@@ -155,10 +155,10 @@ class HistoryStream:
 
     def _publish(self, marker: bytes) -> None:
         # Not on the connection that reads: there a blocked publisher is a blocked reader (RabbitMQ, "Alarms").
+        another = self._connection.clone(transport_options={"confirm_publish": True})
         try:
-            with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")), open_connection(self._url) as connection:
-                connection.transport_options["confirm_publish"] = True
-                connection.Producer().publish(
+            with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")), another:
+                another.Producer().publish(
                     marker,
                     routing_key=self._queue,
                     content_type="application/octet-stream",
