@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import structlog
 
 from peatio_ws import dialects, metrics
-from peatio_ws.auth import Identity, Verifier
+from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
-from peatio_ws.errors import AuthenticationError, Close
-from peatio_ws.history import History
+from peatio_ws.errors import Close
+from peatio_ws.house import House, verify
 from peatio_ws.outbox import text_frame
-from peatio_ws.replay import Replays
 from peatio_ws.request import Asked
-from peatio_ws.router import Receiver, Router
+from peatio_ws.router import Receiver
 from peatio_ws.session import (
     Action,
     Admit,
@@ -31,36 +30,11 @@ from peatio_ws.session import (
     Unsubscribe,
     Verify,
 )
-from peatio_ws.settings import Settings
-from peatio_ws.shared import Seat, Shared
+from peatio_ws.shared import Seat
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.client")
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What all clients of a worker have in common."""
-
-    settings: Settings
-    verifier: Verifier
-    router: Router
-    shared: Shared
-    history: History
-    replays: Replays
-
-
-def verify(house: House, token: str, connection: str, address: str) -> Identity | None:
-    """Whom a token stands for; None if it does not verify. Counted, and the reason logged, for this connection."""
-    try:
-        identity = house.verifier.verify(token, time.time())
-    except AuthenticationError as error:
-        metrics.authentications.labels("refused").inc()
-        log.info("token refused", connection=connection, address=address, reason=str(error))
-        return None
-    metrics.authentications.labels("accepted").inc()
-    return identity
 
 
 class Client:
@@ -122,12 +96,20 @@ class Client:
             log.exception("connection failed", connection=ws.id)
             ws.outbox.close(Close.INTERNAL_ERROR)
         finally:
-            self._house.router.remove(self._receiver)
+            self._leave()
             for seat in self._seats:
                 self._house.shared.leave_seat(seat)
             gauge.dec()
             ws.end()
             self._log_end()
+
+    def _leave(self) -> None:
+        house, uid = self._house, self._receiver.uid
+        house.router.remove(self._receiver)
+        for stream in self._session.streams:
+            house.intake.drop_stream(stream)
+        if uid is not None:
+            house.intake.drop_member(uid)
 
     def sit(self, name: str, limit: int, reason: str) -> None:
         """Count this connection across workers; if it is one too many, it is closed with 1013."""
@@ -156,7 +138,7 @@ class Client:
         """Give a client that resumes a cursor as of now: its last event may be longer ago than history goes back."""
         receiver = self._receiver
         if receiver.resumes and self._missed_from is None:
-            self._send(dialects.resume(self._house.history.cursor(), complete=True))
+            self._send(dialects.resume(self._house.intake.history.cursor(), complete=True))
 
     def _take(self, message: str | bytes | None) -> bool:
         """Act on a message; False when there is none any more. A call of its own, so that nothing of a message stays in
@@ -198,8 +180,7 @@ class Client:
                 case Subscribe(names):
                     self._subscribe(names)
                 case Unsubscribe(names):
-                    for name in names:
-                        self._house.router.unsubscribe(self._receiver, name)
+                    self._unsubscribe(names)
                 case Reply(payload):
                     self._send(payload)
                 case Resume(payload, cursor):
@@ -213,25 +194,32 @@ class Client:
         self._settled = True
         outbox = self.ws.outbox
         for name in names:
+            self._house.intake.need_stream(name)  # may wait
+        for name in names:
             self._house.router.subscribe(self._receiver, name)
             outbox.flush()
             # Its books may be more than may wait for it: they come as it takes them.
             if not outbox.wait(outbox.limit // 2):
                 return
 
+    def _unsubscribe(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._house.router.unsubscribe(self._receiver, name)
+            self._house.intake.drop_stream(name)
+
     def _resume(self, payload: bytes, cursor: str | None) -> None:
         """Answer with where the client is, then what it missed, then live events."""
         house, receiver = self._house, self._receiver
         if house.settings.history == "off":
-            self._send(dialects.resumed(payload, house.history.cursor(), complete=False))
+            self._send(dialects.resumed(payload, house.intake.history.cursor(), complete=False))
             house.router.admit(receiver)
             return
-        offset, complete = house.replays.locate(cursor)  # may wait
-        again, receiver.resumes = receiver.resumes, True
-        place = cursor if complete and cursor is not None else house.history.cursor()
+        offset, complete = house.intake.replays.locate(cursor)  # may wait
+        receiver.resumes = True
+        place = cursor if complete and cursor is not None else house.intake.history.cursor()
         self._send(dialects.resumed(payload, place, complete))
-        if again:
-            return
+        if receiver.admitted:
+            return  # it hears live already: nothing was missed on this connection
         self._missed_from = offset
         if cursor is None or not complete or self._session.dialect is Dialect.CLASSIC or self._has_private_streams():
             self._replay()
@@ -245,11 +233,11 @@ class Client:
         offset, house = self._missed_from, self._house
         if offset is None:
             return
-        complete = house.replays.run(self._receiver, offset)  # waits as long as the client takes
+        complete = house.intake.replays.run(self._receiver, offset)  # waits as long as the client takes
         self._missed_from = None
         self._located = time.monotonic()
         if not complete:
-            self._send(dialects.resume(house.history.cursor(), complete=False))
+            self._send(dialects.resume(house.intake.history.cursor(), complete=False))
         house.router.admit(self._receiver)
 
     def _admit(self, identity: Identity, resumes: bool) -> bool:
@@ -257,7 +245,7 @@ class Client:
         member_id = identity.member_id
         if member_id is None:
             member_id = self._house.shared.member_id(identity.uid)  # may wait
-        self._house.replays.wait_until_ready()
+        self._house.intake.replays.wait_until_ready()
         if limit and router.connections_of(identity.uid) >= limit:
             self.ws.close(Close.FULL, "too many connections of this member")
             return False
@@ -268,6 +256,7 @@ class Client:
         self.expires = identity.expires
         self._settled = True
         self._receiver.uid, self._receiver.member_id = identity.uid, member_id
+        self._house.intake.need_member(identity.uid)  # may wait
         if not resumes:
             router.admit(self._receiver)
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)

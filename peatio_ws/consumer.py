@@ -23,6 +23,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import KombuError
 
 from peatio_ws.amqp_transport import BufferedTransport, consume
+from peatio_ws.demand import Demand
 from peatio_ws.events import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.settings import EMBEDDED_BROKER
 
@@ -39,13 +40,21 @@ LONGEST_PAUSE: Final = 15.0
 
 Bindings = Sequence[tuple[str, str]]
 """Exchange and routing key of all that a queue is to get."""
-PRIVATE: Final[Bindings] = ((ORDERBOOK, ""), (TRADE, ""), (RANGER, "private.#"))
-PUBLIC: Final[Bindings] = ((RANGER, "public.#"), (RANGER, "global.#"))
+CLASSIC: Final[Bindings] = ((ORDERBOOK, ""), (TRADE, ""))
+PRIVATE: Final[Bindings] = (*CLASSIC, (RANGER, "private.#"))
 
 
-def prefixed(prefixes: Iterable[str]) -> Bindings:
-    """What brings the streams with these prefixes."""
-    return [(RANGER, f"{prefix}.#") for prefix in prefixes]
+def public(prefixes: Iterable[str], books: Sequence[str] = ()) -> Bindings:
+    """What brings public streams, and those with these prefixes.
+
+    Args:
+        books: names whose `-snap` and `-inc` alone are to come; all streams without any.
+    """
+    if not books:
+        return [(RANGER, f"{word}.#") for word in ("public", "global", *prefixes)]
+    names = [f"{book}-{half}" for book in books for half in ("snap", "inc")]
+    places = ["global", "public.*", *(f"{prefix}.*" for prefix in prefixes)]
+    return [(RANGER, f"{place}.{name}") for place in places for name in names]
 
 
 def pauses() -> Iterator[float]:
@@ -134,13 +143,21 @@ class OwnQueue:
     Args:
         name: of the events.
         durable: whether the publishers declare the exchanges durable.
-        bindings: what is read.
+        bindings: what is read in any case.
         handle: called with each delivery; may raise nothing.
+        demand: what is read of `peatio.events.ranger` while it is needed; None if `bindings` have everything.
     """
 
-    def __init__(self, name: str, durable: bool, bindings: Bindings, handle: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        durable: bool,
+        bindings: Bindings,
+        handle: Callable[[Delivery], None],
+        demand: Demand | None = None,
+    ) -> None:
         self.name = name
-        self._durable, self._bindings, self._handle = durable, bindings, handle
+        self._durable, self._bindings, self._handle, self._demand = durable, bindings, handle, demand
 
     def open(self, connection: Connection, heard: Callable[[], None]) -> None:
         # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
@@ -148,6 +165,8 @@ class OwnQueue:
         exclusive = connection.transport.driver_type != "memory"
         queue = Queue(name, exclusive=exclusive, auto_delete=True, durable=False, channel=connection)
         declare(connection, queue, self._bindings, self._durable)
+        if self._demand is not None:
+            self._demand.attach(connection.default_channel, name)
         consume(connection.default_channel, name, self._handle)
         heard()
 

@@ -17,10 +17,11 @@ import gevent
 import structlog
 
 from peatio_ws.auth import Identity, Verifier
-from peatio_ws.client import Client, House, verify
+from peatio_ws.client import Client
 from peatio_ws.embedded import simulate
 from peatio_ws.errors import Close, Refused
 from peatio_ws.handler import respond, wants_upgrade, websocket_of
+from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.redis_shared import open_shared
@@ -54,8 +55,7 @@ class Gateway:
         self._app = app or _upgrade_required
         self._shared = open_shared(settings.redis_url)
         self._intake = Intake(settings, self._shared)
-        intake = self._intake
-        self._house = House(settings, Verifier(settings), intake.router, self._shared, intake.history, intake.replays)
+        self._house = House(settings, Verifier(settings), self._shared, self._intake)
         self._clients: set[Client] = set()
         self._addresses: Counter[str] = Counter()
         self._draining = False

@@ -11,15 +11,17 @@ import gevent
 import structlog
 
 from peatio_ws import metrics
-from peatio_ws.consumer import PRIVATE, PUBLIC, Consumer, OwnQueue, Source, prefixed
+from peatio_ws.consumer import CLASSIC, PRIVATE, Consumer, OwnQueue, Source, public
+from peatio_ws.demand import Demand
 from peatio_ws.errors import BadDelivery
-from peatio_ws.events import Delivery, read
+from peatio_ws.events import RANGER, Delivery, read
 from peatio_ws.history import STREAM, History, owners_of
 from peatio_ws.history_stream import HistoryStream
 from peatio_ws.replay import Replays
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
+from peatio_ws.streams import Kind, halves, kind_of, routing_keys
 from peatio_ws.supervise import supervise
 
 log = structlog.get_logger("peatio_ws.intake")
@@ -59,17 +61,24 @@ class Intake:
         )
         self.replays = Replays(self.history, self.router)
         durable = settings.amqp_durable
-        private: Source = OwnQueue("private", durable, PRIVATE, self._on_private)
+        # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
+        self._members = Demand(RANGER) if not self._with_history and not settings.embedded else None
+        self._streams = Demand(RANGER) if settings.books and not settings.embedded else None
+        self._book_names = tuple(f"{name}-inc" for name in settings.books)
+        private: Source = OwnQueue(
+            "private", durable, PRIVATE if self._members is None else CLASSIC, self._on_private, self._members
+        )
         if streamed:
             private = HistoryStream(
                 settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew, self._age
             )
-        public = OwnQueue("public", durable, (*PUBLIC, *prefixed(settings.roles)), self._on_public)
+        bindings = public(settings.roles, settings.books if self._streams else ())
+        sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
         self._consumers = {
             source.name: Consumer(
                 source, settings.amqp_urls, self.router.flush, functools.partial(self._on_broker, source.name)
             )
-            for source in (private, public)
+            for source in sources
         }
         self._heard: set[str] = set()
         self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
@@ -94,17 +103,48 @@ class Intake:
         """Why this worker does not hear all it should; nothing if it does."""
         return [] if len(self._heard) == len(self._consumers) else ["the broker is not heard"]
 
+    def need_stream(self, name: str) -> None:
+        """A client subscribes to a public or prefixed stream. Waits until the broker sends it, if it does not yet."""
+        if self._streams is not None:
+            self._streams.take(self._keys(name))
+
+    def drop_stream(self, name: str) -> None:
+        """It does not any more."""
+        if self._streams is not None:
+            self._streams.give(self._keys(name))
+
+    def need_member(self, uid: str) -> None:
+        """A member authenticates. Waits until the broker sends its events, if it does not yet."""
+        if self._members is not None:
+            self._members.take((f"private.{uid}.#",))
+
+    def drop_member(self, uid: str) -> None:
+        """A connection of the member is closed."""
+        if self._members is not None:
+            self._members.give((f"private.{uid}.#",))
+
+    def _keys(self, name: str) -> list[str]:
+        if kind_of(name) is Kind.PRIVATE or name.rpartition(".")[2] in self._book_names:
+            return []  # of members, and bound in any case
+        return [key for half in halves(name) for key in routing_keys(half)]
+
     def count(self) -> None:
         """What the router counted since the last time, to the metrics, which are too slow to do it for each event."""
         for outcome, count in self.router.outcomes.items():
             metrics.events.labels(outcome).inc(count)
         self.router.outcomes.clear()
+        for demand in (self._members, self._streams):
+            if demand is not None:
+                demand.sweep(time.monotonic())
 
     def _on_broker(self, name: str, heard: bool) -> None:
         if heard:
             self._heard.add(name)
         else:
             self._heard.discard(name)
+            demand = self._members if name == "private" else self._streams
+            if demand is not None:
+                demand.detach()
         metrics.broker_connected.set(not self.problems())
         if heard and name == "public":
             self.router.feeds.doubt()

@@ -45,15 +45,16 @@ class Receiver:
     Attributes:
         uid, member_id: whose it is; None while nobody's, or not known.
         resumes: whether its events come with cursors.
+        admitted: whether it gets its member's events.
     """
 
-    __slots__ = ("dialect", "member_id", "outbox", "resumes", "streams", "trades", "uid")
+    __slots__ = ("admitted", "dialect", "member_id", "outbox", "resumes", "streams", "trades", "uid")
 
     def __init__(self, outbox: Outbox, dialect: Dialect, streams: Collection[str] = ()) -> None:
         self.outbox, self.dialect, self.streams = outbox, dialect, streams
         self.uid: str | None = None
         self.member_id: int | None = None
-        self.resumes = False
+        self.resumes = self.admitted = False
         self.trades: dict[bytes, None] | None = None
 
     @property
@@ -118,7 +119,10 @@ class Router:
         return len(self._members.get(uid, ()))
 
     def admit(self, receiver: Receiver) -> None:
-        """From now on this receiver gets its member's events."""
+        """From now on this receiver gets its member's events; harmless a second time."""
+        if receiver.admitted:
+            return
+        receiver.admitted = True
         for key in receiver.keys:
             self._members[key] = (*self._members.get(key, ()), receiver)
 
@@ -133,6 +137,7 @@ class Router:
 
     def remove(self, receiver: Receiver) -> None:
         """It gets nothing more; harmless if it was not there."""
+        receiver.admitted = False
         for stream in receiver.streams:
             self.unsubscribe(receiver, stream)
         for key in receiver.keys:

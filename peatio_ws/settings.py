@@ -145,6 +145,7 @@ class Settings(BaseModel):
     max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit
     max_per_address: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", default=0)  # 0: no limit
     max_streams: Count = _named("WEBSOCKET_MAX_STREAMS", default=200)  # a connection
+    books: CommaList = _named("WEBSOCKET_BOOKS", default=())  # names of -snap/-inc pairs; () for any
     max_books: Count = _named("WEBSOCKET_MAX_BOOKS", default=2000)  # a worker
     drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)

@@ -42,3 +42,15 @@ def is_permitted(name: str, role: str, roles: Roles) -> bool:
 def shown_as(name: str) -> str:
     """The name under which a stream's events reach clients: a prefixed one's is without its prefix, as Rango's are."""
     return name.partition(".")[2] if name.count(".") == Kind.PREFIXED else name
+
+
+def routing_keys(name: str) -> tuple[str, ...]:
+    """The routing keys whose events come under this name, of a public or prefixed stream (contract section 3)."""
+    if name.count(".") == Kind.PREFIXED:
+        return (name,)
+    return (f"public.{name}", name) if name.startswith("global.") else (f"public.{name}",)
+
+
+def halves(name: str) -> tuple[str, ...]:
+    """A stream, and with an `-inc` the `-snap` that belongs to it."""
+    return (name, f"{name.removesuffix('-inc')}-snap") if name.endswith("-inc") else (name,)

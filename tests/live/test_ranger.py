@@ -119,3 +119,60 @@ def receive_increment(client: Any) -> int:
     while "shared.ob-inc" not in frame:
         frame = receive(client)
     return int(frame["shared.ob-inc"]["sequence"])
+
+
+# ---- only what is needed
+
+
+def bindings(broker: RabbitMQ, kind: str) -> set[str]:
+    """The routing keys that a worker's queue for these events is bound with."""
+    rows = broker.ctl("list_bindings", "source_name", "destination_name", "routing_key", "--silent").splitlines()
+    return {
+        key
+        for source, queue, key in (row.split("\t") for row in rows if row.count("\t") == 2)
+        if source == "peatio.events.ranger" and queue.startswith(f"peatio_ws.{kind}.")
+    }
+
+
+def test_without_history_the_broker_sends_only_what_clients_here_need(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start(AMQP_HISTORY="off", WEBSOCKET_BOOKS="ob", RANGO_RBAC_ADMIN="admin")
+    before = bindings(broker, "private"), bindings(broker, "public")
+    with gateway.connect(
+        "private?stream=order,a.trades,global.x,a.ob-inc,a.y-inc", **bearer(signer.token("IDANN"))
+    ) as ann:
+        assert receive(ann)["success"]["message"] == "subscribed"
+        assert bindings(broker, "private") - before[0] == {"private.IDANN.#"}
+        assert bindings(broker, "public") - before[1] == {
+            *("public.a.trades", "public.global.x", "global.x", "public.a.y-inc", "public.a.y-snap")
+        }
+        for key in ("private.IDANN.order", "public.a.trades", "global.x", "public.a.y-snap"):
+            publisher.event(key, 1)
+        publisher.event("public.a.ob-snap", BOOK)
+        publisher.event("private.IDBOB.order", 1)
+        frames = [receive(ann) for _ in range(5)]
+        assert sorted(next(iter(frame)) for frame in frames) == [
+            "a.ob-snap",
+            "a.trades",
+            "a.y-snap",
+            "global.x",
+            "order",
+        ]
+    wait_until(lambda: bindings(broker, "private") == before[0], "unbinding", seconds=30)
+    wait_until(lambda: bindings(broker, "public") == before[1], "unbinding", seconds=30)
+
+
+def test_what_is_needed_is_bound_again_after_the_broker_was_away(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start(AMQP_HISTORY="off", WEBSOCKET_BOOKS="ob")
+    with gateway.connect("private?stream=order,a.trades", **bearer(signer.token("IDANN"))) as ann:
+        receive(ann)
+        broker.ctl("close_all_connections", "test")
+        wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == 0, "loss of the broker", pause=0.005)
+        gateway.wait_ready()
+        with Publisher(broker.url) as again:
+            again.event("private.IDANN.order", {"id": 1})
+            again.event("public.a.trades", {"id": 2})
+        assert sorted(map(str, [receive(ann), receive(ann)])) == ["{'a.trades': {'id': 2}}", "{'order': {'id': 1}}"]

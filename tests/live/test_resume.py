@@ -152,7 +152,8 @@ def test_a_member_without_cursors_may_begin_on_an_open_connection(
         client.send(json.dumps({"jwt": f"Bearer {token}", "resume": True}))
         assert receive(client)["resume"]["complete"] is True
         publisher.order("IDLATER", 1)
-        assert len(orders(client, 1)) == 1
+        publisher.order("IDLATER", 2)
+        assert [number for number, _ in orders(client, 2)] == [1, 2], "each once"
 
 
 def test_ranger_resumes_by_query_and_by_message(keeping: GatewayProcess, signer: Signer, publisher: Publisher) -> None:

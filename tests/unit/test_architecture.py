@@ -20,8 +20,8 @@ WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport consumer history_stream embedded shared redis_books redis_shared".split(),
-    *"metrics logs client supervise intake gateway ports health worker tokens publishing listening cli".split(),
+    *"websocket handler amqp_transport demand consumer history_stream embedded shared redis_books redis_shared".split(),
+    *"metrics logs supervise intake house client gateway ports health worker tokens publishing listening cli".split(),
     "__init__",
     "__main__",
 ]
