@@ -6,7 +6,6 @@ knows the names; everything else takes a `Settings`.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import os
 import re
@@ -14,14 +13,14 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.faults import fault_lines, shown
-from peatio_ws.keys import ALGORITHMS, PublicKey, load_public_key
-from peatio_ws.streams import Kind, kind_of
+from peatio_ws.keys import PublicKey
+from peatio_ws.variables import broker_url, comma_list, read_keys, read_roles
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -29,13 +28,9 @@ EMBEDDED_BROKER = "memory://"
 """`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
 
 
-def _comma_list(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
 def _networks(value: Any) -> Any:
     networks = []
-    for part in _comma_list(value):
+    for part in comma_list(value):
         try:
             networks.append(ipaddress.ip_network(part, strict=False))
         except ValueError:
@@ -80,7 +75,11 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
+def _level(value: Any) -> Any:
+    return "warning" if _lower(value) == "warn" else _lower(value)  # Ranger's and Rango's name of it
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(comma_list)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Leeway = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -150,7 +149,7 @@ class Settings(BaseModel):
     drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = _named(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(
         "LOG_LEVEL", default="info"
     )
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
@@ -197,10 +196,10 @@ class Settings(BaseModel):
         """
         values = _given(environ)
         faults: list[str] = []
-        values["jwt_keys"] = _keys(values, faults)
-        values["roles"] = _roles(values, faults)
+        values["jwt_keys"] = read_keys(values, faults)
+        values["roles"] = read_roles(values, faults)
         if "AMQP_URL" not in values:
-            values["AMQP_URL"] = _amqp_url_from_parts(values, faults)
+            values["AMQP_URL"] = broker_url(values, faults)
         return cls._checked(values, faults)
 
     @classmethod
@@ -237,63 +236,3 @@ def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
 
 
 _NAMES = re.compile(r"[A-Z][A-Z0-9_]+")
-
-
-def _keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]:
-    algorithm = values.get("JWT_ALGORITHM", "RS256")
-    if algorithm not in ALGORITHMS:
-        faults.append(f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}")
-        algorithm = ""
-    texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
-    texts += [("JWT_PUBLIC_KEYS", part) for part in _comma_list(values.get("JWT_PUBLIC_KEYS", ""))]
-    if not texts:
-        faults.append(
-            "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
-            "base64; `python -m peatio_ws keygen` makes a pair for trying things out"
-        )
-    keys = []
-    for name, text in texts:
-        try:
-            # Without an algorithm the text is still looked at, so that all faults are told at once.
-            keys.append(load_public_key(text, algorithm or "RS256"))
-        except ValueError as error:
-            if algorithm or "private key" in str(error):
-                faults.append(f"{name} {error}")
-    return tuple(keys)
-
-
-def _roles(values: Mapping[str, str], faults: list[str]) -> dict[str, frozenset[str]]:
-    roles = {}
-    for name in sorted(values):
-        if name.startswith(_RBAC):
-            prefix = name.removeprefix(_RBAC).lower()
-            if kind_of(f"{prefix}.id.event") is not Kind.PREFIXED or prefix in _NO_PREFIXES:
-                faults.append(
-                    f"{name}: {shown(prefix)} is no prefix; it is RANGO_RBAC_ADMIN for streams like admin.id.event"
-                )
-            roles[prefix] = frozenset(_comma_list(values[name]))
-    return roles
-
-
-_RBAC = "RANGO_RBAC_"
-_NO_PREFIXES = ("private", "public", "global")
-"""First words of routing keys that mean something else."""
-
-
-def _amqp_url_from_parts(values: Mapping[str, str], faults: list[str]) -> str:
-    port = values.get("RABBITMQ_PORT", "5672")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
-        faults.append(f"RABBITMQ_PORT={shown(port)}: is no port number from 1 to 65535")
-        port = "5672"
-    host = values.get("RABBITMQ_HOST", "localhost")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
-        try:
-            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
-        except ValueError:
-            faults.append(f"RABBITMQ_HOST={shown(host)}: is neither the name of a host nor an address")
-            host = "localhost"
-    part = functools.partial(quote, safe="")
-    return (
-        f"amqp://{part(values.get('RABBITMQ_USER', 'guest'))}:{part(values.get('RABBITMQ_PASSWORD', 'guest'))}"
-        f"@{host}:{port}/{part(values.get('RABBITMQ_VHOST', '/'))}"
-    )

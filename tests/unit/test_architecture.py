@@ -14,8 +14,10 @@ import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
 
-PURE = "errors streams keys faults settings auth events levels books history dialects request session incoming".split()
-PURE += ["simulation"]
+PURE = [
+    *"errors streams keys faults variables settings auth".split(),
+    *"events levels books history dialects request session incoming simulation".split(),
+]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -55,10 +54,10 @@ def needed(channel: Channel) -> Demand:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(demand.time, "monotonic", lambda: now[0])
-    yield now
+    return now
 
 
 def test_who_needs_a_key_waits_until_it_is_bound_and_the_next_does_not(needed: Demand, channel: Channel) -> None:

@@ -1,0 +1,86 @@
+"""Variables that take more than a look at one value: keys, roles, and the broker's URL out of its parts.
+
+Each adds what is wrong to a list of faults, one line each, and returns what can be made of the rest. Of `settings.py`,
+which has all others.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from peatio_ws.faults import shown
+from peatio_ws.keys import ALGORITHMS, PublicKey, load_public_key
+from peatio_ws.streams import Kind, kind_of
+
+
+def comma_list(value: Any) -> Any:
+    """The parts of a text with commas between them; anything else as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def read_keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, ...]:
+    """The keys of `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS`, for `JWT_ALGORITHM` (contract section 4)."""
+    algorithm = values.get("JWT_ALGORITHM", "RS256")
+    if algorithm not in ALGORITHMS:
+        faults.append(f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}")
+        algorithm = ""
+    texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
+    texts += [("JWT_PUBLIC_KEYS", part) for part in comma_list(values.get("JWT_PUBLIC_KEYS", ""))]
+    if not texts:
+        faults.append(
+            "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
+            "base64; `python -m peatio_ws keygen` makes a pair for trying things out"
+        )
+    keys = []
+    for name, text in texts:
+        try:
+            # Without an algorithm the text is still looked at, so that all faults are told at once.
+            keys.append(load_public_key(text, algorithm or "RS256"))
+        except ValueError as error:
+            if algorithm or "private key" in str(error):
+                faults.append(f"{name} {error}")
+    return tuple(keys)
+
+
+def read_roles(values: Mapping[str, str], faults: list[str]) -> dict[str, frozenset[str]]:
+    """Prefix to roles, of all `RANGO_RBAC_<PREFIX>`."""
+    roles = {}
+    for name in sorted(values):
+        if name.startswith(_RBAC):
+            prefix = name.removeprefix(_RBAC).lower()
+            if kind_of(f"{prefix}.id.event") is not Kind.PREFIXED or prefix in _NO_PREFIXES:
+                faults.append(
+                    f"{name}: {shown(prefix)} is no prefix; it is RANGO_RBAC_ADMIN for streams like admin.id.event"
+                )
+            roles[prefix] = frozenset(comma_list(values[name]))
+    return roles
+
+
+_RBAC = "RANGO_RBAC_"
+_NO_PREFIXES = ("private", "public", "global")
+"""First words of routing keys that mean something else."""
+
+
+def broker_url(values: Mapping[str, str], faults: list[str]) -> str:
+    """The URL that `RABBITMQ_HOST` and its like come to."""
+    port = values.get("RABBITMQ_PORT", "5672")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        faults.append(f"RABBITMQ_PORT={shown(port)}: is no port number from 1 to 65535")
+        port = "5672"
+    host = values.get("RABBITMQ_HOST", "localhost")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        try:
+            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+        except ValueError:
+            faults.append(f"RABBITMQ_HOST={shown(host)}: is neither the name of a host nor an address")
+            host = "localhost"
+    part = functools.partial(quote, safe="")
+    return (
+        f"amqp://{part(values.get('RABBITMQ_USER', 'guest'))}:{part(values.get('RABBITMQ_PASSWORD', 'guest'))}"
+        f"@{host}:{port}/{part(values.get('RABBITMQ_VHOST', '/'))}"
+    )
