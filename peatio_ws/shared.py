@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -55,7 +56,8 @@ class Orders:
     """Orders as last seen: at most `ORDERS_KEPT`, the oldest forgotten first."""
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, tuple[Owner, Order | bytes]] = {}
+        # A plain dict looks longer and longer for its first entry once many were taken from the front.
+        self._seen: OrderedDict[bytes, tuple[Owner, Order | bytes]] = OrderedDict()
 
     def remember(self, order: Order) -> None:
         """Keep this state of the order instead of an earlier one."""
@@ -77,10 +79,10 @@ class Orders:
         return dialects.classic_order(order) if isinstance(order, Order) else order
 
     def _put(self, key: bytes, value: tuple[Owner, Order | bytes]) -> None:
-        self._seen.pop(key, None)
         self._seen[key] = value
+        self._seen.move_to_end(key)
         if len(self._seen) > ORDERS_KEPT:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
 
 class Shared:
