@@ -118,9 +118,11 @@ class Router:
         return len(self._members.get(uid, ()))
 
     def admit(self, receiver: Receiver) -> None:
-        """From now on this receiver gets its member's events."""
+        """From now on this receiver gets its member's events; harmless a second time."""
         for key in receiver.keys:
-            self._members[key] = (*self._members.get(key, ()), receiver)
+            others = self._members.get(key, ())
+            if receiver not in others:
+                self._members[key] = (*others, receiver)
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
         """From now on this receiver gets a stream, the current book first (leaves at the receiver's next flush)."""
