@@ -45,6 +45,7 @@ class Intake:
     def __init__(self, settings: Settings, shared: Shared) -> None:
         self._shared = shared
         self._live = False  # nothing is read back any more
+        self._gap = False  # to be told of once it is
         self._with_history = settings.history != "off"
         streamed = settings.history == "stream" and not settings.embedded
         name = STREAM if streamed else _own_name() if self._with_history else "off"
@@ -57,13 +58,13 @@ class Intake:
             self._tell_book,
             self.history.cursor,
         )
-        self.replays = Replays(self.history, self.router)
         durable = settings.amqp_durable
         private: Source = OwnQueue("private", durable, PRIVATE, self._on_private)
         if streamed:
             private = HistoryStream(
                 settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew, self._age
             )
+        self.replays = Replays(self.history, self.router, getattr(private, "has_read_up_to", lambda _moment: True))
         public = OwnQueue("public", durable, (*PUBLIC, *prefixed(settings.roles)), self._on_public)
         self._consumers = {
             source.name: Consumer(
@@ -115,6 +116,9 @@ class Intake:
                 self._on_anew(False)  # what was published meanwhile went to no queue of ours
             self._live = True
             self.replays.caught_up.set()
+            if self._gap:
+                self._gap = False
+                self.router.tell_gap()
 
     def _on_anew(self, streamed: bool) -> None:
         """The private events to come do not follow those there were.
@@ -123,7 +127,12 @@ class Intake:
             streamed: whether they come from the stream.
         """
         self.history.clear(STREAM if streamed else _own_name())
-        self.router.tell_gap()
+        if streamed:
+            # Told when that is read back: what comes until then goes to nobody, as most of it did before.
+            self._live, self._gap = False, True
+            self.replays.caught_up.clear()
+        else:
+            self.router.tell_gap()
 
     def _age(self) -> float:
         return self.history.age(time.monotonic())
