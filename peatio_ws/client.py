@@ -154,8 +154,8 @@ class Client:
 
     def tell_place(self) -> None:
         """Give a client that resumes a cursor as of now: its last event may be longer ago than history goes back."""
-        receiver = self._receiver
-        if receiver.resumes and self._missed_from is None:
+        receiver, ready = self._receiver, self._house.replays.caught_up.is_set()  # else there may be a gap to tell
+        if receiver.resumes and self._missed_from is None and ready:
             self._send(dialects.resume(self._house.history.cursor(), complete=True))
 
     def _take(self, message: str | bytes | None) -> bool:

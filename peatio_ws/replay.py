@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import gevent
 import gevent.event
 
 from peatio_ws.events import Trade, read
-from peatio_ws.history import History, Position, read_cursor
+from peatio_ws.history import Entry, History, Position, read_cursor
 from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
 
 READY_SECONDS: Final = 10.0
@@ -24,6 +24,7 @@ RETURN_SECONDS: Final = 3
 """Clients told to come back are spread over at least so many seconds."""
 POLL_SECONDS: Final = 0.01
 BATCH: Final = 64
+"""So many events at a time, or fewer if they are large."""
 
 
 def come_again(seconds: int = RETURN_SECONDS) -> str:
@@ -94,8 +95,8 @@ class Replays:
             missed, offset = list(history.after(keys, offset)), history.last
             if not missed:
                 return True
-            for start in range(0, len(missed), BATCH):
-                for entry in missed[start : start + BATCH]:
+            for batch in _batches(missed, receiver.outbox.limit // 4):
+                for entry in batch:
                     self._router.replay(receiver, read(entry.delivery), entry)
                 receiver.outbox.flush()
                 gevent.sleep(1e-6)
@@ -124,3 +125,17 @@ class Replays:
             event = read(entry.delivery)
             if isinstance(event, Trade):
                 receiver.is_new_trade(event.id)
+
+
+def _batches(entries: list[Entry], most_bytes: int) -> Iterator[list[Entry]]:
+    """As many at a time as an outbox has room for, at least one."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) == BATCH or size + entry.size > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
+    if batch:
+        yield batch
