@@ -71,12 +71,16 @@ class Stage:
             market.start()
             members.until(lambda: market.confirmed > RATE, "the market is open")
             began = time.monotonic()
-            trouble()
-            market.end()
-            members.until(lambda: not market.is_alive(), "the market is closed")
-            assert market.failure is None
-            ended = time.monotonic()
-            members.until(self._everybody_has_the_last, f"everybody has everything; {self.story(began, ended)}")
+            try:
+                trouble()
+                market.end()
+                members.until(lambda: not market.is_alive(), "the market is closed")
+                assert market.failure is None
+                ended = time.monotonic()
+                members.until(self._everybody_has_the_last, "everybody has everything")
+            except Exception as error:
+                error.add_note(f"{self.story(began, time.monotonic())}\n{self._what_gateways_say()}")
+                raise
         story = self.story(began, ended)
         assert not (found := faults(members.members, market)), f"{story}\n" + "\n".join(found[:20])
         for gateway in self.gateways:
@@ -114,6 +118,14 @@ class Stage:
             f"{sum(member.resumed for member in members.members)} begun, ended {dict(members.ends)}; "
             f"trouble {ended - began:.1f} s, all there {time.monotonic() - ended:.1f} s later"
         )
+
+    def _what_gateways_say(self) -> str:
+        """The last of their logs, without the comings and goings of clients."""
+        lines = []
+        for gateway in self.gateways:
+            lines.append(f"{gateway.log_path.name}: {gateway.operators('/readyz')}, workers {gateway.workers()}")
+            lines += [line for line in gateway.log().splitlines() if "connection closed" not in line][-40:]
+        return "\n".join(lines)
 
     def _everybody_has_the_last(self) -> bool:
         return all(
