@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
+from amqp.exceptions import AMQPNotImplementedError, NotFound, PreconditionFailed
 from kombu import Connection, Queue
 
 from peatio_ws.amqp_transport import OFFSET, consume
@@ -40,6 +40,8 @@ ACK_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 5.0
 """If nothing comes for so long, though a marker was confirmed, the stream is not the one that was read before."""
 MARK_SECONDS: Final = 8.0
+GAP: Final = b"gap"
+"""Body of a message that is put into the stream where something may be missing from it."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
 QUIET_SECONDS: Final = 30.0
@@ -53,6 +55,10 @@ class _Fate(enum.Enum):
     CONFIRMED = "the stream has it"
     REFUSED = "the broker answers, but takes no messages"
     FAILED = "the broker did not get it"
+
+
+class _NotTaken(ConnectionError):
+    """The broker did not confirm a message."""
 
 
 class HistoryStream:
@@ -106,6 +112,8 @@ class HistoryStream:
             if "exchange" in str(error):
                 raise
             self._refused(error)
+        if not self._durable:
+            self._look_for_gap(connection)
         channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
         if self._last >= 0 and time.monotonic() - self._came_at > KEPT_HOURS * 1800:
             self._lose("what was published meanwhile may have left the stream")
@@ -151,6 +159,23 @@ class HistoryStream:
             self._mark()
         return False
 
+    def _look_for_gap(self, connection: Connection) -> None:
+        """Exchanges that are not durable are gone when the broker restarts, and with them what binds the stream to
+        them.
+
+        What is published from then until a worker has bound it again is nowhere. An exchange of our own, no more
+        durable than those, tells that it happened; a message in the stream, where it happened, and so everybody.
+        """
+        name = f"{self._queue}.bound"
+        with connection.channel() as channel:
+            try:
+                channel.exchange_declare(name, "fanout", passive=True)
+                return
+            except NotFound:
+                pass
+        self._put(GAP, connection)
+        connection.default_channel.exchange_declare(name, "fanout", durable=False, auto_delete=False)
+
     def _refused(self, error: Exception) -> None:
         log.warning(
             "the broker refuses the history stream; each worker keeps its own, and a client that comes back to another "
@@ -193,27 +218,40 @@ class HistoryStream:
         gevent.spawn(self._publish, self._marker, self._connection)
 
     def _publish(self, marker: bytes, reading: Connection) -> None:
-        # Not on the connection that reads: there a blocked publisher is a blocked reader (RabbitMQ, "Alarms").
-        another = reading.clone(transport_options={**reading.transport_options, "confirm_publish": True})
-        fate = _Fate.FAILED
+        fate = _Fate.CONFIRMED
         try:
             with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")):
-                another.connect()
-                producer = another.Producer()
-                fate = _Fate.REFUSED
+                self._put(marker, reading)
+        except _NotTaken:
+            fate = _Fate.REFUSED
+        except Exception as error:  # whatever it is: `check` sees to it
+            log.debug("marker not published", error=str(error) or type(error).__name__)
+            fate = _Fate.FAILED
+        if marker == self._marker and reading is self._connection:
+            self._fate, self._told_at = fate, time.monotonic()
+            self._received_then = self._line.bytes_recv
+
+    def _put(self, body: bytes, reading: Connection) -> None:
+        """Put a message into the stream, and not by the connection that reads: there a blocked publisher is a blocked
+        reader (RabbitMQ, "Alarms").
+
+        Raises:
+            _NotTaken: the broker was there, and did not confirm it; else what kombu and py-amqp raise.
+        """
+        another = reading.clone(transport_options={**reading.transport_options, "confirm_publish": True})
+        try:
+            another.connect()
+            producer = another.Producer()
+            try:
                 producer.publish(
-                    marker,
+                    body,
                     routing_key=self._queue,
                     content_type="application/octet-stream",
                     content_encoding="binary",
                     delivery_mode=2,
                 )
-                fate = _Fate.CONFIRMED
-                another.close()
-        except Exception as error:  # whatever it is: `check` sees to it
-            log.debug("marker not published", error=str(error) or type(error).__name__)
+            except Exception as error:
+                raise _NotTaken(str(error)) from error
+            another.close()
         finally:
             another.collect()  # not close(): the broker may be frozen
-        if marker == self._marker and reading is self._connection:
-            self._fate, self._told_at = fate, time.monotonic()
-            self._received_then = self._line.bytes_recv

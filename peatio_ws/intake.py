@@ -15,7 +15,7 @@ from peatio_ws.consumer import PRIVATE, PUBLIC, Consumer, OwnQueue, Source, pref
 from peatio_ws.errors import BadDelivery
 from peatio_ws.events import Delivery, read
 from peatio_ws.history import STREAM, History, owners_of
-from peatio_ws.history_stream import HistoryStream
+from peatio_ws.history_stream import GAP, HistoryStream
 from peatio_ws.replay import Replays
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
@@ -117,8 +117,7 @@ class Intake:
             self._live = True
             self.replays.caught_up.set()
             if self._gap:
-                self._gap = False
-                self.router.tell_gap()
+                self._tell_gap()
 
     def _on_anew(self, streamed: bool) -> None:
         """The private events to come do not follow those there were.
@@ -134,6 +133,11 @@ class Intake:
         else:
             self.router.tell_gap()
 
+    def _tell_gap(self) -> None:
+        self._gap = False
+        if told := self.router.tell_gap():
+            log.warning("events may have been missed; clients that resume are told", clients=told)
+
     def _age(self) -> float:
         return self.history.age(time.monotonic())
 
@@ -148,7 +152,10 @@ class Intake:
     def _on_private(self, delivery: Delivery) -> None:
         """Route one delivery; whatever is in it, the next one is routed too."""
         try:
-            event = read(delivery) if delivery.exchange else None  # a marker of the stream
+            event = read(delivery) if delivery.exchange else None  # a marker of the stream, or a gap in it
+            if event is None and delivery.body == GAP:
+                self.history.clear(self.history.name)
+                self._gap = True
             owners = owners_of(event) if event is not None else ()
             entry = None
             if self._with_history and (owners or event is None):
@@ -157,6 +164,8 @@ class Intake:
                 if entry is None:
                     return  # came before
             if event is None:
+                if self._gap and self._live:
+                    self._tell_gap()
                 return
             if self._live:
                 self.router.route(event, entry)

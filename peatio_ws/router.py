@@ -187,8 +187,8 @@ class Router:
         elif isinstance(event, StreamEvent):
             self._route_private(event, of, entry)
 
-    def tell_gap(self) -> None:
-        """Something may have been missed: tell all who resume, so that they read their state again (contract 5)."""
+    def tell_gap(self) -> int:
+        """Something may have been missed: tell all who resume (contract section 5); how many they are."""
         frame = text_frame(dialects.resume(self._cursor(None), complete=False))
         resuming = {
             id(receiver.outbox): receiver.outbox
@@ -198,6 +198,7 @@ class Router:
         }
         self._put(frame, resuming.values())
         self.flush()
+        return len(resuming)
 
     def _of_owner(self, owner: Owner) -> tuple[Receiver, ...]:
         return self._members.get(owner, ())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway import GatewayProcess, Signer
+from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
 from tests.resuming import Market, Member, Members, faults
 from tests.servers import RabbitMQ, Redis
 
@@ -292,3 +292,28 @@ def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
         play.members.until(play.heard, "all workers hear the broker again")
 
     print(play.run(trouble))
+
+
+def test_what_exchanges_that_do_not_last_may_have_lost_is_told(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer
+) -> None:
+    """Between the broker's return and a worker's nothing brings what is published to the stream."""
+    gateway, token = start(WEB_CONCURRENCY="2"), signer.token("IDTOLD")
+    with gateway.connect() as client:
+        assert resume(client, token)["complete"]
+        with Publisher(broker.url) as publisher:
+            publisher.order("IDTOLD", 1)
+            before = receive(client)["cursor"]
+        broker.restart()
+        told = receive(client, 60)["resume"]
+        assert not told["complete"]
+        gateway.wait_ready()
+        with Publisher(broker.url) as publisher:
+            publisher.order("IDTOLD", 2)
+        while "resume" in (frame := receive(client)):  # two workers may have found it at once
+            told = frame["resume"]
+            assert not told["complete"]
+        assert frame["orderbook"]["id"] == 2
+    for cursor, complete in ((before, False), (told["cursor"], True), (frame["cursor"], True)):
+        with gateway.connect() as client:
+            assert resume(client, token, cursor)["complete"] is complete
