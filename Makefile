@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 # Under `make -j` too: tests that share two cores with each other find only that their time is up.
 .NOTPARALLEL:
-.PHONY: run test bench lint types unit live faults soak clean servers
+.PHONY: run test bench lint types unit live faults faults-long soak clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -30,6 +30,10 @@ live: $(VENV)/.test-ready servers
 
 faults: $(VENV)/.test-ready servers
 	$(BIN)/python -m pytest tests/faults
+
+# Five minutes of everything going wrong at once; its short form is among the fault tests.
+faults-long: $(VENV)/.test-ready servers
+	PEATIO_WS_TEST_SECONDS=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py -k at_once
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers

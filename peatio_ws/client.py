@@ -15,6 +15,7 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.house import House, verify
 from peatio_ws.outbox import text_frame
+from peatio_ws.replay import Place, come_again
 from peatio_ws.request import Asked
 from peatio_ws.router import Receiver
 from peatio_ws.session import (
@@ -73,7 +74,7 @@ class Client:
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
         self._seats: tuple[Seat, ...] = ()
         self._settled = False  # authenticated or subscribed once
-        self._missed_from: int | None = None  # the offset after which a replay is to do yet
+        self._missed_from: Place | None = None  # after which a replay is to do yet
         self._located = 0.0  # monotonic time at which it was told where it is
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
@@ -136,9 +137,10 @@ class Client:
 
     def tell_place(self) -> None:
         """Give a client that resumes a cursor as of now: its last event may be longer ago than history goes back."""
-        receiver = self._receiver
-        if receiver.resumes and self._missed_from is None:
-            self._send(dialects.resume(self._house.intake.history.cursor(), complete=True))
+        receiver, intake = self._receiver, self._house.intake
+        # While something is read back there may be a gap to tell.
+        if receiver.resumes and self._missed_from is None and intake.replays.caught_up.is_set():
+            self._send(dialects.resume(intake.history.cursor(), complete=True))
 
     def _take(self, message: str | bytes | None) -> bool:
         """Act on a message; False when there is none any more. A call of its own, so that nothing of a message stays in
@@ -214,13 +216,17 @@ class Client:
             self._send(dialects.resumed(payload, house.intake.history.cursor(), complete=False))
             house.router.admit(receiver)
             return
-        offset, complete = house.intake.replays.locate(cursor)  # may wait
+        located = house.intake.replays.locate(cursor)  # may wait
+        if located is None:
+            self.ws.close(Close.RESTART, come_again())
+            return
+        place, complete = located
         receiver.resumes = True
-        place = cursor if complete and cursor is not None else house.intake.history.cursor()
-        self._send(dialects.resumed(payload, place, complete))
+        at = cursor if complete and cursor is not None else house.intake.history.cursor()
+        self._send(dialects.resumed(payload, at, complete))
         if receiver.admitted:
             return  # it hears live already: nothing was missed on this connection
-        self._missed_from = offset
+        self._missed_from = place
         if cursor is None or not complete or self._session.dialect is Dialect.CLASSIC or self._has_private_streams():
             self._replay()
         # Else there is nothing to send yet: its private streams come with the next message.
@@ -230,10 +236,10 @@ class Client:
 
     def _replay(self) -> None:
         """What was missed, if anything is to do; from then on the client hears live."""
-        offset, house = self._missed_from, self._house
-        if offset is None:
+        place, house = self._missed_from, self._house
+        if place is None:
             return
-        complete = house.intake.replays.run(self._receiver, offset)  # waits as long as the client takes
+        complete = house.intake.replays.run(self._receiver, place)  # waits as long as the client takes
         self._missed_from = None
         self._located = time.monotonic()
         if not complete:
@@ -245,7 +251,8 @@ class Client:
         member_id = identity.member_id
         if member_id is None:
             member_id = self._house.shared.member_id(identity.uid)  # may wait
-        self._house.intake.replays.wait_until_ready()
+        if not resumes or self._house.settings.history == "off":
+            self._house.intake.replays.wait_until_ready()  # who resumes waits later, and is served only then
         if limit and router.connections_of(identity.uid) >= limit:
             self.ws.close(Close.FULL, "too many connections of this member")
             return False

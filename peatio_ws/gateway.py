@@ -6,7 +6,6 @@ Also a worker's life: start, drain, stop. One `Gateway` a worker.
 from __future__ import annotations
 
 import functools
-import random
 import time
 import weakref
 from collections import Counter
@@ -25,6 +24,7 @@ from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.redis_shared import open_shared
+from peatio_ws.replay import RETURN_SECONDS, come_again
 from peatio_ws.request import Asked, asked, check_origin, client_address, unauthorized
 from peatio_ws.settings import Settings
 from peatio_ws.supervise import supervise
@@ -34,8 +34,8 @@ log = structlog.get_logger("peatio_ws.gateway")
 
 DRAIN_STEP: Final = 0.1
 DRAIN_AT_ONCE: Final = 20
-RETURN_SECONDS: Final = 3
-"""Clients told to come back are spread over at least so many seconds; over one more for each 1,000 of them."""
+RETURN_A_SECOND: Final = 1000
+"""Clients told to come back are spread over a second more for each so many."""
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -109,8 +109,8 @@ class Gateway:
 
     def _tell_restart(self, client: Client) -> None:
         client.tell_place()
-        spread = max(RETURN_SECONDS, len(self._clients) // 1000)
-        client.ws.outbox.close(Close.RESTART, f"restart; retry after {random.randint(1, spread)}")
+        spread = max(RETURN_SECONDS, len(self._clients) // RETURN_A_SECOND)
+        client.ws.outbox.close(Close.RESTART, come_again(spread))
 
     def stop(self) -> None:
         """End the background greenlets."""

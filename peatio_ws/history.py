@@ -81,6 +81,7 @@ class History:
 
     Attributes:
         last: the highest offset; -1 before the first.
+        era: goes up whenever it begins anew, be it under the same name.
     """
 
     def __init__(self, name: str, seconds: float, most_bytes: int) -> None:
@@ -91,6 +92,7 @@ class History:
         self._evicted: Entry | None = None
         self._bytes = 0
         self.last = -1
+        self.era = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -126,6 +128,7 @@ class History:
         self._entries.clear()
         self._by_owner.clear()
         self._evicted, self._bytes, self.last = None, 0, -1
+        self.era += 1
 
     def age(self, now: float) -> float:
         """Seconds since the newest event; infinite if there is none."""

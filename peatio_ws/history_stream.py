@@ -7,6 +7,7 @@ RabbitMQ's documentation of streams.
 
 from __future__ import annotations
 
+import enum
 import random
 import time
 import uuid
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.exceptions import AMQPNotImplementedError, PreconditionFailed
+from amqp.exceptions import AMQPNotImplementedError, NotFound, PreconditionFailed
 from kombu import Connection, Queue
 
 from peatio_ws.amqp_transport import OFFSET, consume
@@ -34,11 +35,30 @@ ARGUMENTS: Final[Mapping[str, Any]] = {
 }
 PREFETCH: Final = 2000
 ACK_EACH: Final = 500
+ACK_SECONDS: Final = 60.0
+"""The last few are acknowledged too: RabbitMQ closes a channel that owes an acknowledgement for half an hour."""
 IDLE_SECONDS: Final = 5.0
 """If nothing comes for so long, though a marker was confirmed, the stream is not the one that was read before."""
 MARK_SECONDS: Final = 8.0
+GAP: Final = b"gap"
+"""Body of a message that is put into the stream where something may be missing from it."""
+PROBE_SECONDS: Final = 0.5
+"""So far apart are the markers published for clients that have seen more than was read here."""
 QUIET_SECONDS: Final = 30.0
 """After so long without an event a marker is published, so that cursors stay fresh on a quiet exchange."""
+
+
+class _Fate(enum.Enum):
+    """What became of a marker on its way to the stream."""
+
+    UNDERWAY = "not known yet"
+    CONFIRMED = "the stream has it"
+    REFUSED = "the broker answers, but takes no messages"
+    FAILED = "the broker did not get it"
+
+
+class _NotTaken(ConnectionError):
+    """The broker did not confirm a message."""
 
 
 class HistoryStream:
@@ -68,13 +88,16 @@ class HistoryStream:
         self._handle, self._anew, self._age = handle, anew, age
         self._instead: OwnQueue | None = None
         self._connection: Any = None
+        self._line: Any = None  # py-amqp's, below it
         self._channel: Any = None
         self._last = -1  # offset of the last delivery
         self._tag = self._acked = 0
-        self._marker = b""
-        self._marked_at = 0.0  # when the marker was confirmed; 0 before, and once it came
-        self._came_at = 0.0
-        self._heard: Callable[[], None] = lambda: None
+        self._acked_at = self._came_at = 0.0
+        self._marker = b""  # that has not come yet
+        self._fate = _Fate.UNDERWAY
+        self._told_at, self._received_then = 0.0, 0  # when its fate was known, and how much had been received then
+        self._marked_at = self._read_up_to = 0.0  # when the last one was made, and the last one that came
+        self._heard: Callable[[], None] | None = None  # until it is called
         self._quiet_seconds = QUIET_SECONDS * random.uniform(1, 1.3)  # not all workers at once
 
     def open(self, connection: Connection, heard: Callable[[], None]) -> None:
@@ -89,34 +112,69 @@ class HistoryStream:
             if "exchange" in str(error):
                 raise
             self._refused(error)
+        if not self._durable:
+            self._look_for_gap(connection)
         channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
         if self._last >= 0 and time.monotonic() - self._came_at > KEPT_HOURS * 1800:
             self._lose("what was published meanwhile may have left the stream")
         start: int | str = self._last + 1 if self._last >= 0 else f"{int(self._seconds) + 1}s"
-        self._connection, self._heard = connection, heard
+        self._connection, self._line, self._heard = connection, connection.connection, heard
         self._tag = self._acked = 0
-        self._came_at = time.monotonic()
-        self._mark(uuid.uuid4().bytes)
+        self._came_at = self._acked_at = time.monotonic()
+        self._mark()
         consume(channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
 
     def rest(self) -> None:
-        if self._tag - self._acked >= ACK_EACH:
+        owed = self._tag - self._acked
+        if owed >= ACK_EACH or (owed and time.monotonic() - self._acked_at > ACK_SECONDS):
             self._channel.basic_ack(self._tag, multiple=True)
-            self._acked = self._tag
+            self._acked, self._acked_at = self._tag, time.monotonic()
 
     def check(self) -> None:
         if self._instead is not None:
             return
         now = time.monotonic()
-        if self._marker and now - self._came_at > IDLE_SECONDS:
-            if self._marked_at and now - self._marked_at > IDLE_SECONDS:
-                self._lose("the stream does not go on where it was")
-                raise ConnectionError("reading the stream anew")
-            if not self._marked_at and now - self._came_at > MARK_SECONDS + IDLE_SECONDS:
-                # The broker takes no messages (an alarm?), from nobody: then there is nothing more to come.
-                self._reached_end()
-        elif not self._marker and self._age() > self._quiet_seconds:
-            gevent.spawn(self._publish, uuid.uuid4().bytes)
+        if not self._marker:
+            if self._age() > self._quiet_seconds:
+                self._mark()
+            return
+        # The silence of a broker that is frozen, or while this worker is, says nothing.
+        alive = self._line.bytes_recv > self._received_then
+        silent = alive and now - max(self._came_at, self._told_at) > IDLE_SECONDS
+        if self._fate is _Fate.CONFIRMED and silent:
+            self._lose("the stream does not go on where it was")
+            raise ConnectionError("reading the stream anew")
+        if self._fate is _Fate.REFUSED and silent:
+            # An alarm? Then it takes nothing from anybody, and there is nothing more to come.
+            self._reached_end()
+        elif self._fate is _Fate.FAILED or (self._fate is _Fate.REFUSED and now - self._came_at < IDLE_SECONDS):
+            self._send_marker()
+
+    def has_read_up_to(self, moment: float) -> bool:
+        """Whether all that was in the stream at this monotonic time has come. If that is not known, a marker is sent to
+        find out. Never waits."""
+        if self._instead is not None or self._read_up_to > moment:
+            return True
+        if not self._marker and self._connection is not None and time.monotonic() - self._marked_at > PROBE_SECONDS:
+            self._mark()
+        return False
+
+    def _look_for_gap(self, connection: Connection) -> None:
+        """Exchanges that are not durable are gone when the broker restarts, and with them what binds the stream to
+        them.
+
+        What is published from then until a worker has bound it again is nowhere. An exchange of our own, no more
+        durable than those, tells that it happened; a message in the stream, where it happened, and so everybody.
+        """
+        name = f"{self._queue}.bound"
+        with connection.channel() as channel:
+            try:
+                channel.exchange_declare(name, "fanout", passive=True)
+                return
+            except NotFound:
+                pass
+        self._put(GAP, connection)
+        connection.default_channel.exchange_declare(name, "fanout", durable=False, auto_delete=False)
 
     def _refused(self, error: Exception) -> None:
         log.warning(
@@ -145,28 +203,55 @@ class HistoryStream:
             self._reached_end()
 
     def _reached_end(self) -> None:
-        self._marker, self._marked_at = b"", 0.0
-        self._heard()
+        self._marker, self._read_up_to = b"", self._marked_at
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            heard()
 
-    def _mark(self, marker: bytes) -> None:
+    def _mark(self) -> None:
         """Publish a marker: when it comes, everything before it has come."""
-        self._marker, self._marked_at = marker, 0.0
-        gevent.spawn(self._publish, marker)
+        self._marker, self._marked_at = uuid.uuid4().bytes, time.monotonic()
+        self._send_marker()
 
-    def _publish(self, marker: bytes) -> None:
-        # Not on the connection that reads: there a blocked publisher is a blocked reader (RabbitMQ, "Alarms").
-        another = self._connection.clone(transport_options={"confirm_publish": True})
+    def _send_marker(self) -> None:
+        self._fate = _Fate.UNDERWAY
+        gevent.spawn(self._publish, self._marker, self._connection)
+
+    def _publish(self, marker: bytes, reading: Connection) -> None:
+        fate = _Fate.CONFIRMED
         try:
-            with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")), another:
-                another.Producer().publish(
-                    marker,
+            with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")):
+                self._put(marker, reading)
+        except _NotTaken:
+            fate = _Fate.REFUSED
+        except Exception as error:  # whatever it is: `check` sees to it
+            log.debug("marker not published", error=str(error) or type(error).__name__)
+            fate = _Fate.FAILED
+        if marker == self._marker and reading is self._connection:
+            self._fate, self._told_at = fate, time.monotonic()
+            self._received_then = self._line.bytes_recv
+
+    def _put(self, body: bytes, reading: Connection) -> None:
+        """Put a message into the stream, and not by the connection that reads: there a blocked publisher is a blocked
+        reader (RabbitMQ, "Alarms").
+
+        Raises:
+            _NotTaken: the broker was there, and did not confirm it; else what kombu and py-amqp raise.
+        """
+        another = reading.clone(transport_options={**reading.transport_options, "confirm_publish": True})
+        try:
+            another.connect()
+            producer = another.Producer()
+            try:
+                producer.publish(
+                    body,
                     routing_key=self._queue,
                     content_type="application/octet-stream",
                     content_encoding="binary",
                     delivery_mode=2,
                 )
-        except Exception as error:  # whatever it is: another comes with the next connection, or in a while
-            log.debug("marker not published", error=str(error) or type(error).__name__)
-            return
-        if marker == self._marker:
-            self._marked_at = time.monotonic()
+            except Exception as error:
+                raise _NotTaken(str(error)) from error
+            another.close()
+        finally:
+            another.collect()  # not close(): the broker may be frozen

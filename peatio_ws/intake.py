@@ -16,7 +16,7 @@ from peatio_ws.demand import Demand
 from peatio_ws.errors import BadDelivery
 from peatio_ws.events import RANGER, Delivery, read
 from peatio_ws.history import STREAM, History, owners_of
-from peatio_ws.history_stream import HistoryStream
+from peatio_ws.history_stream import GAP, HistoryStream
 from peatio_ws.replay import Replays
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
@@ -47,6 +47,7 @@ class Intake:
     def __init__(self, settings: Settings, shared: Shared) -> None:
         self._shared = shared
         self._live = False  # nothing is read back any more
+        self._gap = False  # to be told of once it is
         self._with_history = settings.history != "off"
         streamed = settings.history == "stream" and not settings.embedded
         name = STREAM if streamed else _own_name() if self._with_history else "off"
@@ -59,7 +60,6 @@ class Intake:
             self._tell_book,
             self.history.cursor,
         )
-        self.replays = Replays(self.history, self.router)
         durable = settings.amqp_durable
         # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
         self._members = Demand(RANGER) if not self._with_history and not settings.embedded else None
@@ -72,6 +72,7 @@ class Intake:
             private = HistoryStream(
                 settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew, self._age
             )
+        self.replays = Replays(self.history, self.router, getattr(private, "has_read_up_to", lambda _moment: True))
         bindings = public(settings.roles, settings.books if self._streams else ())
         sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
         self._consumers = {
@@ -155,6 +156,8 @@ class Intake:
                 self._on_anew(False)  # what was published meanwhile went to no queue of ours
             self._live = True
             self.replays.caught_up.set()
+            if self._gap:
+                self._tell_gap()
 
     def _on_anew(self, streamed: bool) -> None:
         """The private events to come do not follow those there were.
@@ -163,7 +166,17 @@ class Intake:
             streamed: whether they come from the stream.
         """
         self.history.clear(STREAM if streamed else _own_name())
-        self.router.tell_gap()
+        if streamed:
+            # Told when that is read back: what comes until then goes to nobody, as most of it did before.
+            self._live, self._gap = False, True
+            self.replays.caught_up.clear()
+        else:
+            self.router.tell_gap()
+
+    def _tell_gap(self) -> None:
+        self._gap = False
+        if told := self.router.tell_gap():
+            log.warning("events may have been missed; clients that resume are told", clients=told)
 
     def _age(self) -> float:
         return self.history.age(time.monotonic())
@@ -179,7 +192,10 @@ class Intake:
     def _on_private(self, delivery: Delivery) -> None:
         """Route one delivery; whatever is in it, the next one is routed too."""
         try:
-            event = read(delivery) if delivery.exchange else None  # a marker of the stream
+            event = read(delivery) if delivery.exchange else None  # a marker of the stream, or a gap in it
+            if event is None and delivery.body == GAP:
+                self.history.clear(self.history.name)
+                self._gap = True
             owners = owners_of(event) if event is not None else ()
             entry = None
             if self._with_history and (owners or event is None):
@@ -188,6 +204,8 @@ class Intake:
                 if entry is None:
                     return  # came before
             if event is None:
+                if self._gap and self._live:
+                    self._tell_gap()
                 return
             if self._live:
                 self.router.route(event, entry)

@@ -29,6 +29,7 @@ log = structlog.get_logger("peatio_ws.redis_shared")
 
 ORDERS_SECONDS: Final = 86_400
 """How long Redis keeps orders when nobody writes any more."""
+MEMBERS_KEPT: Final = 50_000
 MEMBERS_KEY: Final = "peatio:members"
 ORDERS_KEY: Final = "peatio_ws:orders"
 WRITER_KEY: Final = "peatio_ws:orders:writer"
@@ -63,6 +64,7 @@ class RedisShared(Shared):
         self._redis = redis.Redis(connection_pool=pool)
         self._id = uuid.uuid4().hex
         self._pending: dict[bytes, tuple[float, Order]] = {}
+        self._member_ids: dict[str, int] = {}  # as last told
         self._away_until = 0.0
         self._away_since: float | None = None
         self._load_wanted = False
@@ -109,10 +111,19 @@ class RedisShared(Shared):
         self._load_wanted = True  # by the background greenlet, which tries until Redis answers
 
     def member_id(self, uid: str) -> int | None:
-        if time.monotonic() < self._away_until:
-            return None
-        value = self._ask(lambda: self._redis.hget(MEMBERS_KEY, uid))
-        return member_id_of(value.decode(errors="replace")) if isinstance(value, bytes) else None
+        value = None
+        if time.monotonic() >= self._away_until:
+            value = self._ask(lambda: self._redis.hget(MEMBERS_KEY, uid))
+        if not isinstance(value, bytes):
+            # Away? Without it, who comes back would miss what names a member by number.
+            return self._member_ids.get(uid) if self._away_since is not None else None
+        found = member_id_of(value.decode(errors="replace"))
+        if found is not None:
+            self._member_ids.pop(uid, None)
+            self._member_ids[uid] = found
+            if len(self._member_ids) > MEMBERS_KEPT:
+                del self._member_ids[next(iter(self._member_ids))]
+        return found
 
     def _ask(self, question: Any) -> Any:
         """The answer; None while Redis is away, which is said once, as is its return."""

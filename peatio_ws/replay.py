@@ -6,72 +6,97 @@ Waits, in the client's own greenlet; never on behalf of others.
 
 from __future__ import annotations
 
+import random
 import time
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
 import gevent
 import gevent.event
 
 from peatio_ws.events import Trade, read
-from peatio_ws.history import History, Position, read_cursor
+from peatio_ws.history import Entry, History, Position, read_cursor
 from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
 
 READY_SECONDS: Final = 10.0
-"""How long a client waits for a worker that reads its history back."""
-AHEAD_SECONDS: Final = 5.0
-"""How long it waits for a worker that has not read as far as another had."""
+"""How long a client waits for a worker that reads its history back, or has not read as far as another had."""
+RETURN_SECONDS: Final = 3
+"""Clients told to come back are spread over at least so many seconds."""
 POLL_SECONDS: Final = 0.01
 BATCH: Final = 64
+"""So many events at a time, or fewer if they are large."""
+
+
+def come_again(seconds: int = RETURN_SECONDS) -> str:
+    """The reason of a close frame (1012) whose receiver is to come back within so many seconds."""
+    return f"restart; retry after {random.randint(1, seconds)}"
+
+
+class Place(NamedTuple):
+    """From where a client goes on.
+
+    Attributes:
+        offset: of the last event it needs no more.
+        era: of the history; see there.
+    """
+
+    offset: int
+    era: int
 
 
 class Replays:
     """Those of one worker's clients.
 
+    Args:
+        has_read_up_to: whether everything that was published up to a monotonic time has come here; finds that out if it
+            is not known, and never waits.
+
     Attributes:
-        caught_up: set once the history is read back.
+        caught_up: set while there is nothing to be read back.
     """
 
-    def __init__(self, history: History, router: Router) -> None:
-        self._history, self._router = history, router
+    def __init__(self, history: History, router: Router, has_read_up_to: Callable[[float], bool]) -> None:
+        self._history, self._router, self._has_read_up_to = history, router, has_read_up_to
         self.caught_up = gevent.event.Event()
 
-    def wait_until_ready(self) -> None:
-        """Until events are live, for `READY_SECONDS` at most."""
-        if not self.caught_up.is_set():
-            self.caught_up.wait(READY_SECONDS)
+    def wait_until_ready(self) -> bool:
+        """Until events are live, for `READY_SECONDS` at most; whether they are."""
+        return bool(self.caught_up.wait(READY_SECONDS))
 
-    def locate(self, cursor: str | None) -> tuple[int, bool]:
-        """The offset from which a client goes on, and whether nothing between its cursor and that is missing.
+    def locate(self, cursor: str | None) -> tuple[Place, bool] | None:
+        """From where a client goes on, and whether nothing between its cursor and that is missing; None if it cannot be
+        known for now: then nothing may be promised, and the client is to come again.
 
         Args:
             cursor: as the client sent it; None if it begins anew. May wait for what another worker has read already.
         """
-        self.wait_until_ready()
+        if not self.wait_until_ready():
+            return None
         history = self._history
-        if cursor is None:
-            return history.last, True
-        position = read_cursor(cursor)
-        if position is None:
-            return history.last, False
-        self._wait_for(position)
-        return (position.offset, True) if history.holds(position) else (history.last, False)
+        position = None if cursor is None else read_cursor(cursor)
+        if position is not None and not self._has_come(position):
+            return None
+        if position is not None and history.holds(position):
+            return Place(position.offset, history.era), True
+        return Place(history.last, history.era), cursor is None
 
-    def run(self, receiver: Receiver, offset: int) -> bool:
-        """Send all that the receiver's member was sent after this offset, as fast as the client takes it.
+    def run(self, receiver: Receiver, place: Place) -> bool:
+        """Send all that the receiver's member was sent after this place, as fast as the client takes it.
 
         Returns:
             Whether it was everything; from its return on live events follow without a hole, if the receiver is admitted
             before anything else gets to run.
         """
         history, keys = self._history, receiver.keys
+        offset, era = place
         self._recall_trades(receiver, offset)
-        while history.has_all_after(offset):
+        while history.era == era and history.has_all_after(offset):
             # Held here, so that they stay though the history forgets them meanwhile.
             missed, offset = list(history.after(keys, offset)), history.last
             if not missed:
                 return True
-            for start in range(0, len(missed), BATCH):
-                for entry in missed[start : start + BATCH]:
+            for batch in _batches(missed, receiver.outbox.limit // 4):
+                for entry in batch:
                     self._router.replay(receiver, read(entry.delivery), entry)
                 receiver.outbox.flush()
                 gevent.sleep(1e-6)
@@ -79,12 +104,20 @@ class Replays:
                     return True  # gone
         return False
 
-    def _wait_for(self, position: Position) -> None:
-        until = time.monotonic() + AHEAD_SECONDS
-        while self._history.last < position.offset and time.monotonic() < until:
-            if position.history != self._history.name:
-                return
+    def _has_come(self, position: Position) -> bool:
+        """Wait for what another worker has read and this one has not; False if it did not come in time.
+
+        What is not here though everything has come that was published before the client did, will not come: it was
+        published to another history, or made up.
+        """
+        began, history = time.monotonic(), self._history
+        while history.last < position.offset and history.name == position.history:
+            if self._has_read_up_to(began):
+                break
+            if time.monotonic() - began > READY_SECONDS:
+                return False
             gevent.sleep(POLL_SECONDS)
+        return bool(self.caught_up.is_set())
 
     def _recall_trades(self, receiver: Receiver, offset: int) -> None:
         """What the client was sent before it went away: of a trade that came by two exchanges the second may follow."""
@@ -92,3 +125,17 @@ class Replays:
             event = read(entry.delivery)
             if isinstance(event, Trade):
                 receiver.is_new_trade(event.id)
+
+
+def _batches(entries: list[Entry], most_bytes: int) -> Iterator[list[Entry]]:
+    """As many at a time as an outbox has room for, at least one."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) == BATCH or size + entry.size > most_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
+    if batch:
+        yield batch

@@ -190,17 +190,13 @@ class Router:
         elif isinstance(event, StreamEvent):
             self._route_private(event, of, entry)
 
-    def tell_gap(self) -> None:
-        """Something may have been missed: tell all who resume, so that they read their state again (contract 5)."""
+    def tell_gap(self) -> int:
+        """Something may have been missed: tell all who resume (contract section 5); how many they are."""
         frame = text_frame(dialects.resume(self._cursor(None), complete=False))
-        resuming = {
-            id(receiver.outbox): receiver.outbox
-            for receivers in self._members.values()
-            for receiver in receivers
-            if receiver.resumes
-        }
-        self._put(frame, resuming.values())
+        resuming = self._all_admitted(lambda receiver: receiver.resumes)
+        self._put(frame, resuming)
         self.flush()
+        return len(resuming)
 
     def _of_owner(self, owner: Owner) -> tuple[Receiver, ...]:
         return self._members.get(owner, ())
@@ -290,11 +286,10 @@ class Router:
         if not self._broadcast:
             return False
         frame = text_frame(dialects.orderbook(change.body))
-        everybody = {
-            id(receiver.outbox): receiver.outbox
-            for receivers in self._members.values()
-            for receiver in receivers
-            if receiver.dialect is Dialect.CLASSIC
-        }
-        self._put(frame, everybody.values())
+        everybody = self._all_admitted(lambda receiver: receiver.dialect is Dialect.CLASSIC)
+        self._put(frame, everybody)
         return bool(everybody)
+
+    def _all_admitted(self, which: Callable[[Receiver], bool]) -> dict[Outbox, None]:
+        """The outboxes of all these, each once, though a member may be here by two names."""
+        return {r.outbox: None for receivers in self._members.values() for r in receivers if which(r)}

@@ -58,6 +58,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     server_class = Server
     wsgi_handler = Handler
+    _stopping: gevent.event.Event | None = None  # while it starts
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -69,8 +70,10 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         gc.set_threshold(20_000, 20, 50)
         gc.collect()
         gc.freeze()  # what is there now stays: it need not be looked through for each generation of connections
-        self._stopping = gevent.event.Event()
-        drain = gevent.spawn(self._drain)
+        self._stopping = stopping = gevent.event.Event()
+        if not self.alive:
+            stopping.set()  # told to end before it had begun
+        drain = gevent.spawn(self._drain, stopping)
         try:
             super().run()
             drain.join(self.cfg.graceful_timeout)
@@ -78,8 +81,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
             for gateway in Gateway.instances():
                 gateway.stop()
 
-    def _drain(self) -> None:
-        self._stopping.wait()
+    def _drain(self, stopping: gevent.event.Event) -> None:
+        stopping.wait()
         for server in Server.running:
             server.close()  # at once: gunicorn's own loop looks once a second
         Handler.end_idle()
@@ -88,7 +91,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        self._stopping.set()
+        # An exception while it starts would be a worker that cannot: gunicorn ends everything then (27.0.1).
+        if self._stopping is not None:
+            self._stopping.set()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """INT and QUIT are no reason to leave clients untold; gunicorn's own would end the process on the spot."""

@@ -173,15 +173,24 @@ class GatewayProcess(Server):
             yield client
 
 
-def receive(client: ClientConnection) -> Any:
+def receive(client: ClientConnection, seconds: float = WAIT) -> Any:
     """The next frame, as JSON."""
-    return json.loads(client.recv(timeout=WAIT))
+    return json.loads(client.recv(timeout=seconds))
 
 
 def authenticate(client: ClientConnection, token: str) -> None:
     client.send(json.dumps({"jwt": f"Bearer {token}"}))
     answer = receive(client)
     assert answer == {"success": {"message": "Authenticated."}}, answer
+
+
+def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> Any:
+    """Authenticate a classic connection that resumes; the answer's `resume`."""
+    assert "challenge" in receive(client)
+    client.send(json.dumps({"jwt": f"Bearer {token}", "resume": cursor}))
+    answer = receive(client)
+    assert answer["success"] == {"message": "Authenticated."}
+    return answer["resume"]
 
 
 class Publisher:

@@ -46,6 +46,10 @@ class SwarmClient:
     def authenticated(self) -> bool:
         return any('"Authenticated."' in text for text in self.texts[:4])
 
+    def hello(self) -> dict[str, str | bool]:
+        """The first message, if there is a token."""
+        return {"jwt": f"Bearer {self.token}"}
+
     def send(self, payload: bytes, opcode: int = 1) -> None:
         size = len(payload)
         head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
@@ -70,7 +74,7 @@ class SwarmClient:
                 return
             self.status, self._buffer = int(head[9:12]), rest
             if self.status == 101 and self.token:
-                self.send(json.dumps({"jwt": f"Bearer {self.token}"}).encode())
+                self.send(json.dumps(self.hello()).encode())
         if self.status == 101:
             self._split()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,22 @@ def test_a_member_id_is_looked_up_in_redis(
     with client.Redis.from_url(redis.url) as connection:
         connection.hset("peatio:members", "IDANN", 1001)
     gateway = start(REDIS_URL=redis.url)
+    with gateway.member(signer.token("IDANN")) as ann:
+        publisher.trade(TRADE, ask_member_id=1001, bid_member_id=1002)
+        assert receive(ann)["trade"]["order_id"] == 31
+
+
+def test_a_member_id_that_was_told_once_outlives_redis(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, folder: Path
+) -> None:
+    import redis as client
+
+    own = Redis(folder / "redis-of-members")
+    with client.Redis.from_url(own.url) as connection:
+        connection.hset("peatio:members", "IDANN", 1001)
+    gateway = start(REDIS_URL=own.url)
+    with gateway.member(signer.token("IDANN")):
+        own.kill()
     with gateway.member(signer.token("IDANN")) as ann:
         publisher.trade(TRADE, ask_member_id=1001, bid_member_id=1002)
         assert receive(ann)["trade"]["order_id"] == 31

@@ -6,24 +6,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection
 
-from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive, resume
 from tests.servers import RabbitMQ
 
 Start = Callable[..., GatewayProcess]
-
-
-def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> Any:
-    """Authenticate a classic connection that resumes; the answer's `resume`."""
-    assert "challenge" in receive(client)
-    client.send(json.dumps({"jwt": f"Bearer {token}", "resume": cursor}))
-    answer = receive(client)
-    assert answer["success"] == {"message": "Authenticated."}
-    return answer["resume"]
 
 
 def orders(client: ClientConnection, count: int) -> list[tuple[int, str]]:

@@ -398,3 +398,14 @@ def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
     where = Router(lambda number, owner: None, kept.append)
     send(where, on_orderbook({"id": 1}, uid="A"), on_ranger("private.B.order", {"id": 2}))
     assert [json.loads(order.id) for order in kept] == [1, 2]
+
+
+def test_who_is_admitted_twice_gets_everything_once() -> None:
+    where = router()
+    ann = Seat("IDANN", 7)
+    ann.join(where)
+    ann.join(where)
+    send(where, on_orderbook({"id": 1}, uid="IDANN"))
+    assert len(ann.take()) == 1
+    where.remove(ann.receiver)
+    assert len(where) == 0

@@ -1,0 +1,319 @@
+"""Whatever breaks, a member that comes back with its last cursor has had every event in the end, in order, once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
+from tests.resuming import Market, Member, Members, faults
+from tests.servers import RabbitMQ, Redis
+
+MEMBERS = 200
+SECONDS = float(os.environ.get("PEATIO_WS_TEST_SECONDS") or 20)
+"""How long everything goes wrong at once; `make faults-long` has five minutes of it."""
+RATE = 300
+"""Events a second in all; two of three are one member's, the third is a trade of two."""
+
+
+class Background(threading.Thread):
+    """Carries out steps while members go on."""
+
+    def __init__(self, steps: Iterable[Callable[[], object]]) -> None:
+        super().__init__(daemon=True)
+        self._steps = steps
+        self._failure: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for step in self._steps:
+                step()
+        except BaseException as error:
+            self._failure = error
+
+    def check(self) -> None:
+        """Raise what a step raised."""
+        if self._failure is not None:
+            raise self._failure
+
+
+class Stage:
+    """Servers, gateways, and members with a market between them.
+
+    Attributes:
+        members: all of them.
+        market: publishes until the end.
+    """
+
+    def __init__(self, broker: RabbitMQ, redis: Redis, gateways: list[GatewayProcess], signer: Signer) -> None:
+        self.broker, self.redis, self.gateways = broker, redis, gateways
+        run = uuid.uuid4().hex[:8]
+        uids = [f"ID{run}{index}" for index in range(MEMBERS)]
+        people = [Member(index, uid, signer.token(uid)) for index, uid in enumerate(uids)]
+        self.members = Members(people, [gateway.port for gateway in gateways])
+        self.market = Market(broker.url, people, RATE)
+
+    def run(self, trouble: Callable[[], None]) -> str:
+        """Bring trouble, and wait until everybody has everything; what happened, for people."""
+        members, market = self.members, self.market
+        with members:
+            members.until(members.all_here, "everybody is here")
+            market.start()
+            members.until(lambda: market.confirmed > RATE, "the market is open")
+            began = time.monotonic()
+            try:
+                trouble()
+                market.end()
+                members.until(lambda: not market.is_alive(), "the market is closed")
+                assert market.failure is None
+                ended = time.monotonic()
+                members.until(self._everybody_has_the_last, "everybody has everything")
+            except Exception as error:
+                error.add_note(f"{self.story(began, time.monotonic())}\n{self._what_gateways_say()}")
+                raise
+        story = self.story(began, ended)
+        assert not (found := faults(members.members, market)), f"{story}\n" + "\n".join(found[:20])
+        for gateway in self.gateways:
+            assert "Traceback" not in gateway.log()
+        return story
+
+    def background(self, *steps: Callable[[], object]) -> None:
+        """Carry out what takes its time, one after the other, while members go on."""
+        thread = Background(steps)
+        self.members.until(lambda: not thread.is_alive(), "trouble is over", 120)
+        thread.check()
+
+    def kill_a_worker(self) -> None:
+        workers = random.choice(self.gateways).workers()
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(random.choice(workers), signal.SIGKILL)
+
+    def deploy(self) -> None:
+        """HUP: new workers, then the old ones tell their clients and end."""
+        os.kill(random.choice(self.gateways).pid, signal.SIGHUP)
+
+    def heard(self) -> bool:
+        """Whether every worker hears the broker."""
+        return all(
+            gateway.metric("peatio_ws_broker_connected") >= int(gateway.environ["WEB_CONCURRENCY"])
+            for gateway in self.gateways
+        )
+
+    def story(self, began: float, ended: float) -> str:
+        members, market = self.members, self.market
+        return (
+            f"{market.confirmed} events confirmed, {sum(map(len, market.maybe))} not ({market.unroutable} unroutable), "
+            f"{sum(len(member.got) for member in members.members)} got; {members.cut} connections cut, "
+            f"{sum(member.resumed for member in members.members)} begun, ended {dict(members.ends)}; "
+            f"trouble {ended - began:.1f} s, all there {time.monotonic() - ended:.1f} s later"
+        )
+
+    def _what_gateways_say(self) -> str:
+        """The last of their logs, without the comings and goings of clients."""
+        lines = []
+        for gateway in self.gateways:
+            lines.append(f"{gateway.log_path.name}: {gateway.operators('/readyz')}, workers {gateway.workers()}")
+            lines += [line for line in gateway.log().splitlines() if "connection closed" not in line][-40:]
+        return "\n".join(lines)
+
+    def _everybody_has_the_last(self) -> bool:
+        return all(
+            member.got and member.got[-1] == sure[-1]
+            for member, sure in zip(self.members.members, self.market.sure, strict=True)
+        )
+
+
+@pytest.fixture(scope="module")
+def own_broker(folder: Path) -> Iterator[RabbitMQ]:
+    """With exchanges of its own, which outlive it."""
+    server = RabbitMQ(folder / "rabbitmq-durable")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def own_redis(folder: Path) -> Iterator[Redis]:
+    server = Redis(folder / "redis-to-kill")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[Callable[..., Stage]]:
+    running: list[GatewayProcess] = []
+
+    def set_up(workers: int = 2, gateways: int = 1, **environ: str) -> Stage:
+        given = {
+            "AMQP_URL": own_broker.url,
+            "REDIS_URL": own_redis.url,
+            "AMQP_EXCHANGES_DURABLE": "true",
+            "WEB_CONCURRENCY": str(workers),
+            **signer.environ,
+            **environ,
+        }
+        for _ in range(gateways):
+            running.append(GatewayProcess(folder, given, wait=False))
+        for gateway in running:
+            gateway.wait_ready()
+        return Stage(own_broker, own_redis, running, signer)
+
+    yield set_up
+    for gateway in running:
+        gateway.stop()
+
+
+def test_connections_cut_at_random(stage: Callable[..., Stage]) -> None:
+    play = stage()
+    print(play.run(lambda: play.members.live(10, cuts=150)))
+    assert play.members.cut > 1000
+
+
+def test_workers_killed_again_and_again(stage: Callable[..., Stage]) -> None:
+    play = stage(workers=3)
+
+    def trouble() -> None:
+        for _ in range(6):
+            play.members.live(random.uniform(1, 2), cuts=5)
+            play.kill_a_worker()
+        play.members.live(1)
+
+    print(play.run(trouble))
+    assert play.members.ends[0] > MEMBERS
+
+
+def test_three_rolling_restarts(stage: Callable[..., Stage]) -> None:
+    play = stage()
+
+    def trouble() -> None:
+        (gateway,) = play.gateways
+        for _ in range(3):
+            before = set(gateway.workers())
+            play.deploy()
+            play.members.until(lambda before=before: not before & set(gateway.workers()), "the old workers are gone")
+
+    print(play.run(trouble))
+    assert play.members.ends[1012] > MEMBERS
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_the_broker_restarted(stage: Callable[..., Stage], how: str) -> None:
+    play = stage()
+
+    def trouble() -> None:
+        play.members.live(1, cuts=20)
+        play.background(getattr(play.broker, how), play.broker.start)
+        play.members.until(play.heard, "both workers hear again")
+        play.members.live(2, cuts=100)
+
+    print(play.run(trouble))
+    assert play.market.lost_connections
+
+
+def test_the_broker_frozen(stage: Callable[..., Stage]) -> None:
+    play = stage()
+
+    def trouble() -> None:
+        play.broker.freeze()
+        try:
+            play.members.live(20, cuts=10)
+        finally:
+            play.broker.thaw()
+        play.members.live(2, cuts=10)
+
+    print(play.run(trouble))
+
+
+def test_redis_killed(stage: Callable[..., Stage]) -> None:
+    play = stage()
+
+    def trouble() -> None:
+        play.redis.kill()
+        play.members.live(3, cuts=50)
+        play.background(play.redis.start)
+        play.members.live(3, cuts=50)
+        play.redis.kill()
+        play.members.live(1, cuts=50)
+        play.background(play.redis.start)
+
+    print(play.run(trouble))
+
+
+def test_members_move_between_two_gateways(stage: Callable[..., Stage]) -> None:
+    play = stage(workers=1, gateways=2)
+    print(play.run(lambda: play.members.live(10, cuts=150)))
+
+
+def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
+    play = stage(workers=2, gateways=2)
+    over = threading.Event()
+
+    def freeze() -> None:
+        play.broker.freeze()
+        over.wait(min(20, SECONDS / 4))
+        play.broker.thaw()
+
+    def servers() -> Iterator[Callable[[], object]]:
+        broker, redis = play.broker, play.redis
+        troubles: list[list[Callable[[], object]]] = [
+            [redis.kill, broker.kill, broker.start, redis.start],
+            [freeze],
+            [redis.kill, broker.stop, broker.start, redis.start],
+        ]
+        while not over.is_set():
+            random.shuffle(troubles)
+            for trouble in troubles:
+                if not over.wait(random.uniform(1, 3)):
+                    yield from trouble
+
+    def workers() -> Iterator[Callable[[], object]]:
+        while not over.wait(random.uniform(1, 4)):
+            yield random.choice((play.kill_a_worker, play.kill_a_worker, play.deploy))
+
+    def trouble() -> None:
+        threads = Background(servers()), Background(workers())
+        try:
+            play.members.live(SECONDS, cuts=20)
+        finally:
+            over.set()
+        play.members.until(lambda: not any(thread.is_alive() for thread in threads), "trouble is over", 120)
+        for thread in threads:
+            thread.check()
+        play.members.until(play.heard, "all workers hear the broker again")
+
+    print(play.run(trouble))
+
+
+def test_what_exchanges_that_do_not_last_may_have_lost_is_told(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer
+) -> None:
+    """Between the broker's return and a worker's nothing brings what is published to the stream."""
+    gateway, token = start(WEB_CONCURRENCY="2"), signer.token("IDTOLD")
+    with gateway.connect() as client:
+        assert resume(client, token)["complete"]
+        with Publisher(broker.url) as publisher:
+            publisher.order("IDTOLD", 1)
+            before = receive(client)["cursor"]
+        broker.restart()
+        told = receive(client, 60)["resume"]
+        assert not told["complete"]
+        gateway.wait_ready()
+        with Publisher(broker.url) as publisher:
+            publisher.order("IDTOLD", 2)
+        while "resume" in (frame := receive(client)):  # two workers may have found it at once
+            told = frame["resume"]
+            assert not told["complete"]
+        assert frame["orderbook"]["id"] == 2
+    for cursor, complete in ((before, False), (told["cursor"], True), (frame["cursor"], True)):
+        with gateway.connect() as client:
+            assert resume(client, token, cursor)["complete"] is complete

@@ -1,0 +1,185 @@
+"""When the reader of the history stream knows that everything has come, and what it does while it does not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from amqp.exceptions import NotFound
+
+from peatio_ws import history_stream
+from peatio_ws.events import Delivery
+from peatio_ws.history_stream import (
+    ACK_EACH,
+    ACK_SECONDS,
+    IDLE_SECONDS,
+    MARK_SECONDS,
+    PROBE_SECONDS,
+    QUIET_SECONDS,
+    HistoryStream,
+)
+
+
+class Broker:
+    """A broker and a clock in the test's hand.
+
+    Attributes:
+        answer: what it does with a marker: takes it (None) or raises; `connects` if not even that.
+        markers: that it took.
+        acks: delivery tags acknowledged.
+        happened: `heard`, and `anew`.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.age = 1000.0, 0.0
+        self.markers: list[bytes] = []
+        self.acks: list[int] = []
+        self.happened: list[str] = []
+        self.answer: Exception | None = None
+        self.connects = True
+        self._tag = self.offset = 0
+        monkeypatch.setattr(history_stream.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(history_stream, "declare", lambda *_: None)
+        monkeypatch.setattr(history_stream, "consume", lambda *_, **__: None)
+        monkeypatch.setattr(history_stream, "Queue", lambda *_, **__: None)
+        self.stream = HistoryStream(
+            "q", True, 120, lambda _delivery: None, lambda _streamed: self.happened.append("anew"), lambda: self.age
+        )
+        self.line = SimpleNamespace(bytes_recv=1)
+        self.open()
+
+    def open(self) -> None:
+        channel = SimpleNamespace(
+            basic_qos=lambda **_: None, basic_ack=lambda tag, multiple: self.acks.append(tag) if multiple else None
+        )
+        connection: Any = SimpleNamespace(
+            default_channel=channel, connection=self.line, transport_options={}, clone=lambda **_: self.another()
+        )
+        self.stream.open(connection, lambda: self.happened.append("heard"))
+        self.now += MARK_SECONDS if self.answer else 0  # it takes so long to know
+        gevent.sleep(0.001)
+
+    def another(self) -> Any:
+        def connect() -> None:
+            if not self.connects:
+                raise ConnectionError("gone")
+
+        def publish(marker: bytes, **_: Any) -> None:
+            if self.answer is not None:
+                raise self.answer
+            self.markers.append(marker)
+
+        return SimpleNamespace(
+            connect=connect,
+            Producer=lambda: SimpleNamespace(publish=publish),
+            close=lambda: None,
+            collect=lambda: None,
+        )
+
+    def deliver(self, body: bytes = b"{}", exchange: str = "peatio.orderbook") -> None:
+        self._tag += 1
+        self.offset += 1
+        self.line.bytes_recv += 1
+        self.stream._on_delivery(Delivery(exchange, "", {}, body, self.offset), self._tag)
+
+    def come(self) -> None:
+        """The last marker comes."""
+        self.deliver(self.markers[-1], "")
+
+    def after(self, seconds: float, heartbeat: bool = True) -> None:
+        """Let time pass, and the stream look at the clock."""
+        self.now += seconds
+        self.line.bytes_recv += heartbeat
+        self.stream.check()
+        gevent.sleep(0.001)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    return Broker(monkeypatch)
+
+
+def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
+    broker.deliver()
+    assert not broker.happened
+    broker.come()
+    assert broker.happened == ["heard"]
+    broker.age = QUIET_SECONDS * 2
+    broker.after(1)
+    broker.come()
+    assert broker.happened == ["heard"], "a marker of a quiet hour says nothing new"
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_a_marker_that_did_not_get_there_is_sent_again_though_others_come(
+    monkeypatch: pytest.MonkeyPatch, connects: bool
+) -> None:
+    broker = Broker(monkeypatch)
+    broker.come()
+    broker.connects, broker.answer = connects, NotFound("not yet")
+    broker.open()
+    for _ in range(10):
+        broker.deliver()
+        broker.after(2)
+    assert len(broker.markers) == 1
+    broker.connects, broker.answer = True, None
+    broker.deliver()
+    broker.after(2)
+    broker.come()
+    assert broker.happened == ["heard", "heard"]
+
+
+def test_a_broker_that_takes_nothing_and_brings_nothing_has_brought_everything(broker: Broker) -> None:
+    broker.answer = TimeoutError("an alarm")
+    broker.open()
+    broker.after(1)
+    assert not broker.happened
+    broker.after(IDLE_SECONDS + 1)
+    assert broker.happened == ["heard"]
+
+
+def test_a_stream_in_which_the_marker_never_comes_is_read_anew(broker: Broker) -> None:
+    broker.deliver()
+    with pytest.raises(ConnectionError):
+        broker.after(IDLE_SECONDS + 1)
+    assert broker.happened == ["anew"]
+
+
+def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
+    broker.after(100, heartbeat=False)
+    broker.after(100, heartbeat=False)
+    assert not broker.happened
+    broker.come()
+    assert broker.happened == ["heard"]
+
+
+def test_whoever_asks_is_told_by_a_marker_that_was_sent_afterwards(broker: Broker) -> None:
+    asked = broker.now
+    assert not broker.stream.has_read_up_to(asked)
+    broker.come()
+    assert not broker.stream.has_read_up_to(asked), "that marker may be older than what is asked for"
+    assert len(broker.markers) == 1, "not in such haste"
+    broker.now += PROBE_SECONDS * 2
+    for _ in range(5):
+        assert not broker.stream.has_read_up_to(asked)
+        gevent.sleep(0.001)
+    assert len(broker.markers) == 2
+    broker.come()
+    assert broker.stream.has_read_up_to(asked)
+
+
+def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
+    for _ in range(ACK_EACH):
+        assert not broker.acks
+        broker.deliver()
+        broker.stream.rest()
+    assert broker.acks == [ACK_EACH]
+    broker.deliver()
+    broker.stream.rest()
+    broker.now += ACK_SECONDS + 1
+    broker.stream.rest()
+    broker.now += ACK_SECONDS + 1
+    broker.stream.rest()
+    assert broker.acks == [ACK_EACH, ACK_EACH + 1]

@@ -1,0 +1,127 @@
+"""What is promised to a client that comes back, and what it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+import pytest
+
+from peatio_ws import replay
+from peatio_ws.dialects import Dialect
+from peatio_ws.events import Delivery, read
+from peatio_ws.history import STREAM, History, owners_of
+from peatio_ws.outbox import Outbox
+from peatio_ws.replay import Place, Replays, come_again
+from peatio_ws.router import Receiver, Router
+from peatio_ws.shared import Orders
+from tests.unit.samples import Wire, on_orderbook, texts_in
+
+UID = "IDANN"
+
+
+class Room:
+    """A worker's history with orders of one member at some offsets, and what its clients are told of it."""
+
+    def __init__(self, *offsets: int, has_read_up_to: Callable[[float], bool] = lambda _moment: True) -> None:
+        orders = Orders()
+        self.history = History(STREAM, 1000, 10**9)
+        router = Router(orders.recall, orders.remember, cursor=self.history.cursor)
+        self.replays = Replays(self.history, router, has_read_up_to)
+        self.replays.caught_up.set()
+        for offset in offsets:
+            self.add(offset)
+
+    def add(self, offset: int, **fields: str) -> str:
+        delivery: Delivery = on_orderbook({"id": offset, **fields}, uid=UID)
+        entry = self.history.append(offset, delivery, owners_of(read(delivery)), 0.0)
+        return self.history.cursor(entry)
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "READY_SECONDS", 0.1)
+
+
+def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: offered) -> tuple[Receiver, Wire]:
+    wire = Wire(takes)
+    found = Receiver(Outbox(wire, limit, 10.0), Dialect.CLASSIC)  # type: ignore[arg-type]
+    found.uid, found.resumes = UID, True
+    return found, wire
+
+
+def test_while_history_is_read_back_nothing_is_promised() -> None:
+    room = Room(1, 2)
+    room.replays.caught_up.clear()
+    assert room.replays.locate(None) is None
+    assert room.replays.locate(room.history.cursor()) is None
+    gevent.spawn(room.replays.caught_up.set)
+    assert room.replays.locate(None) == (Place(2, 0), True)
+
+
+def test_what_another_worker_has_read_is_waited_for() -> None:
+    cursor = Room(1, 2).add(3)
+    room = Room(1, 2, has_read_up_to=lambda _moment: False)
+    assert room.replays.locate(cursor) is None, "the broker does not say: nothing is known"
+    gevent.spawn_later(0.02, room.add, 3)
+    assert room.replays.locate(cursor) == (Place(3, 0), True)
+
+
+def test_a_cursor_ahead_of_all_that_was_published_is_of_another_history() -> None:
+    asked: list[float] = []
+    room = Room(1, 2, has_read_up_to=lambda moment: bool(asked.append(moment)) or len(asked) > 2)
+    assert room.replays.locate("s.64.00000000") == (Place(2, 0), False)
+    assert len(set(asked)) == 1, "it is about the time at which the client came"
+
+
+def test_what_is_lost_while_it_is_waited_for_is_not_promised() -> None:
+    room = Room(1, 2, has_read_up_to=lambda _moment: False)
+    gevent.spawn(room.replays.caught_up.clear)
+    gevent.spawn_later(0.02, room.add, 100)
+    assert room.replays.locate("s.64.00000000") is None
+
+
+def test_a_history_that_begins_anew_is_not_taken_for_the_one_before() -> None:
+    room = Room(1, 2)
+    located = room.replays.locate(room.history.cursor())
+    assert located is not None
+    place, complete = located
+    assert complete
+    room.history.clear(STREAM)
+    room.add(1)
+    assert not room.replays.run(receiver()[0], place)
+
+
+@pytest.mark.parametrize("body", [10, 2000, 40_000])
+def test_large_events_do_not_fill_the_outbox_of_one_who_asked_for_them(body: int) -> None:
+    limit = 150_000
+    budget, most = 0, 0
+
+    def takes(offered: int) -> int:
+        nonlocal budget
+        taken, budget = min(offered, budget), max(0, budget - offered)
+        return taken
+
+    someone, wire = receiver(limit, takes)
+    room = Room()
+    for offset in range(1, 200):
+        room.add(offset, market_id="x" * body)
+
+    def take() -> None:
+        nonlocal budget, most
+        while True:
+            most = max(most, someone.outbox.size)
+            budget = 50_000
+            gevent.sleep(0.001)
+
+    taking = gevent.spawn(take)
+    assert room.replays.run(someone, Place(-1, 0))
+    someone.outbox.wait(0)
+    taking.kill()
+    assert not someone.outbox.closing
+    assert [frame["orderbook"]["id"] for frame in texts_in(wire.taken)] == list(range(1, 200))
+    assert most <= limit
+
+
+def test_a_client_is_told_when_to_come_again() -> None:
+    assert {come_again() for _ in range(100)} == {f"restart; retry after {seconds}" for seconds in (1, 2, 3)}
