@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.exceptions import AMQPNotImplementedError, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed
 from kombu import Connection, Queue
 
 from peatio_ws.amqp_transport import OFFSET, consume
@@ -108,7 +108,7 @@ class HistoryStream:
         queue = Queue(self._queue, durable=True, queue_arguments=dict(ARGUMENTS), channel=connection)
         try:
             declare(connection, queue, PRIVATE, self._durable)
-        except (PreconditionFailed, AMQPNotImplementedError) as error:
+        except (PreconditionFailed, AMQPNotImplementedError, AccessRefused) as error:
             if "exchange" in str(error):
                 raise
             self._refused(error)
@@ -179,8 +179,8 @@ class HistoryStream:
     def _refused(self, error: Exception) -> None:
         log.warning(
             "the broker refuses the history stream; each worker keeps its own, and a client that comes back to another "
-            "one is told that it may have missed something (RabbitMQ has streams since 3.9; a queue of this name with "
-            "other arguments has to be deleted)",
+            "one is told that it may have missed something (RabbitMQ has streams since 3.9; the gateway's user has to be "
+            "allowed to configure, write and read this queue; one of this name with other arguments has to be deleted)",
             queue=self._queue,
             error=str(error),
         )
