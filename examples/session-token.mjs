@@ -1,0 +1,46 @@
+// Session tokens as Barong makes them, for trying out; a real client gets its own from Barong, over HTTP.
+//
+// From the environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet); JWT_ALGORITHM (RS256, ES256 or EdDSA),
+// JWT_ISSUER and JWT_AUDIENCE as the gateway has them; MEMBER_ID, the number Peatio knows the member by, for publishers
+// that name nobody by uid, as the simulated one.
+
+import { randomUUID, sign } from "node:crypto";
+import { env } from "node:process";
+
+/**
+ * What gives a new token, good for an hour, at each call.
+ *
+ * @param {string} uid
+ * @returns {() => string}
+ */
+export function tokenMaker(uid) {
+  const text = env.JWT_PRIVATE_KEY;
+  if (!text) throw new Error("JWT_PRIVATE_KEY is not set");
+  const key = text.includes("-----BEGIN") ? text : Buffer.from(text, "base64").toString(); // either alphabet
+  const algorithm = env.JWT_ALGORITHM ?? "RS256";
+  const signed = {
+    RS256: (data) => sign("sha256", data, key),
+    ES256: (data) => sign("sha256", data, { key, dsaEncoding: "ieee-p1363" }), // RFC 7518 section 3.4
+    EdDSA: (data) => sign(null, data, key),
+  }[algorithm];
+  if (!signed) throw new Error(`JWT_ALGORITHM=${algorithm}: this sample signs with RS256, ES256 and EdDSA`);
+  const packed = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+
+  return () => {
+    const now = Math.floor(Date.now() / 1000);
+    const claims = {
+      iat: now,
+      exp: now + 3600,
+      jti: randomUUID(),
+      sub: "session",
+      iss: env.JWT_ISSUER ?? "barong",
+      aud: (env.JWT_AUDIENCE ?? "peatio,barong").split(","),
+      uid,
+      role: "member",
+      state: "active",
+      ...(env.MEMBER_ID && { member_id: Number(env.MEMBER_ID) }),
+    };
+    const data = `${packed({ alg: algorithm, typ: "JWT" })}.${packed(claims)}`;
+    return `${data}.${signed(Buffer.from(data)).toString("base64url")}`;
+  };
+}

@@ -1,0 +1,301 @@
+"""The clients that lose no fill, of `examples/`: every order once, whatever happens to the line and to the gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.live.driving import COMMANDS, Driven, Line, closing_with
+from tests.servers import RabbitMQ
+
+CLASSIC, RANGER = (), ("order", "btcusd.trades")
+KINDS = [(language, streams) for language in COMMANDS for streams in (CLASSIC, RANGER)]
+"""Each speaks both protocols."""
+BLIND = ("page", CLASSIC)
+"""Cannot ask a line for a sign of life."""
+
+Drive = Callable[..., Driven]
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
+    environ = {"WEB_CONCURRENCY": "2", "WEBSOCKET_DRAIN_SECONDS": "0.5"}
+    process = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ})
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def line(gateway: GatewayProcess) -> Iterator[Line]:
+    line = Line(gateway.port)
+    yield line
+    line.end()
+
+
+@pytest.fixture
+def drive(node_modules: None) -> Iterator[Drive]:
+    with contextlib.ExitStack() as running:
+
+        def drive(language: str, url: str, **given: Any) -> Driven:
+            driven = Driven(language, url, **given)
+            running.callback(driven.close)
+            return driven
+
+        yield drive
+
+
+@pytest.fixture
+def everyone(line: Line, drive: Drive, signer: Signer) -> Callable[..., list[Driven]]:
+    """Starts a client of each kind for this member, over `line`, and waits until all are connected."""
+
+    def start_all(uid: str, but: object = None, **given: Any) -> list[Driven]:
+        given["tokens"] = [signer.token(uid)]
+        kinds = [kind for kind in KINDS if kind != but]
+        clients = [drive(language, line.url, streams=streams, **given) for language, streams in kinds]
+        for client in clients:
+            client.wait_for("connected")
+        return clients
+
+    return start_all
+
+
+class Flow:
+    """Orders of a member, from 1 on, published one after the other until it is stopped."""
+
+    def __init__(self, broker: RabbitMQ, uid: str) -> None:
+        self.published = 0
+        self._broker, self._uid, self._stop = broker, uid, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with Publisher(self._broker.url) as publisher:
+            while not self._stop.wait(0.002):
+                publisher.order(self._uid, self.published + 1)
+                self.published += 1
+
+    def __enter__(self) -> Flow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(WAIT)
+
+
+def cut_the_line(gateway: GatewayProcess, line: Line) -> None:
+    line.cut()
+
+
+def kill_workers(gateway: GatewayProcess, line: Line) -> None:
+    for worker in gateway.workers():
+        os.kill(worker, signal.SIGKILL)
+
+
+def restart_workers(gateway: GatewayProcess, line: Line) -> None:
+    os.kill(gateway.pid, signal.SIGHUP)
+
+
+def restart(gateway: GatewayProcess, line: Line) -> None:
+    gateway.restart()
+
+
+@pytest.mark.parametrize(("harm", "times"), [(cut_the_line, 3), (kill_workers, 2), (restart_workers, 1), (restart, 1)])
+def test_every_order_arrives_once(
+    gateway: GatewayProcess,
+    broker: RabbitMQ,
+    line: Line,
+    everyone: Callable[..., list[Driven]],
+    harm: Callable[[GatewayProcess, Line], None],
+    times: int,
+) -> None:
+    uid = f"ID{harm.__name__.upper()}"
+    clients = everyone(uid)
+    with Flow(broker, uid) as flow:
+        for turn in range(times):
+            for client in clients:
+                client.wait_for_order(flow.published + 5)
+            harm(gateway, line)
+            for client in clients:
+                client.wait_for("connected", turn + 2)
+    for client in clients:
+        client.wait_for_order(flow.published)
+        assert client.orders == list(range(1, flow.published + 1))
+        assert client.all("gap") == []
+
+
+def test_a_dead_line_is_noticed(line: Line, publisher: Publisher, everyone: Callable[..., list[Driven]]) -> None:
+    clients = everyone("IDDEAD", but=BLIND, silence=1.5)
+    line.go_dead()
+    publisher.order("IDDEAD", 1)
+    for client in clients:
+        client.wait_for_order(1)
+        assert client.orders == [1]
+        assert client.all("gap") == []
+
+
+def test_a_quiet_line_is_left_alone(
+    line: Line, signer: Signer, publisher: Publisher, everyone: Callable[..., list[Driven]]
+) -> None:
+    clients = everyone("IDQUIET", silence=2)
+    time.sleep(2.5)  # the silence that is tested
+    publisher.order("IDQUIET", 1)
+    for client in clients:
+        client.wait_for_order(1)
+        assert len(client.all("connected")) == 1, client.told
+
+
+@pytest.mark.parametrize("cursor", ["s.5.00000000", "forged"])
+def test_a_cursor_that_means_nothing_is_a_gap_and_then_it_goes_on(
+    line: Line, publisher: Publisher, everyone: Callable[..., list[Driven]], cursor: str
+) -> None:
+    clients = everyone("IDFORGED", cursor=cursor)
+    for client in clients:
+        assert client.wait_for("gap") not in (None, cursor)
+    publisher.order("IDFORGED", 1)
+    for client in clients:
+        client.wait_for_order(1)
+    line.cut()
+    publisher.order("IDFORGED", 2)
+    for client in clients:
+        client.wait_for_order(2)
+        assert client.orders == [1, 2]
+        assert len(client.all("gap")) == 1
+
+
+def test_what_was_forgotten_is_a_gap(
+    start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer
+) -> None:
+    line = Line(start(WEBSOCKET_RESUME_BYTES="10000").port)
+    clients = [drive(language, line.url, tokens=[signer.token("IDLONG")]) for language in COMMANDS]
+    for client in clients:
+        client.wait_for("connected")
+    line.closed = True
+    line.cut()
+    for number in range(100):
+        publisher.order("IDLONG", number)
+    line.closed = False
+    for client in clients:
+        client.wait_for("gap")
+        assert client.orders == []
+    publisher.order("IDLONG", 100)
+    for client in clients:
+        client.wait_for_order(100)
+        assert client.orders == [100]
+    line.end()
+
+
+def test_a_token_refused_and_then_a_good_one(gateway: GatewayProcess, drive: Drive, signer: Signer) -> None:
+    tokens = [Signer().token("IDTOKEN"), signer.token("IDTOKEN")]
+    clients = [drive(language, gateway.url, tokens=tokens, streams=streams) for language, streams in KINDS]
+    for client in clients:
+        client.wait_for("connected")
+        assert len(client.all("disconnected")) == 1
+
+
+@pytest.mark.parametrize(("given", "times"), [(1, 1), (9, 3)])
+def test_it_ends_where_no_token_is_taken(gateway: GatewayProcess, drive: Drive, given: int, times: int) -> None:
+    other = Signer()
+    tokens = [other.token("IDTOKEN") for _ in range(given)]
+    clients = [drive(language, gateway.url, tokens=tokens, streams=streams) for language, streams in KINDS]
+    for client in clients:
+        assert "does not take this token" in client.wait_for("refused")
+        client.wait_for("ended")
+        assert len(client.all("disconnected")) == times
+
+
+def test_public_streams_come_without_a_token(gateway: GatewayProcess, publisher: Publisher, drive: Drive) -> None:
+    clients = [drive(language, gateway.url, streams=["btcusd.trades"], on="event") for language in COMMANDS]
+    for client in clients:
+        assert client.wait_for("connected") == ["btcusd.trades"]
+    publisher.event("public.btcusd.trades", {"id": 1})
+    for client in clients:
+        client.wait_for_order(1)
+        assert client.all("gap") == []
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_an_event_that_a_callback_failed_on_comes_again(
+    gateway: GatewayProcess, publisher: Publisher, drive: Drive, signer: Signer, language: str
+) -> None:
+    client = drive(language, gateway.url, tokens=[signer.token("IDSTUMBLE")], stumble=3, until=5)
+    client.wait_for("connected")
+    for number in range(1, 7):
+        publisher.order("IDSTUMBLE", number)
+    assert client.wait_for("ended") == "closed"
+    assert client.told.index(("raised", "stumbled")) == 3, "connected, 1, 2"
+    assert client.orders == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
+def test_no_return_where_it_would_happen_again(drive: Drive, code: int) -> None:
+    with closing_with((code, "because")) as (url, times):
+        for client in [drive(language, url, tokens=["any"]) for language in COMMANDS]:
+            assert f"closed: {code} because" in client.wait_for("refused")
+            assert client.all("disconnected") == [[code, "because", None]]
+            client.wait_for("ended")
+        assert len(times) == 2 * len(COMMANDS), "each came once"
+
+
+@pytest.mark.parametrize("code", [4401, 4403])
+def test_after_an_end_of_session_it_takes_a_new_token(drive: Drive, code: int) -> None:
+    with closing_with((code, "")) as (url, times):
+        for client in [drive(language, url, tokens=["first", "second"]) for language in COMMANDS]:
+            assert "there is no other" in client.wait_for("refused")
+        assert len(times) == 2 * 2 * len(COMMANDS)
+
+
+@pytest.mark.parametrize("language", COMMANDS)
+def test_pauses_are_those_it_was_told_and_some(drive: Drive, language: str) -> None:
+    with closing_with((1012, "restart; retry after 1"), (503, "7")) as (url, times):
+        client = drive(language, url, tokens=["any"])
+        client.wait_for("disconnected", times=2)
+        (_, _, told), (status, _, full) = client.all("disconnected")
+        assert 1 <= told <= 1.5
+        assert times[2] - times[1] >= 1
+        if language != "page":  # which is not told
+            assert status == 503
+            assert 7 <= full <= 7 + 8
+    with closing_with((1013, "full")) as (url, _):
+        _, _, pause = drive(language, url, tokens=["any"]).wait_for("disconnected")
+        assert 5 <= pause <= 5 + 8, "there is no room: not at once"
+
+
+def test_a_loop_may_be_left_and_another_goes_on(
+    gateway: GatewayProcess, publisher: Publisher, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    from peatio_client import PeatioClient
+
+    with PeatioClient(gateway.url, token=lambda: signer.token("IDLOOP")) as client:
+        client.on("connected", lambda _: [publisher.order("IDLOOP", number) for number in range(1, 5)])
+        first, second = next(client), next(client)
+        assert (first.data["id"], second.data["id"], client.cursor) == (1, 2, first.cursor)
+        for event in client:
+            if event.data["id"] == 4:
+                break
+        assert event.data["id"] == 4
+    assert client.state == "closed"
+    assert list(client) == []
+
+
+def test_settings_that_cannot_work_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    from peatio_client import Pauses, PeatioClient
+
+    for url, streams in (("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ())):
+        with pytest.raises(ValueError):
+            PeatioClient(url, streams=streams)
+    with pytest.raises(ValueError):
+        PeatioClient("ws://x/", token=str).on("gaps", print)  # type: ignore[call-overload]
+    longest = Pauses(lambda: 1.0)
+    assert [longest.next() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert longest.next(asked=10) == 40
