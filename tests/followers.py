@@ -216,10 +216,10 @@ class Follower:
     def _compare(self, data: bytes) -> None:
         due = self.market.stream[self._at : self._at + len(data)]
         if data != due and self.fault is None:
-            place = len(os.path.commonprefix((data, due)))
-            self.fault = (
-                f"after {self._at + place}: {data[place - 40 : place + 100]!r}, not {due[place : place + 60]!r}"
-            )
+            pairs = enumerate(zip(data, due, strict=False))
+            place = next((at for at, (came, comes) in pairs if came != comes), len(due))
+            near = slice(max(0, place - 40), place + 60)
+            self.fault = f"{data[near]!r} where {due[near]!r} was due"
         self._at += len(data)
 
     def _next(self) -> bytes | None:
@@ -277,7 +277,7 @@ class Followers:
                 self._selector.unregister(key.fileobj)
 
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
-        """Read until `check` is true; TimeoutError naming `what`, AssertionError where a follower read what is wrong."""
+        """Read until `check` is true; TimeoutError naming `what`, AssertionError where somebody read what is wrong."""
         deadline = time.monotonic() + seconds
         while not check():
             self.check_faults()
