@@ -71,7 +71,11 @@ class Feeds:
         return len(self._audiences) + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
 
     def subscribe(self, outbox: Outbox, name: str) -> None:
-        """From now on this client gets a stream: of an `-inc` the book first, then every increment since."""
+        """From now on this client gets a stream: of an `-inc` the book first, then every increment since.
+
+        The book is in its outbox then, which the caller flushes: nobody else is told, or who comes and goes while the
+        broker is silent would be kept in mind until it speaks.
+        """
         book = _book_of(name)
         if book is None:
             self._audiences.setdefault(name, {})[outbox] = None
@@ -80,7 +84,7 @@ class Feeds:
         if feed is None:
             feed = self._feeds[book] = _Feed(book)
         if feed.store is not None and feed.store.current:
-            self._put(feed.frames(), (outbox,))
+            outbox.put(feed.frames())
             feed.served[outbox] = None
         else:
             feed.waiting[outbox] = None

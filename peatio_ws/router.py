@@ -123,7 +123,7 @@ class Router:
             self._members[key] = (*self._members.get(key, ()), receiver)
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
-        """From now on this receiver gets a stream, the current book first (leaves at the receiver's next flush)."""
+        """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
         if kind_of(stream) is not Kind.PRIVATE:  # those go by member, see `Receiver.wants`
             self.feeds.subscribe(receiver.outbox, stream)
 
@@ -173,7 +173,7 @@ class Router:
                     self._remember(party.order)
 
     def replay(self, receiver: Receiver, event: Event, entry: Entry) -> None:
-        """Put an event of the past into the outbox of one whom it concerns."""
+        """Put an event of the past into the outbox of one whom it concerns; the caller flushes it."""
 
         def of(owner: Owner) -> tuple[Receiver, ...]:
             return (receiver,) if owner in receiver.keys else ()
@@ -184,6 +184,8 @@ class Router:
             self._route_trade(event, of, entry)
         elif isinstance(event, StreamEvent):
             self._route_private(event, of, entry)
+        if self._touched and self._touched[-1] is receiver.outbox:
+            self._touched.pop()
 
     def tell_gap(self) -> None:
         """Something may have been missed: tell all who resume, so that they read their state again (contract 5)."""
