@@ -130,13 +130,14 @@ class Feeds:
             fresh: whether it is known to be no older than this worker's queue.
 
         Returns:
-            Whether the book can be given out now.
+            Whether that is settled; False where another is needed, because it does not reach what was heard here.
         """
         feed = self._kept(name)
-        if feed is None or feed.store is None or not feed.store.adopt(body, fresh):
-            return False
-        self._serve_all(feed)
-        return True
+        if feed is None or feed.store is None:
+            return True  # no room for any
+        if feed.store.adopt(body, fresh):
+            self._serve_all(feed)
+        return feed.store.current
 
     def wanting(self) -> bool:
         """Whether somebody waits for a book."""

@@ -140,7 +140,23 @@ def test_another_workers_book_is_given_to_all_who_wait() -> None:
     ((name, body),) = there.feeds.export()
     assert here.feeds.adopt(name, body, True)
     assert ann.take() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
-    assert not here.feeds.adopt(name, body, True)
+    assert here.feeds.adopt(name, body, True)
+    assert ann.take() == [], "there is no need of it"
+
+
+def test_a_book_that_does_not_reach_what_was_heard_is_not_enough() -> None:
+    there, here = Told(), Told(max_books=1)
+    there.publish("a.ob-snap", SNAPSHOT)
+    there.publish("b.ob-snap", SNAPSHOT)
+    here.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    late = here.reader("a.ob-inc", "b.ob-inc")
+    (_, behind), (_, other) = there.feeds.export()
+    assert not here.feeds.adopt("a.ob", behind, True)
+    there.publish("a.ob-inc", {"asks": [], "sequence": 6})
+    assert late.take() == []
+    assert here.feeds.adopt("b.ob", other, True), "there is no room for any"
+    assert here.feeds.adopt("a.ob", next(body for name, body in there.feeds.export() if name == "a.ob"), True)
+    assert [frame["a.ob-snap"]["sequence"] for frame in late.take()] == [7]
 
 
 def test_no_more_books_than_allowed_are_kept() -> None:
