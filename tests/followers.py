@@ -302,16 +302,19 @@ class Followers:
 
 
 class Feeding:
-    """A thread that publishes a market's changes at a steady pace, snapshots now and then.
+    """A thread that publishes a market's changes at a steady pace.
+
+    Args:
+        snapshots: after which increments the whole book is published too; by default now and then.
 
     Attributes:
         sent: sequence of the last increment that was published.
     """
 
-    def __init__(self, url: str, market: Market, rate: int, snapshots: bool = True) -> None:
+    def __init__(self, url: str, market: Market, rate: int, snapshots: Iterable[int] | None = None) -> None:
         self._url, self._market, self._rate = url, market, rate
-        every = range(SNAPSHOT_EVERY, market.last, SNAPSHOT_EVERY) if snapshots else ()
-        self._snapshots = market.snapshots(every)
+        every = range(SNAPSHOT_EVERY, market.last, SNAPSHOT_EVERY)
+        self._snapshots = market.snapshots(every if snapshots is None else snapshots)
         self.sent = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
