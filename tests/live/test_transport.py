@@ -86,7 +86,7 @@ def test_what_is_no_request_is_answered_and_ends(gateway: GatewayProcess, line: 
 
 def test_what_is_no_request_is_logged_without_what_it_said(gateway: GatewayProcess) -> None:
     with RawClient(gateway.port) as client:
-        assert client.request(line="GET /public?stream=secret-of-somebody HTTP/one").status == 400
+        assert client.request(line="GET /public?stream=secret-of-somebody HTTP/2.0").status == 400
     with RawClient(gateway.port) as client:
         client.send(b"GET /public?stream=secret-of-somebody HTTP/1.1\r\nHost: x\r\nX: ")
         client.reset()
