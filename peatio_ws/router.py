@@ -106,7 +106,7 @@ class Router:
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._touched: list[Outbox] = []
-        self.feeds = Feeds(self._put, max_books, tell)
+        self.feeds = Feeds(self._put, self.flush, max_books, tell)
         self.outcomes: Counter[str] = Counter()
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from redis import Redis as RedisClient
 
 from peatio_ws.redis_books import BOOKS_KEY
 from tests.followers import Feeding, Follower, Followers, Market
-from tests.gateway import GatewayProcess, Publisher
+from tests.gateway import GatewayProcess, Publisher, receive
 from tests.servers import RabbitMQ, Redis
 
 RATE = 500
@@ -150,3 +150,24 @@ def test_a_question_that_nobody_could_answer_is_asked_again_for_who_waits(
         followers.until(lambda: all(one.book for one in followers.all), "the book", SOON)
         followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
         followers.check_books()
+
+
+@pytest.mark.parametrize(("books", "rows"), [(1, 10), (40, 9_000)])
+def test_the_books_of_a_silent_market_come_at_once_and_as_they_are_taken(
+    start: Start, redis: Redis, publisher: Publisher, books: int, rows: int
+) -> None:
+    """Nothing wakes the new worker; and they may be more than may wait for who asked before they were there."""
+    stays, dies = (start(REDIS_URL=redis.url, WEBSOCKET_OUTBOX_BYTES="300000") for _ in range(2))
+    names = [f"silent{books}-{number}.ob" for number in range(books)]
+    for name in names:
+        publisher.event(f"public.{name}-snap", {"asks": [[f"{n}.0", "1"] for n in range(rows)], "sequence": 1})
+    for gateway in (stays, dies):
+        with gateway.connect(f"public?stream={names[-1]}-inc", max_size=None) as client:
+            assert {next(iter(receive(client))) for _ in range(2)} == {f"{names[-1]}-snap", "success"}
+    os.kill(max(dies.workers()), signal.SIGKILL)
+    with dies.connect("public?stream=" + ",".join(f"{name}-inc" for name in names), max_size=None) as client:
+        began = time.monotonic()
+        frames = [next(iter(receive(client))) for _ in range(len(names) + 1)]
+        print(f"{len(names)} books {time.monotonic() - began:.2f} s after the connection")
+        assert time.monotonic() - began < SOON
+    assert sorted(frames) == sorted(["success", *(f"{name}-snap" for name in names)])
