@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+FUZZ ?= 100000
 
 # Under `make -j` too: tests that share two cores with each other find only that their time is up.
 .NOTPARALLEL:
-.PHONY: run test bench lint types unit live faults faults-long soak clean servers
+.PHONY: run test bench lint types unit live faults faults-long soak fuzz clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -38,6 +39,10 @@ faults-long: $(VENV)/.test-ready servers
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.soak
+
+# Messages that no client should send, at a real gateway; their short form is among the fault tests.
+fuzz: $(VENV)/.test-ready servers
+	$(BIN)/python -m tests.fuzz --count $(FUZZ)
 
 # In a virtual environment of its own: the rivals' packages must not slip into what is served.
 bench: .venv-bench/.ready bench/node_modules/.ready servers

@@ -6,6 +6,7 @@ Never waits: puts frames into outboxes through the function it is given. Knows n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from peatio_ws import dialects
 from peatio_ws.books import Store, Verdict
@@ -14,6 +15,8 @@ from peatio_ws.streams import shown_as
 
 Put = Callable[[bytes, Iterable[Outbox]], None]
 """Puts frames into outboxes."""
+BOOKS_OF_ROOM: Final = 4
+"""A client may have at least so many times the largest book that it asked for waiting for it."""
 
 
 class _Feed:
@@ -21,7 +24,7 @@ class _Feed:
 
     Attributes:
         served: have been sent a book, and get every increment since.
-        waiting: get the book as soon as there is one.
+        waiting: get the book as soon as there is one, and they have room for it.
     """
 
     __slots__ = ("_frames", "name", "served", "store", "waiting")
@@ -52,6 +55,7 @@ class Feeds:
 
     Args:
         put: see `Put`.
+        flush: sends what was put, where it is not the caller's to do.
         max_books: how many books are kept; of further ones nothing is sent to new subscribers.
         tell: called with `hole` or `full` and the stream, when a book lost its thread or found no room.
 
@@ -59,8 +63,8 @@ class Feeds:
         holes: how often increments were missing.
     """
 
-    def __init__(self, put: Put, max_books: int, tell: Callable[[str, str], None]) -> None:
-        self._put, self._max_books, self._tell = put, max_books, tell
+    def __init__(self, put: Put, flush: Callable[[], None], max_books: int, tell: Callable[[str, str], None]) -> None:
+        self._put, self._flush, self._max_books, self._tell = put, flush, max_books, tell
         self._audiences: dict[str, dict[Outbox, None]] = {}
         self._feeds: dict[str, _Feed] = {}
         self._books = 0
@@ -71,7 +75,11 @@ class Feeds:
         return len(self._audiences) + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
 
     def subscribe(self, outbox: Outbox, name: str) -> None:
-        """From now on this client gets a stream: of an `-inc` the book first, then every increment since."""
+        """From now on this client gets a stream: of an `-inc` the book first, then every increment since.
+
+        The book is in its outbox then, which the caller flushes: nobody else is told, or who comes and goes while the
+        broker is silent would be kept in mind until it speaks.
+        """
         book = _book_of(name)
         if book is None:
             self._audiences.setdefault(name, {})[outbox] = None
@@ -80,7 +88,9 @@ class Feeds:
         if feed is None:
             feed = self._feeds[book] = _Feed(book)
         if feed.store is not None and feed.store.current:
-            self._put(feed.frames(), (outbox,))
+            frames = feed.frames()
+            _make_room(outbox, frames)
+            outbox.put(frames)
             feed.served[outbox] = None
         else:
             feed.waiting[outbox] = None
@@ -126,17 +136,26 @@ class Feeds:
             fresh: whether it is known to be no older than this worker's queue.
 
         Returns:
-            Whether the book can be given out now.
+            Whether that is settled; False where another is needed, because it does not reach what was heard here.
         """
         feed = self._kept(name)
-        if feed is None or feed.store is None or not feed.store.adopt(body, fresh):
-            return False
-        self._serve_all(feed)
-        return True
+        if feed is None or feed.store is None:
+            return True  # no room for any
+        if feed.store.adopt(body, fresh):
+            self._serve_all(feed)
+            self._flush()
+        return feed.store.current
 
     def wanting(self) -> bool:
         """Whether somebody waits for a book."""
         return any(feed.waiting for feed in self._feeds.values())
+
+    def serve_waiting(self) -> None:
+        """Give books to those who had no room for them; to be called now and then."""
+        for feed in list(self._feeds.values()):
+            if feed.waiting and feed.store is not None and feed.store.current:
+                self._give(feed, feed.waiting)
+        self._flush()
 
     def _send(self, audience: dict[Outbox, None] | None, name: str, body: bytes) -> bool:
         if not audience:
@@ -170,12 +189,22 @@ class Feeds:
     def _serve_all(self, feed: _Feed) -> bool:
         """Give the book to everybody, those who wait for it and those whom increments may have failed."""
         feed.changed()
-        feed.served |= feed.waiting
-        feed.waiting.clear()
-        if not feed.served:
-            return False
-        self._put(feed.frames(), feed.served)
-        return True
+        return self._give(feed, (*feed.served, *feed.waiting))
+
+    def _give(self, feed: _Feed, outboxes: Iterable[Outbox]) -> bool:
+        """The book to those of them who have room for it; the others wait, without increments, until they have."""
+        frames, ready = feed.frames(), list[Outbox]()
+        for outbox in list(outboxes):
+            if outbox.size > outbox.limit // 2:
+                feed.served.pop(outbox, None)
+                feed.waiting[outbox] = None
+            else:
+                feed.waiting.pop(outbox, None)
+                feed.served[outbox] = None
+                _make_room(outbox, frames)
+                ready.append(outbox)
+        self._put(frames, ready)
+        return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:
         feed = self._kept(book)
@@ -189,12 +218,13 @@ class Feeds:
             self.holes += 1
             self._tell("hole", name)
         sent = verdict.passes_on and self._send(feed.served, name, body)
-        if verdict is Verdict.CONFIRMED and feed.waiting:
-            self._put(feed.frames(), feed.waiting)
-            feed.served |= feed.waiting
-            feed.waiting.clear()
-            return True
+        if feed.waiting and feed.store.current:
+            return self._give(feed, feed.waiting) or sent
         return sent
+
+
+def _make_room(outbox: Outbox, book: bytes) -> None:
+    outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book))
 
 
 def _book_of(name: str) -> str | None:

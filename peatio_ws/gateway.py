@@ -126,10 +126,11 @@ class Gateway:
         return found
 
     def _keep(self) -> None:
-        """The keeper: once a second, the counters and each connection's deadlines."""
+        """The keeper: once a second, the counters, books that had to wait, and each connection's deadlines."""
         while True:
             gevent.sleep(1)
             self._intake.count()
+            self._intake.router.feeds.serve_waiting()
             for number, client in enumerate(list(self._clients)):
                 if number % 500 == 499:
                     gevent.sleep(1e-6)

@@ -10,6 +10,7 @@ import base64
 import binascii
 import contextlib
 import functools
+import re
 import socket as native_socket
 import ssl
 from datetime import timedelta
@@ -34,6 +35,7 @@ VERSION: Final = "13"
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 )
+_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:
@@ -129,6 +131,19 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         if self._request_deadline is not None:
             self._request_deadline.close()
 
+    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes] | None:
+        """A request that is none. pywsgi would write down what came, which may hold a token, and of a client that hangs
+        up in the middle of it a traceback (26.9.0)."""
+        if isinstance(ex, ConnectionError | TimeoutError | ssl.SSLError):
+            return None
+        reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
+        log.info("request cannot be read", address=self._address(), reason=reason)
+        return "400", _BAD_REQUEST
+
+    def _address(self) -> str:
+        address = self.client_address
+        return str(address[0]) if isinstance(address, tuple) else ""
+
     def run_application(self) -> None:
         try:
             if wants_upgrade(self.environ):
@@ -191,7 +206,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
         log: Any = getattr(self.server, "log", None)
         if self.environ is None:
-            return  # what is no request is in the error log already
+            return  # what is no request is in the log already
         # gunicorn would put a line together for nobody, once there is a `logconfig_dict` (27.0.1).
         if hasattr(log, "access") and log.access_log.handlers:
             status, headers = self._orig_status or "000", self.response_headers or []

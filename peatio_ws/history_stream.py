@@ -179,8 +179,8 @@ class HistoryStream:
     def _refused(self, error: Exception) -> None:
         log.warning(
             "the broker refuses the history stream; each worker keeps its own, and a client that comes back to another "
-            "one is told that it may have missed something (RabbitMQ has streams since 3.9; the user has to be allowed to "
-            "configure, write and read this queue; one of this name with other arguments has to be deleted)",
+            "one is told that it may have missed something (RabbitMQ has streams since 3.9; its user has to be allowed "
+            "to configure, write and read this queue; one of this name with other arguments has to be deleted)",
             queue=self._queue,
             error=str(error),
         )

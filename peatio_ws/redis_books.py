@@ -27,8 +27,10 @@ CALM_SECONDS: Final = (0.02, 0.06)
 """How long one who answers waits: to have heard what was published before the question, and not to do it twice."""
 EXPIRE_SECONDS: Final = 30
 KEPT_SECONDS: Final = 86_400
-QUESTIONS: Final = 3
-"""How often is asked in a row for books that somebody waits for and nobody had."""
+QUESTIONS: Final = 5
+"""How often is asked in a row when answers do not reach what was heard here: who answered is behind."""
+PAUSES: Final = (0.5, 60.0)
+"""After which it is asked again for a book that somebody waits for and nobody had: the first, and the longest."""
 
 Ask = Callable[[Callable[[], Any]], Any]
 """Asks Redis; None while it is away."""
@@ -63,39 +65,49 @@ class RedisBooks:
         self._wanted.set()
 
     def _ask_on(self) -> None:
+        pause = PAUSES[0]
         while True:
-            self._wanted.wait()
-            self._wanted.clear()
+            if self._wanted.wait(pause):
+                self._wanted.clear()
+                pause = PAUSES[0]
+            elif self._books.wanting():
+                pause = min(pause * 2, PAUSES[1])
+            else:
+                continue
             for _ in range(QUESTIONS):
-                if not self._ask_once():
-                    self._wanted.set()  # Redis is away
+                answered = self._ask_once()
+                if answered is None:  # Redis is away
+                    self._wanted.set()
                     gevent.sleep(ANSWER_SECONDS)
-                    break
-                if not self._books.wanting():
+                if answered is not False:
                     break
 
-    def _ask_once(self) -> bool:
-        """One question, and what comes of it; False if it could not be asked."""
+    def _ask_once(self) -> bool | None:
+        """One question, and what comes of it: False if an answer was of no use, None if it could not be asked."""
         question = uuid.uuid4().hex
         self._question = question.encode()
         if self._ask(lambda: self._redis.publish(BOOKS_KEY, question)) is None:
-            return False
+            return None
         seen = set[bytes]()
         until = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < until:
             gevent.sleep(POLL_SECONDS)
-            seen |= self._take(f"{BOOKS_KEY}:{question}", seen, fresh=True)
+            if not self._take(f"{BOOKS_KEY}:{question}", seen, fresh=True):
+                return False
         self._take(BOOKS_KEY, seen, fresh=False)
         return True
 
-    def _take(self, key: str, seen: set[bytes], fresh: bool) -> set[bytes]:
-        """Hand on the books under this key that were not seen yet; their names."""
+    def _take(self, key: str, seen: set[bytes], fresh: bool) -> bool:
+        """Hand on the books under this key that were not seen yet; whether all were of use."""
         names = [name for name in self._ask(lambda: self._redis.hkeys(key)) or () if name not in seen]
         bodies = (self._ask(lambda: self._redis.hmget(key, names)) or ()) if names else ()
-        for name, body in zip(names, bodies, strict=False):
-            if body is not None:
-                self._books.adopt(name.decode(errors="replace"), body, fresh)
-        return set(names)
+        taken = [
+            self._books.adopt(name.decode(errors="replace"), body, fresh)
+            for name, body in zip(names, bodies, strict=False)
+            if body is not None
+        ]
+        seen.update(names)
+        return all(taken)
 
     def _answer_on(self) -> None:
         while True:

@@ -107,7 +107,7 @@ class Router:
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._touched: list[Outbox] = []
-        self.feeds = Feeds(self._put, max_books, tell)
+        self.feeds = Feeds(self._put, self.flush, max_books, tell)
         self.outcomes: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -127,7 +127,7 @@ class Router:
             self._members[key] = (*self._members.get(key, ()), receiver)
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
-        """From now on this receiver gets a stream, the current book first (leaves at the receiver's next flush)."""
+        """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
         if kind_of(stream) is not Kind.PRIVATE:  # those go by member, see `Receiver.wants`
             self.feeds.subscribe(receiver.outbox, stream)
 
@@ -178,7 +178,7 @@ class Router:
                     self._remember(party.order)
 
     def replay(self, receiver: Receiver, event: Event, entry: Entry) -> None:
-        """Put an event of the past into the outbox of one whom it concerns."""
+        """Put an event of the past into the outbox of one whom it concerns; the caller flushes it."""
 
         def of(owner: Owner) -> tuple[Receiver, ...]:
             return (receiver,) if owner in receiver.keys else ()
@@ -189,6 +189,8 @@ class Router:
             self._route_trade(event, of, entry)
         elif isinstance(event, StreamEvent):
             self._route_private(event, of, entry)
+        if self._touched and self._touched[-1] is receiver.outbox:
+            self._touched.pop()
 
     def tell_gap(self) -> int:
         """Something may have been missed: tell all who resume (contract section 5); how many they are."""

@@ -29,7 +29,7 @@ class Books(Protocol):
             fresh: whether it is known to be no older than what this worker heard first.
 
         Returns:
-            Whether it can be given out now.
+            Whether that is settled; False where another is needed, because it does not reach what was heard here.
         """
 
     def wanting(self) -> bool:

@@ -68,6 +68,7 @@ class WebSocket:
         "_protocol",
         "_settings",
         "_sock",
+        "_taken",
         "_upgrade",
         "accepted_elsewhere",
         "heard",
@@ -109,6 +110,7 @@ class WebSocket:
         self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
         self._protocol = Incoming(settings.max_message_bytes)
         self.opened = self.heard = self.pinged = time.monotonic()
+        self._taken = 0
         if answer:
             self.outbox.put(answer)  # leaves together with the first message, or before the first wait
         if early:
@@ -206,6 +208,9 @@ class WebSocket:
     def tick(self, now: float) -> None:
         """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
         outbox, settings = self.outbox, self._settings
+        if outbox.size and outbox.sent != self._taken:
+            self.heard = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
+        self._taken = outbox.sent
         if outbox.closing:
             if now > outbox.deadline:
                 outbox.abort()

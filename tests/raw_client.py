@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,6 +106,16 @@ class RawClient:
     def send(self, *data: bytes) -> None:
         """Send all of it in one packet, if it fits."""
         self._sock.sendall(b"".join(data))
+
+    def reset(self) -> None:
+        """Close the socket as a crash would, with what has not been read yet lost."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+    def finish(self) -> None:
+        """Half-close: nothing more will be said."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     # ---- HTTP
 

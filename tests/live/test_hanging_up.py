@@ -95,7 +95,7 @@ def test_nobody_stays_without_authenticating(start: Start, signer: Signer) -> No
     gateway = start(WEBSOCKET_AUTH_TIMEOUT="1")
     with RawClient(gateway.port) as member, gateway_client(gateway) as client:
         authenticated(member, signer.token("IDANN"))
-        assert client.closed() == (4408, "not authenticated within 1 s")
+        assert client.closed() == (4408, "neither authenticated nor subscribed within 1 s")
         member.send(frame(PING))
         assert member.next() == Frame(PONG, b"")
 

@@ -84,6 +84,20 @@ def test_what_is_no_request_is_answered_and_ends(gateway: GatewayProcess, line: 
         client.ended()
 
 
+def test_what_is_no_request_is_logged_without_what_it_said(gateway: GatewayProcess) -> None:
+    with RawClient(gateway.port) as client:
+        assert client.request(line="GET /public?stream=secret-of-somebody HTTP/2.0").status == 400
+    with RawClient(gateway.port) as client:
+        client.send(b"GET /public?stream=secret-of-somebody HTTP/1.1\r\nHost: x\r\nX: ")
+        client.reset()
+    with RawClient(gateway.port) as client:
+        client.upgrade()  # comes after them
+    reasons = [event["reason"] for event in gateway.events() if event["event"] == "request cannot be read"]
+    assert "Invalid http version" in reasons
+    assert "secret-of-somebody" not in gateway.log()
+    assert "Traceback" not in gateway.log()
+
+
 def test_a_body_announced_with_an_upgrade_is_none(gateway: GatewayProcess) -> None:
     with RawClient(gateway.port) as client:
         assert client.request({"Content-Length": "100"}, along=frame(PING, b"x")).status == 101

@@ -39,11 +39,14 @@ def put(frames: bytes, outboxes: Iterable[Outbox]) -> None:
 class Told:
     def __init__(self, max_books: int = 100) -> None:
         self.troubles: list[tuple[str, str]] = []
-        self.encoded = 0
-        self.feeds = Feeds(self.put, max_books, lambda what, stream: self.troubles.append((what, stream)))
+        self.flushed = 0
+        self.feeds = Feeds(self.put, self.flush, max_books, lambda what, stream: self.troubles.append((what, stream)))
 
     def put(self, frames: bytes, outboxes: Iterable[Outbox]) -> None:
         put(frames, outboxes)
+
+    def flush(self) -> None:
+        self.flushed += 1
 
     def publish(self, name: str, body: object) -> bool:
         return self.feeds.publish(name, body if isinstance(body, bytes) else json.dumps(body).encode())
@@ -140,7 +143,65 @@ def test_another_workers_book_is_given_to_all_who_wait() -> None:
     ((name, body),) = there.feeds.export()
     assert here.feeds.adopt(name, body, True)
     assert ann.take() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
-    assert not here.feeds.adopt(name, body, True)
+    assert here.flushed == 1, "nothing of the broker's may come for long"
+    assert here.feeds.adopt(name, body, True)
+    assert ann.take() == [], "there is no need of it"
+
+
+def test_a_book_that_does_not_reach_what_was_heard_is_not_enough() -> None:
+    there, here = Told(), Told(max_books=1)
+    there.publish("a.ob-snap", SNAPSHOT)
+    there.publish("b.ob-snap", SNAPSHOT)
+    here.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    late = here.reader("a.ob-inc", "b.ob-inc")
+    (_, behind), (_, other) = there.feeds.export()
+    assert not here.feeds.adopt("a.ob", behind, True)
+    there.publish("a.ob-inc", {"asks": [], "sequence": 6})
+    assert late.take() == []
+    assert here.feeds.adopt("b.ob", other, True), "there is no room for any"
+    assert here.feeds.adopt("a.ob", next(body for name, body in there.feeds.export() if name == "a.ob"), True)
+    assert [frame["a.ob-snap"]["sequence"] for frame in late.take()] == [7]
+
+
+def test_who_has_no_room_for_a_book_waits_for_it_and_misses_nothing_of_it() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    slow, quick, late = told.reader("a.ob-inc"), told.reader("a.ob-inc"), told.reader("b.ob-inc")
+    for reader in (slow, quick):
+        reader.take()
+    slow.outbox.size = late.outbox.size = slow.outbox.limit // 2 + 1
+    told.publish("a.ob-inc", {"asks": [], "sequence": 8})
+    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 8})
+    told.publish("b.ob-snap", SNAPSHOT)
+    hole = {"a.ob-inc": {"asks": [], "sequence": 8}}
+    assert quick.take() == [hole, {"a.ob-snap": {**SNAPSHOT, "sequence": 8}}]
+    assert (slow.take(), late.take()) == ([hole], [])
+    told.feeds.serve_waiting()
+    assert (slow.take(), late.take()) == ([], [])
+    slow.outbox.size = late.outbox.size = 0
+    told.publish("a.ob-inc", {"asks": [], "sequence": 9})
+    told.feeds.serve_waiting()
+    assert slow.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
+    assert late.take() == [{"b.ob-snap": SNAPSHOT}]
+    assert quick.take() == [{"a.ob-inc": {"asks": [], "sequence": 9}}]
+    told.publish("a.ob-inc", {"asks": [], "sequence": 10})
+    assert len(slow.take()) == len(quick.take()) == 1
+
+
+def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> None:
+    told = Told()
+    told.publish("a.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
+    early = told.reader("b.ob-inc")
+    early.outbox.limit = 1000
+    told.publish("b.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
+    late = Reader()
+    late.outbox.limit = 1000
+    told.feeds.subscribe(late.outbox, "a.ob-inc")
+    for reader in (early, late):
+        assert reader.outbox.limit > 30_000
+    small = told.reader("c.x")
+    told.publish("c.x", 1)
+    assert small.outbox.limit == 2**30
 
 
 def test_no_more_books_than_allowed_are_kept() -> None:

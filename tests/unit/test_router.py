@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from peatio_ws import router as room
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import Delivery, Order, read
+from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox, text_frame
 from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
 from peatio_ws.shared import Orders
@@ -350,6 +352,31 @@ def test_an_event_without_an_id_is_for_ranger_sessions_only() -> None:
     ann = ranger(where, "order")
     send(where, on_ranger("private.A.order", {"x": 1}))
     assert (ann.take(), classic.take()) == ([{"order": {"x": 1}}], [])
+
+
+class Mortal(Outbox):
+    """One of which it can be seen whether anybody still holds it."""
+
+
+@pytest.mark.parametrize("how", ["book", "replay"])
+def test_what_a_client_is_sent_at_its_own_wish_leaves_nothing_behind_while_the_broker_is_silent(how: str) -> None:
+    where = router()
+    where.route(read(on_ranger("public.a.ob-snap", {"asks": [["1", "1"]], "bids": []})))
+    where.flush()
+    outbox = Mortal(Wire(), 2**30, 3600.0)  # type: ignore[arg-type]
+    gone = weakref.ref(outbox)
+    receiver = Receiver(outbox, Dialect.RANGER, {"a.ob-inc": None, "order": None})
+    receiver.uid = "A"
+    if how == "book":
+        where.subscribe(receiver, "a.ob-inc")
+    else:
+        delivery = on_ranger("private.A.order", {"id": 1})
+        where.replay(receiver, read(delivery), Entry(1, delivery, ("A",), 0.0))
+    outbox.flush()
+    assert outbox.sent
+    where.remove(receiver)
+    del outbox, receiver
+    assert gone() is None
 
 
 def test_who_leaves_gets_nothing_of_any_stream_more() -> None:

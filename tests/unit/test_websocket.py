@@ -308,6 +308,21 @@ def test_no_sign_of_life_for_long_enough_ends_it(pair: Pair) -> None:
     assert ws.outbox.closing == Close.IDLE
 
 
+def test_who_takes_what_waits_for_it_is_alive(pair: Pair) -> None:
+    ws = pair.open()
+    began = ws.heard
+    ws.pinged = began + 1000
+    ws.outbox.size, ws.outbox.sent = 1000, 1
+    ws.tick(began + 50)
+    ws.outbox.sent = 2
+    ws.tick(began + 100)
+    assert not ws.closed
+    ws.tick(began + 160)
+    assert not ws.closed
+    ws.tick(began + 161)
+    assert ws.outbox.closing == Close.IDLE, "what waits is not taken"
+
+
 def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
     ws = pair.open()
     ws.close(1000)

@@ -1,0 +1,173 @@
+"""Order books when workers and Redis come and go under load: a right book soon, or none, and never a wrong one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis as RedisClient
+
+from peatio_ws.redis_books import BOOKS_KEY
+from tests.followers import Feeding, Follower, Followers, Market
+from tests.gateway import GatewayProcess, Publisher, receive
+from tests.servers import RabbitMQ, Redis
+
+RATE = 500
+SOON = 5.0
+"""Seconds; it takes a fifth of one, but for a machine that has other things to do."""
+
+Start = Callable[..., GatewayProcess]
+
+
+@pytest.fixture
+def own_redis(folder: Path) -> Iterator[Redis]:
+    server = Redis(folder / "redis-to-kill")
+    yield server
+    server.kill()
+
+
+def kill_a_worker(gateway: GatewayProcess, followers: Followers) -> int:
+    """Kill one as a crash would; the pid of the one that gunicorn starts in its place."""
+    before = set(gateway.workers())
+    os.kill(max(before), signal.SIGKILL)
+    followers.until(lambda: bool(set(gateway.workers()) - before), "a new worker")
+    return max(set(gateway.workers()) - before)
+
+
+def is_served_by(pid: int, follower: Follower) -> bool:
+    """Whether the other end of a follower's connection is this process's."""
+    ours, theirs = follower.sock.getsockname()[1], follower.sock.getpeername()[1]
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inode = next(row[9] for row in rows if row[1].endswith(f":{theirs:04X}") and row[2].endswith(f":{ours:04X}"))
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if os.readlink(descriptor) == f"socket:[{inode}]":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def join_worker(pid: int, port: int, followers: Followers) -> Follower:
+    """Connect until one is at that worker."""
+    while True:
+        follower = followers.join(port)
+        followers.until(lambda one=follower: bool(one.opened), "an answer")
+        if is_served_by(pid, follower):
+            return follower
+        followers.leave(follower)
+
+
+def listening(client: RedisClient) -> int:
+    """How many workers would hear a question for books."""
+    ((_, count),) = client.pubsub_numsub(BOOKS_KEY)
+    return int(count)
+
+
+def join_again(port: int, followers: Followers) -> None:
+    """All who lost their connection."""
+    for follower in [follower for follower in followers.all if follower.ended]:
+        followers.leave(follower)
+        followers.join(port)
+
+
+@pytest.mark.parametrize(("gateways", "workers"), [(1, 3), (2, 1)])
+def test_a_worker_that_was_killed_has_the_books_again_at_once(
+    start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher, gateways: int, workers: int
+) -> None:
+    running = [start(REDIS_URL=redis.url, WEB_CONCURRENCY=str(workers)) for _ in range(gateways)]
+    market = Market(f"killed{gateways}.ob", 5 * RATE)
+    publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
+    with Followers(market) as followers, Feeding(broker.url, market, RATE, snapshots=()):
+        for number in range(120):
+            followers.join(running[number % gateways].port)
+        followers.until(lambda: all(one.book for one in followers.all), "everybody has the book")
+        for _ in range(2):
+            pid, there = kill_a_worker(running[-1], followers), time.monotonic()
+            join_again(running[-1].port, followers)
+            first = join_worker(pid, running[-1].port, followers)
+            followers.until(lambda one=first: one.book is not None, "the book at the new worker")
+            print(
+                f"the book {first.served - there:.2f} s after the fork, {first.served - first.opened:.2f} s after 101"
+            )
+            assert first.served - there < SOON
+        followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+        followers.check_books()
+
+
+def test_without_redis_who_comes_waits_for_a_snapshot_and_with_it_for_nothing(
+    start: Start, broker: RabbitMQ, own_redis: Redis, publisher: Publisher
+) -> None:
+    stays, dies = (start(REDIS_URL=own_redis.url) for _ in range(2))
+    market = Market("lonely.ob", 8 * RATE)
+    publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
+    snapshot = market.last // 2
+    with Followers(market) as followers, Feeding(broker.url, market, RATE, snapshots=[snapshot]) as feeding:
+        for _ in range(20):
+            followers.join(stays.port)
+        followers.until(lambda: all(one.book for one in followers.all), "everybody has the book")
+        own_redis.kill()
+        kill_a_worker(dies, followers)
+        waiting = [followers.join(dies.port) for _ in range(20)]
+        followers.until(lambda: feeding.sent > snapshot - RATE / 2, "the snapshot is near")
+        assert not any(one.book for one in waiting), "nobody had a right one"
+        followers.until(lambda: all(one.book for one in waiting), "the snapshot")
+        assert {one.sequence for one in waiting} == {snapshot}
+        own_redis.start()
+        with RedisClient.from_url(own_redis.url) as client:
+            followers.until(lambda: listening(client) == 2, "both workers listen to Redis again")
+        kill_a_worker(dies, followers)
+        join_again(dies.port, followers)
+        followers.until(lambda: all(one.book for one in followers.all), "the book from the other worker")
+        followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+        followers.check_books()
+
+
+def test_a_question_that_nobody_could_answer_is_asked_again_for_who_waits(
+    start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher
+) -> None:
+    """The other worker is too busy for longer than an answer is waited for; there is no snapshot to come."""
+    busy, dies = (start(REDIS_URL=redis.url) for _ in range(2))
+    market = Market("busy.ob", 7 * RATE)
+    publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
+    (other,) = busy.workers()
+    with Followers(market) as followers, Feeding(broker.url, market, RATE, snapshots=()):
+        followers.join(dies.port)
+        followers.until(lambda: followers.all[0].has(1), "the first increment")
+        os.kill(other, signal.SIGSTOP)
+        try:
+            kill_a_worker(dies, followers)
+            dies.wait_ready()
+            until = time.monotonic() + 1.5
+            followers.until(lambda: time.monotonic() > until, "nobody answered")
+        finally:
+            os.kill(other, signal.SIGCONT)
+        join_again(dies.port, followers)
+        followers.until(lambda: all(one.book for one in followers.all), "the book", SOON)
+        followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+        followers.check_books()
+
+
+@pytest.mark.parametrize(("books", "rows"), [(1, 10), (40, 9_000)])
+def test_the_books_of_a_silent_market_come_at_once_and_as_they_are_taken(
+    start: Start, redis: Redis, publisher: Publisher, books: int, rows: int
+) -> None:
+    """Nothing wakes the new worker; and they may be more than may wait for who asked before they were there."""
+    stays, dies = (start(REDIS_URL=redis.url, WEBSOCKET_OUTBOX_BYTES="300000") for _ in range(2))
+    names = [f"silent{books}-{number}.ob" for number in range(books)]
+    for name in names:
+        publisher.event(f"public.{name}-snap", {"asks": [[f"{n}.0", "1"] for n in range(rows)], "sequence": 1})
+    for gateway in (stays, dies):
+        with gateway.connect(f"public?stream={names[-1]}-inc", max_size=None) as client:
+            assert {next(iter(receive(client))) for _ in range(2)} == {f"{names[-1]}-snap", "success"}
+    os.kill(max(dies.workers()), signal.SIGKILL)
+    with dies.connect("public?stream=" + ",".join(f"{name}-inc" for name in names), max_size=None) as client:
+        began = time.monotonic()
+        frames = [next(iter(receive(client))) for _ in range(len(names) + 1)]
+        print(f"{len(names)} books {time.monotonic() - began:.2f} s after the connection")
+        assert time.monotonic() - began < SOON
+    assert sorted(frames) == sorted(["success", *(f"{name}-snap" for name in names)])

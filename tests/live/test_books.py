@@ -1,0 +1,43 @@
+"""Order books under load: whoever comes, whenever it comes, has the publisher's book."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.followers import Feeding, Followers, Market
+from tests.gateway import GatewayProcess, Publisher
+from tests.servers import RabbitMQ
+
+RATE = 500
+"""Increments a second."""
+SECONDS = 7
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_five_hundred_who_join_at_any_moment_have_the_same_book(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ, publisher: Publisher, workers: int
+) -> None:
+    gateway = start(WEB_CONCURRENCY=str(workers))
+    market = Market(f"joins{workers}.ob", count=SECONDS * RATE)
+    chance = random.Random(workers)
+    moments = sorted(chance.uniform(0, SECONDS - 1) for _ in range(450))
+    with Followers(market) as followers:
+        for number in range(50):  # before there is anything
+            followers.join(gateway.port, by_message=bool(number % 2))
+        followers.until(lambda: all(one.opened for one in followers.all), "the first fifty")
+        publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
+        followers.until(lambda: all(one.book for one in followers.all), "the first snapshot")
+        with Feeding(broker.url, market, RATE) as feeding:
+            began = time.monotonic()
+            for number, moment in enumerate(moments):
+                followers.until(lambda at=began + moment: time.monotonic() >= at, "its moment")
+                followers.join(gateway.port, by_message=bool(number % 2))
+            followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+            assert feeding.sent == market.last
+        followers.check_books()
+        assert len({one.sequence for one in followers.all}) > 100, "they did not come at the same moment"
+    assert "book" not in gateway.log(), "no hole was found"
