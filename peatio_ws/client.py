@@ -221,6 +221,8 @@ class Client:
             self.ws.close(Close.RESTART, come_again())
             return
         place, complete = located
+        if cursor is not None:
+            metrics.replays.labels("complete" if complete else "incomplete").inc()
         receiver.resumes = True
         at = cursor if complete and cursor is not None else house.intake.history.cursor()
         self._send(dialects.resumed(payload, at, complete))
@@ -243,6 +245,7 @@ class Client:
         self._missed_from = None
         self._located = time.monotonic()
         if not complete:
+            metrics.replays.labels("cut").inc()
             self._send(dialects.resume(house.intake.history.cursor(), complete=False))
         house.router.admit(self._receiver)
 

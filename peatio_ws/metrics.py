@@ -17,6 +17,7 @@ authentications = Counter("peatio_ws_authentications", "Tokens shown", ["outcome
 deliveries = Counter("peatio_ws_deliveries", "Messages of the broker, by what became of them", ["exchange", "outcome"])
 events = Counter("peatio_ws_events", "Events that were read, by what became of them", ["outcome"])
 book_holes = Counter("peatio_ws_book_holes", "Times that increments of a book were missing")
+replays = Counter("peatio_ws_replays", "Clients that came back, by whether all they missed was there", ["outcome"])
 closes = Counter("peatio_ws_closes", "Connections that ended, by close code", ["code"])
 broker_connected = Gauge("peatio_ws_broker_connected", "Workers that hear the broker", multiprocess_mode="livesum")
 

@@ -219,6 +219,16 @@ def test_what_was_forgotten_is_not_promised(start: Start, signer: Signer, publis
         assert [number for number, _ in orders(client, 1)] == [99]
 
 
+def test_who_came_back_is_counted(start: Start, signer: Signer) -> None:
+    gateway, token = start(), signer.token("IDCOUNT")
+    cursor = ""
+    for cursor_of_ours in (False, True):
+        with gateway.connect() as client:
+            cursor = resume(client, token, cursor if cursor_of_ours else "nonsense")["cursor"]
+    for outcome in ("complete", "incomplete"):
+        assert gateway.metric(f'peatio_ws_replays_total{{outcome="{outcome}"}}') == 1
+
+
 def test_without_history_nothing_is_promised(start: Start, signer: Signer, publisher: Publisher) -> None:
     gateway = start(AMQP_HISTORY="off")
     with gateway.connect() as client:
