@@ -84,7 +84,8 @@ class Stage:
         story = self.story(began, ended)
         assert not (found := faults(members.members, market)), f"{story}\n" + "\n".join(found[:20])
         for gateway in self.gateways:
-            assert "Traceback" not in gateway.log()
+            before, found, after = gateway.log().partition("Traceback")
+            assert not found, f"{before[-300:]}{found}{after[:3000]}"
         return story
 
     def background(self, *steps: Callable[[], object]) -> None:
