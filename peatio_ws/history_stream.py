@@ -42,6 +42,9 @@ IDLE_SECONDS: Final = 5.0
 MARK_SECONDS: Final = 8.0
 GAP: Final = b"gap"
 """Body of a message that is put into the stream where something may be missing from it."""
+DOWN_SECONDS: Final = 20.0
+"""A stream that the broker has and cannot open for so long is not coming back soon. It takes half a second after a
+restart; without end if a broker was killed just as it made the stream (RabbitMQ 3.10)."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
 QUIET_SECONDS: Final = 30.0
@@ -91,6 +94,7 @@ class HistoryStream:
         self._line: Any = None  # py-amqp's, below it
         self._channel: Any = None
         self._last = -1  # offset of the last delivery
+        self._down_since = 0.0
         self._tag = self._acked = 0
         self._acked_at = self._came_at = 0.0
         self._marker = b""  # that has not come yet
@@ -112,6 +116,12 @@ class HistoryStream:
             if "exchange" in str(error):
                 raise
             self._refused(error)
+        except NotFound as error:
+            self._down_since = self._down_since or time.monotonic()
+            if time.monotonic() - self._down_since < DOWN_SECONDS:
+                raise
+            self._refused(error)
+        self._down_since = 0.0
         if not self._durable:
             self._look_for_gap(connection)
         channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
