@@ -46,8 +46,8 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
                 assert not client.ended
         losses = [event for event in gateway.events() if "broker is not heard" in event["event"]]
         kinds = Counter(event["events"] for event in losses)
-        # Each kind has a connection of its own. One may outlive a frost; one that is lost again, while the broker starts,
-        # is another loss.
+        # Each kind has a connection of its own. One may outlive a frost; one that is lost again, while the broker
+        # starts, is another loss.
         assert sum(kinds.values()) >= 2
         assert max(kinds.values()) <= 4, "each worker says it once"
         assert "Traceback" not in gateway.log()
