@@ -84,7 +84,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     def _drain(self, stopping: gevent.event.Event) -> None:
         stopping.wait()
         for server in Server.running:
-            server.close()  # at once: gunicorn's own loop looks once a second
+            if server.started:  # else gunicorn is about to start it, and closes it then
+                server.close()  # at once: gunicorn's own loop looks once a second
         Handler.end_idle()
         gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
         Handler.end_idle()
