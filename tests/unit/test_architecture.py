@@ -15,7 +15,7 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys faults variables settings auth".split(),
+    *"errors streams keys jwks faults variables settings auth".split(),
     *"events levels books history dialects request session incoming simulation".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
@@ -23,7 +23,8 @@ ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"websocket handler amqp_transport demand consumer history_stream embedded shared redis_books redis_shared".split(),
-    *"metrics logs supervise intake house client gateway ports health worker tokens publishing listening cli".split(),
+    *"metrics logs supervise intake house client gateway ports health worker".split(),
+    *"tokens publishing listening cli".split(),
     "__init__",
     "__main__",
 ]
