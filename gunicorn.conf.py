@@ -76,6 +76,8 @@ def post_worker_init(worker):
     for gateway in Gateway.instances():
         gateway.start()
     health.serve()
+    for gateway in Gateway.instances():
+        gateway.keys.wait()  # better a moment later than a good token refused
 
 
 def child_exit(server, worker):

@@ -413,7 +413,7 @@ def run(folder: Path) -> None:
     simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
     if simulated:
         environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
-        if not (environ.get("JWT_PUBLIC_KEY") or environ.get("JWT_PUBLIC_KEYS")):
+        if not any(environ.get(f"JWT_{name}") for name in ("PUBLIC_KEY", "PUBLIC_KEYS", "JWKS_URL", "JWKS_FILE")):
             key = folder / KEY_FILE.name
             environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
     try:

@@ -23,7 +23,7 @@ ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"websocket handler amqp_transport demand consumer history_stream embedded shared redis_books redis_shared".split(),
-    *"metrics logs supervise intake house client gateway ports health worker".split(),
+    *"metrics logs supervise key_source intake house client gateway ports health worker".split(),
     *"tokens publishing listening cli".split(),
     "__init__",
     "__main__",
