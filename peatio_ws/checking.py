@@ -39,7 +39,7 @@ def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
         token: to be verified, if any.
     """
     try:
-        settings, tried = Settings.from_env(environ), set(_AREAS)
+        settings, tried = Settings.from_env(environ, at_start=True), set(_AREAS)
         yield Finding("settings", True, "no fault")
     except ConfigurationError as error:
         yield from map(findings.faulty, error.faults)

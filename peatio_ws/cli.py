@@ -454,7 +454,7 @@ def run(folder: Path) -> None:
             key = folder / KEY_FILE.name
             environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
     try:
-        settings = Settings.from_env(environ)
+        settings = Settings.from_env(environ, at_start=True)
         ports.check(settings)
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["this cannot be served:", *error.faults])) from None

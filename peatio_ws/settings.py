@@ -19,7 +19,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.faults import fault_lines, shown
-from peatio_ws.keys import ALGORITHMS, PublicKey
+from peatio_ws.keys import PublicKey
 from peatio_ws.variables import broker_url, comma_list, file_faults, read_keys, read_roles
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -127,7 +127,7 @@ class Settings(BaseModel):
     jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
     jwt_keys: tuple[PublicKey, ...] = ()
     jwks_url: Annotated[str, BeforeValidator(_jwks_url)] | None = _named("JWT_JWKS_URL")
-    jwks_file: ReadableFile | None = _named("JWT_JWKS_FILE")
+    jwks_file: Path | None = _named("JWT_JWKS_FILE")
     jwks_refresh: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = _named("JWT_JWKS_REFRESH", default=30)
     jwt_issuer: str | None = _named("JWT_ISSUER")
     jwt_audience: CommaList = _named("JWT_AUDIENCE", default=())
@@ -184,8 +184,6 @@ class Settings(BaseModel):
                     "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key (without a passphrase) and certificate "
                     "that belong together"
                 )
-        if self.jwks_file and self.jwt_algorithm in ALGORITHMS[:-1]:
-            faults += file_faults(self.jwks_file, self.jwt_algorithm)
         if self.embedded and self.workers > 1:
             faults.append("WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share")
         if self.ping_interval >= self.ping_timeout:
@@ -197,11 +195,12 @@ class Settings(BaseModel):
         return self
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_env(cls, environ: Mapping[str, str] | None = None, at_start: bool = False) -> Settings:
         """Read and check the environment.
 
         Args:
             environ: instead of `os.environ`. A variable that is set to nothing counts as not set.
+            at_start: look into files that may be written anew later, too; a worker that starts meanwhile does not mind.
 
         Raises:
             ConfigurationError: with all faults, one line each.
@@ -210,6 +209,8 @@ class Settings(BaseModel):
         faults: list[str] = []
         values["jwt_keys"] = read_keys(values, faults)
         values["roles"] = read_roles(values, faults)
+        if at_start:
+            faults += file_faults(values)
         if "AMQP_URL" not in values:
             values["AMQP_URL"] = broker_url(values, faults)
         return cls._checked(values, faults)

@@ -54,10 +54,13 @@ def read_keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, 
     return tuple(keys)
 
 
-def file_faults(path: Path, algorithm: str) -> list[str]:
-    """What is wrong with the set of keys in `JWT_JWKS_FILE` as it is at start; later ones are only logged."""
+def file_faults(values: Mapping[str, str]) -> list[str]:
+    """What is wrong with the set of keys in `JWT_JWKS_FILE` as it is now."""
+    path, algorithm = values.get("JWT_JWKS_FILE"), values.get("JWT_ALGORITHM", "RS256")
+    if path is None or algorithm not in ALGORITHMS or algorithm == "HS256":
+        return []
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             found = read_set(file.read(MOST_BYTES + 1), algorithm)
     except OSError as error:
         return [f"JWT_JWKS_FILE cannot be read: {error.strerror}: {shown(path)}"]

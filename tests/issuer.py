@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -16,13 +17,16 @@ SLOWEST = 30.0
 class Issuer:
     """Answers every request with `body`.
 
+    Args:
+        tls: with which it speaks HTTPS.
+
     Attributes:
         body, status, headers: of the answer from now on.
         held: whether nothing is answered.
         requests: how many there were.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.body, self.status, self.headers = b"", 200, dict[str, str]()
         self.held, self.requests = False, 0
         issuer = self
@@ -49,11 +53,14 @@ class Issuer:
                 """Who asked did not wait for the answer."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/jwks.json"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/jwks.json"
 
     def close(self) -> None:
         self.held = False
@@ -62,8 +69,8 @@ class Issuer:
 
 
 @contextmanager
-def issuing(body: bytes = b"") -> Iterator[Issuer]:
-    issuer = Issuer()
+def issuing(body: bytes = b"", tls: ssl.SSLContext | None = None) -> Iterator[Issuer]:
+    issuer = Issuer(tls)
     issuer.body = body
     try:
         yield issuer

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +151,17 @@ def test_a_fixed_key_counts_beside_published_ones(
     gateway = start_alone(JWT_JWKS_URL=issuer.url, JWT_PUBLIC_KEY=signer.environ["JWT_PUBLIC_KEY"])
     assert [answer(gateway, token) for token in (OLD.token("ID1"), signer.token("ID2"))] == ["success", "success"]
     assert answer(gateway, NEW.token("ID1")) == "error"
+
+
+def test_a_worker_that_starts_while_the_file_is_broken_waits_for_it(
+    start_alone: Callable[..., GatewayProcess], tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(members(OLD))
+    gateway = start_alone(JWT_JWKS_FILE=str(path))
+    path.write_text("half of")
+    os.kill(gateway.workers()[0], signal.SIGKILL)
+    wait_until(lambda: "is no JSON" in gateway.operators("/readyz")[1], "told by /readyz", SECONDS, 0.05)
+    path.write_bytes(members(NEW))
+    gateway.wait_ready()
+    assert answer(gateway, NEW.token("ID1")) == "success"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from peatio_ws.settings import Settings
 from tests.issuer import Issuer, issuing
 from tests.servers import free_port
 from tests.unit.samples import environment, jwk, jwk_set, private_key, settings
+from tests.unit.test_settings import certificate
 
 FIRST, SECOND = (jwk(private_key(number=number), kid) for number, kid in enumerate(["first", "second"]))
 
@@ -157,6 +159,17 @@ def test_nobody_is_sent_elsewhere(issuer: Issuer, to: str) -> None:
     issuer.status, issuer.headers = 302, {"Location": to}
     (line,) = Source(JWT_JWKS_URL=issuer.url).refresh_and_log()
     assert "HTTP 302; it is elsewhere" in line["error"]
+
+
+def test_an_issuer_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
+    key, cert = certificate(tmp_path, 0)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    with issuing(jwk_set(FIRST), tls) as issuer:
+        source = Source(JWT_JWKS_URL=issuer.url)
+        (line,) = source.refresh_and_log()
+        assert "certificate verify failed" in line["error"]
+        assert source.refresh() == []
 
 
 def test_a_file_is_read_again_however_it_changes(tmp_path: Path) -> None:

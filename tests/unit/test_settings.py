@@ -112,7 +112,7 @@ FAULTY = {
 
 def faults(environ: dict[str, str]) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
-        Settings.from_env(environ)
+        Settings.from_env(environ, at_start=True)
     return caught.value.faults
 
 
@@ -425,6 +425,10 @@ def test_a_file_that_is_none_of_keys_is_a_fault(tmp_path: Path) -> None:
     for name, words in (("page", "is no JSON"), ("missing", "cannot be read"), (".", "cannot be read")):
         (line,) = faults({"JWT_JWKS_FILE": str(tmp_path / name)})
         assert line.startswith(f"JWT_JWKS_FILE {words}")
+
+
+def test_a_worker_that_starts_while_the_file_is_written_anew_does_not_mind(tmp_path: Path) -> None:
+    assert Settings.from_env({"JWT_JWKS_FILE": str(tmp_path / "missing")}).jwks_file == tmp_path / "missing"
 
 
 def test_one_set_is_enough_and_has_no_shared_secret(tmp_path: Path) -> None:
