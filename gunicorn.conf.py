@@ -38,7 +38,7 @@ from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
 
 try:
-    _settings = Settings.from_env()
+    _settings = Settings.from_env(at_start=True)
 except ConfigurationError as error:
     sys.exit("\n".join(f"configuration: {fault}" for fault in error.faults))
 
@@ -76,6 +76,8 @@ def post_worker_init(worker):
     for gateway in Gateway.instances():
         gateway.start()
     health.serve()
+    for gateway in Gateway.instances():
+        gateway.keys.wait()  # better a moment later than a good token refused
 
 
 def child_exit(server, worker):

@@ -5,14 +5,15 @@ Pure: the time is handed in, nothing is fetched. What a token may do is not deci
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
 
 from peatio_ws.errors import AuthenticationError
-from peatio_ws.keys import PublicKey
+from peatio_ws.jwks import KeyRing
 from peatio_ws.settings import Settings
 
 MAX_TOKEN_CHARACTERS: Final = 8192
@@ -49,11 +50,14 @@ class Verifier:
     """Checks tokens with the keys and rules of one `Settings`.
 
     Verifying holds the thread: RS256 60 µs, ES256 and EdDSA about twice that.
+
+    Attributes:
+        ring: the keys that count from now on; whoever fetches a set of them puts a whole new one here.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys: Sequence[PublicKey] = settings.jwt_keys
+        self.ring = KeyRing(settings.jwt_keys)
         self._algorithms = [settings.jwt_algorithm]
         self._options: Any = {
             "require": _REQUIRED,
@@ -95,7 +99,11 @@ class Verifier:
 
     def _claims(self, token: str) -> dict[str, Any]:
         failure: Exception | None = None
-        for key in self._keys:
+        ring = self.ring
+        keys = ring.for_token(_kid(token)) if ring.published else ring.fixed
+        if not keys:
+            raise AuthenticationError("kid names no key that is known" if ring.published else "no key is known yet")
+        for key in keys:
             try:
                 return jwt.decode(
                     token,
@@ -125,6 +133,19 @@ class Verifier:
             raise AuthenticationError("issued in the future (iat); do the clocks agree?")
         if claims.get("nbf", 0) - settings.jwt_not_before_leeway > now:
             raise AuthenticationError("not valid yet (nbf); do the clocks agree?")
+
+
+def _kid(token: str) -> object:
+    """The name of the key that a token says it was signed with; None where it says nothing.
+
+    Whatever it says, it only chooses among keys that are trusted.
+    """
+    part = token.partition(".")[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return None  # PyJWT finds that out too
+    return header.get("kid") if isinstance(header, dict) else None
 
 
 def _why(error: Exception | None) -> str:

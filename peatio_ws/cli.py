@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import click
 
-from peatio_ws import keys, ports, publishing, simulation
+from peatio_ws import checking, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
@@ -39,7 +39,8 @@ def main() -> None:
       peatio_ws listen --uid ID1234567890      one member's orders and trades
       peatio_ws publish order --uid ID1234567890
       peatio_ws publish --file FILE            replays a file of messages
-    The gateway itself is started with `gunicorn wsgi`.
+    The gateway itself is started with `gunicorn wsgi`; before that,
+      peatio_ws check                          tries all it needs, and says what to do
     """
 
 
@@ -397,6 +398,42 @@ def _print(frame: str) -> None:
     click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + shown)
 
 
+# ---- before the gateway is started
+
+
+@main.command()
+@click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Verify this one as well. [JWT]")
+def check(given: str | None) -> None:
+    """Try all that the gateway needs: settings, broker, Redis, keys, ports, open files.
+
+    Run it where the gateway will run. It reads the environment as `gunicorn wsgi` does, starts nothing and leaves
+    nothing behind. Of each thing it tells whether it is fine, and if not, what is wrong and what to do. A token is
+    verified as a client's would be; where it is refused, what of it is to blame is told, but never to a client.
+
+    \b
+    Status: 0 all is well; 1 something is not.
+    """
+    wrong = 0
+    terminal = sys.stderr.isatty()
+    colors = {"ok": "green", "WRONG": "red"}
+    found = checking.check(os.environ, given)
+    while True:
+        if terminal:
+            click.echo("looking …", err=True, nl=False)
+        finding = next(found, None)
+        if terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        if finding is None:
+            break
+        wrong += finding.well is False
+        mark = click.style(f"{finding.mark:5}", fg=colors.get(finding.mark))
+        click.echo(f"{mark}  {finding.what:29}  {finding.text}")
+        if finding.remedy:
+            click.echo(f"{'':5}  {'':29}  -> {finding.remedy}")
+    click.echo(f"\n{'all is well' if not wrong else f'wrong: {wrong}'}")
+    sys.exit(1 if wrong else 0)
+
+
 # ---- the two commands' first
 
 
@@ -413,11 +450,11 @@ def run(folder: Path) -> None:
     simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
     if simulated:
         environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
-        if not (environ.get("JWT_PUBLIC_KEY") or environ.get("JWT_PUBLIC_KEYS")):
+        if not any(environ.get(f"JWT_{name}") for name in ("PUBLIC_KEY", "PUBLIC_KEYS", "JWKS_URL", "JWKS_FILE")):
             key = folder / KEY_FILE.name
             environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
     try:
-        settings = Settings.from_env(environ)
+        settings = Settings.from_env(environ, at_start=True)
         ports.check(settings)
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["this cannot be served:", *error.faults])) from None

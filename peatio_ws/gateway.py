@@ -22,6 +22,7 @@ from peatio_ws.errors import Close, Refused
 from peatio_ws.handler import respond, wants_upgrade, websocket_of
 from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
+from peatio_ws.key_source import KeySource
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.redis_shared import open_shared
 from peatio_ws.replay import RETURN_SECONDS, come_again
@@ -46,6 +47,9 @@ class Gateway:
     Args:
         settings: see `Settings.from_env`.
         app: gets every request that is no upgrade; without one such a request is answered with 426.
+
+    Attributes:
+        keys: what tokens are verified with.
     """
 
     _all: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
@@ -55,7 +59,9 @@ class Gateway:
         self._app = app or _upgrade_required
         self._shared = open_shared(settings.redis_url)
         self._intake = Intake(settings, self._shared)
-        self._house = House(settings, Verifier(settings), self._shared, self._intake)
+        verifier = Verifier(settings)
+        self.keys = KeySource(settings, verifier)
+        self._house = House(settings, verifier, self._shared, self._intake)
         self._clients: set[Client] = set()
         self._addresses: Counter[str] = Counter()
         self._draining = False
@@ -82,7 +88,10 @@ class Gateway:
         self._started = True
         self._shared.start(self._intake.router.feeds)
         self._intake.start()
-        self._background = [gevent.spawn(supervise, "keeper", self._keep)]
+        self._background = [
+            gevent.spawn(supervise, "keeper", self._keep),
+            gevent.spawn(supervise, "keys", self.keys.run),
+        ]
         if self._settings.simulation:
             self._background.append(gevent.spawn(supervise, "simulation", simulate))
 
@@ -120,7 +129,7 @@ class Gateway:
 
     def problems(self) -> list[str]:
         """Why this worker is not ready to serve; nothing if it is."""
-        found = self._intake.problems()
+        found = self._intake.problems() + self.keys.problems()
         if self._draining:
             found.append("draining")
         return found

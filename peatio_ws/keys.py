@@ -47,7 +47,7 @@ def load_public_key(text: str, algorithm: str) -> PublicKey:
         if len(text.encode()) < 32:
             raise ValueError("is shorter than the 32 bytes that HS256 needs (RFC 7518 section 3.2)")
         return text.encode()
-    return _fitting(_parse_public(_pem_of(text)), algorithm)
+    return fitting(_parse_public(_pem_of(text)), algorithm)
 
 
 def _is_encoded_pem(text: str) -> bool:
@@ -85,24 +85,39 @@ def _parse_public(pem: bytes) -> PublicKey:
         key = serialization.load_pem_public_key(found[0])
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError(f"holds a PEM block ({found[1].decode()}) that is no public key") from None
+    return known(key)
+
+
+def known(key: object) -> PublicKey:
+    """The key itself. ValueError if it is no public key of a kind that some algorithm uses."""
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey):
         raise ValueError(f"is of a kind that no supported algorithm uses ({type(key).__name__})")
     return key
 
 
-def _fitting(key: PublicKey, algorithm: str) -> PublicKey:
+def fitting(key: PublicKey, algorithm: str) -> PublicKey:
+    """The key itself. ValueError, in words, if the algorithm cannot use it."""
     if isinstance(key, rsa.RSAPublicKey):
-        kind, fits = f"an RSA key of {key.key_size} bits", algorithm in _RSA
+        fits = algorithm in _RSA
         if fits and key.key_size < 2048:
-            raise ValueError(f"is {kind}; {algorithm} needs 2048 or more (RFC 7518 section 3.3)")
+            raise ValueError(f"is {description(key)}; {algorithm} needs 2048 or more (RFC 7518 section 3.3)")
     elif isinstance(key, ec.EllipticCurvePublicKey):
-        kind, curve = f"an EC key on {key.curve.name}", _CURVES.get(algorithm)
+        curve = _CURVES.get(algorithm)
         fits = curve is not None and isinstance(key.curve, curve)
     else:
-        kind, fits = "an Ed25519 key", algorithm == "EdDSA"
+        fits = algorithm == ("HS256" if isinstance(key, bytes) else "EdDSA")
     if not fits:
-        raise ValueError(f"is {kind}, which JWT_ALGORITHM={algorithm} cannot use")
+        raise ValueError(f"is {description(key)}, which JWT_ALGORITHM={algorithm} cannot use")
     return key
+
+
+def description(key: PublicKey) -> str:
+    """Kind and size of a key, for people."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"an RSA key of {key.key_size} bits"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"an EC key on {key.curve.name}"
+    return "an Ed25519 key" if isinstance(key, Ed25519PublicKey) else f"a shared secret of {len(key)} bytes"
 
 
 def load_private_key(text: str) -> PrivateKey:

@@ -20,7 +20,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.faults import fault_lines, shown
 from peatio_ws.keys import PublicKey
-from peatio_ws.variables import broker_url, comma_list, read_keys, read_roles
+from peatio_ws.variables import broker_url, comma_list, file_faults, read_keys, read_roles
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -71,6 +71,13 @@ def _redis_url(value: Any) -> Any:
     return _url(("redis", "rediss", "unix"), value, "redis://host:6379/0")
 
 
+def _jwks_url(value: Any) -> Any:
+    url = _url(("http", "https"), value, "https://host/path")
+    if urlsplit(url).username is not None:
+        raise ValueError("holds a user or a password, which are not sent; a set of keys is public")
+    return url
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -119,6 +126,9 @@ class Settings(BaseModel):
 
     jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
     jwt_keys: tuple[PublicKey, ...] = ()
+    jwks_url: Annotated[str, BeforeValidator(_jwks_url)] | None = _named("JWT_JWKS_URL")
+    jwks_file: Path | None = _named("JWT_JWKS_FILE")
+    jwks_refresh: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = _named("JWT_JWKS_REFRESH", default=30)
     jwt_issuer: str | None = _named("JWT_ISSUER")
     jwt_audience: CommaList = _named("JWT_AUDIENCE", default=())
     jwt_member_id_claim: str = _named("JWT_MEMBER_ID_CLAIM", default="member_id")
@@ -185,11 +195,12 @@ class Settings(BaseModel):
         return self
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_env(cls, environ: Mapping[str, str] | None = None, at_start: bool = False) -> Settings:
         """Read and check the environment.
 
         Args:
             environ: instead of `os.environ`. A variable that is set to nothing counts as not set.
+            at_start: look into files that may be written anew later, too; a worker that starts meanwhile does not mind.
 
         Raises:
             ConfigurationError: with all faults, one line each.
@@ -198,6 +209,8 @@ class Settings(BaseModel):
         faults: list[str] = []
         values["jwt_keys"] = read_keys(values, faults)
         values["roles"] = read_roles(values, faults)
+        if at_start:
+            faults += file_faults(values)
         if "AMQP_URL" not in values:
             values["AMQP_URL"] = broker_url(values, faults)
         return cls._checked(values, faults)

@@ -10,10 +10,12 @@ import functools
 import ipaddress
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from peatio_ws.faults import shown
+from peatio_ws.jwks import MOST_BYTES, read_set
 from peatio_ws.keys import ALGORITHMS, PublicKey, load_public_key
 from peatio_ws.streams import Kind, kind_of
 
@@ -31,11 +33,16 @@ def read_keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, 
         algorithm = ""
     texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
     texts += [("JWT_PUBLIC_KEYS", part) for part in comma_list(values.get("JWT_PUBLIC_KEYS", ""))]
-    if not texts:
+    sets = [name for name in _SETS if name in values]
+    if not texts and not sets:
         faults.append(
             "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
             "base64; `python -m peatio_ws keygen` makes a pair for trying things out"
         )
+    if len(sets) > 1:
+        faults.append(f"{' and '.join(sets)} are both set; a gateway reads one set of keys")
+    if sets and algorithm == "HS256":
+        faults.append(f"{sets[0]} does not go with JWT_ALGORITHM=HS256: a set is public, its secret must not be")
     keys = []
     for name, text in texts:
         try:
@@ -45,6 +52,27 @@ def read_keys(values: Mapping[str, str], faults: list[str]) -> tuple[PublicKey, 
             if algorithm or "private key" in str(error):
                 faults.append(f"{name} {error}")
     return tuple(keys)
+
+
+def file_faults(values: Mapping[str, str]) -> list[str]:
+    """What is wrong with the set of keys in `JWT_JWKS_FILE` as it is now."""
+    path, algorithm = values.get("JWT_JWKS_FILE"), values.get("JWT_ALGORITHM", "RS256")
+    if path is None or algorithm not in ALGORITHMS or algorithm == "HS256":
+        return []
+    try:
+        with Path(path).open("rb") as file:
+            found = read_set(file.read(MOST_BYTES + 1), algorithm)
+    except OSError as error:
+        return [f"JWT_JWKS_FILE cannot be read: {error.strerror}: {shown(path)}"]
+    except ValueError as error:
+        return [f"JWT_JWKS_FILE {error}"]
+    if found.exposed:
+        return [f"JWT_JWKS_FILE holds what should not be in it: {'; '.join(found.exposed)}"]
+    why = "; ".join(found.ignored) or "it is empty"
+    return [] if found.keys else [f"JWT_JWKS_FILE holds no key that can be used: {why}"]
+
+
+_SETS = ("JWT_JWKS_URL", "JWT_JWKS_FILE")
 
 
 def read_roles(values: Mapping[str, str], faults: list[str]) -> dict[str, frozenset[str]]:

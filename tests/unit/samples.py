@@ -11,6 +11,8 @@ from typing import Any
 import gevent
 import jwt
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.keys import PrivateKey, new_private_key, public_text
@@ -145,3 +147,19 @@ def frames_in(data: bytes) -> list[tuple[int, bytes]]:
 def texts_in(data: bytes) -> list[Any]:
     """The JSON of each text frame."""
     return [json.loads(payload) for opcode, payload in frames_in(data) if opcode == 1]
+
+
+def jwk(key: PrivateKey, kid: str | None = None, **more: Any) -> dict[str, Any]:
+    """The public half as a member of a JWK set; a member given as None is left out."""
+    kinds = {
+        rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
+        ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
+        Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
+    }
+    algorithm: Any = next(found for kind, found in kinds.items() if isinstance(key, kind))
+    whole = {**algorithm.to_jwk(key.public_key(), as_dict=True), "kid": kid, **more}
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def jwk_set(*members: Any) -> bytes:
+    return json.dumps({"keys": members}).encode()

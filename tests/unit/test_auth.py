@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from peatio_ws.auth import MAX_TOKEN_CHARACTERS, Identity, Verifier, member_id_of
 from peatio_ws.errors import AuthenticationError
-from peatio_ws.keys import ALGORITHMS, private_pem, public_text
+from peatio_ws.jwks import KeyRing, NamedKey
+from peatio_ws.keys import ALGORITHMS, load_public_key, private_pem, public_text
 from peatio_ws.settings import Settings
 from tests.unit.samples import NOW, claims, private_key, public_pem, raw_pem, settings, sign
 
@@ -380,3 +381,82 @@ def test_keys_are_shown_nowhere() -> None:
     whole = Settings.from_env({"JWT_PUBLIC_KEY": public_text(private_key())})
     assert public_text(private_key())[:40] not in repr(Verifier(whole))
     assert private_pem(private_key()).decode() not in repr(whole)
+
+
+# ---- published keys
+
+
+def published(*kids: str | None, **environ: str) -> Verifier:
+    """A verifier with a set of keys, the first of the number 0 and so on; with none but those unless told."""
+    verifier = Verifier(settings(**environ) if environ else Settings.from_env({"JWT_JWKS_URL": "http://issuer"}))
+    named = [NamedKey(kid, load_public_key(rotation(number), "RS256")) for number, kid in enumerate(kids)]
+    verifier.ring = KeyRing(verifier.ring.fixed, named)
+    return verifier
+
+
+def why_not(verifier: Verifier, token: str) -> str:
+    try:
+        verifier.verify(token, NOW)
+    except AuthenticationError as error:
+        return str(error)
+    return ""
+
+
+def signed(number: int, **header: Any) -> str:
+    return sign(claims(), key=private_key(number=number), **header)
+
+
+@pytest.mark.parametrize(
+    ("number", "header", "reason"),
+    [
+        (0, {"kid": "a"}, ""),
+        (1, {"kid": "b"}, ""),
+        (0, {"kid": "b"}, "signature does not fit the key"),
+        (0, {"kid": "c"}, "kid names no key that is known"),
+        (0, {"kid": ""}, "kid names no key that is known"),
+        (0, {}, ""),
+        (1, {}, ""),
+        (2, {}, ""),
+        (2, {"kid": "c"}, "kid names no key that is known"),
+        (3, {}, "signature does not fit the key"),
+    ],
+)
+def test_a_token_is_verified_with_the_published_key_it_names(number: int, header: Any, reason: str) -> None:
+    assert why_not(published("a", "b", None), signed(number, **header)) == reason
+
+
+@pytest.mark.parametrize("kid", [None, "of the fixed one"])
+def test_a_fixed_key_counts_beside_published_ones(kid: str | None) -> None:
+    verifier = published("a", JWT_PUBLIC_KEY=rotation(5))
+    header = {} if kid is None else {"kid": kid}
+    assert why_not(verifier, signed(5, **header)) == ""
+    assert why_not(verifier, signed(0, kid="a")) == ""
+    assert why_not(verifier, signed(5, kid="a")) == "signature does not fit the key"
+
+
+def test_a_key_that_is_added_counts_and_one_that_is_taken_away_does_not() -> None:
+    verifier = published("a")
+    assert why_not(verifier, signed(1, kid="b"))
+    verifier.ring = published("", "b").ring
+    assert why_not(verifier, signed(1, kid="b")) == ""
+    assert why_not(verifier, signed(0, kid="a"))
+
+
+def test_before_the_first_set_no_token_is_accepted() -> None:
+    assert why_not(Verifier(Settings.from_env({"JWT_JWKS_URL": "http://issuer"})), signed(0)) == "no key is known yet"
+
+
+def test_a_name_does_not_matter_where_nothing_is_published() -> None:
+    assert is_accepted(sign(claims(), kid="anything"))
+
+
+@given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+def test_whatever_stands_for_a_header_is_refused(header: str) -> None:
+    verifier = published("a", None)
+    assert why_not(verifier, f"{header}.{signed(0).partition('.')[2]}")
+
+
+@pytest.mark.parametrize("kid", [None, 5, True, 1.5, [], ["a"], {}, {"a": "a"}])
+def test_a_name_that_is_no_text_lets_nobody_else_in(kid: Any) -> None:
+    whole = forge({"typ": "JWT", "alg": "RS256", "kid": kid}, claims())
+    assert why_not(published("a", None), whole)

@@ -24,7 +24,7 @@ from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_tex
 from peatio_ws.settings import Settings
 from tests.unit.samples import private_key
 
-COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "run"]
+COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
 
 
 @pytest.fixture(autouse=True)

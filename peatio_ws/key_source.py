@@ -1,0 +1,161 @@
+"""Keys as their issuer publishes them: fetched, or read from a file, in the background, for the verifier.
+
+A handshake never waits for them. What cannot be had changes nothing: the last keys stay.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import random
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import gevent
+import gevent.event
+import structlog
+
+from peatio_ws.auth import Verifier
+from peatio_ws.jwks import MOST_BYTES, KeyRing, KeySet, read_set
+from peatio_ws.settings import Settings
+
+log = structlog.get_logger("peatio_ws.key_source")
+
+FETCH_SECONDS: Final = 5.0
+"""For all of a set to arrive."""
+FILE_SECONDS: Final = 5.0
+"""How often a file is looked at, at least."""
+START_SECONDS: Final = 3.0
+"""How long a worker waits for its first keys before it takes connections without them."""
+
+
+class KeySource:
+    """Keeps the verifier's ring up to date.
+
+    Args:
+        settings: where the set of keys is; without one there is nothing to do.
+        verifier: is given each new ring as a whole.
+    """
+
+    def __init__(self, settings: Settings, verifier: Verifier) -> None:
+        self._verifier, self._algorithm = verifier, settings.jwt_algorithm
+        self._read = reader(settings)
+        self._place = place(settings)
+        self._pause = min(settings.jwks_refresh, FILE_SECONDS) if settings.jwks_file else settings.jwks_refresh
+        self._failures = 0
+        self._ignored: tuple[str, ...] = ()
+        self._state = "not read yet"
+        self._tried = gevent.event.Event()
+
+    def run(self) -> None:
+        """Read the set, again and again; returns at once where there is none."""
+        while self._read is not None:
+            self.refresh()
+            self._tried.set()
+            soon = min(self._pause, 0.5 * 2 ** min(self._failures, 10)) if self._failures else self._pause
+            gevent.sleep(soon * random.uniform(0.8, 1))  # not all workers at once
+
+    def wait(self) -> None:
+        """Until the set was tried for the first time, for `START_SECONDS` at most."""
+        if self._read is not None:
+            self._tried.wait(START_SECONDS)
+
+    def problems(self) -> list[str]:
+        """Why no token can be verified; nothing if some can."""
+        ring = self._verifier.ring
+        return [] if ring.fixed or ring.published else [f"no key to verify tokens with: {self._place}: {self._state}"]
+
+    def refresh(self) -> None:
+        """Read the set once."""
+        assert self._read is not None
+        try:
+            with gevent.Timeout(FETCH_SECONDS, TimeoutError(f"no answer within {FETCH_SECONDS:g} s")):
+                data = self._read()
+            found = read_set(data, self._algorithm)
+        except Exception as error:  # whatever it is: the last keys are better than none
+            self._fail(why(error))
+        else:
+            self._take(found)
+
+    def _fail(self, reason: str) -> None:
+        self._failures += 1
+        self._state = reason
+        if self._failures == 1:
+            kept = len(self._verifier.ring.published)
+            log.warning("keys cannot be read; the last ones stay", source=self._place, kept=kept, error=reason)
+
+    def _take(self, found: KeySet) -> None:
+        ring, state = self._verifier.ring, "" if found.keys else "holds no key that can be used"
+        if self._failures:
+            self._failures = 0
+            log.info("keys are read again", source=self._place)
+        ignored = found.exposed + found.ignored
+        if ignored != self._ignored:
+            for line in ignored:
+                log.warning("a published key is not used", source=self._place, reason=line)
+        if found.keys != ring.published:
+            self._verifier.ring = KeyRing(ring.fixed, found.keys)
+            log.info("keys changed", source=self._place, kids=[named.kid for named in found.keys])
+        if state and state != self._state:
+            log.warning("no published key can be used; no token of one is accepted", source=self._place)
+        self._ignored, self._state = ignored, state
+
+
+def place(settings: Settings) -> str:
+    """Where the set is, in the operator's words; without what may be a secret in a URL's query."""
+    if settings.jwks_url:
+        return f"JWT_JWKS_URL={urlsplit(settings.jwks_url)._replace(query='', fragment='').geturl()}"
+    return f"JWT_JWKS_FILE={settings.jwks_file}" if settings.jwks_file else ""
+
+
+def reader(settings: Settings) -> Callable[[], bytes] | None:
+    """What brings the set, a byte more than `MOST_BYTES` of it at most; OSError and others. None: there is no set."""
+    if settings.jwks_url:
+        return functools.partial(_fetch, settings.jwks_url)
+    return functools.partial(_beginning, settings.jwks_file) if settings.jwks_file else None
+
+
+def why(error: Exception) -> str:
+    """What kept the set from being read."""
+    if isinstance(error, urllib.error.HTTPError):
+        elsewhere = "; it is elsewhere, which has to be named here" if 300 <= error.code < 400 else ""
+        return f"answers with HTTP {error.code}{elsewhere}"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, http.client.HTTPException):
+        return f"does not speak HTTP ({type(reason).__name__})"
+    return str(getattr(reason, "strerror", None) or reason) or type(reason).__name__
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _fetch(url: str) -> bytes:
+    try:
+        with _opener().open(url, timeout=FETCH_SECONDS) as answer:
+            body: bytes = answer.read(MOST_BYTES + 1)
+            return body
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+
+
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """HTTP and HTTPS only: no other scheme, no proxy, and no redirect, which could lead from one to the other."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),  # reading the authorities takes a while
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    opener.addheaders = [("User-Agent", "peatio_ws"), ("Accept", "application/json")]
+    return opener

@@ -1,0 +1,383 @@
+"""`check` against real servers: what is fine, what is not, and what to do. It ends, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import amqp
+import pytest
+from kombu import Connection
+from redis import Redis as RedisClient
+
+from peatio_ws import keys
+from peatio_ws.history_stream import ARGUMENTS
+from tests.gateway import ROOT, GatewayProcess, Signer
+from tests.issuer import issuing
+from tests.live.test_published_keys import Issued, members
+from tests.servers import RabbitMQ, Redis, free_port
+
+SECONDS = 40.0
+"""For a whole check, on a machine that is busy; the longest takes 12."""
+
+
+class Checked(NamedTuple):
+    """What a check said.
+
+    Attributes:
+        rows: what was looked at, each with its marks, texts and remedies.
+    """
+
+    status: int
+    output: str
+    rows: dict[str, list[tuple[str, str, str]]]
+    seconds: float
+
+    def wrong(self) -> list[str]:
+        return [what for what, rows in self.rows.items() for row in rows if row[0] == "WRONG"]
+
+    def remedied(self, what: str) -> tuple[str, str]:
+        """Text and remedy of the only thing that is wrong."""
+        assert self.wrong() == [what], self.output
+        (row,) = (row for row in self.rows[what] if row[0] == "WRONG")
+        assert self.status == 1
+        assert row[2], "no remedy"
+        return row[1:]
+
+
+def check(*words: str, **environ: str) -> Checked:
+    """Run it with these variables on free ports; everything else has its default."""
+    whole = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "WEBSOCKET_HOST": "127.0.0.1",
+        "WEBSOCKET_PORT": str(free_port()),
+        "METRICS_PORT": str(free_port()),
+        "WEBSOCKET_MAX_CONNECTIONS": "500",
+        **environ,
+    }
+    began = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-m", "peatio_ws", "check", *words], env=whole, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert ended.stderr == ""
+    rows: dict[str, list[tuple[str, str, str]]] = {}
+    *lines, _, verdict = ended.stdout.splitlines()
+    for line in lines:
+        mark, what, text = line[:5].strip(), line[7:36].strip(), line[38:]
+        if what:
+            rows.setdefault(what, []).append((mark, text, ""))
+            last = what
+        else:
+            rows[last][-1] = (*rows[last][-1][:2], text.removeprefix("-> "))
+    found = Checked(ended.returncode, ended.stdout, rows, time.monotonic() - began)
+    assert (verdict == "all is well") == (found.status == 0) == (not found.wrong()), ended.stdout
+    return found
+
+
+@contextmanager
+def link(url: str) -> Iterator[amqp.Channel]:
+    with Connection(url) as connection:
+        yield connection.default_channel
+
+
+@pytest.fixture
+def vhost(broker: RabbitMQ) -> Iterator[str]:
+    """The URL of a new virtual host."""
+    name = uuid.uuid4().hex
+    broker.ctl("add_vhost", name)
+    broker.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    yield f"{broker.url.rpartition('//')[0]}/{name}"
+    broker.ctl("delete_vhost", name)
+
+
+def on(broker: RabbitMQ, url: str) -> tuple[list[str], list[str]]:
+    """Exchanges and queues of a virtual host."""
+    name = url.rpartition("/")[2]
+    return (
+        sorted(broker.ctl("list_exchanges", "-p", name, "name", "type", "durable").splitlines()),
+        sorted(broker.ctl("list_queues", "-p", name, "name").splitlines()),
+    )
+
+
+# ---- all is well
+
+
+def test_before_the_first_start_all_is_well_and_nothing_is_left_behind(
+    broker: RabbitMQ, redis: Redis, signer: Signer, vhost: str
+) -> None:
+    before = on(broker, vhost)
+    found = check("--token", signer.token("ID1", member_id=7), **signer.environ, AMQP_URL=vhost, REDIS_URL=redis.url)
+    assert found.status == 0, found.output
+    assert on(broker, vhost) == before
+    assert list(found.rows) == [
+        "settings",
+        "broker",
+        "exchange peatio.orderbook",
+        "exchange peatio.trade",
+        "exchange peatio.events.ranger",
+        "queues",
+        "history peatio_ws.history",
+        "redis",
+        "clock",
+        "key",
+        "token",
+        "port",
+        "open files",
+    ]
+    assert "RabbitMQ 3." in found.rows["broker"][0][1]
+    assert "is not there yet; the gateway will make it" in found.rows["exchange peatio.trade"][0][1]
+    assert "an RSA key of 2048 bits" in found.rows["key"][0][1]
+    assert "is good for uid ID1, member id 7" in found.rows["token"][0][1]
+
+
+def test_beside_a_gateway_that_runs_all_is_well(broker: RabbitMQ, gateway: GatewayProcess) -> None:
+    ours = {name: value for name, value in gateway.environ.items() if name not in os.environ or name == "PYTHONPATH"}
+    before = on(broker, "/")
+    found = check(**{**ours, "WEBSOCKET_MAX_CONNECTIONS": "500"})
+    assert found.status == 0, found.output
+    assert found.rows["port"][0][1] == "a gateway is serving here already"
+    assert found.rows["exchange peatio.trade"][0][1] == "headers, not durable"
+    assert "right arguments" in found.rows["history peatio_ws.history"][0][1]
+    assert on(broker, "/") == before
+
+
+# ---- RabbitMQ
+
+
+def test_a_broker_that_is_down_is_named(signer: Signer) -> None:
+    port = free_port()
+    text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:sesame@127.0.0.1:{port}/").remedied("broker")
+    assert text == f"127.0.0.1:{port}: nobody listens there"
+    assert "start it" in remedy
+
+
+def test_of_several_brokers_each_is_tried(signer: Signer, broker: RabbitMQ) -> None:
+    down = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    found = check(**signer.environ, AMQP_URL=f"{broker.url};{down}")
+    assert found.wrong() == ["broker 2"]
+    assert found.rows["broker"][0][0] == "ok"
+
+
+def test_a_host_that_is_not_known_is_named(signer: Signer) -> None:
+    text, _ = check(**signer.environ, RABBITMQ_HOST="there-is-none.invalid").remedied("broker")
+    assert text == "there-is-none.invalid:5672: the name of its host is not known"
+
+
+def test_a_wrong_password_is_named_and_not_repeated(signer: Signer, broker: RabbitMQ) -> None:
+    found = check(**signer.environ, AMQP_URL=f"amqp://guest:sesame@127.0.0.1:{broker.port}//")
+    text, remedy = found.remedied("broker")
+    assert "refuses the login of 'guest': wrong user or password" in text
+    assert "rabbitmqctl authenticate_user guest PASSWORD" in remedy
+    assert "sesame" not in found.output
+
+
+def test_a_wrong_virtual_host_is_named(signer: Signer, broker: RabbitMQ) -> None:
+    text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{broker.port}/nope").remedied(
+        "broker"
+    )
+    assert "has no virtual host 'nope'" in text
+    assert "rabbitmqctl add_vhost nope" in remedy
+
+
+def test_permissions_that_are_missing_are_named_and_those_that_are_told_are_enough(
+    signer: Signer, broker: RabbitMQ, vhost: str, start: Callable[..., GatewayProcess]
+) -> None:
+    user, name = f"user-{uuid.uuid4().hex[:8]}", vhost.rpartition("/")[2]
+    broker.ctl("add_user", user, "sesame")
+    url = f"amqp://{user}:sesame@127.0.0.1:{broker.port}/{name}"
+    with link(vhost) as channel:
+        channel.exchange_declare("peatio.trade", "headers", durable=False, auto_delete=False)
+    text, remedy = check(**signer.environ, AMQP_URL=url).remedied("broker")
+    assert f"does not let '{user}' into the virtual host '{name}'" in text
+    broker.ctl("set_permissions", "-p", name, user, "^$", "^$", "^$")
+    found = check(**signer.environ, AMQP_URL=url)
+    assert found.wrong() == ["exchange peatio.trade", "queues", "history peatio_ws.history"], found.output
+    assert {row[2] for what in found.wrong() for row in found.rows[what]} == {remedy}
+    assert remedy.startswith(f"`rabbitmqctl set_permissions -p {name} {user} ")
+    rights = [word.strip("'") for word in remedy.split("`")[1].split()[-3:]]
+    broker.ctl("set_permissions", "-p", name, user, *rights)
+    assert check(**signer.environ, AMQP_URL=url).status == 0
+    start(AMQP_URL=url)  # and it gets ready
+    broker.ctl("delete_user", user)
+
+
+def test_exchanges_of_another_kind_are_named(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
+    with link(vhost) as channel:
+        channel.exchange_declare("peatio.trade", "fanout", durable=False, auto_delete=False)
+        channel.exchange_declare("peatio.orderbook", "fanout", durable=True, auto_delete=False)
+    before = on(broker, vhost)
+    found = check(**signer.environ, AMQP_URL=vhost)
+    assert found.wrong() == ["exchange peatio.orderbook", "exchange peatio.trade"]
+    (_, text, remedy), *_ = found.rows["exchange peatio.trade"]
+    assert text == "is of the type fanout, not headers"
+    assert "rabbitmqadmin delete exchange name=peatio.trade" in remedy
+    (_, text, remedy), *_ = found.rows["exchange peatio.orderbook"]
+    assert (text, remedy) == (
+        "is durable, and AMQP_EXCHANGES_DURABLE is false",
+        "set AMQP_EXCHANGES_DURABLE=true",
+    )
+    assert on(broker, vhost) == before
+    assert check(**signer.environ, AMQP_URL=vhost, AMQP_EXCHANGES_DURABLE="true").wrong() == ["exchange peatio.trade"]
+
+
+def test_a_history_with_other_arguments_is_named(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
+    for arguments in ({}, {**ARGUMENTS, "x-max-age": "2h"}):
+        with link(vhost) as channel:
+            channel.queue_delete("peatio_ws.history")
+            channel.queue_declare("peatio_ws.history", durable=True, auto_delete=False, arguments=dict(arguments))
+        text, remedy = check(**signer.environ, AMQP_URL=vhost).remedied("history peatio_ws.history")
+        assert "is a queue with other arguments" in text
+        assert "rabbitmqctl delete_queue" in remedy
+    assert "x-max-age: 2h" in text
+    assert on(broker, vhost)[1] == ["name", "peatio_ws.history"]
+    assert check(**signer.environ, AMQP_URL=vhost, AMQP_HISTORY_QUEUE="another").status == 0
+    assert check(**signer.environ, AMQP_URL=vhost, AMQP_HISTORY="worker").status == 0
+
+
+def test_a_frozen_broker_and_a_frozen_redis_hold_nothing_up(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
+    broker.freeze()
+    redis.freeze()
+    try:
+        found = check(**signer.environ, AMQP_URL=broker.url, REDIS_URL=redis.url)
+    finally:
+        redis.thaw()
+        broker.thaw()
+    assert found.wrong() == ["broker", "redis"]
+    for what in ("broker", "redis"):
+        assert "does not answer" in found.rows[what][0][1]
+        assert "frozen" in found.rows[what][0][2]
+    assert found.seconds < 20
+
+
+def test_a_port_that_is_not_amqps_is_named(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
+    text, remedy = check(**signer.environ, AMQP_URL=f"amqps://guest:guest@127.0.0.1:{broker.port}/").remedied("broker")
+    assert "TLS does not come about" in text
+    assert "amqps" in remedy
+    text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{redis.port}/").remedied("broker")
+    assert "is that its port" in remedy or "frozen" in remedy
+
+
+# ---- Redis
+
+
+def test_a_redis_that_is_down_or_refuses_is_named(signer: Signer, redis: Redis) -> None:
+    rest = {**signer.environ, "AMQP_URL": "memory://"}
+    port = free_port()
+    text, remedy = check(**rest, REDIS_URL=f"redis://127.0.0.1:{port}").remedied("redis")
+    assert text == f"127.0.0.1:{port}: nobody listens there"
+    assert "REDIS_URL" in remedy
+    assert "number" in check(**rest, REDIS_URL=f"redis://127.0.0.1:{redis.port}/99").remedied("redis")[1]
+    with RedisClient.from_url(redis.url) as client:
+        client.config_set("requirepass", "open")
+        try:
+            for password in ("", ":sesame@"):
+                found = check(**rest, REDIS_URL=f"redis://{password}127.0.0.1:{redis.port}")
+                assert "refuses the login" in found.remedied("redis")[0]
+                assert "sesame" not in found.output
+            assert check(**rest, REDIS_URL=f"redis://:open@127.0.0.1:{redis.port}").status == 0
+        finally:
+            client.config_set("requirepass", "")
+
+
+# ---- keys and tokens
+
+
+def test_all_faults_are_told_and_what_they_leave_is_tried(signer: Signer, broker: RabbitMQ) -> None:
+    environ = {"JWT_PUBLIC_KEY": keys.public_text(keys.new_private_key("ES256")), "LOG_LEVEL": "loud"}
+    found = check("--token", signer.token("ID1"), **environ, AMQP_URL=broker.url)
+    assert [row[1] for row in found.rows["settings"]] == [
+        "JWT_PUBLIC_KEY is an EC key on secp256r1, which JWT_ALGORITHM=RS256 cannot use",
+        "LOG_LEVEL=loud: has to be 'debug', 'info', 'warning' or 'error'",
+    ]
+    assert "EC P-256 for ES256" in found.rows["settings"][0][2]
+    assert found.wrong() == ["settings", "settings"]
+    assert found.rows["broker"][0][0] == "ok"
+    assert found.rows["keys"] == [("-", "not tried: its settings have to be right first", "")]
+
+
+ALONE = {"AMQP_URL": "memory://"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "text", "remedy"),
+    [
+        ({"exp": int(time.time()) - 7200}, "expired (", "take a fresh one"),
+        ({"iat": int(time.time()) + 7200}, "issued in the future", "NTP"),
+        ({"aud": ["barong"]}, "audience is another (it is ['barong'], JWT_AUDIENCE is peatio)", "JWT_AUDIENCE"),
+        ({"iss": "mallory"}, "issuer is another (it is mallory, JWT_ISSUER is barong)", "JWT_ISSUER"),
+        ({"sub": "api_key"}, "subject is not session (it is api_key)", "session token"),
+        ({"state": "banned"}, "state is not active (it is banned)", "not active"),
+        ({"jti": " "}, "jti is blank or no text", "peatio_ws token"),
+    ],
+)
+def test_a_token_that_is_refused_is_explained(
+    signer: Signer, claims: dict[str, object], text: str, remedy: str
+) -> None:
+    token = signer.token("ID1", **claims)
+    found = check("--token", f"Bearer {token}", **signer.environ, **ALONE)
+    said, advice = found.remedied("token")
+    assert said.startswith(f"is refused: {text}")
+    assert remedy in advice
+    assert not [part for part in token.split(".") if part in found.output]
+
+
+def test_a_token_of_another_key_or_algorithm_and_one_that_is_none_are_explained(signer: Signer) -> None:
+    for token, text, remedy in (
+        (Signer().token("ID1"), "signature does not fit the key (another key signed it", "public half"),
+        (
+            Signer("ES256").token("ID1"),
+            "algorithm is not JWT_ALGORITHM (it is ES256, JWT_ALGORITHM is RS256",
+            "that kind",
+        ),
+        ("nonsense", "malformed", "is it whole"),
+    ):
+        said, advice = check(**signer.environ, **ALONE, JWT=token).remedied("token")
+        assert said.startswith(f"is refused: {text}")
+        assert remedy in advice
+
+
+def test_published_keys_are_told_and_those_that_should_not_be(signer: Signer) -> None:
+    ours, other = Issued("ours"), Issued("other")
+    with issuing(members(ours)) as issuer:
+        environ = {"JWT_JWKS_URL": issuer.url, **ALONE}
+        found = check("--token", ours.token("ID1"), **environ)
+        assert found.status == 0, found.output
+        assert found.rows["key"] == [("ok", f"JWT_JWKS_URL={issuer.url}: 'ours', an RSA key of 2048 bits", "")]
+        said, advice = check("--token", other.token("ID1"), **environ).remedied("token")
+        assert said == "is refused: kid names no key that is known (its kid is 'other'; there are 'ours')"
+        assert "publish that key" in advice
+        issuer.body = b'{"keys":[{"kty":"oct","kid":"x","k":"c2VzYW1lc2VzYW1l"}]}'
+        found = check(**environ)
+        assert found.wrong() == ["key", "key"]
+        assert "is a shared secret" in found.output
+        assert "holds no key that can be used" in found.output
+        issuer.held = True
+        found = check(**environ)
+        assert "timed out" in found.remedied("key")[0]
+        assert found.seconds < 20
+    assert "Connection refused" in check(**environ).remedied("key")[0]
+
+
+# ---- this machine
+
+
+def test_a_port_that_somebody_else_has_is_named(signer: Signer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_PORT=port).remedied("port")
+    assert text == f"WEBSOCKET_HOST=127.0.0.1 WEBSOCKET_PORT={port}: cannot listen there: Address already in use"
+    assert "WEBSOCKET_PORT takes another port" in remedy
+
+
+def test_fewer_open_files_than_connections_are_named(signer: Signer) -> None:
+    text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_MAX_CONNECTIONS="1000000").remedied("open files")
+    assert "a worker may need 1000300" in text
+    assert "ulimit -n 1000300" in remedy

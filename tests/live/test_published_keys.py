@@ -1,0 +1,167 @@
+"""Keys that change while the gateway runs, in a set at an address and in a file: real processes, a real issuer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from peatio_ws.keys import new_private_key
+from tests.gateway import GatewayProcess, Signer, receive
+from tests.issuer import Issuer, issuing
+from tests.servers import free_port, wait_until
+
+SECONDS = 15.0
+"""For a change to be seen; the sets are read every second here, a file every second too."""
+
+
+class Issued(Signer):
+    """A key with a name."""
+
+    def __init__(self, kid: str) -> None:
+        self.kid, self.algorithm = kid, "RS256"
+        self.key = new_private_key("RS256")
+
+    @property
+    def member(self) -> dict[str, Any]:
+        public: Any = self.key.public_key()
+        return {**jwt.algorithms.RSAAlgorithm.to_jwk(public, as_dict=True), "kid": self.kid, "use": "sig"}
+
+    def token(self, uid: str, named: bool = True, **claims: Any) -> str:
+        payload = jwt.decode(super().token(uid, **claims), options={"verify_signature": False})
+        return jwt.encode(payload, self.key, "RS256", headers={"kid": self.kid} if named else None)
+
+
+def members(*issued: Issued) -> bytes:
+    return json.dumps({"keys": [one.member for one in issued]}).encode()
+
+
+def answer(gateway: GatewayProcess, token: str) -> str:
+    with gateway.connect() as client:
+        receive(client)
+        client.send(json.dumps({"jwt": f"Bearer {token}"}))
+        return str(next(iter(receive(client))))
+
+
+OLD, NEW = Issued("old"), Issued("new")
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with issuing(members(OLD)) as issuer:
+        yield issuer
+
+
+@pytest.fixture(params=["url", "file"])
+def publish(request: pytest.FixtureRequest, tmp_path: Path, issuer: Issuer) -> Callable[[bytes], dict[str, str]]:
+    """Publishes a set, and tells the environment that has it."""
+    path = tmp_path / "keys.json"
+
+    def change(body: bytes) -> dict[str, str]:
+        if request.param == "url":
+            issuer.body = body
+            return {"JWT_JWKS_URL": issuer.url}
+        path.write_bytes(body)
+        return {"JWT_JWKS_FILE": str(path)}
+
+    return change
+
+
+@pytest.fixture
+def start_alone(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
+    """Starts gateways without a broker of their own."""
+    running: list[GatewayProcess] = []
+
+    def start(wait: bool = True, **environ: str) -> GatewayProcess:
+        whole = {"AMQP_URL": "memory://", "JWT_JWKS_REFRESH": "1", **environ}
+        running.append(GatewayProcess(tmp_path, whole, wait=wait))
+        return running[-1]
+
+    yield start
+    for gateway in running:
+        gateway.stop()
+
+
+def test_a_key_that_is_added_lets_in_and_one_that_is_taken_away_does_not(
+    start_alone: Callable[..., GatewayProcess], publish: Callable[[bytes], dict[str, str]]
+) -> None:
+    gateway = start_alone(**publish(members(OLD)))
+    assert answer(gateway, OLD.token("ID1")) == "success"
+    assert answer(gateway, NEW.token("ID1")) == "error"
+    with gateway.member(OLD.token("ID1")) as stays:
+        publish(members(OLD, NEW))
+        wait_until(lambda: answer(gateway, NEW.token("ID1")) == "success", "the new key counts", SECONDS, 0.1)
+        assert answer(gateway, OLD.token("ID1")) == "success"
+        publish(members(NEW))
+        wait_until(lambda: answer(gateway, OLD.token("ID1")) == "error", "the old key does not", SECONDS, 0.1)
+        assert answer(gateway, OLD.token("ID1", named=False)) == "error"
+        assert answer(gateway, NEW.token("ID1", named=False)) == "success"
+        assert stays.ping().wait(SECONDS)  # who is in stays in
+    refused = [event["reason"] for event in gateway.events() if event["event"] == "token refused"]
+    assert set(refused) == {"kid names no key that is known", "signature does not fit the key"}
+    said = gateway.log()
+    assert OLD.token("ID1").partition(".")[0] not in said
+    assert OLD.member["n"] not in said
+
+
+def test_a_gateway_without_keys_starts_and_says_that_it_is_not_ready(
+    start_alone: Callable[..., GatewayProcess], issuer: Issuer
+) -> None:
+    port = free_port()
+    gateway = start_alone(wait=False, JWT_JWKS_URL=f"http://127.0.0.1:{port}/keys?secret=sesame")
+    wait_until(lambda: "Connection refused" in gateway.operators("/readyz")[1], "told by /readyz", SECONDS, 0.05)
+    status, body = gateway.operators("/readyz")
+    assert status == 503
+    assert json.loads(body)["problems"] == [
+        f"no key to verify tokens with: JWT_JWKS_URL=http://127.0.0.1:{port}/keys: Connection refused"
+    ]
+    assert gateway.operators("/healthz")[0] == 200
+    assert answer(gateway, OLD.token("ID1")) == "error"
+    gateway.stop()
+    warned = [event for event in gateway.events() if event["event"].startswith("keys cannot be read")]
+    assert len(warned) == 1
+    assert "sesame" not in gateway.log()
+
+
+def test_a_silent_issuer_delays_a_start_a_little_and_nobody_who_is_there(
+    start_alone: Callable[..., GatewayProcess], issuer: Issuer
+) -> None:
+    issuer.held = True
+    gateway = start_alone(wait=False, JWT_JWKS_URL=issuer.url)
+    wait_until(lambda: gateway.operators("/readyz")[0] == 503, "not ready", SECONDS, 0.05)
+    issuer.held = False
+    gateway.wait_ready()
+    assert answer(gateway, OLD.token("ID1")) == "success"
+    requests = issuer.requests
+    issuer.held = True
+    wait_until(lambda: issuer.requests > requests, "asked again", SECONDS, 0.05)
+    assert answer(gateway, OLD.token("ID1")) == "success"
+    assert gateway.operators("/readyz")[0] == 200
+
+
+def test_a_fixed_key_counts_beside_published_ones(
+    start_alone: Callable[..., GatewayProcess], signer: Signer, issuer: Issuer
+) -> None:
+    gateway = start_alone(JWT_JWKS_URL=issuer.url, JWT_PUBLIC_KEY=signer.environ["JWT_PUBLIC_KEY"])
+    assert [answer(gateway, token) for token in (OLD.token("ID1"), signer.token("ID2"))] == ["success", "success"]
+    assert answer(gateway, NEW.token("ID1")) == "error"
+
+
+def test_a_worker_that_starts_while_the_file_is_broken_waits_for_it(
+    start_alone: Callable[..., GatewayProcess], tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(members(OLD))
+    gateway = start_alone(JWT_JWKS_FILE=str(path))
+    path.write_text("half of")
+    os.kill(gateway.workers()[0], signal.SIGKILL)
+    wait_until(lambda: "is no JSON" in gateway.operators("/readyz")[1], "told by /readyz", SECONDS, 0.05)
+    path.write_bytes(members(NEW))
+    gateway.wait_ready()
+    assert answer(gateway, NEW.token("ID1")) == "success"
