@@ -255,7 +255,7 @@ class Client:
         if member_id is None:
             member_id = self._house.shared.member_id(identity.uid)  # may wait
         if not resumes or self._house.settings.history == "off":
-            self._house.intake.replays.wait_until_ready()  # who resumes waits later, and is served only then
+            self._house.intake.wait_until_live()  # who resumes waits later, and is served only then
         if limit and router.connections_of(identity.uid) >= limit:
             self.ws.close(Close.FULL, "too many connections of this member")
             return False

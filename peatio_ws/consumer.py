@@ -206,6 +206,11 @@ class Consumer:
         self._stopped = False
         self._connected = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether the source is open, though not all of it may have come yet."""
+        return self._connected
+
     def stop(self) -> None:
         """Make `run` say good-bye to the broker as it returns: within a second, or when its greenlet is killed."""
         self._stopped = True
