@@ -6,11 +6,11 @@ A file is used as it is but for addresses and folders: what it says about them h
 from __future__ import annotations
 
 import getpass
-import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.certificate import Certificate
@@ -68,6 +68,10 @@ class Proxy(Server):
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
+    def accesses(self) -> str:
+        """Its access log."""
+        raise NotImplementedError
+
 
 class Nginx(Proxy):
     """`deploy/nginx.conf`. Gateways with a Unix socket are reached by that."""
@@ -86,7 +90,7 @@ class Nginx(Proxy):
             ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
             ("/etc/nginx/tls/cert.pem", str(self.certificate.cert)),
             ("/etc/nginx/tls/key.pem", str(self.certificate.key)),
-            ("/var/log/nginx/peatio_ws.log", str(folder / "access.log")),
+            ("/var/log/nginx/access.log", str(folder / "access.log")),
             *((f"server gateway-{number}:8080 ", target(one)) for number, one in enumerate(self.gateways, 1)),
         ]
         conf = folder / "nginx.conf"
@@ -96,6 +100,27 @@ class Nginx(Proxy):
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"  # where Debian has it, and not everybody's PATH
         return [nginx, "-p", str(folder), "-e", "stderr", "-c", str(conf), "-g", outside]
 
-    def served(self) -> Iterator[str]:
-        """Paths in its access log."""
-        return iter(re.findall(r'"path":"([^"]*)"', (self.folder / "access.log").read_text()))
+    def accesses(self) -> str:
+        return (self.folder / "access.log").read_text()
+
+
+class Envoy(Proxy):
+    """`deploy/envoy.yaml`."""
+
+    def command(self) -> list[str]:
+        changes = [
+            ("address: 0.0.0.0, port_value: 443", f"address: 127.0.0.1, port_value: {self.port}"),
+            ("/etc/envoy/tls/cert.pem", str(self.certificate.cert)),
+            ("/etc/envoy/tls/key.pem", str(self.certificate.key)),
+        ]
+        text = replaced((ROOT / "deploy" / "envoy.yaml").read_text(), changes)
+        for number, gateway in enumerate(self.gateways, 1):
+            text = replaced(text, [(f"gateway-{number}, port_value: 8080", f"127.0.0.1, port_value: {gateway.port}")])
+            text = text.replace("port_value: 4242", f"port_value: {gateway.metrics_port}", 1)
+        conf = self.folder / "envoy.yaml"
+        conf.write_text(text)
+        envoy = str(Path(sys.executable).with_name("envoy"))
+        return [envoy, "--disable-hot-restart", "--concurrency", "1", "-l", "warning", "-c", str(conf)]
+
+    def accesses(self) -> str:
+        return self.log()
