@@ -15,9 +15,12 @@ import shutil
 import sys
 import tempfile
 
-# Before the first import of a metric, which looks where to keep its figures.
-_PREFIX = "peatio_ws-metrics-"
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+# Before the first import of a metric, which looks where to keep its figures. A folder that another gateway made (which
+# started this one, by USR2) is not ours; after a reload this one is there already.
+_MADE = "peatio_ws-metrics-"
+_PREFIX = f"{_MADE}{os.getpid()}-"
+_name = os.path.basename(os.environ.get("PROMETHEUS_MULTIPROC_DIR", _MADE))
+if _name.startswith(_MADE) and not _name.startswith(_PREFIX):
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_PREFIX)
 
 

@@ -81,13 +81,22 @@ class RawClient:
         where: port on 127.0.0.1, or path of a Unix socket.
         tls: None for a plain connection.
         receive_buffer: SO_RCVBUF, for a client that is meant to be slow.
+        source: the address it comes from, any of 127.0.0.0/8.
     """
 
-    def __init__(self, where: int | str, tls: ssl.SSLContext | None = None, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        where: int | str,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int | None = None,
+        source: str | None = None,
+    ) -> None:
         self._sock = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
         self._sock.settimeout(WAIT)
         if receive_buffer is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source is not None:
+            self._sock.bind((source, 0))
         self._sock.connect(where if isinstance(where, str) else ("127.0.0.1", where))
         if tls is not None:
             self._sock = tls.wrap_socket(self._sock, server_hostname="localhost")

@@ -10,6 +10,7 @@ import json
 import os
 import selectors
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable
 
@@ -19,6 +20,10 @@ WAIT = 30.0
 class SwarmClient:
     """One connection of a swarm.
 
+    Args:
+        tls: None for a plain connection.
+        source: the address it comes from, any of 127.0.0.0/8.
+
     Attributes:
         texts: text frames as they came.
         close: (code, reason) of the close frame, once there was one.
@@ -26,7 +31,14 @@ class SwarmClient:
         status: of the HTTP answer; 0 before.
     """
 
-    def __init__(self, port: int, token: str | None, path: str = "/") -> None:
+    def __init__(
+        self,
+        port: int,
+        token: str | None,
+        path: str = "/",
+        tls: ssl.SSLContext | None = None,
+        source: str = "127.0.0.1",
+    ) -> None:
         self.token = token
         self.texts: list[str] = []
         self.close: tuple[int, str] | None = None
@@ -34,7 +46,9 @@ class SwarmClient:
         self.status = 0
         self.paused = False
         self._buffer = b""
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+        self.sock = socket.create_connection(("127.0.0.1", port), WAIT, (source, 0))
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         key = base64.b64encode(os.urandom(16)).decode()
         self.sock.sendall(
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -57,9 +71,14 @@ class SwarmClient:
 
     def read(self) -> None:
         """Take what has come."""
+        self._read()
+        while isinstance(self.sock, ssl.SSLSocket) and not self.ended and self.sock.pending():
+            self._read()  # of what is decrypted already no selector tells
+
+    def _read(self) -> None:
         try:
             data = self.sock.recv(262_144)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError:
             data = b""
@@ -115,15 +134,19 @@ class Swarm:
             client.sock.close()
         self._selector.close()
 
+    def join(self, client: SwarmClient) -> None:
+        """Read it with the others."""
+        self._selector.register(client.sock, selectors.EVENT_READ, client)
+        self.clients.append(client)
+
     def add(self, port: int, tokens: Iterable[str | None]) -> list[SwarmClient]:
         """Connect one client a token, and wait until all have authenticated (or been refused)."""
         new = []
         for token in tokens:
             client = SwarmClient(port, token)
             new.append(client)
-            self._selector.register(client.sock, selectors.EVENT_READ, client)
+            self.join(client)
             self.turn(0)
-        self.clients += new
         self.until(lambda: all(c.authenticated or c.ended or c.status not in (0, 101) for c in new), "authenticated")
         return new
 

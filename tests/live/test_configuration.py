@@ -164,3 +164,11 @@ def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:
         socket.create_connection(("::1", gateway.port), timeout=SECONDS).close()
     finally:
         gateway.stop()
+
+
+def test_figures_of_another_gateway_are_left_alone(tmp_path: Path) -> None:
+    """What USR2 starts has the other's environment, and cannot listen on its metrics port."""
+    others = tmp_path / "peatio_ws-metrics-of-another"
+    others.mkdir()
+    failing(tmp_path, WEBSOCKET_PORT="http", PROMETHEUS_MULTIPROC_DIR=str(others))
+    assert others.exists()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
+import os
+import signal
 import ssl
 import threading
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.certificate import Certificate
 from tests.gateway import Publisher, Signer
 from tests.live.serving import (
     NO_BEARER,
@@ -50,27 +48,8 @@ def test_fifty_clients_over_a_unix_socket(start: Start, folder: Path, signer: Si
 @pytest.fixture(scope="module")
 def certificate(folder: Path) -> dict[str, str]:
     """The gateway's variables for a certificate of `localhost` that signed itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    files = {"WEBSOCKET_SSL_CERT": folder / "cert.pem", "WEBSOCKET_SSL_KEY": folder / "key.pem"}
-    files["WEBSOCKET_SSL_CERT"].write_bytes(certificate.public_bytes(pem))
-    files["WEBSOCKET_SSL_KEY"].write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return {variable: str(file) for variable, file in files.items()}
+    made = Certificate(folder / "gateway")
+    return {"WEBSOCKET_SSL_CERT": str(made.cert), "WEBSOCKET_SSL_KEY": str(made.key)}
 
 
 def test_fifty_clients_over_tls_get_events_while_they_send(
@@ -124,6 +103,17 @@ def test_a_silent_tls_handshake_ends_within_the_limit(start: Start, certificate:
     with RawClient(gateway.port) as client:
         assert 0.5 < client.ended() < 4
     assert "Traceback" not in gateway.log()
+
+
+def test_a_renewed_certificate_is_shown_after_a_reload(start: Start, folder: Path) -> None:
+    certificate = Certificate(folder / "renewed")
+    gateway = start(WEBSOCKET_SSL_CERT=str(certificate.cert), WEBSOCKET_SSL_KEY=str(certificate.key))
+    before, workers = certificate.cert.read_text(), set(gateway.workers())
+    assert ssl.get_server_certificate(("127.0.0.1", gateway.port)) == before
+    certificate.renew()
+    os.kill(gateway.pid, signal.SIGHUP)
+    wait_until(lambda: not workers & set(gateway.workers()), "the old workers are gone")
+    assert ssl.get_server_certificate(("127.0.0.1", gateway.port)) == certificate.cert.read_text() != before
 
 
 @pytest.mark.parametrize("over_tls", [False, True])

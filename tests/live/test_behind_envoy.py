@@ -1,0 +1,63 @@
+"""The real Envoy with `deploy/envoy.yaml` and TLS in front of two gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.certificate import Certificate
+from tests.gateway import Publisher, Signer
+from tests.live.fronts import ENVIRON, Front, Returning, front
+from tests.live.serving import AUTHENTICATED
+from tests.proxies import Envoy
+from tests.raw_client import PING, PONG, Frame, frame, text
+from tests.servers import RabbitMQ, Redis, wait_until
+from tests.swarm import Swarm
+
+CLIENTS = 100
+
+
+@pytest.fixture(scope="module")
+def behind(folder: Path, broker: RabbitMQ, redis: Redis, signer: Signer) -> Iterator[Front]:
+    environ = {**signer.environ, **ENVIRON, "AMQP_URL": broker.url, "REDIS_URL": redis.url}
+    with front(Envoy, folder / "envoy", Certificate(folder / "envoy-certificate"), environ) as started:
+        yield started
+
+
+def test_sessions_refusals_and_addresses(behind: Front, signer: Signer, publisher: Publisher) -> None:
+    bearer = f"Bearer {signer.token('IDBOB')}"
+    path = "api/v2/ranger/private/?stream=order&secret=1"
+    with (
+        behind.connect(source="127.1.0.1", X_Forwarded_For="203.0.113.9") as ann,
+        behind.connect(path, "127.1.0.2", Authorization=bearer) as bob,
+    ):
+        assert "challenge" in ann.json()
+        ann.send(text({"jwt": f"Bearer {signer.token('IDANN')}"}))
+        assert ann.json() == AUTHENTICATED
+        assert bob.json() == {"success": {"message": "subscribed", "streams": ["order"]}}
+        publisher.order("IDANN", 7, price="1" * 400_000)
+        assert ann.json()["orderbook"]["id"] == 7
+        publisher.event("private.IDBOB.order", {"id": 8})
+        assert bob.json() == {"order": {"id": 8}}
+        ann.send(frame(PING, b"there?"))
+        assert ann.next() == Frame(PONG, b"there?")
+    for status, line in ((426, "GET / HTTP/1.1"), (401, "GET /private HTTP/1.1")):
+        with behind.raw() as client:
+            answer = client.request({"Upgrade": None, "Connection": None} if status == 426 else {}, line)
+        assert (answer.status, answer.headers["content-type"]) == (status, "text/plain; charset=utf-8")
+    wait_until(lambda: len(behind.closed()) >= 2, "both in the gateways' logs")
+    assert {line["address"] for line in behind.closed()} == {"127.1.0.1", "127.1.0.2"}
+    wait_until(lambda: "/api/v2/ranger/private/" in behind.proxy.accesses(), "in Envoy's log")
+    assert "secret" not in behind.proxy.accesses()
+
+
+def test_clients_of_a_gateway_that_ends_are_at_the_other_one(behind: Front, signer: Signer) -> None:
+    first = behind.gateways[0]
+    with Swarm() as swarm:
+        clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
+        assert all(count > 0 for count in behind.connections())
+        assert first.process is not None
+        first.process.terminate()
+        clients.until(lambda: behind.connections() == [0, CLIENTS], "all on the other one")

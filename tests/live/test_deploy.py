@@ -1,0 +1,221 @@
+"""What is in `deploy/`, as far as it can be tried without its engines: schemas, linters, and what the files say of each
+other and of the gateway. (`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files.)
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from peatio_ws.settings import Settings
+from tests.gateway import ROOT, GatewayProcess, Signer
+from tests.live.serving import authenticated
+from tests.raw_client import RawClient
+from tests.servers import START_SECONDS, RabbitMQ, wait_until
+
+DEPLOY = ROOT / "deploy"
+GRACE = Settings.limits_from_env({}).drain_seconds + 12
+"""Seconds that gunicorn gives its workers (`graceful_timeout`), with no variable set."""
+
+
+def text(name: str) -> str:
+    return (DEPLOY / name).read_text()
+
+
+@functools.cache
+def documents(name: str) -> list[Any]:
+    return list(yaml.safe_load_all(text(name)))
+
+
+def tool(name: str) -> str:
+    """A command of this virtual environment, or of the machine."""
+    own = Path(sys.executable).with_name(name)
+    found = str(own) if own.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not there")
+    return found
+
+
+def seconds(duration: str) -> float:
+    found = re.fullmatch(r"(\d+)s?", str(duration))
+    assert found, duration
+    return float(found[1])
+
+
+def test_no_variable_is_unknown() -> None:
+    named = set[str]()
+    for name in (
+        "Dockerfile",
+        "compose.yaml",
+        "kubernetes.yaml",
+        "nginx.conf",
+        "peatio-ws.service",
+        "peatio-ws.socket",
+    ):
+        named |= set(re.findall(r"\b(?:WEBSOCKET|JWT|AMQP|METRICS|REDIS|LOG|WEB|TRUSTED)_[A-Z_]+\b", text(name)))
+    fields = Settings.model_fields.values()
+    known = {str(one) for field in fields for one in getattr(field.validation_alias, "choices", ())}
+    assert named <= known | {"JWT_PUBLIC_KEY"}
+
+
+# ---- containers
+
+
+def test_dockerfile() -> None:
+    assert subprocess.run([tool("hadolint"), DEPLOY / "Dockerfile"], capture_output=True).stdout == b""
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", text("Dockerfile"), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    ignored, *let_in = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] not in "#"]
+    assert ignored == "*"
+    assert names == {line[1:] for line in let_in if line.startswith("!")}
+    assert all((ROOT / name).exists() for name in names)
+
+
+def test_the_image_s_health_check(folder: Path, signer: Signer) -> None:
+    check = json.loads(text("Dockerfile").partition("    CMD ")[2].splitlines()[0])
+    assert check[0] == "python"
+    gateway = GatewayProcess(folder, {**signer.environ, "AMQP_URL": "amqp://guest:guest@127.0.0.1:1//"}, wait=False)
+    command = [sys.executable, *check[1:]]
+    environ = {"METRICS_PORT": str(gateway.metrics_port)}
+    try:
+        wait_until(lambda: gateway.operators("/healthz")[0] == 200, "alive", START_SECONDS)
+        assert gateway.operators("/readyz")[0] == 503
+        assert subprocess.run(command, env=environ, check=False).returncode == 0, "healthy without a broker"
+    finally:
+        gateway.stop()
+    assert subprocess.run(command, env=environ, check=False, capture_output=True).returncode != 0
+
+
+def test_compose_file() -> None:
+    from compose_spec import PyCompose
+
+    (whole,) = documents("compose.yaml")  # its merge keys (<<) are resolved
+    PyCompose.from_json(json.dumps(whole))
+    with pytest.raises(ValueError, match="stop_grace_perio"):
+        PyCompose.from_json(json.dumps(whole).replace("stop_grace_period", "stop_grace_perio"))
+
+    services = whole["services"]
+    address = services["nginx"]["networks"]["inside"]["ipv4_address"]
+    for name in ("gateway-1", "gateway-2"):
+        assert f"server {name}:8080 " in text("nginx.conf")
+        assert services[name]["environment"]["TRUSTED_PROXIES"] == address
+        assert seconds(services[name]["stop_grace_period"]) > GRACE
+        assert services[name]["ulimits"]["nofile"] > Settings.limits_from_env({}).max_connections
+        assert services[name]["healthcheck"]["test"][1] == "python"
+    mounted = [line.split(":")[1] for line in services["nginx"]["volumes"]]
+    assert re.findall(r"ssl_certificate\w* +(\S+)/\w+\.pem", text("nginx.conf")) == [mounted[1]] * 2
+
+
+# ---- Kubernetes
+
+
+def test_kubernetes_objects() -> None:
+    import kubernetes_validate
+
+    objects = {one["kind"]: one for one in documents("kubernetes.yaml")}
+    assert list(objects) == ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"]
+    for one in objects.values():
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    deployment = objects["Deployment"]["spec"]
+    deployment["replica"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(objects["Deployment"], kubernetes_validate.latest_version(), strict=True)
+    del deployment["replica"]
+
+    pod = deployment["template"]
+    (container,) = pod["spec"]["containers"]
+    labels = pod["metadata"]["labels"].items()
+    for selector in (
+        deployment["selector"]["matchLabels"],
+        objects["Service"]["spec"]["selector"],
+        objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"websocket": 8080, "metrics": 4242}
+    drain = float(objects["ConfigMap"]["data"]["WEBSOCKET_DRAIN_SECONDS"]) + 12
+    waits = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert pod["spec"]["terminationGracePeriodSeconds"] > waits + drain
+    Settings.limits_from_env(objects["ConfigMap"]["data"])
+
+
+# ---- systemd
+
+
+def unit(folder: Path) -> Path:
+    """The unit with paths that are here; the socket beside it."""
+    for name in ("peatio-ws.service", "peatio-ws.socket"):
+        gunicorn = Path(sys.executable).with_name("gunicorn")
+        there = text(name).replace("/opt/peatio-ws/.venv/bin/gunicorn", str(gunicorn))
+        (folder / name).write_text(there.replace("=/opt/peatio-ws\n", f"={ROOT}\n"))
+    return folder / "peatio-ws.service"
+
+
+def test_systemd_knows_every_word(tmp_path: Path) -> None:
+    service = unit(tmp_path)
+    found = subprocess.run(
+        [tool("systemd-analyze"), "verify", service, tmp_path / "peatio-ws.socket"], capture_output=True, text=True
+    )
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("peatio-ws.service"), re.MULTILINE)[0]) > GRACE
+    found = subprocess.run(
+        [tool("systemd-analyze"), "security", "--offline=yes", "--threshold=20", service],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stdout
+
+
+class Activated(GatewayProcess):
+    """A gateway that is given its socket and told whom to notify, as systemd does."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notified.bind(str(folder / "notify.sock"))
+        self.notified.settimeout(START_SECONDS)
+        super().__init__(folder, {**environ, "NOTIFY_SOCKET": str(folder / "notify.sock")}, wait=False)
+        self.port = self.socket.getsockname()[1]
+
+    def start(self, wait: bool = True) -> None:
+        fd = self.socket.fileno()
+        script = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" -m gunicorn wsgi 3<&{fd} {fd}<&-'
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["/bin/bash", "-c", script, sys.executable],
+                cwd=self.cwd,
+                env=self.environ,
+                stdout=log,
+                stderr=log,
+                pass_fds=[fd],
+            )
+
+
+def test_who_comes_while_the_service_restarts_waits_for_it(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
+    """The socket unit, without systemd; and Type=notify."""
+    gateway = Activated(tmp_path, {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"})
+    try:
+        with RawClient(gateway.port) as first:
+            authenticated(first, signer.token("IDANN"))  # came before there was a gateway
+            assert gateway.notified.recv(1000).startswith(b"READY=1")
+            assert gateway.process is not None
+            gateway.process.terminate()
+            assert first.closed()[0] == 1012
+        gateway.stop()
+        with RawClient(gateway.port) as second:  # let in by the socket, which nobody serves now
+            gateway.start()
+            authenticated(second, signer.token("IDBOB"))
+        assert gateway.notified.recv(1000).startswith(b"READY=1")
+    finally:
+        gateway.stop()
+        gateway.socket.close()
+        gateway.notified.close()
