@@ -36,7 +36,7 @@ GATHER_SECONDS: Final = 0.0005
 """How long deliveries that come close together are waited for. It comes to 1.1 ms: epoll takes whole milliseconds."""
 BUSY_SECONDS: Final = 0.008
 """How long the loop may go on without letting other greenlets run."""
-LONGEST_PAUSE: Final = 15.0
+LONGEST_PAUSE: Final = 5.0
 
 Bindings = Sequence[tuple[str, str]]
 """Exchange and routing key of all that a queue is to get."""
