@@ -5,7 +5,7 @@ VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 FUZZ ?= 100000
 
-# Under `make -j` too: tests that share two cores with each other find only that their time is up.
+# Under `make -j` too: what each kind of tests has to itself, and to wait for, is measured.
 .NOTPARALLEL:
 .PHONY: run test bench lint types unit live faults faults-long soak fuzz clean servers
 
@@ -26,11 +26,12 @@ types: $(VENV)/.test-ready
 unit: $(VENV)/.test-ready
 	$(BIN)/python -m pytest tests/unit
 
+# These wait more than they work. Each process has a broker and a Redis of its own.
 live: $(VENV)/.test-ready servers
-	$(BIN)/python -m pytest tests/live
+	$(BIN)/python -m pytest -n 3 --dist loadfile tests/live
 
 faults: $(VENV)/.test-ready servers
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 # Five minutes of everything going wrong at once; its short form is among the fault tests.
 faults-long: $(VENV)/.test-ready servers

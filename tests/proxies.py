@@ -116,7 +116,7 @@ class Envoy(Proxy):
         text = replaced((ROOT / "deploy" / "envoy.yaml").read_text(), changes)
         for number, gateway in enumerate(self.gateways, 1):
             text = replaced(text, [(f"gateway-{number}, port_value: 8080", f"127.0.0.1, port_value: {gateway.port}")])
-            text = text.replace("port_value: 4242", f"port_value: {gateway.metrics_port}", 1)
+            text = text.replace("port_value: 4242 }", f"port_value: {gateway.metrics_port} }}", 1)
         conf = self.folder / "envoy.yaml"
         conf.write_text(text)
         envoy = str(Path(sys.executable).with_name("envoy"))

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.registry import REGISTRY
 
+from peatio_ws import metrics  # noqa: F401  (its figures are in the registry)
 from peatio_ws.settings import Settings
 from tests.gateway import ROOT, GatewayProcess, Signer
 from tests.live.serving import authenticated
@@ -65,7 +67,15 @@ def test_no_variable_is_unknown() -> None:
         named |= set(re.findall(r"\b(?:WEBSOCKET|JWT|AMQP|METRICS|REDIS|LOG|WEB|TRUSTED)_[A-Z_]+\b", text(name)))
     fields = Settings.model_fields.values()
     known = {str(one) for field in fields for one in getattr(field.validation_alias, "choices", ())}
-    assert named <= known | {"JWT_PUBLIC_KEY"}
+    assert named <= known | {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"}
+
+
+def test_metrics_that_are_looked_at_are_there() -> None:
+    named = set(
+        re.findall(r"\bpeatio_ws_[a-z_]+", text("grafana.json") + (ROOT / "docs" / "operations.md").read_text())
+    )
+    there = {f"{one.name}{'_total' if one.type == 'counter' else ''}" for one in REGISTRY.collect()}
+    assert named <= there
 
 
 # ---- containers
