@@ -224,7 +224,8 @@ class Intake:
             else:
                 self.router.learn(event)
         except BadDelivery as bad:
-            self._drop(delivery, bad.reason)
+            if self._live:  # else it was told before, when it came
+                self._drop(delivery, bad.reason)
         except Exception:
             self._fail(delivery)
 
