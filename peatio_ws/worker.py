@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from typing import Any, ClassVar
+import time
+from typing import Any, ClassVar, Final
 
 import gevent
 import gevent.event
@@ -13,6 +14,8 @@ from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from peatio_ws.gateway import Gateway
 from peatio_ws.handler import Handler
 from peatio_ws.settings import Settings
+
+ARRIVE_SECONDS: Final = 0.5
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
@@ -86,8 +89,11 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         for server in Server.running:
             if server.started:  # else gunicorn is about to start it, and closes it then
                 server.close()  # at once: gunicorn's own loop looks once a second
+        _let_requests_arrive()
         Handler.end_idle()
-        gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
+        for _ in range(2):  # the second time for those who were being upgraded during the first
+            gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
+            _let_requests_arrive()
         Handler.end_idle()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -99,3 +105,11 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     def handle_quit(self, sig: int, frame: Any) -> None:
         """INT and QUIT are no reason to leave clients untold; gunicorn's own would end the process on the spot."""
         self.handle_exit(sig, frame)
+
+
+def _let_requests_arrive() -> None:
+    """Wait for the requests that are on their way, for `ARRIVE_SECONDS` at most: who was accepted as the last is told
+    to come back, too, instead of being cut off before it could ask."""
+    until = time.monotonic() + ARRIVE_SECONDS
+    while any(server.pool for server in Server.running) and time.monotonic() < until:
+        gevent.sleep(0.02)
