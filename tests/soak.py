@@ -37,7 +37,8 @@ def soak(
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     signer = Signer("ES256")
     tokens = [signer.token(f"ID{number}") for number in range(clients)]
-    environ = {"AMQP_URL": broker.url, **signer.environ, "LOG_LEVEL": "warning"}
+    # History is bounded, and full after the first crowd.
+    environ = {"AMQP_URL": broker.url, **signer.environ, "LOG_LEVEL": "warning", "WEBSOCKET_RESUME_BYTES": "200000"}
     command = ("gunicorn", "--pythonpath", str(Path(__file__).parent / "live"), "soak_app")
     gateway = GatewayProcess(folder, environ, command)
     over = threading.Event()
