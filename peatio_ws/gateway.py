@@ -5,6 +5,7 @@ Also a worker's life: start, drain, stop. One `Gateway` a worker.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import weakref
@@ -123,7 +124,8 @@ class Gateway:
 
     def stop(self) -> None:
         """End the background greenlets."""
-        gevent.killall(self._background, timeout=CLOSE_SECONDS)
+        with contextlib.suppress(gevent.Timeout):
+            gevent.killall(self._background, timeout=CLOSE_SECONDS)
         self._intake.stop()
         self._shared.stop()
 

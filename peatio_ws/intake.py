@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import uuid
@@ -98,7 +99,8 @@ class Intake:
         """Say good-bye to the broker."""
         for consumer in self._consumers.values():
             consumer.stop()
-        gevent.killall(self._greenlets, timeout=STOP_SECONDS)
+        with contextlib.suppress(gevent.Timeout):  # a frozen broker can hold one of them; the process ends anyway
+            gevent.killall(self._greenlets, timeout=STOP_SECONDS)
         self._heard.clear()
         self.count()
         metrics.broker_connected.set(0)
