@@ -18,7 +18,7 @@ from peatio_ws.errors import BadDelivery
 from peatio_ws.events import RANGER, Delivery, read
 from peatio_ws.history import STREAM, History, owners_of
 from peatio_ws.history_stream import GAP, HistoryStream
-from peatio_ws.replay import READY_SECONDS, Replays
+from peatio_ws.replay import Replays
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
@@ -30,9 +30,9 @@ log = structlog.get_logger("peatio_ws.intake")
 TELL_SECONDS: Final = 10.0
 """What publishers do wrong is logged once for each reason in this time, with how many times were not."""
 STOP_SECONDS: Final = 5.0
+PLAIN_SECONDS: Final = 5.0
 AWAY_SECONDS: Final = 1.0
-"""How long a member who authenticates waits for a broker that is not there."""
-WAIT_STEP: Final = 0.1
+"""How long a member who authenticates waits for a worker that reads back, and for a broker that is not there."""
 _BOOK_TROUBLE: Final = {
     "hole": "increments of a book are missing; new subscribers wait for its next snapshot, or another worker's book",
     "full": "no room for another book; WEBSOCKET_MAX_BOOKS",
@@ -110,13 +110,10 @@ class Intake:
         return [] if len(self._heard) == len(self._consumers) else ["the broker is not heard"]
 
     def wait_until_live(self) -> None:
-        """Before a member is served: until history is read back, for `READY_SECONDS` at most, so that nothing passes it
-        by; but not so long for a broker that is away."""
-        caught_up, began = self.replays.caught_up, time.monotonic()
-        while not caught_up.wait(WAIT_STEP):
-            waited = time.monotonic() - began
-            if waited > READY_SECONDS or (waited > AWAY_SECONDS and not self._consumers["private"].connected):
-                return
+        """Before a member is served that is promised nothing: until history is read back, for `PLAIN_SECONDS` at most,
+        so that nothing passes it by; but not so long for a broker that is away."""
+        if not self.replays.caught_up.wait(AWAY_SECONDS) and self._consumers["private"].connected:
+            self.replays.caught_up.wait(PLAIN_SECONDS - AWAY_SECONDS)
 
     def need_stream(self, name: str) -> None:
         """A client subscribes to a public or prefixed stream. Waits until the broker sends it, if it does not yet."""

@@ -22,8 +22,6 @@ READY_SECONDS: Final = 10.0
 """How long a client waits for a worker that reads its history back, or has not read as far as another had."""
 RETURN_SECONDS: Final = 3
 """Clients told to come back are spread over at least so many seconds."""
-PLAIN_SECONDS: Final = 5.0
-"""How long one that is promised nothing waits for such a worker."""
 POLL_SECONDS: Final = 0.01
 BATCH: Final = 64
 """So many events at a time, or fewer if they are large."""
@@ -61,10 +59,6 @@ class Replays:
         self._history, self._router, self._has_read_up_to = history, router, has_read_up_to
         self.caught_up = gevent.event.Event()
 
-    def wait_until_ready(self, seconds: float = PLAIN_SECONDS) -> bool:
-        """Until events are live, for so long at most; whether they are."""
-        return bool(self.caught_up.wait(seconds))
-
     def locate(self, cursor: str | None) -> tuple[Place, bool] | None:
         """From where a client goes on, and whether nothing between its cursor and that is missing; None if it cannot be
         known for now: then nothing may be promised, and the client is to come again.
@@ -72,7 +66,7 @@ class Replays:
         Args:
             cursor: as the client sent it; None if it begins anew. May wait for what another worker has read already.
         """
-        if not self.wait_until_ready(READY_SECONDS):
+        if not self.caught_up.wait(READY_SECONDS):
             return None
         history = self._history
         position = None if cursor is None else read_cursor(cursor)
