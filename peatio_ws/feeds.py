@@ -58,9 +58,6 @@ class Feeds:
         flush: sends what was put, where it is not the caller's to do.
         max_books: how many books are kept; of further ones nothing is sent to new subscribers.
         tell: called with `hole` or `full` and the stream, when a book lost its thread or found no room.
-
-    Attributes:
-        holes: how often increments were missing.
     """
 
     def __init__(self, put: Put, flush: Callable[[], None], max_books: int, tell: Callable[[str, str], None]) -> None:
@@ -68,7 +65,6 @@ class Feeds:
         self._audiences: dict[str, dict[Outbox, None]] = {}
         self._feeds: dict[str, _Feed] = {}
         self._books = 0
-        self.holes = 0
 
     def __len__(self) -> int:
         """Streams that somebody is subscribed to."""
@@ -215,7 +211,6 @@ class Feeds:
         if verdict is Verdict.RESTORED:
             return self._serve_all(feed)
         if verdict is Verdict.HOLE:
-            self.holes += 1
             self._tell("hole", name)
         sent = verdict.passes_on and self._send(feed.served, name, body)
         if feed.waiting and feed.store.current:
