@@ -18,6 +18,7 @@ import gevent.event
 import redis
 
 from peatio_ws.shared import Books
+from peatio_ws.supervise import supervise
 
 BOOKS_KEY: Final = "peatio_ws:books"
 ANSWER_SECONDS: Final = 1.0
@@ -53,7 +54,10 @@ class RedisBooks:
 
     def start(self) -> None:
         """Begin to answer, and to ask when it is `wanted`."""
-        self._greenlets = [gevent.spawn(self._answer_on), gevent.spawn(self._ask_on)]
+        self._greenlets = [
+            gevent.spawn(supervise, "books, answering", self._answer_on),
+            gevent.spawn(supervise, "books, asking", self._ask_on),
+        ]
 
     def stop(self) -> None:
         """End, and leave the books behind for a worker that starts when nobody is there to answer."""

@@ -22,8 +22,9 @@ WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport demand consumer history_stream embedded shared redis_books redis_shared".split(),
-    *"metrics logs supervise key_source intake house client gateway ports health worker".split(),
+    *"websocket handler amqp_transport demand consumer history_stream embedded".split(),
+    *"supervise shared redis_books redis_shared metrics logs key_source".split(),
+    *"intake house client gateway ports health worker".split(),
     *"tokens publishing listening probing checking cli".split(),
     "__init__",
     "__main__",
