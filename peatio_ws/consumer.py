@@ -136,6 +136,10 @@ class Source(Protocol):
     def check(self) -> None:
         """Now and then, from another greenlet. ConnectionError breaks off the connection."""
 
+    def has_read_up_to(self, moment: float) -> bool:
+        """Whether all that was to be had at this monotonic time has come. Finds that out if it is not known, and never
+        waits."""
+
 
 class OwnQueue:
     """A queue that lives as long as its connection.
@@ -175,6 +179,9 @@ class OwnQueue:
 
     def check(self) -> None:
         pass
+
+    def has_read_up_to(self, moment: float) -> bool:  # noqa: ARG002  # nobody else reads it, or is ahead
+        return True
 
 
 def declare(connection: Connection, queue: Queue, bindings: Bindings, durable: bool) -> None:

@@ -69,14 +69,14 @@ class Intake:
         self._members = Demand(RANGER) if not self._with_history and not settings.embedded else None
         self._streams = Demand(RANGER) if settings.books and not settings.embedded else None
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
-        private: Source = OwnQueue(
-            "private", durable, PRIVATE if self._members is None else CLASSIC, self._on_private, self._members
-        )
         if streamed:
-            private = HistoryStream(
+            private: Source = HistoryStream(
                 settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew, self._age
             )
-        self.replays = Replays(self.history, self.router, getattr(private, "has_read_up_to", lambda _moment: True))
+        else:
+            bound = PRIVATE if self._members is None else CLASSIC
+            private = OwnQueue("private", durable, bound, self._on_private, self._members)
+        self.replays = Replays(self.history, self.router, private.has_read_up_to)
         bindings = public(settings.roles, settings.books if self._streams else ())
         sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
         self._consumers = {
