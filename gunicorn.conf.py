@@ -33,9 +33,7 @@ def _tidy(master=None):
 
 atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
 
-from prometheus_client import multiprocess
-
-from peatio_ws import health, logs, ports
+from peatio_ws import health, logs, metrics, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
@@ -63,6 +61,9 @@ control_socket_disable = True
 proc_name = "peatio_ws"
 
 
+metrics.forget(os.getpid())  # the master has figures, too, as soon as there are any; it stands for nobody
+
+
 def on_starting(server):
     # Where another bind was given, or an open socket, there is nothing to try.
     ours = server.cfg.bind == [bind] and not ("GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ)
@@ -84,7 +85,7 @@ def post_worker_init(worker):
 
 
 def child_exit(server, worker):
-    multiprocess.mark_process_dead(worker.pid)
+    metrics.forget(worker.pid)
 
 
 def on_exit(server):

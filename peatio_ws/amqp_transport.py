@@ -62,12 +62,14 @@ class _Buffered:
 
     Attributes:
         rested: monotonic time at which the socket was last waited for, and other greenlets ran.
-        drained: whether the last read took all that was there.
+        read_at: when something was read last.
+        drained: whether that took all that was there.
+        level_at: when it did so last.
     """
 
     sock: Any
     connected: bool
-    _buffer, _position, rested, drained = b"", 0, 0.0, False
+    _buffer, _position, rested, read_at, drained, level_at = b"", 0, 0.0, 0.0, False, 0.0
 
     def read_frame(self) -> Frame:
         """One AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
@@ -144,11 +146,14 @@ class _Buffered:
         loop = gevent.get_hub().loop
         turn = loop.iteration
         data = self.sock.recv(READ_BYTES)
+        self.read_at = time.monotonic()
         if loop.iteration != turn:
-            self.rested = time.monotonic()
+            self.rested = self.read_at
         if not data:
             raise ConnectionResetError("the broker closed the connection")
         self.drained = len(data) < READ_BYTES
+        if self.drained or not self.level_at:
+            self.level_at = self.read_at
         self._buffer, self._position = self._buffer[self._position :] + data, 0
 
 

@@ -79,12 +79,15 @@ class Client:
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
+    @property
+    def session(self) -> Session:
+        """Its protocol's state; whose it is, above all."""
+        return self._session
+
     def run(self) -> None:
         """Serve until either side closes. Blocks this greenlet only."""
         ws, session = self.ws, self._session
         log.debug("connection opened", connection=ws.id, address=self.address, protocol=session.dialect.value)
-        gauge = metrics.connections.labels(session.dialect.value)
-        gauge.inc()
         try:
             if session.dialect is Dialect.CLASSIC:
                 self._send(dialects.challenge(secrets.token_urlsafe(40)))
@@ -100,7 +103,6 @@ class Client:
             self._leave()
             for seat in self._seats:
                 self._house.shared.leave_seat(seat)
-            gauge.dec()
             ws.end()
             self._log_end()
 
@@ -129,7 +131,7 @@ class Client:
                 text = f"neither authenticated nor subscribed within {settings.auth_timeout:g} s"
                 ws.outbox.close(Close.IDLE, text)
         elif self.expires and settings.jwt_enforce_expiry and time.time() >= self.expires:
-            ws.outbox.put(text_frame(dialects.TOKEN_EXPIRED))
+            self._send(dialects.TOKEN_EXPIRED)
             ws.outbox.close(Close.TOKEN_EXPIRED)
         elif now - self._located > settings.resume_seconds / 3:
             self._located = now
@@ -156,7 +158,10 @@ class Client:
         return True
 
     def _send(self, payload: bytes) -> None:
-        self.ws.outbox.send(text_frame(payload))
+        outbox = self.ws.outbox
+        if not outbox.closing:
+            outbox.send(text_frame(payload))
+            self._house.intake.tally.frames += 1
 
     def _within_rate(self) -> bool:
         """A token bucket: `WEBSOCKET_MESSAGE_BURST` at once, then `WEBSOCKET_MESSAGE_RATE` a second."""
@@ -282,5 +287,8 @@ class Client:
             code=ws.close_code,
             seconds=round(time.monotonic() - ws.opened, 3),
             messages=ws.received,
+            bytes_received=ws.received_bytes,
             bytes_sent=ws.outbox.sent,
+            protocol=self._session.dialect.value,
+            uid=self._receiver.uid,
         )

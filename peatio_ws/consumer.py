@@ -25,6 +25,7 @@ from kombu.exceptions import KombuError
 from peatio_ws.amqp_transport import BufferedTransport, consume
 from peatio_ws.demand import Demand
 from peatio_ws.events import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.pace import Pace
 from peatio_ws.settings import EMBEDDED_BROKER
 
 log = structlog.get_logger("peatio_ws.consumer")
@@ -32,10 +33,6 @@ log = structlog.get_logger("peatio_ws.consumer")
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
 CONNECT_TIMEOUT: Final = 8.0
-GATHER_SECONDS: Final = 0.0005
-"""How long deliveries that come close together are waited for. It comes to 1.1 ms: epoll takes whole milliseconds."""
-BUSY_SECONDS: Final = 0.008
-"""How long the loop may go on without letting other greenlets run."""
 LONGEST_PAUSE: Final = 5.0
 
 Bindings = Sequence[tuple[str, str]]
@@ -86,31 +83,6 @@ def exchange(name: str, durable: bool, embedded: bool = False) -> Exchange:
     return Exchange(name, kind, durable=durable, auto_delete=False)
 
 
-class _Pace:
-    """When the loop lets others run, and when it waits for more to come, to deliver it together.
-
-    A delivery that is waited for costs several times one that is there already (epoll, two switches of greenlets, cold
-    caches). Once they come closer together than `GATHER_SECONDS`, that time is given them to gather: at 2,000 a second
-    it saves a third of the CPU for each and costs 0.7 ms on average. One that comes alone goes out at once.
-    """
-
-    def __init__(self) -> None:
-        self._ready = self._yielded = time.monotonic()  # for the next batch; for other greenlets, the last time
-
-    def rest(self, connection: Any) -> None:
-        """After each batch. `connection` tells how it came, if it is an `BufferedConnection`."""
-        transport = getattr(connection, "transport", None)
-        waited_until: float = getattr(transport, "rested", 0.0)
-        if getattr(transport, "drained", False) and waited_until - self._ready < GATHER_SECONDS:
-            gevent.sleep(GATHER_SECONDS)
-            self._ready = self._yielded = time.monotonic()
-            return
-        self._ready = time.monotonic()
-        if self._ready - max(self._yielded, waited_until) > BUSY_SECONDS:
-            gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
-            self._ready = self._yielded = time.monotonic()
-
-
 class Source(Protocol):
     """What a consumer reads: which queue, and how.
 
@@ -139,6 +111,9 @@ class Source(Protocol):
     def has_read_up_to(self, moment: float) -> bool:
         """Whether all that was to be had at this monotonic time has come. Finds that out if it is not known, and never
         waits."""
+
+    def lag(self) -> float:
+        """How many seconds after the broker had it an event came here, as far as that is known; else 0."""
 
 
 class OwnQueue:
@@ -183,6 +158,9 @@ class OwnQueue:
     def has_read_up_to(self, moment: float) -> bool:  # noqa: ARG002  # nobody else reads it, or is ahead
         return True
 
+    def lag(self) -> float:
+        return 0.0
+
 
 def declare(connection: Connection, queue: Queue, bindings: Bindings, durable: bool) -> None:
     """A queue, Peatio's exchanges, and what is between them."""
@@ -202,21 +180,35 @@ class Consumer:
     Args:
         source: see `Source`.
         urls: brokers, tried in turn.
-        flush: called at the end of each batch.
+        flush: called at the end of each batch; whether there was anything to send.
         heard: called with True once the source is heard, with False when the broker is lost.
+        sent: called after a batch with something to send: the seconds since it was read.
     """
 
     def __init__(
-        self, source: Source, urls: tuple[str, ...], flush: Callable[[], None], heard: Callable[[bool], None]
+        self,
+        source: Source,
+        urls: tuple[str, ...],
+        flush: Callable[[], bool],
+        heard: Callable[[bool], None],
+        sent: Callable[[float], None],
     ) -> None:
-        self._source, self._urls, self._flush, self._heard = source, urls, flush, heard
+        self._source, self._urls, self._flush, self._heard, self._sent = source, urls, flush, heard, sent
         self._stopped = False
         self._connected = False
+        self._transport: Any = None  # of the connection there is, or was
 
     @property
     def connected(self) -> bool:
         """Whether the source is open, though not all of it may have come yet."""
         return self._connected
+
+    def behind(self) -> float:
+        """For how many seconds each read has found more than it could take; 0 while nothing waits to be read."""
+        transport = self._transport
+        if not self._connected or getattr(transport, "drained", True):
+            return 0.0
+        return float(time.monotonic() - transport.level_at)
 
     def stop(self) -> None:
         """Make `run` say good-bye to the broker as it returns: within a second, or when its greenlet is killed."""
@@ -267,11 +259,13 @@ class Consumer:
         """Deliver what comes, batch by batch, until the connection breaks."""
         heart = gevent.spawn(self._beat, connection, gevent.getcurrent())
         try:
-            pace = _Pace()
+            pace = Pace()
+            self._transport = transport = getattr(connection.connection, "transport", None)
             self._flush()  # what came along with the broker's answer to the last question
             while True:
                 connection.drain_events()
-                self._flush()
+                if self._flush() and transport is not None:
+                    self._sent(time.monotonic() - transport.read_at)
                 self._source.rest()
                 pace.rest(connection.connection)
         finally:

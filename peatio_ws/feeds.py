@@ -5,16 +5,17 @@ Never waits: puts frames into outboxes through the function it is given. Knows n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from peatio_ws import dialects
 from peatio_ws.books import Store, Verdict
 from peatio_ws.outbox import Outbox, text_frame
-from peatio_ws.streams import shown_as
+from peatio_ws.streams import Kind, shown_as
 
-Put = Callable[[bytes, Iterable[Outbox]], None]
-"""Puts frames into outboxes."""
+Put = Callable[[bytes, Collection[Outbox], int], None]
+"""Puts frames, so many, into outboxes."""
 BOOKS_OF_ROOM: Final = 4
 """A client may have at least so many times the largest book that it asked for waiting for it."""
 
@@ -25,9 +26,10 @@ class _Feed:
     Attributes:
         served: have been sent a book, and get every increment since.
         waiting: get the book as soon as there is one, and they have room for it.
+        touched: whether anything came for it since this was last set to False.
     """
 
-    __slots__ = ("_frames", "name", "served", "store", "waiting")
+    __slots__ = ("_frames", "name", "served", "store", "touched", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -35,9 +37,15 @@ class _Feed:
         self.served: dict[Outbox, None] = {}
         self.waiting: dict[Outbox, None] = {}
         self._frames: bytes | None = None
+        self.touched = False
 
     def changed(self) -> None:
         self._frames = None
+        self.touched = True
+
+    def __len__(self) -> int:
+        """How many frames the book is."""
+        return len(self.store.first_frames()) if self.store is not None else 0
 
     def frames(self) -> bytes:
         """The book as frames, encoded once for everybody who comes before it changes again."""
@@ -60,7 +68,7 @@ class Feeds:
         tell: called with `hole` or `full` and the stream, when a book lost its thread or found no room.
     """
 
-    def __init__(self, put: Put, flush: Callable[[], None], max_books: int, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, put: Put, flush: Callable[[], object], max_books: int, tell: Callable[[str, str], None]) -> None:
         self._put, self._flush, self._max_books, self._tell = put, flush, max_books, tell
         self._audiences: dict[str, dict[Outbox, None]] = {}
         self._feeds: dict[str, _Feed] = {}
@@ -70,26 +78,29 @@ class Feeds:
         """Streams that somebody is subscribed to."""
         return len(self._audiences) + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
 
-    def subscribe(self, outbox: Outbox, name: str) -> None:
+    def subscribe(self, outbox: Outbox, name: str) -> int:
         """From now on this client gets a stream: of an `-inc` the book first, then every increment since.
 
         The book is in its outbox then, which the caller flushes: nobody else is told, or who comes and goes while the
         broker is silent would be kept in mind until it speaks.
+
+        Returns:
+            How many frames that is.
         """
         book = _book_of(name)
         if book is None:
             self._audiences.setdefault(name, {})[outbox] = None
-            return
+            return 0
         feed = self._feeds.get(book)
         if feed is None:
             feed = self._feeds[book] = _Feed(book)
         if feed.store is not None and feed.store.current:
             frames = feed.frames()
             _make_room(outbox, frames)
-            outbox.put(frames)
             feed.served[outbox] = None
-        else:
-            feed.waiting[outbox] = None
+            return len(feed) if outbox.put(frames) is not None else 0
+        feed.waiting[outbox] = None
+        return 0
 
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
         """It gets it no more; harmless if it did not."""
@@ -153,10 +164,30 @@ class Feeds:
                 self._give(feed, feed.waiting)
         self._flush()
 
+    def subscriptions(self) -> Counter[str]:
+        """How many `public` and `prefixed` streams clients have, each counted for each of them."""
+        found: Counter[str] = Counter()
+        for name, audience in self._audiences.items():
+            found[_kind(name)] += len(audience)
+        for name, feed in self._feeds.items():
+            found[_kind(name)] += len(feed.served) + len(feed.waiting)
+        return found
+
+    def states(self) -> Counter[str]:
+        """How many books are in which `books.State`."""
+        return Counter(feed.store.state.value for feed in self._feeds.values() if feed.store is not None)
+
+    def touched(self) -> Iterator[str]:
+        """The books for which something came since this was asked last; never one that only a client named."""
+        for name, feed in list(self._feeds.items()):
+            if feed.store is not None and feed.touched:
+                feed.touched = False
+                yield name
+
     def _send(self, audience: dict[Outbox, None] | None, name: str, body: bytes) -> bool:
         if not audience:
             return False
-        self._put(text_frame(dialects.stream_event(shown_as(name), body)), audience)
+        self._put(text_frame(dialects.stream_event(shown_as(name), body)), audience, 1)
         return True
 
     def _kept(self, book: str) -> _Feed | None:
@@ -199,7 +230,7 @@ class Feeds:
                 feed.served[outbox] = None
                 _make_room(outbox, frames)
                 ready.append(outbox)
-        self._put(frames, ready)
+        self._put(frames, ready, len(feed))
         return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:
@@ -220,6 +251,10 @@ class Feeds:
 
 def _make_room(outbox: Outbox, book: bytes) -> None:
     outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book))
+
+
+def _kind(name: str) -> str:
+    return "prefixed" if name.count(".") == Kind.PREFIXED else "public"
 
 
 def _book_of(name: str) -> str | None:

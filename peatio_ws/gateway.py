@@ -24,6 +24,7 @@ from peatio_ws.handler import respond, wants_upgrade, websocket_of
 from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
+from peatio_ws.meter import Meter
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.redis_shared import open_shared
 from peatio_ws.replay import RETURN_SECONDS, come_again
@@ -63,6 +64,7 @@ class Gateway:
         verifier = Verifier(settings)
         self.keys = KeySource(settings, verifier)
         self._house = House(settings, verifier, self._shared, self._intake)
+        self._meter = Meter(self._house)
         self._clients: set[Client] = set()
         self._addresses: Counter[str] = Counter()
         self._draining = False
@@ -92,6 +94,7 @@ class Gateway:
         self._background = [
             gevent.spawn(supervise, "keeper", self._keep),
             gevent.spawn(supervise, "keys", self.keys.run),
+            gevent.spawn(supervise, "probe", self._meter.probe),
         ]
         if self._settings.simulation:
             self._background.append(gevent.spawn(supervise, "simulation", simulate))
@@ -128,6 +131,8 @@ class Gateway:
             gevent.killall(self._background, timeout=CLOSE_SECONDS)
         self._intake.stop()
         self._shared.stop()
+        self._meter.begin()
+        self._meter.end()  # nothing that was counted is lost
 
     def problems(self) -> list[str]:
         """Why this worker is not ready to serve; nothing if it is."""
@@ -137,15 +142,18 @@ class Gateway:
         return found
 
     def _keep(self) -> None:
-        """The keeper: once a second, the counters, books that had to wait, and each connection's deadlines."""
+        """The keeper: once a second, figures, books that had to wait, and each connection's deadlines."""
         while True:
             gevent.sleep(1)
-            self._intake.count()
+            self._intake.sweep()
             self._intake.router.feeds.serve_waiting()
+            self._meter.begin()
             for number, client in enumerate(list(self._clients)):
                 if number % 500 == 499:
                     gevent.sleep(1e-6)
                 client.tick(time.monotonic())
+                self._meter.look_at(client)
+            self._meter.end()
 
     # ---- from clients
 
@@ -169,6 +177,7 @@ class Gateway:
         client = Client(self._house, ws, address, wanted, identity)
         self._clients.add(client)
         self._addresses[address] += 1
+        self._meter.came(identity is not None)
         if self._settings.max_per_address:
             client.sit(f"address:{address}", self._settings.max_per_address, "too many connections from this address")
         ws.serve(functools.partial(self._serve, client))
@@ -204,6 +213,7 @@ class Gateway:
             client.run()
         finally:
             self._clients.discard(client)
+            self._meter.left(client)
             self._addresses[client.address] -= 1
             if not self._addresses[client.address]:
                 del self._addresses[client.address]

@@ -1,11 +1,14 @@
-"""The operator's port: `/metrics`, `/healthz`, `/readyz`. Its socket is bound once and shared by all workers."""
+"""The operator's port: `/metrics`, `/healthz`, `/readyz`. Its socket is bound once and shared by all workers, and
+whichever takes a request speaks for itself; one whose loop does not turn takes none.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from gevent.pywsgi import WSGIServer
@@ -15,6 +18,9 @@ from peatio_ws import metrics, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
+
+STUCK_SECONDS: Final = 5.0
+"""A worker whose loop has not turned for so long is told of; it should once a second."""
 
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
 
@@ -41,9 +47,13 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     path = environ.get("PATH_INFO", "")
     status, kind = "200 OK", "application/json"
     if path == "/metrics":
-        body, kind = metrics.text(), "text/plain; version=0.0.4; charset=utf-8"
+        try:
+            body, kind = metrics.text(), "text/plain; version=0.0.4; charset=utf-8"
+        except TimeoutError as error:
+            status, body = "503 Service Unavailable", msgspec.json.encode({"error": str(error)})
     elif path == "/healthz":
-        body = b'{"ok":true}'
+        # gunicorn deals with the others: no reason to end this worker, too.
+        body = msgspec.json.encode({"ok": True, "problems": _stuck()})
     elif path == "/readyz":
         problems = [problem for gateway in Gateway.instances() for problem in gateway.problems()]
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
@@ -52,3 +62,13 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         status, body = "404 Not Found", b'{"error":"there are /metrics, /healthz and /readyz"}'
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def _stuck() -> list[str]:
+    """Workers whose loop does not turn, in words."""
+    ages = {pid: time.time() - at for pid, at in metrics.turned_at().items()}
+    return [
+        f"worker {pid} does not turn, for {age:.0f} s now; gunicorn ends it after its timeout"
+        for pid, age in sorted(ages.items())
+        if age > STUCK_SECONDS
+    ]

@@ -130,10 +130,6 @@ class History:
         self._evicted, self._bytes, self.last = None, 0, -1
         self.era += 1
 
-    def age(self, now: float) -> float:
-        """Seconds since the newest event; infinite if there is none."""
-        return now - self._entries[-1].heard if self._entries else float("inf")
-
     def cursor(self, entry: Entry | None = None) -> str:
         """A cursor behind this event, or behind the newest. Opaque to clients."""
         if entry is None:

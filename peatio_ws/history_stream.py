@@ -47,8 +47,9 @@ DOWN_SECONDS: Final = 20.0
 restart; without end if a broker was killed just as it made the stream (RabbitMQ 3.10)."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
-QUIET_SECONDS: Final = 30.0
-"""After so long without an event a marker is published, so that cursors stay fresh on a quiet exchange."""
+MARK_EACH: Final = 30.0
+"""So often a marker is published, about: cursors stay fresh on a quiet exchange, and how far behind reading is gets
+known on a busy one."""
 
 
 class _Fate(enum.Enum):
@@ -73,7 +74,6 @@ class HistoryStream:
         seconds: how far to read back at first.
         handle: called with each delivery.
         anew: called when events do not go on where they were; with whether they still come from a stream.
-        age: seconds since the last event in history.
     """
 
     name = "private"
@@ -85,10 +85,9 @@ class HistoryStream:
         seconds: float,
         handle: Callable[[Delivery], None],
         anew: Callable[[bool], None],
-        age: Callable[[], float],
     ) -> None:
         self._queue, self._durable, self._seconds = queue, durable, seconds
-        self._handle, self._anew, self._age = handle, anew, age
+        self._handle, self._anew = handle, anew
         self._instead: OwnQueue | None = None
         self._connection: Any = None
         self._line: Any = None  # py-amqp's, below it
@@ -102,7 +101,8 @@ class HistoryStream:
         self._told_at, self._received_then = 0.0, 0  # when its fate was known, and how much had been received then
         self._marked_at = self._read_up_to = 0.0  # when the last one was made, and the last one that came
         self._heard: Callable[[], None] | None = None  # until it is called
-        self._quiet_seconds = QUIET_SECONDS * random.uniform(1, 1.3)  # not all workers at once
+        self._lag = 0.0  # of the last marker that came
+        self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # not all workers at once
 
     def open(self, connection: Connection, heard: Callable[[], None]) -> None:
         if self._instead is not None:
@@ -145,7 +145,7 @@ class HistoryStream:
             return
         now = time.monotonic()
         if not self._marker:
-            if self._age() > self._quiet_seconds:
+            if now - self._marked_at > self._mark_each:
                 self._mark()
             return
         # The silence of a broker that is frozen, or while this worker is, says nothing.
@@ -168,6 +168,11 @@ class HistoryStream:
         if not self._marker and self._connection is not None and time.monotonic() - self._marked_at > PROBE_SECONDS:
             self._mark()
         return False
+
+    def lag(self) -> float:
+        if self._marker and self._fate is _Fate.CONFIRMED:
+            return time.monotonic() - self._told_at
+        return self._lag
 
     def _look_for_gap(self, connection: Connection) -> None:
         """Exchanges that are not durable are gone when the broker restarts, and with them what binds the stream to
@@ -213,6 +218,8 @@ class HistoryStream:
             self._reached_end()
 
     def _reached_end(self) -> None:
+        # It may come before the broker's confirmation is here: then it was not behind at all.
+        self._lag = max(0.0, time.monotonic() - self._told_at) if self._fate is _Fate.CONFIRMED else 0.0
         self._marker, self._read_up_to = b"", self._marked_at
         heard, self._heard = self._heard, None
         if heard is not None:

@@ -24,6 +24,7 @@ from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
 from peatio_ws.streams import Kind, halves, kind_of, routing_keys
 from peatio_ws.supervise import supervise
+from peatio_ws.tally import Tally
 
 log = structlog.get_logger("peatio_ws.intake")
 
@@ -44,6 +45,8 @@ class Intake:
 
     Attributes:
         router: gets every event that can be read.
+        tally: what came of what was heard.
+        lag: see `Source.lag`, of private events.
         history: the private ones of the last while.
         replays: what clients that come back have missed of it.
     """
@@ -52,6 +55,7 @@ class Intake:
         self._shared = shared
         self._live = False  # nothing is read back any more
         self._gap = False  # to be told of once it is
+        self.tally = Tally()
         self._with_history = settings.history != "off"
         streamed = settings.history == "stream" and not settings.embedded
         name = STREAM if streamed else _own_name() if self._with_history else "off"
@@ -63,6 +67,7 @@ class Intake:
             settings.max_books,
             self._tell_book,
             self.history.cursor,
+            self.tally,
         )
         durable = settings.amqp_durable
         # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
@@ -71,23 +76,23 @@ class Intake:
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
         if streamed:
             private: Source = HistoryStream(
-                settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew, self._age
+                settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew
             )
         else:
             bound = PRIVATE if self._members is None else CLASSIC
             private = OwnQueue("private", durable, bound, self._on_private, self._members)
+        self.lag = private.lag
         self.replays = Replays(self.history, self.router, private.has_read_up_to)
         bindings = public(settings.roles, settings.books if self._streams else ())
         sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
-        self._consumers = {
-            source.name: Consumer(
-                source, settings.amqp_urls, self.router.flush, functools.partial(self._on_broker, source.name)
-            )
-            for source in sources
-        }
+        self._consumers = {source.name: self._consumer(source, settings.amqp_urls) for source in sources}
         self._heard: set[str] = set()
         self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
+
+    def _consumer(self, source: Source, urls: tuple[str, ...]) -> Consumer:
+        heard = functools.partial(self._on_broker, source.name)
+        return Consumer(source, urls, self.router.flush, heard, self.tally.batches[source.name].add)
 
     def start(self) -> None:
         """Begin to hear the broker."""
@@ -102,12 +107,17 @@ class Intake:
         with contextlib.suppress(gevent.Timeout):  # a frozen broker can hold one of them; the process ends anyway
             gevent.killall(self._greenlets, timeout=STOP_SECONDS)
         self._heard.clear()
-        self.count()
         metrics.broker_connected.set(0)
 
     def problems(self) -> list[str]:
         """Why this worker does not hear all it should; nothing if it does."""
-        return [] if len(self._heard) == len(self._consumers) else ["the broker is not heard"]
+        if not all(consumer.connected for consumer in self._consumers.values()):
+            return ["the broker is not heard"]
+        return [] if len(self._heard) == len(self._consumers) else ["history is being read back"]
+
+    def behind(self) -> dict[str, float]:
+        """See `Consumer.behind`, by source."""
+        return {name: consumer.behind() for name, consumer in self._consumers.items()}
 
     def wait_until_live(self) -> None:
         """Before a member is served that is promised nothing: until history is read back, for `PLAIN_SECONDS` at most,
@@ -140,11 +150,8 @@ class Intake:
             return []  # of members, and bound in any case
         return [key for half in halves(name) for key in routing_keys(half)]
 
-    def count(self) -> None:
-        """What the router counted since the last time, to the metrics, which are too slow to do it for each event."""
-        for outcome, count in self.router.outcomes.items():
-            metrics.events.labels(outcome).inc(count)
-        self.router.outcomes.clear()
+    def sweep(self) -> None:
+        """Give back what nobody needs any more; to be called about once a second."""
         for demand in (self._members, self._streams):
             if demand is not None:
                 demand.sweep(time.monotonic())
@@ -154,6 +161,7 @@ class Intake:
             self._heard.add(name)
         else:
             self._heard.discard(name)
+            metrics.broker_losses.labels(name).inc()
             demand = self._members if name == "private" else self._streams
             if demand is not None:
                 demand.detach()
@@ -189,12 +197,10 @@ class Intake:
         if told := self.router.tell_gap():
             log.warning("events may have been missed; clients that resume are told", clients=told)
 
-    def _age(self) -> float:
-        return self.history.age(time.monotonic())
-
     def _on_public(self, delivery: Delivery) -> None:
         try:
             self.router.route(read(delivery))
+            self.tally.deliveries[delivery.exchange] += 1
         except BadDelivery as bad:
             self._drop(delivery, bad.reason)
         except Exception:
@@ -213,15 +219,18 @@ class Intake:
                 place = max(self.history.last, 0) + 1 if delivery.offset is None else delivery.offset
                 entry = self.history.append(place, delivery, owners, time.monotonic())
                 if entry is None:
-                    return  # came before
+                    self.tally.others[delivery.exchange, "again"] += 1
+                    return
             if event is None:
                 if self._gap and self._live:
                     self._tell_gap()
                 return
             if self._live:
                 self.router.route(event, entry)
+                self.tally.deliveries[delivery.exchange] += 1
             else:
                 self.router.learn(event)
+                self.tally.others[delivery.exchange, "read_back"] += 1
         except BadDelivery as bad:
             if self._live:  # else it was told before, when it came
                 self._drop(delivery, bad.reason)
@@ -229,12 +238,12 @@ class Intake:
             self._fail(delivery)
 
     def _fail(self, delivery: Delivery) -> None:
-        metrics.deliveries.labels(delivery.exchange, "failed").inc()
+        self.tally.others[delivery.exchange, "failed"] += 1
         log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
 
     def _drop(self, delivery: Delivery, reason: str) -> None:
         """Count a delivery that cannot be read."""
-        metrics.deliveries.labels(delivery.exchange, reason).inc()
+        self.tally.others[delivery.exchange, reason] += 1
         size = len(delivery.body)
         self._warn("delivery dropped", delivery.exchange, reason, exchange=delivery.exchange, bytes=size)
 

@@ -100,11 +100,15 @@ class Outbox:
         self.ended = False  # half-close once everything is written
         self.deadline = 0.0
 
-    def put(self, frames: bytes) -> bool:
-        """Add whole frames, to leave at the next `flush`; whether they are the first since the last one."""
+    def put(self, frames: bytes) -> bool | None:
+        """Add whole frames, to leave at the next `flush`.
+
+        Returns:
+            Whether they are the first since the last one; None if nothing is taken any more.
+        """
         if self._first is None:
             if self.closing:
-                return False
+                return None
             self._first = frames
             return True
         if self._more is None:

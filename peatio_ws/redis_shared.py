@@ -67,6 +67,7 @@ class RedisShared(Shared):
         self._member_ids: dict[str, int] = {}  # as last told
         self._away_until = 0.0
         self._away_since: float | None = None
+        self._asked = False  # so that it is known whether it is there
         self._load_wanted = False
         self._seats: dict[str, Seat] = {}
         self._new_seats: list[Seat] = []
@@ -74,6 +75,10 @@ class RedisShared(Shared):
         self._refresh_at = 0.0
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
         self._books: RedisBooks | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._asked and self._away_since is None
 
     def start(self, books: Books) -> None:
         self._greenlet = gevent.spawn(self._write_on)
@@ -127,6 +132,7 @@ class RedisShared(Shared):
 
     def _ask(self, question: Any) -> Any:
         """The answer; None while Redis is away, which is said once, as is its return."""
+        self._asked = True
         try:
             answer = question()
         except (redis.RedisError, OSError) as error:

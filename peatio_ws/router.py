@@ -8,8 +8,7 @@ tokens.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import gevent
@@ -21,6 +20,7 @@ from peatio_ws.feeds import Feeds
 from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox, text_frame
 from peatio_ws.streams import Kind, kind_of
+from peatio_ws.tally import Tally
 
 BUSY_SECONDS: Final = 0.008
 """How long writing may go on without letting other greenlets run."""
@@ -87,10 +87,7 @@ class Router:
         recall: see `Recall`.
         remember: is given each order that passes, to recall it later.
         broadcast: whether book changes without an owner go to every authenticated classic connection.
-
-    Attributes:
-        outcomes: how many events were `sent` (to somebody), had `nobody` here, were `dropped`, or were a trade known
-            already (`repeated`); the caller takes and clears them.
+        tally: gets what became of the events, and how many frames they came to.
     """
 
     def __init__(
@@ -101,14 +98,15 @@ class Router:
         max_books: int = 1000,
         tell: Callable[[str, str], None] = lambda _what, _stream: None,
         cursor: Callable[[Entry | None], str] = lambda _entry: "",
+        tally: Tally | None = None,
     ) -> None:
         self._cursor = cursor
+        self.tally = tally or Tally()
         self._recall, self._remember, self._broadcast = recall, remember, broadcast
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._touched: list[Outbox] = []
         self.feeds = Feeds(self._put, self.flush, max_books, tell)
-        self.outcomes: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Keys in the register; 0 when nobody is connected."""
@@ -129,7 +127,7 @@ class Router:
     def subscribe(self, receiver: Receiver, stream: str) -> None:
         """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
         if kind_of(stream) is not Kind.PRIVATE:  # those go by member, see `Receiver.wants`
-            self.feeds.subscribe(receiver.outbox, stream)
+            self.tally.frames += self.feeds.subscribe(receiver.outbox, stream)
 
     def unsubscribe(self, receiver: Receiver, stream: str) -> None:
         """It gets it no more; harmless if it did not."""
@@ -166,7 +164,7 @@ class Router:
                 sent = self._route_private(event, self._of_owner, entry)
         else:
             sent = self._route_book_change(event)
-        self.outcomes["sent" if sent else "nobody"] += 1
+        self.tally.events["sent" if sent else "nobody"] += 1
 
     def learn(self, event: Event) -> None:
         """Remember the orders of an event that everybody has had before."""
@@ -203,8 +201,8 @@ class Router:
     def _of_owner(self, owner: Owner) -> tuple[Receiver, ...]:
         return self._members.get(owner, ())
 
-    def flush(self) -> None:
-        """Send what the events since the last call put into outboxes: one write a client."""
+    def flush(self) -> bool:
+        """Send what the events since the last call put into outboxes, one write a client; whether there was any."""
         touched, self._touched = self._touched, []
         until = time.monotonic() + BUSY_SECONDS
         for number, outbox in enumerate(touched, 1):
@@ -212,12 +210,17 @@ class Router:
             if not number % 8 and time.monotonic() > until:
                 gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
                 until = time.monotonic() + BUSY_SECONDS
+        return bool(touched)
 
-    def _put(self, frame: bytes, outboxes: Iterable[Outbox]) -> None:
-        touched = self._touched
+    def _put(self, frame: bytes, outboxes: Collection[Outbox], frames: int = 1) -> None:
+        touched, taking = self._touched, len(outboxes)
         for outbox in outboxes:
-            if outbox.put(frame):
+            first = outbox.put(frame)
+            if first:
                 touched.append(outbox)
+            elif first is None:
+                taking -= 1
+        self.tally.frames += frames * taking
 
     def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
         if receiver.resumes and entry is not None:
@@ -259,7 +262,7 @@ class Router:
             if not receiver.wants("trade"):
                 continue
             if not receiver.is_new_trade(trade.id):
-                self.outcomes["repeated"] += 1
+                self.tally.events["repeated"] += 1
                 continue
             form = (receiver.dialect, receiver.resumes, tuple(party.side for party in parties))
             frame = frames.get(form)

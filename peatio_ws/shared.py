@@ -91,6 +91,11 @@ class Shared:
     def __init__(self) -> None:
         self.orders = Orders()
 
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered when it was asked last; False where there is none."""
+        return False
+
     def start(self, books: Books) -> None:
         """Begin what runs in the background.
 

@@ -60,7 +60,7 @@ class WebSocket:
         accepted_elsewhere: whether the stock handler has sent the 101 already.
         moved: whether it is served by a greenlet of its own.
         opened, heard, pinged: monotonic times, in seconds.
-        received: messages of the client.
+        received, received_bytes: messages of the client; bytes, frames' own ones included.
     """
 
     __slots__ = (
@@ -78,6 +78,7 @@ class WebSocket:
         "outbox",
         "pinged",
         "received",
+        "received_bytes",
     )
 
     outbox: Outbox
@@ -90,7 +91,7 @@ class WebSocket:
         self._may_move = self.moved = False
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
-        self.received = 0
+        self.received = self.received_bytes = 0
 
     def accept(self, settings: Settings | None = None) -> None:
         """Upgrade now. Harmless a second time.
@@ -235,6 +236,7 @@ class WebSocket:
             return
         if data:
             self.heard = time.monotonic()
+            self.received_bytes += len(data)
         protocol.receive(data)
 
     def _answer(self, chunks: list[bytes]) -> None:

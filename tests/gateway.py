@@ -147,6 +147,14 @@ class GatewayProcess(Server):
                 return float(line.rpartition(" ")[2])
         return 0.0
 
+    def total(self, name: str, *labels: str) -> float:
+        """Sum of a metric over all labels but these, which are written as `name="value"`."""
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in self.operators("/metrics")[1].splitlines()
+            if line.partition("{")[0].partition(" ")[0] == name and all(label in line for label in labels)
+        )
+
     def log(self) -> str:
         return self.log_path.read_text()
 

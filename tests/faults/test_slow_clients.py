@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from tests.gateway import GatewayProcess, Publisher, Signer
+from tests.servers import wait_until
 from tests.swarm import Swarm, SwarmClient
 
 READERS = 50
@@ -101,8 +102,8 @@ def test_nothing_is_left_of_clients_that_went(
         before = descriptors()
         with Swarm() as visitors:
             visitors.add(gateway.port, [signer.token(f"ID{number}") for number in range(300)])
-            assert gateway.metric('peatio_ws_connections{protocol="classic"}') == 301
+            wait_until(lambda: gateway.total("peatio_ws_connections") == 301, "all are counted")
         deadline = time.monotonic() + 20
-        while gateway.metric('peatio_ws_connections{protocol="classic"}') > 1 or descriptors() > before + 2:
+        while gateway.total("peatio_ws_connections") > 1 or descriptors() > before + 2:
             assert time.monotonic() < deadline, "connections or descriptors are left over"
             swarm.turn(0.05)

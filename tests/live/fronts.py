@@ -59,7 +59,7 @@ class Front:
         return [line for line in lines if line["event"] == "connection closed"]
 
     def connections(self) -> list[float]:
-        return [gateway.metric('peatio_ws_connections{protocol="classic"}') for gateway in self.gateways]
+        return [gateway.total("peatio_ws_connections") for gateway in self.gateways]
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def test_clients_of_a_gateway_that_ends_are_at_the_other_one(behind: Front, sign
     first = behind.gateways[0]
     with Swarm() as swarm:
         clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
-        assert all(count > 0 for count in behind.connections())
+        wait_until(lambda: all(count > 0 for count in behind.connections()), "some on each gateway")
         assert first.process is not None
         first.process.terminate()
         clients.until(lambda: behind.connections() == [0, CLIENTS], "all on the other one")

@@ -140,6 +140,6 @@ def test_bad_deliveries_are_counted_by_reason_and_logged_without_their_body(
         assert receive(ann)["orderbook"]["id"] == 1
     for reason in ("json", "shape"):
         name = f'peatio_ws_deliveries_total{{exchange="peatio.orderbook",outcome="{reason}"}}'
-        assert gateway.metric(name) == 1
+        wait_until(lambda name=name: gateway.metric(name) == 1, name)
     assert "delivery dropped" in gateway.log()
     assert "secret-of-ann" not in gateway.log()

@@ -16,15 +16,15 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
     *"errors streams keys jwks faults variables settings auth".split(),
-    *"events levels books history dialects request session incoming simulation findings diagnosis".split(),
+    *"events levels books history dialects request session incoming simulation findings diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport demand consumer history_stream embedded".split(),
+    *"websocket handler amqp_transport demand pace consumer history_stream embedded".split(),
     *"supervise shared redis_books redis_shared metrics logs key_source".split(),
-    *"intake house client gateway ports health worker".split(),
+    *"intake house client meter gateway ports health worker".split(),
     *"tokens publishing listening probing checking cli".split(),
     "__init__",
     "__main__",

@@ -31,7 +31,7 @@ class Reader:
         return frames
 
 
-def put(frames: bytes, outboxes: Iterable[Outbox]) -> None:
+def put(frames: bytes, outboxes: Iterable[Outbox], _count: int = 1) -> None:
     for outbox in outboxes:
         outbox.put(frames)
 
@@ -42,7 +42,7 @@ class Told:
         self.flushed = 0
         self.feeds = Feeds(self.put, self.flush, max_books, lambda what, stream: self.troubles.append((what, stream)))
 
-    def put(self, frames: bytes, outboxes: Iterable[Outbox]) -> None:
+    def put(self, frames: bytes, outboxes: Iterable[Outbox], _count: int) -> None:
         put(frames, outboxes)
 
     def flush(self) -> None:

@@ -15,9 +15,9 @@ from peatio_ws.history_stream import (
     ACK_EACH,
     ACK_SECONDS,
     IDLE_SECONDS,
+    MARK_EACH,
     MARK_SECONDS,
     PROBE_SECONDS,
-    QUIET_SECONDS,
     HistoryStream,
 )
 
@@ -33,7 +33,7 @@ class Broker:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.age = 1000.0, 0.0
+        self.now = 1000.0
         self.markers: list[bytes] = []
         self.acks: list[int] = []
         self.happened: list[str] = []
@@ -45,7 +45,7 @@ class Broker:
         monkeypatch.setattr(history_stream, "consume", lambda *_, **__: None)
         monkeypatch.setattr(history_stream, "Queue", lambda *_, **__: None)
         self.stream = HistoryStream(
-            "q", True, 120, lambda _delivery: None, lambda _streamed: self.happened.append("anew"), lambda: self.age
+            "q", True, 120, lambda _delivery: None, lambda _streamed: self.happened.append("anew")
         )
         self.line = SimpleNamespace(bytes_recv=1)
         self.open()
@@ -106,10 +106,32 @@ def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
     assert not broker.happened
     broker.come()
     assert broker.happened == ["heard"]
-    broker.age = QUIET_SECONDS * 2
-    broker.after(1)
+    broker.after(MARK_EACH * 2)
     broker.come()
     assert broker.happened == ["heard"], "a marker of a quiet hour says nothing new"
+
+
+def test_how_far_behind_reading_is_can_be_asked_while_a_marker_is_awaited_and_afterwards(broker: Broker) -> None:
+    assert broker.stream.lag() == 0
+    broker.now += 3
+    assert broker.stream.lag() == 3
+    broker.come()
+    broker.now += 20
+    assert broker.stream.lag() == 3, "of the last one"
+    broker.after(MARK_EACH)
+    broker.now += 1
+    broker.come()
+    assert broker.stream.lag() == 1
+
+
+def test_markers_come_under_load_too(broker: Broker) -> None:
+    broker.come()
+    for _ in range(int(4 * MARK_EACH)):
+        broker.deliver()
+        broker.after(1)
+        if broker.stream._marker:
+            broker.come()
+    assert 3 <= len(broker.markers) <= 5
 
 
 @pytest.mark.parametrize("connects", [True, False])

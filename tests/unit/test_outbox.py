@@ -86,7 +86,7 @@ def test_a_close_frame_comes_after_what_was_put_in_and_is_the_last() -> None:
     outbox = outbox_on(wire)
     outbox.put(text_frame(b"before"))
     outbox.close(Close.RESTART, "restart; retry after 3")
-    assert outbox.put(text_frame(b"after")) is False
+    assert outbox.put(text_frame(b"after")) is None
     outbox.send(text_frame(b"after"))
     outbox.close(Close.NORMAL)
     assert wire.taken == text_frame(b"before") + close_frame(1012, "restart; retry after 3")

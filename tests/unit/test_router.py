@@ -260,7 +260,7 @@ def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any
     both = [on_trade({"id": 501}, ask_uid="A"), on_ranger("private.A.trade", {"id": number, "side": "sell"})]
     send(where, *both[::turn])
     assert len(ann.take()) == 1
-    assert where.outcomes["repeated"] == 1
+    assert where.tally.events["repeated"] == 1
 
 
 def test_the_last_trades_are_remembered_and_not_all_there_ever_were() -> None:
@@ -417,7 +417,29 @@ def test_what_became_of_an_event_is_counted() -> None:
     where = router()
     seated(where, Seat("A", 1))
     send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="B"), on_trade({"id": 3}, bid_uid="A"))
-    assert (where.outcomes["sent"], where.outcomes["nobody"]) == (2, 1)
+    assert (where.tally.events["sent"], where.tally.events["nobody"]) == (2, 1)
+
+
+def test_each_frame_that_an_outbox_takes_is_counted() -> None:
+    where = router()
+    ann, again, public = seated(where, Seat("A", 1), Seat("A", 1), Seat(None, None, Dialect.RANGER))
+    for stream in ("a.trades", "a.ob-inc", "b.other-inc"):
+        public.streams[stream] = None
+        where.subscribe(public.receiver, stream)
+    send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="A"), on_orderbook({"id": 3}, uid="B"))
+    send(where, on_ranger("public.a.trades", []), on_ranger("public.a.nobody", []))
+    send(where, on_ranger("public.a.ob-snap", {"asks": [], "bids": []}), on_ranger("public.a.ob-inc", {"asks": []}))
+    send(where, on_ranger("public.b.other-snap", 1), on_ranger("public.b.other-inc", 2))
+    late = Seat(None, None, Dialect.RANGER)
+    for stream in ("a.ob-inc", "b.other-inc"):
+        where.subscribe(late.receiver, stream)
+    again.receiver.outbox.close(1012)
+    send(where, on_orderbook({"id": 4}, uid="A"), on_orderbook({"id": 5}, uid="A"))
+    where.subscribe(again.receiver, "a.ob-inc")
+    for seat in (public, late):
+        seat.receiver.outbox.flush()
+    texts = len(ann.take()) + len(public.take()) + len(late.take()) + 2  # and two that were sent before the close
+    assert where.tally.frames == texts == 4 + 5 + 3 + 2
 
 
 def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:

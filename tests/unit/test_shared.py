@@ -104,7 +104,7 @@ def test_memory_is_bounded() -> None:
 def test_without_redis_each_worker_is_for_itself() -> None:
     alone = open_shared(None)
     assert type(alone) is Shared
-    alone.start(Feeds(lambda _frame, _outboxes: None, lambda: None, 1, lambda _what, _stream: None))
+    alone.start(Feeds(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None))
     alone.load()
     alone.remember(order(1))
     assert alone.recall(b"1", "A") == as_recalled(order(1))
