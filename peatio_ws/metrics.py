@@ -136,7 +136,7 @@ def turned_at() -> dict[int, float]:
         int(sample.labels["pid"]): sample.value
         for metric in MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         for sample in metric.samples
-        if sample.name == turned._name
+        if sample.name == turned._name and sample.value  # else it has just begun
     }
 
 

@@ -128,7 +128,10 @@ class GatewayProcess(Server):
             workers = float(self.environ.get("WEB_CONCURRENCY") or 1)
             return workers == 1 or self.metric("peatio_ws_broker_connected") == workers
 
-        wait_until(ready, f"gateway ready; its log:\n{self.log()}", START_SECONDS, 0.05)
+        try:
+            wait_until(ready, "gateway ready", START_SECONDS, 0.05)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; {self.operators('/readyz')}; its log:\n{self.log()}") from None
 
     def operators(self, path: str) -> tuple[int, str]:
         """Status and body of a request to the operator's port; (0, "") if nobody answers."""

@@ -1,0 +1,173 @@
+"""What clients counted and what the counters say is the same, over three workers, while workers end and die."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.gateway import GatewayProcess, Publisher, Signer
+from tests.servers import RabbitMQ, wait_until
+from tests.swarm import Swarm, SwarmClient
+
+WORKERS, MEMBERS, ONLOOKERS = 3, 45, 15
+EVERY = 0.01
+"""Seconds between two events of a member, each with one that everybody sees."""
+TOLD = 2.0
+"""A worker hands over once a second what it has counted, a little later on a busy machine; what it counted since then is
+lost if it is killed."""
+FRAMES = "peatio_ws_frames_total"
+
+
+class Crowd(Swarm):
+    """Clients of both protocols; how many texts they had got at which time."""
+
+    def __init__(self, gateway: GatewayProcess, signer: Signer) -> None:
+        super().__init__()
+        self.gateway, self.signer = gateway, signer
+        self.got: list[tuple[float, int]] = []
+        self.come()
+
+    def come(self) -> None:
+        """Let all come, once more."""
+        self.add(self.gateway.port, [self.signer.token(f"ID{number}") for number in range(MEMBERS)])
+        for _ in range(ONLOOKERS):
+            self.join(SwarmClient(self.gateway.port, None, "/public?stream=btcusd.trades"))
+        self.until(lambda: all(client.texts for client in self.clients), "subscribed")
+
+    def turn(self, seconds: float) -> None:
+        super().turn(seconds)
+        texts = self.texts()
+        if not self.got or self.got[-1][1] != texts:
+            self.got.append((time.time(), texts))
+
+    def texts(self) -> int:
+        return sum(len(client.texts) for client in self.clients)
+
+    def got_between(self, begin: float, end: float) -> int:
+        texts = [texts for at, texts in self.got if begin <= at <= end]
+        return texts[-1] - texts[0]
+
+    def all_is_told(self) -> bool:
+        """Whether every worker has handed over its counts after the last text came."""
+        turned = re.findall(r"^peatio_ws_worker_turned_\w+{.*} (.*)$", self.gateway.operators("/metrics")[1], re.M)
+        return len(turned) == WORKERS and min(map(float, turned)) > self.got[-1][0]
+
+    def settle(self) -> float:
+        """Read until nothing comes any more and all is counted; what the counter says then."""
+        self.until(self.all_is_told, "counted by every worker")
+        return self.gateway.metric(FRAMES)
+
+
+@contextmanager
+def load(broker: RabbitMQ) -> Iterator[list[int]]:
+    """Publish all the time; yields how many events of members, and as many public ones, there were so far."""
+    done, count = threading.Event(), [0]
+
+    def publish() -> None:
+        with Publisher(broker.url) as publisher:
+            while not done.wait(EVERY):
+                publisher.order(f"ID{count[0] % MEMBERS}", count[0])
+                publisher.event("public.btcusd.trades", {"tid": count[0]})
+                count[0] += 1
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield count
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def watching(gateway: GatewayProcess) -> Iterator[list[float]]:
+    """Ask for the figures all the time."""
+    done, seen = threading.Event(), list[float]()
+
+    def ask() -> None:
+        while not done.wait(0.02):
+            value = gateway.metric(FRAMES)
+            if value:  # else whoever was asked was killed just then
+                seen.append(value)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def end_one(crowd: Crowd, how: signal.Signals) -> list[SwarmClient]:
+    """End a worker that has clients; those that it had."""
+    gateway, before = crowd.gateway, set(crowd.gateway.workers())
+    there = [client for client in crowd.clients if not client.ended]
+    for worker in before:
+        os.kill(worker, how)
+        crowd.until(lambda worker=worker: worker not in gateway.workers(), "it has gone", 60)  # type: ignore[misc]
+        crowd.until(lambda: len(gateway.workers()) == WORKERS, f"another one is there: {gateway.workers()}", 60)
+        crowd.until(lambda: gateway.metric("peatio_ws_broker_connected") == WORKERS, "and hears the broker", 60)
+        if gone := [client for client in there if client.ended]:
+            return gone
+    raise AssertionError("no worker had a client")
+
+
+def test_what_clients_counted_is_what_the_counters_say(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer
+) -> None:
+    gateway = start(WEB_CONCURRENCY=str(WORKERS), WEBSOCKET_DRAIN_SECONDS="0.2")
+
+    def outcomes(metric: str, *labels: str) -> float:
+        return gateway.total(metric, *labels)
+
+    with Crowd(gateway, signer) as crowd, watching(gateway) as seen:
+        with load(broker) as published:
+            crowd.until(lambda: published[0] >= 200, "some load")
+        events = published[0]
+        crowd.until(
+            lambda: all(f'"tid":{events - 1}' in c.texts[-1].replace(" ", "") for c in crowd.clients[MEMBERS:]),
+            "all of it",
+        )
+        # Each worker read each event; each member got its own, each onlooker the public ones.
+        assert crowd.settle() == crowd.texts() == 2 * MEMBERS + ONLOOKERS + events * (1 + ONLOOKERS)
+        for exchange in ("peatio.orderbook", "peatio.events.ranger"):
+            assert outcomes("peatio_ws_deliveries_total", exchange, 'outcome="routed"') == WORKERS * events
+        assert outcomes("peatio_ws_deliveries_total") == outcomes("peatio_ws_events_total") == 2 * WORKERS * events
+        assert outcomes("peatio_ws_authentications_total", "accepted") == MEMBERS
+        assert outcomes("peatio_ws_received_messages_total") == MEMBERS
+        assert outcomes("peatio_ws_connections", 'state="member"') == MEMBERS
+        assert outcomes("peatio_ws_connections", 'state="public"') == ONLOOKERS
+
+        # An orderly end, under load: nothing is lost.
+        with load(broker):
+            told = end_one(crowd, signal.SIGTERM)
+        assert crowd.settle() == crowd.texts()
+        assert all(client.close and client.close[0] == 1012 for client in told)
+        assert outcomes("peatio_ws_closes_total", 'code="1012"') == outcomes("peatio_ws_closes_total") == len(told)
+
+        # Killed while nothing happens: nothing is lost either.
+        cut = end_one(crowd, signal.SIGKILL)
+        assert not any(client.close for client in cut)
+        assert crowd.settle() == crowd.texts()
+
+        # Killed under load: what it counted since it handed over last is.
+        crowd.come()
+        with load(broker) as published:
+            crowd.until(lambda: published[0] >= 200, "some load")
+            killed = time.time()
+            end_one(crowd, signal.SIGKILL)
+        counted = crowd.settle()
+        missing = crowd.texts() - counted
+        most = crowd.got_between(killed - TOLD, killed + TOLD)
+        print(f"frames {crowd.texts()}; missing {missing:.0f} of at most {most}")
+        assert 0 <= missing <= most < crowd.texts() / 2
+        left = sum(not client.ended for client in crowd.clients)
+        wait_until(lambda: outcomes("peatio_ws_connections") == left, "who is left")
+        assert gateway.metric("peatio_ws_broker_connected") == WORKERS
+    assert seen == sorted(seen), "a counter went backwards"
