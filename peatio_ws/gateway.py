@@ -20,7 +20,7 @@ from peatio_ws.auth import Identity, Verifier
 from peatio_ws.client import Client
 from peatio_ws.embedded import simulate
 from peatio_ws.errors import Close, Refused
-from peatio_ws.handler import respond, wants_upgrade, websocket_of
+from peatio_ws.handler import respond, tell_refused, wants_upgrade, websocket_of
 from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
@@ -163,6 +163,7 @@ class Gateway:
         if not wants_upgrade(environ):
             return self._app(environ, start_response)
         ws = websocket_of(environ)
+        address = ""
         try:
             if ws is None:
                 raise Refused("501 Not Implemented", _WRONG_WORKER)
@@ -172,6 +173,7 @@ class Gateway:
             wanted = asked(environ)
             identity = self._identify(wanted, ws, address)
         except Refused as refused:
+            tell_refused(refused, ws.id if ws is not None else "", address)
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
         client = Client(self._house, ws, address, wanted, identity)

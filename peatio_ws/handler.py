@@ -11,6 +11,7 @@ import binascii
 import contextlib
 import functools
 import re
+import secrets
 import socket as native_socket
 import ssl
 from datetime import timedelta
@@ -25,7 +26,9 @@ from geventwebsocket.exceptions import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 from websockets.utils import accept_key
 
+from peatio_ws import metrics
 from peatio_ws.errors import Close, Disconnect, Refused
+from peatio_ws.request import client_address
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import Upgraded, WebSocket
 
@@ -35,6 +38,9 @@ VERSION: Final = "13"
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 )
+_LOGGED: Final = ("REQUEST_METHOD", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT", "peatio_ws.connection")
+"""What an access log is given of a request, beside its path and where it comes from: a token may be in the query, in a
+cookie, and in many a header."""
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -152,6 +158,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             else:
                 WSGIHandler.run_application(self)
         except Refused as refused:
+            tell_refused(refused, secrets.token_hex(6), client_address(self.environ, self.settings))
             self.close_connection = True
             self.result = respond(refused, self.start_response)
             self.process_result()
@@ -171,6 +178,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def _run_websocket(self) -> None:
         """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
         self.environ["wsgi.websocket"] = websocket = WebSocket(self.upgrade, self.settings)
+        self.environ["peatio_ws.connection"] = websocket.id
         try:
             # Past gevent-websocket's own run_application, which upgrades before the application is asked.
             WSGIHandler.run_application(self)
@@ -211,7 +219,10 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         if hasattr(log, "access") and log.access_log.handlers:
             status, headers = self._orig_status or "000", self.response_headers or []
             response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
-            log.access(response, [], self.environ, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
+            seen = {name: self.environ.get(name, "-") for name in _LOGGED}
+            seen |= {"RAW_URI": self.path.partition("?")[0]}
+            seen |= {"REMOTE_ADDR": client_address(self.environ, self.settings) or "-"}
+            log.access(response, [], seen, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
 
     def upgrade(self) -> Upgraded:
         """Take the socket out of the request: it, what the client sent along, and the 101 that has to go out first.
@@ -233,7 +244,6 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         self._orig_status, self.code = "101 Switching Protocols", 101
         self._upgraded = self.headers_sent = self.close_connection = True
         self.socket = self.rfile = None
-        self.environ["RAW_URI"] = self.environ["PATH_INFO"]  # the query may hold a token
         return Upgraded(sock, early, answer, self.gave_away)
 
 
@@ -251,6 +261,13 @@ def read_ahead(sock: Any, rfile: Any) -> bytes:
         return b""
     finally:
         sock.settimeout(None)
+
+
+def tell_refused(refused: Refused, connection: str, address: str) -> None:
+    """Count and log a handshake that is answered with plain HTTP."""
+    status = refused.status.partition(" ")[0]
+    metrics.refusals.labels(status).inc()
+    log.info("handshake refused", connection=connection, address=address, status=int(status), reason=refused.text)
 
 
 def respond(refused: Refused, start_response: Any) -> list[bytes]:

@@ -162,6 +162,7 @@ class Settings(BaseModel):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(
         "LOG_LEVEL", default="info"
     )
+    log_access: bool = _named("LOG_ACCESS", default=False)
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
     metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
     metrics_port: Port = _named("METRICS_PORT", default=4242)

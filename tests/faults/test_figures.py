@@ -18,7 +18,7 @@ WORKERS, MEMBERS, ONLOOKERS = 3, 45, 15
 EVERY = 0.01
 """Seconds between two events of a member, each with one that everybody sees."""
 TOLD = 2.0
-"""A worker hands over once a second what it has counted, a little later on a busy machine; what it counted since then is
+"""A worker hands over once a second what it has counted, a little later on a busy machine; what it counted since is
 lost if it is killed."""
 FRAMES = "peatio_ws_frames_total"
 

@@ -22,8 +22,8 @@ WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport demand pace consumer history_stream embedded".split(),
-    *"supervise shared redis_books redis_shared metrics logs key_source".split(),
+    *"metrics websocket handler amqp_transport demand pace consumer history_stream embedded".split(),
+    *"supervise shared redis_books redis_shared logs key_source".split(),
     *"intake house client meter gateway ports health worker".split(),
     *"tokens publishing listening probing checking cli".split(),
     "__init__",

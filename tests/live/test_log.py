@@ -1,0 +1,276 @@
+"""What a gateway logs, at its most talkative: what it should, and never a token or a payload."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway import GatewayProcess, Publisher, Signer
+from tests.live.serving import authenticated
+from tests.raw_client import RawClient, close, frame, text
+from tests.servers import RabbitMQ, wait_until
+
+CLIENT = "203.0.113.9"
+HOLE = "increments of a book are missing"
+PAYLOAD = "payload-that-nobody-may-see"
+
+
+class Secrets(Signer):
+    """Makes tokens and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+
+    def token(self, uid: str, **claims: Any) -> str:
+        self.shown.append(super().token(uid, **claims))
+        return self.shown[-1]
+
+    def parts(self) -> Iterator[str]:
+        """What of them would tell them; their headers are all the same."""
+        for token in self.shown:
+            yield from token.split(".")[1:]
+
+
+@pytest.fixture(scope="module")
+def secrets() -> Secrets:
+    return Secrets()
+
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory, broker: RabbitMQ, secrets: Secrets) -> Iterator[GatewayProcess]:
+    gateway = talking(tmp_path_factory.mktemp("talkative"), broker, secrets, LOG_ACCESS="true")
+    yield gateway
+    gateway.stop()
+
+
+def talking(folder: Path, broker: RabbitMQ, secrets: Secrets, *options: str, **environ: str) -> GatewayProcess:
+    """A gateway that says all it ever says."""
+    usual = {"LOG_LEVEL": "debug", "TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_DRAIN_SECONDS": "0.2"}
+    whole = {**secrets.environ, "AMQP_URL": broker.url, **usual, **environ}
+    return GatewayProcess(folder, whole, ("gunicorn", *options, "wsgi"))
+
+
+def ask(gateway: GatewayProcess, line: str = "GET / HTTP/1.1", **headers: str | None) -> int:
+    """Status of an upgrade request; headers with `_` for `-`."""
+    with RawClient(gateway.port) as client:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return client.request({"X-Forwarded-For": CLIENT, **named}, line).status
+
+
+def hand_shakes(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
+    """Tokens in every place of a request where somebody might put one."""
+    good = secrets.token("IDANN")
+    assert ask(gateway, "GET /private HTTP/1.1", Authorization=f"Bearer {good}") == 101
+    for token in (bad, f"Bearer {bad}", f"Bearer {secrets.token('IDOLD', exp=1)}", f"Bearer {PAYLOAD}"):
+        assert ask(gateway, "GET /public HTTP/1.1", Authorization=token) == 401
+    hidden = {
+        "Cookie": f"session={bad}",
+        "Referer": f"https://exchange.example/?jwt={bad}",
+        "Sec_WebSocket_Protocol": bad,
+        "Proxy_Authorization": f"Bearer {bad}",
+        "X_Auth": bad,
+    }
+    query = f"stream=order&jwt={bad}&resume={PAYLOAD}&{PAYLOAD}"
+    assert ask(gateway, f"GET /?{query} HTTP/1.1", **hidden) == 101
+    assert ask(gateway, f"GET /private?{query} HTTP/1.1", **hidden) == 401
+    assert ask(gateway, f"GET /?{query} HTTP/1.1", Upgrade=None, **hidden) == 426
+    assert ask(gateway, f"GET /?{query} HTTP/1.1", Sec_WebSocket_Key=bad) == 400
+    assert ask(gateway, f"GET /?{query} HTTP/1.0") == 426
+    assert ask(gateway, f"POST /?{query} HTTP/1.1", Content_Length="0") == 405
+    assert ask(gateway, f"GET /?{query} HTTP/1.1", Origin=f"https://evil.example/{bad}") == 403
+    for nonsense in (
+        f"GET /?{query} {bad} HTTP/1.1\r\n\r\n",
+        f"{bad}\r\n\r\n",
+        f"GET / HTTP/1.1\r\n{bad}\r\n\r\n",
+        f"GET / HTTP/9.9\r\nAuthorization: {bad}\r\n\r\n",
+        f"GET / HTTP/1.1\r\nContent-Length: {PAYLOAD}\r\nAuthorization: Bearer {bad}\r\n\r\n",
+        f"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{bad}\r\n",
+    ):
+        with RawClient(gateway.port) as client:
+            client.send(nonsense.encode())
+            client.finish()
+            client.answer()
+    with RawClient(gateway.port) as client:
+        client.send(f"GET /?{query} HTTP/1.1\r\nAuthorization: Bearer {bad}".encode())
+        client.reset()
+
+
+def messages(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
+    """Tokens and nonsense in what clients send."""
+    with RawClient(gateway.port) as client:
+        client.upgrade()
+        assert "challenge" in client.json()
+        for token in (bad, secrets.token("IDOLD", exp=1), PAYLOAD):
+            client.send(text({"jwt": f"Bearer {token}"}))
+            assert client.json() == {"error": {"message": "Authentication failed."}}
+        for message in (
+            {"jwt": bad},
+            {"jwt": {PAYLOAD: bad}},
+            f"{PAYLOAD} {bad}",
+            {"event": PAYLOAD, "jwtt": bad},
+            {"event": "subscribe", "streams": [PAYLOAD, f"{PAYLOAD}.trades", f"admin.{PAYLOAD}.sys", bad]},
+            {"jwt": f"Bearer {secrets.token('IDANN')}", "resume": PAYLOAD},
+            {"jwt": f"Bearer {secrets.token('IDBOB')}"},
+        ):
+            client.send(text(message))
+            client.next()
+        client.send(close(4000, PAYLOAD))
+        client.next()
+    for last in (
+        frame(1, bad.encode(), mask=False),
+        frame(1, PAYLOAD.encode() + b"\xff"),
+        frame(2, bad.encode()),
+        frame(1, bad.encode() * 40),
+        frame(3, PAYLOAD.encode()),
+        *([text({"jwt": f"Bearer {bad}"}) * 5]),
+        text(PAYLOAD) * 80,
+    ):
+        with RawClient(gateway.port) as client:
+            client.upgrade()
+            client.send(last)
+            client.finish()
+            while client.next() is not None:
+                pass
+
+
+def deliveries(publisher: Publisher) -> None:
+    """Events that are good, and all that can be wrong with them."""
+    for body in (
+        f'{{"id":1,"price":"{PAYLOAD}"}}',
+        f'{{"{PAYLOAD}"',
+        f'["{PAYLOAD}"]',
+        f'{{"id":"{PAYLOAD}"}}',
+        "\xff",
+    ):
+        publisher.publish("peatio.orderbook", "fanout", body.encode("latin-1"), headers={"uid": "IDANN"})
+        publisher.publish("peatio.orderbook", "fanout", body.encode("latin-1"))
+        publisher.publish("peatio.trade", "headers", body.encode("latin-1"), headers={"ask_uid": "IDANN"})
+        for key in ("private.IDANN.order", "private.IDANN.trade", "public.btcusd.trades", "public.a.b.c", "public."):
+            publisher.publish("peatio.events.ranger", "topic", body.encode("latin-1"), key)
+    for number in (1, 2, 9):
+        body = {"asks": [["1", "2"]], "bids": [], "sequence": number, "note": PAYLOAD}
+        publisher.event(f"public.btcusd.ob-{'snap' if number == 1 else 'inc'}", body)
+
+
+def all_kinds_of_traffic(talkative: GatewayProcess, secrets: Secrets, publisher: Publisher) -> None:
+    """And look for what should not be in the log."""
+    with RawClient(talkative.port) as ann:
+        authenticated(ann, secrets.token("IDANN"))
+        bad = Signer().token("IDANN")
+        secrets.shown.append(bad)
+        hand_shakes(talkative, secrets, bad)
+        messages(talkative, secrets, bad)
+        deliveries(publisher)
+        publisher.order("IDANN", 77)
+        while ann.json().get("orderbook", {}).get("id") != 77:
+            pass
+    wait_until(lambda: talkative.log().count("connection closed") >= 11, "all have gone")
+    wait_until(lambda: HOLE in talkative.log(), "the book's hole was noticed")
+    log = talkative.log()
+    found = [secret for secret in (*secrets.parts(), PAYLOAD) if secret in log]
+    assert not found, [line for line in log.splitlines() if any(one in line for one in found)]
+
+
+def test_the_log_tells_everything_but_tokens_and_payloads(
+    talkative: GatewayProcess, secrets: Secrets, publisher: Publisher
+) -> None:
+    all_kinds_of_traffic(talkative, secrets, publisher)
+    events = talkative.events()
+    assert {
+        "request",
+        "request cannot be read",
+        "handshake refused",
+        "token refused",
+        "authenticated",
+        "connection opened",
+        "connection closed",
+        "delivery dropped",
+    } <= {event["event"] for event in events}
+    assert {event["status"] for event in events if event["event"] == "request"} == {101, 401, 426, 400, 405, 403}
+    assert not [line for line in talkative.log().splitlines() if not line.startswith("{")]
+
+
+def test_nor_does_gunicorn_s_own_access_log(
+    tmp_path: Path, broker: RabbitMQ, secrets: Secrets, publisher: Publisher
+) -> None:
+    gateway = talking(tmp_path, broker, secrets, "--access-logfile", "-")
+    try:
+        all_kinds_of_traffic(gateway, secrets, publisher)
+    finally:
+        gateway.stop()
+    lines = [line for line in gateway.log().splitlines() if not line.startswith("{")]
+    assert {line.split('"')[2].split()[0] for line in lines} == {"101", "401", "426", "400", "405", "403"}
+    assert all(line.startswith((CLIENT, "127.0.0.1")) and "?" not in line for line in lines)
+
+
+def test_a_connection_has_an_id_from_its_upgrade_to_its_end(talkative: GatewayProcess, secrets: Secrets) -> None:
+    path = f"/api/{time.time_ns()}"
+    token = secrets.token("IDBOB")
+    with RawClient(talkative.port) as client:
+        answer = client.request({"X-Forwarded-For": f"10.0.0.1, {CLIENT}"}, f"GET {path} HTTP/1.1")
+        assert answer.status == 101
+        assert "challenge" in client.json()
+        message = text({"jwt": f"Bearer {token}"})
+        client.send(message)
+        client.json()
+        client.send(close(1000))
+        with contextlib.suppress(AssertionError):
+            client.closed()
+
+    def closed() -> list[dict[str, Any]]:
+        return [
+            event for event in talkative.events() if event["event"] == "connection closed" and event["uid"] == "IDBOB"
+        ]
+
+    wait_until(lambda: bool(closed()), "its end in the log")
+    end = closed()[-1]
+    (upgrade,) = [event for event in talkative.events() if event.get("path") == path]
+    assert (upgrade["status"], upgrade["method"], upgrade["address"]) == (101, "GET", CLIENT)
+    own = [event for event in talkative.events() if event.get("connection") == upgrade["connection"]]
+    assert [event["event"] for event in own] == ["request", "connection opened", "authenticated", "connection closed"]
+    assert {"code": 1000, "address": CLIENT, "messages": 1, "protocol": "classic"}.items() <= end.items()
+    assert end["bytes_received"] == len(message) + len(close(1000))
+    assert end["bytes_sent"] > 100
+    assert 0 < end["seconds"] < 60
+
+
+@pytest.mark.parametrize(
+    ("line", "header", "status"),
+    [("GET /private HTTP/1.1", {}, 401), ("GET / HTTP/1.1", {"Sec-WebSocket-Key": "short"}, 400)],
+)
+def test_a_refusal_has_one_too_and_is_counted(
+    talkative: GatewayProcess, line: str, header: dict[str, str], status: int
+) -> None:
+    def refused() -> list[dict[str, Any]]:
+        return [one for one in talkative.events() if one["event"] == "handshake refused" and one["status"] == status]
+
+    name = f'peatio_ws_refused_handshakes_total{{status="{status}"}}'
+    before, counted = len(refused()), talkative.metric(name)
+    with RawClient(talkative.port) as client:
+        assert client.request({"X-Forwarded-For": CLIENT, **header}, line).status == status
+    wait_until(lambda: len(refused()) > before, "the refusal in the log")
+    assert refused()[-1]["address"] == CLIENT
+    assert len(refused()[-1]["connection"]) == 12
+    assert refused()[-1]["reason"]
+    assert talkative.metric(name) == counted + 1
+
+
+def test_readable_lines_are_one_an_event_too(tmp_path: Path, signer: Signer) -> None:
+    environ = {**signer.environ, "AMQP_URL": "memory://", "LOG_FORMAT": "text", "LOG_ACCESS": "true"}
+    gateway = GatewayProcess(tmp_path, environ)
+    try:
+        assert ask(gateway, f"GET /there?{PAYLOAD} HTTP/1.1", Upgrade=None) == 426
+        wait_until(lambda: "request" in gateway.log() and "/there" in gateway.log(), "in the log")
+    finally:
+        gateway.stop()
+    assert PAYLOAD not in gateway.log()
+    assert not [line for line in gateway.log().splitlines() if json.dumps("event") in line]
+    (line,) = [line for line in gateway.log().splitlines() if "/there" in line]
+    assert "426" in line
