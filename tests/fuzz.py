@@ -18,6 +18,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
+from tests import progress
 from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
 from tests.nonsense import LARGEST, SECRET, Message, Nonsense
 from tests.raw_client import BINARY, CLOSE, PING, PONG, TEXT, Answer, Frame, RawClient, frame
@@ -45,9 +46,10 @@ class Sender:
     def __init__(self, port: int, path: str) -> None:
         self._port, self._path = port, path
         self.closes: Counter[int] = Counter()
+        self.due: deque[Message] = deque()
 
     def send_all(self, messages: list[Message]) -> None:
-        due = deque(messages)
+        self.due = due = deque(messages)
         while due:
             with RawClient(self._port) as client:
                 client.upgrade(self._path)
@@ -104,7 +106,8 @@ class Sender:
 def send_requests(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
     """Odd requests; how they were answered. What is no request at all may be hung up on."""
     statuses: Counter[int] = Counter()
-    for _ in range(count):
+    for number in range(count):
+        progress.tell(f"{number:,} of {count:,} requests")
         request = nonsense.request()
         with RawClient(port) as client:
             if nonsense.chance(0.1):
@@ -123,6 +126,7 @@ def send_frames(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
     """Odd frames, then the end; the codes that connections were closed with (0 for none)."""
     codes: Counter[int] = Counter()
     for number in range(count):
+        progress.tell(f"{number:,} of {count:,} streams of frames")
         data = nonsense.frames()
         with RawClient(port) as client:
             client.upgrade(PATHS[number % len(PATHS)])
@@ -251,7 +255,10 @@ def _in_threads(senders: list[Sender], messages: list[Message]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            left = sum(len(sender.due) for sender in senders)
+            progress.tell(f"{len(messages) - left:,} of {len(messages):,} messages")
+            thread.join(progress.EACH)
     if failures:
         raise failures[0]
 
@@ -262,9 +269,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with scratch() as folder:
+        progress.tell("starting a broker and a gateway")
         broker = RabbitMQ(folder / "rabbitmq")
         try:
-            print(json.dumps(fuzz(folder, broker, options.count, options.seed), indent=2))
+            found = fuzz(folder, broker, options.count, options.seed)
+            progress.end()
+            print(json.dumps(found, indent=2))
         finally:
             broker.close()
     return 0

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 import amqp
 from amqp.exceptions import AMQPError
 
+from tests import progress
 from tests.swarm import SwarmClient
 
 WAIT = 60.0
@@ -148,6 +149,7 @@ class Members:
         began, done = time.monotonic(), 0
         while (now := time.monotonic() - began) < seconds:
             self.turn(0.01)
+            progress.tell(f"{now:.0f} of {seconds:g} s; {done:,} connections cut")
             due = int(now * cuts)
             if due > done:
                 self.cut_some(due - done)

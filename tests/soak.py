@@ -99,6 +99,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=1700, help="events a second")
     options = parser.parse_args()
     with scratch() as folder:
+        print(f"starting a broker and a gateway; {options.clients:,} clients for {options.seconds:g} s", flush=True)
         broker = RabbitMQ(folder / "rabbitmq")
         try:
             before, after, got = soak(folder, broker, options.seconds, options.clients, options.rate)

@@ -74,7 +74,8 @@ def test_metrics_that_are_looked_at_are_there() -> None:
     named = set(
         re.findall(r"\bpeatio_ws_[a-z_]+", text("grafana.json") + (ROOT / "docs" / "operations.md").read_text())
     )
-    there = {f"{one.name}{'_total' if one.type == 'counter' else ''}" for one in REGISTRY.collect()}
+    ends = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+    there = {f"{one.name}{end}" for one in REGISTRY.collect() for end in ends.get(one.type, ())}
     assert named <= there
 
 

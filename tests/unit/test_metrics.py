@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,20 @@ def test_many_times_put_into_a_histogram_at_once_are_as_if_each_were_observed() 
     assert float(told['peatio_ws_event_seconds_sum{source="test"}']) == pytest.approx(sum(times))
     assert spread.counts == Spread().counts
     metrics.latency.remove("test")
+
+
+def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \| ", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    documented = {name: (kind, set(re.findall(r"`(\w+)`", labels.partition("(")[0]))) for name, kind, labels in rows}
+    ours = [one for one in vars(metrics).values() if hasattr(one, "_labelnames")]
+    assert len(documented) == len(rows) == len(ours)
+    for metric in ours:
+        name = metric._name + ("_total" if metric._type == "counter" else "")
+        labels = {*metric._labelnames, *(["pid"] if getattr(metric, "_multiprocess_mode", "") == "liveall" else [])}
+        kind, told = documented[name]
+        assert kind == metric._type, name
+        assert labels <= told, name
+        assert bool(labels) == bool(told), name
 
 
 def test_no_label_is_one_that_a_client_could_choose() -> None:
