@@ -10,7 +10,8 @@ from typing import Final
 
 from peatio_ws import dialects
 from peatio_ws.books import Store, Verdict
-from peatio_ws.outbox import Outbox, text_frame
+from peatio_ws.frames import text_frame
+from peatio_ws.outbox import Outbox
 from peatio_ws.streams import shown_as
 
 Put = Callable[[bytes, Iterable[Outbox]], None]
