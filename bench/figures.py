@@ -82,6 +82,9 @@ class Value:
     value: float
 
 
+BURST = 60
+"""Events of a burst, for however many connections: what comes at once leaves in one write a client, so that bursts of
+different lengths do not compare."""
 WARM_CONNECTIONS = 300
 """Opened before opening is measured."""
 
@@ -94,12 +97,12 @@ def scenarios(quick: bool) -> list[Scenario]:
         Load("private-2000", int(2000 * seconds), 2000),
         Load("private-full", int(5000 * seconds)),
     )
-    fan_out = (Load("fan-out-40", int(40 * seconds), 40), Load("fan-out-burst", int(60 * seconds)))
+    fan_out = (Load("fan-out-40", int(40 * seconds), 40), Load("fan-out-burst", BURST))
     found = [
         Scenario("private", 1000, 1000, private, 4000, "connect@1000" if quick else None),
         Scenario("fan-out", 1000, 1, fan_out, warm_up=20),
     ]
-    # The same with more connections: as many events for one, as many deliveries for all.
+    # The same with more connections: as many private events, as many paced deliveries, as long a burst.
     for count in () if quick else (5_000, 10_000):
         private = (Load(f"private-2000@{count}", 3000, 2000), Load(f"private-full@{count}", 10_000))
         opening = "connect@5000" if count == 5_000 else None
@@ -107,7 +110,7 @@ def scenarios(quick: bool) -> list[Scenario]:
         rate = 40_000 / count
         fan_out = (
             Load(f"fan-out-{rate:g}@{count}", int(rate * 2), rate),
-            Load(f"fan-out-burst@{count}", 150_000 // count),
+            Load(f"fan-out-burst@{count}", BURST),
         )
         found.append(Scenario(f"fan-out@{count}", count, 1, fan_out, 20_000 // count, rounds=2))
     return found

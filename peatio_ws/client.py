@@ -13,8 +13,8 @@ from peatio_ws import dialects, metrics
 from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
+from peatio_ws.frames import text_frame
 from peatio_ws.house import House, verify
-from peatio_ws.outbox import text_frame
 from peatio_ws.replay import Place, come_again
 from peatio_ws.request import Asked
 from peatio_ws.router import Receiver

@@ -11,7 +11,8 @@ from typing import Final
 
 from peatio_ws import dialects
 from peatio_ws.books import Store, Verdict
-from peatio_ws.outbox import Outbox, text_frame
+from peatio_ws.frames import text_frame
+from peatio_ws.outbox import Outbox
 from peatio_ws.streams import Kind, shown_as
 
 Put = Callable[[bytes, Collection[Outbox], int], None]
@@ -98,7 +99,8 @@ class Feeds:
             frames = feed.frames()
             _make_room(outbox, frames)
             feed.served[outbox] = None
-            return len(feed) if outbox.put(frames) is not None else 0
+            outbox.put(frames)
+            return 0 if outbox.closing else len(feed)
         feed.waiting[outbox] = None
         return 0
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 import gevent.queue
-from websockets.frames import Close as CloseFrame
-from websockets.frames import Frame, Opcode
 
 from peatio_ws.errors import REASONS, Close
+from peatio_ws.frames import close_frame, frame_end
 
 if TYPE_CHECKING:
     import gevent.socket
@@ -32,25 +31,6 @@ LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
-
-
-def text_frame(payload: bytes) -> bytes:
-    """One unmasked text frame (RFC 6455 section 5.2), to be put into any number of outboxes."""
-    size = len(payload)
-    if size < 126:
-        return b"\x81%c%b" % (size, payload)
-    if size < 65_536:
-        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
-    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
-
-
-def close_frame(code: int, reason: str) -> bytes:
-    """A close frame; a reason that is too long is cut at 123 bytes (RFC 6455 section 5.5)."""
-    fitting = reason.encode()[:123].decode(errors="ignore")
-    return Frame(Opcode.CLOSE, CloseFrame(code, fitting).serialize()).serialize(mask=False)
-
-
-PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 
 
 class Outbox:
@@ -100,21 +80,14 @@ class Outbox:
         self.ended = False  # half-close once everything is written
         self.deadline = 0.0
 
-    def put(self, frames: bytes) -> bool | None:
-        """Add whole frames, to leave at the next `flush`.
-
-        Returns:
-            Whether they are the first since the last one; None if nothing is taken any more.
-        """
-        if self._first is None:
-            if self.closing:
-                return None
+    def put(self, frames: bytes) -> None:
+        """Add whole frames, to leave at the next `flush`."""
+        if self._first is not None:
+            if self._more is None:
+                self._more = []
+            self._more.append(frames)
+        elif not self.closing:
             self._first = frames
-            return True
-        if self._more is None:
-            self._more = []
-        self._more.append(frames)
-        return False
 
     def flush(self) -> None:
         """Hand over all that was put in. Never waits, never raises."""
@@ -140,25 +113,32 @@ class Outbox:
         if self._queue is not None:
             self.size += len(data)
             self._queue.put(data)
-        else:
-            taken = 0
-            if self._send_now is not None:
-                try:
-                    taken = self._send_now(data)
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    self._break()  # the reader finds out by itself
-                    return
-                self.sent += taken
-                if taken == len(data):
-                    if self.ended:
-                        self._half_close()
-                    return
+            self._check_limit()
+            return
+        taken = 0
+        if self._send_now is not None:
+            try:
+                taken = self._send_now(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._break()  # the reader finds out by itself
+                return
+        self._took(data, taken)
+
+    def _took(self, data: bytes, taken: int) -> None:
+        """The socket took so much of it at once."""
+        self.sent += taken
+        if taken < len(data):
             self.size = len(data) - taken
             self._blob, self._blob_sent, self._in_flight = data, taken, taken
             self._queue = gevent.queue.SimpleQueue()
             gevent.spawn(self._write_on, self._queue)
+            self._check_limit()
+        elif self.ended:
+            self._half_close()
+
+    def _check_limit(self) -> None:
         if self.size > self.limit and not self.closing:
             self.close(Close.TOO_SLOW, f"too slow: more than {self.limit} bytes waiting", cut=True)
 
@@ -274,14 +254,43 @@ class Outbox:
             sock.shutdown(how)
 
 
-def frame_end(frames: bytes, at: int) -> int:
-    """Where the frame ends that holds the byte before `at`, in whole unmasked frames; 0 for 0."""
-    end = 0
-    while end < at:
-        size, skip = frames[end + 1], 2
-        if size == 126:
-            size, skip = int.from_bytes(frames[end + 2 : end + 4]), 4
-        elif size == 127:
-            size, skip = int.from_bytes(frames[end + 2 : end + 10]), 10
-        end += skip + size
-    return end
+def put_all(frame: bytes, outboxes: Iterable[Outbox], touched: list[Outbox]) -> int:
+    """`put` for many; those for which it is the first since their last flush are appended to `touched`.
+
+    As one loop, here and in `flush_all`: with a call for each outbox a delivery to a thousand costs a tenth more.
+
+    Returns:
+        How many take nothing any more.
+    """
+    refused = 0
+    for outbox in outboxes:
+        if outbox._first is None:
+            if not outbox.closing:
+                outbox._first = frame
+                touched.append(outbox)
+            else:
+                refused += 1
+        elif outbox._more is None:
+            outbox._more = [frame]
+        else:
+            outbox._more.append(frame)
+    return refused
+
+
+def flush_all(outboxes: Iterable[Outbox]) -> None:
+    """`flush` for many. Never waits, never raises."""
+    for outbox in outboxes:
+        data, send = outbox._first, outbox._send_now
+        if data is None or send is None or outbox._more is not None or outbox._queue is not None:
+            outbox.flush()
+            continue
+        outbox._first = None
+        try:
+            taken = send(data)
+        except OSError:
+            outbox._hand_over(data)  # which finds out what it is
+            continue
+        if taken < len(data) or outbox.ended:
+            outbox._took(data, taken)
+        else:
+            outbox.sent += taken

@@ -17,13 +17,16 @@ from peatio_ws import dialects, events
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
 from peatio_ws.feeds import Feeds
+from peatio_ws.frames import text_frame
 from peatio_ws.history import Entry
-from peatio_ws.outbox import Outbox, text_frame
+from peatio_ws.outbox import Outbox, flush_all, put_all
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.tally import Tally
 
 BUSY_SECONDS: Final = 0.008
 """How long writing may go on without letting other greenlets run."""
+AT_A_TIME: Final = 8
+"""Clients written to between two looks at the clock."""
 TRADES_REMEMBERED: Final = 256
 """Trade ids a session keeps to tell a trade that comes by two exchanges from two trades."""
 
@@ -205,22 +208,15 @@ class Router:
         """Send what the events since the last call put into outboxes, one write a client; whether there was any."""
         touched, self._touched = self._touched, []
         until = time.monotonic() + BUSY_SECONDS
-        for number, outbox in enumerate(touched, 1):
-            outbox.flush()
-            if not number % 8 and time.monotonic() > until:
+        for start in range(0, len(touched), AT_A_TIME):
+            if start and time.monotonic() > until:
                 gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
                 until = time.monotonic() + BUSY_SECONDS
+            flush_all(touched[start : start + AT_A_TIME])
         return bool(touched)
 
     def _put(self, frame: bytes, outboxes: Collection[Outbox], frames: int = 1) -> None:
-        touched, taking = self._touched, len(outboxes)
-        for outbox in outboxes:
-            first = outbox.put(frame)
-            if first:
-                touched.append(outbox)
-            elif first is None:
-                taking -= 1
-        self.tally.frames += frames * taking
+        self.tally.frames += frames * (len(outboxes) - put_all(frame, outboxes, self._touched))
 
     def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
         if receiver.resumes and entry is not None:

@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 
 import gevent
 from geventwebsocket.exceptions import WebSocketError
-from websockets.frames import Frame, Opcode
 from websockets.protocol import State as ProtocolState
 
 from peatio_ws.errors import REASONS, Close, Disconnect
+from peatio_ws.frames import PING, binary_frame, text_frame
 from peatio_ws.incoming import Incoming
-from peatio_ws.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, PING, Outbox, text_frame
+from peatio_ws.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 from peatio_ws.settings import Settings
 
 READ_BYTES: Final = 16_384
@@ -169,7 +169,7 @@ class WebSocket:
         data = message.encode() if isinstance(message, str) else bytes(message)
         if binary is None:
             binary = not isinstance(message, str)
-        self.outbox.send(Frame(Opcode.BINARY, data).serialize(mask=False) if binary else text_frame(data))
+        self.outbox.send(binary_frame(data) if binary else text_frame(data))
 
     def close(self, code: int = Close.NORMAL, reason: str | bytes | None = None) -> None:
         """Start the closing handshake, with the code's usual reason if none is given; harmless a second time.

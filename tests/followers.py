@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from peatio_ws.outbox import text_frame
+from peatio_ws.frames import text_frame
 from tests.gateway import Publisher
 
 WAIT = 30.0

@@ -23,6 +23,7 @@ class SwarmClient:
     Args:
         tls: None for a plain connection.
         source: the address it comes from, any of 127.0.0.0/8.
+        window: bytes the kernel may hold for it; 0 for what the kernel likes, which is some MB.
 
     Attributes:
         texts: text frames as they came.
@@ -38,6 +39,7 @@ class SwarmClient:
         path: str = "/",
         tls: ssl.SSLContext | None = None,
         source: str = "127.0.0.1",
+        window: int = 0,
     ) -> None:
         self.token = token
         self.texts: list[str] = []
@@ -47,6 +49,8 @@ class SwarmClient:
         self.paused = False
         self._buffer = b""
         self.sock = socket.create_connection(("127.0.0.1", port), WAIT, (source, 0))
+        if window:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         key = base64.b64encode(os.urandom(16)).decode()
@@ -139,11 +143,11 @@ class Swarm:
         self._selector.register(client.sock, selectors.EVENT_READ, client)
         self.clients.append(client)
 
-    def add(self, port: int, tokens: Iterable[str | None]) -> list[SwarmClient]:
+    def add(self, port: int, tokens: Iterable[str | None], window: int = 0) -> list[SwarmClient]:
         """Connect one client a token, and wait until all have authenticated (or been refused)."""
         new = []
         for token in tokens:
-            client = SwarmClient(port, token)
+            client = SwarmClient(port, token, window=window)
             new.append(client)
             self.join(client)
             self.turn(0)

@@ -13,6 +13,7 @@ from tests.swarm import Swarm, SwarmClient
 
 READERS = 50
 PADDING = "x" * 1500
+ORDERS = 2500
 
 
 def test_a_client_that_does_not_read_is_hung_up_on_and_costs_nobody_else_anything(
@@ -48,10 +49,11 @@ def test_a_slow_client_that_reads_again_in_time_finds_out_why(
 ) -> None:
     gateway = start(WEBSOCKET_OUTBOX_BYTES="65536", WEBSOCKET_SEND_TIMEOUT="30")
     with Swarm() as swarm:
-        (slow,) = swarm.add(gateway.port, [signer.token("IDANN")])
+        # A narrow window, so that little has to be sent, in less time than a closing connection has.
+        (slow,) = swarm.add(gateway.port, [signer.token("IDANN")], window=65_536)
         slow.paused = True
         (probe,) = swarm.add(gateway.port, [signer.token("IDBOB")])
-        for number in range(6000):
+        for number in range(ORDERS):
             publisher.order("IDANN", number, ord_type=PADDING)
         publisher.order("IDBOB", 1)
         swarm.until(lambda: len(probe.texts) == 3, "all of it has been routed")
@@ -61,7 +63,7 @@ def test_a_slow_client_that_reads_again_in_time_finds_out_why(
         assert slow.close[0] == 4413
         ids = [int(text[19 : text.index(",")]) for text in slow.texts[2:]]
         assert ids == list(range(len(ids))), "what it got is whole and in order, up to where it was cut"
-        assert len(ids) < 6000
+        assert len(ids) < ORDERS
 
 
 def test_a_ping_is_answered_while_the_broker_has_a_backlog(

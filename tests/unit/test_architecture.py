@@ -16,7 +16,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
     *"errors streams keys jwks faults variables settings auth".split(),
-    *"events levels books history dialects request session incoming simulation findings diagnosis tally".split(),
+    *"events levels books history frames dialects request session incoming simulation findings diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [

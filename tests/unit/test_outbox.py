@@ -17,7 +17,8 @@ from websockets.frames import Frame, Opcode
 
 from peatio_ws import outbox as room
 from peatio_ws.errors import REASONS, Close
-from peatio_ws.outbox import PING, Outbox, close_frame, frame_end, text_frame
+from peatio_ws.frames import PING, close_frame, frame_end, text_frame
+from peatio_ws.outbox import Outbox, flush_all, put_all
 from tests.unit.samples import Wire, frames_in
 
 PLENTY = 2**30
@@ -71,14 +72,13 @@ def test_what_is_put_in_leaves_at_the_next_flush_in_one_write() -> None:
     offered: list[int] = []
     wire = Wire(lambda size: offered.append(size) or size)  # type: ignore[func-returns-value]
     outbox = outbox_on(wire)
-    assert outbox.put(b"one") is True
-    assert outbox.put(b"two") is False  # not the first since the last flush
+    outbox.put(b"one")
+    outbox.put(b"two")
     assert wire.taken == b""
     outbox.flush()
     outbox.flush()
     assert (wire.taken, offered) == (b"onetwo", [6])
     assert (outbox.size, outbox.sent) == (0, 6)
-    assert outbox.put(b"three") is True
 
 
 def test_a_close_frame_comes_after_what_was_put_in_and_is_the_last() -> None:
@@ -86,7 +86,8 @@ def test_a_close_frame_comes_after_what_was_put_in_and_is_the_last() -> None:
     outbox = outbox_on(wire)
     outbox.put(text_frame(b"before"))
     outbox.close(Close.RESTART, "restart; retry after 3")
-    assert outbox.put(text_frame(b"after")) is None
+    outbox.put(text_frame(b"after"))
+    put_all(text_frame(b"after"), [outbox], [])
     outbox.send(text_frame(b"after"))
     outbox.close(Close.NORMAL)
     assert wire.taken == text_frame(b"before") + close_frame(1012, "restart; retry after 3")
@@ -117,8 +118,8 @@ def test_an_end_with_nothing_put_in_ends_at_once() -> None:
 # ---- a socket that takes what it likes
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["put", "send"]), SIZES)
-    | st.tuples(st.sampled_from(["flush", "switch"]), st.just(0))
+    st.tuples(st.sampled_from(["put", "put to all", "send"]), SIZES)
+    | st.tuples(st.sampled_from(["flush", "flush all", "switch"]), st.just(0))
     | st.tuples(st.just("ping"), st.just(0)),
     max_size=30,
 )
@@ -143,14 +144,19 @@ def test_nothing_is_lost_or_doubled_or_out_of_order(
         frame = PING if step == "ping" else text_frame(b"%d" % number + b"x" * size)
         if step == "switch":
             gevent.sleep(0)
-        elif step == "flush":
-            outbox.flush()
+        elif step.startswith("flush"):
+            outbox.flush() if step == "flush" else flush_all([outbox])
             held = 0
         elif step == "send":
             outbox.send(frame)
             put, held = put + frame, 0
+        elif step == "put to all":
+            touched: list[Outbox] = []
+            put_all(frame, [outbox], touched)
+            assert touched == ([] if held else [outbox]), "named once for each flush"
+            put, held = put + frame, held + len(frame)
         else:
-            assert outbox.put(frame) is (not held)
+            outbox.put(frame)
             put, held = put + frame, held + len(frame)
         assert put.startswith(wire.taken)
         assert outbox.sent == len(wire.taken)

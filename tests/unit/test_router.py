@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from peatio_ws import router as room
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import Delivery, Order, read
+from peatio_ws.frames import text_frame
 from peatio_ws.history import Entry
-from peatio_ws.outbox import Outbox, text_frame
+from peatio_ws.outbox import Outbox
 from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
 from peatio_ws.shared import Orders
 from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in

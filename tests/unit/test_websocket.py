@@ -21,8 +21,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from peatio_ws.errors import Close
+from peatio_ws.frames import PING
 from peatio_ws.handler import websocket_of
-from peatio_ws.outbox import PING
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import WebSocket
 from tests.unit.samples import frames_in, settings
