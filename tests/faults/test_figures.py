@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.servers import RabbitMQ, wait_until
+from tests.servers import START_SECONDS, RabbitMQ, wait_until
 from tests.swarm import Swarm, SwarmClient
 
 WORKERS, MEMBERS, ONLOOKERS = 3, 45, 15
@@ -111,7 +113,7 @@ def end_one(crowd: Crowd, how: signal.Signals) -> list[SwarmClient]:
     for worker in before:
         os.kill(worker, how)
         crowd.until(lambda worker=worker: worker not in gateway.workers(), "it has gone", 60)  # type: ignore[misc]
-        crowd.until(lambda: len(gateway.workers()) == WORKERS, f"another one is there: {gateway.workers()}", 60)
+        crowd.until(lambda: len(gateway.workers()) == WORKERS, "another one is there", 60)
         crowd.until(lambda: gateway.metric("peatio_ws_broker_connected") == WORKERS, "and hears the broker", 60)
         if gone := [client for client in there if client.ended]:
             return gone
@@ -171,3 +173,19 @@ def test_what_clients_counted_is_what_the_counters_say(
         wait_until(lambda: outcomes("peatio_ws_connections") == left, "who is left")
         assert gateway.metric("peatio_ws_broker_connected") == WORKERS
     assert seen == sorted(seen), "a counter went backwards"
+
+
+def test_a_worker_that_is_stuck_is_named_by_the_others(folder: Path, signer: Signer) -> None:
+    environ = {**signer.environ, "AMQP_URL": "amqp://guest:guest@127.0.0.1:1//", "WEB_CONCURRENCY": "2"}
+    gateway = GatewayProcess(folder, environ, wait=False)
+    try:
+        both = "peatio_ws_worker_turned_timestamp_seconds"
+        wait_until(lambda: gateway.operators("/metrics")[1].count(f"{both}{{") == 2, "both turn", START_SECONDS)
+        assert json.loads(gateway.operators("/healthz")[1]) == {"ok": True, "problems": []}
+        stuck = gateway.workers()[0]
+        os.kill(stuck, signal.SIGSTOP)
+        wait_until(lambda: f"worker {stuck} does not turn" in gateway.operators("/healthz")[1], "it is named", 30)
+        os.kill(stuck, signal.SIGCONT)
+        wait_until(lambda: json.loads(gateway.operators("/healthz")[1])["problems"] == [], "it turns again")
+    finally:
+        gateway.stop()

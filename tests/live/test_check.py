@@ -226,6 +226,13 @@ def test_exchanges_of_another_kind_are_named(signer: Signer, broker: RabbitMQ, v
     )
     assert on(broker, vhost) == before
     assert check(**signer.environ, AMQP_URL=vhost, AMQP_EXCHANGES_DURABLE="true").wrong() == ["exchange peatio.trade"]
+    with link(vhost) as channel:
+        channel.exchange_delete("peatio.trade")
+        channel.exchange_declare("peatio.trade", "headers", durable=False, auto_delete=False)
+    found = check(**signer.environ, AMQP_URL=vhost, AMQP_EXCHANGES_DURABLE="true")
+    text, remedy = found.remedied("exchange peatio.trade")
+    assert text == "is not durable, and AMQP_EXCHANGES_DURABLE is true"
+    assert "AMQP_EXCHANGES_DURABLE=false" in remedy
 
 
 def test_a_history_with_other_arguments_is_named(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
