@@ -39,6 +39,12 @@ class _Traffic:
         self.received += ws.received_bytes
         self.sent += ws.outbox.sent
 
+    def take(self, other: _Traffic) -> None:
+        """Add all of it, and leave nothing there."""
+        for name in _TRAFFIC:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+            setattr(other, name, 0)
+
 
 _TRAFFIC: Final = {"messages": metrics.messages, "received": metrics.received, "sent": metrics.sent}
 
@@ -53,10 +59,9 @@ class Meter:
         self._house = house
         self._delays = Spread()
         self._cpu = 0.0
-        # Of connections that had ended when it looked around last, and of those that were there then; and all of it
-        # that was told.
-        self._past, self._now, self._told = _Traffic(), _Traffic(), _Traffic()
-        self._gone: list[Client] = []
+        # Of connections that had ended when it looked around last, of those that were there then, and of those that
+        # have ended since; and all of it that was told.
+        self._past, self._now, self._left, self._told = _Traffic(), _Traffic(), _Traffic(), _Traffic()
         self._states: Counter[tuple[str, str]] = Counter()
         self._waiting = self._slow = self._streams = 0
 
@@ -73,13 +78,11 @@ class Meter:
 
     def left(self, client: Client) -> None:
         """Its connection has ended, and it is none of the worker's clients any more."""
-        self._gone.append(client)
+        self._left.add(client)
 
     def begin(self) -> None:
         """Look around anew."""
-        gone, self._gone = self._gone, []
-        for client in gone:
-            self._past.add(client)
+        self._past.take(self._left)
         self._now = _Traffic()
         self._states.clear()
         self._waiting = self._slow = self._streams = 0
