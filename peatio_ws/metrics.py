@@ -123,7 +123,8 @@ def text() -> bytes:
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     with _alone(folder):
         _bury_the_dead(folder)
-        return generate_latest(registry)
+        # In a thread: with 2,000 books and four workers it takes 70 ms, in which nobody would be sent anything.
+        return bytes(gevent.get_hub().threadpool.apply(generate_latest, (registry,)))
 
 
 def turned_at() -> dict[int, float]:
