@@ -111,9 +111,11 @@ class Intake:
 
     def problems(self) -> list[str]:
         """Why this worker does not hear all it should; nothing if it does."""
-        if not all(consumer.connected for consumer in self._consumers.values()):
-            return ["the broker is not heard"]
-        return [] if len(self._heard) == len(self._consumers) else ["history is being read back"]
+        silent = [consumer for name, consumer in self._consumers.items() if name not in self._heard]
+        if not silent:
+            return []
+        read_back = all(consumer.connected for consumer in silent)
+        return ["history is being read back"] if read_back else ["the broker is not heard"]
 
     def behind(self) -> dict[str, float]:
         """See `Consumer.behind`, by source."""

@@ -152,7 +152,7 @@ def _bury_the_dead(folder: str) -> None:
     for path, kind, pid in _files(folder):
         if pid == _DEAD or _is_alive(pid):
             continue
-        if not kind.startswith("gauge"):
+        if not kind.startswith("gauge") and path.stat().st_size:  # none yet, if it was killed as it made the file
             kept = MmapedDict(f"{folder}/{kind}_{_DEAD}.db")  # type: ignore[no-untyped-call]
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
                 kept.write_value(key, kept.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
