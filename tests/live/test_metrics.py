@@ -1,0 +1,61 @@
+"""What the figures say of a real gateway: books, clients that do not read, how long events take."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.gateway import GatewayProcess, Publisher, receive
+from tests.raw_client import RawClient
+from tests.servers import wait_until
+
+
+def test_a_book_is_told_by_its_age_and_its_state(gateway: GatewayProcess, publisher: Publisher) -> None:
+    updated = 'peatio_ws_book_updated_timestamp_seconds{book="aged.ob"}'
+    with gateway.connect("public?stream=nobody-publishes.ob-inc") as client:
+        assert "success" in receive(client)
+        publisher.event("public.aged.ob-snap", {"asks": [["1", "2"]], "bids": [], "sequence": 1})
+        wait_until(lambda: abs(time.time() - gateway.metric(updated)) < 30, "its age is known")
+        wait_until(lambda: gateway.metric('peatio_ws_books{state="current"}') == 1, "it is given out")
+        publisher.event("public.aged.ob-inc", {"asks": ["1", "3"], "sequence": 3})
+        wait_until(lambda: gateway.metric('peatio_ws_books{state="broken"}') == 1, "it is not, any more")
+        assert gateway.metric("peatio_ws_book_holes_total") == 1
+        # What only a client named is no label.
+        assert gateway.total("peatio_ws_book_updated_timestamp_seconds") == gateway.metric(updated)
+        wait_until(lambda: gateway.metric('peatio_ws_subscriptions{type="public"}') == 1, "subscribed")
+    assert "nobody-publishes" not in gateway.operators("/metrics")[1]
+
+
+def test_what_waits_for_a_client_that_does_not_read_is_told(gateway: GatewayProcess, publisher: Publisher) -> None:
+    with RawClient(gateway.port, receive_buffer=4096) as client:
+        client.upgrade("/public?stream=slow.trades")
+        client.json()
+        for _ in range(50):
+            publisher.event("public.slow.trades", {"much": "x" * 16_000})
+        wait_until(lambda: gateway.metric("peatio_ws_slow_clients") == 1, "it is slow")
+        assert 100_000 < gateway.metric("peatio_ws_outbox_bytes") < 800_000
+    wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") == 0, "nothing waits any more")
+
+
+def test_how_long_events_take_and_how_late_the_loop_is(gateway: GatewayProcess, publisher: Publisher) -> None:
+    took = 'peatio_ws_event_seconds_count{source="public"}'
+    before = gateway.metric(took)
+    with gateway.connect("public?stream=timed.trades") as client:
+        assert "success" in receive(client)
+        for number in range(5):
+            publisher.event("public.timed.trades", {"tid": number})
+            assert receive(client) == {"timed.trades": {"tid": number}}
+        publisher.event("public.timed.nobody", {"tid": 5})
+    wait_until(lambda: gateway.metric(took) == before + 5, "each was a batch of its own")
+    assert 0 < gateway.metric('peatio_ws_event_seconds_sum{source="public"}') < 5
+    assert gateway.metric("peatio_ws_loop_delay_seconds_count") > 5
+    assert gateway.metric("peatio_ws_history_lag_seconds") < 10
+    assert gateway.metric("peatio_ws_worker_memory_bytes") > 20_000_000
+    assert gateway.metric("peatio_ws_worker_cpu_seconds_total") > 0.05
+
+
+def test_the_answer_can_be_read_by_prometheus(gateway: GatewayProcess) -> None:
+    families = {one.name: one for one in text_string_to_metric_families(gateway.operators("/metrics")[1])}
+    for name in ("peatio_ws_connections", "peatio_ws_event_seconds", "rango_hub_clients_count", "ranger_connections"):
+        assert families[name].documentation
