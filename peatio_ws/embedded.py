@@ -10,7 +10,7 @@ import time
 
 import gevent
 
-from peatio_ws.consumer import exchange, open_connection
+from peatio_ws.broker import exchange, open_connection
 from peatio_ws.events import EXCHANGES
 from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.simulation import STEP_SECONDS, Simulation

@@ -36,7 +36,7 @@ def asked(environ: dict[str, Any]) -> Asked:
         Refused: 401 where the path asks for a token and there is none; 400 for a query that is none.
     """
     segments = [segment for segment in environ.get("PATH_INFO", "").split("/") if segment]
-    token = _token(environ.get("HTTP_AUTHORIZATION", ""))
+    token = token_of(environ)
     try:
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=1000)
     except ValueError:
@@ -55,8 +55,9 @@ def asked(environ: dict[str, Any]) -> Asked:
     return Asked(Dialect.RANGER, streams, token, query.get("resume", [None])[0])
 
 
-def _token(authorization: str) -> str | None:
-    """The token of an `Authorization` header; a password for a proxy in front (RFC 7617) is none."""
+def token_of(environ: dict[str, Any]) -> str | None:
+    """The token of the `Authorization` header; a password for a proxy in front (RFC 7617) is none."""
+    authorization: str = environ.get("HTTP_AUTHORIZATION", "")
     scheme, _, token = authorization.strip().partition(" ")
     if not scheme or scheme.lower() == "basic":
         return None
