@@ -6,10 +6,12 @@ Knows kombu; does not know what is read or published.
 from __future__ import annotations
 
 import socket
-from typing import Final
+from typing import Any, Final
 
+import gevent
 from kombu import Connection, Exchange
 from kombu.exceptions import KombuError
+from kombu.transport import memory
 
 from peatio_ws.amqp_transport import BufferedTransport
 from peatio_ws.events import EXCHANGES
@@ -18,6 +20,25 @@ from peatio_ws.settings import EMBEDDED_BROKER
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
 CONNECT_TIMEOUT: Final = 8.0
+POLL_SECONDS: Final = 0.005
+"""How often the in-process broker is looked at."""
+
+
+class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
+    """kombu's in-process broker; who waits for it lets other greenlets run, in a process without gevent's patches too
+    (`testing.py`)."""
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        if timeout is not None:
+            super().drain_events(connection, timeout)
+            return
+        while True:
+            try:
+                super().drain_events(connection, 0)
+            except TimeoutError:
+                gevent.sleep(POLL_SECONDS)
+            else:
+                return
 
 
 def open_connection(url: str, buffered: bool = True) -> Connection:
@@ -27,7 +48,7 @@ def open_connection(url: str, buffered: bool = True) -> Connection:
         buffered: read with gevent, as much as is there at once; otherwise as py-amqp does, in any process.
     """
     if url == EMBEDDED_BROKER:
-        return Connection(url, transport_options={"polling_interval": 0.005})
+        return Connection(url, transport=_InProcess)
     return Connection(
         url,
         transport=BufferedTransport if buffered else None,

@@ -110,7 +110,8 @@ class Gateway:
     # ---- a worker's life
 
     def start(self) -> None:
-        """Begin to hear the broker. Called by the worker, or by the first request; harmless a second time."""
+        """Begin to hear the broker. Called by the worker, or by the first request; harmless a second time, and begins
+        anew after `stop`."""
         if self._started:
             return
         self._started = True
@@ -129,6 +130,7 @@ class Gateway:
 
     def stop(self) -> None:
         """End the background greenlets."""
+        self._started = False
         with contextlib.suppress(gevent.Timeout):
             gevent.killall(self._background, timeout=CLOSE_SECONDS)
         self._intake.stop()

@@ -26,7 +26,7 @@ ROOMS = [
     *"websocket handler amqp_transport broker demand consumer history_stream embedded publisher".split(),
     *"supervise shared redis_books redis_shared metrics logs key_source".split(),
     *"blocking intake house caller client connection roster gateway ports health worker".split(),
-    *"tokens publishing listening probing checking cli".split(),
+    *"tokens publishing listening probing checking testing cli".split(),
     "__init__",
     "__main__",
 ]
