@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import gevent
 
 from peatio_ws.auth import Identity, Verifier
+from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
 from peatio_ws.connection import Connection
 from peatio_ws.embedded import simulate
@@ -59,6 +60,7 @@ class Gateway:
         self._roster = Roster(settings)
         self._publisher: Publisher | None = None
         self._started = False
+        self._watch: Watch | None = None
         self._background: list[gevent.Greenlet[Any, Any]] = []
         Gateway._all.add(self)
 
@@ -117,6 +119,9 @@ class Gateway:
         self._started = True
         self._shared.start(self._intake.router.feeds)
         self._intake.start()
+        if self._settings.max_blocking:
+            self._watch = Watch(self._settings.max_blocking)
+            self._watch.start()
         self._background = [
             gevent.spawn(supervise, "keeper", self._keep),
             gevent.spawn(supervise, "keys", self.keys.run),
@@ -131,6 +136,8 @@ class Gateway:
     def stop(self) -> None:
         """End the background greenlets."""
         self._started = False
+        if self._watch is not None:
+            self._watch.stop()
         with contextlib.suppress(gevent.Timeout):
             gevent.killall(self._background, timeout=CLOSE_SECONDS)
         self._intake.stop()

@@ -54,8 +54,13 @@ def environ(**variables: str) -> dict[str, str]:
     Args:
         variables: more of them, or others.
     """
-    public = keys.public_text(_key())
-    return {"AMQP_URL": EMBEDDED_BROKER, "JWT_ALGORITHM": ALGORITHM, "JWT_PUBLIC_KEY": public, **variables}
+    return {
+        "AMQP_URL": EMBEDDED_BROKER,
+        "JWT_ALGORITHM": ALGORITHM,
+        "JWT_PUBLIC_KEY": keys.public_text(_key()),
+        "WEBSOCKET_MAX_BLOCKING_SECONDS": "0",  # without gevent's patches whatever waits holds the loop
+        **variables,
+    }
 
 
 def gateway(app: WSGIApp | None = None, **variables: str) -> Gateway:
