@@ -211,7 +211,9 @@ class WebSocket:
         self._reading = True
         try:
             data: bytes = self._sock.recv(READ_BYTES)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise  # no socket's: a time limit around this call, ours or the handler's own
             data = b""
         finally:
             self._reading = False
