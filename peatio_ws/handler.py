@@ -78,12 +78,14 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     Class attributes:
         idle: sockets on which a request is waited for.
+        serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
         gave_away: whether the socket outlives the request, so that neither handler nor server may close it.
         settings: how long a request may take to arrive, and limits for connections that the application does not
             `accept` by itself; the worker sets them from the environment.
     """
 
     idle: ClassVar[set[Any]] = set()
+    serving: ClassVar[set[WebSocket]] = set()
     # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
     environ: Any  # of the request that is served; None before there is one
@@ -171,6 +173,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def _run_websocket(self) -> None:
         """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
         self.environ["wsgi.websocket"] = websocket = WebSocket(self.upgrade, self.settings)
+        self.serving.add(websocket)
         try:
             # Past gevent-websocket's own run_application, which upgrades before the application is asked.
             WSGIHandler.run_application(self)
@@ -183,6 +186,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
                 log.exception("handler failed", connection=websocket.id)
             websocket.outbox.close(Close.INTERNAL_ERROR)
         finally:
+            self.serving.discard(websocket)
             if not websocket.moved:
                 websocket.end()
 

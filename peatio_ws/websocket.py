@@ -133,6 +133,11 @@ class WebSocket:
             run()
 
     @property
+    def accepted(self) -> bool:
+        """Whether it has been upgraded."""
+        return self._sock is not None
+
+    @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._sock is not None and self.outbox.closing != 0

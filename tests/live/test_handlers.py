@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection
 
 from peatio_ws.publisher import Publisher
 from tests.gateway import WAIT, GatewayProcess, Signer, receive
+from tests.live.serving import served
 from tests.raw_client import CLOSE, PING, PONG, TEXT, Frame, RawClient, close, frame, text
 from tests.servers import RabbitMQ, wait_until
 
@@ -320,3 +321,25 @@ def test_a_handler_that_holds_the_cpu_is_named_with_its_stack(handlers: GatewayP
         (event,) = [event for event in named() if "in compute\n" in event["stack"]]
         assert "burn(message" in event["stack"]
         assert event["place"].rpartition(":")[0].endswith("handlers_app.py")
+
+
+# ---- applications that take environ["wsgi.websocket"] by themselves
+
+
+def test_an_application_that_is_no_gateway_has_pings_deadlines_and_a_good_bye(folder: Path) -> None:
+    limits = {"WEBSOCKET_PING_INTERVAL": "0.5", "WEBSOCKET_PING_TIMEOUT": "2"}
+    with served(folder, "examples.echo", **limits) as echo, RawClient(echo.port) as silent:
+        silent.upgrade()
+        assert silent.next() == Frame(PING, b"")
+        while (found := silent.next()) == Frame(PING, b""):
+            pass
+        assert found is not None
+        assert int.from_bytes(found.payload[:2]) == 4408
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(echo.connect())
+            client.send("hello")
+            assert client.recv(timeout=WAIT) == "hello"
+            assert echo.process is not None
+            echo.process.terminate()
+            assert closed(client)[0] == 1012
+            assert echo.process.wait(WAIT) == 0
