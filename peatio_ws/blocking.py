@@ -76,13 +76,6 @@ _short_turns: Final = _ShortTurns()
 
 def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, BaseException | None]:
     """The pool would write a traceback of its own for what falls out of the function (gevent 26.9.0)."""
-    import os
-    import threading
-
-    if os.environ.get("NICE"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-    if os.environ.get("IDLE"):
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
     try:
         return function(*args, **kwargs), None
     except BaseException as error:
