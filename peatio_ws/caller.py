@@ -15,8 +15,8 @@ import structlog
 from peatio_ws import dialects, metrics
 from peatio_ws.auth import Identity
 from peatio_ws.errors import ClientError, Close, Disconnect
+from peatio_ws.frames import text_frame
 from peatio_ws.handlers import EventHandler
-from peatio_ws.outbox import text_frame
 from peatio_ws.router import Receiver
 from peatio_ws.session import Session
 from peatio_ws.websocket import WebSocket
