@@ -17,6 +17,8 @@ import structlog
 from gevent import monkey
 from gevent.hub import Hub
 
+from peatio_ws.turns import turns
+
 log = structlog.get_logger("peatio_ws.blocking")
 
 P = ParamSpec("P")
@@ -25,7 +27,6 @@ R = TypeVar("R")
 TELL_SECONDS: Final = 60.0
 """The same function is named once in this time, with how many times it was not."""
 MOST_FRAMES: Final = 15
-TURN_SECONDS: Final = 0.0001
 _sleep: Final = monkey.get_original("time", "sleep")
 _start_thread: Final = monkey.get_original("_thread", "start_new_thread")
 
@@ -42,36 +43,11 @@ def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     Raises:
         BaseException: what it raises.
     """
-    with _short_turns:
+    with turns:
         result, error = gevent.get_hub().threadpool.apply(_outcome, (function, args, kwargs))
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]
-
-
-class _ShortTurns:
-    """While something is computed in a thread, Python's threads take turns of `TURN_SECONDS`.
-
-    A thread that computes keeps the interpreter for a whole turn each time that the loop lets go of it, as it does at
-    each system call: with Python's own 5 ms an event for 200 clients would take as long as the work in the thread.
-    """
-
-    def __init__(self) -> None:
-        self._running, self._usual = 0, 0.0
-
-    def __enter__(self) -> None:
-        if not self._running:
-            self._usual = sys.getswitchinterval()
-            sys.setswitchinterval(TURN_SECONDS)
-        self._running += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._running -= 1
-        if not self._running:
-            sys.setswitchinterval(self._usual)
-
-
-_short_turns: Final = _ShortTurns()
 
 
 def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, BaseException | None]:

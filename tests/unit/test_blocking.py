@@ -12,6 +12,7 @@ import structlog
 
 from peatio_ws import blocking
 from peatio_ws.blocking import Watch, in_thread
+from peatio_ws.turns import TURN_SECONDS
 
 LIMIT = 0.04
 
@@ -84,7 +85,7 @@ def test_work_in_a_thread_holds_nobody_and_turns_are_short_meanwhile() -> None:
         gevent.sleep(0.01)
         ticks += 1
     assert ticks > 2
-    assert [one.value for one in work] == [pytest.approx(blocking.TURN_SECONDS)] * 2
+    assert [one.value for one in work] == [pytest.approx(TURN_SECONDS)] * 2
     assert sys.getswitchinterval() == usual
 
 
