@@ -92,8 +92,8 @@ class Connection:
         """The client's messages, until there are no more."""
         return iter(self.ws)
 
-    def send(self, message: str | bytes) -> None:
-        """Send a message: str as text, bytes as binary.
+    def send(self, message: str | bytes, binary: bool | None = None) -> None:
+        """Send a message: str as text, bytes as binary, or as `binary` says.
 
         In the handler's own greenlet it waits while half of `WEBSOCKET_OUTBOX_BYTES` is waiting for the client; from
         any other it never waits, and a client that takes too little is closed with 4413.
@@ -105,7 +105,7 @@ class Connection:
         outbox = self.ws.outbox
         if outbox.size and gevent.getcurrent() is self._greenlet:
             outbox.wait(outbox.limit // 2)
-        self.ws.send(message)
+        self.ws.send(message, binary)
 
     def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
         """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""

@@ -95,10 +95,11 @@ class Publisher:
         return self._push(f"private.{uid}.{event}", _encoded(body), RETURNED_SECONDS)
 
     def to_stream(self, stream: str, body: object) -> bool:
-        """Push an event to all who are subscribed to a public or prefixed stream, as `to_member` does to a member.
+        """Push an event to all who are subscribed to a public or prefixed stream.
 
         Args:
             stream: as clients subscribe to it: `btcusd.trades`, `global.tickers`, `admin.eurusd.sys`.
+            body: as of `to_member`; so are what it returns and raises.
         """
         if kind_of(stream) not in (Kind.PUBLIC, Kind.PREFIXED) or stream.startswith("private."):
             raise ValueError(f"{stream!r} is no public or prefixed stream (one dot or two); to_member is for members")
@@ -197,7 +198,8 @@ class Publisher:
                 return self._returned == returned
             except faults_of(self._urls[0]) as error:
                 self._drop()
-                if not was_open or isinstance(error, TimeoutError):
+                unconfirmed = isinstance(error, TimeoutError) and error.errno is None  # the system's own is a loss
+                if not was_open or unconfirmed:
                     raise PublishError(self._explain(error)) from error
             except BaseException:
                 self._drop()  # half a frame may have been written
