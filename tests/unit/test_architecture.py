@@ -23,7 +23,7 @@ WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport broker demand consumer history_stream embedded publisher".split(),
+    *"websocket handler amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_shared metrics logs key_source".split(),
     *"blocking intake house caller client connection roster gateway ports health worker".split(),
     *"tokens publishing listening probing checking testing cli".split(),
