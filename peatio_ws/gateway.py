@@ -18,8 +18,9 @@ from peatio_ws.client import Client
 from peatio_ws.connection import Connection
 from peatio_ws.embedded import simulate
 from peatio_ws.errors import Refused
-from peatio_ws.handler import respond, wants_upgrade, websocket_of
+from peatio_ws.handler import websocket_of
 from peatio_ws.handlers import F, Handlers
+from peatio_ws.handshake import respond, switched, wants_upgrade
 from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
@@ -181,6 +182,7 @@ class Gateway:
         except Refused as refused:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
+        switched(start_response)
         if wanted is not None:
             self._roster.serve(Client(self._house, ws, address, wanted, identity))
         elif route is not None:
@@ -198,8 +200,9 @@ class Gateway:
 
     def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
         if ws is None or not ws.accepted_elsewhere:
-            return respond(refused, start_response)
+            return respond(refused, start_response, ends=ws is not None)
         ws.accept(self._settings)
+        switched(start_response)
         ws.close(refused.close, refused.text)
         ws.end()
         return []

@@ -30,12 +30,14 @@ class Asked(NamedTuple):
 
 
 def asked(environ: dict[str, Any]) -> Asked:
-    """Protocol, streams and token of a request.
+    """Protocol, streams and token of a request. Its path is the client's: what a gateway is mounted at (`SCRIPT_NAME`)
+    counts, too.
 
     Raises:
         Refused: 401 where the path asks for a token and there is none; 400 for a query that is none.
     """
-    segments = [segment for segment in environ.get("PATH_INFO", "").split("/") if segment]
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    segments = [segment for segment in path.split("/") if segment]
     token = token_of(environ)
     try:
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=1000)

@@ -94,6 +94,17 @@ def test_these_paths_are_rangers(path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mount", "path"),
+    [("/ranger", ""), ("/ranger", "/x"), ("/a/ranger", "/"), ("/public", ""), ("/public", "/"), ("/ws", "/public")],
+)
+def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
+    assert ask(path, SCRIPT_NAME=mount) == Asked(Dialect.RANGER, (), None)
+    assert ask(path, SCRIPT_NAME="/ws").dialect is (Dialect.RANGER if path == "/public" else Dialect.CLASSIC)
+    with pytest.raises(Refused):
+        ask("", SCRIPT_NAME="/private")
+
+
+@pytest.mark.parametrize(
     ("query", "streams"),
     [
         ("stream=a.b", ("a.b",)),
