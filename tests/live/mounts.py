@@ -25,13 +25,17 @@ from werkzeug.middleware.lint import LintMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from peatio_ws import Gateway
+from peatio_ws.errors import Refused
 from tests.live import sites
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """What the gateway wraps: says where it was found, and whether requests that became WebSockets are still held."""
+    """What the gateway wraps: says where it was found, and whether requests that became WebSockets are still held. A
+    POST is pushed to the member in its query."""
+    if environ["REQUEST_METHOD"] == "POST":
+        gateway.publisher.to_member(environ["QUERY_STRING"], "notice", environ["wsgi.input"].read())
     gc.collect()
     held = sum(type(found) is dict and "HTTP_SEC_WEBSOCKET_KEY" in found for found in gc.get_objects())
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -39,6 +43,26 @@ def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
 
 
 gateway = Gateway.from_env(app=DispatcherMiddleware(wrapped, {"/flask": sites.flask_app, "/django": sites.django_app}))
+
+
+def by_cookie(environ: dict[str, Any]) -> str | None:
+    """Whatever an application may do when it is asked who it is."""
+    cookie = environ.get("HTTP_COOKIE", "")
+    if cookie == "banned":
+        raise Refused("403 Forbidden", "You are banned.")
+    if cookie == "bug":
+        raise RuntimeError("the sessions' database is away")
+    return cookie or None
+
+
+@gateway.websocket("/who", identify=by_cookie)
+def who(ws: Any) -> None:
+    """Tells a client who it is, and what is pushed to that member."""
+    if ws.member is not None:
+        ws.subscribe("notice")
+    ws.send(json.dumps([ws.member and ws.member.uid, ws.environ["SCRIPT_NAME"]]))
+    for _ in ws:
+        pass
 
 
 # ---- middleware, as people write it

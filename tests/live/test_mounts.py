@@ -83,6 +83,49 @@ def test_who_it_is_and_from_where_is_what_middleware_says(mounts: GatewayProcess
     wait_until(lambda: '"address": "192.0.2.7"' in mounts.log(), "its end in the log")
 
 
+# ---- handlers that ask the application who it is
+
+SHIFTED = [place for place in PLACES if place not in ("/mounted/flask/ws", "/mounted/django/ws")]
+"""Where SCRIPT_NAME is what the gateway is mounted at; a view of Flask or Django leaves it as it was."""
+
+
+def upgrade_as(client: RawClient, cookie: str | None, path: str = "/who", **headers: str) -> int:
+    return client.request({"Cookie": cookie, **headers}, f"GET {path} HTTP/1.1").status
+
+
+@pytest.mark.parametrize("place", SHIFTED)
+def test_a_view_pushes_to_whom_the_application_knows(
+    mounts: GatewayProcess, browser: HTTPConnection, place: str
+) -> None:
+    with RawClient(mounts.port) as ann, RawClient(mounts.port) as bob:
+        for client, uid in ((ann, "IDANN"), (bob, "IDBOB")):
+            assert upgrade_as(client, uid, f"{place}/who") == 101
+            assert client.json() == [uid, place]
+        body_of(browser, "/?IDBOB", "POST", body=b'{"text":"for Bob"}')
+        body_of(browser, "/?IDANN", "POST", body=b'{"text":"for Ann"}')
+        assert ann.json() == {"notice": {"text": "for Ann"}}
+        assert bob.json() == {"notice": {"text": "for Bob"}}
+
+
+def test_a_token_says_more_than_a_cookie(mounts: GatewayProcess, signer: Signer) -> None:
+    with RawClient(mounts.port) as client:
+        assert upgrade_as(client, "IDBOB", Authorization=f"Bearer {signer.token('IDANN')}") == 101
+        assert client.json() == ["IDANN", ""]
+    with RawClient(mounts.port) as client:
+        assert upgrade_as(client, "IDBOB", Authorization="Bearer nonsense") == 401
+
+
+def test_who_is_nobody_or_refused_or_comes_from_elsewhere(mounts: GatewayProcess) -> None:
+    with RawClient(mounts.port) as client:
+        assert upgrade_as(client, None) == 101
+        assert client.json() == [None, ""]
+    with RawClient(mounts.port) as client:
+        assert upgrade_as(client, "IDANN", Origin="https://elsewhere.example") == 403
+    with RawClient(mounts.port) as client:
+        answer = client.request({"Cookie": "banned"}, "GET /who HTTP/1.1")
+        assert (answer.status, answer.body) == (403, b"You are banned.\n")
+
+
 # ---- ordinary requests of the wrapped application
 
 
@@ -173,6 +216,15 @@ def test_a_bug_is_answered_with_the_frameworks_page(browser: HTTPConnection, sit
     assert answer.status == 500
     assert re.search(b"<title>(500 Internal Server Error|Server Error \\(500\\))</title>", answer.read())
     assert_kept(browser, site)
+
+
+def test_a_bug_in_finding_out_who_it_is_upgrades_nobody(mounts: GatewayProcess) -> None:
+    with RawClient(mounts.port) as client:
+        answer = client.request({"Cookie": "bug"}, "GET /who HTTP/1.1")
+    assert (answer.status, b"database" in answer.body) == (500, False)
+    (told,) = [event for event in mounts.events() if event["event"] == "identify failed"]
+    assert told["handler"] == "/who"
+    assert "the sessions' database is away" in told["exception"]
 
 
 # ---- other servers, and the end
