@@ -25,5 +25,6 @@ def notices(ws: Any) -> None:
     """Holds a page's connection: what a view pushes to its member goes there."""
     require_authenticated(ws)
     ws.subscribe("notice")
+    ws.send('{"ready":true}')  # from here on no notice passes it by
     for _ in ws:
         pass  # the page says nothing

@@ -1,4 +1,4 @@
-"""Settings of an ordinary Django project; the last two lines are for the gateway."""
+"""Settings of an ordinary Django project; the last lines are for the gateway."""
 
 from __future__ import annotations
 
@@ -58,5 +58,6 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
+PASSWORD_HASHERS = ["members.passwords.InThread"]
 AMQP_URL = os.environ.get("AMQP_URL", "memory://")
 TOKEN_SECRET = os.environ.get("JWT_PUBLIC_KEY", "")  # with JWT_ALGORITHM=HS256; there are no keys of Barong's here

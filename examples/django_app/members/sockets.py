@@ -30,5 +30,6 @@ def notices(ws: Any) -> None:
     """Holds a page's connection: what a view pushes to its member goes there. No database is used meanwhile."""
     require_authenticated(ws)
     ws.subscribe("notice")
+    ws.send('{"ready":true}')  # from here on no notice passes it by
     for _ in ws:
         pass  # the page says nothing

@@ -13,11 +13,11 @@ function show(list, text) {
 const say = (text) => (document.getElementById("state").textContent = text);
 
 const notices = new WebSocket(at("/notices"));
-notices.onopen = () => say("connected");
 notices.onclose = ({ code, reason }) => say(`closed: ${code} ${reason}`);
 notices.onmessage = ({ data }) => {
-  const { notice } = JSON.parse(data);
-  show("notices", `${notice.from}: ${notice.text}`);
+  const { ready, notice } = JSON.parse(data);
+  if (ready) say("connected");
+  else show("notices", `${notice.from}: ${notice.text}`);
 };
 
 const form = document.getElementById("notify");
