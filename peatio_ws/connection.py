@@ -85,7 +85,11 @@ class Connection:
         route: Route,
     ) -> None:
         self._house, self.ws, self.address, self._route = house, ws, address, route
-        self.environ = {name: value for name, value in environ.items() if not name.startswith(("wsgi.", "gunicorn."))}
+        self.environ = {
+            name: value
+            for name, value in environ.items()
+            if name == "wsgi.url_scheme" or not name.startswith(("wsgi.", "gunicorn."))
+        }
         self.member = member
         self._receiver: Receiver | None = None  # once it has a stream
         self._seats: tuple[Seat, ...] = ()

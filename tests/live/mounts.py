@@ -16,6 +16,7 @@ from typing import Any
 from wsgiref.validate import validator
 
 import bottle
+import flask
 from django.http import HttpRequest, HttpResponse
 from django.urls import re_path
 from pyramid.config import Configurator
@@ -23,6 +24,7 @@ from pyramid.wsgi import wsgiapp2
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.lint import LintMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Request
 
 from peatio_ws import Gateway
 from peatio_ws.errors import Refused
@@ -55,12 +57,13 @@ def by_cookie(environ: dict[str, Any]) -> str | None:
     return cookie or None
 
 
+@gateway.websocket("/ws/who", identify=lambda environ: environ.get("REMOTE_USER"))  # a view has found out
 @gateway.websocket("/who", identify=by_cookie)
 def who(ws: Any) -> None:
-    """Tells a client who it is, and what is pushed to that member."""
+    """Tells a client who and where it is, and what is pushed to that member."""
     if ws.member is not None:
         ws.subscribe("notice")
-    ws.send(json.dumps([ws.member and ws.member.uid, ws.environ["SCRIPT_NAME"]]))
+    ws.send(json.dumps([ws.member and ws.member.uid, Request(ws.environ).base_url]))
     for _ in ws:
         pass
 
@@ -129,11 +132,13 @@ with Configurator() as config:
 @sites.flask_app.route("/ws/", websocket=True)
 @sites.flask_app.route("/ws/<path:path>", websocket=True)
 def flask_view(path: str = "") -> Gateway:
+    flask.request.environ["REMOTE_USER"] = flask.request.headers.get("Cookie")
     return gateway
 
 
 def django_view(request: HttpRequest) -> HttpResponse:
     """Any WSGI application as a view."""
+    request.environ["REMOTE_USER"] = request.headers.get("Cookie")
     response = HttpResponse()
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

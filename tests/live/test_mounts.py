@@ -85,22 +85,19 @@ def test_who_it_is_and_from_where_is_what_middleware_says(mounts: GatewayProcess
 
 # ---- handlers that ask the application who it is
 
-SHIFTED = [place for place in PLACES if place not in ("/mounted/flask/ws", "/mounted/django/ws")]
-"""Where SCRIPT_NAME is what the gateway is mounted at; a view of Flask or Django leaves it as it was."""
-
 
 def upgrade_as(client: RawClient, cookie: str | None, path: str = "/who", **headers: str) -> int:
     return client.request({"Cookie": cookie, **headers}, f"GET {path} HTTP/1.1").status
 
 
-@pytest.mark.parametrize("place", SHIFTED)
+@pytest.mark.parametrize("place", PLACES)
 def test_a_view_pushes_to_whom_the_application_knows(
     mounts: GatewayProcess, browser: HTTPConnection, place: str
 ) -> None:
     with RawClient(mounts.port) as ann, RawClient(mounts.port) as bob:
         for client, uid in ((ann, "IDANN"), (bob, "IDBOB")):
             assert upgrade_as(client, uid, f"{place}/who") == 101
-            assert client.json() == [uid, place]
+            assert client.json() == [uid, f"http://localhost{place}/who"]
         body_of(browser, "/?IDBOB", "POST", body=b'{"text":"for Bob"}')
         body_of(browser, "/?IDANN", "POST", body=b'{"text":"for Ann"}')
         assert ann.json() == {"notice": {"text": "for Ann"}}
@@ -110,7 +107,7 @@ def test_a_view_pushes_to_whom_the_application_knows(
 def test_a_token_says_more_than_a_cookie(mounts: GatewayProcess, signer: Signer) -> None:
     with RawClient(mounts.port) as client:
         assert upgrade_as(client, "IDBOB", Authorization=f"Bearer {signer.token('IDANN')}") == 101
-        assert client.json() == ["IDANN", ""]
+        assert client.json() == ["IDANN", "http://localhost/who"]
     with RawClient(mounts.port) as client:
         assert upgrade_as(client, "IDBOB", Authorization="Bearer nonsense") == 401
 
@@ -118,7 +115,7 @@ def test_a_token_says_more_than_a_cookie(mounts: GatewayProcess, signer: Signer)
 def test_who_is_nobody_or_refused_or_comes_from_elsewhere(mounts: GatewayProcess) -> None:
     with RawClient(mounts.port) as client:
         assert upgrade_as(client, None) == 101
-        assert client.json() == [None, ""]
+        assert client.json() == [None, "http://localhost/who"]
     with RawClient(mounts.port) as client:
         assert upgrade_as(client, "IDANN", Origin="https://elsewhere.example") == 403
     with RawClient(mounts.port) as client:
