@@ -172,7 +172,7 @@ def test_ordinary_requests_are_the_applications(site: GatewayProcess, ann: Visit
     assert b"<h1>Log in</h1>" in page
     answer, page = ann.ask("/statement.csv")
     assert (answer.headers["Transfer-Encoding"], len(page.splitlines())) == ("chunked", 366)
-    content = os.urandom(300_000)
+    content = os.urandom(3_000_000)
     _, said = ann.upload("/documents", "document", content)
     assert json.loads(said) == {"name": "a.bin", "sha256": hashlib.sha256(content).hexdigest()}
     assert ann.ask("/nowhere")[0].status == 404
