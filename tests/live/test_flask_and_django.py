@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, authenticate, receive
+from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, authenticate, receive
 from tests.live.conftest import EXAMPLES
 from tests.servers import RabbitMQ, wait_until
 
@@ -210,3 +210,18 @@ def holders_of(site: GatewayProcess, file: str) -> list[int]:
             with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                 found += [pid] if os.readlink(number) == file else []
     return found
+
+
+def test_the_flask_applications_own_tests_pass() -> None:
+    """In a process of their own, as the file says: neither gevent's patches nor any variable there."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "AMQP_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "examples/flask_app"],
+        cwd=ROOT,
+        env=environ | {"PYTHONPATH": f"{ROOT}:{EXAMPLES / 'flask_app'}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
