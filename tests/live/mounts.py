@@ -136,6 +136,15 @@ def flask_view(path: str = "") -> Gateway:
     return gateway
 
 
+@sites.flask_app.route("/legacy", websocket=True)
+def legacy_view() -> str:
+    """Of the application itself, written for gevent-websocket."""
+    ws = flask.request.environ["wsgi.websocket"]
+    while (message := ws.receive()) is not None and message != "enough":
+        ws.send(flask.request.path + {"hello": " says hello"}[message])
+    return ""
+
+
 def django_view(request: HttpRequest) -> HttpResponse:
     """Any WSGI application as a view."""
     request.environ["REMOTE_USER"] = request.headers.get("Cookie")

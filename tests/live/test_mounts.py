@@ -17,7 +17,7 @@ import pytest
 from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
 from tests.live.serving import authenticated, listens
 from tests.live.sites import FILE, PAGE
-from tests.raw_client import Answer, RawClient, close
+from tests.raw_client import TEXT, Answer, Frame, RawClient, close, text
 from tests.servers import START_SECONDS, RabbitMQ, wait_until
 
 FRAMEWORKS = [f"/mounted/{name}/ws" for name in ("bottle", "pyramid", "flask", "django")]
@@ -81,6 +81,18 @@ def test_who_it_is_and_from_where_is_what_middleware_says(mounts: GatewayProcess
         client.closed()
         client.ended()
     wait_until(lambda: '"address": "192.0.2.7"' in mounts.log(), "its end in the log")
+
+
+@pytest.mark.parametrize(("last", "code"), [("enough", 1000), ("a KeyError", 1011)])
+def test_an_application_around_the_gateway_keeps_its_own_websockets(
+    mounts: GatewayProcess, last: str, code: int
+) -> None:
+    with RawClient(mounts.port) as client:
+        client.upgrade("/mounted/flask/legacy").send(text("hello"), text(last))
+        assert client.next() == Frame(TEXT, b"/legacy says hello")
+        assert client.closed()[0] == code
+        client.send(close(code))
+        client.ended()
 
 
 # ---- handlers that ask the application who it is
