@@ -11,6 +11,7 @@ import structlog
 
 from peatio_ws import dialects, metrics
 from peatio_ws.auth import Identity
+from peatio_ws.caller import Caller, call
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.frames import text_frame
@@ -21,6 +22,7 @@ from peatio_ws.router import Receiver
 from peatio_ws.session import (
     Action,
     Admit,
+    Call,
     HangUp,
     Renew,
     Replay,
@@ -33,6 +35,7 @@ from peatio_ws.session import (
 )
 from peatio_ws.shared import Seat
 from peatio_ws.streams import Kind, kind_of
+from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.client")
@@ -67,7 +70,9 @@ class Client:
 
     def __init__(self, house: House, ws: WebSocket, address: str, asked: Asked, identity: Identity | None) -> None:
         self._house, self.ws, self.address = house, ws, address
-        self._session = session = Session(asked.dialect, house.settings.roles, house.settings.max_streams)
+        self._session = session = Session(
+            asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events
+        )
         self._first: list[Action] = []
         if asked.dialect is Dialect.RANGER:
             self._first = session.open(identity, asked.streams, asked.resume)
@@ -80,9 +85,10 @@ class Client:
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
     @property
-    def session(self) -> Session:
-        """Its protocol's state; whose it is, above all."""
-        return self._session
+    def standing(self) -> Standing:
+        """How far it is, for log and metrics."""
+        session, closing = self._session, self.ws.outbox.closing != 0
+        return Standing(session.dialect.value, closing, len(session.streams), self._receiver.uid)
 
     def run(self) -> None:
         """Serve until either side closes. Blocks this greenlet only."""
@@ -104,7 +110,6 @@ class Client:
             for seat in self._seats:
                 self._house.shared.leave_seat(seat)
             ws.end()
-            self._log_end()
 
     def _leave(self) -> None:
         house, uid = self._house, self._receiver.uid
@@ -194,6 +199,9 @@ class Client:
                     self._resume(payload, cursor)
                 case Replay():
                     self._replay()
+                case Call(name, message):
+                    caller = Caller(self.ws, self._session, self._receiver, self.address)
+                    call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
 
@@ -276,19 +284,3 @@ class Client:
             router.admit(self._receiver)
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
         return True
-
-    def _log_end(self) -> None:
-        ws = self.ws
-        metrics.closes.labels(str(ws.close_code) if ws.close_code in Close.__members__.values() else "other").inc()
-        log.info(
-            "connection closed",
-            connection=ws.id,
-            address=self.address,
-            code=ws.close_code,
-            seconds=round(time.monotonic() - ws.opened, 3),
-            messages=ws.received,
-            bytes_received=ws.received_bytes,
-            bytes_sent=ws.outbox.sent,
-            protocol=self._session.dialect.value,
-            uid=self._receiver.uid,
-        )

@@ -84,18 +84,20 @@ class Intake:
         self.lag = private.lag
         self.replays = Replays(self.history, self.router, private.has_read_up_to)
         bindings = public(settings.roles, settings.books if self._streams else ())
-        sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
-        self._consumers = {source.name: self._consumer(source, settings.amqp_urls) for source in sources}
+        self._sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
+        self._urls = settings.amqp_urls
+        self._consumers: dict[str, Consumer] = {}
         self._heard: set[str] = set()
         self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
-    def _consumer(self, source: Source, urls: tuple[str, ...]) -> Consumer:
+    def _consumer(self, source: Source) -> Consumer:
         heard = functools.partial(self._on_broker, source.name)
-        return Consumer(source, urls, self.router.flush, heard, self.tally.batches[source.name].add)
+        return Consumer(source, self._urls, self.router.flush, heard, self.tally.batches[source.name].add)
 
     def start(self) -> None:
-        """Begin to hear the broker."""
+        """Begin to hear the broker; again after `stop`, too."""
+        self._consumers = {source.name: self._consumer(source) for source in self._sources}
         self._greenlets = [
             gevent.spawn(supervise, f"{name} consumer", consumer.run) for name, consumer in self._consumers.items()
         ]
@@ -111,10 +113,10 @@ class Intake:
 
     def problems(self) -> list[str]:
         """Why this worker does not hear all it should; nothing if it does."""
-        silent = [consumer for name, consumer in self._consumers.items() if name not in self._heard]
-        if not silent:
+        if len(self._heard) == len(self._sources):
             return []
-        read_back = all(consumer.connected for consumer in silent)
+        silent = [self._consumers.get(source.name) for source in self._sources if source.name not in self._heard]
+        read_back = all(consumer is not None and consumer.connected for consumer in silent)
         return ["history is being read back"] if read_back else ["the broker is not heard"]
 
     def behind(self) -> dict[str, float]:

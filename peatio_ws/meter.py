@@ -11,14 +11,12 @@ import gevent
 
 from peatio_ws import metrics
 from peatio_ws.books import State
-from peatio_ws.client import Client
-from peatio_ws.dialects import Dialect
 from peatio_ws.events import EXCHANGES
 from peatio_ws.house import House
-from peatio_ws.tally import Spread
+from peatio_ws.tally import STATES, Spread, Standing
+from peatio_ws.websocket import WebSocket
 
-STATES: Final = ("new", "public", "member", "closing")
-"""How far a connection is: opened; subscribed as nobody; authenticated; said good-bye to."""
+PROTOCOLS: Final = ("classic", "ranger", "handler")
 PROBE_SECONDS: Final = 0.1
 """So far apart is looked whether the loop turns."""
 _Key = TypeVar("_Key")
@@ -33,8 +31,7 @@ class _Traffic:
     def __init__(self) -> None:
         self.messages = self.received = self.sent = 0
 
-    def add(self, client: Client) -> None:
-        ws = client.ws
+    def add(self, ws: WebSocket) -> None:
         self.messages += ws.received
         self.received += ws.received_bytes
         self.sent += ws.outbox.sent
@@ -52,7 +49,7 @@ _TRAFFIC: Final = {"messages": metrics.messages, "received": metrics.received, "
 class Meter:
     """Of one worker.
 
-    Its keeper calls `begin`, then `look_at` with each client, then `end`.
+    Its roster calls `begin`, then `look_at` with each connection, then `end`.
     """
 
     def __init__(self, house: House) -> None:
@@ -76,9 +73,9 @@ class Meter:
         """A client was let in, whether or not its request brought a token."""
         metrics.ranger_connected.labels("private" if as_member else "public").inc()
 
-    def left(self, client: Client) -> None:
-        """Its connection has ended, and it is none of the worker's clients any more."""
-        self._left.add(client)
+    def left(self, ws: WebSocket) -> None:
+        """A connection has ended, and is none of the worker's any more."""
+        self._left.add(ws)
 
     def begin(self) -> None:
         """Look around anew."""
@@ -87,14 +84,14 @@ class Meter:
         self._states.clear()
         self._waiting = self._slow = self._streams = 0
 
-    def look_at(self, client: Client) -> None:
-        """One of the worker's clients."""
-        size = client.ws.outbox.size
-        self._states[client.session.dialect.value, _state(client)] += 1
-        self._streams += len(client.session.streams)
+    def look_at(self, standing: Standing, ws: WebSocket) -> None:
+        """One of the worker's connections."""
+        size = ws.outbox.size
+        self._states[standing.protocol, standing.state] += 1
+        self._streams += standing.streams
         self._waiting += size
         self._slow += size > 0
-        self._now.add(client)
+        self._now.add(ws)
 
     def end(self) -> None:
         """Tell what was seen, and what was counted since the last time."""
@@ -135,9 +132,9 @@ class Meter:
             more = max(0, getattr(past, name) + getattr(now, name) - getattr(told, name))
             setattr(told, name, getattr(told, name) + more)
             counter.inc(more)
-        for protocol in Dialect:
+        for protocol in PROTOCOLS:
             for state in STATES:
-                metrics.connections.labels(protocol.value, state).set(self._states[protocol.value, state])
+                metrics.connections.labels(protocol, state).set(self._states[protocol, state])
         metrics.outbox_bytes.set(self._waiting)
         metrics.slow_clients.set(self._slow)
         streams = self._house.router.feeds.subscriptions()
@@ -159,14 +156,6 @@ class Meter:
             metrics.books.labels(state.value).set(states[state.value])
         for book in feeds.touched():
             metrics.book_updated.labels(book).set(now)
-
-
-def _state(client: Client) -> str:
-    if client.ws.outbox.closing:
-        return "closing"
-    if client.session.identity is not None:
-        return "member"
-    return "public" if client.session.streams else "new"
 
 
 def _taken(counts: Counter[_Key]) -> list[tuple[_Key, int]]:

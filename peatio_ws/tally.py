@@ -6,10 +6,38 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter, defaultdict
-from typing import Final
+from typing import Final, NamedTuple
 
 SECONDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of what a `Spread` tells apart."""
+
+
+STATES: Final = ("new", "public", "member", "closing")
+"""How far a connection is: opened; subscribed as nobody; authenticated; said good-bye to."""
+
+
+class Standing(NamedTuple):
+    """How a connection stands.
+
+    Attributes:
+        protocol: which one it speaks, as a word.
+        streams: how many it is subscribed to.
+        uid: whose it is; None for nobody's.
+    """
+
+    protocol: str
+    closing: bool
+    streams: int
+    uid: str | None
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        if self.closing:
+            return "closing"
+        if self.uid is not None:
+            return "member"
+        return "public" if self.streams else "new"
 
 
 class Spread:

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import metrics
-from peatio_ws.dialects import Dialect
 from peatio_ws.intake import Intake
 from peatio_ws.meter import Meter
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
+from peatio_ws.tally import Standing
+
+NEW = Standing("classic", False, 0, None)
 
 
-def client(sent: int, **streams: None) -> Any:
-    outbox = SimpleNamespace(size=0, sent=sent, closing=0)
-    session = SimpleNamespace(dialect=Dialect.CLASSIC, identity=None, streams=streams)
-    return SimpleNamespace(ws=SimpleNamespace(outbox=outbox, received=1, received_bytes=2), session=session)
+def socket() -> Any:
+    return SimpleNamespace(outbox=SimpleNamespace(size=0, sent=0), received=1, received_bytes=2)
 
 
 def meter() -> Meter:
@@ -43,17 +43,17 @@ def test_each_byte_is_told_once_in_the_end_and_never_too_early(steps: list[str])
     measured.begin()
     for step in steps:
         if step == "come":
-            there.append(client(0))
+            there.append(socket())
         elif step == "send" and there:
-            there[0].ws.outbox.sent += 7
+            there[0].outbox.sent += 7
             sent += 7
         elif step == "leave" and there:
             measured.left(there.pop())
         elif step == "look" and unseen:
-            measured.look_at(unseen.pop())  # it may have left meanwhile
+            measured.look_at(NEW, unseen.pop())  # it may have left meanwhile
         elif step == "round":
             for one in unseen:
-                measured.look_at(one)
+                measured.look_at(NEW, one)
             measured.end()
             assert told() - before <= sent
             measured.begin()
@@ -68,10 +68,9 @@ def test_each_byte_is_told_once_in_the_end_and_never_too_early(steps: list[str])
 def test_a_connection_is_told_by_how_far_it_is() -> None:
     measured = meter()
     measured.begin()
-    gone, member = client(1), client(1)
-    gone.ws.outbox.closing, member.session.identity = 1012, object()
-    for one in (client(1), client(1, **{"a.trades": None}), member, gone, gone):
-        measured.look_at(one)
+    gone = Standing("classic", True, 0, "IDANN")
+    for one in (NEW, NEW._replace(streams=2), NEW._replace(uid="IDANN"), gone, gone):
+        measured.look_at(one, socket())
     measured.end()
     counts = {state: metrics.connections.labels("classic", state)._value.get() for state in ("new", "public", "member")}
     assert counts == {"new": 1, "public": 1, "member": 1}
