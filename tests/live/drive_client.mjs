@@ -1,8 +1,8 @@
-// Runs `examples/peatio-client.mjs` as its second argument says (JSON) and prints what it is told, a line of JSON each.
+// Runs `clients/js/peatio-client.mjs` as its second argument says (JSON) and prints what it is told, a line of JSON each.
 // The first says whose WebSocket it takes: `ws`, the package's, or `global`.
 
 import { createRequire } from "node:module";
-import { PeatioClient, Refused } from "../../examples/peatio-client.mjs";
+import { PeatioClient, Refused } from "../../clients/js/peatio-client.mjs";
 
 const { url, tokens, until, ...given } = JSON.parse(process.argv[3]);
 const packages = createRequire(new URL("../../examples/", import.meta.url));

@@ -1,13 +1,10 @@
-"""Runs `examples/peatio_client.py` as its one argument says (JSON) and prints what it is told, a line of JSON each."""
+"""Runs the package of `clients/python` as its argument says (JSON) and prints what it is told, each a line of JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 from peatio_client import Event, PeatioClient, Refused
 

@@ -1,4 +1,4 @@
-"""The clients that lose no fill, of `examples/`: every order once, whatever happens to the line and to the gateway."""
+"""The clients that lose no fill, of `clients/`: every order once, whatever happens to the line and to the gateway."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peatio_client import Pauses, PeatioClient
 
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
 from tests.servers import RabbitMQ
 
@@ -269,12 +270,7 @@ def test_pauses_are_those_it_was_told_and_some(drive: Drive, language: str) -> N
         assert 5 <= pause <= 5 + 8, "there is no room: not at once"
 
 
-def test_a_loop_may_be_left_and_another_goes_on(
-    gateway: GatewayProcess, publisher: Publisher, signer: Signer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    from peatio_client import PeatioClient
-
+def test_a_loop_may_be_left_and_another_goes_on(gateway: GatewayProcess, publisher: Publisher, signer: Signer) -> None:
     with PeatioClient(gateway.url, token=lambda: signer.token("IDLOOP")) as client:
         client.on("connected", lambda _: [publisher.order("IDLOOP", number) for number in range(1, 5)])
         first, second = next(client), next(client)
@@ -287,10 +283,7 @@ def test_a_loop_may_be_left_and_another_goes_on(
     assert list(client) == []
 
 
-def test_settings_that_cannot_work_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    from peatio_client import Pauses, PeatioClient
-
+def test_settings_that_cannot_work_are_told() -> None:
     for url, streams in (("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ())):
         with pytest.raises(ValueError):
             PeatioClient(url, streams=streams)
