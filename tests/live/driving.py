@@ -23,7 +23,8 @@ from tests.gateway import ROOT, WAIT
 HERE = Path(__file__).parent
 PYTHON_CLIENT = ROOT / "clients" / "python" / "src"
 COMMANDS = {
-    "python": [sys.executable, str(HERE / "drive_client.py")],
+    "python": [sys.executable, str(HERE / "drive_client.py"), "blocking"],
+    "asyncio": [sys.executable, str(HERE / "drive_client.py"), "asyncio"],
     "node": ["node", str(HERE / "drive_client.mjs"), "ws"],
     # With the WebSocket that browsers have, too: Node's own, which later versions have without being asked.
     "page": ["node", "--experimental-websocket", "--no-warnings", str(HERE / "drive_client.mjs"), "global"],

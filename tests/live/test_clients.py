@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peatio_client import Pauses, PeatioClient
+from peatio_client import PeatioClient
 
 from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
@@ -281,14 +281,3 @@ def test_a_loop_may_be_left_and_another_goes_on(gateway: GatewayProcess, publish
         assert event.data["id"] == 4
     assert client.state == "closed"
     assert list(client) == []
-
-
-def test_settings_that_cannot_work_are_told() -> None:
-    for url, streams in (("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ())):
-        with pytest.raises(ValueError):
-            PeatioClient(url, streams=streams)
-    with pytest.raises(ValueError):
-        PeatioClient("ws://x/", token=str).on("gaps", print)  # type: ignore[call-overload]
-    longest = Pauses(lambda: 1.0)
-    assert [longest.next() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert longest.next(asked=10) == 40
