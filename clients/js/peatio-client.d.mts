@@ -1,26 +1,13 @@
 /**
- * A client for the gateway that loses no fill: it comes back after a lost line, and goes on where it was. For browsers,
- * and for Node 20 and later.
+ * A client for the Peatio WebSocket gateway that loses no fill: it comes back after a lost line, and goes on where it
+ * was. For browsers, and for Node 20 and later.
  *
  *     const client = new PeatioClient("wss://exchange.example/", { token: fetchToken })
  *       .on("trade", ({ data }) => book(data))
  *       .on("gap", () => bookAll(askOverRest()));
- *     await client.run();
+ *     await client.run(); // or: for await (const event of client) …
  *
- * One file; in Node 20 it needs the package `ws`, later and in browsers nothing. A page's origin has to be among the
- * gateway's API_CORS_ORIGINS.
- *
- * *What is promised.* Every private event is handed over once, in order, however often the line is cut: the client
- * keeps the cursor of the last one, and the gateway sends what followed. An event counts as taken once every callback
- * for it has returned; promises are not waited for, because a WebSocket cannot be told to wait. If a callback throws,
- * `run()` rejects with that, and the event comes again with the next `run()`. Where the gateway cannot promise that
- * nothing is missing, "gap" is called before anything newer: read orders and trades over REST then. Public streams are
- * not resumed; a book begins anew with its snapshot.
- *
- * *A dead line* is noticed within a minute, where it can be asked: in Node by `ws`'s pings, elsewhere by Ranger's
- * `ping`, that is, where `streams` are given. The classic protocol has nothing to ask with, and pages do not see the
- * gateway's pings: there it takes until the browser finds out. A page that cares asks for
- * `streams: ["order", "trade"]`.
+ * One file; in Node it takes the package `ws`, in browsers what they have. README.md says what is promised.
  */
 /** Coming back would not help. A `token` function may throw it, too, to end the client. */
 export declare class Refused extends Error {
@@ -55,44 +42,43 @@ export type Disconnected = {
     pause: number | null;
 };
 export type Callbacks = {
-    order: (event: PeatioEvent) => void;
-    trade: (event: PeatioEvent) => void;
+    order: (event: PeatioEvent) => unknown;
+    trade: (event: PeatioEvent) => unknown;
     /**
      * every event, whatever its stream
      */
-    event: (event: PeatioEvent) => void;
+    event: (event: PeatioEvent) => unknown;
+    /**
+     * a kept book has changed
+     */
+    book: (book: Book) => unknown;
+    /**
+     * a kept book is not right any more
+     */
+    stale: (book: Book) => unknown;
     /**
      * something may be missing; where it goes on from
      */
     gap: (gap: {
         cursor: string | null;
-    }) => void;
+    }) => unknown;
+    /**
+     * what operators say; asked for from the next connection on
+     */
+    notice: (notice: any) => unknown;
     /**
      * authenticated and subscribed
      */
     connected: (live: {
         streams: string[];
-    }) => void;
-    disconnected: (end: Disconnected) => void;
+    }) => unknown;
+    disconnected: (end: Disconnected) => unknown;
     /**
      * what the gateway complained of
      */
-    error: (message: string) => void;
+    error: (message: string) => unknown;
 };
-export type Ending = {
-    code: number;
-    reason: string;
-    /**
-     * seconds
-     */
-    asked?: number;
-    /**
-     * by a callback
-     */
-    thrown?: {
-        error: unknown;
-    };
-};
+export type Level = [price: string, volume: string];
 /**
  * Something that happened.
  *
@@ -111,42 +97,101 @@ export type Ending = {
  * @property {number | null} pause seconds until the next attempt; null if there is none
  */
 /**
- * @typedef {object} Callbacks
- * @property {(event: PeatioEvent) => void} order
- * @property {(event: PeatioEvent) => void} trade
- * @property {(event: PeatioEvent) => void} event every event, whatever its stream
- * @property {(gap: { cursor: string | null }) => void} gap something may be missing; where it goes on from
- * @property {(live: { streams: string[] }) => void} connected authenticated and subscribed
- * @property {(end: Disconnected) => void} disconnected
- * @property {(message: string) => void} error what the gateway complained of
- */
-/**
- * How a connection ended.
+ * What callbacks are told. What they return is awaited before anything else is done.
  *
- * @typedef {object} Ending
- * @property {number} code
- * @property {string} reason
- * @property {number} [asked] seconds
- * @property {{ error: unknown }} [thrown] by a callback
+ * @typedef {object} Callbacks
+ * @property {(event: PeatioEvent) => unknown} order
+ * @property {(event: PeatioEvent) => unknown} trade
+ * @property {(event: PeatioEvent) => unknown} event every event, whatever its stream
+ * @property {(book: Book) => unknown} book a kept book has changed
+ * @property {(book: Book) => unknown} stale a kept book is not right any more
+ * @property {(gap: { cursor: string | null }) => unknown} gap something may be missing; where it goes on from
+ * @property {(notice: any) => unknown} notice what operators say; asked for from the next connection on
+ * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
+ * @property {(end: Disconnected) => unknown} disconnected
+ * @property {(message: string) => unknown} error what the gateway complained of
  */
+/** @typedef {[price: string, volume: string]} Level with the digits that their publisher wrote */
+/**
+ * What is on offer in a market, kept from its snapshot and increments and checked by their `sequence`.
+ * `PeatioClient.book()` makes one and keeps it.
+ */
+export declare class Book {
+    #private;
+    /** Of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
+    name: string;
+    /**
+     * Whether it is right. Not before the first snapshot, nor after a hole in the sequence or the end of a connection
+     * until the next one. What was in it can be read meanwhile.
+     */
+    current: boolean;
+    /** That of the last change; null if the publisher does not number them. @type {number | null} */
+    sequence: number | null;
+    /** @param {string} name */
+    constructor(name: string);
+    /** Best first: ascending. @returns {Level[]} */
+    get asks(): Level[];
+    /** Best first: descending. @returns {Level[]} */
+    get bids(): Level[];
+    /** Undefined if nobody sells. @returns {Level | undefined} */
+    get bestAsk(): Level | undefined;
+    /** Undefined if nobody buys. @returns {Level | undefined} */
+    get bestBid(): Level | undefined;
+    /**
+     * Take what a frame says.
+     *
+     * @param {"snap" | "inc"} kind
+     * @param {any} body
+     * @returns {"changed" | "ignored" | "hole"} `ignored` is in the book already; with a `hole` something is missing, and
+     *   a new snapshot is needed
+     * @throws {TypeError} it is no book; nothing was changed
+     */
+    take(kind: "snap" | "inc", body: any): "changed" | "ignored" | "hole";
+}
+export type Decimal = {
+    units: bigint;
+    scale: number;
+    about: number;
+};
+export type Step = {
+    say: string;
+} | {
+    live: string[];
+} | {
+    place: Place;
+} | {
+    event: PeatioEvent;
+} | {
+    notice: any;
+} | {
+    complaint: string;
+    refused: boolean;
+} | {
+    renewed: true;
+};
+export type Place = {
+    cursor: string | null;
+    complete: boolean;
+};
 /** A member's orders and trades, and streams, over as many connections as it takes. */
 export declare class PeatioClient {
     #private;
-    /** Of the last event taken. @type {string | null} */
+    /** Of the last event taken: what a later process needs to go on. @type {string | null} */
     cursor: string | null;
     /** What it is about. @type {"disconnected" | "connecting" | "connected" | "closed"} */
     state: "disconnected" | "connecting" | "connected" | "closed";
     /**
      * @param {string} url of the gateway
      * @param {object} [options]
-     * @param {() => string | Promise<string>} [options.token] called for each connection; gives the session's token, a
-     *   fresh one if it can. What it throws is told as an "error" and it is asked again later, but for `Refused`. None for
-     *   public streams only.
+     * @param {() => string | Promise<string>} [options.token] called for each connection, and before the token runs out;
+     *   gives the session's token, a fresh one if it can. What it throws is told as an "error" and it is asked again
+     *   later, but for `Refused`. None for public streams only.
      * @param {string[]} [options.streams] to be subscribed to, private ones (`order`, `trade`) too; then Ranger's protocol
      *   is spoken. Without any it is the classic one, with all orders and trades of the member.
      * @param {string | null} [options.cursor] of the last event that was taken earlier; null to begin now
      * @param {number} [options.silence] seconds without a sign of life after which a line is dead
-     * @param {any} [options.WebSocket] instead of the global one, or `ws`
+     * @param {any} [options.WebSocket] instead of `ws` or the browser's
+     * @throws {TypeError} these cannot work together
      */
     constructor(url: string, { token, streams, cursor, silence, WebSocket }?: {
         token?: () => string | Promise<string>;
@@ -158,12 +203,13 @@ export declare class PeatioClient {
     /**
      * Have a callback called.
      *
-     * @template {keyof Callbacks} Name
-     * @param {Name} name
-     * @param {Callbacks[Name]} callback
+     * @template {keyof Callbacks | (string & {})} Name
+     * @param {Name} name one of `Callbacks`, or a stream's (`btcusd.trades`) for its events
+     * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown} callback
      * @returns {this}
+     * @throws {TypeError} nothing is called so
      */
-    on<Name extends keyof Callbacks>(name: Name, callback: Callbacks[Name]): this;
+    on<Name extends keyof Callbacks | (string & {})>(name: Name, callback: Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown): this;
     /**
      * Serve the callbacks.
      *
@@ -171,6 +217,31 @@ export declare class PeatioClient {
      *   with what a callback threw
      */
     run(): Promise<void>;
+    /**
+     * Events, one after the other. A loop may be left, and another one goes on where it was; nothing is read meanwhile.
+     *
+     * @returns {AsyncIterator<PeatioEvent, void, undefined>}
+     */
+    [Symbol.asyncIterator](): AsyncIterator<PeatioEvent, void, undefined>;
+    /**
+     * More streams, now and after each return.
+     *
+     * @param {...string} streams
+     * @throws {TypeError} private ones without a token, or in the classic protocol
+     */
+    subscribe(...streams: string[]): void;
+    /**
+     * Fewer of them.
+     *
+     * @param {...string} streams
+     */
+    unsubscribe(...streams: string[]): void;
+    /**
+     * Have a market's book kept.
+     *
+     * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
+     */
+    book(market: string): Book;
     /** End it, with a closing handshake where there is a connection; harmless a second time. */
     close(): void;
 }

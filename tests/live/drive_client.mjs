@@ -4,7 +4,7 @@
 import { createRequire } from "node:module";
 import { PeatioClient, Refused } from "../../clients/js/peatio-client.mjs";
 
-const { url, tokens, until, ...given } = JSON.parse(process.argv[3]);
+const { url, tokens, until, books = [], notices, ...given } = JSON.parse(process.argv[3]);
 const packages = createRequire(new URL("../../examples/", import.meta.url));
 const WebSocket = process.argv[2] === "ws" ? packages("ws").WebSocket : globalThis.WebSocket;
 let { stumble } = given;
@@ -12,7 +12,7 @@ const tell = (name, what) => console.log(JSON.stringify([name, what]));
 const token = tokens && (async () => (tokens.length > 1 ? tokens.shift() : tokens[0]));
 
 const client = new PeatioClient(url, { token, WebSocket, ...given })
-  .on(given.on ?? "order", ({ data }) => {
+  .on(given.on ?? "order", async ({ data }) => {
     if (stumble === data.id) {
       stumble = undefined;
       throw new RangeError("stumbled");
@@ -23,7 +23,11 @@ const client = new PeatioClient(url, { token, WebSocket, ...given })
   .on("gap", ({ cursor }) => tell("gap", cursor))
   .on("connected", ({ streams }) => tell("connected", streams))
   .on("disconnected", ({ code, reason, pause }) => tell("disconnected", [code, reason, pause]))
-  .on("error", (message) => tell("error", message));
+  .on("error", (message) => tell("error", message))
+  .on("book", ({ sequence, asks, bids }) => tell("book", [sequence, asks, bids]))
+  .on("stale", ({ sequence, asks, bids }) => tell("stale", [sequence, asks, bids]));
+if (notices) client.on("notice", (notice) => tell("notice", notice));
+for (const market of books) client.book(market);
 while (client.state !== "closed") {
   try {
     await client.run();
