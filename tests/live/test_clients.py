@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,26 @@ def test_a_token_refused_and_then_a_good_one(gateway: GatewayProcess, drive: Dri
         assert len(client.all("disconnected")) == 1
 
 
+def test_a_fresh_token_is_shown_before_the_old_one_runs_out(
+    start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer
+) -> None:
+    gateway = start(JWT_ENFORCE_EXPIRY="true")
+    end = int(time.time()) + 4
+    bad, good = Signer().token("IDEXPIRES"), signer.token("IDEXPIRES", exp=end + 60)
+    first = signer.token("IDEXPIRES", exp=end)
+    clients = [drive(language, gateway.url, tokens=[first, bad, good], streams=streams) for language, streams in KINDS]
+    clients.append(drive("python", gateway.url, tokens=[first], on="event", until=-1))
+    for client in clients:
+        client.wait_for("connected")
+    assert clients.pop().wait_for("refused", seconds=20.0), "it has no other, and that is told after the end"
+    assert time.time() >= end
+    publisher.order("IDEXPIRES", 1)
+    for client in clients:
+        client.wait_for_order(1)
+        assert client.all("disconnected") == []
+        assert client.all("error") == ["Authentication failed."], "one of them was no good"
+
+
 @pytest.mark.parametrize(("given", "times"), [(1, 1), (9, 3)])
 def test_it_ends_where_no_token_is_taken(gateway: GatewayProcess, drive: Drive, given: int, times: int) -> None:
     other = Signer()
@@ -236,14 +256,16 @@ def test_an_event_that_a_callback_failed_on_comes_again(
     assert client.orders == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
-def test_no_return_where_it_would_happen_again(drive: Drive, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "languages"), [(1008, COMMANDS), *((code, ["python", "node"]) for code in (1002, 1003, 1007, 1009))]
+)
+def test_no_return_where_it_would_happen_again(drive: Drive, code: int, languages: Collection[str]) -> None:
     with closing_with((code, "because")) as (url, times):
-        for client in [drive(language, url, tokens=["any"]) for language in COMMANDS]:
+        for client in [drive(language, url, tokens=["any"]) for language in languages]:
             assert f"closed: {code} because" in client.wait_for("refused")
             assert client.all("disconnected") == [[code, "because", None]]
             client.wait_for("ended")
-        assert len(times) == 2 * len(COMMANDS), "each came once"
+        assert len(times) == 2 * len(languages), "each came once"
 
 
 @pytest.mark.parametrize("code", [4401, 4403])
@@ -281,3 +303,41 @@ def test_a_loop_may_be_left_and_another_goes_on(gateway: GatewayProcess, publish
         assert event.data["id"] == 4
     assert client.state == "closed"
     assert list(client) == []
+
+
+SNAP = {"asks": [["15.0", "21.7"], ["14.50", "3"]], "bids": [["10.95", "2"]], "sequence": 7}
+BOOK = [7, [["14.50", "3"], ["15.0", "21.7"]], [["10.95", "2"]]]
+
+
+def test_books_are_kept_and_a_hole_is_mended(
+    gateway: GatewayProcess, line: Line, publisher: Publisher, drive: Drive, signer: Signer
+) -> None:
+    def say(kind: str, sequence: int, **sides: Any) -> None:
+        publisher.event(f"public.xrpusd.ob-{kind}", {**sides, "sequence": sequence})
+
+    publisher.event("public.xrpusd.ob-snap", SNAP)
+    private = {"tokens": [signer.token("IDBOOKS")]}
+    clients = [
+        drive("python", line.url, books=["xrpusd"], **private),
+        drive("asyncio", line.url + "public", books=["xrpusd.ob"]),
+        drive("node", line.url + "public", books=["xrpusd"], streams=["order"], **private),
+        drive("page", line.url + "public", books=["xrpusd"]),
+    ]
+    say("inc", 8, asks=["15", "0.50"])
+    for client in clients:
+        client.wait(lambda client=client: 8 in [book[0] for book in client.all("book")], "the first change")
+        assert client.all("book")[-1] == [8, [["14.50", "3"], ["15", "0.50"]], BOOK[2]]
+    say("inc", 10, asks=["15", "0"], bids=[["10.95", "0.0"], ["10.950000000000000000001", "7"]])
+    for client in clients:
+        assert client.wait_for("stale")[0] == 8, "9 is missing"
+    say("snap", 12, **{name: SNAP[name] for name in ("asks", "bids")})
+    say("inc", 13, bids=[["10.9500", "4.0"]])
+    for client in clients:
+        client.wait(lambda client=client: client.all("book")[-1][0] == 13, "the change after the new snapshot")
+        assert client.all("book")[-1] == [13, BOOK[1], [["10.9500", "4.0"]]]
+    line.cut()
+    for client in clients:
+        assert client.wait_for("stale", 2)[0] == 13
+        client.wait(lambda client=client: client.told[-1][0] == "connected", "back")
+        assert client.all("book")[-1] == [13, BOOK[1], [["10.9500", "4.0"]]], "a new snapshot"
+        assert client.all("error") == []
