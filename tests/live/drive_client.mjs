@@ -1,10 +1,12 @@
 // Runs `clients/js/peatio-client.mjs` as its second argument says (JSON) and prints what it is told, a line of JSON each.
 // The first says whose WebSocket it takes: `ws`, the package's, or `global`.
 
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { setTimeout } from "node:timers/promises";
 import { PeatioClient, Refused } from "../../clients/js/peatio-client.mjs";
 
-const { url, tokens, until, books = [], notices, ...given } = JSON.parse(process.argv[3]);
+const { url, tokens, until, books = [], notices, hold, ...given } = JSON.parse(process.argv[3]);
 const packages = createRequire(new URL("../../examples/", import.meta.url));
 const WebSocket = process.argv[2] === "ws" ? packages("ws").WebSocket : globalThis.WebSocket;
 let { stumble } = given;
@@ -13,6 +15,7 @@ const token = tokens && (async () => (tokens.length > 1 ? tokens.shift() : token
 
 const client = new PeatioClient(url, { token, WebSocket, ...given })
   .on(given.on ?? "order", async ({ data }) => {
+    while (hold && !existsSync(hold)) await setTimeout(50); // as slow callbacks would
     if (stumble === data.id) {
       stumble = undefined;
       throw new RangeError("stumbled");

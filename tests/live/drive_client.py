@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 from peatio_client import AsyncPeatioClient, Book, Event, PeatioClient, Refused
@@ -45,6 +47,11 @@ def take(event: Event) -> bool:
     return bool(given.get("until") == event.data["id"])
 
 
+def is_held() -> bool:
+    """Whether callbacks are to wait, as slow ones would."""
+    return "hold" in given and not Path(given["hold"]).exists()
+
+
 def prepare(client: PeatioClient | AsyncPeatioClient) -> None:
     client.on("gap", lambda cursor: tell("gap", cursor))
     client.on("connected", lambda streams: tell("connected", streams))
@@ -61,9 +68,15 @@ heard = given.get("on", "order")
 
 
 def drive() -> None:
+    def take_and_close(event: Event) -> None:
+        while is_held():
+            time.sleep(0.05)
+        if take(event):
+            client.close()
+
     client = PeatioClient(given["url"], token=next_token if tokens else None, **options)
     prepare(client)
-    client.on(heard, lambda event: client.close() if take(event) else None)
+    client.on(heard, take_and_close)
     for market in given.get("books", ()):
         client.book(market)
     while client.state != "closed":
@@ -82,6 +95,8 @@ async def drive_on_a_loop() -> None:
         return next_token()
 
     async def take_and_close(event: Event) -> None:
+        while is_held():
+            await asyncio.sleep(0.05)
         if take(event):
             await client.close()
 

@@ -16,7 +16,7 @@ from peatio_client import PeatioClient
 
 from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
-from tests.servers import RabbitMQ
+from tests.servers import RabbitMQ, wait_until
 
 CLASSIC, RANGER = (), ("order", "btcusd.trades")
 KINDS = [("python", CLASSIC), ("asyncio", RANGER), ("node", CLASSIC), ("node", RANGER), ("page", CLASSIC)]
@@ -335,9 +335,35 @@ def test_books_are_kept_and_a_hole_is_mended(
     for client in clients:
         client.wait(lambda client=client: client.all("book")[-1][0] == 13, "the change after the new snapshot")
         assert client.all("book")[-1] == [13, BOOK[1], [["10.9500", "4.0"]]]
+    told = [len(client.all("book")) for client in clients]
     line.cut()
-    for client in clients:
+    for client, before in zip(clients, told, strict=True):
         assert client.wait_for("stale", 2)[0] == 13
-        client.wait(lambda client=client: client.told[-1][0] == "connected", "back")
+        client.wait_for("book", before + 1)
         assert client.all("book")[-1] == [13, BOOK[1], [["10.9500", "4.0"]]], "a new snapshot"
         assert client.all("error") == []
+
+
+def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
+    start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer, tmp_path: Path
+) -> None:
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="65536")
+    hold, most = tmp_path / "go", 700
+    given = {"tokens": [signer.token("IDSLOW")], "streams": ["blob"], "on": "event", "hold": str(hold)}
+    clients = {language: drive(language, gateway.url, **given) for language in COMMANDS}
+    for client in clients.values():
+        client.wait_for("connected")
+    for number in range(1, most + 1):
+        publisher.event("private.IDSLOW.blob", {"id": number, "text": "x" * 24_000})
+
+    def hung_up() -> float:
+        return gateway.metric('peatio_ws_closes_total{code="4413"}')
+
+    wait_until(lambda: hung_up() == len(clients) - 1, "the gateway hangs up on those who stopped reading", 30.0)
+    hold.touch()
+    for language, client in clients.items():
+        client.wait_for_order(most)
+        assert client.orders == list(range(1, most + 1))
+        assert client.all("gap") == []
+        told_itself = client.all("disconnected")[0][1] == "too much waits for the consumer"
+        assert told_itself == (language == "page"), "which cannot stop reading, and hangs up itself"
