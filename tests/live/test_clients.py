@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peatio_client import PeatioClient
+from peatio_client import AsyncPeatioClient, PeatioClient
 
 from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
@@ -303,6 +305,54 @@ def test_a_loop_may_be_left_and_another_goes_on(gateway: GatewayProcess, publish
         assert event.data["id"] == 4
     assert client.state == "closed"
     assert list(client) == []
+
+
+def events_of(client: PeatioClient, count: int) -> list[tuple[str, Any]]:
+    return [(event.stream, event.data) for event in itertools.islice(client, count)]
+
+
+def test_streams_come_and_go_while_it_runs(gateway: GatewayProcess, publisher: Publisher, signer: Signer) -> None:
+    for market in ("ltcusd", "bchusd"):
+        publisher.event(f"public.{market}.ob-snap", {"asks": [["1", "1"]], "sequence": 1})
+    with PeatioClient(gateway.url, token=lambda: signer.token("IDCOMING")) as client:
+        client.on("connected", lambda _: publisher.order("IDCOMING", 1))
+        assert events_of(client, 1)[0][0] == "order"
+        ltc = client.book("ltcusd")
+        assert events_of(client, 1)[0][0] == "ltcusd.ob-snap"
+        assert ltc.current
+        client.unsubscribe("ltcusd.ob-inc")
+        client.book("bchusd")
+        assert events_of(client, 1)[0][0] == "bchusd.ob-snap", "and the gateway has heard what was said before it"
+        assert not ltc.current
+        for market in ("ltcusd", "bchusd"):
+            publisher.event(f"public.{market}.ob-inc", {"asks": ["1", "2"], "sequence": 2})
+        assert events_of(client, 1) == [("bchusd.ob-inc", {"asks": ["1", "2"], "sequence": 2})]
+
+
+def test_a_loop_of_asyncio_may_be_left_and_cancelled(
+    gateway: GatewayProcess, publisher: Publisher, signer: Signer
+) -> None:
+    async def use() -> list[int]:
+        async with AsyncPeatioClient(gateway.url, token=lambda: signer.token("IDASYNC"), streams=["order"]) as client:
+            connected = asyncio.Event()
+            client.on("connected", lambda _: connected.set())
+            waiting = asyncio.ensure_future(anext(client))
+            await asyncio.wait_for(connected.wait(), WAIT)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(waiting, 0.1)
+            for number in range(1, 5):
+                await asyncio.to_thread(publisher.order, "IDASYNC", number)
+            taken = [(await asyncio.wait_for(anext(client), WAIT)).data["id"]]
+            async for event in client:
+                taken.append(event.data["id"])
+                if event.data["id"] == 4:
+                    break
+            assert client.state == "connected", "all over one connection"
+        assert client.state == "closed"
+        assert [event async for event in client] == []
+        return taken
+
+    assert asyncio.run(use()) == [1, 2, 3, 4]
 
 
 SNAP = {"asks": [["15.0", "21.7"], ["14.50", "3"]], "bids": [["10.95", "2"]], "sequence": 7}

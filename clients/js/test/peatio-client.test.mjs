@@ -109,6 +109,23 @@ test("a hole is told and asks for a new snapshot", async () => {
   ]);
 });
 
+test("streams come and go while it runs", async () => {
+  const one = client([{ challenge: "any" }, { success: { message: "Authenticated." }, resume: {} }, { trade: 1 }], {
+    token: () => "any",
+    streams: ["trade"],
+  });
+  one.on("gap", () => {}).on("connected", () => one.subscribe("btcusd.trades", "ethusd.trades"));
+  one.on("event", () => (one.unsubscribe("ethusd.trades"), one.close()));
+  Gateway.script.splice(2, 0, subscribed);
+  await one.run();
+  assert.deepEqual(Gateway.heard.slice(1), [
+    { event: "subscribe", streams: ["trade"] },
+    { event: "subscribe", streams: ["btcusd.trades", "ethusd.trades"] },
+    { event: "unsubscribe", streams: ["ethusd.trades"] },
+  ]);
+  assert.throws(() => client([], { streams: ["btcusd.trades"] }).subscribe("trade"), TypeError);
+});
+
 test("notices are asked for once somebody listens", async () => {
   const plain = client([subscribed, { notice: { text: "soon" } }], { streams: ["btcusd.trades"] });
   plain.on("event", () => plain.close());
