@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from peatio_client import Event, Refused
-from peatio_client._course import AskToken, Command, Course, Emit, Open, Receive, Send, Shut, Tell, Wait
+from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Tell, Wait
+from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
 from peatio_client._wire import Route
 

@@ -1,7 +1,5 @@
 """What a client does, connection after connection, as a generator of commands to whoever has the socket and calls the
 callbacks. Written once for the blocking client and the one of asyncio. Knows neither.
-
-A command that fails is told by throwing what it raised into the generator: `Ended` if the connection ended.
 """
 
 from __future__ import annotations
@@ -9,8 +7,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
 from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, Ended, Pauses
 from peatio_client._tokens import Renewal
 from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Say, Step
@@ -27,56 +26,6 @@ SNAPSHOT_SECONDS: Final = 1.0
 """At least, between two times that books are asked for again: a client may not say much."""
 
 State: TypeAlias = Literal["disconnected", "connecting", "connected", "closed"]
-
-
-class AskToken(NamedTuple):
-    """Answer with a token."""
-
-
-class Open(NamedTuple):
-    """Connect."""
-
-    address: str
-    headers: dict[str, str]
-
-
-class Receive(NamedTuple):
-    """Answer with the next frame; with None after so many seconds, if any."""
-
-    seconds: float | None
-
-
-class Send(NamedTuple):
-    """Send this."""
-
-    text: str
-
-
-class Shut(NamedTuple):
-    """Close the connection, if there is one."""
-
-
-class Wait(NamedTuple):
-    """Come back after so many seconds, or when the client is closed."""
-
-    seconds: float
-
-
-class Tell(NamedTuple):
-    """Call the callbacks of this name."""
-
-    name: str
-    what: Any
-
-
-class Emit(NamedTuple):
-    """The consumer's next event; go on when it asks for another one."""
-
-    event: Event
-
-
-Command: TypeAlias = AskToken | Open | Receive | Send | Shut | Wait | Tell | Emit
-Doing: TypeAlias = Generator[Command, Any, None]
 
 
 class Course:

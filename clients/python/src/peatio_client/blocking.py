@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from peatio_client import _lines
 from peatio_client._client import Client
-from peatio_client._course import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
+from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
 from peatio_client.books import Book
 from peatio_client.events import Event
 
