@@ -929,7 +929,7 @@ export class PeatioClient {
   /** @param {PeatioEvent} event */
   async *#handOver(event) {
     const { stream } = event;
-    await this.#keepBook(event);
+    if (this.#books.size) await this.#keepBook(event);
     // And none that is called as other callbacks are.
     if (stream === "order" || stream === "trade" || stream.includes(".")) await this.#tell(stream, event);
     await this.#tell("event", event);
@@ -1012,7 +1012,7 @@ export class PeatioClient {
 function parsed(text) {
   try {
     const frame = JSON.parse(text);
-    return frame && typeof frame === "object" && Object.keys(frame).length ? frame : null;
+    return Object.keys(frame).length && Object.getPrototypeOf(frame) === Object.prototype ? frame : null;
   } catch {
     return null;
   }
