@@ -235,11 +235,13 @@ class Renewal {
   /** The gateway was shown this one. @param {string} token */
   shown(token) {
     this.#exp = expiry(token);
-    this.#failures = 0;
     const left = (this.#exp ?? 0) - wall();
     if (this.#exp === null) this.due = Infinity;
-    else if (left > 0) this.due = this.#exp - Math.min(EARLY, left / 4);
-    else this.putOff(); // by this machine's clock, which need not be the gateway's
+    else if (left <= 0) this.putOff(); // by this machine's clock, which is ahead, or all of them would be over
+    else {
+      this.due = this.#exp - Math.min(EARLY, left / 4);
+      this.#failures = 0;
+    }
   }
 
   /** There was no fresh one to be had: after half of what is left, and then less and less often. */
