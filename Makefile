@@ -76,4 +76,5 @@ $(VENV)/.test-ready: requirements-dev.txt requirements.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf .venv .venv-* bench/node_modules .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* bench/node_modules clients/js/node_modules examples/node_modules
+	rm -rf .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis
