@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import click
 
-from peatio_ws import checking, keys, ports, publishing, simulation
+from peatio_ws import announcing, checking, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
@@ -476,7 +476,7 @@ def _greet(settings: Settings, key: Path | None) -> None:
     click.echo("  See orders and trades move, in another terminal:")
     click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
     click.echo("  See the book move, and the market's trades (these are for everybody):")
-    streams = [f"{simulation.MARKET}.ob-inc", f"{simulation.MARKET}.trades", "global.tickers"]
+    streams = [f"{announcing.MARKET}.ob-inc", f"{announcing.MARKET}.trades", "global.tickers"]
     click.echo(f"    {_command('listen', f'{url}public', *(f'--stream={name}' for name in streams))}\n")
     if key is not None:
         bearer = make_token(

@@ -1,36 +1,69 @@
 """The simulated exchange at work: what it says is published to the in-process broker, as Peatio would.
 
-Over kombu, so that everything after it is the real thing. Never started against a real broker.
+Over kombu, so that everything after it is the real thing. Never started against a real broker. There is one exchange in
+the process, as there is one worker: `Settings` allows no second one with the in-process broker.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import gevent
+import gevent.event
 
+from peatio_ws.announcing import Message
 from peatio_ws.broker import exchange, open_connection
 from peatio_ws.events import EXCHANGES
 from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.simulation import STEP_SECONDS, Simulation
 
 
-def simulate() -> None:
-    """Publish a `Simulation` to the in-process broker, for ever."""
-    simulation = Simulation(None, time.time())
-    with open_connection(EMBEDDED_BROKER) as connection:
-        producer = connection.Producer()
-        exchanges = {name: exchange(name, durable=False, embedded=True) for name in EXCHANGES}
-        while True:
-            gevent.sleep(STEP_SECONDS)
-            for message in simulation.step(time.time()):
-                producer.publish(
-                    json.dumps(message.body, separators=(",", ":")).encode(),
-                    exchange=exchanges[message.exchange],
-                    routing_key=message.routing_key,
-                    headers=dict(message.headers),
-                    declare=[exchanges[message.exchange]],
-                    content_type="application/octet-stream",
-                    content_encoding="binary",
-                )
+class Exchange:
+    """A `Simulation` by the clock. What it says goes out in the order in which it happened, by one greenlet."""
+
+    def __init__(self) -> None:
+        self._simulation = Simulation(None, time.time())
+        self._untold: deque[Message] = deque()
+        self._something_to_tell = gevent.event.Event()
+
+    def place(self, uid: str, wanted: Mapping[str, Any]) -> int:
+        """Place a member's order; its id. ClientError, as in `Simulation.place`."""
+        number, messages = self._simulation.place(uid, wanted, time.time())
+        self._tell(messages)
+        return number
+
+    def cancel(self, uid: str, number: object) -> None:
+        """Cancel a member's order. ClientError."""
+        self._tell(self._simulation.cancel(uid, number, time.time()))
+
+    def run(self) -> None:
+        """Publish what happens, for ever."""
+        with open_connection(EMBEDDED_BROKER) as connection:
+            producer = connection.Producer()
+            exchanges = {name: exchange(name, durable=False, embedded=True) for name in EXCHANGES}
+            next_step = time.monotonic() + STEP_SECONDS
+            while True:
+                self._something_to_tell.wait(max(0.0, next_step - time.monotonic()))
+                self._something_to_tell.clear()
+                if time.monotonic() >= next_step:
+                    next_step = time.monotonic() + STEP_SECONDS
+                    self._untold += self._simulation.step(time.time())
+                while self._untold:
+                    message = self._untold.popleft()
+                    producer.publish(
+                        json.dumps(message.body, separators=(",", ":")).encode(),
+                        exchange=exchanges[message.exchange],
+                        routing_key=message.routing_key,
+                        headers=dict(message.headers),
+                        declare=[exchanges[message.exchange]],
+                        content_type="application/octet-stream",
+                        content_encoding="binary",
+                    )
+
+    def _tell(self, messages: list[Message]) -> None:
+        self._untold += messages
+        self._something_to_tell.set()

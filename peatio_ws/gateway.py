@@ -16,7 +16,7 @@ from peatio_ws.auth import Identity, Verifier
 from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
 from peatio_ws.connection import Connection
-from peatio_ws.embedded import simulate
+from peatio_ws.embedded import Exchange
 from peatio_ws.errors import Refused
 from peatio_ws.handler import respond, wants_upgrade, websocket_of
 from peatio_ws.handlers import F, Handlers
@@ -56,6 +56,7 @@ class Gateway:
         verifier = Verifier(settings)
         self.keys = KeySource(settings, verifier)
         self._handlers = Handlers()
+        self._exchange = Exchange() if settings.simulation else None
         self._house = House(settings, verifier, self._shared, self._intake, self._handlers)
         self._roster = Roster(settings)
         self._publisher: Publisher | None = None
@@ -126,8 +127,8 @@ class Gateway:
             gevent.spawn(supervise, "keeper", self._keep),
             gevent.spawn(supervise, "keys", self.keys.run),
         ]
-        if self._settings.simulation:
-            self._background.append(gevent.spawn(supervise, "simulation", simulate))
+        if self._exchange is not None:
+            self._background.append(gevent.spawn(supervise, "simulation", self._exchange.run))
 
     def drain(self) -> None:
         """Tell every client to come back later (1012), and wait until they have gone; see `Roster.drain`."""
