@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,10 +15,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from tests.gateway import GatewayProcess, Publisher, Signer, resume
+from tests.gateway import ROOT, GatewayProcess, Publisher, Signer, resume
+from tests.live.conftest import CLIENT
 from tests.live.driving import Line
 from tests.live.visiting import DESKTOP, PHONE, Visit, chromium
 from tests.servers import wait_until
+
+PAGE = ROOT / "peatio_ws" / "console" / "console.mjs"
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,13 @@ def observer(simulated: GatewayProcess) -> Iterator[Observer]:
     observer = Observer(simulated)
     yield observer
     observer.close()
+
+
+def test_its_modules_keep_to_their_types(compiler: None) -> None:
+    options = "--ignoreConfig --noEmit --allowJs --checkJs --strict --noUnusedLocals --target es2022 --module nodenext"
+    command = ["node_modules/.bin/tsc", *options.split(), "--lib", "es2023,dom,dom.iterable", "--types", ""]
+    done = subprocess.run([*command, str(PAGE)], cwd=CLIENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
 
 
 # ---- trading
