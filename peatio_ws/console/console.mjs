@@ -271,7 +271,7 @@ function drawNow() {
   const own = [...orders.values()].filter(({ data }) => data.state === "wait" && data.price).map(({ data }) => Number(data.price));
   depth.show(asks, bids, own);
   // As much as fits; a card that grows with what is in it (on a phone) gets a few rows.
-  const isNarrow = matchMedia("(max-width: 1180px)").matches;
+  const isNarrow = matchMedia("(max-width: 700px)").matches;
   const room = Math.floor(($("book").clientHeight - LADDER_REST) / LADDER_ROW / 2);
   const ladder = isNarrow ? 8 : Math.max(4, room);
   const shown = { asks: asks.slice(0, ladder).reverse(), bids: bids.slice(0, ladder) };
@@ -316,6 +316,9 @@ function takeTrade(row) {
 function showLast(price) {
   const before = Number($("last").textContent);
   $("last").textContent = price;
+  // The ticker comes now and then only.
+  if (Number(price) > Number($("high").textContent)) $("high").textContent = price;
+  if (Number(price) < Number($("low").textContent)) $("low").textContent = price;
   if (before && before !== Number(price)) $("last").dataset.moved = Number(price) > before ? "up" : "down";
 }
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, expect
 from tests.gateway import ROOT, GatewayProcess, Publisher, Signer, resume
 from tests.live.conftest import CLIENT
 from tests.live.driving import Line
-from tests.live.visiting import DESKTOP, PHONE, Visit, chromium
+from tests.live.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
 from tests.servers import wait_until
 
 PAGE = ROOT / "peatio_ws" / "console" / "console.mjs"
@@ -228,8 +228,11 @@ def is_as_observed(here: Visit, observer: Observer) -> None:
 # ---- how it looks
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("color", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("color", "size"),
+    [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE), ("light", TABLET)],
+    ids=lambda value: value if isinstance(value, str) else str(value["width"]),
+)
 def test_it_fits_and_everybody_can_use_it(
     simulated: GatewayProcess, visit: Callable[..., Visit], color: str, size: Any
 ) -> None:
@@ -238,6 +241,8 @@ def test_it_fits_and_everybody_can_use_it(
     here.page.locator("#orders tr").first.wait_for()
     here.page.locator("#fills tr").first.wait_for()
     assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    too_full = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
+    assert here.page.locator(".card").evaluate_all(too_full) == []
     found = Axe().run(here.page)
     assert found.violations_count == 0, found.generate_report()
     background = here.page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 DESKTOP: Final = {"width": 1440, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}
+TABLET: Final = {"width": 900, "height": 1100}
 WAIT: Final = 30_000
 """Milliseconds in which the page has to show something."""
 OPTIONS: Final = (
