@@ -70,11 +70,12 @@ def run(folder: Path, broker: RabbitMQ, clients: Path, event: str) -> str:
             got = traders.received()
             if event != "nobody":
                 caller.end()
-            named = [line["seconds"] for line in gateway.events() if "the loop is held" in line["event"]]
+            held = [line for line in gateway.events() if "the loop is held" in line["event"]]
+            named = [f"{line['place'].rpartition('/')[2]} {line['seconds']:.2f} s" for line in held]
             p50, p99, worst = (microseconds / 1000 for microseconds in (got.p50, got.p99, got.worst))
             return (
                 f"{event:8}  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  worst {worst:5.0f} ms"
-                f"  {got.frames} frames of {CLIENTS * RATE * SECONDS}  named in the log: {named or 'nothing'}"
+                f"  {got.frames} frames of {CLIENTS * RATE * SECONDS}  named: {', '.join(named) or 'nothing'}"
             )
     finally:
         publisher.close()

@@ -1,7 +1,7 @@
 """The simulated exchange at work: what it says is published to the in-process broker, as Peatio would.
 
-Over kombu, so that everything after it is the real thing. Never started against a real broker. There is one exchange in
-the process, as there is one worker: `Settings` allows no second one with the in-process broker.
+By the publisher that everybody uses, so that all after it is the real thing. Never started against a real broker. There
+is one exchange in the process, as there is one worker: `Settings` allows no second one with the in-process broker.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import gevent
 import gevent.event
 
 from peatio_ws.announcing import Message
-from peatio_ws.broker import exchange, open_connection
-from peatio_ws.events import EXCHANGES
+from peatio_ws.publisher import Publisher
 from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.simulation import STEP_SECONDS, Simulation
 
@@ -42,9 +41,7 @@ class Exchange:
 
     def run(self) -> None:
         """Publish what happens, for ever."""
-        with open_connection(EMBEDDED_BROKER) as connection:
-            producer = connection.Producer()
-            exchanges = {name: exchange(name, durable=False, embedded=True) for name in EXCHANGES}
+        with Publisher(EMBEDDED_BROKER) as publisher:
             next_step = time.monotonic() + STEP_SECONDS
             while True:
                 self._something_to_tell.wait(max(0.0, next_step - time.monotonic()))
@@ -54,15 +51,8 @@ class Exchange:
                     self._untold += self._simulation.step(time.time())
                 while self._untold:
                     message = self._untold.popleft()
-                    producer.publish(
-                        json.dumps(message.body, separators=(",", ":")).encode(),
-                        exchange=exchanges[message.exchange],
-                        routing_key=message.routing_key,
-                        headers=dict(message.headers),
-                        declare=[exchanges[message.exchange]],
-                        content_type="application/octet-stream",
-                        content_encoding="binary",
-                    )
+                    body = json.dumps(message.body, separators=(",", ":")).encode()
+                    publisher.publish(message.exchange, message.routing_key, message.headers, body)
 
     def _tell(self, messages: list[Message]) -> None:
         self._untold += messages

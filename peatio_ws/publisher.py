@@ -25,9 +25,9 @@ CONFIRM_SECONDS: Final = 30.0
 MOST_UNCONFIRMED: Final = 1000
 LONGEST_ROUTING_KEY: Final = 255
 """Bytes (AMQP 0-9-1 section 4.2.5.3)."""
-RETURNED_SECONDS: Final = 1.0
-"""How long a member's event that no queue took is published again: RabbitMQ may overlook a stream for a moment after
-its start (docs/delivery.md)."""
+RETURNED_SECONDS: Final = 2.0
+"""How long on a new connection a member's event that no queue took is published again: RabbitMQ may have just started,
+and overlooks a stream for a moment then (docs/delivery.md)."""
 AGAIN_SECONDS: Final = 0.1
 _FAULTS: Final = {
     "json": "the body is no JSON",
@@ -70,6 +70,7 @@ class Publisher:
         self._waiting: set[int] = set()
         self._refused = self._returned = 0
         self._confirms = False
+        self._opened = 0.0
         self.sent = 0
 
     # ---- for people
@@ -92,7 +93,7 @@ class Publisher:
         """
         if kind_of(event) is not Kind.PRIVATE:
             raise ValueError(f"{event!r} is no name of a member's event: letters and digits, no dot")
-        return self._push(f"private.{uid}.{event}", _encoded(body), RETURNED_SECONDS)
+        return self._push(f"private.{uid}.{event}", _encoded(body), again=True)
 
     def to_stream(self, stream: str, body: object) -> bool:
         """Push an event to all who are subscribed to a public or prefixed stream.
@@ -103,7 +104,7 @@ class Publisher:
         """
         if kind_of(stream) not in (Kind.PUBLIC, Kind.PREFIXED) or stream.startswith("private."):
             raise ValueError(f"{stream!r} is no public or prefixed stream (one dot or two); to_member is for members")
-        return self._push(routing_keys(stream)[-1], _encoded(body), 0)
+        return self._push(routing_keys(stream)[-1], _encoded(body), again=False)
 
     def close(self) -> None:
         """Leave the broker; the next use comes back. Harmless a second time.
@@ -167,25 +168,29 @@ class Publisher:
             assert self._connection is not None
             try:
                 self._connection.drain_events(timeout=self._timeout)
-            except TimeoutError:
+            except TimeoutError as error:
+                if error.errno is not None:
+                    raise  # the system's: the connection is lost
                 raise TimeoutError(f"{len(self._waiting)} not confirmed within {self._timeout:g} s") from None
         if self._refused:
             raise ConnectionError(f"it refused {self._refused} of {self.sent}")
 
     # ---- the connection
 
-    def _push(self, routing_key: str, body: bytes, patience: float) -> bool:
-        """Publish one message, and wait until it is confirmed; again, for so many seconds, while no queue takes it."""
+    def _push(self, routing_key: str, body: bytes, again: bool) -> bool:
+        """Publish one message, and wait until it is confirmed; on a new connection `again` while no queue takes it."""
         check(routing_key, body)
-        if not self._lock.acquire(timeout=self._timeout):
-            raise PublishError(f"others have waited for {self._place()} for {self._timeout:g} s: is it frozen or full?")
-        try:
-            give_up = time.monotonic() + patience
-            while not (taken := self._push_once(routing_key, body)) and time.monotonic() < give_up:
-                time.sleep(AGAIN_SECONDS)
-            return taken
-        finally:
-            self._lock.release()
+        while True:
+            if not self._lock.acquire(timeout=self._timeout):
+                text = f"others have waited for {self._place()} for {self._timeout:g} s: is it frozen or full?"
+                raise PublishError(text)
+            try:
+                taken = self._push_once(routing_key, body)
+            finally:
+                self._lock.release()
+            if taken or not again or time.monotonic() - self._opened > RETURNED_SECONDS:
+                return taken
+            time.sleep(AGAIN_SECONDS)
 
     def _push_once(self, routing_key: str, body: bytes) -> bool:
         """Over the connection there is, and if that turns out to be lost, over a new one."""
@@ -233,7 +238,7 @@ class Publisher:
         self._targets.clear()
         self._waiting.clear()
         self.sent = self._refused = self._returned = 0
-        self._connection = connection
+        self._connection, self._opened = connection, time.monotonic()
 
     def _drop(self) -> None:
         """Forget a connection that is good for nothing any more, without a word that could be waited for."""

@@ -232,7 +232,7 @@ class WebSocket:
         """While nobody waits for a message, because a handler is busy: take in what is there all the same, so that the
         client's pings are answered, its pongs count, and its end is known. Never waits."""
         protocol, sock = self._protocol, self._sock
-        if self._reading or len(protocol.messages) >= MOST_UNREAD or protocol.state is not ProtocolState.OPEN:
+        if len(protocol.messages) >= MOST_UNREAD or protocol.state is not ProtocolState.OPEN:
             return
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:
@@ -257,7 +257,7 @@ class WebSocket:
         if outbox.size and outbox.sent != self._taken:
             self.heard = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
         self._taken = outbox.sent
-        if not outbox.closing:
+        if not (self._reading or outbox.closing):
             self._look()
         if outbox.closing:
             if now > outbox.deadline:

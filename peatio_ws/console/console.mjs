@@ -66,10 +66,12 @@ function listen(direction, text) {
   if (frame.success?.message === "Authenticated.") {
     step("in", "");
     isReplaying = lostAt !== null;
+    isGap = false;
     missed.clear();
   }
+  if (frame.resume?.complete === false) tellGap();
   if (frame.success?.message === "subscribed" && isReplaying) endReplay();
-  if (frame.success?.order_id) answerOrder(`${frame.success.message} It is ${short(frame.success.order_id)}.`, true);
+  if (frame.success?.order_id) answerOrder(`${frame.success.message.replace(".", "")}: ${short(frame.success.order_id)}`, true);
 }
 
 /** @param {"in" | "out"} direction @param {string} text @param {boolean} isPublic @param {boolean} wasMissed */
@@ -80,8 +82,8 @@ function showFrame(direction, text, isPublic, wasMissed) {
   row.append(element("time", clock(Date.now())), element("b", direction === "in" ? "←" : "→"));
   // A token is nobody's but its owner's, not even on a picture of the screen.
   row.append(element("code", text.replace(/(Bearer )[^"]+/, "$1…").slice(0, 600)));
-  if ($("hold").checked) heldFrames.push(row);
-  else prependFrames(row);
+  if (!$("hold").checked) prependFrames(row);
+  else if (heldFrames.push(row) > SHOWN_FRAMES) heldFrames.shift();
 }
 
 /** @param {Element[]} rows */
@@ -114,7 +116,11 @@ function become(next, text = next) {
   $("state").textContent = text;
   $("cut").textContent = line.cutSince === null ? "Cut the line" : "Mend the line";
   $("cut").disabled = next === "connecting" || next === "ended";
-  $("place").disabled = next !== "live" || isWaiting;
+  allowOrders();
+}
+
+function allowOrders() {
+  $("place").disabled = state !== "live" || isWaiting;
 }
 
 /** @param {string} text @param {"cut" | "well" | "bad"} kind */
@@ -124,6 +130,17 @@ function tell(text, kind) {
   if ($("news").textContent !== text) $("news").textContent = text;
 }
 
+function connected() {
+  become("live");
+  if (lostAt === null) $("news").hidden = true; // what was in the way of the first connection is no more
+}
+
+/** On a connection that goes on, at once; else with the rest that there is to say of the return. */
+function tellGap() {
+  isGap = true;
+  if (state === "live" && lostAt === null) tell("Something may be missing: read your orders over REST.", "bad");
+}
+
 function endReplay() {
   isReplaying = false;
   const seconds = ((performance.now() - (lostAt ?? 0)) / 1000).toFixed(1);
@@ -131,7 +148,6 @@ function endReplay() {
   const found = missed.size ? `${counted(missed.size, "event")} came meanwhile, marked below` : "no event of yours came meanwhile";
   if (isGap) tell(`Back after ${seconds} s, but something may be missing: read your orders over REST.`, "bad");
   else tell(`Back after ${seconds} s, resumed at the cursor: ${found}. Nothing is missing.`, "well");
-  isGap = false;
 }
 
 /** @param {import("./peatio-client.mjs").Disconnected} end */
@@ -139,8 +155,8 @@ function disconnected({ code, reason, pause }) {
   lostAt ??= state === "live" || state === "cut" ? performance.now() : null;
   for (const item of $("steps").children) item.classList.toggle("done", item.id === "step-cursor");
   if (isWaiting) answerOrder("The line was lost before an answer came; your orders will tell.", false);
-  if (line.cutSince !== null) return become("cut", "cut");
   nextTry = performance.now() + (pause ?? 0) * 1000;
+  if (line.cutSince !== null) return become("cut");
   become("away", "away");
   tell(`Connection lost (${code}${reason ? `: ${reason}` : ""}).`, "bad");
 }
@@ -370,7 +386,7 @@ function place(event) {
   const { side, ord_type, price, volume } = Object.fromEntries(new FormData($("order")));
   isWaiting = true;
   $("answer").textContent = "";
-  become(state, $("state").textContent);
+  allowOrders();
   patience = setTimeout(() => answerOrder("No answer came; your orders will tell.", false), ANSWER_WITHIN);
   line.say({ event: "place_order", market, side, ord_type, ...(ord_type === "limit" && { price }), volume });
 }
@@ -381,7 +397,7 @@ function answerOrder(text, isWell) {
   isWaiting = false;
   $("answer").textContent = text;
   $("answer").className = isWell ? "well" : "bad";
-  become(state, $("state").textContent);
+  allowOrders();
 }
 
 // ---- all of it
@@ -398,15 +414,14 @@ async function run(token) {
   const url = new URL(".", location.href);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   const client = new PeatioClient(url.href, { token, WebSocket: line.WebSocket })
-    .on("connected", () => become("live"))
+    .on("connected", connected)
     .on("disconnected", disconnected)
     .on("event", take)
     .on("book", draw)
     .on("stale", draw)
-    .on("gap", () => {
-      isGap = lostAt !== null;
-    })
+    .on("gap", () => {}) // seen by `listen`, among the frames between which it came
     .on("error", (message) => (isWaiting ? answerOrder(message, false) : tell(message, "bad")));
+  $("market").textContent = market.toUpperCase(); // until a ticker has a name for it
   book = client.book(market);
   client.subscribe(`${market}.trades`, "global.tickers");
   become("connecting");

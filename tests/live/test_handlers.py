@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from peatio_ws.publisher import Publisher
+from tests.certificate import Certificate
 from tests.gateway import WAIT, GatewayProcess, Signer, receive
 from tests.live.serving import served
 from tests.raw_client import CLOSE, PING, PONG, TEXT, Frame, RawClient, close, frame, text
@@ -187,6 +188,18 @@ def test_while_a_handler_waits_its_clients_pings_are_answered_and_its_end_is_kno
         assert client.next() == Frame(TEXT, b"slow")
         client.send(close(1000))
         assert client.next() == Frame(CLOSE, b"\x03\xe8"), "it does not wait until the handler is done"
+
+
+def test_the_same_over_tls(start: Callable[..., GatewayProcess], folder: Path) -> None:
+    made = Certificate(folder / "handlers-tls")
+    gateway = start(APP, WEBSOCKET_SSL_KEY=str(made.key), WEBSOCKET_SSL_CERT=str(made.cert))
+    with RawClient(gateway.port, tls=made.trusted()) as client:
+        client.upgrade("/slow?3")
+        assert client.next() == Frame(TEXT, b"slow")
+        client.send(text("a message for later"), frame(PING, b"there?"))
+        assert client.next() == Frame(PONG, b"there?")
+        assert client.next() == Frame(TEXT, b"awake")
+        assert client.closed() == (1000, "")
 
 
 def test_pings_limits_origin_and_drain_are_as_for_all(start: Callable[..., GatewayProcess]) -> None:

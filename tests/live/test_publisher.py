@@ -22,6 +22,7 @@ def test_it_comes_back_to_a_broker_that_has_cut_it_off(
         assert publisher.to_member("IDANN", "order", {"id": 2})
         assert [receive(ann)["orderbook"]["id"] for _ in range(2)] == [1, 2]
     publisher.close()
+    gateway.wait_ready()  # it was cut off, too
 
 
 def test_it_tells_of_an_event_for_which_there_is_no_queue(gateway: GatewayProcess, broker: RabbitMQ) -> None:

@@ -64,7 +64,7 @@ class Visit:
         self.page.locator("#volume").fill(volume)
         self.page.locator("#place").click()
         answer = self.page.locator("#answer")
-        expect(answer).to_have_text(re.compile(r"^Order placed\. It is #\d+\.$"))
+        expect(answer).to_have_text(re.compile(r"^Order placed: #\d+$"))
         return re.findall(r"#(\d+)", answer.inner_text())[0]
 
     def order(self, number: str) -> Any:

@@ -23,7 +23,7 @@ WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport broker demand consumer history_stream embedded publisher".split(),
+    *"websocket handler amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_shared metrics logs key_source".split(),
     *"blocking intake house caller signing demonstration page client connection roster gateway".split(),
     *"ports health worker".split(),

@@ -232,10 +232,12 @@ def test_a_members_event_that_comes_back_is_published_again_for_a_while(monkeypa
 
 
 def test_an_event_that_no_queue_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "RETURNED_SECONDS", 0.0)
     publisher = Confirming()
-    publisher.answers, publisher.comes_back = [(1, False, True)], {1}
+    publisher.answers, publisher.comes_back = [(1, False, True), (2, False, True)], {2}
+    assert publisher.to_member("ID1", "note", {}) is True
+    monkeypatch.setattr(room, "RETURNED_SECONDS", -1.0)  # the connection is no new one any more
     assert publisher.to_member("ID1", "note", {}) is False
+    assert publisher.sent == 2
 
 
 def test_who_waits_too_long_behind_others_is_told() -> None:
