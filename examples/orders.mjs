@@ -11,7 +11,5 @@ async function readAll() {
 }
 const client = new PeatioClient(env.URL, { token });
 client.on("connected", () => Object.keys(orders).length || readAll()).on("gap", readAll);
-for await (const { stream, data } of client) {
-  if (stream === "order") orders[data.id] = data.state;
-  console.log(JSON.stringify(orders));
-}
+client.on("order", ({ data }) => (orders[data.id] = data.state));
+for await (const _ of client) console.log(JSON.stringify(orders));

@@ -19,9 +19,8 @@ async def main():
 
     async with AsyncPeatioClient(os.environ["URL"], token) as client:
         client.on("gap", read_all).on("connected", lambda _: None if orders else read_all(_))
-        async for event in client:
-            if event.stream == "order":
-                orders[event.data["id"]] = event.data["state"]
+        client.on("order", lambda event: orders.update({event.data["id"]: event.data["state"]}))
+        async for _ in client:
             print(json.dumps(orders), flush=True)
 
 

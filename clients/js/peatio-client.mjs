@@ -235,11 +235,13 @@ class Renewal {
   /** The gateway was shown this one. @param {string} token */
   shown(token) {
     this.#exp = expiry(token);
-    this.#failures = 0;
     const left = (this.#exp ?? 0) - wall();
     if (this.#exp === null) this.due = Infinity;
-    else if (left > 0) this.due = this.#exp - Math.min(EARLY, left / 4);
-    else this.putOff(); // by this machine's clock, which need not be the gateway's
+    else if (left <= 0) this.putOff(); // by this machine's clock, which is ahead, or all of them would be over
+    else {
+      this.due = this.#exp - Math.min(EARLY, left / 4);
+      this.#failures = 0;
+    }
   }
 
   /** There was no fresh one to be had: after half of what is left, and then less and less often. */
@@ -929,7 +931,7 @@ export class PeatioClient {
   /** @param {PeatioEvent} event */
   async *#handOver(event) {
     const { stream } = event;
-    await this.#keepBook(event);
+    if (this.#books.size) await this.#keepBook(event);
     // And none that is called as other callbacks are.
     if (stream === "order" || stream === "trade" || stream.includes(".")) await this.#tell(stream, event);
     await this.#tell("event", event);
@@ -1012,7 +1014,7 @@ export class PeatioClient {
 function parsed(text) {
   try {
     const frame = JSON.parse(text);
-    return frame && typeof frame === "object" && Object.keys(frame).length ? frame : null;
+    return Object.keys(frame).length && Object.getPrototypeOf(frame) === Object.prototype ? frame : null;
   } catch {
     return null;
   }

@@ -18,7 +18,7 @@ from peatio_client import AsyncPeatioClient, PeatioClient
 
 from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
-from tests.servers import RabbitMQ, wait_until
+from tests.servers import RabbitMQ, free_port, wait_until
 
 CLASSIC, RANGER = (), ("order", "btcusd.trades")
 KINDS = [("python", CLASSIC), ("asyncio", RANGER), ("node", CLASSIC), ("node", RANGER), ("page", CLASSIC)]
@@ -327,6 +327,21 @@ def test_streams_come_and_go_while_it_runs(gateway: GatewayProcess, publisher: P
         for market in ("ltcusd", "bchusd"):
             publisher.event(f"public.{market}.ob-inc", {"asks": ["1", "2"], "sequence": 2})
         assert events_of(client, 1) == [("bchusd.ob-inc", {"asks": ["1", "2"], "sequence": 2})]
+
+
+@pytest.mark.parametrize("waits_for", ["connected", "disconnected"])
+def test_it_may_be_closed_from_another_thread(gateway: GatewayProcess, signer: Signer, waits_for: Any) -> None:
+    """While it listens, and while it waits to come back."""
+    url = gateway.url if waits_for == "connected" else f"ws://127.0.0.1:{free_port()}/"
+    client, waiting = PeatioClient(url, token=lambda: signer.token("IDTHREAD")), threading.Event()
+    client.on(waits_for, lambda _: waiting.set())
+    running = threading.Thread(target=client.run)
+    running.start()
+    assert waiting.wait(WAIT)
+    client.close()
+    running.join(WAIT)
+    assert not running.is_alive()
+    assert client.state == "closed"
 
 
 def test_a_loop_of_asyncio_may_be_left_and_cancelled(

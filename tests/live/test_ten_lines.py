@@ -41,6 +41,7 @@ def installed(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    assert (target / "peatio_client" / "py.typed").exists()
     return target
 
 

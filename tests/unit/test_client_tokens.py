@@ -60,3 +60,11 @@ def test_a_token_that_seems_over_is_followed_soon() -> None:
     renewal = Renewal()
     renewal.shown(token(exp=NOW - 5), NOW)
     assert NOW < renewal.due <= NOW + 1
+
+
+def test_a_clock_that_is_ahead_does_not_ask_for_tokens_all_the_time() -> None:
+    renewal, now = Renewal(), NOW
+    for _ in range(10):
+        renewal.shown(token(exp=now - 3600, jti=str(now)), now)
+        pause, now = renewal.due - now, renewal.due
+    assert pause == 60.0

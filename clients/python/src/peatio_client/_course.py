@@ -217,7 +217,7 @@ class Course:
                 self._become("connected")
                 self._refused, self._refusals = None, 0
                 yield Tell("connected", streams)
-                if missing := [name for name in self.wanted if name not in conversation.asked]:
+                if missing := [name for name in tuple(self.wanted) if name not in conversation.asked]:
                     yield Send(conversation.subscribe(missing))
             case Place(cursor, complete):
                 if not complete:
@@ -282,7 +282,7 @@ class Course:
     # ---- the end of a connection
 
     def _leave(self) -> Doing:
-        current = [book for book in self._books.values() if book.current]
+        current = [book for book in list(self._books.values()) if book.current]
         self._forget()
         yield Shut()
         for book in current:
@@ -292,7 +292,7 @@ class Course:
         self._conversation = None
         self._holes.clear()
         self._become("disconnected")
-        for book in self._books.values():
+        for book in list(self._books.values()):
             book.current = False
 
     def _become(self, state: State) -> None:

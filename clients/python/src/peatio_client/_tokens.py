@@ -37,13 +37,13 @@ class Renewal:
 
     def shown(self, token: str, now: float) -> None:
         """The gateway was shown this one."""
-        self._exp, self._failures = expiry(token), 0
+        self._exp = expiry(token)
         if self._exp is None:
             self.due = math.inf
         elif (left := self._exp - now) > 0:
-            self.due = self._exp - min(EARLY_SECONDS, left / 4)
+            self.due, self._failures = self._exp - min(EARLY_SECONDS, left / 4), 0
         else:
-            self.put_off(now)  # by this machine's clock, which need not be the gateway's
+            self.put_off(now)  # by this machine's clock, which is ahead, or all of them would be over
 
     def stop(self) -> None:
         """None is taken."""

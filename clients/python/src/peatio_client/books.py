@@ -23,7 +23,8 @@ class Outcome(enum.Enum):
 
 
 class Book:
-    """What is on offer in a market. `PeatioClient.book()` makes one and keeps it.
+    """What is on offer in a market. `PeatioClient.book()` makes one and keeps it, on the thread of `run()` or of the
+    loop: there, and in callbacks, it is to be read.
 
     Attributes:
         name: of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`.
