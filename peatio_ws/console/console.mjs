@@ -450,6 +450,7 @@ if (isSimulated) {
 } else {
   $("order").hidden = true;
   $("no-orders").hidden = false;
+  $("no-order").textContent = "None yet.";
   $("entry").hidden = false;
   $("named").value = market;
   become("ended", "not connected");

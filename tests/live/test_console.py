@@ -199,7 +199,7 @@ def test_a_line_that_breaks_comes_back_by_itself(
         here = visit(int(line.url.rstrip("/").rpartition(":")[2]))
         here.is_live()
         wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
-        for _ in range(3):
+        for _ in range(2):
             line.cut()
             observer.more_trades(1)
             expect(here.page.locator("#state")).to_have_text("live")
@@ -269,6 +269,8 @@ def test_with_a_real_broker_it_shows_what_a_token_that_is_pasted_lets_see(
     page = here.page
     expect(page.locator("#order")).to_be_hidden()
     expect(page.locator("#no-orders")).to_be_visible()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
     page.locator("#token").fill("no.token.atall")
     page.locator("#entry button").click()
     expect(page.locator("#news")).to_contain_text("does not take this token")
