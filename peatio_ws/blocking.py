@@ -76,14 +76,15 @@ class Watch:
 
     def start(self) -> None:
         """Begin; half of the time that is given is what lies between two looks."""
-        _start_thread(self._run, ())
+        # What holds the loop before it has gone round is the start of the process.
+        _start_thread(self._run, (self._hub.loop.iteration,))
 
     def stop(self) -> None:
         """End, at the next look."""
         self._stopped = True
 
-    def _run(self) -> None:
-        turn, since, told = -1, time.monotonic(), False
+    def _run(self, turn: int) -> None:
+        since, told = 0.0, True
         while True:
             _sleep(self._seconds / 2)
             if self._stopped:

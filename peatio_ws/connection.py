@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,7 @@ from peatio_ws import metrics
 from peatio_ws.auth import Identity
 from peatio_ws.caller import FAILURES
 from peatio_ws.dialects import Dialect
-from peatio_ws.errors import ClientError, Close, Disconnect
+from peatio_ws.errors import ClientError, Close, Disconnect, Refused
 from peatio_ws.handlers import Route
 from peatio_ws.house import House
 from peatio_ws.router import Receiver
@@ -34,6 +35,28 @@ PROTOCOL = "handler"
 """Its word in the log and the metrics."""
 
 
+def identified(route: Route, environ: dict[str, Any]) -> Identity | None:
+    """Who a request is from, if the path has somebody to ask. Such a member has no role and no end.
+
+    Raises:
+        Refused: by whom is asked; with 500, where that fails.
+    """
+    if route.identify is None:
+        return None
+    try:
+        uid = route.identify(environ)
+        if uid is not None and not (isinstance(uid, str) and uid):
+            raise TypeError(f"identify has to return a uid as str, or None; not {type(uid).__name__}")
+    except Refused:
+        raise
+    except FAILURES:
+        metrics.handler_failures.labels(route.path).inc()
+        log.exception("identify failed", handler=route.path)
+        text = "It could not be found out who you are; the log has it."
+        raise Refused("500 Internal Server Error", text, close=Close.INTERNAL_ERROR) from None
+    return None if uid is None else Identity(uid, None, "", math.inf)
+
+
 class Connection:
     """What a handler of `@gateway.websocket(path)` is called with.
 
@@ -42,12 +65,12 @@ class Connection:
         ws: accepted already.
         address: where it comes from, for the log and for limits.
         environ: of its request.
-        member: whom the request's token stands for, if it had one.
+        member: whom the request's token stands for, if it had one, or who its path's `identify` says.
         route: its handler, which runs for as long as the connection lives, in a greenlet of its own.
 
     Attributes:
         environ: the request as WSGI has it (path, query, headers), but for the server's own objects.
-        member: None without a token; a token that does not verify never comes here.
+        member: None for nobody; a token that does not verify never comes here.
     """
 
     __slots__ = ("_greenlet", "_house", "_receiver", "_route", "_seats", "address", "environ", "member", "ws")
@@ -62,7 +85,11 @@ class Connection:
         route: Route,
     ) -> None:
         self._house, self.ws, self.address, self._route = house, ws, address, route
-        self.environ = {name: value for name, value in environ.items() if not name.startswith(("wsgi.", "gunicorn."))}
+        self.environ = {
+            name: value
+            for name, value in environ.items()
+            if name == "wsgi.url_scheme" or not name.startswith(("wsgi.", "gunicorn."))
+        }
         self.member = member
         self._receiver: Receiver | None = None  # once it has a stream
         self._seats: tuple[Seat, ...] = ()

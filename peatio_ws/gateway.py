@@ -15,11 +15,12 @@ import gevent
 from peatio_ws.auth import Identity, Verifier
 from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
-from peatio_ws.connection import Connection
+from peatio_ws.connection import Connection, identified
 from peatio_ws.demonstration import Demonstration
 from peatio_ws.errors import Refused
-from peatio_ws.handler import respond, wants_upgrade, websocket_of
-from peatio_ws.handlers import F, Handlers
+from peatio_ws.handler import websocket_of
+from peatio_ws.handlers import F, Handlers, Identify
+from peatio_ws.handshake import respond, switched, wants_upgrade
 from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
@@ -79,7 +80,7 @@ class Gateway:
 
     # ---- handlers
 
-    def websocket(self, path: str) -> Callable[[F], F]:
+    def websocket(self, path: str, identify: Identify | None = None) -> Callable[[F], F]:
         """A decorator: the function is called with a `Connection` for each WebSocket of this path, and may block.
 
         When it returns, the connection is closed with 1000; `Disconnect` closes with its own code, anything else it
@@ -87,11 +88,15 @@ class Gateway:
 
         Args:
             path: matched exactly, with or without a last slash, below whatever prefix the gateway is mounted at.
+            identify: asked who it is where the request has no token, for applications that know it by a cookie: called
+                with the WSGI environ before the upgrade, in the request's greenlet; returns a uid, or None for nobody.
+                `Refused` is answered; anything else it raises is a 500 with a traceback in the log. Other sites' pages
+                come with the cookie, too: here `*` in `API_CORS_ORIGINS` stands for the host itself only.
 
         Raises:
             ValueError: no path, or one that has a handler.
         """
-        return lambda handler: self._handlers.add_path(path, handler)
+        return lambda handler: self._handlers.add_path(path, handler, identify)
 
     def on(self, event: str) -> Callable[[F], F]:
         """A decorator: the function is called with a `Caller` and the message for each `{"event":"<event>",…}` of a
@@ -177,15 +182,18 @@ class Gateway:
             if ws is None:
                 raise Refused("501 Not Implemented", _WRONG_WORKER)
             address = client_address(environ, self._settings)
-            check_origin(environ, self._settings)
-            self._roster.check_room(address)
             route = self._handlers.of(environ)
+            check_origin(environ, self._settings, by_cookie=route is not None and route.identify is not None)
+            self._roster.check_room(address)
             wanted = asked(environ) if route is None else None
             token = token_of(environ) if wanted is None else wanted.token
             identity = self._identify(token, ws, address)
+            if identity is None and route is not None:
+                identity = identified(route, environ)
         except Refused as refused:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
+        switched(start_response)
         if wanted is not None:
             self._roster.serve(Client(self._house, ws, address, wanted, identity))
         elif route is not None:
@@ -203,8 +211,9 @@ class Gateway:
 
     def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
         if ws is None or not ws.accepted_elsewhere:
-            return respond(refused, start_response)
+            return respond(refused, start_response, ends=ws is not None)
         ws.accept(self._settings)
+        switched(start_response)
         ws.close(refused.close, refused.text)
         ws.end()
         return []

@@ -14,14 +14,17 @@ SocketHandler = Callable[[Any], object]
 """Called with a `Connection`; what it returns is not looked at."""
 EventHandler = Callable[[Any, dict[str, Any]], object]
 """Called with a `Caller` and a message; what it returns is not looked at."""
+Identify = Callable[[dict[str, Any]], str | None]
+"""Called with a request's WSGI environ; the uid of whose it is, or None."""
 F = TypeVar("F", bound=Callable[..., object])
 
 
 class Route(NamedTuple):
-    """A path, as it was registered, and whose it is."""
+    """A path, as it was registered, whose it is, and who says who comes without a token."""
 
     path: str
     handler: SocketHandler
+    identify: Identify | None = None
 
 
 class Handlers:
@@ -35,14 +38,14 @@ class Handlers:
         self._routes: dict[str, Route] = {}
         self.events: dict[str, EventHandler] = {}
 
-    def add_path(self, path: str, handler: F) -> F:
+    def add_path(self, path: str, handler: F, identify: Identify | None = None) -> F:
         """See `Gateway.websocket`. ValueError for a path that is none, or taken."""
         if not path.startswith("/") or "?" in path or "#" in path:
             raise ValueError(f"{path!r} is no path of a WebSocket: it begins with / and has neither query nor fragment")
         key = _plain(_as_in_environ(path))
         if key in self._routes:
             raise ValueError(f"{path!r} has a handler already: {_name(self._routes[key].handler)}")
-        self._routes[key] = Route(path, handler)
+        self._routes[key] = Route(path, handler, identify)
         return handler
 
     def add_event(self, name: str, handler: F) -> F:

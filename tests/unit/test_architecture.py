@@ -16,7 +16,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
     *"errors streams keys jwks faults variables settings auth".split(),
-    *"events levels books history frames dialects request session handlers incoming".split(),
+    *"events levels books history frames dialects handshake request session handlers incoming".split(),
     *"matching announcing simulation findings diagnosis".split(),
 ]
 WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]

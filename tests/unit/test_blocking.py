@@ -29,6 +29,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def watch(told: list[dict[str, Any]]) -> Any:
     made = Watch(LIMIT)
     made.start()
+    gevent.sleep(1e-6)  # the loop goes round
     yield made
     made.stop()
 
@@ -67,6 +68,14 @@ def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
     gevent.spawn(hold, 5 * LIMIT).join()
     wait_for(told, 2)
     assert [entry["untold"] for entry in told] == [0, 1]
+
+
+def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[str, Any]]) -> None:
+    watch = Watch(LIMIT)
+    watch.start()
+    hold(5 * LIMIT)
+    watch.stop()
+    assert told == []
 
 
 def test_a_loop_that_is_idle_or_goes_round_is_not_named(watch: Watch, told: list[dict[str, Any]]) -> None:

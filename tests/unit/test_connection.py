@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
 
@@ -117,3 +119,38 @@ def test_require_authenticated_lets_members_pass(gateway: Gateway) -> None:
     with testing.serve(gateway) as server:
         assert server.connect("/", token=server.token("IDANN")).receive() == "IDANN"
         assert server.connect("/").closed() == (1008, "Not authenticated.")
+
+
+def test_who_is_asked_who_it_is_says_a_uid_or_nobody_or_fails(gateway: Gateway) -> None:
+    answers: dict[str, Any] = {"ann": "IDANN", "nobody": None, "number": 7, "blank": ""}
+
+    @gateway.websocket("/who", identify=lambda environ: answers[environ["HTTP_COOKIE"]])
+    def who(ws: Any) -> None:
+        ws.send(repr(ws.member and (ws.member.uid, ws.member.role)))
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/who", cookie="ann").receive() == "('IDANN', '')"
+        assert server.connect("/who", cookie="nobody").receive() == "None"
+        for cookie in ("number", "blank", "a KeyError"):
+            with pytest.raises(InvalidStatus) as refused:
+                server.connect("/who", cookie=cookie)
+            assert refused.value.response.status_code == 500
+        with pytest.raises(InvalidStatus) as refused:
+            server.connect("/who", cookie="ann", origin="https://elsewhere.example")
+        assert refused.value.response.status_code == 403
+
+
+def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
+    gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
+    ticked: list[bool] = []
+
+    @gateway.websocket("/who", identify=lambda environ: "IDANN")
+    def who(ws: Any) -> None:
+        ws.tick(time.monotonic())
+        ticked.append(ws.closed)
+        ws.send("still here")
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/who").receive() == "still here"
+    assert ticked == [False]
