@@ -712,10 +712,13 @@ export class PeatioClient {
     const name = market.includes(".") ? market : `${market}.ob`;
     const known = this.#books.get(name);
     if (known) return known;
-    this.#check([`${name}-inc`]);
+    const stream = `${name}-inc`;
+    this.#check([stream]);
     const book = new Book(name);
     this.#books.set(name, book);
-    this.subscribe(`${name}-inc`);
+    // If the stream is not new, nobody sends its book by himself.
+    if (this.#wanted.has(stream)) this.#holes.add(name);
+    else this.subscribe(stream);
     return book;
   }
 

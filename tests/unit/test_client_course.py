@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -80,13 +81,14 @@ class Followed:
                 pass
         return None
 
-    def _receive(self, seconds: float | None) -> str | None:
+    def _receive(self, seconds: float) -> str | None:
+        assert 0 <= seconds <= threading.TIMEOUT_MAX
         if not self._script:
             self._course.close()
             return None
         word = self._script[0]
         if isinstance(word, int | float):
-            step = word if seconds is None else min(word, seconds)
+            step = min(word, seconds)
             self.now += step
             self._script[0] -= step
             if self._script[0] <= 0:
@@ -146,6 +148,10 @@ def test_a_fresh_token_is_shown_on_the_open_connection() -> None:
     assert [message["jwt"] for message in followed.said] == [f"Bearer {first}", f"Bearer {second}"]
     assert len(followed.opened) == 1
     assert followed.all("error") == []
+
+
+def test_a_token_may_be_good_for_ever() -> None:
+    assert len(Followed(course(), [CHALLENGE, AUTHENTICATED, 10**6], [token(exp=1e300)]).said) == 1
 
 
 def test_what_gives_tokens_may_fail_now_and_then() -> None:
@@ -211,6 +217,22 @@ def test_a_hole_in_a_book_is_told_and_asks_for_a_new_snapshot() -> None:
     ]
     assert run.all("stale") == [book, book], "by the hole, and by the end"
     assert len(run.all("book")) == 5
+
+
+def test_a_book_of_a_stream_that_is_subscribed_to_already_is_asked_for() -> None:
+    followed = course(streams=("btcusd.ob-inc",), with_token=False)
+    book, _ = followed.book("btcusd")
+    assert Followed(followed, [SNAP, SUBSCRIBED]).said == [], "it came by itself"
+    followed = course(streams=("btcusd.ob-inc",), with_token=False)
+    running = followed.run()
+    running.send(None)
+    running.send(None)
+    command = running.send(json.dumps(SUBSCRIBED))
+    assert isinstance(command, Tell)
+    book, text = followed.book("btcusd")
+    assert (book.current, text) == (False, None)
+    assert isinstance(command := running.send(None), Send)
+    assert json.loads(command.text) == {"event": "unsubscribe", "streams": ["btcusd.ob-inc"]}
 
 
 def test_holes_are_mended_together_and_not_all_the_time() -> None:

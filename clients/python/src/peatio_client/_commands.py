@@ -23,9 +23,9 @@ class Open(NamedTuple):
 
 
 class Receive(NamedTuple):
-    """Answer with the next frame; with None after so many seconds, if any."""
+    """Answer with the next frame; with None after so many seconds."""
 
-    seconds: float | None
+    seconds: float
 
 
 class Send(NamedTuple):

@@ -4,26 +4,26 @@ callbacks. Written once for the blocking client and the one of asyncio. Knows ne
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, Literal, TypeAlias
 
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
 from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, Ended, Pauses
+from peatio_client._shelf import Shelf
 from peatio_client._tokens import Renewal
 from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Say, Step
-from peatio_client.books import Book, Outcome
+from peatio_client.books import Book
 from peatio_client.events import Disconnected, Event, Refused
 
 STEADY_SECONDS: Final = 30.0
 """A connection that was good for so long starts the pauses anew."""
 ANSWER_SECONDS: Final = 30.0
 """From the connection to the answer to the token: a worker that has just started may read its history first."""
+LONGEST_WAIT: Final = 86400.0
+"""Locks cannot wait for ever."""
 MOST_REFUSALS: Final = 3
 """Tokens refused in a row, each another one, before it is given up."""
-SNAPSHOT_SECONDS: Final = 1.0
-"""At least, between two times that books are asked for again: a client may not say much."""
 
 State: TypeAlias = Literal["disconnected", "connecting", "connected", "closed"]
 
@@ -60,9 +60,7 @@ class Course:
         self._refusals = 0
         self._renewal = Renewal()
         self._conversation: Conversation | None = None
-        self._books: dict[str, Book] = {}
-        self._holes: dict[str, None] = {}  # books of which a new snapshot is to be asked for
-        self._snapshots_due = 0.0  # by the clock, not before
+        self._shelf = Shelf()
 
     # ---- asked by the client's user
 
@@ -80,19 +78,19 @@ class Course:
         """The same."""
         for name in names:
             self.wanted.pop(name, None)
-            if book := self._books.pop(name.removesuffix("-inc"), None):
-                book.current = False
+            self._shelf.drop(name)
         conversation = self._conversation
         return conversation.unsubscribe(names) if names and conversation and conversation.live else None
 
-    def book(self, name: str) -> tuple[Book, str | None]:
+    def book(self, market: str) -> tuple[Book, str | None]:
         """A kept one, and what to send now."""
-        full = name if "." in name else f"{name}.ob"
-        if full in self._books:
-            return self._books[full], None
-        self._route.check(f"{full}-inc")
-        book = self._books[full] = Book(full)  # first: its snapshot may be here before this returns
-        return book, self.subscribe((f"{full}-inc",))
+        book = self._shelf.put(market)  # first: its snapshot may be here before this returns
+        stream = f"{book.name}-inc"
+        if stream not in self.wanted:
+            return book, self.subscribe((stream,))
+        if not book.current:
+            self._shelf.miss(book)  # the stream is not new: nobody sends its book by himself
+        return book, None
 
     # ---- the course
 
@@ -171,13 +169,13 @@ class Course:
         if conversation.live:
             if self._renewal.due <= self._wall():
                 yield from self._renew(conversation)
-            if self._holes and self._snapshots_due <= self._clock():
-                yield from self._ask_again(conversation)
-            snapshots = self._snapshots_due - self._clock() if self._holes else math.inf
-            seconds = min(self._renewal.due - self._wall(), snapshots)
+            if streams := self._shelf.to_ask(self._clock()):
+                yield Send(conversation.unsubscribe(streams))
+                yield Send(conversation.subscribe(streams))
+            seconds = min(self._renewal.due - self._wall(), self._shelf.seconds(self._clock()))
         else:
             seconds = deadline - self._clock()
-        text = yield Receive(None if seconds == math.inf else max(0.0, seconds))
+        text = yield Receive(min(max(0.0, seconds), LONGEST_WAIT))
         if text is not None:
             yield from self._follow(conversation, text)
         elif not conversation.live:
@@ -240,7 +238,7 @@ class Course:
                         self._renewal.stop()
 
     def _hand_over(self, event: Event) -> Doing:
-        yield from self._keep_book(event)
+        yield from self._shelf.take(event)
         if event.stream in ("order", "trade") or "." in event.stream:  # and none that is called as other callbacks are
             yield Tell(event.stream, event)
         yield Tell("event", event)
@@ -248,52 +246,18 @@ class Course:
         if event.cursor is not None:
             self.cursor = event.cursor
 
-    # ---- books
-
-    def _keep_book(self, event: Event) -> Doing:
-        name, _, kind = event.stream.rpartition("-")
-        book = self._books.get(name)
-        if book is None or kind not in ("snap", "inc"):
-            return
-        was_current = book.current
-        try:
-            outcome = book.snapshot(event.data) if kind == "snap" else book.increment(event.data)
-        except ValueError as error:
-            book.current = False
-            yield Tell("error", f"{event.stream}: {error}; it is not kept")
-        else:
-            if outcome is Outcome.CHANGED:
-                yield Tell("book", book)
-            if outcome is Outcome.HOLE:
-                self._holes[name] = None
-        if was_current and not book.current:
-            yield Tell("stale", book)
-
-    def _ask_again(self, conversation: Conversation) -> Doing:
-        """New snapshots of all books that need one."""
-        kept = [self._books[name] for name in self._holes if name in self._books]
-        names = [f"{book.name}-inc" for book in kept if not book.current]
-        self._holes.clear()
-        if names:
-            self._snapshots_due = self._clock() + SNAPSHOT_SECONDS
-            yield Send(conversation.unsubscribe(names))
-            yield Send(conversation.subscribe(names))
-
-    # ---- the end of a connection
-
     def _leave(self) -> Doing:
-        current = [book for book in list(self._books.values()) if book.current]
+        """The connection is over, one way or the other."""
+        lost = self._shelf.lose()
         self._forget()
         yield Shut()
-        for book in current:
+        for book in lost:
             yield Tell("stale", book)
 
     def _forget(self) -> None:
         self._conversation = None
-        self._holes.clear()
+        self._shelf.lose()
         self._become("disconnected")
-        for book in list(self._books.values()):
-            book.current = False
 
     def _become(self, state: State) -> None:
         if not self.closed:

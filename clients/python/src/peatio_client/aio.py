@@ -158,7 +158,7 @@ class AsyncPeatioClient(Client):
         except (OSError, InvalidHandshake, ConnectionClosed) as error:
             raise _lines.ended(error) from error
 
-    async def _receive(self, seconds: float | None) -> str | None:
+    async def _receive(self, seconds: float) -> str | None:
         assert self._gateway is not None
         try:
             async with asyncio.timeout(seconds):

@@ -140,7 +140,7 @@ class PeatioClient(Client):
         except (OSError, InvalidHandshake, ConnectionClosed) as error:
             raise _lines.ended(error) from error
 
-    def _receive(self, seconds: float | None) -> str | None:
+    def _receive(self, seconds: float) -> str | None:
         assert self._gateway is not None
         try:
             return str(self._gateway.recv(timeout=seconds))
