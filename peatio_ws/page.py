@@ -66,7 +66,7 @@ class Page:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
-        path = environ.get("PATH_INFO") or "/"
+        path = environ.get("PATH_INFO", "")
         if path not in self._files and (path != SESSION or self._sign is None):
             return self._app(environ, start_response)
         if not self._app_first:

@@ -27,7 +27,7 @@ class Answer:
     def __init__(self, app: Any, path: str, method: str = "GET", **environ: str) -> None:
         given: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": "127.0.0.1:8080", **environ}
         setup_testing_defaults(given)
-        given |= {"SCRIPT_NAME": "", "QUERY_STRING": ""}
+        given = {**given, "SCRIPT_NAME": environ.get("SCRIPT_NAME", ""), "PATH_INFO": path, "QUERY_STRING": ""}
         body = validator(app)(given, self._start)
         try:
             self.body = b"".join(body)
@@ -148,6 +148,12 @@ def test_what_is_not_its_own_is_the_applications(path: str) -> None:
     app = App()
     assert Answer(page(app), path).headers["X-App"] == "yes"
     assert app.asked == [path]
+
+
+def test_where_it_is_mounted_it_is_below_a_slash() -> None:
+    """What the page asks for is relative: from `/gateway` it would be looked for in the wrong place."""
+    assert Answer(page(), "/", SCRIPT_NAME="/gateway").status == "200 OK"
+    assert Answer(page(), "", SCRIPT_NAME="/gateway").headers["X-App"] == "yes"
 
 
 def test_the_page_is_told_whether_the_exchange_is_simulated() -> None:
