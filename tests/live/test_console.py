@@ -130,7 +130,7 @@ def test_an_order_that_waits_is_marked_in_the_book_and_cancelled(
     here = visit(simulated.port)
     here.is_live()
     best = float(here.page.locator("#asks tr td").first.inner_text())
-    number = here.place("sell", "limit", "0.25", f"{best + 5:.1f}")
+    number = here.place("sell", "limit", "0.25", f"{best + 9:.1f}")
     expect(here.order(number)).to_have_attribute("data-state", "wait")
     expect(here.page.locator("#depth circle.own").first).to_be_visible()
     here.order(number).locator("button").click()
