@@ -51,7 +51,7 @@ def public(seed: int, steps: int, name: str) -> list[Any]:
 
 
 @seeds
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_the_volumes_of_an_order_add_up_with_its_trades(seed: int) -> None:
     traded: dict[int, list[Decimal]] = {}
     states: dict[int, dict[str, Any]] = {}
@@ -77,7 +77,7 @@ def test_the_volumes_of_an_order_add_up_with_its_trades(seed: int) -> None:
 
 
 @seeds
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_one_order_is_open_at_a_time_and_no_id_comes_twice(seed: int) -> None:
     open_one, orders, trades = None, set(), set()
     for exchange, _, _, body in classic(seed, 60):
@@ -139,7 +139,7 @@ def replicas(seed: int, steps: int) -> Iterator[tuple[Simulation, Replica]]:
 
 
 @seeds
-@settings(max_examples=20)
+@settings(max_examples=6)
 def test_a_book_kept_from_the_first_snapshot_on_is_the_simulations_own_and_never_crossed(seed: int) -> None:
     for simulation, replica in replicas(seed, 2 * SNAPSHOT_STEPS + 2):
         own = Replica(snapshot(simulation.market).body)
@@ -169,7 +169,7 @@ def test_a_snapshot_comes_first_and_then_every_minute() -> None:
 
 
 @seeds
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_the_book_is_lively(seed: int) -> None:
     a_minute = public(seed, SNAPSHOT_STEPS, "btcusd.ob-inc")
     assert 2 * 60 <= len(a_minute) <= 20 * 60
@@ -251,7 +251,7 @@ class Ledger:
 
 
 @given(seed=st.integers(0, 2**32), deeds=deeds)
-@settings(max_examples=60)
+@settings(max_examples=100)
 def test_whatever_people_do_volumes_add_up_and_no_book_is_ever_crossed(
     seed: int, deeds: list[tuple[str, int | dict[str, Any] | None]]
 ) -> None:
@@ -404,7 +404,7 @@ def test_only_ones_own_orders_are_cancelled(number: object) -> None:
 
 
 @seeds
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_public_trades_candles_and_tickers_tell_of_the_same_trades(seed: int) -> None:
     volume, funds, minutes, prices = Decimal(0), Decimal(0), dict[int, list[float]](), [text_of(FIRST_PRICE)]
     private: dict[int, tuple[str, str]] = {}
