@@ -17,7 +17,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 PURE = [
     *"errors streams keys jwks faults variables settings auth".split(),
     *"events levels books history frames dialects handshake request session handlers incoming".split(),
-    *"simulation findings diagnosis tally".split(),
+    *"matching announcing simulation findings diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
 ROOMS = [
@@ -25,7 +25,8 @@ ROOMS = [
     *WITHOUT_NETWORK,
     *"metrics websocket handler amqp_transport broker demand pace consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_shared logs key_source".split(),
-    *"blocking intake house caller client connection meter roster gateway ports health worker".split(),
+    *"blocking intake house caller signing demonstration page client connection meter roster gateway".split(),
+    *"ports health worker".split(),
     *"tokens publishing listening probing checking testing cli".split(),
     "__init__",
     "__main__",
