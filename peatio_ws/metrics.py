@@ -22,8 +22,8 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import REGISTRY
 
+from peatio_ws.blocking import in_thread
 from peatio_ws.tally import SECONDS, Spread
-from peatio_ws.turns import turns
 
 # ---- clients
 
@@ -126,8 +126,7 @@ def text() -> bytes:
     with _alone(folder):
         _bury_the_dead(folder)
         # In a thread: with 2,000 books and four workers it takes 70 ms, in which nobody would be sent anything.
-        with turns:
-            return bytes(gevent.get_hub().threadpool.apply(generate_latest, (registry,)))
+        return in_thread(generate_latest, registry)
 
 
 def turned_at() -> dict[int, float]:

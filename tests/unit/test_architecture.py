@@ -19,13 +19,14 @@ PURE = [
     *"events levels books history frames dialects handshake request session handlers incoming".split(),
     *"matching announcing simulation findings diagnosis tally".split(),
 ]
-WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
+WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"metrics websocket handler amqp_transport broker demand pace consumer history_stream publisher embedded".split(),
+    *"blocking metrics websocket handler".split(),
+    *"amqp_transport broker demand pace consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_shared logs key_source".split(),
-    *"blocking intake house caller signing demonstration page client connection meter roster gateway".split(),
+    *"intake house caller signing demonstration page client connection meter roster gateway".split(),
     *"ports health worker".split(),
     *"tokens publishing listening probing checking testing cli".split(),
     "__init__",
