@@ -10,16 +10,7 @@ from collections.abc import Iterable
 import structlog
 
 from peatio_ws import dialects, metrics
-from peatio_ws.auth import Identity
-from peatio_ws.caller import Caller, call
-from peatio_ws.dialects import Dialect
-from peatio_ws.errors import Close
-from peatio_ws.frames import text_frame
-from peatio_ws.house import House, verify
-from peatio_ws.replay import Place, come_again
-from peatio_ws.request import Asked
-from peatio_ws.router import Receiver
-from peatio_ws.session import (
+from peatio_ws.actions import (
     Action,
     Admit,
     Call,
@@ -28,11 +19,20 @@ from peatio_ws.session import (
     Replay,
     Reply,
     Resume,
-    Session,
     Subscribe,
     Unsubscribe,
     Verify,
 )
+from peatio_ws.auth import Identity
+from peatio_ws.caller import Caller, call
+from peatio_ws.dialects import Dialect
+from peatio_ws.errors import Close
+from peatio_ws.frames import text_frame
+from peatio_ws.house import House, seconds_to_wait, verify
+from peatio_ws.replay import Place, come_again
+from peatio_ws.request import Asked
+from peatio_ws.router import Receiver
+from peatio_ws.session import Session
 from peatio_ws.shared import Seat
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.websocket import WebSocket
@@ -74,7 +74,7 @@ class Client:
         )
         self._first: list[Action] = []
         if asked.dialect is Dialect.RANGER:
-            self._first = session.open(identity, asked.streams, asked.resume)
+            self._first = session.open(identity, asked.streams, asked.resume, asked.notices)
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
         self._seats: tuple[Seat, ...] = ()
         self._settled = False  # authenticated or subscribed once
@@ -82,6 +82,21 @@ class Client:
         self._located = 0.0  # monotonic time at which it was told where it is
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whom its last valid token stands for."""
+        return self._session.identity
+
+    @property
+    def protocol(self) -> str:
+        """As in the log."""
+        return self._session.dialect.value
+
+    @property
+    def notices(self) -> bool:
+        """Whether it wants an operator's notices."""
+        return self._session.notices
 
     def run(self) -> None:
         """Serve until either side closes. Blocks this greenlet only."""
@@ -175,8 +190,7 @@ class Client:
         for action in actions:
             match action:
                 case Verify(token):
-                    identity = verify(self._house, token, self.ws.id, self.address)
-                    self._carry_out(self._session.verdict(identity))
+                    self._carry_out(self._verdict(token))
                 case Admit(identity, resumes):
                     if not self._admit(identity, resumes):
                         return
@@ -197,6 +211,12 @@ class Client:
                     call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
+
+    def _verdict(self, token: str) -> list[Action]:
+        # Who is authenticated has shown a good one before: its fresh token is looked at in any case.
+        if self._session.identity is None and seconds_to_wait(self._house, self.address):
+            return self._session.shut_out()
+        return self._session.verdict(verify(self._house, token, self.ws.id, self.address))
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True

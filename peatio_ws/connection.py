@@ -173,6 +173,14 @@ class Connection:
 
     # ---- for the gateway
 
+    protocol = PROTOCOL
+    notices = False  # what is sent here is the handler's
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whose it is, as for connections of Peatio's protocols."""
+        return self.member
+
     def run(self) -> None:
         """Call the handler, and end the connection as it ended."""
         ws = self.ws

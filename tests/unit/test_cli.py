@@ -25,6 +25,7 @@ from peatio_ws.settings import Settings
 from tests.unit.samples import private_key
 
 COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
+COMMANDS += ["who", "disconnect", "notice", "drain"]
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,11 @@ def test_the_help_names_every_command() -> None:
         "publish trade --ask-uid A",
         "publish event",
         "listen --count many",
+        "disconnect",
+        "disconnect ID1 --keep 91",
+        "notice",
+        "drain",
+        "drain --host a --all",
     ],
 )
 def test_wrong_usage_is_told_with_status_2(line: str) -> None:
