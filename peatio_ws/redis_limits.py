@@ -24,7 +24,7 @@ SEAT_SECONDS: Final = 90
 """How long a connection counts after its worker was heard of last."""
 FAILURES_KEY: Final = "peatio_ws:failures:"
 PIECE: Final = 200
-"""Connections that Redis is told of at a time: 2 ms of a worker's time."""
+"""Connections that Redis is told of at a time: some 5 ms of a worker's time."""
 
 
 class RedisLimits:

@@ -8,6 +8,8 @@ is no reason to stop: the log says it once, clients notice nothing.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
 import uuid
 from typing import Any, Final
@@ -38,6 +40,8 @@ MEMBERS_KEY: Final = "peatio:members"
 ORDERS_KEY: Final = "peatio_ws:orders"
 WRITER_KEY: Final = "peatio_ws:orders:writer"
 FLUSH_SECONDS: Final = 0.1
+PIECE: Final = 200
+"""Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""
 LEASE_SECONDS: Final = 5
 """One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
 REDIS_TIMEOUT: Final = 1.0
@@ -153,15 +157,20 @@ class RedisShared(Shared):
                 log.exception("orders and counts could not be shared")
 
     def _load(self) -> None:
-        rows = self._ask(lambda: self._redis.xrevrange(ORDERS_KEY, count=ORDERS_KEPT))
-        if rows is None:
-            return
-        self._load_wanted = False
         newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
-        for _, fields in rows:
-            for order_id, value in fields.items():
-                owner, classic = msgspec.json.decode(value, type=tuple[str | int, msgspec.Raw])
-                newest.setdefault(order_id, (owner, classic))
+        read, before = 0, b"+"
+        while read < ORDERS_KEPT:
+            rows = self._ask(functools.partial(self._redis.xrevrange, ORDERS_KEY, before, count=PIECE))
+            if rows is None:
+                return
+            for _, fields in rows:
+                for order_id, value in fields.items():
+                    owner, classic = msgspec.json.decode(value, type=tuple[str | int, msgspec.Raw])
+                    newest.setdefault(order_id, (owner, classic))
+            if len(rows) < PIECE:
+                break
+            read, before = read + len(rows), b"(" + rows[-1][0]
+        self._load_wanted = False
         for order_id, (owner, classic) in reversed(newest.items()):
             self.orders.remember_older(order_id, owner, bytes(classic))
         log.info("orders loaded", orders=len(newest))
@@ -175,14 +184,17 @@ class RedisShared(Shared):
             for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
                 del self._pending[key]
             return
-        pending, self._pending = self._pending, {}
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key, (_, order) in pending.items():
-                value = msgspec.json.encode((order.owner, msgspec.Raw(dialects.classic_order(order))))
-                pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
-            pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
-            if self._ask(pipe.execute) is None:
-                self._pending = pending | self._pending
+        while some := list(itertools.islice(self._pending.items(), PIECE)):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key, (_, order) in some:
+                    value = msgspec.json.encode((order.owner, msgspec.Raw(dialects.classic_order(order))))
+                    pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
+                pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
+                if self._ask(pipe.execute) is None:
+                    return
+            for key, written in some:
+                if self._pending.get(key) is written:  # else it has changed meanwhile
+                    del self._pending[key]
 
     def _holds_lease(self) -> bool:
         seconds = LEASE_SECONDS * 1000

@@ -281,8 +281,8 @@ def test_clients_notice_nothing_of_redis_and_all_works_again_soon(scene: Scene, 
             print(
                 f"\nredis {how} for {TROUBLE:g} s, {CLIENTS} clients, {RATE} orders a second: the latest was "
                 f"{worst * 1000:.0f} ms late ({without * 1000:.0f} ms without redis); new clients let in after "
-                f"{first * 1000:.0f} ms at first, {later * 1000:.0f} ms later; {steered:.2f} s after its return steering "
-                f"works, after {limited:.2f} s limits do"
+                f"{first * 1000:.0f} ms at first, {later * 1000:.0f} ms later; steering works again after "
+                f"{steered:.2f} s, limits after {limited:.2f} s"
             )
             assert worst < without + LATE
             assert later < 1.0, "nobody waits for it any more"
