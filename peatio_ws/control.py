@@ -65,11 +65,10 @@ class Control:
 
     def _tell_who(self, uid: str | None) -> Iterator[Answer]:
         clients = [client for client in self._roster if not client.ws.outbox.closing]
-        rows = [_row(client) for client in clients if _is_of(client, uid)]
-        while len(rows) > PIECE:
-            some, rows = rows[:PIECE], rows[PIECE:]
-            yield Answer(self._place, 0, members=some, last=False)
-        yield Answer(self._place, len(clients), members=rows)
+        own = [client for client in clients if _is_of(client, uid)]
+        for at in range(0, len(own), PIECE):  # others get their turn while each is sent
+            yield Answer(self._place, 0, members=[_row(client) for client in own[at : at + PIECE]], last=False)
+        yield Answer(self._place, len(clients))
 
     def _tell(self, payload: bytes, uid: str | None) -> int:
         """Send this to all who want notices; how many they are."""

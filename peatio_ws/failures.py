@@ -56,12 +56,17 @@ class Failures:
             if window.untold and window.ends > now:
                 yield address, window.untold
 
-    def told(self, address: str, count: int, total: int, seconds: float, now: float) -> None:
-        """So many were told; all workers together counted `total` in a minute that has so many seconds left."""
+    def told(self, address: str, count: int, total: int, seconds: float, now: float) -> bool:
+        """So many were told; all workers together counted `total` in a minute that has so many seconds left.
+
+        Returns:
+            Whether only that made it as many as may be.
+        """
         window = self._window(address, now)
-        window.untold = max(0, window.untold - count)
-        window.count = max(total + window.untold, window.count)
+        before, window.untold = window.count, max(0, window.untold - count)
+        window.count = max(total + window.untold, before)
         window.ends = now + min(seconds, WINDOW_SECONDS)
+        return before < self.limit <= window.count
 
     def shut(self, address: str, seconds: float, now: float) -> None:
         """Another worker says that this address is over the limit."""

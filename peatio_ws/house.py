@@ -14,7 +14,7 @@ from peatio_ws.handlers import Handlers
 from peatio_ws.intake import Intake
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
-from peatio_ws.shared import Shared
+from peatio_ws.shared import Shared, tell_limited
 
 log = structlog.get_logger("peatio_ws.house")
 
@@ -51,7 +51,7 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
         return identity
     log.info("token refused", connection=connection, address=address, reason=reason)
     if shared.failures.add(address, time.monotonic()):
-        log.warning("too many tokens from an address failed; for a while none of it is looked at", address=address)
+        tell_limited(address)
     return None
 
 

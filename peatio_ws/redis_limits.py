@@ -16,7 +16,7 @@ import redis
 from peatio_ws import steering
 from peatio_ws.failures import WINDOW_SECONDS, Failures
 from peatio_ws.redis_books import Ask
-from peatio_ws.shared import Seat
+from peatio_ws.shared import Seat, tell_limited
 from peatio_ws.steering import CHANNEL, Limited
 
 SEATS_KEY: Final = "peatio_ws:connections:"
@@ -133,8 +133,10 @@ class RedisLimits:
         if answers is None:
             return
         for (address, count), total, left in zip(counted, answers[::3], answers[2::3], strict=True):
-            failures.told(address, count, total, left / 1000, time.monotonic())
+            reached = failures.told(address, count, total, left / 1000, time.monotonic())
             if total >= failures.limit > total - count and left > 0:
+                if reached:
+                    tell_limited(address)
                 said = steering.write(Limited(address, left / 1000))
                 self._ask(functools.partial(self._redis.publish, CHANNEL, said))
 

@@ -97,7 +97,9 @@ class RedisSteering:
                         message = listener.get_message(timeout=LOOK_SECONDS)
                         if message is not None:
                             self._take(message["data"])
-            except (redis.RedisError, OSError):
+            except (redis.RedisError, OSError) as error:
+                if isinstance(error, redis.ResponseError):
+                    self._say_once("redis does not let this worker hear commands", error=str(error))
                 self._look()  # in case that only this connection was lost
                 gevent.sleep(AGAIN_SECONDS)
 

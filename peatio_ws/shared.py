@@ -10,11 +10,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
+import structlog
+
 from peatio_ws import dialects
 from peatio_ws.events import Order, Owner
 from peatio_ws.failures import Failures
 from peatio_ws.revocations import Revocations
 from peatio_ws.steering import Answer, Command
+
+log = structlog.get_logger("peatio_ws.shared")
 
 ORDERS_KEPT: Final = 20_000
 
@@ -147,3 +151,8 @@ class Shared:
     def member_id(self, uid: str) -> int | None:  # noqa: ARG002  # nobody to ask
         """A member's numeric id, if anybody knows it. May wait, for `REDIS_TIMEOUT` at most."""
         return None
+
+
+def tell_limited(address: str) -> None:
+    """Log that an address has reached its limit: once in its minute, by the worker at which it was reached."""
+    log.warning("too many tokens from an address failed; for a while none of it is looked at", address=address)

@@ -68,6 +68,8 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
         client.send(text({"jwt": f"Bearer {good}"}))
         assert client.json() == {"error": {"message": "Authentication failed."}}
         assert client.next().payload == (1008).to_bytes(2) + b"too many failed authentications"
+    told = [line for gateway in gateways for line in gateway.events() if "too many tokens" in line["event"]]
+    assert [line["address"] for line in told] == [address]
     for gateway in gateways:
         assert gateway.metric('peatio_ws_authentications_total{outcome="limited"}') > 0
         assert gateway.metric('peatio_ws_authentications_total{outcome="refused"}') == 3

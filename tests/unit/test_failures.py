@@ -37,7 +37,7 @@ def test_what_others_counted_is_added_up() -> None:
         counted.add(HERE, 10.0)
     assert list(counted.untold(10.0)) == [(HERE, 2)]
     counted.add(HERE, 10.1)  # while Redis is being told
-    counted.told(HERE, 2, 4, 30.0, 10.5)
+    assert counted.told(HERE, 2, 4, 30.0, 10.5), "now it is as often as may be"
     assert list(counted.untold(10.5)) == [(HERE, 1)]
     assert counted.wait(HERE, 10.5) == 30, "four there and one here, and the minute of who began"
     assert not list(counted.untold(40.5)), "nobody needs to know any more"
