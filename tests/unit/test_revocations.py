@@ -34,6 +34,12 @@ def test_all_tokens_of_a_member_that_were_issued_until_then_are_refused(issued: 
     assert not known.refuse(identity("BOB", issued=issued), NOW)
 
 
+def test_who_is_known_without_a_token_has_none_that_could_be_refused() -> None:
+    known = Revocations()
+    known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
+    assert not known.refuse(Identity("ANN", None, "", float("inf")), NOW)
+
+
 def test_a_clock_that_is_ahead_is_allowed_for() -> None:
     known = Revocations(leeway=5)
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
