@@ -151,8 +151,10 @@ def _as_json(one: Connection, heard: Heard) -> dict[str, Any]:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows) if rows else ():
+    # What a client could choose, as an address that a proxy passes on, must not steer a terminal.
+    shown = [tuple("".join(sign if sign.isprintable() else "?" for sign in cell) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
+    for row in (head, *shown) if shown else ():
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

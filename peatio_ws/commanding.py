@@ -32,6 +32,7 @@ class Heard:
         workers: how many it was delivered to.
         answers: the last of each that answered.
         members: what they said of members' connections.
+        places: where each of these is, by its id.
     """
 
     workers: int

@@ -17,7 +17,7 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from peatio_ws import cli, ports, simulation
+from peatio_ws import cli, cli_steering, ports, simulation
 from peatio_ws.auth import Verifier
 from peatio_ws.cli import main
 from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_text
@@ -100,6 +100,21 @@ def test_the_help_names_every_command() -> None:
 )
 def test_wrong_usage_is_told_with_status_2(line: str) -> None:
     assert "Usage: " in fails(line, status=2)
+
+
+# ---- steering
+
+
+def test_what_a_client_may_have_chosen_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_steering._table(("ADDRESS", "ID"), [("\x1b[2J\n1", "é")])
+    assert capsys.readouterr().out == "ADDRESS  ID\n?[2J?1   é\n"
+
+
+@pytest.mark.parametrize("line", ["who", "disconnect ID1", "notice hello", "drain --all"])
+def test_without_redis_url_a_command_says_in_a_line_what_to_set(line: str) -> None:
+    said = fails(line)
+    assert said.startswith("Error: REDIS_URL is not set")
+    assert said.count("\n") == 1
 
 
 # ---- keygen
