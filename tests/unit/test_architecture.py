@@ -17,15 +17,16 @@ PACKAGE = Path(peatio_ws.__file__).parent
 PURE = [
     *"errors streams keys jwks faults variables settings auth revocations steering failures".split(),
     *"events levels books history frames dialects handshake request actions session handlers incoming".split(),
-    *"simulation findings diagnosis".split(),
+    *"matching announcing simulation findings diagnosis".split(),
 ]
-WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
+WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"websocket handler amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_limits redis_steering redis_shared metrics logs key_source".split(),
-    *"blocking intake house caller client connection roster control gateway ports health worker".split(),
+    *"blocking intake house caller signing demonstration page client connection roster control gateway".split(),
+    *"ports health worker".split(),
     *"tokens publishing listening commanding probing checking testing cli_steering cli".split(),
     "__init__",
     "__main__",
