@@ -7,7 +7,7 @@ FUZZ ?= 100000
 
 # Under `make -j` too: what each kind of tests has to itself, and to wait for, is measured.
 .NOTPARALLEL:
-.PHONY: run test bench lint types unit live faults faults-long soak fuzz screenshot clean servers
+.PHONY: run test bench lint types unit live faults faults-long steering-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -36,6 +36,10 @@ faults: $(VENV)/.test-ready servers
 # Five minutes of everything going wrong at once; its short form is among the fault tests.
 faults-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_SECONDS=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py -k at_once
+
+# A member is put out while 1,000 clients behind nginx are renewed; Redis is frozen and gone. Nothing else should run.
+steering-long: $(VENV)/.test-ready servers
+	PEATIO_WS_TEST_CLIENTS=1000 $(BIN)/python -m pytest -s tests/faults/test_steering.py
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers

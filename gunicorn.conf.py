@@ -81,7 +81,7 @@ def post_worker_init(worker):
         gateway.start()
     health.serve()
     for gateway in Gateway.instances():
-        gateway.keys.wait()  # better a moment later than a good token refused
+        gateway.wait()
 
 
 def child_exit(server, worker):

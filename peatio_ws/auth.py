@@ -31,12 +31,16 @@ class Identity:
         member_id: Peatio's numeric id, if the token names it.
         role: for prefixed streams; empty if the token names none.
         expires: end of the token, leeway included, as Unix time in seconds.
+        jti: the token's own name.
+        issued: when it was made, as Unix time in seconds.
     """
 
     uid: str
     member_id: int | None
     role: str
     expires: float
+    jti: str = ""
+    issued: float = 0.0
 
 
 def member_id_of(value: object) -> int | None:
@@ -99,6 +103,8 @@ class Verifier:
             member_id=member_id_of(claims.get(settings.jwt_member_id_claim)),
             role=role if isinstance(role, str) else "",
             expires=float(claims["exp"]) + settings.jwt_expiration_leeway,
+            jti=claims["jti"].strip(),
+            issued=float(claims["iat"]),
         )
 
     def _claims(self, token: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import click
 
-from peatio_ws import announcing, checking, keys, ports, publishing, simulation
+from peatio_ws import announcing, checking, cli_steering, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
@@ -42,7 +42,14 @@ def main() -> None:
       peatio_ws publish --file FILE            replays a file of messages
     The gateway itself is started with `gunicorn wsgi`; before that,
       peatio_ws check                          tries all it needs, and says what to do
+    While it runs,
+      peatio_ws who                            shows which members are online
+      peatio_ws disconnect UID --revoke        ends their sessions; notice and drain steer it too
     """
+
+
+for _command_of_others in cli_steering.COMMANDS:
+    main.add_command(_command_of_others)
 
 
 # ---- keys and tokens

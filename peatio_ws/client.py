@@ -10,16 +10,7 @@ from collections.abc import Iterable
 import structlog
 
 from peatio_ws import dialects, metrics
-from peatio_ws.auth import Identity
-from peatio_ws.caller import Caller, call
-from peatio_ws.dialects import Dialect
-from peatio_ws.errors import Close
-from peatio_ws.frames import text_frame
-from peatio_ws.house import House, verify
-from peatio_ws.replay import Place, come_again
-from peatio_ws.request import Asked
-from peatio_ws.router import Receiver
-from peatio_ws.session import (
+from peatio_ws.actions import (
     Action,
     Admit,
     Call,
@@ -28,11 +19,20 @@ from peatio_ws.session import (
     Replay,
     Reply,
     Resume,
-    Session,
     Subscribe,
     Unsubscribe,
     Verify,
 )
+from peatio_ws.auth import Identity
+from peatio_ws.caller import Caller, call
+from peatio_ws.dialects import Dialect
+from peatio_ws.errors import Close
+from peatio_ws.frames import text_frame
+from peatio_ws.house import House, seconds_to_wait, verify
+from peatio_ws.replay import Place, come_again
+from peatio_ws.request import Asked
+from peatio_ws.router import Receiver
+from peatio_ws.session import Session
 from peatio_ws.shared import Seat
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.tally import Standing
@@ -73,9 +73,8 @@ class Client:
         self._session = session = Session(
             asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events
         )
-        self._first: list[Action] = []
-        if asked.dialect is Dialect.RANGER:
-            self._first = session.open(identity, asked.streams, asked.resume)
+        ranger = asked.dialect is Dialect.RANGER
+        self._first = session.open(identity, asked.streams, asked.resume, asked.notices) if ranger else []
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
         self._seats: tuple[Seat, ...] = ()
         self._settled = False  # authenticated or subscribed once
@@ -89,6 +88,18 @@ class Client:
         """How far it is, for log and metrics."""
         session, closing = self._session, self.ws.outbox.closing != 0
         return Standing(session.dialect.value, closing, len(session.streams), self._receiver.uid)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whom its last valid token stands for."""
+        return self._session.identity
+
+    def notify(self, notice: bytes) -> bool:
+        """Send an operator's notice to a client that wants any; whether it was sent."""
+        wanted = self._session.notices and not self.ws.outbox.closing
+        if wanted:
+            self._send(notice)
+        return wanted
 
     def run(self) -> None:
         """Serve until either side closes. Blocks this greenlet only."""
@@ -182,8 +193,7 @@ class Client:
         for action in actions:
             match action:
                 case Verify(token):
-                    identity = verify(self._house, token, self.ws.id, self.address)
-                    self._carry_out(self._session.verdict(identity))
+                    self._carry_out(self._verdict(token))
                 case Admit(identity, resumes):
                     if not self._admit(identity, resumes):
                         return
@@ -204,6 +214,12 @@ class Client:
                     call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
+
+    def _verdict(self, token: str) -> list[Action]:
+        # Who is authenticated has shown a good one before: its fresh token is looked at in any case.
+        if self._session.identity is None and seconds_to_wait(self._house, self.address):
+            return self._session.shut_out()
+        return self._session.verdict(verify(self._house, token, self.ws.id, self.address))
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True
@@ -242,12 +258,10 @@ class Client:
         if receiver.admitted:
             return  # it hears live already: nothing was missed on this connection
         self._missed_from = place
-        if cursor is None or not complete or self._session.dialect is Dialect.CLASSIC or self._has_private_streams():
+        has_private = any(kind_of(stream) is Kind.PRIVATE for stream in self._session.streams)
+        if cursor is None or not complete or self._session.dialect is Dialect.CLASSIC or has_private:
             self._replay()
         # Else there is nothing to send yet: its private streams come with the next message.
-
-    def _has_private_streams(self) -> bool:
-        return any(kind_of(stream) is Kind.PRIVATE for stream in self._session.streams)
 
     def _replay(self) -> None:
         """What was missed, if anything is to do; from then on the client hears live."""

@@ -174,6 +174,15 @@ class Connection:
 
     # ---- for the gateway
 
+    @property
+    def identity(self) -> Identity | None:
+        """Whose it is, as for connections of Peatio's protocols."""
+        return self.member
+
+    def notify(self, _notice: bytes) -> bool:
+        """Nothing: what is sent here is the handler's."""
+        return False
+
     def run(self) -> None:
         """Call the handler, and end the connection as it ended."""
         ws = self.ws

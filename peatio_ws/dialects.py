@@ -159,6 +159,11 @@ def resume(cursor: str, complete: bool) -> bytes:
     return b'{"resume":{"cursor":"%b","complete":%b}}' % (cursor.encode(), b"true" if complete else b"false")
 
 
+def notice(text: str) -> bytes:
+    """What an operator tells clients that want to be told."""
+    return msgspec.json.encode({"notice": {"message": text}})
+
+
 def with_cursor(payload: bytes, cursor: str) -> bytes:
     """An event for a client that resumes."""
     return b'%b,"cursor":"%b"}' % (payload[:-1], cursor.encode())

@@ -6,6 +6,8 @@ Also a worker's life: start, drain, stop. One `Gateway` a worker.
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -16,12 +18,14 @@ from peatio_ws.auth import Identity, Verifier
 from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
 from peatio_ws.connection import Connection, identified
+from peatio_ws.control import Control
 from peatio_ws.demonstration import Demonstration
 from peatio_ws.errors import Refused
+from peatio_ws.failures import Failures
 from peatio_ws.handler import tell_refused, websocket_of
 from peatio_ws.handlers import F, Handlers, Identify
 from peatio_ws.handshake import respond, switched, wants_upgrade
-from peatio_ws.house import House, verify
+from peatio_ws.house import House, seconds_to_wait, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
 from peatio_ws.meter import Meter
@@ -30,8 +34,10 @@ from peatio_ws.page import Page, WSGIApp
 from peatio_ws.publisher import Publisher
 from peatio_ws.redis_shared import open_shared
 from peatio_ws.request import asked, check_origin, client_address, token_of, unauthorized
+from peatio_ws.revocations import Revocations
 from peatio_ws.roster import Roster
 from peatio_ws.settings import Settings
+from peatio_ws.steering import Place
 from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
 
@@ -56,7 +62,8 @@ class Gateway:
             settings = self._demonstration.settings
         self._settings = settings
         self._app = _with_console(settings, app, self._demonstration)
-        self._shared = open_shared(settings.redis_url)
+        revocations = Revocations(settings.jwt_issued_at_leeway)
+        self._shared = open_shared(settings.redis_url, revocations, Failures(settings.max_failures_per_address))
         self._intake = Intake(settings, self._shared)
         verifier = Verifier(settings)
         self.keys = KeySource(settings, verifier)
@@ -127,7 +134,8 @@ class Gateway:
         if self._started:
             return
         self._started = True
-        self._shared.start(self._intake.router.feeds)
+        control = Control(_place(self._settings), self._roster, self._shared.revocations)
+        self._shared.start(self._intake.router.feeds, control)
         self._intake.start()
         if self._settings.max_blocking:
             self._watch = Watch(self._settings.max_blocking)
@@ -141,6 +149,12 @@ class Gateway:
             for event, handler in self._demonstration.events.items():
                 self._handlers.events.setdefault(event, handler)  # an application's own come first
             self._background.append(gevent.spawn(supervise, "simulation", self._demonstration.run))
+
+    def wait(self) -> None:
+        """Until keys and revocations were looked for, for a few seconds at most: better a moment later than a good
+        token refused, or a revoked one taken."""
+        self.keys.wait()
+        self._shared.wait()
 
     def drain(self) -> None:
         """Tell every client to come back later (1012), and wait until they have gone; see `Roster.drain`."""
@@ -208,9 +222,13 @@ class Gateway:
         return []
 
     def _identify(self, token: str | None, ws: WebSocket, address: str) -> Identity | None:
-        """Whom the request's token stands for; Refused with 401 if it is no good, on whatever path."""
+        """Whom the request's token stands for; Refused with 401 if it is no good, on whatever path, and with 429 if too
+        many were."""
         if token is None:
             return None
+        if seconds := seconds_to_wait(self._house, address):
+            text = "Too many tokens from this address failed."
+            raise Refused("429 Too Many Requests", text, (("Retry-After", str(seconds)),))
         identity = verify(self._house, token, ws.id, address)
         if identity is None:
             raise unauthorized("The token in Authorization does not verify.")
@@ -224,6 +242,11 @@ class Gateway:
         ws.close(refused.close, refused.text)
         ws.end()
         return []
+
+
+def _place(settings: Settings) -> Place:
+    host = socket.gethostname()
+    return Place(host, f"{host}:{settings.unix or settings.port}", os.getpid())
 
 
 _WRONG_WORKER = (

@@ -14,7 +14,7 @@ from peatio_ws.handlers import Handlers
 from peatio_ws.intake import Intake
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
-from peatio_ws.shared import Shared
+from peatio_ws.shared import Shared, tell_limited
 
 log = structlog.get_logger("peatio_ws.house")
 
@@ -36,12 +36,28 @@ class House:
 
 
 def verify(house: House, token: str, connection: str, address: str) -> Identity | None:
-    """Whom a token stands for; None if it does not verify. Counted, and the reason logged, for this connection."""
+    """Whom a token stands for; None if it does not verify, or is revoked. Counted, and the reason logged, for this
+    connection."""
+    now, shared = time.time(), house.shared
     try:
-        identity = house.verifier.verify(token, time.time())
+        identity = house.verifier.verify(token, now)
+        outcome, reason = "accepted", ""
+        if shared.revocations.refuse(identity, now):
+            outcome, reason = "revoked", "revoked by an operator"
     except AuthenticationError as error:
-        metrics.authentications.labels("refused").inc()
-        log.info("token refused", connection=connection, address=address, reason=str(error))
-        return None
-    metrics.authentications.labels("accepted").inc()
-    return identity
+        outcome, reason = "refused", str(error)
+    metrics.authentications.labels(outcome).inc()
+    if outcome == "accepted":
+        return identity
+    log.info("token refused", connection=connection, address=address, reason=reason)
+    if shared.failures.add(address, time.monotonic()):
+        tell_limited(address)
+    return None
+
+
+def seconds_to_wait(house: House, address: str) -> int:
+    """For how long no token from this address is looked at, because too many failed; 0 if it is. Counted."""
+    seconds = house.shared.failures.wait(address, time.monotonic())
+    if seconds:
+        metrics.authentications.labels("limited").inc()
+    return seconds

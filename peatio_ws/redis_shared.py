@@ -1,13 +1,15 @@
 """What workers share through Redis.
 
-How many connections a member or an address has (sorted sets `peatio_ws:connections:…`, whose entries expire), member
-ids (hash `peatio:members`, uid to member id), each order as last seen (stream `peatio_ws:orders`, bounded and
-expiring), so that a trade which names its orders by id can be completed by a worker that started a moment ago. Order
-books are `redis_books.py`'s. Redis away is no reason to stop: the log says it once, clients notice nothing.
+Member ids (hash `peatio:members`, uid to member id), and each order as last seen (stream `peatio_ws:orders`, bounded
+and expiring), so that a trade which names its orders by id can be completed by a worker that started a moment ago.
+Order books are `redis_books.py`'s, limits `redis_limits.py`'s, what an operator says `redis_steering.py`'s. Redis away
+is no reason to stop: the log says it once, clients notice nothing.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
 import uuid
 from typing import Any, Final
@@ -22,8 +24,12 @@ from redis.retry import Retry
 from peatio_ws import dialects
 from peatio_ws.auth import member_id_of
 from peatio_ws.events import Order, Owner
+from peatio_ws.failures import Failures
 from peatio_ws.redis_books import RedisBooks
-from peatio_ws.shared import ORDERS_KEPT, Books, Seat, Shared
+from peatio_ws.redis_limits import RedisLimits
+from peatio_ws.redis_steering import RedisSteering
+from peatio_ws.revocations import Revocations
+from peatio_ws.shared import ORDERS_KEPT, Books, Seat, Shared, Steered
 
 log = structlog.get_logger("peatio_ws.redis_shared")
 
@@ -33,10 +39,9 @@ MEMBERS_KEPT: Final = 50_000
 MEMBERS_KEY: Final = "peatio:members"
 ORDERS_KEY: Final = "peatio_ws:orders"
 WRITER_KEY: Final = "peatio_ws:orders:writer"
-SEATS_KEY: Final = "peatio_ws:connections:"
-SEAT_SECONDS: Final = 90
-"""How long a connection counts after its worker was heard of last."""
 FLUSH_SECONDS: Final = 0.1
+PIECE: Final = 200
+"""Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""
 LEASE_SECONDS: Final = 5
 """One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
 REDIS_TIMEOUT: Final = 1.0
@@ -50,8 +55,8 @@ class RedisShared(Shared):
         url: `REDIS_URL`.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__()
+    def __init__(self, url: str, revocations: Revocations, failures: Failures) -> None:
+        super().__init__(revocations, failures)
         pool = redis.BlockingConnectionPool.from_url(
             url,
             max_connections=16,
@@ -65,34 +70,37 @@ class RedisShared(Shared):
         self._id = uuid.uuid4().hex
         self._pending: dict[bytes, tuple[float, Order]] = {}
         self._member_ids: dict[str, int] = {}  # as last told
-        self._away_until = 0.0
         self._away_since: float | None = None
         self._asked = False  # so that it is known whether it is there
         self._load_wanted = False
-        self._seats: dict[str, Seat] = {}
-        self._new_seats: list[Seat] = []
-        self._left_seats: list[Seat] = []
-        self._refresh_at = 0.0
+        self._limits = RedisLimits(self._redis, self._ask, failures)
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
         self._books: RedisBooks | None = None
+        self._steering: RedisSteering | None = None
 
     @property
     def connected(self) -> bool:
         return self._asked and self._away_since is None
 
-    def start(self, books: Books) -> None:
+    def start(self, books: Books, steered: Steered) -> None:
         self._greenlet = gevent.spawn(self._write_on)
         self._books = RedisBooks(self._redis, self._ask, books)
         self._books.start()
+        self._steering = RedisSteering(self._redis, self._ask, self.revocations, self.failures, steered)
+        self._steering.start()
+
+    def wait(self) -> None:
+        if self._steering is not None:
+            self._steering.wait()
 
     def stop(self) -> None:
-        if self._books is not None:
-            self._books.stop()
+        for part in (self._steering, self._books):
+            if part is not None:
+                part.stop()
         if self._greenlet is not None:
             self._greenlet.kill()
             self._write_pending()
-            self._left_seats += self._seats.values()
-            self._count_seats()
+            self._limits.leave_all()
 
     def remember(self, order: Order) -> None:
         self.orders.remember(order)
@@ -105,19 +113,17 @@ class RedisShared(Shared):
             self._books.want()
 
     def take_seat(self, seat: Seat) -> None:
-        self._seats[seat.id] = seat
-        self._new_seats.append(seat)
+        self._limits.take(seat)
 
     def leave_seat(self, seat: Seat) -> None:
-        if self._seats.pop(seat.id, None) is not None:
-            self._left_seats.append(seat)
+        self._limits.leave(seat)
 
     def load(self) -> None:
         self._load_wanted = True  # by the background greenlet, which tries until Redis answers
 
     def member_id(self, uid: str) -> int | None:
         value = None
-        if time.monotonic() >= self._away_until:
+        if self._away_since is None:  # else nobody waits: what runs in the background finds out when it is back
             value = self._ask(lambda: self._redis.hget(MEMBERS_KEY, uid))
         if not isinstance(value, bytes):
             # Away? Without it, who comes back would miss what names a member by number.
@@ -136,7 +142,6 @@ class RedisShared(Shared):
         try:
             answer = question()
         except (redis.RedisError, OSError) as error:
-            self._away_until = time.monotonic() + REDIS_TIMEOUT
             if self._away_since is None:
                 self._away_since = time.monotonic()
                 log.warning("redis is not to be reached; going on without what workers share", error=str(error))
@@ -152,53 +157,26 @@ class RedisShared(Shared):
             try:
                 if self._load_wanted:
                     self._load()
-                self._count_seats()
+                self._limits.count()
                 self._write_pending()
             except Exception:  # a bug here must not end the greenlet in silence
-                log.exception("orders could not be shared")
-
-    def _count_seats(self) -> None:
-        """Enter who came, strike out who left, and now and then say that the others are still there."""
-        now, mono = time.time(), time.monotonic()
-        left, self._left_seats = self._left_seats, []
-        new, self._new_seats = [seat for seat in self._new_seats if seat.id in self._seats], []
-        staying: list[Seat] = []
-        if mono >= self._refresh_at:
-            self._refresh_at = mono + SEAT_SECONDS / 3
-            staying = [seat for seat in self._seats.values() if seat not in new]
-        if not (left or new or staying):
-            return
-        with self._redis.pipeline(transaction=False) as pipe:
-            for seat in left:
-                pipe.zrem(SEATS_KEY + seat.name, seat.id)
-            for seat in staying:
-                pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
-                pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
-            for seat in new:
-                pipe.zremrangebyscore(SEATS_KEY + seat.name, 0, now)
-                pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
-                pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
-                pipe.zcard(SEATS_KEY + seat.name)
-            answers = self._ask(pipe.execute)
-        if answers is None:
-            self._left_seats, self._new_seats = left + self._left_seats, new + self._new_seats
-            self._refresh_at = 0.0
-            return
-        for seat, count in zip(new, answers[len(answers) - 4 * len(new) + 3 :: 4], strict=True):
-            if count > seat.limit:
-                self.leave_seat(seat)
-                seat.excess()
+                log.exception("orders and counts could not be shared")
 
     def _load(self) -> None:
-        rows = self._ask(lambda: self._redis.xrevrange(ORDERS_KEY, count=ORDERS_KEPT))
-        if rows is None:
-            return
-        self._load_wanted = False
         newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
-        for _, fields in rows:
-            for order_id, value in fields.items():
-                owner, classic = msgspec.json.decode(value, type=tuple[str | int, msgspec.Raw])
-                newest.setdefault(order_id, (owner, classic))
+        read, before = 0, b"+"
+        while read < ORDERS_KEPT:
+            rows = self._ask(functools.partial(self._redis.xrevrange, ORDERS_KEY, before, count=PIECE))
+            if rows is None:
+                return
+            for _, fields in rows:
+                for order_id, value in fields.items():
+                    owner, classic = msgspec.json.decode(value, type=tuple[str | int, msgspec.Raw])
+                    newest.setdefault(order_id, (owner, classic))
+            if len(rows) < PIECE:
+                break
+            read, before = read + len(rows), b"(" + rows[-1][0]
+        self._load_wanted = False
         for order_id, (owner, classic) in reversed(newest.items()):
             self.orders.remember_older(order_id, owner, bytes(classic))
         log.info("orders loaded", orders=len(newest))
@@ -212,14 +190,17 @@ class RedisShared(Shared):
             for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
                 del self._pending[key]
             return
-        pending, self._pending = self._pending, {}
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key, (_, order) in pending.items():
-                value = msgspec.json.encode((order.owner, msgspec.Raw(dialects.classic_order(order))))
-                pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
-            pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
-            if self._ask(pipe.execute) is None:
-                self._pending = pending | self._pending
+        while some := list(itertools.islice(self._pending.items(), PIECE)):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key, (_, order) in some:
+                    value = msgspec.json.encode((order.owner, msgspec.Raw(dialects.classic_order(order))))
+                    pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
+                pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
+                if self._ask(pipe.execute) is None:
+                    return
+            for key, written in some:
+                if self._pending.get(key) is written:  # else it has changed meanwhile
+                    del self._pending[key]
 
     def _holds_lease(self) -> bool:
         seconds = LEASE_SECONDS * 1000
@@ -231,9 +212,9 @@ class RedisShared(Shared):
         return bool(self._ask(lambda: self._redis.pexpire(WRITER_KEY, seconds)))
 
 
-def open_shared(redis_url: str | None) -> Shared:
+def open_shared(redis_url: str | None, revocations: Revocations, failures: Failures) -> Shared:
     """What workers share according to `REDIS_URL`."""
     if redis_url is None:
         log.info("no REDIS_URL: what workers would share stays in each worker")
-        return Shared()
-    return RedisShared(redis_url)
+        return Shared(revocations, failures)
+    return RedisShared(redis_url, revocations, failures)

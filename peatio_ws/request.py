@@ -21,12 +21,14 @@ class Asked(NamedTuple):
         streams: the names in the query.
         token: what came in `Authorization`, without the scheme; None if nothing did.
         resume: the query's `resume`: a cursor, or `1`; None without one (contract section 5).
+        notices: whether the query asks for an operator's notices.
     """
 
     dialect: Dialect
     streams: tuple[str, ...]
     token: str | None
     resume: str | None = None
+    notices: bool = False
 
 
 def asked(environ: dict[str, Any]) -> Asked:
@@ -54,7 +56,8 @@ def asked(environ: dict[str, Any]) -> Asked:
         return Asked(Dialect.CLASSIC, (), None)
     names = [name.strip() for value in query.get("stream", ()) for name in value.split(",")]
     streams = tuple(dict.fromkeys(name for name in names if name))
-    return Asked(Dialect.RANGER, streams, token, query.get("resume", [None])[0])
+    notices = query.get("notices", [""])[0] in ("1", "true")
+    return Asked(Dialect.RANGER, streams, token, query.get("resume", [None])[0], notices)
 
 
 def token_of(environ: dict[str, Any]) -> str | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from typing import Final, Protocol
+from collections.abc import Iterator
+from typing import Any, Final, Protocol
 
 import gevent
 import structlog
 
 from peatio_ws import metrics
+from peatio_ws.auth import Identity
 from peatio_ws.errors import Close, Refused
 from peatio_ws.meter import Meter
 from peatio_ws.outbox import CLOSE_SECONDS
@@ -35,6 +37,7 @@ class Connected(Protocol):
 
     Attributes:
         address: where it comes from.
+        identity: whose it is; None for nobody's.
     """
 
     ws: WebSocket
@@ -44,6 +47,9 @@ class Connected(Protocol):
     def standing(self) -> Standing:
         """How far it is, for log and metrics."""
 
+    @property
+    def identity(self) -> Identity | None: ...
+
     def run(self) -> None:
         """Serve until either side closes."""
 
@@ -52,6 +58,9 @@ class Connected(Protocol):
 
     def tell_place(self) -> None:
         """Before it is told to come back."""
+
+    def notify(self, notice: bytes) -> bool:
+        """Send an operator's notice to a client that wants any; whether it was sent."""
 
     def sit(self, name: str, limit: int, reason: str) -> None:
         """Count it across workers."""
@@ -69,6 +78,11 @@ class Roster:
         self._connected: set[Connected] = set()
         self._addresses: Counter[str] = Counter()
         self.draining = False
+        self._aside: gevent.Greenlet[Any, Any] | None = None  # an operator's drain
+
+    def __iter__(self) -> Iterator[Connected]:
+        """All as they are now, whoever comes and goes meanwhile."""
+        return iter(list(self._connected))
 
     def __len__(self) -> int:
         return len(self._connected)
@@ -76,6 +90,8 @@ class Roster:
     def check_room(self, address: str) -> None:
         """Refused with 503 or 429 where there is no room for one more from this address."""
         settings = self._settings
+        if self._aside is not None:
+            raise Refused("503 Service Unavailable", "Draining.", (("Retry-After", "5"),), Close.RESTART)
         if len(self._connected) >= settings.max_connections:
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
         if settings.max_per_address and self._addresses[address] >= settings.max_per_address:
@@ -93,12 +109,20 @@ class Roster:
     def tick(self) -> None:
         """Each connection's deadlines, and how all of them stand; to be called once a second."""
         self._meter.begin()
-        for number, client in enumerate(list(self._connected)):
+        for number, client in enumerate(self):
             if number % 500 == 499:
                 gevent.sleep(1e-6)
             client.tick(time.monotonic())
             self._meter.look_at(client.standing, client.ws)
         self._meter.end()
+
+    def stand_aside(self, aside: bool) -> None:
+        """By an operator's wish take no clients any more and send away those there are, or take them again."""
+        if aside and self._aside is None:
+            self._aside = gevent.spawn(self.drain)
+        elif not aside and self._aside is not None:
+            self._aside.kill()
+            self._aside, self.draining = None, False
 
     def drain(self) -> None:
         """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
@@ -107,7 +131,7 @@ class Roster:
         this host nor the one they go to has all of them at once.
         """
         self.draining = True
-        clients = list(self._connected)
+        clients = list(self)
         steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
         for step in range(steps):
             for client in clients[step::steps]:
@@ -115,10 +139,10 @@ class Roster:
             gevent.sleep(DRAIN_STEP)
         give_up = time.monotonic() + CLOSE_SECONDS
         while self._connected and time.monotonic() < give_up:
-            for client in list(self._connected):
+            for client in self:
                 self._tell_restart(client)  # who came meanwhile
             gevent.sleep(DRAIN_STEP)
-        for client in list(self._connected):
+        for client in self:
             client.ws.outbox.abort()
 
     def _tell_restart(self, client: Connected) -> None:

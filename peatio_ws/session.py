@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from peatio_ws import dialects, streams
+from peatio_ws.actions import (
+    Action,
+    Admit,
+    Call,
+    HangUp,
+    Renew,
+    Replay,
+    Reply,
+    Resume,
+    Subscribe,
+    Unsubscribe,
+    Verify,
+)
 from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
@@ -22,6 +34,8 @@ MAX_FAILURES: Final = 5
 """Failed authentications of one connection; the last is answered, then the connection is closed (1008)."""
 BUILT_IN: Final = frozenset({"jwt", "subscribe", "unsubscribe"})
 """What is answered here, and no handler's to have."""
+
+TOO_MANY_FAILURES: Final = "too many failed authentications"
 
 
 class State(enum.Enum):
@@ -35,90 +49,6 @@ class Input(enum.Enum):
     TOKEN = "a token that verified"
     TOKEN_OF_ANOTHER = "a token that verified, for another uid than before"
     BAD_TOKEN = "a token that did not verify"
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Check this token, then call `Session.verdict`."""
-
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """From now on this client gets its member's events. Comes before the reply that says so, and nothing may be sent
-    to the client in between.
-
-    Attributes:
-        resumes: whether its events come with cursors; then a `Resume` follows, and events only after that.
-    """
-
-    identity: Identity
-    resumes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """The same member showed a newer token; its expiry counts."""
-
-    identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """From now on this client gets these streams, first of all their current books."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
-    """It gets them no more."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """Send this text to the client."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Send this reply with a cursor, then what was missed since this one (contract section 5).
-
-    Attributes:
-        cursor: the last that the client saw; None if it begins anew.
-    """
-
-    payload: bytes
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Private streams were added after a `Resume`: send what was missed of them, if that is still to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Hand this message to the handler of that name."""
-
-    name: str
-    message: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Close the connection."""
-
-    code: Close
-    reason: str
-
-
-Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | Resume | Replay | Call | HangUp
 
 
 class _Step(NamedTuple):
@@ -152,26 +82,46 @@ class Session:
     Attributes:
         identity: of the last valid token; None before the first.
         streams: what it is subscribed to, in that order. Kept in place: the router looks into it.
+        notices: whether it wants an operator's notices.
     """
 
-    __slots__ = ("_events", "_failures", "_max_streams", "_resume", "_roles", "dialect", "identity", "state", "streams")
+    __slots__ = (
+        "_asks_notices",
+        "_events",
+        "_failures",
+        "_max_streams",
+        "_resume",
+        "_roles",
+        "dialect",
+        "identity",
+        "notices",
+        "state",
+        "streams",
+    )
 
     def __init__(self, dialect: Dialect, roles: Roles, max_streams: int, events: Container[str] = ()) -> None:
         self.dialect, self._roles, self._max_streams, self._events = dialect, roles, max_streams, events
         self.state = State.ANONYMOUS
         self.identity: Identity | None = None
         self.streams: dict[str, None] = {}
+        self.notices = False
         self._failures = 0
-        self._resume: object = None  # what the message with the token that is being verified said of it
+        # What the message with the token that is being verified said of them.
+        self._resume: object = None
+        self._asks_notices = False
 
-    def open(self, identity: Identity | None, names: Iterable[str], resume: str | None = None) -> list[Action]:
+    def open(
+        self, identity: Identity | None, names: Iterable[str], resume: str | None = None, notices: bool = False
+    ) -> list[Action]:
         """What a ranger connection begins with.
 
         Args:
             identity: whom the handshake's token stands for, if it had one.
             names: the streams of the query.
             resume: what the query says of it: a cursor, `1` to begin, or nothing.
+            notices: whether the query asks for them.
         """
+        self.notices = notices
         if identity is None:
             return self._subscribe(list(names))
         self.identity, self.state = identity, State.AUTHENTICATED
@@ -193,7 +143,7 @@ class Session:
         if not isinstance(message, dict):
             return [Reply(dialects.not_understood(self.dialect, "it is no JSON object"))]
         if "jwt" in message:
-            self._resume = message.get("resume")
+            self._resume, self._asks_notices = message.get("resume"), bool(message.get("notices"))
             return self._token(message["jwt"])
         match message.get("event"):
             case "subscribe":
@@ -211,7 +161,7 @@ class Session:
         known, resumes = self.identity, bool(self._resume)
         if known is not None and known.uid != identity.uid:
             return self._step(Input.TOKEN_OF_ANOTHER)
-        self.identity = identity
+        self.identity, self.notices = identity, self.notices or self._asks_notices
         replies = self._step(Input.TOKEN)
         if resumes:
             # On a connection that gets its events already nothing was missed, whatever cursor comes along.
@@ -220,6 +170,10 @@ class Session:
         if known is not None:
             return [Renew(identity), *self._drop_forbidden(), *replies]
         return [Admit(identity, resumes), *replies]
+
+    def shut_out(self) -> list[Action]:
+        """What to do instead where no more tokens are looked at, because too many failed."""
+        return [Reply(dialects.AUTHENTICATION_FAILED), HangUp(Close.POLICY, TOO_MANY_FAILURES)]
 
     def _token(self, value: object) -> list[Action]:
         scheme, _, token = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
@@ -234,7 +188,7 @@ class Session:
         if step.failure:
             self._failures += 1
             if self._failures >= MAX_FAILURES:
-                actions.append(HangUp(Close.POLICY, "too many failed authentications"))
+                actions.append(HangUp(Close.POLICY, TOO_MANY_FAILURES))
         return actions
 
     def _change(self, message: dict[str, Any], change: Any) -> list[Action]:

@@ -1,4 +1,4 @@
-"""What workers share, as a worker on its own has it: orders as last seen, and nobody to ask.
+"""What workers share, as a worker on its own has it: orders as last seen, tokens that failed, and nobody to ask.
 
 `redis_shared.py` is the same with others.
 """
@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
+
+import structlog
 
 from peatio_ws import dialects
 from peatio_ws.events import Order, Owner
+from peatio_ws.failures import Failures
+from peatio_ws.revocations import Revocations
+from peatio_ws.steering import Answer, Command
+
+log = structlog.get_logger("peatio_ws.shared")
 
 ORDERS_KEPT: Final = 20_000
 
@@ -34,6 +41,16 @@ class Books(Protocol):
 
     def wanting(self) -> bool:
         """Whether somebody waits for one."""
+
+
+class Steered(Protocol):
+    """A worker's clients, as far as an operator steers them."""
+
+    def carry_out(self, command: Command) -> Iterator[Answer]:
+        """Do it, and say what was done."""
+
+    def close_revoked(self) -> int:
+        """Close the connections whose token is revoked by now; how many there were."""
 
 
 class Seat:
@@ -86,22 +103,32 @@ class Orders:
 
 
 class Shared:
-    """Without Redis: each worker for itself."""
+    """Without Redis: each worker for itself.
 
-    def __init__(self) -> None:
+    Args:
+        revocations: tokens that are refused; an operator's word is added to them.
+        failures: counts tokens that fail.
+    """
+
+    def __init__(self, revocations: Revocations, failures: Failures) -> None:
         self.orders = Orders()
+        self.revocations, self.failures = revocations, failures
 
     @property
     def connected(self) -> bool:
         """Whether Redis answered when it was asked last; False where there is none."""
         return False
 
-    def start(self, books: Books) -> None:
+    def start(self, books: Books, steered: Steered) -> None:
         """Begin what runs in the background.
 
         Args:
             books: of this worker; others may ask for them, and their answers are put in.
+            steered: its clients.
         """
+
+    def wait(self) -> None:
+        """Until it is known which tokens are revoked, for `START_SECONDS` at most."""
 
     def stop(self) -> None:
         """End it."""
@@ -129,3 +156,8 @@ class Shared:
     def member_id(self, uid: str) -> int | None:  # noqa: ARG002  # nobody to ask
         """A member's numeric id, if anybody knows it. May wait, for `REDIS_TIMEOUT` at most."""
         return None
+
+
+def tell_limited(address: str) -> None:
+    """Log that an address has reached its limit: once in its minute, by the worker at which it was reached."""
+    log.warning("too many tokens from an address failed; for a while none of it is looked at", address=address)

@@ -119,8 +119,10 @@ def test_the_order_last_seen_outlives_its_worker(
 
     first = start(REDIS_URL=redis.url)
     publisher.publish("peatio.orderbook", "fanout", {**ORDER, "id": 31}, headers={"uid": "IDANN"})
+    for number in range(450):  # it is not among the first that are read back
+        publisher.order("IDBOB", 1000 + number)
     with client.Redis.from_url(redis.url) as connection:
-        wait_until(lambda: connection.xlen("peatio_ws:orders") > 0, "the order in Redis")
+        wait_until(lambda: connection.xlen("peatio_ws:orders") > 450, "the orders in Redis")
     first.kill()
     second = start(REDIS_URL=redis.url)
     with second.member(signer.token("IDANN", member_id=1001)) as ann:

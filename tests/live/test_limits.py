@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.gateway import GatewayProcess, Signer
+from tests.gateway import GatewayProcess, Signer, authenticate
+from tests.raw_client import RawClient, text
 from tests.servers import Redis, wait_until
 from tests.swarm import Swarm
 
@@ -45,6 +46,52 @@ def test_without_redis_each_worker_counts_for_itself(start: Callable[..., Gatewa
         swarm.until(lambda: sum(client.ended for client in swarm.clients) == 2, "two too many of this member")
         swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(5)])
         assert sum(client.status == 429 for client in swarm.clients) == 2
+
+
+def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
+    start: Callable[..., GatewayProcess], signer: Signer, redis: Redis
+) -> None:
+    environ = {"REDIS_URL": redis.url, "TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_MAX_FAILURES_PER_ADDRESS": "6"}
+    gateways = [start(**environ) for _ in range(2)]
+    address, good = "203.0.113.5", signer.token("IDANN")
+    for gateway in gateways:
+        for _ in range(3):
+            assert _handshake(gateway, "nonsense", address)[0] == 401
+    wait_until(lambda: _handshake(gateways[0], good, address)[0] == 429, "closed")
+    wait_until(lambda: _handshake(gateways[1], good, address)[0] == 429, "closed there too")
+    _, headers = _handshake(gateways[0], "nonsense", address)
+    assert 50 <= int(headers["retry-after"]) <= 60
+    assert _handshake(gateways[0], good, "203.0.113.6")[0] == 101, "somebody else"
+    with RawClient(gateways[1].port) as client:
+        assert client.request({"X-Forwarded-For": address}).status == 101, "without a token it may come"
+        assert "challenge" in client.json()
+        client.send(text({"jwt": f"Bearer {good}"}))
+        assert client.json() == {"error": {"message": "Authentication failed."}}
+        assert client.next().payload == (1008).to_bytes(2) + b"too many failed authentications"
+    told = [line for gateway in gateways for line in gateway.events() if "too many tokens" in line["event"]]
+    assert [line["address"] for line in told] == [address]
+    for gateway in gateways:
+        assert gateway.metric('peatio_ws_authentications_total{outcome="limited"}') > 0
+        assert gateway.metric('peatio_ws_authentications_total{outcome="refused"}') == 3
+
+
+def test_without_redis_a_worker_counts_failed_tokens_for_itself(
+    start: Callable[..., GatewayProcess], signer: Signer
+) -> None:
+    gateway = start(WEBSOCKET_MAX_FAILURES_PER_ADDRESS="6")
+    with gateway.member(signer.token("IDANN")) as ann:
+        for _ in range(6):
+            assert _handshake(gateway, "nonsense", "")[0] == 401
+        assert _handshake(gateway, signer.token("IDANN"), "")[0] == 429
+        authenticate(ann, signer.token("IDANN"))  # who is in may renew its token
+
+
+def _handshake(gateway: GatewayProcess, token: str, address: str) -> tuple[int, Mapping[str, str]]:
+    """Status and headers of the answer to a token, shown through a proxy."""
+    with RawClient(gateway.port) as client:
+        forwarded = {"X-Forwarded-For": address} if address else {}
+        answer = client.request({"Authorization": f"Bearer {token}", **forwarded}, "GET /private HTTP/1.1")
+        return answer.status, answer.headers
 
 
 def _seats(redis: Redis, name: str) -> int:

@@ -15,8 +15,8 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys jwks faults variables settings auth".split(),
-    *"events levels books history frames dialects handshake request session handlers incoming".split(),
+    *"errors streams keys jwks faults variables settings auth revocations steering failures".split(),
+    *"events levels books history frames dialects handshake request actions session handlers incoming".split(),
     *"matching announcing simulation findings diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
@@ -25,10 +25,10 @@ ROOMS = [
     *WITHOUT_NETWORK,
     *"blocking metrics websocket handler".split(),
     *"amqp_transport broker demand pace consumer history_stream publisher embedded".split(),
-    *"supervise shared redis_books redis_shared logs key_source".split(),
-    *"intake house caller signing demonstration page client connection meter roster gateway".split(),
+    *"supervise shared redis_books redis_limits redis_steering redis_shared logs key_source".split(),
+    *"intake house caller signing demonstration page client connection meter roster control gateway".split(),
     *"ports health worker".split(),
-    *"tokens publishing listening probing checking testing cli".split(),
+    *"tokens publishing listening commanding probing checking testing cli_steering cli".split(),
     "__init__",
     "__main__",
 ]

@@ -46,7 +46,7 @@ def is_accepted(token: str, now: float = NOW, **environ: str) -> bool:
 
 
 def test_a_session_token_is_accepted_for_its_uid() -> None:
-    assert verify(sign(claims())) == Identity(uid="ID1", member_id=None, role="", expires=NOW + 60)
+    assert verify(sign(claims())) == Identity("ID1", None, "", expires=NOW + 60, jti="1f2e", issued=NOW - 60)
 
 
 @pytest.mark.parametrize("algorithm", PAIRS)

@@ -17,7 +17,7 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from peatio_ws import cli, ports, simulation
+from peatio_ws import cli, cli_steering, ports, simulation
 from peatio_ws.auth import Verifier
 from peatio_ws.cli import main
 from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_text
@@ -25,6 +25,7 @@ from peatio_ws.settings import Settings
 from tests.unit.samples import private_key
 
 COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
+COMMANDS += ["who", "disconnect", "notice", "drain"]
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +91,30 @@ def test_the_help_names_every_command() -> None:
         "publish trade --ask-uid A",
         "publish event",
         "listen --count many",
+        "disconnect",
+        "disconnect ID1 --keep 91",
+        "notice",
+        "drain",
+        "drain --host a --all",
     ],
 )
 def test_wrong_usage_is_told_with_status_2(line: str) -> None:
     assert "Usage: " in fails(line, status=2)
+
+
+# ---- steering
+
+
+def test_what_a_client_may_have_chosen_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_steering._table(("ADDRESS", "ID"), [("\x1b[2J\n1", "é")])
+    assert capsys.readouterr().out == "ADDRESS  ID\n?[2J?1   é\n"
+
+
+@pytest.mark.parametrize("line", ["who", "disconnect ID1", "notice hello", "drain --all"])
+def test_without_redis_url_a_command_says_in_a_line_what_to_set(line: str) -> None:
+    said = fails(line)
+    assert said.startswith("Error: REDIS_URL is not set")
+    assert said.count("\n") == 1
 
 
 # ---- keygen

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import metrics
+from peatio_ws.failures import Failures
 from peatio_ws.intake import Intake
 from peatio_ws.meter import Meter
+from peatio_ws.revocations import Revocations
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
 from peatio_ws.tally import Standing
@@ -23,8 +25,9 @@ def socket() -> Any:
 
 
 def meter() -> Meter:
-    intake = Intake(Settings(AMQP_URL=("memory://",)), Shared())
-    return Meter(SimpleNamespace(intake=intake, router=intake.router, shared=Shared()))  # type: ignore[arg-type]
+    shared = Shared(Revocations(), Failures(0))
+    intake = Intake(Settings(AMQP_URL=("memory://",)), shared)
+    return Meter(SimpleNamespace(intake=intake, router=intake.router, shared=shared))  # type: ignore[arg-type]
 
 
 def told() -> float:

@@ -10,25 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import dialects
-from peatio_ws.auth import Identity
-from peatio_ws.dialects import Dialect
-from peatio_ws.errors import Close
-from peatio_ws.session import (
+from peatio_ws.actions import (
     Action,
     Admit,
     Call,
     HangUp,
-    Input,
     Renew,
     Replay,
     Reply,
     Resume,
-    Session,
-    State,
     Subscribe,
     Unsubscribe,
     Verify,
 )
+from peatio_ws.auth import Identity
+from peatio_ws.dialects import Dialect
+from peatio_ws.errors import Close
+from peatio_ws.session import Input, Session, State
 
 ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)
 ANN_LATER = Identity(uid="ANN", member_id=1, role="member", expires=200.0)
@@ -153,6 +151,35 @@ def test_who_does_not_ask_gets_the_very_same_answers(asked: object) -> None:
     session = classic()
     session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
     assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+
+
+def test_notices_are_for_who_asks_for_them_and_proves_who_it_is() -> None:
+    for session in (classic(), ranger()):
+        session.receive('{"jwt":"Bearer a.b.c","notices":true}')
+        session.verdict(None)
+        assert not session.notices
+        session.receive('{"jwt":"Bearer a.b.c"}')
+        assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+        assert not session.notices
+        session.receive('{"jwt":"Bearer a.b.c","notices":true}')
+        assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), AUTHENTICATED], "the answer is the same"
+        assert session.notices
+        session.receive('{"jwt":"Bearer a.b.c"}')
+        session.verdict(ANN)
+        assert session.notices, "a fresh token does not take it back"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_ranger_connection_asks_for_notices_by_its_query(asked: bool) -> None:
+    for identity in (None, ANN):
+        session, plain = ranger(), ranger()
+        assert session.open(identity, ["a.b"], notices=asked) == plain.open(identity, ["a.b"])
+        assert session.notices is asked
+
+
+def test_who_is_shut_out_is_told_what_who_failed_is_told() -> None:
+    session = classic()
+    assert session.shut_out() == [FAILED, TOO_OFTEN]
 
 
 def test_a_later_token_may_ask_to_resume_from_then_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 
 from peatio_ws import shared
 from peatio_ws.events import Order, read
+from peatio_ws.failures import Failures
 from peatio_ws.feeds import Feeds
 from peatio_ws.redis_shared import open_shared
+from peatio_ws.revocations import Revocations
 from peatio_ws.shared import ORDERS_KEPT, Orders, Shared
+from peatio_ws.steering import Answer, Command
 from tests.unit.samples import on_orderbook
 
 
@@ -102,15 +106,31 @@ def test_memory_is_bounded() -> None:
 
 
 def test_without_redis_each_worker_is_for_itself() -> None:
-    alone = open_shared(None)
+    alone = by_itself()
     assert type(alone) is Shared
-    alone.start(Feeds(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None))
+    books = Feeds(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None)
+    alone.start(books, NobodyThere())
+    alone.wait()
     alone.load()
     alone.remember(order(1))
     assert alone.recall(b"1", "A") == as_recalled(order(1))
     assert alone.member_id("A") is None
-    assert open_shared(None).recall(b"1", "A") is None
+    assert by_itself().recall(b"1", "A") is None
     alone.stop()
+
+
+def by_itself() -> Shared:
+    return open_shared(None, Revocations(), Failures(0))
+
+
+class NobodyThere:
+    """A worker without clients, to be steered."""
+
+    def carry_out(self, command: Command) -> Iterator[Answer]:
+        return iter(())
+
+    def close_revoked(self) -> int:
+        return 0
 
 
 def as_recalled(seen: Order) -> bytes | None:

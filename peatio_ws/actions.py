@@ -1,0 +1,93 @@
+"""What a session wants done: the words between the protocol (`session.py`) and who carries it out (`client.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from peatio_ws.auth import Identity
+from peatio_ws.errors import Close
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Check this token, then call `Session.verdict`."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """From now on this client gets its member's events. Comes before the reply that says so, and nothing may be sent
+    to the client in between.
+
+    Attributes:
+        resumes: whether its events come with cursors; then a `Resume` follows, and events only after that.
+    """
+
+    identity: Identity
+    resumes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The same member showed a newer token; its expiry counts."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """From now on this client gets these streams, first of all their current books."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """It gets them no more."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send this text to the client."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Send this reply with a cursor, then what was missed since this one (contract section 5).
+
+    Attributes:
+        cursor: the last that the client saw; None if it begins anew.
+    """
+
+    payload: bytes
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Private streams were added after a `Resume`: send what was missed of them, if that is still to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Hand this message to the handler of that name."""
+
+    name: str
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the connection."""
+
+    code: Close
+    reason: str
+
+
+Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | Resume | Replay | Call | HangUp

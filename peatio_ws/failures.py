@@ -1,0 +1,83 @@
+"""How often tokens from an address failed within a minute, and how long it has to wait then.
+
+Pure: the time is handed in, as monotonic seconds. What other workers counted is told by `redis_limits.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+WINDOW_SECONDS: Final = 60.0
+ADDRESSES_KEPT: Final = 20_000
+
+
+class _Window:
+    """A minute of one address, from its first failure on."""
+
+    __slots__ = ("count", "ends", "untold")
+
+    def __init__(self, ends: float) -> None:
+        self.count = self.untold = 0
+        self.ends = ends
+
+
+class Failures:
+    """Counts of one worker, and what it knows of the others'.
+
+    Args:
+        limit: so many failures in a minute, and nothing more is looked at until it is over; 0 is no limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._windows: dict[str, _Window] = {}
+
+    def add(self, address: str, now: float) -> bool:
+        """A token from there failed; whether that was as often as may be."""
+        if not self.limit:
+            return False
+        window = self._window(address, now)
+        window.count += 1
+        window.untold += 1
+        return window.count == self.limit
+
+    def wait(self, address: str, now: float) -> int:
+        """For how many seconds no token from there is looked at; 0 if it is."""
+        window = self._windows.get(address)
+        if window is None or window.count < self.limit:
+            return 0
+        return max(0, math.ceil(window.ends - now))
+
+    def untold(self, now: float) -> Iterator[tuple[str, int]]:
+        """Addresses with failures that the other workers have not been told of, and how many."""
+        for address, window in self._windows.items():
+            if window.untold and window.ends > now:
+                yield address, window.untold
+
+    def told(self, address: str, count: int, total: int, seconds: float, now: float) -> bool:
+        """So many were told; all workers together counted `total` in a minute that has so many seconds left.
+
+        Returns:
+            Whether only that made it as many as may be.
+        """
+        window = self._window(address, now)
+        before, window.untold = window.count, max(0, window.untold - count)
+        window.count = max(total + window.untold, before)
+        window.ends = now + min(seconds, WINDOW_SECONDS)
+        return before < self.limit <= window.count
+
+    def shut(self, address: str, seconds: float, now: float) -> None:
+        """Another worker says that this address is over the limit."""
+        if self.limit:
+            self.told(address, 0, self.limit, seconds, now)
+
+    def _window(self, address: str, now: float) -> _Window:
+        window = self._windows.get(address)
+        if window is None or window.ends <= now:
+            self._windows.pop(address, None)
+            if len(self._windows) >= ADDRESSES_KEPT:
+                del self._windows[next(iter(self._windows))]  # the minute that began first
+            window = self._windows[address] = _Window(now + WINDOW_SECONDS)
+        return window

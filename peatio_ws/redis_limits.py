@@ -1,0 +1,146 @@
+"""What workers count together through Redis: connections of a member or an address, and failed tokens of an address.
+
+Connections are entries of the sorted sets `peatio_ws:connections:…`, which expire unless their worker renews them;
+failures are counters `peatio_ws:failures:<address>`, which live for a minute. Never in a client's way: a worker's own
+counts decide at once, and these a tenth of a second later.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any, Final
+
+import redis
+
+from peatio_ws import steering
+from peatio_ws.failures import WINDOW_SECONDS, Failures
+from peatio_ws.redis_books import Ask
+from peatio_ws.shared import Seat, tell_limited
+from peatio_ws.steering import CHANNEL, Limited
+
+SEATS_KEY: Final = "peatio_ws:connections:"
+SEAT_SECONDS: Final = 90
+"""How long a connection counts after its worker was heard of last."""
+FAILURES_KEY: Final = "peatio_ws:failures:"
+PIECE: Final = 200
+"""Connections that Redis is told of at a time: some 5 ms of a worker's time."""
+
+
+class RedisLimits:
+    """The counts of one worker, told to the others.
+
+    Args:
+        connection: to Redis.
+        ask: see `Ask`.
+        failures: of this worker; what all have counted is put in.
+    """
+
+    def __init__(self, connection: redis.Redis, ask: Ask, failures: Failures) -> None:
+        self._redis, self._ask, self._failures = connection, ask, failures
+        self._seats: dict[str, Seat] = {}
+        self._left: list[Seat] = []  # to be struck out
+        self._due: list[Seat] = []  # to be renewed
+        self._new: list[Seat] = []  # to be entered
+        self._refresh_at = 0.0
+
+    def take(self, seat: Seat) -> None:
+        """See `Shared.take_seat`."""
+        self._seats[seat.id] = seat
+        self._new.append(seat)
+
+    def leave(self, seat: Seat) -> None:
+        """See `Shared.leave_seat`."""
+        if self._seats.pop(seat.id, None) is not None:
+            self._left.append(seat)
+
+    def leave_all(self) -> None:
+        """The worker ends."""
+        self._left += self._seats.values()
+        self._seats.clear()
+        self._count_seats()
+
+    def count(self) -> None:
+        """Tell Redis what is new, and learn what the others counted. Waits for Redis."""
+        self._count_seats()
+        self._count_failures()
+
+    def _count_seats(self) -> None:
+        """Enter who came, strike out who left, and now and then say that the others are still there."""
+        now = time.monotonic()
+        if now >= self._refresh_at:
+            self._refresh_at = now + SEAT_SECONDS / 3
+            self._due = list(self._seats.values())
+        # Not all at once: putting together the commands for thousands would hold up everybody's events.
+        while self._left or self._new or self._due:
+            if not (self._strike_out() if self._left else self._let_in() if self._new else self._renew()):
+                self._refresh_at = 0.0
+                return
+
+    def _strike_out(self) -> bool:
+        """Some of those who left; whether Redis took it."""
+        some = self._left[:PIECE]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for seat in some:
+                pipe.zrem(SEATS_KEY + seat.name, seat.id)
+            if self._ask(pipe.execute) is None:
+                return False
+        del self._left[: len(some)]  # others may have been put behind them
+        return True
+
+    def _let_in(self) -> bool:
+        """Some of those who came, and close whoever is one too many; whether Redis took it."""
+        some, now = self._new[:PIECE], time.time()
+        seats = [seat for seat in some if seat.id in self._seats]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for seat in seats:
+                pipe.zremrangebyscore(SEATS_KEY + seat.name, 0, now)
+                _enter(pipe, seat, now)
+                pipe.zcard(SEATS_KEY + seat.name)
+            answers = self._ask(pipe.execute)
+        if answers is None:
+            return False
+        del self._new[: len(some)]
+        for seat, count in zip(seats, answers[3::4], strict=True):
+            if count > seat.limit:
+                self.leave(seat)
+                seat.excess()
+        return True
+
+    def _renew(self) -> bool:
+        """Some of those who stay; whether Redis took it."""
+        some, now = self._due[:PIECE], time.time()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for seat in some:
+                if seat.id in self._seats:
+                    _enter(pipe, seat, now)
+            if self._ask(pipe.execute) is None:
+                return False
+        del self._due[: len(some)]
+        return True
+
+    def _count_failures(self) -> None:
+        failures, seconds = self._failures, round(WINDOW_SECONDS)
+        counted = list(failures.untold(time.monotonic()))
+        if not counted:
+            return
+        with self._redis.pipeline(transaction=False) as pipe:
+            for address, count in counted:
+                pipe.incrby(FAILURES_KEY + address, count)
+                pipe.expire(FAILURES_KEY + address, seconds, nx=True)
+                pipe.pttl(FAILURES_KEY + address)
+            answers = self._ask(pipe.execute)
+        if answers is None:
+            return
+        for (address, count), total, left in zip(counted, answers[::3], answers[2::3], strict=True):
+            reached = failures.told(address, count, total, left / 1000, time.monotonic())
+            if total >= failures.limit > total - count and left > 0:
+                if reached:
+                    tell_limited(address)
+                said = steering.write(Limited(address, left / 1000))
+                self._ask(functools.partial(self._redis.publish, CHANNEL, said))
+
+
+def _enter(pipe: Any, seat: Seat, now: float) -> None:
+    pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
+    pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
