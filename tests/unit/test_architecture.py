@@ -28,6 +28,8 @@ ROOMS = [
     *"tokens publishing listening probing checking cli".split(),
     "__init__",
     "__main__",
+    "wsgi",
+    "gunicorn.conf",
 ]
 """A room imports only rooms before it."""
 
