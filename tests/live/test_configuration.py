@@ -166,7 +166,6 @@ def test_run_serves_in_a_folder_that_is_not_the_projects(tmp_path: Path, signer:
                 assert receive(client) == {"success": {"message": "subscribed", "streams": []}}
         finally:
             gateway.stop()
-        assert not (tmp_path / "gunicorn.conf.py").exists()
 
 
 def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:
