@@ -17,6 +17,8 @@ from markdown_it.token import Token
 from tests.gateway import ROOT
 
 LEFT_OUT = {"node_modules", "build", ".run", ".cache"}
+RUN_ELSEWHERE: dict[tuple[str, str], str] = {}
+"""Pages whose programs a test of their own runs: page and language to the test."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
@@ -34,6 +36,11 @@ class Block(NamedTuple):
     language: str
     text: str
     reason: str | None
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The test that runs it, where that is not tests/live/test_documents.py."""
+        return RUN_ELSEWHERE.get((str(self.page.relative_to(ROOT)), self.language))
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"

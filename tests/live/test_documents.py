@@ -35,7 +35,7 @@ UID, MEMBER_ID = "ID1234567890", 1001
 BLOCKS: dict[tuple[Path, str], list[Block]] = {}
 for _page in documents.pages():
     for _block in documents.blocks(_page):
-        if _block.reason is None and not _block.language.startswith("{"):
+        if _block.reason is None and _block.elsewhere is None and not _block.language.startswith("{"):
             BLOCKS.setdefault((_page, _block.language), []).append(_block)
 
 

@@ -35,8 +35,8 @@ def dead(link: str, page: Path) -> str | None:
     if ROOT not in (target, *target.parents):
         return "outside of the project"
     site = ROOT / "docs"
-    if page.is_relative_to(site) and (target.is_dir() or target.suffix == ".md") and not target.is_relative_to(site):
-        return "a folder or page that the site does not have"
+    if page.is_relative_to(site) and target.is_dir():
+        return "a folder, which the site does not have"
     if parts.fragment and (target.suffix != ".md" or parts.fragment not in documents.anchors(target)):
         return "no such heading"
     return None
@@ -60,8 +60,8 @@ def test_no_link_is_dead(page: Path) -> None:
     [
         ("no-such-page.md", "no such file"),
         ("index.md#no-such-heading", "no such heading"),
-        ("../deploy", "a folder or page that the site does not have"),
-        ("../README.md", "a folder or page that the site does not have"),
+        ("../deploy", "a folder, which the site does not have"),
+        ("../README.md", None),
         ("https:", "no address"),
         ("../../elsewhere.md", "no such file"),
         ("index.md", None),
@@ -80,10 +80,19 @@ def test_each_block_is_run_or_says_why_not(page: Path) -> None:
 def is_in_order(block: Block) -> bool:
     if block.reason is not None:
         return bool(block.language)
-    return block.language in RUN or block.language.startswith("{")  # a directive of the site
+    if block.language.startswith("{"):
+        return True  # a directive of the site
+    return block.language in RUN or block.elsewhere is not None
 
 
-def test_a_block_that_nobody_runs_is_seen(tmp_path: Path) -> None:
+def test_pages_that_are_run_elsewhere_are_known_there() -> None:
+    for (page, language), test in documents.RUN_ELSEWHERE.items():
+        assert Path(page).name in (ROOT / test).read_text()
+        assert language in {block.language for block in documents.blocks(ROOT / page)}
+
+
+def test_a_block_that_nobody_runs_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
     page = tmp_path / "page.md"
     page.write_text(
         "```python\n1\n```\n\n    indented\n\n```\nplain\n```\n\n```text\nno\n```\n\n"
