@@ -88,7 +88,7 @@ def _pump(name: str, source: socket.socket, target: socket.socket, connection: C
         target.shutdown(socket.SHUT_WR)
 
 
-def _listen(name: str, reader: StreamReader, connection: Connection) -> Generator[None]:
+def _listen(name: str, reader: StreamReader, connection: Connection) -> Generator[None, None, None]:
     first = yield from reader.read_line(8192)
     if name == "client":
         connection.path = first.split()[1].decode()
