@@ -86,7 +86,7 @@ $(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.test-ready: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*/requirements.txt) | $(VENV)/bin/python
 	@echo "installing what requirements-dev.txt names into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.run-ready

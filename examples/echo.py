@@ -6,8 +6,8 @@
 Run it in the project's folder; `-c /dev/null`, because the `gunicorn.conf.py` there is the gateway's and asks for its
 keys. The limits come out of the environment, by the worker (`Settings.limits_from_env`): a message over
 `WEBSOCKET_MAX_MESSAGE_BYTES` ends the connection with 1009, and a client that sends without reading its echoes with
-4413 as soon as more than `WEBSOCKET_OUTBOX_BYTES` wait for it. Pings and the deadlines for silent clients are a
-`Gateway`'s: here nobody is pinged.
+4413 as soon as more than `WEBSOCKET_OUTBOX_BYTES` wait for it. The worker sends pings, ends silent clients, and tells
+all of them of its own end.
 """
 
 from __future__ import annotations

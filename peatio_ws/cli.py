@@ -21,6 +21,7 @@ from peatio_ws import checking, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
+from peatio_ws.publisher import Publisher
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
 from peatio_ws.tokens import KEY_FILE, make_token, own_public_key, there_is_a_key, write_private
 
@@ -316,7 +317,7 @@ def _publish(name: str, routing_key: str, headers: dict[str, Any], body: bytes) 
 
 
 @contextlib.contextmanager
-def _publisher() -> Iterator[publishing.Publisher]:
+def _publisher() -> Iterator[Publisher]:
     """A connection to the broker that the environment names; ClickException for what is wrong with it."""
     try:
         settings = publishing.broker(os.environ)
@@ -325,7 +326,7 @@ def _publisher() -> Iterator[publishing.Publisher]:
     if settings.embedded:
         raise click.ClickException("the in-process broker of `run` cannot be reached from here; set AMQP_URL")
     try:
-        with publishing.Publisher(settings.amqp_urls[0], settings.amqp_durable) as publisher:
+        with Publisher(settings.amqp_urls[0], settings.amqp_durable) as publisher:
             yield publisher
     except ValueError as fault:  # a bad line of what is replayed
         raise click.ClickException(str(fault)) from None

@@ -11,6 +11,7 @@ import structlog
 
 from peatio_ws import dialects, metrics
 from peatio_ws.auth import Identity
+from peatio_ws.caller import Caller, call
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.frames import text_frame
@@ -21,6 +22,7 @@ from peatio_ws.router import Receiver
 from peatio_ws.session import (
     Action,
     Admit,
+    Call,
     HangUp,
     Renew,
     Replay,
@@ -67,7 +69,9 @@ class Client:
 
     def __init__(self, house: House, ws: WebSocket, address: str, asked: Asked, identity: Identity | None) -> None:
         self._house, self.ws, self.address = house, ws, address
-        self._session = session = Session(asked.dialect, house.settings.roles, house.settings.max_streams)
+        self._session = session = Session(
+            asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events
+        )
         self._first: list[Action] = []
         if asked.dialect is Dialect.RANGER:
             self._first = session.open(identity, asked.streams, asked.resume)
@@ -102,7 +106,6 @@ class Client:
                 self._house.shared.leave_seat(seat)
             gauge.dec()
             ws.end()
-            self._log_end()
 
     def _leave(self) -> None:
         house, uid = self._house, self._receiver.uid
@@ -189,6 +192,9 @@ class Client:
                     self._resume(payload, cursor)
                 case Replay():
                     self._replay()
+                case Call(name, message):
+                    caller = Caller(self.ws, self._session, self._receiver, self.address)
+                    call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
 
@@ -271,16 +277,3 @@ class Client:
             router.admit(self._receiver)
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
         return True
-
-    def _log_end(self) -> None:
-        ws = self.ws
-        metrics.closes.labels(str(ws.close_code) if ws.close_code in Close.__members__.values() else "other").inc()
-        log.info(
-            "connection closed",
-            connection=ws.id,
-            address=self.address,
-            code=ws.close_code,
-            seconds=round(time.monotonic() - ws.opened, 3),
-            messages=ws.received,
-            bytes_sent=ws.outbox.sent,
-        )

@@ -19,19 +19,15 @@ from typing import Any, Final, Protocol
 
 import gevent
 import structlog
-from kombu import Connection, Exchange, Queue
-from kombu.exceptions import KombuError
+from kombu import Connection, Queue
 
-from peatio_ws.amqp_transport import BufferedTransport, consume
+from peatio_ws.amqp_transport import consume
+from peatio_ws.broker import CONNECT_TIMEOUT, HEARTBEAT, exchange, faults_of, open_connection, place, say
 from peatio_ws.demand import Demand
-from peatio_ws.events import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
-from peatio_ws.settings import EMBEDDED_BROKER
+from peatio_ws.events import ORDERBOOK, RANGER, TRADE, Delivery
 
 log = structlog.get_logger("peatio_ws.consumer")
 
-HEARTBEAT: Final = 10.0
-"""Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
-CONNECT_TIMEOUT: Final = 8.0
 GATHER_SECONDS: Final = 0.0005
 """How long deliveries that come close together are waited for. It comes to 1.1 ms: epoll takes whole milliseconds."""
 BUSY_SECONDS: Final = 0.008
@@ -61,29 +57,6 @@ def pauses() -> Iterator[float]:
     """Seconds to wait before each further attempt: growing, and jittered so that workers do not come in step."""
     for attempt in itertools.count():
         yield random.uniform(0.5, 1) * min(LONGEST_PAUSE, 0.5 * 2 ** min(attempt, 10))
-
-
-def open_connection(url: str) -> Connection:
-    """A kombu connection, not yet connected, as this package uses it: heartbeats, time limits, buffered reading."""
-    if url == EMBEDDED_BROKER:
-        return Connection(url, transport_options={"polling_interval": 0.005})
-    return Connection(
-        url,
-        transport=BufferedTransport,
-        ssl=url.startswith("amqps:"),
-        heartbeat=HEARTBEAT,
-        connect_timeout=CONNECT_TIMEOUT / 2,
-        # py-amqp's own 1 s would drop the connection on every hiccup of the network (py-amqp 5.4.2).
-        transport_options={"socket_settings": {socket.TCP_USER_TIMEOUT: int(HEARTBEAT * 2000)}},
-    )
-
-
-def exchange(name: str, durable: bool, embedded: bool = False) -> Exchange:
-    """One of Peatio's exchanges as it declares them itself."""
-    kind = EXCHANGES[name]
-    if embedded and kind == "headers":
-        kind = "fanout"  # what a binding without arguments comes to; kombu's memory:// knows no headers exchange
-    return Exchange(name, kind, durable=durable, auto_delete=False)
 
 
 class _Pace:
@@ -229,17 +202,17 @@ class Consumer:
             url = next(urls)
             try:
                 self._read(url)
-            except (*Connection(url).connection_errors, *Connection(url).channel_errors, KombuError, OSError) as error:
+            except faults_of(url) as error:
                 if self._connected or not lost_at:
                     waits, lost_at = pauses(), time.monotonic()
                     log.warning(
                         "broker is not heard; trying on",
                         events=self._source.name,
-                        broker=_place(url),
-                        error=_say(error),
+                        broker=place(url),
+                        error=say(error),
                     )
                 else:
-                    log.debug("broker is still not heard", broker=_place(url), error=_say(error))
+                    log.debug("broker is still not heard", broker=place(url), error=say(error))
                 if self._connected:
                     self._connected = False
                     self._heard(False)
@@ -253,7 +226,7 @@ class Consumer:
                 connection.connect()
                 connection.default_channel.auto_decode = False
                 self._source.open(connection, functools.partial(self._heard, True))
-            log.info("hearing the broker", events=self._source.name, broker=_place(url))
+            log.info("hearing the broker", events=self._source.name, broker=place(url))
             self._connected = True
             self._drain(connection)
         finally:
@@ -286,14 +259,5 @@ class Consumer:
                 connection.heartbeat_check()
                 self._source.check()
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
-                gevent.kill(reader, ConnectionError(_say(error)))
+                gevent.kill(reader, ConnectionError(say(error)))
                 return
-
-
-def _place(url: str) -> str:
-    """Host and port of a URL, without its password."""
-    return url.rpartition("@")[2].partition("?")[0] or url
-
-
-def _say(error: BaseException) -> str:
-    return str(error) or type(error).__name__

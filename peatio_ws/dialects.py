@@ -49,6 +49,18 @@ def unknown_event(dialect: Dialect) -> bytes:
     return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else UNKNOWN_EVENT
 
 
+def error(dialect: Dialect, text: str) -> bytes:
+    """A handler's own answer to what cannot be."""
+    return (
+        _ranger_error(text) if dialect is Dialect.RANGER else msgspec.json.encode({"error": {"message": _whole(text)}})
+    )
+
+
+def failed(dialect: Dialect) -> bytes:
+    """Answer to a message on which a handler failed; what happened is in the log only."""
+    return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else _ranger_error("Error while handling message")
+
+
 def subscribed(streams: Iterable[str]) -> bytes:
     """Answer to a subscription, with all current streams."""
     return msgspec.json.encode({"success": {"message": "subscribed", "streams": list(streams)}})
@@ -70,8 +82,12 @@ def too_many_streams(most: int) -> bytes:
 
 
 def _ranger_error(text: str) -> bytes:
-    # Half a surrogate pair, which JSON can say and UTF-8 cannot, may be in what a client sent.
-    return msgspec.json.encode({"error": text.encode(errors="replace").decode()})
+    return msgspec.json.encode({"error": _whole(text)})
+
+
+def _whole(text: str) -> str:
+    """Without half a surrogate pair, which JSON can say and UTF-8 cannot; a client may have sent one."""
+    return text.encode(errors="replace").decode()
 
 
 def classic_order(order: Order) -> bytes:

@@ -7,6 +7,8 @@ Knows nothing of the rest of the package.
     ├── BadDelivery            a message of the broker that cannot be read: dropped and counted
     ├── AuthenticationError    a token that does not verify: answered, the connection stays
     ├── Refused                a handshake that is answered with plain HTTP instead of an upgrade
+    ├── ClientError            what a client asks for cannot be: it is told why, and stays
+    ├── PublishError           a message that the broker did not take, as far as is known
     └── Disconnect             a connection that has to end: its close code and reason
 """
 
@@ -104,6 +106,25 @@ class Refused(PeatioWsError):
     ) -> None:
         super().__init__(text)
         self.status, self.text, self.headers, self.close = status, text, headers, close
+
+
+class ClientError(PeatioWsError):
+    """What a client asks for cannot be; raise it from a handler.
+
+    Where it comes out of a handler of events, the text is answered as an error in the client's dialect, and the
+    connection stays; where it comes out of a handler of a path, it ends the connection with 1008 and the text.
+
+    Args:
+        text: for the client.
+    """
+
+
+class PublishError(PeatioWsError):
+    """The broker did not take a message, or nobody knows whether it did.
+
+    Args:
+        text: what is wrong and what to do.
+    """
 
 
 class Disconnect(PeatioWsError):

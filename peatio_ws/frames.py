@@ -28,7 +28,7 @@ def binary_frame(payload: bytes) -> bytes:
 
 def close_frame(code: int, reason: str) -> bytes:
     """A close frame; a reason that is too long is cut at 123 bytes (RFC 6455 section 5.5)."""
-    fitting = reason.encode()[:123].decode(errors="ignore")
+    fitting = reason.encode(errors="replace")[:123].decode(errors="ignore")
     return Frame(Opcode.CLOSE, CloseFrame(code, fitting).serialize()).serialize(mask=False)
 
 

@@ -6,38 +6,32 @@ Also a worker's life: start, drain, stop. One `Gateway` a worker.
 from __future__ import annotations
 
 import contextlib
-import functools
-import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import gevent
-import structlog
 
 from peatio_ws.auth import Identity, Verifier
+from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
+from peatio_ws.connection import Connection, identified
 from peatio_ws.embedded import simulate
-from peatio_ws.errors import Close, Refused
-from peatio_ws.handler import respond, wants_upgrade, websocket_of
+from peatio_ws.errors import Refused
+from peatio_ws.handler import websocket_of
+from peatio_ws.handlers import F, Handlers, Identify
+from peatio_ws.handshake import respond, switched, wants_upgrade
 from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
 from peatio_ws.outbox import CLOSE_SECONDS
+from peatio_ws.publisher import Publisher
 from peatio_ws.redis_shared import open_shared
-from peatio_ws.replay import RETURN_SECONDS, come_again
-from peatio_ws.request import Asked, asked, check_origin, client_address, unauthorized
+from peatio_ws.request import asked, check_origin, client_address, token_of, unauthorized
+from peatio_ws.roster import Roster
 from peatio_ws.settings import Settings
 from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
-
-log = structlog.get_logger("peatio_ws.gateway")
-
-DRAIN_STEP: Final = 0.1
-DRAIN_AT_ONCE: Final = 20
-RETURN_A_SECOND: Final = 1000
-"""Clients told to come back are spread over a second more for each so many."""
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -62,11 +56,12 @@ class Gateway:
         self._intake = Intake(settings, self._shared)
         verifier = Verifier(settings)
         self.keys = KeySource(settings, verifier)
-        self._house = House(settings, verifier, self._shared, self._intake)
-        self._clients: set[Client] = set()
-        self._addresses: Counter[str] = Counter()
-        self._draining = False
+        self._handlers = Handlers()
+        self._house = House(settings, verifier, self._shared, self._intake, self._handlers)
+        self._roster = Roster(settings)
+        self._publisher: Publisher | None = None
         self._started = False
+        self._watch: Watch | None = None
         self._background: list[gevent.Greenlet[Any, Any]] = []
         Gateway._all.add(self)
 
@@ -80,15 +75,58 @@ class Gateway:
         """The gateways of this process, however deep in middleware."""
         return list(cls._all)
 
+    # ---- handlers
+
+    def websocket(self, path: str, identify: Identify | None = None) -> Callable[[F], F]:
+        """A decorator: the function is called with a `Connection` for each WebSocket of this path, and may block.
+
+        When it returns, the connection is closed with 1000; `Disconnect` closes with its own code, anything else it
+        raises with 1011 and a traceback in the log.
+
+        Args:
+            path: matched exactly, with or without a last slash, below whatever prefix the gateway is mounted at.
+            identify: asked who it is where the request has no token, for applications that know it by a cookie: called
+                with the WSGI environ before the upgrade, in the request's greenlet; returns a uid, or None for nobody.
+                `Refused` is answered; anything else it raises is a 500 with a traceback in the log. Other sites' pages
+                come with the cookie, too: here `*` in `API_CORS_ORIGINS` stands for the host itself only.
+
+        Raises:
+            ValueError: no path, or one that has a handler.
+        """
+        return lambda handler: self._handlers.add_path(path, handler, identify)
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """A decorator: the function is called with a `Caller` and the message for each `{"event":"<event>",…}` of a
+        client, of either protocol, and may block. Messages of one client are handled in order.
+
+        What it sends it sends by `session.reply`. `ClientError` is answered as an error, `Disconnect` closes, anything
+        else it raises is answered with a generic error and is in the log with a traceback; the connection stays.
+
+        Raises:
+            ValueError: a name that is built in, or has a handler.
+        """
+        return lambda handler: self._handlers.add_event(event, handler)
+
+    @property
+    def publisher(self) -> Publisher:
+        """Pushes to members and streams by the gateway's own broker, the in-process one too, from any greenlet."""
+        if self._publisher is None:
+            self._publisher = Publisher(";".join(self._settings.amqp_urls), self._settings.amqp_durable)
+        return self._publisher
+
     # ---- a worker's life
 
     def start(self) -> None:
-        """Begin to hear the broker. Called by the worker, or by the first request; harmless a second time."""
+        """Begin to hear the broker. Called by the worker, or by the first request; harmless a second time, and begins
+        anew after `stop`."""
         if self._started:
             return
         self._started = True
         self._shared.start(self._intake.router.feeds)
         self._intake.start()
+        if self._settings.max_blocking:
+            self._watch = Watch(self._settings.max_blocking)
+            self._watch.start()
         self._background = [
             gevent.spawn(supervise, "keeper", self._keep),
             gevent.spawn(supervise, "keys", self.keys.run),
@@ -97,42 +135,25 @@ class Gateway:
             self._background.append(gevent.spawn(supervise, "simulation", simulate))
 
     def drain(self) -> None:
-        """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
-
-        It is done in steps over `WEBSOCKET_DRAIN_SECONDS`, and each client is given a time to return, so that neither
-        this host nor the one they go to has all of them at once.
-        """
-        self._draining = True
-        clients = list(self._clients)
-        steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
-        for step in range(steps):
-            for client in clients[step::steps]:
-                self._tell_restart(client)
-            gevent.sleep(DRAIN_STEP)
-        give_up = time.monotonic() + CLOSE_SECONDS
-        while self._clients and time.monotonic() < give_up:
-            for client in list(self._clients):
-                self._tell_restart(client)  # who came meanwhile
-            gevent.sleep(DRAIN_STEP)
-        for client in list(self._clients):
-            client.ws.outbox.abort()
-
-    def _tell_restart(self, client: Client) -> None:
-        client.tell_place()
-        spread = max(RETURN_SECONDS, len(self._clients) // RETURN_A_SECOND)
-        client.ws.outbox.close(Close.RESTART, come_again(spread))
+        """Tell every client to come back later (1012), and wait until they have gone; see `Roster.drain`."""
+        self._roster.drain()
 
     def stop(self) -> None:
         """End the background greenlets."""
+        self._started = False
+        if self._watch is not None:
+            self._watch.stop()
         with contextlib.suppress(gevent.Timeout):
             gevent.killall(self._background, timeout=CLOSE_SECONDS)
         self._intake.stop()
         self._shared.stop()
+        if self._publisher is not None:
+            self._publisher.close()
 
     def problems(self) -> list[str]:
         """Why this worker is not ready to serve; nothing if it is."""
         found = self._intake.problems() + self.keys.problems()
-        if self._draining:
+        if self._roster.draining:
             found.append("draining")
         return found
 
@@ -142,10 +163,7 @@ class Gateway:
             gevent.sleep(1)
             self._intake.count()
             self._intake.router.feeds.serve_waiting()
-            for number, client in enumerate(list(self._clients)):
-                if number % 500 == 499:
-                    gevent.sleep(1e-6)
-                client.tick(time.monotonic())
+            self._roster.tick()
 
     # ---- from clients
 
@@ -159,54 +177,41 @@ class Gateway:
             if ws is None:
                 raise Refused("501 Not Implemented", _WRONG_WORKER)
             address = client_address(environ, self._settings)
-            check_origin(environ, self._settings)
-            self._check_room(address)
-            wanted = asked(environ)
-            identity = self._identify(wanted, ws, address)
+            route = self._handlers.of(environ)
+            check_origin(environ, self._settings, by_cookie=route is not None and route.identify is not None)
+            self._roster.check_room(address)
+            wanted = asked(environ) if route is None else None
+            token = token_of(environ) if wanted is None else wanted.token
+            identity = self._identify(token, ws, address)
+            if identity is None and route is not None:
+                identity = identified(route, environ)
         except Refused as refused:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
-        client = Client(self._house, ws, address, wanted, identity)
-        self._clients.add(client)
-        self._addresses[address] += 1
-        if self._settings.max_per_address:
-            client.sit(f"address:{address}", self._settings.max_per_address, "too many connections from this address")
-        ws.serve(functools.partial(self._serve, client))
+        switched(start_response)
+        if wanted is not None:
+            self._roster.serve(Client(self._house, ws, address, wanted, identity))
+        elif route is not None:
+            self._roster.serve(Connection(self._house, ws, address, environ, identity, route))
         return []
 
-    def _identify(self, wanted: Asked, ws: WebSocket, address: str) -> Identity | None:
+    def _identify(self, token: str | None, ws: WebSocket, address: str) -> Identity | None:
         """Whom the request's token stands for; Refused with 401 if it is no good, on whatever path."""
-        if wanted.token is None:
+        if token is None:
             return None
-        identity = verify(self._house, wanted.token, ws.id, address)
+        identity = verify(self._house, token, ws.id, address)
         if identity is None:
             raise unauthorized("The token in Authorization does not verify.")
         return identity
 
     def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
         if ws is None or not ws.accepted_elsewhere:
-            return respond(refused, start_response)
+            return respond(refused, start_response, ends=ws is not None)
         ws.accept(self._settings)
+        switched(start_response)
         ws.close(refused.close, refused.text)
         ws.end()
         return []
-
-    def _check_room(self, address: str) -> None:
-        settings = self._settings
-        if len(self._clients) >= settings.max_connections:
-            raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
-        if settings.max_per_address and self._addresses[address] >= settings.max_per_address:
-            text = "Too many connections from this address."
-            raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
-
-    def _serve(self, client: Client) -> None:
-        try:
-            client.run()
-        finally:
-            self._clients.discard(client)
-            self._addresses[client.address] -= 1
-            if not self._addresses[client.address]:
-                del self._addresses[client.address]
 
 
 _WRONG_WORKER = (

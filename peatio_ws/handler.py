@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import functools
 import re
@@ -26,50 +24,16 @@ from geventwebsocket.handler import WebSocketHandler
 from websockets.utils import accept_key
 
 from peatio_ws.errors import Close, Disconnect, Refused
+from peatio_ws.handshake import check_handshake, respond, wants_upgrade
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import Upgraded, WebSocket
 
 log = structlog.get_logger("peatio_ws.handler")
 
-VERSION: Final = "13"
 _SWITCHING: Final = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 )
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-def wants_upgrade(environ: dict[str, Any]) -> bool:
-    """Whether a request asks for a WebSocket (RFC 6455 section 4.1: `Upgrade: websocket`)."""
-    return "websocket" in [token.strip().lower() for token in environ.get("HTTP_UPGRADE", "").split(",")]
-
-
-def check_handshake(environ: dict[str, Any]) -> None:
-    """The server's side of the opening handshake (RFC 6455 section 4.2.1).
-
-    Raises:
-        Refused: with 400, 405 or 426.
-    """
-    if environ["REQUEST_METHOD"] != "GET":
-        raise Refused("405 Method Not Allowed", "A WebSocket is opened with GET.", (("Allow", "GET"),))
-    if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-        raise Refused("426 Upgrade Required", "A WebSocket needs HTTP/1.1.", (("Upgrade", "websocket"),))
-    connection = [token.strip().lower() for token in environ.get("HTTP_CONNECTION", "").split(",")]
-    if "upgrade" not in connection:
-        raise Refused("400 Bad Request", "Connection: Upgrade is missing; does a proxy in front drop it?")
-    if not environ.get("HTTP_HOST"):
-        raise Refused("400 Bad Request", "Host is missing.")
-    if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != VERSION:
-        raise Refused(
-            "426 Upgrade Required",
-            f"Sec-WebSocket-Version has to be {VERSION}.",
-            (("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)),
-        )
-    try:
-        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip(), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 16:
-        raise Refused("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64.")
 
 
 class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
@@ -78,12 +42,14 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     Class attributes:
         idle: sockets on which a request is waited for.
+        serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
         gave_away: whether the socket outlives the request, so that neither handler nor server may close it.
         settings: how long a request may take to arrive, and limits for connections that the application does not
             `accept` by itself; the worker sets them from the environment.
     """
 
     idle: ClassVar[set[Any]] = set()
+    serving: ClassVar[set[WebSocket]] = set()
     # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
     environ: Any  # of the request that is served; None before there is one
@@ -171,6 +137,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def _run_websocket(self) -> None:
         """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
         self.environ["wsgi.websocket"] = websocket = WebSocket(self.upgrade, self.settings)
+        self.serving.add(websocket)
         try:
             # Past gevent-websocket's own run_application, which upgrades before the application is asked.
             WSGIHandler.run_application(self)
@@ -183,18 +150,40 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
                 log.exception("handler failed", connection=websocket.id)
             websocket.outbox.close(Close.INTERNAL_ERROR)
         finally:
+            self.serving.discard(websocket)
             if not websocket.moved:
                 websocket.end()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """Harmless after the upgrade: frameworks answer every request."""
-        if self._upgraded:
-            return self.write
-        return super().start_response(status, headers, exc_info)
+        """Harmless after the upgrade: frameworks answer every request. Where one has caught what its view raised, its
+        answer is all that tells."""
+        if not self._upgraded:
+            return super().start_response(status, headers, exc_info)
+        websocket = self.environ["wsgi.websocket"]
+        if status.startswith("5") and not websocket.moved:
+            websocket.outbox.close(Close.INTERNAL_ERROR)
+        return self.write
 
     def write(self, data: bytes) -> None:
         if not self._upgraded:
             super().write(data)
+
+    # An answer to HEAD has no body (RFC 9110 section 9.3.2), though the application may give one. pywsgi (26.9.0) would
+    # send it, and the client take it for the next answer.
+
+    def process_result(self) -> None:
+        if self.command != "HEAD":
+            super().process_result()
+            return
+        for _ in self.result:
+            if self.status:
+                break  # what comes is the body; it may have no end
+        if not self.headers_sent:
+            self.write(b"")
+
+    def _write(self, data: bytes) -> None:
+        if self.command != "HEAD":
+            super()._write(data)
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
@@ -233,7 +222,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         self._orig_status, self.code = "101 Switching Protocols", 101
         self._upgraded = self.headers_sent = self.close_connection = True
         self.socket = self.rfile = None
-        self.environ["RAW_URI"] = self.environ["PATH_INFO"]  # the query may hold a token
+        self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may hold a token
         return Upgraded(sock, early, answer, self.gave_away)
 
 
@@ -251,14 +240,6 @@ def read_ahead(sock: Any, rfile: Any) -> bytes:
         return b""
     finally:
         sock.settimeout(None)
-
-
-def respond(refused: Refused, start_response: Any) -> list[bytes]:
-    """Answer a handshake with plain HTTP."""
-    body = refused.text.encode() + b"\n"
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-    start_response(refused.status, [*headers, ("Connection", "close"), *refused.headers])
-    return [body]
 
 
 def _adopt(stock: Any) -> Upgraded:

@@ -10,6 +10,7 @@ import structlog
 from peatio_ws import metrics
 from peatio_ws.auth import Identity, Verifier
 from peatio_ws.errors import AuthenticationError
+from peatio_ws.handlers import Handlers
 from peatio_ws.intake import Intake
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
@@ -26,6 +27,7 @@ class House:
     verifier: Verifier
     shared: Shared
     intake: Intake
+    handlers: Handlers
 
     @property
     def router(self) -> Router:

@@ -78,19 +78,21 @@ class Intake:
             private = OwnQueue("private", durable, bound, self._on_private, self._members)
         self.replays = Replays(self.history, self.router, private.has_read_up_to)
         bindings = public(settings.roles, settings.books if self._streams else ())
-        sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
-        self._consumers = {
-            source.name: Consumer(
-                source, settings.amqp_urls, self.router.flush, functools.partial(self._on_broker, source.name)
-            )
-            for source in sources
-        }
+        self._sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
+        self._urls = settings.amqp_urls
+        self._consumers: dict[str, Consumer] = {}
         self._heard: set[str] = set()
         self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
     def start(self) -> None:
-        """Begin to hear the broker."""
+        """Begin to hear the broker; again after `stop`, too."""
+        self._consumers = {
+            source.name: Consumer(
+                source, self._urls, self.router.flush, functools.partial(self._on_broker, source.name)
+            )
+            for source in self._sources
+        }
         self._greenlets = [
             gevent.spawn(supervise, f"{name} consumer", consumer.run) for name, consumer in self._consumers.items()
         ]
@@ -107,7 +109,7 @@ class Intake:
 
     def problems(self) -> list[str]:
         """Why this worker does not hear all it should; nothing if it does."""
-        return [] if len(self._heard) == len(self._consumers) else ["the broker is not heard"]
+        return [] if len(self._heard) == len(self._sources) else ["the broker is not heard"]
 
     def wait_until_live(self) -> None:
         """Before a member is served that is promised nothing: until history is read back, for `PLAIN_SECONDS` at most,

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from peatio_ws import diagnosis, findings
-from peatio_ws.consumer import open_connection
+from peatio_ws.broker import open_connection
 from peatio_ws.diagnosis import Server
 from peatio_ws.events import EXCHANGES
 from peatio_ws.findings import Finding

@@ -30,13 +30,15 @@ class Asked(NamedTuple):
 
 
 def asked(environ: dict[str, Any]) -> Asked:
-    """Protocol, streams and token of a request.
+    """Protocol, streams and token of a request. Its path is the client's: what a gateway is mounted at (`SCRIPT_NAME`)
+    counts, too.
 
     Raises:
         Refused: 401 where the path asks for a token and there is none; 400 for a query that is none.
     """
-    segments = [segment for segment in environ.get("PATH_INFO", "").split("/") if segment]
-    token = _token(environ.get("HTTP_AUTHORIZATION", ""))
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    segments = [segment for segment in path.split("/") if segment]
+    token = token_of(environ)
     try:
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=1000)
     except ValueError:
@@ -55,8 +57,9 @@ def asked(environ: dict[str, Any]) -> Asked:
     return Asked(Dialect.RANGER, streams, token, query.get("resume", [None])[0])
 
 
-def _token(authorization: str) -> str | None:
-    """The token of an `Authorization` header; a password for a proxy in front (RFC 7617) is none."""
+def token_of(environ: dict[str, Any]) -> str | None:
+    """The token of the `Authorization` header; a password for a proxy in front (RFC 7617) is none."""
+    authorization: str = environ.get("HTTP_AUTHORIZATION", "")
     scheme, _, token = authorization.strip().partition(" ")
     if not scheme or scheme.lower() == "basic":
         return None
@@ -68,12 +71,18 @@ def unauthorized(text: str) -> Refused:
     return Refused("401 Unauthorized", text, (("WWW-Authenticate", "Bearer"),), Close.POLICY)
 
 
-def check_origin(environ: dict[str, Any], settings: Settings) -> None:
-    """Whether a browser may come from there (contract section 7, `API_CORS_ORIGINS`); Refused with 403 if not."""
+def check_origin(environ: dict[str, Any], settings: Settings, by_cookie: bool = False) -> None:
+    """Whether a browser may come from there (contract section 7, `API_CORS_ORIGINS`); Refused with 403 if not.
+
+    Args:
+        by_cookie: whether a cookie may say who it is. Browsers send it wherever the page is from, so with `*` any page
+            could speak for whoever looks at it: there it stands for the host itself.
+    """
     origin = environ.get("HTTP_ORIGIN")
     if origin is None:
         return  # no browser
-    allowed = settings.cors_origins or (environ.get("HTTP_HOST", ""),)
+    own = environ.get("HTTP_HOST", "")
+    allowed = [own if one == "*" and by_cookie else one for one in settings.cors_origins or (own,)]
     host = urlsplit(origin).netloc.lower()
     for one in allowed:
         if one == "*" or one.lower().rstrip("/") == origin.lower() or (host and _without_port(one, origin) == host):

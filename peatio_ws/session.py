@@ -6,7 +6,7 @@ Pure: verifying a token, sending and registering are the caller's. It is told ho
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -20,6 +20,8 @@ from peatio_ws.streams import Kind, Roles
 
 MAX_FAILURES: Final = 5
 """Failed authentications of one connection; the last is answered, then the connection is closed (1008)."""
+BUILT_IN: Final = frozenset({"jwt", "subscribe", "unsubscribe"})
+"""What is answered here, and no handler's to have."""
 
 
 class State(enum.Enum):
@@ -101,6 +103,14 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """Hand this message to the handler of that name."""
+
+    name: str
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """Close the connection."""
 
@@ -108,7 +118,7 @@ class HangUp:
     reason: str
 
 
-Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | Resume | Replay | HangUp
+Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | Resume | Replay | Call | HangUp
 
 
 class _Step(NamedTuple):
@@ -137,16 +147,17 @@ class Session:
     Args:
         roles: who may have prefixed streams.
         max_streams: how many streams it may have.
+        events: names for which there are handlers.
 
     Attributes:
         identity: of the last valid token; None before the first.
         streams: what it is subscribed to, in that order. Kept in place: the router looks into it.
     """
 
-    __slots__ = ("_failures", "_max_streams", "_resume", "_roles", "dialect", "identity", "state", "streams")
+    __slots__ = ("_events", "_failures", "_max_streams", "_resume", "_roles", "dialect", "identity", "state", "streams")
 
-    def __init__(self, dialect: Dialect, roles: Roles, max_streams: int) -> None:
-        self.dialect, self._roles, self._max_streams = dialect, roles, max_streams
+    def __init__(self, dialect: Dialect, roles: Roles, max_streams: int, events: Container[str] = ()) -> None:
+        self.dialect, self._roles, self._max_streams, self._events = dialect, roles, max_streams, events
         self.state = State.ANONYMOUS
         self.identity: Identity | None = None
         self.streams: dict[str, None] = {}
@@ -189,6 +200,8 @@ class Session:
                 return self._change(message, self._subscribe)
             case "unsubscribe":
                 return self._change(message, self._unsubscribe)
+            case str() as name if name in self._events:
+                return [Call(name, message)]
         return [Reply(dialects.unknown_event(self.dialect))]
 
     def verdict(self, identity: Identity | None) -> list[Action]:

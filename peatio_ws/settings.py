@@ -157,6 +157,9 @@ class Settings(BaseModel):
     books: CommaList = _named("WEBSOCKET_BOOKS", default=())  # names of -snap/-inc pairs; () for any
     max_books: Count = _named("WEBSOCKET_MAX_BOOKS", default=2000)  # a worker
     drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)
+    max_blocking: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = _named(
+        "WEBSOCKET_MAX_BLOCKING_SECONDS", default=0.1
+    )  # s; 0: not watched
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(

@@ -34,6 +34,21 @@ def make_token(
     algorithm: str,
 ) -> str:
     """A session token as Barong makes them. ClickException if there is no usable key."""
+    claims = {
+        "role": role,
+        **({"member_id": member_id} if member_id is not None else {}),
+        **({"aud": audience.split(",")} if audience else {}),
+        **({"iss": issuer} if issuer else {}),
+        **claims,
+    }
+    try:
+        return session_token(uid, expires, claims, keys.load_private_key(_private_text(key)), algorithm)
+    except (ValueError, TypeError, jwt.PyJWTError) as error:
+        raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
+
+
+def session_token(uid: str, expires: int, claims: Mapping[str, Any], key: keys.PrivateKey, algorithm: str) -> str:
+    """The same with a key at hand. `expires`: seconds from now; `claims` count before what stands here by itself."""
     now = int(time.time())
     payload = {
         "iat": now,
@@ -41,17 +56,10 @@ def make_token(
         "jti": str(uuid.uuid4()),
         "sub": "session",
         "uid": uid,
-        "role": role,
         "state": "active",
-        **({"member_id": member_id} if member_id is not None else {}),
-        **({"aud": audience.split(",")} if audience else {}),
-        **({"iss": issuer} if issuer else {}),
         **claims,
     }
-    try:
-        return jwt.encode(payload, keys.load_private_key(_private_text(key)), algorithm=algorithm)
-    except (ValueError, TypeError, jwt.PyJWTError) as error:
-        raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
+    return jwt.encode(payload, key, algorithm=algorithm)
 
 
 def there_is_a_key(key: str | None) -> bool:

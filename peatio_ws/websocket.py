@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import socket as native_socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -24,6 +25,8 @@ from peatio_ws.settings import Settings
 READ_BYTES: Final = 16_384
 TURN_SECONDS: Final = 0.01
 """How long one client may keep the hub with what it sends."""
+MOST_UNREAD: Final = 64
+"""Messages that are taken in while nobody asks for them."""
 
 
 class Upgraded(NamedTuple):
@@ -66,6 +69,7 @@ class WebSocket:
     __slots__ = (
         "_may_move",
         "_protocol",
+        "_reading",
         "_settings",
         "_sock",
         "_taken",
@@ -87,7 +91,7 @@ class WebSocket:
         self._upgrade: Callable[[], Upgraded] | None = upgrade
         self._settings = settings
         self._sock: Any = None
-        self._may_move = self.moved = False
+        self._may_move = self.moved = self._reading = False
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
         self.received = 0
@@ -129,15 +133,26 @@ class WebSocket:
             run()
 
     @property
+    def accepted(self) -> bool:
+        """Whether it has been upgraded."""
+        return self._sock is not None
+
+    @property
     def closed(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._sock is not None and self.outbox.closing != 0
 
-    def receive(self) -> str | bytes | None:
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
         """The client's next message: text as str, binary as bytes; None once there will be no more.
 
         Blocks this greenlet only. Control frames are dealt with meanwhile.
+
+        Args:
+            timeout: seconds after which it is a TimeoutError; nothing is lost by that.
         """
+        if timeout is not None:
+            with gevent.Timeout(max(timeout, 0), TimeoutError(f"no message within {timeout:g} s")):
+                return self.receive()
         self.accept()
         self.outbox.flush()
         messages = self._protocol.messages
@@ -146,7 +161,7 @@ class WebSocket:
             self._answer(self._protocol.data_to_send())
             if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:
                 return None
-            self._feed(self._read())
+            self._read()
         self.received += 1
         answers, message = messages.pop(0)
         self._answer(answers)
@@ -161,10 +176,13 @@ class WebSocket:
 
         Raises:
             WebSocketError: closed already; gevent-websocket's own, which legacy code expects.
+            TypeError: no message.
         """
         self.accept()
         if self.outbox.closing:
             raise WebSocketError("Connection is already closed")
+        if not isinstance(message, str | bytes | bytearray | memoryview):
+            raise TypeError(f"a message is a str or bytes, not {type(message).__name__}; json.dumps() makes it one")
         data = message.encode() if isinstance(message, str) else bytes(message)
         if binary is None:
             binary = not isinstance(message, str)
@@ -185,25 +203,53 @@ class WebSocket:
         self._answer(self._protocol.data_to_send())
         self.outbox.close(Close.NORMAL)
         with gevent.Timeout(CLOSE_SECONDS, False):
-            while self._protocol.state is not ProtocolState.CLOSED and (data := self._read()):
-                self._feed(data)
+            while self._protocol.state is not ProtocolState.CLOSED:
+                self._read()
                 self._protocol.messages.clear()  # nobody takes them any more
                 self._answer(self._protocol.data_to_send())
         self._feed(b"")
         self.outbox.abort()
         self._sock.close()
 
-    def _read(self) -> bytes:
-        """Some bytes of the client, or none at its end. Lets others run in between, however fast it sends."""
+    def _read(self) -> None:
+        """Take in some bytes of the client, or its end. Lets others run in between, however fast it sends."""
+        self._reading = True
         try:
             data: bytes = self._sock.recv(READ_BYTES)
-        except OSError:
-            return b""
+        except OSError as error:
+            if error.errno is None:
+                raise  # no socket's: a time limit around this call, ours or the handler's own
+            data = b""
+        finally:
+            self._reading = False
+        self._feed(data)
         # gevent's recv() switches to the hub only when there is nothing to read (26.9.0): a client that fills the
         # buffer faster than it is emptied would keep the hub from everybody else, and from every timeout.
         if len(data) == READ_BYTES and time.time() - _loop_now() > TURN_SECONDS:
             gevent.sleep(1e-6)
-        return data
+
+    def _look(self) -> None:
+        """While nobody waits for a message, because a handler is busy: take in what is there all the same, so that the
+        client's pings are answered, its pongs count, and its end is known. Never waits."""
+        protocol, sock = self._protocol, self._sock
+        if len(protocol.messages) >= MOST_UNREAD or protocol.state is not ProtocolState.OPEN:
+            return
+        sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
+        try:
+            data: bytes = sock.recv(READ_BYTES)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            return
+        except OSError:
+            data = b""
+        finally:
+            sock.settimeout(None)
+        self._feed(data)
+        if not (protocol.messages and self._protocol.state is not ProtocolState.OPEN):
+            for answers, _ in protocol.messages:
+                self._answer(answers)
+                answers.clear()
+            self._answer(protocol.data_to_send())
+        # Else the client has gone after a message that is to be answered first.
 
     def tick(self, now: float) -> None:
         """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
@@ -211,6 +257,8 @@ class WebSocket:
         if outbox.size and outbox.sent != self._taken:
             self.heard = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
         self._taken = outbox.sent
+        if not (self._reading or outbox.closing):
+            self._look()
         if outbox.closing:
             if now > outbox.deadline:
                 outbox.abort()

@@ -11,9 +11,13 @@ import gevent.event
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
+from peatio_ws.errors import Close
 from peatio_ws.gateway import Gateway
 from peatio_ws.handler import Handler
+from peatio_ws.replay import come_again
 from peatio_ws.settings import Settings
+from peatio_ws.supervise import supervise
+from peatio_ws.websocket import WebSocket
 
 ARRIVE_SECONDS: Final = 0.5
 
@@ -77,6 +81,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         if not self.alive:
             stopping.set()  # told to end before it had begun
         drain = gevent.spawn(self._drain, stopping)
+        gevent.spawn(supervise, "keeper of applications", _keep)
         try:
             super().run()
             drain.join(self.cfg.graceful_timeout)
@@ -91,6 +96,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
                 server.close()  # at once: gunicorn's own loop looks once a second
         _let_requests_arrive()
         Handler.end_idle()
+        for websocket in _served():
+            websocket.outbox.close(Close.RESTART, come_again())
         for _ in range(2):  # the second time for those who were being upgraded during the first
             gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
             _let_requests_arrive()
@@ -105,6 +112,18 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     def handle_quit(self, sig: int, frame: Any) -> None:
         """INT and QUIT are no reason to leave clients untold; gunicorn's own would end the process on the spot."""
         self.handle_exit(sig, frame)
+
+
+def _keep() -> None:
+    """Once a second the deadlines, and pings, of WebSockets that applications serve by themselves."""
+    while True:
+        gevent.sleep(1)
+        for websocket in _served():
+            websocket.tick(time.monotonic())
+
+
+def _served() -> list[WebSocket]:
+    return [websocket for websocket in Handler.serving if websocket.accepted]
 
 
 def _let_requests_arrive() -> None:

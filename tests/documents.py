@@ -17,7 +17,10 @@ from markdown_it.token import Token
 from tests.gateway import ROOT
 
 LEFT_OUT = {"node_modules", "build", ".run", ".cache"}
-RUN_ELSEWHERE: dict[tuple[str, str], str] = {}
+RUN_ELSEWHERE = {
+    ("README.md", "python"): "tests/live/test_docs.py",
+    ("docs/handlers.md", "python"): "tests/live/test_docs.py",
+}
 """Pages whose programs a test of their own runs: page and language to the test."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
 _MARKDOWN = MarkdownIt("commonmark").enable("table")

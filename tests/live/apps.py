@@ -27,6 +27,13 @@ def returns(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     return [b"this is no frame"]
 
 
+def answers_500(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+    """Has a bug that its framework has caught and logged."""
+    environ["wsgi.websocket"].send("hello")
+    start_response("500 Internal Server Error", [("Content-Type", "text/html")])
+    return [b"<h1>Internal Server Error</h1>"]
+
+
 def disconnects(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     """Ends the connection by an exception."""
     raise Disconnect(4000, "go away")

@@ -19,9 +19,9 @@ NO_BEARER = {"error": {"message": "Token type is not provided or invalid."}}
 Start = Callable[..., GatewayProcess]
 
 
-def authenticated(client: RawClient, token: str) -> RawClient:
+def authenticated(client: RawClient, token: str, path: str = "/") -> RawClient:
     """Upgrade and authenticate a classic client."""
-    client.upgrade()
+    client.upgrade(path)
     assert "challenge" in client.json()
     client.send(text({"jwt": f"Bearer {token}"}))
     assert client.json() == AUTHENTICATED

@@ -22,8 +22,8 @@ def report(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
         "greenlets": sum(isinstance(thing, greenlet) for thing in gc.get_objects()),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "register": len(gateway._intake.router),
-        "connections": len(gateway._clients),
-        "addresses": len(gateway._addresses),
+        "connections": len(gateway._roster),
+        "addresses": len(gateway._roster._addresses),
         "kilobytes": int(rollup.split("Pss:")[1].split()[0]),
     }
     start_response("200 OK", [("Content-Type", "application/json")])

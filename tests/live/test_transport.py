@@ -229,6 +229,15 @@ def test_a_handler_that_raises_closes_with_1011_and_tells_only_the_log(folder: P
         wait_until(lambda: "something that only the log should know" in app.log(), "the exception in the log")
 
 
+def test_a_bug_that_a_framework_answers_closes_with_1011(folder: Path) -> None:
+    with served(folder, "tests.live.apps:answers_500") as app, RawClient(app.port) as client:
+        client.upgrade()
+        assert client.next() == Frame(TEXT, b"hello")
+        assert client.closed() == (1011, "internal error")
+        client.send(close(1011))
+        assert client.ended() < CLOSE_SECONDS
+
+
 def test_a_handler_can_end_a_connection_with_a_code_of_its_own(folder: Path) -> None:
     with served(folder, "tests.live.apps:disconnects") as app, RawClient(app.port) as client:
         assert client.upgrade().closed() == (4000, "go away")

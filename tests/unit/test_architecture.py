@@ -17,16 +17,17 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
     *"errors streams keys jwks faults variables settings auth".split(),
-    *"events levels books history frames dialects request session incoming simulation findings diagnosis".split(),
+    *"events levels books history frames dialects handshake request session handlers incoming".split(),
+    *"simulation findings diagnosis".split(),
 ]
-WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
+WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"websocket handler amqp_transport demand consumer history_stream embedded".split(),
+    *"websocket handler amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_shared metrics logs key_source".split(),
-    *"intake house client gateway ports health worker".split(),
-    *"tokens publishing listening probing checking cli".split(),
+    *"blocking intake house caller client connection roster gateway ports health worker".split(),
+    *"tokens publishing listening probing checking testing cli".split(),
     "__init__",
     "__main__",
     "wsgi",

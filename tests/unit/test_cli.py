@@ -17,7 +17,7 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from peatio_ws import cli, ports, publishing, simulation
+from peatio_ws import cli, ports, simulation
 from peatio_ws.auth import Verifier
 from peatio_ws.cli import main
 from peatio_ws.keys import ALGORITHMS, load_private_key, private_pem, public_text
@@ -245,7 +245,7 @@ class Broker:
 
 
 def replayed(line: str, monkeypatch: pytest.MonkeyPatch) -> Result:
-    monkeypatch.setattr(publishing, "Publisher", Broker)
+    monkeypatch.setattr(cli, "Publisher", Broker)
     return call(line, AMQP_URL="amqp://broker/")
 
 
@@ -274,7 +274,7 @@ def test_a_replay_without_end_ends_with_ctrl_c_and_status_0(folder: Path, monkey
             if self.sent == 5:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(publishing, "Publisher", Interrupting)
+    monkeypatch.setattr(cli, "Publisher", Interrupting)
     endless = call("publish --file messages --repeat 0", AMQP_URL="amqp://broker/")
     assert (endless.exit_code, Broker.taken) == (0, (TAKEN * 3)[:5])
     cut = call("publish --file messages --repeat 9", AMQP_URL="amqp://broker/")
@@ -321,7 +321,7 @@ def test_a_pipe_is_published_as_it_comes_up_to_a_bad_line(monkeypatch: pytest.Mo
 
 
 def test_standard_input_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "Publisher", Broker)
+    monkeypatch.setattr(cli, "Publisher", Broker)
     result = CliRunner().invoke(
         main, ["publish", "--file", "-"], input=TWO_MESSAGES, env={"AMQP_URL": "amqp://broker/"}
     )

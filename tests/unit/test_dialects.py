@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import dialects
+from peatio_ws.dialects import Dialect
 from peatio_ws.events import Order, Trade, read
 from tests.unit.samples import on_orderbook, on_ranger, on_trade
 
@@ -293,3 +294,15 @@ def test_any_event_is_a_json_object_for_either_dialect(body: dict[str, Any]) -> 
     ):
         assert isinstance(json.loads(shown), dict)
         assert b"\n" not in shown
+
+
+@pytest.mark.parametrize("text", ["no such order", 'a "quote"', "half a pair: \ud800"])
+def test_a_handlers_error_is_in_the_clients_dialect(text: str) -> None:
+    sent = text.replace("\ud800", "?")
+    assert json.loads(dialects.error(Dialect.CLASSIC, text)) == {"error": {"message": sent}}
+    assert json.loads(dialects.error(Dialect.RANGER, text)) == {"error": sent}
+
+
+def test_a_handlers_failure_is_told_without_a_reason() -> None:
+    assert dialects.failed(Dialect.CLASSIC) == b'{"error":{"message":"Error while handling message."}}'
+    assert dialects.failed(Dialect.RANGER) == b'{"error":"Error while handling message"}'

@@ -8,7 +8,7 @@ import pytest
 from kombu import Connection, Queue
 
 from peatio_ws import embedded
-from peatio_ws.consumer import exchange
+from peatio_ws.broker import exchange
 from peatio_ws.events import EXCHANGES
 from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.simulation import STEP_SECONDS, Simulation

@@ -52,6 +52,18 @@ def test_these_are_refused(origin: str, host: str, allowed: str) -> None:
     assert refused.value.status.startswith("403 ")
 
 
+def test_where_a_cookie_says_who_it_is_any_origin_means_the_host_itself() -> None:
+    anywhere = settings(API_CORS_ORIGINS="*,https://app.example")
+    for origin in ("https://exchange.example", "https://app.example", None):
+        environ = {"HTTP_HOST": "exchange.example"} | ({} if origin is None else {"HTTP_ORIGIN": origin})
+        check_origin(environ, anywhere, by_cookie=True)
+    evil = {"HTTP_HOST": "exchange.example", "HTTP_ORIGIN": "https://evil.example"}
+    check_origin(evil, anywhere)
+    for given in (anywhere, settings()):
+        with pytest.raises(Refused):
+            check_origin(evil, given, by_cookie=True)
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "trusted", "address"),
     [
@@ -91,6 +103,17 @@ def test_other_paths_are_classic(path: str) -> None:
 )
 def test_these_paths_are_rangers(path: str) -> None:
     assert ask(path) == Asked(Dialect.RANGER, (), None)
+
+
+@pytest.mark.parametrize(
+    ("mount", "path"),
+    [("/ranger", ""), ("/ranger", "/x"), ("/a/ranger", "/"), ("/public", ""), ("/public", "/"), ("/ws", "/public")],
+)
+def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
+    assert ask(path, SCRIPT_NAME=mount) == Asked(Dialect.RANGER, (), None)
+    assert ask(path, SCRIPT_NAME="/ws").dialect is (Dialect.RANGER if path == "/public" else Dialect.CLASSIC)
+    with pytest.raises(Refused):
+        ask("", SCRIPT_NAME="/private")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peatio_ws import dialects
 from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.session import (
     Action,
     Admit,
+    Call,
     HangUp,
     Input,
     Renew,
@@ -388,3 +390,16 @@ def test_what_was_subscribed_is_what_the_session_says(is_ranger: bool, who: Iden
         assert len(has) <= MOST
         assert who is ADMIN or not any(name.count(".") == 2 for name in has)
         assert (who and is_ranger) or not any("." not in name for name in has)
+
+
+# ---- handlers
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_message_of_a_handlers_name_is_handed_to_it_whole(dialect: Dialect) -> None:
+    session = Session(dialect, ROLES, MOST, {"cancel"})
+    message = {"event": "cancel", "streams": ["btcusd.trades"], "id": 5}
+    assert session.receive(json.dumps(message)) == [Call("cancel", message)]
+    assert session.receive('{"event":"cancel","jwt":"Bearer x"}') == [Verify("x")]
+    for name in ("Cancel", "", None, 5, ["cancel"], {"cancel": 1}):
+        assert session.receive(json.dumps({"event": name})) == [Reply(dialects.unknown_event(dialect))]

@@ -24,7 +24,7 @@ from peatio_ws.errors import Close
 from peatio_ws.frames import PING
 from peatio_ws.handler import websocket_of
 from peatio_ws.settings import Settings
-from peatio_ws.websocket import WebSocket
+from peatio_ws.websocket import MOST_UNREAD, WebSocket
 from tests.unit.samples import frames_in, settings
 
 LIMIT = 30
@@ -330,3 +330,92 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
     ws.tick(ws.outbox.deadline + 1)
     assert codes(pair.heard()) == [1000]  # and then the end of the stream
     assert ws.receive() is None
+
+
+# ---- while nobody waits for a message
+
+
+def test_a_wait_for_a_message_may_have_a_limit_and_loses_nothing(pair: Pair) -> None:
+    ws = pair.open()
+    whole = text("in two pieces").serialize(mask=True)
+    pair.client.sendall(whole[:7])
+    for limit in (0.01, 0, -1):
+        with pytest.raises(TimeoutError, match="no message within"):
+            ws.receive(timeout=limit)
+    with pytest.raises(LookupError), gevent.Timeout(0.01, LookupError):
+        ws.receive()
+    with (
+        pytest.raises(TimeoutError, match="the handler's own"),
+        gevent.Timeout(0.01, TimeoutError("the handler's own")),
+    ):
+        ws.receive()
+    pair.client.sendall(whole[7:])
+    assert ws.receive(timeout=LIMIT) == "in two pieces"
+    pair.client.close()
+    assert ws.receive(timeout=LIMIT) is None
+
+
+def test_pings_of_a_client_whose_handler_is_busy_are_answered(pair: Pair) -> None:
+    ws = pair.open()
+    ws.tick(ws.opened)
+    pair.say(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
+    ws.heard = 0.0
+    ws.tick(ws.opened + 1)
+    assert ws.heard >= ws.opened, "and its pongs count"
+    assert not ws.closed
+    assert frames_in(pair.hear(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
+    ws.send("answer")
+    assert ws.receive() == "a"
+    pair.end()
+    assert pair.heard()[0] == (Opcode.TEXT, b"answer")
+
+
+def test_its_end_is_known_and_answered(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(closing(4999, "bye"))
+    ws.tick(ws.opened)
+    assert ws.closed
+    with pytest.raises(WebSocketError):
+        ws.send("too late")
+    assert codes(pair.heard()) == [4999]
+
+
+def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("question"), closing(1000))
+    ws.tick(ws.opened)
+    assert not ws.closed
+    assert ws.receive() == "question"
+    ws.send("answer")
+    assert ws.receive() is None
+    pair.end()
+    assert [payload for _, payload in pair.heard()] == [b"answer", (1000).to_bytes(2)]
+
+
+def test_a_client_that_is_gone_is_known_to_be(pair: Pair) -> None:
+    ws = pair.open()
+    pair.client.close()
+    ws.tick(ws.opened)
+    assert ws.closed
+    assert ws.receive() is None
+    assert ws.close_code == 1006
+
+
+def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
+    ws = pair.open()
+    for number in range(3 * MOST_UNREAD):
+        pair.say(text(str(number)))
+        ws.tick(ws.opened)
+    assert len(ws._protocol.messages) == MOST_UNREAD
+    pair.client.shutdown(socket.SHUT_WR)
+    assert list(ws) == [str(number) for number in range(3 * MOST_UNREAD)]
+
+
+def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
+    ws = pair.open()
+    waiting = gevent.spawn(ws.receive)
+    gevent.sleep(0)
+    pair.say(text("for the one that waits"))
+    ws.tick(ws.opened)
+    assert not ws._protocol.messages
+    assert waiting.get(timeout=LIMIT) == "for the one that waits"

@@ -1,0 +1,12 @@
+"""Who a Django user is on the exchange."""
+
+from django.conf import settings
+from django.db import models
+
+
+class Member(models.Model):
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    uid = models.CharField(max_length=64, unique=True, help_text="Barong's uid, by which Peatio knows the member.")
+
+    def __str__(self) -> str:
+        return self.uid

@@ -1,0 +1,39 @@
+// Two WebSockets to the page's own host, which the browser opens with the session's cookie: the application's own, where
+// the cookie says who it is, and Peatio's, which is shown a token. A real page would come back with the client in
+// examples/peatio-client.mjs; this one has to be loaded again.
+
+const at = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+
+function show(list, text) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  document.getElementById(list).prepend(item);
+}
+
+const say = (text) => (document.getElementById("state").textContent = text);
+
+const notices = new WebSocket(at("/notices"));
+notices.onclose = ({ code, reason }) => say(`closed: ${code} ${reason}`);
+notices.onmessage = ({ data }) => {
+  const { ready, notice } = JSON.parse(data);
+  if (ready) say("connected");
+  else show("notices", `${notice.from}: ${notice.text}`);
+};
+
+const form = document.getElementById("notify");
+form.onsubmit = async (event) => {
+  event.preventDefault();
+  await fetch(form.action, { method: "POST", body: new FormData(form) });
+  form.reset();
+};
+
+const peatio = new WebSocket(at("/ranger/"));
+peatio.onopen = async () => {
+  const { token } = await (await fetch("/token", { method: "POST" })).json();
+  peatio.send(JSON.stringify({ jwt: `Bearer ${token}` }));
+  peatio.send(JSON.stringify({ event: "subscribe", streams: ["order"] }));
+};
+peatio.onmessage = ({ data }) => {
+  const { order } = JSON.parse(data);
+  if (order) show("orders", `${order.side} ${order.origin_volume} ${order.market} at ${order.price}: ${order.state}`);
+};

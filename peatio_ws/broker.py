@@ -1,0 +1,84 @@
+"""How the broker is connected to, what it is called in the log, and what Peatio's exchanges are.
+
+Knows kombu; does not know what is read or published.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+import gevent
+from kombu import Connection, Exchange
+from kombu.exceptions import KombuError
+from kombu.transport import memory
+
+from peatio_ws.amqp_transport import BufferedTransport
+from peatio_ws.events import EXCHANGES
+from peatio_ws.settings import EMBEDDED_BROKER
+
+HEARTBEAT: Final = 10.0
+"""Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
+CONNECT_TIMEOUT: Final = 8.0
+POLL_SECONDS: Final = 0.005
+"""How often the in-process broker is looked at."""
+
+
+class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
+    """kombu's in-process broker; who waits for it lets other greenlets run, in a process without gevent's patches too
+    (`testing.py`)."""
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        if timeout is not None:
+            super().drain_events(connection, timeout)
+            return
+        while True:
+            try:
+                super().drain_events(connection, 0)
+            except TimeoutError:
+                gevent.sleep(POLL_SECONDS)
+            else:
+                return
+
+
+def open_connection(url: str, buffered: bool = True) -> Connection:
+    """A kombu connection, not yet connected, as this package uses it: heartbeats, time limits.
+
+    Args:
+        buffered: read with gevent, as much as is there at once; otherwise as py-amqp does, in any process.
+    """
+    if url == EMBEDDED_BROKER:
+        return Connection(url, transport=_InProcess)
+    return Connection(
+        url,
+        transport=BufferedTransport if buffered else None,
+        ssl=url.startswith("amqps:"),
+        heartbeat=HEARTBEAT,
+        connect_timeout=CONNECT_TIMEOUT / 2,
+        # py-amqp's own 1 s would drop the connection on every hiccup of the network (py-amqp 5.4.2).
+        transport_options={"socket_settings": {socket.TCP_USER_TIMEOUT: int(HEARTBEAT * 2000)}},
+    )
+
+
+def faults_of(url: str) -> tuple[type[Exception], ...]:
+    """What a connection to this broker raises where it is away, refuses or is lost."""
+    connection = Connection(url)
+    return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
+
+
+def exchange(name: str, durable: bool, embedded: bool = False) -> Exchange:
+    """One of Peatio's exchanges as it declares them itself."""
+    kind = EXCHANGES[name]
+    if embedded and kind == "headers":
+        kind = "fanout"  # what a binding without arguments comes to; kombu's memory:// knows no headers exchange
+    return Exchange(name, kind, durable=durable, auto_delete=False)
+
+
+def place(url: str) -> str:
+    """Host and port of a URL, without its password."""
+    return url.rpartition("@")[2].partition("?")[0] or url
+
+
+def say(error: BaseException) -> str:
+    """An error in its own words."""
+    return str(error) or type(error).__name__

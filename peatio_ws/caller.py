@@ -1,0 +1,112 @@
+"""Who sent the message that a handler of events is called for, and what becomes of the call.
+
+Knows one connection's outbox and session; does not know how messages come in (`client.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import msgspec
+import structlog
+
+from peatio_ws import dialects, metrics
+from peatio_ws.auth import Identity
+from peatio_ws.errors import ClientError, Close, Disconnect
+from peatio_ws.frames import text_frame
+from peatio_ws.handlers import EventHandler
+from peatio_ws.router import Receiver
+from peatio_ws.session import Session
+from peatio_ws.websocket import WebSocket
+
+log = structlog.get_logger("peatio_ws.caller")
+
+FAILURES = (Exception, gevent.Timeout, SystemExit)
+"""What a handler's faults are. A `gevent.Timeout` is no Exception, and a SystemExit would end the worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A Peatio connection as its handlers see it; good for as long as the connection lives, from any greenlet. Two of
+    one connection are equal."""
+
+    _ws: WebSocket
+    _session: Session
+    _receiver: Receiver
+    address: str
+    """Where it comes from; of a client behind trusted proxies its own."""
+
+    @property
+    def id(self) -> str:
+        """The connection's name in the log."""
+        return self._ws.id
+
+    @property
+    def member(self) -> Identity | None:
+        """Whom its last valid token stands for; None before the first."""
+        return self._session.identity
+
+    @property
+    def uid(self) -> str | None:
+        """The member's uid; None while nobody is authenticated."""
+        return self._receiver.uid
+
+    @property
+    def member_id(self) -> int | None:
+        """Peatio's numeric id, from the token or from Redis; None where neither knows it."""
+        return self._receiver.member_id
+
+    @property
+    def role(self) -> str:
+        """The token's role; empty without one."""
+        member = self._session.identity
+        return member.role if member is not None else ""
+
+    def reply(self, message: object) -> None:
+        """Send a message: bytes as they are, which have to be UTF-8, anything else as JSON. Never waits; to a client
+        that has gone it does nothing.
+
+        Raises:
+            TypeError, UnicodeDecodeError: not to be sent.
+        """
+        payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
+        payload.decode()
+        self._ws.outbox.send(text_frame(payload))
+
+    def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
+        """End the connection; harmless a second time. ValueError for a code that may not be sent."""
+        self._ws.close(code, reason)
+
+    def refuse(self, text: str) -> None:
+        """Answer with an error, in the client's dialect; a handler raises `ClientError` for that."""
+        self._ws.outbox.send(text_frame(dialects.error(self._session.dialect, text)))
+
+    def tell_failure(self) -> None:
+        """Answer that its message could not be handled, and nothing of why."""
+        self._ws.outbox.send(text_frame(dialects.failed(self._session.dialect)))
+
+
+def call(handler: EventHandler, name: str, caller: Caller, message: dict[str, Any]) -> None:
+    """Run a handler of the event `name`. Whatever it does, the next message is handled too."""
+    try:
+        handler(caller, message)
+    except Disconnect as end:
+        caller.close(end.code, end.reason)
+    except ClientError as fault:
+        caller.refuse(str(fault))
+    except FAILURES:
+        metrics.handler_failures.labels(name).inc()
+        log.exception("handler failed", connection=caller.id, handler=name)
+        caller.tell_failure()
+
+
+def require_authenticated(session: Any) -> None:
+    """For handlers: go on only for a member. `session` is what the handler was given, of either kind.
+
+    Raises:
+        ClientError: nobody is authenticated.
+    """
+    if session.member is None:
+        raise ClientError("Not authenticated.")

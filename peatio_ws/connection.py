@@ -1,0 +1,261 @@
+"""A WebSocket of a path of its own, as its handler sees it, and what becomes of it when the handler ends.
+
+The handler speaks with its client as it likes; from here are the limits, and the streams it asks for. Does not know how
+connections come (`gateway.py`), nor Peatio's protocols but for the form of an event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import structlog
+from geventwebsocket.exceptions import WebSocketError
+
+from peatio_ws import metrics
+from peatio_ws.auth import Identity
+from peatio_ws.caller import FAILURES
+from peatio_ws.dialects import Dialect
+from peatio_ws.errors import ClientError, Close, Disconnect, Refused
+from peatio_ws.handlers import Route
+from peatio_ws.house import House
+from peatio_ws.router import Receiver
+from peatio_ws.shared import Seat
+from peatio_ws.streams import Kind, is_permitted, kind_of
+from peatio_ws.websocket import WebSocket
+
+log = structlog.get_logger("peatio_ws.connection")
+
+PROTOCOL = "handler"
+"""Its word in the log and the metrics."""
+
+
+def identified(route: Route, environ: dict[str, Any]) -> Identity | None:
+    """Who a request is from, if the path has somebody to ask. Such a member has no role and no end.
+
+    Raises:
+        Refused: by whom is asked; with 500, where that fails.
+    """
+    if route.identify is None:
+        return None
+    try:
+        uid = route.identify(environ)
+        if uid is not None and not (isinstance(uid, str) and uid):
+            raise TypeError(f"identify has to return a uid as str, or None; not {type(uid).__name__}")
+    except Refused:
+        raise
+    except FAILURES:
+        metrics.handler_failures.labels(route.path).inc()
+        log.exception("identify failed", handler=route.path)
+        text = "It could not be found out who you are; the log has it."
+        raise Refused("500 Internal Server Error", text, close=Close.INTERNAL_ERROR) from None
+    return None if uid is None else Identity(uid, None, "", math.inf)
+
+
+class Connection:
+    """What a handler of `@gateway.websocket(path)` is called with.
+
+    Args:
+        house: what it shares with the others.
+        ws: accepted already.
+        address: where it comes from, for the log and for limits.
+        environ: of its request.
+        member: whom the request's token stands for, if it had one, or who its path's `identify` says.
+        route: its handler, which runs for as long as the connection lives, in a greenlet of its own.
+
+    Attributes:
+        environ: the request as WSGI has it (path, query, headers), but for the server's own objects.
+        member: None for nobody; a token that does not verify never comes here.
+    """
+
+    __slots__ = ("_greenlet", "_house", "_receiver", "_route", "_seats", "address", "environ", "member", "ws")
+
+    def __init__(
+        self,
+        house: House,
+        ws: WebSocket,
+        address: str,
+        environ: dict[str, Any],
+        member: Identity | None,
+        route: Route,
+    ) -> None:
+        self._house, self.ws, self.address, self._route = house, ws, address, route
+        self.environ = {
+            name: value
+            for name, value in environ.items()
+            if name == "wsgi.url_scheme" or not name.startswith(("wsgi.", "gunicorn."))
+        }
+        self.member = member
+        self._receiver: Receiver | None = None  # once it has a stream
+        self._seats: tuple[Seat, ...] = ()
+        self._greenlet: Any = None
+
+    # ---- for the handler
+
+    @property
+    def id(self) -> str:
+        """Its name in the log."""
+        return self.ws.id
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.ws.closed
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """The client's next message, text as str, binary as bytes; None once there will be no more.
+
+        Args:
+            timeout: seconds after which it is a TimeoutError; the connection goes on, and nothing is lost.
+        """
+        return self.ws.receive(timeout)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """The client's messages, until there are no more."""
+        return iter(self.ws)
+
+    def send(self, message: str | bytes, binary: bool | None = None) -> None:
+        """Send a message: str as text, bytes as binary, or as `binary` says.
+
+        In the handler's own greenlet it waits while half of `WEBSOCKET_OUTBOX_BYTES` is waiting for the client; from
+        any other it never waits, and a client that takes too little is closed with 4413.
+
+        Raises:
+            WebSocketError: closed already. A handler may let it fall: the client has gone.
+            TypeError: no message.
+        """
+        outbox = self.ws.outbox
+        if outbox.size and gevent.getcurrent() is self._greenlet:
+            outbox.wait(outbox.limit // 2)
+        self.ws.send(message, binary)
+
+    def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
+        """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""
+        self.ws.close(code, reason)
+
+    def subscribe(self, *streams: str) -> None:
+        """From now on events of these streams are sent to the client, each as `{"<stream>":<body>}` between the
+        handler's own messages: as to a ranger client (contract section 2), by the same rules.
+
+        A name without a dot is the member's own (`order`, `trade`, any private event), one with a dot public, one with
+        two for the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker.
+
+        Raises:
+            ClientError: not for this client, or no stream, or too many; then none of them is subscribed to.
+        """
+        house = self._house
+        if self._receiver is None:
+            self._receiver = Receiver(self.ws.outbox, Dialect.RANGER, {})
+        mine: Any = self._receiver.streams
+        new = [name for name in dict.fromkeys(streams) if name not in mine]
+        if len(mine) + len(new) > house.settings.max_streams:
+            raise ClientError(f"too many streams: a connection has {house.settings.max_streams} at most")
+        for name in new:
+            self._check(name)
+        if any(kind_of(name) is Kind.PRIVATE for name in new):
+            self._admit(self._receiver)
+        for name in new:
+            mine[name] = None
+            house.intake.need_stream(name)  # may wait
+            house.router.subscribe(self._receiver, name)
+            self.ws.outbox.flush()
+
+    def unsubscribe(self, *streams: str) -> None:
+        """Events of these streams come no more; harmless if they did not."""
+        for name in streams:
+            if self._receiver is not None and name in self._receiver.streams:
+                self._drop(self._receiver, name)
+
+    # ---- for the gateway
+
+    def run(self) -> None:
+        """Call the handler, and end the connection as it ended."""
+        ws = self.ws
+        self._greenlet = gevent.getcurrent()
+        log.debug("connection opened", connection=ws.id, address=self.address, protocol=PROTOCOL)
+        gauge = metrics.connections.labels(PROTOCOL)
+        gauge.inc()
+        try:
+            ws.outbox.flush()  # the answer to the handshake; the handler may have nothing to say for long
+            self.member = self._resolved()
+            self._route.handler(self)
+        except Disconnect as end:
+            ws.close(end.code, end.reason)
+        except ClientError as fault:
+            ws.close(Close.POLICY, str(fault))
+        except FAILURES as error:
+            if not (isinstance(error, WebSocketError) and ws.closed):  # it sent to a client that had gone
+                self._tell_failure()
+            ws.outbox.close(Close.INTERNAL_ERROR)
+        finally:
+            self._leave()
+            gauge.dec()
+            ws.end()
+
+    def sit(self, name: str, limit: int, reason: str) -> None:
+        """Count this connection across workers; if it is one too many, it is closed with 1013."""
+        seat = Seat(name, limit, functools.partial(self.ws.outbox.close, Close.FULL, reason))
+        self._seats = (*self._seats, seat)
+        self._house.shared.take_seat(seat)
+
+    def tick(self, now: float) -> None:
+        """Deadlines; called about once a second with the monotonic time."""
+        self.ws.tick(now)
+        enforced = self._house.settings.jwt_enforce_expiry and not self.ws.outbox.closing
+        if enforced and self.member is not None and time.time() >= self.member.expires:
+            self.ws.close(Close.TOKEN_EXPIRED)
+
+    def tell_place(self) -> None:
+        """Nothing: what a handler sends is not resumed."""
+
+    def _resolved(self) -> Identity | None:
+        """The member with its numeric id, if anybody knows it."""
+        if self.member is None or self.member.member_id is not None:
+            return self.member
+        number = self._house.shared.member_id(self.member.uid)  # may wait
+        return dataclasses.replace(self.member, member_id=number)
+
+    def _check(self, name: str) -> None:
+        kind, member = kind_of(name), self.member
+        if kind is Kind.PRIVATE and member is None:
+            raise ClientError(f"cannot subscribe to {name}: not authenticated")
+        role = member.role if member is not None else ""
+        if kind is None or (kind is Kind.PREFIXED and not is_permitted(name, role, self._house.settings.roles)):
+            raise ClientError(f"cannot subscribe to {name[:128]}")
+
+    def _admit(self, receiver: Receiver) -> None:
+        """From now on it gets its member's events, of the kinds it is subscribed to."""
+        house, member = self._house, self.member
+        assert member is not None
+        if receiver.uid is not None:
+            return
+        receiver.uid, receiver.member_id = member.uid, member.member_id
+        house.intake.wait_until_live()
+        house.intake.need_member(member.uid)  # may wait
+        house.router.admit(receiver)
+
+    def _drop(self, receiver: Receiver, name: str) -> None:
+        self._house.router.unsubscribe(receiver, name)
+        self._house.intake.drop_stream(name)
+        streams: Any = receiver.streams
+        del streams[name]
+
+    def _leave(self) -> None:
+        receiver, house = self._receiver, self._house
+        if receiver is not None:
+            self.unsubscribe(*receiver.streams)
+            house.router.remove(receiver)
+            if receiver.uid is not None:
+                house.intake.drop_member(receiver.uid)
+        for seat in self._seats:
+            house.shared.leave_seat(seat)
+
+    def _tell_failure(self) -> None:
+        path = self._route.path
+        metrics.handler_failures.labels(path).inc()
+        log.exception("handler failed", connection=self.ws.id, handler=path)

@@ -1,0 +1,142 @@
+"""Who is connected to a worker: how many may be, their deadlines, and the good-bye when it ends.
+
+Knows of a connection only what `Connected` says.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from typing import Final, Protocol
+
+import gevent
+import structlog
+
+from peatio_ws import metrics
+from peatio_ws.errors import Close, Refused
+from peatio_ws.outbox import CLOSE_SECONDS
+from peatio_ws.replay import RETURN_SECONDS, come_again
+from peatio_ws.settings import Settings
+from peatio_ws.websocket import WebSocket
+
+log = structlog.get_logger("peatio_ws.roster")
+
+DRAIN_STEP: Final = 0.1
+DRAIN_AT_ONCE: Final = 20
+RETURN_A_SECOND: Final = 1000
+"""Clients told to come back are spread over a second more for each so many."""
+
+
+class Connected(Protocol):
+    """A connection, of either kind.
+
+    Attributes:
+        address: where it comes from.
+    """
+
+    ws: WebSocket
+    address: str
+
+    def run(self) -> None:
+        """Serve until either side closes."""
+
+    def tick(self, now: float) -> None:
+        """Deadlines; called about once a second with the monotonic time."""
+
+    def tell_place(self) -> None:
+        """Before it is told to come back."""
+
+    def sit(self, name: str, limit: int, reason: str) -> None:
+        """Count it across workers."""
+
+
+class Roster:
+    """The connections of one worker.
+
+    Attributes:
+        draining: whether all are told to come back later.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connected: set[Connected] = set()
+        self._addresses: Counter[str] = Counter()
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._connected)
+
+    def check_room(self, address: str) -> None:
+        """Refused with 503 or 429 where there is no room for one more from this address."""
+        settings = self._settings
+        if len(self._connected) >= settings.max_connections:
+            raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
+        if settings.max_per_address and self._addresses[address] >= settings.max_per_address:
+            text = "Too many connections from this address."
+            raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
+
+    def serve(self, client: Connected) -> None:
+        """Let a connection live, in a greenlet of its own where that can be."""
+        self._connected.add(client)
+        self._addresses[client.address] += 1
+        if limit := self._settings.max_per_address:
+            client.sit(f"address:{client.address}", limit, "too many connections from this address")
+        client.ws.serve(functools.partial(self._run, client))
+
+    def tick(self) -> None:
+        """Each connection's deadlines; to be called once a second."""
+        for number, client in enumerate(list(self._connected)):
+            if number % 500 == 499:
+                gevent.sleep(1e-6)
+            client.tick(time.monotonic())
+
+    def drain(self) -> None:
+        """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
+
+        It is done in steps over `WEBSOCKET_DRAIN_SECONDS`, and each client is given a time to return, so that neither
+        this host nor the one they go to has all of them at once.
+        """
+        self.draining = True
+        clients = list(self._connected)
+        steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
+        for step in range(steps):
+            for client in clients[step::steps]:
+                self._tell_restart(client)
+            gevent.sleep(DRAIN_STEP)
+        give_up = time.monotonic() + CLOSE_SECONDS
+        while self._connected and time.monotonic() < give_up:
+            for client in list(self._connected):
+                self._tell_restart(client)  # who came meanwhile
+            gevent.sleep(DRAIN_STEP)
+        for client in list(self._connected):
+            client.ws.outbox.abort()
+
+    def _tell_restart(self, client: Connected) -> None:
+        client.tell_place()
+        spread = max(RETURN_SECONDS, len(self._connected) // RETURN_A_SECOND)
+        client.ws.outbox.close(Close.RESTART, come_again(spread))
+
+    def _run(self, client: Connected) -> None:
+        try:
+            client.run()
+        finally:
+            self._connected.discard(client)
+            self._addresses[client.address] -= 1
+            if not self._addresses[client.address]:
+                del self._addresses[client.address]
+            _log_end(client)
+
+
+def _log_end(client: Connected) -> None:
+    ws = client.ws
+    metrics.closes.labels(str(ws.close_code) if ws.close_code in Close.__members__.values() else "other").inc()
+    log.info(
+        "connection closed",
+        connection=ws.id,
+        address=client.address,
+        code=ws.close_code,
+        seconds=round(time.monotonic() - ws.opened, 3),
+        messages=ws.received,
+        bytes_sent=ws.outbox.sent,
+    )

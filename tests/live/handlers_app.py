@@ -1,0 +1,148 @@
+"""A gateway with handlers of all kinds, well-behaved and not, in front of an application of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+
+from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated
+
+SECRET = "something that only the log should know"
+
+
+def legacy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """What was there before: a push, and a page."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/push":
+        taken = gateway.publisher.to_member("IDANN", "order", {"id": 77, "side": "buy"})
+        return [repr(taken).encode()]
+    return [f"legacy {environ['PATH_INFO']}".encode()]
+
+
+application = gateway = Gateway.from_env(app=legacy)
+
+
+@gateway.websocket("/echo")
+def echo(ws: Any) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+@gateway.websocket("/ends")
+def ends(ws: Any) -> None:
+    """As the client wishes."""
+    match ws.receive():
+        case "return":
+            return
+        case "close":
+            ws.close(4001, "as you wish")
+        case "disconnect":
+            raise Disconnect(4002, "go away")
+        case "refuse":
+            raise ClientError("not like this")
+        case "exit":
+            raise SystemExit(SECRET)
+        case "timeout":
+            raise gevent.Timeout(0, False)
+        case "send late":
+            ws.close()
+            ws.send("too late")
+        case _:
+            raise RuntimeError(SECRET)
+
+
+@gateway.websocket("/member")
+def member(ws: Any) -> None:
+    require_authenticated(ws)
+    ws.send(f"{ws.member.uid} {ws.member.member_id} {ws.environ['QUERY_STRING']}")
+    for name in ws:
+        try:
+            ws.subscribe(*name.split())
+        except ClientError as error:
+            ws.send(str(error))
+        else:
+            ws.send(f"subscribed to {name}")
+
+
+@gateway.websocket("/slow")
+def slow(ws: Any) -> None:
+    """Waits for so long, and asks for nothing."""
+    ws.send("slow")
+    time.sleep(float(ws.environ["QUERY_STRING"]))
+    ws.send("awake")
+
+
+@gateway.websocket("/patient")
+def patient(ws: Any) -> None:
+    try:
+        ws.receive(timeout=0.2)
+    except TimeoutError:
+        ws.send("nothing came")
+    ws.send(ws.receive(timeout=10))
+
+
+@gateway.websocket("/endless")
+def endless(ws: Any) -> None:
+    """More than any client may have waiting, as fast as it goes."""
+    for _ in range(64):
+        ws.send(b"x" * 262_144)
+
+
+@gateway.on("who")
+def who(session: Any, message: dict[str, Any]) -> None:
+    require_authenticated(session)
+    session.reply({"who": [session.uid, session.member_id, session.role, session.address], "said": message})
+
+
+@gateway.on("bytes")
+def as_they_are(session: Any, message: dict[str, Any]) -> None:
+    session.reply(b'{"digits": 1.50}')
+
+
+@gateway.on("sleep")
+def sleep(session: Any, message: dict[str, Any]) -> None:
+    time.sleep(message["seconds"])
+    session.reply({"slept": message["seconds"]})
+
+
+@gateway.on("raise")
+def fail(session: Any, message: dict[str, Any]) -> None:
+    raise RuntimeError(SECRET)
+
+
+@gateway.on("refuse")
+def refuse(session: Any, message: dict[str, Any]) -> None:
+    raise ClientError("no such order")
+
+
+@gateway.on("leave")
+def leave(session: Any, message: dict[str, Any]) -> None:
+    raise Disconnect(4003, "enough")
+
+
+@gateway.on("push")
+def push(session: Any, message: dict[str, Any]) -> None:
+    session.reply({"taken": gateway.publisher.to_stream("btcusd.trades", message["body"])})
+
+
+@gateway.on("compute")
+def compute(session: Any, message: dict[str, Any]) -> None:
+    if message["where"] == "thread":
+        in_thread(burn, message["seconds"])
+    else:
+        burn(message["seconds"])
+    session.reply({"computed": message["where"]})
+
+
+@gateway.on("thread raises")
+def thread_raises(session: Any, message: dict[str, Any]) -> None:
+    in_thread(int, SECRET)
+
+
+def burn(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        sum(range(100))

@@ -1,0 +1,121 @@
+"""The examples of README.md and docs/handlers.md, pasted into files, as a reader would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
+from tests.servers import RabbitMQ
+
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+Serve = Callable[[str], GatewayProcess]
+
+
+def readme_example() -> str:
+    (example,) = BLOCK.findall((ROOT / "README.md").read_text())
+    return str(example)
+
+
+def page_examples() -> dict[str, str]:
+    """The page's examples, by the name of the file that stands in their first line."""
+    blocks = BLOCK.findall((ROOT / "docs" / "handlers.md").read_text())
+    return {re.match(r"# (\w+\.py)\n", block)[1]: block for block in blocks}  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def pasted(folder: Path) -> Path:
+    """A folder with all of them."""
+    place = folder / "pasted"
+    place.mkdir()
+    for name, text in {**page_examples(), "readme.py": readme_example()}.items():
+        (place / name).write_text(text)
+    return place
+
+
+@pytest.fixture
+def serve(pasted: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Serve]:
+    running: list[GatewayProcess] = []
+
+    def start(module: str) -> GatewayProcess:
+        environ = {"AMQP_URL": broker.url, **signer.environ, "PYTHONPATH": f"{ROOT}:{pasted}"}
+        running.append(GatewayProcess(pasted / "logs", environ, ("gunicorn", module)))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.stop()
+        assert "Traceback" not in process.log()
+
+
+def test_the_readmes_handlers(serve: Serve, signer: Signer) -> None:
+    gateway = serve("readme")
+    with gateway.connect("echo") as client:
+        client.send("hello")
+        assert client.recv(timeout=WAIT) == "hello"
+    with gateway.member(signer.token("IDANN")) as ann, gateway.connect() as nobody:
+        ann.send('{"event":"cancel_all"}')
+        assert receive(ann) == {"success": {"message": "done"}}
+        receive(nobody)
+        nobody.send('{"event":"cancel_all"}')
+        assert receive(nobody) == {"error": {"message": "Not authenticated."}}
+
+
+def test_the_pages_events_and_pushes(serve: Serve, pasted: Path, signer: Signer, broker: RabbitMQ) -> None:
+    gateway = serve("orders")
+    headers = {"Authorization": f"Bearer {signer.token('IDANN')}"}
+    path = "private?stream=cancelled&stream=deposit&stream=btcusd.trades"
+    with gateway.connect(path, additional_headers=headers) as ann:
+        receive(ann)
+        for message in ({"event": "cancel_all", "market": "btcusd"}, {"event": "cancel_all"}, {"event": "report"}):
+            ann.send(json.dumps(message))
+        found = [ann.recv(timeout=WAIT) for _ in range(4)]
+        event = '{"cancelled":{"market":"btcusd"}}'
+        assert event in found
+        found.remove(event)
+        assert found == [
+            '{"success":{"message":"done"}}',
+            '{"error":"no such market"}',
+            '{"report":4999950000}',
+        ]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "AMQP_URL": broker.url}
+        subprocess.run([sys.executable, pasted / "push.py"], env=environ, check=True, timeout=30)
+        assert receive(ann) == {"deposit": {"currency": "btc", "amount": "0.5"}}
+        assert receive(ann) == {"btcusd.trades": {"trades": []}}
+
+
+def test_the_pages_chat(serve: Serve, signer: Signer) -> None:
+    gateway = serve("chat")
+    ann, bob = ({"Authorization": f"Bearer {signer.token(uid)}"} for uid in ("IDANN", "IDBOB"))
+    with (
+        gateway.connect("chat", additional_headers=ann) as first,
+        gateway.connect("chat", additional_headers=bob) as second,
+    ):
+        second.send("I am here")
+        assert second.recv(timeout=WAIT) == "IDBOB: I am here"
+        first.send("hello")
+        while (said := first.recv(timeout=WAIT)) != "IDANN: hello":
+            assert said == "IDBOB: I am here"
+        assert second.recv(timeout=WAIT) == "IDANN: hello"
+
+
+def test_the_pages_tests_pass_in_a_process_of_their_own(pasted: Path) -> None:
+    """Neither gevent's patches nor any variable there."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "AMQP_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_chat.py"],
+        cwd=pasted,
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout

@@ -1,0 +1,227 @@
+"""The applications of `examples/flask_app` and `examples/django_app`, as their READMEs start them, with RabbitMQ."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import ClientConnection
+
+from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, authenticate, receive
+from tests.live.conftest import EXAMPLES
+from tests.servers import RabbitMQ, wait_until
+
+SITES = ["flask", "django"]
+SECRET = "a-secret-of-32-characters-or-more"
+
+
+@pytest.fixture(scope="module")
+def database(folder: Path) -> dict[str, str]:
+    """The Django project's, made by its own command."""
+    environ = {"DATABASE": str(folder / "django.sqlite3")}
+    manage(environ, "demo")
+    return environ
+
+
+def manage(environ: dict[str, str], *words: str) -> None:
+    command = [sys.executable, str(EXAMPLES / "django_app" / "manage.py"), *words]
+    subprocess.run(command, env=os.environ | environ, check=True, timeout=60)
+
+
+@pytest.fixture(scope="module", params=SITES)
+def site(request: pytest.FixtureRequest, folder: Path, broker: RabbitMQ) -> Iterator[GatewayProcess]:
+    environ = {"AMQP_URL": broker.url, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": SECRET, "WEB_CONCURRENCY": "2"}
+    if request.param == "django":
+        environ |= request.getfixturevalue("database")
+    command = ("gunicorn", "--chdir", str(EXAMPLES / f"{request.param}_app"), "wsgi")
+    process = GatewayProcess(folder, environ, command)
+    yield process
+    process.stop()
+
+
+class Visitor:
+    """A browser: keeps cookies, follows redirects, and sends back what a page's form has hidden in it."""
+
+    def __init__(self, site: GatewayProcess) -> None:
+        self._site, self._jar, self._token = site, CookieJar(), ""
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar))
+        self.origin = f"http://127.0.0.1:{site.port}"
+
+    def ask(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> tuple[Any, bytes]:
+        """The answer, whatever its status, and its body."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(self.origin + path, body, named, method=method)
+        try:
+            with self._opener.open(request, timeout=WAIT) as answer:
+                found, page = answer, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                found, page = error, error.read()
+        hidden = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page)
+        self._token = hidden[1].decode() if hidden else self._token
+        return found, page
+
+    def post(self, path: str, **fields: str) -> tuple[Any, bytes]:
+        body = urlencode({**fields, "csrfmiddlewaretoken": self._token}).encode()
+        return self.ask(path, body, Content_Type="application/x-www-form-urlencoded")
+
+    def upload(self, path: str, name: str, content: bytes) -> tuple[Any, bytes]:
+        head = f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a.bin"\r\n\r\n'
+        body = head.encode() + content + b"\r\n--x--\r\n"
+        return self.ask(path, body, Content_Type="multipart/form-data; boundary=x", X_CSRFToken=self._token)
+
+    def log_in(self, name: str) -> Visitor:
+        self.ask("/login")
+        answer, page = self.post("/login", name=name, username=name, password=f"{name}'s password")
+        assert answer.url == f"{self.origin}/"
+        assert f"<h1>{name}</h1>".encode() in page
+        return self
+
+    def websocket(
+        self, path: str, origin: str = "", cookie: str = ""
+    ) -> contextlib.AbstractContextManager[ClientConnection]:
+        """As a script of a page opens it; `origin` is another site's, `cookie` the value of all cookies."""
+        cookies = "; ".join(f"{one.name}={cookie or one.value}" for one in self._jar)
+        return self._site.connect(path, origin=origin or self.origin, additional_headers={"Cookie": cookies})
+
+
+@pytest.fixture(scope="module")
+def ann(site: GatewayProcess) -> Visitor:
+    return Visitor(site).log_in("ann")
+
+
+def refusal(client: ClientConnection) -> tuple[int, str]:
+    with pytest.raises(ConnectionClosedError) as closed:
+        client.recv(timeout=WAIT)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, closed.value.rcvd.reason
+
+
+@contextlib.contextmanager
+def notices(visitor: Visitor) -> Iterator[ClientConnection]:
+    """A page's WebSocket that hears what is pushed."""
+    with visitor.websocket("notices") as client:
+        assert receive(client) == {"ready": True}
+        yield client
+
+
+def test_who_logged_in_by_the_session_gets_what_a_view_pushed(site: GatewayProcess, ann: Visitor) -> None:
+    bob = Visitor(site).log_in("bob")
+    with contextlib.ExitStack() as pages:
+        ann_pages = [pages.enter_context(notices(ann)) for _ in range(8)]
+        bob_page = pages.enter_context(notices(bob))
+        for sender, to, text in ((ann, "bob", "grüße"), (bob, "ann", "<b>hello</b>")):
+            answer, _ = sender.post("/notify", to=to, text=text)
+            assert answer.status == 204
+        assert receive(bob_page) == {"notice": {"from": "ann", "text": "grüße"}}
+        for page in ann_pages:
+            assert receive(page) == {"notice": {"from": "bob", "text": "<b>hello</b>"}}
+    assert "Traceback" not in site.log()
+
+
+def test_who_has_not_logged_in_or_logged_out_is_nobody(site: GatewayProcess) -> None:
+    with Visitor(site).websocket("notices") as client:
+        assert refusal(client) == (1008, "Not authenticated.")
+    bob = Visitor(site).log_in("bob")
+    with bob.websocket("notices", cookie="forged") as client:
+        assert refusal(client) == (1008, "Not authenticated.")
+    answer, _ = bob.post("/logout")
+    assert answer.url.startswith(f"{bob.origin}/login")
+    with bob.websocket("notices") as client:
+        assert refusal(client) == (1008, "Not authenticated.")
+
+
+def test_another_sites_page_gets_nothing_by_the_cookie(ann: Visitor) -> None:
+    with pytest.raises(InvalidStatus) as refused, ann.websocket("notices", "https://evil.example"):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_a_views_token_opens_peatios_protocols(ann: Visitor, publisher: Publisher) -> None:
+    _, body = ann.post("/token")
+    token = json.loads(body)["token"]
+    with ann.websocket("ranger/") as client:
+        assert receive(client) == {"success": {"message": "subscribed", "streams": []}}
+        authenticate(client, token)
+        client.send(json.dumps({"event": "subscribe", "streams": ["order"]}))
+        assert receive(client) == {"success": {"message": "subscribed", "streams": ["order"]}}
+        publisher.order("IDBOB", 1)
+        publisher.order("IDANN", 2)
+        assert receive(client)["order"]["id"] == 2
+
+
+def test_ordinary_requests_are_the_applications(site: GatewayProcess, ann: Visitor) -> None:
+    somebody = Visitor(site)
+    answer, _ = somebody.ask("/")
+    assert "/login" in answer.url, "who has not logged in is sent there"
+    _, page = somebody.post("/login", name="ann", username="ann", password="wrong")
+    assert b"<h1>Log in</h1>" in page
+    answer, page = ann.ask("/statement.csv")
+    assert (answer.headers["Transfer-Encoding"], len(page.splitlines())) == ("chunked", 366)
+    content = os.urandom(3_000_000)
+    _, said = ann.upload("/documents", "document", content)
+    assert json.loads(said) == {"name": "a.bin", "sha256": hashlib.sha256(content).hexdigest()}
+    assert ann.ask("/nowhere")[0].status == 404
+    assert ann.ask("/notify")[0].status == 405
+
+
+@pytest.mark.parametrize("file", ["members.js", "members.css"])
+def test_static_files_are_served_as_they_lie_there(site: GatewayProcess, ann: Visitor, file: str) -> None:
+    folder = Path(site.command[2]) / "members" / "static"
+    (path,) = folder.rglob(file)
+    url = f"/static/{path.relative_to(folder)}"
+    answer, body = ann.ask(url)
+    assert (answer.status, body) == (200, path.read_bytes())
+    assert re.match(r"text/(javascript|css)", answer.headers["Content-Type"])
+    head, nothing = ann.ask(url, method="HEAD")
+    assert (head.status, nothing, head.headers["Content-Length"]) == (200, b"", str(len(body)))
+    assert ann.ask(url, If_Modified_Since=answer.headers["Last-Modified"])[0].status == 304
+
+
+@pytest.mark.parametrize("site", ["django"], indirect=True)
+def test_no_database_connection_is_held_by_an_open_page_and_a_command_pushes(
+    site: GatewayProcess, ann: Visitor, database: dict[str, str]
+) -> None:
+    with notices(ann) as page:
+        wait_until(lambda: not holders_of(site, database["DATABASE"]), "the database's file is closed")
+        manage(database | {"AMQP_URL": site.environ["AMQP_URL"]}, "notify", "ann", "accepted")
+        assert receive(page) == {"notice": {"from": "the exchange", "text": "accepted"}}
+
+
+def holders_of(site: GatewayProcess, file: str) -> list[int]:
+    """Workers that have a file open."""
+    found = []
+    for pid in site.workers():
+        for number in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found += [pid] if os.readlink(number) == file else []
+    return found
+
+
+def test_the_flask_applications_own_tests_pass() -> None:
+    """In a process of their own, as the file says: neither gevent's patches nor any variable there."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "AMQP_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "examples/flask_app"],
+        cwd=ROOT,
+        env=environ | {"PYTHONPATH": f"{ROOT}:{EXAMPLES / 'flask_app'}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout

@@ -1,0 +1,55 @@
+"""The publisher on the real RabbitMQ: what it says of a broker that has lost it, or that nobody hears."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from peatio_ws.errors import PublishError
+from peatio_ws.publisher import Publisher
+from tests.gateway import GatewayProcess, Signer, receive
+from tests.servers import RabbitMQ
+
+
+def test_it_comes_back_to_a_broker_that_has_cut_it_off(
+    gateway: GatewayProcess, broker: RabbitMQ, signer: Signer
+) -> None:
+    publisher = Publisher(broker.url)
+    with gateway.member(signer.token("IDANN")) as ann:
+        assert publisher.to_member("IDANN", "order", {"id": 1})
+        broker.ctl("close_all_user_connections", "guest", "a test")
+        assert publisher.to_member("IDANN", "order", {"id": 2})
+        assert [receive(ann)["orderbook"]["id"] for _ in range(2)] == [1, 2]
+    publisher.close()
+    gateway.wait_ready()  # it was cut off, too
+
+
+def test_it_tells_of_an_event_for_which_there_is_no_queue(gateway: GatewayProcess, broker: RabbitMQ) -> None:
+    with Publisher(broker.url) as publisher:
+        assert publisher.to_stream("btcusd.trades", {}) is True
+        assert publisher.to_stream("nobody.hears.this", {}) is False
+        assert publisher.sent == publisher.confirmed == 2
+
+
+def test_exchanges_that_are_declared_otherwise_and_a_wrong_password_are_told_with_what_to_do(
+    gateway: GatewayProcess, broker: RabbitMQ
+) -> None:
+    with pytest.raises(PublishError, match=r"durable=True here is AMQP_EXCHANGES_DURABLE=true there"):
+        Publisher(broker.url, durable=True).to_stream("btcusd.trades", {})
+    place = broker.url.rpartition("@")[2]
+    with pytest.raises(PublishError, match="user or password is wrong") as told:
+        Publisher(f"amqp://guest:a-secret@{place}").to_stream("btcusd.trades", {})
+    assert "a-secret" not in str(told.value)
+
+
+def test_many_may_push_at_once(gateway: GatewayProcess, broker: RabbitMQ, signer: Signer) -> None:
+
+    with Publisher(broker.url) as publisher, gateway.member(signer.token("IDANN")) as ann:
+        pushes = [("IDANN", "order", {"id": number}) for number in range(20)]
+        threads = [threading.Thread(target=publisher.to_member, args=push) for push in pushes]
+        for thread in threads:
+            thread.start()
+        assert {receive(ann)["orderbook"]["id"] for _ in threads} == set(range(20))
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,111 @@
+"""What holds the loop is named, what waits is not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import gevent
+import pytest
+import structlog
+
+from peatio_ws import blocking
+from peatio_ws.blocking import Watch, in_thread
+from peatio_ws.turns import TURN_SECONDS
+
+LIMIT = 0.04
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the log is told."""
+    log = structlog.testing.LogCapture()
+    monkeypatch.setattr(blocking, "log", structlog.wrap_logger(None, processors=[log]))
+    return log.entries
+
+
+@pytest.fixture
+def watch(told: list[dict[str, Any]]) -> Any:
+    made = Watch(LIMIT)
+    made.start()
+    gevent.sleep(1e-6)  # the loop goes round
+    yield made
+    made.stop()
+
+
+def hold(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+def wait_for(told: list[Any], count: int) -> None:
+    with gevent.Timeout(10):
+        while len(told) < count:
+            gevent.sleep(0.01)
+
+
+def test_what_holds_the_loop_is_named_once_with_its_stack(watch: Watch, told: list[dict[str, Any]]) -> None:
+    for _ in range(3):
+        gevent.spawn(hold, 5 * LIMIT).join()
+        gevent.sleep(2 * LIMIT)
+    wait_for(told, 1)
+    (entry,) = told
+    assert entry["log_level"] == "warning"
+    assert entry["seconds"] >= LIMIT
+    assert entry["place"].startswith(__file__)
+    assert "in hold\n" in entry["stack"]
+
+
+def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
+    watch: Watch, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        gevent.spawn(hold, 5 * LIMIT).join()
+        gevent.sleep(2 * LIMIT)
+    monkeypatch.setattr(blocking, "TELL_SECONDS", 0.0)
+    gevent.spawn(hold, 5 * LIMIT).join()
+    wait_for(told, 2)
+    assert [entry["untold"] for entry in told] == [0, 1]
+
+
+def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[str, Any]]) -> None:
+    watch = Watch(LIMIT)
+    watch.start()
+    hold(5 * LIMIT)
+    watch.stop()
+    assert told == []
+
+
+def test_a_loop_that_is_idle_or_goes_round_is_not_named(watch: Watch, told: list[dict[str, Any]]) -> None:
+    gevent.sleep(5 * LIMIT)
+    until = time.monotonic() + 5 * LIMIT
+    while time.monotonic() < until:
+        hold(LIMIT / 100)
+        gevent.sleep(1e-6)
+    assert told == []
+
+
+def test_work_in_a_thread_holds_nobody_and_turns_are_short_meanwhile() -> None:
+    usual, ticks = sys.getswitchinterval(), 0
+    work = [gevent.spawn(in_thread, lambda: (hold(0.2), sys.getswitchinterval())[1]) for _ in range(2)]
+    while not all(one.ready() for one in work):
+        gevent.sleep(0.01)
+        ticks += 1
+    assert ticks > 2
+    assert [one.value for one in work] == [pytest.approx(TURN_SECONDS)] * 2
+    assert sys.getswitchinterval() == usual
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
+def test_what_falls_out_of_a_thread_is_raised_here_and_said_nowhere(
+    error: BaseException, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        in_thread(fail)
+    assert raised.value is error
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,58 @@
+"""A Peatio connection, as handlers of its events see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from peatio_ws import Gateway, testing
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return testing.gateway(RANGO_RBAC_ADMIN="admin", WEBSOCKET_MAX_STREAMS="5")
+
+
+def test_a_reply_is_bytes_or_json(gateway: Gateway) -> None:
+    replies: list[Any] = [b'{"a": 1.50}', {"b": [None]}, "text", 7, b"\xff", object()]
+
+    @gateway.on("next")
+    def handler(session: Any, message: dict[str, Any]) -> None:
+        session.reply(replies.pop(0))
+
+    with testing.serve(gateway) as server:
+        client = server.connect("/public")
+        client.json()
+        for answer in ('{"a": 1.50}', '{"b":[null]}', '"text"', "7", *['{"error":"Error while handling message"}'] * 2):
+            client.send({"event": "next"})
+            assert client.receive() == answer
+
+
+def test_a_session_is_the_same_for_each_message_of_a_connection_and_outlives_them(gateway: Gateway) -> None:
+    sessions: list[Any] = []
+    gateway.on("keep")(lambda session, message: sessions.append(session) or session.reply(1))
+    gateway.on("close")(lambda session, message: sessions[0].close(4000, "all of you"))
+
+    with testing.serve(gateway) as server:
+        first, second = server.member("IDANN"), server.member("IDBOB")
+        for client in (first, first, second):
+            client.send({"event": "keep"})
+            assert client.json() == 1
+        assert sessions[0] == sessions[1] != sessions[2]
+        assert (len(set(sessions)), sessions[0].id == sessions[1].id) == (2, True)
+        assert (sessions[0].uid, sessions[2].uid, sessions[2].role) == ("IDANN", "IDBOB", "member")
+        second.send({"event": "close"})
+        assert first.closed() == (4000, "all of you")
+        sessions[0].reply("nobody hears it")
+
+
+def test_built_in_events_stay_the_gateways(gateway: Gateway) -> None:
+    with pytest.raises(ValueError, match="by the gateway itself"):
+        gateway.on("subscribe")(print)
+    with testing.serve(gateway) as server:
+        client = server.connect("/public")
+        client.json()
+        for event in (None, 5, ["subscribe"], "not.there"):
+            client.send({"event": event})
+            assert client.json() == {"error": "Could not parse Type: Invalid event"}

@@ -1,0 +1,252 @@
+"""Publishing without RabbitMQ: the in-process broker in its place, and answers that a test gives itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from kombu import Connection, Queue
+
+from peatio_ws import publisher as room
+from peatio_ws.broker import exchange
+from peatio_ws.errors import PublishError
+from peatio_ws.events import RANGER
+from peatio_ws.publisher import Publisher
+from peatio_ws.settings import EMBEDDED_BROKER
+
+
+class Answering:
+    """The in-process broker, which knows no confirms: they come from `answers`, when they are waited for.
+
+    An answer is a delivery tag, whether it stands for all before it, and whether it is a yes; or an error to raise.
+    """
+
+    def __init__(self, publisher: Confirming, connection: Any) -> None:
+        self._publisher, self._connection = publisher, connection
+
+    def drain_events(self, timeout: float) -> None:
+        answers = self._publisher.answers
+        if not answers:
+            raise TimeoutError
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        tag, multiple, yes = answer
+        if tag in self._publisher.comes_back:
+            self._publisher._on_return()
+        (self._publisher._on_ack if yes else self._publisher._on_nack)(tag, multiple)
+
+    def close(self) -> None:
+        self._publisher.closed = True
+        self._connection.close()
+
+    collect = close
+
+
+class Confirming(Publisher):
+    def __init__(self) -> None:
+        super().__init__(EMBEDDED_BROKER)
+        self.answers: list[Any] = []
+        self.comes_back: set[int] = set()
+        self.closed = False
+        self.opened = 0
+
+    def _prepare(self, connection: Any) -> None:
+        super()._prepare(connection)
+        self._confirms = True
+        self._connection = Answering(self, connection)
+        self.opened += 1
+
+
+def publish(publisher: Publisher, count: int) -> None:
+    for number in range(count):
+        publisher.publish(RANGER, "public.btcusd.trades", {}, b"%d" % number)
+
+
+def three(publisher: Confirming, answers: list[tuple[int, bool, bool]], fault: BaseException | None = None) -> None:
+    """Publish three messages, which are answered like this, and meet the fault."""
+    with publisher:
+        publish(publisher, 3)
+        publisher.answers = answers
+        if fault:
+            raise fault
+
+
+def test_the_block_is_left_when_all_is_confirmed() -> None:
+    with Confirming() as publisher:
+        publish(publisher, 5)
+        assert publisher.confirmed == 0
+        publisher.answers = [(2, False, True), (4, True, True), (5, False, True)]
+    assert (publisher.sent, publisher.confirmed, publisher.answers) == (5, 5, [])
+    assert publisher.closed
+
+
+@pytest.mark.parametrize("answers", [[], [(1, False, True)], [(2, True, True)]])
+def test_what_is_not_confirmed_is_told(answers: list[tuple[int, bool, bool]]) -> None:
+    publisher = Confirming()
+    with pytest.raises(TimeoutError, match="not confirmed"):
+        three(publisher, answers)
+    assert publisher.confirmed < 3
+    assert publisher.closed
+
+
+@pytest.mark.parametrize("multiple", [False, True])
+def test_what_is_refused_is_told(multiple: bool) -> None:
+    publisher = Confirming()
+    with pytest.raises(ConnectionError, match="refused"):
+        three(publisher, [(1, False, True), (3, multiple, False), (2, False, True)])
+    assert publisher.confirmed == (1 if multiple else 2)
+
+
+def test_no_more_than_so_many_wait_for_their_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MOST_UNCONFIRMED", 4)
+    with Confirming() as publisher:
+        publisher.answers = [(2, True, True), (5, True, True), (6, False, True)]
+        publish(publisher, 4)
+        assert len(publisher.answers) == 2
+        publish(publisher, 2)
+        assert publisher.confirmed == 5
+
+
+def test_a_fault_of_the_broker_is_not_hidden_by_the_wait_for_the_rest() -> None:
+    publisher = Confirming()
+    with pytest.raises(ConnectionResetError):
+        three(publisher, [], ConnectionResetError())
+    assert publisher.closed
+
+
+def test_a_message_arrives_as_it_was_handed_over() -> None:
+    with Connection(EMBEDDED_BROKER) as reader:
+        channel = reader.default_channel
+        queue = Queue("test_publishing", exchange(RANGER, False), routing_key="private.#", channel=channel)
+        queue.declare()
+        try:
+            with Confirming() as publisher:
+                publisher.publish(RANGER, "private.ID1.trade", {"market": "btcusd"}, b'{"id": 1.50}\xff')
+                publisher.answers = [(1, False, True)]
+            message = queue.get(no_ack=True)
+            assert message.body == b'{"id": 1.50}\xff'
+            assert message.delivery_info["routing_key"] == "private.ID1.trade"
+            assert message.headers == {"market": "btcusd"}
+        finally:
+            queue.delete()
+
+
+@pytest.mark.parametrize("fault", [ValueError("line 7"), KeyboardInterrupt()])
+def test_what_was_sent_before_a_bad_line_or_ctrl_c_is_confirmed_all_the_same(fault: BaseException) -> None:
+    publisher = Confirming()
+    with pytest.raises(type(fault)):
+        three(publisher, [(3, True, True)], fault)
+    assert publisher.confirmed == 3
+    assert publisher.closed
+
+
+# ---- one at a time
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    """Gets everything of Ranger's exchange."""
+    with Connection(EMBEDDED_BROKER) as reader:
+        channel = reader.default_channel
+        queue = Queue("test_publisher", exchange(RANGER, False), channel=channel)
+        queue.queue_declare()
+        queue.bind_to(exchange(RANGER, False).bind(channel), routing_key="#")
+        yield queue
+        queue.delete()
+
+
+def taken(queue: Queue) -> tuple[str, bytes]:
+    message = queue.get(no_ack=True)
+    return message.delivery_info["routing_key"], message.body
+
+
+def test_events_go_where_clients_are_subscribed(queue: Queue) -> None:
+    with Publisher(EMBEDDED_BROKER) as publisher:
+        assert publisher.to_member("ID1", "deposit", {"amount": Decimal("1.50")})
+        assert publisher.to_member("ID1", "order", b'{"id": 1.0}')
+        for stream in ("btcusd.trades", "global.tickers", "admin.eurusd.sys"):
+            publisher.to_stream(stream, [1])
+    assert [taken(queue) for _ in range(5)] == [
+        ("private.ID1.deposit", b'{"amount":"1.50"}'),
+        ("private.ID1.order", b'{"id": 1.0}'),
+        ("public.btcusd.trades", b"[1]"),
+        ("global.tickers", b"[1]"),
+        ("admin.eurusd.sys", b"[1]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("push", "said"),
+    [
+        (lambda to: to.to_member("ID1", "a.b", {}), "'a.b' is no name"),
+        (lambda to: to.to_member("ID1", "", {}), "'' is no name"),
+        (lambda to: to.to_member("", "a", {}), "'private..a' is no routing key"),
+        (lambda to: to.to_member("I.D", "a", {}), "is no routing key"),
+        (lambda to: to.to_member("ID1", "a", b"{"), "the body is no JSON"),
+        (lambda to: to.to_member("ID1", "order", b'{"id":'), "the body is no JSON"),
+        (lambda to: to.to_member("I" * 300, "a", {}), "longer than 255"),
+        (lambda to: to.to_stream("order", {}), "to_member is for members"),
+        (lambda to: to.to_stream("private.ID1.order", {}), "to_member is for members"),
+        (lambda to: to.to_stream("a.b.c.d", {}), "is no public or prefixed stream"),
+        (lambda to: to.to_stream("btcusd.trades", b"nothing"), "the body is no JSON"),
+    ],
+)
+def test_what_the_gateway_would_drop_is_not_published(queue: Queue, push: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        push(Publisher(EMBEDDED_BROKER))
+    assert queue.get(no_ack=True) is None
+
+
+def test_a_lost_connection_is_opened_again_and_the_event_published_again() -> None:
+    publisher = Confirming()
+    publisher.answers = [(1, False, True), ConnectionResetError("gone"), (1, False, True)]
+    assert publisher.to_stream("btcusd.trades", {})
+    assert publisher.to_stream("btcusd.trades", {})
+    assert (publisher.opened, publisher.answers, publisher.closed) == (2, [], True)
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError("gone"), (1, False, False), None])
+def test_what_a_broker_does_not_take_over_a_new_connection_either_is_an_error(fault: Any) -> None:
+    publisher = Confirming()
+    publisher.answers = [fault] if fault else []
+    with pytest.raises(PublishError, match=r"memory:// did not take it: .*; is it up"):
+        publisher.to_stream("btcusd.trades", {})
+    assert publisher.opened == 1
+    publisher.answers = [(1, False, True)]
+    assert publisher.to_stream("btcusd.trades", {}), "and the next one is taken"
+
+
+def test_a_members_event_that_comes_back_is_published_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(room.time, "sleep", waits.append)
+    publisher = Confirming()
+    publisher.answers, publisher.comes_back = [(number, False, True) for number in range(1, 10)], {1, 2}
+    assert publisher.to_member("ID1", "note", {})
+    assert (publisher.sent, len(waits)) == (3, 2)
+    publisher.comes_back = {4}
+    assert not publisher.to_stream("btcusd.trades", {}), "of a public stream nothing is promised"
+    assert publisher.sent == 4
+
+
+def test_an_event_that_no_queue_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Confirming()
+    publisher.answers, publisher.comes_back = [(1, False, True), (2, False, True)], {2}
+    assert publisher.to_member("ID1", "note", {}) is True
+    monkeypatch.setattr(room, "RETURNED_SECONDS", -1.0)  # the connection is no new one any more
+    assert publisher.to_member("ID1", "note", {}) is False
+    assert publisher.sent == 2
+
+
+def test_who_waits_too_long_behind_others_is_told() -> None:
+    publisher = Publisher(EMBEDDED_BROKER, timeout=0.01)
+    with publisher._lock, pytest.raises(PublishError, match="others have waited"):
+        publisher.to_stream("btcusd.trades", {})
+
+
+def test_a_broker_that_is_not_there_is_named_without_its_password() -> None:
+    with pytest.raises(PublishError, match=r"127\.0\.0\.1:1 or 127\.0\.0\.1:2/x did not take it") as told:
+        Publisher("amqp://me:secret@127.0.0.1:1;amqp://me:secret@127.0.0.1:2/x").to_member("ID1", "note", {})
+    assert "secret" not in str(told.value)

@@ -1,0 +1,95 @@
+"""What people's tests are served with; and, by it, handlers in a process that gevent has not patched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from gevent import monkey
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from peatio_ws import testing
+from peatio_ws.errors import ConfigurationError
+
+
+def test_nothing_is_patched_here() -> None:
+    """What the others show would be worth little if it were."""
+    assert not monkey.is_module_patched("socket")
+
+
+def test_a_gateway_is_served_with_all_it_needs_again_and_again() -> None:
+    gateway = testing.gateway()
+
+    @gateway.on("deposit")
+    def deposit(session: Any, message: dict[str, Any]) -> None:
+        gateway.publisher.to_member(session.uid, "order", {"id": message["id"]})
+
+    for number in range(3):
+        with testing.serve(gateway) as server:
+            ann, bob = server.member("IDANN", member_id=number), server.member("IDBOB")
+            ann.send({"event": "deposit", "id": number})
+            assert ann.json()["orderbook"]["id"] == number
+            server.publisher.to_member("IDBOB", "order", {"id": -1})
+            assert bob.json()["orderbook"]["id"] == -1
+            with pytest.raises(TimeoutError):
+                ann.receive(timeout=0.01)
+    with pytest.raises(ConnectionClosed):
+        ann.receive()
+
+
+def test_an_application_with_a_gateway_in_it_is_served() -> None:
+    gateway = testing.gateway()
+
+    @gateway.websocket("/echo")
+    def echo(ws: Any) -> None:
+        for message in ws:
+            ws.send(message)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Mounts it at /live, as a dispatcher does."""
+        assert environ["PATH_INFO"].startswith("/live/")
+        return gateway({**environ, "SCRIPT_NAME": "/live", "PATH_INFO": environ["PATH_INFO"][5:]}, start_response)
+
+    with testing.serve(application) as server, server.connect("/live/echo/?a=b") as client:
+        client.send(b"\x00")
+        assert client.receive() == b"\x00"
+
+
+def test_handlers_share_the_tests_memory_and_their_failures_reach_the_client_only_as_a_code() -> None:
+    gateway, seen = testing.gateway(), list[Any]()
+
+    @gateway.websocket("/")
+    def fails(ws: Any) -> None:
+        seen.append((ws.environ["HTTP_X_NAME"], ws.receive(), threading.current_thread().name))
+        raise RuntimeError("a secret")
+
+    with testing.serve(gateway) as server:
+        client = server.connect(x_name="value")
+        client.send({"a": 1})
+        assert client.closed() == (1011, "internal error")
+    assert seen == [("value", '{"a": 1}', "peatio_ws.testing")]
+
+
+def test_tokens_are_what_the_gateway_takes() -> None:
+    gateway = testing.gateway(JWT_ISSUER="barong")
+    with testing.serve(gateway) as server:
+        with pytest.raises(InvalidStatus):
+            server.connect("/private", token=server.token())
+        with pytest.raises(InvalidStatus):
+            server.connect("/private", token=server.token(iss="barong", expires=-1))
+        ann = server.connect("/private?stream=order", token=server.token("IDANN", iss="barong"))
+        assert ann.json() == {"success": {"message": "subscribed", "streams": ["order"]}}
+        with pytest.raises(AssertionError, match="Authentication failed"):
+            server.member()
+
+
+def test_faults_of_its_variables_are_told() -> None:
+    with pytest.raises(ConfigurationError, match="WEBSOCKET_PORT"):
+        testing.gateway(WEBSOCKET_PORT="many")
+
+
+def test_what_a_test_forgot_to_read_is_told_at_the_end() -> None:
+    with testing.serve(testing.gateway()) as server, pytest.raises(AssertionError, match="challenge"):
+        server.connect().closed()
