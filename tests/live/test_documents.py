@@ -23,7 +23,7 @@ from tests.gateway import ROOT, GatewayProcess, Publisher, Signer
 from tests.live.transcripts import Failed, Transcript
 from tests.servers import RabbitMQ, Redis, free_port
 
-SECONDS = 60
+SECONDS = 120
 COMMANDS = {
     "python": [sys.executable, "-"],
     "sh": ["bash", "-eu", "-o", "pipefail", "-s"],
