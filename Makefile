@@ -7,7 +7,7 @@ FUZZ ?= 100000
 
 # Under `make -j` too: what each kind of tests has to itself, and to wait for, is measured.
 .NOTPARALLEL:
-.PHONY: run test bench docs lint types unit live faults faults-long soak fuzz clean servers
+.PHONY: run test bench docs lint types unit live faults faults-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -44,6 +44,10 @@ soak: $(VENV)/.test-ready servers
 # Messages that no client should send, at a real gateway; their short form is among the fault tests.
 fuzz: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.fuzz --count $(FUZZ)
+
+# The console's picture in README.md.
+screenshot: $(VENV)/.test-ready servers
+	@$(BIN)/python -m tests.screenshot
 
 # In a virtual environment of its own: the rivals' packages must not slip into what is served.
 bench: .venv-bench/.ready bench/node_modules/.ready servers
@@ -92,4 +96,5 @@ $(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*
 	@touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf .venv .venv-* bench/node_modules docs/node_modules .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* bench/node_modules clients/js/node_modules docs/node_modules examples/node_modules
+	rm -rf .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -3,8 +3,8 @@
     python -m bench.handlers
 
 200 clients of one worker are sent 50 events a second each. Beside them one client calls a handler once a second. Prints
-the others' latencies without it and with it, in three rounds, and whether the log named what held the loop. The machine
-has other work, so the medians are what counts. Four minutes.
+the others' latencies without it and with it, in three rounds, and whether the log named what held the loop. Where the
+machine has other work, a single stall of a round makes its p99: the best round tells more then. Four minutes.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ def main() -> None:
                 for event in events:
                     found.setdefault(event, []).append(run(folder, broker, clients, event))
             for event, runs in found.items():
-                p50, p99, worst = (statistics.median(one) for one in zip(*runs, strict=True))
-                print(f"median of {event:8}  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  worst {worst:5.0f} ms")
+                for name, of in (("median", statistics.median), ("best", min)):
+                    p50, p99, worst = (of(one) for one in zip(*runs, strict=True))
+                    print(f"{name:6} of {event:8}  p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  worst {worst:5.0f} ms")
         finally:
             broker.close()
 

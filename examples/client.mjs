@@ -5,10 +5,10 @@
 //     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 node examples/client.mjs [URL [UID]]
 //
 // URL and UID may come from the environment too, and more about the token (`session-token.mjs`). What it takes to come
-// back and lose nothing is in `peatio-client.mjs`, which pages use as it is.
+// back and lose nothing is in the package `peatio-client` (`clients/js`), which pages use as it is.
 
 import process, { argv, env } from "node:process";
-import { PeatioClient } from "./peatio-client.mjs";
+import { PeatioClient } from "peatio-client";
 import { tokenMaker } from "./session-token.mjs";
 
 const url = argv[2] ?? env.URL ?? "ws://127.0.0.1:8080/";

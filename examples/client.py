@@ -1,9 +1,10 @@
 """Prints a member's orders and trades, a line of JSON each, over as many connections as it takes. Against `make run`:
 
+    pip install PyJWT ./clients/python
     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 python examples/client.py ws://127.0.0.1:8080/ IDDEMO000001
 
 URL and UID may come from the environment too, and more about the token (`session_token.py`). What it takes to come back
-and lose nothing is in `peatio_client.py`.
+and lose nothing is in the package `peatio_client` (`clients/python`).
 """
 
 import argparse

@@ -2,13 +2,13 @@
 //
 // From the environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet); JWT_ALGORITHM (RS256, ES256 or EdDSA),
 // JWT_ISSUER and JWT_AUDIENCE as the gateway has them; MEMBER_ID, the number Peatio knows the member by, for publishers
-// that name nobody by uid, as the simulated one.
+// that name nobody by uid, as the simulated one; TOKEN_SECONDS, for how long a token is good (3600).
 
 import { randomUUID, sign } from "node:crypto";
 import { env } from "node:process";
 
 /**
- * What gives a new token, good for an hour, at each call.
+ * What gives a new token at each call.
  *
  * @param {string} uid
  * @returns {() => string}
@@ -30,7 +30,7 @@ export function tokenMaker(uid) {
     const now = Math.floor(Date.now() / 1000);
     const claims = {
       iat: now,
-      exp: now + 3600,
+      exp: now + Number(env.TOKEN_SECONDS ?? 3600),
       jti: randomUUID(),
       sub: "session",
       iss: env.JWT_ISSUER ?? "barong",

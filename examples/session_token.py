@@ -2,7 +2,7 @@
 
 From the environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet); JWT_ALGORITHM, JWT_ISSUER and
 JWT_AUDIENCE as the gateway has them; MEMBER_ID, the number Peatio knows the member by, for publishers that name nobody
-by uid, as the simulated one.
+by uid, as the simulated one; TOKEN_SECONDS, for how long a token is good (3600).
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def private_key() -> str:
 
 
 def token_maker(uid: str) -> Callable[[], str]:
-    """What gives a new token, good for an hour, at each call."""
+    """What gives a new token at each call."""
     key, algorithm = private_key(), os.environ.get("JWT_ALGORITHM", "RS256")
+    seconds = int(os.environ.get("TOKEN_SECONDS", "3600"))
     claims: dict[str, Any] = {
         "sub": "session",
         "iss": os.environ.get("JWT_ISSUER", "barong"),
@@ -40,6 +41,6 @@ def token_maker(uid: str) -> Callable[[], str]:
 
     def make() -> str:
         now = int(time.time())
-        return jwt.encode({**claims, "iat": now, "exp": now + 3600, "jti": str(uuid.uuid4())}, key, algorithm)
+        return jwt.encode({**claims, "iat": now, "exp": now + seconds, "jti": str(uuid.uuid4())}, key, algorithm)
 
     return make

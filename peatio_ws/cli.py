@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import click
 
-from peatio_ws import checking, keys, ports, publishing, simulation
+from peatio_ws import announcing, checking, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import Visit, look_on
@@ -35,7 +35,7 @@ def main() -> None:
 
     \b
     A first round, on one machine:
-      peatio_ws run                            the gateway with a simulated exchange, on port 8080
+      peatio_ws run                            the gateway with a simulated exchange, on port 8080, and a console
       peatio_ws listen                         connects to it, authenticates, prints what comes
       peatio_ws listen --stream btcusd.trades  the same for a public stream
     Against a real broker:
@@ -475,14 +475,18 @@ def _greet(settings: Settings, key: Path | None) -> None:
     """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = f"[{host}]" if ":" in host else host
-    url = f"{'wss' if settings.ssl_cert else 'ws'}://{address}:{settings.port}/"
+    place = f"{'s' if settings.ssl_cert else ''}://{address}:{settings.port}/"
+    url = f"ws{place}"
     claims: dict[str, Any] = {"audience": ",".join(settings.jwt_audience) or None, "issuer": settings.jwt_issuer}
     member: dict[str, Any] = {"uid": simulation.MEMBER, "member_id": simulation.MEMBER_ID}
     click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {url}\n")
+    if settings.console is not False:
+        click.echo("  Open it in a browser, and trade:")
+        click.echo(f"    http{place}\n")
     click.echo("  See orders and trades move, in another terminal:")
     click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
     click.echo("  See the book move, and the market's trades (these are for everybody):")
-    streams = [f"{simulation.MARKET}.ob-inc", f"{simulation.MARKET}.trades", "global.tickers"]
+    streams = [f"{announcing.MARKET}.ob-inc", f"{announcing.MARKET}.trades", "global.tickers"]
     click.echo(f"    {_command('listen', f'{url}public', *(f'--stream={name}' for name in streams))}\n")
     if key is not None:
         bearer = make_token(

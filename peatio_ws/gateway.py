@@ -16,7 +16,7 @@ from peatio_ws.auth import Identity, Verifier
 from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
 from peatio_ws.connection import Connection, identified
-from peatio_ws.embedded import simulate
+from peatio_ws.demonstration import Demonstration
 from peatio_ws.errors import Refused
 from peatio_ws.handler import websocket_of
 from peatio_ws.handlers import F, Handlers, Identify
@@ -25,6 +25,7 @@ from peatio_ws.house import House, verify
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
 from peatio_ws.outbox import CLOSE_SECONDS
+from peatio_ws.page import Page, WSGIApp
 from peatio_ws.publisher import Publisher
 from peatio_ws.redis_shared import open_shared
 from peatio_ws.request import asked, check_origin, client_address, token_of, unauthorized
@@ -33,15 +34,14 @@ from peatio_ws.settings import Settings
 from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
 
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
 
 class Gateway:
     """A WSGI application that speaks Peatio's WebSocket protocols.
 
     Args:
         settings: see `Settings.from_env`.
-        app: gets every request that is no upgrade; without one such a request is answered with 426.
+        app: gets every request that is no upgrade; without one such a request is answered with 426, or with the
+            console (`page.py`).
 
     Attributes:
         keys: what tokens are verified with.
@@ -50,8 +50,11 @@ class Gateway:
     _all: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
 
     def __init__(self, settings: Settings, app: WSGIApp | None = None) -> None:
+        self._demonstration = Demonstration(settings) if settings.simulation else None
+        if self._demonstration is not None:
+            settings = self._demonstration.settings
         self._settings = settings
-        self._app = app or _upgrade_required
+        self._app = _with_console(settings, app, self._demonstration)
         self._shared = open_shared(settings.redis_url)
         self._intake = Intake(settings, self._shared)
         verifier = Verifier(settings)
@@ -131,8 +134,10 @@ class Gateway:
             gevent.spawn(supervise, "keeper", self._keep),
             gevent.spawn(supervise, "keys", self.keys.run),
         ]
-        if self._settings.simulation:
-            self._background.append(gevent.spawn(supervise, "simulation", simulate))
+        if self._demonstration is not None:
+            for event, handler in self._demonstration.events.items():
+                self._handlers.events.setdefault(event, handler)  # an application's own come first
+            self._background.append(gevent.spawn(supervise, "simulation", self._demonstration.run))
 
     def drain(self) -> None:
         """Tell every client to come back later (1012), and wait until they have gone; see `Roster.drain`."""
@@ -218,6 +223,18 @@ _WRONG_WORKER = (
     "This server cannot upgrade to WebSocket. Run gunicorn with the worker class peatio_ws.worker.Worker "
     "(gunicorn.conf.py has it) or geventwebsocket.gunicorn.workers.GeventWebSocketWorker."
 )
+
+
+def _with_console(settings: Settings, app: WSGIApp | None, demonstration: Demonstration | None) -> WSGIApp:
+    """What answers plain HTTP: the application, and the console where `WEBSOCKET_CONSOLE` asks for it or where a
+    simulated exchange is all that there is to see."""
+    wanted = settings.console
+    if wanted is None:
+        wanted = demonstration is not None and app is None
+    plain = app or _upgrade_required
+    if not wanted:
+        return plain
+    return Page(plain, app is not None, demonstration.token if demonstration is not None else None)
 
 
 def _upgrade_required(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

@@ -161,6 +161,7 @@ class Settings(BaseModel):
         "WEBSOCKET_MAX_BLOCKING_SECONDS", default=0.1
     )  # s; 0: not watched
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
+    console: bool | None = _named("WEBSOCKET_CONSOLE")  # None: where there is a simulation and nothing else to serve
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(
         "LOG_LEVEL", default="info"
@@ -189,6 +190,8 @@ class Settings(BaseModel):
                 )
         if self.embedded and self.workers > 1:
             faults.append("WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share")
+        if self.simulation and not self.embedded:
+            faults.append(f"WEBSOCKET_SIMULATION is for AMQP_URL={EMBEDDED_BROKER} only, never for a real exchange")
         if self.ping_interval >= self.ping_timeout:
             faults.append("WEBSOCKET_PING_INTERVAL has to be less than WEBSOCKET_PING_TIMEOUT")
         if self.port and self.port == self.metrics_port and not self.unix:

@@ -34,11 +34,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_ws import keys
-from peatio_ws.gateway import Gateway, WSGIApp
+from peatio_ws.gateway import Gateway
 from peatio_ws.handler import Handler
+from peatio_ws.page import WSGIApp
 from peatio_ws.publisher import Publisher
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
-from peatio_ws.tokens import session_token
+from peatio_ws.signing import session_token
 
 WAIT: Final = 5.0
 """Seconds in which anything expected has to come, unless the test says otherwise."""

@@ -7,8 +7,6 @@ by who typed the command.
 from __future__ import annotations
 
 import os
-import time
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +15,7 @@ import click
 import jwt
 
 from peatio_ws import keys
+from peatio_ws.signing import session_token
 
 KEY_FILE: Final = Path(".run/private.pem")
 """Where a private key is kept, unless another file is named."""
@@ -45,21 +44,6 @@ def make_token(
         return session_token(uid, expires, claims, keys.load_private_key(_private_text(key)), algorithm)
     except (ValueError, TypeError, jwt.PyJWTError) as error:
         raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
-
-
-def session_token(uid: str, expires: int, claims: Mapping[str, Any], key: keys.PrivateKey, algorithm: str) -> str:
-    """The same with a key at hand. `expires`: seconds from now; `claims` count before what stands here by itself."""
-    now = int(time.time())
-    payload = {
-        "iat": now,
-        "exp": now + expires,
-        "jti": str(uuid.uuid4()),
-        "sub": "session",
-        "uid": uid,
-        "state": "active",
-        **claims,
-    }
-    return jwt.encode(payload, key, algorithm=algorithm)
 
 
 def there_is_a_key(key: str | None) -> bool:

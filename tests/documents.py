@@ -20,6 +20,8 @@ LEFT_OUT = {"node_modules", "build", ".run", ".cache"}
 RUN_ELSEWHERE = {
     ("README.md", "python"): "tests/live/test_docs.py",
     ("docs/handlers.md", "python"): "tests/live/test_docs.py",
+    ("clients/python/README.md", "python"): "tests/live/test_client_packages.py",
+    ("clients/js/README.md", "js"): "tests/live/test_client_packages.py",
 }
 """Pages whose programs a test of their own runs: page and language to the test."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.gateway import ROOT
 
+CLIENT = ROOT / "clients" / "js"
 EXAMPLES = ROOT / "examples"
 NPM_SECONDS = 180.0
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> None:
-    """What `examples/package-lock.json` names, installed."""
-    installed, lock = EXAMPLES / "node_modules" / ".package-lock.json", EXAMPLES / "package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
-        return
-    done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=EXAMPLES, capture_output=True, text=True, timeout=NPM_SECONDS
-    )
-    assert done.returncode == 0, done.stderr
+    """What `examples/package-lock.json` names: the client's package as it would be published, and what it needs."""
+    _install(EXAMPLES, [*CLIENT.glob("*.m[jt]s"), CLIENT / "package.json"])
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """What `clients/js/package-lock.json` names: what the client is developed with."""
+    _install(CLIENT, [])
+
+
+def _install(where: Path, copied: list[Path]) -> None:
+    installed = where / "node_modules" / ".package-lock.json"
+    sources = [where / "package-lock.json", *copied]
+    # Several processes run live tests: the first one that comes installs.
+    with (where / ".npmrc").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if installed.exists() and all(installed.stat().st_mtime >= source.stat().st_mtime for source in sources):
+            return
+        command = ["npm", "ci", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=NPM_SECONDS)
+        assert done.returncode == 0, done.stderr

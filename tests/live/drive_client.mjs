@@ -1,10 +1,12 @@
-// Runs `examples/peatio-client.mjs` as its second argument says (JSON) and prints what it is told, a line of JSON each.
+// Runs `clients/js/peatio-client.mjs` as its second argument says (JSON) and prints what it is told, a line of JSON each.
 // The first says whose WebSocket it takes: `ws`, the package's, or `global`.
 
+import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { PeatioClient, Refused } from "../../examples/peatio-client.mjs";
+import { setTimeout } from "node:timers/promises";
+import { PeatioClient, Refused } from "../../clients/js/peatio-client.mjs";
 
-const { url, tokens, until, ...given } = JSON.parse(process.argv[3]);
+const { url, tokens, until, books = [], notices, hold, ...given } = JSON.parse(process.argv[3]);
 const packages = createRequire(new URL("../../examples/", import.meta.url));
 const WebSocket = process.argv[2] === "ws" ? packages("ws").WebSocket : globalThis.WebSocket;
 let { stumble } = given;
@@ -12,7 +14,8 @@ const tell = (name, what) => console.log(JSON.stringify([name, what]));
 const token = tokens && (async () => (tokens.length > 1 ? tokens.shift() : tokens[0]));
 
 const client = new PeatioClient(url, { token, WebSocket, ...given })
-  .on(given.on ?? "order", ({ data }) => {
+  .on(given.on ?? "order", async ({ data }) => {
+    while (hold && !existsSync(hold)) await setTimeout(50); // as slow callbacks would
     if (stumble === data.id) {
       stumble = undefined;
       throw new RangeError("stumbled");
@@ -23,7 +26,11 @@ const client = new PeatioClient(url, { token, WebSocket, ...given })
   .on("gap", ({ cursor }) => tell("gap", cursor))
   .on("connected", ({ streams }) => tell("connected", streams))
   .on("disconnected", ({ code, reason, pause }) => tell("disconnected", [code, reason, pause]))
-  .on("error", (message) => tell("error", message));
+  .on("error", (message) => tell("error", message))
+  .on("book", ({ sequence, asks, bids }) => tell("book", [sequence, asks, bids]))
+  .on("stale", ({ sequence, asks, bids }) => tell("stale", [sequence, asks, bids]));
+if (notices) client.on("notice", (notice) => tell("notice", notice));
+for (const market of books) client.book(market);
 while (client.state !== "closed") {
   try {
     await client.run();

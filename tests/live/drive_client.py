@@ -1,17 +1,19 @@
-"""Runs `examples/peatio_client.py` as its one argument says (JSON) and prints what it is told, a line of JSON each."""
+"""Runs a client of `clients/python`, `blocking` or `asyncio`, as its second argument says (JSON), and prints what it is
+told, each a line of JSON.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+from peatio_client import AsyncPeatioClient, Book, Event, PeatioClient, Refused
 
-from peatio_client import Event, PeatioClient, Refused
-
-given: dict[str, Any] = json.loads(sys.argv[1])
+kind, given = sys.argv[1], json.loads(sys.argv[2])
 tokens: list[str] | None = given.get("tokens")
 
 
@@ -24,33 +26,97 @@ def next_token() -> str:
     return tokens.pop(0) if len(tokens) > 1 else tokens[0]
 
 
-client = PeatioClient(
-    given["url"],
-    token=next_token if tokens else None,
-    **{name: given[name] for name in ("streams", "cursor", "silence") if name in given},
-)
+def tell_book(name: str, book: Book) -> None:
+    sides = [[[str(price), str(volume)] for price, volume in side] for side in (book.asks, book.bids)]
+    tell(name, [book.sequence, *sides])
 
 
-def take(event: Event) -> None:
-    if given.get("stumble") == event.data["id"]:
-        del given["stumble"]
+def stumbles(event: Event) -> bool:
+    """Whether this one is to fail, once."""
+    if given.get("stumble") != event.data["id"]:
+        return False
+    del given["stumble"]
+    return True
+
+
+def take(event: Event) -> bool:
+    """Whether it was the last."""
+    if stumbles(event):
         raise ArithmeticError("stumbled")
     tell("event", event.data["id"])
-    if given.get("until") == event.data["id"]:
-        client.close()
+    return bool(given.get("until") == event.data["id"])
 
 
-client.on(given.get("on", "order"), take)
-client.on("gap", lambda cursor: tell("gap", cursor))
-client.on("connected", lambda streams: tell("connected", streams))
-client.on("disconnected", lambda end: tell("disconnected", [end.code, end.reason, end.pause]))
-client.on("error", lambda message: tell("error", message))
-while client.state != "closed":
-    try:
-        client.run()
-    except ArithmeticError as error:
-        tell("raised", str(error))
-    except Refused as refused:
-        tell("refused", str(refused))
-        break
-tell("ended", client.state)
+def is_held() -> bool:
+    """Whether callbacks are to wait, as slow ones would."""
+    return "hold" in given and not Path(given["hold"]).exists()
+
+
+def prepare(client: PeatioClient | AsyncPeatioClient) -> None:
+    client.on("gap", lambda cursor: tell("gap", cursor))
+    client.on("connected", lambda streams: tell("connected", streams))
+    client.on("disconnected", lambda end: tell("disconnected", [end.code, end.reason, end.pause]))
+    client.on("error", lambda message: tell("error", message))
+    client.on("book", lambda book: tell_book("book", book))
+    client.on("stale", lambda book: tell_book("stale", book))
+    if given.get("notices"):
+        client.on("notice", lambda notice: tell("notice", notice))
+
+
+options = {name: given[name] for name in ("streams", "cursor", "silence") if name in given}
+heard = given.get("on", "order")
+
+
+def drive() -> None:
+    def take_and_close(event: Event) -> None:
+        while is_held():
+            time.sleep(0.05)
+        if take(event):
+            client.close()
+
+    client = PeatioClient(given["url"], token=next_token if tokens else None, **options)
+    prepare(client)
+    client.on(heard, take_and_close)
+    for market in given.get("books", ()):
+        client.book(market)
+    while client.state != "closed":
+        try:
+            client.run()
+        except ArithmeticError as error:
+            tell("raised", str(error))
+        except Refused as refused:
+            tell("refused", str(refused))
+            break
+    tell("ended", client.state)
+
+
+async def drive_on_a_loop() -> None:
+    async def token() -> str:
+        return next_token()
+
+    async def take_and_close(event: Event) -> None:
+        while is_held():
+            await asyncio.sleep(0.05)
+        if take(event):
+            await client.close()
+
+    client = AsyncPeatioClient(given["url"], token=token if tokens else None, **options)
+    prepare(client)
+    client.on(heard, take_and_close)
+    for market in given.get("books", ()):
+        await client.book(market)
+    while client.state != "closed":
+        try:
+            await client.run()
+        except ArithmeticError as error:
+            tell("raised", str(error))
+        except Refused as refused:
+            tell("refused", str(refused))
+            break
+    tell("ended", client.state)
+
+
+if kind == "asyncio":
+    asyncio.run(drive_on_a_loop())
+else:
+    drive()

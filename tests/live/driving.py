@@ -1,4 +1,4 @@
-"""Clients of `examples/` in processes of their own, lines that can be cut, and a gateway that hangs up on everybody."""
+"""Clients of `clients/` in processes of their own, lines that can be cut, and a gateway that hangs up on everybody."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from typing import Any
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from tests.gateway import WAIT
+from tests.gateway import ROOT, WAIT
 
 HERE = Path(__file__).parent
+PYTHON_CLIENT = ROOT / "clients" / "python" / "src"
 COMMANDS = {
-    "python": [sys.executable, str(HERE / "drive_client.py")],
+    "python": [sys.executable, str(HERE / "drive_client.py"), "blocking"],
+    "asyncio": [sys.executable, str(HERE / "drive_client.py"), "asyncio"],
     "node": ["node", str(HERE / "drive_client.mjs"), "ws"],
     # With the WebSocket that browsers have, too: Node's own, which later versions have without being asked.
     "page": ["node", "--experimental-websocket", "--no-warnings", str(HERE / "drive_client.mjs"), "global"],
@@ -42,7 +44,7 @@ class Driven:
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
             [*COMMANDS[language], json.dumps({"url": url, **given})],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(PYTHON_CLIENT)},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -1,25 +1,28 @@
-"""The clients that lose no fill, of `examples/`: every order once, whatever happens to the line and to the gateway."""
+"""The clients that lose no fill, of `clients/`: every order once, whatever happens to the line and to the gateway."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peatio_client import AsyncPeatioClient, PeatioClient
 
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
-from tests.servers import RabbitMQ
+from tests.servers import RabbitMQ, free_port, wait_until
 
 CLASSIC, RANGER = (), ("order", "btcusd.trades")
-KINDS = [(language, streams) for language in COMMANDS for streams in (CLASSIC, RANGER)]
-"""Each speaks both protocols."""
+KINDS = [("python", CLASSIC), ("asyncio", RANGER), ("node", CLASSIC), ("node", RANGER), ("page", CLASSIC)]
+"""Both protocols, of each of the two cores; and each way to have a line."""
 BLIND = ("page", CLASSIC)
 """Cannot ask a line for a sign of life."""
 
@@ -201,6 +204,26 @@ def test_a_token_refused_and_then_a_good_one(gateway: GatewayProcess, drive: Dri
         assert len(client.all("disconnected")) == 1
 
 
+def test_a_fresh_token_is_shown_before_the_old_one_runs_out(
+    start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer
+) -> None:
+    gateway = start(JWT_ENFORCE_EXPIRY="true")
+    end = int(time.time()) + 4
+    bad, good = Signer().token("IDEXPIRES"), signer.token("IDEXPIRES", exp=end + 60)
+    first = signer.token("IDEXPIRES", exp=end)
+    clients = [drive(language, gateway.url, tokens=[first, bad, good], streams=streams) for language, streams in KINDS]
+    clients.append(drive("python", gateway.url, tokens=[first], on="event", until=-1))
+    for client in clients:
+        client.wait_for("connected")
+    assert clients.pop().wait_for("refused", seconds=20.0), "it has no other, and that is told after the end"
+    assert time.time() >= end
+    publisher.order("IDEXPIRES", 1)
+    for client in clients:
+        client.wait_for_order(1)
+        assert client.all("disconnected") == []
+        assert client.all("error") == ["Authentication failed."], "one of them was no good"
+
+
 @pytest.mark.parametrize(("given", "times"), [(1, 1), (9, 3)])
 def test_it_ends_where_no_token_is_taken(gateway: GatewayProcess, drive: Drive, given: int, times: int) -> None:
     other = Signer()
@@ -235,14 +258,16 @@ def test_an_event_that_a_callback_failed_on_comes_again(
     assert client.orders == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
-def test_no_return_where_it_would_happen_again(drive: Drive, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "languages"), [(1008, COMMANDS), *((code, ["python", "node"]) for code in (1002, 1003, 1007, 1009))]
+)
+def test_no_return_where_it_would_happen_again(drive: Drive, code: int, languages: Collection[str]) -> None:
     with closing_with((code, "because")) as (url, times):
-        for client in [drive(language, url, tokens=["any"]) for language in COMMANDS]:
+        for client in [drive(language, url, tokens=["any"]) for language in languages]:
             assert f"closed: {code} because" in client.wait_for("refused")
             assert client.all("disconnected") == [[code, "because", None]]
             client.wait_for("ended")
-        assert len(times) == 2 * len(COMMANDS), "each came once"
+        assert len(times) == 2 * len(languages), "each came once"
 
 
 @pytest.mark.parametrize("code", [4401, 4403])
@@ -269,12 +294,7 @@ def test_pauses_are_those_it_was_told_and_some(drive: Drive, language: str) -> N
         assert 5 <= pause <= 5 + 8, "there is no room: not at once"
 
 
-def test_a_loop_may_be_left_and_another_goes_on(
-    gateway: GatewayProcess, publisher: Publisher, signer: Signer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    from peatio_client import PeatioClient
-
+def test_a_loop_may_be_left_and_another_goes_on(gateway: GatewayProcess, publisher: Publisher, signer: Signer) -> None:
     with PeatioClient(gateway.url, token=lambda: signer.token("IDLOOP")) as client:
         client.on("connected", lambda _: [publisher.order("IDLOOP", number) for number in range(1, 5)])
         first, second = next(client), next(client)
@@ -287,15 +307,128 @@ def test_a_loop_may_be_left_and_another_goes_on(
     assert list(client) == []
 
 
-def test_settings_that_cannot_work_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    from peatio_client import Pauses, PeatioClient
+def events_of(client: PeatioClient, count: int) -> list[tuple[str, Any]]:
+    return [(event.stream, event.data) for event in itertools.islice(client, count)]
 
-    for url, streams in (("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ())):
-        with pytest.raises(ValueError):
-            PeatioClient(url, streams=streams)
-    with pytest.raises(ValueError):
-        PeatioClient("ws://x/", token=str).on("gaps", print)  # type: ignore[call-overload]
-    longest = Pauses(lambda: 1.0)
-    assert [longest.next() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert longest.next(asked=10) == 40
+
+def test_streams_come_and_go_while_it_runs(gateway: GatewayProcess, publisher: Publisher, signer: Signer) -> None:
+    for market in ("ltcusd", "bchusd"):
+        publisher.event(f"public.{market}.ob-snap", {"asks": [["1", "1"]], "sequence": 1})
+    with PeatioClient(gateway.url, token=lambda: signer.token("IDCOMING")) as client:
+        client.on("connected", lambda _: publisher.order("IDCOMING", 1))
+        assert events_of(client, 1)[0][0] == "order"
+        ltc = client.book("ltcusd")
+        assert events_of(client, 1)[0][0] == "ltcusd.ob-snap"
+        assert ltc.current
+        client.unsubscribe("ltcusd.ob-inc")
+        client.book("bchusd")
+        assert events_of(client, 1)[0][0] == "bchusd.ob-snap", "and the gateway has heard what was said before it"
+        assert not ltc.current
+        for market in ("ltcusd", "bchusd"):
+            publisher.event(f"public.{market}.ob-inc", {"asks": ["1", "2"], "sequence": 2})
+        assert events_of(client, 1) == [("bchusd.ob-inc", {"asks": ["1", "2"], "sequence": 2})]
+
+
+@pytest.mark.parametrize("waits_for", ["connected", "disconnected"])
+def test_it_may_be_closed_from_another_thread(gateway: GatewayProcess, signer: Signer, waits_for: Any) -> None:
+    """While it listens, and while it waits to come back."""
+    url = gateway.url if waits_for == "connected" else f"ws://127.0.0.1:{free_port()}/"
+    client, waiting = PeatioClient(url, token=lambda: signer.token("IDTHREAD")), threading.Event()
+    client.on(waits_for, lambda _: waiting.set())
+    running = threading.Thread(target=client.run)
+    running.start()
+    assert waiting.wait(WAIT)
+    client.close()
+    running.join(WAIT)
+    assert not running.is_alive()
+    assert client.state == "closed"
+
+
+def test_a_loop_of_asyncio_may_be_left_and_cancelled(
+    gateway: GatewayProcess, publisher: Publisher, signer: Signer
+) -> None:
+    async def use() -> list[int]:
+        async with AsyncPeatioClient(gateway.url, token=lambda: signer.token("IDASYNC"), streams=["order"]) as client:
+            connected = asyncio.Event()
+            client.on("connected", lambda _: connected.set())
+            waiting = asyncio.ensure_future(anext(client))
+            await asyncio.wait_for(connected.wait(), WAIT)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(waiting, 0.1)
+            for number in range(1, 5):
+                await asyncio.to_thread(publisher.order, "IDASYNC", number)
+            taken = [(await asyncio.wait_for(anext(client), WAIT)).data["id"]]
+            async for event in client:
+                taken.append(event.data["id"])
+                if event.data["id"] == 4:
+                    break
+            assert client.state == "connected", "all over one connection"
+        assert client.state == "closed"
+        assert [event async for event in client] == []
+        return taken
+
+    assert asyncio.run(use()) == [1, 2, 3, 4]
+
+
+SNAP = {"asks": [["15.0", "21.7"], ["14.50", "3"]], "bids": [["10.95", "2"]], "sequence": 7}
+BOOK = [7, [["14.50", "3"], ["15.0", "21.7"]], [["10.95", "2"]]]
+
+
+def test_books_are_kept_and_a_hole_is_mended(
+    gateway: GatewayProcess, line: Line, publisher: Publisher, drive: Drive, signer: Signer
+) -> None:
+    def say(kind: str, sequence: int, **sides: Any) -> None:
+        publisher.event(f"public.xrpusd.ob-{kind}", {**sides, "sequence": sequence})
+
+    publisher.event("public.xrpusd.ob-snap", SNAP)
+    private = {"tokens": [signer.token("IDBOOKS")]}
+    clients = [
+        drive("python", line.url, books=["xrpusd"], **private),
+        drive("asyncio", line.url + "public", books=["xrpusd.ob"]),
+        drive("node", line.url + "public", books=["xrpusd"], streams=["order"], **private),
+        drive("page", line.url + "public", books=["xrpusd"]),
+    ]
+    say("inc", 8, asks=["15", "0.50"])
+    for client in clients:
+        client.wait(lambda client=client: 8 in [book[0] for book in client.all("book")], "the first change")
+        assert client.all("book")[-1] == [8, [["14.50", "3"], ["15", "0.50"]], BOOK[2]]
+    say("inc", 10, asks=["15", "0"], bids=[["10.95", "0.0"], ["10.950000000000000000001", "7"]])
+    for client in clients:
+        assert client.wait_for("stale")[0] == 8, "9 is missing"
+    say("snap", 12, **{name: SNAP[name] for name in ("asks", "bids")})
+    say("inc", 13, bids=[["10.9500", "4.0"]])
+    for client in clients:
+        client.wait(lambda client=client: client.all("book")[-1][0] == 13, "the change after the new snapshot")
+        assert client.all("book")[-1] == [13, BOOK[1], [["10.9500", "4.0"]]]
+    told = [len(client.all("book")) for client in clients]
+    line.cut()
+    for client, before in zip(clients, told, strict=True):
+        assert client.wait_for("stale", 2)[0] == 13
+        client.wait_for("book", before + 1)
+        assert client.all("book")[-1] == [13, BOOK[1], [["10.9500", "4.0"]]], "a new snapshot"
+        assert client.all("error") == []
+
+
+def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
+    start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer, tmp_path: Path
+) -> None:
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="65536")
+    hold, most = tmp_path / "go", 700
+    given = {"tokens": [signer.token("IDSLOW")], "streams": ["blob"], "on": "event", "hold": str(hold)}
+    clients = {language: drive(language, gateway.url, **given) for language in COMMANDS}
+    for client in clients.values():
+        client.wait_for("connected")
+    for number in range(1, most + 1):
+        publisher.event("private.IDSLOW.blob", {"id": number, "text": "x" * 24_000})
+
+    def hung_up() -> float:
+        return gateway.metric('peatio_ws_closes_total{code="4413"}')
+
+    wait_until(lambda: hung_up() == len(clients) - 1, "the gateway hangs up on those who stopped reading", 30.0)
+    hold.touch()
+    for language, client in clients.items():
+        client.wait_for_order(most)
+        assert client.orders == list(range(1, most + 1))
+        assert client.all("gap") == []
+        told_itself = client.all("disconnected")[0][1] == "too much waits for the consumer"
+        assert told_itself == (language == "page"), "which cannot stop reading, and hangs up itself"

@@ -20,7 +20,7 @@ import pytest
 from peatio_ws import keys
 from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.live.conftest import EXAMPLES
-from tests.live.driving import closing_with
+from tests.live.driving import PYTHON_CLIENT, closing_with
 from tests.servers import START_SECONDS, wait_until
 
 COMMANDS = {"python": [sys.executable, str(EXAMPLES / "client.py")], "node": ["node", str(EXAMPLES / "client.mjs")]}
@@ -33,7 +33,9 @@ class Sample:
         ours = ("JWT_", "URL", "UID", "MEMBER_ID")
         self.process = subprocess.Popen(
             [*COMMANDS[language], url, uid],
-            env={name: value for name, value in os.environ.items() if not name.startswith(ours)} | environ,
+            env={name: value for name, value in os.environ.items() if not name.startswith(ours)}
+            | {"PYTHONPATH": str(PYTHON_CLIENT)}
+            | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

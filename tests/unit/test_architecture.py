@@ -18,7 +18,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 PURE = [
     *"errors streams keys jwks faults variables settings auth".split(),
     *"events levels books history frames dialects handshake request session handlers incoming".split(),
-    *"simulation findings diagnosis".split(),
+    *"matching announcing simulation findings diagnosis".split(),
 ]
 WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
 ROOMS = [
@@ -26,7 +26,8 @@ ROOMS = [
     *WITHOUT_NETWORK,
     *"websocket handler amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_shared metrics logs key_source".split(),
-    *"blocking intake house caller client connection roster gateway ports health worker".split(),
+    *"blocking intake house caller signing demonstration page client connection roster gateway".split(),
+    *"ports health worker".split(),
     *"tokens publishing listening probing checking testing cli".split(),
     "__init__",
     "__main__",

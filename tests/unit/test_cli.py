@@ -398,6 +398,20 @@ def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in(
     assert (scheme, identity.uid, identity.member_id) == ("Bearer", simulation.MEMBER, simulation.MEMBER_ID)
 
 
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({}, "http://127.0.0.1:8080/\n"),
+        ({"WEBSOCKET_HOST": "::1", "WEBSOCKET_PORT": "81"}, "http://[::1]:81/\n"),
+        ({"WEBSOCKET_CONSOLE": "false"}, None),
+    ],
+)
+def test_run_says_where_the_console_is(variables: dict[str, str], shown: str | None) -> None:
+    result, _ = start("run", **variables)
+    assert ("http" in result.output) is (shown is not None)
+    assert shown is None or f"    {shown}" in result.output
+
+
 def test_run_keeps_its_key_from_one_time_to_the_next() -> None:
     assert start("run")[1]["JWT_PUBLIC_KEY"] == start("run")[1]["JWT_PUBLIC_KEY"]
 

@@ -1,0 +1,181 @@
+// What needs no gateway: books, and what is said about them. `node --test`.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Book, PeatioClient } from "../peatio-client.mjs";
+
+const URL = "ws://gateway.example/public";
+
+/** A gateway's end of a line: says what it is told to, and keeps what it hears. */
+class Gateway {
+  static script = [];
+  static heard = [];
+  readyState = 0;
+  #listeners = {};
+
+  constructor(address) {
+    this.address = address;
+    Gateway.last = this;
+    queueMicrotask(() => {
+      this.readyState = 1;
+      this.tell("open", {});
+      for (const frame of Gateway.script) this.tell("message", { data: JSON.stringify(frame) });
+    });
+  }
+  addEventListener(name, listener) {
+    this.#listeners[name] = listener;
+  }
+  tell(name, what) {
+    this.#listeners[name]?.(what);
+  }
+  send(text) {
+    Gateway.heard.push(JSON.parse(text));
+  }
+  close() {}
+}
+
+/** A client of this gateway that says these frames. */
+function client(script, options = {}) {
+  Gateway.script = script;
+  Gateway.heard = [];
+  return new PeatioClient(URL, { WebSocket: Gateway, ...options });
+}
+
+const subscribed = { success: { message: "subscribed", streams: [] } };
+
+test("prices are equal as decimals, and keep their digits", () => {
+  const book = new Book("btcusd.ob");
+  const asks = [["15.0", "1"], ["9", "2.50"], ["0.30000000000000001", "3"], ["1e1", "4"], ["0.3", "5"]];
+  assert.equal(book.take("snap", { asks, bids: ["2", "1"], sequence: 1 }), "changed");
+  assert.deepEqual(
+    book.asks.map(([price]) => price),
+    ["0.3", "0.30000000000000001", "9", "1e1", "15.0"],
+  );
+  book.take("inc", { asks: [["15.00", "0.000"], ["10.00", "7.10"]], bids: [["3", "0"], ["2.5", "1"]], sequence: "2" });
+  assert.deepEqual(book.asks.slice(2), [["9", "2.50"], ["10.00", "7.10"]]);
+  assert.deepEqual(book.bids, [["2.5", "1"], ["2", "1"]]);
+  assert.deepEqual([book.bestAsk, book.bestBid], [["0.3", "5"], ["2.5", "1"]]);
+});
+
+test("a book is what was said of each price last", () => {
+  for (let turn = 0; turn < 200; turn += 1) {
+    const [book, model] = [new Book("btcusd.ob"), new Map()];
+    book.take("snap", { asks: [] });
+    for (let step = 0; step < 40; step += 1) {
+      const [price, volume] = [Math.floor(Math.random() * 12), Math.floor(Math.random() * 3)];
+      book.take("inc", { asks: [`${price}${".0".repeat(turn % 2)}`, String(volume)] });
+      if (volume) model.set(price, String(volume));
+      else model.delete(price);
+    }
+    assert.deepEqual(
+      book.asks.map(([price, volume]) => [Number(price), volume]),
+      [...model].sort(([one], [other]) => one - other),
+    );
+  }
+});
+
+test("what follows is taken and nothing else", () => {
+  const book = new Book("btcusd.ob");
+  assert.equal(book.take("inc", { asks: ["2", "1"], sequence: 1 }), "hole");
+  book.take("snap", { asks: [["2", "1"]], sequence: 7 });
+  assert.equal(book.take("inc", { asks: ["2", "0"], sequence: 7 }), "ignored");
+  assert.equal(book.take("inc", { asks: ["2", "0"], sequence: 9 }), "hole");
+  assert.equal(book.current, false);
+  assert.deepEqual(book.asks, [["2", "1"]]);
+});
+
+test("what is no book changes nothing", () => {
+  const book = new Book("btcusd.ob");
+  book.take("snap", { asks: [["2", "1"]], sequence: 1 });
+  for (const body of [{ asks: 1 }, { asks: [["1"]] }, { asks: ["a", "1"] }, { asks: [["NaN", "1"]] }, { sequence: "x" }]) {
+    for (const kind of ["snap", "inc"]) assert.throws(() => book.take(kind, body), TypeError);
+  }
+  assert.deepEqual([book.asks, book.sequence, book.current], [[["2", "1"]], 1, true]);
+});
+
+test("a hole is told and asks for a new snapshot", async () => {
+  const inc = (sequence) => ({ "btcusd.ob-inc": { asks: ["2", "1"], sequence } });
+  const one = client([{ "btcusd.ob-snap": { asks: [["2", "1"]], sequence: 1 } }, subscribed, inc(2), inc(4), inc(5)]);
+  const told = [];
+  const book = one.book("btcusd");
+  one.on("book", ({ sequence }) => told.push(sequence)).on("stale", () => told.push("stale"));
+  one.on("btcusd.ob-inc", ({ data }) => data.sequence === 5 && one.close());
+  await one.run();
+  assert.deepEqual(told, [1, 2, "stale"]);
+  assert.equal(book.current, false);
+  assert.deepEqual(Gateway.heard, [
+    { event: "unsubscribe", streams: ["btcusd.ob-inc"] },
+    { event: "subscribe", streams: ["btcusd.ob-inc"] },
+  ]);
+});
+
+test("streams come and go while it runs", async () => {
+  const one = client([{ challenge: "any" }, { success: { message: "Authenticated." }, resume: {} }, { trade: 1 }], {
+    token: () => "any",
+    streams: ["trade"],
+  });
+  one.on("gap", () => {}).on("connected", () => one.subscribe("btcusd.trades", "ethusd.trades"));
+  one.on("event", () => (one.unsubscribe("ethusd.trades"), one.close()));
+  Gateway.script.splice(2, 0, subscribed);
+  await one.run();
+  assert.deepEqual(Gateway.heard.slice(1), [
+    { event: "subscribe", streams: ["trade"] },
+    { event: "subscribe", streams: ["btcusd.trades", "ethusd.trades"] },
+    { event: "unsubscribe", streams: ["ethusd.trades"] },
+  ]);
+  assert.throws(() => client([], { streams: ["btcusd.trades"] }).subscribe("trade"), TypeError);
+});
+
+test("notices are asked for once somebody listens", async () => {
+  const plain = client([subscribed, { notice: { text: "soon" } }], { streams: ["btcusd.trades"] });
+  plain.on("event", () => plain.close());
+  await plain.run();
+  assert.doesNotMatch(Gateway.last.address, /notices/);
+
+  const told = [];
+  const asking = client([subscribed, { notice: { text: "soon" } }], { streams: ["btcusd.trades"] });
+  asking.on("event", () => told.push("event")).on("notice", (notice) => (told.push(notice), asking.close()));
+  await asking.run();
+  assert.match(Gateway.last.address, /notices=1/);
+  assert.deepEqual(told, [{ text: "soon" }]);
+});
+
+test("with a token they are asked for beside it", async () => {
+  const asking = client([{ challenge: "any" }, subscribed, { notice: 1 }], { token: () => "any" });
+  await asking.on("gap", () => {}).on("notice", () => asking.close()).run();
+  assert.deepEqual(Gateway.heard[0], { jwt: "Bearer any", resume: true, notices: true });
+});
+
+test("a callback that fails ends the run, and its promise is waited for", async () => {
+  const one = client([subscribed, { "btcusd.trades": 1 }, { "btcusd.trades": 2 }], { streams: ["btcusd.trades"] });
+  const told = [];
+  one.on("btcusd.trades", async ({ data }) => {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    told.push(data);
+    if (data === 2) throw new RangeError("stumbled");
+  });
+  await assert.rejects(one.run(), RangeError);
+  assert.deepEqual(told, [1, 2]);
+  assert.equal(one.state, "disconnected");
+});
+
+test("a loop may be left and another goes on", async () => {
+  const frames = [1, 2, 3, 4].map((number) => ({ "btcusd.trades": number }));
+  const one = client([subscribed, ...frames], { streams: ["btcusd.trades"] });
+  const taken = [];
+  for (const last of [2, 4]) {
+    for await (const { data } of one) {
+      taken.push(data);
+      if (data === last) break;
+    }
+  }
+  one.close();
+  assert.deepEqual(taken, [1, 2, 3, 4]);
+  for await (const event of one) assert.fail(event.text);
+});
+
+test("settings that cannot work are told", () => {
+  for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"]])
+    assert.throws(() => new PeatioClient(url, { streams }), TypeError);
+  assert.throws(() => client([]).on("gaps", () => {}), TypeError);
+});

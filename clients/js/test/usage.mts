@@ -1,0 +1,24 @@
+// That the declarations are what a program in TypeScript needs. Compiled, and never run.
+
+import { Book, PeatioClient, Refused, type Disconnected, type Level, type PeatioEvent } from "peatio-client";
+
+const client = new PeatioClient("wss://exchange.example/", { token: async () => "token", cursor: null, silence: 30 });
+client
+  .on("order", ({ data, cursor }: PeatioEvent) => console.log(data.id, cursor))
+  .on("btcusd.trades", async (event) => console.log(event.stream))
+  .on("book", (book) => console.log(book.bestAsk?.[0]))
+  .on("gap", ({ cursor }) => console.log(cursor))
+  .on("disconnected", ({ code, pause }: Disconnected) => console.log(code, pause));
+// @ts-expect-error there is no such thing in it
+client.on("disconnected", ({ message }) => console.log(message));
+// @ts-expect-error a token is a text
+new PeatioClient("wss://exchange.example/", { token: () => 5 });
+
+const book: Book = client.book("btcusd");
+const asks: Level[] = book.asks;
+client.subscribe("btcusd.trades");
+try {
+  for await (const event of client) console.log(event.text, asks);
+} catch (error) {
+  if (error instanceof Refused) client.close();
+}

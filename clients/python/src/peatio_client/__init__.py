@@ -1,0 +1,16 @@
+"""A client for the Peatio WebSocket gateway that loses no fill: it comes back after a lost line and goes on.
+
+    client = PeatioClient("wss://exchange.example/", token=fetch_token)
+    client.on("trade", lambda event: book(event.data))
+    client.on("gap", lambda cursor: book_all(ask_over_rest()))
+    client.run()  # or: for event in client: …
+
+`AsyncPeatioClient` is the same for asyncio. README.md says what is promised.
+"""
+
+from peatio_client.aio import AsyncPeatioClient
+from peatio_client.blocking import PeatioClient
+from peatio_client.books import Book, Level
+from peatio_client.events import Disconnected, Event, Refused
+
+__all__ = ["AsyncPeatioClient", "Book", "Disconnected", "Event", "Level", "PeatioClient", "Refused"]

@@ -1,0 +1,79 @@
+"""What both clients are made of: settings, callbacks, and the course they follow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, Self, overload
+
+from peatio_client._course import Course, State
+from peatio_client._wire import Route
+from peatio_client.books import Book
+from peatio_client.events import Disconnected, Event
+
+log = logging.getLogger("peatio_client")
+
+NAMES: Final = tuple("order trade event book gap stale notice connected disconnected error".split())
+
+
+class Client:
+    """Settings and callbacks.
+
+    Attributes:
+        silence: seconds without a sign of life after which a line is dead.
+    """
+
+    def __init__(self, url: str, token: object, streams: Sequence[str], cursor: str | None, silence: float) -> None:
+        self.silence = silence
+        self._course = Course(Route(url, streams, token is not None), token is not None, cursor)
+        self._callbacks: dict[str, list[Callable[[Any], object]]] = {}
+
+    @property
+    def cursor(self) -> str | None:
+        """Of the last event taken: what a later process needs to go on."""
+        return self._course.cursor
+
+    @property
+    def state(self) -> State:
+        """What it is about."""
+        return self._course.state
+
+    @overload
+    def on(self, name: Literal["gap"], callback: Callable[[str | None], object]) -> Self: ...
+    @overload
+    def on(self, name: Literal["book", "stale"], callback: Callable[[Book], object]) -> Self: ...
+    @overload
+    def on(self, name: Literal["connected"], callback: Callable[[list[str]], object]) -> Self: ...
+    @overload
+    def on(self, name: Literal["disconnected"], callback: Callable[[Disconnected], object]) -> Self: ...
+    @overload
+    def on(self, name: Literal["error"], callback: Callable[[str], object]) -> Self: ...
+    @overload
+    def on(self, name: Literal["notice"], callback: Callable[[Any], object]) -> Self: ...
+    @overload
+    def on(self, name: str, callback: Callable[[Event], object]) -> Self: ...
+    def on(self, name: str, callback: Callable[[Any], object]) -> Self:
+        """Have a callback called.
+
+        Args:
+            name: `order` and `trade` for what is the member's own; a stream's name (`btcusd.trades`) for its events;
+                `event` for every event; `gap` when something may be missing, with the cursor from which it goes on;
+                `book` when a kept book has changed, `stale` when one is not right any more; `notice` for what operators
+                say, asked for from the next connection on; `connected`, authenticated and subscribed, with the streams;
+                `disconnected`, with how it ended and goes on; `error` with what the gateway complained of.
+
+        Raises:
+            ValueError: nothing is called so.
+        """
+        if name not in NAMES and "." not in name:
+            raise ValueError(f"{name!r} is no stream, and none of {', '.join(NAMES)}")
+        self._callbacks.setdefault(name, []).append(callback)
+        self._course.notices |= name == "notice"
+        return self
+
+    def _called(self, name: str, what: object) -> list[Callable[[Any], object]]:
+        """The callbacks to call with this."""
+        callbacks = self._callbacks.get(name, [])
+        if not callbacks and name in ("gap", "error"):
+            log.warning("%s: %s, and nobody is told of it", name, what)
+        return callbacks

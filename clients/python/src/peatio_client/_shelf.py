@@ -1,0 +1,80 @@
+"""The books that a client keeps, what is told of them, and which need a new snapshot. Knows no socket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from peatio_client._commands import Tell
+from peatio_client.books import Book, Outcome
+from peatio_client.events import Event
+
+SNAPSHOT_SECONDS: Final = 1.0
+"""At least, between two times that snapshots are asked for: a client may not say much."""
+
+
+class Shelf:
+    """Books by name. Other threads may put some there."""
+
+    def __init__(self) -> None:
+        self._books: dict[str, Book] = {}
+        self._holes: dict[str, None] = {}  # names of books that need a new snapshot
+        self._due = 0.0
+
+    def put(self, market: str) -> Book:
+        """The market's book; a new one, if it has none yet."""
+        name = market if "." in market else f"{market}.ob"
+        return self._books.setdefault(name, Book(name))
+
+    def miss(self, book: Book) -> None:
+        """It needs a snapshot."""
+        self._holes[book.name] = None
+
+    def drop(self, stream: str) -> None:
+        """The book that this stream changes is not kept any more."""
+        if book := self._books.pop(stream.removesuffix("-inc"), None):
+            book.current = False
+
+    def take(self, event: Event) -> Iterator[Tell]:
+        """Keep what an event says of a book."""
+        name, _, kind = event.stream.rpartition("-")
+        book = self._books.get(name)
+        if book is None or kind not in ("snap", "inc"):
+            return
+        was_current = book.current
+        try:
+            outcome = book.snapshot(event.data) if kind == "snap" else book.increment(event.data)
+        except ValueError as error:
+            book.current = False
+            yield Tell("error", f"{event.stream}: {error}; it is not kept")
+        else:
+            if outcome is Outcome.CHANGED:
+                yield Tell("book", book)
+            if outcome is Outcome.HOLE:
+                self.miss(book)
+        if was_current and not book.current:
+            yield Tell("stale", book)
+
+    def seconds(self, now: float) -> float:
+        """Until snapshots are to be asked for; infinite if none are."""
+        return self._due - now if self._holes else math.inf
+
+    def to_ask(self, now: float) -> list[str]:
+        """Streams of books that need a new snapshot, all that there are, and not again for a while."""
+        if self.seconds(now) > 0:
+            return []
+        books = [self._books[name] for name in self._holes if name in self._books]
+        streams = [f"{book.name}-inc" for book in books if not book.current]
+        self._holes.clear()
+        if streams:
+            self._due = now + SNAPSHOT_SECONDS
+        return streams
+
+    def lose(self) -> list[Book]:
+        """The connection is over: those that were right until now."""
+        self._holes.clear()
+        lost = [book for book in list(self._books.values()) if book.current]
+        for book in lost:
+            book.current = False
+        return lost

@@ -1,0 +1,207 @@
+"""What is said on one connection: frames in, steps out. Knows no socket.
+
+Speaks the classic protocol, or Ranger's with the token in the header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from peatio_client.events import Event
+
+
+class Say(NamedTuple):
+    """Send this."""
+
+    text: str
+
+
+class Live(NamedTuple):
+    """From now on events come."""
+
+    streams: list[str]
+
+
+class Renewed(NamedTuple):
+    """The fresh token was taken."""
+
+
+class Place(NamedTuple):
+    """Where the client is, and whether it has got everything before that."""
+
+    cursor: str | None
+    complete: bool
+
+
+class Complaint(NamedTuple):
+    """The gateway did not like something; the token, if `refused`."""
+
+    message: str
+    refused: bool
+
+
+class Notice(NamedTuple):
+    """An operator says something."""
+
+    data: Any
+
+
+Step: TypeAlias = Event | Say | Live | Renewed | Place | Complaint | Notice
+
+
+def is_public(stream: str) -> bool:
+    return stream.count(".") == 1
+
+
+class Route:
+    """Where to connect, and in which protocol.
+
+    Args:
+        url: of the gateway; streams of its query count as asked for.
+        streams: asked for; with any, Ranger's protocol is spoken.
+        with_token: whether there will be one.
+
+    Attributes:
+        url: without streams.
+        streams: all that were asked for.
+
+    Raises:
+        ValueError: it cannot work.
+    """
+
+    def __init__(self, url: str, streams: Iterable[str], with_token: bool) -> None:
+        if isinstance(streams, str):
+            raise ValueError("streams are a list of names, not a text")
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        named = [name for key, value in query if key == "stream" for name in value.split(",") if name]
+        self.url = parts._replace(query=urlencode([pair for pair in query if pair[0] != "stream"])).geturl()
+        self.streams = tuple(dict.fromkeys([*named, *streams]))
+        segments = parts.path.rstrip("/").split("/")
+        self._with_token = with_token
+        self.ranger = bool(self.streams) or segments[-1] in ("public", "private") or "ranger" in segments
+        if not with_token and segments[-1] == "private":
+            raise ValueError("…/private needs a token")
+        if not with_token and not self.ranger:
+            raise ValueError("the classic protocol needs a token; without one name public streams, or a path …/public")
+        self.check(*self.streams)
+
+    def check(self, *streams: str) -> None:
+        """See that these can be subscribed to.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        for name in streams:
+            if not self._with_token and not is_public(name):
+                raise ValueError(f"{name!r}: only public streams come without a token")
+            if not self.ranger and "." not in name:
+                raise ValueError(
+                    f"{name!r}: in the classic protocol orders and trades come by themselves, and no other"
+                )
+
+
+class Conversation:
+    """One connection's protocol, from its first frame.
+
+    Args:
+        streams: to begin with; more of them by `subscribe`.
+        cursor: of the last event taken; None to begin.
+        notices: whether to ask for notices.
+
+    Attributes:
+        address, headers: to connect with.
+        asked: streams that the gateway was asked for.
+        live: whether events come.
+        renewing: whether the answer to a fresh token is due.
+    """
+
+    def __init__(
+        self, route: Route, streams: Iterable[str], token: str | None, cursor: str | None, notices: bool = False
+    ) -> None:
+        self._token, self._cursor, self._ranger, self._notices = token, cursor, route.ranger, notices
+        self.live = self.renewing = False
+        self.address, self.headers = route.url, dict[str, str]()
+        self.asked: set[str] = set()
+        if self._ranger:
+            names = tuple(streams)
+            self.asked.update(names)
+            query = [("stream", name) for name in names or ("",)]
+            if token is not None:
+                query.append(("resume", cursor or "1"))
+                self.headers["Authorization"] = f"Bearer {token}"
+            if notices:
+                query.append(("notices", "1"))
+            parts = urlsplit(route.url)
+            self.address = parts._replace(query="&".join(filter(None, (parts.query, urlencode(query))))).geturl()
+
+    def subscribe(self, names: Iterable[str]) -> str:
+        """What to say for these streams."""
+        listed = list(names)
+        self.asked.update(listed)
+        return _message(event="subscribe", streams=listed)
+
+    def unsubscribe(self, names: Iterable[str]) -> str:
+        listed = list(names)
+        self.asked.difference_update(listed)
+        return _message(event="unsubscribe", streams=listed)
+
+    def renew(self, token: str) -> str:
+        """What to say with a fresh token."""
+        self.renewing = True
+        return _message(jwt=f"Bearer {token}")
+
+    def take(self, text: str) -> Iterator[Step]:
+        """What a frame comes to, step by step.
+
+        Raises:
+            ValueError: it is none of the gateway's.
+        """
+        frame = json.loads(text, parse_float=Decimal)
+        if not isinstance(frame, dict) or not frame:
+            raise ValueError("no JSON object with anything in it")
+        if "challenge" in frame:
+            notices = {"notices": True} if self._notices else {}
+            yield Say(_message(jwt=f"Bearer {self._token}", resume=self._cursor or True, **notices))
+        elif "success" in frame:
+            yield from self._succeed(frame)
+        elif "error" in frame:
+            yield self._complain(frame["error"])
+        elif frame.keys() == {"resume"}:
+            yield _place(frame["resume"])
+        elif self._notices and frame.keys() == {"notice"} and "notice" not in self.asked:
+            yield Notice(frame["notice"])
+        else:
+            stream = next(iter(frame))
+            yield Event("order" if stream == "orderbook" else stream, frame[stream], frame.get("cursor"), text)
+
+    def _succeed(self, frame: dict[str, Any]) -> Iterator[Step]:
+        success = frame["success"]
+        if not self.live:
+            self.live = True
+            yield Live(success.get("streams", []))
+            if self._token is not None:
+                # A gateway that does not know of resuming promises nothing.
+                yield _place(frame.get("resume", {"cursor": None, "complete": False}))
+        elif self.renewing and "streams" not in success:
+            self.renewing = False
+            yield Renewed()
+
+    def _complain(self, error: Any) -> Complaint:
+        message = str(error.get("message") if isinstance(error, dict) else error)
+        refused = not self.live and not self._ranger
+        if self.renewing and message == "Authentication failed.":
+            self.renewing, refused = False, True
+        return Complaint(message, refused)
+
+
+def _place(resume: dict[str, Any]) -> Place:
+    return Place(resume.get("cursor"), bool(resume.get("complete")))
+
+
+def _message(**fields: Any) -> str:
+    return json.dumps(fields)

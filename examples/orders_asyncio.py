@@ -1,0 +1,27 @@
+"""A member's orders, kept right whatever happens to the line; on asyncio. In the environment: URL, UID, and what
+`rest.py` and `session_token.py` say.
+"""
+
+import asyncio
+import json
+import os
+
+from peatio_client import AsyncPeatioClient
+from rest import fetch_orders
+from session_token import token_maker
+
+
+async def main():
+    orders, token = {}, token_maker(os.environ["UID"])
+
+    async def read_all(_):
+        orders.update(await asyncio.to_thread(fetch_orders, token()))
+
+    async with AsyncPeatioClient(os.environ["URL"], token) as client:
+        client.on("gap", read_all).on("connected", lambda _: None if orders else read_all(_))
+        client.on("order", lambda event: orders.update({event.data["id"]: event.data["state"]}))
+        async for _ in client:
+            print(json.dumps(orders), flush=True)
+
+
+asyncio.run(main())

@@ -1,0 +1,465 @@
+/**
+ * The console: what the client of `peatio-client.mjs` is told, shown as it comes.
+ *
+ * One classic connection for all of it: the member's own orders and trades, which resume, and the market's public
+ * streams, which begin anew. Nothing is fetched from anywhere but this gateway.
+ */
+
+import { Depth } from "./depth.mjs";
+import { Line } from "./line.mjs";
+import { PeatioClient, Refused } from "./peatio-client.mjs";
+
+const SHOWN_FRAMES = 120;
+const SHOWN_ROWS = 60;
+const DRAW_EVERY = 100; // ms
+const ANSWER_WITHIN = 10_000; // ms
+const LADDER_ROW = 21.5; // px
+const LADDER_REST = 120; // px: what else is in its card
+
+const { simulated, market: given } = document.documentElement.dataset;
+const isSimulated = simulated === "yes";
+let market = given ?? "btcusd";
+
+/** @param {string} id @returns {any} */
+const $ = (id) => document.getElementById(id);
+/** @param {string} name @param {string} [text] @param {string} [kind] */
+const element = (name, text = "", kind = "") => Object.assign(document.createElement(name), { textContent: text, className: kind });
+/** @param {string | number | Date} at */
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour12: false });
+/** @param {unknown} number @param {number} [digits] */
+const fixed = (number, digits = 4) => Number(number).toFixed(digits);
+/** The end of an id is enough to tell it from its neighbours. @param {string | number} id */
+const short = (id) => `#${String(id).slice(-6)}`;
+/** @param {number} count @param {string} what */
+const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+/** @param {Element} body @param {Element} row */
+const putFirst = (body, row) => {
+  body.prepend(row);
+  while (body.children.length > SHOWN_ROWS) body.lastElementChild?.remove();
+};
+
+// ---- the frames as they pass, and what they say about the connection
+
+const line = new Line(listen);
+const count = { in: 0, out: 0 };
+/** What is waiting to be shown while the pane is held. @type {Element[]} */
+const heldFrames = [];
+/**
+ * Whether what comes had been missed: from the answer to the token until that to what is said next, which the gateway
+ * handles only after it has sent everything.
+ */
+let isReplaying = false;
+/** Cursors of what had been missed. @type {Set<string>} */
+const missed = new Set();
+
+/** @param {"in" | "out"} direction @param {string} text */
+function listen(direction, text) {
+  count[direction] += 1;
+  /** @type {any} */
+  const frame = JSON.parse(text);
+  const name = Object.keys(frame)[0];
+  if (isReplaying && frame.cursor) missed.add(frame.cursor);
+  showFrame(direction, text, name.includes("."), missed.has(frame.cursor));
+  if (frame.challenge) step("open", location.host);
+  if (frame.challenge) step("challenge", `${frame.challenge.slice(0, 12)}…`);
+  if (frame.jwt) step("token", isSimulated ? "made by this gateway for its simulated member" : "yours");
+  if (frame.success?.message === "Authenticated.") {
+    step("in", "");
+    isReplaying = lostAt !== null;
+    isGap = false;
+    missed.clear();
+  }
+  if (frame.resume?.complete === false) tellGap();
+  if (frame.success?.message === "subscribed" && isReplaying) endReplay();
+  if (frame.success?.order_id) answerOrder(`${frame.success.message.replace(".", "")}: ${short(frame.success.order_id)}`, true);
+}
+
+/** @param {"in" | "out"} direction @param {string} text @param {boolean} isPublic @param {boolean} wasMissed */
+function showFrame(direction, text, isPublic, wasMissed) {
+  $("counted").textContent = `${count.in} in · ${count.out} out`;
+  if (isPublic && !$("all").checked) return;
+  const row = element("li", "", wasMissed ? `${direction} missed` : direction);
+  row.append(element("time", clock(Date.now())), element("b", direction === "in" ? "←" : "→"));
+  // A token is nobody's but its owner's, not even on a picture of the screen.
+  row.append(element("code", text.replace(/(Bearer )[^"]+/, "$1…").slice(0, 600)));
+  if (!$("hold").checked) prependFrames(row);
+  else if (heldFrames.push(row) > SHOWN_FRAMES) heldFrames.shift();
+}
+
+/** @param {Element[]} rows */
+function prependFrames(...rows) {
+  const list = $("frames");
+  for (const row of rows) list.prepend(row);
+  while (list.children.length > SHOWN_FRAMES) list.lastElementChild.remove();
+}
+
+/** @param {string} name @param {string} text */
+function step(name, text) {
+  const item = $(`step-${name}`);
+  item.classList.add("done");
+  item.lastElementChild.textContent = text;
+}
+
+// ---- the connection's state
+
+/** @type {"connecting" | "live" | "cut" | "away" | "ended"} */
+let state = "connecting";
+/** When it was lost; null while there is nothing to come back from. @type {number | null} */
+let lostAt = null;
+let isGap = false;
+let nextTry = 0;
+
+/** @param {typeof state} next @param {string} [text] */
+function become(next, text = next) {
+  state = next;
+  document.body.dataset.state = next;
+  $("state").textContent = text;
+  $("cut").textContent = line.cutSince === null ? "Cut the line" : "Mend the line";
+  $("cut").disabled = next === "connecting" || next === "ended";
+  allowOrders();
+}
+
+function allowOrders() {
+  $("place").disabled = state !== "live" || isWaiting;
+}
+
+/** @param {string} text @param {"cut" | "well" | "bad"} kind */
+function tell(text, kind) {
+  $("news").hidden = false;
+  $("news").className = kind;
+  if ($("news").textContent !== text) $("news").textContent = text;
+}
+
+function connected() {
+  become("live");
+  if (lostAt === null) $("news").hidden = true; // what was in the way of the first connection is no more
+}
+
+/** On a connection that goes on, at once; else with the rest that there is to say of the return. */
+function tellGap() {
+  isGap = true;
+  if (state === "live" && lostAt === null) tell("Something may be missing: read your orders over REST.", "bad");
+}
+
+function endReplay() {
+  isReplaying = false;
+  const seconds = ((performance.now() - (lostAt ?? 0)) / 1000).toFixed(1);
+  lostAt = null;
+  const found = missed.size ? `${counted(missed.size, "event")} came meanwhile, marked below` : "no event of yours came meanwhile";
+  if (isGap) tell(`Back after ${seconds} s, but something may be missing: read your orders over REST.`, "bad");
+  else tell(`Back after ${seconds} s, resumed at the cursor: ${found}. Nothing is missing.`, "well");
+}
+
+/** @param {import("./peatio-client.mjs").Disconnected} end */
+function disconnected({ code, reason, pause }) {
+  lostAt ??= state === "live" || state === "cut" ? performance.now() : null;
+  for (const item of $("steps").children) item.classList.toggle("done", item.id === "step-cursor");
+  if (isWaiting) answerOrder("The line was lost before an answer came; your orders will tell.", false);
+  nextTry = performance.now() + (pause ?? 0) * 1000;
+  if (line.cutSince !== null) return become("cut");
+  become("away", "away");
+  tell(`Connection lost (${code}${reason ? `: ${reason}` : ""}).`, "bad");
+}
+
+function cutOrMend() {
+  if (line.cutSince === null) {
+    line.cut();
+    lostAt ??= performance.now();
+    become("cut");
+  } else {
+    line.mend();
+    become("away", "coming back");
+  }
+  tick();
+}
+
+function tick() {
+  if (line.cutSince !== null) {
+    const seconds = Math.floor((performance.now() - line.cutSince) / 1000);
+    tell(`The line is cut. The market goes on without you: ${seconds} s.`, "cut");
+  } else if (state === "away") {
+    const seconds = Math.ceil((nextTry - performance.now()) / 1000);
+    $("state").textContent = seconds > 0 ? `back in ${seconds} s` : "coming back";
+  }
+}
+
+// ---- one's own orders and trades
+
+/** @typedef {{ data: any, trail: string[], isMissed: boolean }} Known */
+/** @type {Map<number, Known>} */
+const orders = new Map();
+const STATES = /** @type {Record<string, string>} */ ({ wait: "open", done: "done", cancel: "cancelled" });
+
+/** @param {any} data @returns {string} the side's word */
+const sideOf = (data) => (data.side === "sell" || data.side === "ask" ? "sell" : "buy");
+
+/** @param {any} data @param {boolean} wasMissed */
+function takeOrder(data, wasMissed) {
+  const known = orders.get(data.id) ?? { data, trail: [], isMissed: false };
+  const part = Number(data.executed_volume ?? 0);
+  const step = data.state === "wait" && part ? `${fixed(part)}` : (STATES[data.state] ?? String(data.state));
+  if (known.trail.at(-1) !== step) known.trail.push(step);
+  known.data = data;
+  known.isMissed = wasMissed;
+  orders.delete(data.id); // the last that changed comes first
+  orders.set(data.id, known);
+  const row = orderRow(known);
+  $(`order-${data.id}`)?.remove();
+  putFirst($("orders"), row);
+  $("no-order").hidden = true;
+  if (orders.size > 4 * SHOWN_ROWS) orders.delete(orders.keys().next().value ?? 0);
+  draw();
+}
+
+function missedMark() {
+  return Object.assign(element("span", "missed", "mark"), { title: "came while the line was away" });
+}
+
+/** @param {Known} known */
+function orderRow({ data, trail, isMissed }) {
+  const row = element("tr", "", isMissed ? "missed" : "");
+  row.id = `order-${data.id}`;
+  row.dataset.state = data.state;
+  const side = sideOf(data);
+  const what = element("th", "", side);
+  what.setAttribute("scope", "row");
+  what.append(element("b", side === "buy" ? "Buy" : "Sell"), ` ${fixed(data.origin_volume)}`, element("small", short(data.id)));
+  const filled = element("td");
+  const bar = element("meter");
+  Object.assign(bar, { min: 0, max: Number(data.origin_volume), value: Number(data.executed_volume ?? 0) });
+  bar.setAttribute("aria-label", `${fixed(data.executed_volume ?? 0)} of ${fixed(data.origin_volume)} filled`);
+  filled.append(bar, element("small", `${counted(data.trades_count, "trade")}`));
+  const how = element("td");
+  how.append(element("span", STATES[data.state] ?? data.state, `chip ${data.state}`));
+  if (isMissed) how.append(missedMark());
+  how.append(element("small", trail.slice(-4).join(" → "), "trail"));
+  const last = element("td");
+  if (data.state === "wait" && isSimulated) {
+    const cancel = element("button", "×", "drop");
+    cancel.setAttribute("aria-label", `Cancel order ${data.id}`);
+    cancel.addEventListener("click", () => line.say({ event: "cancel_order", id: data.id }));
+    last.append(cancel);
+  }
+  const average = Number(data.avg_price) ? fixed(data.avg_price, 2) : "–";
+  row.append(what, element("td", data.price ?? "market"), filled, element("td", average, "wide"), how, last);
+  return row;
+}
+
+/** @param {any} data @param {boolean} wasMissed */
+function takeFill(data, wasMissed) {
+  const side = sideOf(data);
+  const row = element("tr", "", wasMissed ? "missed" : "");
+  row.dataset.trade = data.id;
+  const time = element("td", clock(data.created_at));
+  if (wasMissed) time.append(missedMark());
+  row.append(time, element("td", data.price, side), element("td", fixed(data.volume)), element("td", short(data.order_id), "soft wide"));
+  putFirst($("fills"), row);
+  $("no-fill").hidden = true;
+}
+
+// ---- the market
+
+/** Kept by the client; none before it is there. @type {import("./peatio-client.mjs").Book | null} */
+let book = null;
+const depth = new Depth($("depth"));
+let isDrawing = false;
+
+/** @param {"asks" | "bids"} side @returns {import("./depth.mjs").Row[]} */
+function rows(side) {
+  let sum = 0;
+  return (book?.[side] ?? []).map(([price, volume]) => ({
+    price,
+    volume,
+    number: Number(price),
+    sum: (sum += Number(volume)),
+  }));
+}
+
+function draw() {
+  if (isDrawing) return;
+  isDrawing = true;
+  setTimeout(() => requestAnimationFrame(drawNow), DRAW_EVERY);
+}
+
+function drawNow() {
+  isDrawing = false;
+  const [asks, bids] = [rows("asks"), rows("bids")];
+  const own = [...orders.values()].filter(({ data }) => data.state === "wait" && data.price).map(({ data }) => Number(data.price));
+  depth.show(asks, bids, own);
+  // As much as fits; a card that grows with what is in it (on a phone) gets a few rows.
+  const isNarrow = matchMedia("(max-width: 700px)").matches;
+  const room = Math.floor(($("book").clientHeight - LADDER_REST) / LADDER_ROW / 2);
+  const ladder = isNarrow ? 8 : Math.max(4, room);
+  const shown = { asks: asks.slice(0, ladder).reverse(), bids: bids.slice(0, ladder) };
+  const most = Math.max(shown.asks[0]?.sum ?? 0, shown.bids.at(-1)?.sum ?? 0);
+  for (const side of /** @type {("asks" | "bids")[]} */ (["asks", "bids"]))
+    $(side).replaceChildren(...shown[side].map((row) => ladderRow(row, most, own)));
+  $("sequence").textContent = book?.sequence == null ? "" : `sequence ${book.sequence}`;
+  document.body.classList.toggle("stale", book !== null && !book.current);
+  if (!asks.length || !bids.length) return;
+  const [ask, bid] = [asks[0].number, bids[0].number];
+  $("middle").textContent = fixed((ask + bid) / 2, 2);
+  $("gap").textContent = `spread ${fixed(ask - bid, 1)}`;
+  $("spread").textContent = `${bids[0].price} – ${asks[0].price}`;
+  if (!isPriced && document.activeElement !== $("price"))
+    $("price").value = $("order").side.value === "buy" ? bids[0].price : asks[0].price;
+  total();
+}
+
+/** @param {import("./depth.mjs").Row} row @param {number} most @param {number[]} own */
+function ladderRow({ price, volume, sum, number }, most, own) {
+  const row = element("tr", "", own.includes(number) ? "own" : "");
+  row.style.setProperty("--share", `${(100 * sum) / most}%`);
+  row.append(element("td", price), element("td", fixed(volume)), element("td", fixed(sum, 3)));
+  row.addEventListener("click", () => {
+    isPriced = true;
+    $("price").value = price;
+    total();
+  });
+  return row;
+}
+
+/** @param {any} row */
+function takeTrade(row) {
+  const side = row.taker_type === "sell" ? "sell" : "buy";
+  const line = element("tr");
+  line.append(element("td", clock(row.date * 1000)), element("td", row.price, side), element("td", fixed(row.amount)));
+  putFirst($("tape"), line);
+  showLast(row.price);
+}
+
+/** @param {string} price */
+function showLast(price) {
+  const before = Number($("last").textContent);
+  $("last").textContent = price;
+  // The ticker comes now and then only.
+  if (Number(price) > Number($("high").textContent)) $("high").textContent = price;
+  if (Number(price) < Number($("low").textContent)) $("low").textContent = price;
+  if (before && before !== Number(price)) $("last").dataset.moved = Number(price) > before ? "up" : "down";
+}
+
+/** @param {any} ticker */
+function takeTicker(ticker) {
+  if (!ticker) return;
+  $("market").textContent = ticker.name ?? market;
+  showLast(ticker.last);
+  $("change").textContent = ticker.price_change_percent;
+  $("change").className = String(ticker.price_change_percent).startsWith("-") ? "sell" : "buy";
+  $("high").textContent = ticker.high;
+  $("low").textContent = ticker.low;
+  $("amount").textContent = fixed(ticker.amount, 2);
+}
+
+/** @param {import("./peatio-client.mjs").PeatioEvent} event */
+function take({ stream, data, cursor }) {
+  const wasMissed = cursor !== null && missed.has(cursor);
+  if (cursor !== null) step("cursor", cursor);
+  if (stream === "order") takeOrder(data, wasMissed);
+  else if (stream === "trade") takeFill(data, wasMissed);
+  else if (stream === `${market}.trades`) for (const row of data.trades ?? []) takeTrade(row);
+  else if (stream === "global.tickers") takeTicker(data[market]);
+}
+
+// ---- an order
+
+/** Whether somebody chose the price; else it follows the market. */
+let isPriced = false;
+let isWaiting = false;
+let patience = 0;
+
+function total() {
+  const form = $("order");
+  const isMarket = form.ord_type.value === "market";
+  const side = form.side.value;
+  $("price").disabled = isMarket;
+  const best = side === "buy" ? book?.bestAsk : book?.bestBid;
+  const price = isMarket ? Number(best?.[0]) : Number($("price").value);
+  const sum = price * Number($("volume").value);
+  $("total").textContent = Number.isFinite(sum) ? `${isMarket ? "about " : ""}${fixed(sum, 2)} USD` : "–";
+  $("place").textContent = `${side === "buy" ? "Buy" : "Sell"} ${$("volume").value} BTC`;
+  $("place").className = `main ${side}`;
+}
+
+/** @param {SubmitEvent} event */
+function place(event) {
+  event.preventDefault();
+  const { side, ord_type, price, volume } = Object.fromEntries(new FormData($("order")));
+  isWaiting = true;
+  $("answer").textContent = "";
+  allowOrders();
+  patience = setTimeout(() => answerOrder("No answer came; your orders will tell.", false), ANSWER_WITHIN);
+  line.say({ event: "place_order", market, side, ord_type, ...(ord_type === "limit" && { price }), volume });
+}
+
+/** @param {string} text @param {boolean} isWell */
+function answerOrder(text, isWell) {
+  clearTimeout(patience);
+  isWaiting = false;
+  $("answer").textContent = text;
+  $("answer").className = isWell ? "well" : "bad";
+  allowOrders();
+}
+
+// ---- all of it
+
+/** @returns {Promise<string>} */
+async function fetchToken() {
+  const answer = await fetch("console/session", { method: "POST" });
+  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+  return (await answer.json()).token;
+}
+
+/** @param {() => string | Promise<string>} token */
+async function run(token) {
+  const url = new URL(".", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const client = new PeatioClient(url.href, { token, WebSocket: line.WebSocket })
+    .on("connected", connected)
+    .on("disconnected", disconnected)
+    .on("event", take)
+    .on("book", draw)
+    .on("stale", draw)
+    .on("gap", () => {}) // seen by `listen`, among the frames between which it came
+    .on("error", (message) => (isWaiting ? answerOrder(message, false) : tell(message, "bad")));
+  $("market").textContent = market.toUpperCase(); // until a ticker has a name for it
+  book = client.book(market);
+  client.subscribe(`${market}.trades`, "global.tickers");
+  become("connecting");
+  try {
+    await client.run();
+  } catch (error) {
+    become("ended");
+    tell(error instanceof Error ? error.message : String(error), "bad");
+    if (error instanceof Refused && !isSimulated) $("entry").hidden = false;
+    else throw error;
+  }
+}
+
+$("cut").addEventListener("click", cutOrMend);
+$("order").addEventListener("submit", place);
+$("price").addEventListener("input", () => {
+  isPriced = $("price").value !== "";
+});
+$("order").addEventListener("input", total);
+$("hold").addEventListener("change", () => prependFrames(...heldFrames.splice(0)));
+setInterval(tick, 250);
+become("connecting");
+
+if (isSimulated) {
+  run(fetchToken);
+} else {
+  $("order").hidden = true;
+  $("no-orders").hidden = false;
+  $("no-order").textContent = "None yet.";
+  $("entry").hidden = false;
+  $("named").value = market;
+  become("ended", "not connected");
+  $("entry").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    $("entry").hidden = true;
+    $("news").hidden = true;
+    market = $("named").value;
+    const token = $("token").value.trim().replace(/^Bearer /, "");
+    run(() => token);
+  });
+}

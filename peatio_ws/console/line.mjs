@@ -1,0 +1,105 @@
+/**
+ * A line that can be cut, and that one can listen in on: it stands between the client and the browser's WebSocket.
+ *
+ * A cut line behaves as one without a network: what is open breaks without a close frame, and what is opened anew does
+ * not come about until the line is mended.
+ */
+export class Line {
+  /** Since when nothing passes; null while it does. @type {number | null} */
+  cutSince = null;
+  /** @type {Set<Connection>} */
+  connections = new Set();
+
+  /** @param {(direction: "in" | "out", text: string) => void} listen called before the client is told */
+  constructor(listen) {
+    this.listen = listen;
+    const line = this;
+    /** For the client, in place of the global one. */
+    this.WebSocket = class extends Connection {
+      /** @param {string} url */
+      constructor(url) {
+        super(line, url);
+      }
+    };
+  }
+
+  cut() {
+    this.cutSince = performance.now();
+    for (const connection of this.connections) connection.break();
+  }
+
+  mend() {
+    this.cutSince = null;
+    for (const connection of this.connections) connection.open();
+  }
+
+  /** Say something beside what the client says. @param {object} message */
+  say(message) {
+    for (const connection of this.connections) connection.send(JSON.stringify(message));
+  }
+}
+
+class Connection extends EventTarget {
+  #line;
+  #url;
+  /** @type {WebSocket | null} */
+  #socket = null;
+
+  /**
+   * @param {Line} line
+   * @param {string} url
+   */
+  constructor(line, url) {
+    super();
+    this.#line = line;
+    this.#url = url;
+    line.connections.add(this);
+    if (line.cutSince === null) this.open();
+  }
+
+  get readyState() {
+    return this.#socket?.readyState ?? WebSocket.CONNECTING;
+  }
+
+  open() {
+    const socket = (this.#socket ??= new WebSocket(this.#url));
+    /** @param {string} name @param {(event: any) => Event} copy */
+    const pass = (name, copy) => {
+      socket.addEventListener(name, (event) => {
+        if (socket === this.#socket) this.dispatchEvent(copy(event));
+      });
+    };
+    pass("open", () => new Event("open"));
+    pass("error", () => new Event("error"));
+    pass("message", ({ data }) => {
+      this.#line.listen("in", String(data));
+      return new MessageEvent("message", { data });
+    });
+    pass("close", ({ code, reason }) => {
+      this.#line.connections.delete(this);
+      return new CloseEvent("close", { code, reason });
+    });
+  }
+
+  /** @param {string} text */
+  send(text) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    this.#line.listen("out", text);
+    this.#socket.send(text);
+  }
+
+  break() {
+    const socket = this.#socket;
+    if (socket === null) return; // it has not come about
+    this.#line.connections.delete(this);
+    this.#socket = null; // from now on nothing of it is heard
+    socket.close();
+    this.dispatchEvent(new CloseEvent("close", { code: 1006, reason: "the line was cut" }));
+  }
+
+  /** @param {number} [code] */
+  close(code) {
+    this.#line.connections.delete(this);
+    this.#socket?.close(code);
+  }
+}

@@ -1,0 +1,284 @@
+"""The console as people see it: in Chromium, against the simulated exchange and a real broker."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from tests.gateway import ROOT, GatewayProcess, Publisher, Signer, resume
+from tests.live.conftest import CLIENT
+from tests.live.driving import Line
+from tests.live.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
+from tests.servers import wait_until
+
+PAGE = ROOT / "peatio_ws" / "console" / "console.mjs"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def simulated(folder: Path) -> Iterator[GatewayProcess]:
+    """What `make run` serves."""
+    process = GatewayProcess(folder, {}, command=("peatio_ws", "run", "--folder", str(folder / "run")))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    visits: list[Visit] = []
+
+    def go(port: int, **options: Any) -> Visit:
+        visits.append(Visit(browser, port, **options))
+        return visits[-1]
+
+    yield go
+    for one in visits:
+        one.end()
+
+
+def token(gateway: GatewayProcess) -> str:
+    """As the page gets it."""
+    request = urllib.request.Request(f"http://127.0.0.1:{gateway.port}/console/session", method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(json.loads(answer.read())["token"])
+
+
+class Observer:
+    """Another client of the same member, whose line is never cut: it knows what there was to be seen."""
+
+    def __init__(self, gateway: GatewayProcess) -> None:
+        self.trades, self.orders = list[int](), dict[int, Any]()
+        self._manager = gateway.connect()
+        self.client = self._manager.__enter__()
+        assert resume(self.client, token(gateway))["complete"]
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for text in self.client:
+            frame = json.loads(text)
+            if "trade" in frame:
+                self.trades.append(frame["trade"]["id"])
+            elif "orderbook" in frame:
+                self.orders[frame["orderbook"]["id"]] = frame["orderbook"]
+
+    def more_trades(self, count: int) -> None:
+        wanted = len(self.trades) + count
+        wait_until(lambda: len(self.trades) >= wanted, f"{count} more trades", 60)
+
+    def place(self, **order: str) -> None:
+        self.client.send(json.dumps({"event": "place_order", "market": "btcusd", **order}))
+
+    def close(self) -> None:
+        self._manager.__exit__(None, None, None)
+        self._reader.join(10)
+
+
+@pytest.fixture
+def observer(simulated: GatewayProcess) -> Iterator[Observer]:
+    observer = Observer(simulated)
+    yield observer
+    observer.close()
+
+
+def test_its_modules_keep_to_their_types(compiler: None) -> None:
+    options = "--ignoreConfig --noEmit --allowJs --checkJs --strict --noUnusedLocals --target es2022 --module nodenext"
+    command = ["node_modules/.bin/tsc", *options.split(), "--lib", "es2023,dom,dom.iterable", "--types", ""]
+    done = subprocess.run([*command, str(PAGE)], cwd=CLIENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+# ---- trading
+
+
+def test_an_order_is_ones_own_order_and_a_trade(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    page = here.page
+    expect(page.locator("#step-challenge code")).to_have_text(re.compile(r"^[\w-]{12}…$"))
+    number = here.place("buy", "market", "0.3")
+    expect(here.order(number)).to_have_attribute("data-state", "done")
+    expect(here.order(number).locator("meter")).to_have_js_property("value", 0.3)
+    expect(page.locator("#fills tr", has_text=f"#{number}").first).to_be_visible()
+    expect(page.locator("#tape tr").first).to_be_visible()
+    expect(page.locator("#step-cursor code")).to_have_text(re.compile(r"^[0-9a-f]+\.[0-9a-f]+\.[0-9a-f]+$"))
+    expect(page.locator("#depth path")).to_have_count(4)
+    shown = page.locator("#frames").inner_text()
+    assert '{"event":"place_order","market":"btcusd","side":"buy","ord_type":"market","volume":"0.3"}' in shown
+    assert '"Order placed."' in shown
+    assert "Bearer ey" not in shown
+
+
+def test_an_order_that_waits_is_marked_in_the_book_and_cancelled(
+    simulated: GatewayProcess, visit: Callable[..., Visit]
+) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    best = float(here.page.locator("#asks tr td").first.inner_text())
+    number = here.place("sell", "limit", "0.25", f"{best + 9:.1f}")
+    expect(here.order(number)).to_have_attribute("data-state", "wait")
+    expect(here.page.locator("#depth circle.own").first).to_be_visible()
+    here.order(number).locator("button").click()
+    expect(here.order(number)).to_have_attribute("data-state", "cancel")
+    expect(here.order(number).locator(".trail")).to_have_text("open → cancelled")
+
+
+def test_what_is_wrong_with_an_order_is_said(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    here.page.locator("#price").fill("9000.55")
+    here.page.locator("#place").click()
+    expect(here.page.locator("#answer")).to_have_text("price: has to be a multiple of 0.1")
+    here.page.locator("#price").fill("cheap")  # the browser itself says that it is no number
+    here.page.locator("#place").click()
+    expect(here.page.locator("#price:invalid")).to_be_focused()
+
+
+def test_an_order_is_placed_with_the_keyboard_alone(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    page = here.page
+    page.locator("#order [name=side]").first.focus()
+    for key in ("ArrowRight", "Tab", "ArrowRight", "Tab"):  # sell; market, which has no price
+        page.keyboard.press(key)
+    expect(page.locator("#volume")).to_be_focused()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("0.2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer")).to_have_text(re.compile("Order placed"))
+    expect(page.locator("#orders tr", has_text="Sell 0.2000").first).to_be_visible()
+
+
+# ---- a line that is cut
+
+
+def test_nothing_is_missing_after_a_cut(
+    simulated: GatewayProcess, observer: Observer, visit: Callable[..., Visit]
+) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
+    here.page.locator("#cut").click()
+    expect(here.page.locator("#news")).to_contain_text("The line is cut.")
+    expect(here.page.locator("#place")).to_be_disabled()
+    before = set(here.trades())
+    observer.place(side="buy", ord_type="market", volume="0.7")
+    observer.more_trades(3)
+    assert set(here.trades()) == before
+    meanwhile = set(observer.trades) - before
+    here.page.locator("#cut").click()
+    expect(here.page.locator("#news")).to_have_text(
+        re.compile(r"^Back after [\d.]+ s, resumed at the cursor: \d+ events came meanwhile, marked below\. Nothing is")
+    )
+    meanwhile = {trade for trade in meanwhile if trade > min(before)}  # the page came later than the observer
+    wait_until(lambda: here.missed() >= meanwhile, f"the missed trades {meanwhile}, marked", 30)
+    assert not here.missed() & before
+    is_as_observed(here, observer)
+
+
+def test_a_line_that_breaks_comes_back_by_itself(
+    simulated: GatewayProcess, observer: Observer, visit: Callable[..., Visit]
+) -> None:
+    line = Line(simulated.port)
+    try:
+        here = visit(int(line.url.rstrip("/").rpartition(":")[2]))
+        here.is_live()
+        wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
+        for _ in range(2):
+            line.cut()
+            observer.more_trades(1)
+            expect(here.page.locator("#state")).to_have_text("live")
+            expect(here.page.locator("#news")).to_contain_text("Nothing is missing.")
+        is_as_observed(here, observer)
+    finally:
+        line.end()
+
+
+def is_as_observed(here: Visit, observer: Observer) -> None:
+    """The page has every trade since its first one, each once, in order; and every order as it is."""
+    here.is_live()
+    observer.more_trades(1)
+    first, last = here.trades()[0], observer.trades[-1]
+    wait_until(lambda: last in here.trades(), f"trade {last} in the page", 30)
+    shown = here.trades()
+    assert shown[: shown.index(last) + 1] == [trade for trade in observer.trades if first <= trade <= last]
+    ended = {number: order for number, order in observer.orders.items() if order["state"] != "wait"}
+    rows = here.page.locator("#orders tr").evaluate_all("rows => rows.map(row => [row.id, row.dataset.state])")
+    for name, state in rows:
+        number = int(name.removeprefix("order-"))
+        if number in ended:
+            assert state in ("wait", ended[number]["state"])
+
+
+# ---- how it looks
+
+
+@pytest.mark.parametrize(
+    ("color", "size"),
+    [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE), ("light", TABLET)],
+    ids=lambda value: value if isinstance(value, str) else str(value["width"]),
+)
+def test_it_fits_and_everybody_can_use_it(
+    simulated: GatewayProcess, visit: Callable[..., Visit], color: str, size: Any
+) -> None:
+    here = visit(simulated.port, color=color, size=size)
+    here.is_live()
+    here.page.locator("#orders tr").first.wait_for()
+    here.page.locator("#fills tr").first.wait_for()
+    assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    too_full = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
+    assert here.page.locator(".card").evaluate_all(too_full) == []
+    found = Axe().run(here.page)
+    assert found.violations_count == 0, found.generate_report()
+    background = here.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) is (color == "dark")
+
+
+# ---- who gets what
+
+
+def test_a_page_of_another_origin_gets_no_token(simulated: GatewayProcess, browser: Browser) -> None:
+    page = browser.new_page()
+    address = f"http://127.0.0.1:{simulated.port}/console/session"
+    for mode in ("cors", "no-cors"):
+        ask = f"fetch('{address}', {{method: 'POST', mode: '{mode}'}}).then(a => a.text(), () => 'refused')"
+        assert page.evaluate(ask) == "refused"
+    page.close()
+
+
+def test_with_a_real_broker_it_shows_what_a_token_that_is_pasted_lets_see(
+    start: Callable[..., GatewayProcess], publisher: Publisher, signer: Signer, visit: Callable[..., Visit]
+) -> None:
+    gateway = start(WEBSOCKET_CONSOLE="true")
+    here = visit(gateway.port)
+    page = here.page
+    expect(page.locator("#order")).to_be_hidden()
+    expect(page.locator("#no-orders")).to_be_visible()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    page.locator("#token").fill("no.token.atall")
+    page.locator("#entry button").click()
+    expect(page.locator("#news")).to_contain_text("does not take this token")
+    page.locator("#token").fill(signer.token("IDANN"))
+    page.locator("#entry button").click()
+    expect(page.locator("#state")).to_have_text("live")
+    publisher.event("public.btcusd.ob-snap", {"asks": [["15.0", "2"]], "bids": [["14.0", "1"]], "sequence": 1})
+    publisher.order("IDANN", 31, origin_volume="1.5", volume="1.0", trades_count=1, created_at="2026-01-01T10:00:00Z")
+    expect(page.locator("#order-31")).to_be_visible()
+    expect(page.locator("#order-31 button")).to_have_count(0)
+    expect(page.locator("#asks td").first).to_have_text("15.0")

@@ -1,0 +1,227 @@
+"""The programs of ten lines in `examples/`, over the packages as they are installed: a member's orders are right in the
+end, whatever happened to the line, to the gateway and to the token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peatio_ws import keys
+from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.live.conftest import EXAMPLES
+from tests.live.driving import Line
+from tests.servers import RabbitMQ, wait_until
+
+UID = "IDTENLINES"
+TOKEN_SECONDS = 4
+PACE = 0.02
+"""Seconds between two changes."""
+OPEN_FOR = 5
+"""So many other orders are placed before one is done."""
+
+
+@pytest.fixture(scope="module")
+def installed(folder: Path) -> Path:
+    """`pip install clients/python`, in a folder of its own: it finds what it needs beside the tests'."""
+    source, target = folder / "client-source", folder / "client-installed"
+    shutil.copytree(ROOT / "clients" / "python", source)  # pip builds in the source
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (target / "peatio_client" / "py.typed").exists()
+    return target
+
+
+class Exchange:
+    """Places orders of one member and has them done, steadily; and tells over HTTP what they are.
+
+    Attributes:
+        orders: the truth.
+        asked: how often it was asked for it.
+    """
+
+    def __init__(self, broker: RabbitMQ) -> None:
+        self.orders: dict[int, str] = {}
+        self.asked = 0
+        self._broker, self._stop = broker, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        exchange = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                assert self.headers["Authorization"].startswith("Bearer ")
+                exchange.asked += 1
+                orders = [{"id": number, "state": state} for number, state in list(exchange.orders.items())]
+                body = json.dumps(orders).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/market/orders"
+        self._serving = threading.Thread(target=self._server.serve_forever)
+
+    def _run(self) -> None:
+        with Publisher(self._broker.url) as publisher:
+            number = 0
+            while not self._stop.wait(PACE):
+                number += 1
+                self._change(publisher, number, "wait")
+                if number > OPEN_FOR:
+                    self._change(publisher, number - OPEN_FOR, "done" if number % 3 else "cancel")
+
+    def _change(self, publisher: Publisher, number: int, state: str) -> None:
+        publisher.order(UID, number, state=state)
+        self.orders[number] = state
+
+    def __enter__(self) -> Exchange:
+        self._thread.start()
+        self._serving.start()
+        return self
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(WAIT)
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._server.shutdown()
+        self._server.server_close()
+        self._serving.join(WAIT)
+
+
+class Program:
+    """One that runs.
+
+    Attributes:
+        picture: of the orders, as it said last.
+    """
+
+    def __init__(self, command: list[str], environ: dict[str, str]) -> None:
+        self.name, self.picture = command[-1], dict[int, str]()
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._notes: list[str] = []
+        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._note)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.picture = {int(number): state for number, state in json.loads(line).items()}
+
+    def _note(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            self._notes += lines
+
+    def reaches(self, number: int) -> None:
+        """Wait until it knows of this order."""
+        wait_until(lambda: number in self.picture, f"{self.name}: order {number}; it said: {self._notes}", 30.0)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(WAIT)
+        for thread in self._threads:
+            thread.join(WAIT)
+
+
+@pytest.fixture
+def exchange(broker: RabbitMQ) -> Iterator[Exchange]:
+    with Exchange(broker) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def gateway(start: Callable[..., GatewayProcess]) -> GatewayProcess:
+    return start(WEB_CONCURRENCY="2", WEBSOCKET_DRAIN_SECONDS="0.5", JWT_ENFORCE_EXPIRY="true")
+
+
+@pytest.fixture
+def line(gateway: GatewayProcess) -> Iterator[Line]:
+    line = Line(gateway.port)
+    yield line
+    line.end()
+
+
+@pytest.fixture
+def programs(installed: Path, node_modules: None, line: Line, exchange: Exchange, signer: Signer) -> Iterator[Any]:
+    environ = {
+        "PYTHONPATH": str(installed),
+        "URL": line.url,
+        "UID": UID,
+        "ORDERS_URL": exchange.url,
+        "JWT_PRIVATE_KEY": keys.private_pem(signer.key).decode(),
+        "JWT_AUDIENCE": "peatio",
+        "TOKEN_SECONDS": str(TOKEN_SECONDS),
+    }
+    commands = [
+        [sys.executable, str(EXAMPLES / "orders.py")],
+        [sys.executable, str(EXAMPLES / "orders_asyncio.py")],
+        ["node", str(EXAMPLES / "orders.mjs")],
+    ]
+    with contextlib.ExitStack() as running:
+        started = []
+        for command in commands:
+            started.append(Program(command, environ))
+            running.callback(started[-1].close)
+        yield started
+
+
+def run_out(gateway: GatewayProcess, programs: list[Program]) -> None:
+    """Freeze all programs until their tokens have run out, and the gateway has sent them away."""
+    for program in programs:
+        os.kill(program.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: expired(gateway) >= len(programs), "tokens ran out", 3 * TOKEN_SECONDS + WAIT)
+    finally:
+        for program in programs:
+            os.kill(program.process.pid, signal.SIGCONT)
+
+
+def expired(gateway: GatewayProcess) -> float:
+    return gateway.metric('peatio_ws_closes_total{code="4401"}')
+
+
+def test_orders_are_right_in_the_end(
+    gateway: GatewayProcess, line: Line, exchange: Exchange, programs: list[Program]
+) -> None:
+    def everybody_goes_on() -> None:
+        number = max(exchange.orders, default=0) + 5
+        for program in programs:
+            program.reaches(number)
+
+    everybody_goes_on()
+    line.cut()
+    everybody_goes_on()
+    for worker in gateway.workers():
+        os.kill(worker, signal.SIGKILL)
+    everybody_goes_on()
+    os.kill(gateway.pid, signal.SIGHUP)
+    everybody_goes_on()
+    assert expired(gateway) == 0, "fresh tokens come in time"
+    run_out(gateway, programs)
+    everybody_goes_on()
+    exchange.stop()
+    for program in programs:
+        wait_until(lambda program=program: program.picture == exchange.orders, f"{program.name}: the truth")
+    assert exchange.asked == len(programs), "each asked once, at its start: nothing else was missing"

@@ -1,0 +1,86 @@
+"""The console in a real Chromium, and what a person does there. Knows nothing of what is expected."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, expect, sync_playwright
+
+DESKTOP: Final = {"width": 1440, "height": 900}
+PHONE: Final = {"width": 390, "height": 844}
+TABLET: Final = {"width": 900, "height": 1100}
+WAIT: Final = 30_000
+"""Milliseconds in which the page has to show something."""
+OPTIONS: Final = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser with a profile of its own, which is thrown away."""
+    program = shutil.which("chromium-headless-shell")
+    assert program, "chromium-headless-shell is not installed; `make servers` does it"
+    expect.set_options(timeout=WAIT)
+    with sync_playwright() as playwright:
+        # Without a path Playwright would want a Chromium of its own making.
+        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that is looked at, and what it should not do: complain, fail, or ask any other host for anything."""
+
+    def __init__(self, browser: Browser, port: int, color: Any = "light", size: Any = DESKTOP) -> None:
+        self.complaints, self.asked = list[str](), set[str]()
+        self.context = browser.new_context(viewport=size, color_scheme=color)
+        self.page = page = self.context.new_page()
+        page.set_default_timeout(WAIT)
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.asked.add(urlsplit(request.url).netloc))
+        page.on("websocket", lambda socket: self.asked.add(urlsplit(socket.url).netloc))
+        self.host = f"127.0.0.1:{port}"
+        page.goto(f"http://{self.host}/")
+
+    def is_live(self) -> None:
+        expect(self.page.locator("#state")).to_have_text("live")
+        expect(self.page.locator("#step-in")).to_have_class("done")
+        self.page.locator("#bids tr").first.wait_for()
+
+    def place(self, side: str, kind: str, volume: str, price: str = "") -> str:
+        """Place an order as a person does; the end of its number, which the page shows."""
+        self.page.locator(f"#order [value={side}]").check(force=True)  # a label lies over it
+        self.page.locator(f"#order [value={kind}]").check(force=True)
+        if price:
+            self.page.locator("#price").fill(price)
+        self.page.locator("#volume").fill(volume)
+        self.page.locator("#place").click()
+        answer = self.page.locator("#answer")
+        expect(answer).to_have_text(re.compile(r"^Order placed: #\d+$"))
+        return re.findall(r"#(\d+)", answer.inner_text())[0]
+
+    def order(self, number: str) -> Any:
+        return self.page.locator(f"#orders tr[id$='{number}']")
+
+    def trades(self) -> list[int]:
+        """Ids of the member's trades, the first that came first."""
+        found = self.page.locator("#fills tr").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
+        return list(reversed(found))
+
+    def missed(self) -> set[int]:
+        return set(
+            self.page.locator("#fills tr.missed").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
+        )
+
+    def end(self) -> None:
+        self.context.close()
+        assert self.asked == {self.host}
+        assert self.complaints == []

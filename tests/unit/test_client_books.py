@@ -1,0 +1,86 @@
+"""The Python client's order books: against a model, and what is no book."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from peatio_client.books import Book, Outcome
+
+PRICES = st.sampled_from(["1", "1.0", "1.00", "2", "2.5", "2.50", "10", "1e1", "0.000000000000000000001", "3"])
+VOLUMES = st.sampled_from(["0", "0.0", "0e5", "1", "1.10", "7.000000000000000000001"])
+SIDES = st.lists(st.tuples(PRICES, VOLUMES).map(list), max_size=6)
+BODIES = st.fixed_dictionaries({}, optional={"asks": SIDES, "bids": SIDES})
+
+
+def written(levels: list[tuple[Decimal, Decimal]]) -> list[tuple[str, str]]:
+    return [(str(price), str(volume)) for price, volume in levels]
+
+
+def expected(changes: list[dict[str, Any]], side: str) -> list[tuple[str, str]]:
+    """What a side has to be: the last volume of each price, if it is none of zero."""
+    levels: dict[Decimal, tuple[str, str]] = {}
+    for change in changes:
+        for price, volume in change.get(side, ()):
+            levels.pop(Decimal(price), None)
+            if Decimal(volume):
+                levels[Decimal(price)] = str(Decimal(price)), str(Decimal(volume))
+    return [levels[price] for price in sorted(levels)]
+
+
+@given(st.lists(BODIES, min_size=1, max_size=8))
+def test_a_book_is_what_was_said_of_each_price_last(bodies: list[dict[str, Any]]) -> None:
+    book = Book("btcusd.ob")
+    assert book.snapshot({**bodies[0], "sequence": 1}) is Outcome.CHANGED
+    for number, body in enumerate(bodies[1:], 2):
+        assert book.increment({**body, "sequence": number}) is Outcome.CHANGED
+    asks, bids = expected(bodies, "asks"), expected(bodies, "bids")[::-1]
+    assert (written(book.asks), written(book.bids), book.sequence) == (asks, bids, len(bodies))
+    assert (book.best_ask, book.best_bid) == ((book.asks or [None])[0], (book.bids or [None])[0])
+
+
+def test_what_follows_is_taken_and_nothing_else() -> None:
+    book = Book("btcusd.ob")
+    change = {"asks": ["3", "1"]}
+    assert book.increment({**change, "sequence": 8}) is Outcome.HOLE, "there is nothing to change"
+    book.snapshot({"asks": [["2", "1"]], "sequence": 7})
+    assert book.increment({"asks": ["2", "0"], "sequence": 7}) is Outcome.IGNORED
+    assert book.increment({**change, "sequence": "8"}) is Outcome.CHANGED
+    assert book.increment({"asks": ["2", "0"], "sequence": 10}) is Outcome.HOLE
+    assert not book.current
+    assert written(book.asks) == [("2", "1"), ("3", "1")], "as it was"
+    assert book.increment({**change, "sequence": 9}) is Outcome.HOLE, "until a snapshot comes"
+    book.snapshot({"bids": [["2", "1"]], "sequence": 3})
+    assert (book.current, book.asks, book.sequence) == (True, [], 3)
+
+
+def test_without_numbers_everything_follows() -> None:
+    book = Book("btcusd.ob")
+    book.snapshot({"asks": [["2", "1"]]})
+    assert book.increment({"asks": ["2", "5"]}) is Outcome.CHANGED
+    assert (written(book.asks), book.sequence) == ([("2", "5")], None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "book",
+        {"asks": 1},
+        {"asks": [["1"]]},
+        {"asks": ["a", "1"]},
+        {"asks": [["NaN", "1"]]},
+        {"sequence": "x"},
+    ],
+)
+def test_what_is_no_book_changes_nothing(body: Any) -> None:
+    book = Book("btcusd.ob")
+    book.snapshot({"asks": [["2", "1"]], "sequence": 1})
+    for take in (book.snapshot, book.increment):
+        with pytest.raises(ValueError):
+            take(body)
+    assert (written(book.asks), book.sequence, book.current) == ([("2", "1")], 1, True)
