@@ -111,6 +111,7 @@ def text(payload: bytes) -> str:
         (dialects.resumed(dialects.AUTHENTICATED, "s.1.00000000", complete=True), "authenticated"),
         (dialects.too_many_streams(200), "tooManyStreams"),
         (dialects.cannot_subscribe("…"), "cannotSubscribe"),
+        (dialects.notice("Maintenance at 10:00 UTC."), "notice"),
     ],
 )
 @pytest.mark.parametrize("channel", ["classic", "ranger"])
