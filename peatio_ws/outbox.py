@@ -18,7 +18,6 @@ import gevent.queue
 
 from peatio_ws.errors import REASONS, Close
 from peatio_ws.frames import close_frame, frame_end
-from peatio_ws.turns import turns
 
 if TYPE_CHECKING:
     import gevent.socket
@@ -273,7 +272,6 @@ def put_all(frame: bytes, outboxes: Iterable[Outbox], touched: list[Outbox]) -> 
 
 def flush_all(outboxes: Iterable[Outbox]) -> None:
     """`flush` for many. Never waits, never raises."""
-    keeping = turns.send
     for outbox in outboxes:
         data, send = outbox._first, outbox._send_now
         if data is None or send is None or outbox._more is not None or outbox._queue is not None:
@@ -281,7 +279,7 @@ def flush_all(outboxes: Iterable[Outbox]) -> None:
             continue
         outbox._first = None
         try:
-            taken = send(data) if keeping is None else keeping(outbox._sock.fileno(), data)
+            taken = send(data)
         except OSError:
             outbox._hand_over(data)  # which finds out what it is
             continue

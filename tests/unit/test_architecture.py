@@ -20,7 +20,7 @@ PURE = [
     *"events levels books history frames dialects handshake request session handlers incoming".split(),
     *"matching announcing simulation findings diagnosis".split(),
 ]
-WITHOUT_NETWORK = ["turns", "outbox", "feeds", "router", "replay"]
+WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,

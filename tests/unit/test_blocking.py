@@ -11,8 +11,7 @@ import pytest
 import structlog
 
 from peatio_ws import blocking
-from peatio_ws.blocking import Watch, in_thread
-from peatio_ws.turns import TURN_SECONDS
+from peatio_ws.blocking import TURN_SECONDS, Watch, in_thread
 
 LIMIT = 0.04
 
