@@ -1,5 +1,5 @@
-# `make run` serves, `make test` checks everything, `make bench` measures (a quarter of an hour). PYTHON=python3.13 uses
-# another Python.
+# `make run` serves, `make test` checks everything, `make docs` makes the site, `make bench` measures (a quarter of an
+# hour). PYTHON=python3.13 uses another Python.
 PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ FUZZ ?= 100000
 
 # Under `make -j` too: what each kind of tests has to itself, and to wait for, is measured.
 .NOTPARALLEL:
-.PHONY: run test bench lint types unit live faults faults-long steering-long soak fuzz screenshot clean servers
+.PHONY: run test bench docs lint types unit live faults faults-long steering-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -67,6 +67,22 @@ bench/node_modules/.ready: bench/package-lock.json | servers
 	@cd bench && npm ci --silent
 	@touch $@
 
+# The site, into build/docs; a warning is a fault. In a virtual environment of its own, as the bench.
+docs: .venv-docs/.ready docs/node_modules/.ready
+	@node docs/check-asyncapi.mjs
+	@.venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+.venv-docs/.ready: docs/requirements.txt
+	@sh tests/make-venv "$(PYTHON)" .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+# Without the scripts of packages: one of them reports installations to its makers.
+docs/node_modules/.ready: docs/package-lock.json | servers
+	@cd docs && npm ci --silent --ignore-scripts
+	@touch $@
+
 servers:
 	@sh tests/install-servers "$(PYTHON)" "$(VENV)"
 
@@ -84,5 +100,5 @@ $(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*
 	@touch $@ $(VENV)/.run-ready
 
 clean:
-	rm -rf .venv .venv-* bench/node_modules clients/js/node_modules examples/node_modules
+	rm -rf .venv .venv-* bench/node_modules clients/js/node_modules docs/node_modules examples/node_modules
 	rm -rf .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""gunicorn's settings out of the gateway's environment (see README.md). `gunicorn wsgi` reads this file by itself."""
+"""gunicorn's settings out of the environment (docs/settings.md). `gunicorn wsgi` reads this file by itself."""
 
 # ruff: noqa: E402
 from gevent import monkey

@@ -25,6 +25,9 @@ from peatio_ws.publisher import Publisher
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
 from peatio_ws.tokens import KEY_FILE, make_token, own_public_key, there_is_a_key, write_private
 
+CONFIG = Path(__file__).with_name("gunicorn.conf.py")
+"""gunicorn's settings; the file is a link to the one of the project's folder, so that it is installed too."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
@@ -40,7 +43,7 @@ def main() -> None:
       peatio_ws listen --uid ID1234567890      one member's orders and trades
       peatio_ws publish order --uid ID1234567890
       peatio_ws publish --file FILE            replays a file of messages
-    The gateway itself is started with `gunicorn wsgi`; before that,
+    The gateway itself is started with `gunicorn wsgi`, or, in any folder, peatio_ws run; before that,
       peatio_ws check                          tries all it needs, and says what to do
     While it runs,
       peatio_ws who                            shows which members are online
@@ -446,13 +449,16 @@ def check(given: str | None) -> None:
 
 
 @main.command()
+@click.argument("app", default="peatio_ws.wsgi", metavar="[APP]")
 @click.option(
     "--folder", default=KEY_FILE.parent, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
 )
-def run(folder: Path) -> None:
+def run(app: str, folder: Path) -> None:
     """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real one.
 
-    Same as `gunicorn wsgi` with the environment filled in. WEBSOCKET_PORT and the other variables work as there.
+    Works in any folder. In the project's own it is the same as `gunicorn wsgi` with the environment filled in;
+    WEBSOCKET_PORT and the other variables work as there, and gunicorn's options are in GUNICORN_CMD_ARGS. APP is an
+    application of your own instead of the gateway alone, as MODULE or MODULE:NAME.
     """
     environ = dict(os.environ)
     simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
@@ -469,7 +475,7 @@ def run(folder: Path) -> None:
     if simulated:
         _greet(settings, key)
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi"], environ)
+    os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), app], environ)
 
 
 def _greet(settings: Settings, key: Path | None) -> None:

@@ -54,7 +54,7 @@ def faulty(fault: str) -> Finding:
     """A fault of the environment."""
     if "cannot use" in fault:
         return Finding("settings", False, fault, _KIND)
-    return Finding("settings", False, fault, "correct it: README.md, Environment, says what it may be")
+    return Finding("settings", False, fault, "correct it: docs/settings.md says what it may be")
 
 
 _KIND: Final = (

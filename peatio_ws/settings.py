@@ -1,7 +1,7 @@
 """The environment, checked, as one frozen object.
 
-The table of names, defaults and meanings is contract section 7; `README.md` has it for operators. Only this module
-knows the names; everything else takes a `Settings`.
+The table of names, defaults and meanings is contract section 7; `docs/settings.md` has it for operators. Only this
+module knows the names; everything else takes a `Settings`.
 """
 
 from __future__ import annotations

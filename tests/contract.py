@@ -2,6 +2,8 @@
 
     python -m tests.contract PATH/check.py            four of the combinations, every algorithm among them
     python -m tests.contract PATH/check.py --all      all sixteen
+    python -m tests.contract PATH/check.py --record   one of them, whose frames are written down for
+                                                      tests/unit/test_asyncapi.py
 
 The checker is a program with cases beside it, which drives a gateway over sockets and the broker. It is not part of
 this project; where it is not to be had, `tests/live` stands alone.
@@ -10,24 +12,34 @@ this project; where it is not to be had, `tests/live` stands alone.
 from __future__ import annotations
 
 import base64
+import contextlib
+import dataclasses
+import gzip
 import itertools
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
 from peatio_ws import keys
-from tests.gateway import GatewayProcess, Signer
+from tests.gateway import ROOT, GatewayProcess, Signer
+from tests.relay import Relay
 from tests.servers import RabbitMQ, Redis, scratch
 
 WORKERS = ("1", "3")
+RECORDING = ROOT / "tests" / "unit" / "frames.jsonl.gz"
+"""Every frame of a whole run: a line for each connection, see `relay.Connection`."""
 KEYS = ("RS256", "ES256", "EdDSA", "EdDSA, raw")
 
 
-def main(checker: Path, everything: bool) -> int:
+def main(checker: Path, everything: bool, records: bool) -> int:
     combinations = list(itertools.product(KEYS, WORKERS, (False, True)))
-    if not everything:
+    if records:
+        combinations = [("RS256", "1", True)]
+    elif not everything:
         # Each of the four ways to run it once, each with another key.
         ways = [(workers, with_redis) for workers in WORKERS for with_redis in (False, True)]
         combinations = [(key, *way) for key, way in zip(KEYS, ways, strict=True)]
@@ -40,14 +52,14 @@ def main(checker: Path, everything: bool) -> int:
                 environ = {"AMQP_URL": broker.url, "WEB_CONCURRENCY": workers, "RANGO_RBAC_ADMIN": "admin,superadmin"}
                 if with_redis:
                     environ["REDIS_URL"] = redis.url
-                failed += run(checker, folder, broker, key, environ)
+                failed += run(checker, folder, broker, key, environ, records)
         finally:
             redis.kill()
             broker.close()
     return 1 if failed else 0
 
 
-def run(checker: Path, folder: Path, broker: RabbitMQ, kind: str, environ: dict[str, str]) -> int:
+def run(checker: Path, folder: Path, broker: RabbitMQ, kind: str, environ: dict[str, str], records: bool) -> int:
     """All cases against one gateway; the checker's exit status."""
     signer = Signer(kind.partition(",")[0])
     private = folder / "private.pem"
@@ -57,12 +69,22 @@ def run(checker: Path, folder: Path, broker: RabbitMQ, kind: str, environ: dict[
         pem = f"-----BEGIN PUBLIC KEY-----\n{base64.b64encode(raw).decode()}\n-----END PUBLIC KEY-----\n"
         environ = {**environ, "JWT_PUBLIC_KEY": base64.b64encode(pem.encode()).decode()}
     gateway = GatewayProcess(folder, {**signer.environ, **environ})
-    command = [sys.executable, checker, "run", "--url", gateway.url, "--amqp", broker.url, "--key", private]
     try:
-        return subprocess.run([*command, "--algorithm", signer.algorithm], check=False).returncode
+        with recorded(gateway) if records else contextlib.nullcontext(gateway.url) as url:
+            command = [sys.executable, checker, "run", "--url", url, "--amqp", broker.url, "--key", private]
+            return subprocess.run([*command, "--algorithm", signer.algorithm], check=False).returncode
     finally:
         gateway.stop()
 
 
+@contextlib.contextmanager
+def recorded(gateway: GatewayProcess) -> Iterator[str]:
+    """A URL of this gateway; what goes through it is in `RECORDING` afterwards."""
+    with Relay(gateway.port) as relay:
+        yield f"ws://127.0.0.1:{relay.port}/"
+    lines = [json.dumps(dataclasses.asdict(connection), separators=(",", ":")) for connection in relay.connections]
+    RECORDING.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), "--all" in sys.argv))
+    sys.exit(main(Path(sys.argv[1]), "--all" in sys.argv, "--record" in sys.argv))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from peatio_ws import keys
-from tests.gateway import GatewayProcess, Signer
+from tests.gateway import GatewayProcess, Signer, receive
 from tests.servers import wait_until
 
 SECONDS = 30.0
@@ -152,6 +152,20 @@ def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_p
     assert process.returncode == 0
     assert "Traceback" not in gateway.log()
     assert oct((tmp_path / "a folder" / "private.pem").stat().st_mode)[-3:] == "600"
+
+
+def test_run_serves_in_a_folder_that_is_not_the_projects(tmp_path: Path, signer: Signer) -> None:
+    """As it does where the package was installed; an application of one's own, too."""
+    (tmp_path / "mine.py").write_text("from peatio_ws import Gateway\napp = Gateway.from_env()\n")
+    for app in ((), ("mine:app",)):
+        gateway = GatewayProcess(
+            tmp_path, {**signer.environ, "AMQP_URL": "memory://"}, ("peatio_ws", "run", *app), cwd=tmp_path
+        )
+        try:
+            with gateway.connect("public") as client:
+                assert receive(client) == {"success": {"message": "subscribed", "streams": []}}
+        finally:
+            gateway.stop()
 
 
 def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:

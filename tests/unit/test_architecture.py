@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ ROOMS = [
     *"tokens publishing listening commanding probing checking testing cli_steering cli".split(),
     "__init__",
     "__main__",
+    "wsgi",
+    "gunicorn.conf",
 ]
 """A room imports only rooms before it."""
 
@@ -174,6 +177,15 @@ def test_no_function_is_longer_than_a_screen_but_for_a_reason() -> None:
 def test_no_file_is_longer_than_one_can_read_but_for_a_reason() -> None:
     long = {path.stem for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > MOST_LINES_OF_A_FILE}
     assert long == set(LONG_FILES)
+
+
+def test_every_room_is_told_of_and_no_other() -> None:
+    """Whoever looks for the line to change begins with that table."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    table = page.partition("## Finding one's way")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    told = [name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)]
+    assert sorted(told) == sorted(set(ROOMS) - {"__init__", "__main__"})
 
 
 def test_names_of_libraries_are_spelled_right() -> None:

@@ -377,11 +377,17 @@ class Started(Exception):
 
     def __init__(self, *command: object) -> None:
         super().__init__(*command)
+        self.arguments: list[str] = command[1]  # type: ignore[assignment]
         self.environ: dict[str, str] = command[2]  # type: ignore[assignment]
 
 
 def start(line: str, **environ: str) -> tuple[Result, dict[str, str]]:
     """What is said, and the environment that gunicorn gets."""
+    result, started = turned_into(line, **environ)
+    return result, started.environ
+
+
+def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
 
     def instead(*command: object) -> None:
         raise Started(*command)
@@ -391,7 +397,15 @@ def start(line: str, **environ: str) -> tuple[Result, dict[str, str]]:
         patch.setattr(ports, "check", lambda settings: None)  # nothing is served: port 8080 may be taken
         result = call(line, **environ)
     assert isinstance(result.exception, Started), result.output
-    return result, result.exception.environ
+    return result, result.exception
+
+
+def test_run_brings_gunicorns_settings_and_serves_what_it_is_told() -> None:
+    for line, app in (("run", "peatio_ws.wsgi"), ("run mine:application", "mine:application")):
+        arguments = turned_into(line)[1].arguments
+        *_, config, served = arguments
+        assert Path(config).read_bytes() == (Path(cli.__file__).parents[1] / "gunicorn.conf.py").read_bytes()
+        assert served == app
 
 
 def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in() -> None:

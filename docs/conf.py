@@ -1,0 +1,40 @@
+"""How Sphinx makes the site of docs/: `make docs`."""
+
+import re
+from pathlib import Path
+
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
+project = "Peatio WebSocket gateway"
+html_title = project
+extensions = ["myst_parser"]
+exclude_patterns = ["node_modules", "conf.py"]
+html_theme = "furo"
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+html_show_sourcelink = False
+html_extra_path = ["asyncapi.yaml"]
+myst_heading_anchors = 4  # `page.md#a-heading`, as on GitHub
+suppress_warnings: list[str] = []  # the site is built with -W: nothing is let pass
+
+HERE = Path(__file__).parent
+_TO_A_PAGE = re.compile(r"\[([^\]]+)\]\(([^)#\s]+\.md)\)")
+
+
+def hand_on_pages_of_others(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links to pages that are not of the site (`../bench/README.md`) hand on the file, as links to other files do."""
+
+    def link(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        outside = not (HERE / page).parent.joinpath(target).resolve().is_relative_to(HERE)
+        return f"{{download}}`{text.replace('`', '')} <{target}>`" if outside else match[0]
+
+    source[0] = _TO_A_PAGE.sub(link, source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Know the language of the transcripts (contributing.md), and where the site ends."""
+    app.add_lexer("frames", TextLexer)
+    app.connect("source-read", hand_on_pages_of_others)

@@ -1,0 +1,152 @@
+"""Every block of the documents that can be run is run: a page's blocks of one language one after the other, as a reader
+would, against a gateway with RabbitMQ and Redis of its own.
+
+Which blocks those are, and how one is marked that is not, is in docs/contributing.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from peatio_ws import keys
+from tests import documents
+from tests.documents import Block
+from tests.gateway import ROOT, GatewayProcess, Publisher, Signer
+from tests.live.transcripts import Failed, Transcript
+from tests.servers import RabbitMQ, Redis, free_port
+
+SECONDS = 120
+COMMANDS = {
+    "python": [sys.executable, "-"],
+    "sh": ["bash", "-eu", "-o", "pipefail", "-s"],
+    "javascript": ["node", "--input-type=module", "-"],
+}
+UID, MEMBER_ID = "ID1234567890", 1001
+"""The member that `<token>` and `$TOKEN` stand for."""
+
+BLOCKS: dict[tuple[Path, str], list[Block]] = {}
+for _page in documents.pages():
+    for _block in documents.blocks(_page):
+        if _block.reason is None and _block.elsewhere is None and not _block.language.startswith("{"):
+            BLOCKS.setdefault((_page, _block.language), []).append(_block)
+
+
+def of(*languages: str) -> list[tuple[Path, str]]:
+    return [key for key in BLOCKS if key[1] in languages]
+
+
+def shown(key: tuple[Path, str]) -> str:
+    return f"{key[0].relative_to(ROOT)}-{key[1]}"
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path, broker: RabbitMQ, redis: Redis, signer: Signer) -> Iterator[GatewayProcess]:
+    environ = {"AMQP_URL": broker.url, "REDIS_URL": redis.url, "RANGO_RBAC_ADMIN": "admin", **signer.environ}
+    process = GatewayProcess(folder, environ)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def key_file(folder: Path, signer: Signer) -> Path:
+    path = folder / "key.pem"
+    path.write_bytes(keys.private_pem(signer.key))
+    return path
+
+
+@pytest.fixture(scope="module")
+def command(folder: Path) -> Path:
+    """What `pip install` makes of the package's entry point."""
+    path = folder / "bin" / "peatio-ws"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m peatio_ws "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def token(signer: Signer) -> str:
+    return signer.token(UID, member_id=MEMBER_ID, role="admin")
+
+
+@pytest.mark.parametrize("key", of("python", "sh", "javascript"), ids=shown)
+def test_programs(
+    key: tuple[Path, str],
+    gateway: GatewayProcess,
+    broker: RabbitMQ,
+    redis: Redis,
+    signer: Signer,
+    key_file: Path,
+    tmp_path: Path,
+    command: Path,
+) -> None:
+    page, language = key
+    # In their places, so that a traceback names the page's line.
+    program = ""
+    for block in BLOCKS[key]:
+        program += "\n" * (block.line - program.count("\n")) + block.text
+    for address in ("127.0.0.1", "localhost"):
+        program = program.replace(f"{address}:8080", f"{address}:{gateway.port}")
+        program = program.replace(f"{address}:4242", f"{address}:{gateway.metrics_port}")
+    environ = {
+        **os.environ,
+        **signer.environ,
+        "PATH": f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "AMQP_URL": broker.url,
+        "REDIS_URL": redis.url,
+        "WEBSOCKET_PORT": str(free_port()),
+        "METRICS_PORT": str(free_port()),
+        "TOKEN": token(signer),
+        "KEY": str(key_file),
+        "TMPDIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        COMMANDS[language],
+        input=program,
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{page}:\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("key", of("frames"), ids=shown)
+def test_transcripts(key: tuple[Path, str], gateway: GatewayProcess, publisher: Publisher, signer: Signer) -> None:
+    for block in BLOCKS[key]:
+        try:
+            Transcript(gateway, publisher, lambda: token(signer)).play(block.text)
+        except (Failed, AssertionError, TimeoutError) as error:
+            pytest.fail(f"{block}: {error!r}")
+
+
+def test_data() -> None:
+    for key in of("json", "yaml"):
+        for block in BLOCKS[key]:
+            (json.loads if block.language == "json" else yaml.safe_load)(block.text)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        'connect /\nserver {"challenge":"…"}\nclient {"jwt":"Bearer x"}\nserver {"success":…}',
+        'connect /public\nserver {"success":{"message":"subscribed","streams":["btcusd.trades"]}}',
+        "connect /private\nrefused 403",
+        'connect /private\nserver {"success":{"message":"subscribed","streams":[]}}',
+        'server {"challenge":"…"}',
+        "say hello",
+    ],
+)
+def test_a_transcript_that_is_not_true_is_seen(block: str, gateway: GatewayProcess, publisher: Publisher) -> None:
+    with pytest.raises(Failed):
+        Transcript(gateway, publisher, lambda: "none").play(block)

@@ -1,0 +1,282 @@
+"""docs/asyncapi.yaml: every frame of a whole run of the contract, both directions, is one of its messages, and what the
+gateway can write is; a broken frame is none.
+
+The frames were recorded by `python -m tests.contract PATH/check.py --record`. That the document itself is right is for
+`make docs`, by AsyncAPI's own parser.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+import peatio_ws
+from peatio_ws import dialects, request
+from peatio_ws.dialects import Dialect
+from peatio_ws.errors import REASONS, Close, Refused
+from peatio_ws.events import RANGER, Delivery, read
+from peatio_ws.session import Session
+from tests.asyncapi import DOCUMENT, MESSAGES, REGISTRY, matching
+from tests.contract import RECORDING
+from tests.relay import Connection
+
+
+def recorded() -> list[Connection]:
+    lines = gzip.decompress(RECORDING.read_bytes()).decode().splitlines()
+    return [Connection(**json.loads(line)) for line in lines]
+
+
+def channel_of(connection: Connection) -> str:
+    path, _, query = connection.path.partition("?")
+    environ = {"PATH_INFO": path, "QUERY_STRING": query}
+    if connection.authorization:
+        environ["HTTP_AUTHORIZATION"] = "Bearer x"
+    return request.asked(environ).dialect.value
+
+
+def frames() -> Iterator[tuple[str, str, Any]]:
+    for connection in recorded():
+        if connection.status == 101:
+            for sender, frame in connection.frames:
+                yield channel_of(connection), sender, frame
+
+
+def test_every_recorded_frame_is_exactly_one_message() -> None:
+    found = Counter[tuple[str, str, str]]()
+    for channel, sender, frame in frames():
+        names = matching(channel, sender, frame)
+        assert len(names) == 1, (channel, sender, names, str(frame)[:300])
+        found[channel, sender, names[0]] += 1
+    # A run in which little was said would show little.
+    assert sum(found.values()) > 1_200
+    for channel, names in {
+        "classic": "challenge authenticated authenticationFailed noBearer notUnderstood orderbook trade subscribed "
+        "close",
+        "ranger": "subscribed unsubscribed order trade publicEvent book bookIncrement pong noStreams streamsNotTexts "
+        "unknownEvent couldNotParse cannotSubscribe authenticated",
+    }.items():
+        assert not [name for name in names.split() if not found[channel, "server", name]]
+    for channel, names in {
+        "classic": "token tokenWithoutBearer subscribe otherEvent noObject noJson binary",
+        "ranger": "token subscribe unsubscribe withoutStreams streamsNoTexts otherEvent noObject noJson ping",
+    }.items():
+        assert not [name for name in names.split() if not found[channel, "client", name]]
+
+
+def test_refused_handshakes_are_those_that_the_document_names() -> None:
+    refused = {connection.status for connection in recorded()} - {101}
+    assert refused == {401, 403}
+    named = set(re.findall(r"\b([45]\d\d) \(", DOCUMENT["info"]["description"]))
+    assert refused <= {int(status) for status in named}
+    for connection in recorded():
+        if connection.status == 401 and not connection.authorization:
+            with pytest.raises(Refused, match="needs a token"):
+                channel_of(connection)
+
+
+def test_no_token_is_in_the_recording() -> None:
+    assert b"eyJ" not in gzip.decompress(RECORDING.read_bytes())
+
+
+# ---- what the recording has not
+
+
+def test_every_close_code_of_the_gateway_is_described_with_its_usual_reason() -> None:
+    for code in Close:
+        frame = {"code": int(code), "reason": REASONS[code]}
+        assert matching("classic", "server", frame) == matching("ranger", "server", frame) == ["close"]
+    described = {one["properties"]["code"]["const"] for one in DOCUMENT["components"]["schemas"]["Close"]["oneOf"]}
+    assert described == {int(code) for code in Close}
+    for broken in ({"code": 4000, "reason": ""}, {"code": 1012, "reason": "restart"}, {"code": 1008}):
+        assert matching("classic", "server", broken) == []
+
+
+def text(payload: bytes) -> str:
+    return payload.decode()
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        (dialects.TOKEN_EXPIRED, "tokenExpired"),
+        (dialects.resume("s.1.00000000", complete=False), "resume"),
+        (dialects.resumed(dialects.AUTHENTICATED, "s.1.00000000", complete=True), "authenticated"),
+        (dialects.too_many_streams(200), "tooManyStreams"),
+        (dialects.cannot_subscribe("…"), "cannotSubscribe"),
+        (dialects.notice("Maintenance at 10:00 UTC."), "notice"),
+    ],
+)
+@pytest.mark.parametrize("channel", ["classic", "ranger"])
+def test_frames_that_no_case_of_the_contract_has(channel: str, payload: bytes, name: str) -> None:
+    assert matching(channel, "server", text(payload)) == [name]
+
+
+def test_events_with_a_cursor() -> None:
+    body = b'{"id":5,"market":"btcusd","side":"buy","price":"1.0","created_at":1533117600}'
+    for name in ("order", "trade"):
+        event = read(Delivery(RANGER, f"private.ID1.{name}", {}, body))
+        for form in (dialects.order, None) if name == "order" else (None,):
+            payload = form(Dialect.CLASSIC, event) if form else dialects.stream_event(name, body)  # type: ignore[arg-type]
+            channel = "classic" if form else "ranger"
+            expected = "orderbook" if form else name
+            assert matching(channel, "server", text(payload)) == [expected]
+            assert matching(channel, "server", text(dialects.with_cursor(payload, "s.1.00000000"))) == [expected]
+    other = dialects.with_cursor(dialects.stream_event("deposit_address", b"[]"), "s.1.00000000")
+    assert matching("ranger", "server", text(other)) == ["privateEvent"]
+    assert matching("ranger", "server", '{"a":1,"b":2}') == []
+
+
+def test_a_book_change_without_an_owner_is_told_apart_from_an_order() -> None:
+    change = text(dialects.orderbook(b'{"action":"new","order":{"id":1,"price":"2.0"}}'))
+    assert matching("classic", "server", change) == ["bookChange"]
+
+
+def test_what_the_gateway_writes_for_ranger_is_described() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    order = read(Delivery("peatio.orderbook", "", {"uid": "ID1"}, b'{"id":1,"side":"sell","at":1533117600}'))
+    trade = read(Delivery("peatio.trade", "", {"ask_uid": "ID1"}, b'{"id":1,"price":"2.0","ask_id":3}'))
+    written = {
+        "RangerOrder": dialects.ranger_order(order),  # type: ignore[arg-type]
+        "RangerTrade": dialects.ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
+    }
+    for name, payload in written.items():
+        assert name in schemas
+        schema = Draft7Validator({"$ref": f"doc:#/components/schemas/{name}"}, registry=REGISTRY)
+        schema.validate(json.loads(payload))
+        for broken in mutations(json.loads(payload)):
+            assert not schema.is_valid(broken), broken
+
+
+# ---- broken frames
+
+WRITTEN_BY_THE_GATEWAY = [
+    *"challenge authenticated authenticationFailed noBearer notUnderstood subscribed unsubscribed resume".split(),
+    *"noStreams streamsNotTexts unknownEvent couldNotParse cannotSubscribe orderbook book close".split(),
+]
+"""Messages in which no byte is a publisher's own; of `orderbook` and `book`, their shape."""
+
+OPTIONAL = {"sequence", "remaining_volume", "executed_volume"}
+
+
+def mutations(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same with a key less, a key more, or a value of another type, at this level."""
+    for name in value:
+        if name not in OPTIONAL:
+            yield {key: inner for key, inner in value.items() if key != name}
+        yield {**value, name: {"other": []}}
+    yield {**value, "another": 1}
+
+
+def broken(frame: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from mutations(frame)
+    for name, inner in frame.items():
+        if isinstance(inner, dict):
+            yield from ({**frame, name: changed} for changed in mutations(inner))
+
+
+def test_a_broken_frame_is_not_the_message_that_it_was() -> None:
+    seen: dict[tuple[str, str], Any] = {}
+    for channel, sender, frame in frames():
+        if sender == "server" and frame != "pong":
+            seen.setdefault((channel, matching(channel, sender, frame)[0]), frame)
+    tried = 0
+    for (channel, name), frame in seen.items():
+        if name not in WRITTEN_BY_THE_GATEWAY and (channel, name) != ("classic", "trade"):
+            continue
+        value = json.loads(frame) if isinstance(frame, str) else frame
+        for changed in broken(value):
+            again = json.dumps(changed) if isinstance(frame, str) else changed
+            assert name not in matching(channel, "server", again), (name, again)
+            tried += 1
+    assert tried > 100
+
+
+@pytest.mark.parametrize(
+    ("channel", "frame"),
+    [
+        ("classic", "pong"),
+        ("classic", "[]"),
+        ("classic", '{"success":{"message":"authenticated."}}'),
+        ("classic", '{"error":"Could not parse Type: Invalid event"}'),
+        ("ranger", '{"challenge":"' + "x" * 54 + '"}'),
+        ("ranger", '{"error":{"message":"Error while handling message."}}'),
+        ("ranger", '{"btcusd.ob-snap":{"asks":[["1.0"]],"bids":[]}}'),
+        ("ranger", '{"btcusd.ob-inc":{"asks":"15.0"}}'),
+        ("ranger", '{"btcusd.trades":{},"ethusd.trades":{}}'),
+        ("ranger", '{"admin.eurusd.sys":{}}'),
+        ("ranger", '{"order":{},"cursor":7}'),
+        ("ranger", "not json"),
+    ],
+)
+def test_frames_that_the_gateway_never_sends(channel: str, frame: str) -> None:
+    assert matching(channel, "server", frame) == []
+
+
+@pytest.mark.parametrize("channel", ["classic", "ranger"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(
+            '{"jwt":"Bearer x"}',
+            '{"jwt":"Basic x"}',
+            '{"jwt":7,"event":"subscribe"}',
+            '{"event":"subscribe","streams":null}',
+        ),
+        *(
+            '{"event":"subscribe","streams":["a.b"]}',
+            '{"event":"unsubscribe","streams":[1]}',
+            '{"event":7}',
+            "{}",
+            "nul",
+        ),
+    ],
+)
+def test_whatever_a_client_sends_is_one_message_whose_reply_is_one_of_its_operation(channel: str, sent: str) -> None:
+    names = matching(channel, "client", sent)
+    assert len(names) == 1
+    session = Session(Dialect(channel), {}, 200)
+    actions = session.receive(sent)
+    replies = [getattr(action, "payload", dialects.AUTHENTICATED) for action in actions if hasattr(action, "payload")]
+    if names == ["token"]:
+        replies = [dialects.AUTHENTICATED, dialects.AUTHENTICATION_FAILED]
+    operation = next(
+        one
+        for one in DOCUMENT["operations"].values()
+        if {"$ref": f"#/channels/{channel}/messages/{names[0]}"} in one["messages"] and one["action"] == "receive"
+    )
+    allowed = {reference["$ref"].rpartition("/")[2] for reference in operation["reply"]["messages"]}
+    assert replies
+    for reply in replies:
+        assert set(matching(channel, "server", reply.decode())) <= allowed
+
+
+def test_each_message_of_a_channel_is_in_one_of_its_operations() -> None:
+    for channel, what in DOCUMENT["channels"].items():
+        used = MESSAGES[channel, "client"].keys() | MESSAGES[channel, "server"].keys()
+        assert used == what["messages"].keys()
+        named = {reference["$ref"].rpartition("/")[2] for reference in what["messages"].values()}
+        assert named <= DOCUMENT["components"]["messages"].keys()
+    everywhere = itertools.chain.from_iterable(one["messages"].values() for one in DOCUMENT["channels"].values())
+    assert {one["$ref"].rpartition("/")[2] for one in everywhere} == DOCUMENT["components"]["messages"].keys()
+
+
+def test_each_example_is_the_message_that_it_is_an_example_of() -> None:
+    tried = 0
+    for name, message in DOCUMENT["components"]["messages"].items():
+        schema = Draft7Validator({"$ref": f"doc:#/components/messages/{name}/payload"}, registry=REGISTRY)
+        for example in message.get("examples", []):
+            schema.validate(example["payload"])
+            tried += 1
+    assert tried > 10
+
+
+def test_the_version_is_the_one_of_the_package() -> None:
+    assert DOCUMENT["info"]["version"] == peatio_ws.__version__

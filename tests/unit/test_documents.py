@@ -1,0 +1,132 @@
+"""The documents: no dead link, no block of code that nobody runs, no variable that is not told.
+
+That the blocks do what they say is for tests/live/test_documents.py.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from peatio_ws.settings import Settings
+from tests import documents
+from tests.documents import Block
+from tests.gateway import ROOT
+
+PAGES = documents.pages()
+RUN = {"python", "sh", "javascript", "frames", "json", "yaml"}
+"""Languages of the blocks that tests/live/test_documents.py runs."""
+VARIABLES = ROOT / "docs" / "settings.md"
+NOT_TOLD = {"WEBSOCKET_SIMULATION"}
+"""Variables for `make run` only."""
+
+
+def dead(link: str, page: Path) -> str | None:
+    """Why a link of a page leads nowhere; None if it does not."""
+    parts = urlsplit(link)
+    if parts.scheme:
+        return None if parts.scheme in ("https", "http", "mailto") and (parts.netloc or parts.path) else "no address"
+    target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+    if not target.exists():
+        return "no such file"
+    if ROOT not in (target, *target.parents):
+        return "outside of the project"
+    site = ROOT / "docs"
+    if page.is_relative_to(site) and target.is_dir():
+        return "a folder, which the site does not have"
+    if parts.fragment and (target.suffix != ".md" or parts.fragment not in documents.anchors(target)):
+        return "no such heading"
+    return None
+
+
+def shown(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def test_the_documents_are_found() -> None:
+    assert {ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "docs" / "index.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_no_link_is_dead(page: Path) -> None:
+    assert not {link: why for link in documents.links(page) if (why := dead(link, page))}
+
+
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [
+        ("no-such-page.md", "no such file"),
+        ("index.md#no-such-heading", "no such heading"),
+        ("../deploy", "a folder, which the site does not have"),
+        ("../README.md", None),
+        ("https:", "no address"),
+        ("../../elsewhere.md", "no such file"),
+        ("index.md", None),
+    ],
+)
+def test_a_dead_link_is_seen(link: str, why: str | None) -> None:
+    assert dead(link, ROOT / "docs" / "index.md") == why
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_each_block_is_run_or_says_why_not(page: Path) -> None:
+    wrong = [str(block) for block in documents.blocks(page) if not is_in_order(block)]
+    assert not wrong, "neither run nor marked with <!-- not run: WHY -->; see docs/contributing.md"
+
+
+def is_in_order(block: Block) -> bool:
+    if block.reason is not None:
+        return bool(block.language)
+    if block.language.startswith("{"):
+        return True  # a directive of the site
+    return block.language in RUN or block.elsewhere is not None
+
+
+def test_pages_that_are_run_elsewhere_are_known_there() -> None:
+    for (page, language), test in documents.RUN_ELSEWHERE.items():
+        assert Path(page).name in (ROOT / test).read_text()
+        assert language in {block.language for block in documents.blocks(ROOT / page)}
+
+
+def test_a_block_that_nobody_runs_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\n1\n```\n\n    indented\n\n```\nplain\n```\n\n```text\nno\n```\n\n"
+        "<!-- not run: it is a drawing -->\n"
+        "```text\nyes\n```\n\n<!-- not run: it is far away -->\n\ntext between\n\n```text\nno\n```\n"
+    )
+    assert [is_in_order(block) for block in documents.blocks(page)] == [True, False, False, False, True, False]
+
+
+def test_every_page_of_the_site_is_in_its_contents() -> None:
+    listed = set[str]()
+    site = [page for page in PAGES if page.is_relative_to(ROOT / "docs")]
+    for page in site:
+        folder = page.parent.relative_to(ROOT / "docs")
+        for block in documents.blocks(page):
+            if block.language == "{toctree}":
+                names = [line for line in block.text.splitlines() if not line.startswith(":")]
+                listed |= {str(folder / name) for name in names}
+    pages = {str(page.relative_to(ROOT / "docs")).removesuffix(".md") for page in site}
+    assert listed == pages - {"index"}
+
+
+def test_each_variable_is_told_and_no_other() -> None:
+    told = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", VARIABLES.read_text()))
+    names = {
+        alias
+        for field in Settings.model_fields.values()
+        if field.validation_alias is not None
+        for alias in field.validation_alias.choices  # type: ignore[union-attr]
+    }
+    assert names - NOT_TOLD <= told
+    assert not {name for name in told - names if name.startswith("WEBSOCKET_")}
+
+
+def test_the_documents_do_not_name_where_they_were_written() -> None:
+    for page in PAGES:
+        assert not re.search(r"/work/|\bshared/|\bissue [0-9]+|\bissue #[0-9]", page.read_text()), page
