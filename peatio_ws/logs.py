@@ -81,14 +81,20 @@ def _request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
     if event["logger"] == "gunicorn.access" and isinstance(atoms, Mapping):
         more = {
             "event": "request",
-            "method": atoms["m"],
-            "path": atoms["U"],
+            "method": _printable(atoms["m"]),
+            "path": _printable(atoms["U"]),
             "status": int(atoms["s"]),
-            "address": atoms["h"],
+            "address": _printable(atoms["h"]),
             "seconds": float(atoms["L"]),
             "bytes_sent": atoms["B"],
-            "user_agent": atoms["a"],
+            "user_agent": _printable(atoms["a"]),
             "connection": atoms["{peatio_ws.connection}e"],
         }
         event.update(more)
     return event
+
+
+def _printable(value: Any) -> str:
+    """What a client sent, for a terminal that would obey it."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)

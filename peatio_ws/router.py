@@ -103,8 +103,7 @@ class Router:
         cursor: Callable[[Entry | None], str] = lambda _entry: "",
         tally: Tally | None = None,
     ) -> None:
-        self._cursor = cursor
-        self.tally = tally or Tally()
+        self._cursor, self.tally = cursor, tally or Tally()
         self._recall, self._remember, self._broadcast = recall, remember, broadcast
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
@@ -206,13 +205,18 @@ class Router:
 
     def flush(self) -> bool:
         """Send what the events since the last call put into outboxes, one write a client; whether there was any."""
-        touched, self._touched = self._touched, []
+        touched, self._touched, done = self._touched, [], 0
         until = time.monotonic() + BUSY_SECONDS
-        for start in range(0, len(touched), AT_A_TIME):
-            if start and time.monotonic() > until:
-                gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
-                until = time.monotonic() + BUSY_SECONDS
-            flush_all(touched[start : start + AT_A_TIME])
+        try:
+            while done < len(touched):
+                if done and time.monotonic() > until:
+                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                    until = time.monotonic() + BUSY_SECONDS
+                flush_all(touched[done : done + AT_A_TIME])
+                done += AT_A_TIME
+        finally:
+            # A consumer whose broker is lost is ended in its sleep: the others are for the next one's flush.
+            self._touched = touched[done:] + self._touched
         return bool(touched)
 
     def _put(self, frame: bytes, outboxes: Collection[Outbox], frames: int = 1) -> None:

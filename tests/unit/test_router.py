@@ -203,6 +203,24 @@ def test_what_others_send_while_a_batch_is_handed_out_comes_after_it(
         assert found.count("later") == 1
 
 
+def test_a_flush_that_is_broken_off_leaves_the_rest_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = router()
+    seats = seated(where, *[Seat("A", None) for _ in range(100)])
+
+    def lost(_: float) -> None:
+        raise ConnectionError("the broker is lost")
+
+    monkeypatch.setattr(room, "BUSY_SECONDS", -1.0)
+    monkeypatch.setattr(room.gevent, "sleep", lost)
+    with pytest.raises(ConnectionError):
+        send(where, on_orderbook({"id": 1}, uid="A"))
+    assert not seats[-1].wire.taken
+    monkeypatch.undo()
+    send(where, on_orderbook({"id": 2}, uid="A"))
+    for seat in seats:
+        assert [frame["orderbook"]["id"] for frame in seat.take()] == [1, 2]
+
+
 # ---- trades
 
 OWN = {"ask": {"id": 31, "price": "1.0"}, "bid": {"id": 32, "price": "2.0"}}
