@@ -63,6 +63,7 @@ class Verifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._reads_set = bool(settings.jwks_url or settings.jwks_file)
         self.ring = KeyRing(settings.jwt_keys)
         self._jwt = jwt.PyJWT()
         self._jwt._jws = _Jws(options=self._jwt._jws.options)
@@ -110,9 +111,11 @@ class Verifier:
     def _claims(self, token: str) -> dict[str, Any]:
         failure: Exception | None = None
         ring = self.ring
-        keys = ring.for_token(_kid(token)) if ring.published else ring.fixed
+        kid = _kid(token) if self._reads_set or ring.published else None
+        keys = ring.for_token(kid)
         if not keys:
-            raise AuthenticationError("kid names no key that is known" if ring.published else "no key is known yet")
+            reason = "kid names no key that is known" if ring.published else "no key is known yet"
+            raise AuthenticationError(reason, key_missing=True)
         for key in keys:
             try:
                 return self._jwt.decode(
@@ -129,7 +132,8 @@ class Verifier:
             except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
                 # A key that does not fit the token can raise a bare TypeError (PyJWT 2.15.1).
                 raise AuthenticationError(_why(error)) from None
-        raise AuthenticationError(_why(failure))
+        # Signed with a key of a set that was not read yet, or of a newer one?
+        raise AuthenticationError(_why(failure), key_missing=self._reads_set and not ring.publishes(kid))
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         settings = self._settings

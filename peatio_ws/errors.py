@@ -88,7 +88,12 @@ class AuthenticationError(PeatioWsError):
     Args:
         reason: why, in a few words that hold nothing of the token; for the log and for `token --check`, never for the
             client.
+        key_missing: the key may be one that this gateway does not have yet: that is no fault of who sent the token.
     """
+
+    def __init__(self, reason: str, key_missing: bool = False) -> None:
+        super().__init__(reason)
+        self.key_missing = key_missing
 
 
 class Refused(PeatioWsError):

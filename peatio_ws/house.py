@@ -39,18 +39,19 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
     """Whom a token stands for; None if it does not verify, or is revoked. Counted, and the reason logged, for this
     connection."""
     now, shared = time.time(), house.shared
+    counts = True
     try:
         identity = house.verifier.verify(token, now)
         outcome, reason = "accepted", ""
         if shared.revocations.refuse(identity, now):
             outcome, reason = "revoked", "revoked by an operator"
     except AuthenticationError as error:
-        outcome, reason = "refused", str(error)
+        outcome, reason, counts = "refused", str(error), not error.key_missing
     metrics.authentications.labels(outcome).inc()
     if outcome == "accepted":
         return identity
     log.info("token refused", connection=connection, address=address, reason=reason)
-    if shared.failures.add(address, time.monotonic()):
+    if counts and shared.failures.add(address, time.monotonic()):
         tell_limited(address)
     return None
 

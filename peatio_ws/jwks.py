@@ -151,3 +151,7 @@ class KeyRing:
         if kid is None:
             return (*self.fixed, *(named.key for named in self.published))
         return [named.key for named in self.published if named.kid == kid] or self.fixed
+
+    def publishes(self, kid: object) -> bool:
+        """Whether the set has a key of this name; for None, any key at all."""
+        return any(kid is None or named.kid == kid for named in self.published)

@@ -1,0 +1,70 @@
+"""Tokens as all clients of a worker have them verified: which failures count against an address."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from peatio_ws.auth import Verifier
+from peatio_ws.failures import Failures
+from peatio_ws.house import House, seconds_to_wait, verify
+from peatio_ws.jwks import KeyRing, NamedKey
+from peatio_ws.keys import load_public_key, public_text
+from peatio_ws.revocations import Revocations
+from peatio_ws.settings import Settings
+from peatio_ws.shared import Shared
+from tests.unit.samples import claims, private_key, sign
+
+HERE = "203.0.113.7"
+LIMIT = 3
+SET = {"JWT_JWKS_URL": "http://issuer"}
+KEY = {"JWT_PUBLIC_KEY": public_text(private_key())}
+
+
+def house(**environ: str) -> House:
+    settings = Settings.from_env({"WEBSOCKET_MAX_FAILURES_PER_ADDRESS": str(LIMIT), **environ})
+    shared = Shared(Revocations(), Failures(settings.max_failures_per_address))
+    nothing: Any = SimpleNamespace()
+    return House(settings, Verifier(settings), shared, nothing, nothing)
+
+
+def waits(at: House, *tokens: str, address: str = HERE) -> bool:
+    """Whether an address has to wait after each of these was shown there as often as may be."""
+    for token in tokens:
+        for _ in range(LIMIT):
+            assert verify(at, token, "c1", address) is None
+    return seconds_to_wait(at, address) > 0
+
+
+def good(number: int = 0, **header: Any) -> str:
+    """It would be accepted if its key were known, but for its time."""
+    return sign(claims(), key=private_key(number=number), **header)
+
+
+def publish(at: House, kid: str, number: int) -> None:
+    key = load_public_key(public_text(private_key(number=number)), "RS256")
+    at.verifier.ring = KeyRing(at.verifier.ring.fixed, [NamedKey(kid, key)])
+
+
+def test_tokens_that_are_no_good_count() -> None:
+    assert waits(house(**KEY), good(1))
+    assert waits(house(**KEY), good()), "expired"
+    assert waits(house(**KEY), "nonsense")
+
+
+@pytest.mark.parametrize("fixed", [{}, KEY])
+def test_a_gateway_that_has_no_keys_yet_blames_nobody(fixed: dict[str, str]) -> None:
+    at = house(**SET, **fixed)
+    assert not waits(at, good(1, kid="a"), good(1))
+    publish(at, "a", 2)
+    assert waits(at, good(1, kid="a"))
+
+
+@pytest.mark.parametrize("fixed", [{}, KEY])
+def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, str]) -> None:
+    at = house(**SET, **fixed)
+    publish(at, "a", 2)
+    assert not waits(at, good(1, kid="b"))
+    assert waits(at, good(1))
