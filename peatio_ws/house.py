@@ -12,6 +12,7 @@ from peatio_ws.auth import Identity, Verifier
 from peatio_ws.errors import AuthenticationError
 from peatio_ws.handlers import Handlers
 from peatio_ws.intake import Intake
+from peatio_ws.request import answerable
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared, tell_limited
@@ -51,14 +52,16 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
     if outcome == "accepted":
         return identity
     log.info("token refused", connection=connection, address=address, reason=reason)
-    if counts and shared.failures.add(address, time.monotonic()):
-        tell_limited(address)
+    whose = answerable(address, house.settings)
+    if counts and whose is not None and shared.failures.add(whose, time.monotonic()):
+        tell_limited(whose)
     return None
 
 
 def seconds_to_wait(house: House, address: str) -> int:
     """For how long no token from this address is looked at, because too many failed; 0 if it is. Counted."""
-    seconds = house.shared.failures.wait(address, time.monotonic())
+    whose = answerable(address, house.settings)
+    seconds = house.shared.failures.wait(whose, time.monotonic()) if whose is not None else 0
     if seconds:
         metrics.authentications.labels("limited").inc()
     return seconds

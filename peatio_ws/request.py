@@ -109,6 +109,14 @@ def client_address(environ: dict[str, Any], settings: Settings) -> str:
     return address
 
 
+def answerable(address: str, settings: Settings) -> str | None:
+    """As whom failed tokens from an address are counted; None where there is no limit, or where the address says
+    nothing of whose they are: a Unix socket's and a trusted proxy's own stand for everybody behind them."""
+    if not settings.max_failures_per_address or _is_trusted(address, settings):
+        return None
+    return address
+
+
 def _is_trusted(address: str, settings: Settings) -> bool:
     if not address:
         return True  # a Unix socket: whoever may open the file

@@ -27,9 +27,6 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 EMBEDDED_BROKER = "memory://"
 """`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
 
-FAILURES_PER_ADDRESS = 120
-"""Tokens of an address that may fail in a minute, behind `TRUSTED_PROXIES`."""
-
 
 def _networks(value: Any) -> Any:
     networks = []
@@ -156,7 +153,9 @@ class Settings(BaseModel):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = _named("WEBSOCKET_MAX_CONNECTIONS", default=10_000)
     max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit
     max_per_address: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", default=0)  # 0: no limit
-    max_failures: Count | None = _named("WEBSOCKET_MAX_FAILURES_PER_ADDRESS")  # tokens in a minute; 0: no limit
+    max_failures_per_address: Count = _named(
+        "WEBSOCKET_MAX_FAILURES_PER_ADDRESS", default=0
+    )  # tokens in a minute; 0: no limit
     max_streams: Count = _named("WEBSOCKET_MAX_STREAMS", default=200)  # a connection
     books: CommaList = _named("WEBSOCKET_BOOKS", default=())  # names of -snap/-inc pairs; () for any
     max_books: Count = _named("WEBSOCKET_MAX_BOOKS", default=2000)  # a worker
@@ -174,14 +173,6 @@ class Settings(BaseModel):
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
     metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
     metrics_port: Port = _named("METRICS_PORT", default=4242)
-
-    @property
-    def max_failures_per_address(self) -> int:
-        """By default there is a limit only where addresses are known to be the clients' own: all clients of a proxy
-        that is not named would share one."""
-        if self.max_failures is None:
-            return FAILURES_PER_ADDRESS if self.trusted_proxies else 0
-        return self.max_failures
 
     @property
     def embedded(self) -> bool:

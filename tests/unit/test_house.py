@@ -68,3 +68,17 @@ def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, s
     publish(at, "a", 2)
     assert not waits(at, good(1, kid="b"))
     assert waits(at, good(1))
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address", "counts"),
+    [
+        ("", "", False),  # a Unix socket
+        ("10.0.0.0/8", "", False),
+        ("10.0.0.0/8", "10.0.0.2", False),  # the proxy, which did not say for whom it came
+        ("10.0.0.0/8", HERE, True),
+        ("", "10.0.0.2", True),
+    ],
+)
+def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, address: str, counts: bool) -> None:
+    assert waits(house(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
