@@ -111,10 +111,22 @@ def client_address(environ: dict[str, Any], settings: Settings) -> str:
 
 def answerable(address: str, settings: Settings) -> str | None:
     """As whom failed tokens from an address are counted; None where there is no limit, or where the address says
-    nothing of whose they are: a Unix socket's and a trusted proxy's own stand for everybody behind them."""
+    nothing of whose they are: a Unix socket's and a trusted proxy's own stand for everybody behind them.
+
+    An IPv6 address counts as its /64, of which who has one address has all (RFC 6177); an IPv4 address written as IPv6
+    counts as itself.
+    """
     if not settings.max_failures_per_address or _is_trusted(address, settings):
         return None
-    return address
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return answerable(str(parsed.ipv4_mapped), settings)
+    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
 def _is_trusted(address: str, settings: Settings) -> bool:

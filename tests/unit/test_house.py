@@ -82,3 +82,26 @@ def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, s
 )
 def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, address: str, counts: bool) -> None:
     assert waits(house(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "together"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:DB8:0:0:1::", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:203.0.113.7", "203.0.113.7", True),
+        ("::ffff:203.0.113.7", "::ffff:203.0.113.8", False),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("a name", "another", False),
+    ],
+)
+def test_who_has_a_network_of_ipv6_is_one(address: str, other: str, together: bool) -> None:
+    at = house(**KEY)
+    assert waits(at, "nonsense", address=address)
+    assert (seconds_to_wait(at, other) > 0) is together
+
+
+def test_a_proxys_address_written_as_ipv6_is_the_proxys() -> None:
+    assert not waits(house(**KEY, TRUSTED_PROXIES="10.0.0.0/8"), "nonsense", address="::ffff:10.0.0.2")
