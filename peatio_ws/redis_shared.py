@@ -47,6 +47,8 @@ LEASE_SECONDS: Final = 5
 REDIS_TIMEOUT: Final = 1.0
 """Seconds a client's authentication waits for Redis at most."""
 
+_row = msgspec.json.Decoder(tuple[str | int, msgspec.Raw])
+
 
 class RedisShared(Shared):
     """With Redis.
@@ -155,23 +157,30 @@ class RedisShared(Shared):
         while True:
             gevent.sleep(FLUSH_SECONDS)
             try:
-                if self._load_wanted:
-                    self._load()
-                self._limits.count()
-                self._write_pending()
+                self._share()
             except Exception:  # a bug here must not end the greenlet in silence
                 log.exception("orders and counts could not be shared")
 
+    def _share(self) -> None:
+        self._limits.count()  # first, whatever becomes of the orders
+        if self._load_wanted:
+            self._load()
+        self._write_pending()
+
     def _load(self) -> None:
         newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
-        read, before = 0, b"+"
+        read, before, unreadable = 0, b"+", 0
         while read < ORDERS_KEPT:
             rows = self._ask(functools.partial(self._redis.xrevrange, ORDERS_KEY, before, count=PIECE))
             if rows is None:
                 return
             for _, fields in rows:
                 for order_id, value in fields.items():
-                    owner, classic = msgspec.json.decode(value, type=tuple[str | int, msgspec.Raw])
+                    try:
+                        owner, classic = _row.decode(value)
+                    except (msgspec.MsgspecError, UnicodeDecodeError):
+                        unreadable += 1
+                        continue
                     newest.setdefault(order_id, (owner, classic))
             if len(rows) < PIECE:
                 break
@@ -179,7 +188,7 @@ class RedisShared(Shared):
         self._load_wanted = False
         for order_id, (owner, classic) in reversed(newest.items()):
             self.orders.remember_older(order_id, owner, bytes(classic))
-        log.info("orders loaded", orders=len(newest))
+        log.info("orders loaded", orders=len(newest), unreadable=unreadable)
 
     def _write_pending(self) -> None:
         now = time.monotonic()
