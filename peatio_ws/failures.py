@@ -6,7 +6,6 @@ Pure: the time is handed in, as monotonic seconds. What other workers counted is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Final
 
 WINDOW_SECONDS: Final = 60.0
@@ -33,6 +32,7 @@ class Failures:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._windows: dict[str, _Window] = {}
+        self._untold: dict[str, None] = {}  # addresses, the one that waits longest first
 
     def add(self, address: str, now: float) -> bool:
         """A token from there failed; whether that was as often as may be."""
@@ -41,6 +41,7 @@ class Failures:
         window = self._window(address, now)
         window.count += 1
         window.untold += 1
+        self._untold[address] = None
         return window.count == self.limit
 
     def wait(self, address: str, now: float) -> int:
@@ -50,11 +51,12 @@ class Failures:
             return 0
         return max(0, math.ceil(window.ends - now))
 
-    def untold(self, now: float) -> Iterator[tuple[str, int]]:
-        """Addresses with failures that the other workers have not been told of, and how many."""
-        for address, window in self._windows.items():
-            if window.untold and window.ends > now:
-                yield address, window.untold
+    def untold(self, now: float) -> list[tuple[str, int]]:
+        """Addresses with failures that the other workers have not been told of, and how many; of minutes that are over
+        nobody needs to know any more."""
+        for address in [address for address in self._untold if self._windows[address].ends <= now]:
+            del self._untold[address]
+        return [(address, self._windows[address].untold) for address in self._untold]
 
     def told(self, address: str, count: int, total: int, seconds: float, now: float) -> bool:
         """So many were told; all workers together counted `total` in a minute that has so many seconds left.
@@ -64,6 +66,8 @@ class Failures:
         """
         window = self._window(address, now)
         before, window.untold = window.count, max(0, window.untold - count)
+        if not window.untold:
+            self._untold.pop(address, None)
         window.count = max(total + window.untold, before)
         window.ends = now + min(seconds, WINDOW_SECONDS)
         return before < self.limit <= window.count
@@ -76,8 +80,12 @@ class Failures:
     def _window(self, address: str, now: float) -> _Window:
         window = self._windows.get(address)
         if window is None or window.ends <= now:
-            self._windows.pop(address, None)
+            self._forget(address)
             if len(self._windows) >= ADDRESSES_KEPT:
-                del self._windows[next(iter(self._windows))]  # the minute that began first
+                self._forget(next(iter(self._windows)))  # the minute that began first
             window = self._windows[address] = _Window(now + WINDOW_SECONDS)
         return window
+
+    def _forget(self, address: str) -> None:
+        self._windows.pop(address, None)
+        self._untold.pop(address, None)

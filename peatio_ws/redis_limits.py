@@ -24,7 +24,7 @@ SEAT_SECONDS: Final = 90
 """How long a connection counts after its worker was heard of last."""
 FAILURES_KEY: Final = "peatio_ws:failures:"
 PIECE: Final = 200
-"""Connections that Redis is told of at a time: some 5 ms of a worker's time."""
+"""Connections or addresses that Redis is told of at a time: some 5 ms of a worker's time."""
 
 
 class RedisLimits:
@@ -120,10 +120,15 @@ class RedisLimits:
         return True
 
     def _count_failures(self) -> None:
+        """Piece by piece: after an absence of Redis there may be thousands of addresses."""
+        counted = self._failures.untold(time.monotonic())
+        for at in range(0, len(counted), PIECE):
+            if not self._tell(counted[at : at + PIECE]):
+                return
+
+    def _tell(self, counted: list[tuple[str, int]]) -> bool:
+        """Some addresses that failed, and learn what the others counted; whether Redis took it."""
         failures, seconds = self._failures, round(WINDOW_SECONDS)
-        counted = list(failures.untold(time.monotonic()))
-        if not counted:
-            return
         with self._redis.pipeline(transaction=False) as pipe:
             for address, count in counted:
                 pipe.incrby(FAILURES_KEY + address, count)
@@ -131,7 +136,7 @@ class RedisLimits:
                 pipe.pttl(FAILURES_KEY + address)
             answers = self._ask(pipe.execute)
         if answers is None:
-            return
+            return False
         for (address, count), total, left in zip(counted, answers[::3], answers[2::3], strict=True):
             reached = failures.told(address, count, total, left / 1000, time.monotonic())
             if total >= failures.limit > total - count and left > 0:
@@ -139,6 +144,7 @@ class RedisLimits:
                     tell_limited(address)
                 said = steering.write(Limited(address, left / 1000))
                 self._ask(functools.partial(self._redis.publish, CHANNEL, said))
+        return True
 
 
 def _enter(pipe: Any, seat: Seat, now: float) -> None:

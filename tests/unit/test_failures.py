@@ -28,19 +28,19 @@ def test_no_limit_counts_nothing() -> None:
     assert not any(counted.add(HERE, 1.0) for _ in range(1000))
     counted.shut(HERE, 60.0, 1.0)
     assert counted.wait(HERE, 1.0) == 0
-    assert not list(counted.untold(1.0))
+    assert not counted.untold(1.0)
 
 
 def test_what_others_counted_is_added_up() -> None:
     counted = Failures(5)
     for _ in range(2):
         counted.add(HERE, 10.0)
-    assert list(counted.untold(10.0)) == [(HERE, 2)]
+    assert counted.untold(10.0) == [(HERE, 2)]
     counted.add(HERE, 10.1)  # while Redis is being told
     assert counted.told(HERE, 2, 4, 30.0, 10.5), "now it is as often as may be"
-    assert list(counted.untold(10.5)) == [(HERE, 1)]
+    assert counted.untold(10.5) == [(HERE, 1)]
     assert counted.wait(HERE, 10.5) == 30, "four there and one here, and the minute of who began"
-    assert not list(counted.untold(40.5)), "nobody needs to know any more"
+    assert not counted.untold(40.5), "nobody needs to know any more"
 
 
 def test_another_workers_word_counts_at_once() -> None:
@@ -71,3 +71,31 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(25):
         counted.add(str(number), float(number))
     assert [number for number in range(25) if counted.wait(str(number), 25.0)] == list(range(15, 25))
+
+
+def test_what_was_told_or_is_over_is_not_looked_at_again() -> None:
+    counted = Failures(5)
+    for number in range(20):
+        counted.add(str(number), float(number))
+    for number in range(10):
+        counted.told(str(number), 1, 1, 60.0, 20.0)
+    assert list(counted._untold) == [address for address, _ in counted.untold(20.0)] == [str(n) for n in range(10, 20)]
+    counted.untold(75.0)  # fifteen minutes are over
+    assert list(counted._untold) == ["16", "17", "18", "19"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ABCD"), st.integers(0, 3), st.floats(0, 50)), max_size=60))
+def test_each_failure_is_told_once_or_never_needed(steps: list[tuple[str, int, float]]) -> None:
+    """However telling, new failures and the ends of minutes follow on each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failures, "ADDRESSES_KEPT", 3)
+        counted, now = Failures(5), 0.0
+        for address, told, pause in steps:
+            now += pause
+            if told:
+                counted.told(address, told, told, 30.0, now)
+            else:
+                counted.add(address, now)
+            windows = counted._windows
+            due = {one: window.untold for one, window in windows.items() if window.untold and window.ends > now}
+            assert dict(counted.untold(now)) == due

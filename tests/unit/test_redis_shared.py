@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from peatio_ws.failures import Failures
+from peatio_ws.redis_limits import PIECE
 from peatio_ws.redis_shared import RedisShared
 from peatio_ws.revocations import Revocations
 
@@ -88,3 +89,15 @@ def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
     with pytest.raises(RuntimeError):
         shared._share()
     assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
+
+
+def test_failures_are_told_piece_by_piece() -> None:
+    store, failures = Store(), Failures(3)
+    shared = worker(store, failures)
+    for number in range(2 * PIECE + 5):
+        failures.add(f"address {number}", time.monotonic())
+    shared._share()
+    assert store.pieces == [3 * PIECE, 3 * PIECE, 15], "three commands for an address"
+    assert len(store.counts) == 2 * PIECE + 5
+    shared._share()
+    assert len(store.pieces) == 3, "nothing is left to tell"
