@@ -157,8 +157,13 @@ class RedisSteering:
         return self._write_back(stored)
 
     def _write_back(self, stored: Revocations) -> bool:
-        now = time.time()
-        lost = [one for one in self._revocations.known(now) if stored.add(one, now)]
+        now, lost = time.time(), []
+        for number, one in enumerate(self._revocations.known(now), 1):
+            if stored.add(one, now):
+                lost.append(one)
+            if number % PAGE == 0:
+                # sleep(0) would hardly let I/O run. Nothing is added meanwhile: only this greenlet does that.
+                gevent.sleep(1e-6)
         for at in range(0, len(lost), PAGE):
             with self._redis.pipeline(transaction=True) as pipe:
                 store(pipe, lost[at : at + PAGE], now)
