@@ -446,6 +446,12 @@ def test_run_says_where_the_console_is(variables: dict[str, str], shown: str | N
     assert shown is None or f"    {shown}" in result.output
 
 
+def test_run_on_a_socket_file_names_no_address_where_nobody_listens(folder: Path) -> None:
+    result, _ = start("run", WEBSOCKET_UNIX=str(folder / "socket"))
+    assert str(folder / "socket") in result.output
+    assert "://" not in result.output
+
+
 def test_run_keeps_its_key_from_one_time_to_the_next() -> None:
     assert start("run")[1]["JWT_PUBLIC_KEY"] == start("run")[1]["JWT_PUBLIC_KEY"]
 
