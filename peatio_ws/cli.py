@@ -499,7 +499,7 @@ def _require_module(app: str) -> None:
 def _greet(settings: Settings, key: Path | None) -> None:
     """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
     if settings.unix:
-        click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {settings.unix}, for a proxy in front of it")
+        click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy in front, at {settings.unix}\n")
         return
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = f"[{host}]" if ":" in host else host
