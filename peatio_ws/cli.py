@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.machinery
+import importlib.util
 import itertools
 import json
 import os
@@ -490,8 +491,9 @@ def _require_module(app: str) -> None:
     module = app.partition(":")[0]
     if os.environ.get("GUNICORN_CMD_ARGS"):
         return  # they may name another folder
-    path = [os.getcwd(), *sys.path]
-    if module.endswith(".py") or importlib.machinery.PathFinder.find_spec(module.partition(".")[0], path) is None:
+    package = module.partition(".")[0]
+    here = importlib.machinery.PathFinder.find_spec(package, [os.getcwd()])  # gunicorn looks here first
+    if module.endswith(".py") or not package or not (here or importlib.util.find_spec(package)):
         text = f"{app}: there is no such module here; APP is MODULE or MODULE:NAME, as `handlers` for handlers.py"
         raise click.ClickException(text)
 
@@ -499,7 +501,7 @@ def _require_module(app: str) -> None:
 def _greet(settings: Settings, key: Path | None) -> None:
     """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
     if settings.unix:
-        click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy in front, at {settings.unix}\n")
+        click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy, at {settings.unix}\n")
         return
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = f"[{host}]" if ":" in host else host

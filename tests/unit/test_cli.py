@@ -415,7 +415,7 @@ def test_run_brings_gunicorns_settings_and_serves_what_it_is_told(folder: Path) 
         assert served == app
 
 
-@pytest.mark.parametrize("app", ["yours", "yours:application", "mine.py", "mine.py:application", "README.md"])
+@pytest.mark.parametrize("app", ["yours", "yours:application", "mine.py", "mine.py:application", "README.md", ":a"])
 def test_run_tells_of_an_application_that_is_not_there(folder: Path, app: str) -> None:
     (folder / "mine.py").write_text("")
     assert f"{app}: there is no such module here" in fails(f"run {app}")
