@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
+import importlib.util
 import itertools
 import json
 import os
@@ -20,7 +22,7 @@ import click
 from peatio_ws import announcing, checking, cli_steering, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
-from peatio_ws.listening import Visit, look_on
+from peatio_ws.listening import ENOUGH, Visit, look_on
 from peatio_ws.publisher import Publisher
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
 from peatio_ws.tokens import KEY_FILE, make_token, own_public_key, there_is_a_key, write_private
@@ -31,23 +33,23 @@ CONFIG = Path(__file__).with_name("gunicorn.conf.py")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Tools around the Peatio WebSocket gateway.
+    """Tools around the Peatio WebSocket gateway. Where it is not installed, peatio-ws is `python -m peatio_ws`.
 
     \b
     A first round, on one machine:
-      peatio_ws run                            the gateway with a simulated exchange, on port 8080, and a console
-      peatio_ws listen                         connects to it, authenticates, prints what comes
-      peatio_ws listen --stream btcusd.trades  the same for a public stream
+      peatio-ws run                            the gateway with a simulated exchange, on port 8080, and a console
+      peatio-ws listen                         connects to it, authenticates, prints what comes
+      peatio-ws listen --stream btcusd.trades  the same for a public stream
     Against a real broker:
-      peatio_ws keygen                         a key pair; give the printed JWT_PUBLIC_KEY to the gateway
-      peatio_ws listen --uid ID1234567890      one member's orders and trades
-      peatio_ws publish order --uid ID1234567890
-      peatio_ws publish --file FILE            replays a file of messages
-    The gateway itself is started with `gunicorn wsgi`, or, in any folder, peatio_ws run; before that,
-      peatio_ws check                          tries all it needs, and says what to do
+      peatio-ws keygen                         a key pair; give the printed JWT_PUBLIC_KEY to the gateway
+      peatio-ws listen --uid ID1234567890      one member's orders and trades
+      peatio-ws publish order --uid ID1234567890
+      peatio-ws publish --file FILE            replays a file of messages
+    The gateway itself is started with `gunicorn wsgi`, or, in any folder, peatio-ws run; before that,
+      peatio-ws check                          tries all it needs, and says what to do
     While it runs,
-      peatio_ws who                            shows which members are online
-      peatio_ws disconnect UID --revoke        ends their sessions; notice and drain steer it too
+      peatio-ws who                            shows which members are online
+      peatio-ws disconnect UID --revoke        ends their sessions; notice and drain steer it too
     """
 
 
@@ -312,7 +314,7 @@ def event(routing_key: str, body: str | None, path: str | None) -> None:
     """An event, to peatio.events.ranger: private.UID.EVENT, public.MARKET.EVENT, global.EVENT or PREFIX.ID.EVENT.
 
     \b
-      peatio_ws publish event private.ID1234567890.order '{"id":1,"side":"buy"}'
+      peatio-ws publish event private.ID1234567890.order '{"id":1,"side":"buy"}'
     """
     _publish(RANGER, routing_key, {}, body.encode() if body is not None else _body(path, {}))
 
@@ -332,13 +334,14 @@ def _publisher() -> Iterator[Publisher]:
         raise click.ClickException(str(error)) from None
     if settings.embedded:
         raise click.ClickException("the in-process broker of `run` cannot be reached from here; set AMQP_URL")
+    publisher = Publisher(";".join(settings.amqp_urls), settings.amqp_durable)
     try:
-        with Publisher(settings.amqp_urls[0], settings.amqp_durable) as publisher:
+        with publisher:
             yield publisher
     except ValueError as fault:  # a bad line of what is replayed
         raise click.ClickException(str(fault)) from None
     except Exception as error:
-        raise click.ClickException(f"the broker did not take it: {error or type(error).__name__}") from None
+        raise click.ClickException(publisher.explain(error)) from None
 
 
 def _now() -> str:
@@ -372,8 +375,8 @@ def listen(
     private streams (no dot in the name), prefixed ones (two dots) and …/private only.
 
     \b
-      peatio_ws listen --stream btcusd.trades --stream btcusd.ob-inc
-      peatio_ws listen ws://127.0.0.1:8080/private --stream order --uid ID1234567890
+      peatio-ws listen --stream btcusd.trades --stream btcusd.ob-inc
+      peatio-ws listen ws://127.0.0.1:8080/private --stream order --uid ID1234567890
 
     \b
     Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection, or no answer; 3 not authenticated, or
@@ -400,7 +403,11 @@ def _bearer(visit: Visit, given: str | None, options: dict[str, Any]) -> str | N
 
 def _print(frame: str) -> None:
     if not sys.stdout.isatty():
-        print(frame, flush=True)
+        try:
+            print(frame, flush=True)
+        except BrokenPipeError:  # who reads the pipe has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+            sys.exit(ENOUGH)
         return
     try:
         shown = json.dumps(json.loads(frame), indent=2)
@@ -460,6 +467,7 @@ def run(app: str, folder: Path) -> None:
     WEBSOCKET_PORT and the other variables work as there, and gunicorn's options are in GUNICORN_CMD_ARGS. APP is an
     application of your own instead of the gateway alone, as MODULE or MODULE:NAME.
     """
+    _require_module(app)
     environ = dict(os.environ)
     simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
     if simulated:
@@ -478,8 +486,23 @@ def run(app: str, folder: Path) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), app], environ)
 
 
+def _require_module(app: str) -> None:
+    """ClickException for an APP that gunicorn could not find: it would end with a traceback. Imports nothing."""
+    module = app.partition(":")[0]
+    if os.environ.get("GUNICORN_CMD_ARGS"):
+        return  # they may name another folder
+    package = module.partition(".")[0]
+    here = importlib.machinery.PathFinder.find_spec(package, [os.getcwd()])  # gunicorn looks here first
+    if module.endswith(".py") or not package or not (here or importlib.util.find_spec(package)):
+        text = f"{app}: there is no such module here; APP is MODULE or MODULE:NAME, as `handlers` for handlers.py"
+        raise click.ClickException(text)
+
+
 def _greet(settings: Settings, key: Path | None) -> None:
     """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
+    if settings.unix:
+        click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy, at {settings.unix}\n")
+        return
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     address = f"[{host}]" if ":" in host else host
     place = f"{'s' if settings.ssl_cert else ''}://{address}:{settings.port}/"
@@ -502,7 +525,8 @@ def _greet(settings: Settings, key: Path | None) -> None:
         click.echo("  Or with any client; after the challenge send (good for a day):")
         click.echo(f'    {{"jwt":"Bearer {bearer}"}}\n')
     click.echo("  With a real Peatio:")
-    click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> make run\n")
+    click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> \\")
+    click.echo(f"      {shlex.join([sys.executable, '-m', 'peatio_ws', 'run'])}\n")
     click.echo("  Ctrl-C ends it.\n")
 
 

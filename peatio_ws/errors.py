@@ -86,7 +86,7 @@ class AuthenticationError(PeatioWsError):
     """A token that does not verify.
 
     Args:
-        reason: why, in a few words that hold nothing of the token; for the log and for `token --check`, never for the
+        reason: why, in a few words that hold nothing of the token; for the log and for `check --token`, never for the
             client.
         key_missing: the key may be one that this gateway does not have yet: that is no fault of who sent the token.
     """

@@ -114,6 +114,8 @@ def look_on(visit: Visit, show: Callable[[str], None]) -> End:
         if status == 401:
             return End(NOT_AUTHENTICATED, f"not authenticated: {said}")
         return End(NOT_CONNECTED, f"no connection to {visit.address}: {said}")
+    except ConnectionRefusedError:
+        return End(NOT_CONNECTED, f"no connection to {visit.address}: nobody listens there; is the gateway running?")
     except (OSError, InvalidHandshake, InvalidURI) as error:
         return End(NOT_CONNECTED, f"no connection to {visit.address}: {error or type(error).__name__}")
 

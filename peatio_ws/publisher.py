@@ -205,7 +205,7 @@ class Publisher:
                 self._drop()
                 unconfirmed = isinstance(error, TimeoutError) and error.errno is None  # the system's own is a loss
                 if not was_open or unconfirmed:
-                    raise PublishError(self._explain(error)) from error
+                    raise PublishError(self.explain(error)) from error
             except BaseException:
                 self._drop()  # half a frame may have been written
                 raise
@@ -261,15 +261,16 @@ class Publisher:
     def _place(self) -> str:
         return " or ".join(place(url) for url in self._urls)
 
-    def _explain(self, error: BaseException) -> str:
+    def explain(self, error: BaseException) -> str:
+        """What is wrong and what to do, for an error of `publish` or `confirm`."""
         code: Any = getattr(error, "reply_code", None)
         advice = _ADVICE.get(code, "is it up, and the URL right? `python -m peatio_ws check` tries it")
         return f"the broker at {self._place()} did not take it: {say(error)}; {advice}"
 
 
 _ADVICE: Final = {
-    403: "the URL's user or password is wrong, or the user may not write to peatio.events.ranger",
-    406: "Peatio declares its exchanges durable, or does not: durable=True here is AMQP_EXCHANGES_DURABLE=true there",
+    403: "the URL's user or password is wrong, or the user may not write to Peatio's exchanges",
+    406: "Peatio declares its exchanges durable, or does not: AMQP_EXCHANGES_DURABLE (durable=True in Python) says it",
     530: "the URL names a virtual host that is not there",
 }
 """What to do, by the reply code of RabbitMQ (AMQP 0-9-1 section 1.2)."""

@@ -35,7 +35,7 @@ def test_it_tells_of_an_event_for_which_there_is_no_queue(gateway: GatewayProces
 def test_exchanges_that_are_declared_otherwise_and_a_wrong_password_are_told_with_what_to_do(
     gateway: GatewayProcess, broker: RabbitMQ
 ) -> None:
-    with pytest.raises(PublishError, match=r"durable=True here is AMQP_EXCHANGES_DURABLE=true there"):
+    with pytest.raises(PublishError, match=r"AMQP_EXCHANGES_DURABLE \(durable=True in Python\) says it"):
         Publisher(broker.url, durable=True).to_stream("btcusd.trades", {})
     place = broker.url.rpartition("@")[2]
     with pytest.raises(PublishError, match="user or password is wrong") as told:

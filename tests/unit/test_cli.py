@@ -242,6 +242,12 @@ def test_faults_of_the_brokers_url_are_told_without_its_password(line: str) -> N
     assert "AMQP_URL" in fails(f"publish {line}", AMQP_URL="memory://")
 
 
+def test_a_broker_that_is_not_there_is_told_with_all_its_addresses_and_no_password() -> None:
+    said = fails("publish order --uid A", AMQP_URL="amqp://a:sesame@127.0.0.1:1/;amqp://b:sesame@127.0.0.1:2/x")
+    assert "127.0.0.1:1/ or 127.0.0.1:2/x did not take it" in said
+    assert "sesame" not in said
+
+
 class Broker:
     """Takes what is published and confirms it."""
 
@@ -400,12 +406,19 @@ def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
     return result, result.exception
 
 
-def test_run_brings_gunicorns_settings_and_serves_what_it_is_told() -> None:
+def test_run_brings_gunicorns_settings_and_serves_what_it_is_told(folder: Path) -> None:
+    (folder / "mine.py").write_text("")
     for line, app in (("run", "peatio_ws.wsgi"), ("run mine:application", "mine:application")):
         arguments = turned_into(line)[1].arguments
         *_, config, served = arguments
         assert Path(config).read_bytes() == (Path(cli.__file__).parents[1] / "gunicorn.conf.py").read_bytes()
         assert served == app
+
+
+@pytest.mark.parametrize("app", ["yours", "yours:application", "mine.py", "mine.py:application", "README.md", ":a"])
+def test_run_tells_of_an_application_that_is_not_there(folder: Path, app: str) -> None:
+    (folder / "mine.py").write_text("")
+    assert f"{app}: there is no such module here" in fails(f"run {app}")
 
 
 def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in() -> None:
@@ -431,6 +444,12 @@ def test_run_says_where_the_console_is(variables: dict[str, str], shown: str | N
     result, _ = start("run", **variables)
     assert ("http" in result.output) is (shown is not None)
     assert shown is None or f"    {shown}" in result.output
+
+
+def test_run_on_a_socket_file_names_no_address_where_nobody_listens(folder: Path) -> None:
+    result, _ = start("run", WEBSOCKET_UNIX=str(folder / "socket"))
+    assert str(folder / "socket") in result.output
+    assert "://" not in result.output
 
 
 def test_run_keeps_its_key_from_one_time_to_the_next() -> None:

@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -25,6 +27,7 @@ from websockets.sync.server import ServerConnection, serve
 from peatio_ws import cli, listening
 from peatio_ws.cli import main
 from peatio_ws.listening import Visit
+from tests.gateway import ROOT
 
 WAIT = 20
 """Seconds after which a test has failed."""
@@ -292,12 +295,22 @@ def test_a_close_is_told_with_its_reason() -> None:
     assert (result.exit_code, result.stderr) == (4, "closed by the gateway: 1012 (restart; retry after 3)\n")
 
 
+def test_a_pipe_that_nobody_reads_any_more_is_enough() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with server(lambda talk: talk.say(subscribed(), TRADES)) as served:
+        command = [sys.executable, "-m", "peatio_ws", "listen", f"{served.url}/public"]
+        ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, timeout=WAIT, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_nobody_there_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     result = listen(f"ws://127.0.0.1:{port}/public")
     assert result.exit_code == 1
-    assert f"no connection to ws://127.0.0.1:{port}/public" in result.stderr
+    assert f"no connection to ws://127.0.0.1:{port}/public: nobody listens there" in result.stderr
     assert listen("http://127.0.0.1/public").exit_code == 1
 
 
