@@ -53,6 +53,10 @@ REASONS: Final = {
 }
 """The reason sent with a code where nothing better is known; at most 123 bytes (RFC 6455 section 5.5)."""
 
+FINAL: Final = frozenset({Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY})
+"""Once a client was sent one of these, nothing that it says counts any more. After any other code it does: it was said
+before the client could know."""
+
 
 class PeatioWsError(Exception):
     """Root of the package's exceptions."""

@@ -16,7 +16,7 @@ import gevent
 from geventwebsocket.exceptions import WebSocketError
 from websockets.protocol import State as ProtocolState
 
-from peatio_ws.errors import REASONS, Close, Disconnect
+from peatio_ws.errors import FINAL, REASONS, Close, Disconnect
 from peatio_ws.frames import PING, binary_frame, text_frame
 from peatio_ws.incoming import Incoming
 from peatio_ws.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
@@ -144,7 +144,8 @@ class WebSocket:
         return self._sock is not None and self.outbox.closing != 0
 
     def receive(self, timeout: float | None = None) -> str | bytes | None:
-        """The client's next message: text as str, binary as bytes; None once there will be no more.
+        """The client's next message: text as str, binary as bytes; None once there will be no more, or once this side
+        has closed with a code of `FINAL`.
 
         Blocks this greenlet only. Control frames are dealt with meanwhile.
 
@@ -157,7 +158,7 @@ class WebSocket:
         self.accept()
         self.outbox.flush()
         messages = self._protocol.messages
-        while not messages:
+        while not messages or self.outbox.closing in FINAL:
             # Only now, so that the application's answer to a message leaves before a pong or close that came after it.
             self._answer(self._protocol.data_to_send())
             if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:

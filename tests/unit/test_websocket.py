@@ -257,6 +257,34 @@ def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) ->
         ws.send("after")
 
 
+@pytest.mark.parametrize("code", [Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY])
+def test_who_was_put_out_is_not_heard_any_more(pair: Pair, code: Close) -> None:
+    ws = pair.open()
+    waiting = gevent.spawn(ws.receive)
+    gevent.idle()  # it waits for the client
+    ws.outbox.close(code, cut=True)
+    pair.say(text("after the close"))
+    assert waiting.get() is None
+    assert ws.receive() is None
+
+
+def test_what_had_come_before_the_client_was_put_out_does_not_count_either(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("before"))
+    ws.tick(ws.opened)  # takes it in, as for a handler that is busy
+    assert len(ws._protocol.messages) == 1
+    ws.outbox.close(Close.REVOKED, cut=True)
+    assert list(ws) == []
+
+
+def test_what_was_said_before_a_restart_was_known_still_counts(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("one"), text("two"))
+    assert ws.receive() == "one"
+    ws.outbox.close(Close.RESTART)
+    assert list(ws) == ["two"]
+
+
 def test_a_close_with_a_code_that_may_not_be_sent_is_a_value_error(pair: Pair) -> None:
     ws = pair.open()
     with pytest.raises(ValueError, match="1006"):
