@@ -70,7 +70,8 @@ class Connection:
         route: its handler, which runs for as long as the connection lives, in a greenlet of its own.
 
     Attributes:
-        environ: the request as WSGI has it (path, query, headers), but for the server's own objects.
+        environ: the request as WSGI has it (path, query, headers), as far as it is text: of objects that the server, a
+            framework or middleware put there it has none.
         member: None for nobody; a token that does not verify never comes here.
     """
 
@@ -86,11 +87,8 @@ class Connection:
         route: Route,
     ) -> None:
         self._house, self.ws, self.address, self._route = house, ws, address, route
-        self.environ = {
-            name: value
-            for name, value in environ.items()
-            if name == "wsgi.url_scheme" or not name.startswith(("wsgi.", "gunicorn."))
-        }
+        # Frameworks put their request there, with all that hangs on it; it would live as long as the connection.
+        self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
         self.member = member
         self._receiver: Receiver | None = None  # once it has a stream
         self._seats: tuple[Seat, ...] = ()

@@ -141,6 +141,24 @@ def test_who_is_asked_who_it_is_says_a_uid_or_nobody_or_fails(gateway: Gateway) 
         assert refused.value.response.status_code == 403
 
 
+def test_a_connection_keeps_the_text_of_its_request_and_nothing_else() -> None:
+    kept: list[dict[str, Any]] = []
+
+    def framework(environ: dict[str, Any], start_response: Any) -> Any:
+        environ.update({"framework.request": object(), "REMOTE_USER": "ann"})
+        return gateway(environ, start_response)
+
+    gateway = testing.gateway()
+    gateway.websocket("/here")(lambda ws: kept.append(ws.environ))
+    with testing.serve(framework) as server:
+        server.connect("/here?a=b", cookie="c=d").closed()
+    (environ,) = kept
+    assert {type(value) for value in environ.values()} == {str}
+    wanted = {"PATH_INFO": "/here", "QUERY_STRING": "a=b", "HTTP_COOKIE": "c=d", "REMOTE_USER": "ann"}
+    assert wanted.items() <= environ.items()
+    assert environ["wsgi.url_scheme"] == "http"
+
+
 def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
     gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
     ticked: list[bool] = []
