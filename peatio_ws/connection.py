@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import structlog
@@ -75,7 +75,7 @@ class Connection:
         member: None for nobody; a token that does not verify never comes here.
     """
 
-    __slots__ = ("_greenlet", "_house", "_receiver", "_route", "_seats", "address", "environ", "member", "ws")
+    __slots__ = ("_greenlet", "_house", "_left", "_receiver", "_route", "_seats", "address", "environ", "member", "ws")
 
     def __init__(
         self,
@@ -93,6 +93,7 @@ class Connection:
         self._receiver: Receiver | None = None  # once it has a stream
         self._seats: tuple[Seat, ...] = ()
         self._greenlet: Any = None
+        self._left = False  # its handler has ended: nothing may be registered for it any more
 
     # ---- for the handler
 
@@ -142,7 +143,8 @@ class Connection:
         handler's own messages: as to a ranger client (contract section 2), by the same rules.
 
         A name without a dot is the member's own (`order`, `trade`, any private event), one with a dot public, one with
-        two for the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker.
+        two for the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker; whoever
+        is interrupted there (`gevent.Timeout`) may call it again.
 
         Raises:
             ClientError: not for this client, or no stream, or too many; then none of them is subscribed to.
@@ -150,7 +152,7 @@ class Connection:
         house = self._house
         if self._receiver is None:
             self._receiver = Receiver(self.ws.outbox, Dialect.RANGER, {})
-        mine: Any = self._receiver.streams
+        mine = self._receiver.streams
         new = [name for name in dict.fromkeys(streams) if name not in mine]
         if len(mine) + len(new) > house.settings.max_streams:
             raise ClientError(f"too many streams: a connection has {house.settings.max_streams} at most")
@@ -159,16 +161,16 @@ class Connection:
         if any(kind_of(name) is Kind.PRIVATE for name in new):
             self._admit(self._receiver)
         for name in new:
-            mine[name] = None
-            house.intake.need_stream(name)  # may wait
-            house.router.subscribe(self._receiver, name)
-            self.ws.outbox.flush()
+            self._add(self._receiver, name)
 
     def unsubscribe(self, *streams: str) -> None:
         """Events of these streams come no more; harmless if they did not."""
+        receiver, house = self._receiver, self._house
         for name in streams:
-            if self._receiver is not None and name in self._receiver.streams:
-                self._drop(self._receiver, name)
+            if receiver is not None and name in receiver.streams:
+                del cast(dict[str, None], receiver.streams)[name]
+                house.router.unsubscribe(receiver, name)
+                house.intake.drop_stream(name)
 
     # ---- for the gateway
 
@@ -199,8 +201,10 @@ class Connection:
                 self._tell_failure()
             ws.outbox.close(Close.INTERNAL_ERROR)
         finally:
-            self._leave()
-            ws.end()
+            try:
+                self._leave()
+            finally:
+                ws.end()
 
     @property
     def standing(self) -> Standing:
@@ -239,32 +243,52 @@ class Connection:
         if kind is None or (kind is Kind.PREFIXED and not is_permitted(name, role, self._house.settings.roles)):
             raise ClientError(f"cannot subscribe to {name[:128]}")
 
+    # What is needed of the broker is counted before the wait for it. If that is interrupted, or the connection ends
+    # meanwhile, or another greenlet did the same, it is given back.
+
     def _admit(self, receiver: Receiver) -> None:
         """From now on it gets its member's events, of the kinds it is subscribed to."""
-        house, member = self._house, self.member
+        intake, member = self._house.intake, self.member
         assert member is not None
         if receiver.uid is not None:
             return
-        receiver.uid, receiver.member_id = member.uid, member.member_id
-        house.intake.wait_until_live()
-        house.intake.need_member(member.uid)  # may wait
-        house.router.admit(receiver)
+        intake.wait_until_live()
+        admitted = False
+        try:
+            intake.need_member(member.uid)  # may wait
+            admitted = receiver.uid is None and not self._left
+        finally:
+            if not admitted:
+                intake.drop_member(member.uid)
+        if admitted:
+            receiver.uid, receiver.member_id = member.uid, member.member_id
+            self._house.router.admit(receiver)
 
-    def _drop(self, receiver: Receiver, name: str) -> None:
-        self._house.router.unsubscribe(receiver, name)
-        self._house.intake.drop_stream(name)
-        streams: Any = receiver.streams
-        del streams[name]
+    def _add(self, receiver: Receiver, name: str) -> None:
+        """From now on it gets this stream."""
+        intake, mine = self._house.intake, cast(dict[str, None], receiver.streams)
+        added = False
+        try:
+            intake.need_stream(name)  # may wait
+            added = name not in mine and not self._left
+        finally:
+            if not added:
+                intake.drop_stream(name)
+        if added:
+            mine[name] = None
+            self._house.router.subscribe(receiver, name)
+            receiver.outbox.flush()
 
     def _leave(self) -> None:
         receiver, house = self._receiver, self._house
+        self._left = True
+        for seat in self._seats:
+            house.shared.leave_seat(seat)
         if receiver is not None:
             self.unsubscribe(*receiver.streams)
             house.router.remove(receiver)
             if receiver.uid is not None:
                 house.intake.drop_member(receiver.uid)
-        for seat in self._seats:
-            house.shared.leave_seat(seat)
 
     def _tell_failure(self) -> None:
         path = self._route.path

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import gevent.event
@@ -61,15 +61,15 @@ class Demand:
         for bound in pending.values():
             bound.set()
 
-    def take(self, keys: Iterable[str]) -> None:
+    def take(self, keys: Collection[str]) -> None:
         """One more client needs these keys. Waits until they are bound, for `BIND_SECONDS` at most."""
-        waits = []
-        for key in keys:
-            if key not in self._counts:
-                self._bind(key)
+        new = [key for key in keys if key not in self._counts]
+        for key in keys:  # before anything waits: whoever is interrupted gives back all of them
             self._counts[key] = self._counts.get(key, 0) + 1
             self._idle.pop(key, None)
-            waits += [self._pending[key]] if key in self._pending else []
+        for key in new:
+            self._bind(key)
+        waits = [self._pending[key] for key in keys if key in self._pending]
         until = time.monotonic() + BIND_SECONDS
         for bound in waits:
             bound.wait(max(0.0, until - time.monotonic()))

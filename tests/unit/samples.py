@@ -1,4 +1,5 @@
-"""What several tests need: keys, environments, tokens, deliveries, and a socket that takes what it is told to."""
+"""What several tests need: keys, environments, tokens, deliveries, a broker's channel, and a socket that takes what it
+is told to."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 import gevent
 import jwt
+from amqp import spec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -78,6 +80,36 @@ def on_ranger(routing_key: str, body: Any) -> Delivery:
 def as_body(body: Any) -> bytes:
     """Bytes as they are, everything else as JSON."""
     return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+class Channel:
+    """Stands where the broker's would: keeps what it is told, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[Any, Any] = {}
+        self.said: list[tuple[str, str]] = []
+        self.broken = False
+
+    def send_method(self, method: Any, _form: str, arguments: tuple[Any, ...]) -> None:
+        assert method == spec.Queue.Bind
+        self._say("bind", arguments[3])
+
+    def queue_bind(self, _queue: str, _exchange: str, key: str, nowait: bool) -> None:
+        assert nowait
+        self._say("bind again", key)
+
+    def queue_unbind(self, _queue: str, _exchange: str, key: str, nowait: bool) -> None:
+        assert nowait
+        self._say("unbind", key)
+
+    def _say(self, what: str, key: str) -> None:
+        if self.broken:
+            raise ConnectionResetError
+        self.said.append((what, key))
+
+    def answer(self) -> None:
+        """To the oldest bind that was not answered yet."""
+        self._callbacks[spec.Queue.BindOk]()
 
 
 class Wire:

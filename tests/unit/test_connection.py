@@ -6,10 +6,13 @@ import threading
 import time
 from typing import Any
 
+import gevent
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
+from peatio_ws.demand import Demand
+from tests.unit.samples import Channel
 
 
 @pytest.fixture
@@ -172,3 +175,117 @@ def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
     with testing.serve(gateway) as server:
         assert server.connect("/who").receive() == "still here"
     assert ticked == [False]
+
+
+# ---- subscribing while something else happens
+
+
+@pytest.fixture
+def slow(gateway: Gateway) -> Channel:
+    """Of a broker that answers when it is let; without it whatever is asked for waits."""
+    intake, channel = gateway._intake, Channel()
+    intake._members, intake._streams = Demand("members"), Demand("streams")
+    for demand in intake._members, intake._streams:
+        demand.attach(channel, "q")
+    return channel
+
+
+def needed(gateway: Gateway) -> dict[str, int]:
+    """How many connections need which key."""
+    members, streams = gateway._intake._members, gateway._intake._streams
+    assert members is not None
+    assert streams is not None
+    return {**members._counts, **streams._counts}
+
+
+@pytest.mark.usefixtures("slow")
+def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Gateway) -> None:
+    intake = gateway._intake
+    caught_up = intake.replays.caught_up
+    members, streams = intake._members, intake._streams
+    assert members is not None
+    assert streams is not None
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        caught_up.clear()  # the broker is away
+        with gevent.Timeout(0.01, False):
+            ws.subscribe("order")
+        caught_up.set()
+        for _ in range(2):  # and is there, and does not answer: for the member, and for the stream
+            with gevent.Timeout(0.01, False):
+                ws.subscribe("order", "a.b")
+            members.detach()  # from here on nobody waits for it
+        streams.detach()
+        ws.subscribe("order", "a.b")
+        ws.send("there")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/", token=server.token("IDANN"))
+        assert ann.receive() == "there"
+        server.publisher.to_member("IDANN", "order", {"id": 1})
+        assert ann.json()["order"]["id"] == 1
+        server.publisher.to_stream("a.b", 2)
+        assert ann.receive() == '{"a.b":2}'
+        assert max(needed(gateway).values()) == 1
+        ann.send("")
+        assert ann.closed() == (1000, "")
+    assert set(needed(gateway).values()) == {0}
+    assert not len(gateway._house.router)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gateway) -> None:
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        gateway._intake.replays.caught_up.clear()
+        with gevent.Timeout(0.01):
+            ws.subscribe("order")
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/", token=server.token("IDANN")).closed() == (1011, "internal error")
+    assert set(needed(gateway).values()) <= {0}
+
+
+@pytest.mark.parametrize("stream", ["order", "a.b"])
+def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(gateway: Gateway, slow: Channel, stream: str) -> None:
+    children: list[Any] = []
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        children.append(gevent.spawn(ws.subscribe, stream))
+        gevent.idle()  # it waits for the broker
+
+    def let_go() -> None:
+        while not children[0].ready():
+            slow.answer()
+            gevent.idle()
+        children[0].get()
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/", token=server.token("IDANN")).closed() == (1000, "")
+        assert set(needed(gateway).values()) == {1}
+        testing._run(let_go)
+        assert set(needed(gateway).values()) == {0}
+    assert not len(gateway._house.router)
+
+
+def test_two_greenlets_that_subscribe_to_the_same_do_it_once(gateway: Gateway, slow: Channel) -> None:
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        both = [gevent.spawn(ws.subscribe, "order", "a.b") for _ in range(2)]
+        while not all(one.ready() for one in both):
+            gevent.idle()
+            slow.answer()
+        ws.send("there")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/", token=server.token("IDANN"))
+        assert ann.receive() == "there"
+        assert set(needed(gateway).values()) == {1}
+        for number in range(2):
+            server.publisher.to_member("IDANN", "order", {"id": number})
+            assert ann.json()["order"]["id"] == number
+    assert set(needed(gateway).values()) == {0}

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
 
 import gevent
 import pytest
-from amqp import spec
 
 from peatio_ws import demand
 from peatio_ws.demand import LINGER_SECONDS, Demand
-
-
-class Channel:
-    """Keeps what it is told, and answers when it is let."""
-
-    def __init__(self) -> None:
-        self._callbacks: dict[Any, Any] = {}
-        self.said: list[tuple[str, str]] = []
-        self.broken = False
-
-    def send_method(self, method: Any, _form: str, arguments: tuple[Any, ...]) -> None:
-        assert method == spec.Queue.Bind
-        self._say("bind", arguments[3])
-
-    def queue_bind(self, _queue: str, _exchange: str, key: str, nowait: bool) -> None:
-        assert nowait
-        self._say("bind again", key)
-
-    def queue_unbind(self, _queue: str, _exchange: str, key: str, nowait: bool) -> None:
-        assert nowait
-        self._say("unbind", key)
-
-    def _say(self, what: str, key: str) -> None:
-        if self.broken:
-            raise ConnectionResetError
-        self.said.append((what, key))
-
-    def answer(self) -> None:
-        self._callbacks[spec.Queue.BindOk]()
+from tests.unit.samples import Channel
 
 
 @pytest.fixture
@@ -107,3 +78,14 @@ def test_nobody_waits_for_a_broker_that_is_away(needed: Demand, channel: Channel
     needed.take(["c"])
     needed.give(["a", "b", "c"])
     assert needed.keys == {"a", "b", "c"}
+
+
+def test_who_is_interrupted_gives_back_what_it_took(
+    needed: Demand, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "send_method", lambda *_: gevent.sleep(60))  # the broker takes nothing
+    with gevent.Timeout(0.01, False):
+        needed.take(["a", "b"])
+    needed.give(["a", "b"])
+    needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
+    assert needed.keys == set()
