@@ -143,15 +143,15 @@ class Connection:
         handler's own messages: as to a ranger client (contract section 2), by the same rules.
 
         A name without a dot is the member's own (`order`, `trade`, any private event), one with a dot public, one with
-        two for the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker; whoever
-        is interrupted there (`gevent.Timeout`) may call it again.
+        two for the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker, and
+        for the client to take books; whoever is interrupted there (`gevent.Timeout`) may call it again.
 
         Raises:
             ClientError: not for this client, or no stream, or too many; then none of them is subscribed to.
         """
-        house = self._house
+        house, outbox = self._house, self.ws.outbox
         if self._receiver is None:
-            self._receiver = Receiver(self.ws.outbox, Dialect.RANGER, {})
+            self._receiver = Receiver(outbox, Dialect.RANGER, {})
         mine = self._receiver.streams
         new = [name for name in dict.fromkeys(streams) if name not in mine]
         if len(mine) + len(new) > house.settings.max_streams:
@@ -162,6 +162,9 @@ class Connection:
             self._admit(self._receiver)
         for name in new:
             self._add(self._receiver, name)
+            # Its books may be more than may wait for it: they come as it takes them.
+            if not outbox.wait(outbox.limit // 2):
+                return
 
     def unsubscribe(self, *streams: str) -> None:
         """Events of these streams come no more; harmless if they did not."""
@@ -291,6 +294,5 @@ class Connection:
                 house.intake.drop_member(receiver.uid)
 
     def _tell_failure(self) -> None:
-        path = self._route.path
-        metrics.handler_failures.labels(path).inc()
-        log.exception("handler failed", connection=self.ws.id, handler=path)
+        metrics.handler_failures.labels(self._route.path).inc()
+        log.exception("handler failed", connection=self.ws.id, handler=self._route.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -12,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
 from peatio_ws.demand import Demand
+from tests.servers import wait_until
 from tests.unit.samples import Channel
 
 
@@ -181,13 +183,18 @@ def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
 
 
 @pytest.fixture
-def slow(gateway: Gateway) -> Channel:
-    """Of a broker that answers when it is let; without it whatever is asked for waits."""
-    intake, channel = gateway._intake, Channel()
+def answer(gateway: Gateway) -> Callable[[], None]:
+    """Makes the broker answer; without it whatever is asked for waits."""
+    intake, channels = gateway._intake, (Channel(), Channel())
     intake._members, intake._streams = Demand("members"), Demand("streams")
-    for demand in intake._members, intake._streams:
-        demand.attach(channel, "q")
-    return channel
+    intake._members.attach(channels[0], "q")
+    intake._streams.attach(channels[1], "q")
+
+    def answer() -> None:
+        for channel in channels:
+            channel.answer()
+
+    return answer
 
 
 def needed(gateway: Gateway) -> dict[str, int]:
@@ -198,7 +205,7 @@ def needed(gateway: Gateway) -> dict[str, int]:
     return {**members._counts, **streams._counts}
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("answer")
 def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Gateway) -> None:
     intake = gateway._intake
     caught_up = intake.replays.caught_up
@@ -235,7 +242,7 @@ def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Ga
     assert not len(gateway._house.router)
 
 
-@pytest.mark.usefixtures("slow")
+@pytest.mark.usefixtures("answer")
 def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gateway) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
@@ -249,7 +256,9 @@ def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gate
 
 
 @pytest.mark.parametrize("stream", ["order", "a.b"])
-def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(gateway: Gateway, slow: Channel, stream: str) -> None:
+def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(
+    gateway: Gateway, answer: Callable[[], None], stream: str
+) -> None:
     children: list[Any] = []
 
     @gateway.websocket("/")
@@ -259,7 +268,7 @@ def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(gateway: Gateway,
 
     def let_go() -> None:
         while not children[0].ready():
-            slow.answer()
+            answer()
             gevent.idle()
         children[0].get()
 
@@ -271,13 +280,33 @@ def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(gateway: Gateway,
     assert not len(gateway._house.router)
 
 
-def test_two_greenlets_that_subscribe_to_the_same_do_it_once(gateway: Gateway, slow: Channel) -> None:
+def test_more_books_than_may_wait_for_a_client_come_as_it_takes_them() -> None:
+    gateway = testing.gateway(WEBSOCKET_OUTBOX_BYTES="300000")
+    rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]  # 160 KB; all of them are more than the kernel holds
+    names = [f"m{number}.ob" for number in range(40)]
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        ws.subscribe(*(f"{name}-inc" for name in names))
+        ws.send("all of them")
+
+    with testing.serve(gateway) as server:
+        for name in names:
+            server.publisher.to_stream(f"{name}-snap", {"asks": rows, "bids": [], "sequence": 1})
+        wait_until(lambda: gateway._house.router.feeds.states().total() == len(names), "all books heard")
+        ann = server.connect("/")
+        for name in names:
+            assert ann.json()[f"{name}-snap"]["sequence"] == 1
+        assert ann.receive() == "all of them"
+
+
+def test_two_greenlets_that_subscribe_to_the_same_do_it_once(gateway: Gateway, answer: Callable[[], None]) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
         both = [gevent.spawn(ws.subscribe, "order", "a.b") for _ in range(2)]
         while not all(one.ready() for one in both):
             gevent.idle()
-            slow.answer()
+            answer()
         ws.send("there")
         ws.receive()
 
