@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
 from collections.abc import Iterable
@@ -32,8 +31,8 @@ from peatio_ws.house import House, seconds_to_wait, verify
 from peatio_ws.replay import Place, come_again
 from peatio_ws.request import Asked
 from peatio_ws.router import Receiver
+from peatio_ws.seated import Seated
 from peatio_ws.session import Session
-from peatio_ws.shared import Seat
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
@@ -41,7 +40,7 @@ from peatio_ws.websocket import WebSocket
 log = structlog.get_logger("peatio_ws.client")
 
 
-class Client:
+class Client(Seated):
     """A connection that speaks Peatio's protocols.
 
     Args:
@@ -54,29 +53,24 @@ class Client:
 
     __slots__ = (
         "_first",
-        "_house",
         "_located",
         "_missed_from",
         "_receiver",
         "_refilled",
-        "_seats",
         "_session",
         "_settled",
         "_tokens",
-        "address",
         "expires",
-        "ws",
     )
 
     def __init__(self, house: House, ws: WebSocket, address: str, asked: Asked, identity: Identity | None) -> None:
-        self._house, self.ws, self.address = house, ws, address
+        super().__init__(house, ws, address)
         self._session = session = Session(
             asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events
         )
         ranger = asked.dialect is Dialect.RANGER
         self._first = session.open(identity, asked.streams, asked.resume, asked.notices) if ranger else []
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
-        self._seats: tuple[Seat, ...] = ()
         self._settled = False  # authenticated or subscribed once
         self._missed_from: Place | None = None  # after which a replay is to do yet
         self._located = 0.0  # monotonic time at which it was told where it is
@@ -117,10 +111,11 @@ class Client:
             log.exception("connection failed", connection=ws.id)
             ws.outbox.close(Close.INTERNAL_ERROR)
         finally:
-            self._leave()
-            for seat in self._seats:
-                self._house.shared.leave_seat(seat)
-            ws.end()
+            self.stand_up()
+            try:
+                self._leave()
+            finally:
+                ws.end()
 
     def _leave(self) -> None:
         house, uid = self._house, self._receiver.uid
@@ -129,12 +124,6 @@ class Client:
             house.intake.drop_stream(stream)
         if uid is not None:
             house.intake.drop_member(uid)
-
-    def sit(self, name: str, limit: int, reason: str) -> None:
-        """Count this connection across workers; if it is one too many, it is closed with 1013."""
-        seat = Seat(name, limit, functools.partial(self.ws.outbox.close, Close.FULL, reason))
-        self._seats = (*self._seats, seat)
-        self._house.shared.take_seat(seat)
 
     def tick(self, now: float) -> None:
         """Deadlines; called about once a second with the monotonic time."""
@@ -277,24 +266,18 @@ class Client:
         house.router.admit(self._receiver)
 
     def _admit(self, identity: Identity, resumes: bool) -> bool:
-        router, limit = self._house.router, self._house.settings.max_per_member
         member_id = identity.member_id
         if member_id is None:
             member_id = self._house.shared.member_id(identity.uid)  # may wait
         if not resumes or self._house.settings.history == "off":
             self._house.intake.wait_until_live()  # who resumes waits later, and is served only then
-        if limit and router.connections_of(identity.uid) >= limit:
-            self.ws.close(Close.FULL, "too many connections of this member")
+        if self.ws.outbox.closing or not self.sit_as(identity.uid):
             return False
-        if self.ws.outbox.closing:
-            return False
-        if limit:
-            self.sit(f"member:{identity.uid}", limit, "too many connections of this member")
         self.expires = identity.expires
         self._settled = True
         self._receiver.uid, self._receiver.member_id = identity.uid, member_id
         self._house.intake.need_member(identity.uid)  # may wait
         if not resumes:
-            router.admit(self._receiver)
+            self._house.router.admit(self._receiver)
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
         return True

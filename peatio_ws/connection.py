@@ -7,7 +7,6 @@ connections come (`gateway.py`), nor Peatio's protocols but for the form of an e
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from peatio_ws.errors import ClientError, Close, Disconnect, Refused
 from peatio_ws.handlers import Route
 from peatio_ws.house import House
 from peatio_ws.router import Receiver
-from peatio_ws.shared import Seat
+from peatio_ws.seated import Seated
 from peatio_ws.streams import Kind, is_permitted, kind_of
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
@@ -58,7 +57,7 @@ def identified(route: Route, environ: dict[str, Any]) -> Identity | None:
     return None if uid is None else Identity(uid, None, "", math.inf)
 
 
-class Connection:
+class Connection(Seated):
     """What a handler of `@gateway.websocket(path)` is called with.
 
     Args:
@@ -75,7 +74,7 @@ class Connection:
         member: None for nobody; a token that does not verify never comes here.
     """
 
-    __slots__ = ("_greenlet", "_house", "_left", "_receiver", "_route", "_seats", "address", "environ", "member", "ws")
+    __slots__ = ("_greenlet", "_left", "_receiver", "_route", "environ", "member")
 
     def __init__(
         self,
@@ -86,12 +85,12 @@ class Connection:
         member: Identity | None,
         route: Route,
     ) -> None:
-        self._house, self.ws, self.address, self._route = house, ws, address, route
+        super().__init__(house, ws, address)
+        self._route = route
         # Frameworks put their request there, with all that hangs on it; it would live as long as the connection.
         self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
         self.member = member
         self._receiver: Receiver | None = None  # once it has a stream
-        self._seats: tuple[Seat, ...] = ()
         self._greenlet: Any = None
         self._left = False  # its handler has ended: nothing may be registered for it any more
 
@@ -193,8 +192,9 @@ class Connection:
         log.debug("connection opened", connection=ws.id, address=self.address, protocol=PROTOCOL)
         try:
             ws.outbox.flush()  # the answer to the handshake; the handler may have nothing to say for long
-            self.member = self._resolved()
-            self._route.handler(self)
+            member = self.member = self._resolved()
+            if not ws.closed and (member is None or self.sit_as(member.uid)):
+                self._route.handler(self)
         except Disconnect as end:
             ws.close(end.code, end.reason)
         except ClientError as fault:
@@ -204,6 +204,7 @@ class Connection:
                 self._tell_failure()
             ws.outbox.close(Close.INTERNAL_ERROR)
         finally:
+            self.stand_up()
             try:
                 self._leave()
             finally:
@@ -214,12 +215,6 @@ class Connection:
         """How far it is, for log and metrics."""
         streams = len(self._receiver.streams) if self._receiver is not None else 0
         return Standing(PROTOCOL, self.closed, streams, self.member.uid if self.member is not None else None)
-
-    def sit(self, name: str, limit: int, reason: str) -> None:
-        """Count this connection across workers; if it is one too many, it is closed with 1013."""
-        seat = Seat(name, limit, functools.partial(self.ws.outbox.close, Close.FULL, reason))
-        self._seats = (*self._seats, seat)
-        self._house.shared.take_seat(seat)
 
     def tick(self, now: float) -> None:
         """Deadlines; called about once a second with the monotonic time."""
@@ -285,8 +280,6 @@ class Connection:
     def _leave(self) -> None:
         receiver, house = self._receiver, self._house
         self._left = True
-        for seat in self._seats:
-            house.shared.leave_seat(seat)
         if receiver is not None:
             self.unsubscribe(*receiver.streams)
             house.router.remove(receiver)

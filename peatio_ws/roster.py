@@ -62,8 +62,8 @@ class Connected(Protocol):
     def notify(self, notice: bytes) -> bool:
         """Send an operator's notice to a client that wants any; whether it was sent."""
 
-    def sit(self, name: str, limit: int, reason: str) -> None:
-        """Count it across workers."""
+    def sit(self, name: str, limit: int, reason: str) -> bool:
+        """Count it, here and across workers; whether there was room here."""
 
 
 class Roster:

@@ -114,10 +114,6 @@ class Router:
         """Keys in the register; 0 when nobody is connected."""
         return len(self._members) + len(self.feeds)
 
-    def connections_of(self, uid: str) -> int:
-        """How many connections a member has here."""
-        return len(self._members.get(uid, ()))
-
     def admit(self, receiver: Receiver) -> None:
         """From now on this receiver gets its member's events; harmless a second time."""
         if receiver.admitted:

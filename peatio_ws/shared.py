@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
@@ -108,10 +108,14 @@ class Shared:
     Args:
         revocations: tokens that are refused; an operator's word is added to them.
         failures: counts tokens that fail.
+
+    Attributes:
+        seated: connections of this worker that count towards a limit, by its name; see `seated.py`.
     """
 
     def __init__(self, revocations: Revocations, failures: Failures) -> None:
         self.orders = Orders()
+        self.seated: Counter[str] = Counter()
         self.revocations, self.failures = revocations, failures
 
     @property

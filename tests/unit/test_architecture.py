@@ -27,7 +27,7 @@ ROOMS = [
     *"blocking metrics websocket handler".split(),
     *"amqp_transport broker demand pace consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_limits redis_steering redis_shared logs key_source".split(),
-    *"intake house caller signing demonstration page client connection meter roster control gateway".split(),
+    *"intake house caller signing demonstration page seated client connection meter roster control gateway".split(),
     *"ports health worker".split(),
     *"tokens publishing listening commanding probing checking cli_steering cli testing".split(),
     "__init__",

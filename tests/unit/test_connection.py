@@ -179,6 +179,53 @@ def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
     assert ticked == [False]
 
 
+def test_a_members_connections_of_both_kinds_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="2")
+    full = (1013, "too many connections of this member")
+    called: list[str] = []
+    told: list[str] = []
+    monkeypatch.setattr(gateway._shared, "take_seat", lambda seat: told.append(seat.name))
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        called.append(ws.id)
+        ws.send("here")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.token("IDANN")
+        for _ in range(2):
+            assert server.connect("/", token=ann).receive() == "here"
+        third = server.connect("/", token=ann)
+        assert third.closed() == full
+        assert len(called) == 2, "the handler never hears of it"
+        classic = server.connect("/classic")
+        classic.json()  # the challenge
+        classic.send({"jwt": f"Bearer {ann}"})
+        assert classic.closed() == full
+        assert server.connect("/private", token=ann).closed() == full
+        assert server.connect("/", token=server.token("IDBOB")).receive() == "here"
+        assert server.connect("/").receive() == "here", "nobody's are counted by address only"
+    assert told == ["member:IDANN", "member:IDANN", "member:IDBOB"]
+    assert not gateway._shared.seated, "nothing is left of them"
+
+
+def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
+
+    @gateway.websocket("/chat")
+    def handler(ws: Any) -> None:
+        ws.send("here")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        for _ in range(3):
+            with server.connect("/chat", token=server.token("IDANN")) as ann:
+                assert ann.receive() == "here"
+            with server.member("IDANN"):
+                pass
+
+
 # ---- subscribing while something else happens
 
 

@@ -156,15 +156,6 @@ def test_a_receiver_that_was_never_there_may_be_removed() -> None:
     assert len(ann.take()) == 1
 
 
-def test_connections_are_counted_by_uid() -> None:
-    where = router()
-    first, second, _ = seated(where, Seat("7", 1), Seat("7", None), Seat("ID7", 7))
-    assert (where.connections_of("7"), where.connections_of("ID7"), where.connections_of("8")) == (2, 1, 0)
-    where.remove(first.receiver)
-    where.remove(second.receiver)
-    assert where.connections_of("7") == 0
-
-
 def test_who_has_been_hung_up_on_does_not_keep_the_others_waiting() -> None:
     where = router()
     gone, here = seated(where, Seat("A", None), Seat("A", None))
