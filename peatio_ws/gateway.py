@@ -208,7 +208,8 @@ class Gateway:
             token = token_of(environ) if wanted is None else wanted.token
             identity = self._identify(token, ws, address)
             if identity is None and route is not None:
-                identity = identified(route, environ)
+                identity = identified(route, environ)  # may wait
+                self._roster.check_room(address, waited=True)
         except Refused as refused:
             tell_refused(refused, ws.id if ws is not None else "", address)
             return self._refuse(ws, refused, start_response)

@@ -67,18 +67,14 @@ class Connected(Protocol):
 
 
 class Roster:
-    """The connections of one worker.
-
-    Attributes:
-        draining: whether all are told to come back later.
-    """
+    """The connections of one worker."""
 
     def __init__(self, settings: Settings, meter: Meter) -> None:
         self._settings, self._meter = settings, meter
         self._connected: set[Connected] = set()
         self._addresses: Counter[str] = Counter()
-        self.draining = False
-        self._aside: gevent.Greenlet[Any, Any] | None = None  # an operator's drain
+        self._ending = False
+        self._aside: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, under way or done
 
     def __iter__(self) -> Iterator[Connected]:
         """All as they are now, whoever comes and goes meanwhile."""
@@ -87,10 +83,20 @@ class Roster:
     def __len__(self) -> int:
         return len(self._connected)
 
-    def check_room(self, address: str) -> None:
-        """Refused with 503 or 429 where there is no room for one more from this address."""
+    @property
+    def draining(self) -> bool:
+        """Whether all are told to come back later: because the worker ends, or by an operator's wish."""
+        return self._ending or self._aside is not None
+
+    def check_room(self, address: str, waited: bool = False) -> None:
+        """Refused with 503 or 429 where there is no room for one more from this address.
+
+        Args:
+            waited: whether there was room, and it has taken its time since. While the worker ends it is refused, too:
+                all others may have gone by now.
+        """
         settings = self._settings
-        if self._aside is not None:
+        if self._aside is not None or (waited and self._ending):
             raise Refused("503 Service Unavailable", "Draining.", (("Retry-After", "5"),), Close.RESTART)
         if len(self._connected) >= settings.max_connections:
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
@@ -119,18 +125,22 @@ class Roster:
     def stand_aside(self, aside: bool) -> None:
         """By an operator's wish take no clients any more and send away those there are, or take them again."""
         if aside and self._aside is None:
-            self._aside = gevent.spawn(self.drain)
+            self._aside = gevent.spawn(self._send_away)
         elif not aside and self._aside is not None:
             self._aside.kill()
-            self._aside, self.draining = None, False
+            self._aside = None
 
     def drain(self) -> None:
+        """The worker ends: send all away, and wait until they have gone, for `CLOSE_SECONDS` at most."""
+        self._ending = True
+        self._send_away()
+
+    def _send_away(self) -> None:
         """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
 
         It is done in steps over `WEBSOCKET_DRAIN_SECONDS`, and each client is given a time to return, so that neither
         this host nor the one they go to has all of them at once.
         """
-        self.draining = True
         clients = list(self)
         steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
         for step in range(steps):
