@@ -118,8 +118,12 @@ class Roster:
         for number, client in enumerate(self):
             if number % 500 == 499:
                 gevent.sleep(1e-6)
-            client.tick(time.monotonic())
-            self._meter.look_at(client.standing, client.ws)
+            try:
+                client.tick(time.monotonic())
+                self._meter.look_at(client.standing, client.ws)
+            except Exception:  # a fault of ours costs this one, and not the keeper of all
+                log.exception("connection failed", connection=client.ws.id)
+                client.ws.outbox.abort()
         self._meter.end()
 
     def stand_aside(self, aside: bool) -> None:

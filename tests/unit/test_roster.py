@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from peatio_ws import Gateway, roster, testing
+from peatio_ws.connection import Connection
 
 STEP_CLIENTS = 20
 """As many are told at once, at least."""
@@ -80,6 +81,28 @@ def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(leave: Calla
     gateway.websocket("/", identify=identify)(lambda ws: ws.receive())
     with testing.serve(gateway) as server:
         assert status_of(server) == 503
+
+
+# ---- the keeper
+
+
+def test_a_connection_that_cannot_be_looked_at_costs_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = chatting()
+    ticked: list[str] = []
+
+    def tick(connection: Connection, _now: float) -> None:
+        ticked.append(connection.environ["QUERY_STRING"])
+        if ticked[-1] == "broken":
+            raise ZeroDivisionError
+
+    with testing.serve(gateway) as server:
+        broken, *others = [server.connect(f"/?{name}") for name in ("broken", "a", "b")]
+        assert {client.receive() for client in (broken, *others)} == {"here"}
+        monkeypatch.setattr(Connection, "tick", tick)
+        testing._run(gateway._roster.tick)
+        assert {"a", "b", "broken"} <= set(ticked)
+        assert broken.closed() == (1006, "")
+        assert [ends(client) for client in others] == [1000, 1000]
 
 
 # ---- an operator's drain
