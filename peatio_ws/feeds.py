@@ -164,7 +164,7 @@ class Feeds:
         for feed in list(self._feeds.values()):
             if feed.waiting and feed.store is not None and feed.store.current:
                 self._give(feed, feed.waiting)
-        self._flush()
+                self._flush()  # or the next book would find room that this one takes
 
     def subscriptions(self) -> Counter[str]:
         """How many `public` and `prefixed` streams clients have, each counted for each of them."""
