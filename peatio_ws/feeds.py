@@ -159,12 +159,15 @@ class Feeds:
         """Whether somebody waits for a book."""
         return any(feed.waiting for feed in self._feeds.values())
 
-    def serve_waiting(self) -> None:
-        """Give books to those who had no room for them; to be called now and then."""
+    def serve_waiting(self) -> bool:
+        """Give books to those who had no room for them; whether there still are such. To be called now and then."""
+        left = False
         for feed in list(self._feeds.values()):
             if feed.waiting and feed.store is not None and feed.store.current:
                 self._give(feed, feed.waiting)
                 self._flush()  # or the next book would find room that this one takes
+                left = left or bool(feed.waiting)
+        return left
 
     def subscriptions(self) -> Counter[str]:
         """How many `public` and `prefixed` streams clients have, each counted for each of them."""

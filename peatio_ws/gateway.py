@@ -10,7 +10,7 @@ import os
 import socket
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import gevent
 
@@ -40,6 +40,9 @@ from peatio_ws.settings import Settings
 from peatio_ws.steering import Place
 from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
+
+ROOM_SECONDS: Final = 0.05
+"""How often room is looked for while a book waits for it."""
 
 
 class Gateway:
@@ -144,6 +147,7 @@ class Gateway:
             gevent.spawn(supervise, "keeper", self._keep),
             gevent.spawn(supervise, "keys", self.keys.run),
             gevent.spawn(supervise, "probe", self._meter.probe),
+            gevent.spawn(supervise, "books", self._serve_books),
         ]
         if self._demonstration is not None:
             for event, handler in self._demonstration.events.items():
@@ -180,12 +184,18 @@ class Gateway:
             found.append("draining")
         return found
 
+    def _serve_books(self) -> None:
+        """Books that had to wait for room, as soon as there is some."""
+        waited = False
+        while True:
+            gevent.sleep(ROOM_SECONDS if waited else 1)
+            waited = self._intake.router.feeds.serve_waiting()
+
     def _keep(self) -> None:
-        """The keeper: once a second, figures, books that had to wait, and each connection's deadlines."""
+        """The keeper: once a second, figures, and each connection's deadlines."""
         while True:
             gevent.sleep(1)
             self._intake.sweep()
-            self._intake.router.feeds.serve_waiting()
             self._roster.tick()
 
     # ---- from clients
