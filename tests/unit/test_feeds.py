@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import gevent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,6 +187,30 @@ def test_who_has_no_room_for_a_book_waits_for_it_and_misses_nothing_of_it() -> N
     assert quick.take() == [{"a.ob-inc": {"asks": [], "sequence": 9}}]
     told.publish("a.ob-inc", {"asks": [], "sequence": 10})
     assert len(slow.take()) == len(quick.take()) == 1
+
+
+def test_books_that_waited_come_as_there_is_room_for_each() -> None:
+    reader, taking = Reader(), False
+    reader.wire._takes = lambda offered: offered if taking else 0
+    outbox = reader.outbox
+    outbox.limit = 2000
+    feeds = Feeds(put, outbox.flush, 100, lambda _what, _stream: None)
+    body = json.dumps({"asks": [[f"{number}.0", "1"] for number in range(100)], "bids": [], "sequence": 1}).encode()
+    outbox.size = outbox.limit
+    for letter in "abcdefgh":
+        feeds.subscribe(outbox, f"{letter}.ob-inc")
+        feeds.publish(f"{letter}.ob-snap", body)
+    outbox.size = rounds = 0
+    while feeds.serve_waiting():
+        rounds += 1
+        assert 0 < outbox.size <= outbox.limit, "never more than may wait"
+        taking = True
+        with gevent.Timeout(10):
+            while outbox.size:
+                gevent.sleep(0)
+        taking = False
+    assert rounds > 1
+    assert outbox.closing == 0
 
 
 def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> None:
