@@ -84,9 +84,5 @@ def post_worker_init(worker):
         gateway.wait()
 
 
-def child_exit(server, worker):
-    metrics.forget(worker.pid)
-
-
 def on_exit(server):
     _tidy()

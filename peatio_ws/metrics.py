@@ -144,7 +144,11 @@ def turned_at() -> dict[int, float]:
 
 
 def forget(pid: int) -> None:
-    """How a worker stood that is gone."""
+    """How a process stands that is no worker: the master, for itself.
+
+    Of workers that are gone a scrape takes care. From gunicorn's `child_exit` the two would be in each other's way: a file
+    that vanishes under `mark_process_dead` is an OSError there, at which the master ends everything (gunicorn 27.0.1).
+    """
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
@@ -159,7 +163,7 @@ def _bury_the_dead(folder: str) -> None:
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
                 kept.write_value(key, kept.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
             kept.close()  # type: ignore[no-untyped-call]
-        path.unlink(missing_ok=True)  # gunicorn's master may have been quicker
+        path.unlink(missing_ok=True)
 
 
 def _files(folder: str) -> list[tuple[Path, str, int]]:
