@@ -146,8 +146,8 @@ def turned_at() -> dict[int, float]:
 def forget(pid: int) -> None:
     """How a process stands that is no worker: the master, for itself.
 
-    Of workers that are gone a scrape takes care. From gunicorn's `child_exit` the two would be in each other's way: a file
-    that vanishes under `mark_process_dead` is an OSError there, at which the master ends everything (gunicorn 27.0.1).
+    Of workers that are gone a scrape takes care. Done from gunicorn's `child_exit` as well, a file may vanish under
+    `mark_process_dead`: an OSError there, at which the master ends everything (gunicorn 27.0.1).
     """
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
