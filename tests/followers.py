@@ -28,6 +28,9 @@ SNAPSHOT_EVERY = 180
 Sides = dict[str, dict[str, str]]
 """`asks` and `bids`: price to volume."""
 
+UNPINGED = {"WEBSOCKET_PING_INTERVAL": "600", "WEBSOCKET_PING_TIMEOUT": "1200"}
+"""For their gateway: followers compare every byte, and a test may take longer than the time between two pings."""
+
 
 class Market:
     """A book's changes, made up beforehand.

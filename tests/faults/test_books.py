@@ -12,7 +12,7 @@ import pytest
 from redis import Redis as RedisClient
 
 from peatio_ws.redis_books import BOOKS_KEY
-from tests.followers import Feeding, Follower, Followers, Market
+from tests.followers import UNPINGED, Feeding, Follower, Followers, Market
 from tests.gateway import GatewayProcess, Publisher, receive
 from tests.servers import RabbitMQ, Redis
 
@@ -79,7 +79,7 @@ def join_again(port: int, followers: Followers) -> None:
 def test_a_worker_that_was_killed_has_the_books_again_at_once(
     start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher, gateways: int, workers: int
 ) -> None:
-    running = [start(REDIS_URL=redis.url, WEB_CONCURRENCY=str(workers)) for _ in range(gateways)]
+    running = [start(**UNPINGED, REDIS_URL=redis.url, WEB_CONCURRENCY=str(workers)) for _ in range(gateways)]
     market = Market(f"killed{gateways}.ob", 5 * RATE)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
     with Followers(market) as followers, Feeding(broker.url, market, RATE, snapshots=()):
@@ -102,7 +102,7 @@ def test_a_worker_that_was_killed_has_the_books_again_at_once(
 def test_without_redis_who_comes_waits_for_a_snapshot_and_with_it_for_nothing(
     start: Start, broker: RabbitMQ, own_redis: Redis, publisher: Publisher
 ) -> None:
-    stays, dies = (start(REDIS_URL=own_redis.url) for _ in range(2))
+    stays, dies = (start(**UNPINGED, REDIS_URL=own_redis.url) for _ in range(2))
     market = Market("lonely.ob", 8 * RATE)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
     snapshot = market.last // 2
@@ -131,7 +131,7 @@ def test_a_question_that_nobody_could_answer_is_asked_again_for_who_waits(
     start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher
 ) -> None:
     """The other worker is too busy for longer than an answer is waited for; there is no snapshot to come."""
-    busy, dies = (start(REDIS_URL=redis.url) for _ in range(2))
+    busy, dies = (start(**UNPINGED, REDIS_URL=redis.url) for _ in range(2))
     market = Market("busy.ob", 7 * RATE)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
     (other,) = busy.workers()
@@ -157,7 +157,7 @@ def test_the_books_of_a_silent_market_come_at_once_and_as_they_are_taken(
     start: Start, redis: Redis, publisher: Publisher, books: int, rows: int
 ) -> None:
     """Nothing wakes the new worker; and they may be more than may wait for who asked before they were there."""
-    stays, dies = (start(REDIS_URL=redis.url, WEBSOCKET_OUTBOX_BYTES="300000") for _ in range(2))
+    stays, dies = (start(**UNPINGED, REDIS_URL=redis.url, WEBSOCKET_OUTBOX_BYTES="300000") for _ in range(2))
     names = [f"silent{books}-{number}.ob" for number in range(books)]
     for name in names:
         publisher.event(f"public.{name}-snap", {"asks": [[f"{n}.0", "1"] for n in range(rows)], "sequence": 1})

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.followers import Feeding, Followers, Market
+from tests.followers import UNPINGED, Feeding, Followers, Market
 from tests.gateway import GatewayProcess, Publisher
 from tests.servers import RabbitMQ
 
@@ -21,7 +21,7 @@ SECONDS = 7
 def test_five_hundred_who_join_at_any_moment_have_the_same_book(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, publisher: Publisher, workers: int
 ) -> None:
-    gateway = start(WEB_CONCURRENCY=str(workers))
+    gateway = start(**UNPINGED, WEB_CONCURRENCY=str(workers))
     market = Market(f"joins{workers}.ob", count=SECONDS * RATE)
     chance = random.Random(workers)
     moments = sorted(chance.uniform(0, SECONDS - 1) for _ in range(450))
