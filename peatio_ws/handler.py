@@ -26,6 +26,7 @@ from websockets.utils import accept_key
 
 from peatio_ws import metrics
 from peatio_ws.errors import Close, Disconnect, Refused
+from peatio_ws.fields import Fields
 from peatio_ws.handshake import check_handshake, respond, wants_upgrade
 from peatio_ws.request import client_address
 from peatio_ws.settings import Settings
@@ -91,6 +92,9 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             with contextlib.suppress(OSError):
                 # The plain one: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
                 sock._sock.shutdown(native_socket.SHUT_RD)
+
+    def MessageClass(self, rfile: Any, *_: Any) -> Fields:  # pywsgi's name and signature
+        return Fields(rfile)
 
     def read_request(self, raw_requestline: str) -> Any:
         try:

@@ -17,7 +17,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
     *"errors streams keys jwks faults variables settings auth revocations steering failures".split(),
-    *"events levels books history frames dialects handshake request actions session handlers incoming".split(),
+    *"events levels books history frames dialects fields handshake request actions session handlers incoming".split(),
     *"matching announcing simulation findings diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]

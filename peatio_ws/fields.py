@@ -1,0 +1,80 @@
+"""A request's header fields, to the letter (RFC 9112 section 5), as pywsgi wants to find them.
+
+It would have Python's parser of e-mail read them, which takes nearly everything for a field, the end of a connection
+for the end of the fields, and a tenth of what a connection costs (gevent 26.9.0).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+MOST_FIELDS: Final = 100
+LINE_BYTES: Final = 8190
+"""Limits as gunicorn's own workers have them by default."""
+
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r?\n").fullmatch
+_ENDS: Final = (b"\r\n", b"\n")
+_ONCE: Final = ("content-length", "transfer-encoding")
+"""Where a proxy believed one of two, and this server the other, a client could slip a request past the proxy."""
+
+
+class Fields:
+    """Reads them up to the empty line that ends them.
+
+    Args:
+        rfile: reads the request, behind its first line.
+
+    Attributes:
+        headers: the lines, in order.
+        status: empty: what cannot be read raises.
+
+    Raises:
+        ValueError: something is no field, or there is too much of it; the text says nothing of what it was.
+        ConnectionError: the client has hung up before the end.
+        OSError: as the socket does.
+    """
+
+    __slots__ = ("_first", "headers")
+
+    status = ""
+
+    def __init__(self, rfile: Any) -> None:
+        self.headers: list[str] = []
+        self._first: dict[str, str] = {}
+        while (line := rfile.readline(LINE_BYTES + 1)) not in _ENDS:
+            field = _FIELD(line)
+            if field is None:
+                raise _fault(line)
+            if len(self.headers) == MOST_FIELDS:
+                raise ValueError(f"more than {MOST_FIELDS} header fields")
+            name, value = field[1].decode().lower(), field[2].decode("latin-1")
+            self.headers.append(f"{name}: {value}")
+            if name not in self._first:
+                self._first[name] = value
+            elif name in _ONCE:
+                raise ValueError("two fields that say where the request ends")
+        if self._first.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise ValueError("a transfer coding other than chunked")
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of the first field of this name, without the white space around it."""
+        return self._first.get(name.lower(), default)
+
+    getheader = get
+
+    @property
+    def typeheader(self) -> str | None:
+        """The content type."""
+        return self._first.get("content-type")
+
+    def __delitem__(self, name: str) -> None:
+        del self._first[name.lower()]
+
+
+def _fault(line: bytes) -> Exception:
+    if not line.endswith(b"\n"):
+        if len(line) > LINE_BYTES:
+            return ValueError(f"a header field longer than {LINE_BYTES} bytes")
+        return ConnectionResetError("hung up within a request")
+    return ValueError("a header line that is no field")
