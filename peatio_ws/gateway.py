@@ -225,7 +225,7 @@ class Gateway:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
         switched(start_response)
-        self._meter.came(identity is not None)
+        self._house.intake.tally.came["private" if identity is not None else "public"] += 1
         if wanted is not None:
             self._roster.serve(Client(self._house, ws, address, wanted, identity))
         elif route is not None:

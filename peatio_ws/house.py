@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from peatio_ws import metrics
 from peatio_ws.auth import Identity, Verifier
 from peatio_ws.errors import AuthenticationError
 from peatio_ws.handlers import Handlers
@@ -48,7 +47,7 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
             outcome, reason = "revoked", "revoked by an operator"
     except AuthenticationError as error:
         outcome, reason, counts = "refused", str(error), not error.key_missing
-    metrics.authentications.labels(outcome).inc()
+    house.intake.tally.authentications[outcome] += 1
     if outcome == "accepted":
         return identity
     log.info("token refused", connection=connection, address=address, reason=reason)
@@ -63,5 +62,5 @@ def seconds_to_wait(house: House, address: str) -> int:
     whose = answerable(address, house.settings)
     seconds = house.shared.failures.wait(whose, time.monotonic()) if whose is not None else 0
     if seconds:
-        metrics.authentications.labels("limited").inc()
+        house.intake.tally.authentications["limited"] += 1
     return seconds

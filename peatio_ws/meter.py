@@ -69,10 +69,6 @@ class Meter:
             gevent.sleep(PROBE_SECONDS)
             self._delays.add(max(0.0, time.monotonic() - began - PROBE_SECONDS))
 
-    def came(self, as_member: bool) -> None:
-        """A client was let in, whether or not its request brought a token."""
-        metrics.ranger_connected.labels("private" if as_member else "public").inc()
-
     def left(self, ws: WebSocket) -> None:
         """A connection has ended, and is none of the worker's any more."""
         self._left.add(ws)
@@ -120,6 +116,10 @@ class Meter:
                 metrics.deliveries.labels(_named(exchange), outcome).inc(count)
         for outcome, count in _taken(tally.events):
             metrics.events.labels(outcome).inc(count)
+        for outcome, count in _taken(tally.authentications):
+            metrics.authentications.labels(outcome).inc(count)
+        for auth, count in _taken(tally.came):
+            metrics.ranger_connected.labels(auth).inc(count)
         metrics.frames.inc(tally.frames)
         tally.frames = 0
         for source, spread in tally.batches.items():

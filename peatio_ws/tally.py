@@ -68,15 +68,19 @@ class Tally:
         others: the rest of them, by exchange and what became of them.
         events: by what became of them: `sent` (to somebody), for `nobody` here, or a trade known already (`repeated`,
             for each connection).
+        authentications: tokens shown, by what came of them.
+        came: clients that were let in, `private` where the request brought a token, and `public`.
         frames: text frames put into outboxes, of events, books and answers.
         batches: seconds from a read of the broker's bytes until what came of it was written, by source.
     """
 
-    __slots__ = ("batches", "deliveries", "events", "frames", "others")
+    __slots__ = ("authentications", "batches", "came", "deliveries", "events", "frames", "others")
 
     def __init__(self) -> None:
         self.deliveries: Counter[str] = Counter()
         self.others: Counter[tuple[str, str]] = Counter()
         self.events: Counter[str] = Counter()
+        self.authentications: Counter[str] = Counter()
+        self.came: Counter[str] = Counter()
         self.frames = 0
         self.batches: defaultdict[str, Spread] = defaultdict(Spread)

@@ -71,8 +71,14 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
     told = [line for gateway in gateways for line in gateway.events() if "too many tokens" in line["event"]]
     assert [line["address"] for line in told] == [address]
     for gateway in gateways:
-        assert gateway.metric('peatio_ws_authentications_total{outcome="limited"}') > 0
-        assert gateway.metric('peatio_ws_authentications_total{outcome="refused"}') == 3
+        _wait_for_figure(gateway, "limited", lambda count: count > 0)
+        _wait_for_figure(gateway, "refused", lambda count: count == 3)
+
+
+def _wait_for_figure(gateway: GatewayProcess, outcome: str, fits: Callable[[float], bool]) -> None:
+    """Workers tell what they counted once a second."""
+    name = f'peatio_ws_authentications_total{{outcome="{outcome}"}}'
+    wait_until(lambda: fits(gateway.metric(name)), name, 5)
 
 
 def test_without_redis_a_worker_counts_failed_tokens_for_itself(

@@ -15,6 +15,7 @@ from peatio_ws.keys import load_public_key, public_text
 from peatio_ws.revocations import Revocations
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
+from peatio_ws.tally import Tally
 from tests.unit.samples import claims, private_key, sign
 
 HERE = "203.0.113.7"
@@ -26,8 +27,9 @@ KEY = {"JWT_PUBLIC_KEY": public_text(private_key())}
 def house(**environ: str) -> House:
     settings = Settings.from_env({"WEBSOCKET_MAX_FAILURES_PER_ADDRESS": str(LIMIT), **environ})
     shared = Shared(Revocations(), Failures(settings.max_failures_per_address))
-    nothing: Any = SimpleNamespace()
-    return House(settings, Verifier(settings), shared, nothing, nothing)
+    heard: Any = SimpleNamespace(tally=Tally())
+    handlers: Any = SimpleNamespace()
+    return House(settings, Verifier(settings), shared, heard, handlers)
 
 
 def waits(at: House, *tokens: str, address: str = HERE) -> bool:
