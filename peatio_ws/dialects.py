@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from peatio_ws.events import NULL, Order, Trade
+from peatio_ws.events import NULL, Order, Trade, details
 
 
 class Dialect(enum.Enum):
@@ -92,26 +92,27 @@ def _whole(text: str) -> str:
 
 def classic_order(order: Order) -> bytes:
     """An `Order` object of the classic protocol, always with all its fields, in the documented order."""
+    says = details(order)
     volumes = b""
-    if order.remaining_volume is not None:
-        volumes += b',"remaining_volume":%b' % order.remaining_volume
-    if order.executed_volume is not None:
-        volumes += b',"executed_volume":%b' % order.executed_volume
+    if says.remaining_volume is not None:
+        volumes += b',"remaining_volume":%b' % says.remaining_volume
+    if says.executed_volume is not None:
+        volumes += b',"executed_volume":%b' % says.executed_volume
     return (
         b'{"id":%b,"side":%b,"ord_type":%b,"price":%b,"avg_price":%b,"state":%b,"market_id":%b,"created_at":%b,'
         b'"origin_volume":%b,"trades_count":%b,"trades":%b%b}'
     ) % (
         order.id,
-        order.side,
-        order.ord_type,
-        order.price,
-        order.avg_price,
-        order.state,
-        order.market_id,
-        _as_iso(order.created_at),
-        order.origin_volume,
-        order.trades_count,
-        order.trades,
+        says.side,
+        says.ord_type,
+        says.price,
+        says.avg_price,
+        says.state,
+        says.market_id,
+        _as_iso(says.created_at),
+        says.origin_volume,
+        says.trades_count,
+        says.trades,
         volumes,
     )
 
@@ -186,29 +187,30 @@ def stream_event(stream: str, body: bytes) -> bytes:
 
 def ranger_order(order: Order) -> bytes:
     """An order under Peatio's later field names (its `Order#for_notify`)."""
-    if order.verbatim is not None:
-        return order.verbatim
-    created = _as_unix(order.created_at)
+    if order.verbatim:
+        return order.body
+    says = details(order)
+    created = _as_unix(says.created_at)
     return (
         b'{"id":%b,"market":%b,"kind":%b,"side":%b,"ord_type":%b,"price":%b,"avg_price":%b,"state":%b,'
         b'"origin_volume":%b,"remaining_volume":%b,"executed_volume":%b,"at":%b,"created_at":%b,"updated_at":%b,'
         b'"trades_count":%b}'
     ) % (
         order.id,
-        order.market_id,
-        {b'"sell"': b'"ask"', b'"buy"': b'"bid"'}.get(order.side, NULL),
-        order.side,
-        order.ord_type,
-        order.price,
-        order.avg_price,
-        order.state,
-        order.origin_volume,
-        order.remaining_volume or NULL,
-        order.executed_volume or NULL,
+        says.market_id,
+        {b'"sell"': b'"ask"', b'"buy"': b'"bid"'}.get(says.side, NULL),
+        says.side,
+        says.ord_type,
+        says.price,
+        says.avg_price,
+        says.state,
+        says.origin_volume,
+        says.remaining_volume or NULL,
+        says.executed_volume or NULL,
         created,
         created,
-        _as_unix(order.updated_at),
-        order.trades_count,
+        _as_unix(says.updated_at),
+        says.trades_count,
     )
 
 

@@ -43,16 +43,29 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
-    """A member's order. Every field but `owner` is a JSON text; `null` where the publisher gave nothing.
+    """A member's order. What else it says is read when somebody is to be told, see `details`: most orders that a
+    worker hears of are of members who are not here.
 
     Attributes:
-        created_at: as published: ISO 8601 text or Unix seconds.
-        remaining_volume, executed_volume: None when not known.
-        verbatim: the body, where it came as a ranger event.
+        id: a JSON text.
+        body: JSON of the whole order.
+        verbatim: whether that came as a ranger event.
     """
 
     owner: Owner
     id: bytes
+    body: bytes
+    verbatim: bool = False
+
+
+class Details(msgspec.Struct, frozen=True, gc=False):
+    """What an order says. Every field is a JSON text; `null` where the publisher gave nothing.
+
+    Attributes:
+        created_at: as published: ISO 8601 text or Unix seconds.
+        remaining_volume, executed_volume: None when not known.
+    """
+
     side: bytes
     ord_type: bytes
     price: bytes
@@ -66,7 +79,6 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     trades: bytes
     remaining_volume: bytes | None
     executed_volume: bytes | None
-    verbatim: bytes | None = None
 
 
 class Party(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +96,7 @@ class Party(msgspec.Struct, frozen=True, gc=False):
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
-    """A trade and the members it concerns: one party, or two. Fields are JSON texts as in `Order`."""
+    """A trade and the members it concerns: one party, or two. Fields are JSON texts as in `Details`."""
 
     parties: tuple[Party, ...]
     id: bytes
@@ -161,7 +173,17 @@ class _Wire(msgspec.Struct, gc=False):
     volume: msgspec.Raw = msgspec.Raw()
 
 
+class _WireOrder(msgspec.Struct, gc=False):
+    """The same as far as it tells which order it is, and whose."""
+
+    id: msgspec.Raw = msgspec.Raw()
+    member_id: msgspec.Raw = msgspec.Raw()
+    order: msgspec.Raw = msgspec.Raw()
+    uid: msgspec.Raw = msgspec.Raw()
+
+
 _decode_wire = msgspec.json.Decoder(_Wire).decode
+_decode_order = msgspec.json.Decoder(_WireOrder).decode
 _decode_trades = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 _decode_any = msgspec.json.Decoder().decode
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -195,27 +217,30 @@ def read(delivery: Delivery) -> Event:
         raise BadDelivery("json") from None
 
 
-def _wire(body: bytes | msgspec.Raw) -> _Wire:
-    if isinstance(body, bytes) and not body.isascii():
+def _check_utf8(body: bytes) -> None:
+    if not body.isascii():
         body.decode()  # msgspec passes over what it does not have to build, without a look at its UTF-8
-    return _decode_wire(body)
 
 
 def _read_orderbook(delivery: Delivery) -> Event:
-    outer = wire = _wire(delivery.body)
+    body = delivery.body
+    _check_utf8(body)
+    outer = wire = _decode_order(body)
     if outer.order:
-        wire = _decode_wire(outer.order)
+        body = bytes(outer.order)
+        wire = _decode_order(body)
     owner = _owner_in_headers(delivery.headers, "uid", "member_id")
     for place in (outer, wire):
         if owner is None:
             owner = _owner(place.uid, place.member_id)
     if owner is None:
         return BookChange(delivery.body)
-    return _order(wire, owner)
+    return _order(wire.id, owner, body)
 
 
 def _read_trade(delivery: Delivery) -> Event:
-    wire = _wire(delivery.body)
+    _check_utf8(delivery.body)
+    wire = _decode_wire(delivery.body)
     parties = []
     for side, names, uid, member_id, order_id, order in (
         ("ask", ("ask_uid", "ask_member_id"), wire.ask_uid, wire.ask_member_id, wire.ask_id, wire.ask),
@@ -232,15 +257,15 @@ def _read_trade(delivery: Delivery) -> Event:
 
 
 def _party(owner: Owner, side: str, order_id: msgspec.Raw, order: msgspec.Raw) -> Party:
-    seen = _order(_decode_wire(order), owner) if bytes(order)[:1] == b"{" else None
+    body = bytes(order)
+    seen = _order(_decode_order(body).id, owner, body) if body[:1] == b"{" else None
     number = _scalar(order_id)
     return Party(owner, side, seen.id if number == NULL and seen else number, seen)
 
 
 def _read_ranger(delivery: Delivery) -> Event:
     body = delivery.body
-    if not body.isascii():
-        body.decode()
+    _check_utf8(body)
     match delivery.routing_key.split("."):
         case ["private", uid, name] if uid and name:
             return _read_private(uid, name, body)
@@ -258,10 +283,11 @@ def _read_ranger(delivery: Delivery) -> Event:
 
 def _read_private(uid: str, name: str, body: bytes) -> Event:
     if name in ("order", "trade") and body.lstrip()[:1] == b"{":
-        wire = _decode_wire(body)
-        if _scalar(wire.id) != NULL:
-            if name == "order":
-                return _order(wire, uid, body)
+        if name == "order":
+            number = _scalar(_decode_order(body).id)
+            if number != NULL:
+                return Order(uid, number, body, verbatim=True)
+        elif _scalar((wire := _decode_wire(body)).id) != NULL:
             party = Party(uid, _PARTY_SIDES.get(bytes(wire.side), ""), _scalar(wire.order_id), None)
             return _trade(wire, (party,), body)
     _check_json(body)
@@ -271,10 +297,16 @@ def _read_private(uid: str, name: str, body: bytes) -> Event:
 _READERS: Final = {ORDERBOOK: _read_orderbook, TRADE: _read_trade, RANGER: _read_ranger}
 
 
-def _order(wire: _Wire, owner: Owner, verbatim: bytes | None = None) -> Order:
-    number = _scalar(wire.id)
+def _order(order_id: msgspec.Raw, owner: Owner, body: bytes) -> Order:
+    number = _scalar(order_id)
     if number == NULL:
         raise BadDelivery("shape")
+    return Order(owner, number, body)
+
+
+def details(order: Order) -> Details:
+    """All that an order says."""
+    wire = _decode_wire(order.body)
     side = _scalar(wire.side, wire.kind)
     if side == NULL:
         side = _scalar(wire.type)
@@ -282,9 +314,7 @@ def _order(wire: _Wire, owner: Owner, verbatim: bytes | None = None) -> Order:
     executed = _scalar(wire.executed_volume)
     if executed == NULL:
         executed = _difference(origin, remaining)
-    return Order(
-        owner=owner,
-        id=number,
+    return Details(
         side=_SIDES.get(side, side),
         ord_type=_scalar(wire.ord_type),
         price=_scalar(wire.price),
@@ -298,7 +328,6 @@ def _order(wire: _Wire, owner: Owner, verbatim: bytes | None = None) -> Order:
         trades=_trades(wire.trades),
         remaining_volume=None if remaining == NULL else remaining,
         executed_volume=None if executed == NULL else executed,
-        verbatim=verbatim,
     )
 
 
@@ -331,11 +360,12 @@ def _trades(raw: msgspec.Raw) -> bytes:
     text = bytes(raw)
     if text[:1] != b"[" or text == b"[]":
         return b"[]"
+    try:
+        rows = _decode_trades(raw)
+    except msgspec.ValidationError:
+        return b"[]"
     return msgspec.json.encode(
-        [
-            {name: msgspec.Raw(_scalar(row[name])) for name in row if name in _TRADE_FIELDS}
-            for row in _decode_trades(raw)
-        ]
+        [{name: msgspec.Raw(_scalar(row[name])) for name in row if name in _TRADE_FIELDS} for row in rows]
     )
 
 
