@@ -129,8 +129,8 @@ class _Buffered:
                 exchange = tag + 10  # after the delivery tag, `redelivered` and its own length
                 key = exchange + buffer[exchange - 1] + 1
                 headers, offset = _headers(buffer, fields, properties) if properties & _HAS_HEADERS else _NO_TABLE
-                source = buffer[exchange : key - 1].decode(errors="replace")
-                routing_key = buffer[key : key + buffer[key - 1]].decode(errors="replace")
+                source = _name(buffer[exchange : key - 1])
+                routing_key = str(buffer[key : key + buffer[key - 1]], "utf-8", "replace")
                 delivery = Delivery(source, routing_key, headers, buffer[end - body_size : end], offset)
             except (struct.error, IndexError):
                 return handed
@@ -176,6 +176,12 @@ def _without_offset(headers: Mapping[str, Any]) -> tuple[Mapping[str, Any], int 
     if OFFSET not in headers:
         return headers, None
     return {name: value for name, value in headers.items() if name != OFFSET}, headers[OFFSET]
+
+
+@functools.lru_cache(64)
+def _name(exchange: bytes) -> str:
+    """Always the same text of an exchange, as history keeps many of them."""
+    return str(exchange, "utf-8", "replace")
 
 
 @functools.lru_cache(4096)
