@@ -50,7 +50,6 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     Class attributes:
         idle: sockets on which a request is waited for.
         serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
-        gave_away: whether the socket outlives the request, so that neither handler nor server may close it.
         settings: how long a request may take to arrive, and limits for connections that the application does not
             `accept` by itself; the worker sets them from the environment.
     """
@@ -64,7 +63,6 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     socket: Any
     settings: ClassVar[Settings] = Settings()
     _request_deadline: gevent.Timeout | None = None
-    gave_away = False
     _upgraded = False
 
     def handle(self) -> None:
@@ -228,17 +226,18 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         early = read_ahead(sock, rfile)
         rfile.close()
         body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames, whatever the headers said
-        if is_tls(sock):
-            self.gave_away = getattr(self.server, "lets_go_of_tls", False)
-        else:
+        let_go = getattr(self.server, "let_go", None)  # of this package's server
+        if let_go is not None:
+            let_go(sock)
+        elif not is_tls(sock):
             sock = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-            self.gave_away = True
+        may_move = let_go is not None or not is_tls(sock)
         self.status = b"101 Switching Protocols"
         self._orig_status, self.code = "101 Switching Protocols", 101
         self._upgraded = self.headers_sent = self.close_connection = True
         self.socket = self.rfile = None
         self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may hold a token
-        return Upgraded(sock, early, answer, self.gave_away)
+        return Upgraded(sock, early, answer, may_move)
 
 
 def is_tls(sock: Any) -> bool:

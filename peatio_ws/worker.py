@@ -25,12 +25,22 @@ ARRIVE_SECONDS: Final = 0.5
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """pywsgi's server; a TLS handshake that does not come to an end is given up."""
 
-    lets_go_of_tls = True
     running: ClassVar[list[Server]] = []
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._let_go: set[Any] = set()
         self.running.append(self)
+
+    def let_go(self, sock: Any) -> None:
+        """Leave a socket open, and to others, when its request is over."""
+        self._let_go.add(sock)
+
+    def do_close(self, sock: Any, *_: Any) -> None:
+        if sock in self._let_go:
+            self._let_go.discard(sock)
+        else:
+            sock.close()
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         # Two steps: a timeout inside wrap_socket() would leave the socket open, owned by nobody (gevent 26.9.0).
@@ -38,14 +48,11 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
             wrapped = self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args)
         except OSError:
             return
-        handler = None
         try:
             if _shake_hands(wrapped):
-                handler = self.handler_class(wrapped, address, self)
-                handler.handle()
+                self.handle(wrapped, address)
         finally:
-            if handler is None or not handler.gave_away:
-                wrapped.close()
+            self.do_close(wrapped)
 
 
 def _shake_hands(wrapped: Any) -> bool:
