@@ -67,6 +67,7 @@ CONTESTANTS = (
     Contestant("asyncio", "websockets + aio-pika + uvloop"),
     Contestant("stock", "gevent-websocket, queue and greenlet"),
     Contestant("kernel", "send() in C"),
+    Contestant("node-stream", "Node, private events by a stream", guest=True),
     Contestant("off", "this gateway, without history", ROOT, {"AMQP_HISTORY": "off"}, guest=True),
 )
 
@@ -160,10 +161,13 @@ class Rival(Server):
         bind = ("--bind", "127.0.0.1:PORT", "--no-control-socket")
         command: dict[str, Sequence[str | Path]] = {
             "node": ("node", SERVERS / "node_ws.mjs"),
+            "node-stream": ("node", SERVERS / "node_ws.mjs"),
             "asyncio": (PYTHON, SERVERS / "asyncio_websockets.py"),
             "stock": (*GUNICORN, "-k", worker, *bind, "--worker-connections", "100000", "stock_gevent"),
         }
         environ = {"JWT_PUBLIC_KEY_FILE": str(around.keys.public_key), "READY_FILE": str(self._ready_file)}
+        if name == "node-stream":
+            environ["HISTORY"] = "1"
         super().__init__(around, command[name], environ, SERVERS)
 
     def _is_ready(self) -> bool:

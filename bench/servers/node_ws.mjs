@@ -72,10 +72,30 @@ function forget(socket) {
 
 const broker = await amqp.connect(process.env.AMQP_URL, { noDelay: true });
 const channel = await broker.createChannel();
-const { queue } = await channel.assertQueue("", { exclusive: true, autoDelete: true, durable: false });
 await channel.assertExchange("peatio.events.ranger", "topic", { durable: false });
-for (const key of ["private.#", "public.#"]) await channel.bindQueue(queue, "peatio.events.ranger", key);
-await channel.consume(queue, onDelivery, { noAck: true });
+async function hear(queue, keys, options) {
+  for (const key of keys) await channel.bindQueue(queue, "peatio.events.ranger", key);
+  await channel.consume(queue, options.noAck ? onDelivery : onStreamed, options);
+}
+let owed = 0; // deliveries of the stream that are not acknowledged
+function onStreamed(delivery) {
+  onDelivery(delivery);
+  if (++owed === 500) {
+    channel.ack(delivery, true);
+    owed = 0;
+  }
+}
+const own = { exclusive: true, autoDelete: true, durable: false };
+const { queue } = await channel.assertQueue("", own);
+if (process.env.HISTORY) {
+  const stream = { durable: true, arguments: { "x-queue-type": "stream", "x-stream-max-segment-size-bytes": 16_000_000 } };
+  await channel.assertQueue("node.history", stream);
+  await channel.prefetch(2000);
+  await hear("node.history", ["private.#"], { arguments: { "x-stream-offset": "next" } });
+  await hear(queue, ["public.#"], { noAck: true });
+} else {
+  await hear(queue, ["private.#", "public.#"], { noAck: true });
+}
 
 const server = new WebSocketServer({
   host: "127.0.0.1",
