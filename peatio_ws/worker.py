@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 import gevent
 import gevent.event
+import structlog
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 
@@ -18,6 +19,8 @@ from peatio_ws.replay import come_again
 from peatio_ws.settings import Settings
 from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
+
+log = structlog.get_logger("peatio_ws.worker")
 
 ARRIVE_SECONDS: Final = 0.5
 
@@ -126,7 +129,15 @@ def _keep() -> None:
     while True:
         gevent.sleep(1)
         for websocket in _served():
-            websocket.tick(time.monotonic())
+            _look_after(websocket)
+
+
+def _look_after(websocket: WebSocket) -> None:
+    try:
+        websocket.tick(time.monotonic())
+    except Exception:  # a fault of ours costs this one, and not the others their deadlines
+        log.exception("connection failed", connection=websocket.id)
+        websocket.outbox.abort()
 
 
 def _served() -> list[WebSocket]:

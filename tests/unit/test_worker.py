@@ -39,3 +39,22 @@ def test_it_drains_whenever_it_is_told_to_end(
     worker.run()
     assert not worker.alive
     assert drained
+
+
+def test_a_fault_while_one_websocket_is_looked_after_ends_that_one() -> None:
+    ended: list[bool] = []
+
+    class Faulty:
+        id = "of the faulty one"
+
+        class outbox:
+            @staticmethod
+            def abort() -> None:
+                ended.append(True)
+
+        def tick(self, now: float) -> None:
+            raise RuntimeError(now)
+
+    faulty: Any = Faulty()
+    room._look_after(faulty)
+    assert ended
