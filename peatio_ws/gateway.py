@@ -73,7 +73,7 @@ class Gateway:
         self._handlers = Handlers()
         self._house = House(settings, verifier, self._shared, self._intake, self._handlers)
         self._meter = Meter(self._house)
-        self._roster = Roster(settings, self._meter)
+        self._roster = Roster(settings, self._meter, self._shared.seated)
         self._publisher: Publisher | None = None
         self._started = False
         self._watch: Watch | None = None

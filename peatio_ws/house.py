@@ -51,7 +51,7 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
     if outcome == "accepted":
         return identity
     log.info("token refused", connection=connection, address=address, reason=reason)
-    whose = answerable(address, house.settings)
+    whose = _whose(house, address)
     if counts and whose is not None and shared.failures.add(whose, time.monotonic()):
         tell_limited(whose)
     return None
@@ -59,8 +59,13 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
 
 def seconds_to_wait(house: House, address: str) -> int:
     """For how long no token from this address is looked at, because too many failed; 0 if it is. Counted."""
-    whose = answerable(address, house.settings)
+    whose = _whose(house, address)
     seconds = house.shared.failures.wait(whose, time.monotonic()) if whose is not None else 0
     if seconds:
         house.intake.tally.authentications["limited"] += 1
     return seconds
+
+
+def _whose(house: House, address: str) -> str | None:
+    """As whom failed tokens from an address are counted; None where they are not."""
+    return answerable(address, house.settings) if house.settings.max_failures_per_address else None

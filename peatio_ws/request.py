@@ -110,13 +110,13 @@ def client_address(environ: dict[str, Any], settings: Settings) -> str:
 
 
 def answerable(address: str, settings: Settings) -> str | None:
-    """As whom failed tokens from an address are counted; None where there is no limit, or where the address says
-    nothing of whose they are: a Unix socket's and a trusted proxy's own stand for everybody behind them.
+    """As whom connections and failed tokens from an address are counted; None where it says nothing of whose they are:
+    a Unix socket's and a trusted proxy's own stand for everybody behind them.
 
     An IPv6 address counts as its /64, of which who has one address has all (RFC 6177); an IPv4 address written as IPv6
     counts as itself.
     """
-    if not settings.max_failures_per_address or _is_trusted(address, settings):
+    if _is_trusted(address, settings):
         return None
     try:
         parsed = ipaddress.ip_address(address)

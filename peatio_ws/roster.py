@@ -20,6 +20,7 @@ from peatio_ws.errors import Close, Refused
 from peatio_ws.meter import Meter
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.replay import RETURN_SECONDS, come_again
+from peatio_ws.request import answerable
 from peatio_ws.settings import Settings
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
@@ -67,12 +68,15 @@ class Connected(Protocol):
 
 
 class Roster:
-    """The connections of one worker."""
+    """The connections of one worker.
 
-    def __init__(self, settings: Settings, meter: Meter) -> None:
-        self._settings, self._meter = settings, meter
+    Args:
+        seated: how many of them count towards a limit, by its name; see `Shared.seated`.
+    """
+
+    def __init__(self, settings: Settings, meter: Meter, seated: Counter[str]) -> None:
+        self._settings, self._meter, self._seated = settings, meter, seated
         self._connected: set[Connected] = set()
-        self._addresses: Counter[str] = Counter()
         self._ending = False
         self._aside: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, under way or done
 
@@ -100,16 +104,16 @@ class Roster:
             raise Refused("503 Service Unavailable", "Draining.", (("Retry-After", "5"),), Close.RESTART)
         if len(self._connected) >= settings.max_connections:
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
-        if settings.max_per_address and self._addresses[address] >= settings.max_per_address:
+        name = self._limited_as(address)
+        if name is not None and self._seated[name] >= settings.max_per_address:
             text = "Too many connections from this address."
             raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
 
     def serve(self, client: Connected) -> None:
         """Let a connection live, in a greenlet of its own where that can be."""
         self._connected.add(client)
-        self._addresses[client.address] += 1
-        if limit := self._settings.max_per_address:
-            client.sit(f"address:{client.address}", limit, "too many connections from this address")
+        if (name := self._limited_as(client.address)) is not None:
+            client.sit(name, self._settings.max_per_address, "too many connections from this address")
         client.ws.serve(functools.partial(self._run, client))
 
     def tick(self) -> None:
@@ -164,15 +168,17 @@ class Roster:
         spread = max(RETURN_SECONDS, len(self._connected) // RETURN_A_SECOND)
         client.ws.outbox.close(Close.RESTART, come_again(spread))
 
+    def _limited_as(self, address: str) -> str | None:
+        """As what connections from an address count together; None where they do not."""
+        whose = answerable(address, self._settings) if self._settings.max_per_address else None
+        return f"address:{whose}" if whose is not None else None
+
     def _run(self, client: Connected) -> None:
         try:
             client.run()
         finally:
             self._connected.discard(client)
             self._meter.left(client.ws)
-            self._addresses[client.address] -= 1
-            if not self._addresses[client.address]:
-                del self._addresses[client.address]
             _log_end(client)
 
 

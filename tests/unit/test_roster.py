@@ -39,10 +39,10 @@ def ends(client: testing.Client) -> int:
     return client.closed()[0]
 
 
-def status_of(server: testing.Server, path: str = "/") -> int:
+def status_of(server: testing.Server, path: str = "/", **headers: str) -> int:
     """Of the answer to a handshake."""
     try:
-        server.connect(path)
+        server.connect(path, **headers)
     except InvalidStatus as refused:
         return refused.response.status_code
     return 101
@@ -66,6 +66,24 @@ def test_a_limit_holds_while_it_is_asked_who_somebody_is() -> None:
     gateway.websocket("/", identify=identify)(lambda ws: ws.receive())
     with testing.serve(gateway) as server, concurrent.futures.ThreadPoolExecutor(2) as threads:
         assert sorted(threads.map(lambda _: status_of(server), range(2))) == [101, 429]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ("192.0.2.1", "192.0.2.1", 429),
+        ("192.0.2.1", "192.0.2.2", 101),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", 429),  # of one /64
+        ("2001:db8::1", "2001:db8:0:1::1", 101),
+        ("::ffff:192.0.2.1", "192.0.2.1", 429),
+        ("", "", 101),  # a proxy that says nothing of whose it is
+    ],
+)
+def test_connections_of_an_address_are_limited_whose_ever_they_can_be(first: str, second: str, status: int) -> None:
+    gateway = chatting(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1", TRUSTED_PROXIES="127.0.0.1")
+    with testing.serve(gateway) as server:
+        assert server.connect("/", x_forwarded_for=first).receive() == "here"
+        assert status_of(server, x_forwarded_for=second) == status
 
 
 @pytest.mark.parametrize(
