@@ -23,7 +23,7 @@ def report(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
         "descriptors": len(os.listdir("/proc/self/fd")),
         "register": len(gateway._intake.router),
         "connections": len(gateway._roster),
-        "addresses": len(gateway._roster._addresses),
+        "seats": len(gateway._shared.seated),
         "kilobytes": int(rollup.split("Pss:")[1].split()[0]),
     }
     start_response("200 OK", [("Content-Type", "application/json")])

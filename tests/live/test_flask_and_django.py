@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import urllib.error
@@ -80,9 +81,10 @@ class Visitor:
         return self.ask(path, body, Content_Type="application/x-www-form-urlencoded")
 
     def upload(self, path: str, name: str, content: bytes) -> tuple[Any, bytes]:
-        head = f'--x\r\nContent-Disposition: form-data; name="{name}"; filename="a.bin"\r\n\r\n'
-        body = head.encode() + content + b"\r\n--x--\r\n"
-        return self.ask(path, body, Content_Type="multipart/form-data; boundary=x", X_CSRFToken=self._token)
+        between = secrets.token_hex(16)  # not to be found in the content by chance
+        head = f'--{between}\r\nContent-Disposition: form-data; name="{name}"; filename="a.bin"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{between}--\r\n".encode()
+        return self.ask(path, body, Content_Type=f"multipart/form-data; boundary={between}", X_CSRFToken=self._token)
 
     def log_in(self, name: str) -> Visitor:
         self.ask("/login")
