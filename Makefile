@@ -22,9 +22,9 @@ lint: $(VENV)/.test-ready
 types: $(VENV)/.test-ready
 	$(BIN)/mypy
 
-# One process each, so that a test that patches or leaks cannot colour the next kind.
+# Processes of their own, so that a test that patches or leaks cannot colour the next kind.
 unit: $(VENV)/.test-ready
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n 2 tests/unit
 
 # These wait more than they work. Each process has a broker and a Redis of its own.
 live: $(VENV)/.test-ready servers
