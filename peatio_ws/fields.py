@@ -13,7 +13,8 @@ MOST_FIELDS: Final = 100
 LINE_BYTES: Final = 8190
 """Limits as gunicorn's own workers have them by default."""
 
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r?\n").fullmatch
+# One way to match only: blanks that could be the value's or around it would be tried each way, for hours.
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n").fullmatch
 _ENDS: Final = (b"\r\n", b"\n")
 _ONCE: Final = ("content-length", "transfer-encoding")
 """Where a proxy believed one of two, and this server the other, a client could slip a request past the proxy."""
@@ -48,7 +49,7 @@ class Fields:
                 raise _fault(line)
             if len(self.headers) == MOST_FIELDS:
                 raise ValueError(f"more than {MOST_FIELDS} header fields")
-            name, value = field[1].decode().lower(), field[2].decode("latin-1")
+            name, value = field[1].decode().lower(), field[2].strip(b" \t").decode("latin-1")
             self.headers.append(f"{name}: {value}")
             if name not in self._first:
                 self._first[name] = value

@@ -58,6 +58,7 @@ def test_pywsgi_finds_what_it_asks_for() -> None:
         (b": no name\r\n", "a header line that is no field"),
         (b" folded: as in e-mail\r\n", "a header line that is no field"),
         (b"Null: \x00\r\n", "a header line that is no field"),
+        (b"Blank: " + b" " * 8000 + b"\x00\r\n", "a header line that is no field"),  # found out at once, too
         (b"Bare: carriage\rreturn\r\n", "a header line that is no field"),
         (b"\xc3\xa4: no token\r\n", "a header line that is no field"),
         (b"Long: " + b"x" * LINE_BYTES + b"\r\n", "a header field longer than 8190 bytes"),
@@ -75,6 +76,7 @@ def test_what_is_no_field_is_refused_and_not_repeated(line: bytes, reason: str) 
 
 def test_as_much_as_is_allowed_is_read() -> None:
     assert len(read(b"A: b\r\n" * MOST_FIELDS + b"\r\n").headers) == MOST_FIELDS
+    assert read(b"Blank: x" + b" " * 8000 + b"y \t \r\n\r\n").get("blank") == "x" + " " * 8000 + "y"
     assert read(b"Long: " + b"x" * (LINE_BYTES - 8) + b"\r\n\r\n").get("long") == "x" * (LINE_BYTES - 8)
 
 
