@@ -282,14 +282,16 @@ def _read_ranger(delivery: Delivery) -> Event:
 
 
 def _read_private(uid: str, name: str, body: bytes) -> Event:
-    if name in ("order", "trade") and body.lstrip()[:1] == b"{":
+    if body.lstrip()[:1] == b"{":
         if name == "order":
             number = _scalar(_decode_order(body).id)
             if number != NULL:
                 return Order(uid, number, body, verbatim=True)
-        elif _scalar((wire := _decode_wire(body)).id) != NULL:
-            party = Party(uid, _PARTY_SIDES.get(bytes(wire.side), ""), _scalar(wire.order_id), None)
-            return _trade(wire, (party,), body)
+        elif name == "trade":
+            wire = _decode_wire(body)
+            if _scalar(wire.id) != NULL:
+                party = Party(uid, _PARTY_SIDES.get(bytes(wire.side), ""), _scalar(wire.order_id), None)
+                return _trade(wire, (party,), body)
     _check_json(body)
     return StreamEvent(name, uid, body)
 
