@@ -217,18 +217,19 @@ class WebSocket:
         """Take in some bytes of the client, or its end. Lets others run in between, however fast it sends."""
         self._reading = True
         try:
-            data: bytes = self._sock.recv(READ_BYTES)
-        except OSError as error:
-            if error.errno is None:
-                raise  # no socket's: a time limit around this call, ours or the handler's own
-            data = b""
+            try:
+                data: bytes = self._sock.recv(READ_BYTES)
+            except OSError as error:
+                if error.errno is None:
+                    raise  # no socket's: a time limit around this call, ours or the handler's own
+                data = b""
+            self._feed(data)
+            # gevent's recv() switches to the hub only when there is nothing to read (26.9.0): a client that fills the
+            # buffer faster than it is emptied would keep the hub from everybody else, and from every timeout.
+            if len(data) == READ_BYTES and time.time() - _loop_now() > TURN_SECONDS:
+                gevent.sleep(1e-6)
         finally:
             self._reading = False
-        self._feed(data)
-        # gevent's recv() switches to the hub only when there is nothing to read (26.9.0): a client that fills the
-        # buffer faster than it is emptied would keep the hub from everybody else, and from every timeout.
-        if len(data) == READ_BYTES and time.time() - _loop_now() > TURN_SECONDS:
-            gevent.sleep(1e-6)
 
     def _look(self) -> None:
         """While nobody waits for a message, because a handler is busy: take in what is there all the same, so that the
@@ -236,16 +237,18 @@ class WebSocket:
         protocol, sock = self._protocol, self._sock
         if len(protocol.messages) >= MOST_UNREAD or protocol.state is not ProtocolState.OPEN:
             return
+        data: bytes | None = None
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:
-            data: bytes = sock.recv(READ_BYTES)
+            data = sock.recv(READ_BYTES)
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            return
+            pass  # what came before may be unanswered yet
         except OSError:
             data = b""
         finally:
             sock.settimeout(None)
-        self._feed(data)
+        if data is not None:
+            self._feed(data)
         if not (protocol.messages and self._protocol.state is not ProtocolState.OPEN):
             for answers, _ in protocol.messages:
                 self._answer(answers)

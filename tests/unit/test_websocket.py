@@ -24,7 +24,7 @@ from peatio_ws.errors import Close
 from peatio_ws.frames import PING
 from peatio_ws.handler import websocket_of
 from peatio_ws.settings import Settings
-from peatio_ws.websocket import MOST_UNREAD, WebSocket
+from peatio_ws.websocket import MOST_UNREAD, READ_BYTES, WebSocket
 from tests.unit.samples import frames_in, settings
 
 LIMIT = 30
@@ -398,6 +398,14 @@ def test_pings_of_a_client_whose_handler_is_busy_are_answered(pair: Pair) -> Non
     assert pair.heard()[0] == (Opcode.TEXT, b"answer")
 
 
+def test_a_ping_that_came_with_the_message_the_handler_is_busy_with_is_answered(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("a"), Frame(Opcode.PING, b"1"))
+    assert ws.receive() == "a"
+    ws.tick(ws.opened)
+    assert frames_in(pair.hear(3)) == [(Opcode.PONG, b"1")]
+
+
 def test_its_end_is_known_and_answered(pair: Pair) -> None:
     ws = pair.open()
     pair.say(closing(4999, "bye"))
@@ -447,3 +455,17 @@ def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
     ws.tick(ws.opened)
     assert not ws._protocol.messages
     assert waiting.get(timeout=LIMIT) == "for the one that waits"
+
+
+def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peatio_ws.websocket._loop_now", lambda: 0.0)
+    ws = pair.open()
+    pair.say(text("question"), Frame(Opcode.PING, b"later"), text("x" * READ_BYTES))
+    waiting = gevent.spawn(ws.receive)
+    gevent.sleep(0)
+    assert not waiting.dead, "it has read once"
+    ws.tick(ws.opened)
+    assert waiting.get(timeout=LIMIT) == "question"
+    ws.send("answer")
+    assert ws.receive(timeout=LIMIT) == "x" * READ_BYTES
+    assert frames_in(pair.hear(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
