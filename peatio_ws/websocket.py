@@ -95,7 +95,7 @@ class WebSocket:
         self._may_move = self.moved = self._reading = False
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
-        self.received = self.received_bytes = 0
+        self.received = self.received_bytes = self._taken = 0
 
     def accept(self, settings: Settings | None = None) -> None:
         """Upgrade now. Harmless a second time.
@@ -115,7 +115,6 @@ class WebSocket:
         self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
         self._protocol = Incoming(settings.max_message_bytes)
         self.opened = self.heard = self.pinged = time.monotonic()
-        self._taken = 0
         if answer:
             self.outbox.put(answer)  # leaves together with the first message, or before the first wait
         if early:
@@ -237,24 +236,23 @@ class WebSocket:
         protocol, sock = self._protocol, self._sock
         if len(protocol.messages) >= MOST_UNREAD or protocol.state is not ProtocolState.OPEN:
             return
-        data: bytes | None = None
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:
-            data = sock.recv(READ_BYTES)
+            data: bytes | None = sock.recv(READ_BYTES)
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            pass  # what came before may be unanswered yet
+            data = None  # but what came before may be unanswered yet
         except OSError:
             data = b""
         finally:
             sock.settimeout(None)
         if data is not None:
             self._feed(data)
-        if not (protocol.messages and self._protocol.state is not ProtocolState.OPEN):
-            for answers, _ in protocol.messages:
-                self._answer(answers)
-                answers.clear()
-            self._answer(protocol.data_to_send())
-        # Else the client has gone after a message that is to be answered first.
+        if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
+            return  # the client has gone after a message that is to be answered first
+        for answers, _ in protocol.messages:
+            self._answer(answers)
+            answers.clear()
+        self._answer(protocol.data_to_send())
 
     def tick(self, now: float) -> None:
         """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
@@ -298,6 +296,5 @@ class WebSocket:
             if chunk:
                 outbox.put(chunk)
             else:
-                sent = self._protocol.close_sent
-                outbox.end(sent.code if sent is not None else 1006)
+                outbox.end(sent.code if (sent := self._protocol.close_sent) is not None else 1006)
         outbox.flush()
