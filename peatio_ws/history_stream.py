@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed, ResourceError
 from kombu import Connection, Queue
 
 from peatio_ws.amqp_transport import OFFSET, consume
@@ -45,6 +45,8 @@ GAP: Final = b"gap"
 DOWN_SECONDS: Final = 20.0
 """A stream that the broker has and cannot open for so long is not coming back soon. It takes half a second after a
 restart; without end if a broker was killed just as it made the stream (RabbitMQ 3.10)."""
+BIRTH_STEP: Final = 0.1
+"""Seconds between two looks whether a stream that another worker is just making is there."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
 MARK_EACH: Final = 30.0
@@ -188,7 +190,8 @@ class HistoryStream:
                 return
             except NotFound:
                 pass
-        self._put(GAP, connection)
+        while not self._put_if_there(GAP, connection):
+            gevent.sleep(BIRTH_STEP)  # whoever opens a connection has a time limit
         connection.default_channel.exchange_declare(name, "fanout", durable=False, auto_delete=False)
 
     def _refused(self, error: Exception) -> None:
@@ -247,6 +250,16 @@ class HistoryStream:
         if marker == self._marker and reading is self._connection:
             self._fate, self._told_at = fate, time.monotonic()
             self._received_then = self._line.bytes_recv
+
+    def _put_if_there(self, body: bytes, reading: Connection) -> bool:
+        """`_put`; False while the stream can be declared, but not written to yet: its first worker is still at it."""
+        try:
+            self._put(body, reading)
+        except _NotTaken as error:
+            if isinstance(error.__cause__, ResourceError):
+                return False
+            raise
+        return True
 
     def _put(self, body: bytes, reading: Connection) -> None:
         """Put a message into the stream, and not by the connection that reads: there a blocked publisher is a blocked

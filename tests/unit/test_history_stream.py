@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
-from amqp.exceptions import NotFound
+from amqp.exceptions import NotFound, ResourceError
 
 from peatio_ws import history_stream
 from peatio_ws.events import Delivery
 from peatio_ws.history_stream import (
     ACK_EACH,
     ACK_SECONDS,
+    GAP,
     IDLE_SECONDS,
     MARK_EACH,
     MARK_SECONDS,
@@ -30,14 +33,19 @@ class Broker:
         markers: that it took.
         acks: delivery tags acknowledged.
         happened: `heard`, and `anew`.
+        declared: exchanges.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, durable: bool = True, answers: Iterable[Exception] = ()
+    ) -> None:
         self.now = 1000.0
         self.markers: list[bytes] = []
         self.acks: list[int] = []
         self.happened: list[str] = []
+        self.declared: list[str] = []
         self.answer: Exception | None = None
+        self._first_answers = list(answers)
         self.connects = True
         self._tag = self.offset = 0
         monkeypatch.setattr(history_stream.time, "monotonic", lambda: self.now)
@@ -45,17 +53,27 @@ class Broker:
         monkeypatch.setattr(history_stream, "consume", lambda *_, **__: None)
         monkeypatch.setattr(history_stream, "Queue", lambda *_, **__: None)
         self.stream = HistoryStream(
-            "q", True, 120, lambda _delivery: None, lambda _streamed: self.happened.append("anew")
+            "q", durable, 120, lambda _delivery: None, lambda _streamed: self.happened.append("anew")
         )
         self.line = SimpleNamespace(bytes_recv=1)
         self.open()
 
     def open(self) -> None:
+        def passive_declare(name: str, _kind: str, passive: bool) -> None:
+            if not passive or name not in self.declared:
+                raise NotFound
+
         channel = SimpleNamespace(
-            basic_qos=lambda **_: None, basic_ack=lambda tag, multiple: self.acks.append(tag) if multiple else None
+            basic_qos=lambda **_: None,
+            basic_ack=lambda tag, multiple: self.acks.append(tag) if multiple else None,
+            exchange_declare=lambda name, _kind, **_: self.declared.append(name),
         )
         connection: Any = SimpleNamespace(
-            default_channel=channel, connection=self.line, transport_options={}, clone=lambda **_: self.another()
+            default_channel=channel,
+            connection=self.line,
+            transport_options={},
+            clone=lambda **_: self.another(),
+            channel=lambda: contextlib.nullcontext(SimpleNamespace(exchange_declare=passive_declare)),
         )
         self.stream.open(connection, lambda: self.happened.append("heard"))
         self.now += MARK_SECONDS if self.answer else 0  # it takes so long to know
@@ -67,6 +85,8 @@ class Broker:
                 raise ConnectionError("gone")
 
         def publish(marker: bytes, **_: Any) -> None:
+            if self._first_answers:
+                raise self._first_answers.pop(0)
             if self.answer is not None:
                 raise self.answer
             self.markers.append(marker)
@@ -190,6 +210,21 @@ def test_whoever_asks_is_told_by_a_marker_that_was_sent_afterwards(broker: Broke
     assert len(broker.markers) == 2
     broker.come()
     assert broker.stream.has_read_up_to(asked)
+
+
+def test_a_stream_that_another_worker_is_just_making_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_stream, "BIRTH_STEP", 0.001)
+    broker = Broker(monkeypatch, durable=False, answers=[ResourceError("no stream"), ResourceError("no stream")])
+    assert broker.markers[0] == GAP
+    assert broker.declared == ["q.bound"]
+    broker.come()
+    broker.open()
+    assert broker.markers.count(GAP) == 1, "nothing was lost since"
+
+
+def test_what_else_is_refused_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConnectionError, match="an alarm"):
+        Broker(monkeypatch, durable=False, answers=[TimeoutError("an alarm")])
 
 
 def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
