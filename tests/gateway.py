@@ -162,8 +162,8 @@ class GatewayProcess(Server):
         return self.log_path.read_text()
 
     def events(self) -> list[dict[str, Any]]:
-        """The log's lines."""
-        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        """The log's lines, as far as they are written."""
+        return [json.loads(line) for line in self.log().splitlines(True) if line[0] == "{" and line[-1] == "\n"]
 
     def workers(self) -> list[int]:
         """pids of gunicorn's workers."""
