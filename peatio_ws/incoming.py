@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+from io import BytesIO
 from typing import Final
 
 from websockets.frames import Frame, Opcode
@@ -32,8 +33,8 @@ class Incoming(Protocol):
     def __init__(self, max_message_bytes: int) -> None:
         super().__init__(SERVER, max_size=max_message_bytes, logger=_log)
         self.messages: list[tuple[list[bytes], str | bytes]] = []
-        self._pieces: list[str | bytes] = []  # of a message in fragments
-        self._decoder: codecs.IncrementalDecoder | None = None
+        self._joined: BytesIO | None = None  # a message in fragments; a list of them may be many times its size
+        self._decoder: codecs.IncrementalDecoder | None = None  # of a text: sees at once what is no UTF-8
 
     def receive(self, data: bytes) -> None:
         """What came from the client; nothing is its end."""
@@ -57,17 +58,19 @@ class Incoming(Protocol):
             if frame.fin:
                 self._add(str(frame.data, "utf-8") if is_text else bytes(frame.data))
             else:
-                self._pieces, self._decoder = [], _Decoder() if is_text else None
+                self._joined, self._decoder = BytesIO(), _Decoder() if is_text else None
                 self._take_piece(frame)
 
     def _take_piece(self, frame: Frame) -> None:
-        pieces, decoder = self._pieces, self._decoder
-        piece = bytes(frame.data) if decoder is None else decoder.decode(bytes(frame.data), frame.fin)
-        if piece:
-            pieces.append(piece)
+        joined, decoder = self._joined, self._decoder
+        assert joined is not None  # the core fails on a continuation of nothing
+        joined.write(frame.data)
+        if decoder is not None:
+            decoder.decode(bytes(frame.data), frame.fin)
         if frame.fin:
-            self._add(b"".join(pieces) if decoder is None else "".join(pieces))  # type: ignore[arg-type]
-            self._pieces, self._decoder = [], None
+            data = joined.getvalue()
+            self._add(data if decoder is None else str(data, "utf-8"))
+            self._joined = self._decoder = None
 
     def _add(self, message: str | bytes) -> None:
         self.messages.append((self.data_to_send(), message))

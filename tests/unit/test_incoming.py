@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from peatio_ws.incoming import Incoming
@@ -49,6 +51,24 @@ def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
         ([from_server(PONG, b"2")], "c"),
     ]
     assert incoming.data_to_send() == [from_server(PONG, b"3")]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_bytes(opcode: int) -> None:
+    incoming = Incoming(100_000)
+    pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
+    incoming.receive(frame(opcode, b"", fin=False))
+    tracemalloc.start()
+    try:
+        for at in range(0, len(pieces), 4096):
+            incoming.receive(pieces[at : at + 4096])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * 80_000
+    incoming.receive(frame(CONT))
+    ((_, message),) = incoming.messages
+    assert len(message) == 80_000
 
 
 def test_messages_before_a_fault_are_there() -> None:
