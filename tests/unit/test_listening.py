@@ -330,6 +330,6 @@ def test_after_so_many_seconds_it_ends() -> None:
 
 
 def test_ctrl_c_is_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "_print", lambda _: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(cli, "_print", lambda _: signal.raise_signal(signal.SIGINT))
     with server(lambda talk: talk.say(subscribed("a.b"))) as served:
         assert listen(f"{served.url}/ --stream a.b").exit_code == 0
