@@ -36,8 +36,11 @@ PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 
 
 def frame_end(frames: bytes, at: int) -> int:
-    """Where the frame ends that holds the byte before `at`, in whole unmasked frames; 0 for 0."""
-    end = 0
+    """Where the frame ends that holds the byte before `at`, in whole unmasked frames; 0 for 0.
+
+    The answer to the handshake may be before the first frame, and counts as held.
+    """
+    end = frames.index(b"\r\n\r\n") + 4 if frames.startswith(b"HTTP/") else 0
     while end < at:
         size, skip = frames[end + 1], 2
         if size == 126:

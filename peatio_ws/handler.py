@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import re
 import secrets
@@ -28,6 +29,8 @@ from peatio_ws import metrics
 from peatio_ws.errors import Close, Disconnect, Refused
 from peatio_ws.fields import Fields
 from peatio_ws.handshake import check_handshake, respond, wants_upgrade
+from peatio_ws.outbox import SLICE
+from peatio_ws.pace import let_others_run
 from peatio_ws.request import client_address
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import Upgraded, WebSocket
@@ -40,12 +43,13 @@ _SWITCHING: Final = (
 _LOGGED: Final = ("REQUEST_METHOD", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT", "peatio_ws.connection")
 """What an access log is given of a request, beside its path and where it comes from: a token may be in the query, in a
 cookie, and in many a header."""
+_DISCARDED: Final = 1024  # bytes of a body that are read at a time; in chunks of one byte each that takes 10 ms
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
     """gevent-websocket's handler with its faults mended: the handshake is checked to the letter, errors have bodies,
-    nothing is upgraded before the application had a chance to refuse, and a request that does not arrive ends.
+    nothing is upgraded before the application could refuse, and what does not arrive or is not taken ends.
 
     Class attributes:
         idle: sockets on which a request is waited for.
@@ -63,6 +67,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     socket: Any
     settings: ClassVar[Settings] = Settings()
     _request_deadline: gevent.Timeout | None = None
+    _waiting: Any = None  # the socket in `idle`; pywsgi forgets its own before the end
     _upgraded = False
 
     def handle(self) -> None:
@@ -78,8 +83,10 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     def read_requestline(self) -> str:
         self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
-        self.idle.add(self.socket)
+        self._waiting = self.socket
+        self.idle.add(self._waiting)
         self.environ = None
+        let_others_run()  # there may be no end of requests that are here already
         line: str = super().read_requestline()
         return line
 
@@ -101,7 +108,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             self._request_is_there()
 
     def _request_is_there(self) -> None:
-        self.idle.discard(getattr(self, "socket", None))
+        self.idle.discard(self._waiting)
         if self._request_deadline is not None:
             self._request_deadline.close()
 
@@ -134,12 +141,17 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             self._discard_body()
 
     def _discard_body(self) -> None:
-        """Read what the application left of the request's body. pywsgi would wait for it without end (26.9.0)."""
+        """Read what the application left of the request's body. pywsgi would wait for it without end, and let nobody
+        else run while it comes (26.9.0)."""
         body = self.wsgi_input
+        if body._chunked_input_error or not (body.chunked_input or body.position < (body.content_length or 0)):
+            return
+        body.send_100_continue_enabled = False
         try:
             with gevent.Timeout(self.settings.handshake_timeout, TimeoutError):
-                body._discard()
-        except TimeoutError:
+                while body.read(_DISCARDED):
+                    let_others_run()
+        except OSError:  # not in time, hung up, or no body
             self.close_connection = True
             body.content_length, body.chunked_input = 0, False
 
@@ -153,7 +165,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             WSGIHandler.run_application(self)
         except Disconnect as disconnect:
             websocket.close(disconnect.code, disconnect.reason)
-        except Exception as error:
+        except (Exception, gevent.Timeout) as error:
             if not self._upgraded or websocket.moved:
                 raise
             if not (isinstance(error, WebSocketError) and websocket.closed):  # it sent to a client that had gone
@@ -190,6 +202,14 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
                 break  # what comes is the body; it may have no end
         if not self.headers_sent:
             self.write(b"")
+
+    def _sendall(self, data: bytes) -> None:
+        """In pieces, each of which the client has to take within `WEBSOCKET_SEND_TIMEOUT`; pywsgi would wait without
+        end (26.9.0)."""
+        for at in range(0, len(data), SLICE):
+            gone = ConnectionResetError(errno.ECONNRESET, "took nothing of an answer for too long")
+            with gevent.Timeout(self.settings.send_timeout, gone):
+                super()._sendall(data[at : at + SLICE])
 
     def _write(self, data: bytes) -> None:
         if self.command != "HEAD":

@@ -19,6 +19,7 @@ from peatio_ws.auth import Identity
 from peatio_ws.errors import Close, Refused
 from peatio_ws.meter import Meter
 from peatio_ws.outbox import CLOSE_SECONDS
+from peatio_ws.pace import let_others_run
 from peatio_ws.replay import RETURN_SECONDS, come_again
 from peatio_ws.request import answerable
 from peatio_ws.settings import Settings
@@ -119,9 +120,8 @@ class Roster:
     def tick(self) -> None:
         """Each connection's deadlines, and how all of them stand; to be called once a second."""
         self._meter.begin()
-        for number, client in enumerate(self):
-            if number % 500 == 499:
-                gevent.sleep(1e-6)
+        for client in self:
+            let_others_run()
             try:
                 client.tick(time.monotonic())
                 self._meter.look_at(client.standing, client.ws)

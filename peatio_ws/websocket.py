@@ -20,11 +20,10 @@ from peatio_ws.errors import FINAL, REASONS, Close, Disconnect
 from peatio_ws.frames import PING, binary_frame, text_frame
 from peatio_ws.incoming import Incoming
 from peatio_ws.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
+from peatio_ws.pace import let_others_run
 from peatio_ws.settings import Settings
 
 READ_BYTES: Final = 16_384
-TURN_SECONDS: Final = 0.01
-"""How long one client may keep the hub with what it sends."""
 MOST_UNREAD: Final = 64
 """Messages that are taken in while nobody asks for them."""
 
@@ -42,11 +41,6 @@ class Upgraded(NamedTuple):
     early: bytes
     answer: bytes
     may_move: bool
-
-
-def _loop_now() -> float:
-    """When the hub was last at its loop, in the time of `time.time()`."""
-    return float(gevent.get_hub().loop.now())
 
 
 class WebSocket:
@@ -216,19 +210,16 @@ class WebSocket:
         """Take in some bytes of the client, or its end. Lets others run in between, however fast it sends."""
         self._reading = True
         try:
+            let_others_run()
             try:
                 data: bytes = self._sock.recv(READ_BYTES)
             except OSError as error:
                 if error.errno is None:
                     raise  # no socket's: a time limit around this call, ours or the handler's own
                 data = b""
-            self._feed(data)
-            # gevent's recv() switches to the hub only when there is nothing to read (26.9.0): a client that fills the
-            # buffer faster than it is emptied would keep the hub from everybody else, and from every timeout.
-            if len(data) == READ_BYTES and time.time() - _loop_now() > TURN_SECONDS:
-                gevent.sleep(1e-6)
         finally:
             self._reading = False
+        self._feed(data)
 
     def _look(self) -> None:
         """While nobody waits for a message, because a handler is busy: take in what is there all the same, so that the

@@ -24,8 +24,8 @@ WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"blocking metrics websocket handler".split(),
-    *"amqp_transport broker demand pace consumer history_stream publisher embedded".split(),
+    *"blocking metrics pace websocket handler".split(),
+    *"amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_limits redis_steering redis_shared logs key_source".split(),
     *"intake house caller signing demonstration page seated client connection meter roster control gateway".split(),
     *"ports health worker".split(),

@@ -20,11 +20,11 @@ from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-from peatio_ws.errors import Close
-from peatio_ws.frames import PING
+from peatio_ws.errors import REASONS, Close
+from peatio_ws.frames import PING, close_frame, text_frame
 from peatio_ws.handler import websocket_of
 from peatio_ws.settings import Settings
-from peatio_ws.websocket import MOST_UNREAD, READ_BYTES, WebSocket
+from peatio_ws.websocket import MOST_UNREAD, READ_BYTES, Upgraded, WebSocket
 from tests.unit.samples import frames_in, settings
 
 LIMIT = 30
@@ -458,14 +458,31 @@ def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
 
 
 def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peatio_ws.websocket._loop_now", lambda: 0.0)
+    monkeypatch.setattr("peatio_ws.pace.TURN_SECONDS", -1.0)
     ws = pair.open()
     pair.say(text("question"), Frame(Opcode.PING, b"later"), text("x" * READ_BYTES))
-    waiting = gevent.spawn(ws.receive)
+
+    def handle() -> str | bytes | None:
+        assert ws.receive() == "question"
+        ws.send("answer")
+        return ws.receive()
+
+    handler = gevent.spawn(handle)
     gevent.sleep(0)
-    assert not waiting.dead, "it has read once"
     ws.tick(ws.opened)
-    assert waiting.get(timeout=LIMIT) == "question"
-    ws.send("answer")
-    assert ws.receive(timeout=LIMIT) == "x" * READ_BYTES
+    assert not handler.dead
+    assert handler.get(timeout=LIMIT) == "x" * READ_BYTES
     assert frames_in(pair.hear(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_the_answer_to_the_handshake_is_no_frame_to_be_cut(pair: Pair, taken: bool) -> None:
+    answer, big = b"HTTP/1.1 101 Switching Protocols\r\n\r\n", text_frame(b"x" * 900_000)
+    ws = WebSocket(lambda: Upgraded(pair.sock, b"", answer, True), pair.settings)
+    ws.accept()
+    ws.outbox.put(big)
+    if taken:
+        ws.outbox.flush()
+    ws.outbox.close(Close.TOO_SLOW, cut=True)
+    due = answer + (big if taken else b"") + close_frame(Close.TOO_SLOW, REASONS[Close.TOO_SLOW])
+    assert pair.hear(len(due)) == due
