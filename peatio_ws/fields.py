@@ -16,8 +16,9 @@ LINE_BYTES: Final = 8190
 # One way to match only: blanks that could be the value's or around it would be tried each way, for hours.
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n").fullmatch
 _ENDS: Final = (b"\r\n", b"\n")
-_ONCE: Final = ("content-length", "transfer-encoding")
+_ONCE: Final = ("content-length", "transfer-encoding", "host")
 """Where a proxy believed one of two, and this server the other, a client could slip a request past the proxy."""
+_LENGTH: Final = re.compile("[0-9]{1,18}").fullmatch
 
 
 class Fields:
@@ -54,9 +55,11 @@ class Fields:
             if name not in self._first:
                 self._first[name] = value
             elif name in _ONCE:
-                raise ValueError("two fields that say where the request ends")
+                raise ValueError("two fields of which there may be one")
         if self._first.get("transfer-encoding", "chunked").lower() != "chunked":
             raise ValueError("a transfer coding other than chunked")
+        if not _LENGTH(self._first.get("content-length", "0")):  # Python's int() takes more for a number
+            raise ValueError("a length that is no number")
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of the first field of this name, without the white space around it."""

@@ -86,7 +86,10 @@ def check_origin(environ: dict[str, Any], settings: Settings, by_cookie: bool = 
         return  # no browser
     own = environ.get("HTTP_HOST", "")
     allowed = [own if one == "*" and by_cookie else one for one in settings.cors_origins or (own,)]
-    host = urlsplit(origin).netloc.lower()
+    try:
+        host = urlsplit(origin).netloc.lower()
+    except ValueError:  # no URL at all
+        host = ""
     for one in allowed:
         if one == "*" or one.lower().rstrip("/") == origin.lower() or (host and _without_port(one, origin) == host):
             return
