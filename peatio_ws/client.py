@@ -52,6 +52,7 @@ class Client(Seated):
     """
 
     __slots__ = (
+        "_admits",
         "_first",
         "_located",
         "_missed_from",
@@ -71,6 +72,7 @@ class Client(Seated):
         ranger = asked.dialect is Dialect.RANGER
         self._first = session.open(identity, asked.streams, asked.resume, asked.notices) if ranger else []
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
+        self._admits = False  # hears its private events once what it was to be told is on its way
         self._settled = False  # authenticated or subscribed once
         self._missed_from: Place | None = None  # after which a replay is to do yet
         self._located = 0.0  # monotonic time at which it was told where it is
@@ -185,6 +187,7 @@ class Client(Seated):
                     self._carry_out(self._verdict(token))
                 case Admit(identity, resumes):
                     if not self._admit(identity, resumes):
+                        self._forget_streams(actions)
                         return
                 case Renew(identity):
                     self.expires = identity.expires
@@ -203,6 +206,9 @@ class Client(Seated):
                     call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
+        if self._admits:
+            self._admits = False
+            self._house.router.admit(self._receiver)
 
     def _verdict(self, token: str) -> list[Action]:
         # Who is authenticated has shown a good one before: its fresh token is looked at in any case.
@@ -221,6 +227,13 @@ class Client(Seated):
             # Its books may be more than may wait for it: they come as it takes them.
             if not outbox.wait(outbox.limit // 2):
                 return
+
+    def _forget_streams(self, actions: list[Action]) -> None:
+        """What it was to subscribe to, of which nothing is to be given back."""
+        for action in actions:
+            if isinstance(action, Subscribe):
+                for name in action.names:
+                    del self._session.streams[name]
 
     def _unsubscribe(self, names: Iterable[str]) -> None:
         for name in names:
@@ -277,7 +290,6 @@ class Client(Seated):
         self._settled = True
         self._receiver.uid, self._receiver.member_id = identity.uid, member_id
         self._house.intake.need_member(identity.uid)  # may wait
-        if not resumes:
-            self._house.router.admit(self._receiver)
+        self._admits = not resumes
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
         return True
