@@ -52,6 +52,7 @@ class RedisLimits:
     def leave(self, seat: Seat) -> None:
         """See `Shared.leave_seat`."""
         if self._seats.pop(seat.id, None) is not None:
+            seat.excess = _nothing  # it would hold the connection for as long as Redis is away
             self._left.append(seat)
 
     def leave_all(self) -> None:
@@ -75,7 +76,14 @@ class RedisLimits:
         while self._left or self._new or self._due:
             if not (self._strike_out() if self._left else self._let_in() if self._new else self._renew()):
                 self._refresh_at = 0.0
+                self._forget_passers_by()
                 return
+
+    def _forget_passers_by(self) -> None:
+        """While Redis is away: who came and left meanwhile is not in it."""
+        new = {seat.id for seat in self._new}
+        self._left = [seat for seat in self._left if seat.id not in new]
+        self._new = [seat for seat in self._new if seat.id in self._seats]
 
     def _strike_out(self) -> bool:
         """Some of those who left; whether Redis took it."""
@@ -103,8 +111,9 @@ class RedisLimits:
         del self._new[: len(some)]
         for seat, count in zip(seats, answers[3::4], strict=True):
             if count > seat.limit:
+                excess = seat.excess
                 self.leave(seat)
-                seat.excess()
+                excess()
         return True
 
     def _renew(self) -> bool:
@@ -145,6 +154,10 @@ class RedisLimits:
                 said = steering.write(Limited(address, left / 1000))
                 self._ask(functools.partial(self._redis.publish, CHANNEL, said))
         return True
+
+
+def _nothing() -> None:
+    """For a seat that is left."""
 
 
 def _enter(pipe: Any, seat: Seat, now: float) -> None:
