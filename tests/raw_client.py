@@ -126,6 +126,12 @@ class RawClient:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
+    def read_on(self) -> None:
+        """Read and forget, until the server or `finish` ends it."""
+        with contextlib.suppress(OSError):
+            while self._sock.recv(65_536):
+                pass
+
     # ---- HTTP
 
     def request(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.gateway import GatewayProcess
-from tests.raw_client import RawClient, text
+from tests.raw_client import WAIT, RawClient, text
 from tests.servers import START_SECONDS, free_port, wait_until
 
 OURS = "peatio_ws.worker.Worker"
@@ -57,3 +58,30 @@ def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterat
         yield process
     finally:
         process.stop()
+
+
+@contextlib.contextmanager
+def without_end(client: RawClient, data: bytes) -> Iterator[None]:
+    """Send this over and over again, as fast as it goes, and read what comes; the client is dropped in the end."""
+    under_way, over = threading.Event(), threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(OSError):
+            for number in range(100_000):
+                client.send(data)
+                if number == 10:
+                    under_way.set()
+                if over.is_set():
+                    break
+
+    threads = [threading.Thread(target=send), threading.Thread(target=client.read_on)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert under_way.wait(WAIT)
+        yield
+    finally:
+        over.set()
+        client.finish()
+        for thread in threads:
+            thread.join(WAIT)

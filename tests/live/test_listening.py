@@ -21,8 +21,9 @@ from tests.live.serving import (
     Start,
     authenticated,
     served,
+    without_end,
 )
-from tests.raw_client import TEXT, WAIT, RawClient, close, frame, text
+from tests.raw_client import PONG, TEXT, WAIT, RawClient, close, frame, text
 from tests.servers import wait_until
 
 
@@ -96,6 +97,18 @@ def test_fifty_clients_over_tls_get_events_while_they_send(
     assert not failures
     wait_until(lambda: gateway.log().count('"connection closed"') == 50, "fifty ends in the log")
     assert "Traceback" not in gateway.log()
+
+
+def test_a_client_that_sends_without_end_over_tls_keeps_nobody_waiting(
+    start: Start, certificate: dict[str, str]
+) -> None:
+    """In records smaller than what is read at a time: none of them is followed by a wait."""
+    gateway = start(**certificate)
+    tls = ssl.create_default_context(cafile=certificate["WEBSOCKET_SSL_CERT"])
+    with RawClient(gateway.port, tls) as flood, without_end(flood.upgrade(), frame(PONG) * 200):
+        for _ in range(5):
+            with RawClient(gateway.port, tls) as client:
+                assert "challenge" in client.upgrade().json()
 
 
 def test_a_silent_tls_handshake_ends_within_the_limit(start: Start, certificate: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from tests.live.serving import (
     Start,
     gateway_client,
     served,
+    without_end,
 )
 from tests.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, WAIT, Frame, RawClient, close, frame, text
 from tests.servers import wait_until
@@ -129,6 +130,37 @@ def test_half_a_request_ends_within_the_limit(start: Start, sent: bytes) -> None
     with RawClient(gateway.port) as client:
         client.send(sent)
         assert 0.5 < client.ended() < 4
+    assert "Traceback" not in gateway.log()
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 2000),
+        (b"", b"GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200),
+    ],
+)
+def test_requests_without_end_keep_nobody_waiting(folder: Path, first: bytes, more: bytes) -> None:
+    with served(folder, "tests.live.apps:legacy") as app, RawClient(app.port) as flood:
+        flood.send(first)
+        with without_end(flood, more):
+            for _ in range(5):
+                with RawClient(app.port) as client:
+                    client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                    assert client.answer().status == 200
+
+
+@pytest.mark.parametrize("end", [b"0\r\n@", b"0\r\na", b"x", b"1\r\nxx"])
+def test_a_body_that_goes_wrong_at_its_end_ends_within_the_limit(start: Start, end: bytes) -> None:
+    gateway = start(WEBSOCKET_HANDSHAKE_TIMEOUT="1")
+    with RawClient(gateway.port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + end)
+        assert client.answer().status == 426
+        assert client.ended() < 4
+    with RawClient(gateway.port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        client.finish()
+        assert client.answer().status == 426
     assert "Traceback" not in gateway.log()
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections import Counter
 from typing import Any
 
 import pytest
+import redis
 
 from peatio_ws.failures import Failures
 from peatio_ws.redis_limits import PIECE
 from peatio_ws.redis_shared import RedisShared
 from peatio_ws.revocations import Revocations
+from peatio_ws.shared import Seat
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -101,3 +104,35 @@ def test_failures_are_told_piece_by_piece() -> None:
     assert len(store.counts) == 2 * PIECE + 5
     shared._share()
     assert len(store.pieces) == 3, "nothing is left to tell"
+
+
+def test_who_came_and_left_while_redis_was_away_is_forgotten() -> None:
+    class Away(Pipe):
+        def zrem(self, *_: Any) -> None: ...
+
+        zadd = zcard = zremrangebyscore = expire = zrem
+
+        def execute(self) -> list[Any]:
+            raise redis.ConnectionError
+
+    class Gone(Store):
+        def pipeline(self, transaction: bool) -> Pipe:
+            return Away(self)
+
+    class Connection:
+        def hang_up(self) -> None: ...
+
+    shared = worker(Gone(), Failures(0))
+    left: list[weakref.ref[Connection]] = []
+    for _ in range(100):
+        connection = Connection()
+        left.append(weakref.ref(connection))
+        seat = Seat("member:IDANN", 10, connection.hang_up)
+        shared.take_seat(seat)
+        shared.leave_seat(seat)
+    stays = Seat("member:IDANN", 10, connection.hang_up)
+    shared.take_seat(stays)
+    shared._limits._count_seats()
+    assert shared._limits._new == [stays]
+    assert not shared._limits._left
+    assert sum(one() is not None for one in left) == 1

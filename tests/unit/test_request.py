@@ -34,6 +34,7 @@ def test_these_may_come(origin: str | None, host: str, allowed: str) -> None:
     ("origin", "host", "allowed"),
     [
         ("https://evil.example", "exchange.example", ""),
+        ("http://[", "exchange.example", ""),
         ("https://exchange.example.evil.example", "exchange.example", ""),
         ("https://exchange.example:8443", "exchange.example", ""),
         ("http://exchange.example:443", "exchange.example", ""),
