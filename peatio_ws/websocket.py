@@ -5,9 +5,11 @@ Knows neither HTTP (`handler.py`) nor Peatio.
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import socket as native_socket
 import ssl
+import termios
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -67,6 +69,7 @@ class WebSocket:
         "_settings",
         "_sock",
         "_taken",
+        "_unread",
         "_upgrade",
         "accepted_elsewhere",
         "heard",
@@ -90,6 +93,7 @@ class WebSocket:
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
         self.received = self.received_bytes = self._taken = 0
+        self._unread = b""  # how much the kernel had when it was looked at last
 
     def accept(self, settings: Settings | None = None) -> None:
         """Upgrade now. Harmless a second time.
@@ -225,7 +229,12 @@ class WebSocket:
         """While nobody waits for a message, because a handler is busy: take in what is there all the same, so that the
         client's pings are answered, its pongs count, and its end is known. Never waits."""
         protocol, sock = self._protocol, self._sock
-        if len(protocol.messages) >= MOST_UNREAD or protocol.state is not ProtocolState.OPEN:
+        if protocol.state is not ProtocolState.OPEN:
+            return
+        if len(protocol.messages) >= MOST_UNREAD:
+            unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+            if unread != self._unread:  # pongs may be among it
+                self._unread, self.heard = unread, time.monotonic()
             return
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:

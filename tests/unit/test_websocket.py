@@ -447,6 +447,21 @@ def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
     assert list(ws) == [str(number) for number in range(3 * MOST_UNREAD)]
 
 
+def test_a_client_whose_messages_nobody_reads_is_alive_while_it_sends(pair: Pair) -> None:
+    ws = pair.open()
+    for _ in range(MOST_UNREAD):
+        pair.say(text("are you there?"))
+        ws.tick(ws.opened)
+    for _ in range(3):
+        ws.heard = 0.0
+        pair.say(Frame(Opcode.PONG, b""))
+        ws.tick(ws.opened)
+        assert ws.heard >= ws.opened
+    ws.heard = 0.0
+    ws.tick(ws.opened)
+    assert ws.outbox.closing == Close.IDLE
+
+
 def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
     ws = pair.open()
     waiting = gevent.spawn(ws.receive)
