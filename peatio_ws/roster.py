@@ -120,8 +120,9 @@ class Roster:
     def tick(self) -> None:
         """Each connection's deadlines, and how all of them stand; to be called once a second."""
         self._meter.begin()
-        for client in self:
-            let_others_run()
+        for number, client in enumerate(self):
+            if number % 20 == 19:
+                let_others_run()
             try:
                 client.tick(time.monotonic())
                 self._meter.look_at(client.standing, client.ws)
