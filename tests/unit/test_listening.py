@@ -331,5 +331,9 @@ def test_after_so_many_seconds_it_ends() -> None:
 
 def test_ctrl_c_is_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_print", lambda _: signal.raise_signal(signal.SIGINT))
-    with server(lambda talk: talk.say(subscribed("a.b"))) as served:
-        assert listen(f"{served.url}/ --stream a.b").exit_code == 0
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with server(lambda talk: talk.say(subscribed("a.b"))) as served:
+            assert listen(f"{served.url}/ --stream a.b").exit_code == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
