@@ -257,6 +257,7 @@ class Client(Seated):
         receiver.resumes = True
         at = cursor if complete and cursor is not None else house.intake.history.cursor()
         self._send(dialects.resumed(payload, at, complete))
+        self._located = time.monotonic()
         if receiver.admitted:
             return  # it hears live already: nothing was missed on this connection
         self._missed_from = place
