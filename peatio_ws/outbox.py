@@ -229,8 +229,8 @@ class Outbox:
 
     def _drop_waiting(self) -> None:
         """Forget all frames of which no byte was handed to the socket. Not the answer to the handshake."""
-        self._first = (self._first or b"")[: frame_end(self._first or b"", 0)] or None
-        self._more = None
+        first = self._first or b""
+        self._first, self._more = first[: frame_end(first, 0)] or None, None
         if self._queue is None:
             return
         while not self._queue.empty():

@@ -486,6 +486,7 @@ def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeyp
     gevent.sleep(0)
     ws.tick(ws.opened)
     assert not handler.dead
+    assert not ws._protocol.messages, "nobody else took it in"
     assert handler.get(timeout=LIMIT) == "x" * READ_BYTES
     assert frames_in(pair.hear(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
 
