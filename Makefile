@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 FUZZ ?= 100000
+N ?= 10
+WAYS ?= alone,beside,one-core
+WHAT ?= tests/live tests/faults
 
 # Under `make -j` too: what each kind of tests has to itself, and to wait for, is measured.
 .NOTPARALLEL:
-.PHONY: run test bench docs lint types unit live faults faults-long steering-long soak fuzz screenshot clean servers
+.PHONY: run test test-again bench docs lint types unit live faults faults-long steering-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -32,6 +35,11 @@ live: $(VENV)/.test-ready servers
 
 faults: $(VENV)/.test-ready servers
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
+
+# N times in each of three ways: alone, beside two processes that burn a core each, and on one core at the lowest priority.
+# Tells which test failed how often. `make test-again N=3 WHAT=tests/live/test_resume.py WAYS=beside` is a part of it.
+test-again: $(VENV)/.test-ready servers
+	@$(BIN)/python -m tests.again --times $(N) --ways $(WAYS) $(WHAT)
 
 # Five minutes of everything going wrong at once; its short form is among the fault tests.
 faults-long: $(VENV)/.test-ready servers
