@@ -165,7 +165,8 @@ class _FromServer:
             return payload
         major, minor, properties, mechanisms, locales = loads(_START, payload, 4)[0]
         properties["version"] = self._version
-        return payload[:4] + dumps(_START, (major, minor, properties, mechanisms, locales))
+        changed: bytes = payload[:4] + dumps(_START, (major, minor, properties, mechanisms, locales))
+        return changed
 
 
 class _FromClient:
@@ -196,7 +197,10 @@ class _FromClient:
 
     @staticmethod
     def _changed(payload: bytes, form: str, rest: list[Any], before: dict[str, Any], after: dict[str, Any]) -> bytes:
-        return payload if after == before else payload[:4] + dumps(form, [*rest, after])
+        if after == before:
+            return payload
+        changed: bytes = payload[:4] + dumps(form, [*rest, after])
+        return changed
 
 
 def _method(payload: bytes) -> tuple[int, int]:
