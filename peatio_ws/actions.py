@@ -62,7 +62,7 @@ class Resume:
     """Send this reply with a cursor, then what was missed since this one (contract section 5).
 
     Attributes:
-        cursor: the last that the client saw; None if it begins anew.
+        cursor: the last that the client saw, by what it says; None if it names none.
     """
 
     payload: bytes

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from peatio_ws import dialects, metrics
+from peatio_ws import dialects
 from peatio_ws.actions import (
     Action,
     Admit,
@@ -28,8 +28,9 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.frames import text_frame
 from peatio_ws.house import House, seconds_to_wait, verify
-from peatio_ws.replay import Place, come_again
+from peatio_ws.replay import come_again
 from peatio_ws.request import Asked
+from peatio_ws.resumption import Resumption
 from peatio_ws.router import Receiver
 from peatio_ws.seated import Seated
 from peatio_ws.session import Session
@@ -54,10 +55,9 @@ class Client(Seated):
     __slots__ = (
         "_admits",
         "_first",
-        "_located",
-        "_missed_from",
         "_receiver",
         "_refilled",
+        "_resumption",
         "_session",
         "_settled",
         "_tokens",
@@ -74,8 +74,7 @@ class Client(Seated):
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
         self._admits = False  # hears its private events once what it was to be told is on its way
         self._settled = False  # authenticated or subscribed once
-        self._missed_from: Place | None = None  # after which a replay is to do yet
-        self._located = 0.0  # monotonic time at which it was told where it is
+        self._resumption: Resumption | None = None  # of a client that resumes
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
         self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
@@ -140,16 +139,13 @@ class Client(Seated):
         elif self.expires and settings.jwt_enforce_expiry and time.time() >= self.expires:
             self._send(dialects.TOKEN_EXPIRED)
             ws.outbox.close(Close.TOKEN_EXPIRED)
-        elif now - self._located > settings.resume_seconds / 3:
-            self._located = now
-            self.tell_place()
+        elif self._resumption is not None:
+            self._resumption.tick(now)
 
     def tell_place(self) -> None:
         """Give a client that resumes a cursor as of now: its last event may be longer ago than history goes back."""
-        receiver, intake = self._receiver, self._house.intake
-        # While something is read back there may be a gap to tell.
-        if receiver.resumes and self._missed_from is None and intake.replays.caught_up.is_set():
-            self._send(dialects.resume(intake.history.cursor(), complete=True))
+        if self._resumption is not None:
+            self._resumption.tell_place()
 
     def _take(self, message: str | bytes | None) -> bool:
         """Act on a message; False when there is none any more. A call of its own, so that nothing of a message stays in
@@ -200,7 +196,8 @@ class Client(Seated):
                 case Resume(payload, cursor):
                     self._resume(payload, cursor)
                 case Replay():
-                    self._replay()
+                    if self._resumption is not None:
+                        self._resumption.replay()
                 case Call(name, message):
                     caller = Caller(self.ws, self._session, self._receiver, self.address)
                     call(self._house.handlers.events[name], name, caller, message)  # may wait
@@ -242,42 +239,12 @@ class Client(Seated):
 
     def _resume(self, payload: bytes, cursor: str | None) -> None:
         """Answer with where the client is, then what it missed, then live events."""
-        house, receiver = self._house, self._receiver
-        if house.settings.history == "off":
-            self._send(dialects.resumed(payload, house.intake.history.cursor(), complete=False))
-            house.router.admit(receiver)
-            return
-        located = house.intake.replays.locate(cursor)  # may wait
-        if located is None:
+        session = self._session
+        if self._resumption is None:
+            self._resumption = Resumption(self._house, self._receiver, self._send)
+        has_private = any(kind_of(stream) is Kind.PRIVATE for stream in session.streams)
+        if not self._resumption.begin(payload, cursor, session.dialect is Dialect.CLASSIC or has_private):
             self.ws.close(Close.RESTART, come_again())
-            return
-        place, complete = located
-        if cursor is not None:
-            metrics.replays.labels("complete" if complete else "incomplete").inc()
-        receiver.resumes = True
-        at = cursor if complete and cursor is not None else house.intake.history.cursor()
-        self._send(dialects.resumed(payload, at, complete))
-        self._located = time.monotonic()
-        if receiver.admitted:
-            return  # it hears live already: nothing was missed on this connection
-        self._missed_from = place
-        has_private = any(kind_of(stream) is Kind.PRIVATE for stream in self._session.streams)
-        if cursor is None or not complete or self._session.dialect is Dialect.CLASSIC or has_private:
-            self._replay()
-        # Else there is nothing to send yet: its private streams come with the next message.
-
-    def _replay(self) -> None:
-        """What was missed, if anything is to do; from then on the client hears live."""
-        place, house = self._missed_from, self._house
-        if place is None:
-            return
-        complete = house.intake.replays.run(self._receiver, place)  # waits as long as the client takes
-        self._missed_from = None
-        self._located = time.monotonic()
-        if not complete:
-            metrics.replays.labels("cut").inc()
-            self._send(dialects.resume(house.intake.history.cursor(), complete=False))
-        house.router.admit(self._receiver)
 
     def _admit(self, identity: Identity, resumes: bool) -> bool:
         member_id = identity.member_id

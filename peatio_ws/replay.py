@@ -76,6 +76,17 @@ class Replays:
             return Place(position.offset, history.era), True
         return Place(history.last, history.era), cursor is None
 
+    def follows(self, cursor: str, place: Place) -> bool:
+        """Return whether a cursor points at a place or beyond it. Never waits.
+
+        For a place in an era that has ended: whether it is a cursor of this history. Whoever received events at that
+        time was notified of the gap.
+        """
+        position, history = read_cursor(cursor), self._history
+        if position is None or position.history != history.name:
+            return False
+        return place.era != history.era or position.offset >= place.offset
+
     def run(self, receiver: Receiver, place: Place) -> bool:
         """Send all that the receiver's member was sent after this place, as fast as the client takes it.
 

@@ -164,8 +164,7 @@ class Session:
         self.identity, self.notices = identity, self.notices or self._asks_notices
         replies = self._step(Input.TOKEN)
         if resumes:
-            # On a connection that gets its events already nothing was missed, whatever cursor comes along.
-            cursor = self._resume if known is None and isinstance(self._resume, str) else None
+            cursor = self._resume if isinstance(self._resume, str) else None
             replies = [Resume(dialects.AUTHENTICATED, cursor)]
         if known is not None:
             return [Renew(identity), *self._drop_forbidden(), *replies]

@@ -173,6 +173,28 @@ def test_ranger_resumes_by_query_and_by_message(keeping: GatewayProcess, signer:
         ]
 
 
+def test_a_token_before_the_first_private_stream_skips_nothing(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    token = signer.token("IDPENDING")
+    with keeping.connect(
+        "private?stream=order&resume=1", additional_headers={"Authorization": f"Bearer {token}"}
+    ) as witness:
+        cursor = receive(witness)["resume"]["cursor"]
+        for number in (1, 2):
+            publisher.event("private.IDPENDING.order", {"id": number})
+        assert [receive(witness)["order"]["id"] for _ in range(2)] == [1, 2]
+        with keeping.connect("public") as client:
+            receive(client)
+            for asked in (cursor, True):
+                client.send(json.dumps({"jwt": f"Bearer {token}", "resume": asked}))
+                assert receive(client)["resume"] == {"cursor": cursor, "complete": True}
+            client.send(json.dumps({"event": "subscribe", "streams": ["order"]}))
+            assert receive(client)["success"]["streams"] == ["order"]
+            publisher.event("private.IDPENDING.order", {"id": 3})
+            assert [receive(client)["order"]["id"] for _ in range(3)] == [1, 2, 3]
+
+
 def test_a_slow_client_gets_ten_thousand_missed_events(start: Start, signer: Signer, publisher: Publisher) -> None:
     gateway = start(WEBSOCKET_OUTBOX_BYTES="100000")
     token = signer.token("IDMANY")

@@ -182,10 +182,11 @@ def test_who_is_shut_out_is_told_what_who_failed_is_told() -> None:
     assert session.shut_out() == [FAILED, TOO_OFTEN]
 
 
-def test_a_later_token_may_ask_to_resume_from_then_on() -> None:
+@pytest.mark.parametrize(("asked", "cursor"), WITH_RESUME)
+def test_a_later_token_may_ask_to_resume_from_then_on(asked: object, cursor: str | None) -> None:
     session = session_in(State.AUTHENTICATED)
-    session.receive('{"jwt":"Bearer a.b.c","resume":"s.1.00000000"}')
-    assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), Resume(AUTHENTICATED.payload, None)]
+    session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
+    assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), Resume(AUTHENTICATED.payload, cursor)]
 
 
 def test_a_token_that_fails_resumes_nothing() -> None:
