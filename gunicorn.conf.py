@@ -10,6 +10,7 @@ import gevent
 gevent.config.track_greenlet_tree = False
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -33,7 +34,7 @@ def _tidy(master=None):
 
 atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
 
-from peatio_ws import health, logs, metrics, ports
+from peatio_ws import health, logs, master, metrics, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
@@ -74,6 +75,7 @@ def on_starting(server):
         faults += error.faults
     if faults:
         sys.exit("\n".join(f"configuration: {fault}" for fault in faults))
+    master.prepare()
 
 
 def post_worker_init(worker):
@@ -86,3 +88,4 @@ def post_worker_init(worker):
 
 def on_exit(server):
     _tidy()
+    gc.freeze()  # Python would look through all there is, once more, which takes longer than the rest of the end

@@ -52,13 +52,13 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     nothing is upgraded before the application could refuse, and what does not arrive or is not taken ends.
 
     Class attributes:
-        idle: sockets on which a request is waited for.
+        idle: sockets on which a request is waited for, each with whether an earlier one was answered.
         serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
         settings: how long a request may take to arrive, and limits for connections that the application does not
             `accept` by itself; the worker sets them from the environment.
     """
 
-    idle: ClassVar[set[Any]] = set()
+    idle: ClassVar[dict[Any, bool]] = {}
     serving: ClassVar[set[WebSocket]] = set()
     # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
@@ -83,8 +83,8 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     def read_requestline(self) -> str:
         self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
+        self.idle[self.socket] = self._waiting is not None
         self._waiting = self.socket
-        self.idle.add(self._waiting)
         self.environ = None
         let_others_run()  # there may be no end of requests that are here already
         line: str = super().read_requestline()
@@ -108,7 +108,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             self._request_is_there()
 
     def _request_is_there(self) -> None:
-        self.idle.discard(self._waiting)
+        self.idle.pop(self._waiting, None)
         if self._request_deadline is not None:
             self._request_deadline.close()
 

@@ -151,6 +151,8 @@ class Roster:
         this host nor the one they go to has all of them at once.
         """
         clients = list(self)
+        if not clients:
+            return
         steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
         for step in range(steps):
             for client in clients[step::steps]:

@@ -9,8 +9,12 @@ from typing import Any, ClassVar, Final
 import gevent
 import gevent.event
 import structlog
+from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from gunicorn.http.wsgi import base_environ
+from gunicorn.sock import ssl_context
+from gunicorn.workers.ggevent import VERSION
 
 from peatio_ws.errors import Close
 from peatio_ws.gateway import Gateway
@@ -23,6 +27,10 @@ from peatio_ws.websocket import WebSocket
 log = structlog.get_logger("peatio_ws.worker")
 
 ARRIVE_SECONDS: Final = 0.5
+NOTIFY_SECONDS: Final = 1.0
+"""How often gunicorn's master is shown that the loop turns."""
+LOOK_SECONDS: Final = 0.01
+"""How often an ending worker looks whether its requests are done."""
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
@@ -59,69 +67,122 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
 
 def _shake_hands(wrapped: Any) -> bool:
-    Handler.idle.add(wrapped)
+    Handler.idle[wrapped] = False
     try:
         with gevent.Timeout(Handler.settings.handshake_timeout, TimeoutError):
             wrapped.do_handshake()
     except OSError:  # an SSLError too
         return False
     finally:
-        Handler.idle.discard(wrapped)
+        del Handler.idle[wrapped]
     return True
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no types
-    """`worker_class` of gunicorn.conf.py."""
+    """`worker_class` of gunicorn.conf.py.
+
+    gunicorn's gevent worker (27.0.1) looks once a second whether it should end, and once a second whether its requests
+    are done. This one waits for events instead, so that an idle worker ends at once.
+    """
 
     server_class = Server
     wsgi_handler = Handler
-    _stopping: gevent.event.Event | None = None  # while it starts
+    _alive = True
+    _ending: gevent.event.Event | None = None  # None while the worker starts
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker should go on. Signal handlers and gunicorn's reloader set it to False."""
+        return self._alive
+
+    @alive.setter
+    def alive(self, alive: bool) -> None:
+        self._alive = alive
+        if not alive and self._ending is not None:
+            self._ending.set()
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
         Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
 
     def run(self) -> None:
+        """Serve until `alive` is False, then tell every client."""
         # A connection is a few dozen objects that live as long as it does: looking through all of them, again and again
         # while thousands come, finds nothing.
         gc.set_threshold(20_000, 20, 50)
         gc.collect()
         gc.freeze()  # what is there now stays: it need not be looked through for each generation of connections
-        self._stopping = stopping = gevent.event.Event()
-        if not self.alive:
-            stopping.set()  # told to end before it had begun
-        drain = gevent.spawn(self._drain, stopping)
+        self._ending = gevent.event.Event()
+        for server in self._servers():
+            server.start()
         gevent.spawn(supervise, "keeper of applications", _keep)
         try:
-            super().run()
-            drain.join(self.cfg.graceful_timeout)
+            while self.alive:
+                self.notify()
+                self._ending.wait(NOTIFY_SECONDS)
+            end = gevent.spawn(self._end)
+            while not end.ready():
+                self.notify()
+                end.join(NOTIFY_SECONDS)
         finally:
             for gateway in Gateway.instances():
                 gateway.stop()
 
-    def _drain(self, stopping: gevent.event.Event) -> None:
-        stopping.wait()
-        for server in Server.running:
-            if server.started:  # else gunicorn is about to start it, and closes it then
-                server.close()  # at once: gunicorn's own loop looks once a second
-        _let_requests_arrive()
-        Handler.end_idle()
-        for websocket in _served():
-            websocket.outbox.close(Close.RESTART, come_again())
-        for _ in range(2):  # the second time for those who were being upgraded during the first
-            gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
-            _let_requests_arrive()
-        Handler.end_idle()
+    def _servers(self) -> list[Server]:
+        """One server for each socket that gunicorn's master listens on."""
+        ssl_args = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        environ = base_environ(self.cfg) | {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION}
+        servers = []
+        for sock in self.sockets:
+            sock.setblocking(1)
+            servers.append(
+                self.server_class(
+                    sock,
+                    application=self.wsgi,
+                    spawn=Pool(self.worker_connections),
+                    log=self.log,
+                    handler_class=self.wsgi_handler,
+                    environ=environ,
+                    **ssl_args,
+                )
+            )
+        return servers
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        super().handle_exit(sig, frame)
-        # An exception while it starts would be a worker that cannot: gunicorn ends everything then (27.0.1).
-        if self._stopping is not None:
-            self._stopping.set()
+    def _end(self) -> None:
+        """Stop accepting, tell every client, and wait for the requests that are being answered."""
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        for server in Server.running:
+            server.close()
+        _drain()
+        while any(server.pool for server in Server.running) and time.monotonic() < deadline:
+            gevent.sleep(LOOK_SECONDS)
+        for server in Server.running:
+            if server.pool:
+                self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+                server.stop(timeout=1)
+
+    def notify(self) -> None:
+        """Show gunicorn's master that the loop turns. Without a master a worker ends, as on TERM: gunicorn's own would
+        end the process on the spot (27.0.1)."""
+        try:
+            super().notify()
+        except SystemExit:
+            self.alive = False
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """INT and QUIT are no reason to leave clients untold; gunicorn's own would end the process on the spot."""
+        """End as on TERM. gunicorn's own handler would end the process on the spot, and leave its clients untold."""
         self.handle_exit(sig, frame)
+
+
+def _drain() -> None:
+    _let_requests_arrive()
+    Handler.end_idle()
+    for websocket in _served():
+        websocket.outbox.close(Close.RESTART, come_again())
+    for _ in range(2):  # the second time for the clients that were being upgraded during the first
+        gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
+        _let_requests_arrive()
+    Handler.end_idle()
 
 
 def _keep() -> None:
@@ -145,8 +206,14 @@ def _served() -> list[WebSocket]:
 
 
 def _let_requests_arrive() -> None:
-    """Wait for the requests that are on their way, for `ARRIVE_SECONDS` at most: who was accepted as the last is told
-    to come back, too, instead of being cut off before it could ask."""
+    """Wait for the requests that are on their way, for `ARRIVE_SECONDS` at most: the client that was accepted last
+    receives a close frame, too, instead of being cut off before it could ask."""
     until = time.monotonic() + ARRIVE_SECONDS
-    while any(server.pool for server in Server.running) and time.monotonic() < until:
-        gevent.sleep(0.02)
+    while _requests() > 0 and time.monotonic() < until:
+        gevent.sleep(LOOK_SECONDS)
+
+
+def _requests() -> int:
+    """The number of connections whose request is on its way or not decided yet: not those kept open after an answer,
+    nor those that have become WebSockets."""
+    return sum(len(server.pool) for server in Server.running) - sum(Handler.idle.values()) - len(_served())

@@ -28,7 +28,7 @@ ROOMS = [
     *"amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_books redis_limits redis_steering redis_shared logs key_source".split(),
     *"intake house caller signing demonstration page seated resumption client connection".split(),
-    *"meter roster control gateway ports health worker".split(),
+    *"meter roster control gateway ports health worker master".split(),
     *"tokens publishing listening commanding probing checking cli_steering cli testing".split(),
     "__init__",
     "__main__",

@@ -49,4 +49,4 @@ def test_nothing_is_kept_of_who_has_gone() -> None:
                 client.send(sent)
                 client.finish()
                 client.read_on()
-            wait_until(lambda: Handler.idle == before, "nothing is kept")
+            wait_until(lambda: set(Handler.idle) == before, "nothing is kept")
