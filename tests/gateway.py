@@ -21,10 +21,10 @@ from kombu import Connection
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_ws import keys
-from tests.servers import START_SECONDS, Server, free_port, wait_until
+from tests.servers import START_SECONDS, WAIT_SECONDS, Server, free_port, wait_until
 
 ROOT = Path(__file__).parent.parent
-WAIT = 10.0
+WAIT = WAIT_SECONDS
 """Seconds in which an expected frame has to come."""
 
 
@@ -164,6 +164,10 @@ class GatewayProcess(Server):
     def events(self) -> list[dict[str, Any]]:
         """The log's lines, as far as they are written."""
         return [json.loads(line) for line in self.log().splitlines(True) if line[0] == "{" and line[-1] == "\n"]
+
+    def tracebacks(self) -> list[str]:
+        """Those in the log, each with what follows it."""
+        return [f"Traceback{text[:3000]}" for text in self.log().split("Traceback")[1:]]
 
     def workers(self) -> list[int]:
         """pids of gunicorn's workers."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-SLOWEST = 30.0
+SLOWEST = 300.0
 """Seconds after which an answer that is held back ends by itself."""
 
 

@@ -22,24 +22,46 @@ START_SECONDS = 90.0
 """How long a server may take to answer; a RabbitMQ node needs 4-8 s, more while two start at once."""
 
 
-_given: set[int] = set()
+WAIT_SECONDS = 60.0
+"""How long anything expected may take, on a machine that has much else to do. Only a failing test waits for so long."""
+PORTS, BLOCK = range(10_000, 32_000), 100
+"""Below those that the kernel gives to connections, which could take one before its server does."""
+_claims: list[socket.socket] = []
+_claimed: list[int] = []
 
 
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on at the moment; another one each time.
 
-    Below those that the kernel gives to connections, which could take it before its server does.
+    No two processes of this machine get the same one: ports are claimed in blocks, each by an abstract Unix socket,
+    which the kernel lets go when its process ends.
     """
     while True:
-        port = random.randrange(10_000, 32_000)
+        if not _claimed:
+            _claim_block()
+        port = _claimed.pop()
         with socket.socket() as probe, contextlib.suppress(OSError):
-            if port not in _given:
-                probe.bind(("127.0.0.1", port))
-                _given.add(port)
-                return port
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def wait_until(check: Callable[[], bool], what: str, seconds: float = 20.0, pause: float = 0.02) -> None:
+def _claim_block() -> None:
+    firsts = list(PORTS[::BLOCK])
+    random.shuffle(firsts)
+    for first in firsts:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0peatio_ws-tests-ports-{first}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        _claimed.extend(random.sample(range(first, first + BLOCK), BLOCK))
+        return
+    raise RuntimeError("all ports are taken by other tests")
+
+
+def wait_until(check: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, pause: float = 0.02) -> None:
     """Return as soon as `check` is true; raise TimeoutError naming `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not check():

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 
-WAIT = 30.0
+WAIT = 90.0
 
 
 class SwarmClient:

@@ -67,12 +67,12 @@ def without_end(client: RawClient, data: bytes) -> Iterator[None]:
 
     def send() -> None:
         with contextlib.suppress(OSError):
-            for number in range(100_000):
+            number = 0
+            while not over.is_set():
                 client.send(data)
+                number += 1
                 if number == 10:
                     under_way.set()
-                if over.is_set():
-                    break
 
     threads = [threading.Thread(target=send), threading.Thread(target=client.read_on)]
     for thread in threads:
