@@ -18,11 +18,14 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
 from tests import progress
-from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
 from tests.nonsense import LARGEST, SECRET, Message, Nonsense
 from tests.raw_client import BINARY, CLOSE, TEXT, Answer, Frame, RawClient, frame
-from tests.servers import RabbitMQ, scratch
+from tests.servers import RabbitMQ, scratch, wait_until
 
 AT_ONCE = 60
 """Messages on their way on one connection."""
@@ -155,7 +158,7 @@ class Bystanders:
         self._gateway, self._url, self._token = gateway, url, signer.token("IDBYSTANDER")
         self._over = threading.Event()
         self._published = 0
-        self.events = 0
+        self._frames: tuple[list[Any], list[Any]] = ([], [])
 
     def __enter__(self) -> Bystanders:
         self._stack = contextlib.ExitStack()
@@ -168,30 +171,45 @@ class Bystanders:
             connect("private?stream=order,stander.trades,stander.ob-inc", additional_headers=header)
         )
         assert "success" in receive(self._ranger)
-        self._thread = threading.Thread(target=self._publish)
-        self._thread.start()
+        self._publisher = threading.Thread(target=self._publish)
+        readers = zip((self._classic, self._ranger), self._frames, strict=True)
+        self._readers = [threading.Thread(target=self._read, args=reader) for reader in readers]
+        for thread in (self._publisher, *self._readers):
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._publisher.join()
         self._stack.close()
+        for reader in self._readers:
+            reader.join()
+
+    @property
+    def events(self) -> int:
+        """How many they have had so far."""
+        return sum(map(len, self._frames))
 
     def check(self) -> None:
         """Everything came, in order, and the connections are open. Ends the publishing."""
         self._over.set()
-        self._thread.join()
-        count = self._published
-        assert [receive(self._classic)["orderbook"]["id"] for _ in range(count)] == list(range(count))
+        self._publisher.join()
+        count, (orders, frames) = self._published, self._frames
+        wait_until(lambda: len(orders) >= count and len(frames) >= 3 * count, "all events of the bystanders")
+        assert [frame["orderbook"]["id"] for frame in orders] == list(range(count))
         # Orders and streams come by two ways; each has its order.
-        frames = [receive(self._ranger) for _ in range(3 * count)]
         for stream in ("order", "stander.trades"):
             assert [frame[stream]["id"] for frame in frames if stream in frame] == list(range(count))
         books = [book["sequence"] for frame in frames for name, book in frame.items() if ".ob-" in name]
         assert books == list(range(count))
         for client in (self._classic, self._ranger):
-            assert client.ping().wait(10)
-        self.events = 4 * count
+            assert client.ping().wait(WAIT)
+
+    @staticmethod
+    def _read(client: ClientConnection, frames: list[Any]) -> None:
+        with contextlib.suppress(ConnectionClosed):  # that it was not too soon, `check` looks at
+            for text in client:
+                frames.append(json.loads(text))
 
     def _publish(self) -> None:
         mark = MARK.decode()
@@ -211,6 +229,8 @@ def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int) -> dict[str, Any
     signer = Signer("ES256")
     tokens = [signer.token("IDFUZZ"), signer.token("IDFUZZ", role="admin"), signer.token("IDFUZZ", exp=1)]
     environ = {"WEBSOCKET_MESSAGE_BURST": "10000000", "RANGO_RBAC_ADMIN": "admin", "LOG_LEVEL": "debug"}
+    # A machine with other things to do may hold up the loop for a while; no message may for long.
+    environ["WEBSOCKET_MAX_BLOCKING_SECONDS"] = "5"
     command = ("gunicorn", "tests.fuzz_app")
     gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ}, command)
     began = time.monotonic()
@@ -222,6 +242,7 @@ def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int) -> dict[str, Any
             nonsense = Nonsense(seed + 1, tokens)
             statuses = send_requests(gateway.port, nonsense, count // 20)
             codes = send_frames(gateway.port, nonsense, count // 20)
+            meanwhile = bystanders.events
             bystanders.check()
         log = gateway.log()
         loud = [event for event in gateway.events() if event.get("level") in ("error", "critical", "warning")]
@@ -239,7 +260,7 @@ def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int) -> dict[str, Any
         "closes": dict(closes),
         "requests": dict(statuses),
         "frames": dict(codes),
-        "bystanders' events": bystanders.events,
+        "bystanders' events": meanwhile,
         "seconds": round(time.monotonic() - began, 1),
     }
 
