@@ -21,7 +21,7 @@ from typing import Any
 from peatio_ws.frames import text_frame
 from tests.gateway import Publisher
 
-WAIT = 30.0
+WAIT = 90.0
 SNAPSHOT_EVERY = 180
 """Increments."""
 
@@ -158,6 +158,11 @@ class Follower:
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         self.sock.setblocking(False)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has subscribed, and no book yet."""
+        return self._subscribed and self.book is None
 
     @property
     def done(self) -> bool:
@@ -309,13 +314,17 @@ class Feeding:
 
     Args:
         snapshots: after which increments the whole book is published too; by default now and then.
+        until: the last increment that is published before `go_on` names a later one; by default all are.
 
     Attributes:
         sent: sequence of the last increment that was published.
     """
 
-    def __init__(self, url: str, market: Market, rate: int, snapshots: Iterable[int] | None = None) -> None:
+    def __init__(
+        self, url: str, market: Market, rate: int, snapshots: Iterable[int] | None = None, until: int | None = None
+    ) -> None:
         self._url, self._market, self._rate = url, market, rate
+        self._until = market.last if until is None else until
         every = range(SNAPSHOT_EVERY, market.last, SNAPSHOT_EVERY)
         self._snapshots = market.snapshots(every if snapshots is None else snapshots)
         self.sent = 0
@@ -330,15 +339,20 @@ class Feeding:
         self._over.set()
         self._thread.join()
 
+    def go_on(self, until: int | None = None) -> None:
+        """Publish on, up to this increment, or all of them."""
+        self._until = self._market.last if until is None else until
+
     def _run(self) -> None:
         key = f"public.{self._market.name}"
         with Publisher(self._url, confirm=False) as publisher:
-            began = time.monotonic()
+            looked, due = time.monotonic(), 0.0
             while not self._over.is_set() and self.sent < self._market.last:
-                due = min(int((time.monotonic() - began) * self._rate), self._market.last)
-                for number in range(self.sent, due):
+                now = time.monotonic()
+                due, looked = min(due + (now - looked) * self._rate, self._until), now
+                for number in range(self.sent, int(due)):
                     publisher.event(f"{key}-inc", self._market.increments[number])
                     if number + 1 in self._snapshots:
                         publisher.event(f"{key}-snap", self._snapshots[number + 1])
-                self.sent = due
+                self.sent = int(due)
                 self._over.wait(0.002)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 
 import pytest
@@ -24,18 +23,21 @@ def test_five_hundred_who_join_at_any_moment_have_the_same_book(
     gateway = start(**UNPINGED, WEB_CONCURRENCY=str(workers))
     market = Market(f"joins{workers}.ob", count=SECONDS * RATE)
     chance = random.Random(workers)
-    moments = sorted(chance.uniform(0, SECONDS - 1) for _ in range(450))
+    # Moments of the market's: however long it takes to join, no increment comes before who joins before it.
+    moments = sorted(chance.randrange((SECONDS - 1) * RATE) for _ in range(450))
     with Followers(market) as followers:
         for number in range(50):  # before there is anything
             followers.join(gateway.port, by_message=bool(number % 2))
         followers.until(lambda: all(one.opened for one in followers.all), "the first fifty")
         publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
         followers.until(lambda: all(one.book for one in followers.all), "the first snapshot")
-        with Feeding(broker.url, market, RATE) as feeding:
-            began = time.monotonic()
-            for number, moment in enumerate(moments):
-                followers.until(lambda at=began + moment: time.monotonic() >= at, "its moment")
-                followers.join(gateway.port, by_message=bool(number % 2))
+        with Feeding(broker.url, market, RATE, until=moments[0]) as feeding:
+            for number, (moment, following) in enumerate(zip(moments, [*moments[1:], market.last], strict=True)):
+                followers.until(lambda at=moment: feeding.sent >= at, "its moment")
+                joined = followers.join(gateway.port, by_message=bool(number % 2))
+                if not number % 4:
+                    followers.until(lambda one=joined: one.opened > 0, "it is there before the next increments")
+                feeding.go_on(following)
             followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
             assert feeding.sent == market.last
         followers.check_books()
