@@ -25,9 +25,9 @@ from amqp.exceptions import AMQPError
 from tests import progress
 from tests.swarm import SwarmClient
 
-WAIT = 60.0
+WAIT = 180.0
 """Seconds in which members have to have everything, once all is well again."""
-CONFIRM_SECONDS = 30.0
+CONFIRM_SECONDS = 90.0
 APART = 1_000_000
 """Ids of two members' events are at least so far apart."""
 
@@ -144,16 +144,23 @@ class Members:
                 raise TimeoutError(f"not within {seconds} s: {what}")
             self.turn(0.02)
 
-    def live(self, seconds: float, cuts: float = 0) -> None:
-        """Let them be for a time, in which so many connections a second are cut at random moments."""
+    def live(self, seconds: float = 0, cuts: float = 0, until: Callable[[], bool] = lambda: True) -> None:
+        """Let them be for a time, and until something is so; so many connections a second are cut meanwhile, at random
+        moments."""
         began, done = time.monotonic(), 0
-        while (now := time.monotonic() - began) < seconds:
+        while (now := time.monotonic() - began) < seconds or not until():
+            assert now < seconds + WAIT, "it does not become so"
             self.turn(0.01)
             progress.tell(f"{now:.0f} of {seconds:g} s; {done:,} connections cut")
             due = int(now * cuts)
             if due > done:
                 self.cut_some(due - done)
                 done = due
+
+    @property
+    def connected(self) -> int:
+        """How many have a connection."""
+        return len(self._lines)
 
     def all_here(self) -> bool:
         return all(member.resumed for member in self.members)

@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.servers import RabbitMQ, scratch, wait_until
+from tests.servers import WAIT_SECONDS, RabbitMQ, scratch, wait_until
 from tests.swarm import Swarm
 
 TURNOVER = 0.02
@@ -31,9 +31,10 @@ def held(gateway: GatewayProcess) -> dict[str, int]:
 
 
 def soak(
-    folder: Path, broker: RabbitMQ, seconds: float, clients: int, rate: int
+    folder: Path, broker: RabbitMQ, seconds: float, clients: int, rate: int, least: int = 0
 ) -> tuple[dict[str, int], dict[str, int], int]:
-    """Run it; what the worker held before and after, and how many events clients got."""
+    """Run it, for longer if clients have not got `least` events by then; what the worker held before and after, and how
+    many they got."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     signer = Signer("ES256")
     tokens = [signer.token(f"ID{number}") for number in range(clients)]
@@ -53,7 +54,7 @@ def soak(
         before = held(gateway)
         with Swarm() as swarm:
             swarm.add(gateway.port, tokens)
-            got += _crowd(swarm, gateway, tokens, seconds)
+            got += _crowd(swarm, gateway, tokens, seconds, least)
         over.set()
         publisher.join()
         wait_until(lambda: held(gateway)["connections"] == 0, "the crowd has gone")
@@ -74,11 +75,12 @@ def _publish(url: str, clients: int, rate: int, over: threading.Event) -> None:
             over.wait(0.02)
 
 
-def _crowd(swarm: Swarm, gateway: GatewayProcess, tokens: list[str], seconds: float) -> int:
+def _crowd(swarm: Swarm, gateway: GatewayProcess, tokens: list[str], seconds: float, least: int = 0) -> int:
     """Let clients come and go; how many events they got."""
     began = shown = left = time.monotonic()
     got, shortest = 0, 0.2
-    while (now := time.monotonic()) < began + seconds:
+    while (now := time.monotonic()) < began + seconds or got < least:
+        assert now < began + seconds + WAIT_SECONDS, f"only {got} events"
         swarm.turn(0.02)
         if now - left > shortest:
             count = max(1, round(len(swarm.clients) * TURNOVER * (now - left)))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
 from tests.servers import wait_until
 from tests.swarm import Swarm
 
 CLIENTS = 1000
+KILLED = "SIGKILL"
+"""What gunicorn logs of a worker that did not end in time."""
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -27,7 +28,6 @@ def test_every_client_is_told_when_and_the_processes_end(
         swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
         workers, process = gateway.workers(), gateway.process
         assert process is not None
-        began = time.monotonic()
         process.send_signal(how)
         swarm.until(lambda: all(client.ended for client in swarm.clients), "all told and gone")
         assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
@@ -35,9 +35,8 @@ def test_every_client_is_told_when_and_the_processes_end(
             re.fullmatch(r"restart; retry after (\d+)", client.close[1]) for client in swarm.clients if client.close
         ]
         assert len({wait[1] for wait in waits if wait}) > 1, "they are not told to return all at once"
-        process.wait(20)
-        assert time.monotonic() - began < 15, "within graceful_timeout"
-        assert process.returncode == 0
+        assert process.wait(WAIT) == 0
+        assert KILLED not in gateway.log(), "within graceful_timeout"
         assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
 
 
@@ -49,7 +48,7 @@ def test_a_reload_refuses_nobody_and_tells_everybody(start: Callable[..., Gatewa
         before = set(gateway.workers())
         os.kill(gateway.pid, signal.SIGHUP)
         newcomers, last = 0, list[int | None]()
-        while not all(client.ended for client in swarm.clients):
+        while newcomers <= 10 or not all(client.ended for client in swarm.clients):
             try:
                 with gateway.member(token):
                     newcomers += 1
@@ -57,7 +56,6 @@ def test_a_reload_refuses_nobody_and_tells_everybody(start: Callable[..., Gatewa
                 last.append(closed.rcvd.code if closed.rcvd else None)
             swarm.turn(0)
         assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
-        assert newcomers > 10
         assert set(last) <= {1012}
         wait_until(lambda: not before & set(gateway.workers()), "the old workers are gone")
         assert len(gateway.workers()) == 2
@@ -67,14 +65,15 @@ def test_an_idle_http_connection_does_not_hold_up_the_end(start: Callable[..., G
     import http.client
 
     gateway = start()
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=WAIT)
     connection.request("GET", "/")
     answer = connection.getresponse()
     assert answer.status == 426
     answer.read()
-    began = time.monotonic()
-    gateway.stop()
-    assert time.monotonic() - began < 8
+    assert gateway.process is not None
+    gateway.process.terminate()
+    assert gateway.process.wait(WAIT) == 0
+    assert KILLED not in gateway.log(), "gunicorn did not have to wait for graceful_timeout"
 
 
 def test_a_worker_whose_consumer_is_lost_gets_it_back_or_ends(

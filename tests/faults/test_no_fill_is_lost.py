@@ -84,14 +84,13 @@ class Stage:
         story = self.story(began, ended)
         assert not (found := faults(members.members, market)), f"{story}\n" + "\n".join(found[:20])
         for gateway in self.gateways:
-            before, found, after = gateway.log().partition("Traceback")
-            assert not found, f"{before[-300:]}{found}{after[:3000]}"
+            assert not gateway.tracebacks()
         return story
 
     def background(self, *steps: Callable[[], object]) -> None:
         """Carry out what takes its time, one after the other, while members go on."""
         thread = Background(steps)
-        self.members.until(lambda: not thread.is_alive(), "trouble is over", 120)
+        self.members.until(lambda: not thread.is_alive(), "trouble is over")
         thread.check()
 
     def kill_a_worker(self) -> None:
@@ -110,6 +109,10 @@ class Stage:
             gateway.metric("peatio_ws_broker_connected") >= int(gateway.environ["WEB_CONCURRENCY"])
             for gateway in self.gateways
         )
+
+    def deaf(self) -> bool:
+        """Whether no worker hears the broker."""
+        return all(gateway.metric("peatio_ws_broker_connected") == 0 for gateway in self.gateways)
 
     def story(self, began: float, ended: float) -> str:
         members, market = self.members, self.market
@@ -176,8 +179,7 @@ def stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Signer) 
 
 def test_connections_cut_at_random(stage: Callable[..., Stage]) -> None:
     play = stage()
-    print(play.run(lambda: play.members.live(7, cuts=150)))
-    assert play.members.cut > 500
+    print(play.run(lambda: play.members.live(until=lambda: play.members.cut > 700, cuts=150)))
 
 
 def test_workers_killed_again_and_again(stage: Callable[..., Stage]) -> None:
@@ -185,15 +187,16 @@ def test_workers_killed_again_and_again(stage: Callable[..., Stage]) -> None:
 
     def trouble() -> None:
         # Members are spread unevenly, and a worker that has just started has none: until there were enough of them.
-        for number in range(20):
-            if number >= 5 and play.members.ends[0] > MEMBERS:
-                break
-            play.members.live(random.uniform(1, 2), cuts=5)
+        kills = 0
+        while kills < 5 or play.members.ends[0] <= MEMBERS:
+            assert kills < 100, play.members.ends
+            play.members.until(lambda: play.members.connected > MEMBERS / 2, "most of them are back")
+            play.members.live(random.uniform(0.5, 1.5), cuts=5)
             play.kill_a_worker()
+            kills += 1
         play.members.live(1)
 
     print(play.run(trouble))
-    assert play.members.ends[0] > MEMBERS
 
 
 def test_three_rolling_restarts(stage: Callable[..., Stage]) -> None:
@@ -230,7 +233,8 @@ def test_the_broker_frozen(stage: Callable[..., Stage]) -> None:
     def trouble() -> None:
         play.broker.freeze()
         try:
-            play.members.live(20, cuts=10)
+            play.members.live(until=play.deaf, cuts=10)
+            play.members.live(2, cuts=10)
         finally:
             play.broker.thaw()
         play.members.live(2, cuts=10)
@@ -291,7 +295,7 @@ def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
             play.members.live(SECONDS, cuts=20)
         finally:
             over.set()
-        play.members.until(lambda: not any(thread.is_alive() for thread in threads), "trouble is over", 120)
+        play.members.until(lambda: not any(thread.is_alive() for thread in threads), "trouble is over")
         for thread in threads:
             thread.check()
         play.members.until(play.heard, "all workers hear the broker again")
@@ -310,7 +314,7 @@ def test_what_exchanges_that_do_not_last_may_have_lost_is_told(
             publisher.order("IDTOLD", 1)
             before = receive(client)["cursor"]
         broker.restart()
-        told = receive(client, 60)["resume"]
+        told = receive(client)["resume"]
         assert not told["complete"]
         gateway.wait_ready()
         with Publisher(broker.url) as publisher:

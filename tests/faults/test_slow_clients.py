@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Callable
 
 from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.servers import wait_until
+from tests.servers import RabbitMQ, wait_until
 from tests.swarm import Swarm, SwarmClient
 
 READERS = 50
 PADDING = "x" * 1500
-ORDERS = 2500
+ORDERS = 500
+"""Of `PADDING`: more than the gateway and both kernels hold for a client with a window of 64 KiB."""
 
 
 def test_a_client_that_does_not_read_is_hung_up_on_and_costs_nobody_else_anything(
@@ -33,7 +33,7 @@ def test_a_client_that_does_not_read_is_hung_up_on_and_costs_nobody_else_anythin
             expected = sent + 2
             readers = swarm.clients[:READERS]
             swarm.until(functools.partial(_have, readers, expected), "the others get all")
-            assert sent < 20_000, "it was never hung up on"
+            assert sent < 200_000, "it was never hung up on"
         swarm.resume(slow)
         swarm.until(lambda: slow.ended, "the slow one is at its end")
         assert not any(client.ended for client in swarm.clients[:READERS])
@@ -45,7 +45,7 @@ def _have(clients: list[SwarmClient], texts: int) -> bool:
 
 
 def test_a_slow_client_that_reads_again_in_time_finds_out_why(
-    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+    start: Callable[..., GatewayProcess], signer: Signer, broker: RabbitMQ
 ) -> None:
     gateway = start(WEBSOCKET_OUTBOX_BYTES="65536", WEBSOCKET_SEND_TIMEOUT="30")
     with Swarm() as swarm:
@@ -53,9 +53,10 @@ def test_a_slow_client_that_reads_again_in_time_finds_out_why(
         (slow,) = swarm.add(gateway.port, [signer.token("IDANN")], window=65_536)
         slow.paused = True
         (probe,) = swarm.add(gateway.port, [signer.token("IDBOB")])
-        for number in range(ORDERS):
-            publisher.order("IDANN", number, ord_type=PADDING)
-        publisher.order("IDBOB", 1)
+        with Publisher(broker.url, confirm=False) as publisher:  # as fast as it goes
+            for number in range(ORDERS):
+                publisher.order("IDANN", number, ord_type=PADDING)
+            publisher.order("IDBOB", 1)
         swarm.until(lambda: len(probe.texts) == 3, "all of it has been routed")
         swarm.resume(slow)
         swarm.until(lambda: slow.ended, "the end")
@@ -82,8 +83,8 @@ def test_a_ping_is_answered_while_the_broker_has_a_backlog(
             publisher.order("IDANN", number)
         publisher.order("IDBOB", 1)
         before = dict.fromkeys(other.texts)
-        os.kill(worker, signal.SIGCONT)
         other.send(b"not understood")  # answered at once, like a ping, and seen by this client as a text
+        os.kill(worker, signal.SIGCONT)
         swarm.until(lambda: len(other.texts) > len(before), "the answer")
         assert "Error while handling message" in other.texts[-1], "it did not wait for the backlog to be gone"
         swarm.until(lambda: len(other.texts) == len(before) + 2, "its own order comes after the 12,000")
@@ -105,7 +106,7 @@ def test_nothing_is_left_of_clients_that_went(
         with Swarm() as visitors:
             visitors.add(gateway.port, [signer.token(f"ID{number}") for number in range(300)])
             wait_until(lambda: gateway.total("peatio_ws_connections") == 301, "all are counted")
-        deadline = time.monotonic() + 20
-        while gateway.total("peatio_ws_connections") > 1 or descriptors() > before + 2:
-            assert time.monotonic() < deadline, "connections or descriptors are left over"
-            swarm.turn(0.05)
+        swarm.until(
+            lambda: gateway.total("peatio_ws_connections") == 1 and descriptors() <= before + 2,
+            "neither connections nor descriptors are left over",
+        )
