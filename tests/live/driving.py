@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class Driven:
 
     def __init__(self, language: str, url: str, **given: Any) -> None:
         self.language, self.told = language, list[tuple[str, Any]]()
+        self._by_name: defaultdict[str, list[Any]] = defaultdict(list)
+        self._orders: set[int] = set()
         self._changed = threading.Condition()
         self._process = subprocess.Popen(
             [*COMMANDS[language], json.dumps({"url": url, **given})],
@@ -55,29 +58,33 @@ class Driven:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
+                name, what = json.loads(line)
                 with self._changed:
-                    self.told.append(tuple(json.loads(line)))
+                    self.told.append((name, what))
+                    self._by_name[name].append(what)
+                    if name == "event":
+                        self._orders.add(what)
                     self._changed.notify_all()
 
     def all(self, name: str) -> list[Any]:
-        return [what for told, what in list(self.told) if told == name]
+        return list(self._by_name[name])
 
     @property
     def orders(self) -> list[int]:
         return self.all("event")
 
-    def wait(self, check: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    def wait(self, check: Callable[[], bool], what: str, seconds: float = 2 * WAIT) -> None:
         with self._changed:
             if not self._changed.wait_for(check, seconds):
                 raise AssertionError(f"{self.language}: not within {seconds} s: {what}; told: {self.told[-30:]}")
 
-    def wait_for(self, name: str, times: int = 1, seconds: float = 30.0) -> Any:
+    def wait_for(self, name: str, times: int = 1, seconds: float = 2 * WAIT) -> Any:
         """What came with the last of so many."""
         self.wait(lambda: len(self.all(name)) >= times, f"{name}, {times} times", seconds)
         return self.all(name)[times - 1]
 
     def wait_for_order(self, number: int) -> None:
-        self.wait(lambda: number in self.orders, f"order {number}")
+        self.wait(lambda: number in self._orders, f"order {number}")
 
     def close(self) -> None:
         self._process.kill()

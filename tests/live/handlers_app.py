@@ -11,15 +11,35 @@ import gevent
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated
 
 SECRET = "something that only the log should know"
+WAIT = 120.0
 
 
 def legacy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """What was there before: a push, and a page."""
     start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["PATH_INFO"] == "/go":
+        _released.add(environ["QUERY_STRING"])
     if environ["PATH_INFO"] == "/push":
         taken = gateway.publisher.to_member("IDANN", "order", {"id": 77, "side": "buy"})
         return [repr(taken).encode()]
     return [f"legacy {environ['PATH_INFO']}".encode()]
+
+
+_released = set[str]()
+
+
+def wait_for(name: str) -> None:
+    """Until somebody asks for /go with this query."""
+    until = time.monotonic() + WAIT
+    while name not in _released and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def burn_for(name: str) -> None:
+    """The same, and the CPU is held meanwhile."""
+    until = time.monotonic() + WAIT
+    while name not in _released and time.monotonic() < until:
+        sum(range(100))
 
 
 application = gateway = Gateway.from_env(app=legacy)
@@ -69,9 +89,13 @@ def member(ws: Any) -> None:
 
 @gateway.websocket("/slow")
 def slow(ws: Any) -> None:
-    """Waits for so long, and asks for nothing."""
+    """Waits, for so many seconds or for /go, and asks for nothing."""
     ws.send("slow")
-    time.sleep(float(ws.environ["QUERY_STRING"]))
+    query = ws.environ["QUERY_STRING"]
+    if query.isdecimal():
+        time.sleep(int(query))
+    else:
+        wait_for(query)
     ws.send("awake")
 
 
@@ -81,7 +105,7 @@ def patient(ws: Any) -> None:
         ws.receive(timeout=0.2)
     except TimeoutError:
         ws.send("nothing came")
-    ws.send(ws.receive(timeout=10))
+    ws.send(ws.receive(timeout=WAIT))
 
 
 @gateway.websocket("/endless")
@@ -102,10 +126,10 @@ def as_they_are(session: Any, message: dict[str, Any]) -> None:
     session.reply(b'{"digits": 1.50}')
 
 
-@gateway.on("sleep")
-def sleep(session: Any, message: dict[str, Any]) -> None:
-    time.sleep(message["seconds"])
-    session.reply({"slept": message["seconds"]})
+@gateway.on("wait")
+def wait(session: Any, message: dict[str, Any]) -> None:
+    wait_for(message["for"])
+    session.reply({"waited": message["for"]})
 
 
 @gateway.on("raise")
@@ -130,7 +154,9 @@ def push(session: Any, message: dict[str, Any]) -> None:
 
 @gateway.on("compute")
 def compute(session: Any, message: dict[str, Any]) -> None:
-    if message["where"] == "thread":
+    if "for" in message:
+        in_thread(burn_for, message["for"])
+    elif message["where"] == "thread":
         in_thread(burn, message["seconds"])
     else:
         burn(message["seconds"])

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 from peatio_client import AsyncPeatioClient, PeatioClient
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
+from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
 from tests.servers import RabbitMQ, free_port, wait_until
 
 CLASSIC, RANGER = (), ("order", "btcusd.trades")
 KINDS = [("python", CLASSIC), ("asyncio", RANGER), ("node", CLASSIC), ("node", RANGER), ("page", CLASSIC)]
 """Both protocols, of each of the two cores; and each way to have a line."""
+TOKEN_SECONDS = 20
+"""Of a token that has to be renewed in time by clients that have yet to start, on a machine that is busy."""
 BLIND = ("page", CLASSIC)
 """Cannot ask a line for a sign of life."""
 
@@ -81,7 +83,7 @@ class Flow:
 
     def _run(self) -> None:
         with Publisher(self._broker.url) as publisher:
-            while not self._stop.wait(0.002):
+            while not self._stop.wait(0.005):
                 publisher.order(self._uid, self.published + 1)
                 self.published += 1
 
@@ -148,8 +150,8 @@ def test_a_dead_line_is_noticed(line: Line, publisher: Publisher, everyone: Call
 def test_a_quiet_line_is_left_alone(
     line: Line, signer: Signer, publisher: Publisher, everyone: Callable[..., list[Driven]]
 ) -> None:
-    clients = everyone("IDQUIET", silence=2)
-    time.sleep(2.5)  # the silence that is tested
+    clients = everyone("IDQUIET", silence=6)
+    time.sleep(7)  # the silence that is tested
     publisher.order("IDQUIET", 1)
     for client in clients:
         client.wait_for_order(1)
@@ -177,14 +179,18 @@ def test_a_cursor_that_means_nothing_is_a_gap_and_then_it_goes_on(
 def test_what_was_forgotten_is_a_gap(
     start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer
 ) -> None:
-    line = Line(start(WEBSOCKET_RESUME_BYTES="10000").port)
+    gateway = start(WEBSOCKET_RESUME_BYTES="10000")
+    line = Line(gateway.port)
     clients = [drive(language, line.url, tokens=[signer.token("IDLONG")]) for language in COMMANDS]
     for client in clients:
         client.wait_for("connected")
     line.closed = True
     line.cut()
-    for number in range(100):
-        publisher.order("IDLONG", number)
+    with gateway.member(signer.token("IDWITNESS")) as witness:
+        for number in range(100):
+            publisher.order("IDLONG", number)
+        publisher.order("IDWITNESS", 1)
+        receive(witness)  # the gateway has read all of them, and forgotten the first: nobody returns before that
     line.closed = False
     for client in clients:
         client.wait_for("gap")
@@ -208,14 +214,14 @@ def test_a_fresh_token_is_shown_before_the_old_one_runs_out(
     start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer
 ) -> None:
     gateway = start(JWT_ENFORCE_EXPIRY="true")
-    end = int(time.time()) + 4
+    end = int(time.time()) + TOKEN_SECONDS
     bad, good = Signer().token("IDEXPIRES"), signer.token("IDEXPIRES", exp=end + 60)
     first = signer.token("IDEXPIRES", exp=end)
     clients = [drive(language, gateway.url, tokens=[first, bad, good], streams=streams) for language, streams in KINDS]
     clients.append(drive("python", gateway.url, tokens=[first], on="event", until=-1))
     for client in clients:
         client.wait_for("connected")
-    assert clients.pop().wait_for("refused", seconds=20.0), "it has no other, and that is told after the end"
+    assert clients.pop().wait_for("refused"), "it has no other, and that is told after the end"
     assert time.time() >= end
     publisher.order("IDEXPIRES", 1)
     for client in clients:
@@ -412,23 +418,35 @@ def test_books_are_kept_and_a_hole_is_mended(
 def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
     start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer, tmp_path: Path
 ) -> None:
-    gateway = start(WEBSOCKET_OUTBOX_BYTES="65536")
-    hold, most = tmp_path / "go", 700
+    kept = {"WEBSOCKET_RESUME_BYTES": str(2**30)}
+    narrow = start(WEBSOCKET_OUTBOX_BYTES="65536", **kept)
+    # A page cannot stop reading. Its own limit is what is looked at, however slowly it takes things from the gateway.
+    roomy = start(WEBSOCKET_OUTBOX_BYTES=str(2**30), **kept)
+    hold = tmp_path / "go"
     given = {"tokens": [signer.token("IDSLOW")], "streams": ["blob"], "on": "event", "hold": str(hold)}
-    clients = {language: drive(language, gateway.url, **given) for language in COMMANDS}
+    clients = {
+        language: drive(language, (roomy if language == "page" else narrow).url, **given) for language in COMMANDS
+    }
     for client in clients.values():
         client.wait_for("connected")
-    for number in range(1, most + 1):
-        publisher.event("private.IDSLOW.blob", {"id": number, "text": "x" * 24_000})
 
-    def hung_up() -> float:
-        return gateway.metric('peatio_ws_closes_total{code="4413"}')
+    def hung_up() -> bool:
+        """Whether the gateway has hung up on those who stopped reading."""
+        return narrow.metric('peatio_ws_closes_total{code="4413"}') == len(clients) - 1
 
-    wait_until(lambda: hung_up() == len(clients) - 1, "the gateway hangs up on those who stopped reading", 30.0)
+    published = 0
+    while not hung_up():  # how much a kernel takes for them differs from machine to machine
+        assert published < 10_000
+        for _ in range(500):
+            published += 1
+            publisher.event("private.IDSLOW.blob", {"id": published, "text": "x" * 24_000})
+        with contextlib.suppress(TimeoutError):
+            wait_until(hung_up, "the gateway hangs up on those who stopped reading", 15)
+    wait_until(lambda: roomy.total("peatio_ws_closes_total") == 1, "the page hangs up")
     hold.touch()
     for language, client in clients.items():
-        client.wait_for_order(most)
-        assert client.orders == list(range(1, most + 1))
+        client.wait_for_order(published)
+        assert client.orders == list(range(1, published + 1))
         assert client.all("gap") == []
         told_itself = client.all("disconnected")[0][1] == "too much waits for the consumer"
         assert told_itself == (language == "page"), "which cannot stop reading, and hangs up itself"

@@ -150,7 +150,7 @@ def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_p
         process.send_signal(signal.SIGINT)
         wait_until(lambda: process.poll() is not None, "end after Ctrl-C")
     assert process.returncode == 0
-    assert "Traceback" not in gateway.log()
+    assert not gateway.tracebacks()
     assert oct((tmp_path / "a folder" / "private.pem").stat().st_mode)[-3:] == "600"
 
 

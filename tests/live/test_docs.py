@@ -52,7 +52,7 @@ def serve(pasted: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Serve]:
     yield start
     for process in running:
         process.stop()
-        assert "Traceback" not in process.log()
+        assert not process.tracebacks()
 
 
 def test_the_readmes_handlers(serve: Serve, signer: Signer) -> None:

@@ -132,7 +132,7 @@ def test_who_logged_in_by_the_session_gets_what_a_view_pushed(site: GatewayProce
         assert receive(bob_page) == {"notice": {"from": "ann", "text": "grüße"}}
         for page in ann_pages:
             assert receive(page) == {"notice": {"from": "bob", "text": "<b>hello</b>"}}
-    assert "Traceback" not in site.log()
+    assert not site.tracebacks()
 
 
 def test_who_has_not_logged_in_or_logged_out_is_nobody(site: GatewayProcess) -> None:

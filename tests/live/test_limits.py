@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -54,13 +55,14 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
     environ = {"REDIS_URL": redis.url, "TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_MAX_FAILURES_PER_ADDRESS": "6"}
     gateways = [start(**environ) for _ in range(2)]
     address, good = "203.0.113.5", signer.token("IDANN")
+    began = time.monotonic()
     for gateway in gateways:
         for _ in range(3):
             assert _handshake(gateway, "nonsense", address)[0] == 401
     wait_until(lambda: _handshake(gateways[0], good, address)[0] == 429, "closed")
     wait_until(lambda: _handshake(gateways[1], good, address)[0] == 429, "closed there too")
     _, headers = _handshake(gateways[0], "nonsense", address)
-    assert 50 <= int(headers["retry-after"]) <= 60
+    assert 59 - (time.monotonic() - began) <= int(headers["retry-after"]) <= 60
     assert _handshake(gateways[0], good, "203.0.113.6")[0] == 101, "somebody else"
     with RawClient(gateways[1].port) as client:
         assert client.request({"X-Forwarded-For": address}).status == 101, "without a token it may come"
@@ -78,7 +80,7 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
 def _wait_for_figure(gateway: GatewayProcess, outcome: str, fits: Callable[[float], bool]) -> None:
     """Workers tell what they counted once a second."""
     name = f'peatio_ws_authentications_total{{outcome="{outcome}"}}'
-    wait_until(lambda: fits(gateway.metric(name)), name, 5)
+    wait_until(lambda: fits(gateway.metric(name)), name)
 
 
 def test_without_redis_a_worker_counts_failed_tokens_for_itself(

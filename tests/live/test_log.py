@@ -259,7 +259,7 @@ def test_a_refusal_has_one_too_and_is_counted(
     assert refused()[-1]["address"] == CLIENT
     assert len(refused()[-1]["connection"]) == 12
     assert refused()[-1]["reason"]
-    assert talkative.metric(name) == counted + 1
+    wait_until(lambda: talkative.metric(name) == counted + 1, "and counted")
 
 
 def test_readable_lines_are_one_an_event_too(tmp_path: Path, signer: Signer) -> None:

@@ -17,7 +17,7 @@ from tests.gateway import GatewayProcess, Signer, receive
 from tests.issuer import Issuer, issuing
 from tests.servers import free_port, wait_until
 
-SECONDS = 15.0
+SECONDS = 60.0
 """For a change to be seen; the sets are read every second here, a file every second too."""
 
 

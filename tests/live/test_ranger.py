@@ -173,7 +173,9 @@ def test_what_is_needed_is_bound_again_after_the_broker_was_away(
     with gateway.connect("private?stream=order,a.trades", **bearer(signer.token("IDANN"))) as ann:
         receive(ann)
         broker.ctl("close_all_connections", "test")
-        wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == 0, "loss of the broker", pause=0.005)
+        wait_until(
+            lambda: gateway.total("peatio_ws_broker_losses_total") >= 2, "loss of both connections to the broker"
+        )
         gateway.wait_ready()
         with Publisher(broker.url) as again:
             again.event("private.IDANN.order", {"id": 1})

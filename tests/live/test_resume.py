@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive, resume
-from tests.servers import RabbitMQ
+from tests.servers import RabbitMQ, wait_until
 
 Start = Callable[..., GatewayProcess]
 
@@ -204,7 +203,7 @@ def test_a_slow_client_gets_ten_thousand_missed_events(start: Start, signer: Sig
         publisher.order("IDMANY", number)
     with gateway.connect() as client:
         assert resume(client, token, cursor)["complete"] is True
-        time.sleep(0.3)  # it does not read
+        wait_until(lambda: gateway.metric("peatio_ws_slow_clients") == 1, "what it does not read waits")
         publisher.order("IDMANY", 10_000)
         assert [number for number, _ in orders(client, 10_001)] == list(range(10_001))
 
@@ -248,7 +247,8 @@ def test_who_came_back_is_counted(start: Start, signer: Signer) -> None:
         with gateway.connect() as client:
             cursor = resume(client, token, cursor if cursor_of_ours else "nonsense")["cursor"]
     for outcome in ("complete", "incomplete"):
-        assert gateway.metric(f'peatio_ws_replays_total{{outcome="{outcome}"}}') == 1
+        figure = f'peatio_ws_replays_total{{outcome="{outcome}"}}'
+        wait_until(lambda figure=figure: gateway.metric(figure) == 1, figure)
 
 
 def test_without_history_nothing_is_promised(start: Start, signer: Signer, publisher: Publisher) -> None:
