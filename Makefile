@@ -7,16 +7,20 @@ FUZZ ?= 100000
 N ?= 10
 WAYS ?= alone,beside,one-core
 WHAT ?= tests/live tests/faults
+PROCESSES ?= 4
 
-# Under `make -j` too: what each kind of tests has to itself, and to wait for, is measured.
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs lint types unit live faults faults-long steering-long soak fuzz screenshot clean servers
+.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long steering-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
 
-# `servers` first: what is missing is told, or installed, all at once and before anything takes its time.
-test: servers lint types unit live faults
+# `servers` first: what is missing is told, or installed, all at once and before anything takes its time. Then what computes
+# beside what waits most of the time: six minutes on two cores.
+test: servers $(VENV)/.test-ready
+	@$(BIN)/python -m tests.side_by_side "$(MAKE) -k quick" "$(MAKE) system"
+
+quick: lint types unit
 
 lint: $(VENV)/.test-ready
 	$(BIN)/ruff check .
@@ -30,11 +34,16 @@ unit: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -n 2 tests/unit
 
 # These wait more than they work. Each process has a broker and a Redis of its own.
+SYSTEM := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope
+
+system: $(VENV)/.test-ready servers
+	$(SYSTEM) tests/live tests/faults
+
 live: $(VENV)/.test-ready servers
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests/live
+	$(SYSTEM) tests/live
 
 faults: $(VENV)/.test-ready servers
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
+	$(SYSTEM) tests/faults
 
 # N times in each of three ways: alone, beside two processes that burn a core each, and on one core at the lowest priority.
 # Tells which test failed how often. `make test-again N=3 WHAT=tests/live/test_resume.py WAYS=beside` is a part of it.

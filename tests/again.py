@@ -1,6 +1,6 @@
 """Run tests over and over, in three ways, and count which of them fail how often.
 
-    python -m tests.again [--times 10] [--ways alone,beside,one-core] [--processes 3] [TEST ...]
+    python -m tests.again [--times 10] [--ways alone,beside,one-core] [--processes 4] [TEST ...]
 
 Ways: `alone`; `beside` two processes that burn a core each; and on `one-core`, pinned there by `taskset` with the
 lowest priority (`nice`). The ways take turns, so that an early Ctrl-C still leaves a picture of each. By default the
@@ -165,13 +165,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--times", type=int, default=10, help="runs in each way (10)")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {', '.join(WAYS)} (all)")
-    parser.add_argument("--processes", default="3", help="xdist's -n; 0 for one process without it (3)")
+    parser.add_argument("--processes", default="4", help="xdist's -n; 0 for one process without it (4)")
     parser.add_argument("tests", nargs="*", default=DEFAULT, help=f"files or tests ({' '.join(DEFAULT)})")
     options = parser.parse_args(words)
     ways = options.ways.split(",")
     if unknown := set(ways) - set(WAYS):
         parser.error(f"--ways: {', '.join(sorted(unknown))}: not among {', '.join(WAYS)}")
-    pytest = [sys.executable, "-m", "pytest", "-n", options.processes, "--dist", "worksteal", *options.tests]
+    pytest = [sys.executable, "-m", "pytest", "-n", options.processes, "--dist", "loadscope", *options.tests]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     tally = Tally()
     status = 0

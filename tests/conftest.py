@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import schedule
 from tests.gateway import GatewayProcess, Publisher, Signer
 from tests.servers import RabbitMQ, Redis, scratch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    schedule.arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """With `--dist loadscope` files are taken up as `tests/schedule.py` says."""
+    return schedule.LongestFirst(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")

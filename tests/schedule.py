@@ -1,0 +1,73 @@
+"""The order in which xdist takes up live and fault tests: a file at a time, and those that take longest first, so that
+no process has a long one left when all others are done.
+
+A file is not spread over processes: what its tests share would be started in each. But a few are so long that parts of
+them go separately.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
+
+LONGEST = (
+    "tests/faults/test_no_fill_is_lost.py::test_all_of_it_at_once",
+    "tests/faults/test_no_fill_is_lost.py::test_the_broker",
+    "tests/faults/test_no_fill_is_lost.py",
+    "tests/live/test_check.py",
+    "tests/live/test_clients.py",
+    "tests/live/test_transport.py",
+    "tests/faults/test_broker.py",
+    "tests/faults/test_steering.py",
+    "tests/live/test_ranger.py",
+    "tests/faults/test_books.py",
+    "tests/live/test_console.py",
+    "tests/live/test_resume.py",
+    "tests/live/test_behind_nginx.py",
+    "tests/faults/test_slow_clients.py",
+    "tests/faults/test_figures.py",
+    "tests/live/test_handlers.py",
+    "tests/live/test_examples.py",
+    "tests/live/test_configuration.py",
+    "tests/live/test_ten_lines.py",
+    "tests/faults/test_drain.py",
+    "tests/live/test_classic.py",
+    "tests/live/test_published_keys.py",
+    "tests/live/test_limits.py",
+    "tests/live/test_listening.py",
+    "tests/live/test_books.py",
+    "tests/live/test_flask_and_django.py",
+    "tests/live/test_hanging_up.py",
+)
+"""Beginnings of names. What is not here comes afterwards; the first beginning that fits counts."""
+KINDS = ("tests/live/", "tests/faults/")
+
+
+def unit(nodeid: str) -> str:
+    """What a test is taken up together with."""
+    return next((name for name in LONGEST if nodeid.startswith(name)), nodeid.partition("::")[0])
+
+
+def place(nodeid: str) -> int:
+    """Where in the order a test comes."""
+    name = unit(nodeid)
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
+def arrange(items: list[pytest.Item]) -> None:
+    """Put live and fault tests into this order; within a file they keep their own."""
+    if all(item.nodeid.startswith(KINDS) for item in items):
+        items.sort(key=lambda item: place(item.nodeid))
+
+
+class LongestFirst(LoadScopeScheduling):
+    """`--dist loadscope`, with these units, in the order in which they were collected."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(nodeid)
