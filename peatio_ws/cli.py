@@ -22,7 +22,7 @@ import click
 from peatio_ws import announcing, checking, cli_steering, keys, ports, publishing, simulation
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
-from peatio_ws.listening import ENOUGH, Visit, look_on
+from peatio_ws.listening import ENOUGH, Visit, look_on, readable
 from peatio_ws.publisher import Publisher
 from peatio_ws.settings import EMBEDDED_BROKER, Settings
 from peatio_ws.tokens import KEY_FILE, make_token, own_public_key, there_is_a_key, write_private
@@ -368,7 +368,8 @@ def listen(
     seconds: float | None,
     **options: Any,
 ) -> None:
-    """Connect to URL, and print every frame: readable on a terminal, a line of JSON each in a pipe.
+    """Connect to URL, and print every frame: over several lines on a terminal, a line of JSON each in a pipe. Numbers
+    and texts are shown as they came.
 
     Without streams it authenticates, and gets its member's orders and trades. With --stream, or a URL of Ranger's
     (…/public, …/private, …?stream=NAME), it subscribes; a token is made and shown, in the Authorization header, for
@@ -409,11 +410,7 @@ def _print(frame: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
             sys.exit(ENOUGH)
         return
-    try:
-        shown = json.dumps(json.loads(frame), indent=2)
-    except ValueError:
-        shown = frame
-    click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + shown)
+    click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + readable(frame))
 
 
 # ---- before the gateway is started

@@ -7,6 +7,7 @@ making (`cli.py`), nor anything of the gateway's other rooms: it stands on the o
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -118,6 +119,38 @@ def look_on(visit: Visit, show: Callable[[str], None]) -> End:
         return End(NOT_CONNECTED, f"no connection to {visit.address}: nobody listens there; is the gateway running?")
     except (OSError, InvalidHandshake, InvalidURI) as error:
         return End(NOT_CONNECTED, f"no connection to {visit.address}: {error or type(error).__name__}")
+
+
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
+"""Of JSON (RFC 8259): texts, punctuation, and whatever else stands between white space."""
+_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
+"""Characters that JSON may hold as they are, and that steer a terminal."""
+
+
+def readable(frame: str) -> str:
+    """JSON over several lines, each name, text and number as it came: `9120.50` stays `9120.50`. Anything else as it
+    is."""
+    try:
+        json.loads(frame)
+    except (ValueError, RecursionError):
+        return frame
+    out: list[str] = []
+    depth, tokens = 0, _TOKENS.findall(frame)
+    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token in ("}", "]"):
+            depth -= 1
+            empty = out[-1] in ("{", "[")
+            out.append(token if empty else f"\n{'  ' * depth}{token}")
+        elif token in ("{", "["):
+            depth += 1
+            out.append(token)
+            if after not in ("}", "]"):
+                out.append(f"\n{'  ' * depth}")
+        elif token == ",":
+            out.append(f",\n{'  ' * depth}")
+        else:
+            out.append(": " if token == ":" else token)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(out))
 
 
 class _Session:

@@ -20,13 +20,15 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from peatio_ws import cli, listening
 from peatio_ws.cli import main
-from peatio_ws.listening import Visit
+from peatio_ws.listening import Visit, readable
 from tests.gateway import ROOT
 
 WAIT = 20
@@ -337,3 +339,46 @@ def test_ctrl_c_is_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
             assert listen(f"{served.url}/ --stream a.b").exit_code == 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# ---- what is shown on a terminal
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_a_frame_is_laid_out_as_pythons_json_does_it(value: object) -> None:
+    compact = json.dumps(value, separators=(",", ":"))
+    assert readable(compact) == json.dumps(value, indent=2)
+
+
+@pytest.mark.parametrize(
+    ("frame", "shown"),
+    [
+        ('{"price":9120.50,"id":1E+2}', '{\n  "price": 9120.50,\n  "id": 1E+2\n}'),
+        ('{"n":123456789012345678901234567890.10}', '{\n  "n": 123456789012345678901234567890.10\n}'),
+        ('{"a":"\\/ \\u00e9 é, [x]: \\"y\\""}', '{\n  "a": "\\/ \\u00e9 é, [x]: \\"y\\""\n}'),
+        ('{"twice":1,"twice":2.0}', '{\n  "twice": 1,\n  "twice": 2.0\n}'),
+        ('{"a":[],"b":{}}', '{\n  "a": [],\n  "b": {}\n}'),
+        ("pong", "pong"),
+        ('{"not":json', '{"not":json'),
+        ("-0.0", "-0.0"),
+        ('"\x9b31m\x7f"', '"\\u009b31m\\u007f"'),
+    ],
+)
+def test_numbers_and_texts_are_shown_as_they_came(frame: str, shown: str) -> None:
+    assert readable(frame) == shown
+
+
+def test_digits_reach_a_terminal_as_they_came(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    cli._print('{"trade":{"price":9120.50,"volume":"0.10"}}')
+    shown = capsys.readouterr().out
+    assert '"price": 9120.50,' in shown
+    assert '"volume": "0.10"' in shown
