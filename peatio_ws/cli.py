@@ -320,6 +320,10 @@ def event(routing_key: str, body: str | None, path: str | None) -> None:
 
 
 def _publish(name: str, routing_key: str, headers: dict[str, Any], body: bytes) -> None:
+    try:
+        publishing.check(name, routing_key, headers, body)
+    except ValueError as fault:
+        raise click.ClickException(f"not published: {fault}") from None
     with _publisher() as publisher:
         publisher.publish(name, routing_key, headers, body)
     click.echo(f"published {len(body)} bytes to {name}{' ' + routing_key if routing_key else ''}", err=True)

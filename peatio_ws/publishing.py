@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Final, NamedTuple
 
-from peatio_ws.events import RANGER
-from peatio_ws.publisher import Publisher, check
+from peatio_ws import publisher as publishers
+from peatio_ws.errors import BadDelivery
+from peatio_ws.events import RANGER, Delivery, read
+from peatio_ws.publisher import Publisher
 from peatio_ws.settings import Settings
 
 LATE_SECONDS: Final = 1.0
@@ -30,6 +32,28 @@ def broker(environ: Mapping[str, str]) -> Settings:
     given = {name: value for name, value in environ.items() if name.startswith(("AMQP_", "RABBITMQ_"))}
     # The key is one that fits, so that none is asked for.
     return Settings.from_env({**given, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32})
+
+
+def check(exchange: str, routing_key: str, headers: Mapping[str, object], body: bytes) -> None:
+    """ValueError, in words, for a message that the gateway would drop."""
+    if exchange == RANGER:
+        publishers.check(routing_key, body)
+        return
+    try:
+        read(Delivery(exchange, routing_key, headers, body))
+    except BadDelivery as fault:
+        raise ValueError(
+            _REASONS.get(fault.reason, "the gateway would drop it: {reason}").format(
+                reason=fault.reason, exchange=exchange
+            )
+        ) from None
+
+
+_REASONS: Final = {
+    "json": "the body is no JSON",
+    "shape": "the body is nothing that Peatio publishes to {exchange}",
+    "owner": "it names no owner",
+}
 
 
 # ---- files of messages
@@ -62,7 +86,7 @@ def messages(lines: Iterable[bytes]) -> Iterator[Message]:
 
 def _message(key: bytes, body: bytes) -> Message:
     message = Message(key.decode("ascii", "replace"), body)
-    check(message.routing_key, body)
+    publishers.check(message.routing_key, body)
     return message
 
 

@@ -276,6 +276,52 @@ def replayed(line: str, monkeypatch: pytest.MonkeyPatch) -> Result:
     return call(line, AMQP_URL="amqp://broker/")
 
 
+def published(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Result:
+    monkeypatch.setattr(cli, "Publisher", Broker)
+    return CliRunner().invoke(main, ["publish", *words], env={"AMQP_URL": "amqp://broker/"})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["event", "public.x", "notjson"], "'public.x' is no routing key"),
+        (["event", "public.btcusd.trades", "notjson"], "the body is no JSON"),
+        (["event", "foo", "{}"], "'foo' is no routing key"),
+        (["event", "public.\u00e9.trades", "{}"], "not ASCII"),
+        (["order", "--uid", "ID1", "--file", "body"], "the body is no JSON"),
+        (["trade", "--ask-uid", "ID1", "--bid-uid", "ID2", "--file", "body"], "the body is no JSON"),
+        (["order", "--uid", "ID1", "--file", "list"], "nothing that Peatio publishes to peatio.orderbook"),
+        (["trade", "--ask-uid", "ID1", "--bid-uid", "ID2", "--file", "list"], "publishes to peatio.trade"),
+    ],
+)
+def test_what_the_gateway_would_drop_is_not_published(
+    words: list[str], said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "body").write_text("notjson")
+    (folder / "list").write_text("[1]")
+    Broker.taken.clear()
+    result = published(words, monkeypatch)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: not published: ")
+    assert said in result.output
+    assert not Broker.taken
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["event", "public.btcusd.trades", '{"trades":[]}'],
+        ["event", "private.ID1.deposit_address", "null"],
+        ["order", "--uid", "ID1"],
+        ["trade", "--ask-uid", "ID1", "--bid-uid", "ID2"],
+    ],
+)
+def test_what_the_gateway_takes_is_published(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = published(words, monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert len(Broker.taken) == 1
+
+
 TWO_MESSAGES = b'# recorded\npublic.btcusd.trades {"trades": []}\nprivate.ID1.order {"id":1.50}\n'
 TAKEN = [
     ("peatio.events.ranger", "public.btcusd.trades", {}, b'{"trades": []}'),
