@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import jwt
 from jwt.api_jws import PyJWS
+from jwt.exceptions import InvalidSubjectError
 
-from peatio_ws.errors import AuthenticationError
+from peatio_ws.errors import AuthenticationError, TokenFault
 from peatio_ws.jwks import KeyRing
 from peatio_ws.settings import Settings
 
@@ -95,9 +96,9 @@ class Verifier:
         settings = self._settings
         for name in ("uid", "jti"):
             if not isinstance(claims[name], str) or not claims[name].strip():
-                raise AuthenticationError(f"{name} is blank or no text")
+                raise AuthenticationError(f"{name} is blank or no text", TokenFault.CLAIM_UNREADABLE)
         if claims.get("state", "active") != "active":
-            raise AuthenticationError("state is not active")
+            raise AuthenticationError("state is not active", TokenFault.STATE)
         role = claims.get("role")
         return Identity(
             uid=claims["uid"].strip(),
@@ -114,8 +115,9 @@ class Verifier:
         kid = _kid(token) if self._reads_set or ring.published else None
         keys = ring.for_token(kid)
         if not keys:
-            reason = "kid names no key that is known" if ring.published else "no key is known yet"
-            raise AuthenticationError(reason, key_missing=True)
+            if ring.published:
+                raise AuthenticationError("kid names no key that is known", TokenFault.KEY_UNKNOWN, key_missing=True)
+            raise AuthenticationError("no key is known yet", TokenFault.NO_KEY, key_missing=True)
         for key in keys:
             try:
                 return self._jwt.decode(
@@ -131,22 +133,23 @@ class Verifier:
                 failure = error  # of another key, perhaps
             except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
                 # A key that does not fit the token can raise a bare TypeError (PyJWT 2.15.1).
-                raise AuthenticationError(_why(error)) from None
+                raise AuthenticationError(*_why(error)) from None
         # Signed with a key of a set that was not read yet, or of a newer one?
-        raise AuthenticationError(_why(failure), key_missing=self._reads_set and not ring.publishes(kid))
+        raise AuthenticationError(*_why(failure), key_missing=self._reads_set and not ring.publishes(kid))
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         settings = self._settings
         for name in ("exp", "iat", "nbf"):
             value = claims.get(name, 0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
-                raise AuthenticationError(f"{name} is no number of seconds")
+                raise AuthenticationError(f"{name} is no number of seconds", TokenFault.CLAIM_UNREADABLE)
         if claims["exp"] + settings.jwt_expiration_leeway <= now:
-            raise AuthenticationError("expired")
+            raise AuthenticationError("expired", TokenFault.EXPIRED)
         if claims["iat"] - settings.jwt_issued_at_leeway > now:
-            raise AuthenticationError("issued in the future (iat); do the clocks agree?")
+            text = "issued in the future (iat); do the clocks agree?"
+            raise AuthenticationError(text, TokenFault.ISSUED_LATER)
         if claims.get("nbf", 0) - settings.jwt_not_before_leeway > now:
-            raise AuthenticationError("not valid yet (nbf); do the clocks agree?")
+            raise AuthenticationError("not valid yet (nbf); do the clocks agree?", TokenFault.NOT_VALID_YET)
 
 
 class _Jws(PyJWS):
@@ -175,15 +178,20 @@ def _kid(token: str) -> object:
     return header.get("kid") if isinstance(header, dict) else None
 
 
-def _why(error: Exception | None) -> str:
-    """PyJWT's reason without anything out of the token."""
+def _why(error: Exception | None) -> tuple[str, TokenFault]:
+    """PyJWT's reason without anything out of the token, for people and for programs."""
     if isinstance(error, jwt.MissingRequiredClaimError):
-        return f"claim {error.claim} is missing"
-    name = type(error).__name__.removesuffix("Error")
-    return {
-        "InvalidSignature": "signature does not fit the key",
-        "InvalidAudience": "audience is another",
-        "InvalidIssuer": "issuer is another",
-        "InvalidSubject": "subject is not session",
-        "InvalidAlgorithm": "algorithm is not JWT_ALGORITHM",
-    }.get(name, f"malformed ({name})")
+        return f"claim {error.claim} is missing", TokenFault.CLAIM_MISSING
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    return f"malformed ({type(error).__name__.removesuffix('Error')})", TokenFault.MALFORMED
+
+
+_REASONS: Final[dict[type[Exception], tuple[str, TokenFault]]] = {
+    jwt.InvalidSignatureError: ("signature does not fit the key", TokenFault.SIGNATURE),
+    jwt.InvalidAudienceError: ("audience is another", TokenFault.AUDIENCE),
+    jwt.InvalidIssuerError: ("issuer is another", TokenFault.ISSUER),
+    InvalidSubjectError: ("subject is not session", TokenFault.SUBJECT),
+    jwt.InvalidAlgorithmError: ("algorithm is not JWT_ALGORITHM", TokenFault.ALGORITHM),
+}

@@ -480,7 +480,7 @@ def run(app: str, folder: Path) -> None:
         settings = Settings.from_env(environ, at_start=True)
         ports.check(settings)
     except ConfigurationError as error:
-        raise click.ClickException("\n  ".join(["this cannot be served:", *error.faults])) from None
+        raise click.ClickException("\n  ".join(["this cannot be served:", *map(str, error.faults)])) from None
     if simulated:
         _greet(settings, key)
     sys.stdout.flush()

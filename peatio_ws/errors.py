@@ -15,6 +15,8 @@ Knows nothing of the rest of the package.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 
@@ -62,16 +64,48 @@ class PeatioWsError(Exception):
     """Root of the package's exceptions."""
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Fault:
+    """A fault of the environment. `str()` of it is one line for people; programs read the other attributes.
+
+    Attributes:
+        text: names the variable and says what is wrong with it, and, where there is no remedy, what to do.
+        variables: the variables that are at fault.
+        remedy: what to do.
+        code: what kind of fault it is, where a program makes a difference.
+    """
+
+    text: str
+    variables: tuple[str, ...] = ()
+    remedy: str = ""
+    code: FaultCode | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.remedy}" if self.remedy else self.text
+
+
+class FaultCode(enum.StrEnum):
+    """Kinds of faults that a program treats differently."""
+
+    KEY_UNUSABLE = "key_unusable"
+    """The key and `JWT_ALGORITHM` do not go together."""
+    ADDRESS_IN_USE = "address_in_use"
+    """Another process listens there."""
+
+
 class ConfigurationError(PeatioWsError):
     """Faults of the environment.
 
     Args:
-        faults: one line each, naming the variable, what is wrong with it and what to do.
+        faults: all of them; a text is a fault without a code.
+
+    Attributes:
+        faults: all of them.
     """
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, faults: Sequence[Fault | str]) -> None:
+        self.faults = [Fault(fault) if isinstance(fault, str) else fault for fault in faults]
+        super().__init__("\n".join(map(str, self.faults)))
 
 
 class BadDelivery(PeatioWsError):
@@ -86,18 +120,41 @@ class BadDelivery(PeatioWsError):
         self.reason = reason
 
 
+class TokenFault(enum.StrEnum):
+    """Why a token does not verify."""
+
+    MALFORMED = "malformed"
+    CLAIM_MISSING = "claim_missing"
+    CLAIM_UNREADABLE = "claim_unreadable"
+    """A claim has no value of its kind: a blank `uid`, a time that is no number."""
+    ALGORITHM = "algorithm"
+    SIGNATURE = "signature"
+    KEY_UNKNOWN = "key_unknown"
+    """The token's `kid` names no key of the set."""
+    NO_KEY = "no_key"
+    """This gateway has no key at all yet."""
+    EXPIRED = "expired"
+    ISSUED_LATER = "issued_later"
+    NOT_VALID_YET = "not_valid_yet"
+    AUDIENCE = "audience"
+    ISSUER = "issuer"
+    SUBJECT = "subject"
+    STATE = "state"
+
+
 class AuthenticationError(PeatioWsError):
     """A token that does not verify.
 
     Args:
         reason: why, in a few words that hold nothing of the token; for the log and for `check --token`, never for the
             client.
+        code: why, for programs.
         key_missing: the key may be one that this gateway does not have yet: that is no fault of who sent the token.
     """
 
-    def __init__(self, reason: str, key_missing: bool = False) -> None:
+    def __init__(self, reason: str, code: TokenFault = TokenFault.MALFORMED, key_missing: bool = False) -> None:
         super().__init__(reason)
-        self.key_missing = key_missing
+        self.code, self.key_missing = code, key_missing
 
 
 class Refused(PeatioWsError):

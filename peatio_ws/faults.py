@@ -6,21 +6,42 @@ from typing import Any
 
 from pydantic import ValidationError
 
-
-def fault_lines(error: ValidationError) -> list[str]:
-    """Each fault as a line that names its variable."""
-    return [line for fault in error.errors(include_url=False) for line in _line(fault).split("\n")]
+from peatio_ws.errors import Fault
 
 
-def _line(fault: Any) -> str:
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    text = fault["msg"].removeprefix("Value error, ")
+class SeveralFaults(ValueError):
+    """Faults of several variables together, for pydantic's validators of a whole model.
+
+    Args:
+        faults: all of them.
+    """
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    """Each fault, with the variables that it is about."""
+    return [fault for found in error.errors(include_url=False) for fault in _faults(found)]
+
+
+def _faults(found: Any) -> list[Fault]:
+    cause = found.get("ctx", {}).get("error")
+    if isinstance(cause, SeveralFaults):
+        return cause.faults
+    name = str(found["loc"][0]) if found["loc"] else ""
+    return [Fault(_line(found, name, cause), (name,) if name else ())]
+
+
+def _line(fault: Any, name: str, cause: Any) -> str:
+    text = str(fault["msg"])
+    if isinstance(cause, ValueError):  # of a validator of ours
+        return f"{name} {cause}" if name else str(cause)
     if not name:
-        return str(text)
+        return text
     if not name.isupper():
         return f"{name}: {text}"
-    if fault["type"] == "value_error":
-        return f"{name} {text}"
     words = _WORDS.get(fault["type"])
     limits = {
         key: f"{value:.12g}" if isinstance(value, float) else value for key, value in fault.get("ctx", {}).items()

@@ -13,7 +13,7 @@ import jwt
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from peatio_ws.keys import PublicKey, fitting, known
+from peatio_ws.keys import ExposedKey, PublicKey, fitting, known
 
 MOST_BYTES: Final = 262_144
 """Of a set: some hundred keys with their certificates."""
@@ -51,10 +51,6 @@ class KeySet(NamedTuple):
     exposed: tuple[str, ...] = ()
 
 
-class _Exposed(ValueError):
-    """Of a key that is nobody's business but its owner's."""
-
-
 def read_set(data: bytes, algorithm: str) -> KeySet:
     """Read a JWK set.
 
@@ -81,7 +77,7 @@ def read_set(data: bytes, algorithm: str) -> KeySet:
         try:
             keys.append(NamedKey(_kid(member), _public_key(member, algorithm)))
         except ValueError as error:
-            lines = exposed if isinstance(error, _Exposed) else ignored
+            lines = exposed if isinstance(error, ExposedKey) else ignored
             lines.append(f"key {_shown(member, number)} {error}")
     return KeySet(tuple(keys), tuple(ignored), tuple(exposed))
 
@@ -110,9 +106,9 @@ def _public_key(member: Any, algorithm: str) -> PublicKey:
         raise ValueError("is no object")
     kind = member.get("kty")
     if kind == "oct":
-        raise _Exposed("is a shared secret (oct), which has no place in a set that others read; change it")
+        raise ExposedKey("is a shared secret (oct), which has no place in a set that others read; change it")
     if _PRIVATE & member.keys():
-        raise _Exposed("is a private key; publish its public half only, and change that pair: it has been exposed")
+        raise ExposedKey("is a private key; publish its public half only, and change that pair: it has been exposed")
     if member.get("use", "sig") != "sig":
         raise ValueError("is not for signatures (use)")
     operations = member.get("key_ops", ["verify"])

@@ -27,6 +27,15 @@ _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS: Final = (*_RSA, *_CURVES, "EdDSA", "HS256")
 """What `JWT_ALGORITHM` may be (contract section 4)."""
 
+
+class ExposedKey(ValueError):
+    """A key that only its owner may have is where others read it."""
+
+
+class UnusableKey(ValueError):
+    """A public key that the algorithm cannot use."""
+
+
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 
@@ -39,7 +48,9 @@ def load_public_key(text: str, algorithm: str) -> PublicKey:
         algorithm: one of `ALGORITHMS`; the key has to fit it.
 
     Raises:
-        ValueError: what is wrong, in words; the text itself is not in it.
+        ExposedKey: it is a private key.
+        UnusableKey: it is a key that the algorithm cannot use.
+        ValueError: it is not a key. In each of them is what is wrong, in words; the text itself is not.
     """
     if algorithm == "HS256":
         if "-----BEGIN" in text or _is_encoded_pem(text):
@@ -66,7 +77,7 @@ def _pem_of(text: str) -> bytes:
         except binascii.Error:
             raise ValueError("is neither PEM nor base64 of PEM") from None
     if b"PRIVATE KEY" in data:
-        raise ValueError("is a private key; give the public half only, and change that pair: it has been exposed")
+        raise ExposedKey("is a private key; give the public half only, and change that pair: it has been exposed")
     return data
 
 
@@ -96,18 +107,18 @@ def known(key: object) -> PublicKey:
 
 
 def fitting(key: PublicKey, algorithm: str) -> PublicKey:
-    """The key itself. ValueError, in words, if the algorithm cannot use it."""
+    """The key itself. UnusableKey, in words, if the algorithm cannot use it."""
     if isinstance(key, rsa.RSAPublicKey):
         fits = algorithm in _RSA
         if fits and key.key_size < 2048:
-            raise ValueError(f"is {description(key)}; {algorithm} needs 2048 or more (RFC 7518 section 3.3)")
+            raise UnusableKey(f"is {description(key)}; {algorithm} needs 2048 or more (RFC 7518 section 3.3)")
     elif isinstance(key, ec.EllipticCurvePublicKey):
         curve = _CURVES.get(algorithm)
         fits = curve is not None and isinstance(key.curve, curve)
     else:
         fits = algorithm == ("HS256" if isinstance(key, bytes) else "EdDSA")
     if not fits:
-        raise ValueError(f"is {description(key)}, which JWT_ALGORITHM={algorithm} cannot use")
+        raise UnusableKey(f"is {description(key)}, which JWT_ALGORITHM={algorithm} cannot use")
     return key
 
 

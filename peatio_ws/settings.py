@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +16,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from peatio_ws.errors import ConfigurationError
-from peatio_ws.faults import fault_lines, shown
+from peatio_ws.errors import ConfigurationError, Fault
+from peatio_ws.faults import SeveralFaults, faults_of, shown
 from peatio_ws.keys import PublicKey
 from peatio_ws.variables import broker_url, comma_list, file_faults, read_keys, read_roles
 
@@ -182,26 +181,29 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _pairs(self) -> Self:
         faults = []
+        pair = ("WEBSOCKET_SSL_KEY", "WEBSOCKET_SSL_CERT")
         if (self.ssl_key is None) != (self.ssl_cert is None):
-            faults.append("WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing")
+            faults.append(Fault(f"{' and '.join(pair)} go together; one of them is missing", pair))
         elif self.ssl_key and self.ssl_cert:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.ssl_cert, self.ssl_key, password="")
             except (ssl.SSLError, OSError):
-                faults.append(
-                    "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key (without a passphrase) and certificate "
-                    "that belong together"
-                )
+                text = "are no PEM key (without a passphrase) and certificate that belong together"
+                faults.append(Fault(f"{' and '.join(pair)} {text}", pair))
         if self.embedded and self.workers > 1:
-            faults.append("WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share")
+            text = "WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share"
+            faults.append(Fault(text, ("WEB_CONCURRENCY",)))
         if self.simulation and not self.embedded:
-            faults.append(f"WEBSOCKET_SIMULATION is for AMQP_URL={EMBEDDED_BROKER} only, never for a real exchange")
+            text = f"WEBSOCKET_SIMULATION is for AMQP_URL={EMBEDDED_BROKER} only, never for a real exchange"
+            faults.append(Fault(text, ("WEBSOCKET_SIMULATION",)))
         if self.ping_interval >= self.ping_timeout:
-            faults.append("WEBSOCKET_PING_INTERVAL has to be less than WEBSOCKET_PING_TIMEOUT")
+            pings = ("WEBSOCKET_PING_INTERVAL", "WEBSOCKET_PING_TIMEOUT")
+            faults.append(Fault(" has to be less than ".join(pings), pings))
         if self.port and self.port == self.metrics_port and not self.unix:
-            faults.append("WEBSOCKET_PORT and METRICS_PORT have to differ")
+            both = ("WEBSOCKET_PORT", "METRICS_PORT")
+            faults.append(Fault(f"{' and '.join(both)} have to differ", both))
         if faults:
-            raise ValueError("\n".join(faults))
+            raise SeveralFaults(faults)
         return self
 
     @classmethod
@@ -216,7 +218,7 @@ class Settings(BaseModel):
             ConfigurationError: with all faults, one line each.
         """
         values = _given(environ)
-        faults: list[str] = []
+        faults: list[Fault] = []
         values["jwt_keys"] = read_keys(values, faults)
         values["roles"] = read_roles(values, faults)
         if at_start:
@@ -231,19 +233,19 @@ class Settings(BaseModel):
         return cls._checked(_given(environ), [])
 
     @classmethod
-    def _checked(cls, values: dict[str, Any], faults: list[str]) -> Settings:
+    def _checked(cls, values: dict[str, Any], faults: list[Fault]) -> Settings:
         settings, wrong = None, set[str]()
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            faults += fault_lines(error)
+            faults += faults_of(error)
             wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
         if wrong:
             # What concerns several variables is checked last, on sound ones; told with the rest if it names no other.
             try:
                 cls.model_validate({name: value for name, value in values.items() if name not in wrong})
             except ValidationError as error:
-                faults += [line for line in fault_lines(error) if not wrong.intersection(_NAMES.findall(line))]
+                faults += [fault for fault in faults_of(error) if not wrong.intersection(fault.variables)]
         if faults or settings is None:
             raise ConfigurationError(sorted(set(faults)))
         return settings
@@ -256,6 +258,3 @@ class Settings(BaseModel):
 
 def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
     return {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
-
-
-_NAMES = re.compile(r"[A-Z][A-Z0-9_]+")

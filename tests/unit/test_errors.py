@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import errors
-from peatio_ws.errors import REASONS, Close, ConfigurationError, Disconnect, PeatioWsError, Refused
+from peatio_ws.errors import REASONS, Close, ConfigurationError, Disconnect, Fault, FaultCode, PeatioWsError, Refused
 
 EXCEPTIONS = [
     kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)
@@ -62,8 +62,14 @@ def test_a_code_that_must_not_be_on_the_wire_is_a_value_error(code: int) -> None
 
 def test_a_configuration_error_reads_as_one_line_a_fault() -> None:
     error = ConfigurationError(["A is wrong", "B is missing"])
-    assert error.faults == ["A is wrong", "B is missing"]
+    assert error.faults == [Fault("A is wrong"), Fault("B is missing")]
     assert str(error) == "A is wrong\nB is missing"
+
+
+def test_a_fault_names_its_variables_for_programs_and_its_remedy_for_people() -> None:
+    fault = Fault("PORT=80: in use", ("PORT",), "take another", FaultCode.ADDRESS_IN_USE)
+    assert str(ConfigurationError([fault])) == "PORT=80: in use; take another"
+    assert ConfigurationError([fault]).faults == [fault]
 
 
 def test_a_refusal_carries_what_an_http_answer_needs() -> None:

@@ -113,7 +113,7 @@ FAULTY = {
 def faults(environ: dict[str, str]) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         Settings.from_env(environ, at_start=True)
-    return caught.value.faults
+    return [str(fault) for fault in caught.value.faults]
 
 
 @pytest.mark.parametrize("variable", DEFAULTS)
@@ -316,7 +316,7 @@ def test_any_environment_is_taken_or_told_its_faults(environ: dict[str, str]) ->
     try:
         Settings.from_env(environment(**environ))
     except ConfigurationError as error:
-        told = error.faults
+        told = [str(fault) for fault in error.faults]
     assert told
     assert all(re.match(r"[A-Z_]+", fault) for fault in told)
 
