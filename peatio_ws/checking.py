@@ -1,6 +1,6 @@
 """`check`: tries everything that the gateway will need, at the same time, and each thing for a while only.
 
-What is asked of broker and Redis is `probing.py`'s; what is found, in words, `findings.py`'s.
+What is asked of a broker is `broker_probe.py`'s, of Redis `probing.py`'s; what is found, in words, `findings.py`'s.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import re
 import resource
+import tempfile
 import threading
 import time
 import urllib.error
@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from peatio_ws import findings, key_source, ports, probing
+from peatio_ws import broker_probe, findings, key_source, ports, probing
 from peatio_ws.auth import Verifier
-from peatio_ws.errors import ConfigurationError
+from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 from peatio_ws.findings import Finding
 from peatio_ws.jwks import KeyRing, read_set
 from peatio_ws.settings import Settings
@@ -47,12 +47,13 @@ def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
     probes: list[tuple[str, str, Probe]] = []
     for number, url in enumerate(settings.amqp_urls, 1):
         name = f"broker {number}" if number > 1 else "broker"
-        probes.append(("broker", name, functools.partial(probing.broker, url, settings, name)))
+        probes.append(("broker", name, functools.partial(broker_probe.broker, url, settings, name)))
     probes += [
         ("redis", "redis", functools.partial(probing.redis, settings)),
         ("keys", "key", functools.partial(_keys, settings, token)),
         ("port", "port", functools.partial(_ports, settings)),
         ("files", "open files", functools.partial(_files, settings)),
+        ("files", "metrics", functools.partial(_metrics_folder, environ)),
     ]
     running = [_Running(what, probe) for area, what, probe in probes if area in tried]
     for one in running:
@@ -72,9 +73,9 @@ _AREAS: Final = {
 """What is tried, and by which variables it goes."""
 
 
-def _sound(environ: Mapping[str, str], faults: list[str]) -> tuple[Settings, set[str]]:
+def _sound(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Settings, set[str]]:
     """The settings without those that are at fault, and what can be tried with them."""
-    wrong = {name for fault in faults for name in re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b", fault.split(": ")[0])}
+    wrong = {name for fault in faults for name in fault.variables}
     tried = {area for area, names in _AREAS.items() if not any(name.startswith(names) for name in wrong)}
     left = {name: value for name, value in environ.items() if name not in wrong}
     if "keys" not in tried:
@@ -130,7 +131,7 @@ def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
             verifier.ring = KeyRing(verifier.ring.fixed, found.keys)
             yield from findings.published_keys(place, found)
     if token is not None:
-        yield findings.token(verifier, settings, token, time.time())
+        yield findings.token(verifier, settings, token, time.time(), probing.revocations(settings))
 
 
 # ---- this machine
@@ -141,14 +142,12 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         ports.check(settings)
     except ConfigurationError as error:
         serving = _serving(settings)
-        taken = [fault for fault in error.faults if "already in use" in fault]
+        taken = [fault for fault in error.faults if fault.code is FaultCode.ADDRESS_IN_USE]
         if serving is not None and len(taken) == len(error.faults) == (1 if settings.unix else 2):
             text = "a gateway is serving here already"
             yield Finding("port", not serving, f"{text}, but is not ready: {'; '.join(serving)}" if serving else text)
             return
-        for fault in error.faults:
-            what, _, advice = fault.rpartition("; ")
-            yield Finding("port", False, what or advice, advice if what else "")
+        yield from (Finding("port", False, fault.text, fault.remedy) for fault in error.faults)
         return
     where = settings.unix or f"{settings.host}:{settings.port}"
     yield Finding("port", True, f"{where} and {settings.metrics_host}:{settings.metrics_port} are free")
@@ -179,3 +178,20 @@ def _files(settings: Settings) -> Iterator[Finding]:
     endless = 2**63 if resource.RLIM_INFINITY < 0 else resource.RLIM_INFINITY
     soft, hard = (endless if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
     yield findings.files(settings, soft, hard, host)
+
+
+def _metrics_folder(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Where the workers keep their figures: a folder that the operator names, or one in the system's temporary one."""
+    name = environ.get("PROMETHEUS_MULTIPROC_DIR")
+    try:
+        folder = name or tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder):
+            yield Finding("metrics", True, f"{folder} can be written to")
+    except OSError as error:
+        variable = "PROMETHEUS_MULTIPROC_DIR" if name else "TMPDIR"
+        yield Finding(
+            "metrics",
+            False,
+            f"no file can be written to {name or 'any temporary folder'}: {error.strerror}",
+            f"{variable} has to name a folder that is there and that the gateway may write to",
+        )

@@ -13,10 +13,11 @@ from typing import Any, Final
 import jwt
 
 from peatio_ws.auth import Verifier
-from peatio_ws.errors import AuthenticationError
+from peatio_ws.errors import AuthenticationError, Fault, FaultCode, TokenFault
 from peatio_ws.faults import shown
 from peatio_ws.jwks import KeySet, shown_kid
 from peatio_ws.keys import description
+from peatio_ws.revocations import Revocations
 from peatio_ws.settings import Settings
 
 CLOCK_SECONDS: Final = 2.0
@@ -50,11 +51,12 @@ class Finding:
 # ---- settings
 
 
-def faulty(fault: str) -> Finding:
+def faulty(fault: Fault) -> Finding:
     """A fault of the environment."""
-    if "cannot use" in fault:
-        return Finding("settings", False, fault, _KIND)
-    return Finding("settings", False, fault, "correct it: docs/settings.md says what it may be")
+    if fault.code is FaultCode.KEY_UNUSABLE:
+        return Finding("settings", False, fault.text, _KIND)
+    remedy = fault.remedy or "correct it: docs/settings.md says what it may be"
+    return Finding("settings", False, fault.text, remedy)
 
 
 _KIND: Final = (
@@ -93,21 +95,31 @@ def no_set(place: str, reason: str) -> Finding:
 # ---- a token
 
 
-def token(verifier: Verifier, settings: Settings, text: str, now: float) -> Finding:
-    """Whether a token would be accepted at a time, in Unix seconds; if not, why, and what of it is to blame."""
+def token(
+    verifier: Verifier, settings: Settings, text: str, now: float, revocations: Revocations | None = None
+) -> Finding:
+    """Whether a token would be accepted at a time, in Unix seconds; if not, why, and what of it is to blame.
+
+    Args:
+        revocations: those that count; None where nobody knows.
+    """
     text = text.strip().removeprefix("Bearer ").strip()
     try:
         found = verifier.verify(text, now)
     except AuthenticationError as error:
-        word = str(error).split()[0]
-        blame = _blame(word, *_looked_at(text), settings, verifier, now)
+        blame = _blame(error.code, *_looked_at(text), settings, verifier, now)
         said = f"is refused: {error}{f' ({blame})' if blame else ''}"
-        return Finding("token", False, said, _REMEDIES.get(word, _OTHERWISE))
+        return Finding("token", False, said, _REMEDIES[error.code])
+    if revocations is not None and revocations.refuse(found, now):
+        return Finding("token", False, f"verifies, but was revoked by an operator (uid {shown(found.uid)})", _AFRESH)
     member = f", member id {found.member_id}" if found.member_id is not None else ""
     role = f", role {shown(found.role)}" if found.role else ""
-    return Finding(
-        "token", True, f"is good for uid {shown(found.uid)}{member}{role}, until {_time(found.expires, now)}"
-    )
+    unknown = "; whether it was revoked is not known, for Redis cannot be asked" if revocations is None else ""
+    text = f"is good for uid {shown(found.uid)}{member}{role}, until {_time(found.expires, now)}{unknown}"
+    return Finding("token", True, text)
+
+
+_AFRESH: Final = "the member has to log in again: tokens that are issued from now on are good"
 
 
 def _looked_at(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -119,50 +131,58 @@ def _looked_at(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 
 def _blame(
-    word: str, header: Mapping[str, Any], claims: Mapping[str, Any], settings: Settings, verifier: Verifier, now: float
+    code: TokenFault,
+    header: Mapping[str, Any],
+    claims: Mapping[str, Any],
+    settings: Settings,
+    verifier: Verifier,
+    now: float,
 ) -> str:
-    """What of a token is to blame, for the first word of the verifier's reason."""
+    """What of a token is to blame."""
     kid = header.get("kid")
     named = "it names no key" if kid is None else f"its kid is {shown_kid(str(kid))}"
-    if word in _TIMES:
-        return _time(claims.get(_TIMES[word]), now)
-    if word in _WANTED:
-        claim, variable, wanted = _WANTED[word](settings)
+    if code in _TIMES:
+        return _time(claims.get(_TIMES[code]), now)
+    if code in _WANTED:
+        claim, variable, wanted = _WANTED[code](settings)
         given = header.get(claim) if claim == "alg" else claims.get(claim)
         return f"it is {shown(given)}{f', {variable} is {wanted}' if variable else ''}"
-    if word == "signature":
+    if code is TokenFault.SIGNATURE:
         return f"another key signed it; {named}"
-    if word == "kid":
+    if code is TokenFault.KEY_UNKNOWN:
         return f"{named}; there are {', '.join(shown_kid(key.kid) for key in verifier.ring.published)}"
     return ""
 
 
-_TIMES: Final = {"expired": "exp", "issued": "iat", "not": "nbf"}
-_WANTED: Final[Mapping[str, Callable[[Settings], tuple[str, str, object]]]] = {
-    "algorithm": lambda settings: ("alg", "JWT_ALGORITHM", settings.jwt_algorithm),
-    "audience": lambda settings: ("aud", "JWT_AUDIENCE", ",".join(settings.jwt_audience)),
-    "issuer": lambda settings: ("iss", "JWT_ISSUER", settings.jwt_issuer),
-    "subject": lambda _: ("sub", "", ""),
-    "state": lambda _: ("state", "", ""),
+_TIMES: Final = {TokenFault.EXPIRED: "exp", TokenFault.ISSUED_LATER: "iat", TokenFault.NOT_VALID_YET: "nbf"}
+_WANTED: Final[Mapping[TokenFault, Callable[[Settings], tuple[str, str, object]]]] = {
+    TokenFault.ALGORITHM: lambda settings: ("alg", "JWT_ALGORITHM", settings.jwt_algorithm),
+    TokenFault.AUDIENCE: lambda settings: ("aud", "JWT_AUDIENCE", ",".join(settings.jwt_audience)),
+    TokenFault.ISSUER: lambda settings: ("iss", "JWT_ISSUER", settings.jwt_issuer),
+    TokenFault.SUBJECT: lambda _: ("sub", "", ""),
+    TokenFault.STATE: lambda _: ("state", "", ""),
 }
 _CLOCKS: Final = "let NTP set the clocks here and at its issuer"
 _OTHERWISE: Final = "its issuer (Barong) has to make it otherwise; `python -m peatio_ws token` makes whole ones"
 _REMEDIES: Final = {
-    "expired": "take a fresh one: Barong makes one at each login; JWT_EXPIRATION_LEEWAY gives some seconds more",
-    "issued": f"{_CLOCKS}; or JWT_ISSUED_AT_LEEWAY",
-    "not": f"{_CLOCKS}; or JWT_NOT_BEFORE_LEEWAY",
-    "signature": "JWT_PUBLIC_KEY, or the set, has to hold the public half of what its issuer (Barong) signs with",
-    "kid": "its issuer has to publish that key, best a minute before it signs with it",
-    "no": "see the rows above: the set of keys cannot be read, or holds none",
-    "algorithm": "JWT_ALGORITHM has to be what its issuer signs with, and the key of that kind",
-    "audience": "JWT_AUDIENCE has to name one that it is for",
-    "issuer": "JWT_ISSUER has to be its issuer",
-    "subject": "take a session token; an API key's is none",
-    "state": "the member is not active at its issuer (Barong)",
-    "claim": f"{_OTHERWISE}; iss and aud are asked for by JWT_ISSUER and JWT_AUDIENCE",
-    "malformed": "is it whole, and in quotes? A token is three parts of base64 with dots between",
+    TokenFault.EXPIRED: "take a fresh one: Barong makes one at each login; JWT_EXPIRATION_LEEWAY gives some seconds "
+    "more",
+    TokenFault.ISSUED_LATER: f"{_CLOCKS}; or JWT_ISSUED_AT_LEEWAY",
+    TokenFault.NOT_VALID_YET: f"{_CLOCKS}; or JWT_NOT_BEFORE_LEEWAY",
+    TokenFault.SIGNATURE: "JWT_PUBLIC_KEY, or the set, has to hold the public half of what its issuer (Barong) signs "
+    "with",
+    TokenFault.KEY_UNKNOWN: "its issuer has to publish that key, best a minute before it signs with it",
+    TokenFault.NO_KEY: "see the rows above: the set of keys cannot be read, or holds none",
+    TokenFault.ALGORITHM: "JWT_ALGORITHM has to be what its issuer signs with, and the key of that kind",
+    TokenFault.AUDIENCE: "JWT_AUDIENCE has to name one that it is for",
+    TokenFault.ISSUER: "JWT_ISSUER has to be its issuer",
+    TokenFault.SUBJECT: "take a session token; an API key's is none",
+    TokenFault.STATE: "the member is not active at its issuer (Barong)",
+    TokenFault.CLAIM_MISSING: f"{_OTHERWISE}; iss and aud are asked for by JWT_ISSUER and JWT_AUDIENCE",
+    TokenFault.CLAIM_UNREADABLE: _OTHERWISE,
+    TokenFault.MALFORMED: "is it whole, and in quotes? A token is three parts of base64 with dots between",
 }
-"""What to do, by the first word of the verifier's reason."""
+"""What to do."""
 
 
 def _time(value: object, now: float) -> str:

@@ -18,7 +18,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 PURE = [
     *"errors streams keys jwks faults variables settings auth revocations steering failures".split(),
     *"events levels books history frames dialects fields handshake request actions session handlers incoming".split(),
-    *"matching announcing simulation findings diagnosis tally".split(),
+    *"matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [
@@ -29,7 +29,7 @@ ROOMS = [
     *"supervise shared redis_books redis_limits redis_steering redis_shared logs key_source".split(),
     *"intake house caller signing demonstration page seated resumption client connection".split(),
     *"meter roster control gateway ports health worker master".split(),
-    *"tokens publishing listening commanding probing checking cli_steering cli testing".split(),
+    *"tokens publishing listening commanding broker_probe probing checking cli_steering cli testing".split(),
     "__init__",
     "__main__",
     "wsgi",

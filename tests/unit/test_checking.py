@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from peatio_ws import checking, probing
+from peatio_ws import broker_probe, checking, probing
 from peatio_ws.checking import check
 from peatio_ws.findings import Finding
 from tests.servers import free_port
@@ -51,9 +52,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[set
     def nothing(what: str) -> Callable[..., Iterator[Finding]]:
         return lambda *_: iter([Finding(what, True, "looked at")])
 
-    for name, what in (("broker", "broker"), ("redis", "redis")):
-        monkeypatch.setattr(probing, name, nothing(what))
-    for name, what in (("_keys", "keys"), ("_ports", "port"), ("_files", "files")):
+    monkeypatch.setattr(broker_probe, "broker", nothing("broker"))
+    monkeypatch.setattr(probing, "redis", nothing("redis"))
+    for name, what in (("_keys", "keys"), ("_ports", "port"), ("_files", "files"), ("_metrics_folder", "files")):
         monkeypatch.setattr(checking, name, nothing(what))
     found = list(check(environ, None))
     return {finding.what for finding in found if finding.text == "looked at"}, found
@@ -90,3 +91,16 @@ def test_what_does_not_hang_on_a_fault_is_tried(
 
 def test_on_this_machine_alone_all_is_well() -> None:
     assert [finding for finding in check(alone(), None) if finding.well is False] == []
+
+
+def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    def found(folder: Path) -> Finding:
+        (one,) = (one for one in check(alone(PROMETHEUS_MULTIPROC_DIR=str(folder)), None) if one.what == "metrics")
+        return one
+
+    assert found(tmp_path).well
+    missing = found(tmp_path / "none")
+    assert missing.well is False
+    assert "No such file" in missing.text
+    assert "PROMETHEUS_MULTIPROC_DIR" in missing.remedy
+    assert not list(tmp_path.iterdir())

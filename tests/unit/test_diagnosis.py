@@ -22,6 +22,17 @@ class Answer(Exception):
         self.reply_code = code
 
 
+def wrapped(kind: type[Exception], cause: Exception) -> Exception:
+    """An exception of redis-py as it comes out of one of the system."""
+    try:
+        try:
+            raise cause
+        except Exception:
+            raise kind("in words that nobody reads")  # noqa: B904  # as redis-py does it
+    except Exception as error:
+        return error
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -32,8 +43,10 @@ class Answer(Exception):
         (ConnectionResetError(104, "Connection reset by peer"), "breaks the connection off"),
         (OSError("Server unexpectedly closed connection"), "breaks the connection off"),
         (redis.TimeoutError("Timeout reading from socket"), "does not answer"),
-        (redis.ConnectionError("Error 111 connecting to r:6379. Connection refused."), "nobody listens there"),
-        (redis.ConnectionError("Error -2 connecting to r:6379. Name or service not known."), "host is not known"),
+        (wrapped(redis.ConnectionError, ConnectionRefusedError(111, "x")), "nobody listens there"),
+        (wrapped(redis.ConnectionError, socket.gaierror(-2, "x")), "host is not known"),
+        (wrapped(redis.ConnectionError, ConnectionResetError(104, "x")), "breaks the connection off"),
+        (OSError("Connection refused: Name or service not known, SSL"), "breaks the connection off"),
         (ValueError(), "breaks the connection off (ValueError)"),
     ],
 )
@@ -50,40 +63,14 @@ def test_an_answer_of_many_lines_becomes_one() -> None:
 
 
 def test_names_in_a_command_are_quoted() -> None:
-    remedy = diagnosis.refused(BROKER, Answer(530, "NOT_ALLOWED - access to vhost '/' refused for user")).remedy
+    remedy = diagnosis.refused(BROKER, Answer(530, "any words")).remedy
     assert """set_permissions -p / 'ann'"'"'s' """ in remedy
+    assert "rabbitmqctl add_vhost /" in remedy
 
 
-def test_a_refusal_that_nobody_knows_is_told_as_it_is() -> None:
+def test_what_the_broker_says_of_a_virtual_host_is_shown_as_it_is() -> None:
     found = diagnosis.refused(BROKER, Answer(530, "NOT_ALLOWED - node connection limit is reached"))
     assert "node connection limit" in found.text
-
-
-@pytest.mark.parametrize(
-    ("version", "code", "remedy"),
-    [
-        ("3.8.9", 406, "RabbitMQ 3.9 or later"),
-        ("3.7.0", 540, "RabbitMQ 3.9 or later"),
-        ("3.11.0", 406, "enable_feature_flag stream_queue"),
-        ("4.1.0-rc.1", 540, "enable_feature_flag stream_queue"),
-    ],
-)
-def test_a_broker_without_streams_is_told_by_its_version(version: str, code: int, remedy: str) -> None:
-    answer = Answer(code, "invalid arg 'x-queue-type' for queue: unsupported queue type 'stream'")
-    found = diagnosis.history(BROKER, "peatio_ws.history", version, False, answer)
-    assert "has no streams" in found.text
-    assert remedy in found.remedy
-    assert "AMQP_HISTORY=worker" in found.remedy
-
-
-@pytest.mark.parametrize("argument", ["auto_delete", "internal", "alternate-exchange"])
-def test_another_difference_of_an_exchange_is_told_as_the_broker_says_it(argument: str) -> None:
-    answer = Answer(
-        406, f"PRECONDITION_FAILED - inequivalent arg '{argument}' for exchange: received 'a' but current is 'b'"
-    )
-    found = diagnosis.exchange(BROKER, "peatio.trade", "headers", False, True, answer)
-    assert found.well is False
-    assert argument in found.text
 
 
 @pytest.mark.parametrize(

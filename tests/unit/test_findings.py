@@ -12,12 +12,13 @@ from peatio_ws import findings
 from peatio_ws.auth import Verifier
 from peatio_ws.findings import Finding
 from peatio_ws.jwks import read_set
+from peatio_ws.revocations import Revocation, Revocations
 from tests.unit.samples import NOW, claims, jwk, jwk_set, private_key, settings, sign
 
 
 def token(text: str, **environ: str) -> Finding:
     found = settings(**environ)
-    return findings.token(Verifier(found), found, text, NOW)
+    return findings.token(Verifier(found), found, text, NOW, Revocations())
 
 
 def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
@@ -59,6 +60,32 @@ def test_any_text_is_told_in_a_line_with_a_remedy(text: str) -> None:
     assert found.well is False
     assert len(found.text.splitlines()) == 1
     assert found.remedy
+
+
+@pytest.mark.parametrize(
+    ("revocation", "well"),
+    [
+        (Revocation("ID1", NOW + 60, issued=NOW), False),
+        (Revocation("ID1", NOW + 60, jti=claims()["jti"]), False),
+        (Revocation("ID1", NOW + 60, jti="another"), True),
+        (Revocation("ID2", NOW + 60, issued=NOW), True),
+        (Revocation("ID1", NOW + 60, issued=NOW - 3600), True),
+    ],
+)
+def test_a_token_that_was_revoked_is_refused(revocation: Revocation, well: bool) -> None:
+    revocations, found = Revocations(), settings()
+    revocations.add(revocation, NOW)
+    told = findings.token(Verifier(found), found, sign(claims()), NOW, revocations)
+    assert told.well is well
+    assert well is ("revoked" not in told.text)
+    assert well or "log in again" in told.remedy
+
+
+def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
+    found = settings()
+    told = findings.token(Verifier(found), found, sign(claims()), NOW, None)
+    assert told.well
+    assert "whether it was revoked is not known" in told.text
 
 
 def test_what_is_in_a_set_beside_our_keys_is_wrong_only_if_it_is_secret() -> None:
