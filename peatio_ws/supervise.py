@@ -28,7 +28,9 @@ def supervise(name: str, loop: Callable[[], None]) -> None:
         try:
             loop()
             return
-        except Exception:
+        except (gevent.GreenletExit, SystemExit, KeyboardInterrupt):
+            raise  # it is told to end
+        except BaseException:  # a gevent.Timeout that belongs to nobody is no Exception
             log.exception("background greenlet failed; starting it again", greenlet=name)
         failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
         gevent.sleep(0.2 * 2**failures)
