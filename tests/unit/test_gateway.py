@@ -1,0 +1,236 @@
+"""The gateway as a WSGI application: who is upgraded, who is answered with HTTP, and a worker's life."""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
+
+from peatio_ws import Gateway, testing
+from peatio_ws.errors import ConfigurationError, Refused
+
+SECRET = "what only the log may have"
+
+
+def plain(server: testing.Server, method: str = "GET", path: str = "/") -> tuple[int, Mapping[str, str], str]:
+    """Status, headers and body of the answer to a request that asks for no upgrade."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request(method, path, headers={"Connection": "close"})
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read().decode()
+
+
+def refused(server: testing.Server, path: str = "/", token: str | None = None, **headers: str) -> Response:
+    """The HTTP answer to an upgrade that is not granted."""
+    with pytest.raises(InvalidStatus) as told:
+        server.connect(path, token, **headers)
+    return told.value.response
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}".encode()]
+
+
+# ---- plain requests
+
+
+def test_a_plain_request_is_the_applications() -> None:
+    with testing.serve(testing.gateway(application)) as server:
+        assert plain(server, "POST", "/orders")[::2] == (200, "POST /orders")
+        assert "challenge" in server.connect().json()
+
+
+def test_without_an_application_a_plain_request_is_told_to_upgrade() -> None:
+    with testing.serve(testing.gateway()) as server:
+        status, headers, body = plain(server)
+        assert (status, headers["Upgrade"]) == (426, "websocket")
+        assert "WebSocket" in body
+
+
+def test_a_server_that_cannot_upgrade_is_told_the_worker_class() -> None:
+    """Any WSGI server but the two: nothing in the environ to upgrade with."""
+    said: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_HOST": "localhost",
+        "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+    }
+    gateway = testing.gateway()
+    try:
+        body = testing._run(lambda: b"".join(gateway(environ, lambda status, *_: said.append(status))))
+    finally:
+        testing._run(gateway.stop)
+    assert said == ["501 Not Implemented"]
+    assert b"peatio_ws.worker.Worker" in body
+
+
+# ---- tokens of the request
+
+
+@pytest.mark.parametrize("path", ["/", "/public", "/private", "/own"])
+def test_a_token_that_does_not_verify_is_refused_on_every_path(path: str) -> None:
+    gateway = testing.gateway()
+    gateway.websocket("/own")(lambda ws: ws.send("in"))
+    with testing.serve(gateway) as server:
+        answer = refused(server, path, "no.token.atall")
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert b"no.token" not in (answer.body or b"")
+
+
+def test_an_address_with_too_many_of_them_has_to_wait() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_FAILURES_PER_ADDRESS="3", TRUSTED_PROXIES="127.0.0.1")
+    address = {"x_forwarded_for": "203.0.113.7"}
+    with testing.serve(gateway) as server:
+        for _ in range(3):
+            assert refused(server, "/private", "no.token.atall", **address).status_code == 401
+        answer = refused(server, "/private", server.token(), **address)
+        assert answer.status_code == 429
+        assert 0 < int(answer.headers["Retry-After"]) <= 60
+        with server.connect("/", **address) as without:
+            assert "challenge" in without.json(), "without a token it may come"
+        with server.connect("/private", server.token(), x_forwarded_for="203.0.113.8") as other:
+            assert "success" in other.json()
+
+
+# ---- who it is, by the application's word
+
+
+def identify(environ: Mapping[str, Any]) -> str | None:
+    match environ.get("HTTP_COOKIE"):
+        case None:
+            return None
+        case "banned":
+            raise Refused("403 Forbidden", "You are banned.")
+        case "bug":
+            raise ZeroDivisionError(SECRET)
+        case name:
+            return str(name)
+
+
+def known() -> Gateway:
+    gateway = testing.gateway()
+    gateway.websocket("/who", identify=identify)(lambda ws: ws.send(json.dumps(ws.member and ws.member.uid)))
+    return gateway
+
+
+def test_a_handlers_client_is_who_the_application_says_it_is() -> None:
+    with testing.serve(known()) as server:
+        assert server.connect("/who").json() is None
+        assert server.connect("/who", cookie="IDANN").json() == "IDANN"
+        assert server.connect("/who", server.token("IDBOB"), cookie="IDANN").json() == "IDBOB", "a token says more"
+
+
+def test_the_application_may_refuse_and_may_have_a_bug() -> None:
+    with testing.serve(known()) as server:
+        answer = refused(server, "/who", cookie="banned")
+        assert (answer.status_code, answer.body) == (403, b"You are banned.\n")
+        answer = refused(server, "/who", cookie="bug")
+        assert answer.status_code == 500
+        assert SECRET.encode() not in (answer.body or b"")
+
+
+def test_another_sites_page_does_not_come_in_by_the_cookie() -> None:
+    gateway = testing.gateway(API_CORS_ORIGINS="*")
+    gateway.websocket("/who", identify=identify)(lambda ws: ws.send("in"))
+    with testing.serve(gateway) as server:
+        assert refused(server, "/who", origin="https://elsewhere.example", cookie="IDANN").status_code == 403
+        assert "challenge" in server.connect("/", origin="https://elsewhere.example").json()
+
+
+# ---- handlers
+
+
+def test_decorators_leave_the_function_as_it_is_and_take_a_name_once() -> None:
+    gateway = testing.gateway()
+
+    def handler(*_: Any) -> None: ...
+
+    assert gateway.websocket("/a")(handler) is handler
+    assert gateway.on("b")(handler) is handler
+    for again in (gateway.websocket("/a/"), gateway.on("b"), gateway.on("subscribe"), gateway.websocket("no path")):
+        with pytest.raises(ValueError):
+            again(handler)
+
+
+# ---- a worker's life
+
+
+def test_it_is_ready_once_it_hears_the_broker_and_not_before_nor_after() -> None:
+    gateway = testing.gateway()
+    assert gateway.problems()
+    with testing.serve(gateway):
+        assert gateway.problems() == []
+        testing._run(gateway.start)  # harmless
+        assert gateway.problems() == []
+    assert gateway.problems()
+
+
+def test_its_end_stops_what_it_began() -> None:
+    gateway = testing.gateway()
+    with testing.serve(gateway):
+        background = [greenlet for greenlet in gateway._background if not greenlet.ready()]
+        assert background
+    assert all(greenlet.ready() for greenlet in background)
+
+
+def test_a_failing_greenlet_is_supervised(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = testing.gateway()
+    failures: list[None] = []
+    serve_books = gateway._serve_books
+
+    def fail_once() -> None:
+        failures.append(None)
+        if len(failures) == 1:
+            raise RuntimeError(SECRET)
+        serve_books()
+
+    monkeypatch.setattr(gateway, "_serve_books", fail_once)
+    with testing.serve(gateway) as server:
+        testing._run(lambda: _until(lambda: len(failures) == 2))
+        assert "challenge" in server.connect().json()
+
+
+def _until(check: Callable[[], bool]) -> None:
+    import gevent
+
+    with gevent.Timeout(60):
+        while not check():
+            gevent.sleep(0.01)
+
+
+def test_the_gateways_of_a_process_are_known_while_somebody_has_them() -> None:
+    gateway = testing.gateway()
+    assert gateway in Gateway.instances()
+    number = id(gateway)
+    del gateway
+    gc.collect()
+    assert number not in map(id, Gateway.instances())
+
+
+def test_its_publisher_is_one_and_pushes_to_its_clients() -> None:
+    gateway = testing.gateway()
+    assert gateway.publisher is gateway.publisher
+    with testing.serve(gateway) as server:
+        ann = server.member("IDANN")
+        assert testing._run(lambda: gateway.publisher.to_member("IDANN", "order", {"id": 7}))
+        assert ann.json()["orderbook"]["id"] == 7
+
+
+def test_a_faulty_environment_is_told_with_all_its_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in testing.environ(WEBSOCKET_PORT="http", LOG_LEVEL="loud").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as told:
+        Gateway.from_env()
+    assert {fault.partition("=")[0] for fault in told.value.faults} == {"WEBSOCKET_PORT", "LOG_LEVEL"}
