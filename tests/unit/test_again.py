@@ -93,6 +93,7 @@ def test_however_it_is_ended_its_burners_end(tmp_path: Path, how: signal.Signals
     process = subprocess.Popen(
         command,
         cwd=again.ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # where a killed one leaves its files
         stdout=subprocess.DEVNULL,
         # A test run in the background of a shell ignores SIGINT, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -102,7 +103,7 @@ def test_however_it_is_ended_its_burners_end(tmp_path: Path, how: signal.Signals
         wait_until(lambda: len(children.read_text().split()) == 3, "two burners and a run")
         pids = [int(pid) for pid in children.read_text().split()]
         process.send_signal(how)
-        process.wait(30)
+        process.wait(120)
         burners = pids[:2]
         wait_until(lambda: all(map(ends, burners)), "the burners have gone")
     finally:

@@ -233,4 +233,4 @@ def test_a_faulty_environment_is_told_with_all_its_faults(monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as told:
         Gateway.from_env()
-    assert {fault.partition("=")[0] for fault in told.value.faults} == {"WEBSOCKET_PORT", "LOG_LEVEL"}
+    assert {str(fault).partition("=")[0] for fault in told.value.faults} == {"WEBSOCKET_PORT", "LOG_LEVEL"}

@@ -27,7 +27,7 @@ def faults(**environ: str) -> list[str]:
     try:
         ports.check(settings(**{**given, **environ}))
     except ConfigurationError as error:
-        return list(error.faults)
+        return list(map(str, error.faults))
     return []
 
 
@@ -59,7 +59,7 @@ def test_both_faults_are_told(taken: str) -> None:
 
 def test_a_port_that_needs_a_right_is_told_so() -> None:
     error = PermissionError(13, "Permission denied")
-    assert ports.fault("WEBSOCKET", "127.0.0.1", 443, error).endswith(
+    assert str(ports.fault("WEBSOCKET", "127.0.0.1", 443, error)).endswith(
         "WEBSOCKET_PORT takes another port, 1024 or higher"
     )
 
