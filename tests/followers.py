@@ -293,6 +293,11 @@ class Followers:
                 raise TimeoutError(f"not within {seconds} s: {what}")
             self.turn()
 
+    def keep_up(self, feed: Feeding) -> None:
+        """Hold the feed until everybody has all of it: a worker that is far behind would pass on an old book."""
+        feed.hold()
+        self.until(lambda: all(one.has(feed.sent) for one in self.all if not one.ended), "everybody has it so far")
+
     def check_faults(self) -> None:
         faults = [follower.fault for follower in self.all if follower.fault]
         assert not faults, f"{len(faults)} of {len(self.all)}: {faults[:3]}"
@@ -339,6 +344,10 @@ class Feeding:
         self._over.set()
         self._thread.join()
 
+    def hold(self) -> None:
+        """Publish nothing more before `go_on`."""
+        self._until = self.sent
+
     def go_on(self, until: int | None = None) -> None:
         """Publish on, up to this increment, or all of them."""
         self._until = self._market.last if until is None else until
@@ -349,7 +358,7 @@ class Feeding:
             looked, due = time.monotonic(), 0.0
             while not self._over.is_set() and self.sent < self._market.last:
                 now = time.monotonic()
-                due, looked = min(due + (now - looked) * self._rate, self._until), now
+                due, looked = max(due, min(due + (now - looked) * self._rate, self._until)), now
                 for number in range(self.sent, int(due)):
                     publisher.event(f"{key}-inc", self._market.increments[number])
                     if number + 1 in self._snapshots:

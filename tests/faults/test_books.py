@@ -86,6 +86,8 @@ def test_a_worker_that_was_killed_has_the_books_again_at_once(
             followers.join(running[number % gateways].port)
         followers.until(lambda: all(one.book for one in followers.all), "everybody has the book")
         for _ in range(2):
+            followers.keep_up(feed)
+            feed.go_on(market.last - RATE)
             pid, there = kill_a_worker(running[-1], followers), time.monotonic()
             join_again(running[-1].port, followers)
             first = join_worker(pid, running[-1].port, followers)
@@ -121,6 +123,8 @@ def test_without_redis_who_comes_waits_for_a_snapshot_and_with_it_for_nothing(
         own_redis.start()
         with RedisClient.from_url(own_redis.url) as client:
             followers.until(lambda: listening(client) == 2, "both workers listen to Redis again")
+        followers.keep_up(feed)
+        feed.go_on(market.last - RATE)
         kill_a_worker(dies, followers)
         join_again(dies.port, followers)
         followers.until(lambda: all(one.book for one in followers.all), "the book from the other worker")

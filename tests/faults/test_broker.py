@@ -16,7 +16,7 @@ from tests.swarm import Swarm
 CLIENTS = 200
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_broker(folder: Path) -> Iterator[RabbitMQ]:
     server = RabbitMQ(folder / "rabbitmq-to-kill")
     yield server
@@ -57,8 +57,9 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
         gateway.stop()
 
 
-def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(folder: Path, signer: Signer) -> None:
-    own_broker = RabbitMQ(folder / "rabbitmq-late")
+def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(
+    folder: Path, own_broker: RabbitMQ, signer: Signer
+) -> None:
     own_broker.kill()
     environ = {"AMQP_URL": own_broker.url, "REDIS_URL": f"redis://127.0.0.1:{free_port()}", **signer.environ}
     gateway = GatewayProcess(folder, environ, wait=False)
@@ -75,7 +76,6 @@ def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(folder: Path,
         assert len([event for event in gateway.events() if "broker is not heard" in event["event"]]) == 2
     finally:
         gateway.stop()
-        own_broker.close()
 
 
 def test_of_several_brokers_another_is_taken(folder: Path, broker: RabbitMQ, signer: Signer) -> None:
