@@ -112,7 +112,8 @@ class BadDelivery(PeatioWsError):
     """A delivery that cannot be read.
 
     Args:
-        reason: a word for the counter's label, from a fixed set (`json`, `shape`, `owner`, `routing_key`).
+        reason: a word for the counter's label, from a fixed set (`json`, `shape`, `owner`, `no_owner`, `routing_key`,
+            `exchange`).
     """
 
     def __init__(self, reason: str) -> None:

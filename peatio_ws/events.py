@@ -26,6 +26,9 @@ Owner: TypeAlias = str | int
 """Whom an event is for: a uid (str) or a member id (int). The two never match each other."""
 
 NULL: Final = b"null"
+NO_OWNER: Final = "no_owner"
+"""Why a trade on `peatio.trade` is skipped that names no owner: Peatio 2.3 and later publish every trade there, and
+notify its owners by `private.<uid>.trade`."""
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
@@ -194,21 +197,27 @@ _PARTY_SIDES: Final = {b'"sell"': "ask", b'"ask"': "ask", b'"buy"': "bid", b'"bi
 _TRADE_FIELDS: Final = frozenset(
     "id price volume amount funds total market market_id created_at side order_id taker_type".split()
 )
+_ORDER_OWNERS: Final = ("uid", "member_id")
+_TRADE_OWNERS: Final = ("ask_uid", "ask_member_id", "bid_uid", "bid_member_id")
 _NO_SCALAR: Final = b"{[n"
 _DECIMAL = re.compile(rb'"?(-?[0-9]{1,64}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,2})?)"?')
 _EXACT: Final = decimal.Context(prec=300, traps=[decimal.Inexact])
 
 
-def read(delivery: Delivery) -> Event:
+def read(delivery: Delivery, public: bool = False) -> Event:
     """What a delivery means.
 
+    Args:
+        public: whether it came by the queue of public events, to which only `peatio.events.ranger` is bound.
+
     Raises:
-        BadDelivery: `json`, `shape`, `routing_key` or `owner` (a trade that names nobody).
+        BadDelivery: `json`, `shape`, `routing_key`, `owner` (a trade whose owners cannot be understood), `NO_OWNER`, or
+            `exchange` (from another exchange than Peatio's, and not beyond doubt what it is).
     """
     try:
-        return _READERS[delivery.exchange](delivery)
-    except KeyError:
-        raise BadDelivery("exchange") from None
+        if public and delivery.exchange:
+            return _read_ranger(delivery)
+        return _READERS.get(delivery.exchange, _read_forwarded)(delivery)
     except UnicodeDecodeError:
         raise BadDelivery("json") from None
     except msgspec.ValidationError:
@@ -252,8 +261,17 @@ def _read_trade(delivery: Delivery) -> Event:
         if owner is not None:
             parties.append(_party(owner, side, order_id, order))
     if not parties:
-        raise BadDelivery("owner")
+        raise BadDelivery("owner" if _names_owner(delivery.headers or {}, wire) else NO_OWNER)
     return _trade(wire, tuple(parties), None)
+
+
+def _names_owner(headers: Mapping[str, Any], wire: _Wire) -> bool:
+    """Return whether a trade names an owner, be it one that cannot be understood."""
+    given = (wire.ask_uid, wire.ask_member_id, wire.bid_uid, wire.bid_member_id)
+    if any(bytes(raw).strip(b'" ') not in (b"", NULL) for raw in given):
+        return True
+    values = (headers.get(name) for name in _TRADE_OWNERS)
+    return any(value is not None and not (isinstance(value, str) and not value.strip()) for value in values)
 
 
 def _party(owner: Owner, side: str, order_id: msgspec.Raw, order: msgspec.Raw) -> Party:
@@ -290,10 +308,43 @@ def _read_private(uid: str, name: str, body: bytes) -> Event:
         elif name == "trade":
             wire = _decode_wire(body)
             if _scalar(wire.id) != NULL:
-                party = Party(uid, _PARTY_SIDES.get(bytes(wire.side), ""), _scalar(wire.order_id), None)
-                return _trade(wire, (party,), body)
+                return _trade(wire, (_receiver_of(uid, wire),), body)
     _check_json(body)
     return StreamEvent(name, uid, body)
+
+
+def _receiver_of(uid: str, wire: _Wire) -> Party:
+    """The receiver of a private trade. Peatio 1.9 to 2.2 name its side `kind`, and its order by that side."""
+    side = _PARTY_SIDES.get(_scalar(wire.side, wire.kind), "")
+    order_id = _scalar(wire.order_id)
+    if order_id == NULL and side:
+        order_id = _scalar(wire.ask_id if side == "ask" else wire.bid_id)
+    return Party(uid, side, order_id, None)
+
+
+def _read_forwarded(delivery: Delivery) -> Event:
+    """A private message of another exchange, which an operator bound to one of Peatio's. AMQP keeps the name of the
+    first exchange, so the message itself has to say what it is. In doubt it is dropped."""
+    if not delivery.exchange:
+        raise BadDelivery("exchange")
+    body, headers = delivery.body, delivery.headers or {}
+    _check_utf8(body)
+    wire = _decode_wire(body) if body.lstrip()[:1] == b"{" else _Wire()
+    if delivery.routing_key.startswith("private."):
+        uid = _owner(wire.uid, msgspec.Raw())
+        if any(name in headers for name in (*_ORDER_OWNERS, *_TRADE_OWNERS)):
+            raise BadDelivery("exchange")
+        if uid is not None and uid != delivery.routing_key.split(".")[1]:
+            raise BadDelivery("exchange")
+        return _read_ranger(delivery)
+    is_order = any(name in headers for name in _ORDER_OWNERS) or bool(wire.uid or wire.member_id or wire.order)
+    is_trade = any(name in headers for name in _TRADE_OWNERS) or bool(wire.ask_id or wire.bid_id)
+    if is_order == is_trade:
+        raise BadDelivery("exchange")
+    event = (_read_orderbook if is_order else _read_trade)(delivery)
+    if isinstance(event, BookChange):  # nobody knows that everybody may have it
+        raise BadDelivery("exchange")
+    return event
 
 
 _READERS: Final = {ORDERBOOK: _read_orderbook, TRADE: _read_trade, RANGER: _read_ranger}

@@ -26,7 +26,7 @@ from peatio_ws.events import (
     details,
     read,
 )
-from tests.unit.samples import on_orderbook, on_ranger, on_trade
+from tests.unit.samples import as_body, on_orderbook, on_ranger, on_trade
 
 ORDER = {"id": 7, "side": "sell", "price": "1.0"}
 NUMBER_TEXTS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?", fullmatch=True)
@@ -118,7 +118,8 @@ NOBODY: list[Any] = [None, "", " ", [], ["x"], {}, {"a": 1}, True, False]
 def test_a_name_that_names_nobody_is_passed_over(name: str, value: Any) -> None:
     assert order(on_orderbook(ORDER | {"uid": "ID1"}, **{name: value})).owner == "ID1"
     assert isinstance(read(on_orderbook({**ORDER, name: value})), BookChange)
-    assert reason(on_trade({"id": 1, f"ask_{name}": value}, **{f"bid_{name}": value})) == "owner"
+    expected = "no_owner" if value is None or not str(value).strip() else "owner"
+    assert reason(on_trade({"id": 1, f"ask_{name}": value}, **{f"bid_{name}": value})) == expected
 
 
 def test_an_order_without_owner_is_a_change_of_the_public_book() -> None:
@@ -171,8 +172,25 @@ def test_a_party_whose_order_was_not_added_has_its_id() -> None:
     assert (party.order_id, party.order) == (b"31", None)
 
 
-def test_a_trade_that_names_nobody_is_dropped() -> None:
-    assert reason(on_trade({"id": 1})) == "owner"
+def test_a_trade_that_names_no_owner_at_all_is_skipped() -> None:
+    assert reason(on_trade({"id": 1, "ask_id": 31, "bid_id": 32})) == "no_owner"
+
+
+@pytest.mark.parametrize(
+    ("body", "side", "order_id"),
+    [
+        ({"kind": "ask", "ask_id": 61, "bid_id": 62}, "ask", b"61"),
+        ({"kind": "bid", "ask_id": 61, "bid_id": 62}, "bid", b"62"),
+        ({"kind": "bid", "ask_id": 61}, "bid", b"null"),
+        ({"ask_id": 61, "bid_id": 62}, "", b"null"),
+        ({"kind": "maker", "ask_id": 61, "bid_id": 62}, "", b"null"),
+        ({"side": "sell", "kind": "bid", "ask_id": 61, "bid_id": 62}, "ask", b"61"),
+        ({"side": "sell", "order_id": 7, "ask_id": 61, "bid_id": 62}, "ask", b"7"),
+    ],
+)
+def test_a_private_trade_has_its_receivers_side_and_order(body: dict[str, Any], side: str, order_id: bytes) -> None:
+    (party,) = trade(on_ranger("private.A.trade", {"id": 1, **body})).parties
+    assert (party.owner, party.side, party.order_id) == ("A", side, order_id)
 
 
 # ---- Peatio's names
@@ -392,8 +410,74 @@ def test_a_body_of_the_wrong_shape_is_dropped(body: Any) -> None:
     assert reason(on_trade({} if isinstance(body, dict) else body, ask_uid="A")) == "shape"
 
 
-def test_a_delivery_of_another_exchange_is_dropped() -> None:
-    assert reason(Delivery("amq.topic", "", {}, b"{}")) == "exchange"
+OTHER = "operators.own"
+TO_ORDERBOOK: list[tuple[str, dict[str, Any], Any]] = [
+    ("", {"uid": "A"}, ORDER),
+    ("orders.updated", {"member_id": 5}, ORDER),
+    ("public.btcusd.orders", {}, {**ORDER, "uid": "A"}),
+    ("x", {"uid": "A"}, {"action": "update", "order": ORDER}),
+]
+TO_TRADE: list[tuple[str, dict[str, Any], Any]] = [
+    ("", {"ask_uid": "A", "bid_member_id": 5}, {"id": 1}),
+    ("public.btcusd.trades", {"ask_uid": "A"}, {"id": 1, "ask_id": 31}),
+    ("x", {}, {"id": 1, "ask_id": 31, "ask_uid": "A"}),
+]
+TO_NOBODY: list[tuple[str, dict[str, Any], Any]] = [
+    ("", {}, {}),
+    ("", {}, [1]),
+    ("", {}, ORDER),  # a book change for everybody, or an order whose owner got lost
+    ("public.btcusd.trades", {}, {"trades": []}),
+    ("", {}, {"action": "update", "order": ORDER}),
+    ("", {"uid": "A", "ask_uid": "A"}, {"id": 1}),
+    ("", {"uid": "A"}, {"id": 1, "ask_id": 31}),
+    ("private.A.order", {"uid": "B"}, ORDER),
+    ("private.A.order", {"uid": "A"}, ORDER),
+    ("private.A.order", {}, {**ORDER, "uid": "B"}),
+    ("private.A.trade", {"ask_uid": "B"}, {"id": 1}),
+]
+
+
+@pytest.mark.parametrize(("key", "headers", "body"), TO_ORDERBOOK)
+def test_an_order_that_another_exchange_forwards_is_read_as_one(key: str, headers: dict[str, Any], body: Any) -> None:
+    found = read(Delivery(OTHER, key, headers, as_body(body)))
+    assert isinstance(found, Order)
+    assert found == read(Delivery(ORDERBOOK, key, headers, as_body(body)))
+
+
+@pytest.mark.parametrize(("key", "headers", "body"), TO_TRADE)
+def test_a_trade_that_another_exchange_forwards_is_read_as_one(key: str, headers: dict[str, Any], body: Any) -> None:
+    found = read(Delivery(OTHER, key, headers, as_body(body)))
+    assert isinstance(found, Trade)
+    assert found == read(Delivery(TRADE, key, headers, as_body(body)))
+
+
+@pytest.mark.parametrize("body", [ORDER, {**ORDER, "uid": "A"}, {"id": 1, "ask_id": 31, "side": "sell"}, [1], "text"])
+@pytest.mark.parametrize("name", ["order", "trade", "deposit_address"])
+def test_a_private_event_that_another_exchange_forwards_goes_to_its_routing_key(name: str, body: Any) -> None:
+    assert read(Delivery(OTHER, f"private.A.{name}", {}, as_body(body))) == read(on_ranger(f"private.A.{name}", body))
+
+
+@pytest.mark.parametrize("key", ["public.btcusd.trades", "global.tickers", "admin.eurusd.sys"])
+def test_a_public_event_that_another_exchange_forwards_goes_by_its_routing_key(key: str) -> None:
+    for headers in ({}, {"uid": "A"}):
+        body = as_body({"uid": "A", "id": 1})
+        assert read(Delivery(OTHER, key, headers, body), public=True) == read(on_ranger(key, body))
+
+
+@pytest.mark.parametrize(("key", "headers", "body"), TO_NOBODY)
+def test_a_message_of_another_exchange_that_could_be_two_things_is_dropped(
+    key: str, headers: dict[str, Any], body: Any
+) -> None:
+    assert reason(Delivery(OTHER, key, headers, as_body(body))) == "exchange"
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_message_past_all_exchanges_is_dropped(public: bool) -> None:
+    """Whoever may write to the broker can put a message directly into a queue."""
+    for key in ("private.A.order", "public.a.b", ""):
+        with pytest.raises(BadDelivery) as caught:
+            read(Delivery("", key, {"uid": "A"}, as_body(ORDER)), public=public)
+        assert caught.value.reason == "exchange"
 
 
 KEYS = st.sampled_from(["private.A.order", "private.A.trade", "public.a.b", "global.a", "x.y.z", "", "a"]) | st.text()
@@ -426,10 +510,11 @@ def test_any_delivery_is_an_event_or_bad(exchange: str, key: str, headers: dict[
     try:
         event = read(Delivery(exchange, key, headers, body))
     except BadDelivery as bad:
-        known = bad.reason in {"json", "shape", "owner", "routing_key", "exchange"}
+        known = bad.reason in {"json", "shape", "owner", "no_owner", "routing_key", "exchange"}
     else:
         known = isinstance(event, Order | Trade | BookChange | StreamEvent)
         json.loads(body)  # what is passed on is JSON
+        assert exchange != "other" or not isinstance(event, BookChange)
     assert known
 
 
