@@ -15,7 +15,7 @@ from peatio_ws import metrics
 from peatio_ws.consumer import CLASSIC, PRIVATE, Consumer, OwnQueue, Source, public
 from peatio_ws.demand import Demand
 from peatio_ws.errors import BadDelivery
-from peatio_ws.events import RANGER, Delivery, read
+from peatio_ws.events import NO_OWNER, RANGER, Delivery, read
 from peatio_ws.history import STREAM, History, owners_of
 from peatio_ws.history_stream import GAP, HistoryStream
 from peatio_ws.replay import Replays
@@ -68,6 +68,7 @@ class Intake:
             self._tell_book,
             self.history.cursor,
             self.tally,
+            settings.ranger_classic_events,
         )
         durable = settings.amqp_durable
         # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
@@ -203,7 +204,7 @@ class Intake:
 
     def _on_public(self, delivery: Delivery) -> None:
         try:
-            self.router.route(read(delivery))
+            self.router.route(read(delivery, public=True))
             self.tally.deliveries[delivery.exchange] += 1
         except BadDelivery as bad:
             self._drop(delivery, bad.reason)
@@ -248,6 +249,8 @@ class Intake:
     def _drop(self, delivery: Delivery, reason: str) -> None:
         """Count a delivery that cannot be read."""
         self.tally.others[delivery.exchange, reason] += 1
+        if reason == NO_OWNER:
+            return  # a healthy Peatio publishes these
         size = len(delivery.body)
         self._warn("delivery dropped", delivery.exchange, reason, exchange=delivery.exchange, bytes=size)
 

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 import gevent
 import gevent.event
 
-from peatio_ws.events import Trade, read
+from peatio_ws.events import ORDERBOOK, Trade, read
 from peatio_ws.history import Entry, History, Position, read_cursor
-from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
+from peatio_ws.router import Receiver, Router
+from peatio_ws.seen_trades import KEPT, KEPT_SECONDS, key_of
 
 READY_SECONDS: Final = 10.0
 """How long a client waits for a worker that reads its history back, or has not read as far as another had."""
@@ -127,11 +128,18 @@ class Replays:
         return bool(self.caught_up.is_set())
 
     def _recall_trades(self, receiver: Receiver, offset: int) -> None:
-        """What the client was sent before it went away: of a trade that came by two exchanges the second may follow."""
-        for entry in self._history.up_to(receiver.keys, offset, TRADES_REMEMBERED):
+        """Remember the trades that the client was sent before it left: of a trade that comes by two exchanges, the
+        second copy may follow."""
+        now = time.monotonic()
+        entries = self._history.up_to(receiver.keys, offset, KEPT)
+        for number, entry in enumerate(entries, 1):
+            if entry.heard < entries[-1].heard - KEPT_SECONDS or entry.delivery.exchange == ORDERBOOK:
+                continue
             event = read(entry.delivery)
             if isinstance(event, Trade):
-                receiver.is_new_trade(event.id)
+                receiver.is_new_trade(key_of(event), now)
+            if number % BATCH == 0:
+                gevent.sleep(1e-6)
 
 
 def _batches(entries: list[Entry], most_bytes: int) -> Iterator[list[Entry]]:

@@ -20,6 +20,7 @@ from peatio_ws.feeds import Feeds
 from peatio_ws.frames import text_frame
 from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox, flush_all, put_all
+from peatio_ws.seen_trades import Key, SeenTrades, key_of
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.tally import Tally
 
@@ -27,9 +28,6 @@ BUSY_SECONDS: Final = 0.008
 """How long writing may go on without letting other greenlets run."""
 AT_A_TIME: Final = 8
 """Clients written to between two looks at the clock."""
-TRADES_REMEMBERED: Final = 256
-"""Trade ids a session keeps to tell a trade that comes by two exchanges from two trades."""
-
 _CLASSIC: Final = ("order", "trade")
 """The private events of which there is a classic form."""
 
@@ -58,7 +56,7 @@ class Receiver:
         self.uid: str | None = None
         self.member_id: int | None = None
         self.resumes = self.admitted = False
-        self.trades: dict[bytes, None] | None = None
+        self.trades: SeenTrades | None = None
 
     @property
     def keys(self) -> tuple[Owner, ...]:
@@ -69,18 +67,11 @@ class Receiver:
         """Whether a member's events of this kind are for this connection of it."""
         return stream in self.streams if self.dialect is Dialect.RANGER else stream in _CLASSIC
 
-    def is_new_trade(self, trade_id: bytes) -> bool:
-        """Whether this trade was not sent here before; from now on it was (contract section 3)."""
-        trade_id = trade_id.strip(b'"')
+    def is_new_trade(self, key: Key, now: float) -> bool:
+        """Return whether this trade was not sent here before, and remember it; see `SeenTrades`."""
         if self.trades is None:
-            self.trades = {trade_id: None}
-            return True
-        if trade_id in self.trades:
-            return False
-        self.trades[trade_id] = None
-        if len(self.trades) > TRADES_REMEMBERED:
-            del self.trades[next(iter(self.trades))]
-        return True
+            self.trades = SeenTrades(now)
+        return self.trades.add(key, now)
 
 
 class Router:
@@ -90,6 +81,7 @@ class Router:
         recall: see `Recall`.
         remember: is given each order that passes, to recall it later.
         broadcast: whether book changes without an owner go to every authenticated classic connection.
+        translates: whether trades of `peatio.trade` go to ranger connections too (`RANGER_CLASSIC_EVENTS`).
         tally: gets what became of the events, and how many frames they came to.
     """
 
@@ -102,9 +94,11 @@ class Router:
         tell: Callable[[str, str], None] = lambda _what, _stream: None,
         cursor: Callable[[Entry | None], str] = lambda _entry: "",
         tally: Tally | None = None,
+        translates: bool = True,
     ) -> None:
         self._cursor, self.tally = cursor, tally or Tally()
-        self._recall, self._remember, self._broadcast = recall, remember, broadcast
+        self._recall, self._remember = recall, remember
+        self._broadcast, self._translates = broadcast, translates
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._touched: list[Outbox] = []
@@ -253,11 +247,14 @@ class Router:
         for party in trade.parties:
             for receiver in of(party.owner):
                 concerned.setdefault(receiver, []).append(party)
+        if not concerned:
+            return False
+        key, now = key_of(trade), time.monotonic()
         frames: dict[tuple[Dialect, bool, tuple[str, ...]], bytes] = {}
         for receiver, parties in concerned.items():
-            if not receiver.wants("trade"):
+            if not receiver.wants("trade") or not self._is_for(receiver, trade):
                 continue
-            if not receiver.is_new_trade(trade.id):
+            if not receiver.is_new_trade(key, now):
                 self.tally.events["repeated"] += 1
                 continue
             form = (receiver.dialect, receiver.resumes, tuple(party.side for party in parties))
@@ -266,6 +263,10 @@ class Router:
                 frame = frames[form] = self._frame(receiver, self._trade(receiver.dialect, trade, parties), entry)
             self._put(frame, (receiver.outbox,))
         return bool(frames)
+
+    def _is_for(self, receiver: Receiver, trade: Trade) -> bool:
+        """Return whether a trade in this form is for this connection, whoever else gets it."""
+        return self._translates or trade.verbatim is not None or receiver.dialect is Dialect.CLASSIC
 
     def _trade(self, dialect: Dialect, trade: Trade, parties: list[Party]) -> bytes:
         if dialect is Dialect.RANGER:

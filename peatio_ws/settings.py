@@ -122,6 +122,7 @@ class Settings(BaseModel):
     resume_bytes: Annotated[int, Field(ge=4096, le=2**40)] = _named("WEBSOCKET_RESUME_BYTES", default=64 * 2**20)
     redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = _named("REDIS_URL")
     orderbook_broadcast: bool = _named("ORDERBOOK_BROADCAST", default=False)
+    ranger_classic_events: bool = _named("RANGER_CLASSIC_EVENTS", default=True)
 
     jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
     jwt_keys: tuple[PublicKey, ...] = ()

@@ -17,8 +17,8 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
     *"errors streams keys jwks faults variables settings auth revocations steering failures".split(),
-    *"events levels books history frames dialects fields handshake request actions session handlers incoming".split(),
-    *"matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
+    *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
+    *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
 ROOMS = [

@@ -16,7 +16,7 @@ from peatio_ws.events import Delivery, Order, read
 from peatio_ws.frames import text_frame
 from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox
-from peatio_ws.router import TRADES_REMEMBERED, Receiver, Router
+from peatio_ws.router import Receiver, Router
 from peatio_ws.shared import Orders
 from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
 
@@ -273,16 +273,78 @@ def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any
     assert where.tally.events["repeated"] == 1
 
 
-def test_the_last_trades_are_remembered_and_not_all_there_ever_were() -> None:
-    ann = Seat("A", None).receiver
-    for number in range(TRADES_REMEMBERED * 2):
-        assert ann.is_new_trade(b"%d" % number)
-    assert not any(ann.is_new_trade(b"%d" % (TRADES_REMEMBERED + number)) for number in range(TRADES_REMEMBERED))
-    assert ann.trades is not None
-    assert len(ann.trades) == TRADES_REMEMBERED
+def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
+    where = router()
+    ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
+    ann.join(where)
+    ranger.join(where, "trade")
+    copies = [
+        delivery
+        for market in ("eurusd", "btcusd")
+        for delivery in (
+            on_trade({"id": 7001, "market_id": market}, ask_uid="A"),
+            on_ranger("private.A.trade", {"id": 7001, "market": market, "side": "sell"}),
+        )
+    ]
+    send(where, *copies)
+    assert [frame["trade"]["market_id"] for frame in ann.take()] == ["eurusd", "btcusd"]
+    assert [frame["trade"]["market"] for frame in ranger.take()] == ["eurusd", "btcusd"]
+    assert where.tally.events["repeated"] == 4
+
+
+@pytest.mark.parametrize("count", [300, 4000])
+def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", None))
+    numbers = range(count)
+    send(where, *(on_trade({"id": number, "market_id": "btcusd"}, ask_uid="A") for number in numbers))
+    send(where, *(on_ranger("private.A.trade", {"id": number, "market": "btcusd"}) for number in numbers))
+    assert [frame["trade"]["id"] for frame in ann.take()] == list(numbers)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_ranger_client_gets_peatios_own_trade_where_the_translation_is_off(turn: int) -> None:
+    orders = Orders()
+    where = Router(orders.recall, orders.remember, translates=False)
+    ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
+    ann.join(where, "trade", "order")
+    old.join(where)
+    own = {"id": 5, "market": "btcusd", "side": "sell", "amount": "1.0"}
+    copies = [on_trade({"id": 5, "market_id": "btcusd"}, ask_uid="A"), on_ranger("private.A.trade", own)]
+    send(where, *copies[::turn], on_trade({"id": 6, "market_id": "btcusd"}, ask_uid="A"))
+    assert ann.take() == [{"trade": own}]
+    assert [frame["trade"]["id"] for frame in old.take()] == [5, 6]
+    send(where, on_orderbook({"id": 7}, uid="A"))
+    assert [frame["order"]["id"] for frame in ann.take()] == [7], "orders are translated in any case"
 
 
 # ---- from the ranger exchange
+
+
+@pytest.mark.parametrize(("kind", "side", "order_id"), [("ask", "ask", 61), ("bid", "bid", 62)])
+def test_a_private_trade_of_peatio_2_has_its_side_and_order(kind: str, side: str, order_id: int) -> None:
+    where = router()
+    ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
+    ann.join(where)
+    ranger.join(where, "trade")
+    body = {"id": 8101, "kind": kind, "at": 1533117600, "price": "9.5", "volume": "2.0", "ask_id": 61, "bid_id": 62}
+    body["market"] = "btcusd"
+    send(where, on_orderbook({"id": order_id, "side": "sell", "price": "9.5"}, uid="A"))
+    (known,) = ann.take()
+    send(where, on_ranger("private.A.trade", body))
+    (frame,) = ann.take()
+    assert frame["trade"] == {
+        "id": 8101,
+        "price": "9.5",
+        "volume": "2.0",
+        "funds": None,
+        "market_id": "btcusd",
+        "created_at": "2018-08-01T10:00:00Z",
+        "side": side,
+        "order_id": order_id,
+        side: known["orderbook"],
+    }
+    assert ranger.take() == [{"trade": body}]
 
 
 def test_private_orders_and_trades_reach_a_classic_session_in_its_own_form() -> None:
