@@ -44,6 +44,13 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
+class SendBooks:
+    """The client asked again for `-inc` streams that it has: send it their current books."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribe:
     """It gets them no more."""
 
@@ -63,10 +70,12 @@ class Resume:
 
     Attributes:
         cursor: the last that the client saw, by what it says; None if it names none.
+        echo: see `dialects.with_echo`.
     """
 
     payload: bytes
     cursor: str | None
+    echo: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +85,15 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Hand this message to the handler of that name."""
+    """Hand this message to the handler of that name.
+
+    Attributes:
+        echo: for its replies; see `dialects.with_echo`.
+    """
 
     name: str
     message: dict[str, Any]
+    echo: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +104,6 @@ class HangUp:
     reason: str
 
 
-Action: TypeAlias = Verify | Admit | Renew | Subscribe | Unsubscribe | Reply | Resume | Replay | Call | HangUp
+Action: TypeAlias = (
+    Verify | Admit | Renew | Subscribe | SendBooks | Unsubscribe | Reply | Resume | Replay | Call | HangUp
+)

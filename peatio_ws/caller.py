@@ -5,7 +5,7 @@ Knows one connection's outbox and session; does not know how messages come in (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
@@ -23,6 +23,8 @@ from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.caller")
 
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 FAILURES = (Exception, gevent.Timeout, SystemExit)
 """What a handler's faults are. A `gevent.Timeout` is no Exception, and a SystemExit would end the worker."""
 
@@ -37,6 +39,8 @@ class Caller:
     _receiver: Receiver
     address: str
     """Where it comes from; of a client behind trusted proxies its own."""
+    _echo: list[bytes] = field(default_factory=list, compare=False, repr=False)
+    """The `echo` of the message that its handler is called for, until the handler returns; see `dialects.with_echo`."""
 
     @property
     def id(self) -> str:
@@ -68,11 +72,16 @@ class Caller:
         """Send a message: bytes as they are, which have to be UTF-8, anything else as JSON. Never waits; to a client
         that has gone it does nothing.
 
+        If the client's message had an `echo`, an object that is sent before the handler returns gets it as its last
+        key, unless it has a key of that name.
+
         Raises:
             TypeError, UnicodeDecodeError: not to be sent.
         """
         payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
         payload.decode()
+        if self._echo and _lacks_echo(payload):
+            payload = dialects.with_echo(payload.strip(), self._echo[0])
         self._ws.outbox.send(text_frame(payload))
 
     def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
@@ -81,11 +90,14 @@ class Caller:
 
     def refuse(self, text: str) -> None:
         """Answer with an error, in the client's dialect; a handler raises `ClientError` for that."""
-        self._ws.outbox.send(text_frame(dialects.error(self._session.dialect, text)))
+        self._answer(dialects.error(self._session.dialect, text))
 
     def tell_failure(self) -> None:
         """Answer that its message could not be handled, and nothing of why."""
-        self._ws.outbox.send(text_frame(dialects.failed(self._session.dialect)))
+        self._answer(dialects.failed(self._session.dialect))
+
+    def _answer(self, payload: bytes) -> None:
+        self._ws.outbox.send(text_frame(dialects.with_echo(payload, self._echo[0] if self._echo else b"")))
 
 
 def call(handler: EventHandler, name: str, caller: Caller, message: dict[str, Any]) -> None:
@@ -100,6 +112,16 @@ def call(handler: EventHandler, name: str, caller: Caller, message: dict[str, An
         metrics.handler_failures.labels(name).inc()
         log.exception("handler failed", connection=caller.id, handler=name)
         caller.tell_failure()
+    finally:
+        caller._echo.clear()
+
+
+def _lacks_echo(payload: bytes) -> bool:
+    """Return whether a reply is a JSON object that has no key `echo`."""
+    try:
+        return "echo" not in _decode_object(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def require_authenticated(session: Any) -> None:

@@ -18,6 +18,7 @@ from peatio_ws.actions import (
     Replay,
     Reply,
     Resume,
+    SendBooks,
     Subscribe,
     Unsubscribe,
     Verify,
@@ -189,17 +190,19 @@ class Client(Seated):
                     self.expires = identity.expires
                 case Subscribe(names):
                     self._subscribe(names)
+                case SendBooks(names):
+                    self._send_streams(names)
                 case Unsubscribe(names):
                     self._unsubscribe(names)
                 case Reply(payload):
                     self._send(payload)
-                case Resume(payload, cursor):
-                    self._resume(payload, cursor)
+                case Resume(payload, cursor, echo):
+                    self._resume(payload, cursor, echo)
                 case Replay():
                     if self._resumption is not None:
                         self._resumption.replay()
-                case Call(name, message):
-                    caller = Caller(self.ws, self._session, self._receiver, self.address)
+                case Call(name, message, echo):
+                    caller = Caller(self.ws, self._session, self._receiver, self.address, [echo] if echo else [])
                     call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
@@ -215,9 +218,13 @@ class Client(Seated):
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True
-        outbox = self.ws.outbox
         for name in names:
             self._house.intake.need_stream(name)  # may wait
+        self._send_streams(names)
+
+    def _send_streams(self, names: tuple[str, ...]) -> None:
+        """From now on the client gets these streams, the current books first; harmless if it does already."""
+        outbox = self.ws.outbox
         for name in names:
             self._house.router.subscribe(self._receiver, name)
             outbox.flush()
@@ -237,13 +244,13 @@ class Client(Seated):
             self._house.router.unsubscribe(self._receiver, name)
             self._house.intake.drop_stream(name)
 
-    def _resume(self, payload: bytes, cursor: str | None) -> None:
+    def _resume(self, payload: bytes, cursor: str | None, echo: bytes) -> None:
         """Answer with where the client is, then what it missed, then live events."""
         session = self._session
         if self._resumption is None:
             self._resumption = Resumption(self._house, self._receiver, self._send)
         has_private = any(kind_of(stream) is Kind.PRIVATE for stream in session.streams)
-        if not self._resumption.begin(payload, cursor, session.dialect is Dialect.CLASSIC or has_private):
+        if not self._resumption.begin(payload, cursor, session.dialect is Dialect.CLASSIC or has_private, echo):
             self.ws.close(Close.RESTART, come_again())
 
     def _admit(self, identity: Identity, resumes: bool) -> bool:

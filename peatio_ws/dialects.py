@@ -160,6 +160,17 @@ def resume(cursor: str, complete: bool) -> bytes:
     return b'{"resume":{"cursor":"%b","complete":%b}}' % (cursor.encode(), b"true" if complete else b"false")
 
 
+def with_echo(payload: bytes, echo: bytes) -> bytes:
+    """A direct answer, a JSON object, with the `echo` of the client's message as its last key (contract section 2).
+
+    Args:
+        echo: a JSON text; nothing if the message had none that is to be repeated.
+    """
+    if not echo:
+        return payload
+    return b'%b%b"echo":%b}' % (payload[:-1], b"" if payload == b"{}" else b",", echo)
+
+
 def notice(text: str) -> bytes:
     """What an operator tells clients that want to be told."""
     return msgspec.json.encode({"notice": {"message": text}})

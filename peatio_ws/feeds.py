@@ -26,7 +26,8 @@ class _Feed:
 
     Attributes:
         served: have been sent a book, and get every increment since.
-        waiting: get the book as soon as there is one, and they have room for it.
+        waiting: get the book as soon as there is one, and they have room for it. Those who have been sent a book, and
+            asked again while there was none, are in both.
         touched: whether anything came for it since this was last set to False.
     """
 
@@ -80,7 +81,8 @@ class Feeds:
         return len(self._audiences) + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
 
     def subscribe(self, outbox: Outbox, name: str) -> int:
-        """From now on this client gets a stream: of an `-inc` the book first, then every increment since.
+        """From now on this client gets a stream: of an `-inc` the book first, then every increment since. For a client
+        that gets it already the book is sent again.
 
         The book is in its outbox then, which the caller flushes: nobody else is told, or who comes and goes while the
         broker is silent would be kept in mind until it speaks.
@@ -98,6 +100,7 @@ class Feeds:
         if feed.store is not None and feed.store.current:
             frames = feed.frames()
             _make_room(outbox, frames)
+            feed.waiting.pop(outbox, None)
             feed.served[outbox] = None
             outbox.put(frames)
             return 0 if outbox.closing else len(feed)
@@ -175,7 +178,7 @@ class Feeds:
         for name, audience in self._audiences.items():
             found[_kind(name)] += len(audience)
         for name, feed in self._feeds.items():
-            found[_kind(name)] += len(feed.served) + len(feed.waiting)
+            found[_kind(name)] += len(feed.served.keys() | feed.waiting.keys())
         return found
 
     def states(self) -> Counter[str]:
@@ -221,7 +224,7 @@ class Feeds:
     def _serve_all(self, feed: _Feed) -> bool:
         """Give the book to everybody, those who wait for it and those whom increments may have failed."""
         feed.changed()
-        return self._give(feed, (*feed.served, *feed.waiting))
+        return self._give(feed, feed.served | feed.waiting)
 
     def _give(self, feed: _Feed, outboxes: Iterable[Outbox]) -> bool:
         """The book to those of them who have room for it; the others wait, without increments, until they have."""

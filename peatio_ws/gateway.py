@@ -278,6 +278,10 @@ def _with_console(settings: Settings, app: WSGIApp | None, demonstration: Demons
     return Page(plain, app is not None, demonstration.token if demonstration is not None else None)
 
 
-def _upgrade_required(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+def _upgrade_required(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """What plain HTTP gets where nothing else answers it: `/healthcheck` as Ranger has it for load balancers, and that
+    this is no place for plain HTTP."""
+    if environ.get("PATH_INFO") == "/healthcheck" and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        return respond(Refused("200 OK", "OK"), start_response)
     text = "This is a WebSocket service: connect with a WebSocket client (ws:// or wss://)."
     return respond(Refused("426 Upgrade Required", text, (("Upgrade", "websocket"),)), start_response)

@@ -38,24 +38,25 @@ class Resumption:
         self._told = 0.0  # monotonic time at which the client last got a cursor that was not an event's
         self.pending = False
 
-    def begin(self, payload: bytes, cursor: str | None, replays_now: bool) -> bool:
+    def begin(self, payload: bytes, cursor: str | None, replays_now: bool, echo: bytes = b"") -> bool:
         """Answer a `Resume`: where the client is, then what it missed, then live events. May wait.
 
         Args:
             payload: the success frame.
             cursor: the client's; None to begin, or to go on with a cursor that is pending.
             replays_now: whether the client is ready for its private events.
+            echo: see `dialects.with_echo`.
 
         Returns:
             Whether it could be answered; False if the client has to come again.
         """
         house, receiver = self._house, self._receiver
         if house.settings.history == "off":
-            self._send(dialects.resumed(payload, house.intake.history.cursor(), complete=False))
+            self._answer(payload, house.intake.history.cursor(), False, echo)
             house.router.admit(receiver)
             return True
         if receiver.admitted:
-            return self._begin_live(payload, cursor)
+            return self._begin_live(payload, cursor, echo)
         cursor = cursor or self._cursor
         located = house.intake.replays.locate(cursor)  # may wait
         if located is None:
@@ -65,14 +66,14 @@ class Resumption:
             metrics.replays.labels("complete" if complete else "incomplete").inc()
         receiver.resumes = True
         at = cursor if complete and cursor is not None else house.intake.history.cursor()
-        self._answer(payload, at, complete)
+        self._answer(payload, at, complete, echo)
         self.pending, self._cursor = True, cursor if complete else None
         if replays_now or self._cursor is None:
             self.replay()
         # Else there is nothing to send yet: its private streams come with the next message.
         return True
 
-    def _begin_live(self, payload: bytes, cursor: str | None) -> bool:
+    def _begin_live(self, payload: bytes, cursor: str | None, echo: bytes) -> bool:
         """The client gets its events already: all that its cursor misses was sent, or nothing is promised."""
         replays, receiver = self._house.intake.replays, self._receiver
         located = replays.locate(None)  # may wait
@@ -82,7 +83,7 @@ class Resumption:
         if self._start is None:
             self._start = located[0]
         receiver.resumes = True
-        self._answer(payload, self._house.intake.history.cursor(), complete)
+        self._answer(payload, self._house.intake.history.cursor(), complete, echo)
         return True
 
     def replay(self) -> None:
@@ -112,6 +113,6 @@ class Resumption:
         if self._receiver.resumes and not self.pending and intake.replays.caught_up.is_set():
             self._send(dialects.resume(intake.history.cursor(), complete=True))
 
-    def _answer(self, payload: bytes, cursor: str, complete: bool) -> None:
-        self._send(dialects.resumed(payload, cursor, complete))
+    def _answer(self, payload: bytes, cursor: str, complete: bool, echo: bytes) -> None:
+        self._send(dialects.with_echo(dialects.resumed(payload, cursor, complete), echo))
         self._told = time.monotonic()

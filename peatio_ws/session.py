@@ -6,6 +6,7 @@ Pure: verifying a token, sending and registering are the caller's. It is told ho
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Container, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,7 @@ from peatio_ws.actions import (
     Replay,
     Reply,
     Resume,
+    SendBooks,
     Subscribe,
     Unsubscribe,
     Verify,
@@ -68,7 +70,17 @@ _TABLE: Final = {
 }
 """Every pair that can come; (ANONYMOUS, TOKEN_OF_ANOTHER) cannot."""
 
+MAX_ECHO: Final = 64
+"""Characters of an `echo`."""
+
+
+class _Echo(msgspec.Struct):
+    echo: msgspec.Raw
+
+
 _decode = msgspec.json.Decoder().decode
+_decode_echo = msgspec.json.Decoder(_Echo).decode
+_is_integer = re.compile(rb"-?[0-9]{1,64}").fullmatch
 
 
 class Session:
@@ -87,6 +99,7 @@ class Session:
 
     __slots__ = (
         "_asks_notices",
+        "_echo",
         "_events",
         "_failures",
         "_max_streams",
@@ -109,6 +122,7 @@ class Session:
         # What the message with the token that is being verified said of them.
         self._resume: object = None
         self._asks_notices = False
+        self._echo = b""  # of the message that is being answered, as JSON
 
     def open(
         self, identity: Identity | None, names: Iterable[str], resume: str | None = None, notices: bool = False
@@ -134,14 +148,20 @@ class Session:
 
     def receive(self, text: str) -> list[Action]:
         """What to do about a text message of the client."""
-        if self.dialect is Dialect.RANGER and text.strip() == "ping":
-            return [Reply(dialects.PONG)]
+        self._echo = b""
+        if self.dialect is Dialect.RANGER and (word := text.strip()) in ("", "ping"):
+            return [Reply(dialects.PONG)] if word else []
         try:
             message: Any = _decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
             return [Reply(dialects.not_understood(self.dialect, str(error)))]
         if not isinstance(message, dict):
             return [Reply(dialects.not_understood(self.dialect, "it is no JSON object"))]
+        if "echo" in message:
+            self._echo = _echo_in(text)
+        return self._answered(self._read(message))
+
+    def _read(self, message: dict[str, Any]) -> list[Action]:
         if "jwt" in message:
             self._resume, self._asks_notices = message.get("resume"), bool(message.get("notices"))
             return self._token(message["jwt"])
@@ -151,11 +171,14 @@ class Session:
             case "unsubscribe":
                 return self._change(message, self._unsubscribe)
             case str() as name if name in self._events:
-                return [Call(name, message)]
+                return [Call(name, message, self._echo)]
         return [Reply(dialects.unknown_event(self.dialect))]
 
     def verdict(self, identity: Identity | None) -> list[Action]:
         """What to do now that the token turned out to be this identity's, or nobody's (None)."""
+        return self._answered(self._verdict(identity))
+
+    def _verdict(self, identity: Identity | None) -> list[Action]:
         if identity is None:
             return self._step(Input.BAD_TOKEN)
         known, resumes = self.identity, bool(self._resume)
@@ -165,14 +188,24 @@ class Session:
         replies = self._step(Input.TOKEN)
         if resumes:
             cursor = self._resume if isinstance(self._resume, str) else None
-            replies = [Resume(dialects.AUTHENTICATED, cursor)]
+            replies = [Resume(dialects.AUTHENTICATED, cursor, self._echo)]
         if known is not None:
             return [Renew(identity), *self._drop_forbidden(), *replies]
         return [Admit(identity, resumes), *replies]
 
     def shut_out(self) -> list[Action]:
         """What to do instead where no more tokens are looked at, because too many failed."""
-        return [Reply(dialects.AUTHENTICATION_FAILED), HangUp(Close.POLICY, TOO_MANY_FAILURES)]
+        return self._answered([Reply(dialects.AUTHENTICATION_FAILED), HangUp(Close.POLICY, TOO_MANY_FAILURES)])
+
+    def _answered(self, actions: list[Action]) -> list[Action]:
+        """The same, with the message's `echo` in each direct answer."""
+        echo = self._echo
+        if not echo:
+            return actions
+        return [
+            Reply(dialects.with_echo(action.payload, echo)) if isinstance(action, Reply) else action
+            for action in actions
+        ]
 
     def _token(self, value: object) -> list[Action]:
         scheme, _, token = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
@@ -201,6 +234,7 @@ class Session:
 
     def _subscribe(self, names: list[str], replays: bool = True) -> list[Action]:
         new = dict.fromkeys(name for name in names if name not in self.streams)
+        again = dict.fromkeys(name for name in names if name in self.streams and name.endswith("-inc"))
         actions: list[Action] = []
         taken: list[str] = []
         if len(self.streams) + len(new) > self._max_streams:
@@ -217,6 +251,8 @@ class Session:
         self.streams.update(dict.fromkeys(taken))
         if taken:
             actions.append(Subscribe(tuple(taken)))
+        if again:
+            actions.append(SendBooks(tuple(again)))
         actions.append(Reply(dialects.subscribed(self.streams)))
         if replays and any(streams.kind_of(name) is Kind.PRIVATE for name in taken):
             actions.append(Replay())
@@ -239,3 +275,11 @@ class Session:
 
     def _is_permitted(self, name: str) -> bool:
         return self.identity is not None and streams.is_permitted(name, self.identity.role, self._roles)
+
+
+def _echo_in(text: str) -> bytes:
+    """Return the `echo` of a message, a JSON text; nothing if it is neither a short text nor an integer."""
+    raw = bytes(_decode_echo(text).echo)
+    if raw[:1] == b'"':
+        return raw if len(_decode(raw)) <= MAX_ECHO else b""
+    return raw if _is_integer(raw) else b""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from peatio_ws import Gateway, testing
+from peatio_ws import ClientError, Gateway, testing
 
 
 @pytest.fixture
@@ -27,6 +27,61 @@ def test_a_reply_is_bytes_or_json(gateway: Gateway) -> None:
         for answer in ('{"a": 1.50}', '{"b":[null]}', '"text"', "7", *['{"error":"Error while handling message"}'] * 2):
             client.send({"event": "next"})
             assert client.receive() == answer
+
+
+def test_an_object_in_reply_has_the_echo_of_the_message_as_its_last_key(gateway: Gateway) -> None:
+    replies: list[Any] = [b'{"a": 1.50}', b" {} ", {"b": [None]}, {"echo": 1}, "text", [1], b"{oops", b"\xff"]
+
+    @gateway.on("next")
+    def handler(session: Any, message: dict[str, Any]) -> None:
+        session.reply(replies.pop(0))
+
+    @gateway.on("refuse")
+    def refuse(session: Any, message: dict[str, Any]) -> None:
+        raise ClientError("no")
+
+    answers = [
+        '{"a": 1.50,"echo":"x"}',
+        '{"echo":"x"}',
+        '{"b":[null],"echo":"x"}',
+        '{"echo":1}',
+        '"text"',
+        "[1]",
+        "{oops",
+    ]
+    answers.append('{"error":"Error while handling message","echo":"x"}')
+    with testing.serve(gateway) as server:
+        client = server.connect("/public")
+        client.json()
+        for answer in answers:
+            client.send({"event": "next", "echo": "x"})
+            assert client.receive() == answer
+        client.send({"event": "refuse", "echo": 5})
+        assert client.receive() == '{"error":"no","echo":5}'
+        client.send({"event": "refuse"})
+        assert client.receive() == '{"error":"no"}'
+
+
+def test_what_is_pushed_after_the_handler_returned_is_no_answer(gateway: Gateway) -> None:
+    sessions: list[Any] = []
+    gateway.on("keep")(lambda session, message: sessions.append(session) or session.reply({"n": 1}))
+    gateway.on("push")(lambda session, message: sessions[0].reply({"n": 2}))
+    with testing.serve(gateway) as server:
+        client = server.connect("/public")
+        client.json()
+        client.send({"event": "keep", "echo": 1})
+        assert client.receive() == '{"n":1,"echo":1}'
+        client.send({"event": "push", "echo": 2})
+        assert client.receive() == '{"n":2}'
+
+
+def test_the_answer_to_a_token_that_resumes_ends_with_its_echo(gateway: Gateway) -> None:
+    with testing.serve(gateway) as server:
+        client = server.connect("/public")
+        client.json()
+        for _ in range(2):  # a client that begins, and one that is live
+            client.send({"jwt": f"Bearer {server.token()}", "resume": True, "echo": "x"})
+            assert list(client.json()) == ["success", "resume", "echo"]
 
 
 def test_a_session_is_the_same_for_each_message_of_a_connection_and_outlives_them(gateway: Gateway) -> None:

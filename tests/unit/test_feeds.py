@@ -136,6 +136,43 @@ def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -
     assert book["a.ob-snap"]["asks"] == [["2.0", "1"], ["3.0", "1"]]
 
 
+def test_a_client_that_asks_again_is_sent_the_book_again_and_no_change_twice() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    ann, bob = told.reader("a.ob-inc"), told.reader("a.ob-inc")
+    told.publish("a.ob-inc", {"asks": [], "sequence": 6})
+    assert [len(reader.take()) for reader in (ann, bob)] == [2, 2]
+    told.feeds.subscribe(ann.outbox, "a.ob-inc")
+    assert ann.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 6}}]
+    told.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    assert ann.take() == bob.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
+    assert told.feeds.subscriptions()["public"] == 2
+
+
+@pytest.mark.parametrize("ends", ["confirmed", "snapshot", "adopted"])
+def test_a_client_that_asks_again_while_there_is_no_book_gets_it_once_when_there_is(ends: str) -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    ann = told.reader("a.ob-inc")
+    ann.take()
+    told.feeds.doubt()
+    told.feeds.subscribe(ann.outbox, "a.ob-inc")
+    assert (ann.take(), told.feeds.subscriptions()["public"]) == ([], 1)
+    new = {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}
+    if ends == "confirmed":
+        told.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
+    elif ends == "snapshot":
+        told.publish("a.ob-snap", new)
+    else:
+        told.feeds.adopt("a.ob", json.dumps(new).encode(), True)
+    changes = [{"a.ob-inc": {"asks": ["2.0", "0"], "sequence": 6}}] if ends == "confirmed" else []
+    assert ann.take() == [*changes, {"a.ob-snap": new}]
+    told.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    assert ann.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
+    told.feeds.unsubscribe(ann.outbox, "a.ob-inc")
+    assert len(told.feeds) == 0
+
+
 def test_another_workers_book_is_given_to_all_who_wait() -> None:
     there, here = Told(), Told()
     there.publish("a.ob-snap", SNAPSHOT)

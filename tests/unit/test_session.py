@@ -19,6 +19,7 @@ from peatio_ws.actions import (
     Replay,
     Reply,
     Resume,
+    SendBooks,
     Subscribe,
     Unsubscribe,
     Verify,
@@ -374,6 +375,27 @@ def test_streams_that_are_none_are_told_so(session: Session, event: str) -> None
         ]
 
 
+def test_an_increment_stream_that_is_asked_for_again_brings_its_book_before_the_reply() -> None:
+    session = ranger()
+    assert ask(session, "subscribe", "a.ob-inc", "a.trades")[0] == Subscribe(("a.ob-inc", "a.trades"))
+    assert ask(session, "subscribe", "a.trades", "a.ob-inc", "b.ob-inc", "a.ob-inc") == [
+        Subscribe(("b.ob-inc",)),
+        SendBooks(("a.ob-inc",)),
+        subscribed("a.ob-inc", "a.trades", "b.ob-inc"),
+    ]
+    assert ask(session, "subscribe", "b.ob-inc") == [
+        SendBooks(("b.ob-inc",)),
+        subscribed("a.ob-inc", "a.trades", "b.ob-inc"),
+    ]
+    assert ask(session, "subscribe", "a.trades") == [subscribed("a.ob-inc", "a.trades", "b.ob-inc")]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", " \t\r\n "])
+def test_a_message_of_blanks_is_a_sign_of_life_and_not_answered(text: str) -> None:
+    assert ranger().receive(text) == []
+    assert classic().receive(text) == [NOT_UNDERSTOOD]
+
+
 def test_ranger_has_answers_of_its_own() -> None:
     session = ranger()
     assert session.receive(" ping\n") == [Reply(b"pong")]
@@ -385,7 +407,7 @@ def test_ranger_has_answers_of_its_own() -> None:
     assert session.receive('{"jwt":5}') == [NO_BEARER]
 
 
-@pytest.mark.parametrize("text", NONSENSE, ids="{!r:.20}".format)
+@pytest.mark.parametrize("text", [text for text in NONSENSE if text.strip()], ids="{!r:.20}".format)
 def test_ranger_tells_why_a_message_could_not_be_read(text: str) -> None:
     (answer,) = answers(ranger().receive(text))
     assert isinstance(answer, dict)
@@ -418,6 +440,58 @@ def test_what_was_subscribed_is_what_the_session_says(is_ranger: bool, who: Iden
         assert len(has) <= MOST
         assert who is ADMIN or not any(name.count(".") == 2 for name in has)
         assert (who and is_ranger) or not any("." not in name for name in has)
+
+
+# ---- echo
+
+ECHOES = ["1", "-1", "0", "12345678901234567890123", '""', '"a"', '"\\u00e9"', '"é"', '"' + "x" * 64 + '"', '"a\\"b"']
+NO_ECHOES = ["null", "true", "1.0", "1e3", "{}", "[1]", '"' + "x" * 65 + '"', "1" * 65]
+ANSWERED = [
+    '{"event":"subscribe","streams":["a.b","*"]',
+    '{"event":"unsubscribe","streams":["a.b"]',
+    '{"event":"subscribe"',
+    '{"event":"dance"',
+    '{"jwt":5',
+]
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("text", ANSWERED)
+def test_an_echo_is_the_last_key_of_each_answer(dialect: Dialect, text: str) -> None:
+    for echo in ECHOES:
+        plain, echoing = (Session(dialect, ROLES, MOST) for _ in range(2))
+        for before, after in zip(
+            plain.receive(text + "}"), echoing.receive(f'{text},"echo":{echo}' + "}"), strict=True
+        ):
+            if isinstance(before, Reply):
+                before = Reply(before.payload[:-1] + f',"echo":{echo}}}'.encode())
+            assert after == before
+
+
+@pytest.mark.parametrize("echo", NO_ECHOES)
+@pytest.mark.parametrize("text", ANSWERED)
+def test_what_is_neither_a_short_text_nor_an_integer_is_no_echo(text: str, echo: str) -> None:
+    assert ranger().receive(f'{text},"echo":{echo}' + "}") == ranger().receive(text + "}")
+
+
+@pytest.mark.parametrize("identity", [None, ANN])
+@pytest.mark.parametrize("more", ["", ',"resume":true'])
+def test_the_answer_to_a_token_has_the_echo_of_its_message_and_no_later_one(
+    identity: Identity | None, more: str
+) -> None:
+    session = classic()
+    session.receive('{"jwt":"Bearer a.b.c","echo":7' + more + "}")
+    answer = session.verdict(identity)[-1]
+    assert isinstance(answer, Reply | Resume)
+    if isinstance(answer, Resume):
+        assert answer == Resume(AUTHENTICATED.payload, None, b"7")
+    else:
+        assert json.loads(answer.payload)["echo"] == 7
+    session.receive('{"jwt":"Bearer a.b.c"}')
+    assert session.verdict(None) == [FAILED]
+    session.receive('{"jwt":"Bearer a.b.c","echo":7}')
+    session.receive("hello")
+    assert session.verdict(None) == [FAILED]
 
 
 # ---- handlers
