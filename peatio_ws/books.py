@@ -16,6 +16,10 @@ from peatio_ws.levels import Book, read
 
 INCREMENTS_KEPT: Final = 1_000
 """Increments since a snapshot that is no book; with more, the store waits for the next snapshot."""
+RESTART: Final = 3
+"""So many increments in a row that count upwards from below are a sequence that starts again."""
+REPEATS_REMEMBERED: Final = 32
+"""Increments that a publisher may repeat after it lost its connection, without being taken for a restart."""
 INCREMENTS_REMEMBERED: Final = 10_000
 """Increments heard without a book to apply them to, for a book that another worker hands over."""
 
@@ -48,6 +52,9 @@ class Verdict(enum.Enum):
     """To those served, who see the hole in its number; to be counted. The store has just broken."""
     PASS_ON = "pass_on"
     """To those served; the store is broken, and that was told before."""
+    RESTARTED = "restarted"
+    """To those served, who see its number; to be counted. The sequence starts again: the store held the book of an
+    engine that is gone, and has just broken. Only a snapshot mends that, no other worker's book."""
     STALE = "stale"
     """To nobody: not newer than the last."""
     HELD = "held"
@@ -59,7 +66,7 @@ class Verdict(enum.Enum):
         return self in _PASSED_ON
 
 
-_PASSED_ON: Final = frozenset((Verdict.SEND, Verdict.CONFIRMED, Verdict.HOLE, Verdict.PASS_ON))
+_PASSED_ON: Final = frozenset((Verdict.SEND, Verdict.CONFIRMED, Verdict.HOLE, Verdict.RESTARTED, Verdict.PASS_ON))
 
 
 class Store:
@@ -70,7 +77,19 @@ class Store:
         sequence: that of the last change in the book, also of one that broke later; None if it has no number.
     """
 
-    __slots__ = ("_book", "_frames", "_heard", "_in_step", "_other", "_uninterrupted", "sequence", "state")
+    __slots__ = (
+        "_behind",
+        "_book",
+        "_frames",
+        "_heard",
+        "_in_step",
+        "_latest",
+        "_other",
+        "_recent",
+        "_uninterrupted",
+        "sequence",
+        "state",
+    )
 
     def __init__(self) -> None:
         self.state = State.EMPTY
@@ -83,6 +102,9 @@ class Store:
         # Numbered increments that came while there was no good book; None after one that has no place among them.
         self._heard: deque[tuple[int, bytes]] | None = _nothing_heard()
         self._uninterrupted = False  # since the last of them was heard
+        self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
+        self._latest: int | None = None  # number of the last increment, however old it was
+        self._behind = 0  # increments in a row that were not new and count upwards
 
     @property
     def current(self) -> bool:
@@ -117,7 +139,7 @@ class Store:
             return self._hear(sequence, body)
         if sequence is not None and self.sequence is not None:
             if sequence <= self.sequence:
-                return Verdict.STALE
+                return self._look_back(sequence, body)
             if sequence > self.sequence + 1:
                 return self._miss(sequence, body)
         elif self.state is State.UNCONFIRMED:
@@ -127,6 +149,7 @@ class Store:
         if self._book is not None:
             self._book.apply(change)
         self.sequence = sequence
+        self._is_new(sequence, body)
         return self._go_on()
 
     def first_frames(self) -> list[Frame]:
@@ -192,13 +215,44 @@ class Store:
         is_empty = self.state is State.EMPTY
         if sequence is None:
             self._heard = None
-        elif heard is not None:
+        elif heard is None:
+            self._latest = sequence
+        else:
             last = heard[-1][0] if heard else self.sequence
             if last is not None and sequence <= last:
-                return Verdict.HELD if is_empty else Verdict.STALE
+                verdict = self._look_back(sequence, body)
+                return Verdict.HELD if is_empty else verdict
             heard.append((sequence, body))
             self._uninterrupted = True
+            self._is_new(sequence, body)
         return Verdict.HELD if is_empty else Verdict.PASS_ON
+
+    def _is_new(self, sequence: int | None, body: bytes) -> None:
+        self._latest, self._behind = sequence, 0
+        self._recent.append(hash(body))
+
+    def _look_back(self, sequence: int, body: bytes) -> Verdict:
+        """Tell an increment that is not new from the third of a sequence that starts again.
+
+        Not counted are those that were heard before, and those that go on from the last one: a snapshot has overtaken
+        them.
+        """
+        if hash(body) in self._recent:
+            return Verdict.STALE
+        goes_on = self._latest is not None and sequence == self._latest + 1
+        if self._behind:
+            self._behind = self._behind + 1 if goes_on else 1
+        elif not goes_on:
+            self._behind = 1
+        self._latest = sequence
+        if self._behind < RESTART:
+            return Verdict.STALE
+        was_empty = self.state is State.EMPTY
+        self._hold(State.EMPTY if was_empty else State.BROKEN, None, None)
+        # What other workers have may be a book of the old engine, and its number means nothing any more.
+        self._heard = None
+        self._behind = 0
+        return Verdict.RESTARTED
 
     def _miss(self, sequence: int | None, body: bytes) -> Verdict:
         self._hold(State.BROKEN, None, self.sequence)

@@ -67,7 +67,8 @@ class Feeds:
         put: see `Put`.
         flush: sends what was put, where it is not the caller's to do.
         max_books: how many books are kept; of further ones nothing is sent to new subscribers.
-        tell: called with `hole` or `full` and the stream, when a book lost its thread or found no room.
+        tell: called with `hole`, `restart` or `full` and the stream, when increments of a book are missing, its
+            sequence starts again, or there is no room for it.
     """
 
     def __init__(self, put: Put, flush: Callable[[], object], max_books: int, tell: Callable[[str, str], None]) -> None:
@@ -251,6 +252,8 @@ class Feeds:
             return self._serve_all(feed)
         if verdict is Verdict.HOLE:
             self._tell("hole", name)
+        elif verdict is Verdict.RESTARTED:
+            self._tell("restart", name)
         sent = verdict.passes_on and self._send(feed.served, name, body)
         if feed.waiting and feed.store.current:
             return self._give(feed, feed.waiting) or sent

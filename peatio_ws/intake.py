@@ -36,6 +36,7 @@ AWAY_SECONDS: Final = 1.0
 """How long a member who authenticates waits for a worker that reads back, and for a broker that is not there."""
 _BOOK_TROUBLE: Final = {
     "hole": "increments of a book are missing; new subscribers wait for its next snapshot, or another worker's book",
+    "restart": "the sequence of a book starts again; new subscribers wait for its next snapshot",
     "full": "no room for another book; WEBSOCKET_MAX_BOOKS",
 }
 
@@ -258,6 +259,9 @@ class Intake:
         if what == "hole":
             metrics.book_holes.inc()
             self._shared.ask_books()
+        elif what == "restart":
+            metrics.book_restarts.inc()
+            self._shared.forget_book(stream.removesuffix("-inc"))
         self._warn(_BOOK_TROUBLE[what], "", what, stream=stream)
 
     def _warn(self, text: str, source: str, reason: str, **more: Any) -> None:

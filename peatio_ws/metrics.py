@@ -72,6 +72,7 @@ book_updated = Gauge(
     multiprocess_mode="livemin",
 )
 book_holes = Counter("peatio_ws_book_holes", "Times that increments of a book were missing")
+book_restarts = Counter("peatio_ws_book_restarts", "Times that the sequence of a book started again without a snapshot")
 
 # ---- workers
 

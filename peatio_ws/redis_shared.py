@@ -114,6 +114,10 @@ class RedisShared(Shared):
         if self._books is not None:
             self._books.want()
 
+    def forget_book(self, name: str) -> None:
+        if self._books is not None:
+            self._books.forget(name)
+
     def take_seat(self, seat: Seat) -> None:
         self._limits.take(seat)
 

@@ -152,6 +152,9 @@ class Shared:
     def ask_books(self) -> None:
         """Ask other workers for their books. Never waits."""
 
+    def forget_book(self, name: str) -> None:
+        """The book that a worker left behind under this name is of no use any more. Never waits."""
+
     def take_seat(self, seat: Seat) -> None:
         """Count a connection; if it is one too many across workers, `seat.excess` is called soon. Never waits."""
 

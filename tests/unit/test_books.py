@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from peatio_ws.books import INCREMENTS_KEPT, INCREMENTS_REMEMBERED, Frame, State, Store, Verdict
+from peatio_ws.books import INCREMENTS_KEPT, INCREMENTS_REMEMBERED, REPEATS_REMEMBERED, Frame, State, Store, Verdict
 
 SNAPSHOT = b'{"asks":[["15.0","21.7"]],"bids":[["10.95","21.7"]],"sequence":7}'
 UNNUMBERED = b'{"asks":[["15.0","21.7"]],"bids":[]}'
@@ -194,7 +194,7 @@ def test_a_doubt_leaves_no_store_current(make: Make) -> None:
 
 def test_an_increment_is_passed_on_to_those_served_or_not() -> None:
     passed_on = {verdict for verdict in Verdict if verdict.passes_on}
-    assert passed_on == {Verdict.SEND, Verdict.CONFIRMED, Verdict.HOLE, Verdict.PASS_ON}
+    assert passed_on == {Verdict.SEND, Verdict.CONFIRMED, Verdict.HOLE, Verdict.RESTARTED, Verdict.PASS_ON}
 
 
 # ---- books
@@ -290,6 +290,85 @@ def test_those_who_lagged_behind_a_book_that_broke_are_in_step_after_the_next_sn
     store.increment(inc(9))
     assert store.snapshot(book(9))
     assert store.increment(inc(10)) is Verdict.SEND
+
+
+# ---- a sequence that starts again
+
+NUMBERED = [current, out_of_step, unconfirmed, adopted, broken]
+
+
+def new(sequence: int) -> bytes:
+    """An increment of an engine that started again: not what the old one had under this number."""
+    return b'{"bids":["9.0","%d"],"sequence":%d}' % (sequence, sequence)
+
+
+def verdicts(store: Store, *bodies: bytes) -> list[str]:
+    return [store.increment(body).value for body in bodies]
+
+
+@pytest.mark.parametrize("make", NUMBERED)
+def test_three_that_count_upwards_from_below_end_the_old_book(make: Make) -> None:
+    store = make()
+    assert verdicts(store, *map(new, range(1, 7))) == ["stale", "stale", "restarted", "pass_on", "pass_on", "pass_on"]
+    assert (store.state, store.sequence, store.first_frames(), store.export()) == (BROKEN, None, [], None)
+    for start in (2, 7, 9):
+        assert not store.adopt(book(start), fresh=True), "it may be of the old engine"
+    assert store.snapshot(book(6))
+    assert verdicts(store, new(7), new(8)) == ["send", "send"]
+
+
+def test_before_the_first_book_a_sequence_that_starts_again_ends_what_was_heard() -> None:
+    store = after(100, 101)
+    assert [store.increment(new(number)) for number in (1, 2, 3, 4)][:2] == [Verdict.HELD] * 2
+    assert store.state is EMPTY
+    assert not store.adopt(book(99), fresh=True)
+    assert store.snapshot(book(4))
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1, 1, 1, 1), (1, 2, 1, 2, 1), (3, 2, 1), (1, 3, 5), (5, 5, 6, 6), (1, 2, 4, 5)], ids=str
+)
+def test_what_does_not_count_upwards_is_no_new_sequence(numbers: tuple[int, ...]) -> None:
+    store = current()
+    assert set(verdicts(store, *map(new, numbers))) == {"stale"}
+    assert (store.state, store.sequence) == (CURRENT, 7)
+
+
+def test_an_increment_that_follows_ends_the_count() -> None:
+    store = current()
+    assert verdicts(store, new(1), new(2), inc(8), new(3), new(4)) == ["stale", "stale", "send", "stale", "stale"]
+    assert verdicts(store, new(5)) == ["restarted"]
+
+
+@pytest.mark.parametrize("repeated", [3, REPEATS_REMEMBERED])
+def test_what_a_publisher_repeats_is_no_new_sequence(repeated: int) -> None:
+    """After it lost its connection, because it does not know whether they had arrived."""
+    store = current()
+    last = 7 + 2 * REPEATS_REMEMBERED
+    for number in range(8, last + 1):
+        assert store.increment(inc(number)) is Verdict.SEND
+    again = [inc(number) for number in range(last - repeated + 1, last + 1)]
+    assert verdicts(store, *again) == ["stale"] * repeated
+    store.doubt()
+    assert verdicts(store, *again, inc(last + 1)) == ["stale"] * repeated + ["confirmed"]
+    assert verdicts(store, inc(last + 5)) == ["hole"]
+    assert verdicts(store, *again) == ["stale"] * repeated, "in a broken book, too"
+
+
+def test_increments_that_a_snapshot_has_overtaken_are_no_new_sequence() -> None:
+    store = current()
+    store.increment(inc(8))
+    store.snapshot(book(20))
+    assert verdicts(store, *map(inc, range(9, 21))) == ["stale"] * 12
+    assert store.increment(inc(21)) is Verdict.RESTORED
+
+
+def test_a_second_engine_that_starts_again_without_a_snapshot_is_noticed_too() -> None:
+    store = current()
+    for first in (1, 5):
+        assert verdicts(store, *map(new, range(first, first + 3)))[-1] in ("restarted", "pass_on")
+    store.snapshot(book(30))
+    assert verdicts(store, new(1), new(2), new(3)) == ["stale", "stale", "restarted"]
 
 
 # ---- other shapes

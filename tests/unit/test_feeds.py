@@ -122,6 +122,23 @@ def test_a_hole_is_told_once_and_those_who_come_then_wait_for_the_next_snapshot(
     assert not told.feeds.wanting()
 
 
+def test_followers_see_a_sequence_that_starts_again_and_nobody_new_gets_the_dead_book() -> None:
+    told = Told()
+    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 100})
+    follower = told.reader("a.ob-inc")
+    follower.take()
+    bodies = [{"asks": ["15.0", str(number)], "sequence": number} for number in range(1, 6)]
+    for body in bodies[:4]:
+        told.publish("a.ob-inc", body)
+    late = told.reader("a.ob-inc")
+    told.publish("a.ob-inc", bodies[4])
+    assert follower.take() == [{"a.ob-inc": body} for body in bodies[2:]], "from the third on"
+    assert (late.take(), told.troubles, told.feeds.wanting()) == ([], [("restart", "a.ob-inc")], True)
+    new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 5}
+    told.publish("a.ob-snap", new)
+    assert follower.take() == late.take() == [{"a.ob-snap": new}]
+
+
 def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
