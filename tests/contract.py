@@ -4,6 +4,8 @@
     python -m tests.contract PATH/check.py --all      all sixteen
     python -m tests.contract PATH/check.py --record   one of them, whose frames are written down for
                                                       tests/unit/test_asyncapi.py
+    python -m tests.contract PATH/check.py --cases DIR
+                                                      runs the cases in DIR too, besides the checker's own
 
 The checker is a program with cases beside it, which drives a gateway over sockets and the broker. It is not part of
 this project; where it is not to be had, `tests/live` stands alone.
@@ -11,6 +13,7 @@ this project; where it is not to be had, `tests/live` stands alone.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import dataclasses
@@ -35,7 +38,7 @@ RECORDING = ROOT / "tests" / "unit" / "frames.jsonl.gz"
 KEYS = ("RS256", "ES256", "EdDSA", "EdDSA, raw")
 
 
-def main(checker: Path, everything: bool, records: bool) -> int:
+def main(checker: Path, cases: Path | None, everything: bool, records: bool) -> int:
     combinations = list(itertools.product(KEYS, WORKERS, (False, True)))
     if records:
         combinations = [("RS256", "1", True)]
@@ -52,15 +55,23 @@ def main(checker: Path, everything: bool, records: bool) -> int:
                 environ = {"AMQP_URL": broker.url, "WEB_CONCURRENCY": workers, "RANGO_RBAC_ADMIN": "admin,superadmin"}
                 if with_redis:
                     environ["REDIS_URL"] = redis.url
-                failed += run(checker, folder, broker, key, environ, records)
+                failed += run(checker, cases, folder, broker, key, environ, records)
         finally:
             redis.kill()
             broker.close()
     return 1 if failed else 0
 
 
-def run(checker: Path, folder: Path, broker: RabbitMQ, kind: str, environ: dict[str, str], records: bool) -> int:
-    """All cases against one gateway; the checker's exit status."""
+def run(
+    checker: Path,
+    cases: Path | None,
+    folder: Path,
+    broker: RabbitMQ,
+    kind: str,
+    environ: dict[str, str],
+    records: bool,
+) -> int:
+    """Run all cases against one gateway. Return 0 if they passed, else 1."""
     signer = Signer(kind.partition(",")[0])
     private = folder / "private.pem"
     private.write_bytes(keys.private_pem(signer.key))
@@ -72,7 +83,9 @@ def run(checker: Path, folder: Path, broker: RabbitMQ, kind: str, environ: dict[
     try:
         with recorded(gateway) if records else contextlib.nullcontext(gateway.url) as url:
             command = [sys.executable, checker, "run", "--url", url, "--amqp", broker.url, "--key", private]
-            return subprocess.run([*command, "--algorithm", signer.algorithm], check=False).returncode
+            command += ["--algorithm", signer.algorithm]
+            more: list[list[str | Path]] = [[], ["--cases", cases]] if cases is not None else [[]]
+            return int(sum(subprocess.run([*command, *one], check=False).returncode for one in more) > 0)
     finally:
         gateway.stop()
 
@@ -86,5 +99,15 @@ def recorded(gateway: GatewayProcess) -> Iterator[str]:
     RECORDING.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.contract")
+    parser.add_argument("checker", type=Path)
+    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--record", action="store_true")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), "--all" in sys.argv, "--record" in sys.argv))
+    arguments = _arguments()
+    sys.exit(main(arguments.checker, arguments.cases, arguments.all, arguments.record))
