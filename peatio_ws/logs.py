@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -20,18 +20,23 @@ _SHARED: list[Any] = [
 ]
 
 
-def _renderer(settings: Settings) -> Any:
+_IN_LINES: Final = ("exception", "stack")
+"""Values that are more than one line."""
+
+
+def _renderers(settings: Settings) -> list[Any]:
     as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
     if as_json:
-        return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        return [structlog.processors.JSONRenderer()]
+    colors, plain = sys.stderr.isatty(), structlog.dev.plain_traceback
+    return [_escape, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
 
 
 def configure(settings: Settings) -> None:
     """Set up the package's own log, to standard error."""
     level = getattr(logging, settings.log_level.upper())
     structlog.configure(
-        processors=[_name, *_SHARED, _renderer(settings)],
+        processors=[_name, *_SHARED, *_renderers(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Named,
         cache_logger_on_first_use=True,
@@ -42,7 +47,7 @@ def for_gunicorn(settings: Settings) -> dict[str, Any]:
     """`logconfig_dict` by which gunicorn's own log looks the same."""
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(settings)],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
         "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_SHARED, _request],
         "pass_foreign_args": True,
     }
@@ -91,6 +96,18 @@ def _request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
             "connection": atoms["{peatio_ws.connection}e"],
         }
         event.update(more)
+    return event
+
+
+def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write control characters (C0, C1, and those that change the direction of text) as escapes, so that no text of a
+    client or a broker is a command to the terminal, or begins a line of the log. JSON escapes them in any case."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n\t" if key in _IN_LINES else ""
+            event[key] = "".join(
+                char if char in kept or char.isprintable() else char.encode("unicode_escape").decode() for char in value
+            )
     return event
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import pytest
+import structlog
+
 from peatio_ws import logs
+from tests.unit.samples import settings
 
 
 def line(**atoms: str) -> dict[str, Any]:
@@ -29,3 +33,44 @@ def test_what_is_printable_is_told_as_it_is() -> None:
         "GET",
         "10.0.0.1",
     )
+
+
+CONTROLS = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E, 0x2066, 0xFEFF, 0xDC9B)]
+
+
+def rendered(log_format: str, **event: Any) -> str:
+    """An event as the package's own log writes it."""
+    value: Any = {"event": "said", **event}
+    for processor in logs._renderers(settings(LOG_FORMAT=log_format)):
+        value = processor(None, "info", value)
+    return str(value)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+def test_no_control_character_reaches_the_terminal(log_format: str, control: str) -> None:
+    for value in (
+        f"a{control}b",
+        f"a b{control}",
+        control,
+        [control],
+        {control: control},
+        control.encode(errors="replace"),
+    ):
+        assert rendered(log_format, said=value).isprintable()
+    assert rendered(log_format, event=f"said{control}so").isprintable()
+
+
+def test_what_is_printable_is_rendered_as_it_is() -> None:
+    assert rendered("text", said="Zoë-\\n") == "said                           said=Zoë-\\n"
+
+
+def test_a_traceback_has_its_lines_and_nothing_of_its_error_speaks_to_the_terminal() -> None:
+    try:
+        raise ValueError("\x1b[2J\x9b")
+    except ValueError:
+        event = structlog.processors.format_exc_info(None, "error", {"event": "failed", "exc_info": True})
+    text = rendered("text", **event)
+    assert len(text.splitlines()) > 3
+    assert all(line.isprintable() for line in text.splitlines())
+    assert r"\x1b[2J\x9b" in text
