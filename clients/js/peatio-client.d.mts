@@ -80,39 +80,6 @@ export type Callbacks = {
 };
 export type Level = [price: string, volume: string];
 /**
- * Something that happened.
- *
- * @typedef {object} PeatioEvent
- * @property {string} stream `order` or `trade` for what is the member's own, else the stream's name
- * @property {any} data its body
- * @property {string | null} cursor where the client is behind it; null for public streams
- * @property {string} text the frame as it came, for those who need every digit of a number
- */
-/**
- * A connection that ended, or did not come about.
- *
- * @typedef {object} Disconnected
- * @property {number} code the close code; 1006 if nobody said; an HTTP status where it can be seen
- * @property {string} reason
- * @property {number | null} pause seconds until the next attempt; null if there is none
- */
-/**
- * What callbacks are told. What they return is awaited before anything else is done.
- *
- * @typedef {object} Callbacks
- * @property {(event: PeatioEvent) => unknown} order
- * @property {(event: PeatioEvent) => unknown} trade
- * @property {(event: PeatioEvent) => unknown} event every event, whatever its stream
- * @property {(book: Book) => unknown} book a kept book has changed
- * @property {(book: Book) => unknown} stale a kept book is not right any more
- * @property {(gap: { cursor: string | null }) => unknown} gap something may be missing; where it goes on from
- * @property {(notice: any) => unknown} notice what operators say; asked for from the next connection on
- * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
- * @property {(end: Disconnected) => unknown} disconnected
- * @property {(message: string) => unknown} error what the gateway complained of
- */
-/** @typedef {[price: string, volume: string]} Level with the digits that their publisher wrote */
-/**
  * What is on offer in a market, kept from its snapshot and increments and checked by their `sequence`.
  * `PeatioClient.book()` makes one and keeps it.
  */

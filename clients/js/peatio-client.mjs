@@ -74,6 +74,9 @@ export class Refused extends Error {}
 
 // ---- order books
 
+/** So many increments in a row that count upwards from below are a publisher whose sequence starts again. */
+const RESTART = 3;
+
 /**
  * What is on offer in a market, kept from its snapshot and increments and checked by their `sequence`.
  * `PeatioClient.book()` makes one and keeps it.
@@ -91,6 +94,10 @@ export class Book {
 
   #asks = new Side();
   #bids = new Side();
+  /** Number of the last increment, however old it was. @type {number | null} */
+  #latest = null;
+  /** Increments in a row that were ignored and count upwards. */
+  #behind = 0;
 
   /** @param {string} name */
   constructor(name) {
@@ -136,7 +143,7 @@ export class Book {
     } else if (!this.current) {
       return "hole";
     } else if (sequence !== null && this.sequence !== null) {
-      if (sequence <= this.sequence) return "ignored";
+      if (sequence <= this.sequence) return this.#lookBack(sequence);
       this.current = sequence === this.sequence + 1;
       if (!this.current) return "hole";
     }
@@ -144,7 +151,24 @@ export class Book {
     bids.forEach((level) => this.#bids.change(level));
     this.sequence = sequence;
     this.current = true;
+    if (kind === "inc") this.#latest = sequence;
+    this.#behind = 0;
     return "changed";
+  }
+
+  /**
+   * Tells an increment that is in the book already from the third of a sequence that starts again. One that goes on from
+   * the increment before was overtaken by a snapshot, and does not count.
+   *
+   * @param {number} sequence
+   */
+  #lookBack(sequence) {
+    const goesOn = this.#latest !== null && sequence === this.#latest + 1;
+    if (this.#behind || !goesOn) this.#behind = goesOn ? this.#behind + 1 : 1;
+    this.#latest = sequence;
+    if (this.#behind < RESTART) return "ignored";
+    this.current = false;
+    return "hole";
   }
 }
 

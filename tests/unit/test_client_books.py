@@ -57,6 +57,27 @@ def test_what_follows_is_taken_and_nothing_else() -> None:
     assert (book.current, book.asks, book.sequence) == (True, [], 3)
 
 
+def test_a_sequence_that_starts_again_is_noticed() -> None:
+    book = Book("btcusd.ob")
+    book.snapshot({"asks": [["2", "1"]], "sequence": 100})
+    outcomes = [book.increment({"asks": ["2", "0"], "sequence": number}) for number in (7, 3, 4, 5)]
+    assert outcomes == [Outcome.IGNORED] * 3 + [Outcome.HOLE]
+    assert not book.current
+    book.snapshot({"asks": [["2", "1"]], "sequence": 5})
+    assert book.increment({"asks": ["2", "0"], "sequence": 6}) is Outcome.CHANGED
+
+
+def test_increments_that_a_snapshot_has_overtaken_are_in_the_book() -> None:
+    book = Book("btcusd.ob")
+    book.snapshot({"asks": [["2", "1"]], "sequence": 1})
+    for number, outcome in ((2, Outcome.CHANGED), (2, Outcome.IGNORED), (1, Outcome.IGNORED), (2, Outcome.IGNORED)):
+        assert book.increment({"asks": ["2", "1"], "sequence": number}) is outcome
+    book.increment({"asks": ["2", "1"], "sequence": 3})
+    book.snapshot({"asks": [["2", "1"]], "sequence": 9})
+    assert {book.increment({"asks": ["2", "0"], "sequence": number}) for number in range(4, 10)} == {Outcome.IGNORED}
+    assert book.increment({"asks": ["2", "0"], "sequence": 10}) is Outcome.CHANGED
+
+
 def test_without_numbers_everything_follows() -> None:
     book = Book("btcusd.ob")
     book.snapshot({"asks": [["2", "1"]]})

@@ -84,6 +84,25 @@ test("what follows is taken and nothing else", () => {
   assert.deepEqual(book.asks, [["2", "1"]]);
 });
 
+test("a sequence that starts again is noticed", () => {
+  const book = new Book("btcusd.ob");
+  const take = (sequence) => book.take("inc", { asks: ["2", "0"], sequence });
+  book.take("snap", { asks: [["2", "1"]], sequence: 100 });
+  assert.deepEqual([7, 3, 4, 5].map(take), ["ignored", "ignored", "ignored", "hole"]);
+  assert.equal(book.current, false);
+  book.take("snap", { asks: [["2", "1"]], sequence: 5 });
+  assert.equal(take(6), "changed");
+});
+
+test("increments that a snapshot has overtaken are in the book", () => {
+  const book = new Book("btcusd.ob");
+  const take = (sequence) => book.take("inc", { asks: ["2", "1"], sequence });
+  book.take("snap", { asks: [["2", "1"]], sequence: 2 });
+  assert.equal(take(3), "changed");
+  book.take("snap", { asks: [["2", "1"]], sequence: 9 });
+  assert.deepEqual([4, 5, 6, 7, 8, 9, 10].map(take), [...Array(6).fill("ignored"), "changed"]);
+});
+
 test("what is no book changes nothing", () => {
   const book = new Book("btcusd.ob");
   book.take("snap", { asks: [["2", "1"]], sequence: 1 });

@@ -12,6 +12,10 @@ Level: TypeAlias = tuple[Decimal, Decimal]
 """Price and volume, with the digits that their publisher wrote."""
 
 
+RESTART = 3
+"""So many increments in a row that count upwards from below are a publisher whose sequence starts again."""
+
+
 class Outcome(enum.Enum):
     """What a frame did to a book."""
 
@@ -19,7 +23,7 @@ class Outcome(enum.Enum):
     IGNORED = "ignored"
     """It is in the book already."""
     HOLE = "hole"
-    """Something is missing before it: a new snapshot is needed."""
+    """Something is missing before it, or the sequence starts again: a new snapshot is needed."""
 
 
 class Book:
@@ -38,6 +42,8 @@ class Book:
         self.current = False
         self.sequence: int | None = None
         self._asks, self._bids = _Side(), _Side()
+        self._latest: int | None = None  # number of the last increment, however old it was
+        self._behind = 0  # increments in a row that were ignored and count upwards
 
     @property
     def asks(self) -> list[Level]:
@@ -80,16 +86,31 @@ class Book:
             return Outcome.HOLE
         if sequence is not None and self.sequence is not None:
             if sequence <= self.sequence:
-                return Outcome.IGNORED
+                return self._look_back(sequence)
             if sequence > self.sequence + 1:
                 self.current = False
                 return Outcome.HOLE
+        self._latest = sequence
         return self._apply(asks, bids, sequence)
+
+    def _look_back(self, sequence: int) -> Outcome:
+        """Tell an increment that is in the book already from the third of a sequence that starts again.
+
+        One that goes on from the increment before was overtaken by a snapshot, and does not count.
+        """
+        goes_on = self._latest is not None and sequence == self._latest + 1
+        if self._behind or not goes_on:
+            self._behind = self._behind + 1 if goes_on else 1
+        self._latest = sequence
+        if self._behind < RESTART:
+            return Outcome.IGNORED
+        self.current = False
+        return Outcome.HOLE
 
     def _apply(self, asks: list[Level], bids: list[Level], sequence: int | None) -> Outcome:
         self._asks.change(asks)
         self._bids.change(bids)
-        self.sequence, self.current = sequence, True
+        self.sequence, self.current, self._behind = sequence, True, 0
         return Outcome.CHANGED
 
 
