@@ -65,7 +65,7 @@ def read_set(data: bytes, algorithm: str) -> KeySet:
         raise ValueError(f"is larger than the {MOST_BYTES} bytes that a set of keys may have")
     try:
         found = msgspec.json.decode(data)
-    except (ValueError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ValueError("is no JSON") from None
     members = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(members, list):
