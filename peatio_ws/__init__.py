@@ -1,10 +1,13 @@
-"""A WebSocket gateway between a Peatio exchange and its traders; gevent, synchronous style."""
+"""A WebSocket gateway between a Peatio exchange and its traders; gevent, synchronous style.
 
-from peatio_ws.blocking import in_thread
-from peatio_ws.caller import require_authenticated
-from peatio_ws.errors import ClientError, Disconnect
-from peatio_ws.gateway import Gateway
-from peatio_ws.settings import Settings
+The public names below are imported when they are first used (PEP 562). So `peatio_ws.publisher`, which other programs
+import, loads neither gevent nor what else only a gateway needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,3 +19,31 @@ __all__ = [
     "require_authenticated",
     "__version__",
 ]
+
+_MODULES: Final = {
+    "ClientError": "errors",
+    "Disconnect": "errors",
+    "Gateway": "gateway",
+    "Settings": "settings",
+    "in_thread": "blocking",
+    "require_authenticated": "caller",
+}
+"""The module of each public name."""
+
+if TYPE_CHECKING:
+    from peatio_ws.blocking import in_thread
+    from peatio_ws.caller import require_authenticated
+    from peatio_ws.errors import ClientError, Disconnect
+    from peatio_ws.gateway import Gateway
+    from peatio_ws.settings import Settings
+else:  # a type checker that saw it would take any name for a public one
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import gevent
 from amqp.serialization import loads
 from amqp.transport import SSLTransport, TCPTransport
 from kombu.transport import pyamqp
@@ -143,6 +142,8 @@ class _Buffered:
 
     def fill(self) -> None:
         """Read what is there, waiting until something is. Raises OSError, TimeoutError."""
+        import gevent  # not above: `publisher.py` does without it
+
         loop = gevent.get_hub().loop
         turn = loop.iteration
         data = self.sock.recv(READ_BYTES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 from typing import Any, Final
 
-import gevent
 from kombu import Connection, Exchange
 from kombu.exceptions import KombuError
 from kombu.transport import memory
@@ -36,6 +35,8 @@ class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
             try:
                 super().drain_events(connection, 0)
             except TimeoutError:
+                import gevent  # not above: `publisher.py` does without it
+
                 gevent.sleep(POLL_SECONDS)
             else:
                 return

@@ -1,0 +1,69 @@
+"""The package's public names: imported when they are first used, so that a publisher costs no gateway."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import peatio_ws
+from tests.gateway import ROOT
+
+GATEWAY_ONLY = ["gevent", "geventwebsocket", "gunicorn", "prometheus_client", "redis", "structlog", "websockets"]
+
+
+def loaded_by(program: str) -> list[str]:
+    """Which of the libraries that only a gateway needs a program loads, in a process of its own."""
+    program += f"\nimport sys; print(*[name for name in {GATEWAY_ONLY} if name in sys.modules])"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_the_publisher_loads_nothing_that_only_a_gateway_needs() -> None:
+    assert loaded_by("import peatio_ws.publisher") == []
+
+
+PUBLISHES = """
+from peatio_ws.errors import PublishError
+from peatio_ws.publisher import Publisher
+try:
+    Publisher("amqp://127.0.0.1:1/").to_member("IDANN", "order", {"id": 1})
+except PublishError:
+    pass
+else:
+    raise SystemExit("nothing listens on port 1")
+"""
+
+
+def test_neither_does_publishing() -> None:
+    assert loaded_by(PUBLISHES) == []
+
+
+def test_a_gateway_does_load_them() -> None:
+    """Otherwise the two tests above would look for the wrong names."""
+    assert loaded_by("from peatio_ws import Gateway; import peatio_ws.worker") == GATEWAY_ONLY
+
+
+@pytest.mark.parametrize("name", peatio_ws.__all__)
+def test_each_public_name_is_there(name: str) -> None:
+    assert getattr(peatio_ws, name) is not None
+    assert name in dir(peatio_ws)
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="Gatway"):
+        peatio_ws.Gatway  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_type_checker_reads_the_same_modules_as_the_interpreter() -> None:
+    tree = ast.parse(Path(peatio_ws.__file__).read_text())
+    (checking,) = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in checking.body if isinstance(node, ast.ImportFrom)]
+    assert {alias.name: node.module for node in imports for alias in node.names} == {
+        name: f"peatio_ws.{module}" for name, module in peatio_ws._MODULES.items()
+    }
