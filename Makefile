@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+FLOORS := $(subst .venv,.venv-floors,$(VENV))
 FUZZ ?= 100000
 N ?= 10
 WAYS ?= alone,beside,one-core
@@ -49,6 +50,19 @@ faults: $(VENV)/.test-ready servers
 # Tells which test failed how often. `make test-again N=3 WHAT=tests/live/test_resume.py WAYS=beside` is a part of it.
 test-again: $(VENV)/.test-ready servers
 	@$(BIN)/python -m tests.again --times $(N) --ways $(WAYS) $(WHAT)
+
+# The unit tests and the main live tests with the lowest versions that pyproject.toml allows.
+MAIN_LIVE := classic ranger resume transport publisher published_keys metrics
+test-floors: servers $(FLOORS)/.ready
+	$(FLOORS)/bin/python -m pytest -n 2 tests/unit
+	$(FLOORS)/bin/python -m pytest -n 3 --dist loadfile $(MAIN_LIVE:%=tests/live/test_%.py)
+
+$(FLOORS)/.ready: tests/floors.py pyproject.toml clients/python/pyproject.toml requirements-dev.txt requirements.txt
+	@sh tests/make-venv "$(PYTHON)" "$(FLOORS)"
+	@$(FLOORS)/bin/python tests/floors.py > $(FLOORS)/requirements.txt
+	@echo "installing the lowest versions that pyproject.toml allows into $(FLOORS)"
+	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(FLOORS)/requirements.txt
+	@touch $@
 
 # Five minutes of everything going wrong at once; its short form is among the fault tests.
 faults-long: $(VENV)/.test-ready servers
