@@ -34,7 +34,9 @@ def _tidy(master=None):
 
 atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
 
-from peatio_ws import health, logs, master, metrics, ports
+import structlog
+
+from peatio_ws import health, logs, master, metrics, misspelt, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
@@ -75,6 +77,9 @@ def on_starting(server):
         faults += error.faults
     if faults:
         sys.exit("\n".join(f"configuration: {fault}" for fault in faults))
+    log = structlog.get_logger("peatio_ws.configuration")
+    for name, meant in misspelt.near_misses(os.environ).items():
+        log.warning("unknown variable ignored", variable=name, similar=meant)
     master.prepare()
 
 

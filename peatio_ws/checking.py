@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from peatio_ws import broker_probe, findings, key_source, ports, probing
+from peatio_ws import broker_probe, findings, key_source, misspelt, ports, probing
 from peatio_ws.auth import Verifier
 from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 from peatio_ws.findings import Finding
@@ -38,9 +38,12 @@ def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
         environ: as the gateway would read it.
         token: to be verified, if any.
     """
+    near_misses = misspelt.near_misses(environ)
+    yield from map(findings.misspelt, near_misses, near_misses.values())
     try:
         settings, tried = Settings.from_env(environ, at_start=True), set(_AREAS)
-        yield Finding("settings", True, "no fault")
+        if not near_misses:
+            yield Finding("settings", True, "no fault")
     except ConfigurationError as error:
         yield from map(findings.faulty, error.faults)
         settings, tried = _sound(environ, error.faults)

@@ -59,6 +59,12 @@ def faulty(fault: Fault) -> Finding:
     return Finding("settings", False, fault.text, remedy)
 
 
+def misspelt(name: str, meant: str) -> Finding:
+    """A variable that the gateway does not read, named nearly like one that it does."""
+    text = f"{name} is not a variable of the gateway, which ignores it; {meant} is"
+    return Finding("settings", False, text, f"rename it to {meant}, or remove it")
+
+
 _KIND: Final = (
     "JWT_ALGORITHM is what the issuer (Barong) signs with, and the key has to be of its kind: RSA for RS and PS, EC "
     "P-256 for ES256, P-384 for ES384, P-521 for ES512, Ed25519 for EdDSA"

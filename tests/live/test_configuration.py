@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -101,6 +102,19 @@ def test_each_fault_is_a_line_and_nothing_is_started(tmp_path: Path, environ: di
     assert "Booting worker" not in said
     assert "sesame" not in said
     assert PRIVATE[100:140] not in said
+
+
+def test_a_misspelt_variable_is_told_once_and_the_gateway_starts(tmp_path: Path) -> None:
+    """Others' variables, of Kubernetes say, are not."""
+    environ = {**Signer().environ, "AMQP_URL": "memory://", "WEBSOCKET_PNIG_TIMEOUT": "9", "REDIS_SERVICE_HOST": "::1"}
+    gateway = GatewayProcess(tmp_path, environ)
+    try:
+        lines = [json.loads(line) for line in gateway.log().splitlines() if "unknown variable" in line]
+    finally:
+        gateway.stop()
+    assert [(line["level"], line["variable"], line["similar"]) for line in lines] == [
+        ("warning", "WEBSOCKET_PNIG_TIMEOUT", "WEBSOCKET_PING_TIMEOUT")
+    ]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys jwks faults variables settings auth revocations steering failures".split(),
+    *"errors streams keys jwks faults variables settings misspelt auth revocations steering failures".split(),
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
 ]

@@ -104,3 +104,12 @@ def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path)
     assert "No such file" in missing.text
     assert "PROMETHEUS_MULTIPROC_DIR" in missing.remedy
     assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_variable_is_wrong_and_others_of_that_kind_are_not() -> None:
+    found = list(check({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
+    wrong = [finding for finding in found if finding.well is False]
+    assert [finding.what for finding in wrong] == ["settings"]
+    assert "WEBSOCKET_PROT" in wrong[0].text
+    assert "WEBSOCKET_PORT" in wrong[0].remedy
+    assert not [finding for finding in found if finding.text == "no fault"]
