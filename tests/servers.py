@@ -127,7 +127,10 @@ class Server:
 
 
 class Redis(Server):
-    """`redis-server` without persistence, unless `persistent`: then it keeps what it had over a restart."""
+    """`redis-server` without persistence, unless `persistent`: then it keeps what it had over a restart.
+
+    `REDIS_SERVER` names the program of another version.
+    """
 
     def __init__(self, folder: Path, persistent: bool = False) -> None:
         self.folder, self.port, self.persistent = folder, free_port(), persistent
@@ -140,7 +143,8 @@ class Redis(Server):
 
     def start(self) -> None:
         keep = ["--appendonly", "yes"] if self.persistent else ["--save", "", "--appendonly", "no"]
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), *keep]
+        program = os.environ.get("REDIS_SERVER", "redis-server")
+        command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), *keep]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(lambda: _answers(self.port, b"PING\r\n"), f"redis on {self.port}", START_SECONDS)
