@@ -29,6 +29,7 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.frames import text_frame
 from peatio_ws.house import House, seconds_to_wait, verify
+from peatio_ws.numbering import Numbering, look_up
 from peatio_ws.replay import come_again
 from peatio_ws.request import Asked
 from peatio_ws.resumption import Resumption
@@ -254,17 +255,17 @@ class Client(Seated):
             self.ws.close(Close.RESTART, come_again())
 
     def _admit(self, identity: Identity, resumes: bool) -> bool:
-        member_id = identity.member_id
-        if member_id is None:
-            member_id = self._house.shared.member_id(identity.uid)  # may wait
-        if not resumes or self._house.settings.history == "off":
-            self._house.intake.wait_until_live()  # who resumes waits later, and is served only then
+        house, receiver = self._house, self._receiver
+        numbering = Numbering(house, receiver, look_up(house, identity), self.ws.id)  # may wait
+        if not resumes or house.settings.history == "off":
+            house.intake.wait_until_live()  # who resumes waits later, and is served only then
         if self.ws.outbox.closing or not self.sit_as(identity.uid):
             return False
         self.expires = identity.expires
         self._settled = True
-        self._receiver.uid, self._receiver.member_id = identity.uid, member_id
-        self._house.intake.need_member(identity.uid)  # may wait
+        receiver.uid = identity.uid
+        numbering.begin()
+        house.intake.need_member(identity.uid)  # may wait
         self._admits = not resumes
-        log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=member_id)
+        log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=receiver.member_id)
         return True

@@ -19,8 +19,8 @@ from peatio_ws.revocations import REVOCATIONS_KEPT, Revocation
 from peatio_ws.settings import Settings
 from peatio_ws.steering import CHANNEL, Answer, Command, Connection, Place
 
-ANSWER_SECONDS: Final = 3.0
-"""How long is waited for the answer of a worker that does not say anything more."""
+ANSWER_SECONDS: Final = 3
+"""How long is waited for the answer of a worker that does not say anything more. Redis 5 takes whole seconds only."""
 REDIS_SECONDS: Final = 5.0
 
 
@@ -86,6 +86,7 @@ class Operator:
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(
             url,
+            protocol=2,  # Redis 5 does not know HELLO
             socket_timeout=REDIS_SECONDS,
             socket_connect_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),

@@ -23,8 +23,10 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.errors import ClientError, Close, Disconnect, Refused
 from peatio_ws.handlers import Route
 from peatio_ws.house import House
+from peatio_ws.numbering import Numbering, look_up
 from peatio_ws.router import Receiver
 from peatio_ws.seated import Seated
+from peatio_ws.shared import Lookup
 from peatio_ws.streams import Kind, is_permitted, kind_of
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
@@ -71,10 +73,10 @@ class Connection(Seated):
     Attributes:
         environ: the request as WSGI has it (path, query, headers), as far as it is text: of objects that the server, a
             framework or middleware put there it has none.
-        member: None for nobody; a token that does not verify never comes here.
+        member: None for nobody, and never of a token that does not verify. Its member id may come later.
     """
 
-    __slots__ = ("_greenlet", "_left", "_receiver", "_route", "environ", "member")
+    __slots__ = ("_greenlet", "_left", "_lookup", "_receiver", "_route", "environ", "member")
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class Connection(Seated):
         # Frameworks put their request there, with all that hangs on it; it would live as long as the connection.
         self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
         self.member = member
+        self._lookup: Lookup | None = None  # of the member id
         self._receiver: Receiver | None = None  # once it has a stream
         self._greenlet: Any = None
         self._left = False  # its handler has ended: nothing may be registered for it any more
@@ -227,11 +230,15 @@ class Connection(Seated):
         """Nothing: what a handler sends is not resumed."""
 
     def _resolved(self) -> Identity | None:
-        """The member with its numeric id, if anybody knows it."""
-        if self.member is None or self.member.member_id is not None:
-            return self.member
-        number = self._house.shared.member_id(self.member.uid)  # may wait
-        return dataclasses.replace(self.member, member_id=number)
+        """The member with its numeric id, if that is known yet."""
+        if self.member is None:
+            return None
+        self._lookup = lookup = look_up(self._house, self.member)  # may wait
+        lookup.tell = self._on_member_id
+        return dataclasses.replace(self.member, member_id=lookup.number)
+
+    def _on_member_id(self, number: int | None) -> None:
+        self.member = dataclasses.replace(cast(Identity, self.member), member_id=number)
 
     def _check(self, name: str) -> None:
         kind, member = kind_of(name), self.member
@@ -246,8 +253,8 @@ class Connection(Seated):
 
     def _admit(self, receiver: Receiver) -> None:
         """From now on it gets its member's events, of the kinds it is subscribed to."""
-        intake, member = self._house.intake, self.member
-        assert member is not None
+        intake, member, lookup = self._house.intake, self.member, self._lookup
+        assert member is not None and lookup is not None  # noqa: PT018
         if receiver.uid is not None:
             return
         intake.wait_until_live()
@@ -259,7 +266,8 @@ class Connection(Seated):
             if not admitted:
                 intake.drop_member(member.uid)
         if admitted:
-            receiver.uid, receiver.member_id = member.uid, member.member_id
+            receiver.uid = member.uid
+            Numbering(self._house, receiver, lookup, self.ws.id, self._on_member_id).begin()
             self._house.router.admit(receiver)
 
     def _add(self, receiver: Receiver, name: str) -> None:
@@ -278,8 +286,9 @@ class Connection(Seated):
             receiver.outbox.flush()
 
     def _leave(self) -> None:
-        receiver, house = self._receiver, self._house
-        self._left = True
+        receiver, house, self._left = self._receiver, self._house, True
+        if self._lookup is not None:
+            house.shared.forget_lookup(self._lookup)
         if receiver is not None:
             self.unsubscribe(*receiver.streams)
             house.router.remove(receiver)

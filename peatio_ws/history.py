@@ -154,6 +154,15 @@ class History:
         """Whether nothing after this offset was forgotten."""
         return self._evicted is None or self._evicted.offset <= offset
 
+    def names(self, owner: Owner, offset: int) -> bool:
+        """Whether there is an event of this owner after an offset."""
+        of_owner = self._by_owner.get(owner, [])
+        return bool(of_owner) and of_owner[-1].offset > offset
+
+    def numbered_after(self, offset: int) -> bool:
+        """Whether an event after this offset names any member by number. Takes as long as there are owners."""
+        return any(isinstance(owner, int) and self.names(owner, offset) for owner in self._by_owner)
+
     def after(self, owners: Iterable[Owner], offset: int) -> Iterator[Entry]:
         """The events of one member, by all its names, after an offset, in order, each once."""
         last = -1

@@ -69,6 +69,7 @@ def revocations(settings: Settings) -> Revocations | None:
 def _client(url: str) -> Redis:
     return Redis.from_url(
         url,
+        protocol=2,  # Redis 5 does not know HELLO
         socket_timeout=STEP_SECONDS,
         socket_connect_timeout=STEP_SECONDS,
         retry=Retry(NoBackoff(), 0),

@@ -10,13 +10,13 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
 import gevent.event
 import redis
 
+from peatio_ws.redis_link import Link
 from peatio_ws.shared import Books
 from peatio_ws.supervise import supervise
 
@@ -33,21 +33,17 @@ QUESTIONS: Final = 5
 PAUSES: Final = (0.5, 60.0)
 """After which it is asked again for a book that somebody waits for and nobody had: the first, and the longest."""
 
-Ask = Callable[[Callable[[], Any]], Any]
-"""Asks Redis; None while it is away."""
-
 
 class RedisBooks:
     """Asks and answers for one worker.
 
     Args:
-        connection: to Redis.
-        ask: see `Ask`.
+        link: to Redis.
         books: this worker's.
     """
 
-    def __init__(self, connection: redis.Redis, ask: Ask, books: Books) -> None:
-        self._redis, self._ask, self._books = connection, ask, books
+    def __init__(self, link: Link, books: Books) -> None:
+        self._link, self._books = link, books
         self._wanted = gevent.event.Event()
         self._question = b""
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
@@ -74,7 +70,7 @@ class RedisBooks:
         A sequence that starts again comes to its number sooner or later, and a worker that starts then would go on
         from it.
         """
-        gevent.spawn(self._ask, lambda: self._redis.hdel(BOOKS_KEY, name))
+        gevent.spawn(self._link.ask, "forgetting a book", lambda: self._link.redis.hdel(BOOKS_KEY, name))
 
     def _ask_on(self) -> None:
         pause = PAUSES[0]
@@ -98,7 +94,7 @@ class RedisBooks:
         """One question, and what comes of it: False if an answer was of no use, None if it could not be asked."""
         question = uuid.uuid4().hex
         self._question = question.encode()
-        if self._ask(lambda: self._redis.publish(BOOKS_KEY, question)) is None:
+        if self._link.ask("asking for books", lambda: self._link.redis.publish(BOOKS_KEY, question)) is None:
             return None
         seen = set[bytes]()
         until = time.monotonic() + ANSWER_SECONDS
@@ -111,8 +107,10 @@ class RedisBooks:
 
     def _take(self, key: str, seen: set[bytes], fresh: bool) -> bool:
         """Hand on the books under this key that were not seen yet; whether all were of use."""
-        names = [name for name in self._ask(lambda: self._redis.hkeys(key)) or () if name not in seen]
-        bodies = (self._ask(lambda: self._redis.hmget(key, names)) or ()) if names else ()
+        link = self._link
+        known = link.ask("reading books", lambda: link.redis.hkeys(key)) or ()
+        names = [name for name in known if name not in seen]
+        bodies = (link.ask("reading books", lambda: link.redis.hmget(key, names)) or ()) if names else ()
         taken = [
             self._books.adopt(name.decode(errors="replace"), body, fresh)
             for name, body in zip(names, bodies, strict=False)
@@ -122,11 +120,13 @@ class RedisBooks:
         return all(taken)
 
     def _answer_on(self) -> None:
+        link = self._link
         while True:
             try:
-                with self._redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+                generation = link.generation
+                with link.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
                     listener.subscribe(BOOKS_KEY)
-                    while True:
+                    while link.generation == generation:
                         message = listener.get_message(timeout=ANSWER_SECONDS)
                         if message is not None and message["data"] != self._question:
                             gevent.spawn(self._answer, message["data"].decode(errors="replace"))
@@ -136,7 +136,7 @@ class RedisBooks:
     def _answer(self, question: str) -> None:
         gevent.sleep(random.uniform(*CALM_SECONDS))
         key = f"{BOOKS_KEY}:{question[:64]}"
-        known = self._ask(lambda: self._redis.hkeys(key))
+        known = self._link.ask("reading books", lambda: self._link.redis.hkeys(key))
         if known is not None:
             self._write(key, EXPIRE_SECONDS, set(known))
 
@@ -144,7 +144,7 @@ class RedisBooks:
         books = [(name.encode(), body) for name, body in self._books.export()]
         items = [part for name, body in books if name not in known for part in (name, body)]
         if items:
-            with self._redis.pipeline(transaction=False) as pipe:
+            with self._link.redis.pipeline(transaction=False) as pipe:
                 pipe.hset(key, items=items)
                 pipe.expire(key, seconds)
-                self._ask(pipe.execute)
+                self._link.run("giving books", pipe)

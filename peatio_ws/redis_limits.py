@@ -11,11 +11,9 @@ import functools
 import time
 from typing import Any, Final
 
-import redis
-
 from peatio_ws import steering
 from peatio_ws.failures import WINDOW_SECONDS, Failures
-from peatio_ws.redis_books import Ask
+from peatio_ws.redis_link import Link
 from peatio_ws.shared import Seat, tell_limited
 from peatio_ws.steering import CHANNEL, Limited
 
@@ -31,13 +29,12 @@ class RedisLimits:
     """The counts of one worker, told to the others.
 
     Args:
-        connection: to Redis.
-        ask: see `Ask`.
+        link: to Redis.
         failures: of this worker; what all have counted is put in.
     """
 
-    def __init__(self, connection: redis.Redis, ask: Ask, failures: Failures) -> None:
-        self._redis, self._ask, self._failures = connection, ask, failures
+    def __init__(self, link: Link, failures: Failures) -> None:
+        self._link, self._failures = link, failures
         self._seats: dict[str, Seat] = {}
         self._left: list[Seat] = []  # to be struck out
         self._due: list[Seat] = []  # to be renewed
@@ -88,10 +85,10 @@ class RedisLimits:
     def _strike_out(self) -> bool:
         """Some of those who left; whether Redis took it."""
         some = self._left[:PIECE]
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._link.redis.pipeline(transaction=False) as pipe:
             for seat in some:
                 pipe.zrem(SEATS_KEY + seat.name, seat.id)
-            if self._ask(pipe.execute) is None:
+            if self._link.run("connections that left", pipe) is None:
                 return False
         del self._left[: len(some)]  # others may have been put behind them
         return True
@@ -100,12 +97,12 @@ class RedisLimits:
         """Some of those who came, and close whoever is one too many; whether Redis took it."""
         some, now = self._new[:PIECE], time.time()
         seats = [seat for seat in some if seat.id in self._seats]
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._link.redis.pipeline(transaction=False) as pipe:
             for seat in seats:
                 pipe.zremrangebyscore(SEATS_KEY + seat.name, 0, now)
                 _enter(pipe, seat, now)
                 pipe.zcard(SEATS_KEY + seat.name)
-            answers = self._ask(pipe.execute)
+            answers = self._link.run("new connections", pipe)
         if answers is None:
             return False
         del self._new[: len(some)]
@@ -119,11 +116,11 @@ class RedisLimits:
     def _renew(self) -> bool:
         """Some of those who stay; whether Redis took it."""
         some, now = self._due[:PIECE], time.time()
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._link.redis.pipeline(transaction=False) as pipe:
             for seat in some:
                 if seat.id in self._seats:
                     _enter(pipe, seat, now)
-            if self._ask(pipe.execute) is None:
+            if self._link.run("connections that stay", pipe) is None:
                 return False
         del self._due[: len(some)]
         return True
@@ -138,22 +135,30 @@ class RedisLimits:
     def _tell(self, counted: list[tuple[str, int]]) -> bool:
         """Some addresses that failed, and learn what the others counted; whether Redis took it."""
         failures, seconds = self._failures, round(WINDOW_SECONDS)
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._link.redis.pipeline(transaction=False) as pipe:
             for address, count in counted:
+                # EXPIRE … NX is of Redis 7.0; this begins the minute with the first failure on any version.
+                pipe.set(FAILURES_KEY + address, 0, ex=seconds, nx=True)
                 pipe.incrby(FAILURES_KEY + address, count)
-                pipe.expire(FAILURES_KEY + address, seconds, nx=True)
                 pipe.pttl(FAILURES_KEY + address)
-            answers = self._ask(pipe.execute)
+            answers = self._link.run("failed tokens", pipe)
         if answers is None:
             return False
-        for (address, count), total, left in zip(counted, answers[::3], answers[2::3], strict=True):
-            reached = failures.told(address, count, total, left / 1000, time.monotonic())
-            if total >= failures.limit > total - count and left > 0:
+        for (address, count), total, left in zip(counted, answers[1::3], answers[2::3], strict=True):
+            if left < 0:  # it expired between the two commands: without a time it would count for ever
+                self._begin_minute(address, seconds)
+            seconds_left = left / 1000 if left >= 0 else seconds
+            reached = failures.told(address, count, total, seconds_left, time.monotonic())
+            if total >= failures.limit > total - count and seconds_left > 0:
                 if reached:
                     tell_limited(address)
-                said = steering.write(Limited(address, left / 1000))
-                self._ask(functools.partial(self._redis.publish, CHANNEL, said))
+                said = steering.write(Limited(address, seconds_left))
+                self._link.ask("telling of a limit", functools.partial(self._link.redis.publish, CHANNEL, said))
         return True
+
+    def _begin_minute(self, address: str, seconds: int) -> None:
+        again = functools.partial(self._link.redis.expire, FAILURES_KEY + address, seconds)
+        self._link.ask("failed tokens", again)
 
 
 def _nothing() -> None:

@@ -1,9 +1,9 @@
 """What workers share through Redis.
 
-Member ids (hash `peatio:members`, uid to member id), and each order as last seen (stream `peatio_ws:orders`, bounded
-and expiring), so that a trade which names its orders by id can be completed by a worker that started a moment ago.
-Order books are `redis_books.py`'s, limits `redis_limits.py`'s, what an operator says `redis_steering.py`'s. Redis away
-is no reason to stop: the log says it once, clients notice nothing.
+Each order as last seen (stream `peatio_ws:orders`, bounded and expiring), so that a trade which names its orders by id
+can be completed by a worker that started a moment ago. Member ids are `redis_members.py`'s, order books
+`redis_books.py`'s, limits `redis_limits.py`'s, what an operator says `redis_steering.py`'s. Redis away is no reason to
+stop: `redis_link.py` logs it once, clients notice nothing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,23 @@ from typing import Any, Final
 
 import gevent
 import msgspec
-import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from peatio_ws import dialects
-from peatio_ws.auth import member_id_of
 from peatio_ws.events import Order, Owner
 from peatio_ws.failures import Failures
 from peatio_ws.redis_books import RedisBooks
 from peatio_ws.redis_limits import RedisLimits
+from peatio_ws.redis_link import Link
+from peatio_ws.redis_members import RedisMembers
 from peatio_ws.redis_steering import RedisSteering
 from peatio_ws.revocations import Revocations
-from peatio_ws.shared import ORDERS_KEPT, Books, Seat, Shared, Steered
+from peatio_ws.shared import ORDERS_KEPT, Books, Lookup, Seat, Shared, Steered
 
 log = structlog.get_logger("peatio_ws.redis_shared")
 
 ORDERS_SECONDS: Final = 86_400
 """How long Redis keeps orders when nobody writes any more."""
-MEMBERS_KEPT: Final = 50_000
-MEMBERS_KEY: Final = "peatio:members"
 ORDERS_KEY: Final = "peatio_ws:orders"
 WRITER_KEY: Final = "peatio_ws:orders:writer"
 FLUSH_SECONDS: Final = 0.1
@@ -44,8 +40,6 @@ PIECE: Final = 200
 """Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""
 LEASE_SECONDS: Final = 5
 """One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
-REDIS_TIMEOUT: Final = 1.0
-"""Seconds a client's authentication waits for Redis at most."""
 
 _row = msgspec.json.Decoder(tuple[str | int, msgspec.Raw])
 
@@ -59,36 +53,26 @@ class RedisShared(Shared):
 
     def __init__(self, url: str, revocations: Revocations, failures: Failures) -> None:
         super().__init__(revocations, failures)
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=16,
-            timeout=REDIS_TIMEOUT,
-            socket_timeout=REDIS_TIMEOUT,
-            socket_connect_timeout=REDIS_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            client_name="peatio_ws",
-        )
-        self._redis = redis.Redis(connection_pool=pool)
+        self._link = Link(url)
         self._id = uuid.uuid4().hex
         self._pending: dict[bytes, tuple[float, Order]] = {}
-        self._member_ids: dict[str, int] = {}  # as last told
-        self._away_since: float | None = None
-        self._asked = False  # so that it is known whether it is there
         self._load_wanted = False
-        self._limits = RedisLimits(self._redis, self._ask, failures)
+        self._members = RedisMembers(self._link)
+        self._limits = RedisLimits(self._link, failures)
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
         self._books: RedisBooks | None = None
         self._steering: RedisSteering | None = None
 
     @property
     def connected(self) -> bool:
-        return self._asked and self._away_since is None
+        return self._link.connected
 
     def start(self, books: Books, steered: Steered) -> None:
         self._greenlet = gevent.spawn(self._write_on)
-        self._books = RedisBooks(self._redis, self._ask, books)
+        self._members.start()
+        self._books = RedisBooks(self._link, books)
         self._books.start()
-        self._steering = RedisSteering(self._redis, self._ask, self.revocations, self.failures, steered)
+        self._steering = RedisSteering(self._link, self.revocations, self.failures, steered)
         self._steering.start()
 
     def wait(self) -> None:
@@ -96,7 +80,7 @@ class RedisShared(Shared):
             self._steering.wait()
 
     def stop(self) -> None:
-        for part in (self._steering, self._books):
+        for part in (self._members, self._steering, self._books):
             if part is not None:
                 part.stop()
         if self._greenlet is not None:
@@ -127,35 +111,11 @@ class RedisShared(Shared):
     def load(self) -> None:
         self._load_wanted = True  # by the background greenlet, which tries until Redis answers
 
-    def member_id(self, uid: str) -> int | None:
-        value = None
-        if self._away_since is None:  # else nobody waits: what runs in the background finds out when it is back
-            value = self._ask(lambda: self._redis.hget(MEMBERS_KEY, uid))
-        if not isinstance(value, bytes):
-            # Away? Without it, who comes back would miss what names a member by number.
-            return self._member_ids.get(uid) if self._away_since is not None else None
-        found = member_id_of(value.decode(errors="replace"))
-        if found is not None:
-            self._member_ids.pop(uid, None)
-            self._member_ids[uid] = found
-            if len(self._member_ids) > MEMBERS_KEPT:
-                del self._member_ids[next(iter(self._member_ids))]
-        return found
+    def look_up(self, uid: str) -> Lookup:
+        return self._members.look_up(uid)
 
-    def _ask(self, question: Any) -> Any:
-        """The answer; None while Redis is away, which is said once, as is its return."""
-        self._asked = True
-        try:
-            answer = question()
-        except (redis.RedisError, OSError) as error:
-            if self._away_since is None:
-                self._away_since = time.monotonic()
-                log.warning("redis is not to be reached; going on without what workers share", error=str(error))
-            return None
-        if self._away_since is not None:
-            log.info("redis is back", seconds_away=round(time.monotonic() - self._away_since, 1))
-            self._away_since = None
-        return answer
+    def forget_lookup(self, lookup: Lookup) -> None:
+        self._members.forget(lookup)
 
     def _write_on(self) -> None:
         while True:
@@ -166,6 +126,7 @@ class RedisShared(Shared):
                 log.exception("orders and counts could not be shared")
 
     def _share(self) -> None:
+        self._link.tend()
         self._limits.count()  # first, whatever becomes of the orders
         if self._load_wanted:
             self._load()
@@ -174,8 +135,9 @@ class RedisShared(Shared):
     def _load(self) -> None:
         newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
         read, before, unreadable = 0, b"+", 0
-        while read < ORDERS_KEPT:
-            rows = self._ask(functools.partial(self._redis.xrevrange, ORDERS_KEY, before, count=PIECE))
+        while read < ORDERS_KEPT and self._link.has_streams:
+            page = functools.partial(self._link.redis.xrevrange, ORDERS_KEY, before, count=PIECE)
+            rows = self._link.ask("reading orders", page)
             if rows is None:
                 return
             for _, fields in rows:
@@ -188,41 +150,55 @@ class RedisShared(Shared):
                     newest.setdefault(order_id, (owner, classic))
             if len(rows) < PIECE:
                 break
-            read, before = read + len(rows), b"(" + rows[-1][0]
+            read, before = read + len(rows), _before(rows[-1][0])
         self._load_wanted = False
         for order_id, (owner, classic) in reversed(newest.items()):
             self.orders.remember_older(order_id, owner, bytes(classic))
         log.info("orders loaded", orders=len(newest), unreadable=unreadable)
 
     def _write_pending(self) -> None:
-        now = time.monotonic()
         if not self._pending:
             return
-        if not self._holds_lease():
-            # Another worker writes; what it could not have written if it died is kept until the lease has passed over.
-            for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
-                del self._pending[key]
+        if self._link.has_streams and self._holds_lease() and self._write_all():
             return
+        # Another worker writes; what it could not have written if it died is kept until the lease has passed over.
+        now = time.monotonic()
+        for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
+            del self._pending[key]
+
+    def _write_all(self) -> bool:
+        """Write what is pending; whether Redis took all of it."""
         while some := list(itertools.islice(self._pending.items(), PIECE)):
-            with self._redis.pipeline(transaction=False) as pipe:
+            with self._link.redis.pipeline(transaction=False) as pipe:
                 for key, (_, order) in some:
                     value = msgspec.json.encode((order.owner, msgspec.Raw(dialects.classic_order(order))))
                     pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
                 pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
-                if self._ask(pipe.execute) is None:
-                    return
+                if self._link.run("writing orders", pipe) is None:
+                    return False
             for key, written in some:
                 if self._pending.get(key) is written:  # else it has changed meanwhile
                     del self._pending[key]
+        return True
 
     def _holds_lease(self) -> bool:
         seconds = LEASE_SECONDS * 1000
-        taken = self._ask(
-            lambda: self._redis.set(WRITER_KEY, self._id, nx=True, px=seconds, get=True) or self._id.encode()
-        )
-        if taken != self._id.encode():
+        with self._link.redis.pipeline(transaction=False) as pipe:  # SET … NX GET is of Redis 7.0
+            pipe.set(WRITER_KEY, self._id, nx=True, px=seconds)
+            pipe.get(WRITER_KEY)
+            answers = self._link.run("writing orders, in turn", pipe)
+        if answers is None or answers[1] != self._id.encode():
             return False
-        return bool(self._ask(lambda: self._redis.pexpire(WRITER_KEY, seconds)))
+        renew = functools.partial(self._link.redis.pexpire, WRITER_KEY, seconds)
+        return bool(self._link.ask("writing orders, in turn", renew))
+
+
+def _before(entry_id: bytes) -> bytes:
+    """Return the largest id below this one. An exclusive range, `(id`, is of Redis 6.2."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    if int(number):
+        return b"%b-%d" % (milliseconds, int(number) - 1)
+    return b"%d" % (int(milliseconds) - 1)  # without a number: its last one
 
 
 def open_shared(redis_url: str | None, revocations: Revocations, failures: Failures) -> Shared:

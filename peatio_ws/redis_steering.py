@@ -21,7 +21,7 @@ import structlog
 from peatio_ws import revocations as words
 from peatio_ws import steering
 from peatio_ws.failures import Failures
-from peatio_ws.redis_books import Ask
+from peatio_ws.redis_link import Link
 from peatio_ws.revocations import REVOCATIONS_KEPT, Revocation, Revocations
 from peatio_ws.shared import Steered
 from peatio_ws.steering import CHANNEL, Answer, Limited
@@ -38,6 +38,8 @@ LOOK_SECONDS: Final = 0.5
 START_SECONDS: Final = 2.0
 """A worker that starts waits so long to know them; if Redis is away it serves without."""
 AGAIN_SECONDS: Final = 0.5
+REFUSED_SECONDS: Final = 5.0
+"""After this time all is read again while Redis does not take what it had lost."""
 PAGE: Final = 500
 ANSWER_SECONDS: Final = 30
 
@@ -54,17 +56,14 @@ class RedisSteering:
     """Listens for one worker.
 
     Args:
-        connection: to Redis.
-        ask: see `Ask`.
+        link: to Redis.
         revocations: of this worker.
         failures: of this worker.
         steered: its clients.
     """
 
-    def __init__(
-        self, connection: redis.Redis, ask: Ask, revocations: Revocations, failures: Failures, steered: Steered
-    ) -> None:
-        self._redis, self._ask = connection, ask
+    def __init__(self, link: Link, revocations: Revocations, failures: Failures, steered: Steered) -> None:
+        self._link = link
         self._revocations, self._failures, self._steered = revocations, failures, steered
         self._version: object = self  # of what was read; none that Redis could have
         self._look_at = 0.0
@@ -86,13 +85,15 @@ class RedisSteering:
         self._read.wait(START_SECONDS)
 
     def _listen_on(self) -> None:
+        link = self._link
         while True:
             try:
-                with self._redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+                generation = link.generation
+                with link.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
                     listener.subscribe(CHANNEL)
                     listener.get_message(timeout=LOOK_SECONDS)  # that it is subscribed: from now on nothing is missed
                     self._version, self._look_at = self, 0.0
-                    while True:
+                    while link.generation == generation:
                         self._look()
                         message = listener.get_message(timeout=LOOK_SECONDS)
                         if message is not None:
@@ -118,20 +119,19 @@ class RedisSteering:
             log.exception("a command failed")
 
     def _answer(self, key: str, answer: Answer) -> None:
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._link.redis.pipeline(transaction=False) as pipe:
             pipe.rpush(key, steering.write(answer))
             pipe.expire(key, ANSWER_SECONDS)
-            self._ask(pipe.execute)
+            self._link.run("answers to commands", pipe)
 
     def _look(self) -> None:
         """Read revocations if they are others than those that were read last."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_SECONDS
-        answer = self._ask(lambda: (self._redis.get(VERSION_KEY),))
+        answer = self._link.ask("reading revocations", lambda: (self._link.redis.get(VERSION_KEY),))
         if answer is not None and answer[0] != self._version and self._read_back():
             self._version = answer[0]  # as it was before: what came meanwhile is read the next time
-            self._read.set()
 
     def _read_back(self) -> bool:
         """Take in what Redis has, and add what it has lost; False if it went away meanwhile."""
@@ -139,7 +139,8 @@ class RedisSteering:
         news = at = 0
         while at < REVOCATIONS_KEPT:
             # From the end: what is forgotten meanwhile goes at the beginning.
-            rows = self._ask(functools.partial(self._redis.zrevrange, REVOCATIONS_KEY, at, at + PAGE - 1))
+            page = functools.partial(self._link.redis.zrevrange, REVOCATIONS_KEY, at, at + PAGE - 1)
+            rows = self._link.ask("reading revocations", page)
             if rows is None:
                 return False
             now = time.time()
@@ -154,7 +155,11 @@ class RedisSteering:
         if news:
             closed = self._steered.close_revoked()
             log.info("revocations read", new=news, known=len(known), closed=closed)
-        return self._write_back(stored)
+        self._read.set()
+        if self._write_back(stored):
+            return True
+        self._look_at = time.monotonic() + REFUSED_SECONDS
+        return False
 
     def _write_back(self, stored: Revocations) -> bool:
         now, lost = time.time(), []
@@ -165,9 +170,9 @@ class RedisSteering:
                 # sleep(0) would hardly let I/O run. Nothing is added meanwhile: only this greenlet does that.
                 gevent.sleep(1e-6)
         for at in range(0, len(lost), PAGE):
-            with self._redis.pipeline(transaction=True) as pipe:
+            with self._link.redis.pipeline(transaction=True) as pipe:
                 store(pipe, lost[at : at + PAGE], now)
-                if self._ask(pipe.execute) is None:
+                if self._link.run("writing revocations", pipe) is None:
                     return False
         if lost:
             log.warning("redis had lost revocations; they are written down again", revocations=len(lost))

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import gevent
 import gevent.event
 
-from peatio_ws.events import ORDERBOOK, Trade, read
+from peatio_ws.events import ORDERBOOK, Order, Trade, read
 from peatio_ws.history import Entry, History, Position, read_cursor
 from peatio_ws.router import Receiver, Router
 from peatio_ws.seen_trades import KEPT, KEPT_SECONDS, key_of
@@ -88,6 +88,10 @@ class Replays:
             return False
         return place.era != history.era or position.offset >= place.offset
 
+    def here(self) -> Place:
+        """Return the place of the newest event."""
+        return Place(self._history.last, self._history.era)
+
     def run(self, receiver: Receiver, place: Place) -> bool:
         """Send all that the receiver's member was sent after this place, as fast as the client takes it.
 
@@ -97,20 +101,48 @@ class Replays:
         """
         history, keys = self._history, receiver.keys
         offset, era = place
+        receiver.replaying = True
         self._recall_trades(receiver, offset)
         while history.era == era and history.has_all_after(offset):
             # Held here, so that they stay though the history forgets them meanwhile.
             missed, offset = list(history.after(keys, offset)), history.last
             if not missed:
                 return True
-            for batch in _batches(missed, receiver.outbox.limit // 4):
-                for entry in batch:
-                    self._router.replay(receiver, read(entry.delivery), entry)
-                receiver.outbox.flush()
-                gevent.sleep(1e-6)
-                if not receiver.outbox.wait(receiver.outbox.limit // 2):
-                    return True  # gone
+            if not self._send(receiver, missed):
+                return True
         return False
+
+    def catch_up(self, receiver: Receiver, number: int, place: Place, settle: Callable[[int, bool], None]) -> None:
+        """Send what named the receiver's member only by this number after a place; by uid it receives events already.
+
+        An order whose later state was sent already, because that named the uid, is left out: states never go backward.
+
+        Args:
+            settle: is called before anything else gets to run, with whether it was everything.
+        """
+        history, uid = self._history, receiver.uid
+        receiver.member_id = number
+        offset, era = place
+        while history.era == era and history.has_all_after(offset):
+            missed = [entry for entry in history.after((number,), offset) if uid not in entry.owners]
+            if not missed:
+                settle(number, True)
+                return
+            by_uid, offset = list(history.after((uid,), offset)) if uid is not None else [], history.last
+            if not self._send(receiver, _without_stale(missed, by_uid)):
+                return
+        settle(number, False)
+
+    def _send(self, receiver: Receiver, missed: list[Entry]) -> bool:
+        """Send these as fast as the client takes them; False if it has gone."""
+        for batch in _batches(missed, receiver.outbox.limit // 4):
+            for entry in batch:
+                self._router.replay(receiver, read(entry.delivery), entry)
+            receiver.outbox.flush()
+            gevent.sleep(1e-6)
+            if not receiver.outbox.wait(receiver.outbox.limit // 2):
+                return False
+        return True
 
     def _has_come(self, position: Position) -> bool:
         """Wait for what another worker has read and this one has not; False if it did not come in time.
@@ -140,6 +172,20 @@ class Replays:
                 receiver.is_new_trade(key_of(event), now)
             if number % BATCH == 0:
                 gevent.sleep(1e-6)
+
+
+def _without_stale(entries: list[Entry], sent: list[Entry]) -> list[Entry]:
+    """Return the entries without the orders of which a later state is among those that were sent."""
+    latest: dict[bytes, int] = {}
+    for entry in sent:
+        if isinstance(event := read(entry.delivery), Order):
+            latest[event.id] = entry.offset
+    kept: list[Entry] = []
+    for entry in entries:
+        event = read(entry.delivery)
+        if not isinstance(event, Order) or latest.get(event.id, -1) < entry.offset:
+            kept.append(entry)
+    return kept
 
 
 def _batches(entries: list[Entry], most_bytes: int) -> Iterator[list[Entry]]:

@@ -62,6 +62,8 @@ class Resumption:
         if located is None:
             return False
         self._start, complete = located
+        if receiver.late is not None:
+            self._start, complete = receiver.late.start_from(*located, cursor)
         if cursor is not None:
             metrics.replays.labels("complete" if complete else "incomplete").inc()
         receiver.resumes = True
@@ -80,6 +82,8 @@ class Resumption:
         if located is None:
             return False
         complete = cursor is None or (self._start is not None and replays.follows(cursor, self._start))
+        if receiver.late is not None:
+            _, complete = receiver.late.start_from(located[0], complete, None)
         if self._start is None:
             self._start = located[0]
         receiver.resumes = True
@@ -108,9 +112,9 @@ class Resumption:
             self.tell_place()
 
     def tell_place(self) -> None:
-        """Give a client that resumes a cursor as of now, unless there may be a gap to tell."""
-        intake = self._house.intake
-        if self._receiver.resumes and not self.pending and intake.replays.caught_up.is_set():
+        """Give a client that resumes a cursor as of now, unless there may be a gap to tell, or its cursors are held."""
+        intake, receiver = self._house.intake, self._receiver
+        if receiver.resumes and not receiver.held and not self.pending and intake.replays.caught_up.is_set():
             self._send(dialects.resume(intake.history.cursor(), complete=True))
 
     def _answer(self, payload: bytes, cursor: str, complete: bool, echo: bytes) -> None:

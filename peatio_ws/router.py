@@ -20,7 +20,8 @@ from peatio_ws.feeds import Feeds
 from peatio_ws.frames import text_frame
 from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox, flush_all, put_all
-from peatio_ws.seen_trades import Key, SeenTrades, key_of
+from peatio_ws.receiver import Receiver as Receiver
+from peatio_ws.seen_trades import key_of
 from peatio_ws.streams import Kind, kind_of
 from peatio_ws.tally import Tally
 
@@ -28,50 +29,11 @@ BUSY_SECONDS: Final = 0.008
 """How long writing may go on without letting other greenlets run."""
 AT_A_TIME: Final = 8
 """Clients written to between two looks at the clock."""
-_CLASSIC: Final = ("order", "trade")
-"""The private events of which there is a classic form."""
 
 _Of = Callable[[Owner], "tuple[Receiver, ...]"]
 """Whose connections an event goes to."""
 Recall = Callable[[bytes, Owner], "bytes | None"]
 """An order as last seen, as classic JSON, by its id (a JSON text) and its owner; None if it was not seen."""
-
-
-class Receiver:
-    """One connection, as the router sees it.
-
-    Args:
-        streams: what it is subscribed to, private streams too; changed in place by its session.
-
-    Attributes:
-        uid, member_id: whose it is; None while nobody's, or not known.
-        resumes: whether its events come with cursors.
-        admitted: whether it gets its member's events.
-    """
-
-    __slots__ = ("admitted", "dialect", "member_id", "outbox", "resumes", "streams", "trades", "uid")
-
-    def __init__(self, outbox: Outbox, dialect: Dialect, streams: Collection[str] = ()) -> None:
-        self.outbox, self.dialect, self.streams = outbox, dialect, streams
-        self.uid: str | None = None
-        self.member_id: int | None = None
-        self.resumes = self.admitted = False
-        self.trades: SeenTrades | None = None
-
-    @property
-    def keys(self) -> tuple[Owner, ...]:
-        """The names under which events are its member's."""
-        return tuple(key for key in (self.uid, self.member_id) if key is not None)
-
-    def wants(self, stream: str) -> bool:
-        """Whether a member's events of this kind are for this connection of it."""
-        return stream in self.streams if self.dialect is Dialect.RANGER else stream in _CLASSIC
-
-    def is_new_trade(self, key: Key, now: float) -> bool:
-        """Return whether this trade was not sent here before, and remember it; see `SeenTrades`."""
-        if self.trades is None:
-            self.trades = SeenTrades(now)
-        return self.trades.add(key, now)
 
 
 class Router:
@@ -101,6 +63,7 @@ class Router:
         self._broadcast, self._translates = broadcast, translates
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
+        self._unnumbered: dict[Receiver, str] = {}
         self._touched: list[Outbox] = []
         self.feeds = Feeds(self._put, self.flush, max_books, tell)
 
@@ -115,6 +78,26 @@ class Router:
         receiver.admitted = True
         for key in receiver.keys:
             self._members[key] = (*self._members.get(key, ()), receiver)
+        if receiver.late is not None:
+            receiver.late.admitted()
+
+    def admit_number(self, receiver: Receiver, number: int) -> None:
+        """From now on a receiver that is admitted by its uid also gets what names its member by number."""
+        receiver.member_id = number
+        others = self._members.get(number, ())
+        if receiver.admitted and receiver not in others:
+            self._members[number] = (*others, receiver)
+
+    def hold_cursors(self, receiver: Receiver, cursor: str) -> None:
+        """The receiver's member id is not known: once an event names any member by number, a newer cursor than this one
+        could promise too much."""
+        self._unnumbered[receiver] = cursor
+
+    def release_cursors(self, receiver: Receiver) -> bool:
+        """Its events come with their own cursors again. Return whether they did not."""
+        self._unnumbered.pop(receiver, None)
+        held, receiver.held = receiver.held, ""
+        return bool(held)
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
         """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
@@ -128,6 +111,8 @@ class Router:
     def remove(self, receiver: Receiver) -> None:
         """It gets nothing more; harmless if it was not there."""
         receiver.admitted = False
+        if receiver.late is not None:
+            receiver.late.leave()
         for stream in receiver.streams:
             self.unsubscribe(receiver, stream)
         for key in receiver.keys:
@@ -143,6 +128,8 @@ class Router:
         Args:
             entry: a private event's place in history, where there is one.
         """
+        if self._unnumbered and entry is not None and any(isinstance(owner, int) for owner in entry.owners):
+            self._hold_all()
         if isinstance(event, Order):
             self._remember(event)
             sent = self._route_order(event, self._of_owner, entry)
@@ -157,6 +144,11 @@ class Router:
         else:
             sent = self._route_book_change(event)
         self.tally.events["sent" if sent else "nobody"] += 1
+
+    def _hold_all(self) -> None:
+        held, self._unnumbered = self._unnumbered, {}
+        for receiver, cursor in held.items():
+            receiver.held = cursor
 
     def learn(self, event: Event) -> None:
         """Remember the orders of an event that everybody has had before."""
@@ -214,15 +206,15 @@ class Router:
 
     def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
         if receiver.resumes and entry is not None:
-            payload = dialects.with_cursor(payload, self._cursor(entry))
+            payload = dialects.with_cursor(payload, receiver.held or self._cursor(entry))
         return text_frame(payload)
 
     def _route_order(self, order: Order, of: _Of, entry: Entry | None) -> bool:
-        frames: dict[tuple[Dialect, bool], bytes] = {}
+        frames: dict[tuple[Dialect, bool, str], bytes] = {}
         for receiver in of(order.owner):
             if not receiver.wants("order"):
                 continue
-            form = (receiver.dialect, receiver.resumes)
+            form = (receiver.dialect, receiver.resumes, receiver.held)
             frame = frames.get(form)
             if frame is None:
                 frame = frames[form] = self._frame(receiver, dialects.order(receiver.dialect, order), entry)
@@ -231,14 +223,15 @@ class Router:
 
     def _route_private(self, event: StreamEvent, of: _Of, entry: Entry | None) -> bool:
         assert event.owner is not None
-        frames: dict[bool, bytes] = {}
+        frames: dict[tuple[bool, str], bytes] = {}
         for receiver in of(event.owner):
             if receiver.dialect is not Dialect.RANGER or not receiver.wants(event.stream):
                 continue
-            frame = frames.get(receiver.resumes)
+            form = (receiver.resumes, receiver.held)
+            frame = frames.get(form)
             if frame is None:
                 payload = dialects.stream_event(event.stream, event.body)
-                frame = frames[receiver.resumes] = self._frame(receiver, payload, entry)
+                frame = frames[form] = self._frame(receiver, payload, entry)
             self._put(frame, (receiver.outbox,))
         return bool(frames)
 
@@ -250,14 +243,14 @@ class Router:
         if not concerned:
             return False
         key, now = key_of(trade), time.monotonic()
-        frames: dict[tuple[Dialect, bool, tuple[str, ...]], bytes] = {}
+        frames: dict[tuple[Dialect, bool, str, tuple[str, ...]], bytes] = {}
         for receiver, parties in concerned.items():
             if not receiver.wants("trade") or not self._is_for(receiver, trade):
                 continue
             if not receiver.is_new_trade(key, now):
                 self.tally.events["repeated"] += 1
                 continue
-            form = (receiver.dialect, receiver.resumes, tuple(party.side for party in parties))
+            form = (receiver.dialect, receiver.resumes, receiver.held, tuple(party.side for party in parties))
             frame = frames.get(form)
             if frame is None:
                 frame = frames[form] = self._frame(receiver, self._trade(receiver.dialect, trade, parties), entry)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
+import gevent.event
 import structlog
 
 from peatio_ws import dialects
@@ -67,6 +68,46 @@ class Seat:
     def __init__(self, name: str, limit: int, excess: Callable[[], None]) -> None:
         self.name, self.limit, self.excess = name, limit, excess
         self.id = uuid.uuid4().hex
+
+
+class Lookup:
+    """A question for a member's numeric id, which may be answered much later.
+
+    Attributes:
+        known: whether it is answered.
+        number: the answer; None if the member has no number.
+        tell: is called with an answer that comes when nobody waits for it any more.
+    """
+
+    __slots__ = ("_answered", "known", "number", "tell", "uid")
+
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self.known = False
+        self.number: int | None = None
+        self.tell: Callable[[int | None], None] | None = None
+        self._answered: gevent.event.Event | None = None
+
+    def answer(self, number: int | None) -> None:
+        """Settle it."""
+        self.known, self.number = True, number
+        if self._answered is not None:
+            self._answered.set()
+        elif self.tell is not None:
+            self.tell(number)
+
+    def wait(self, seconds: float) -> None:
+        """Until it is answered, or given up for now."""
+        self._answered = gevent.event.Event()
+        try:
+            self._answered.wait(seconds)
+        finally:
+            self._answered = None
+
+    def give_up(self) -> None:
+        """Nobody shall wait for it for now."""
+        if self._answered is not None:
+            self._answered.set()
 
 
 class Orders:
@@ -161,9 +202,19 @@ class Shared:
     def leave_seat(self, seat: Seat) -> None:
         """Count it no more. Never waits."""
 
-    def member_id(self, uid: str) -> int | None:  # noqa: ARG002  # nobody to ask
-        """A member's numeric id, if anybody knows it. May wait, for `REDIS_TIMEOUT` at most."""
-        return None
+    def look_up(self, uid: str) -> Lookup:
+        """Look up a member's numeric id. May wait, for `REDIS_TIMEOUT` at most.
+
+        Returns:
+            The lookup. If it is not `known` yet because Redis is away, slow or refuses, it will be: set its `tell`, or
+            give it to `forget_lookup`.
+        """
+        lookup = Lookup(uid)
+        lookup.answer(None)
+        return lookup
+
+    def forget_lookup(self, lookup: Lookup) -> None:
+        """Its session has ended. Never waits."""
 
 
 def tell_limited(address: str) -> None:

@@ -45,8 +45,8 @@ PER_MEMBER = 5
 AT_ONCE = 1.0
 """Seconds from the command to the last of the workers that hung up, in the long form."""
 DISCONNECTED = "a member is disconnected"
-AWAY = "redis is not to be reached; going on without what workers share"
-BACK = "redis is back"
+AWAY = "Redis is unreachable; continuing without what workers share"
+BACK = "Redis is reachable again"
 
 
 @pytest.fixture

@@ -20,14 +20,15 @@ PURE = [
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
 ]
-WITHOUT_NETWORK = ["outbox", "feeds", "router", "replay"]
+WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"blocking metrics pace websocket handler".split(),
     *"amqp_transport broker demand consumer history_stream publisher embedded".split(),
-    *"supervise shared redis_books redis_limits redis_steering redis_shared logs key_source".split(),
-    *"intake house caller signing demonstration page seated resumption client connection".split(),
+    *"supervise shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
+    *"logs key_source intake house numbering caller".split(),
+    *"signing demonstration page seated resumption client connection".split(),
     *"meter roster control gateway ports health worker master".split(),
     *"tokens publishing listening commanding broker_probe probing checking cli_steering cli testing".split(),
     "__init__",

@@ -38,6 +38,12 @@ class Store:
     def pipeline(self, transaction: bool) -> Pipe:
         return Pipe(self)
 
+    def info(self, _section: str) -> dict[str, Any]:
+        return {"redis_version": "7.0.15"}
+
+    def set(self, _key: str, _value: bytes, px: int) -> bool:
+        return True
+
 
 class Pipe:
     def __init__(self, store: Store) -> None:
@@ -52,20 +58,20 @@ class Pipe:
         self._store.counts[key] += count
         self._answers.append(self._store.counts[key])
 
-    def expire(self, _key: str, _seconds: int, nx: bool) -> None:
+    def set(self, _key: str, _value: int, ex: int, nx: bool) -> None:
         self._answers.append(nx)
 
     def pttl(self, _key: str) -> None:
         self._answers.append(30_000)
 
-    def execute(self) -> list[Any]:
+    def execute(self, raise_on_error: bool) -> list[Any]:
         self._store.pieces.append(len(self._answers))
         return self._answers
 
 
 def worker(store: Store, failures: Failures) -> RedisShared:
     shared = RedisShared(NOWHERE, Revocations(), failures)
-    shared._redis = shared._limits._redis = store  # type: ignore[assignment]
+    shared._link.redis = store  # type: ignore[assignment]
     return shared
 
 
@@ -112,7 +118,7 @@ def test_who_came_and_left_while_redis_was_away_is_forgotten() -> None:
 
         zadd = zcard = zremrangebyscore = expire = zrem
 
-        def execute(self) -> list[Any]:
+        def execute(self, raise_on_error: bool) -> list[Any]:
             raise redis.ConnectionError
 
     class Gone(Store):

@@ -11,6 +11,7 @@ import gevent
 
 from peatio_ws import steering
 from peatio_ws.failures import Failures
+from peatio_ws.redis_link import Link
 from peatio_ws.redis_steering import PAGE, RedisSteering
 from peatio_ws.revocations import Revocation, Revocations
 from peatio_ws.steering import Answer, Command
@@ -44,8 +45,8 @@ class Store:
     def zadd(self, _key: str, rows: dict[bytes, float]) -> None:
         self.rows += rows
 
-    def execute(self) -> bool:
-        return True
+    def execute(self, raise_on_error: bool) -> list[Any]:
+        return []
 
 
 class NobodyThere:
@@ -56,16 +57,14 @@ class NobodyThere:
         return 0
 
 
-def ask(question: Callable[[], Any]) -> Any:
-    return question()
-
-
 def revoked(number: int) -> Revocation:
     return Revocation(f"ID{number}", time.time() + 600, f"jti{number}")
 
 
 def worker(store: Store, known: Revocations) -> RedisSteering:
-    return RedisSteering(store, ask, known, Failures(0), NobodyThere())  # type: ignore[arg-type]
+    link = Link("redis://127.0.0.1:1/0")
+    link.redis = store  # type: ignore[assignment]
+    return RedisSteering(link, known, Failures(0), NobodyThere())
 
 
 def turns_during(work: Callable[[], Any]) -> int:

@@ -116,7 +116,10 @@ def test_without_redis_each_worker_is_for_itself() -> None:
     alone.load()
     alone.remember(order(1))
     assert alone.recall(b"1", "A") == as_recalled(order(1))
-    assert alone.member_id("A") is None
+    lookup = alone.look_up("A")
+    assert lookup.known
+    assert lookup.number is None
+    alone.forget_lookup(lookup)
     assert by_itself().recall(b"1", "A") is None
     alone.stop()
 
