@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from peatio_ws.findings import Finding
 
-REDIS_SINCE: Final = (7, 0)
-"""`SET … NX GET`, by which one worker at a time writes orders."""
+REDIS_SINCE: Final = (4, 0)
+"""`HSET` with several fields, by which workers give each other books. Orders are shared from 5.0 on."""
 
 
 LOGIN_REFUSED: Final = 403

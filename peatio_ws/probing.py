@@ -11,7 +11,7 @@ from redis import Redis, RedisError, ResponseError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from peatio_ws import diagnosis, findings
+from peatio_ws import diagnosis, findings, redis_probe
 from peatio_ws.diagnosis import Server
 from peatio_ws.findings import Finding
 from peatio_ws.redis_steering import PAGE, REVOCATIONS_KEY
@@ -36,7 +36,9 @@ def redis(settings: Settings) -> Iterator[Finding]:
     try:
         client.ping()
         connecting = False
-        yield diagnosis.redis_found(server, _version(client))
+        version = _version(client)
+        yield diagnosis.redis_found(server, version)
+        yield from redis_probe.probe(client, server, version)
         before = time.time()
         seconds, microseconds = client.time()
         yield findings.clock(seconds + microseconds / 1e6 - (before + time.time()) / 2)

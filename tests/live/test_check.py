@@ -24,6 +24,7 @@ from peatio_ws.revocations import Revocation
 from tests.gateway import ROOT, GatewayProcess, Signer
 from tests.issuer import issuing
 from tests.live.test_published_keys import Issued, members
+from tests.old_redis import OldRedis
 from tests.servers import RabbitMQ, Redis, free_port
 
 SECONDS = 120.0
@@ -303,6 +304,50 @@ def test_a_redis_that_is_down_or_refuses_is_named(signer: Signer, redis: Redis) 
             assert check(**rest, REDIS_URL=f"redis://:open@127.0.0.1:{redis.port}").status == 0
         finally:
             client.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "code"), [("min-replicas-to-write", 1, "NOREPLICAS"), ("maxmemory", 1, "OOM")]
+)
+def test_redis_that_refuses_writes_is_named(signer: Signer, redis: Redis, option: str, value: int, code: str) -> None:
+    rest = {**signer.environ, "AMQP_URL": "memory://", "REDIS_URL": redis.url}
+    with RedisClient.from_url(redis.url) as client:
+        client.config_set(option, value)
+        try:
+            found = check(**rest)
+        finally:
+            client.config_set(option, 0)
+    assert found.status == 1
+    assert f"refuses writes ({code})" in found.output
+    assert found.output.count(code) == 1
+
+
+def test_redis_user_without_all_its_rights_is_named(signer: Signer, redis: Redis) -> None:
+    rest = {**signer.environ, "AMQP_URL": "memory://"}
+    url = f"redis://gateway:open@127.0.0.1:{redis.port}/0"
+    with RedisClient.from_url(redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "gateway", "on", ">open", "+@all", "~peatio_ws:*")
+        try:
+            found = check(**rest, REDIS_URL=url)
+            assert "refuses reading member ids from peatio:members (NOPERM)" in found.output
+            assert "refuses subscribing to the channel peatio_ws:steering (NOPERM)" in found.output
+            client.execute_command("ACL", "SETUSER", "gateway", "~peatio:*", "&peatio_ws:*")
+            assert check(**rest, REDIS_URL=url).status == 0
+        finally:
+            client.execute_command("ACL", "DELUSER", "gateway")
+
+
+@pytest.mark.parametrize(
+    ("version", "mark", "text"),
+    [("5.0.14", "ok", "Redis 5.0.14"), ("4.0.10", "-", "has no streams"), ("3.2.12", "WRONG", "is Redis 3.2.12")],
+)
+def test_version_of_redis_is_told(signer: Signer, redis: Redis, version: str, mark: str, text: str) -> None:
+    with OldRedis(redis.port, version) as old:
+        found = check(**signer.environ, AMQP_URL="memory://", REDIS_URL=old.url)
+    assert found.status == (1 if mark == "WRONG" else 0), found.output
+    assert any(line.startswith(mark) and text in line for line in found.output.splitlines()), found.output
+    with RedisClient.from_url(redis.url) as client:
+        assert not client.keys("*check*"), "nothing is left behind"
 
 
 # ---- keys and tokens
