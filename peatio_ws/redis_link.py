@@ -156,8 +156,8 @@ class Link:
         self._state = State.UNASKED
         self._away_since = self._answered = self._probe_at = self._drop_at = 0.0
         self._refusals: dict[tuple[str, str], _Refusal] = {}  # by code and request; PROBE if it is server-wide
-        self._versions_of = -1  # generation whose version is known
-        self._told = ""
+        self._silent_in = -1  # generation in which Redis does not tell which server it is
+        self._run_id = self._told = ""
 
     @property
     def connected(self) -> bool:
@@ -210,19 +210,26 @@ class Link:
         return self.ask(request, lambda: pipe.execute(raise_on_error=False))
 
     def tend(self) -> None:
-        """Find out the version, and now and then whether Redis takes writes. May wait."""
-        now = time.monotonic()
-        if self._versions_of != self.generation and self._find_version():
-            self._versions_of = self.generation
-        if now >= self._probe_at:
-            self.ask(PROBE, lambda: self.redis.set(PROBE_KEY, b"", px=1))
-            self._probe_at = time.monotonic() + PROBE_SECONDS[bool(self._refusals)]
+        """Find out now and then which server answers, and whether it takes writes. May wait."""
+        if time.monotonic() < self._probe_at:
+            return
+        if self._silent_in != self.generation:
+            self._find_server()
+        self.ask(PROBE, lambda: self.redis.set(PROBE_KEY, b"", px=1))
+        self._probe_at = time.monotonic() + PROBE_SECONDS[bool(self._refusals)]
 
-    def _find_version(self) -> bool:
-        """Whether Redis told its version, or refused to."""
+    def _find_server(self) -> None:
         found = self.ask("INFO", lambda: self.redis.info("server"))
         if found is None:
-            return self.connected
+            if self.connected:
+                self._silent_in = self.generation  # it does not tell
+            return
+        run_id = str(found.get("run_id", ""))
+        if self._run_id not in ("", run_id):
+            # Another server, without a refusal: listeners and idle connections may still be at the old one.
+            self._pool.drop()
+            self.generation += 1
+        self._run_id = run_id
         name, version = named_version(found)
         self.version = numbers(str(found.get("redis_version", "")))
         if self._told != f"{name} {version}":
@@ -230,13 +237,13 @@ class Link:
             log.info("Redis connected", server=name, version=version)
             if not self.has_streams:
                 log.warning("this version of Redis has no streams; orders as last seen are not shared", version=version)
-        return True
 
     def _on_answer(self) -> None:
         self._answered = time.monotonic()
         was, self._state = self._state, State.CONNECTED
         if was is State.AWAY:
             self.generation += 1
+            self._probe_at = 0.0
             log.info("Redis is reachable again", seconds_away=round(self._answered - self._away_since, 1))
 
     def _on_absence(self, error: BaseException) -> None:

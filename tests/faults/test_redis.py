@@ -206,6 +206,7 @@ def test_gateway_follows_a_failover(
     try:
         with OldRedis(own_redis.port) as address:
             gateway = start(REDIS_URL=address.url)
+            wait_until(lambda: len(logged(gateway, "Redis connected")) == 1, "it knows which server it is")
             with gateway.member(signer.token("IDANN")) as ann:
                 address.to = promoted.port  # the address moves; no connection breaks
                 with connected(own_redis.url) as demoted:

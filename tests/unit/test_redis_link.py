@@ -139,3 +139,42 @@ def test_version_is_found_out(link: Link, info: dict[str, Any], told: tuple[str,
     assert named_version(info) == told
     link.version = numbers(str(info.get("redis_version", "")))
     assert link.has_streams is streams
+
+
+def test_another_server_under_the_same_address_is_noticed(link: Link) -> None:
+    class Server:
+        run_id = "a"
+
+        def info(self, _section: str) -> dict[str, Any]:
+            return {"redis_version": "7.0.15", "run_id": self.run_id}
+
+        def set(self, *_: Any, **__: Any) -> bool:
+            return True
+
+    server = Server()
+    link.redis = server  # type: ignore[assignment]
+    generations = []
+    for server.run_id in ("a", "a", "b", "b"):
+        link._probe_at = 0.0
+        link.tend()
+        generations.append(link.generation)
+    assert generations == [0, 0, 1, 1]
+
+
+def test_a_server_that_does_not_tell_which_it_is_is_asked_once(link: Link) -> None:
+    class Server:
+        asked = 0
+
+        def info(self, _section: str) -> dict[str, Any]:
+            self.asked += 1
+            raise redis.exceptions.NoPermissionError("this user has no permissions")
+
+        def set(self, *_: Any, **__: Any) -> bool:
+            return True
+
+    link.redis = server = Server()  # type: ignore[assignment]
+    for _ in range(3):
+        link._probe_at = 0.0
+        link.tend()
+    assert server.asked == 1
+    assert link.has_streams
