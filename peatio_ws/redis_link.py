@@ -35,8 +35,7 @@ PROBE_KEY: Final = "peatio_ws:probe"
 """Expires at once."""
 PROBE: Final = "a write"
 PROBE_SECONDS: Final = (2.0, 0.5)
-"""How often a worker tries whether Redis takes writes, and how often while it does not. Without it an idle worker would
-stay with a demoted primary."""
+"""How often a worker tries whether Redis takes writes, even an idle one, and how often while it does not."""
 QUIET_SECONDS: Final = 5.0
 """A refusal is over when the request succeeds and none was refused with that code for this long."""
 DROP_SECONDS: Final = 1.0
@@ -92,12 +91,7 @@ class State(enum.Enum):
 
 @dataclass(slots=True)
 class _Refusal:
-    """A request that Redis refuses.
-
-    Attributes:
-        since, last: when it was refused first and last.
-        over: whether it has succeeded since.
-    """
+    """A request that Redis refuses: since when, when it did last, and whether it was accepted since."""
 
     since: float
     last: float
@@ -274,8 +268,7 @@ class Link:
         for (code, refused), known in list(self._refusals.items()):
             if refused != request:
                 continue
-            if code == "READONLY" and not known.over:
-                self.generation += 1  # another server: what listens to the old one has to come along
+            self.generation += code == "READONLY" and not known.over  # another server: listeners have to come along
             known.over = True
             if now - known.last >= QUIET_SECONDS:
                 del self._refusals[code, refused]
