@@ -1,5 +1,7 @@
 """Private servers for tests and benches: RabbitMQ and Redis on free loopback ports, in a folder of their own.
 
+Each listens with TLS too, on a second port, with a certificate for `localhost` and 127.0.0.1.
+
 Knows how to start, freeze, kill and restart them; knows nothing of the gateway. Every process is a child of this one
 and is ended by its pid.
 """
@@ -17,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.certificate import Authority
 
 START_SECONDS = 90.0
 """How long a server may take to answer; a RabbitMQ node needs 4-8 s, more while two start at once."""
@@ -129,36 +133,53 @@ class Server:
 class Redis(Server):
     """`redis-server` without persistence, unless `persistent`: then it keeps what it had over a restart.
 
-    `REDIS_SERVER` names the program of another version.
+    `REDIS_SERVER` names the program of another version, which then listens without TLS: Redis has it since 6.
+
+    Attributes:
+        authority: that issued its certificate; with TLS it takes clients whose certificate that issued, only.
     """
 
     def __init__(self, folder: Path, persistent: bool = False) -> None:
-        self.folder, self.port, self.persistent = folder, free_port(), persistent
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.port, self.tls_port, self.persistent = folder, free_port(), free_port(), persistent
+        self.authority = Authority(folder / "tls")
+        self._cert, self._key = self.authority.issue("server", "localhost", "127.0.0.1")
         self.start()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def tls_url(self) -> str:
+        return f"rediss://localhost:{self.tls_port}/0"
+
     def start(self) -> None:
         keep = ["--appendonly", "yes"] if self.persistent else ["--save", "", "--appendonly", "no"]
-        program = os.environ.get("REDIS_SERVER", "redis-server")
-        command = [program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder), *keep]
+        other = os.environ.get("REDIS_SERVER")
+        tls = ["--tls-port", str(self.tls_port), "--tls-ca-cert-file", str(self.authority.cert)]
+        tls += ["--tls-cert-file", str(self._cert), "--tls-key-file", str(self._key)]
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        command = [other or "redis-server", *where, *([] if other else tls), *keep]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(lambda: _answers(self.port, b"PING\r\n"), f"redis on {self.port}", START_SECONDS)
 
 
 class RabbitMQ(Server):
-    """A RabbitMQ node with a name, folder and epmd of its own, so that several run beside each other."""
+    """A RabbitMQ node with a name, folder and epmd of its own, so that several run beside each other.
+
+    Attributes:
+        authority: that issued its certificate, and issues those of clients that the broker believes.
+    """
 
     BIN = Path("/usr/lib/rabbitmq/bin")
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.dist_port, epmd_port = folder, free_port(), free_port(), free_port()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "rabbitmq.conf").write_text("loopback_users = none\nvm_memory_high_watermark.absolute = 2GB\n")
+        self.tls_port = free_port()
+        self.authority = Authority(folder / "tls")
+        self._cert, self._key = self.authority.issue("server", "localhost", "127.0.0.1")
+        (folder / "rabbitmq.conf").write_text(self._settings())
         (folder / "enabled_plugins").write_text("[].\n")
         (folder / "env.conf").write_text("")
         self.environment = os.environ | {
@@ -189,6 +210,30 @@ class RabbitMQ(Server):
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    @property
+    def tls_url(self) -> str:
+        return f"amqps://guest:guest@localhost:{self.tls_port}//"
+
+    def environ(self, scheme: str) -> dict[str, str]:
+        """What a gateway has to be told to connect by `amqp` or `amqps`."""
+        if scheme == "amqp":
+            return {"AMQP_URL": self.url}
+        return {"AMQP_URL": self.tls_url, "AMQP_CA_FILE": str(self.authority.cert)}
+
+    def _settings(self) -> str:
+        # 127.0.0.2 is another host as far as certificates are concerned.
+        return f"""
+            loopback_users = none
+            vm_memory_high_watermark.absolute = 2GB
+            listeners.ssl.1 = 127.0.0.1:{self.tls_port}
+            listeners.ssl.2 = 127.0.0.2:{self.tls_port}
+            ssl_options.cacertfile = {self.authority.cert}
+            ssl_options.certfile = {self._cert}
+            ssl_options.keyfile = {self._key}
+            ssl_options.verify = verify_peer
+            ssl_options.fail_if_no_peer_cert = false
+        """.replace(" " * 12, "")
 
     @property
     def pid(self) -> int:
