@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from amqp.serialization import loads
-from amqp.transport import SSLTransport, TCPTransport
-from kombu.transport import pyamqp
+from amqp.transport import TCPTransport
 
+from peatio_ws.amqp_tls import PlainConnection, PlainTransport, TlsTransport
 from peatio_ws.events import Delivery
 
 READ_BYTES: Final = 65_536
@@ -146,7 +146,7 @@ class _Buffered:
 
         loop = gevent.get_hub().loop
         turn = loop.iteration
-        data = self.sock.recv(READ_BYTES)
+        data = self._receive()
         self.read_at = time.monotonic()
         if loop.iteration != turn:
             self.rested = self.read_at
@@ -156,6 +156,10 @@ class _Buffered:
         if self.drained or not self.level_at:
             self.level_at = self.read_at
         self._buffer, self._position = self._buffer[self._position :] + data, 0
+
+    def _receive(self) -> bytes:
+        data: bytes = self.sock.recv(READ_BYTES)
+        return data
 
 
 def _headers(buffer: bytes, place: int, properties: int) -> tuple[Mapping[str, Any], int | None]:
@@ -195,39 +199,36 @@ class _BufferedTCP(_Buffered, TCPTransport):  # type: ignore[misc]  # py-amqp ha
     pass
 
 
-class _BufferedTLS(_Buffered, SSLTransport):  # type: ignore[misc]
-    pass
+class _BufferedTLS(_Buffered, TlsTransport):
+    def _receive(self) -> bytes:
+        # A TLS socket gives one record at a time, however many are there: a burst would be read in small pieces, and
+        # each of them would look like all there is.
+        data: bytes = self.sock.recv(READ_BYTES)
+        pieces, size, timeout = [data], len(data), self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            while data and size < READ_BYTES:
+                pieces.append(data := self.sock.recv(READ_BYTES - size))
+                size += len(data)
+        except OSError:  # nothing more is there; an error, or the end, comes again with the next read
+            pass
+        finally:
+            self.sock.settimeout(timeout)
+        return b"".join(pieces)
 
 
-class BufferedConnection(pyamqp.Connection):  # type: ignore[misc]
+class BufferedConnection(PlainConnection):
     """py-amqp's connection over a buffered transport; one `drain_events` is all that one read brought.
 
     Attributes:
         takers: by consumer tag; see `consume`.
     """
 
+    tcp, tls = _BufferedTCP, _BufferedTLS
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.takers: dict[bytes, Taker] = {}
-
-    def Transport(  # py-amqp's name and signature
-        self,
-        host: str,
-        connect_timeout: float,
-        ssl: Any = False,
-        read_timeout: float | None = None,
-        write_timeout: float | None = None,
-        socket_settings: Any = None,
-        **_: Any,
-    ) -> Any:
-        return (_BufferedTLS if ssl else _BufferedTCP)(
-            host,
-            connect_timeout=connect_timeout,
-            ssl=ssl,
-            read_timeout=read_timeout,
-            write_timeout=write_timeout,
-            socket_settings=socket_settings,
-        )
 
     def drain_events(self, timeout: float | None = None) -> None:
         transport = self.transport
@@ -239,7 +240,9 @@ class BufferedConnection(pyamqp.Connection):  # type: ignore[misc]
             transport.hand_out(self.takers, self.on_inbound_frame)
 
 
-class BufferedTransport(pyamqp.Transport):  # type: ignore[misc]
+class BufferedTransport(PlainTransport):
+    """kombu's transport that reads with gevent, as much as is there at once."""
+
     Connection = BufferedConnection
 
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import socket
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from kombu import Connection, Exchange
 from kombu.exceptions import KombuError
 from kombu.transport import memory
 
+from peatio_ws.amqp_tls import PlainTransport
 from peatio_ws.amqp_transport import BufferedTransport
 from peatio_ws.events import EXCHANGES
 from peatio_ws.settings import EMBEDDED_BROKER
+from peatio_ws.tls_faults import tls_fault
+from peatio_ws.tls_files import SERVER_NAME, files_of, split
 
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
@@ -43,17 +47,22 @@ class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
 
 
 def open_connection(url: str, buffered: bool = True) -> Connection:
-    """A kombu connection, not yet connected, as this package uses it: heartbeats, time limits.
+    """A kombu connection, not yet connected, as this package uses it: heartbeats, time limits, TLS that verifies the
+    server's certificate and its name.
 
     Args:
+        url: `amqps` for TLS; `tls_files.py` has its parameters.
         buffered: read with gevent, as much as is there at once; otherwise as py-amqp does, in any process.
     """
     if url == EMBEDDED_BROKER:
         return Connection(url, transport=_InProcess)
+    bare, parameters = split(url)
+    # Not kombu's own way to fill in the name: it connects to 127.0.0.1 for localhost, and would check that name.
+    tls = {"files": files_of(parameters), "server_hostname": parameters.get(SERVER_NAME) or urlsplit(bare).hostname}
     return Connection(
-        url,
-        transport=BufferedTransport if buffered else None,
-        ssl=url.startswith("amqps:"),
+        bare,
+        transport=BufferedTransport if buffered else PlainTransport,
+        ssl=tls if bare.startswith("amqps:") else False,
         heartbeat=HEARTBEAT,
         connect_timeout=CONNECT_TIMEOUT / 2,
         # py-amqp's own 1 s would drop the connection on every hiccup of the network (py-amqp 5.4.2).
@@ -63,7 +72,7 @@ def open_connection(url: str, buffered: bool = True) -> Connection:
 
 def faults_of(url: str) -> tuple[type[Exception], ...]:
     """What a connection to this broker raises where it is away, refuses or is lost."""
-    connection = Connection(url)
+    connection = Connection(split(url)[0])
     return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
 
 
@@ -81,5 +90,5 @@ def place(url: str) -> str:
 
 
 def say(error: BaseException) -> str:
-    """An error in its own words."""
-    return str(error) or type(error).__name__
+    """An error of the broker's, for people: what is wrong with TLS and its remedy, or the error in its own words."""
+    return str(tls_fault(error) or error) or type(error).__name__

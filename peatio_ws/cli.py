@@ -342,6 +342,8 @@ def _publisher() -> Iterator[Publisher]:
     try:
         with publisher:
             yield publisher
+    except OSError as error:  # before ValueError, which a certificate that is refused is, too
+        raise click.ClickException(publisher.explain(error)) from None
     except ValueError as fault:  # a bad line of what is replayed
         raise click.ClickException(str(fault)) from None
     except Exception as error:

@@ -12,7 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from peatio_ws import steering
+from peatio_ws import steering, tls_files
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.redis_steering import REVOCATIONS_KEY, store
 from peatio_ws.revocations import REVOCATIONS_KEPT, Revocation
@@ -62,17 +62,19 @@ def new_question() -> str:
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
-    """`REDIS_URL`, checked.
+    """`REDIS_URL`, checked, with the certificate files of `REDIS_CA_FILE` and its like.
 
     Raises:
-        ConfigurationError: it is not set, or no such URL.
+        ConfigurationError: it is not set, or no such URL, or something is wrong with a file.
     """
-    given = {name: value for name, value in environ.items() if name == "REDIS_URL"}
+    given = {name: value for name, value in environ.items() if name.startswith("REDIS_") and value.strip()}
     url = Settings.limits_from_env(given).redis_url
     if url is None:
         raise ConfigurationError(
             ["REDIS_URL is not set: it has to name the Redis of the gateways, as theirs does, like redis://host:6379/0"]
         )
+    if faults := tls_files.faults(given):
+        raise ConfigurationError(faults)
     return url
 
 

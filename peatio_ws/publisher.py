@@ -19,6 +19,7 @@ from peatio_ws.broker import exchange, faults_of, open_connection, place, say
 from peatio_ws.errors import BadDelivery, PublishError
 from peatio_ws.events import RANGER, Delivery, read
 from peatio_ws.streams import Kind, kind_of, routing_keys
+from peatio_ws.tls_faults import tls_fault
 
 CONFIRM_SECONDS: Final = 30.0
 """How long the broker may take to confirm."""
@@ -53,7 +54,8 @@ class Publisher:
     once. `publish` waits for nothing, and `confirm`, or the end of a `with` block, for all of it.
 
     Args:
-        url: the broker; several with `;` between them are tried in turn.
+        url: the broker; several with `;` between them are tried in turn. `amqps://host/vhost?cacertfile=/path/ca.pem`
+            for TLS (docs/settings.md).
         durable: whether Peatio's exchanges are declared durable (`AMQP_EXCHANGES_DURABLE`).
         timeout: seconds in which the broker has to confirm.
 
@@ -121,7 +123,8 @@ class Publisher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if error is None or isinstance(error, ValueError | KeyboardInterrupt):  # not the broker's
+            of_broker = isinstance(error, OSError)  # a certificate that is refused is a ValueError, too
+            if error is None or (isinstance(error, ValueError | KeyboardInterrupt) and not of_broker):
                 self.confirm()
         finally:
             self.close()
@@ -263,9 +266,11 @@ class Publisher:
 
     def explain(self, error: BaseException) -> str:
         """What is wrong and what to do, for an error of `publish` or `confirm`."""
+        text = f"the broker at {self._place()} did not take it: {say(error)}"
+        if tls_fault(error) is not None:
+            return text  # which says what to do
         code: Any = getattr(error, "reply_code", None)
-        advice = _ADVICE.get(code, "is it up, and the URL right? `python -m peatio_ws check` tries it")
-        return f"the broker at {self._place()} did not take it: {say(error)}; {advice}"
+        return f"{text}; {_ADVICE.get(code, 'is it up, and the URL right? `python -m peatio_ws check` tries it')}"
 
 
 _ADVICE: Final = {

@@ -31,7 +31,7 @@ def broker(environ: Mapping[str, str]) -> Settings:
     """
     given = {name: value for name, value in environ.items() if name.startswith(("AMQP_", "RABBITMQ_"))}
     # The key is one that fits, so that none is asked for.
-    return Settings.from_env({**given, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32})
+    return Settings.from_env({**given, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}, at_start=True)
 
 
 def check(exchange: str, routing_key: str, headers: Mapping[str, object], body: bytes) -> None:

@@ -19,6 +19,8 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from peatio_ws.errors import ConfigurationError, Fault
 from peatio_ws.faults import SeveralFaults, faults_of, shown
 from peatio_ws.keys import PublicKey
+from peatio_ws.tls_files import extended, parameter_fault
+from peatio_ws.tls_files import faults as tls_file_faults
 from peatio_ws.variables import broker_url, comma_list, file_faults, read_keys, read_roles
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,7 +65,11 @@ def _amqp_urls(value: Any) -> Any:
         raise ValueError("names no broker")
     if EMBEDDED_BROKER in urls and len(urls) > 1:
         raise ValueError(f"mixes {EMBEDDED_BROKER}, which is inside this process, with brokers that are not")
-    return tuple(_url(("amqp", "amqps", "memory"), url, "amqp://user:password@host:5672/vhost") for url in urls)
+    for url in urls:
+        _url(("amqp", "amqps", "memory"), url, "amqp://user:password@host:5672/vhost")
+        if (fault := parameter_fault(url)) is not None:
+            raise ValueError(fault)
+    return tuple(urls)
 
 
 def _redis_url(value: Any) -> Any:
@@ -111,6 +117,10 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=512)] = _named("WEB_CONCURRENCY", default=1)
 
     amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_amqp_urls)] = _named("AMQP_URL", default=())
+    # Certificate files are in the URLs, as parameters: `tls_files.py`.
+    amqp_ca_file: Path | None = _named("AMQP_CA_FILE")
+    amqp_cert_file: Path | None = _named("AMQP_CERT_FILE")
+    amqp_key_file: Path | None = _named("AMQP_KEY_FILE")
     amqp_durable: bool = _named("AMQP_EXCHANGES_DURABLE", default=False)
     history: Annotated[Literal["stream", "worker", "off"], BeforeValidator(_lower)] = _named(
         "AMQP_HISTORY", default="stream"
@@ -121,6 +131,9 @@ class Settings(BaseModel):
     resume_seconds: Seconds = _named("WEBSOCKET_RESUME_SECONDS", default=120)
     resume_bytes: Annotated[int, Field(ge=4096, le=2**40)] = _named("WEBSOCKET_RESUME_BYTES", default=64 * 2**20)
     redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = _named("REDIS_URL")
+    redis_ca_file: Path | None = _named("REDIS_CA_FILE")
+    redis_cert_file: Path | None = _named("REDIS_CERT_FILE")
+    redis_key_file: Path | None = _named("REDIS_KEY_FILE")
     orderbook_broadcast: bool = _named("ORDERBOOK_BROADCAST", default=False)
     ranger_classic_events: bool = _named("RANGER_CLASSIC_EVENTS", default=True)
 
@@ -226,6 +239,8 @@ class Settings(BaseModel):
             faults += file_faults(values)
         if "AMQP_URL" not in values:
             values["AMQP_URL"] = broker_url(values, faults)
+        if at_start:
+            faults += tls_file_faults(values)
         return cls._checked(values, faults)
 
     @classmethod
@@ -235,7 +250,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _checked(cls, values: dict[str, Any], faults: list[Fault]) -> Settings:
-        settings, wrong = None, set[str]()
+        settings, wrong, values = None, set[str](), {**values, **extended(values)}
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:

@@ -16,7 +16,8 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys jwks faults variables settings misspelt auth revocations steering failures".split(),
+    *"errors streams keys jwks faults variables tls_files tls_faults settings misspelt".split(),
+    *"auth revocations steering failures".split(),
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
 ]
@@ -25,7 +26,7 @@ ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"blocking metrics pace websocket handler".split(),
-    *"amqp_transport broker demand consumer history_stream publisher embedded".split(),
+    *"amqp_tls amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
     *"logs key_source intake house numbering caller".split(),
     *"signing demonstration page seated resumption client connection".split(),
@@ -140,8 +141,8 @@ def test_the_environment_is_read_in_one_place_of_the_pure_rooms() -> None:
     assert len(everywhere) == 1
 
 
-def test_keys_of_files_are_looked_at_with_ssl_in_settings_only() -> None:
-    assert [room for room in PURE if "ssl" in libraries(room)] == ["settings"]
+def test_the_pure_rooms_that_use_ssl_look_at_files_and_codes_of_errors_only() -> None:
+    assert [room for room in PURE if "ssl" in libraries(room)] == ["tls_files", "tls_faults", "settings"]
 
 
 @pytest.mark.parametrize("room", WITHOUT_NETWORK)
