@@ -20,6 +20,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.redis_steering import MOST_SECONDS
 from peatio_ws.revocations import Revocation
 from peatio_ws.steering import MOST_CHARACTERS, Connection, Disconnect, Drain, Notice, Who
+from peatio_ws.tls_faults import REDIS, tls_fault
 
 NOBODY: Final = 3
 """Status of a command that no gateway heard."""
@@ -56,7 +57,8 @@ def _operator() -> Iterator[Operator]:
         parts = urlsplit(url)
         where = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
         raise click.ClickException(
-            f"Redis at {where} (REDIS_URL) did not take it: {error or type(error).__name__}"
+            f"Redis at {where} (REDIS_URL) did not take it: "
+            f"{tls_fault(error, REDIS) or str(error) or type(error).__name__}"
         ) from None
     finally:
         operator.close()

@@ -12,6 +12,7 @@ from shlex import quote as _word
 from typing import Any, Final, NamedTuple
 
 from peatio_ws.findings import Finding
+from peatio_ws.tls_faults import BROKER, REDIS, tls_fault
 
 REDIS_SINCE: Final = (4, 0)
 """`HSET` with several fields, by which workers give each other books. Orders are shared from 5.0 on."""
@@ -50,6 +51,8 @@ def version_of(text: str) -> tuple[int, ...]:
 def unreachable(server: Server, error: BaseException) -> Finding:
     """A server that could not be connected to, for whatever reason that is not its own answer."""
     where = server.variables
+    if (fault := tls_fault(error, BROKER if server.vhost else REDIS)) is not None:
+        return Finding(server.what, False, f"{server.place}: {fault.text}", fault.remedy)
     for cause in _causes(error):
         number, name = getattr(cause, "errno", None), type(cause).__name__
         if isinstance(cause, ConnectionRefusedError):

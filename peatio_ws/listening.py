@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
+from peatio_ws.tls_faults import GATEWAY, tls_fault
+
 ENOUGH, NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 0, 1, 3, 4
 """Exit statuses of `listen`; 2 is click's for wrong usage."""
 
@@ -118,7 +120,8 @@ def look_on(visit: Visit, show: Callable[[str], None]) -> End:
     except ConnectionRefusedError:
         return End(NOT_CONNECTED, f"no connection to {visit.address}: nobody listens there; is the gateway running?")
     except (OSError, InvalidHandshake, InvalidURI) as error:
-        return End(NOT_CONNECTED, f"no connection to {visit.address}: {error or type(error).__name__}")
+        why = tls_fault(error, GATEWAY) or error
+        return End(NOT_CONNECTED, f"no connection to {visit.address}: {why or type(error).__name__}")
 
 
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')

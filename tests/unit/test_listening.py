@@ -29,7 +29,9 @@ from websockets.sync.server import ServerConnection, serve
 from peatio_ws import cli, listening
 from peatio_ws.cli import main
 from peatio_ws.listening import Visit, readable
+from tests.certificate import Certificate
 from tests.gateway import ROOT
+from tests.tls_server import TlsServer
 
 WAIT = 20
 """Seconds after which a test has failed."""
@@ -382,3 +384,12 @@ def test_digits_reach_a_terminal_as_they_came(
     shown = capsys.readouterr().out
     assert '"price": 9120.50,' in shown
     assert '"volume": "0.10"' in shown
+
+
+def test_a_gateway_s_certificate_that_is_refused_is_explained(tmp_path: Path) -> None:
+    own = Certificate(tmp_path / "tls")
+    with TlsServer(own.cert, own.key) as served:
+        end = listening.look_on(Visit(f"wss://localhost:{served.port}/public", ("btcusd.trades",)), print)
+    assert end.status == listening.NOT_CONNECTED
+    assert "the server's certificate is self-signed" in end.why
+    assert "set SSL_CERT_FILE to a file with that certificate" in end.why
