@@ -11,7 +11,7 @@ WHAT ?= tests/live tests/faults
 PROCESSES ?= 4
 
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long steering-long soak fuzz screenshot clean servers
+.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long steering-long amqps-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -71,6 +71,10 @@ faults-long: $(VENV)/.test-ready servers
 # A member is put out while 1,000 clients behind nginx are renewed; Redis is frozen and gone. Nothing else should run.
 steering-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_CLIENTS=1000 $(BIN)/python -m pytest -s tests/faults/test_steering.py
+
+# Two minutes of a quiet broker over TLS; the short form is among the live tests.
+amqps-long: $(VENV)/.test-ready servers
+	PEATIO_WS_TEST_SECONDS=120 $(BIN)/python -m pytest -s tests/live/test_amqps.py -k quiet
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers

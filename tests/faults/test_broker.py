@@ -23,9 +23,9 @@ def own_broker(folder: Path) -> Iterator[RabbitMQ]:
     server.close()
 
 
-@pytest.mark.parametrize("how", ["stop", "kill", "freeze"])
-def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: Signer, how: str) -> None:
-    gateway = GatewayProcess(folder, {"AMQP_URL": own_broker.url, **signer.environ, "WEB_CONCURRENCY": "2"})
+@pytest.mark.parametrize(("how", "scheme"), [("stop", "amqp"), ("kill", "amqp"), ("freeze", "amqps")])
+def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: Signer, how: str, scheme: str) -> None:
+    gateway = GatewayProcess(folder, {**own_broker.environ(scheme), **signer.environ, "WEB_CONCURRENCY": "2"})
     try:
         with Swarm() as swarm:
             swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])

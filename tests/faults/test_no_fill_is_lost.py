@@ -213,9 +213,9 @@ def test_three_rolling_restarts(stage: Callable[..., Stage]) -> None:
     assert play.members.ends[1012] > MEMBERS
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
-def test_the_broker_restarted(stage: Callable[..., Stage], how: str) -> None:
-    play = stage()
+@pytest.mark.parametrize(("how", "scheme"), [("stop", "amqp"), ("kill", "amqps")])
+def test_the_broker_restarted(stage: Callable[..., Stage], own_broker: RabbitMQ, how: str, scheme: str) -> None:
+    play = stage(**own_broker.environ(scheme))
 
     def trouble() -> None:
         play.members.live(1, cuts=20)
@@ -227,8 +227,8 @@ def test_the_broker_restarted(stage: Callable[..., Stage], how: str) -> None:
     assert play.market.lost_connections
 
 
-def test_the_broker_frozen(stage: Callable[..., Stage]) -> None:
-    play = stage()
+def test_the_broker_frozen(stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
+    play = stage(**own_broker.environ("amqps"))
 
     def trouble() -> None:
         play.broker.freeze()
