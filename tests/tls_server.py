@@ -29,6 +29,7 @@ class TlsServer:
     def __init__(self, cert: Path, key: Path, greeting: tuple[bytes, ...] = (), clients: Path | None = None) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(cert, key)
+        self._context.num_tickets = 0  # nothing but the greeting follows the handshake
         if clients is not None:
             self._context.verify_mode = ssl.CERT_REQUIRED
             self._context.load_verify_locations(clients)
