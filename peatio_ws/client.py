@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable
+from typing import Final
 
 import structlog
 
@@ -26,7 +27,7 @@ from peatio_ws.actions import (
 from peatio_ws.auth import Identity
 from peatio_ws.caller import Caller, call
 from peatio_ws.dialects import Dialect
-from peatio_ws.errors import Close
+from peatio_ws.errors import Close, TryLater
 from peatio_ws.frames import text_frame
 from peatio_ws.house import House, seconds_to_wait, verify
 from peatio_ws.numbering import Numbering, look_up
@@ -41,6 +42,8 @@ from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.client")
+
+TOO_MANY_OF_ADDRESS: Final = "too many tokens from this address failed"
 
 
 class Client(Seated):
@@ -213,9 +216,13 @@ class Client(Seated):
 
     def _verdict(self, token: str) -> list[Action]:
         # Who is authenticated has shown a good one before: its fresh token is looked at in any case.
-        if self._session.identity is None and seconds_to_wait(self._house, self.address):
-            return self._session.shut_out()
-        return self._session.verdict(verify(self._house, token, self.ws.id, self.address))
+        session, house = self._session, self._house
+        if session.identity is None and (seconds := seconds_to_wait(house, self.address)):
+            return session.postpone(TOO_MANY_OF_ADDRESS, seconds)
+        try:
+            return session.verdict(verify(house, token, self.ws.id, self.address))
+        except TryLater as later:
+            return session.postpone(later.text, later.seconds)
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True

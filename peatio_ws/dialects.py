@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from peatio_ws.errors import later_reason
 from peatio_ws.events import NULL, Order, Trade, details
 
 
@@ -47,6 +48,12 @@ def not_understood(dialect: Dialect, why: str) -> bytes:
 def unknown_event(dialect: Dialect) -> bytes:
     """Answer to an object that asks for nothing known."""
     return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else UNKNOWN_EVENT
+
+
+def try_later(why: str, seconds: int) -> bytes:
+    """Answer to a token that may be good, but cannot be looked at for so many seconds. By `retry_after` a client tells
+    it from the answer to a token that failed."""
+    return msgspec.json.encode({"error": {"message": later_reason(why, seconds), "retry_after": seconds}})
 
 
 def error(dialect: Dialect, text: str) -> bytes:

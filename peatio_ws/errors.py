@@ -6,6 +6,7 @@ Knows nothing of the rest of the package.
     ├── ConfigurationError     faults of the environment, all of them; ends the process before it serves
     ├── BadDelivery            a message of the broker that cannot be read: dropped and counted
     ├── AuthenticationError    a token that does not verify: answered, the connection stays
+    ├── TryLater               a token that cannot be verified now, which is not its fault: answered with a time
     ├── Refused                a handshake that is answered with plain HTTP instead of an upgrade
     ├── ClientError            what a client asks for cannot be: it is told why, and stays
     ├── PublishError           a message that the broker did not take, as far as is known
@@ -54,6 +55,12 @@ REASONS: Final = {
     Close.TOO_SLOW: "too slow",
 }
 """The reason sent with a code where nothing better is known; at most 123 bytes (RFC 6455 section 5.5)."""
+
+
+def later_reason(text: str, seconds: int) -> str:
+    """The reason of a close frame after which a client should come back after so many seconds."""
+    return f"{text}; retry after {seconds}"
+
 
 FINAL: Final = frozenset({Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY})
 """Once a client was sent one of these, nothing that it says counts any more. After any other code it does: it was said
@@ -158,6 +165,19 @@ class AuthenticationError(PeatioWsError):
         self.code, self.key_missing = code, key_missing
 
 
+class TryLater(PeatioWsError):
+    """The gateway cannot say yet whether a token is good.
+
+    Args:
+        text: why, in a few words for the client.
+        seconds: when to try again.
+    """
+
+    def __init__(self, text: str, seconds: int) -> None:
+        super().__init__(text)
+        self.text, self.seconds = text, seconds
+
+
 class Refused(PeatioWsError):
     """A handshake that is answered with HTTP.
 
@@ -173,6 +193,12 @@ class Refused(PeatioWsError):
     ) -> None:
         super().__init__(text)
         self.status, self.text, self.headers, self.close = status, text, headers, close
+
+    @property
+    def reason(self) -> str:
+        """The reason for a close frame, with the time of `Retry-After`."""
+        later = dict(self.headers).get("Retry-After")
+        return later_reason(self.text.rstrip("."), int(later)) if later else self.text
 
 
 class ClientError(PeatioWsError):

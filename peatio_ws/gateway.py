@@ -20,7 +20,7 @@ from peatio_ws.client import Client
 from peatio_ws.connection import Connection, identified
 from peatio_ws.control import Control
 from peatio_ws.demonstration import Demonstration
-from peatio_ws.errors import Refused
+from peatio_ws.errors import Close, Refused, TryLater
 from peatio_ws.failures import Failures
 from peatio_ws.handler import tell_refused, websocket_of
 from peatio_ws.handlers import F, Handlers, Identify
@@ -71,7 +71,7 @@ class Gateway:
         verifier = Verifier(settings)
         self.keys = KeySource(settings, verifier)
         self._handlers = Handlers()
-        self._house = House(settings, verifier, self._shared, self._intake, self._handlers)
+        self._house = House(settings, verifier, self.keys, self._shared, self._intake, self._handlers)
         self._meter = Meter(self._house)
         self._roster = Roster(settings, self._meter, self._shared.seated)
         self._publisher: Publisher | None = None
@@ -233,14 +233,21 @@ class Gateway:
         return []
 
     def _identify(self, token: str | None, ws: WebSocket, address: str) -> Identity | None:
-        """Whom the request's token stands for; Refused with 401 if it is no good, on whatever path, and with 429 if too
-        many were."""
+        """Whom the request's token stands for.
+
+        Raises:
+            Refused: 401 if it is no good, on whatever path; 429 if too many were; 503 if its key is not there yet.
+        """
         if token is None:
             return None
         if seconds := seconds_to_wait(self._house, address):
             text = "Too many tokens from this address failed."
-            raise Refused("429 Too Many Requests", text, (("Retry-After", str(seconds)),))
-        identity = verify(self._house, token, ws.id, address)
+            raise Refused("429 Too Many Requests", text, (("Retry-After", str(seconds)),), Close.FULL)
+        try:
+            identity = verify(self._house, token, ws.id, address)
+        except TryLater as later:
+            headers = (("Retry-After", str(later.seconds)),)
+            raise Refused("503 Service Unavailable", f"{later.text.capitalize()}.", headers, Close.FULL) from None
         if identity is None:
             raise unauthorized("The token in Authorization does not verify.")
         return identity
@@ -250,7 +257,7 @@ class Gateway:
             return respond(refused, start_response, ends=ws is not None)
         ws.accept(self._settings)
         switched(start_response)
-        ws.close(refused.close, refused.text)
+        ws.close(refused.close, refused.reason)
         ws.end()
         return []
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from peatio_ws.auth import Identity, Verifier
-from peatio_ws.errors import AuthenticationError
+from peatio_ws.errors import AuthenticationError, TryLater
 from peatio_ws.handlers import Handlers
 from peatio_ws.intake import Intake
+from peatio_ws.key_source import KeySource
 from peatio_ws.request import answerable
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
@@ -25,6 +27,7 @@ class House:
 
     settings: Settings
     verifier: Verifier
+    keys: KeySource
     shared: Shared
     intake: Intake
     handlers: Handlers
@@ -37,7 +40,11 @@ class House:
 
 def verify(house: House, token: str, connection: str, address: str) -> Identity | None:
     """Whom a token stands for; None if it does not verify, or is revoked. Counted, and the reason logged, for this
-    connection."""
+    connection.
+
+    Raises:
+        TryLater: its key is not there, which is not its fault.
+    """
     now, shared = time.time(), house.shared
     counts = True
     try:
@@ -46,6 +53,11 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
         if shared.revocations.refuse(identity, now):
             outcome, reason = "revoked", "revoked by an operator"
     except AuthenticationError as error:
+        if error.key_missing and (seconds := house.keys.seconds_to_wait()):
+            house.intake.tally.authentications["postponed"] += 1
+            text = {"connection": connection, "address": address, "reason": str(error)}
+            log.info("token cannot be verified yet", **text, retry_after=seconds)
+            raise TryLater(NO_KEY, seconds) from None
         outcome, reason, counts = "refused", str(error), not error.key_missing
     house.intake.tally.authentications[outcome] += 1
     if outcome == "accepted":
@@ -55,6 +67,10 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
     if counts and whose is not None and shared.failures.add(whose, time.monotonic()):
         tell_limited(whose)
     return None
+
+
+NO_KEY: Final = "no key to verify this token with yet"
+"""For the client."""
 
 
 def seconds_to_wait(house: House, address: str) -> int:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import functools
 import http.client
+import math
 import random
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -33,6 +35,11 @@ FILE_SECONDS: Final = 5.0
 START_SECONDS: Final = 3.0
 """How long a worker waits for its first keys before it takes connections without them."""
 
+FRESH_SECONDS: Final = 5.0
+"""A set that was read this short a time ago is not read again for a token whose key is not in it."""
+LONGEST_WAIT: Final = 30
+"""Seconds after which a client is told to come back, at most."""
+
 
 class KeySource:
     """Keeps the verifier's ring up to date.
@@ -51,6 +58,9 @@ class KeySource:
         self._ignored: tuple[str, ...] = ()
         self._state = "not read yet"
         self._tried = gevent.event.Event()
+        self._wanted = gevent.event.Event()  # a token's key is not there: do not wait for the next read
+        self._read_at = -math.inf
+        self._next_read = -math.inf
 
     def run(self) -> None:
         """Read the set, again and again; returns at once where there is none."""
@@ -58,12 +68,31 @@ class KeySource:
             self.refresh()
             self._tried.set()
             soon = min(self._pause, 0.5 * 2 ** min(self._failures, 10)) if self._failures else self._pause
-            gevent.sleep(soon * random.uniform(0.8, 1))  # not all workers at once
+            pause = soon * random.uniform(0.8, 1)  # not all workers at once
+            self._next_read = time.monotonic() + pause
+            self._wanted.clear()
+            self._wanted.wait(pause)
 
     def wait(self) -> None:
         """Until the set was tried for the first time, for `START_SECONDS` at most."""
         if self._read is not None:
             self._tried.wait(START_SECONDS)
+
+    def seconds_to_wait(self) -> int:
+        """After how many seconds a token may be shown again whose key is not there; 0 if it will hardly be there then.
+
+        Without any key, and while the set cannot be read, that is no fault of the token. The issuer may also have begun
+        to use a key since the set was read: then it is read again at once.
+        """
+        if self._read is None:
+            return 0
+        now, ring = time.monotonic(), self._verifier.ring
+        if self._failures or not (ring.fixed or ring.published):
+            return min(max(1, math.ceil(self._next_read - now)), LONGEST_WAIT) if self._tried.is_set() else 1
+        if now - self._read_at < FRESH_SECONDS:
+            return 0
+        self._wanted.set()
+        return 1
 
     def problems(self) -> list[str]:
         """Why no token can be verified; nothing if some can."""
@@ -90,6 +119,7 @@ class KeySource:
             log.warning("keys cannot be read; the last ones stay", source=self._place, kept=kept, error=reason)
 
     def _take(self, found: KeySet) -> None:
+        self._read_at = time.monotonic()
         ring, state = self._verifier.ring, "" if found.keys else "holds no key that can be used"
         if self._failures:
             self._failures = 0

@@ -29,7 +29,7 @@ from peatio_ws.actions import (
 )
 from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
-from peatio_ws.errors import Close
+from peatio_ws.errors import Close, later_reason
 from peatio_ws.streams import Kind, Roles
 
 MAX_FAILURES: Final = 5
@@ -193,9 +193,12 @@ class Session:
             return [Renew(identity), *self._drop_forbidden(), *replies]
         return [Admit(identity, resumes), *replies]
 
-    def shut_out(self) -> list[Action]:
-        """What to do instead where no more tokens are looked at, because too many failed."""
-        return self._answered([Reply(dialects.AUTHENTICATION_FAILED), HangUp(Close.POLICY, TOO_MANY_FAILURES)])
+    def postpone(self, why: str, seconds: int) -> list[Action]:
+        """What to do instead where the token cannot be looked at for so many seconds. It may be good, so the client is
+        not told that it failed; one that has shown a good one before stays."""
+        if self.identity is not None:
+            return self._answered([Reply(dialects.try_later(why, seconds))])
+        return [HangUp(Close.FULL, later_reason(why, seconds))]
 
     def _answered(self, actions: list[Action]) -> list[Action]:
         """The same, with the message's `echo` in each direct answer."""

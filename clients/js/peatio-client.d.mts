@@ -133,6 +133,7 @@ export type Step = {
 } | {
     complaint: string;
     refused: boolean;
+    postponed: boolean;
 } | {
     renewed: true;
 };

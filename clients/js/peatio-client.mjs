@@ -13,7 +13,7 @@
 const FIRST_PAUSE = 0.5; // seconds, as all times here
 const LONGEST_PAUSE = 30;
 const LONGEST_ASKED = 300; // whoever asks for a longer pause than this is asked again
-const FULL_PAUSE = 5; // at least, where there is no room
+const FULL_PAUSE = 5; // at least, where there is no room and no time was given
 const STEADY = 30; // a connection that was good for so long starts the pauses anew
 const OPEN = 10;
 const ANSWER = 30; // to the token: a worker that has just started may read its history first
@@ -298,7 +298,7 @@ class Ended extends Error {
  * What a frame comes to, in turn.
  *
  * @typedef {{ say: string } | { live: string[] } | { place: Place } | { event: PeatioEvent } | { notice: any }
- *   | { complaint: string, refused: boolean } | { renewed: true }} Step
+ *   | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
  * @typedef {{ cursor: string | null, complete: boolean }} Place where the client is, and whether it has got everything
  *   before that
  */
@@ -422,12 +422,15 @@ class Conversation {
   /** @param {any} error @returns {Step} */
   #complain(error) {
     const complaint = String(error?.message ?? error);
-    let refused = this.#awaited === "token" && Boolean(error?.message); // Ranger's other errors are texts
+    // The gateway could not look at the token.
+    const postponed = error?.retry_after !== undefined;
+    if (postponed) this.renewing = false;
+    let refused = this.#awaited === "token" && Boolean(error?.message) && !postponed; // Ranger's other errors are texts
     if (this.renewing && complaint === "Authentication failed.") {
       this.renewing = false;
       refused = true;
     }
-    return { complaint, refused };
+    return { complaint, refused, postponed };
   }
 }
 
@@ -818,10 +821,10 @@ export class PeatioClient {
    * @param {Ended} ended
    */
   #secondsAfter({ code, asked }) {
-    if (NO_ROOM.includes(code)) {
+    if (NO_ROOM.includes(code) && !asked) {
       // There will hardly be any at once.
       this.#failures = Math.max(this.#failures, 4);
-      asked = Math.max(asked, FULL_PAUSE);
+      asked = FULL_PAUSE;
     }
     const jitter = Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures);
     this.#failures += 1;
@@ -941,6 +944,7 @@ export class PeatioClient {
       this.#refusals = 0;
       if (this.#shown !== null) this.#renewal.shown(this.#shown);
     } else {
+      if (step.postponed) this.#shown = null; // the gateway does not know it yet: it may be shown again
       await this.#complain(conversation, step.complaint, step.refused);
     }
   }

@@ -17,7 +17,9 @@ import pytest
 from peatio_client import AsyncPeatioClient, PeatioClient
 
 from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.issuer import issuing
 from tests.live.driving import COMMANDS, Driven, Line, closing_with
+from tests.live.test_published_keys import Issued, members
 from tests.servers import RabbitMQ, free_port, wait_until
 
 CLASSIC, RANGER = (), ("order", "btcusd.trades")
@@ -241,6 +243,28 @@ def test_it_ends_where_no_token_is_taken(gateway: GatewayProcess, drive: Drive, 
         assert len(client.all("disconnected")) == times
 
 
+def test_a_gateway_without_its_keys_ends_no_client(folder: Path, drive: Drive) -> None:
+    key = Issued("a")
+    with issuing(members(key)) as issuer:
+        issuer.status = 503
+        environ = {"AMQP_URL": "memory://", "JWT_JWKS_URL": issuer.url, "JWT_JWKS_REFRESH": "1"}
+        gateway = GatewayProcess(folder, environ, wait=False)
+        try:
+            wait_until(lambda: "HTTP 503" in gateway.operators("/readyz")[1], "it has no keys")
+            given = {"tokens": [key.token("IDEARLY")], "until": -1}
+            clients = [drive(language, gateway.url, streams=streams, **given) for language, streams in KINDS]
+            for client in clients:
+                code, _, pause = client.wait_for("disconnected", times=2)
+                assert code == (503 if client.language == "asyncio" else 1013)
+                assert pause >= 1
+            issuer.status = 200
+            for client in clients:
+                client.wait_for("connected")
+                assert client.all("refused") == []
+        finally:
+            gateway.stop()
+
+
 def test_public_streams_come_without_a_token(gateway: GatewayProcess, publisher: Publisher, drive: Drive) -> None:
     clients = [drive(language, gateway.url, streams=["btcusd.trades"], on="event") for language in COMMANDS]
     for client in clients:
@@ -295,6 +319,9 @@ def test_pauses_are_those_it_was_told_and_some(drive: Drive, language: str) -> N
         if language != "page":  # which is not told
             assert status == 503
             assert 7 <= full <= 7 + 8
+    with closing_with((1013, "no key; retry after 1")) as (url, _):
+        _, _, pause = drive(language, url, tokens=["any"]).wait_for("disconnected")
+        assert 1 <= pause <= 1.5, "a time that was given counts"
     with closing_with((1013, "full")) as (url, _):
         _, _, pause = drive(language, url, tokens=["any"]).wait_for("disconnected")
         assert 5 <= pause <= 5 + 8, "there is no room: not at once"

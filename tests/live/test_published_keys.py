@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import jwt
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from peatio_ws.keys import new_private_key
 from tests.gateway import GatewayProcess, Signer, receive
 from tests.issuer import Issuer, issuing
+from tests.raw_client import RawClient
 from tests.servers import free_port, wait_until
 
 SECONDS = 60.0
@@ -43,10 +46,21 @@ def members(*issued: Issued) -> bytes:
 
 
 def answer(gateway: GatewayProcess, token: str) -> str:
+    """`success`, `error`, or the reason with which the gateway closes the connection."""
     with gateway.connect() as client:
         receive(client)
         client.send(json.dumps({"jwt": f"Bearer {token}"}))
-        return str(next(iter(receive(client))))
+        try:
+            return str(next(iter(receive(client))))
+        except ConnectionClosed as closed:
+            return f"{closed.rcvd.code} {closed.rcvd.reason}" if closed.rcvd else ""
+
+
+def http_answer(gateway: GatewayProcess, token: str) -> tuple[int, int]:
+    """The status of the answer to a handshake with this token, and its `Retry-After`."""
+    with RawClient(gateway.port) as client:
+        told = client.request({"Authorization": f"Bearer {token}"})
+        return told.status, int(told.headers.get("retry-after", 0))
 
 
 OLD, NEW = Issued("old"), Issued("new")
@@ -122,7 +136,10 @@ def test_a_gateway_without_keys_starts_and_says_that_it_is_not_ready(
         f"no key to verify tokens with: JWT_JWKS_URL=http://127.0.0.1:{port}/keys: Connection refused"
     ]
     assert gateway.operators("/healthz")[0] == 200
-    assert answer(gateway, OLD.token("ID1")) == "error"
+    text = "no key to verify this token with yet; retry after "
+    assert re.fullmatch(rf"1013 {text}\d+", answer(gateway, OLD.token("ID1"))), "it is not said to have failed"
+    status, later = http_answer(gateway, OLD.token("ID1"))
+    assert (status, later > 0) == (503, True)
     gateway.stop()
     warned = [event for event in gateway.events() if event["event"].startswith("keys cannot be read")]
     assert len(warned) == 1
@@ -165,3 +182,13 @@ def test_a_worker_that_starts_while_the_file_is_broken_waits_for_it(
     path.write_bytes(members(NEW))
     gateway.wait_ready()
     assert answer(gateway, NEW.token("ID1")) == "success"
+
+
+def test_a_token_of_a_new_key_is_good_though_the_set_is_seldom_read(
+    start_alone: Callable[..., GatewayProcess], issuer: Issuer
+) -> None:
+    gateway = start_alone(JWT_JWKS_URL=issuer.url, JWT_JWKS_REFRESH="86400")
+    issuer.body = members(OLD, NEW)
+    wait_until(lambda: answer(gateway, NEW.token("ID1")) == "success", "the set is read for it", SECONDS, 0.5)
+    refused = [event for event in gateway.events() if event["event"] == "token cannot be verified yet"]
+    assert {(event["reason"], event["retry_after"]) for event in refused} == {("kid names no key that is known", 1)}

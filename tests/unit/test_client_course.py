@@ -290,6 +290,25 @@ def test_pauses_grow_and_are_those_that_were_asked_for() -> None:
     assert longest.after(Ended(1012, "", 10)) == 40
     longest.reset()
     assert longest.after(Ended(1013, "full")) == 5 + 8
+    longest.reset()
+    assert longest.after(Ended(503, "", 1)) == 1.5, "a time that was given counts"
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 1001, 1006, 1011, 1012, 1013, 1014])
+def test_what_is_not_the_tokens_fault_does_not_end_a_client(code: int) -> None:
+    run = Followed(course(), [*[Ended(code, "")] * 5, CHALLENGE, AUTHENTICATED])
+    assert [end.code for end in run.all("disconnected")] == [code] * 5
+    assert len(run.opened) == 6
+    assert [message["jwt"] for message in run.said] == ["Bearer first"], "the same token, and it was good"
+
+
+def test_a_fresh_token_that_was_not_looked_at_is_shown_again() -> None:
+    first, second = token(exp=1_000_100), token(exp=1_000_900)
+    later = {"error": {"message": "no key; retry after 3", "retry_after": 3}}
+    script = [CHALLENGE, AUTHENTICATED, 75, *[later, 12.5, later, 6.25, later, 3.125, RENEWED], 600]
+    run = Followed(course(), script, [first, second])
+    assert [message["jwt"] for message in run.said] == [f"Bearer {first}", *[f"Bearer {second}"] * 4]
+    assert run.all("disconnected") == []
 
 
 @pytest.mark.parametrize(

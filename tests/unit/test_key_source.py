@@ -210,3 +210,34 @@ def test_where_nothing_is_published_nothing_runs() -> None:
     source = KeySource(settings(), Verifier(settings()))
     source.run()
     source.wait()
+
+
+def test_a_token_whose_key_is_missing_may_come_again_where_the_set_is_not_read(issuer: Issuer) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url)
+    assert source.source.seconds_to_wait() == 1, "not read yet"
+    source.refresh()
+    assert source.source.seconds_to_wait() == 0, "just read, and the key is not in it"
+    issuer.status = 503
+    source.refresh()
+    assert source.source.seconds_to_wait() >= 1, "the issuer cannot be asked"
+    issuer.status, issuer.body = 200, jwk_set()
+    source.refresh()
+    assert source.source.seconds_to_wait() >= 1, "there is no key at all"
+    assert KeySource(settings(), Verifier(settings())).seconds_to_wait() == 0, "all keys are there"
+
+
+def test_a_missing_key_has_the_set_read_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url, JWT_JWKS_REFRESH="86400")
+    loop = gevent.spawn(source.source.run)
+    try:
+        source.source.wait()
+        assert source.source.seconds_to_wait() == 0
+        monkeypatch.setattr(key_source, "FRESH_SECONDS", 0)
+        issuer.body = jwk_set(FIRST, SECOND)
+        assert source.source.seconds_to_wait() == 1
+        with gevent.Timeout(10):
+            while len(source.verifier.ring.published) < 2:
+                gevent.sleep(0.01)
+        assert issuer.requests == 2
+    finally:
+        loop.kill()

@@ -178,9 +178,14 @@ def test_a_ranger_connection_asks_for_notices_by_its_query(asked: bool) -> None:
         assert session.notices is asked
 
 
-def test_who_is_shut_out_is_told_what_who_failed_is_told() -> None:
-    session = classic()
-    assert session.shut_out() == [FAILED, TOO_OFTEN]
+def test_a_token_that_cannot_be_looked_at_is_not_said_to_have_failed() -> None:
+    reason = "no key; retry after 3"
+    for session in (classic(), ranger()):
+        assert session.postpone("no key", 3) == [HangUp(Close.FULL, reason)]
+    member = session_in(State.AUTHENTICATED)
+    payload = b'{"error":{"message":"no key; retry after 3","retry_after":3}}'
+    assert member.postpone("no key", 3) == [Reply(payload)], "its connection is good"
+    assert member.state is State.AUTHENTICATED
 
 
 @pytest.mark.parametrize(("asked", "cursor"), WITH_RESUME)

@@ -193,6 +193,25 @@ test("a loop may be left and another goes on", async () => {
   for await (const event of one) assert.fail(event.text);
 });
 
+test("a fresh token that was not looked at is shown again", async () => {
+  const expiring = (seconds) => `e.${btoa(JSON.stringify({ exp: Date.now() / 1000 + seconds }))}.s`;
+  const [first, second] = [expiring(0.1), expiring(60)];
+  const success = { success: { message: "Authenticated." }, resume: { complete: true } };
+  const later = { error: { message: "no key; retry after 1", retry_after: 1 } };
+  const one = client([{ challenge: "any" }, success], { token: () => (Gateway.heard.length ? second : first) });
+  const said = [];
+  one.on("error", (message) => said.push(message));
+  const running = one.run();
+  while (Gateway.heard.length < 3) {
+    if (Gateway.heard.length === 2 && !said.length) Gateway.last.tell("message", { data: JSON.stringify(later) });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  one.close();
+  await running;
+  assert.deepEqual(Gateway.heard.map(({ jwt }) => jwt), [`Bearer ${first}`, `Bearer ${second}`, `Bearer ${second}`]);
+  assert.ok(said.every((message) => message === "no key; retry after 1"));
+});
+
 test("settings that cannot work are told", () => {
   for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"]])
     assert.throws(() => new PeatioClient(url, { streams }), TypeError);

@@ -227,8 +227,10 @@ class Course:
                     self._renewal.shown(self._shown, self._wall())
             case Notice(data):
                 yield Tell("notice", data)
-            case Complaint(message, refused):
+            case Complaint(message, refused, postponed):
                 yield Tell("error", message)
+                if postponed:
+                    self._shown = None  # the gateway does not know it yet: it may be shown again
                 if refused and not conversation.live:
                     raise Ended(401, message)
                 if refused:

@@ -38,10 +38,11 @@ class Place(NamedTuple):
 
 
 class Complaint(NamedTuple):
-    """The gateway did not like something; the token, if `refused`."""
+    """The gateway did not like something; the token, if `refused`; if `postponed`, it did not look at the token."""
 
     message: str
     refused: bool
+    postponed: bool = False
 
 
 class Notice(NamedTuple):
@@ -194,6 +195,9 @@ class Conversation:
     def _complain(self, error: Any) -> Complaint:
         message = str(error.get("message") if isinstance(error, dict) else error)
         refused = not self.live and not self._ranger
+        if isinstance(error, dict) and "retry_after" in error:
+            self.renewing = False
+            return Complaint(message, refused=False, postponed=True)
         if self.renewing and message == "Authentication failed.":
             self.renewing, refused = False, True
         return Complaint(message, refused)
