@@ -80,7 +80,7 @@ def on_starting(server):
     log = structlog.get_logger("peatio_ws.configuration")
     for name, meant in misspelt.near_misses(os.environ).items():
         log.warning("unknown variable ignored", variable=name, similar=meant)
-    master.prepare()
+    master.prepare(server)
 
 
 def post_worker_init(worker):

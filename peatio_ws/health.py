@@ -22,6 +22,9 @@ from peatio_ws.settings import Settings
 STUCK_SECONDS: Final = 5.0
 """A worker whose loop has not turned for so long is told of; it should once a second."""
 
+faults: list[str] = []
+"""What keeps this worker from starting."""
+_server: WSGIServer | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
 
 
@@ -36,10 +39,13 @@ def bind(settings: Settings) -> None:
 
 
 def serve() -> None:
-    """Answer on the master's socket from this worker; nothing if there is none (another server than gunicorn)."""
-    if _listener is not None:
+    """Answer on the master's socket from this worker; nothing if there is none (another server than gunicorn).
+    Idempotent."""
+    global _server
+    if _listener is not None and _server is None:
         shared = gevent_socket(_listener.family, _listener.type, fileno=os.dup(_listener.fileno()))
-        WSGIServer(shared, application, log=None, error_log=None).start()
+        _server = WSGIServer(shared, application, log=None, error_log=None)
+        _server.start()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -55,7 +61,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         # gunicorn deals with the others: no reason to end this worker, too.
         body = msgspec.json.encode({"ok": True, "problems": _stuck()})
     elif path == "/readyz":
-        problems = [problem for gateway in Gateway.instances() for problem in gateway.problems()]
+        problems = faults + [problem for gateway in Gateway.instances() for problem in gateway.problems()]
         body = msgspec.json.encode({"ready": not problems, "problems": problems})
         status = "503 Service Unavailable" if problems else status
     else:

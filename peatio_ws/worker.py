@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import ssl
+import sys
 import time
 from typing import Any, ClassVar, Final
 
@@ -16,7 +18,8 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import VERSION
 
-from peatio_ws.errors import Close
+from peatio_ws import health
+from peatio_ws.errors import Close, ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.handler import Handler
 from peatio_ws.replay import come_again
@@ -87,6 +90,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     server_class = Server
     wsgi_handler = Handler
+    patient: ClassVar[bool] = False
+    """Whether a worker waits for settings that are wrong. Set by a master that has found them good."""
+    _ssl_args: dict[str, Any]
     _alive = True
     _ending: gevent.event.Event | None = None  # None while the worker starts
 
@@ -102,8 +108,36 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._ending.set()
 
     def load_wsgi(self) -> None:
-        super().load_wsgi()
-        Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
+        """Load the application.
+
+        A worker that cannot would have gunicorn end the whole server (27.0.1). Where the settings have been good
+        before, what is wrong is a file (a certificate) that is being written, so a patient worker tries again.
+        """
+        self._ending = gevent.event.Event()
+        while True:
+            try:
+                super().load_wsgi()
+                Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
+                self._ssl_args = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+                break
+            except (ConfigurationError, ssl.SSLError) as error:
+                if not self.patient:
+                    raise
+                self._wait_for_settings(error)
+        health.faults.clear()
+
+    def _wait_for_settings(self, error: Exception) -> None:
+        """Tell what is wrong, by the log and `/readyz`, and let a moment pass."""
+        faults = error.faults if isinstance(error, ConfigurationError) else [f"{type(error).__name__}: {error}"]
+        if faults != health.faults:
+            health.faults[:] = faults
+            for fault in faults:
+                log.error("worker cannot start yet; trying again", fault=fault)
+        health.serve()
+        self.notify()
+        assert self._ending is not None
+        if self._ending.wait(NOTIFY_SECONDS):
+            sys.exit(0)  # told to end
 
     def run(self) -> None:
         """Serve until `alive` is False, then tell every client."""
@@ -112,7 +146,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         gc.set_threshold(20_000, 20, 50)
         gc.collect()
         gc.freeze()  # what is there now stays: it need not be looked through for each generation of connections
-        self._ending = gevent.event.Event()
+        if self._ending is None:
+            self._ending = gevent.event.Event()
         for server in self._servers():
             server.start()
         gevent.spawn(supervise, "keeper of applications", _keep)
@@ -130,7 +165,6 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def _servers(self) -> list[Server]:
         """One server for each socket that gunicorn's master listens on."""
-        ssl_args = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         environ = base_environ(self.cfg) | {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION}
         servers = []
         for sock in self.sockets:
@@ -143,7 +177,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
                     log=self.log,
                     handler_class=self.wsgi_handler,
                     environ=environ,
-                    **ssl_args,
+                    **self._ssl_args,
                 )
             )
         return servers

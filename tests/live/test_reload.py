@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from peatio_ws.cli import CONFIG
+from tests.certificate import Certificate
 from tests.gateway import GatewayProcess, Signer, receive
+from tests.live.test_published_keys import Issued, members
 from tests.servers import wait_until
 
 SECONDS = 30.0
@@ -61,3 +67,110 @@ def test_clients_of_a_master_that_was_killed_are_told(tmp_path: Path, signer: Si
     except TimeoutError:
         os.kill(worker, signal.SIGKILL)
         raise
+
+
+class Files:
+    """What a gateway is started from, with each file as it should be."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.issued = certificate = Certificate(folder)
+        self.key, self.certificate = certificate.key, certificate.cert
+        self.code, self.keys, self.config = folder / "mine.py", folder / "keys.json", folder / "conf.py"
+        self.good = {
+            self.code: APP,
+            self.keys: members(Issued("a")).decode(),
+            self.config: f"exec(compile(open({str(CONFIG)!r}).read(), 'gunicorn.conf.py', 'exec'))\n",
+            self.key: certificate.key.read_text(),
+            self.certificate: certificate.cert.read_text(),
+        }
+        self.bad = {
+            self.keys: ('{"keys":[{"kty"', "JWT_JWKS_FILE is no JSON"),
+            self.certificate: (
+                self.good[self.certificate][:300],
+                "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are",
+            ),
+            self.config: ("workers = (\n", "SyntaxError: '(' was never closed"),
+            self.code: ("from nowhere import nothing\n", "ModuleNotFoundError: No module named 'nowhere'"),
+        }
+        self.taken = self.good[self.config] + f"bind = '127.0.0.1:{port}'\n", f"bind=127.0.0.1:{port}: cannot listen"
+        self.write()
+
+    def write(self) -> None:
+        for path, text in self.good.items():
+            path.write_text(text)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            **PATIENT,
+            "JWT_JWKS_FILE": str(self.keys),
+            "WEBSOCKET_SSL_KEY": str(self.key),
+            "WEBSOCKET_SSL_CERT": str(self.certificate),
+        }
+
+
+@contextlib.contextmanager
+def started(folder: Path, files: Files) -> Iterator[GatewayProcess]:
+    gateway = GatewayProcess(folder, files.environ, ("gunicorn", "--config", "conf.py", "mine:app"), cwd=folder)
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+def faults(gateway: GatewayProcess, event: str) -> list[str]:
+    return [line["fault"] for line in gateway.events() if line["event"].startswith(event)]
+
+
+def test_a_reload_that_cannot_work_changes_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        files = Files(tmp_path, taken.getsockname()[1])
+        with started(tmp_path, files) as gateway:
+            workers, tls = gateway.workers(), files.issued.trusted()
+            with connect(f"wss://127.0.0.1:{gateway.port}/", ssl=tls, server_hostname="localhost") as client:
+                for number, (path, (text, told)) in enumerate([*files.bad.items(), (files.config, files.taken)], 1):
+                    path.write_text(text)
+                    os.kill(gateway.pid, signal.SIGHUP)
+                    wait_until(lambda: len(faults(gateway, "reload refused")) >= number, told, SECONDS)  # noqa: B023
+                    files.write()
+                    assert faults(gateway, "reload refused")[-1].startswith(told)
+                assert len(faults(gateway, "reload refused")) == number, "one line each"
+                assert gateway.workers() == workers
+                assert client.ping().wait(SECONDS), "nobody was cut"
+                os.kill(gateway.pid, signal.SIGHUP)
+                assert "challenge" in receive(client)
+                with pytest.raises(ConnectionClosed) as closed:
+                    client.recv(timeout=SECONDS)
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1012, "a good one still works"
+            assert "Traceback" not in gateway.log()
+            wait_until(lambda: not set(workers) & set(gateway.workers()), "other workers", SECONDS)
+            assert gateway.process is not None
+            assert gateway.process.poll() is None
+
+
+def test_a_worker_that_starts_amid_a_change_of_files_waits_for_its_end(tmp_path: Path) -> None:
+    files = Files(tmp_path, 0)
+    with started(tmp_path, files) as gateway:
+        (worker,) = gateway.workers()
+        text, told = files.bad[files.certificate]
+        files.certificate.write_text(text)
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: told in gateway.operators("/readyz")[1], "told by /readyz", SECONDS)
+        assert gateway.operators("/readyz")[0] == 503
+        assert gateway.operators("/healthz")[0] == 200
+        files.write()
+        gateway.wait_ready()
+        with connect(
+            f"wss://127.0.0.1:{gateway.port}/", ssl=files.issued.trusted(), server_hostname="localhost"
+        ) as client:
+            assert "challenge" in receive(client)
+        (told_once,) = faults(gateway, "worker cannot start yet")
+        assert told_once.startswith(told)
+        files.certificate.write_text(text)
+        (worker,) = gateway.workers()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: told in gateway.operators("/readyz")[1], "told again", SECONDS)
+        assert gateway.process is not None
+        gateway.process.terminate()
+        assert gateway.process.wait(SECONDS) == 0, "a worker that waits ends when it is told to"
