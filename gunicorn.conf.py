@@ -21,8 +21,21 @@ import tempfile
 _MADE = "peatio_ws-metrics-"
 _PREFIX = f"{_MADE}{os.getpid()}-"
 _name = os.path.basename(os.environ.get("PROMETHEUS_MULTIPROC_DIR", _MADE))
+# A container's read-only file system often has this one.
+_MEMORY = "/dev/shm"
+
+
+def _new_folder():
+    for where in (None, _MEMORY):
+        try:
+            return tempfile.mkdtemp(prefix=_PREFIX, dir=where)
+        except OSError:
+            pass
+    sys.exit("configuration: TMPDIR: no folder for temporary files can be written to; TMPDIR takes another one")
+
+
 if _name.startswith(_MADE) and not _name.startswith(_PREFIX):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_PREFIX)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _new_folder()
 
 
 def _tidy(master=None):
@@ -61,6 +74,9 @@ backlog = 4096
 graceful_timeout = round(_settings.drain_seconds) + 12
 timeout = 60
 control_socket_disable = True
+# gunicorn (27.0.1) makes a file there for each new worker, and its master ends where that fails: a folder that no
+# cleaner removes.
+worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
 proc_name = "peatio_ws"
 
 

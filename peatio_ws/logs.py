@@ -4,6 +4,7 @@ to it. With `LOG_ACCESS` each request is an event, too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -67,11 +68,17 @@ def for_gunicorn(settings: Settings) -> dict[str, Any]:
 
 
 class _Named(structlog.WriteLogger):
-    """Writes to standard error; knows the name it was asked for by."""
+    """Writes to standard error; knows the name it was asked for by. A line for which there is no room is lost."""
 
     def __init__(self, name: str = "") -> None:
         super().__init__(sys.stderr)
         self.name = name
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def _name(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import gevent
 
-from peatio_ws import metrics
+from peatio_ws import metric_files, metrics
 from peatio_ws.books import State
 from peatio_ws.events import EXCHANGES
 from peatio_ws.house import House
@@ -106,6 +106,7 @@ class Meter:
         with open("/proc/self/statm", "rb") as file:
             metrics.memory.set(int(file.read().split()[1]) * _PAGE)
         metrics.turned.set(time.time())
+        metric_files.restore()
 
     def _tell_tally(self) -> None:
         tally = self._house.intake.tally

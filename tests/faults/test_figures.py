@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import threading
 import time
@@ -193,3 +195,73 @@ def test_a_worker_that_is_stuck_is_named_by_the_others(folder: Path, signer: Sig
         wait_until(lambda: json.loads(gateway.operators("/healthz")[1])["problems"] == [], "it turns again")
     finally:
         gateway.stop()
+
+
+def counted(gateway: GatewayProcess) -> float:
+    return gateway.total("peatio_ws_received_messages_total")
+
+
+def renewed(gateway: GatewayProcess) -> None:
+    """Kill a worker; return once there is another one in its place that hears the broker."""
+    before = gateway.workers()
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(set(gateway.workers()) - set(before)) == 1, "another worker", START_SECONDS)
+    gateway.wait_ready()
+
+
+def serves(gateway: GatewayProcess, signer: Signer) -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert gateway.operators(path)[0] == 200, path
+    with gateway.member(signer.token("IDFIGURE")):
+        pass
+
+
+def test_a_folder_of_figures_that_is_removed_harms_nobody(
+    start: Callable[..., GatewayProcess], signer: Signer, tmp_path: Path
+) -> None:
+    """As cleaners of temporary folders do, the folder above it included."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    gateway = start(WEB_CONCURRENCY="2", TMPDIR=str(temporary))
+    for _ in range(4):
+        serves(gateway, signer)
+    wait_until(lambda: counted(gateway) == 4, "counted", START_SECONDS, 0.1)
+    shutil.rmtree(temporary)
+    serves(gateway, signer)
+    wait_until(lambda: counted(gateway) == 5, "nothing that was counted is lost", START_SECONDS, 0.1)
+    shutil.rmtree(temporary)
+    renewed(gateway)
+    serves(gateway, signer)
+    wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == 2, "figures of both", START_SECONDS, 0.1)
+    assert "Traceback" not in gateway.log()
+
+
+def test_a_gateway_starts_where_nothing_can_be_written(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+    """Neither figures nor a temporary file; its own log neither."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        gateway = start(AMQP_URL="memory://")
+        serves(gateway, signer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert gateway.log() == ""
+
+
+def test_figures_for_which_there_is_no_room_harm_nobody(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+    gateway = start()
+    room = len(gateway.log()) + 40_000  # for its log, and for no file of figures
+    resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    (worker,) = gateway.workers()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: worker not in gateway.workers() and gateway.workers() != [], "another worker", START_SECONDS)
+    gateway.wait_ready()
+    serves(gateway, signer)
+    wait_until(lambda: counted(gateway) == 1, "its own figures are told", START_SECONDS, 0.1)
+    (line,) = [event for event in gateway.events() if event["event"].startswith("figures cannot be written")]
+    assert line["error"] == "File too large"
+    (worker,) = gateway.workers()
+    for process in (gateway.pid, worker):
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    wait_until(lambda: "figures are written again" in gateway.log(), "told when there is room again", START_SECONDS)
+    assert counted(gateway) == 1

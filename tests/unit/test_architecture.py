@@ -25,7 +25,7 @@ WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"blocking metrics pace websocket handler".split(),
+    *"blocking metric_files metrics pace websocket handler".split(),
     *"amqp_tls amqp_transport broker demand consumer history_stream publisher embedded".split(),
     *"supervise shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
     *"logs key_source intake house numbering caller".split(),
