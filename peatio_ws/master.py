@@ -135,7 +135,7 @@ def _lines(error: BaseException, said: str) -> list[str]:
         said: what was printed before; gunicorn prints the traceback of a configuration file and exits with a number.
     """
     if isinstance(error, ConfigurationError):
-        return error.faults
+        return [str(fault) for fault in error.faults]
     if isinstance(error, SystemExit):
         text = error.code if isinstance(error.code, str) else (said.strip().splitlines() or ["cannot be loaded"])[-1]
         return [line.removeprefix(CONFIGURATION) for line in text.splitlines()]

@@ -128,7 +128,9 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def _wait_for_settings(self, error: Exception) -> None:
         """Tell what is wrong, by the log and `/readyz`, and let a moment pass."""
-        faults = error.faults if isinstance(error, ConfigurationError) else [f"{type(error).__name__}: {error}"]
+        faults = (
+            [*map(str, error.faults)] if isinstance(error, ConfigurationError) else [f"{type(error).__name__}: {error}"]
+        )
         if faults != health.faults:
             health.faults[:] = faults
             for fault in faults:
