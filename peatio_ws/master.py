@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import time
-from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -46,9 +45,18 @@ def _look_often() -> None:
     gunicorn (27.0.1) sleeps 0.1 s between two looks, and another 0.1 s after the one that found no worker any more. All
     these loops have a deadline of their own.
     """
-    arbiter.time = SimpleNamespace(
-        time=time.time, monotonic=time.monotonic, sleep=lambda seconds: time.sleep(min(seconds, LOOK_SECONDS))
-    )
+    arbiter.time = _Clock()
+
+
+class _Clock:
+    """The module `time` with a shorter sleep."""
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, LOOK_SECONDS))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
 
 
 def _reload(master: Any, reload: Any) -> None:
