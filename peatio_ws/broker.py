@@ -84,6 +84,11 @@ def exchange(name: str, durable: bool, embedded: bool = False) -> Exchange:
     return Exchange(name, kind, durable=durable, auto_delete=False)
 
 
+def is_embedded(connection: Connection) -> bool:
+    """Whether a connection is to the in-process broker."""
+    return bool(connection.transport.driver_type == "memory")
+
+
 def place(url: str) -> str:
     """Host and port of a URL, without its password."""
     return url.rpartition("@")[2].partition("?")[0] or url

@@ -27,12 +27,12 @@ from peatio_ws import diagnosis
 from peatio_ws.amqp_transport import OFFSET
 from peatio_ws.broker import open_connection
 from peatio_ws.broker_diagnosis import Operation, Refusal
-from peatio_ws.consumer import PRIVATE, public
 from peatio_ws.diagnosis import Server
 from peatio_ws.events import EXCHANGES
 from peatio_ws.findings import Finding
-from peatio_ws.history_stream import ARGUMENTS
 from peatio_ws.settings import Settings
+from peatio_ws.stream_setup import ARGUMENTS
+from peatio_ws.topology import PRIVATE, public
 
 STEP_SECONDS: Final = 4.0
 """For one operation."""

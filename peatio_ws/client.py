@@ -127,9 +127,9 @@ class Client(Seated):
         house, uid = self._house, self._receiver.uid
         house.router.remove(self._receiver)
         for stream in self._session.streams:
-            house.intake.drop_stream(stream)
+            house.intake.interest.drop_stream(stream)
         if uid is not None:
-            house.intake.drop_member(uid)
+            house.intake.interest.drop_member(uid)
 
     def tick(self, now: float) -> None:
         """Deadlines; called about once a second with the monotonic time."""
@@ -227,7 +227,7 @@ class Client(Seated):
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True
         for name in names:
-            self._house.intake.need_stream(name)  # may wait
+            self._house.intake.interest.need_stream(name)  # may wait
         self._send_streams(names)
 
     def _send_streams(self, names: tuple[str, ...]) -> None:
@@ -250,7 +250,7 @@ class Client(Seated):
     def _unsubscribe(self, names: Iterable[str]) -> None:
         for name in names:
             self._house.router.unsubscribe(self._receiver, name)
-            self._house.intake.drop_stream(name)
+            self._house.intake.interest.drop_stream(name)
 
     def _resume(self, payload: bytes, cursor: str | None, echo: bytes) -> None:
         """Answer with where the client is, then what it missed, then live events."""
@@ -272,7 +272,7 @@ class Client(Seated):
         self._settled = True
         receiver.uid = identity.uid
         numbering.begin()
-        house.intake.need_member(identity.uid)  # may wait
+        house.intake.interest.need_member(identity.uid)  # may wait
         self._admits = not resumes
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=receiver.member_id)
         return True

@@ -175,7 +175,7 @@ class Connection(Seated):
             if receiver is not None and name in receiver.streams:
                 del cast(dict[str, None], receiver.streams)[name]
                 house.router.unsubscribe(receiver, name)
-                house.intake.drop_stream(name)
+                house.intake.interest.drop_stream(name)
 
     # ---- for the gateway
 
@@ -260,11 +260,11 @@ class Connection(Seated):
         intake.wait_until_live()
         admitted = False
         try:
-            intake.need_member(member.uid)  # may wait
+            intake.interest.need_member(member.uid)  # may wait
             admitted = receiver.uid is None and not self._left
         finally:
             if not admitted:
-                intake.drop_member(member.uid)
+                intake.interest.drop_member(member.uid)
         if admitted:
             receiver.uid = member.uid
             Numbering(self._house, receiver, lookup, self.ws.id, self._on_member_id).begin()
@@ -275,11 +275,11 @@ class Connection(Seated):
         intake, mine = self._house.intake, cast(dict[str, None], receiver.streams)
         added = False
         try:
-            intake.need_stream(name)  # may wait
+            intake.interest.need_stream(name)  # may wait
             added = name not in mine and not self._left
         finally:
             if not added:
-                intake.drop_stream(name)
+                intake.interest.drop_stream(name)
         if added:
             mine[name] = None
             self._house.router.subscribe(receiver, name)
@@ -293,7 +293,7 @@ class Connection(Seated):
             self.unsubscribe(*receiver.streams)
             house.router.remove(receiver)
             if receiver.uid is not None:
-                house.intake.drop_member(receiver.uid)
+                house.intake.interest.drop_member(receiver.uid)
 
     def _tell_failure(self) -> None:
         metrics.handler_failures.labels(self._route.path).inc()

@@ -1,4 +1,4 @@
-"""The kombu loop: a queue of this worker's own, read in batches, for as long as the worker lives.
+"""The kombu loop: a source, read in batches, for as long as the worker lives.
 
 A worker has two of them, on connections of their own, so that private events never wait behind public ones.
 
@@ -8,46 +8,30 @@ Does not know the router: it is given a function for each delivery and one for t
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import random
-import socket
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import gevent
 import structlog
-from kombu import Connection, Queue
+from kombu import Connection
 
-from peatio_ws.amqp_transport import consume
-from peatio_ws.broker import CONNECT_TIMEOUT, HEARTBEAT, exchange, faults_of, open_connection, place, say
-from peatio_ws.demand import Demand
-from peatio_ws.events import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.broker import CONNECT_TIMEOUT, faults_of, open_connection, place, say
 from peatio_ws.pace import Pace
+from peatio_ws.source import Reopen, SourceRefused, Sources
+from peatio_ws.topology import is_missing_canary
 
 log = structlog.get_logger("peatio_ws.consumer")
 
 LONGEST_PAUSE: Final = 5.0
-
-Bindings = Sequence[tuple[str, str]]
-"""Exchange and routing key of all that a queue is to get."""
-CLASSIC: Final[Bindings] = ((ORDERBOOK, ""), (TRADE, ""))
-PRIVATE: Final[Bindings] = (*CLASSIC, (RANGER, "private.#"))
-
-
-def public(prefixes: Iterable[str], books: Sequence[str] = ()) -> Bindings:
-    """What brings public streams, and those with these prefixes.
-
-    Args:
-        books: names whose `-snap` and `-inc` alone are to come; all streams without any.
-    """
-    if not books:
-        return [(RANGER, f"{word}.#") for word in ("public", "global", *prefixes)]
-    names = [f"{book}-{half}" for book in books for half in ("snap", "inc")]
-    places = ["global", "public.*", *(f"{prefix}.*" for prefix in prefixes)]
-    return [(RANGER, f"{place}.{name}") for place in places for name in names]
+CHECK_SECONDS: Final = 1.0
+"""How often heartbeats are looked after, and the source looks whether all is well."""
+STEADY_SECONDS: Final = 5.0
+"""A source that was read for so long is opened again without a pause."""
+TRY_AGAIN_SECONDS: Final = 15.0
+"""How often a source that was refused is tried again, about."""
 
 
 def pauses() -> Iterator[float]:
@@ -56,120 +40,33 @@ def pauses() -> Iterator[float]:
         yield random.uniform(0.5, 1) * min(LONGEST_PAUSE, 0.5 * 2 ** min(attempt, 10))
 
 
-class Source(Protocol):
-    """What a consumer reads: which queue, and how.
-
-    Attributes:
-        name: of the events, for people.
-    """
-
-    name: str
-
-    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
-        """Declare and consume on a new connection.
-
-        Args:
-            heard: to be called once everything published from then on will come.
-
-        Raises:
-            ConnectionError, and what kombu and py-amqp raise.
-        """
-
-    def rest(self) -> None:
-        """After each batch."""
-
-    def check(self) -> None:
-        """Now and then, from another greenlet. ConnectionError breaks off the connection."""
-
-    def has_read_up_to(self, moment: float) -> bool:
-        """Whether all that was to be had at this monotonic time has come. Finds that out if it is not known, and never
-        waits."""
-
-    def lag(self) -> float:
-        """How many seconds after the broker had it an event came here, as far as that is known; else 0."""
-
-
-class OwnQueue:
-    """A queue that lives as long as its connection.
-
-    Args:
-        name: of the events.
-        durable: whether the publishers declare the exchanges durable.
-        bindings: what is read in any case.
-        handle: called with each delivery; may raise nothing.
-        demand: what is read of `peatio.events.ranger` while it is needed; None if `bindings` have everything.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        durable: bool,
-        bindings: Bindings,
-        handle: Callable[[Delivery], None],
-        demand: Demand | None = None,
-    ) -> None:
-        self.name = name
-        self._durable, self._bindings, self._handle, self._demand = durable, bindings, handle, demand
-
-    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
-        # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
-        name = f"peatio_ws.{self.name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
-        exclusive = connection.transport.driver_type != "memory"
-        queue = Queue(name, exclusive=exclusive, auto_delete=True, durable=False, channel=connection)
-        declare(connection, queue, self._bindings, self._durable)
-        if self._demand is not None:
-            self._demand.attach(connection.default_channel, name)
-        consume(connection.default_channel, name, self._handle)
-        heard()
-
-    def rest(self) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def has_read_up_to(self, moment: float) -> bool:  # noqa: ARG002  # nobody else reads it, or is ahead
-        return True
-
-    def lag(self) -> float:
-        return 0.0
-
-
-def declare(connection: Connection, queue: Queue, bindings: Bindings, durable: bool) -> None:
-    """A queue, Peatio's exchanges, and what is between them."""
-    channel = connection.default_channel
-    embedded = connection.transport.driver_type == "memory"
-    for name, _ in bindings:
-        exchange(name, durable, embedded).bind(channel).declare()
-    queue = queue.bind(channel)
-    queue.queue_declare()
-    for name, routing_key in bindings:
-        queue.bind_to(exchange(name, durable, embedded), routing_key=routing_key)
-
-
 class Consumer:
-    """Hears a source for as long as the worker lives.
+    """Reads a source for as long as the worker lives.
 
     Args:
-        source: see `Source`.
+        sources: see `Sources`.
         urls: brokers, tried in turn.
         flush: called at the end of each batch; whether there was anything to send.
-        heard: called with True once the source is heard, with False when the broker is lost.
+        heard: called with True once the source is read, with False when it is not any more.
         sent: called after a batch with something to send: the seconds since it was read.
     """
 
     def __init__(
         self,
-        source: Source,
+        sources: Sources,
         urls: tuple[str, ...],
         flush: Callable[[], bool],
         heard: Callable[[bool], None],
         sent: Callable[[float], None],
     ) -> None:
-        self._source, self._urls, self._flush, self._heard, self._sent = source, urls, flush, heard, sent
+        self._sources, self._urls, self._flush, self._heard, self._sent = sources, urls, flush, heard, sent
         self._stopped = False
         self._connected = False
+        self._connected_at = 0.0
         self._transport: Any = None  # of the connection there is, or was
+        self._try_again_at = 0.0
+        self._trial: gevent.Greenlet[Any, bool] | None = None
+        self._is_heard = False
 
     @property
     def connected(self) -> bool:
@@ -184,74 +81,140 @@ class Consumer:
         return float(time.monotonic() - transport.level_at)
 
     def stop(self) -> None:
-        """Make `run` say good-bye to the broker as it returns: within a second, or when its greenlet is killed."""
+        """Make `run` close the connection as it returns: within a second, or when its greenlet is killed."""
         self._stopped = True
 
     def run(self) -> None:
-        """Read until `stop`; a broker that is lost, or refuses, is tried again with growing pauses, and said once."""
-        urls, waits, lost_at = itertools.cycle(self._urls), pauses(), 0.0
+        """Read until `stop`. A broker that is lost, or refuses, is tried again with growing pauses, and logged once."""
+        urls, waits, lost = itertools.cycle(self._urls), pauses(), False
+        url = next(urls)
         while not self._stopped:
-            url = next(urls)
             try:
                 self._read(url)
+            except SourceRefused as refused:
+                self._lose()
+                self._replace(refused, url)
             except faults_of(url) as error:
-                if self._connected or not lost_at:
-                    waits, lost_at = pauses(), time.monotonic()
-                    log.warning(
-                        "broker is not heard; trying on",
-                        events=self._source.name,
-                        broker=place(url),
-                        error=say(error),
-                    )
+                steady = self._connected and time.monotonic() - self._connected_at > STEADY_SECONDS
+                again = steady and (isinstance(error, Reopen) or is_missing_canary(error))
+                if self._connected or not lost:
+                    waits = pauses()
+                    self._log(error, url)
                 else:
-                    log.debug("broker is still not heard", broker=place(url), error=say(error))
-                if self._connected:
-                    self._connected = False
-                    self._heard(False)
-                gevent.sleep(next(waits))
+                    log.debug("broker still not connected", broker=place(url), error=say(error))
+                lost = True
+                self._lose()
+                if not again:
+                    gevent.sleep(next(waits))
+                    url = next(urls)
+
+    def _log(self, error: Exception, url: str) -> None:
+        events, broker = self._sources.name, place(url)
+        if is_missing_canary(error):
+            log.warning("an exchange was deleted and declared again; binding to it again", events=events, broker=broker)
+        elif isinstance(error, Reopen):
+            log.warning("opening the events again", events=events, broker=broker, error=say(error))
+        else:
+            log.warning("broker connection lost; retrying", events=events, broker=broker, error=say(error))
+
+    def _lose(self) -> None:
+        if self._connected or self._is_heard:
+            self._connected = self._is_heard = False
+            self._heard(False)
+
+    def _on_heard(self) -> None:
+        self._is_heard = True
+        self._heard(True)
+
+    def _replace(self, refused: SourceRefused, url: str) -> None:
+        """Read the other source. Raises `refused`, which ends the greenlet, if there is none."""
+        self._sources.replace(refused)
+        self._rest_from_trying()
+        log.debug("source replaced", broker=place(url), refusal=refused.refusal.name, detail=refused.detail)
 
     def _read(self, url: str) -> None:
         """One connection, from its opening to its end."""
-        connection = open_connection(url)
+        connection, source, unreachable = open_connection(url), self._sources.current, True
         try:
             with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
                 connection.connect()
                 connection.default_channel.auto_decode = False
-                self._source.open(connection, functools.partial(self._heard, True))
-            log.info("hearing the broker", events=self._source.name, broker=place(url))
-            self._connected = True
-            self._drain(connection)
+            unreachable = False
+            source.open(connection, self._on_heard)
+            log.info("receiving from the broker", events=source.name, broker=place(url))
+            self._connected, self._connected_at = True, time.monotonic()
+            self._drain(connection, url)
         finally:
             if self._stopped:
                 with contextlib.suppress(Exception), gevent.Timeout(1, TimeoutError):
                     connection.close()
             # Else not close(): that waits for a broker which may be frozen.
             connection.collect()
+            source.closed(unreachable)
 
-    def _drain(self, connection: Connection) -> None:
+    def _drain(self, connection: Connection, url: str) -> None:
         """Deliver what comes, batch by batch, until the connection breaks."""
-        heart = gevent.spawn(self._beat, connection, gevent.getcurrent())
+        heart = gevent.spawn(self._beat, connection, gevent.getcurrent(), url)
         try:
-            pace = Pace()
+            pace, source = Pace(), self._sources.current
             self._transport = transport = getattr(connection.connection, "transport", None)
             self._flush()  # what came along with the broker's answer to the last question
+            source.after_batch()
             while True:
                 connection.drain_events()
                 if self._flush() and transport is not None:
                     self._sent(time.monotonic() - transport.read_at)
-                self._source.rest()
+                source.after_batch()
                 pace.rest(connection.connection)
         finally:
             heart.kill()
 
-    def _beat(self, connection: Connection, reader: Any) -> None:
+    def _beat(self, connection: Connection, reader: Any, url: str) -> None:
         """Send heartbeats, and break off a connection that brings none. By the clock: a loop that looks for them only
         when it is idle is cut off by RabbitMQ under steady traffic."""
+        source = self._sources.current
         while connection.heartbeat:
-            gevent.sleep(HEARTBEAT / 4)
+            gevent.sleep(CHECK_SECONDS)
             try:
                 connection.heartbeat_check()
-                self._source.check()
+                source.check()
+                self._try_preferred(url)
+            except (SourceRefused, Reopen) as error:
+                gevent.kill(reader, error)
+                return
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
                 gevent.kill(reader, ConnectionError(say(error)))
                 return
+
+    def _try_preferred(self, url: str) -> None:
+        """See from time to time whether the source that was refused can be read now; raises Reopen if so."""
+        if self._trial is None:
+            if self._sources.replaced and time.monotonic() > self._try_again_at:
+                self._sources.trial(True)
+                self._trial = gevent.spawn(self._prepare, url)
+        elif self._trial.ready():
+            can_be_read, self._trial = bool(self._trial.value), None
+            if can_be_read:
+                self._sources.restore()
+                raise Reopen("the history stream can be read again")
+            self._sources.trial(False)
+            self._rest_from_trying()
+
+    def _prepare(self, url: str) -> bool:
+        connection = open_connection(url)
+        try:
+            with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
+                connection.connect()
+            self._sources.preferred.prepare(connection)
+        except SourceRefused as refused:
+            log.debug("source still refused", broker=place(url), refusal=refused.refusal.name)
+            return False
+        except faults_of(url) as error:
+            log.debug("source still unavailable", broker=place(url), error=say(error))
+            return False
+        finally:
+            connection.collect()
+        return True
+
+    def _rest_from_trying(self) -> None:
+        self._try_again_at = time.monotonic() + TRY_AGAIN_SECONDS * random.uniform(0.7, 1.3)

@@ -195,7 +195,7 @@ class Gateway:
         """The keeper: once a second, figures, and each connection's deadlines."""
         while True:
             gevent.sleep(1)
-            self._intake.sweep()
+            self._intake.interest.sweep()
             self._roster.tick()
 
     # ---- from clients

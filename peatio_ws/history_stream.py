@@ -1,81 +1,62 @@
 """The private events of all three exchanges in one durable stream of RabbitMQ, which every worker reads.
 
-An event's offset in it is its place in history, the same for every worker and host. After a lost connection reading
-goes on behind the last offset, so that nothing is missed. What is kept of it is `history.py`'s; the arguments are in
-RabbitMQ's documentation of streams.
+An event's offset in the stream is its place in history, the same for every worker and host. What is kept of it is
+`history.py`'s; the stream itself is RabbitMQ's documentation's and `stream_setup.py`'s.
+
+Theory of operation:
+
+- *Going on.* After a lost connection the reader consumes from its last event, and compares what comes first with it
+  (`stream_state.py`). Retention may have overtaken it, or the stream may be another one.
+- *Knowing the end.* A marker is put into the stream now and then (`marker.py`). Once it has come, everything before it
+  has.
+- *Being refused.* The broker's codes decide whether the stream is refused for good (`SourceRefused`) or cannot be read
+  for the moment (`SourceUnavailable`). What cannot be read for `PATIENCE_SECONDS` is refused, too.
 """
 
 from __future__ import annotations
 
-import enum
 import random
 import time
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
 import structlog
-from amqp.exceptions import AccessRefused, AMQPNotImplementedError, NotFound, PreconditionFailed, ResourceError
-from kombu import Connection, Queue
+from kombu import Connection
 
+from peatio_ws import marker
 from peatio_ws.amqp_transport import OFFSET, consume
-from peatio_ws.consumer import PRIVATE, OwnQueue, declare
+from peatio_ws.broker import say
 from peatio_ws.events import Delivery
+from peatio_ws.marker import Alarmed, translated
+from peatio_ws.source import Refusal, Reopen, SourceRefused, SourceUnavailable
+from peatio_ws.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, STEP_SECONDS, StreamSetup, within_step
+from peatio_ws.stream_state import Input, State, after
 
 log = structlog.get_logger("peatio_ws.history_stream")
 
-KEPT_HOURS: Final = 1
-ARGUMENTS: Final[Mapping[str, Any]] = {
-    # Fixed: a queue that is there already must be declared with the same ones.
-    "x-queue-type": "stream",
-    "x-max-age": f"{KEPT_HOURS}h",
-    "x-max-length-bytes": 2_000_000_000,
-    "x-stream-max-segment-size-bytes": 16_000_000,
-}
 PREFETCH: Final = 2000
 ACK_EACH: Final = 500
 ACK_SECONDS: Final = 60.0
 """The last few are acknowledged too: RabbitMQ closes a channel that owes an acknowledgement for half an hour."""
 IDLE_SECONDS: Final = 5.0
-"""If nothing comes for so long, though a marker was confirmed, the stream is not the one that was read before."""
-MARK_SECONDS: Final = 8.0
-GAP: Final = b"gap"
-"""Body of a message that is put into the stream where something may be missing from it."""
-DOWN_SECONDS: Final = 20.0
-"""A stream that the broker has and cannot open for so long is not coming back soon. It takes half a second after a
-restart; without end if a broker was killed just as it made the stream (RabbitMQ 3.10)."""
-BIRTH_STEP: Final = 0.1
-"""Seconds between two looks whether a stream that another worker is just making is there."""
-PROBE_SECONDS: Final = 0.5
-"""So far apart are the markers published for clients that have seen more than was read here."""
-MARK_EACH: Final = 30.0
+"""If nothing comes for so long, though the stream has more, the connection is opened again."""
+MARK_EACH: Final = 10.0
 """So often a marker is published, about: cursors stay fresh on a quiet exchange, and how far behind reading is gets
 known on a busy one."""
+PROBE_SECONDS: Final = 0.5
+"""So far apart are the markers published for clients that have seen more than was read here."""
 
 
-class _Fate(enum.Enum):
-    """What became of a marker on its way to the stream."""
-
-    UNDERWAY = "not known yet"
-    CONFIRMED = "the stream has it"
-    REFUSED = "the broker answers, but takes no messages"
-    FAILED = "the broker did not get it"
-
-
-class _NotTaken(ConnectionError):
-    """The broker did not confirm a message."""
-
-
-class HistoryStream:
-    """A source that reads the stream; a queue of this worker's own where the broker refuses streams.
+class StreamSource:
+    """A source that reads the stream.
 
     Args:
         queue: name of the stream.
         durable: whether the publishers declare the exchanges durable.
         seconds: how far to read back at first.
-        handle: called with each delivery.
-        anew: called when events do not go on where they were; with whether they still come from a stream.
+        handle: called with each delivery; may raise nothing.
+        on_gap: called when events may have been missed, before the first one that came after.
     """
 
     name = "private"
@@ -86,202 +67,232 @@ class HistoryStream:
         durable: bool,
         seconds: float,
         handle: Callable[[Delivery], None],
-        anew: Callable[[bool], None],
+        on_gap: Callable[[], None],
     ) -> None:
-        self._queue, self._durable, self._seconds = queue, durable, seconds
-        self._handle, self._anew = handle, anew
-        self._instead: OwnQueue | None = None
+        self._queue, self._seconds = queue, seconds
+        self._handle, self._on_gap = handle, on_gap
+        self._setup = StreamSetup(queue, durable)
+        self._state = State.CLOSED
+        self._last: Delivery | None = None  # None where nothing was read, or nothing that it could go on from
+        self._came_at = 0.0  # when the last one came, by `_now`; 0 before the first
+        # Of one connection:
         self._connection: Any = None
         self._line: Any = None  # py-amqp's, below it
         self._channel: Any = None
-        self._last = -1  # offset of the last delivery
-        self._down_since = 0.0
-        self._tag = self._acked = 0
-        self._acked_at = self._came_at = 0.0
-        self._marker = b""  # that has not come yet
-        self._fate = _Fate.UNDERWAY
-        self._told_at, self._received_then = 0.0, 0  # when its fate was known, and how much had been received then
-        self._marked_at = self._read_up_to = 0.0  # when the last one was made, and the last one that came
         self._heard: Callable[[], None] | None = None  # until it is called
-        self._lag = 0.0  # of the last marker that came
+        self._tag = self._acked = 0
+        self._acked_at = 0.0
+        # The marker under way:
+        self._end = -1  # its offset; -1 where it is not known
+        self._marking: gevent.Greenlet[Any, Any] | None = None
+        self._alarmed = False  # the broker takes none
+        self._at_end = False  # everything up to the last marker has come
+        self._refused: SourceRefused | None = None  # to be raised where it can be
+        self._marked_at = self._ended_at = 0.0  # when it was published, and when it was read back
+        self._read_up_to = 0.0  # when the last one was published that has come
+        self._received_then = 0
+        self._lag = 0.0
         self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # not all workers at once
 
-    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
-        if self._instead is not None:
-            self._instead.open(connection, heard)
-            return
-        self._channel = channel = connection.default_channel
-        queue = Queue(self._queue, durable=True, queue_arguments=dict(ARGUMENTS), channel=connection)
-        try:
-            declare(connection, queue, PRIVATE, self._durable)
-        except (PreconditionFailed, AMQPNotImplementedError, AccessRefused) as error:
-            if "exchange" in str(error):
-                raise
-            self._refused(error)
-        except NotFound as error:
-            self._down_since = self._down_since or time.monotonic()
-            if time.monotonic() - self._down_since < DOWN_SECONDS:
-                raise
-            self._refused(error)
-        self._down_since = 0.0
-        if not self._durable:
-            self._look_for_gap(connection)
-        channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
-        if self._last >= 0 and time.monotonic() - self._came_at > KEPT_HOURS * 1800:
-            self._lose("what was published meanwhile may have left the stream")
-        start: int | str = self._last + 1 if self._last >= 0 else f"{int(self._seconds) + 1}s"
-        self._connection, self._line, self._heard = connection, connection.connection, heard
-        self._tag = self._acked = 0
-        self._came_at = self._acked_at = time.monotonic()
-        self._mark()
-        consume(channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
+    @property
+    def state(self) -> State:
+        """See `stream_state.py`."""
+        return self._state
 
-    def rest(self) -> None:
+    # ---- opening
+
+    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+        self._marked_at = time.monotonic()
+        try:
+            end = self._setup.make_ready(connection)
+        except SourceUnavailable as error:
+            self._setup.lose_patience(connection, error)
+            raise
+        self._setup.worked()
+        last = self._last
+        if last is not None and end is not None and _offset(end) < _offset(last):
+            self._forget_position("the stream ends before what was read of it")
+            last = None
+        self._connection, self._line, self._heard = connection, connection.connection, heard
+        self._channel, self._tag, self._acked = connection.default_channel, 0, 0
+        self._acked_at = self._ended_at = time.monotonic()
+        self._alarmed, self._end = end is None, -1 if end is None else _offset(end)
+        self._at_end = False
+        self._received_then = self._line.bytes_recv
+        self._step(Input.OPENED if last is None else Input.OPENED_AT_LAST)
+        start = self._beginning() if last is None else _offset(last)
+        with within_step(), translated(Refusal.NO_REPLICA):
+            self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
+            consume(self._channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
+
+    def prepare(self, connection: Connection) -> None:
+        self._last = self._setup.make_ready(connection)
+        self._came_at = _now()
+        self._setup.worked()
+        if self._last is None:
+            raise Alarmed("the broker takes no messages: it has too little memory or disk")
+
+    def _beginning(self) -> str:
+        """Where to begin without a position: what has not come since anything did."""
+        if not self._came_at:
+            return f"{int(self._seconds) + 1}s"
+        away = _now() - self._came_at + 2
+        return f"{int(away) + 1}s" if away < KEPT_HOURS * 3600 else "first"
+
+    # ---- reading
+
+    def after_batch(self) -> None:
+        if self._state is State.LOST:
+            raise Reopen("the stream is not the one that was read before")
         owed = self._tag - self._acked
         if owed >= ACK_EACH or (owed and time.monotonic() - self._acked_at > ACK_SECONDS):
             self._channel.basic_ack(self._tag, multiple=True)
             self._acked, self._acked_at = self._tag, time.monotonic()
 
+    def _on_delivery(self, delivery: Delivery, tag: int) -> None:
+        self._tag, self._came_at = tag, _now()
+        if self._state is State.PROVING and not self._is_unread(delivery):
+            return
+        if self._state is State.LOST:
+            return
+        self._last = delivery
+        self._handle(delivery)
+        if _offset(delivery) >= self._end >= 0:
+            self._reach_end()
+
+    def _is_unread(self, delivery: Delivery) -> bool:
+        """Compare the first delivery with the last one read; whether it is one that was not read yet."""
+        last = self._last
+        assert last is not None
+        if _offset(delivery) > _offset(last):
+            self._step(Input.LATER_EVENT)
+            self._on_gap()
+            log.warning("events may have been missed: the stream no longer has them", queue=self._queue)
+            return True
+        if delivery != last:
+            self._step(Input.OTHER_EVENT)
+            self._forget_position("another event has the offset of the last one read")
+            return False
+        self._step(Input.SAME_EVENT)
+        if _offset(delivery) >= self._end >= 0:
+            self._reach_end()
+        return False
+
+    def _forget_position(self, why: str) -> None:
+        log.warning("events may have been missed: the history stream was made anew", queue=self._queue, why=why)
+        self._last = None
+        self._on_gap()
+
+    def closed(self, unreachable: bool) -> None:
+        if unreachable:
+            self._setup.worked()  # a broker that is away says nothing about its stream
+        self._step(Input.CLOSED)
+        self._connection = self._channel = self._heard = self._refused = None
+        self._setup.canaries.forget()
+
+    def _step(self, happened: Input) -> None:
+        self._state = after(self._state, happened)
+
+    # ---- markers
+
     def check(self) -> None:
-        if self._instead is not None:
+        if self._refused is not None:
+            raise self._refused
+        if self._connection is None:
             return
+        self._setup.canaries.look()
         now = time.monotonic()
-        if not self._marker:
-            if now - self._marked_at > self._mark_each:
-                self._mark()
-            return
-        # The silence of a broker that is frozen, or while this worker is, says nothing.
-        alive = self._line.bytes_recv > self._received_then
-        silent = alive and now - max(self._came_at, self._told_at) > IDLE_SECONDS
-        if self._fate is _Fate.CONFIRMED and silent:
-            self._lose("the stream does not go on where it was")
-            raise ConnectionError("reading the stream anew")
-        if self._fate is _Fate.REFUSED and silent:
-            # An alarm? Then it takes nothing from anybody, and there is nothing more to come.
-            self._reached_end()
-        elif self._fate is _Fate.FAILED or (self._fate is _Fate.REFUSED and now - self._came_at < IDLE_SECONDS):
-            self._send_marker()
+        if self._is_awaited():
+            # The silence of a broker that is frozen, or while this worker is, says nothing.
+            alive = self._line.bytes_recv > self._received_then
+            if alive and now - max(self._ended_at, self._read_at()) > IDLE_SECONDS:
+                self._on_silence()
+        elif now - self._marked_at > (IDLE_SECONDS if self._alarmed else self._mark_each):
+            self._mark()
 
     def has_read_up_to(self, moment: float) -> bool:
-        """Whether all that was in the stream at this monotonic time has come. If that is not known, a marker is sent to
-        find out. Never waits."""
-        if self._instead is not None or self._read_up_to > moment:
+        if self._read_up_to > moment:
             return True
-        if not self._marker and self._connection is not None and time.monotonic() - self._marked_at > PROBE_SECONDS:
+        rested = time.monotonic() - self._marked_at > PROBE_SECONDS
+        if rested and self._connection is not None and not self._is_awaited():
             self._mark()
         return False
 
     def lag(self) -> float:
-        if self._marker and self._fate is _Fate.CONFIRMED:
-            return time.monotonic() - self._told_at
-        return self._lag
+        return time.monotonic() - self._ended_at if self._end >= 0 else self._lag
 
-    def _look_for_gap(self, connection: Connection) -> None:
-        """Exchanges that are not durable are gone when the broker restarts, and with them what binds the stream to
-        them.
+    def _is_awaited(self) -> bool:
+        """Whether a marker is on its way; in an alarm, in which there is none, whether more may come all the same."""
+        return not self._at_end
 
-        What is published from then until a worker has bound it again is nowhere. An exchange of our own, no more
-        durable than those, tells that it happened; a message in the stream, where it happened, and so everybody.
-        """
-        name = f"{self._queue}.bound"
-        with connection.channel() as channel:
-            try:
-                channel.exchange_declare(name, "fanout", passive=True)
-                return
-            except NotFound:
-                pass
-        while not self._put_if_there(GAP, connection):
-            gevent.sleep(BIRTH_STEP)  # whoever opens a connection has a time limit
-        connection.default_channel.exchange_declare(name, "fanout", durable=False, auto_delete=False)
+    def _read_at(self) -> float:
+        """When the last delivery came, by the clock of deadlines."""
+        return time.monotonic() - (_now() - self._came_at) if self._came_at else 0.0
 
-    def _refused(self, error: Exception) -> None:
-        log.warning(
-            "the broker refuses the history stream; each worker keeps its own, and a client that comes back to another "
-            "one is told that it may have missed something (RabbitMQ has streams since 3.9; its user has to be allowed "
-            "to configure, write and read this queue; one of this name with other arguments has to be deleted)",
-            queue=self._queue,
-            error=str(error),
-        )
-        self._instead = OwnQueue(self.name, self._durable, PRIVATE, self._handle)
-        self._anew(False)
-        raise ConnectionError("taking a queue of this worker's own")
+    def _on_silence(self) -> None:
+        """Nothing comes, though the broker is alive and something should come, or might."""
+        if self._marking is not None:
+            return  # that ends by itself
+        if self._state is State.PROVING:
+            self._step(Input.OTHER_EVENT)
+            self._forget_position("it does not have the last event read")
+        elif self._alarmed:
+            self._reach_end()  # the broker takes nothing from anybody
+            return
+        raise Reopen("the stream does not go on")
 
-    def _lose(self, why: str) -> None:
-        log.warning("events may have been missed; clients that resume are told", queue=self._queue, why=why)
-        self._last = -1
-        self._marker = b""
-        self._anew(True)
-
-    def _on_delivery(self, delivery: Delivery, tag: int) -> None:
-        self._tag, self._came_at = tag, time.monotonic()
-        assert delivery.offset is not None
-        self._last = delivery.offset
-        self._handle(delivery)
-        if self._marker and delivery.body == self._marker and not delivery.exchange:
-            self._reached_end()
-
-    def _reached_end(self) -> None:
-        # It may come before the broker's confirmation is here: then it was not behind at all.
-        self._lag = max(0.0, time.monotonic() - self._told_at) if self._fate is _Fate.CONFIRMED else 0.0
-        self._marker, self._read_up_to = b"", self._marked_at
+    def _reach_end(self) -> None:
+        self._lag = max(0.0, time.monotonic() - self._ended_at)
+        self._end, self._at_end, self._read_up_to = -1, True, self._marked_at
+        self._step(Input.END_REACHED)
         heard, self._heard = self._heard, None
         if heard is not None:
             heard()
 
     def _mark(self) -> None:
         """Publish a marker: when it comes, everything before it has come."""
-        self._marker, self._marked_at = uuid.uuid4().bytes, time.monotonic()
-        self._send_marker()
+        self._marked_at = time.monotonic()
+        self._received_then, self._at_end = self._line.bytes_recv, False
+        self._marking = gevent.spawn(self._publish, self._connection)
 
-    def _send_marker(self) -> None:
-        self._fate = _Fate.UNDERWAY
-        gevent.spawn(self._publish, self._marker, self._connection)
-
-    def _publish(self, marker: bytes, reading: Connection) -> None:
-        fate = _Fate.CONFIRMED
+    def _publish(self, reading: Connection) -> None:
+        found: Delivery | Exception
         try:
-            with gevent.Timeout(MARK_SECONDS, TimeoutError("no answer")):
-                self._put(marker, reading)
-        except _NotTaken:
-            fate = _Fate.REFUSED
-        except Exception as error:  # whatever it is: `check` sees to it
-            log.debug("marker not published", error=str(error) or type(error).__name__)
-            fate = _Fate.FAILED
-        if marker == self._marker and reading is self._connection:
-            self._fate, self._told_at = fate, time.monotonic()
-            self._received_then = self._line.bytes_recv
+            found = marker.put(reading, self._queue, STEP_SECONDS)
+        except Exception as error:  # whatever it is: it is looked at below
+            found = error
+        if reading is self._connection:
+            self._marking, self._ended_at = None, time.monotonic()
+            self._on_marker(found, reading)
 
-    def _put_if_there(self, body: bytes, reading: Connection) -> bool:
-        """`_put`; False while the stream can be declared, but not written to yet: its first worker is still at it."""
+    def _on_marker(self, found: Delivery | Exception, reading: Connection) -> None:
+        self._alarmed = isinstance(found, Alarmed)
+        if isinstance(found, Delivery):
+            self._setup.worked()
+            self._end = _offset(found)
+            if self._last is not None and self._state is not State.PROVING and _offset(self._last) >= self._end:
+                self._reach_end()  # it came before it was known
+        elif not self._alarmed:
+            log.debug("marker not published", error=say(found))
+            self._at_end, self._marked_at = True, 0.0  # again at the next look
+            if isinstance(found, SourceRefused):
+                self._refused = found
+            elif isinstance(found, SourceUnavailable):
+                self._on_unavailable(found, reading)
+
+    def _on_unavailable(self, error: SourceUnavailable, reading: Connection) -> None:
         try:
-            self._put(body, reading)
-        except _NotTaken as error:
-            if isinstance(error.__cause__, ResourceError):
-                return False
-            raise
-        return True
+            self._setup.lose_patience(reading, error)
+        except SourceRefused as refused:
+            if time.monotonic() - self._read_at() >= PATIENCE_SECONDS:  # else it can be read all the same
+                self._refused = refused
 
-    def _put(self, body: bytes, reading: Connection) -> None:
-        """Put a message into the stream, and not by the connection that reads: there a blocked publisher is a blocked
-        reader (RabbitMQ, "Alarms").
 
-        Raises:
-            _NotTaken: the broker was there, and did not confirm it; else what kombu and py-amqp raise.
-        """
-        another = reading.clone(transport_options={**reading.transport_options, "confirm_publish": True})
-        try:
-            another.connect()
-            producer = another.Producer()
-            try:
-                producer.publish(
-                    body,
-                    routing_key=self._queue,
-                    content_type="application/octet-stream",
-                    content_encoding="binary",
-                    delivery_mode=2,
-                )
-            except Exception as error:
-                raise _NotTaken(str(error)) from error
-            another.close()
-        finally:
-            another.collect()  # not close(): the broker may be frozen
+def _offset(delivery: Delivery) -> int:
+    assert delivery.offset is not None
+    return delivery.offset
+
+
+def _now() -> float:
+    """Seconds that go on while the machine is suspended, too: the stream does."""
+    return max(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -6,23 +6,24 @@ import contextlib
 import functools
 import time
 import uuid
+from collections import Counter
 from typing import Any, Final
 
 import gevent
 import structlog
 
 from peatio_ws import metrics
-from peatio_ws.consumer import CLASSIC, PRIVATE, Consumer, OwnQueue, Source, public
-from peatio_ws.demand import Demand
+from peatio_ws.consumer import Consumer
 from peatio_ws.errors import BadDelivery
-from peatio_ws.events import NO_OWNER, RANGER, Delivery, read
-from peatio_ws.history import STREAM, History, owners_of
-from peatio_ws.history_stream import GAP, HistoryStream
+from peatio_ws.events import NO_OWNER, Delivery, Event, read
+from peatio_ws.history import STREAM, Entry, History, owners_of
+from peatio_ws.interest import Interest, private_sources, public_source
 from peatio_ws.replay import Replays
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
-from peatio_ws.streams import Kind, halves, kind_of, routing_keys
+from peatio_ws.source import SourceRefused, Sources
+from peatio_ws.stream_setup import GAP
 from peatio_ws.supervise import supervise
 from peatio_ws.tally import Tally
 
@@ -49,6 +50,7 @@ class Intake:
         tally: what came of what was heard.
         lag: see `Source.lag`, of private events.
         history: the private ones of the last while.
+        interest: what clients need from the broker.
         replays: what clients that come back have missed of it.
     """
 
@@ -71,31 +73,23 @@ class Intake:
             self.tally,
             settings.ranger_classic_events,
         )
-        durable = settings.amqp_durable
-        # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
-        self._members = Demand(RANGER) if not self._with_history and not settings.embedded else None
-        self._streams = Demand(RANGER) if settings.books and not settings.embedded else None
-        self._book_names = tuple(f"{name}-inc" for name in settings.books)
-        if streamed:
-            private: Source = HistoryStream(
-                settings.history_queue, durable, settings.resume_seconds, self._on_private, self._on_anew
-            )
-        else:
-            bound = PRIVATE if self._members is None else CLASSIC
-            private = OwnQueue("private", durable, bound, self._on_private, self._members)
-        self.lag = private.lag
-        self.replays = Replays(self.history, self.router, private.has_read_up_to)
-        bindings = public(settings.roles, settings.books if self._streams else ())
-        self._sources = (private, OwnQueue("public", durable, bindings, self._on_public, self._streams))
+        self.interest = Interest(settings)
+        self._private = Sources(*private_sources(settings, self.interest, self._on_private, self._on_gap), self)
+        self._public = Sources(public_source(settings, self.interest, self._on_public))
+        self._sources = (self._private, self._public)
+        self._history_queue = settings.history_queue
+        self._delivered: Counter[tuple[str, str, bytes]] | None = None  # while a source is tried; see `on_trial`
+        self.lag = self._private.lag
+        self.replays = Replays(self.history, self.router, self._private.has_read_up_to)
         self._urls = settings.amqp_urls
         self._consumers: dict[str, Consumer] = {}
         self._heard: set[str] = set()
         self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
-    def _consumer(self, source: Source) -> Consumer:
-        heard = functools.partial(self._on_broker, source.name)
-        return Consumer(source, self._urls, self.router.flush, heard, self.tally.batches[source.name].add)
+    def _consumer(self, sources: Sources) -> Consumer:
+        heard = functools.partial(self._on_broker, sources.name)
+        return Consumer(sources, self._urls, self.router.flush, heard, self.tally.batches[sources.name].add)
 
     def start(self) -> None:
         """Begin to hear the broker; again after `stop`, too."""
@@ -119,7 +113,7 @@ class Intake:
             return []
         silent = [self._consumers.get(source.name) for source in self._sources if source.name not in self._heard]
         read_back = all(consumer is not None and consumer.connected for consumer in silent)
-        return ["history is being read back"] if read_back else ["the broker is not heard"]
+        return ["history is being read back"] if read_back else ["not connected to the broker"]
 
     def behind(self) -> dict[str, float]:
         """See `Consumer.behind`, by source."""
@@ -131,72 +125,53 @@ class Intake:
         if not self.replays.caught_up.wait(AWAY_SECONDS) and self._consumers["private"].connected:
             self.replays.caught_up.wait(PLAIN_SECONDS - AWAY_SECONDS)
 
-    def need_stream(self, name: str) -> None:
-        """A client subscribes to a public or prefixed stream. Waits until the broker sends it, if it does not yet."""
-        if self._streams is not None:
-            self._streams.take(self._keys(name))
-
-    def drop_stream(self, name: str) -> None:
-        """It does not any more."""
-        if self._streams is not None:
-            self._streams.give(self._keys(name))
-
-    def need_member(self, uid: str) -> None:
-        """A member authenticates. Waits until the broker sends its events, if it does not yet."""
-        if self._members is not None:
-            self._members.take((f"private.{uid}.#",))
-
-    def drop_member(self, uid: str) -> None:
-        """A connection of the member is closed."""
-        if self._members is not None:
-            self._members.give((f"private.{uid}.#",))
-
-    def _keys(self, name: str) -> list[str]:
-        if kind_of(name) is Kind.PRIVATE or name.rpartition(".")[2] in self._book_names:
-            return []  # of members, and bound in any case
-        return [key for half in halves(name) for key in routing_keys(half)]
-
-    def sweep(self) -> None:
-        """Give back what nobody needs any more; to be called about once a second."""
-        for demand in (self._members, self._streams):
-            if demand is not None:
-                demand.sweep(time.monotonic())
-
     def _on_broker(self, name: str, heard: bool) -> None:
         if heard:
             self._heard.add(name)
         else:
             self._heard.discard(name)
             metrics.broker_losses.labels(name).inc()
-            demand = self._members if name == "private" else self._streams
-            if demand is not None:
-                demand.detach()
         metrics.broker_connected.set(not self.problems())
         if heard and name == "public":
             self.router.feeds.doubt()
             self._shared.ask_books()
         elif heard:
             self._shared.load()
+            self._delivered = None
             if self._live and self._with_history and self.history.name != STREAM:
-                self._on_anew(False)  # what was published meanwhile went to no queue of ours
+                self._begin_history(_own_name())  # what was published meanwhile went to no queue of ours
             self._live = True
             self.replays.caught_up.set()
             if self._gap:
                 self._tell_gap()
 
-    def _on_anew(self, streamed: bool) -> None:
-        """The private events to come do not follow those there were.
+    def on_source(self, refused: SourceRefused | None) -> None:
+        """Private events come from another source now (`source.Observer`)."""
+        if refused is None:
+            log.info("the history stream can be read again", queue=self._history_queue)
+            self._begin_history(STREAM)
+            return
+        log.warning(
+            "cannot read the history stream; this worker keeps its own history until it can, and a client that comes "
+            "back to another worker is notified that it may have missed something",
+            queue=self._history_queue,
+            remedy=refused.refusal.value,
+            error=refused.detail,
+        )
+        self._begin_history(_own_name())
 
-        Args:
-            streamed: whether they come from the stream.
-        """
-        self.history.clear(STREAM if streamed else _own_name())
-        if streamed:
-            # Told when that is read back: what comes until then goes to nobody, as most of it did before.
-            self._live, self._gap = False, True
-            self.replays.caught_up.clear()
-        else:
-            self.router.tell_gap()
+    def on_trial(self, running: bool) -> None:
+        """The history stream is tried (`source.Observer`). From then on it has every event, and so has the queue that
+        is read until then; what came from there is remembered, not to be sent again when it comes from the stream."""
+        self._delivered = Counter() if running else None
+
+    def _on_gap(self) -> None:
+        """Private events may have been missed. Told once the next one has come, or it is clear that none is to come."""
+        self._begin_history(self.history.name)
+
+    def _begin_history(self, name: str) -> None:
+        self.history.clear(name)
+        self._gap = True
 
     def _tell_gap(self) -> None:
         self._gap = False
@@ -217,8 +192,7 @@ class Intake:
         try:
             event = read(delivery) if delivery.exchange else None  # a marker of the stream, or a gap in it
             if event is None and delivery.body == GAP:
-                self.history.clear(self.history.name)
-                self._gap = True
+                self._on_gap()
             owners = owners_of(event) if event is not None else ()
             entry = None
             if self._with_history and (owners or event is None):
@@ -227,21 +201,37 @@ class Intake:
                 if entry is None:
                     self.tally.others[delivery.exchange, "again"] += 1
                     return
-            if event is None:
-                if self._gap and self._live:
-                    self._tell_gap()
-                return
-            if self._live:
-                self.router.route(event, entry)
-                self.tally.deliveries[delivery.exchange] += 1
-            else:
-                self.router.learn(event)
-                self.tally.others[delivery.exchange, "read_back"] += 1
+            if event is not None:
+                self._route(delivery, event, entry)
+            if self._gap and self._live:
+                self._tell_gap()
         except BadDelivery as bad:
             if self._live:  # else it was told before, when it came
                 self._drop(delivery, bad.reason)
         except Exception:
             self._fail(delivery)
+
+    def _route(self, delivery: Delivery, event: Event, entry: Entry | None) -> None:
+        if not self._live:
+            self.router.learn(event)
+            self.tally.others[delivery.exchange, "read_back"] += 1
+        elif self._delivered is not None and self._came_before(delivery):
+            self.tally.others[delivery.exchange, "again"] += 1
+        else:
+            self.router.route(event, entry)
+            self.tally.deliveries[delivery.exchange] += 1
+
+    def _came_before(self, delivery: Delivery) -> bool:
+        """Whether what comes from the stream came from this worker's queue, while the stream was being tried."""
+        assert self._delivered is not None
+        key = (delivery.exchange, delivery.routing_key, delivery.body)
+        if delivery.offset is None:
+            self._delivered[key] += 1
+            return False
+        if self._delivered[key] <= 0:
+            return False
+        self._delivered[key] -= 1
+        return True
 
     def _fail(self, delivery: Delivery) -> None:
         self.tally.others[delivery.exchange, "failed"] += 1

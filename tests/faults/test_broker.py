@@ -49,9 +49,9 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
         for kind in ("private", "public"):
             # Each kind has a connection of its own. One may outlive a frost; one that is lost again, while the broker
             # starts, is another loss.
-            lost, made = said["broker is not heard", kind], said["hearing the broker", kind]
+            lost, made = said["broker connection lost", kind], said["receiving from the broker", kind]
             assert lost == made, "each loss is said once"
-        assert said["broker is not heard", "private"] + said["broker is not heard", "public"] >= 2
+        assert said["broker connection lost", "private"] + said["broker connection lost", "public"] >= 2
         assert not gateway.tracebacks()
     finally:
         gateway.stop()
@@ -65,7 +65,7 @@ def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(
     gateway = GatewayProcess(folder, environ, wait=False)
     try:
         wait_until(lambda: gateway.operators("/readyz")[0] == 503, "up, but not ready")
-        assert json.loads(gateway.operators("/readyz")[1])["problems"] == ["the broker is not heard"]
+        assert json.loads(gateway.operators("/readyz")[1])["problems"] == ["not connected to the broker"]
         assert gateway.operators("/healthz")[0] == 200
         with gateway.member(signer.token("IDANN")) as ann:
             own_broker.start()
@@ -73,7 +73,7 @@ def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(
             with Publisher(own_broker.url) as publisher:
                 publisher.order("IDANN", 5)
             assert receive(ann)["orderbook"]["id"] == 5
-        assert len([event for event in gateway.events() if "broker is not heard" in event["event"]]) == 2
+        assert len([event for event in gateway.events() if "broker connection lost" in event["event"]]) == 2
     finally:
         gateway.stop()
 

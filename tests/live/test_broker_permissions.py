@@ -17,8 +17,8 @@ from kombu import Connection
 from peatio_ws import broker_probe
 from peatio_ws.events import EXCHANGES
 from peatio_ws.findings import Finding
-from peatio_ws.history_stream import ARGUMENTS
 from peatio_ws.settings import Settings
+from peatio_ws.stream_setup import ARGUMENTS
 from tests.gateway import GatewayProcess, Signer
 from tests.old_broker import OldBroker
 from tests.servers import RabbitMQ, wait_until

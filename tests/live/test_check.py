@@ -18,9 +18,9 @@ from kombu import Connection
 from redis import Redis as RedisClient
 
 from peatio_ws import keys
-from peatio_ws.history_stream import ARGUMENTS
 from peatio_ws.redis_steering import REVOCATIONS_KEY, VERSION_KEY, store
 from peatio_ws.revocations import Revocation
+from peatio_ws.stream_setup import ARGUMENTS
 from tests.gateway import ROOT, GatewayProcess, Signer
 from tests.issuer import issuing
 from tests.live.test_published_keys import Issued, members

@@ -12,7 +12,7 @@ import pytest
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection
 
-from peatio_ws.history_stream import ARGUMENTS
+from peatio_ws.stream_setup import ARGUMENTS
 from tests.old_broker import OldBroker
 from tests.servers import RabbitMQ
 

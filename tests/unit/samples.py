@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import jwt
 from amqp import spec
+from amqp.exceptions import AccessRefused
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -82,34 +83,61 @@ def as_body(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
-class Channel:
-    """Stands where the broker's would: keeps what it is told, and answers when it is let."""
+class Bindings:
+    """Stands where a broker's connection and channel would: keeps what is bound, and answers when it is let.
+
+    Attributes:
+        said: what it was asked, in order: `("bind" or "unbind", key)`; `("wait", key)` where the caller waits for it.
+        refused: keys that it refuses.
+        bound: keys.
+    """
 
     def __init__(self) -> None:
         self._callbacks: dict[Any, Any] = {}
         self.said: list[tuple[str, str]] = []
+        self.refused: set[str] = set()
+        self.bound: set[str] = set()
+        self.unanswered: list[tuple[Any, str]] = []
         self.broken = False
 
-    def send_method(self, method: Any, _form: str, arguments: tuple[Any, ...]) -> None:
-        assert method == spec.Queue.Bind
-        self._say("bind", arguments[3])
+    def channel(self) -> Any:
+        return self
 
-    def queue_bind(self, _queue: str, _exchange: str, key: str, nowait: bool) -> None:
-        assert nowait
-        self._say("bind again", key)
+    def __enter__(self) -> Any:
+        return self
 
-    def queue_unbind(self, _queue: str, _exchange: str, key: str, nowait: bool) -> None:
-        assert nowait
-        self._say("unbind", key)
+    def __exit__(self, *_: object) -> None:
+        pass
 
-    def _say(self, what: str, key: str) -> None:
+    def queue_bind(self, _queue: str, _exchange: str, key: str) -> None:
+        self.said.append(("wait", key))
+        if key in self.refused:
+            raise AccessRefused
+        self.bound.add(key)
+
+    def send_method(self, method: Any, _form: str = "", arguments: tuple[Any, ...] = ()) -> None:
         if self.broken:
             raise ConnectionResetError
-        self.said.append((what, key))
+        if method in (spec.Queue.Bind, spec.Queue.Unbind):
+            self.said.append(("bind" if method == spec.Queue.Bind else "unbind", arguments[3]))
+            self.unanswered.append((method, arguments[3]))
+        elif method == spec.Channel.Open:
+            self._callbacks[spec.Channel.OpenOk]()
 
-    def answer(self) -> None:
-        """To the oldest bind that was not answered yet."""
-        self._callbacks[spec.Queue.BindOk]()
+    def answer(self, most: int = 1_000_000) -> None:
+        """Answer the oldest questions, as they were asked; a refusal throws away all that were asked after it."""
+        while self.unanswered and most:
+            most -= 1
+            method, key = self.unanswered.pop(0)
+            if method == spec.Queue.Bind and key in self.refused:
+                self.unanswered.clear()
+                self._callbacks[spec.Channel.Close](403, "ACCESS_REFUSED", *method)
+            elif method == spec.Queue.Bind:
+                self.bound.add(key)
+                self._callbacks[spec.Queue.BindOk]()
+            else:
+                self.bound.discard(key)
+                self._callbacks[spec.Queue.UnbindOk]()
 
 
 class Wire:

@@ -19,16 +19,17 @@ PURE = [
     *"errors streams keys jwks faults variables tls_files tls_faults settings misspelt".split(),
     *"auth revocations steering failures".split(),
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
-    *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally".split(),
+    *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
     *"blocking metric_files metrics pace websocket handler".split(),
-    *"amqp_tls amqp_transport broker demand consumer history_stream publisher embedded".split(),
+    *"amqp_tls amqp_transport broker source topology demand queue_source marker stream_setup".split(),
+    *"history_stream consumer publisher embedded".split(),
     *"supervise shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
-    *"logs key_source intake house numbering caller".split(),
+    *"logs key_source interest intake house numbering caller".split(),
     *"signing demonstration page seated resumption client connection".split(),
     *"meter roster control gateway ports health worker master".split(),
     *"tokens publishing listening commanding broker_probe redis_probe".split(),

@@ -10,7 +10,7 @@ import gevent
 from peatio_ws import testing
 from peatio_ws.demand import Demand
 from peatio_ws.events import StreamEvent
-from tests.unit.samples import Channel
+from tests.unit.samples import Bindings
 
 
 def in_loop(condition: Callable[[], Any]) -> None:
@@ -26,7 +26,7 @@ def in_loop(condition: Callable[[], Any]) -> None:
 
 def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
-    gateway._intake._streams = streams = Demand("streams")  # without a broker nobody waits
+    gateway._intake.interest.streams = streams = Demand("streams", ("#",), 100)  # without a broker nobody waits
     path = "/private?stream=a.b"
     with testing.serve(gateway) as server:
         token = server.token("IDANN")
@@ -49,8 +49,8 @@ def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
 
 def test_nothing_comes_before_the_first_answer_however_long_the_broker_takes() -> None:
     gateway = testing.gateway()
-    gateway._intake._streams = streams = Demand("streams")
-    streams.attach(channel := Channel(), "q")
+    gateway._intake.interest.streams = streams = Demand("streams", ("#",), 100)
+    streams.attach(channel := Bindings(), "q", lambda: None)
     router = gateway._intake.router
 
     def publish(number: int) -> None:

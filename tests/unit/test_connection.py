@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
 from peatio_ws.demand import Demand
 from tests.servers import wait_until
-from tests.unit.samples import Channel
+from tests.unit.samples import Bindings
 
 
 @pytest.fixture
@@ -232,10 +232,13 @@ def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
 @pytest.fixture
 def answer(gateway: Gateway) -> Callable[[], None]:
     """Makes the broker answer; without it whatever is asked for waits."""
-    intake, channels = gateway._intake, (Channel(), Channel())
-    intake._members, intake._streams = Demand("members"), Demand("streams")
-    intake._members.attach(channels[0], "q")
-    intake._streams.attach(channels[1], "q")
+    intake, channels = gateway._intake, (Bindings(), Bindings())
+    intake.interest.members, intake.interest.streams = (
+        Demand("members", ("private.#",), 100),
+        Demand("streams", ("#",), 100),
+    )
+    intake.interest.members.attach(channels[0], "q", lambda: None)
+    intake.interest.streams.attach(channels[1], "q", lambda: None)
 
     def answer() -> None:
         for channel in channels:
@@ -246,7 +249,7 @@ def answer(gateway: Gateway) -> Callable[[], None]:
 
 def needed(gateway: Gateway) -> dict[str, int]:
     """How many connections need which key."""
-    members, streams = gateway._intake._members, gateway._intake._streams
+    members, streams = gateway._intake.interest.members, gateway._intake.interest.streams
     assert members is not None
     assert streams is not None
     return {**members._counts, **streams._counts}
@@ -256,7 +259,7 @@ def needed(gateway: Gateway) -> dict[str, int]:
 def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Gateway) -> None:
     intake = gateway._intake
     caught_up = intake.replays.caught_up
-    members, streams = intake._members, intake._streams
+    members, streams = intake.interest.members, intake.interest.streams
     assert members is not None
     assert streams is not None
 

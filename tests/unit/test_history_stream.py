@@ -2,118 +2,119 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
-from amqp.exceptions import NotFound, ResourceError
 
-from peatio_ws import history_stream
+from peatio_ws import history_stream, marker
 from peatio_ws.events import Delivery
 from peatio_ws.history_stream import (
     ACK_EACH,
     ACK_SECONDS,
-    GAP,
     IDLE_SECONDS,
     MARK_EACH,
-    MARK_SECONDS,
     PROBE_SECONDS,
-    HistoryStream,
+    StreamSource,
 )
+from peatio_ws.marker import Alarmed
+from peatio_ws.source import Refusal, Reopen, SourceRefused, SourceUnavailable
+from peatio_ws.stream_setup import PATIENCE_SECONDS, StreamSetup
+from peatio_ws.stream_state import State
 
 
 class Broker:
     """A broker and a clock in the test's hand.
 
     Attributes:
-        answer: what it does with a marker: takes it (None) or raises; `connects` if not even that.
-        markers: that it took.
+        fault: what it answers to a marker; None if it takes it.
+        markers: those that it took and did not send yet.
         acks: delivery tags acknowledged.
-        happened: `heard`, and `anew`.
-        declared: exchanges.
+        happened: `heard`, `gap`, and the offsets of what was handled.
+        starts: where reading was begun.
     """
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, durable: bool = True, answers: Iterable[Exception] = ()
-    ) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        self.markers: list[bytes] = []
+        self.fault: Exception | None = None
+        self.markers: list[Delivery] = []
         self.acks: list[int] = []
-        self.happened: list[str] = []
-        self.declared: list[str] = []
-        self.answer: Exception | None = None
-        self._first_answers = list(answers)
-        self.connects = True
+        self.happened: list[Any] = []
+        self.starts: list[Any] = []
         self._tag = self.offset = 0
-        monkeypatch.setattr(history_stream.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(history_stream, "declare", lambda *_: None)
-        monkeypatch.setattr(history_stream, "consume", lambda *_, **__: None)
-        monkeypatch.setattr(history_stream, "Queue", lambda *_, **__: None)
-        self.stream = HistoryStream(
-            "q", durable, 120, lambda _delivery: None, lambda _streamed: self.happened.append("anew")
+        clock = SimpleNamespace(
+            monotonic=lambda: self.now, clock_gettime=lambda _clock: self.now, CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
         )
+        monkeypatch.setattr(history_stream, "time", clock)
+        monkeypatch.setattr("peatio_ws.stream_setup.time", clock)
+        monkeypatch.setattr(history_stream, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
+        monkeypatch.setattr(marker, "put", lambda *_: self.put())
+        monkeypatch.setattr(StreamSetup, "make_ready", lambda *_: self.make_ready())
+        monkeypatch.setattr(StreamSetup, "_spare_publishers", lambda *_: None)
+        self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
         self.line = SimpleNamespace(bytes_recv=1)
         self.open()
 
-    def open(self) -> None:
-        def passive_declare(name: str, _kind: str, passive: bool) -> None:
-            if not passive or name not in self.declared:
-                raise NotFound
+    def make_ready(self) -> Delivery | None:
+        try:
+            return self.put()
+        except Alarmed:
+            return None
 
+    def put(self) -> Delivery:
+        if self.fault is not None:
+            raise self.fault
+        self.offset += 1
+        self.markers.append(Delivery("", "q", {}, b"marker %d" % self.offset, self.offset))
+        return self.markers[-1]
+
+    def handle(self, delivery: Delivery) -> None:
+        if delivery.exchange:
+            self.happened.append(delivery.offset)
+
+    def open(self) -> None:
         channel = SimpleNamespace(
             basic_qos=lambda **_: None,
             basic_ack=lambda tag, multiple: self.acks.append(tag) if multiple else None,
-            exchange_declare=lambda name, _kind, **_: self.declared.append(name),
         )
-        connection: Any = SimpleNamespace(
-            default_channel=channel,
-            connection=self.line,
-            transport_options={},
-            clone=lambda **_: self.another(),
-            channel=lambda: contextlib.nullcontext(SimpleNamespace(exchange_declare=passive_declare)),
-        )
+        connection: Any = SimpleNamespace(default_channel=channel, connection=self.line, clone=lambda: None)
         self.stream.open(connection, lambda: self.happened.append("heard"))
-        self.now += MARK_SECONDS if self.answer else 0  # it takes so long to know
-        gevent.sleep(0.001)
 
-    def another(self) -> Any:
-        def connect() -> None:
-            if not self.connects:
-                raise ConnectionError("gone")
+    def again(self) -> None:
+        """Another connection."""
+        self.stream.closed(unreachable=False)
+        self.markers.clear()
+        self.open()
 
-        def publish(marker: bytes, **_: Any) -> None:
-            if self._first_answers:
-                raise self._first_answers.pop(0)
-            if self.answer is not None:
-                raise self.answer
-            self.markers.append(marker)
-
-        return SimpleNamespace(
-            connect=connect,
-            Producer=lambda: SimpleNamespace(publish=publish),
-            close=lambda: None,
-            collect=lambda: None,
-        )
-
-    def deliver(self, body: bytes = b"{}", exchange: str = "peatio.orderbook") -> None:
+    def send(self, delivery: Delivery) -> Delivery:
         self._tag += 1
-        self.offset += 1
         self.line.bytes_recv += 1
-        self.stream._on_delivery(Delivery(exchange, "", {}, body, self.offset), self._tag)
+        self.stream._on_delivery(delivery, self._tag)
+        return delivery
+
+    def deliver(self, body: bytes = b"{}") -> Delivery:
+        """The next event comes, after the markers that were put before it."""
+        for one in self.markers:
+            self.send(one)
+        self.markers.clear()
+        self.offset += 1
+        return self.send(Delivery("peatio.orderbook", "", {}, body, self.offset))
 
     def come(self) -> None:
-        """The last marker comes."""
-        self.deliver(self.markers[-1], "")
+        """The markers come."""
+        for one in self.markers:
+            self.send(one)
+        self.markers.clear()
 
     def after(self, seconds: float, heartbeat: bool = True) -> None:
         """Let time pass, and the stream look at the clock."""
         self.now += seconds
         self.line.bytes_recv += heartbeat
         self.stream.check()
-        gevent.sleep(0.001)
+        gevent.sleep(0)
+        gevent.sleep(0)
 
 
 @pytest.fixture
@@ -122,22 +123,84 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 
 def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
-    broker.deliver()
     assert not broker.happened
+    assert broker.stream.state is State.READING_BACK
     broker.come()
     assert broker.happened == ["heard"]
+    assert broker.stream.state is State.CURRENT
     broker.after(MARK_EACH * 2)
+    assert broker.markers
     broker.come()
-    assert broker.happened == ["heard"], "a marker of a quiet hour says nothing new"
+    assert broker.happened == ["heard"], "once for each connection"
 
 
-def test_how_far_behind_reading_is_can_be_asked_while_a_marker_is_awaited_and_afterwards(broker: Broker) -> None:
+def test_the_first_time_it_reads_back_and_later_goes_on_from_the_last_event(broker: Broker) -> None:
+    broker.come()
+    last = broker.deliver()
+    broker.again()
+    assert broker.starts == [{"x-stream-offset": "121s"}, {"x-stream-offset": last.offset}]
+
+
+def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> None:
+    broker.come()
+    last = broker.deliver()
+    broker.again()
+    assert broker.stream.state is State.PROVING
+    broker.send(last)
+    broker.come()
+    following = broker.deliver()
+    assert broker.happened == ["heard", last.offset, "heard", following.offset]
+
+
+@pytest.mark.parametrize(
+    "other", [{"body": b"[]"}, {"routing_key": "x"}, {"headers": {"uid": "A"}}, {"exchange": "peatio.trade"}]
+)
+def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, other: dict[str, Any]) -> None:
+    """FAULTS 42: a stream that was deleted, made anew and has outgrown the position."""
+    broker.come()
+    last = broker.deliver()
+    broker.again()
+    fields = {name: getattr(last, name) for name in ("exchange", "routing_key", "headers", "body", "offset")}
+    broker.send(Delivery(**(fields | other)))
+    assert broker.stream.state is State.LOST
+    assert broker.happened[-1] == "gap"
+    broker.deliver()
+    assert broker.happened[-1] == "gap", "nothing is taken from it before it is opened again"
+    with pytest.raises(Reopen):
+        broker.stream.after_batch()
+    broker.now += 10
+    broker.again()
+    assert broker.starts[-1] == {"x-stream-offset": "13s"}, "all that came since"
+
+
+def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.offset = 0
+    broker.again()
+    assert broker.happened[-1] == "gap"
+    assert broker.stream.state is State.READING_BACK
+    broker.come()
+    assert broker.happened[-1] == "heard"
+
+
+def test_what_retention_has_removed_is_a_gap(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.offset += 5
+    broker.again()
+    after = broker.deliver()
+    assert broker.happened[-3:] == ["gap", "heard", after.offset] or broker.happened[-2:] == ["gap", after.offset]
+    assert broker.happened.index("gap") < broker.happened.index(after.offset)
+
+
+def test_how_far_behind_reading_is_can_be_asked(broker: Broker) -> None:
     assert broker.stream.lag() == 0
     broker.now += 3
     assert broker.stream.lag() == 3
     broker.come()
     broker.now += 20
-    assert broker.stream.lag() == 3, "of the last one"
+    assert broker.stream.lag() == 3, "of the last marker"
     broker.after(MARK_EACH)
     broker.now += 1
     broker.come()
@@ -146,97 +209,170 @@ def test_how_far_behind_reading_is_can_be_asked_while_a_marker_is_awaited_and_af
 
 def test_markers_come_under_load_too(broker: Broker) -> None:
     broker.come()
-    for _ in range(int(4 * MARK_EACH)):
+    put = 0
+    for _ in range(int(6 * MARK_EACH)):
         broker.deliver()
         broker.after(1)
-        if broker.stream._marker:
-            broker.come()
-    assert 3 <= len(broker.markers) <= 5
+        put += len(broker.markers)
+        broker.come()
+    assert 4 <= put <= 7
 
 
-@pytest.mark.parametrize("connects", [True, False])
-def test_a_marker_that_did_not_get_there_is_sent_again_though_others_come(
-    monkeypatch: pytest.MonkeyPatch, connects: bool
-) -> None:
-    broker = Broker(monkeypatch)
+def test_a_marker_that_came_before_it_was_known_counts(broker: Broker) -> None:
     broker.come()
-    broker.connects, broker.answer = connects, NotFound("not yet")
-    broker.open()
-    for _ in range(10):
-        broker.deliver()
-        broker.after(2)
-    assert len(broker.markers) == 1
-    broker.connects, broker.answer = True, None
-    broker.deliver()
-    broker.after(2)
-    broker.come()
-    assert broker.happened == ["heard", "heard"]
+    asked = broker.now
+    broker.now += PROBE_SECONDS * 2
+    assert not broker.stream.has_read_up_to(asked)
+    broker.offset += 1
+    broker.send(Delivery("peatio.trade", "", {}, b"{}", broker.offset + 1))  # comes after the marker
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert broker.stream.has_read_up_to(asked)
 
 
-def test_a_broker_that_takes_nothing_and_brings_nothing_has_brought_everything(broker: Broker) -> None:
-    broker.answer = TimeoutError("an alarm")
-    broker.open()
-    broker.after(1)
-    assert not broker.happened
-    broker.after(IDLE_SECONDS + 1)
-    assert broker.happened == ["heard"]
-
-
-def test_a_stream_in_which_the_marker_never_comes_is_read_anew(broker: Broker) -> None:
-    broker.deliver()
-    with pytest.raises(ConnectionError):
-        broker.after(IDLE_SECONDS + 1)
-    assert broker.happened == ["anew"]
-
-
-def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
-    broker.after(100, heartbeat=False)
-    broker.after(100, heartbeat=False)
-    assert not broker.happened
-    broker.come()
-    assert broker.happened == ["heard"]
-
-
-def test_whoever_asks_is_told_by_a_marker_that_was_sent_afterwards(broker: Broker) -> None:
+def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker) -> None:
     asked = broker.now
     assert not broker.stream.has_read_up_to(asked)
     broker.come()
     assert not broker.stream.has_read_up_to(asked), "that marker may be older than what is asked for"
-    assert len(broker.markers) == 1, "not in such haste"
+    assert not broker.markers, "not in such haste"
     broker.now += PROBE_SECONDS * 2
     for _ in range(5):
         assert not broker.stream.has_read_up_to(asked)
-        gevent.sleep(0.001)
-    assert len(broker.markers) == 2
+        gevent.sleep(0)
+    assert len(broker.markers) == 1
     broker.come()
     assert broker.stream.has_read_up_to(asked)
 
 
-def test_a_stream_that_another_worker_is_just_making_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_stream, "BIRTH_STEP", 0.001)
-    broker = Broker(monkeypatch, durable=False, answers=[ResourceError("no stream"), ResourceError("no stream")])
-    assert broker.markers[0] == GAP
-    assert broker.declared == ["q.bound"]
+# ---- when the broker does not do as it should
+
+
+def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker: Broker) -> None:
+    broker.fault = Alarmed("no memory")
+    broker.again()
+    broker.after(1)
+    assert not broker.happened
+    broker.after(IDLE_SECONDS + 1)
+    assert broker.happened == ["heard"]
+    broker.fault = None
+    broker.after(IDLE_SECONDS + 1)
+    assert broker.markers, "markers go on once it is over"
+
+
+def test_in_an_alarm_a_position_that_brings_nothing_is_one_of_another_stream(broker: Broker) -> None:
     broker.come()
-    broker.open()
-    assert broker.markers.count(GAP) == 1, "nothing was lost since"
+    broker.deliver()
+    broker.fault = Alarmed("no memory")
+    broker.again()
+    with pytest.raises(Reopen):
+        broker.after(IDLE_SECONDS + 1)
+    assert broker.happened[-1] == "gap"
 
 
-def test_what_else_is_refused_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConnectionError, match="an alarm"):
-        Broker(monkeypatch, durable=False, answers=[TimeoutError("an alarm")])
+def test_a_stream_that_does_not_go_on_is_opened_again(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.after(MARK_EACH * 2)
+    with pytest.raises(Reopen):
+        broker.after(IDLE_SECONDS + 1)
+    assert "gap" not in broker.happened
+
+
+def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
+    broker.line.bytes_recv = 0
+    broker.stream._received_then = 0
+    broker.after(100, heartbeat=False)
+    broker.after(100, heartbeat=False)
+    assert not broker.happened
+    broker.come()
+    assert broker.happened == ["heard"]
+
+
+def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
+    broker.come()
+    broker.fault = ConnectionResetError("gone")
+    broker.after(MARK_EACH * 2)
+    broker.after(1)
+    assert not broker.markers
+    broker.fault = None
+    broker.after(1)
+    assert broker.markers
+
+
+def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
+    broker.come()
+    broker.fault = SourceRefused(Refusal.NOT_ALLOWED)
+    broker.after(MARK_EACH * 2)
+    with pytest.raises(SourceRefused) as refused:
+        broker.after(1)
+    assert refused.value.refusal is Refusal.NOT_ALLOWED
+
+
+def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> None:
+    """FAULTS 2: but only as long as its broker answers."""
+    broker.come()
+    broker.fault = SourceUnavailable("no leader", answered=True)
+    for _ in range(3):
+        with pytest.raises(SourceUnavailable):
+            broker.again()
+        broker.now += PATIENCE_SECONDS
+        broker.stream.closed(unreachable=True)
+    with pytest.raises(SourceUnavailable):
+        broker.again()
+    broker.now += PATIENCE_SECONDS
+    with pytest.raises(SourceRefused) as refused:
+        broker.again()
+    assert refused.value.refusal is Refusal.UNAVAILABLE
+    broker.fault = None
+    broker.again()
+    assert broker.stream.state is not State.CLOSED
+
+
+def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Broker) -> None:
+    broker.come()
+    broker.fault = SourceUnavailable("no leader", answered=True)
+    for _ in range(10):
+        broker.after(PATIENCE_SECONDS / 2)
+        broker.deliver()
+    for _ in range(int(PATIENCE_SECONDS)):
+        broker.after(1)
+    with pytest.raises(SourceRefused):
+        broker.after(1)
+
+
+def test_a_restored_stream_goes_on_from_its_last_marker(broker: Broker) -> None:
+    broker.stream.closed(unreachable=False)
+    broker.stream.prepare(None)  # type: ignore[arg-type]
+    (last,) = broker.markers[-1:]
+    broker.again()
+    assert broker.starts[-1] == {"x-stream-offset": last.offset}
+    broker.send(last)
+    assert broker.stream.state is State.READING_BACK
 
 
 def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
-    for _ in range(ACK_EACH):
+    broker.come()
+    for _ in range(ACK_EACH - 1):
         assert not broker.acks
         broker.deliver()
-        broker.stream.rest()
+        broker.stream.after_batch()
     assert broker.acks == [ACK_EACH]
     broker.deliver()
-    broker.stream.rest()
+    broker.stream.after_batch()
     broker.now += ACK_SECONDS + 1
-    broker.stream.rest()
+    broker.stream.after_batch()
     broker.now += ACK_SECONDS + 1
-    broker.stream.rest()
+    broker.stream.after_batch()
     assert broker.acks == [ACK_EACH, ACK_EACH + 1]
+
+
+def test_after_a_closed_connection_nothing_is_acknowledged(broker: Broker) -> None:
+    """FAULTS 1: on the channel of a source that is not read any more."""
+    broker.come()
+    for _ in range(ACK_EACH + 1):
+        broker.deliver()
+    broker.stream.closed(unreachable=False)
+    assert broker.stream.state is State.CLOSED
+    broker.stream.check()
+    assert not broker.acks

@@ -22,7 +22,6 @@ ASKED_OF = {"search", "match", "fullmatch", "findall", "finditer", "get"}
 """Methods that ask something of a text, and methods that are given a text to look at."""
 
 EXCEPTIONS = {
-    "history_stream.open": "being rewritten; to be removed with that",
     "redis_link.code_of": "RESP begins an error reply with its code; redis-py 8.1 knows some of these codes only",
 }
 """Function and reason. The list should be short."""

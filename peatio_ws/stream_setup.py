@@ -1,0 +1,140 @@
+"""The history stream as it has to be before it is read: declared, proved to work, and bound to Peatio's exchanges.
+
+- A stream that was just declared may have no leader yet, and RabbitMQ then closes the connection of a publisher whose
+  message is routed to it. So a message is first put directly into the stream and read back (`marker.py`), and only then
+  the stream is bound.
+- Canaries (`topology.py`) tell whether it has been bound all the time. Where one is missing, a GAP message goes into
+  the stream before it is bound again: every worker, now and later, reads it there.
+- A stream that takes no messages is unbound: bound, it would close the channels of Peatio's publishers.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import gevent
+import structlog
+from kombu import Connection
+
+from peatio_ws import marker
+from peatio_ws.broker import say
+from peatio_ws.events import Delivery
+from peatio_ws.marker import Alarmed, translated
+from peatio_ws.source import Refusal, SourceRefused, SourceUnavailable
+from peatio_ws.topology import PRIVATE, Canaries, attempt, declare_exchange, exchanges_of
+
+log = structlog.get_logger("peatio_ws.stream_setup")
+
+KEPT_HOURS: Final = 1
+ARGUMENTS: Final[Mapping[str, Any]] = {
+    # Fixed: a queue that is there already must be declared with the same ones.
+    "x-queue-type": "stream",
+    "x-max-age": f"{KEPT_HOURS}h",
+    "x-max-length-bytes": 2_000_000_000,
+    "x-stream-max-segment-size-bytes": 16_000_000,
+}
+STREAMS_SINCE: Final = (3, 9)
+"""Version of RabbitMQ. Older ones make a classic queue of it (3.7) or refuse it (3.8)."""
+STEP_SECONDS: Final = 5.0
+"""How long one step of opening the stream may take."""
+PATIENCE_SECONDS: Final = 10.0
+"""A stream that cannot be read for so long, while its broker answers, is not coming back soon."""
+PUBLISHER_SECONDS: Final = 40.0
+"""How long it may take the broker to refuse a publisher (30 s where a stream has no quorum, RabbitMQ 3.10)."""
+GAP: Final = b"gap"
+"""Body of a message that is put into the stream where something may be missing from it."""
+
+
+class StreamSetup:
+    """Makes one stream ready, as often as it has to be.
+
+    Args:
+        queue: name of the stream.
+        durable: whether the publishers declare the exchanges durable.
+
+    Attributes:
+        canaries: next to its bindings.
+        unavailable_since: monotonic time; None while it works, or its broker is away.
+    """
+
+    def __init__(self, queue: str, durable: bool) -> None:
+        self._queue, self._durable = queue, durable
+        self.canaries = Canaries(f"{queue}.bound", durable=True)
+        self.unavailable_since: float | None = None
+
+    def worked(self) -> None:
+        """It is available, or its broker is away: what it was before does not count any more."""
+        self.unavailable_since = None
+
+    def make_ready(self, connection: Connection) -> Delivery | None:
+        """Declare and bind it; its last message, or None where the broker has an alarm and takes none."""
+        _check_version(connection.connection.server_properties)
+        with within_step(), translated(Refusal.OTHER_ARGUMENTS):
+            attempt(connection, self._declare)
+        end: Delivery | None = None
+        try:
+            end = marker.put(connection, self._queue, STEP_SECONDS)
+        except Alarmed:
+            log.warning("the broker takes no messages: too little memory or disk", queue=self._queue)
+        with within_step():
+            exchanges = [(name, declare_exchange(connection, name, self._durable)) for name in exchanges_of(PRIVATE)]
+            whole = self.canaries.are_there(connection, exchanges_of(PRIVATE))
+        if not whole:
+            # What was published until now may be nowhere. A message in the stream tells everybody.
+            end = marker.put(connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex})
+        with within_step(), translated(Refusal.OTHER_ARGUMENTS):
+            attempt(connection, lambda channel: self._bind(channel.queue_bind))
+            self.canaries.put(connection, exchanges)
+        return end
+
+    def _declare(self, channel: Any) -> None:
+        channel.queue_declare(self._queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(ARGUMENTS))
+
+    def _bind(self, bind_or_unbind: Callable[[str, str, str], object]) -> None:
+        for exchange, routing_key in PRIVATE:
+            bind_or_unbind(self._queue, exchange, routing_key)
+
+    def lose_patience(self, connection: Connection, error: SourceUnavailable) -> None:
+        """Raises SourceRefused if the stream has been unavailable for too long."""
+        now = time.monotonic()
+        if self.unavailable_since is None:
+            self.unavailable_since = now
+            gevent.spawn(self._spare_publishers, connection.clone(), now)
+        if now - self.unavailable_since >= PATIENCE_SECONDS:
+            raise SourceRefused(error.refusal, str(error)) from error
+
+    def _spare_publishers(self, connection: Connection, since: float) -> None:
+        """Unbind the stream if publishers get errors from it: bound, it would close Peatio's channels."""
+        try:
+            while marker.is_refused_to_publishers(connection, self._queue, PUBLISHER_SECONDS):
+                if self.unavailable_since != since:
+                    return
+                if time.monotonic() - since > PATIENCE_SECONDS / 2:
+                    break
+                gevent.sleep(PATIENCE_SECONDS / 10)  # it may be just being made
+            else:
+                return
+            with gevent.Timeout(STEP_SECONDS), connection:
+                self.canaries.remove(connection, exchanges_of(PRIVATE))
+                attempt(connection, lambda channel: self._bind(channel.queue_unbind))
+            log.warning("unbound the history stream: the broker refuses what is published to it", queue=self._queue)
+        except (Exception, gevent.Timeout) as failure:  # whatever it is: this was an attempt to help
+            log.debug("could not find out whether publishers are harmed", queue=self._queue, error=say(failure))
+
+
+def within_step() -> gevent.Timeout:
+    """A time limit of one step of opening the stream. Raises SourceUnavailable."""
+    silence = SourceUnavailable(f"no answer about the stream within {STEP_SECONDS:g} s", answered=False)
+    return gevent.Timeout(STEP_SECONDS, silence)
+
+
+def _check_version(properties: Mapping[str, Any]) -> None:
+    """Raises SourceRefused for a RabbitMQ that would make something else of a stream."""
+    version = str(properties.get("version", ""))
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if properties.get("product") == "RabbitMQ" and found and (int(found[1]), int(found[2])) < STREAMS_SINCE:
+        raise SourceRefused(Refusal.TOO_OLD, f"this is RabbitMQ {version}")

@@ -1,0 +1,28 @@
+"""One suite over every kind of source: the history stream, a worker's own queue, the in-process broker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.gateway import ROOT
+from tests.servers import RabbitMQ
+
+SECONDS = 180
+
+
+def scenarios() -> list[tuple[str, str]]:
+    """Kind and name of each; from another process, for the scenarios need gevent's patches."""
+    command = [sys.executable, "-m", "tests.source_scenarios"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [tuple(line.split()) for line in found.stdout.splitlines()]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("kind", "scenario"), scenarios())
+def test_source(broker: RabbitMQ, kind: str, scenario: str) -> None:
+    url = "memory://" if kind == "embedded" else broker.url
+    command = [sys.executable, "-m", "tests.source_scenarios", kind, scenario, url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
