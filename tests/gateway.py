@@ -116,7 +116,11 @@ class GatewayProcess(Server):
                 [sys.executable, "-m", *self.command], cwd=self.cwd, env=self.environ, stdout=log, stderr=log
             )
         if wait:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:  # Ctrl-C, too: nobody else knows of it yet
+                self.kill()
+                raise
 
     def wait_ready(self) -> None:
         def ready() -> bool:
