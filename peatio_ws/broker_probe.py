@@ -253,6 +253,8 @@ class _Visit:
             unbind = functools.partial(_unbind, name, exchange)
             if refusal := self._probe.attempt(Operation.BIND, unbind):
                 return refusal._replace(exchange=exchange)
+        if self._probe.blocked:  # it is known already, without waiting for it once more
+            return Refusal(Operation.PUBLISH, None, "the broker takes no messages")
         return self._probe.attempt(Operation.CONSUME, functools.partial(self._put_and_read, name))
 
     def _put_and_read(self, name: str, channel: Any) -> None:

@@ -254,6 +254,18 @@ def test_a_stream_whose_leader_does_not_answer_is_named(broker: RabbitMQ, vhost:
     assert "stream_status" in row(found, _STREAM).remedy
 
 
+def test_an_alarm_of_the_broker_is_named(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
+    broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        found = check(f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost}", signer)
+    finally:
+        broker.ctl("set_vm_memory_high_watermark", "absolute", "2GB")
+    assert wrong(found) == {"publishing", _STREAM}, found
+    for what in ("publishing", _STREAM):
+        assert "too little memory or disk" in row(found, what).text
+        assert "rabbitmq-diagnostics alarms" in row(found, what).remedy
+
+
 @pytest.mark.parametrize("version", ["3.7.28", "3.8.34"])
 def test_an_old_broker_has_no_streams_and_check_asks_for_none(
     broker: RabbitMQ, vhost: str, signer: Signer, version: str
