@@ -39,6 +39,7 @@ class Member:
         got: numbers of events, as they came.
         cursor: the last that came; None before the first connection.
         incomplete: what was said when something may have been missed.
+        gaps: how many events had come when it was.
     """
 
     def __init__(self, index: int, uid: str, token: str) -> None:
@@ -46,6 +47,7 @@ class Member:
         self.got: list[int] = []
         self.cursor: str | None = None
         self.incomplete: list[str] = []
+        self.gaps: set[int] = set()
         self.resumed = 0
 
     def take(self, text: str) -> None:
@@ -57,6 +59,7 @@ class Member:
         elif "resume" in frame:
             told = frame["resume"]
             if not told["complete"]:
+                self.gaps.add(len(self.got))
                 self.incomplete.append(f"at {self.cursor}, after {len(self.got)} events: {text}")
             self.cursor = told["cursor"]
             self.resumed += "success" in frame
@@ -96,11 +99,13 @@ class Members:
     Attributes:
         cut: connections closed by the members themselves, without a word.
         ends: close codes of those that the gateway ended; 0 where there was none.
+        silence: seconds, the longest time in which nobody got an event.
     """
 
     def __init__(self, members: list[Member], ports: list[int], pause: float = 0.7) -> None:
         self.members, self.ports, self.pause = members, ports, pause
         self.cut = 0
+        self.silence, self._read_at = 0.0, 0.0
         self.ends: Counter[int] = Counter()
         self._lines: dict[Member, _Line] = {}
         self._selector = selectors.DefaultSelector()
@@ -131,11 +136,18 @@ class Members:
         for key, _ in self._selector.select(seconds):
             line: _Line = key.data
             with contextlib.suppress(OSError):
+                before = len(line.member.got)
                 line.read()
+                if len(line.member.got) > before:
+                    self._note_silence()
                 if not line.ended and line.close is None and line.status in (0, 101):
                     continue
             self.ends[line.close[0] if line.close else 0] += 1
             self._leave(line)
+
+    def _note_silence(self) -> None:
+        now = time.monotonic()
+        self.silence, self._read_at = max(self.silence, now - (self._read_at or now)), now
 
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
         deadline = time.monotonic() + seconds
@@ -329,4 +341,21 @@ def faults(members: list[Member], market: Market) -> list[str]:
         if doubled:
             found.append(f"{member.uid}: {doubled} twice")
         found += [f"{member.uid}: told of a gap {told}" for told in member.incomplete]
+    return found
+
+
+def untold(members: list[Member], market: Market) -> list[str]:
+    """What members missed without being notified, or got twice or out of order; nothing if all that is missing is a gap
+    that the gateway told of where it was."""
+    found = []
+    for member in members:
+        got, sure = member.got, market.sure[member.index]
+        if got != sorted(set(got)):
+            found.append(f"{member.uid}: twice, or out of order")
+        missing = sorted(set(sure) - set(got))
+        for number in missing:
+            came_before = sum(one < number for one in got)
+            if not member.gaps & {came_before, came_before + 1}:
+                found.append(f"{member.uid}: not told that {number} is missing; gaps after {sorted(member.gaps)}")
+                break
     return found

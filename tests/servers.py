@@ -258,6 +258,10 @@ class RabbitMQ(Server):
                 [str(self.BIN / "rabbitmq-server")], env=self.environment, cwd=self.folder, stdout=log, stderr=log
             )
 
+    def forget(self) -> None:
+        """Empty its disk, while it does not run."""
+        shutil.rmtree(self.folder / "mnesia")
+
     def ctl(self, *words: str) -> str:
         """Run `rabbitmqctl`; what it printed. Raises CalledProcessError."""
         command = [str(self.BIN / "rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], "-q", *words]

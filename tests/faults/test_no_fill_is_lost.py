@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
+from peatio_ws.events import EXCHANGES
 from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
-from tests.resuming import Market, Member, Members, faults
+from tests.resuming import Market, Member, Members, faults, untold
 from tests.servers import RabbitMQ, Redis
 
 MEMBERS = 200
@@ -63,8 +65,12 @@ class Stage:
         self.members = Members(people, [gateway.port for gateway in gateways])
         self.market = Market(broker.url, people, RATE)
 
-    def run(self, trouble: Callable[[], None]) -> str:
-        """Bring trouble, and wait until everybody has everything; what happened, for people."""
+    def run(self, trouble: Callable[[], None], judge: Callable[[list[Member], Market], list[str]] = faults) -> str:
+        """Bring trouble, and wait until everybody has everything; what happened, for people.
+
+        Args:
+            judge: what is wrong with what members got.
+        """
         members, market = self.members, self.market
         with members:
             members.until(members.all_here, "everybody is here")
@@ -82,7 +88,7 @@ class Stage:
                 error.add_note(f"{self.story(began, time.monotonic())}\n{self._what_gateways_say()}")
                 raise
         story = self.story(began, ended)
-        assert not (found := faults(members.members, market)), f"{story}\n" + "\n".join(found[:20])
+        assert not (found := judge(members.members, market)), f"{story}\n" + "\n".join(found[:20])
         for gateway in self.gateways:
             assert not gateway.tracebacks()
         return story
@@ -120,6 +126,7 @@ class Stage:
             f"{market.confirmed} events confirmed, {sum(map(len, market.maybe))} not ({market.unroutable} unroutable), "
             f"{sum(len(member.got) for member in members.members)} got; {members.cut} connections cut, "
             f"{sum(member.resumed for member in members.members)} begun, ended {dict(members.ends)}; "
+            f"longest silence {members.silence:.1f} s; "
             f"trouble {ended - began:.1f} s, all there {time.monotonic() - ended:.1f} s later"
         )
 
@@ -326,3 +333,74 @@ def test_what_exchanges_that_do_not_last_may_have_lost_is_told(
     for cursor, complete in ((before, False), (told["cursor"], True), (frame["cursor"], True)):
         with gateway.connect() as client:
             assert resume(client, token, cursor)["complete"] is complete
+
+
+# ---- what cannot be kept is told: nobody takes a hole for everything
+
+
+def heard_again(play: Stage, losses: float) -> None:
+    """Wait until the workers have noticed a loss of private events, and read them again."""
+    name, label = "peatio_ws_broker_losses_total", 'source="private"'
+    workers = len(play.gateways) * int(play.gateways[0].environ["WEB_CONCURRENCY"])
+    play.members.until(
+        lambda: sum(gateway.total(name, label) for gateway in play.gateways) >= losses + workers, "all have noticed"
+    )
+    play.members.until(play.heard, "all workers read again")
+
+
+def losses(play: Stage) -> float:
+    return sum(gateway.total("peatio_ws_broker_losses_total", 'source="private"') for gateway in play.gateways)
+
+
+def test_the_stream_deleted_and_made_again_under_load(stage: Callable[..., Stage]) -> None:
+    play = stage(workers=3)
+
+    def trouble() -> None:
+        for _ in range(3):
+            before = losses(play)
+            play.background(lambda: delete_queue(play.broker, "peatio_ws.history"))
+            heard_again(play, before)
+            play.members.live(2, cuts=30)
+
+    print(play.run(trouble, untold))
+    assert all(member.gaps for member in play.members.members), "each was notified"
+
+
+def test_exchanges_deleted_and_declared_again_under_load(stage: Callable[..., Stage]) -> None:
+    play = stage(workers=3)
+
+    def trouble() -> None:
+        for _ in range(3):
+            before = losses(play)
+            play.background(lambda: renew_exchanges(play.broker))
+            heard_again(play, before)
+            play.members.live(2, cuts=30)
+
+    print(play.run(trouble, untold))
+    assert all(member.gaps for member in play.members.members), "each was notified"
+
+
+def test_a_broker_that_lost_its_disk_under_load(stage: Callable[..., Stage]) -> None:
+    play = stage(workers=4)
+
+    def trouble() -> None:
+        for _ in range(2):
+            before = losses(play)
+            play.background(play.broker.kill, play.broker.forget, play.broker.start)
+            heard_again(play, before)
+            play.members.live(2, cuts=30)
+
+    print(play.run(trouble, untold))
+    assert all(member.gaps for member in play.members.members), "each was notified"
+
+
+def delete_queue(broker: RabbitMQ, name: str) -> None:
+    with Connection(broker.url) as connection:
+        connection.default_channel.queue_delete(name)
+
+
+def renew_exchanges(broker: RabbitMQ) -> None:
+    with Connection(broker.url) as connection:
+        for name, kind in EXCHANGES.items():
+            connection.default_channel.exchange_delete(name)
+            connection.default_channel.exchange_declare(name, kind, durable=True, auto_delete=False)
