@@ -38,7 +38,7 @@ def test_payloads_of_all_sizes_are_what_they_were(size: int) -> None:
     ]
 
 
-@given(st.integers(1000, 4999).filter(lambda code: code not in (1004, 1005, 1006, *range(1016, 3000))), st.text())
+@given(st.integers(1000, 4999).filter(lambda code: code not in (1004, 1005, 1006, *range(1015, 3000))), st.text())
 def test_a_close_frame_has_its_code_and_as_much_of_the_reason_as_fits(code: int, reason: str) -> None:
     (frame,) = read(close_frame(code, reason))
     assert frame.opcode is Opcode.CLOSE
