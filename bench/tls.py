@@ -8,6 +8,7 @@ was stopped goes on, with all events waiting at the broker. CPU is the worker's 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import statistics
@@ -16,11 +17,13 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
+from peatio_ws.events import RANGER
+from peatio_ws.publisher import Publisher
+from tests.gateway import ROOT, GatewayProcess, Signer, authenticate, receive
 from tests.servers import RabbitMQ, scratch
 
 SCHEMES: Final = ("amqp", "amqps")
-LIMIT_SECONDS: Final = 120.0
+LIMIT_SECONDS: Final = 60.0
 
 
 def arguments() -> argparse.Namespace:
@@ -48,35 +51,25 @@ def cpu(pid: int) -> float:
 def burst(gateway: GatewayProcess, signer: Signer, broker: RabbitMQ, events: int, stopped: bool) -> Taken:
     """Publish, and wait until the client has all of it."""
     body = {"id": 1, "side": "sell", "price": "9120.5", "state": "wait", "market_id": "btcusd", "volume": "1.5"}
-    with (
-        gateway.connect(compression=None, max_queue=None) as client,
-        Publisher(broker.url, confirm=False) as publisher,
-        Publisher(broker.url) as last,
-    ):
+    with gateway.connect(compression=None, max_queue=None) as client, Publisher(broker.url) as publisher:
         receive(client)
         authenticate(client, signer.token("IDANN"))
         (worker,) = gateway.workers()
         if stopped:
             os.kill(worker, signal.SIGSTOP)
         began, used = time.monotonic(), cpu(worker)
-        for number in range(events - 1):
-            publisher.event("private.IDANN.order", {**body, "id": number})
+        for number in range(events):
+            publisher.publish(RANGER, "private.IDANN.order", {}, json.dumps({**body, "id": number}).encode())
         if stopped:
-            last.event("private.IDANN.order", {**body, "id": events})
-            wait_until_at_broker(broker, publisher)
+            publisher.confirm()
             began = time.monotonic()
             os.kill(worker, signal.SIGCONT)
-        else:
-            publisher.event("private.IDANN.order", {**body, "id": events})
-        for _ in range(events):
-            client.recv(timeout=LIMIT_SECONDS)
+        for number in range(events):
+            try:
+                client.recv(timeout=LIMIT_SECONDS)
+            except TimeoutError:
+                raise SystemExit(f"{number} of {events} came; the gateway's log:\n{gateway.log()}") from None
         return Taken(time.monotonic() - began, cpu(worker) - used)
-
-
-def wait_until_at_broker(broker: RabbitMQ, publisher: Publisher) -> None:
-    """A question on the publisher's channel is answered after what was published before it."""
-    publisher._channel.queue_declare("bench.mark", exclusive=True, auto_delete=True)
-    time.sleep(WAIT / 20)  # it is the queues' now; a figure of a bench, no test
 
 
 def main() -> None:
