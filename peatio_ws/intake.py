@@ -137,7 +137,8 @@ class Intake:
             self._shared.ask_books()
         elif heard:
             self._shared.load()
-            self._delivered = None
+            if not self._private.replaced:
+                self._delivered = None  # what came twice has come twice by now
             if self._live and self._with_history and self.history.name != STREAM:
                 self._begin_history(_own_name())  # what was published meanwhile went to no queue of ours
             self._live = True

@@ -223,7 +223,7 @@ def it_is_read_again_after_a_lost_connection(stage: Stage) -> None:
 
 
 def exchanges_declared_again_are_bound_again(stage: Stage) -> None:
-    """FAULTS 44: nothing tells that the bindings are gone."""
+    """Nothing tells that the bindings are gone."""
     stage.everything_comes(9)
     for _ in range(3):
         with stage.worker.read_again():
@@ -255,7 +255,7 @@ def a_stream_that_was_deleted_is_made_again(stage: Stage) -> None:
 
 
 def a_stream_that_was_made_anew_and_outgrown_is_noticed(stage: Stage) -> None:
-    """FAULTS 42 a: a position in the old stream means nothing in the new one."""
+    """A position in the old stream means nothing in the new one."""
     stage.everything_comes(5)
     other = stage.start()
     with _cut_off(stage.worker):
@@ -272,7 +272,7 @@ def a_stream_that_was_made_anew_and_outgrown_is_noticed(stage: Stage) -> None:
 
 
 def what_retention_has_removed_is_noticed(stage: Stage) -> None:
-    """FAULTS 42 b."""
+    """A reader that was cut off for longer than events are kept has a hole."""
     stage.everything_comes(5)
     with _cut_off(stage.worker):
         for _ in range(40):
@@ -286,7 +286,7 @@ def what_retention_has_removed_is_noticed(stage: Stage) -> None:
 
 
 def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
-    """FAULTS 1: the worker reads a queue of its own then, and the stream again when there is one."""
+    """The worker reads a queue of its own then, and the stream again when there is one."""
     stage.everything_comes(10)
     with _cut_off(stage.worker), stage.channel() as channel:
         channel.queue_delete(stage.queue)
@@ -303,7 +303,7 @@ def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
 
 
 def a_short_outage_moves_nobody_off_the_stream(stage: Stage) -> None:
-    """FAULTS 2: an outage is no patience lost."""
+    """An outage is no patience lost."""
     setup = stage.worker.source._setup  # type: ignore[attr-defined]
     setup.unavailable_since = time.monotonic() - 10 * stream_setup.PATIENCE_SECONDS
     stage.worker.source.closed(unreachable=True)
@@ -315,7 +315,7 @@ def a_short_outage_moves_nobody_off_the_stream(stage: Stage) -> None:
 
 
 def publishers_are_not_harmed_while_a_stream_is_made(stage: Stage, rounds: int = 4) -> None:
-    """FAULTS 40: bound before it takes messages, a stream makes RabbitMQ close its publishers' connections."""
+    """Bound before it takes messages, a stream makes RabbitMQ close its publishers' connections."""
     command = [sys.executable, "-m", "tests.steady_publisher", stage.url, "3000"]
     publisher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(rounds):

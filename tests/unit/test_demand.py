@@ -114,7 +114,7 @@ def test_a_client_that_is_interrupted_gives_back_what_it_took(
 
 
 def test_a_new_connection_brings_everything_at_once_and_is_narrowed_afterwards(needed: Demand) -> None:
-    """FAULTS 8: however many members there are, nobody waits for their bindings."""
+    """However many members there are, nobody waits for their bindings."""
     needed.detach()
     keys = [f"key{number}" for number in range(MOST)]
     for key in keys:
@@ -138,7 +138,7 @@ def test_without_keys_nothing_is_bound(broker: Bindings) -> None:
 
 
 def test_too_many_keys_are_read_wide_and_cost_no_more(needed: Demand, broker: Bindings, clock: list[float]) -> None:
-    """FAULTS 46: 300 sockets with 200 names each kept a worker from its events for minutes."""
+    """300 sockets with 200 names each kept a worker from its events for minutes."""
     for number in range(10 * MOST):
         take(needed, broker, f"key{number}")
     assert "#" in broker.bound
@@ -164,7 +164,7 @@ def test_keys_that_come_and_go_too_fast_are_read_wide(needed: Demand, broker: Bi
 
 
 def test_a_refused_key_harms_nobody_else(needed: Demand, broker: Bindings, clock: list[float]) -> None:
-    """FAULTS 54: RabbitMQ closes the channel where it refuses a binding."""
+    """RabbitMQ closes the channel where it refuses a binding."""
     broker.refused = {"bad"}
     take(needed, broker, "a", "bad", "b")
     assert broker.bound == {"a", "b"}

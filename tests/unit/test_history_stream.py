@@ -156,7 +156,7 @@ def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> 
     "other", [{"body": b"[]"}, {"routing_key": "x"}, {"headers": {"uid": "A"}}, {"exchange": "peatio.trade"}]
 )
 def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, other: dict[str, Any]) -> None:
-    """FAULTS 42: a stream that was deleted, made anew and has outgrown the position."""
+    """A stream that was deleted, made anew and has outgrown the position."""
     broker.come()
     last = broker.deliver()
     broker.again()
@@ -310,7 +310,7 @@ def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
 
 
 def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> None:
-    """FAULTS 2: but only as long as its broker answers."""
+    """But only as long as its broker answers."""
     broker.come()
     broker.fault = SourceUnavailable("no leader", answered=True)
     for _ in range(3):
@@ -368,7 +368,7 @@ def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
 
 
 def test_after_a_closed_connection_nothing_is_acknowledged(broker: Broker) -> None:
-    """FAULTS 1: on the channel of a source that is not read any more."""
+    """On the channel of a source that is not read any more."""
     broker.come()
     for _ in range(ACK_EACH + 1):
         broker.deliver()

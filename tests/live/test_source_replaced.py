@@ -1,0 +1,109 @@
+"""A history stream that the broker refuses, and allows later: no event is lost or doubled on the way there and back."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
+from tests.servers import RabbitMQ, wait_until
+
+SECONDS = 120.0
+
+
+class Numbers(threading.Thread):
+    """Publishes an order after the other, each confirmed, until it is told to end."""
+
+    def __init__(self, url: str, uid: str) -> None:
+        super().__init__(daemon=True)
+        self._url, self._uid = url, uid
+        self._over = threading.Event()
+        self.last = 0
+
+    def run(self) -> None:
+        with Publisher(self._url) as publisher:
+            while not self._over.wait(0.005):
+                publisher.order(self._uid, self.last + 1)
+                self.last += 1
+
+    def end(self) -> None:
+        self._over.set()
+        self.join(SECONDS)
+
+
+class Member(threading.Thread):
+    """Reads what comes; `got` are the orders' numbers, `told` what was said of gaps."""
+
+    def __init__(self, client: ClientConnection) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+        self.got: list[int] = []
+        self.told: list[bool] = []
+
+    def run(self) -> None:
+        for text in self._client:
+            frame = json.loads(text)
+            if "orderbook" in frame:
+                self.got.append(frame["orderbook"]["id"])
+            elif "resume" in frame:
+                self.told.append(frame["resume"]["complete"])
+
+
+@pytest.fixture
+def user(broker: RabbitMQ) -> Iterator[tuple[str, str, Callable[[str], None]]]:
+    """URL of a user with a virtual host of its own, that of its owner, and a function that lets it write."""
+    name = uuid.uuid4().hex
+    broker.ctl("add_vhost", name)
+    broker.ctl("add_user", name, "sesame")
+
+    def allow(write: str) -> None:
+        broker.ctl("set_permissions", "-p", name, name, ".*", write, ".*")
+
+    broker.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    where = f"127.0.0.1:{broker.port}/{name}"
+    yield f"amqp://{name}:sesame@{where}", f"amqp://guest:guest@{where}", allow
+    broker.ctl("delete_vhost", name)
+    broker.ctl("delete_user", name)
+
+
+def test_a_stream_that_is_allowed_later_is_read_without_a_loss(
+    folder: Path, user: tuple[str, str, Callable[[str], None]], signer: Signer
+) -> None:
+    """Without the right to publish to it the gateway keeps its own history, and is ready all the same."""
+    url, owner, allow = user
+    allow("^peatio")  # and not to amq.default
+    gateway = GatewayProcess(folder, {"AMQP_URL": url, **signer.environ})
+    try:
+        said = next(event for event in gateway.events() if "cannot read the history stream" in event["event"])
+        assert "amq.default" in said["remedy"]
+        numbers = Numbers(owner, "IDANN")
+        with gateway.connect() as client:
+            assert resume(client, signer.token("IDANN"))["complete"]
+            member = Member(client)
+            member.start()
+            numbers.start()
+            wait_until(lambda: len(member.got) > 10, "orders come by the worker's own queue", SECONDS)
+            allow(".*")
+            wait_until(lambda: "can be read again" in gateway.log(), "the stream is read", SECONDS)
+            before = numbers.last
+            wait_until(lambda: member.got[-1] > before + 100, "orders come by the stream", SECONDS)
+            numbers.end()
+            wait_until(lambda: member.got[-1] == numbers.last, "the last order comes", SECONDS)
+            assert member.got == list(range(1, numbers.last + 1))
+            assert False in member.told, "a cursor into the worker's own history is none into the stream"
+        with gateway.connect() as client:
+            cursor = resume(client, signer.token("IDANN"))["cursor"]
+        gateway.restart()
+        gateway.wait_ready()
+        with Publisher(owner) as publisher, gateway.connect() as client:
+            publisher.order("IDANN", 1_000_000)
+            assert resume(client, signer.token("IDANN"), cursor)["complete"], "it is the stream's, for every worker"
+            assert receive(client)["orderbook"]["id"] == 1_000_000
+    finally:
+        gateway.stop()

@@ -1,0 +1,150 @@
+"""What a worker makes of what it reads: history, gaps, and events that come by two sources."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from peatio_ws.dialects import Dialect
+from peatio_ws.events import Delivery
+from peatio_ws.failures import Failures
+from peatio_ws.history import STREAM
+from peatio_ws.intake import Intake
+from peatio_ws.outbox import Outbox
+from peatio_ws.receiver import Receiver
+from peatio_ws.revocations import Revocations
+from peatio_ws.shared import Shared
+from peatio_ws.source import Refusal, SourceRefused
+from peatio_ws.stream_setup import GAP
+from tests.unit.samples import Wire, on_orderbook, settings, texts_in
+
+MARKER = Delivery("", "q", {}, b"\x00\x01", None)
+REFUSED = SourceRefused(Refusal.TOO_OLD)
+
+
+class Worker:
+    """An intake without a broker, and a member that resumes."""
+
+    def __init__(self, **environ: str) -> None:
+        self.intake = Intake(settings(**environ), Shared(Revocations(0), Failures(0)))
+        self.wire = Wire()
+        self.receiver = Receiver(Outbox(self.wire, 2**20, 10.0), Dialect.CLASSIC)
+        self.receiver.uid, self.receiver.resumes = "IDANN", True
+        self.intake.router.admit(self.receiver)
+
+    def heard(self) -> None:
+        self.intake._on_broker("private", True)
+
+    def take(self, number: int, offset: int | None) -> None:
+        delivery = on_orderbook({"id": number}, uid="IDANN")
+        self.intake._on_private(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
+
+    def mark(self, body: bytes, offset: int) -> None:
+        self.intake._on_private(Delivery("", "q", {}, body, offset))
+
+    def told(self) -> list[Any]:
+        """Numbers of orders and, for a resume frame, whether it is complete."""
+        self.intake.router.flush()
+        frames, self.wire.taken = texts_in(self.wire.taken), b""
+        return [frame["orderbook"]["id"] if "orderbook" in frame else frame["resume"]["complete"] for frame in frames]
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def test_what_is_read_back_goes_to_nobody_and_is_kept(worker: Worker) -> None:
+    worker.take(1, 10)
+    assert worker.told() == []
+    worker.heard()
+    worker.take(2, 11)
+    assert worker.told() == [2]
+    assert [json.loads(entry.delivery.body)["id"] for entry in worker.intake.history.after(["IDANN"], -1)] == [1, 2]
+
+
+def test_a_gap_is_told_once_after_what_came_next(worker: Worker) -> None:
+    worker.heard()
+    worker.take(1, 10)
+    worker.mark(GAP, 11)
+    worker.take(2, 12)
+    worker.take(3, 13)
+    assert worker.told() == [1, False, 2, 3]
+    assert [entry.offset for entry in worker.intake.history.after(["IDANN"], -1)] == [12, 13]
+
+
+def test_a_gap_that_is_found_while_reading_is_told_with_the_next_event(worker: Worker) -> None:
+    worker.heard()
+    worker.take(1, 10)
+    worker.intake._on_gap()
+    assert worker.told() == [1], "nothing is known of what is to come"
+    worker.take(2, 3)
+    assert worker.told() == [2, False]
+    worker.intake._on_gap()
+    worker.heard()
+    assert worker.told() == [False], "nothing is to come"
+
+
+def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
+    worker.heard()
+    worker.take(1, 10)
+    worker.take(1, 10)
+    assert worker.told() == [1]
+    assert worker.intake.tally.others["peatio.orderbook", "again"] == 1
+
+
+def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None:
+    worker.heard()
+    worker.take(1, 10)
+    worker.intake.on_source(REFUSED)
+    own = worker.intake.history.name
+    assert own != STREAM
+    worker.heard()
+    assert worker.told() == [1, False]
+    worker.take(2, None)
+    assert worker.told() == [2]
+
+
+def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(worker: Worker) -> None:
+    worker.intake.on_source(REFUSED)
+    worker.heard()
+    assert worker.told() == [False]
+    worker.take(1, None)
+    worker.intake.on_trial(True)
+    worker.take(2, None)
+    worker.take(3, None)
+    worker.intake.on_source(None)
+    for number, offset in ((2, 5), (3, 6), (4, 7)):
+        worker.take(number, offset)
+    worker.heard()
+    worker.take(3, 8)
+    assert [one for one in worker.told() if one is not False] == [1, 2, 3, 4, 3], "once it is read, all is new"
+    assert worker.intake.history.name == STREAM
+    assert [entry.offset for entry in worker.intake.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
+
+
+def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
+    worker.intake.on_source(REFUSED)
+    worker.heard()
+    worker.intake.on_trial(True)
+    worker.take(1, None)
+    worker.intake.on_trial(False)
+    assert worker.intake._delivered is None
+
+
+def test_without_history_nothing_is_kept() -> None:
+    worker = Worker(AMQP_HISTORY="off")
+    worker.heard()
+    worker.take(1, None)
+    assert worker.told() == [1]
+    assert not len(worker.intake.history)
+
+
+def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
+    worker.heard()
+    worker.intake._on_private(Delivery("peatio.orderbook", "", {}, b"no json", 3))
+    worker.intake._on_public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
+    assert worker.intake.tally.others["peatio.orderbook", "json"] == 1
+    assert worker.intake.tally.others["peatio.events.ranger", "routing_key"] == 1
