@@ -44,7 +44,7 @@ def secure(folder: Path, environ: dict[str, str]) -> Iterator[GatewayProcess]:
 
 
 def losses(gateway: GatewayProcess) -> list[str]:
-    return [event["error"] for event in gateway.events() if "broker is not heard" in event["event"]]
+    return [event["error"] for event in gateway.events() if "broker connection lost" in event["event"]]
 
 
 def test_orders_and_trades_arrive(secure: GatewayProcess, signer: Signer, publisher: Publisher) -> None:

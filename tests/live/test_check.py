@@ -278,8 +278,8 @@ def test_a_frozen_broker_and_a_frozen_redis_hold_nothing_up(signer: Signer, brok
 
 def test_a_port_that_is_not_amqps_is_named(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
     text, remedy = check(**signer.environ, AMQP_URL=f"amqps://guest:guest@127.0.0.1:{broker.port}/").remedied("broker")
-    assert "TLS does not come about" in text
-    assert "amqps" in remedy
+    assert "does not speak TLS on this port" in text
+    assert "amqp://" in remedy
     text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{redis.port}/").remedied("broker")
     assert "is that its port" in remedy or "frozen" in remedy
 

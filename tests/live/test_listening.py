@@ -167,7 +167,7 @@ def test_the_stock_worker_serves_the_classic_protocol_too(
         assert "challenge" in second.json()
         assert second.json() == NO_BEARER
         with RawClient(gateway.port) as third:
-            assert third.upgrade().closed() == (1013, "Full.")
+            assert third.upgrade().closed() == (1013, "Full; retry after 5")
         second.send(frame(TEXT, b"x", mask=False))
         assert second.closed()[0] == 1002
         second.ended()
