@@ -16,7 +16,7 @@ Knows nothing of streams and members; its caller turns them into keys.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
@@ -69,7 +69,8 @@ class Demand:
         self._opening = False  # the channel is being opened again
         self._sending = False  # a greenlet is at it
         self._bound: set[str] = set()
-        self._unsettled: dict[str, None] = {}  # what may have to be bound or unbound
+        # What may have to be bound or unbound. A dict's first key takes longer to find the more went before it.
+        self._unsettled: OrderedDict[str, None] = OrderedDict()
         self._sent: deque[tuple[Any, str]] = deque()  # methods that were not answered yet, with their keys
         self._heard: Callable[[], None] | None = None  # until it is called
 
@@ -100,7 +101,7 @@ class Demand:
         }
         if self._counts:
             self._bind_wide(connection)
-        self._unsettled = dict.fromkeys((*self._wide, *self._counts))
+        self._unsettled = OrderedDict.fromkeys((*self._wide, *self._counts))
         self._go_on()
 
     def detach(self) -> None:
@@ -166,7 +167,7 @@ class Demand:
     def _widen(self) -> None:
         if self._widened_until is None:
             log.info("too many streams to bind them one by one; reading all of them", keys=len(self._counts))
-            self._unsettled = dict.fromkeys((*self._wide, *self._unsettled))
+            self._unsettled = OrderedDict.fromkeys((*self._wide, *self._unsettled))
         self._widened_until = time.monotonic() + WIDE_SECONDS
 
     def _is_wanted(self, key: str) -> bool:
@@ -228,8 +229,7 @@ class Demand:
             while len(self._sent) < WINDOW and self._channel is not None:
                 if not self._unsettled and (self._sent or not self._settle()):
                     break
-                key = next(iter(self._unsettled))
-                del self._unsettled[key]
+                key, _ = self._unsettled.popitem(last=False)
                 self._bind_or_unbind(key)
         except (OSError, AMQPError) as error:  # the connection is lost, which its reader finds out
             log.debug("binding not sent", error=type(error).__name__)
@@ -264,7 +264,7 @@ class Demand:
         if code != AccessRefused.code or method not in (_BIND, _UNBIND) or not self._sent:
             raise error_for_code(code, text, method, ChannelError)
         _, refused = self._sent.popleft()
-        self._unsettled = dict.fromkeys((*(key for _, key in self._sent), *self._unsettled))
+        self._unsettled = OrderedDict.fromkeys((*(key for _, key in self._sent), *self._unsettled))
         self._bound.update(key for method, key in self._sent if method == _UNBIND)
         self._sent.clear()
         self._refuse([refused])

@@ -1,0 +1,84 @@
+"""What is bound for single streams, on a real broker: one name that the broker refuses harms nobody else."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.gateway import GatewayProcess, Publisher
+from tests.raw_client import RawClient, text
+from tests.servers import RabbitMQ, wait_until
+
+PASSWORD = "sesame"
+TRADES = 200
+REFUSED = ["secret.trades", "public.secret", "a.secret"]
+PATTERNS = {"names": "^(?!.*secret)", "names and patterns": r"^(?!public\\.#|global\\.#|.*secret)"}
+"""Routing keys of `peatio.events.ranger` that the user may bind: all but some names; and no pattern for all either."""
+
+
+@pytest.fixture(scope="module")
+def vhosts(broker: RabbitMQ) -> Iterator[dict[str, str]]:
+    """A virtual host for each of `PATTERNS`, and a user of its name, all made with one command."""
+    names = {what: uuid.uuid4().hex for what in PATTERNS}
+    lines = []
+    for what, pattern in PATTERNS.items():
+        name, by, all_of_it = f'<<"{names[what]}">>', '<<"test">>', ", ".join(['<<".*">>'] * 3)
+        lines += [
+            f"rabbit_vhost:add({name}, {by})",
+            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, {name}, {all_of_it}, {by})',
+            f"rabbit_auth_backend_internal:add_user({name}, <<{json.dumps(PASSWORD)}>>, {by})",
+            f"rabbit_auth_backend_internal:set_permissions({name}, {name}, {all_of_it}, {by})",
+            f'rabbit_auth_backend_internal:set_topic_permissions({name}, {name}, <<"peatio.events.ranger">>, '
+            f'<<".*">>, <<"{pattern}">>, {by})',
+        ]
+    broker.ctl("eval", f"{', '.join(lines)}, ok.")
+    yield names
+    broker.ctl("eval", ", ".join(f'rabbit_vhost:delete(<<"{name}">>, <<"test">>)' for name in names.values()) + ".")
+
+
+def subscribe(client: RawClient, streams: list[str]) -> Any:
+    client.send(text({"event": "subscribe", "streams": streams}))
+    return client.json()["success"]["streams"]
+
+
+@pytest.mark.parametrize("what", PATTERNS)
+def test_name_that_the_broker_refuses_harms_nobody_else(
+    what: str, vhosts: dict[str, str], broker: RabbitMQ, start: Callable[..., GatewayProcess]
+) -> None:
+    """FAULTS 54: an honest client got 0 of 10 trades for as long as the other one stayed."""
+    where = f"127.0.0.1:{broker.port}/{vhosts[what]}"
+    gateway = start(AMQP_URL=f"amqp://{vhosts[what]}:{PASSWORD}@{where}", WEBSOCKET_BOOKS="ob")
+    losses = gateway.total("peatio_ws_broker_losses_total")
+
+    def refused() -> int:
+        lines = [one for one in gateway.events() if "refuses routing keys" in one["event"]]
+        return sum(f"public.{name}" in one["routing_keys"] for one in lines for name in REFUSED)
+
+    with (
+        Publisher(f"amqp://guest:guest@{where}") as publisher,
+        RawClient(gateway.port) as honest,
+        RawClient(gateway.port) as other,
+    ):
+        for client in (honest, other):
+            client.upgrade("/public")
+            client.json()
+        assert subscribe(honest, ["btcusd.trades"]) == ["btcusd.trades"]
+        # Those of the other client are bound, or refused, while trades are published.
+        other.send(text({"event": "subscribe", "streams": [*REFUSED, "ethusd.trades"]}))
+        for number in range(TRADES):
+            publisher.event("public.btcusd.trades", {"number": number})
+        got = [honest.json()["btcusd.trades"]["number"] for _ in range(TRADES)]
+        assert got == list(range(TRADES))
+        wait_until(lambda: refused() >= len(REFUSED), "the broker has refused all of them")
+        publisher.event("public.btcusd.trades", {"number": TRADES})
+        publisher.event("public.ethusd.trades", {"number": 0})
+        assert honest.json() == {"btcusd.trades": {"number": TRADES}}
+        assert "ethusd.trades" in other.json()["success"]["streams"]
+        assert other.json() == {"ethusd.trades": {"number": 0}}, "what else it asked for comes, too"
+        assert refused() == len(REFUSED), "once"
+    assert gateway.total("peatio_ws_broker_losses_total") == losses
+    assert not gateway.tracebacks()
