@@ -1,20 +1,25 @@
-"""The relay that makes RabbitMQ look old, in front of a real node: what the old versions are said to do, it does."""
+"""The relay that makes RabbitMQ look old, in front of a real node: what the old versions are said to do, it does. And a
+gateway behind it, before and after the broker is upgraded.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import amqp
 import pytest
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection
 
+from peatio_ws.source import Refusal
 from peatio_ws.stream_setup import ARGUMENTS
+from tests.gateway import GatewayProcess, Publisher, Signer, receive
 from tests.old_broker import OldBroker
-from tests.servers import RabbitMQ
+from tests.servers import RabbitMQ, wait_until
 
 
 @pytest.fixture
@@ -93,3 +98,94 @@ def test_a_broker_is_upgraded_and_its_connections_are_cut(broker: RabbitMQ, queu
             declare_stream(channel, queue)
         assert kind_of(broker, queue) == "stream"
         assert old.connections == 2
+
+
+# ---- a gateway behind it
+
+OLD = ("3.7.28", "3.8.34")
+NEW = "3.12.14"
+
+
+class Pair(NamedTuple):
+    """A gateway and the old broker that it reads from.
+
+    Attributes:
+        queue: its `AMQP_HISTORY_QUEUE`.
+        workers: the processes that it started with.
+    """
+
+    old: OldBroker
+    gateway: GatewayProcess
+    queue: str
+    workers: list[int]
+
+
+@pytest.fixture(scope="module")
+def pairs(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[dict[str, Pair]]:
+    """One for each version, ready; started together, since a gateway waits more than it works."""
+    with ExitStack() as stack:
+        made = {}
+        for version in OLD:
+            old, queue = stack.enter_context(OldBroker(broker.port, version)), f"history-{uuid.uuid4().hex}"
+            environ = {"AMQP_URL": old.url, "AMQP_HISTORY_QUEUE": queue, **signer.environ}
+            gateway = GatewayProcess(folder, environ, wait=False)
+            stack.callback(gateway.stop)
+            made[version] = (old, gateway, queue)
+        for _, gateway, _ in made.values():
+            gateway.wait_ready()
+        yield {version: Pair(*parts, parts[1].workers()) for version, parts in made.items()}
+    with channel_of(broker.url) as channel:
+        for _, _, queue in made.values():
+            channel.queue_delete(queue)
+
+
+@pytest.fixture(scope="module")
+def upgraded(pairs: dict[str, Pair]) -> dict[str, Pair]:
+    """Both brokers are upgraded, which breaks their connections."""
+    for pair in pairs.values():
+        pair.old.version = NEW
+        pair.old.cut()
+    return pairs
+
+
+def refusals(pair: Pair) -> list[dict[str, Any]]:
+    return [line for line in pair.gateway.events() if "cannot read the history stream" in line["event"]]
+
+
+def orders_come(pair: Pair, signer: Signer, publisher: Publisher) -> None:
+    with pair.gateway.member(signer.token("ID1")) as member:
+        publisher.order("ID1", 1)
+        assert receive(member)["orderbook"]["id"] == 1
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_gateway_of_a_broker_without_streams_is_ready_and_declares_none(
+    version: str, pairs: dict[str, Pair], broker: RabbitMQ, signer: Signer, publisher: Publisher
+) -> None:
+    """FAULTS 3: 3.7 makes a classic queue of a stream, without a word, and fills it for ever."""
+    pair = pairs[version]
+    orders_come(pair, signer, publisher)
+    assert pair.queue not in [name for name, _ in pair.old.declared]
+    assert kind_of(broker, pair.queue) == ""
+    (told,) = refusals(pair)
+    assert told["remedy"] == Refusal.TOO_OLD.value
+    assert version in told["error"]
+    assert pair.gateway.operators("/readyz")[0] == 200
+    assert pair.gateway.workers() == pair.workers
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_worker_comes_to_the_stream_when_its_broker_is_upgraded(
+    version: str, upgraded: dict[str, Pair], broker: RabbitMQ, signer: Signer, publisher: Publisher
+) -> None:
+    pair = upgraded[version]
+
+    def reads_the_stream() -> bool:
+        told = any(line["event"] == "the history stream can be read again" for line in pair.gateway.events())
+        return told and pair.gateway.operators("/readyz")[0] == 200
+
+    wait_until(reads_the_stream, "the stream is read")
+    assert kind_of(broker, pair.queue) == "stream"
+    orders_come(pair, signer, publisher)
+    assert len(refusals(pair)) == 1, "once, however often it is tried again"
+    assert pair.gateway.workers() == pair.workers
