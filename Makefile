@@ -11,7 +11,7 @@ WHAT ?= tests/live tests/faults
 PROCESSES ?= 4
 
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long steering-long amqps-long soak fuzz screenshot clean servers
+.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long steering-long amqps-long renewals-long crowds-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -75,6 +75,18 @@ steering-long: $(VENV)/.test-ready servers
 # Two minutes of a quiet broker over TLS; the short form is among the live tests.
 amqps-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_SECONDS=120 $(BIN)/python -m pytest -s tests/live/test_amqps.py -k quiet
+
+# History streams are made 20 times by new gateways and 20 times under running ones, beside a publisher that gives up at
+# the first error. About a minute; the short form is among the live tests.
+renewals-long: $(VENV)/.test-ready servers
+	$(BIN)/python -m tests.renewals
+
+# The broker is restarted under 4 workers with 10,000 members each; its connections are closed under clients with 60,000
+# names; clients change their names for 20 s. Five minutes and 4 GB.
+crowds-long: $(VENV)/.test-ready servers
+	$(BIN)/python -m tests.crowds members
+	$(BIN)/python -m tests.crowds streams
+	$(BIN)/python -m tests.crowds churn
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers
