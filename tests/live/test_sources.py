@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.gateway import ROOT
+from tests.gateway import ROOT, GatewayProcess
 from tests.servers import RabbitMQ
 
 SECONDS = 180
@@ -26,3 +26,13 @@ def test_source(broker: RabbitMQ, kind: str, scenario: str) -> None:
     command = [sys.executable, "-m", "tests.source_scenarios", kind, scenario, url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_what_waits_at_the_broker_for_a_slow_worker_is_bounded(gateway: GatewayProcess, broker: RabbitMQ) -> None:
+    """Without a limit it would fill the broker, which then blocks Peatio."""
+    assert gateway.operators("/readyz")[0] == 200
+    queues = [
+        line for line in broker.ctl("list_queues", "name", "arguments").splitlines() if "peatio_ws.public." in line
+    ]
+    assert queues
+    assert all("x-max-length-bytes" in line for line in queues)
