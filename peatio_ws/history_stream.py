@@ -150,12 +150,12 @@ class StreamSource:
             self._acked, self._acked_at = self._tag, time.monotonic()
 
     def _on_delivery(self, delivery: Delivery, tag: int) -> None:
-        self._tag, self._came_at = tag, _now()
+        self._tag = tag
         if self._state is State.PROVING and not self._is_unread(delivery):
             return
         if self._state is State.LOST:
             return
-        self._last = delivery
+        self._last, self._came_at = delivery, _now()
         self._handle(delivery)
         if _offset(delivery) >= self._end >= 0:
             self._reach_end()
@@ -187,7 +187,7 @@ class StreamSource:
         if unreachable:
             self._setup.worked()  # a broker that is away says nothing about its stream
         self._step(Input.CLOSED)
-        self._connection = self._channel = self._heard = self._refused = None
+        self._connection = self._channel = self._heard = self._refused = self._marking = None
         self._setup.canaries.forget()
 
     def _step(self, happened: Input) -> None:

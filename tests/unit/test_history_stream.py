@@ -161,6 +161,7 @@ def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, ot
     last = broker.deliver()
     broker.again()
     fields = {name: getattr(last, name) for name in ("exchange", "routing_key", "headers", "body", "offset")}
+    broker.now += 5
     broker.send(Delivery(**(fields | other)))
     assert broker.stream.state is State.LOST
     assert broker.happened[-1] == "gap"
@@ -170,7 +171,7 @@ def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, ot
         broker.stream.after_batch()
     broker.now += 10
     broker.again()
-    assert broker.starts[-1] == {"x-stream-offset": "13s"}, "all that came since"
+    assert broker.starts[-1] == {"x-stream-offset": "18s"}, "all that was published since the last event was read"
 
 
 def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker) -> None:
@@ -287,6 +288,17 @@ def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
     assert not broker.happened
     broker.come()
     assert broker.happened == ["heard"]
+
+
+def test_a_marker_of_a_lost_connection_keeps_nobody_waiting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker.come()
+    broker.deliver()
+    monkeypatch.setattr(marker, "put", lambda *_: gevent.sleep(3600))
+    broker.after(MARK_EACH * 2)
+    monkeypatch.setattr(marker, "put", lambda *_: broker.put())
+    broker.again()
+    with pytest.raises(Reopen):
+        broker.after(IDLE_SECONDS + 1)
 
 
 def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
