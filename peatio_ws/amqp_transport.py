@@ -47,6 +47,8 @@ class Taker(NamedTuple):
     Attributes:
         header, body: what a content header and a body on its channel begin with, counted from the frame end before.
         handle: called with each delivery and, if `acks`, its delivery tag; may raise nothing.
+        stream: whether the queue is a stream. Only there does the broker set the offset; anywhere else it is a
+            publisher's header.
     """
 
     channel: int
@@ -54,6 +56,7 @@ class Taker(NamedTuple):
     body: int
     handle: Callable[..., None]
     acks: bool
+    stream: bool
 
 
 class _Buffered:
@@ -128,6 +131,8 @@ class _Buffered:
                 exchange = tag + 10  # after the delivery tag, `redelivered` and its own length
                 key = exchange + buffer[exchange - 1] + 1
                 headers, offset = _headers(buffer, fields, properties) if properties & _HAS_HEADERS else _NO_TABLE
+                if not taker.stream:
+                    offset = None
                 source = _name(buffer[exchange : key - 1])
                 routing_key = str(buffer[key : key + buffer[key - 1]], "utf-8", "replace")
                 delivery = Delivery(source, routing_key, headers, buffer[end - body_size : end], offset)
@@ -252,12 +257,16 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
     Args:
         channel: kombu's, of any broker; its `auto_decode` is off.
         handle: called with each `Delivery`, and its delivery tag (int) if `acks`; may raise nothing.
-        options: more for py-amqp's `basic_consume`.
+        options: more for py-amqp's `basic_consume`; with `x-stream-offset` among its `arguments` the queue is a stream.
     """
+
+    stream = OFFSET in (options.get("arguments") or ())  # a consumer of a stream says where to begin
 
     def on_message(message: Any) -> None:
         info, body = message.delivery_info, message.body
         headers, offset = _without_offset(message.headers or _NO_HEADERS)
+        if not stream:
+            offset = None
         body = body.encode() if isinstance(body, str) else bytes(body)
         delivery = Delivery(info["exchange"], info["routing_key"], headers, body, offset)
         handle(delivery, *([message.delivery_tag] if acks else []))
@@ -266,7 +275,7 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
     if isinstance(connection, BufferedConnection):
         number = channel.channel_id
         after = _FRAME_END << 24 | number
-        connection.takers[queue.encode()] = Taker(number, after | 2 << 16, after | 3 << 16, handle, acks)
+        connection.takers[queue.encode()] = Taker(number, after | 2 << 16, after | 3 << 16, handle, acks, stream)
         # py-amqp would do it after the broker's answer; a delivery may have come with that.
         channel.callbacks[queue] = on_message
     # Not by kombu's Consumer, whose messages cost a tenth of what an event costs in all.

@@ -188,6 +188,7 @@ class _WireOrder(msgspec.Struct, gc=False):
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 _decode_order = msgspec.json.Decoder(_WireOrder).decode
 _decode_trades = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -198,6 +199,9 @@ _TRADE_FIELDS: Final = frozenset(
     "id price volume amount funds total market market_id created_at side order_id taker_type".split()
 )
 _ORDER_OWNERS: Final = ("uid", "member_id")
+_OWNER_NAMES: Final = frozenset("uid member_id member member_uid user user_id user_uid owner owner_id email".split())
+"""What an order may name its owner by, in lower case. Only the first two are understood; an order with another one is
+not a public change of the book."""
 _TRADE_OWNERS: Final = ("ask_uid", "ask_member_id", "bid_uid", "bid_member_id")
 _NO_SCALAR: Final = b"{[n"
 _DECIMAL = re.compile(rb'"?(-?[0-9]{1,64}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,2})?)"?')
@@ -211,7 +215,7 @@ def read(delivery: Delivery, public: bool = False) -> Event:
         public: whether it came by the queue of public events, to which only `peatio.events.ranger` is bound.
 
     Raises:
-        BadDelivery: `json`, `shape`, `routing_key`, `owner` (a trade whose owners cannot be understood), `NO_OWNER`, or
+        BadDelivery: `json`, `shape`, `routing_key`, `owner` (owners are named, but not understood), `NO_OWNER`, or
             `exchange` (from another exchange than Peatio's, and not beyond doubt what it is).
     """
     try:
@@ -243,8 +247,26 @@ def _read_orderbook(delivery: Delivery) -> Event:
         if owner is None:
             owner = _owner(place.uid, place.member_id)
     if owner is None:
+        if _hints_at_owner(delivery.headers or {}, delivery.body, body):
+            raise BadDelivery("owner")
         return BookChange(delivery.body)
     return _order(wire.id, owner, body)
+
+
+def _hints_at_owner(headers: Mapping[str, Any], *bodies: bytes) -> bool:
+    """Return whether an order names an owner that is not understood. In doubt it does: then no stranger sees it."""
+    if not all(_is_blank(value) for name, value in headers.items() if name.lower() in _OWNER_NAMES):
+        return True
+    return any(
+        bytes(raw).strip(b'" ') not in (b"", NULL)
+        for body in bodies
+        for name, raw in _decode_fields(body).items()
+        if name.lower() in _OWNER_NAMES
+    )
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _read_trade(delivery: Delivery) -> Event:
@@ -270,8 +292,7 @@ def _names_owner(headers: Mapping[str, Any], wire: _Wire) -> bool:
     given = (wire.ask_uid, wire.ask_member_id, wire.bid_uid, wire.bid_member_id)
     if any(bytes(raw).strip(b'" ') not in (b"", NULL) for raw in given):
         return True
-    values = (headers.get(name) for name in _TRADE_OWNERS)
-    return any(value is not None and not (isinstance(value, str) and not value.strip()) for value in values)
+    return not all(_is_blank(headers.get(name)) for name in _TRADE_OWNERS)
 
 
 def _party(owner: Owner, side: str, order_id: msgspec.Raw, order: msgspec.Raw) -> Party:

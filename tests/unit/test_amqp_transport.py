@@ -9,6 +9,7 @@ import struct
 from typing import Any, NamedTuple
 
 import gevent
+import msgspec
 import pytest
 from amqp import Channel, Message, spec
 from amqp.exceptions import AMQPError
@@ -73,7 +74,14 @@ class Line:
     def hear(self, channel: int, queue: str, acks: bool = False, along: bytes = b"") -> Line:
         """Consume a queue; `along` comes with the broker's answer."""
         self.answers[spec.Basic.Consume] = frame(1, channel, method(spec.Basic.ConsumeOk, "s", queue)) + along
-        consume(self.channel(channel), queue, lambda *args: self.told.append(told(queue, *args)), acks)
+        arguments = {OFFSET: "next"} if acks else {}
+        consume(
+            self.channel(channel),
+            queue,
+            lambda *args: self.told.append(told(queue, *args)),
+            acks,
+            arguments=arguments,
+        )
         return self
 
     def channel(self, number: int) -> Any:
@@ -146,8 +154,9 @@ def test_deliveries_arrive_whole_and_in_order_however_their_frames_lie(
     # Frames of one channel keep their order; those of others, and heartbeats, may come between them.
     waiting: dict[int, list[tuple[bytes, Told | None]]] = {0: [(HEARTBEAT, None)] * 3, 1: [], 2: []}
     for (channel, queue), delivery, number, properties, largest in messages:
-        expected = Told(queue, delivery, number if queue == "stream" else None)
-        *first, last = frames_of(channel, expected, largest, **properties)
+        *first, last = frames_of(channel, Told(queue, delivery, number), largest, **properties)
+        known = delivery if queue == "stream" else msgspec.structs.replace(delivery, offset=None)
+        expected = Told(queue, known, number if queue == "stream" else None)
         waiting[channel] += [*[(one, None) for one in first], (last, expected)]
     data, complete = b"", []
     while ready := [channel for channel in waiting if waiting[channel]]:
@@ -176,6 +185,15 @@ def test_deliveries_of_any_size_go_together_with_small_ones(size: int) -> None:
 def test_headers_that_do_not_fit_into_one_read_are_read() -> None:
     message = Told("plain", Delivery("x", "a.b", {"large": "x" * 2 * READ_BYTES}, b"body"), None)
     assert line().read(b"".join(frames_of(1, message))) == [message]
+
+
+@pytest.mark.parametrize("offset", [5, 2**62], ids=["a small number", "as RabbitMQ writes it"])
+@pytest.mark.parametrize("more", [{}, {"uid": "ID1"}])
+@pytest.mark.parametrize("largest", [100, 2], ids=["in one frame", "in several frames"])
+def test_an_offset_that_a_publisher_wrote_is_not_believed(offset: int, more: dict[str, str], largest: int) -> None:
+    message = Told("plain", Delivery("x", "a.b", more, b"body", offset), None)
+    (found,) = line().read(b"".join(frames_of(1, message, largest)))
+    assert (found.delivery.offset, found.delivery.headers) == (None, more)
 
 
 def test_a_routing_key_that_is_no_text_breaks_nothing() -> None:

@@ -117,9 +117,33 @@ NOBODY: list[Any] = [None, "", " ", [], ["x"], {}, {"a": 1}, True, False]
 @pytest.mark.parametrize("name", ["uid", "member_id"])
 def test_a_name_that_names_nobody_is_passed_over(name: str, value: Any) -> None:
     assert order(on_orderbook(ORDER | {"uid": "ID1"}, **{name: value})).owner == "ID1"
-    assert isinstance(read(on_orderbook({**ORDER, name: value})), BookChange)
     expected = "no_owner" if value is None or not str(value).strip() else "owner"
+    if expected == "no_owner":
+        assert isinstance(read(on_orderbook({**ORDER, name: value})), BookChange)
+        assert isinstance(read(on_orderbook(ORDER, **{name: value})), BookChange)
+    else:
+        assert reason(on_orderbook({**ORDER, name: value})) == "owner"
+        assert reason(on_orderbook(ORDER, **{name: value})) == "owner"
     assert reason(on_trade({"id": 1, f"ask_{name}": value}, **{f"bid_{name}": value})) == expected
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"uid": {"uid": "ID1", "email": "a@example.com"}},
+        {"member_id": -1.5},
+        {"member_id": [7]},
+        {"member": {"uid": "ID1", "email": "a@example.com"}},
+        {"UID": "ID1"},
+        {"email": "a@example.com"},
+        {"user": "ID1"},
+    ],
+)
+def test_an_order_whose_owner_is_not_understood_is_nobodys(named: dict[str, Any]) -> None:
+    assert reason(on_orderbook(ORDER | named)) == "owner"
+    assert reason(on_orderbook({"action": "add", "order": ORDER | named})) == "owner"
+    assert reason(on_orderbook({"action": "add", "order": ORDER} | named)) == "owner"
+    assert reason(on_orderbook(ORDER, **named)) == "owner"
 
 
 def test_an_order_without_owner_is_a_change_of_the_public_book() -> None:
