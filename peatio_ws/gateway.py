@@ -221,7 +221,7 @@ class Gateway:
                 identity = identified(route, environ)  # may wait
                 self._roster.check_room(address, waited=True)
         except Refused as refused:
-            tell_refused(refused, ws.id if ws is not None else "", address)
+            tell_refused(refused, ws.id if ws is not None else "", address, environ)
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
         switched(start_response)

@@ -25,7 +25,8 @@ from geventwebsocket.exceptions import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 from websockets.utils import accept_key
 
-from peatio_ws import metrics
+from peatio_ws import metrics, origins
+from peatio_ws.client_address import resolve
 from peatio_ws.errors import Close, Disconnect, Refused
 from peatio_ws.fields import Fields
 from peatio_ws.handshake import check_handshake, respond, wants_upgrade
@@ -118,12 +119,9 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
         if isinstance(ex, ConnectionError | TimeoutError | ssl.SSLError):
             return None
         reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
-        log.info("request cannot be read", address=self._address(), reason=reason)
+        peer = self.client_address[0] if isinstance(self.client_address, tuple) else ""
+        log.info("request cannot be read", address=resolve(peer, {}, ()), reason=reason)
         return "400", _BAD_REQUEST
-
-    def _address(self) -> str:
-        address = self.client_address
-        return str(address[0]) if isinstance(address, tuple) else ""
 
     def run_application(self) -> None:
         try:
@@ -133,7 +131,7 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             else:
                 WSGIHandler.run_application(self)
         except Refused as refused:
-            tell_refused(refused, secrets.token_hex(6), client_address(self.environ, self.settings))
+            tell_refused(refused, secrets.token_hex(6), client_address(self.environ, self.settings), self.environ)
             self.close_connection = True
             self.result = respond(refused, self.start_response)
             self.process_result()
@@ -276,11 +274,12 @@ def read_ahead(sock: Any, rfile: Any) -> bytes:
         sock.settimeout(None)
 
 
-def tell_refused(refused: Refused, connection: str, address: str) -> None:
-    """Count and log a handshake that is answered with plain HTTP."""
-    status = refused.status.partition(" ")[0]
+def tell_refused(refused: Refused, connection: str, address: str, environ: dict[str, Any]) -> None:
+    """Count and log a handshake that is answered with plain HTTP; for 403 the log names the page's origin."""
+    status, origin = refused.status.partition(" ")[0], environ.get("HTTP_ORIGIN")
     metrics.refusals.labels(status).inc()
-    log.info("handshake refused", connection=connection, address=address, status=int(status), reason=refused.text)
+    seen = {"reason": refused.text} | ({"origin": origins.shown(origin)} if status == "403" and origin else {})
+    log.info("handshake refused", connection=connection, address=address, status=int(status), **seen)
 
 
 def _adopt(stock: Any) -> Upgraded:

@@ -9,11 +9,11 @@ from typing import Final
 import structlog
 
 from peatio_ws.auth import Identity, Verifier
+from peatio_ws.client_address import rate_limit_key
 from peatio_ws.errors import AuthenticationError, TryLater
 from peatio_ws.handlers import Handlers
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
-from peatio_ws.request import answerable
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared, tell_limited
@@ -84,4 +84,6 @@ def seconds_to_wait(house: House, address: str) -> int:
 
 def _whose(house: House, address: str) -> str | None:
     """As whom failed tokens from an address are counted; None where they are not."""
-    return answerable(address, house.settings) if house.settings.max_failures_per_address else None
+    if not house.settings.max_failures_per_address:
+        return None
+    return rate_limit_key(address, house.settings.trusted_proxies)

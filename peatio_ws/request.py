@@ -5,10 +5,11 @@ A WSGI environ in, answers out; nothing is verified here but the origin.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
+from peatio_ws import origins
+from peatio_ws.client_address import resolve
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close, Refused
 from peatio_ws.settings import Settings
@@ -75,68 +76,24 @@ def unauthorized(text: str) -> Refused:
 
 
 def check_origin(environ: dict[str, Any], settings: Settings, by_cookie: bool = False) -> None:
-    """Whether a browser may come from there (contract section 7, `API_CORS_ORIGINS`); Refused with 403 if not.
+    """Check that a browser's page may connect: the gateway's own host, and `API_CORS_ORIGINS` (contract section 7).
 
     Args:
         by_cookie: whether a cookie may say who it is. Browsers send it wherever the page is from, so with `*` any page
             could speak for whoever looks at it: there it stands for the host itself.
+
+    Raises:
+        Refused: with 403, if it may not.
     """
     origin = environ.get("HTTP_ORIGIN")
     if origin is None:
         return  # no browser
     own = environ.get("HTTP_HOST", "")
-    allowed = [own if one == "*" and by_cookie else one for one in settings.cors_origins or (own,)]
-    try:
-        host = urlsplit(origin).netloc.lower()
-    except ValueError:  # no URL at all
-        host = ""
-    for one in allowed:
-        if one == "*" or one.lower().rstrip("/") == origin.lower() or (host and _without_port(one, origin) == host):
-            return
-    raise Refused("403 Forbidden", "This origin is not among API_CORS_ORIGINS.")
-
-
-def _without_port(host: str, origin: str) -> str:
-    """A host without the port that its scheme implies, as an Origin is written (RFC 6454 section 6.1)."""
-    return host.lower().removesuffix(":443" if origin.lower().startswith("https:") else ":80")
+    if not origins.is_allowed(origin, own, settings.cors_origins, any_counts=not by_cookie):
+        raise Refused("403 Forbidden", "This origin is not among API_CORS_ORIGINS.")
 
 
 def client_address(environ: dict[str, Any], settings: Settings) -> str:
-    """Where a request comes from: the last address of `X-Forwarded-For` that is no trusted proxy's own."""
-    address = str(environ.get("REMOTE_ADDR") or "")
-    if not settings.trusted_proxies:
-        return address
-    hops = [hop.strip() for hop in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    while hops and _is_trusted(address, settings):
-        address = hops.pop()
-    return address
-
-
-def answerable(address: str, settings: Settings) -> str | None:
-    """As whom connections and failed tokens from an address are counted; None where it says nothing of whose they are:
-    a Unix socket's and a trusted proxy's own stand for everybody behind them.
-
-    An IPv6 address counts as its /64, of which who has one address has all (RFC 6177); an IPv4 address written as IPv6
-    counts as itself.
-    """
-    if _is_trusted(address, settings):
-        return None
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return answerable(str(parsed.ipv4_mapped), settings)
-    return str(ipaddress.ip_network((int(parsed), 64), strict=False))
-
-
-def _is_trusted(address: str, settings: Settings) -> bool:
-    if not address:
-        return True  # a Unix socket: whoever may open the file
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed.version == network.version and parsed in network for network in settings.trusted_proxies)
+    """Return the address of the client, behind trusted proxies too; see `client_address.resolve`."""
+    peer = str(environ.get("REMOTE_ADDR") or "")
+    return resolve(peer, environ, settings.trusted_proxies, settings.trusted_proxies_header)

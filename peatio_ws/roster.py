@@ -16,12 +16,12 @@ import structlog
 
 from peatio_ws import metrics
 from peatio_ws.auth import Identity
+from peatio_ws.client_address import rate_limit_key
 from peatio_ws.errors import Close, Refused
 from peatio_ws.meter import Meter
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.pace import let_others_run
 from peatio_ws.replay import RETURN_SECONDS, come_again
-from peatio_ws.request import answerable
 from peatio_ws.settings import Settings
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
@@ -173,7 +173,7 @@ class Roster:
 
     def _limited_as(self, address: str) -> str | None:
         """As what connections from an address count together; None where they do not."""
-        whose = answerable(address, self._settings) if self._settings.max_per_address else None
+        whose = rate_limit_key(address, self._settings.trusted_proxies) if self._settings.max_per_address else None
         return f"address:{whose}" if whose is not None else None
 
     def _run(self, client: Connected) -> None:

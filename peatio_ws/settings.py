@@ -6,7 +6,6 @@ module knows the names; everything else takes a `Settings`.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
@@ -16,14 +15,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from peatio_ws.client_address import Header, Network, network
 from peatio_ws.errors import ConfigurationError, Fault
 from peatio_ws.faults import SeveralFaults, faults_of, shown
 from peatio_ws.keys import PublicKey
+from peatio_ws.origins import fault_of as origin_fault
 from peatio_ws.tls_files import extended, parameter_fault
 from peatio_ws.tls_files import faults as tls_file_faults
 from peatio_ws.variables import broker_url, comma_list, file_faults, read_keys, read_roles
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 EMBEDDED_BROKER = "memory://"
 """`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
@@ -33,10 +32,18 @@ def _networks(value: Any) -> Any:
     networks = []
     for part in comma_list(value):
         try:
-            networks.append(ipaddress.ip_network(part, strict=False))
+            networks.append(network(part))
         except ValueError:
             raise ValueError(f"holds {shown(part)}, which is no network like 10.0.0.0/8 nor an address") from None
     return tuple(networks)
+
+
+def _origins(value: Any) -> Any:
+    origins = comma_list(value)
+    for one in origins:
+        if (fault := origin_fault(one)) is not None:
+            raise ValueError(f"holds {shown(one)}, {fault}")
+    return origins
 
 
 def _readable(value: Any) -> Any:
@@ -151,8 +158,9 @@ class Settings(BaseModel):
     roles: Mapping[str, frozenset[str]] = {}  # prefix of streams to who may have them: RANGO_RBAC_<PREFIX>
     jwt_enforce_expiry: bool = _named("JWT_ENFORCE_EXPIRY", default=False)
 
-    cors_origins: CommaList = _named("API_CORS_ORIGINS", default=())
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = _named("API_CORS_ORIGINS", default=())
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = _named("TRUSTED_PROXIES", default=())
+    trusted_proxies_header: Annotated[Header, BeforeValidator(_lower)] | None = _named("TRUSTED_PROXIES_HEADER")
 
     max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
     outbox_bytes: Annotated[int, Field(ge=4096, le=2**31)] = _named("WEBSOCKET_OUTBOX_BYTES", default=2**20)

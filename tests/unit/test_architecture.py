@@ -16,7 +16,8 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys jwks faults variables tls_files tls_faults settings misspelt".split(),
+    *"errors streams keys jwks faults client_address origins variables".split(),
+    *"tls_files tls_faults settings misspelt".split(),
     *"auth revocations steering failures".split(),
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
