@@ -6,7 +6,8 @@ in the background, a few at a time, and nobody's events depend on how many there
 - A new queue is first bound *wide*: to patterns that match every key. From then on everything comes. Then the keys are
   bound one by one, and at last the wide patterns are unbound.
 - More than `most` keys, or more than `BINDS_A_SECOND` new ones for a while, and the queue is bound wide again, until
-  there are fewer. What clients ask for thus costs the broker no more than that.
+  there are fewer. What clients ask for thus costs the broker no more than that. In a rush (`BACKLOG`), too, so that no
+  client waits for the keys of those before it.
 - The keys are bound over a channel of their own. RabbitMQ closes it where it refuses a key (topic permissions); that
   key is left out for a while, and all others are bound over another channel.
 
@@ -37,6 +38,8 @@ LINGER_SECONDS: Final = 5.0
 WINDOW: Final = 8
 """Bindings that are under way at a time."""
 BINDS_A_SECOND: Final = 100.0
+BACKLOG: Final = 100
+"""Keys that may have to be bound before that of a client: about 0.1 s, and as much again for each other worker."""
 WIDE_SECONDS: Final = 30.0
 """How long a queue stays bound wide at least after there were too many keys."""
 REFUSED_SECONDS: Final = 60.0
@@ -122,7 +125,7 @@ class Demand:
             self._idle.pop(key, None)
         if self._channel is None:
             return
-        if not self._is_affordable(len(new)):
+        if not self._is_affordable(len(new)) or len(self._unsettled) > BACKLOG:
             self._widen()
         for key in new:
             if not self.is_wide:
@@ -253,7 +256,8 @@ class Demand:
         method, key = self._sent.popleft()
         if method == _BIND:
             self._bound.add(key)
-            self._notify(key)
+            for served in list(self._waiting) if key in self._wide and self.is_wide else (key,):
+                self._notify(served)
         if self._is_wanted(key) != (key in self._bound):
             self._unsettled[key] = None  # it has changed meanwhile
         self._go_on()

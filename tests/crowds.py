@@ -36,11 +36,12 @@ from tests.swarm import Swarm, SwarmClient
 
 LIMITS = {"members": 60.0, "streams": 5.0}
 """Seconds after which everybody gets events again."""
-WAIT = 600.0
+WAIT = 900.0
 RATE = 2000
 """Events a second for members."""
 IDLE = 0.15
 """Part of a core that RabbitMQ uses at most while it has nothing to do."""
+QUIET = 3
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -55,15 +56,23 @@ def routes(broker: RabbitMQ) -> int:
     return int(broker.ctl("eval", "ets:info(rabbit_route, size)."))
 
 
-def until_idle(broker: RabbitMQ, quiet: int = 3) -> tuple[float, float]:
-    """Wait until RabbitMQ has nothing to do; how long it was busy, and the CPU time that it used."""
-    began, first, idle = time.monotonic(), cpu(broker.pid), 0
-    while idle < quiet:
+def until_settled(broker: RabbitMQ) -> tuple[float, int]:
+    """Wait until RabbitMQ has nothing to do and bindings stay as they are; since when, and how many there are."""
+    count, since = routes(broker), until_idle(broker)
+    while (now := routes(broker)) != count:
+        count, since = now, until_idle(broker)
+    return since, count
+
+
+def until_idle(broker: RabbitMQ) -> float:
+    """Wait until RabbitMQ has had nothing to do for `QUIET` seconds; since when."""
+    began, idle = time.monotonic(), 0
+    while idle < QUIET:
         assert time.monotonic() < began + WAIT, "RabbitMQ is still busy"
         before = cpu(broker.pid)
         time.sleep(1)
         idle = idle + 1 if cpu(broker.pid) - before < IDLE else 0
-    return time.monotonic() - began - quiet, cpu(broker.pid) - first
+    return time.monotonic() - QUIET
 
 
 # ---- members
@@ -182,25 +191,27 @@ def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float
         with members_of(gateway, secret, workers, clients) as pipes:
             shares = [len(os.listdir(f"/proc/{pid}/fd")) for pid in gateway.workers()]
             print(f"{workers * clients} members after {time.monotonic() - began:.0f} s; by worker {shares}", flush=True)
-            until_idle(broker)
-            print(f"{routes(broker)} bindings", flush=True)
+            print(f"{until_settled(broker)[1]} bindings", flush=True)
             everybody_gets_something(broker.url, pipes)
             for pipe in pipes:
                 pipe.send("forget")
             broker.restart()
-            serves = time.monotonic()
+            serves, used = time.monotonic(), cpu(broker.pid)
             # What is published before is nobody's.
             wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == workers, "all are connected", WAIT, 0.1)
-            connected = time.monotonic() - serves
+            connected, begun = time.monotonic() - serves, cpu(broker.pid)
             print(f"all workers receive {connected:.1f} s after the broker serves", flush=True)
             rounds = everybody_gets_something(broker.url, pipes)
             back = time.monotonic() - serves
             print(
                 f"all members got an event after {back:.1f} s, in {rounds} rounds of {RATE} events a second", flush=True
             )
-            busy, used = until_idle(broker)
-            print(f"RabbitMQ was busy for {busy:.0f} s more, {used / max(busy, 1):.0%} of a core", flush=True)
-            print(f"{routes(broker)} bindings {time.monotonic() - serves:.0f} s after the broker serves", flush=True)
+            idle_at, count = until_settled(broker)
+            print(
+                f"RabbitMQ was busy until {idle_at - serves:.0f} s after it served; CPU {begun - used:.0f} s until all "
+                f"workers received, and {cpu(broker.pid) - begun:.0f} s since; {count} bindings",
+                flush=True,
+            )
             for pipe in pipes:
                 pipe.send("forget")
             everybody_gets_something(broker.url, pipes)

@@ -15,6 +15,8 @@ from tests.servers import RabbitMQ, wait_until
 
 PASSWORD = "sesame"
 TRADES = 200
+QUIET = {"WEBSOCKET_PING_INTERVAL": "300", "WEBSOCKET_PING_TIMEOUT": "600"}
+"""No pings among what clients get."""
 REFUSED = ["secret.trades", "public.secret", "a.secret"]
 PATTERNS = {"names": "^(?!.*secret)", "names and patterns": r"^(?!public\\.#|global\\.#|.*secret)"}
 """Routing keys of `peatio.events.ranger` that the user may bind: all but some names; and no pattern for all either."""
@@ -51,7 +53,7 @@ def test_name_that_the_broker_refuses_harms_nobody_else(
 ) -> None:
     """FAULTS 54: an honest client got 0 of 10 trades for as long as the other one stayed."""
     where = f"127.0.0.1:{broker.port}/{vhosts[what]}"
-    gateway = start(AMQP_URL=f"amqp://{vhosts[what]}:{PASSWORD}@{where}", WEBSOCKET_BOOKS="ob")
+    gateway = start(AMQP_URL=f"amqp://{vhosts[what]}:{PASSWORD}@{where}", WEBSOCKET_BOOKS="ob", **QUIET)
     losses = gateway.total("peatio_ws_broker_losses_total")
 
     def refused() -> int:

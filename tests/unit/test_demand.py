@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from peatio_ws import demand
-from peatio_ws.demand import LINGER_SECONDS, REFUSED_SECONDS, WIDE_SECONDS, WINDOW, Demand
+from peatio_ws.demand import BACKLOG, LINGER_SECONDS, REFUSED_SECONDS, WIDE_SECONDS, WINDOW, Demand
 from tests.unit.samples import Bindings
 
 MOST = 20
@@ -149,6 +149,20 @@ def test_too_many_keys_are_read_wide_and_cost_no_more(needed: Demand, broker: Bi
         needed.sweep(clock[0])
         broker.answer()
     assert broker.bound == {"key0", "key1"}
+
+
+def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> None:
+    needed = Demand("topic", ("#",), 10 * BACKLOG)
+    needed.attach(broker, "q", lambda: None)
+    clients = [gevent.spawn(needed.take, [f"key{number}"]) for number in range(2 * BACKLOG)]
+    gevent.idle()
+    broker.answer(WINDOW + 1)
+    gevent.joinall(clients, timeout=1, raise_error=True)
+    assert all(client.ready() for client in clients)
+    assert "#" in broker.bound
+    needed.sweep(time.monotonic())
+    broker.answer()
+    assert len(broker.bound) == 2 * BACKLOG + 1, "they are bound one by one all the same"
 
 
 def test_keys_that_come_and_go_too_fast_are_read_wide(needed: Demand, broker: Bindings, clock: list[float]) -> None:
