@@ -128,6 +128,8 @@ class Program:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
+                if not line.endswith("\n"):
+                    break  # it was killed as it wrote
                 self.picture = {int(number): state for number, state in json.loads(line).items()}
 
     def _note(self) -> None:
@@ -217,7 +219,10 @@ def test_orders_are_right_in_the_end(
     for worker in gateway.workers():
         os.kill(worker, signal.SIGKILL)
     everybody_goes_on()
+    before = set(gateway.workers())
     os.kill(gateway.pid, signal.SIGHUP)
+    # A program that is frozen as an old worker sends it away has no token that could run out.
+    wait_until(lambda: not before & set(gateway.workers()), "the old workers are gone")
     everybody_goes_on()
     assert expired(gateway) == 0, "fresh tokens come in time"
     run_out(gateway, programs)
