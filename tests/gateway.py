@@ -213,12 +213,18 @@ def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> A
 
 
 class Publisher:
-    """Publishes as Peatio does: octet-stream bodies, exchanges not durable unless told; each message confirmed."""
+    """Publishes as Peatio does: octet-stream bodies, exchanges not durable unless told; each message confirmed.
 
-    def __init__(self, url: str, durable: bool = False, confirm: bool = True) -> None:
+    Attributes:
+        confirm_seconds: how long a confirm may take; longer, and `publish` raises TimeoutError. None for ever.
+    """
+
+    def __init__(
+        self, url: str, durable: bool = False, confirm: bool = True, confirm_seconds: float | None = None
+    ) -> None:
         self._connection = Connection(url, transport_options={"confirm_publish": confirm})
         self._channel = self._connection.channel()
-        self._durable, self._declared = durable, set[str]()
+        self._durable, self._declared, self.confirm_seconds = durable, set[str](), confirm_seconds
 
     def __enter__(self) -> Publisher:
         return self
@@ -236,7 +242,7 @@ class Publisher:
             application_headers=headers or {},
             delivery_mode=2 if self._durable else 1,
         )
-        self._channel.basic_publish(message, exchange, routing_key)
+        self._channel.basic_publish(message, exchange, routing_key, confirm_timeout=self.confirm_seconds)
 
     def order(self, uid: str, number: int, **fields: Any) -> None:
         body = {"id": number, "side": "sell", "price": "9120.5", "state": "wait", "market_id": "btcusd", **fields}

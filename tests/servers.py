@@ -168,15 +168,19 @@ class Redis(Server):
 class RabbitMQ(Server):
     """A RabbitMQ node with a name, folder and epmd of its own, so that several run beside each other.
 
+    Args:
+        folder: for everything it keeps.
+        cluster: a running node; this one joins its cluster, and shares its epmd and its cookie.
+
     Attributes:
         authority: that issued its certificate, and issues those of clients that the broker believes.
     """
 
     BIN = Path("/usr/lib/rabbitmq/bin")
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.dist_port, epmd_port = folder, free_port(), free_port(), free_port()
-        self.tls_port = free_port()
+    def __init__(self, folder: Path, cluster: RabbitMQ | None = None) -> None:
+        self.folder, self.port, self.dist_port, self.tls_port = folder, free_port(), free_port(), free_port()
+        epmd_port = cluster.environment["ERL_EPMD_PORT"] if cluster else str(free_port())
         self.authority = Authority(folder / "tls")
         self._cert, self._key = self.authority.issue("server", "localhost", "127.0.0.1")
         (folder / "rabbitmq.conf").write_text(self._settings())
@@ -184,7 +188,7 @@ class RabbitMQ(Server):
         (folder / "env.conf").write_text("")
         self.environment = os.environ | {
             "HOME": str(folder),
-            "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_EPMD_PORT": epmd_port,
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"test{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
@@ -199,13 +203,33 @@ class RabbitMQ(Server):
             # One scheduler: the node shares two cores with what is under test.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
         }
-        epmd = shutil.which("epmd") or "/usr/bin/epmd"
-        self.epmd = subprocess.Popen(
-            [epmd, "-address", "127.0.0.1", "-port", str(epmd_port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.epmd: subprocess.Popen[bytes] | None = None
+        if cluster is None:
+            self.epmd = self._start_epmd(epmd_port)
+        else:
+            shutil.copy(cluster.folder / ".erlang.cookie", folder)
         self.start()
+        if cluster is not None:
+            self._join(cluster)
+
+    @staticmethod
+    def _start_epmd(port: str) -> subprocess.Popen[bytes]:
+        epmd = shutil.which("epmd") or "/usr/bin/epmd"
+        command = [epmd, "-address", "127.0.0.1", "-port", port]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _join(self, cluster: RabbitMQ) -> None:
+        try:
+            for words in (["await_startup"], ["stop_app"], ["join_cluster", cluster.name], ["start_app"]):
+                self.ctl(*words)
+        except BaseException:  # nobody else knows of it yet
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Of the node, in its cluster."""
+        return self.environment["RABBITMQ_NODENAME"]
 
     @property
     def url(self) -> str:
@@ -264,16 +288,24 @@ class RabbitMQ(Server):
 
     def ctl(self, *words: str) -> str:
         """Run `rabbitmqctl`; what it printed. Raises CalledProcessError."""
-        command = [str(self.BIN / "rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], "-q", *words]
+        return self._run("rabbitmqctl", *words)
+
+    def streams(self, *words: str) -> str:
+        """Run `rabbitmq-streams`; what it printed. Raises CalledProcessError."""
+        return self._run("rabbitmq-streams", *words)
+
+    def _run(self, tool: str, *words: str) -> str:
+        command = [str(self.BIN / tool), "-n", self.name, "-q", *words]
         return subprocess.run(
             command, env=self.environment, check=True, capture_output=True, text=True, timeout=90
         ).stdout
 
     def close(self) -> None:
-        """End the node and its epmd for good."""
+        """End the node, and its epmd if that is its own, for good."""
         self.kill()
-        self.epmd.kill()
-        self.epmd.wait()
+        if self.epmd is not None:
+            self.epmd.kill()
+            self.epmd.wait()
 
 
 @contextlib.contextmanager
