@@ -11,7 +11,7 @@ WHAT ?= tests/live tests/faults
 PROCESSES ?= 4
 
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long steering-long amqps-long renewals-long crowds-long soak fuzz screenshot clean servers
+.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long soak fuzz screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -67,6 +67,11 @@ $(FLOORS)/.ready: tests/floors.py pyproject.toml clients/python/pyproject.toml r
 # Five minutes of everything going wrong at once; its short form is among the fault tests.
 faults-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_SECONDS=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py -k at_once
+
+# Two nodes of RabbitMQ: a replica of the history stream is deleted, its node is killed, and comes back. Three minutes; the
+# short form is among the fault tests.
+cluster-long: $(VENV)/.test-ready servers
+	$(BIN)/python -m pytest -s -m "long or not long" tests/faults/test_cluster.py
 
 # A member is put out while 1,000 clients behind nginx are renewed; Redis is frozen and gone. Nothing else should run.
 steering-long: $(VENV)/.test-ready servers

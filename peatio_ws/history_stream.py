@@ -103,12 +103,7 @@ class StreamSource:
 
     def open(self, connection: Connection, heard: Callable[[], None]) -> None:
         self._marked_at = time.monotonic()
-        try:
-            end = self._setup.make_ready(connection)
-        except SourceUnavailable as error:
-            self._setup.lose_patience(connection, error)
-            raise
-        self._setup.worked()
+        end = self._setup.make_ready(connection)
         last = self._last
         if last is not None and end is not None and _offset(end) < _offset(last):
             self._forget_position("the stream ends before what was read of it")
@@ -128,7 +123,6 @@ class StreamSource:
     def prepare(self, connection: Connection) -> None:
         self._last = self._setup.make_ready(connection)
         self._came_at = _now()
-        self._setup.worked()
         if self._last is None:
             raise Alarmed("the broker takes no messages: it has too little memory or disk")
 
@@ -274,15 +268,15 @@ class StreamSource:
                 self._reach_end()  # it came before it was known
         elif not self._alarmed:
             log.debug("marker not published", error=say(found))
-            self._at_end, self._marked_at = True, 0.0  # again at the next look
+            began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # again at the next look
             if isinstance(found, SourceRefused):
                 self._refused = found
             elif isinstance(found, SourceUnavailable):
-                self._on_unavailable(found, reading)
+                self._on_unavailable(found, reading, began)
 
-    def _on_unavailable(self, error: SourceUnavailable, reading: Connection) -> None:
+    def _on_unavailable(self, error: SourceUnavailable, reading: Connection, began: float) -> None:
         try:
-            self._setup.lose_patience(reading, error)
+            self._setup.lose_patience(reading, error, began)
         except SourceRefused as refused:
             if time.monotonic() - self._read_at() >= PATIENCE_SECONDS:  # else it can be read all the same
                 self._refused = refused

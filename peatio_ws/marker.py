@@ -102,7 +102,8 @@ def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) ->
 
     Raises what kombu and py-amqp raise where the broker is lost.
     """
-    with _another(reading, confirm_publish=True) as connection:
+    # Without heartbeats: nobody sends any meanwhile, and RabbitMQ would end the connection before it answers.
+    with _another(reading.clone(heartbeat=0), confirm_publish=True) as connection:
         try:
             with gevent.Timeout(seconds, False):
                 connection.default_channel.basic_publish(_message(uuid.uuid4().bytes, None), "", queue)

@@ -65,13 +65,28 @@ class StreamSetup:
         self._queue, self._durable = queue, durable
         self.canaries = Canaries(f"{queue}.bound", durable=True)
         self.unavailable_since: float | None = None
+        self._sparing: gevent.Greenlet[Any, None] | None = None  # looks whether publishers are harmed
+        self._unbound = False  # by this worker, for their sake
 
     def worked(self) -> None:
         """It is available, or its broker is away: what it was before does not count any more."""
         self.unavailable_since = None
 
     def make_ready(self, connection: Connection) -> Delivery | None:
-        """Declare and bind it; its last message, or None where the broker has an alarm and takes none."""
+        """Declare and bind it; its last message, or None where the broker has an alarm and takes none.
+
+        Raises SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.
+        """
+        began = time.monotonic()
+        try:
+            end = self._make_ready(connection)
+        except SourceUnavailable as error:
+            self.lose_patience(connection, error, began)
+            raise
+        self.worked()
+        return end
+
+    def _make_ready(self, connection: Connection) -> Delivery | None:
         _check_version(connection.connection.server_properties)
         with within_step(), translated(Refusal.OTHER_ARGUMENTS):
             attempt(connection, self._declare)
@@ -89,6 +104,7 @@ class StreamSetup:
         with within_step(), translated(Refusal.OTHER_ARGUMENTS):
             attempt(connection, lambda channel: self._bind(channel.queue_bind))
             self.canaries.put(connection, exchanges)
+        self._unbound = False
         return end
 
     def _declare(self, channel: Any) -> None:
@@ -98,29 +114,40 @@ class StreamSetup:
         for exchange, routing_key in PRIVATE:
             bind_or_unbind(self._queue, exchange, routing_key)
 
-    def lose_patience(self, connection: Connection, error: SourceUnavailable) -> None:
-        """Raises SourceRefused if the stream has been unavailable for too long."""
-        now = time.monotonic()
+    def lose_patience(self, connection: Connection, error: SourceUnavailable, began: float) -> None:
+        """Look whether publishers are harmed. Raises SourceRefused if the stream has been unavailable for too long.
+
+        To be called whenever it is unavailable, for as long as that lasts: a node may die long after the stream was
+        refused for another reason.
+
+        Args:
+            began: monotonic time, when the attempt began that found it unavailable.
+        """
         if self.unavailable_since is None:
-            self.unavailable_since = now
-            gevent.spawn(self._spare_publishers, connection.clone(), now)
-        if now - self.unavailable_since >= PATIENCE_SECONDS:
+            self.unavailable_since = began
+        if self._sparing is None or self._sparing.ready():
+            self._sparing = gevent.spawn(self._spare_publishers, connection.clone(), self.unavailable_since)
+        if time.monotonic() - self.unavailable_since >= PATIENCE_SECONDS:
             raise SourceRefused(error.refusal, str(error)) from error
 
     def _spare_publishers(self, connection: Connection, since: float) -> None:
         """Unbind the stream if publishers get errors from it: bound, it would close Peatio's channels."""
+        began = time.monotonic()
         try:
             while marker.is_refused_to_publishers(connection, self._queue, PUBLISHER_SECONDS):
                 if self.unavailable_since != since:
                     return
-                if time.monotonic() - since > PATIENCE_SECONDS / 2:
+                if time.monotonic() - began > PATIENCE_SECONDS / 2:
                     break
                 gevent.sleep(PATIENCE_SECONDS / 10)  # it may be just being made
             else:
                 return
             with gevent.Timeout(STEP_SECONDS), connection:
+                if self._unbound and not self.canaries.are_there(connection, exchanges_of(PRIVATE)):
+                    return  # and nobody has bound it again
                 self.canaries.remove(connection, exchanges_of(PRIVATE))
                 attempt(connection, lambda channel: self._bind(channel.queue_unbind))
+            self._unbound = True
             log.warning("unbound the history stream: the broker refuses what is published to it", queue=self._queue)
         except (Exception, gevent.Timeout) as failure:  # whatever it is: this was an attempt to help
             log.debug("could not find out whether publishers are harmed", queue=self._queue, error=say(failure))

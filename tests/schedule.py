@@ -16,6 +16,7 @@ LONGEST = (
     "tests/faults/test_no_fill_is_lost.py::test_all_of_it_at_once",
     "tests/faults/test_no_fill_is_lost.py::test_the_broker",
     "tests/faults/test_no_fill_is_lost.py",
+    "tests/faults/test_cluster.py",
     "tests/live/test_check.py",
     "tests/live/test_clients.py",
     "tests/live/test_transport.py",

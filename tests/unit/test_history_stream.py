@@ -51,7 +51,7 @@ class Broker:
         monkeypatch.setattr("peatio_ws.stream_setup.time", clock)
         monkeypatch.setattr(history_stream, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
         monkeypatch.setattr(marker, "put", lambda *_: self.put())
-        monkeypatch.setattr(StreamSetup, "make_ready", lambda *_: self.make_ready())
+        monkeypatch.setattr(StreamSetup, "_make_ready", lambda *_: self.make_ready())
         monkeypatch.setattr(StreamSetup, "_spare_publishers", lambda *_: None)
         self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
         self.line = SimpleNamespace(bytes_recv=1)

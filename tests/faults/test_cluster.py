@@ -1,0 +1,297 @@
+"""A history stream that has its only replica on the other node of a cluster of RabbitMQ, or on a dead one.
+
+The gateway and the publisher are connected to `here`. RabbitMQ lets nobody read a stream on a node without a replica,
+and refuses publishers whose message is routed to a stream that no living node can write to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from amqp.exceptions import AMQPError
+from kombu import Connection
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from peatio_ws.stream_setup import ARGUMENTS
+from tests.gateway import GatewayProcess, Publisher, Signer, resume
+from tests.servers import RabbitMQ, wait_until
+
+SECONDS = 100.0
+CONFIRM_SECONDS = 5.0
+"""Deleting a replica, or killing it, loses confirms (RabbitMQ 3.10): a channel that had some waits no longer."""
+REFUSAL_SECONDS = 40.0
+"""RabbitMQ 3.10 takes 30 s to tell a new channel that a stream has no coordinator."""
+UID = "IDANN"
+STREAM = "peatio_ws.history"
+
+
+class Numbers(threading.Thread):
+    """Publishes one order after the other, each confirmed, on a new connection where one was not.
+
+    A channel that knew the stream before its node died waits for a confirm for ever; a new one is refused after 30 s.
+
+    Attributes:
+        sure: numbers of orders that were confirmed.
+        refused: when, and with which code, the broker refused one; 0 where it said nothing, though it was alive.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._over = threading.Event()
+        self._number = 0
+        self.sure: list[int] = []
+        self.refused: list[tuple[float, int]] = []
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                with Publisher(self._url, confirm_seconds=REFUSAL_SECONDS) as publisher:
+                    while not self._over.wait(0.01):
+                        self._number += 1
+                        publisher.order(UID, self._number)
+                        self.sure.append(self._number)
+                        publisher.confirm_seconds = CONFIRM_SECONDS
+            except (AMQPError, OSError) as error:
+                self.refused.append((time.monotonic(), getattr(error, "code", 0)))
+
+    def end(self) -> None:
+        self._over.set()
+        self.join(SECONDS)
+
+
+class Member(threading.Thread):
+    """Reads a connection that resumes, until it is closed.
+
+    Attributes:
+        got: numbers of orders, and when each came.
+        told: what `complete` said, and after how many orders.
+    """
+
+    def __init__(self, client: ClientConnection, token: str) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+        assert resume(client, token)["complete"]
+        self.got: list[tuple[int, float]] = []
+        self.told: list[tuple[int, bool]] = []
+
+    def run(self) -> None:
+        try:
+            for text in self._client:
+                frame = json.loads(text)
+                if "orderbook" in frame:
+                    self.got.append((frame["orderbook"]["id"], time.monotonic()))
+                elif "resume" in frame:
+                    self.told.append((len(self.got), frame["resume"]["complete"]))
+        except ConnectionClosed:
+            pass
+
+    @property
+    def last(self) -> int:
+        return self.got[-1][0] if self.got else 0
+
+    def numbers(self) -> list[int]:
+        return [number for number, _ in self.got]
+
+    def silence(self) -> float:
+        """Seconds, the longest time without an order."""
+        times = [moment for _, moment in self.got]
+        return max(after - before for before, after in itertools.pairwise(times))
+
+
+class Cluster:
+    """Two nodes.
+
+    Attributes:
+        here: where gateways and publishers are connected.
+        there: the other one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.here = RabbitMQ(folder / "rabbitmq-here")
+        try:
+            self.there = RabbitMQ(folder / "rabbitmq-there", self.here)
+        except BaseException:
+            self.here.close()
+            raise
+
+    def close(self) -> None:
+        self.there.close()
+        self.here.close()
+
+
+class Place:
+    """A virtual host with a history stream.
+
+    Attributes:
+        url: of `here`.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.name = cluster, uuid.uuid4().hex[:8]
+        cluster.here.ctl("add_vhost", self.name)
+        cluster.here.ctl("set_permissions", "-p", self.name, "guest", ".*", ".*", ".*")
+        self.url = f"amqp://guest:guest@127.0.0.1:{cluster.here.port}/{self.name}"
+        there = f"amqp://guest:guest@127.0.0.1:{cluster.there.port}/{self.name}"
+        with Connection(there) as connection:
+            channel = connection.default_channel
+            channel.queue_declare(STREAM, durable=True, auto_delete=False, exclusive=False, arguments=dict(ARGUMENTS))
+            # As a gateway at the other node would.
+            channel.exchange_declare("peatio.orderbook", "fanout", durable=False, auto_delete=False)
+            channel.queue_bind(STREAM, "peatio.orderbook")
+
+    def add_replica(self) -> None:
+        self.cluster.there.streams("add_replica", "--vhost", self.name, STREAM, self.cluster.here.name)
+
+    def delete_replica(self) -> None:
+        self.cluster.there.streams("delete_replica", "--vhost", self.name, STREAM, self.cluster.here.name)
+
+    def is_bound(self) -> bool:
+        """Whether Peatio's exchanges are bound to the stream, to be asked of a living node."""
+        words = ("list_bindings", "-p", self.name, "destination_name", "source_name")
+        lines = [line.split("\t") for line in self.cluster.here.ctl(*words).splitlines()]
+        return any(line[0] == STREAM and line[1].startswith("peatio.") for line in lines)
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[Cluster]:
+    nodes = Cluster(folder)
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture
+def start(folder: Path, signer: Signer) -> Iterator[Callable[..., GatewayProcess]]:
+    """Starts gateways at a place."""
+    running: list[GatewayProcess] = []
+
+    def start_one(place: Place, wait: bool = True) -> GatewayProcess:
+        running.append(GatewayProcess(folder, {"AMQP_URL": place.url, **signer.environ}, wait=wait))
+        return running[-1]
+
+    yield start_one
+    for gateway in running:
+        gateway.stop()
+
+
+def remedies(gateway: GatewayProcess) -> list[str]:
+    return [event["remedy"] for event in gateway.events() if "cannot read the history stream" in event["event"]]
+
+
+def reads_again(gateway: GatewayProcess) -> bool:
+    return any(event["event"] == "the history stream can be read again" for event in gateway.events())
+
+
+def wait_for_orders(member: Member, numbers: Numbers, what: str) -> None:
+    """Wait until orders come that are published from now on."""
+    before = numbers.sure[-1] if numbers.sure else 0
+    wait_until(lambda: member.last > before + 20, what, SECONDS)
+
+
+def missing(member: Member, numbers: Numbers) -> list[int]:
+    """Return the confirmed orders that did not come. Those that came did so once, and in order."""
+    got = member.numbers()
+    assert got == sorted(set(got)), "an order came twice, or out of order"
+    return sorted(set(numbers.sure) - set(got))
+
+
+def test_stream_is_read_once_it_has_a_replica_here(
+    cluster: Cluster, start: Callable[..., GatewayProcess], signer: Signer
+) -> None:
+    """Until then the gateway is ready, with its own history."""
+    place = Place(cluster)
+    place.delete_replica()
+    began = time.monotonic()
+    gateway = start(place)
+    print(f"ready after {time.monotonic() - began:.1f} s")
+    (remedy,) = remedies(gateway)
+    assert "add_replica" in remedy
+    numbers = Numbers(place.url)
+    with gateway.connect() as client:
+        member = Member(client, signer.token(UID))
+        member.start()
+        numbers.start()
+        wait_for_orders(member, numbers, "orders come by the worker's own queue")
+        assert place.is_bound(), "other gateways may read it"
+        began = time.monotonic()
+        place.add_replica()
+        wait_until(lambda: reads_again(gateway), "the stream is read", SECONDS)
+        wait_for_orders(member, numbers, "orders come by the stream")
+        print(f"stream read {time.monotonic() - began:.1f} s after the replica was added")
+        numbers.end()
+        wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
+    assert not missing(member, numbers)
+    assert not numbers.refused
+    assert False in [complete for _, complete in member.told], "a cursor into its own history is none into the stream"
+
+
+@pytest.mark.long
+def test_publishers_work_again_when_the_only_replica_is_dead(
+    cluster: Cluster, start: Callable[..., GatewayProcess], signer: Signer
+) -> None:
+    """The replica here is deleted while it is read; then the node with the other one is killed."""
+    place = Place(cluster)
+    reader = start(place)
+    assert not remedies(reader)
+    numbers = Numbers(place.url)
+    with reader.connect() as client:
+        cursor = resume(client, signer.token(UID))["cursor"]
+    with reader.connect() as client:
+        member = Member(client, signer.token(UID))
+        member.start()
+        numbers.start()
+        wait_for_orders(member, numbers, "orders come by the stream")
+        place.delete_replica()
+        wait_until(lambda: len(remedies(reader)) == 1, "the worker notices that its replica is gone", SECONDS)
+        wait_for_orders(member, numbers, "orders come by the worker's own queue")
+        assert place.is_bound(), "other gateways may read it"
+        print(f"replica deleted: {member.silence():.1f} s of silence")
+        assert_is_told_of_one_hole(member, numbers)
+        own_from, told = member.last, len(member.got)
+
+        cluster.there.kill()
+        began = time.monotonic()
+        newcomer = start(place, wait=False)
+        newcomer.wait_ready()
+        print(f"a gateway that starts now is ready after {time.monotonic() - began:.1f} s")
+        wait_until(lambda: not place.is_bound(), "the stream is unbound", SECONDS, 0.5)
+        print(f"unbound after {time.monotonic() - began:.1f} s")
+        unbound = len(numbers.sure)
+        wait_until(lambda: len(numbers.sure) > unbound + 100, "publishing works again", SECONDS)
+        refused = list(numbers.refused)
+        print(f"publishing works after {time.monotonic() - began:.1f} s")
+        print("refused", [(round(moment - began, 1), code) for moment, code in refused])
+        wait_for_orders(member, numbers, "orders come while the node is dead")
+
+        cluster.there.start()
+        cluster.there.ctl("await_startup")
+        place.add_replica()
+        began = time.monotonic()
+        wait_until(lambda: reads_again(reader) and reads_again(newcomer), "both read the stream", SECONDS)
+        print(f"both read the stream {time.monotonic() - began:.1f} s after the replica was added")
+        assert place.is_bound()
+        wait_for_orders(member, numbers, "orders come by the stream")
+        numbers.end()
+        wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
+    assert numbers.refused == refused, "the return of the node harms no publisher"
+    assert not [number for number in missing(member, numbers) if number > own_from]
+    assert False in [complete for at, complete in member.told if at > told], "a cursor into its own history is none"
+    with reader.connect() as client:
+        assert not resume(client, signer.token(UID), cursor)["complete"], "the stream was not bound for a while"
+
+
+def assert_is_told_of_one_hole(member: Member, numbers: Numbers) -> None:
+    lost = [number for number in missing(member, numbers) if number < member.last]
+    if lost:
+        assert lost == [number for number in numbers.sure if lost[0] <= number <= lost[-1]], "one hole"
+        before = sum(number < lost[0] for number in member.numbers())
+        # With the first order after the hole, or just after it.
+        assert {(before, False), (before + 1, False)} & set(member.told)
