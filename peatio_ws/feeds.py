@@ -1,13 +1,17 @@
 """Public and prefixed streams: who is subscribed to which, and the book that a new subscriber is sent first.
 
 Never waits: puts frames into outboxes through the function it is given. Knows nothing of members and of the broker.
+
+A name that a client invents costs one entry of a table. A feed, with a book, exists only for a name that a publisher
+has used; `max_books` limits how many. Whatever is called periodically looks at feeds, and never at names of clients.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Final
+from itertools import islice
+from typing import Final, TypeAlias
 
 from peatio_ws import dialects
 from peatio_ws.books import Store, Verdict
@@ -17,12 +21,16 @@ from peatio_ws.streams import Kind, shown_as
 
 Put = Callable[[bytes, Collection[Outbox], int], None]
 """Puts frames, so many, into outboxes."""
+Audience: TypeAlias = "Outbox | dict[Outbox, None]"
+"""The subscribers of a stream. An invented name has one; a dictionary for that would be most of what it costs."""
+GIVEN_AT_ONCE: Final = 1_000
+"""Clients that wait for room are looked at in one call of `serve_waiting`."""
 BOOKS_OF_ROOM: Final = 4
 """A client may have at least so many times the largest book that it asked for waiting for it."""
 
 
 class _Feed:
-    """One `<name>-inc` stream: its book, and its subscribers.
+    """One `<name>-inc` stream that has been published: its book, and its subscribers.
 
     Attributes:
         served: have been sent a book, and get every increment since.
@@ -33,11 +41,11 @@ class _Feed:
 
     __slots__ = ("_frames", "name", "served", "store", "touched", "waiting")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, waiting: dict[Outbox, None]) -> None:
         self.name = name
-        self.store: Store | None = None
+        self.store = Store()
         self.served: dict[Outbox, None] = {}
-        self.waiting: dict[Outbox, None] = {}
+        self.waiting = waiting
         self._frames: bytes | None = None
         self.touched = False
 
@@ -47,12 +55,11 @@ class _Feed:
 
     def __len__(self) -> int:
         """How many frames the book is."""
-        return len(self.store.first_frames()) if self.store is not None else 0
+        return len(self.store.first_frames())
 
     def frames(self) -> bytes:
         """The book as frames, encoded once for everybody who comes before it changes again."""
         if self._frames is None:
-            assert self.store is not None
             name = shown_as(self.name)
             self._frames = b"".join(
                 text_frame(dialects.stream_event(f"{name}-{kind}", body)) for kind, body in self.store.first_frames()
@@ -73,13 +80,16 @@ class Feeds:
 
     def __init__(self, put: Put, flush: Callable[[], object], max_books: int, tell: Callable[[str, str], None]) -> None:
         self._put, self._flush, self._max_books, self._tell = put, flush, max_books, tell
-        self._audiences: dict[str, dict[Outbox, None]] = {}
-        self._feeds: dict[str, _Feed] = {}
-        self._books = 0
+        self._audiences: dict[str, Audience] = {}
+        self._unpublished: dict[str, Audience] = {}  # of `-inc` streams without a feed
+        self._feeds: dict[str, _Feed] = {}  # by the book's name
+        self._late: dict[_Feed, None] = {}  # feeds with clients that had no room for a book
+        self._subscriptions: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Streams that somebody is subscribed to."""
-        return len(self._audiences) + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
+        streams = len(self._audiences) + len(self._unpublished)
+        return streams + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
 
     def subscribe(self, outbox: Outbox, name: str) -> int:
         """From now on this client gets a stream: of an `-inc` the book first, then every increment since. For a client
@@ -91,14 +101,14 @@ class Feeds:
         Returns:
             How many frames that is.
         """
-        book = _book_of(name)
-        if book is None:
-            self._audiences.setdefault(name, {})[outbox] = None
-            return 0
-        feed = self._feeds.get(book)
+        feed = self._feeds.get(book) if (book := _book_of(name)) is not None else None
         if feed is None:
-            feed = self._feeds[book] = _Feed(book)
-        if feed.store is not None and feed.store.current:
+            if _join(self._audiences if book is None else self._unpublished, name, outbox):
+                self._subscriptions[_kind(name)] += 1
+            return 0
+        if outbox not in feed.served and outbox not in feed.waiting:
+            self._subscriptions[_kind(name)] += 1
+        if feed.store.current:
             frames = feed.frames()
             _make_room(outbox, frames)
             feed.waiting.pop(outbox, None)
@@ -110,17 +120,15 @@ class Feeds:
 
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
         """It gets it no more; harmless if it did not."""
-        book = _book_of(name)
-        if book is None:
-            audience = self._audiences.get(name, {})
-            audience.pop(outbox, None)
-            if not audience:
-                self._audiences.pop(name, None)
-        elif (feed := self._feeds.get(book)) is not None:
+        feed = self._feeds.get(book) if (book := _book_of(name)) is not None else None
+        if feed is None:
+            left = _leave(self._audiences if book is None else self._unpublished, name, outbox)
+        else:
+            left = outbox in feed.served or outbox in feed.waiting
             feed.served.pop(outbox, None)
             feed.waiting.pop(outbox, None)
-            if feed.store is None and not feed.served and not feed.waiting:
-                del self._feeds[book]
+        if left:
+            self._subscriptions[_kind(name)] -= 1
 
     def publish(self, name: str, body: bytes) -> bool:
         """Put an event into the outboxes of its subscribers; whether there were any."""
@@ -133,13 +141,12 @@ class Feeds:
     def doubt(self) -> None:
         """Increments may have been missed: no book is given out before it is known to be right again."""
         for feed in self._feeds.values():
-            if feed.store is not None:
-                feed.store.doubt()
+            feed.store.doubt()
 
     def export(self) -> Iterator[tuple[str, bytes]]:
         """The books that another worker can go on from, by name."""
         for name, feed in list(self._feeds.items()):
-            if feed.store is not None and (body := feed.store.export()) is not None:
+            if (body := feed.store.export()) is not None:
                 yield name, body
 
     def adopt(self, name: str, body: bytes, fresh: bool) -> bool:
@@ -152,7 +159,7 @@ class Feeds:
             Whether that is settled; False where another is needed, because it does not reach what was heard here.
         """
         feed = self._kept(name)
-        if feed is None or feed.store is None:
+        if feed is None:
             return True  # no room for any
         if feed.store.adopt(body, fresh):
             self._serve_all(feed)
@@ -161,62 +168,64 @@ class Feeds:
 
     def wanting(self) -> bool:
         """Whether somebody waits for a book."""
-        return any(feed.waiting for feed in self._feeds.values())
+        return bool(self._unpublished) or any(feed.waiting for feed in self._feeds.values())
 
     def serve_waiting(self) -> bool:
-        """Give books to those who had no room for them; whether there still are such. To be called now and then."""
-        left = False
-        for feed in list(self._feeds.values()):
-            if feed.waiting and feed.store is not None and feed.store.current:
-                self._give(feed, feed.waiting)
-                self._flush()  # or the next book would find room that this one takes
-                left = left or bool(feed.waiting)
-        return left
+        """Give books to those who had no room for them; whether there still are such. To be called now and then.
+
+        It looks at `GIVEN_AT_ONCE` of them, those who were looked at longest ago first: how many wait, and for how many
+        books, is for clients to choose.
+        """
+        left = GIVEN_AT_ONCE
+        for feed in list(self._late):
+            del self._late[feed]
+            if not feed.store.current:
+                continue  # everybody who waits gets it once it is
+            some = list(islice(feed.waiting, left))
+            left -= len(some)
+            self._give(feed, some)  # which puts it behind the others if somebody still waits
+            self._flush()  # or the next book would find room that this one takes
+            if left <= 0:
+                break
+        return bool(self._late)
 
     def subscriptions(self) -> Counter[str]:
         """How many `public` and `prefixed` streams clients have, each counted for each of them."""
-        found: Counter[str] = Counter()
-        for name, audience in self._audiences.items():
-            found[_kind(name)] += len(audience)
-        for name, feed in self._feeds.items():
-            found[_kind(name)] += len(feed.served.keys() | feed.waiting.keys())
-        return found
+        return self._subscriptions.copy()
 
     def states(self) -> Counter[str]:
         """How many books are in which `books.State`."""
-        return Counter(feed.store.state.value for feed in self._feeds.values() if feed.store is not None)
+        return Counter(feed.store.state.value for feed in self._feeds.values())
 
     def touched(self) -> Iterator[str]:
         """The books for which something came since this was asked last; never one that only a client named."""
         for name, feed in list(self._feeds.items()):
-            if feed.store is not None and feed.touched:
+            if feed.touched:
                 feed.touched = False
                 yield name
 
-    def _send(self, audience: dict[Outbox, None] | None, name: str, body: bytes) -> bool:
+    def _send(self, audience: Audience | None, name: str, body: bytes) -> bool:
         if not audience:
             return False
-        self._put(text_frame(dialects.stream_event(shown_as(name), body)), audience, 1)
+        outboxes = audience if isinstance(audience, dict) else (audience,)
+        self._put(text_frame(dialects.stream_event(shown_as(name), body)), outboxes, 1)
         return True
 
     def _kept(self, book: str) -> _Feed | None:
-        """The feed of a book, with a store; None where there is no room for one."""
+        """The feed of a book; None where there is no room for one."""
         feed = self._feeds.get(book)
         if feed is None:
-            feed = self._feeds[book] = _Feed(book)
-        if feed.store is None:
-            if self._books >= self._max_books:
-                if not feed.waiting:
-                    del self._feeds[book]
+            if len(self._feeds) >= self._max_books:
                 self._tell("full", book)
                 return None
-            feed.store = Store()
-            self._books += 1
+            audience = self._unpublished.pop(f"{book}-inc", None)
+            waiting = audience if isinstance(audience, dict) else {audience: None} if audience is not None else {}
+            feed = self._feeds[book] = _Feed(book, waiting)
         return feed
 
     def _snapshot(self, book: str, body: bytes) -> bool:
         feed = self._kept(book)
-        if feed is None or feed.store is None:
+        if feed is None:
             return False
         first = feed.store.snapshot(body)
         feed.changed()
@@ -233,18 +242,21 @@ class Feeds:
         for outbox in list(outboxes):
             if outbox.size > outbox.limit // 2:
                 feed.served.pop(outbox, None)
-                feed.waiting[outbox] = None
+                feed.waiting.pop(outbox, None)
+                feed.waiting[outbox] = None  # behind the others
             else:
                 feed.waiting.pop(outbox, None)
                 feed.served[outbox] = None
                 _make_room(outbox, frames)
                 ready.append(outbox)
+        if feed.waiting:
+            self._late[feed] = None
         self._put(frames, ready, len(feed))
         return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:
         feed = self._kept(book)
-        if feed is None or feed.store is None:
+        if feed is None:
             return False
         verdict = feed.store.increment(body)
         feed.changed()
@@ -262,6 +274,35 @@ class Feeds:
 
 def _make_room(outbox: Outbox, book: bytes) -> None:
     outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book))
+
+
+def _join(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
+    """Add a subscriber; whether it was none before."""
+    audience = audiences.get(name)
+    if audience is None:
+        audiences[name] = outbox
+        return True
+    if audience is outbox:
+        return False
+    if not isinstance(audience, dict):
+        audience = audiences[name] = {audience: None}
+    before = len(audience)
+    audience[outbox] = None
+    return len(audience) > before
+
+
+def _leave(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
+    """Remove a subscriber; whether it was one."""
+    audience = audiences.get(name)
+    if audience is outbox:
+        del audiences[name]
+    elif isinstance(audience, dict) and outbox in audience:
+        del audience[outbox]
+        if not audience:
+            del audiences[name]
+    else:
+        return False
+    return True
 
 
 def _kind(name: str) -> str:

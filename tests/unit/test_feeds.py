@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
+import tracemalloc
 from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 import gevent
@@ -11,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peatio_ws import feeds as feeds_module
 from peatio_ws.feeds import Feeds
 from peatio_ws.outbox import Outbox
 from tests.unit.samples import Wire, texts_in
@@ -319,6 +324,108 @@ def test_nothing_is_left_of_who_has_gone() -> None:
     for name in names:
         assert not told.publish(name, SNAPSHOT)
     assert [reader.take() for reader in readers] == [[], [], []]
+
+
+# ---- names that clients invent
+
+NAMES = 1_000
+
+
+def inventive(told: Told, suffix: str) -> list[str]:
+    """Subscribe a client to names that nobody publishes; they are not the test's to keep, but the session's."""
+    reader, names = Reader(), [f"m.{number}{suffix}" for number in range(NAMES)]
+    for name in names:
+        told.feeds.subscribe(reader.outbox, name)
+    return names
+
+
+@pytest.mark.parametrize("suffix", ["-inc", "-snap", ""])
+def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
+    told = Told()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        names = inventive(told, suffix)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    of_names = sum(map(sys.getsizeof, names)) + sys.getsizeof(names)
+    assert (used - of_names) / NAMES < 150
+
+
+def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    feeds = told.feeds
+
+    def lines() -> int:
+        """How many lines of the module one round of all periodic work runs through."""
+        count = 0
+
+        def trace(frame: FrameType, _event: str, _argument: object) -> Any:
+            nonlocal count
+            count += frame.f_code.co_filename == feeds_module.__file__
+            return trace
+
+        sys.settrace(trace)
+        try:
+            list(feeds.touched())
+            feeds.states()
+            feeds.subscriptions()
+            feeds.serve_waiting()
+            feeds.wanting()
+            feeds.doubt()
+            list(feeds.export())
+        finally:
+            sys.settrace(None)
+        return count
+
+    lines()  # the first time the book is touched
+    before = lines()
+    inventive(told, "-inc")
+    inventive(told, "-snap")
+    assert lines() <= before + 5
+    assert feeds.subscriptions() == {"public": 2 * NAMES}
+
+
+def test_those_who_wait_for_room_are_looked_at_some_at_a_time_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds_module, "GIVEN_AT_ONCE", 3)
+    told = Told()
+    waiting = [told.reader("a.ob-inc", "b.ob-inc") for _ in range(4)]
+    for reader in waiting:
+        reader.outbox.size = reader.outbox.limit // 2 + 1
+    for name in ("a.ob-snap", "b.ob-snap"):
+        told.publish(name, SNAPSHOT)
+    for _ in range(5):
+        assert told.feeds.serve_waiting()
+    for reader in waiting:
+        reader.outbox.size = 0
+    rounds = 1
+    while told.feeds.serve_waiting():
+        rounds += 1
+    assert rounds == 3, "eight books, three at a time"
+    assert [len(reader.take()) for reader in waiting] == [2] * 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["join", "leave", "publish"]), st.integers(0, 4))))
+def test_subscriptions_are_counted_once_whatever_comes_between(steps: list[tuple[int, str, int]]) -> None:
+    told, readers = Told(), [Reader() for _ in range(3)]
+    names = ["a.trades", "a.ob-inc", "admin.a.ob-inc", "a.ob-snap", "admin.a.sys"]
+    have = set[tuple[int, str]]()
+    for number, step, which in steps:
+        name = names[which]
+        if step == "join":
+            told.feeds.subscribe(readers[number].outbox, name)
+            have.add((number, name))
+        elif step == "leave":
+            told.feeds.unsubscribe(readers[number].outbox, name)
+            have.discard((number, name))
+        else:
+            told.publish(name.replace("-inc", "-snap"), SNAPSHOT)
+    found = told.feeds.subscriptions()
+    assert found["prefixed"] == sum(name.startswith("admin") for _, name in have)
+    assert found["public"] == len(have) - found["prefixed"]
+    assert len(told.feeds) == len({name for _, name in have})
 
 
 # ---- against a model
