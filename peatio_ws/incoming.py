@@ -13,6 +13,14 @@ from typing import Final
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol
 
+SMALL_BYTES: Final = 1024
+"""A fragment with fewer bytes counts as a small frame; larger ones are limited by the size of a message."""
+SMALL_AT_ONCE: Final = 500
+SMALL_A_SECOND: Final = 50
+"""Control frames and small fragments that a client may send at once, and in a second after that. One that answers pings
+sends two a minute."""
+POLICY: Final = 1008
+
 _log = logging.getLogger("peatio_ws.frames")  # what the sans-IO core has to say; nobody needs it
 _log.setLevel(logging.WARNING)
 _Decoder: Final = codecs.getincrementaldecoder("utf-8")
@@ -26,15 +34,27 @@ class Incoming(Protocol):
         max_message_bytes: limit for a message, checked when a frame's header is there.
 
     Attributes:
+        small_frames: how many more control frames and small fragments may come; the caller gives more as time goes by.
+            With one too many the connection fails with 1008. A frame of two bytes costs as much as a message, and
+            nothing else limits how many come.
         messages: that have come, each with the answers to what came before it, which are to leave before its own;
             whoever takes them takes them out.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
         super().__init__(SERVER, max_size=max_message_bytes, logger=_log)
+        self.small_frames = float(SMALL_AT_ONCE)
+        self._refilled = 0.0
         self.messages: list[tuple[list[bytes], str | bytes]] = []
         self._joined: BytesIO | None = None  # a message in fragments; a list of them may be many times its size
         self._decoder: codecs.IncrementalDecoder | None = None  # of a text: sees at once what is no UTF-8
+
+    def refill(self, now: float) -> None:
+        """Refill the bucket of small frames, at this monotonic time."""
+        if self.small_frames < SMALL_AT_ONCE:
+            more = (now - self._refilled) * SMALL_A_SECOND
+            self.small_frames = min(SMALL_AT_ONCE, self.small_frames + more)
+        self._refilled = now
 
     def receive(self, data: bytes) -> None:
         """What came from the client; nothing is its end."""
@@ -46,6 +66,11 @@ class Incoming(Protocol):
 
     def recv_frame(self, frame: Frame) -> None:
         """The core calls this with each checked frame, and fails with 1007 on a UnicodeDecodeError."""
+        if self._is_small(frame):
+            self.small_frames -= 1
+            if self.small_frames < 0:
+                self.fail(POLICY, "too many frames")
+                return
         if frame.opcode is Opcode.CLOSE:
             # websockets 17.4 answers a close between two fragments with 1002 (its compliance/README.rst says so), but
             # control frames may come there (RFC 6455 section 5.4), and a client may close at any time.
@@ -60,6 +85,12 @@ class Incoming(Protocol):
             else:
                 self._joined, self._decoder = BytesIO(), _Decoder() if is_text else None
                 self._take_piece(frame)
+
+    def _is_small(self, frame: Frame) -> bool:
+        """Whether it is a control frame, but for the one that ends the connection, or a small fragment."""
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
+            return not frame.fin and len(frame.data) < SMALL_BYTES
+        return frame.opcode is not Opcode.CLOSE and len(frame.data) < SMALL_BYTES
 
     def _take_piece(self, frame: Frame) -> None:
         joined, decoder = self._joined, self._decoder

@@ -1,14 +1,16 @@
-"""Limits that workers count together where there is Redis."""
+"""Limits: those that workers count together where there is Redis, and those of small frames."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.gateway import GatewayProcess, Signer, authenticate
-from tests.raw_client import RawClient, text
+from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.raw_client import CLOSE, PING, PONG, TEXT, WAIT, RawClient, frame, text
 from tests.servers import Redis, wait_until
 from tests.swarm import Swarm
 
@@ -100,6 +102,63 @@ def _handshake(gateway: GatewayProcess, token: str, address: str) -> tuple[int, 
         forwarded = {"X-Forwarded-For": address} if address else {}
         answer = client.request({"Authorization": f"Bearer {token}", **forwarded}, "GET /private HTTP/1.1")
         return answer.status, answer.headers
+
+
+FLOODS = 100
+ORDERS = 50
+
+
+def test_floods_of_control_frames_end_and_a_members_orders_go_on_meanwhile(
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+) -> None:
+    gateway = start()
+    over = threading.Event()
+    with contextlib.ExitStack() as stack:
+        ann = stack.enter_context(gateway.member(signer.token("IDANN")))
+        floods = [stack.enter_context(RawClient(gateway.port)) for _ in range(FLOODS)]
+        for client in floods:
+            client.upgrade("/public?stream=btcusd.trades")
+
+        def flood(some: list[RawClient], data: bytes) -> None:
+            while some and not over.is_set():
+                for client in list(some):
+                    try:
+                        client.send(data)
+                    except OSError:
+                        some.remove(client)
+                time.sleep(0.05)  # 60 KB/s each; one that was disconnected fails in the end
+
+        kinds = [frame(PONG), frame(PING), frame(PONG), frame(PING)]
+        parts = [
+            threading.Thread(target=flood, args=(floods[number::4], kind * 500)) for number, kind in enumerate(kinds)
+        ]
+        for part in parts:
+            part.start()
+        stack.callback(over.set)
+        for number in range(ORDERS):
+            publisher.order("IDANN", number)
+        assert [receive(ann)["orderbook"]["id"] for _ in range(ORDERS)] == list(range(ORDERS))
+        for client in floods[:5]:
+            while (found := client.next()) is not None and found.opcode != CLOSE:
+                pass
+            assert found is None or found.payload == b"\x03\xf0too many frames"
+        name = 'peatio_ws_closes_total{code="1008"}'
+        wait_until(lambda: gateway.metric(name) == FLOODS, "all of them were disconnected")
+        over.set()
+        for part in parts:
+            part.join(WAIT)
+
+
+def test_clients_that_ping_as_often_as_is_allowed_stay(start: Callable[..., GatewayProcess]) -> None:
+    gateway = start()
+    with RawClient(gateway.port).upgrade("/public?stream=btcusd.trades") as client:
+        client.send(frame(PING) * 500)
+        pongs = 0
+        while pongs < 500:
+            found = client.next()
+            assert found is not None
+            assert found.opcode in (PONG, TEXT)
+            pongs += found.opcode == PONG
 
 
 def _seats(redis: Redis, name: str) -> int:

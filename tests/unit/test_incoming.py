@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from peatio_ws.incoming import Incoming
+from peatio_ws.incoming import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, Incoming
 from tests.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
 
 LIMIT = 1000
@@ -57,6 +57,7 @@ def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
 def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_bytes(opcode: int) -> None:
     incoming = Incoming(100_000)
     pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
+    incoming.small_frames = 50_000.0
     incoming.receive(frame(opcode, b"", fin=False))
     tracemalloc.start()
     try:
@@ -69,6 +70,41 @@ def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_byte
     incoming.receive(frame(CONT))
     ((_, message),) = incoming.messages
     assert len(message) == 80_000
+
+
+@pytest.mark.parametrize(
+    "small",
+    [frame(PING), frame(PONG), frame(PONG, b"x" * 125), frame(CONT, b"", fin=False), frame(CONT, b"x", fin=False)],
+    ids=["ping", "pong", "long pong", "empty fragment", "fragment"],
+)
+def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
+    incoming = Incoming(100_000)
+    incoming.receive(frame(TEXT, b"x" * SMALL_BYTES, fin=False))
+    incoming.refill(100.0)
+    incoming.receive(small * SMALL_AT_ONCE)
+    assert close_code(incoming) is None
+    incoming.refill(101.0)
+    incoming.receive(small * SMALL_A_SECOND)
+    assert close_code(incoming) is None
+    incoming.receive(small * 5)
+    assert close_code(incoming) == 1008
+
+
+def test_whole_messages_large_fragments_and_the_end_are_not_small_frames() -> None:
+    incoming = Incoming(10**7)
+    incoming.receive(frame(PONG) * SMALL_AT_ONCE)
+    incoming.receive(text("x") * 1000 + frame(TEXT, b"x" * SMALL_BYTES, fin=False))
+    incoming.receive(frame(CONT, b"x" * SMALL_BYTES, fin=False) * 1000)
+    assert len(incoming.messages) == 1000
+    assert close_code(incoming) is None
+    incoming.receive(close(1000))
+    assert close_code(incoming) == 1000
+
+
+def test_after_too_many_small_frames_nothing_is_read() -> None:
+    incoming = fed(text("a"), frame(PONG) * (SMALL_AT_ONCE + 1) + text("b") + frame(PING) * 3)
+    assert [message for _, message in incoming.messages] == ["a"]
+    assert close_code(incoming) == 1008
 
 
 def test_messages_before_a_fault_are_there() -> None:

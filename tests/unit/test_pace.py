@@ -69,3 +69,26 @@ def test_another_broker_than_rabbitmq_has_no_transport_to_ask(loop: Loop) -> Non
     loop.now += 1
     loop.pace.rest(SimpleNamespace())
     assert len(loop.slept) == 1
+
+
+def test_clients_that_are_ready_at_once_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, iteration, woken = 100.0, 1, 0
+    hub = SimpleNamespace(loop=SimpleNamespace(iteration=iteration))
+
+    def sleep(_seconds: float) -> None:
+        nonlocal woken
+        woken += 1
+        if woken % 3 == 0:  # others are woken before it twice, and take all of the turn
+            hub.loop.iteration += 1
+        else:
+            hub.loop.iteration += 1
+            monkeypatch.setattr(pace, "_turn", (hub.loop.iteration, now - 2 * pace.TURN_SECONDS))
+
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
+    monkeypatch.setattr(pace.gevent, "sleep", sleep)
+    monkeypatch.setattr(pace.gevent, "get_hub", lambda: hub)
+    pace.let_others_run()
+    assert woken == 0, "the first of a turn"
+    now += 2 * pace.TURN_SECONDS
+    pace.let_others_run()
+    assert woken == 3, "it waits until a turn has room"
