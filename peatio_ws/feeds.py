@@ -195,7 +195,7 @@ class Feeds:
 
     def states(self) -> Counter[str]:
         """How many books are in which `books.State`."""
-        return Counter(feed.store.state.value for feed in self._feeds.values())
+        return Counter(feed.store.state.value for feed in list(self._feeds.values()))
 
     def touched(self) -> Iterator[str]:
         """The books for which something came since this was asked last; never one that only a client named."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any, Final
 
 import gevent
@@ -15,8 +16,19 @@ TURN_SECONDS: Final = 0.01
 """How long all clients together may keep the hub with what they send."""
 
 
-_turn = (-1, 0.0)
-"""The iteration of the hub's loop in which `let_others_run` was last called, and the first time it was, in seconds."""
+class _Turn:
+    """The clients' turn of a hub's loop.
+
+    Attributes:
+        iteration: of the loop, in which `let_others_run` was last called.
+        began: the first time that it was, in seconds.
+        waiting: greenlets that wait for a turn, each as a ticket, the longest first.
+    """
+
+    __slots__ = ("began", "iteration", "waiting")
+
+    def __init__(self) -> None:
+        self.iteration, self.began, self.waiting = -1, 0.0, deque[object]()
 
 
 def let_others_run() -> None:
@@ -25,18 +37,32 @@ def let_others_run() -> None:
     For whoever reads from a client, before each read and before what was read is looked at. gevent's recv() switches
     only when there is nothing to read (26.9.0): a client that sends faster than it is read would keep the hub from
     everybody else, and from every timeout. And a hundred clients that are ready at once would each take a turn: all of
-    them together have one.
+    them together have one, in the order in which they came.
     """
-    global _turn
-    while True:
-        # Not by the loop's own time: whoever starts a timer sets that (26.9.0).
-        iteration, now = gevent.get_hub().loop.iteration, time.monotonic()
-        if iteration != _turn[0]:
-            _turn = iteration, now
-            return
-        if now - _turn[1] <= TURN_SECONDS:
-            return
-        gevent.sleep(1e-6)
+    hub = gevent.get_hub()
+    turn: _Turn | None = getattr(hub, "clients_turn", None)
+    if turn is None:
+        turn = hub.clients_turn = _Turn()
+    if _is_time_left(hub, turn) and not turn.waiting:
+        return
+    ticket = object()
+    turn.waiting.append(ticket)
+    try:
+        while True:
+            gevent.sleep(1e-6)
+            if turn.waiting[0] is ticket and _is_time_left(hub, turn):
+                return
+    finally:
+        turn.waiting.remove(ticket)
+
+
+def _is_time_left(hub: Any, turn: _Turn) -> bool:
+    # Not by the loop's own time: whoever starts a timer sets that (26.9.0).
+    iteration, now = hub.loop.iteration, time.monotonic()
+    if iteration != turn.iteration:
+        turn.iteration, turn.began = iteration, now
+        return True
+    return now - turn.began <= TURN_SECONDS
 
 
 class Pace:

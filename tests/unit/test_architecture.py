@@ -56,6 +56,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 LONG_FILES = {
     "cli": "eight small commands, whose help texts are most of it; nobody looks for `token` in another file",
     "events": "Peatio's field names and their readings, which are one table and its rules",
+    "feeds": "one register: each of its methods keeps the same tables right",
 }
 
 

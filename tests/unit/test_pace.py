@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from peatio_ws import pace
@@ -72,23 +73,34 @@ def test_another_broker_than_rabbitmq_has_no_transport_to_ask(loop: Loop) -> Non
 
 
 def test_clients_that_are_ready_at_once_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, iteration, woken = 100.0, 1, 0
-    hub = SimpleNamespace(loop=SimpleNamespace(iteration=iteration))
+    """Time passes only when a client is looked at."""
+    now, order, hub = [100.0], list[int](), gevent.get_hub()
+    iterations = dict[int, int]()
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
 
-    def sleep(_seconds: float) -> None:
-        nonlocal woken
-        woken += 1
-        if woken % 3 == 0:  # others are woken before it twice, and take all of the turn
-            hub.loop.iteration += 1
-        else:
-            hub.loop.iteration += 1
-            monkeypatch.setattr(pace, "_turn", (hub.loop.iteration, now - 2 * pace.TURN_SECONDS))
+    def client(number: int) -> None:
+        for _ in range(5):
+            pace.let_others_run()
+            order.append(number)
+            iterations[hub.loop.iteration] = iterations.get(hub.loop.iteration, 0) + 1
+            now[0] += pace.TURN_SECONDS * 0.6
 
-    monkeypatch.setattr(pace.time, "monotonic", lambda: now)
-    monkeypatch.setattr(pace.gevent, "sleep", sleep)
-    monkeypatch.setattr(pace.gevent, "get_hub", lambda: hub)
+    with gevent.Timeout(30):
+        gevent.joinall([gevent.spawn(client, number) for number in range(10)], raise_error=True)
+    assert max(iterations.values()) <= 2, "one that began in time, and one that went over it"
+    for end in range(len(order)):
+        looked_at = [order[:end].count(number) for number in range(10)]
+        assert max(looked_at) - min(looked_at) <= 3, "none is forgotten"
+
+
+def test_a_client_that_gives_up_waiting_for_its_turn_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [200.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    gone = [gevent.spawn(pace.let_others_run) for _ in range(3)]
     pace.let_others_run()
-    assert woken == 0, "the first of a turn"
-    now += 2 * pace.TURN_SECONDS
-    pace.let_others_run()
-    assert woken == 3, "it waits until a turn has room"
+    now[0] += 2 * pace.TURN_SECONDS
+    waiting = gevent.spawn(pace.let_others_run)
+    gevent.killall(gone)
+    with gevent.Timeout(30):
+        waiting.join()
+    assert not gevent.get_hub().clients_turn.waiting
