@@ -20,7 +20,7 @@ from kombu import Connection
 
 from peatio_ws.broker import CONNECT_TIMEOUT, faults_of, open_connection, place, say
 from peatio_ws.pace import Pace
-from peatio_ws.source import Reopen, SourceRefused, Sources
+from peatio_ws.source import Reopen, Restored, SourceRefused, Sources
 from peatio_ws.topology import is_missing_canary
 
 log = structlog.get_logger("peatio_ws.consumer")
@@ -112,6 +112,8 @@ class Consumer:
         events, broker = self._sources.name, place(url)
         if is_missing_canary(error):
             log.warning("an exchange was deleted and declared again; binding to it again", events=events, broker=broker)
+        elif isinstance(error, Restored):
+            log.debug("opening the preferred source", events=events, broker=broker)
         elif isinstance(error, Reopen):
             log.warning("opening the events again", events=events, broker=broker, error=say(error))
         else:
@@ -121,6 +123,7 @@ class Consumer:
         if self._connected or self._is_heard:
             self._connected = self._is_heard = False
             self._heard(False)
+            self._try_again_at = min(self._try_again_at, time.monotonic() + CHECK_SECONDS)  # it may be another broker
 
     def _on_heard(self) -> None:
         self._is_heard = True
@@ -196,7 +199,7 @@ class Consumer:
             can_be_read, self._trial = bool(self._trial.value), None
             if can_be_read:
                 self._sources.restore()
-                raise Reopen("the history stream can be read again")
+                raise Restored
             self._sources.trial(False)
             self._rest_from_trying()
 

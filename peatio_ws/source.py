@@ -64,6 +64,10 @@ class Reopen(ConnectionError):
     """The connection is sound, but what is read from it is not; to be opened again at once."""
 
 
+class Restored(Reopen):
+    """A source that was refused can be read again."""
+
+
 class Source(Protocol):
     """What a consumer reads: which queue, and how.
 
