@@ -22,6 +22,8 @@ from peatio_ws.tls_files import SERVER_NAME, files_of, split
 
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
+_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
+"""An option of Linux."""
 CONNECT_TIMEOUT: Final = 8.0
 POLL_SECONDS: Final = 0.005
 """How often the in-process broker is looked at."""
@@ -66,7 +68,7 @@ def open_connection(url: str, buffered: bool = True) -> Connection:
         heartbeat=HEARTBEAT,
         connect_timeout=CONNECT_TIMEOUT / 2,
         # py-amqp's own 1 s would drop the connection on every hiccup of the network (py-amqp 5.4.2).
-        transport_options={"socket_settings": {socket.TCP_USER_TIMEOUT: int(HEARTBEAT * 2000)}},
+        transport_options={"socket_settings": {_USER_TIMEOUT: int(HEARTBEAT * 2000)} if _USER_TIMEOUT else {}},
     )
 
 

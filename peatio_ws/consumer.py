@@ -34,6 +34,10 @@ TRY_AGAIN_SECONDS: Final = 15.0
 """How often a source that was refused is tried again, about."""
 
 
+TRIAL_SECONDS: Final = 40.0
+"""How long a trial may take in all."""
+
+
 def pauses() -> Iterator[float]:
     """Seconds to wait before each further attempt: growing, and jittered so that workers do not come in step."""
     for attempt in itertools.count():
@@ -105,8 +109,10 @@ class Consumer:
                 lost = True
                 self._lose()
                 if not again:
-                    gevent.sleep(next(waits))
+                    with contextlib.suppress(ConnectionError, SourceRefused):  # what was thrown at it as it failed
+                        gevent.sleep(next(waits))
                     url = next(urls)
+                self._restore_if_nothing_else_can_be_read()
 
     def _log(self, error: Exception, url: str) -> None:
         events, broker = self._sources.name, place(url)
@@ -183,11 +189,9 @@ class Consumer:
                 source.check()
                 self._try_preferred(url)
             except (SourceRefused, Reopen) as error:
-                gevent.kill(reader, error)
-                return
+                _throw(reader, error)
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
-                gevent.kill(reader, ConnectionError(say(error)))
-                return
+                _throw(reader, ConnectionError(say(error)))
 
     def _try_preferred(self, url: str) -> None:
         """See from time to time whether the source that was refused can be read now; raises Reopen if so."""
@@ -203,12 +207,18 @@ class Consumer:
             self._sources.trial(False)
             self._rest_from_trying()
 
+    def _restore_if_nothing_else_can_be_read(self) -> None:
+        """Where the other source fails, too, the preferred one may be readable by now."""
+        if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + TRY_AGAIN_SECONDS:
+            self._sources.restore()
+            self._rest_from_trying()
+
     def _prepare(self, url: str) -> bool:
         connection = open_connection(url)
         try:
-            with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
+            with gevent.Timeout(TRIAL_SECONDS, TimeoutError(f"no answer within {TRIAL_SECONDS:g} s")):
                 connection.connect()
-            self._sources.preferred.prepare(connection)
+                self._sources.preferred.prepare(connection)
         except SourceRefused as refused:
             log.debug("source still refused", broker=place(url), refusal=refused.refusal.name)
             return False
@@ -221,3 +231,11 @@ class Consumer:
 
     def _rest_from_trying(self) -> None:
         self._try_again_at = time.monotonic() + TRY_AGAIN_SECONDS * random.uniform(0.7, 1.3)
+
+
+def _throw(reader: Any, error: Exception) -> None:
+    """Throw an error at the reader until it has come to its end: what it is at may swallow the first one. The reader
+    ends this greenlet then."""
+    while True:
+        gevent.kill(reader, error)
+        gevent.sleep(CHECK_SECONDS)

@@ -28,6 +28,7 @@ from amqp import spec
 from amqp.exceptions import AccessRefused, AMQPError, ChannelError, error_for_code
 
 from peatio_ws.source import SourceUnavailable
+from peatio_ws.topology import attempt
 
 log = structlog.get_logger("peatio_ws.demand")
 
@@ -94,7 +95,10 @@ class Demand:
             heard: called once everything comes that is needed.
         """
         self.detach()
-        self._channel, self._queue, self._heard = connection.channel(), queue, heard
+        silence = SourceUnavailable("no channel for bindings", answered=False)
+        with gevent.Timeout(ATTACH_SECONDS, silence):
+            self._channel = connection.channel()
+        self._queue, self._heard = queue, heard
         # py-amqp has no callback for an answer that no greenlet waits for (5.4.2).
         self._channel._callbacks |= {
             spec.Queue.BindOk: self._on_answer,
@@ -103,7 +107,9 @@ class Demand:
             spec.Channel.OpenOk: self._on_open,
         }
         if self._counts:
+            self._opening = True  # clients that come meanwhile wait for this, too
             self._bind_wide(connection)
+            self._opening = False
         self._unsettled = OrderedDict.fromkeys((*self._wide, *self._counts))
         self._go_on()
 
@@ -186,13 +192,16 @@ class Demand:
             self._widened_until = 0.0
         silence = SourceUnavailable("bindings were not answered", answered=False)
         try:
-            with gevent.Timeout(ATTACH_SECONDS, silence), connection.channel() as channel:
-                for pattern in self._wide:
-                    channel.queue_bind(self._queue, self._exchange, pattern)
+            with gevent.Timeout(ATTACH_SECONDS, silence):
+                attempt(connection, self._bind_patterns)
         except AccessRefused:
             self._refuse(self._wide)
         else:
             self._bound.update(self._wide)
+
+    def _bind_patterns(self, channel: Any) -> None:
+        for pattern in self._wide:
+            channel.queue_bind(self._queue, self._exchange, pattern)
 
     def _refuse(self, keys: Iterable[str]) -> None:
         log.warning("the broker refuses routing keys; no events come for them", routing_keys=list(keys))
@@ -253,6 +262,8 @@ class Demand:
             self._notify(key)
 
     def _on_answer(self) -> None:
+        if not self._sent:
+            return  # the connection turned out to be lost, with answers unread
         method, key = self._sent.popleft()
         if method == _BIND:
             self._bound.add(key)
@@ -267,7 +278,9 @@ class Demand:
         method = (class_id, method_id)
         if code != AccessRefused.code or method not in (_BIND, _UNBIND) or not self._sent:
             raise error_for_code(code, text, method, ChannelError)
-        _, refused = self._sent.popleft()
+        method, refused = self._sent.popleft()
+        if method == _UNBIND:
+            self._bound.add(refused)  # it is bound still
         self._unsettled = OrderedDict.fromkeys((*(key for _, key in self._sent), *self._unsettled))
         self._bound.update(key for method, key in self._sent if method == _UNBIND)
         self._sent.clear()

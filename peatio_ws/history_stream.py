@@ -48,6 +48,10 @@ PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
 
 
+_SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A clock of Linux; that of macOS goes on by itself."""
+
+
 class StreamSource:
     """A source that reads the stream.
 
@@ -89,6 +93,7 @@ class StreamSource:
         self._at_end = False  # everything up to the last marker has come
         self._refused: SourceRefused | None = None  # to be raised where it can be
         self._marked_at = self._ended_at = 0.0  # when it was published, and when it was read back
+        self._tried_at = 0.0  # when that was tried
         self._read_up_to = 0.0  # when the last one was published that has come
         self._received_then = 0
         self._lag = 0.0
@@ -102,7 +107,7 @@ class StreamSource:
     # ---- opening
 
     def open(self, connection: Connection, heard: Callable[[], None]) -> None:
-        self._marked_at = time.monotonic()
+        self._marked_at = self._tried_at = time.monotonic()
         end = self._setup.make_ready(connection)
         last = self._last
         if last is not None and end is not None and _offset(end) < _offset(last):
@@ -201,13 +206,15 @@ class StreamSource:
             alive = self._line.bytes_recv > self._received_then
             if alive and now - max(self._ended_at, self._read_at()) > IDLE_SECONDS:
                 self._on_silence()
+            elif self._alarmed and self._read_at() > self._ended_at and now - self._tried_at > IDLE_SECONDS:
+                self._mark()  # something came: the alarm may be over
         elif now - self._marked_at > (IDLE_SECONDS if self._alarmed else self._mark_each):
             self._mark()
 
     def has_read_up_to(self, moment: float) -> bool:
         if self._read_up_to > moment:
             return True
-        rested = time.monotonic() - self._marked_at > PROBE_SECONDS
+        rested = time.monotonic() - self._tried_at > PROBE_SECONDS
         if rested and self._connection is not None and not self._is_awaited():
             self._mark()
         return False
@@ -245,7 +252,7 @@ class StreamSource:
 
     def _mark(self) -> None:
         """Publish a marker: when it comes, everything before it has come."""
-        self._marked_at = time.monotonic()
+        self._marked_at = self._tried_at = time.monotonic()
         self._received_then, self._at_end = self._line.bytes_recv, False
         self._marking = gevent.spawn(self._publish, self._connection)
 
@@ -289,4 +296,4 @@ def _offset(delivery: Delivery) -> int:
 
 def _now() -> float:
     """Seconds that go on while the machine is suspended, too: the stream does."""
-    return max(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))
+    return max(time.monotonic(), time.clock_gettime(_SUSPENDED_TOO))

@@ -195,6 +195,8 @@ class Intake:
             if event is None and delivery.body == GAP:
                 self._on_gap()
             owners = owners_of(event) if event is not None else ()
+            if self._gap and self._live and event is not None:
+                self._tell_gap()  # first: a client that has the event alone would not know of the gap
             entry = None
             if self._with_history and (owners or event is None):
                 place = max(self.history.last, 0) + 1 if delivery.offset is None else delivery.offset

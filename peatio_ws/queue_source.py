@@ -57,7 +57,7 @@ class QueueSource:
         silence = SourceUnavailable(f"no answer within {CONNECT_TIMEOUT:g} s", answered=False)
         with gevent.Timeout(CONNECT_TIMEOUT, silence):
             self._declare(connection, name)
-        consume(connection.default_channel, name, self._handle)
+            consume(connection.default_channel, name, self._handle)
         if self._demand is None:
             heard()
         else:

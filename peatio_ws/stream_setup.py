@@ -98,11 +98,12 @@ class StreamSetup:
         with within_step():
             exchanges = [(name, declare_exchange(connection, name, self._durable)) for name in exchanges_of(PRIVATE)]
             whole = self.canaries.are_there(connection, exchanges_of(PRIVATE))
-        if not whole:
-            # What was published until now may be nowhere. A message in the stream tells everybody.
-            end = marker.put(connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex})
         with within_step(), translated(Refusal.OTHER_ARGUMENTS):
             attempt(connection, lambda channel: self._bind(channel.queue_bind))
+        if not whole:
+            # What was published until it was bound may be nowhere. A message in the stream tells everybody.
+            end = marker.put(connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex})
+        with within_step():
             self.canaries.put(connection, exchanges)
         self._unbound = False
         return end
@@ -142,15 +143,20 @@ class StreamSetup:
                 gevent.sleep(PATIENCE_SECONDS / 10)  # it may be just being made
             else:
                 return
-            with gevent.Timeout(STEP_SECONDS), connection:
-                if self._unbound and not self.canaries.are_there(connection, exchanges_of(PRIVATE)):
-                    return  # and nobody has bound it again
-                self.canaries.remove(connection, exchanges_of(PRIVATE))
-                attempt(connection, lambda channel: self._bind(channel.queue_unbind))
-            self._unbound = True
-            log.warning("unbound the history stream: the broker refuses what is published to it", queue=self._queue)
+            with gevent.Timeout(STEP_SECONDS):
+                self._unbind(connection)
         except (Exception, gevent.Timeout) as failure:  # whatever it is: this was an attempt to help
             log.debug("could not find out whether publishers are harmed", queue=self._queue, error=say(failure))
+        finally:
+            connection.collect()
+
+    def _unbind(self, connection: Connection) -> None:
+        if self._unbound and not self.canaries.are_there(connection, exchanges_of(PRIVATE)):
+            return  # and nobody has bound it again
+        self.canaries.remove(connection, exchanges_of(PRIVATE))
+        attempt(connection, lambda channel: self._bind(channel.queue_unbind))
+        self._unbound = True
+        log.warning("unbound the history stream: the broker refuses what is published to it", queue=self._queue)
 
 
 def within_step() -> gevent.Timeout:

@@ -85,8 +85,13 @@ def _declaration(name: str, kind: str, durable: bool) -> Callable[[Any], object]
 
 def attempt(connection: Connection, action: Callable[[Any], object]) -> None:
     """Do something over a channel made for it, which the broker closes where it refuses. Raises what py-amqp raises."""
-    with connection.channel() as channel:
+    channel = connection.channel()
+    try:
         action(channel)
+    except AMQPError:  # it was answered; else the caller's time limit is over, and closing would wait without one
+        channel.close()
+        raise
+    channel.close()
 
 
 def _is_accepted(connection: Connection, action: Callable[[Any], object], refusal: type[AMQPError]) -> bool:
@@ -133,10 +138,12 @@ class Canaries:
             return
         for exchange, durable in exchanges:
             name = self.name(exchange)
+            declare = functools.partial(_declare_canary, name, self._durable and durable)
             try:
-                with connection.channel() as channel:
-                    channel.exchange_declare(name, "fanout", durable=self._durable and durable, auto_delete=True)
-                    channel.exchange_bind(exchange, name, "")
+                if not _is_accepted(connection, declare, PreconditionFailed):  # left by an exchange that was different
+                    attempt(connection, functools.partial(_delete_exchange, name))
+                    attempt(connection, declare)
+                attempt(connection, functools.partial(_bind_canary, name, exchange))
             except AccessRefused:
                 # Not bound to anything it stays as long as the broker runs, and tells at least whether that restarted.
                 self._tell(exchange)
@@ -165,6 +172,14 @@ class Canaries:
         """Delete them, so that whoever binds the queue next finds out that it was not bound for a while."""
         for name in [self.name(exchange) for exchange in exchanges]:
             attempt(connection, functools.partial(_delete_exchange, name))
+
+
+def _declare_canary(name: str, durable: bool, channel: Any) -> None:
+    channel.exchange_declare(name, "fanout", durable=durable, auto_delete=True)
+
+
+def _bind_canary(name: str, exchange: str, channel: Any) -> None:
+    channel.exchange_bind(exchange, name, "")
 
 
 def _delete_exchange(name: str, channel: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,9 +22,20 @@ def scenarios() -> list[tuple[str, str]]:
     return [tuple(line.split()) for line in found.stdout.splitlines()]  # type: ignore[misc]
 
 
+@pytest.fixture(scope="module")
+def url(broker: RabbitMQ) -> Iterator[str]:
+    """A virtual host whose exchanges are nobody else's."""
+    name = uuid.uuid4().hex
+    broker.ctl("add_vhost", name)
+    broker.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+    yield f"amqp://guest:guest@127.0.0.1:{broker.port}/{name}"
+    broker.ctl("delete_vhost", name)
+
+
 @pytest.mark.parametrize(("kind", "scenario"), scenarios())
-def test_source(broker: RabbitMQ, kind: str, scenario: str) -> None:
-    url = "memory://" if kind == "embedded" else broker.url
+def test_source(url: str, kind: str, scenario: str) -> None:
+    if kind == "embedded":
+        url = "memory://"
     command = [sys.executable, "-m", "tests.source_scenarios", kind, scenario, url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

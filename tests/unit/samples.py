@@ -103,10 +103,7 @@ class Bindings:
     def channel(self) -> Any:
         return self
 
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         pass
 
     def queue_bind(self, _queue: str, _exchange: str, key: str) -> None:

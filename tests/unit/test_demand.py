@@ -267,3 +267,11 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_answers_of_a_connection_that_was_found_to_be_lost_are_ignored(needed: Demand, broker: Bindings) -> None:
+    client = gevent.spawn(needed.take, ["a", "b"])
+    gevent.idle()
+    needed.detach()
+    broker.answer()
+    client.get(timeout=1)

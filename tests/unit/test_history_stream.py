@@ -261,6 +261,30 @@ def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker:
     assert broker.markers, "markers go on once it is over"
 
 
+def test_an_alarm_that_is_over_while_events_come_is_noticed(broker: Broker) -> None:
+    broker.fault = Alarmed("no memory")
+    broker.again()
+    broker.fault = None
+    for _ in range(int(IDLE_SECONDS) + 2):
+        broker.after(1)
+        broker.deliver()
+    assert broker.happened.count("heard") == 1
+
+
+def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -> None:
+    broker.come()
+    broker.fault = ConnectionResetError("no new connections")
+    broker.now += MARK_EACH
+    tries = 0
+    for _ in range(100):
+        before = broker.stream._tried_at
+        broker.stream.has_read_up_to(broker.now)
+        gevent.sleep(0)
+        tries += broker.stream._tried_at > before
+        broker.now += PROBE_SECONDS / 50
+    assert tries <= 3
+
+
 def test_in_an_alarm_a_position_that_brings_nothing_is_one_of_another_stream(broker: Broker) -> None:
     broker.come()
     broker.deliver()

@@ -65,7 +65,7 @@ def test_what_is_read_back_goes_to_nobody_and_is_kept(worker: Worker) -> None:
     assert [json.loads(entry.delivery.body)["id"] for entry in worker.intake.history.after(["IDANN"], -1)] == [1, 2]
 
 
-def test_a_gap_is_told_once_after_what_came_next(worker: Worker) -> None:
+def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
     worker.heard()
     worker.take(1, 10)
     worker.mark(GAP, 11)
@@ -81,7 +81,7 @@ def test_a_gap_that_is_found_while_reading_is_told_with_the_next_event(worker: W
     worker.intake._on_gap()
     assert worker.told() == [1], "nothing is known of what is to come"
     worker.take(2, 3)
-    assert worker.told() == [2, False]
+    assert worker.told() == [False, 2]
     worker.intake._on_gap()
     worker.heard()
     assert worker.told() == [False], "nothing is to come"
