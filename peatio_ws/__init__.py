@@ -26,15 +26,15 @@ _MODULES: Final = {
     "Gateway": "gateway",
     "Settings": "settings",
     "in_thread": "blocking",
-    "require_authenticated": "caller",
+    "require_authenticated": "identity",
 }
 """The module of each public name."""
 
 if TYPE_CHECKING:
     from peatio_ws.blocking import in_thread
-    from peatio_ws.caller import require_authenticated
     from peatio_ws.errors import ClientError, Disconnect
     from peatio_ws.gateway import Gateway
+    from peatio_ws.identity import require_authenticated
     from peatio_ws.settings import Settings
 else:  # a type checker that saw it would take any name for a public one
 

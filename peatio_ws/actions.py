@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from peatio_ws.auth import Identity
 from peatio_ws.errors import Close
+from peatio_ws.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

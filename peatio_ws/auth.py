@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import jwt
@@ -16,45 +17,43 @@ from jwt.api_jws import PyJWS
 from jwt.exceptions import InvalidSubjectError
 
 from peatio_ws.errors import AuthenticationError, TokenFault
+from peatio_ws.identity import Identity, member_id_of
 from peatio_ws.jwks import KeyRing
-from peatio_ws.settings import Settings
+from peatio_ws.keys import PublicKey
 
 MAX_TOKEN_CHARACTERS: Final = 8192
 _REQUIRED: Final = ["exp", "iat", "jti", "sub", "uid"]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom a verified token speaks for.
+@dataclass(frozen=True, slots=True, repr=False)  # a key may be a secret
+class TokenRules:
+    """Which tokens are valid, and where the keys that verify them come from. `Settings.token_rules` makes it.
 
     Attributes:
-        uid: Barong's uid.
-        member_id: Peatio's numeric id, if the token names it.
-        role: for prefixed streams; empty if the token names none.
-        expires: end of the token, leeway included, as Unix time in seconds.
-        jti: the token's own name.
-        issued: when it was made, as Unix time in seconds.
+        algorithm: of every signature, for example RS256.
+        keys: public keys that the environment gives.
+        jwks_url, jwks_file: where the issuer publishes a set of keys; at most one of them.
+        jwks_refresh: seconds between two reads of that set.
+        issuer, audience: what `iss` and `aud` have to be; None and () accept any.
+        member_id_claim: the claim that holds Peatio's numeric member id.
+        expiration_leeway, not_before_leeway, issued_at_leeway: seconds by which clocks may differ.
     """
 
-    uid: str
-    member_id: int | None
-    role: str
-    expires: float
-    jti: str = ""
-    issued: float = 0.0
-
-
-def member_id_of(value: object) -> int | None:
-    """A member id from a claim, header or body: a number, or a text of digits only (contract section 3); else None."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
-        return int(value)
-    return None
+    algorithm: str
+    keys: tuple[PublicKey, ...]
+    jwks_url: str | None
+    jwks_file: Path | None
+    jwks_refresh: float
+    issuer: str | None
+    audience: tuple[str, ...]
+    member_id_claim: str
+    expiration_leeway: float
+    not_before_leeway: float
+    issued_at_leeway: float
 
 
 class Verifier:
-    """Checks tokens with the keys and rules of one `Settings`.
+    """Checks tokens with the keys and rules that it is given.
 
     Verifying holds the thread: RS256 60 µs, ES256 and EdDSA about twice that.
 
@@ -62,21 +61,21 @@ class Verifier:
         ring: the keys that count from now on; whoever fetches a set of them puts a whole new one here.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._reads_set = bool(settings.jwks_url or settings.jwks_file)
-        self.ring = KeyRing(settings.jwt_keys)
+    def __init__(self, rules: TokenRules) -> None:
+        self._rules = rules
+        self._reads_set = bool(rules.jwks_url or rules.jwks_file)
+        self.ring = KeyRing(rules.keys)
         self._jwt = jwt.PyJWT()
         self._jwt._jws = _Jws(options=self._jwt._jws.options)
-        self._algorithms = [settings.jwt_algorithm]
+        self._algorithms = [rules.algorithm]
         self._options: Any = {
             "require": _REQUIRED,
             # PyJWT has one leeway for the three times; these have one each and are checked below.
             "verify_exp": False,
             "verify_iat": False,
             "verify_nbf": False,
-            "verify_aud": bool(settings.jwt_audience),
-            "verify_iss": settings.jwt_issuer is not None,
+            "verify_aud": bool(rules.audience),
+            "verify_iss": rules.issuer is not None,
         }
 
     def verify(self, token: str, now: float) -> Identity:
@@ -93,7 +92,7 @@ class Verifier:
             raise AuthenticationError("longer than any token")
         claims = self._claims(token)
         self._check_times(claims, now)
-        settings = self._settings
+        rules = self._rules
         for name in ("uid", "jti"):
             if not isinstance(claims[name], str) or not claims[name].strip():
                 raise AuthenticationError(f"{name} is blank or no text", TokenFault.CLAIM_UNREADABLE)
@@ -102,9 +101,9 @@ class Verifier:
         role = claims.get("role")
         return Identity(
             uid=claims["uid"].strip(),
-            member_id=member_id_of(claims.get(settings.jwt_member_id_claim)),
+            member_id=member_id_of(claims.get(rules.member_id_claim)),
             role=role if isinstance(role, str) else "",
-            expires=float(claims["exp"]) + settings.jwt_expiration_leeway,
+            expires=float(claims["exp"]) + rules.expiration_leeway,
             jti=claims["jti"].strip(),
             issued=float(claims["iat"]),
         )
@@ -125,8 +124,8 @@ class Verifier:
                     key,
                     algorithms=self._algorithms,
                     options=self._options,
-                    audience=self._settings.jwt_audience or None,
-                    issuer=self._settings.jwt_issuer,
+                    audience=self._rules.audience or None,
+                    issuer=self._rules.issuer,
                     subject="session",
                 )
             except jwt.InvalidSignatureError as error:
@@ -138,17 +137,17 @@ class Verifier:
         raise AuthenticationError(*_why(failure), key_missing=self._reads_set and not ring.publishes(kid))
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
-        settings = self._settings
+        rules = self._rules
         for name in ("exp", "iat", "nbf"):
             value = claims.get(name, 0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
                 raise AuthenticationError(f"{name} is no number of seconds", TokenFault.CLAIM_UNREADABLE)
-        if claims["exp"] + settings.jwt_expiration_leeway <= now:
+        if claims["exp"] + rules.expiration_leeway <= now:
             raise AuthenticationError("expired", TokenFault.EXPIRED)
-        if claims["iat"] - settings.jwt_issued_at_leeway > now:
+        if claims["iat"] - rules.issued_at_leeway > now:
             text = "issued in the future (iat); do the clocks agree?"
             raise AuthenticationError(text, TokenFault.ISSUED_LATER)
-        if claims.get("nbf", 0) - settings.jwt_not_before_leeway > now:
+        if claims.get("nbf", 0) - rules.not_before_leeway > now:
             raise AuthenticationError("not valid yet (nbf); do the clocks agree?", TokenFault.NOT_VALID_YET)
 
 

@@ -16,9 +16,9 @@ from kombu.transport import memory
 from peatio_ws.amqp_tls import PlainTransport
 from peatio_ws.amqp_transport import BufferedTransport
 from peatio_ws.events import EXCHANGES
-from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.tls_faults import tls_fault
 from peatio_ws.tls_files import SERVER_NAME, files_of, split
+from peatio_ws.urls import EMBEDDED_BROKER
 
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""

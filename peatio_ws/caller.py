@@ -13,10 +13,10 @@ import msgspec
 import structlog
 
 from peatio_ws import dialects, metrics
-from peatio_ws.auth import Identity
 from peatio_ws.errors import ClientError, Close, Disconnect
 from peatio_ws.frames import text_frame
 from peatio_ws.handlers import EventHandler
+from peatio_ws.identity import Identity
 from peatio_ws.router import Receiver
 from peatio_ws.session import Session
 from peatio_ws.websocket import WebSocket
@@ -122,13 +122,3 @@ def _lacks_echo(payload: bytes) -> bool:
         return "echo" not in _decode_object(payload)
     except (msgspec.DecodeError, RecursionError):
         return False
-
-
-def require_authenticated(session: Any) -> None:
-    """For handlers: go on only for a member. `session` is what the handler was given, of either kind.
-
-    Raises:
-        ClientError: nobody is authenticated.
-    """
-    if session.member is None:
-        raise ClientError("Not authenticated.")

@@ -122,9 +122,10 @@ class _Running:
 
 
 def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
-    verifier = Verifier(settings)
+    rules = settings.token_rules
+    verifier = Verifier(rules)
     yield from findings.fixed_keys(settings)
-    read, place = key_source.reader(settings), key_source.place(settings)
+    read, place = key_source.reader(rules), key_source.place(rules)
     if read is not None:
         try:
             found = read_set(read(), settings.jwt_algorithm)

@@ -24,8 +24,9 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE
 from peatio_ws.listening import ENOUGH, Visit, look_on, readable
 from peatio_ws.publisher import Publisher
-from peatio_ws.settings import EMBEDDED_BROKER, Settings
+from peatio_ws.settings import Settings
 from peatio_ws.tokens import KEY_FILE, make_token, own_public_key, there_is_a_key, write_private
+from peatio_ws.urls import EMBEDDED_BROKER
 
 CONFIG = Path(__file__).with_name("gunicorn.conf.py")
 """gunicorn's settings; the file is a link to the one of the project's folder, so that it is installed too."""

@@ -24,12 +24,12 @@ from peatio_ws.actions import (
     Unsubscribe,
     Verify,
 )
-from peatio_ws.auth import Identity
 from peatio_ws.caller import Caller, call
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close, TryLater
 from peatio_ws.frames import text_frame
 from peatio_ws.house import House, seconds_to_wait, verify
+from peatio_ws.identity import Identity
 from peatio_ws.numbering import Numbering, look_up
 from peatio_ws.replay import come_again
 from peatio_ws.request import Asked

@@ -1,7 +1,7 @@
 """Whose address a request comes from, behind whatever proxies: addresses and headers in, one address out.
 
 `resolve` is the only place that decides it; the log, the limits, `who` and handlers all show its answer. Knows no
-settings and no sockets.
+sockets.
 
 Theory of operation. Each proxy appends the address of its own peer to a header, so the header is read from the right.
 A hop is believed as long as the one that reported it is trusted; the first hop that is not trusted is the client. What
@@ -14,11 +14,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from peatio_ws.settings import Settings
+from peatio_ws.trusted_proxies import Header, Network
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Header = Literal["x-forwarded-for", "forwarded"]
 
 UNKNOWN: Final = "unknown"
 """The address of a client that cannot be told from its headers, as RFC 7239 section 6.2 names it."""
@@ -29,8 +30,6 @@ HOP_CHARACTERS: Final = 512
 
 _UNIX: Final = "unix:"
 """nginx's name for a peer on a Unix socket."""
-_MAPPED: Final = 96
-"""Bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
 
 _PORT: Final = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
 _IPV4: Final = re.compile(rf"([0-9.]+){_PORT}").fullmatch
@@ -95,16 +94,6 @@ def rate_limit_key(address: str, trusted: Sequence[Network]) -> str | None:
     if isinstance(at, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(at), 64), strict=False))
     return str(at)
-
-
-def network(text: str) -> Network:
-    """Return a network, or an address as one; IPv4 where it is written as IPv4-mapped IPv6. ValueError otherwise."""
-    found = ipaddress.ip_network(text, strict=False)
-    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= _MAPPED:
-        mapped = found.network_address.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.IPv4Network((int(mapped), found.prefixlen - _MAPPED))
-    return found
 
 
 def _read(node: str) -> Address | Literal[""] | None:
@@ -175,3 +164,9 @@ def _pairs(element: str) -> list[tuple[str, str]] | None:
         pairs.append((found[1].lower(), re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] == '"' else value))
         at = found.end()
     return pairs or None
+
+
+def client_address(environ: Mapping[str, Any], settings: Settings) -> str:
+    """Return the address of the client of a request, behind trusted proxies too; see `resolve`."""
+    peer = str(environ.get("REMOTE_ADDR") or "")
+    return resolve(peer, environ, settings.trusted_proxies, settings.trusted_proxies_header)

@@ -17,12 +17,12 @@ import structlog
 from geventwebsocket.exceptions import WebSocketError
 
 from peatio_ws import metrics
-from peatio_ws.auth import Identity
 from peatio_ws.caller import FAILURES
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import ClientError, Close, Disconnect, Refused
 from peatio_ws.handlers import Route
 from peatio_ws.house import House
+from peatio_ws.identity import Identity
 from peatio_ws.numbering import Numbering, look_up
 from peatio_ws.router import Receiver
 from peatio_ws.seated import Seated

@@ -7,18 +7,19 @@ that is inside the process, too. `Settings` sees to it that there is none of thi
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from peatio_ws.caller import Caller, require_authenticated
 from peatio_ws.embedded import Exchange
-from peatio_ws.handlers import EventHandler
+from peatio_ws.identity import require_authenticated
 from peatio_ws.keys import new_private_key
 from peatio_ws.settings import Settings
 from peatio_ws.signing import session_token
 from peatio_ws.simulation import MEMBER, MEMBER_ID
 
 TOKEN_SECONDS: Final = 3600
+Handler = Callable[[Any, dict[str, Any]], object]
+"""See `Gateway.on`."""
 
 
 class Demonstration:
@@ -39,7 +40,10 @@ class Demonstration:
             self._key = new_private_key(settings.jwt_algorithm)
             public = self._key.public_key()
         self.settings = settings.model_copy(update={"jwt_keys": (*settings.jwt_keys, public)})
-        self.events: Mapping[str, EventHandler] = {"place_order": self._place, "cancel_order": self._cancel}
+        self.events: Mapping[str, Handler] = {
+            "place_order": self._place,
+            "cancel_order": self._cancel,
+        }
 
     def run(self) -> None:
         """Publish what happens, for ever."""
@@ -53,14 +57,14 @@ class Demonstration:
         claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
         return session_token(MEMBER, TOKEN_SECONDS, claims, self._key, settings.jwt_algorithm)
 
-    def _place(self, session: Caller, message: dict[str, Any]) -> None:
+    def _place(self, session: Any, message: dict[str, Any]) -> None:
         """`{"event":"place_order",…}`, with what `Simulation.place` takes. ClientError."""
         require_authenticated(session)
         assert session.uid is not None
         number = self._exchange.place(session.uid, message)
         session.reply({"success": {"message": "Order placed.", "order_id": number}})
 
-    def _cancel(self, session: Caller, message: dict[str, Any]) -> None:
+    def _cancel(self, session: Any, message: dict[str, Any]) -> None:
         """`{"event":"cancel_order","id":<its id>}`. ClientError."""
         require_authenticated(session)
         assert session.uid is not None

@@ -17,8 +17,8 @@ import gevent.event
 
 from peatio_ws.announcing import Message
 from peatio_ws.publisher import Publisher
-from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.simulation import STEP_SECONDS, Simulation
+from peatio_ws.urls import EMBEDDED_BROKER
 
 
 class Exchange:

@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from peatio_ws.auth import member_id_of
 from peatio_ws.errors import BadDelivery
+from peatio_ws.identity import member_id_of
 
 ORDERBOOK: Final = "peatio.orderbook"
 TRADE: Final = "peatio.trade"

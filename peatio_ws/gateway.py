@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Final
 
 import gevent
 
-from peatio_ws.auth import Identity, Verifier
+from peatio_ws.announcing import MARKET
+from peatio_ws.auth import Verifier
 from peatio_ws.blocking import Watch
 from peatio_ws.client import Client
+from peatio_ws.client_address import client_address
 from peatio_ws.connection import Connection, identified
 from peatio_ws.control import Control
 from peatio_ws.demonstration import Demonstration
@@ -26,6 +28,7 @@ from peatio_ws.handler import tell_refused, websocket_of
 from peatio_ws.handlers import F, Handlers, Identify
 from peatio_ws.handshake import respond, switched, wants_upgrade
 from peatio_ws.house import House, seconds_to_wait, verify
+from peatio_ws.identity import Identity
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
 from peatio_ws.meter import Meter
@@ -33,7 +36,7 @@ from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.page import Page, WSGIApp
 from peatio_ws.publisher import Publisher
 from peatio_ws.redis_shared import open_shared
-from peatio_ws.request import asked, check_origin, client_address, token_of, unauthorized
+from peatio_ws.request import asked, check_origin, token_of, unauthorized
 from peatio_ws.revocations import Revocations
 from peatio_ws.roster import Roster
 from peatio_ws.settings import Settings
@@ -68,8 +71,8 @@ class Gateway:
         revocations = Revocations(settings.jwt_issued_at_leeway)
         self._shared = open_shared(settings.redis_url, revocations, Failures(settings.max_failures_per_address))
         self._intake = Intake(settings, self._shared)
-        verifier = Verifier(settings)
-        self.keys = KeySource(settings, verifier)
+        verifier = Verifier(settings.token_rules)
+        self.keys = KeySource(settings.token_rules, verifier)
         self._handlers = Handlers()
         self._house = House(settings, verifier, self.keys, self._shared, self._intake, self._handlers)
         self._meter = Meter(self._house)
@@ -282,7 +285,7 @@ def _with_console(settings: Settings, app: WSGIApp | None, demonstration: Demons
     plain = app or _upgrade_required
     if not wanted:
         return plain
-    return Page(plain, app is not None, demonstration.token if demonstration is not None else None)
+    return Page(plain, app is not None, demonstration.token if demonstration is not None else None, MARKET)
 
 
 def _upgrade_required(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

@@ -26,13 +26,12 @@ from geventwebsocket.handler import WebSocketHandler
 from websockets.utils import accept_key
 
 from peatio_ws import metrics, origins
-from peatio_ws.client_address import resolve
+from peatio_ws.client_address import client_address, resolve
 from peatio_ws.errors import Close, Disconnect, Refused
 from peatio_ws.fields import Fields
 from peatio_ws.handshake import check_handshake, respond, wants_upgrade
 from peatio_ws.outbox import SLICE
 from peatio_ws.pace import let_others_run
-from peatio_ws.request import client_address
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import Upgraded, WebSocket
 

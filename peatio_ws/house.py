@@ -8,10 +8,11 @@ from typing import Final
 
 import structlog
 
-from peatio_ws.auth import Identity, Verifier
+from peatio_ws.auth import Verifier
 from peatio_ws.client_address import rate_limit_key
 from peatio_ws.errors import AuthenticationError, TryLater
 from peatio_ws.handlers import Handlers
+from peatio_ws.identity import Identity
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
 from peatio_ws.router import Router

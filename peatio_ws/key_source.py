@@ -22,9 +22,8 @@ import gevent
 import gevent.event
 import structlog
 
-from peatio_ws.auth import Verifier
+from peatio_ws.auth import TokenRules, Verifier
 from peatio_ws.jwks import MOST_BYTES, KeyRing, KeySet, read_set
-from peatio_ws.settings import Settings
 
 log = structlog.get_logger("peatio_ws.key_source")
 
@@ -45,15 +44,15 @@ class KeySource:
     """Keeps the verifier's ring up to date.
 
     Args:
-        settings: where the set of keys is; without one there is nothing to do.
+        rules: where the set of keys is; without one there is nothing to do.
         verifier: is given each new ring as a whole.
     """
 
-    def __init__(self, settings: Settings, verifier: Verifier) -> None:
-        self._verifier, self._algorithm = verifier, settings.jwt_algorithm
-        self._read = reader(settings)
-        self._place = place(settings)
-        self._pause = min(settings.jwks_refresh, FILE_SECONDS) if settings.jwks_file else settings.jwks_refresh
+    def __init__(self, rules: TokenRules, verifier: Verifier) -> None:
+        self._verifier, self._algorithm = verifier, rules.algorithm
+        self._read = reader(rules)
+        self._place = place(rules)
+        self._pause = min(rules.jwks_refresh, FILE_SECONDS) if rules.jwks_file else rules.jwks_refresh
         self._failures = 0
         self._ignored: tuple[str, ...] = ()
         self._state = "not read yet"
@@ -136,18 +135,18 @@ class KeySource:
         self._ignored, self._state = ignored, state
 
 
-def place(settings: Settings) -> str:
+def place(rules: TokenRules) -> str:
     """Where the set is, in the operator's words; without what may be a secret in a URL's query."""
-    if settings.jwks_url:
-        return f"JWT_JWKS_URL={urlsplit(settings.jwks_url)._replace(query='', fragment='').geturl()}"
-    return f"JWT_JWKS_FILE={settings.jwks_file}" if settings.jwks_file else ""
+    if rules.jwks_url:
+        return f"JWT_JWKS_URL={urlsplit(rules.jwks_url)._replace(query='', fragment='').geturl()}"
+    return f"JWT_JWKS_FILE={rules.jwks_file}" if rules.jwks_file else ""
 
 
-def reader(settings: Settings) -> Callable[[], bytes] | None:
+def reader(rules: TokenRules) -> Callable[[], bytes] | None:
     """What brings the set, a byte more than `MOST_BYTES` of it at most; OSError and others. None: there is no set."""
-    if settings.jwks_url:
-        return functools.partial(_fetch, settings.jwks_url)
-    return functools.partial(_beginning, settings.jwks_file) if settings.jwks_file else None
+    if rules.jwks_url:
+        return functools.partial(_fetch, rules.jwks_url)
+    return functools.partial(_beginning, rules.jwks_file) if rules.jwks_file else None
 
 
 def why(error: Exception) -> str:

@@ -13,9 +13,9 @@ import gevent
 import structlog
 
 from peatio_ws import dialects
-from peatio_ws.auth import Identity
 from peatio_ws.frames import text_frame
 from peatio_ws.house import House
+from peatio_ws.identity import Identity
 from peatio_ws.replay import Place
 from peatio_ws.router import Receiver
 from peatio_ws.shared import Lookup

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from peatio_ws.announcing import MARKET
-
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SESSION: Final = "/console/session"
@@ -54,14 +52,15 @@ class Page:
         app_first: whether it is asked about the console's paths, too, which are then served only where it has nothing
             (404).
         sign: makes a token for the simulated member; None where the exchange is a real one.
+        market: the one that is shown first.
     """
 
-    def __init__(self, app: WSGIApp, app_first: bool, sign: Callable[[], str] | None) -> None:
+    def __init__(self, app: WSGIApp, app_first: bool, sign: Callable[[], str] | None, market: str = "") -> None:
         self._app, self._app_first, self._sign = app, app_first, sign
         self._files = {f"/console/{path.name}": _read(path) for path in _FOLDER.iterdir() if path.suffix in _TYPES}
         # What the page is told before it has a connection.
         page = self._files.pop("/console/index.html")
-        about = f'data-simulated="{"no" if sign is None else "yes"}" data-market="{MARKET}"'
+        about = f'data-simulated="{"no" if sign is None else "yes"}" data-market="{market}"'
         self._files["/"] = page._replace(body=page.body.replace(b"data-simulated", about.encode(), 1))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -16,7 +16,7 @@ import gevent
 import gevent.event
 import structlog
 
-from peatio_ws.auth import member_id_of
+from peatio_ws.identity import member_id_of
 from peatio_ws.redis_link import REDIS_TIMEOUT, Link
 from peatio_ws.shared import Lookup
 from peatio_ws.supervise import supervise

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from peatio_ws import origins
-from peatio_ws.client_address import resolve
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close, Refused
 from peatio_ws.settings import Settings
@@ -91,9 +90,3 @@ def check_origin(environ: dict[str, Any], settings: Settings, by_cookie: bool = 
     own = environ.get("HTTP_HOST", "")
     if not origins.is_allowed(origin, own, settings.cors_origins, any_counts=not by_cookie):
         raise Refused("403 Forbidden", "This origin is not among API_CORS_ORIGINS.")
-
-
-def client_address(environ: dict[str, Any], settings: Settings) -> str:
-    """Return the address of the client, behind trusted proxies too; see `client_address.resolve`."""
-    peer = str(environ.get("REMOTE_ADDR") or "")
-    return resolve(peer, environ, settings.trusted_proxies, settings.trusted_proxies_header)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from peatio_ws.auth import Identity
+from peatio_ws.identity import Identity
 
 REVOCATIONS_KEPT: Final = 100_000
 """A worker knows so many at most: some 25 MB."""

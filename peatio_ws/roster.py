@@ -15,9 +15,9 @@ import gevent
 import structlog
 
 from peatio_ws import metrics
-from peatio_ws.auth import Identity
 from peatio_ws.client_address import rate_limit_key
 from peatio_ws.errors import Close, Refused
+from peatio_ws.identity import Identity
 from peatio_ws.meter import Meter
 from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.pace import let_others_run

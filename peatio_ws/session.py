@@ -27,9 +27,9 @@ from peatio_ws.actions import (
     Unsubscribe,
     Verify,
 )
-from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close, later_reason
+from peatio_ws.identity import Identity
 from peatio_ws.streams import Kind, Roles
 
 MAX_FAILURES: Final = 5

@@ -11,21 +11,19 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from peatio_ws.client_address import Header, Network, network
+from peatio_ws.auth import TokenRules
 from peatio_ws.errors import ConfigurationError, Fault
 from peatio_ws.faults import SeveralFaults, faults_of, shown
 from peatio_ws.keys import PublicKey
 from peatio_ws.origins import fault_of as origin_fault
-from peatio_ws.tls_files import extended, parameter_fault
+from peatio_ws.tls_files import extended
 from peatio_ws.tls_files import faults as tls_file_faults
+from peatio_ws.trusted_proxies import Header, Network, network
+from peatio_ws.urls import EMBEDDED_BROKER, read_amqp_urls, read_jwks_url, read_redis_url
 from peatio_ws.variables import broker_url, comma_list, file_faults, read_keys, read_roles
-
-EMBEDDED_BROKER = "memory://"
-"""`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
 
 
 def _networks(value: Any) -> Any:
@@ -52,42 +50,6 @@ def _readable(value: Any) -> Any:
             return Path(value)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}: {shown(value)}") from None
-
-
-def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
-    try:
-        parts = urlsplit(value)
-        parts.port  # noqa: B018  (reading it raises on a port that is none)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in schemes or not (parts.hostname or parts.scheme in ("memory", "unix")):
-        # The value may hold a password: it is not repeated.
-        raise ValueError(f"is no URL of the kind {example}")
-    return value
-
-
-def _amqp_urls(value: Any) -> Any:
-    urls = [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
-    if not urls:
-        raise ValueError("names no broker")
-    if EMBEDDED_BROKER in urls and len(urls) > 1:
-        raise ValueError(f"mixes {EMBEDDED_BROKER}, which is inside this process, with brokers that are not")
-    for url in urls:
-        _url(("amqp", "amqps", "memory"), url, "amqp://user:password@host:5672/vhost")
-        if (fault := parameter_fault(url)) is not None:
-            raise ValueError(fault)
-    return tuple(urls)
-
-
-def _redis_url(value: Any) -> Any:
-    return _url(("redis", "rediss", "unix"), value, "redis://host:6379/0")
-
-
-def _jwks_url(value: Any) -> Any:
-    url = _url(("http", "https"), value, "https://host/path")
-    if urlsplit(url).username is not None:
-        raise ValueError("holds a user or a password, which are not sent; a set of keys is public")
-    return url
 
 
 def _lower(value: Any) -> Any:
@@ -123,7 +85,7 @@ class Settings(BaseModel):
     ssl_cert: ReadableFile | None = _named("WEBSOCKET_SSL_CERT")
     workers: Annotated[int, Field(ge=1, le=512)] = _named("WEB_CONCURRENCY", default=1)
 
-    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(_amqp_urls)] = _named("AMQP_URL", default=())
+    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(read_amqp_urls)] = _named("AMQP_URL", default=())
     # Certificate files are in the URLs, as parameters: `tls_files.py`.
     amqp_ca_file: Path | None = _named("AMQP_CA_FILE")
     amqp_cert_file: Path | None = _named("AMQP_CERT_FILE")
@@ -137,7 +99,7 @@ class Settings(BaseModel):
     )
     resume_seconds: Seconds = _named("WEBSOCKET_RESUME_SECONDS", default=120)
     resume_bytes: Annotated[int, Field(ge=4096, le=2**40)] = _named("WEBSOCKET_RESUME_BYTES", default=64 * 2**20)
-    redis_url: Annotated[str, BeforeValidator(_redis_url)] | None = _named("REDIS_URL")
+    redis_url: Annotated[str, BeforeValidator(read_redis_url)] | None = _named("REDIS_URL")
     redis_ca_file: Path | None = _named("REDIS_CA_FILE")
     redis_cert_file: Path | None = _named("REDIS_CERT_FILE")
     redis_key_file: Path | None = _named("REDIS_KEY_FILE")
@@ -146,7 +108,7 @@ class Settings(BaseModel):
 
     jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
     jwt_keys: tuple[PublicKey, ...] = ()
-    jwks_url: Annotated[str, BeforeValidator(_jwks_url)] | None = _named("JWT_JWKS_URL")
+    jwks_url: Annotated[str, BeforeValidator(read_jwks_url)] | None = _named("JWT_JWKS_URL")
     jwks_file: Path | None = _named("JWT_JWKS_FILE")
     jwks_refresh: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = _named("JWT_JWKS_REFRESH", default=30)
     jwt_issuer: str | None = _named("JWT_ISSUER")
@@ -199,6 +161,23 @@ class Settings(BaseModel):
     def embedded(self) -> bool:
         """Whether broker and store are inside this process."""
         return self.amqp_urls == (EMBEDDED_BROKER,)
+
+    @property
+    def token_rules(self) -> TokenRules:
+        """Which tokens are valid."""
+        return TokenRules(
+            algorithm=self.jwt_algorithm,
+            keys=self.jwt_keys,
+            jwks_url=self.jwks_url,
+            jwks_file=self.jwks_file,
+            jwks_refresh=self.jwks_refresh,
+            issuer=self.jwt_issuer,
+            audience=self.jwt_audience,
+            member_id_claim=self.jwt_member_id_claim,
+            expiration_leeway=self.jwt_expiration_leeway,
+            not_before_leeway=self.jwt_not_before_leeway,
+            issued_at_leeway=self.jwt_issued_at_leeway,
+        )
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

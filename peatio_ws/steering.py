@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from peatio_ws.auth import Identity
+from peatio_ws.identity import Identity
 from peatio_ws.revocations import Name, Revocation
 
 CHANNEL: Final = "peatio_ws:steering"

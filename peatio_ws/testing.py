@@ -38,8 +38,9 @@ from peatio_ws.gateway import Gateway
 from peatio_ws.handler import Handler
 from peatio_ws.page import WSGIApp
 from peatio_ws.publisher import Publisher
-from peatio_ws.settings import EMBEDDED_BROKER, Settings
+from peatio_ws.settings import Settings
 from peatio_ws.signing import session_token
+from peatio_ws.urls import EMBEDDED_BROKER
 
 WAIT: Final = 5.0
 """Seconds in which anything expected has to come, unless the test says otherwise."""

@@ -16,9 +16,9 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys jwks faults client_address origins variables".split(),
-    *"tls_files tls_faults settings misspelt".split(),
-    *"auth revocations steering failures".split(),
+    *"errors streams keys jwks identity auth faults trusted_proxies origins variables".split(),
+    *"tls_files tls_faults urls settings misspelt client_address".split(),
+    *"revocations steering failures".split(),
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
 ]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from jwt.api_jws import PyJWS
 from jwt.utils import base64url_encode
 
-from peatio_ws.auth import MAX_TOKEN_CHARACTERS, Identity, Verifier, _Jws, member_id_of
+from peatio_ws.auth import MAX_TOKEN_CHARACTERS, Verifier, _Jws
 from peatio_ws.errors import AuthenticationError
+from peatio_ws.identity import Identity, member_id_of
 from peatio_ws.jwks import KeyRing, NamedKey
 from peatio_ws.keys import ALGORITHMS, load_public_key, private_pem, public_text
 from peatio_ws.settings import Settings
@@ -27,7 +28,7 @@ PAIRS = [name for name in ALGORITHMS if name != "HS256"]
 
 
 def verify(token: str, now: float = NOW, **environ: str) -> Identity:
-    return Verifier(settings(**environ)).verify(token, now)
+    return Verifier(settings(**environ).token_rules).verify(token, now)
 
 
 def refused(token: str, now: float = NOW, **environ: str) -> str:
@@ -363,7 +364,7 @@ def test_a_token_longer_than_any_is_refused_before_it_is_looked_at() -> None:
     assert is_accepted(sign(claims(padding="x" * (MAX_TOKEN_CHARACTERS // 2))))
 
 
-VERIFIER = Verifier(settings(JWT_AUDIENCE="peatio", JWT_ISSUER="barong"))
+VERIFIER = Verifier(settings(JWT_AUDIENCE="peatio", JWT_ISSUER="barong").token_rules)
 
 
 @given(st.text() | st.lists(st.text(alphabet="abcXYZ019-_", max_size=20), max_size=5).map(".".join))
@@ -407,7 +408,7 @@ def test_a_refusal_repeats_nothing_of_the_token(name: str, secret: str) -> None:
 
 def test_keys_are_shown_nowhere() -> None:
     whole = Settings.from_env({"JWT_PUBLIC_KEY": public_text(private_key())})
-    assert public_text(private_key())[:40] not in repr(Verifier(whole))
+    assert public_text(private_key())[:40] not in repr(Verifier(whole.token_rules)) + repr(whole.token_rules)
     assert private_pem(private_key()).decode() not in repr(whole)
 
 
@@ -416,7 +417,8 @@ def test_keys_are_shown_nowhere() -> None:
 
 def published(*kids: str | None, **environ: str) -> Verifier:
     """A verifier with a set of keys, the first of the number 0 and so on; with none but those unless told."""
-    verifier = Verifier(settings(**environ) if environ else Settings.from_env({"JWT_JWKS_URL": "http://issuer"}))
+    rules = settings(**environ) if environ else Settings.from_env({"JWT_JWKS_URL": "http://issuer"})
+    verifier = Verifier(rules.token_rules)
     named = [NamedKey(kid, load_public_key(rotation(number), "RS256")) for number, kid in enumerate(kids)]
     verifier.ring = KeyRing(verifier.ring.fixed, named)
     return verifier
@@ -471,7 +473,8 @@ def test_a_key_that_is_added_counts_and_one_that_is_taken_away_does_not() -> Non
 
 
 def test_before_the_first_set_no_token_is_accepted() -> None:
-    assert why_not(Verifier(Settings.from_env({"JWT_JWKS_URL": "http://issuer"})), signed(0)) == "no key is known yet"
+    rules = Settings.from_env({"JWT_JWKS_URL": "http://issuer"}).token_rules
+    assert why_not(Verifier(rules), signed(0)) == "no key is known yet"
 
 
 def test_a_name_does_not_matter_where_nothing_is_published() -> None:

@@ -161,7 +161,7 @@ def claims_of(result: Result) -> dict[str, object]:
 def test_a_token_made_here_lets_its_member_in(algorithm: str) -> None:
     gateway = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
     made = call(f"token --algorithm {algorithm} --uid ID7 --member-id 7 --role admin").stdout.strip()
-    identity = Verifier(gateway).verify(made, time.time())
+    identity = Verifier(gateway.token_rules).verify(made, time.time())
     assert (identity.uid, identity.member_id, identity.role) == ("ID7", 7, "admin")
 
 
@@ -169,7 +169,7 @@ def test_a_token_meets_the_audience_and_issuer_of_the_environment() -> None:
     both = {"JWT_AUDIENCE": "peatio,barong", "JWT_ISSUER": "barong"}
     gateway = Settings.from_env({**printed(call("keygen")), **both})
     made = call("token", **both).stdout.strip()
-    assert Verifier(gateway).verify(made, time.time()).uid == simulation.MEMBER
+    assert Verifier(gateway.token_rules).verify(made, time.time()).uid == simulation.MEMBER
 
 
 def test_any_claim_can_be_given_as_json_or_text() -> None:
@@ -202,7 +202,7 @@ def test_the_key_is_a_file_that_was_named_or_the_environments_or_the_one_made_he
         ("token", {}, 2),
     ):
         gateway = Settings.from_env({"JWT_PUBLIC_KEY": public_text(private_key(number=number))})
-        assert Verifier(gateway).verify(call(line, **environ).stdout.strip(), time.time())
+        assert Verifier(gateway.token_rules).verify(call(line, **environ).stdout.strip(), time.time())
 
 
 def test_without_a_key_it_is_told_how_to_make_one() -> None:
@@ -474,7 +474,7 @@ def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in(
     assert gateway.simulation
     (message,) = re.findall(r'\{"jwt":.*\}', result.output)
     scheme, bearer = json.loads(message)["jwt"].split()
-    identity = Verifier(gateway).verify(bearer, time.time())
+    identity = Verifier(gateway.token_rules).verify(bearer, time.time())
     assert (scheme, identity.uid, identity.member_id) == ("Bearer", simulation.MEMBER, simulation.MEMBER_ID)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.client_address import HOP_CHARACTERS, MOST_HOPS, Header, network, rate_limit_key, resolve
+from peatio_ws.client_address import HOP_CHARACTERS, MOST_HOPS, rate_limit_key, resolve
+from peatio_ws.trusted_proxies import Header, network
 
 TRUSTED = [network(text) for text in ("10.0.0.0/8", "127.0.0.1", "fd00::/8")]
 PROXY = "10.0.0.2"

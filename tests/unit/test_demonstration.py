@@ -12,8 +12,9 @@ from peatio_ws.auth import Verifier
 from peatio_ws.demonstration import Demonstration
 from peatio_ws.errors import AuthenticationError, ClientError, ConfigurationError
 from peatio_ws.gateway import Gateway
-from peatio_ws.settings import EMBEDDED_BROKER, Settings
+from peatio_ws.settings import Settings
 from peatio_ws.simulation import MEMBER, MEMBER_ID
+from peatio_ws.urls import EMBEDDED_BROKER
 from tests.unit.samples import environment
 
 ORDER = {"event": "place_order", "market": "btcusd", "side": "buy", "price": "9000.5", "volume": "0.25"}
@@ -43,7 +44,7 @@ def test_its_tokens_let_in_as_its_member_beside_those_of_the_keys_that_were_give
     more = {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "s" * 32} if algorithm == "HS256" else {}
     given = settings(JWT_AUDIENCE="peatio,other", JWT_ISSUER="barong", **more)
     shown = Demonstration(given)
-    identity = Verifier(shown.settings).verify(shown.token(), time.time())
+    identity = Verifier(shown.settings.token_rules).verify(shown.token(), time.time())
     assert (identity.uid, identity.member_id, identity.role) == (MEMBER, MEMBER_ID, "member")
     assert shown.settings.jwt_keys[:-1] == given.jwt_keys
 
@@ -54,7 +55,7 @@ def test_its_key_is_its_own() -> None:
     token = Demonstration(given).token()
     for other in (given, Demonstration(given).settings):
         with pytest.raises(AuthenticationError):
-            Verifier(other).verify(token, time.time())
+            Verifier(other.token_rules).verify(token, time.time())
 
 
 def test_there_is_no_simulation_beside_a_real_broker() -> None:

@@ -14,8 +14,8 @@ from peatio_ws import embedded
 from peatio_ws.broker import exchange
 from peatio_ws.embedded import Exchange
 from peatio_ws.events import EXCHANGES
-from peatio_ws.settings import EMBEDDED_BROKER
 from peatio_ws.simulation import STEP_SECONDS, Message, Simulation
+from peatio_ws.urls import EMBEDDED_BROKER
 
 ORDER = {"market": "btcusd", "side": "sell", "price": "9150.0", "volume": "1"}
 

@@ -18,7 +18,7 @@ from tests.unit.samples import NOW, claims, jwk, jwk_set, private_key, settings,
 
 def token(text: str, **environ: str) -> Finding:
     found = settings(**environ)
-    return findings.token(Verifier(found), found, text, NOW, Revocations())
+    return findings.token(Verifier(found.token_rules), found, text, NOW, Revocations())
 
 
 def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
@@ -75,7 +75,7 @@ def test_any_text_is_told_in_a_line_with_a_remedy(text: str) -> None:
 def test_a_token_that_was_revoked_is_refused(revocation: Revocation, well: bool) -> None:
     revocations, found = Revocations(), settings()
     revocations.add(revocation, NOW)
-    told = findings.token(Verifier(found), found, sign(claims()), NOW, revocations)
+    told = findings.token(Verifier(found.token_rules), found, sign(claims()), NOW, revocations)
     assert told.well is well
     assert well is ("revoked" not in told.text)
     assert well or "log in again" in told.remedy
@@ -83,7 +83,7 @@ def test_a_token_that_was_revoked_is_refused(revocation: Revocation, well: bool)
 
 def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
     found = settings()
-    told = findings.token(Verifier(found), found, sign(claims()), NOW, None)
+    told = findings.token(Verifier(found.token_rules), found, sign(claims()), NOW, None)
     assert told.well
     assert "whether it was revoked is not known" in told.text
 

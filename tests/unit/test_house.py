@@ -32,8 +32,8 @@ def house(**environ: str) -> House:
     shared = Shared(Revocations(), Failures(settings.max_failures_per_address))
     heard: Any = SimpleNamespace(tally=Tally())
     handlers: Any = SimpleNamespace()
-    verifier = Verifier(settings)
-    return House(settings, verifier, KeySource(settings, verifier), shared, heard, handlers)
+    verifier = Verifier(settings.token_rules)
+    return House(settings, verifier, KeySource(settings.token_rules, verifier), shared, heard, handlers)
 
 
 def waits(at: House, *tokens: str, address: str = HERE) -> bool:

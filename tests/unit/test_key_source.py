@@ -43,8 +43,8 @@ class Source:
 
     def __init__(self, **environ: str) -> None:
         found = Settings.from_env(environ)
-        self.verifier = Verifier(found)
-        self.source = KeySource(found, self.verifier)
+        self.verifier = Verifier(found.token_rules)
+        self.source = KeySource(found.token_rules, self.verifier)
 
     def refresh(self) -> list[str | None]:
         """The names of the keys afterwards."""
@@ -130,7 +130,7 @@ def test_without_any_key_the_problem_is_told(issuer: Issuer) -> None:
     assert "Connection refused" in problem
     assert "secret" not in problem
     assert Source(**environment(JWT_JWKS_URL=issuer.url)).source.problems() == []
-    assert KeySource(settings(), Verifier(settings())).problems() == []
+    assert KeySource(settings().token_rules, Verifier(settings().token_rules)).problems() == []
 
 
 def test_a_set_without_a_key_is_taken_at_its_word_and_said_once(issuer: Issuer) -> None:
@@ -207,7 +207,7 @@ def test_it_goes_on_by_itself_and_who_waits_has_the_first_keys(tmp_path: Path, m
 
 
 def test_where_nothing_is_published_nothing_runs() -> None:
-    source = KeySource(settings(), Verifier(settings()))
+    source = KeySource(settings().token_rules, Verifier(settings().token_rules))
     source.run()
     source.wait()
 
@@ -223,7 +223,9 @@ def test_a_token_whose_key_is_missing_may_come_again_where_the_set_is_not_read(i
     issuer.status, issuer.body = 200, jwk_set()
     source.refresh()
     assert source.source.seconds_to_wait() >= 1, "there is no key at all"
-    assert KeySource(settings(), Verifier(settings())).seconds_to_wait() == 0, "all keys are there"
+    assert KeySource(settings().token_rules, Verifier(settings().token_rules)).seconds_to_wait() == 0, (
+        "all keys are there"
+    )
 
 
 def test_a_missing_key_has_the_set_read_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:

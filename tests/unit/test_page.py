@@ -65,7 +65,7 @@ class Body:
 
 
 def page(app: App | None = None, app_first: bool = False, signs: bool = True) -> Page:
-    return Page(app or App(), app_first, (lambda: "a.token") if signs else None)
+    return Page(app or App(), app_first, (lambda: "a.token") if signs else None, "btcusd")
 
 
 # ---- the files

@@ -14,7 +14,7 @@ from peatio_ws.broker import exchange
 from peatio_ws.errors import PublishError
 from peatio_ws.events import RANGER
 from peatio_ws.publisher import Publisher
-from peatio_ws.settings import EMBEDDED_BROKER
+from peatio_ws.urls import EMBEDDED_BROKER
 
 
 class Answering:

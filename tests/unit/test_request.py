@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from peatio_ws.client_address import client_address
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Refused
-from peatio_ws.request import Asked, asked, check_origin, client_address
+from peatio_ws.request import Asked, asked, check_origin
 from tests.unit.samples import settings
 
 

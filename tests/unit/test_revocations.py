@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import revocations, steering
-from peatio_ws.auth import Identity
+from peatio_ws.identity import Identity
 from peatio_ws.revocations import Revocation, Revocations, read
 
 NOW = 1_700_000_000.0

@@ -24,9 +24,9 @@ from peatio_ws.actions import (
     Unsubscribe,
     Verify,
 )
-from peatio_ws.auth import Identity
 from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
+from peatio_ws.identity import Identity
 from peatio_ws.session import Input, Session, State
 
 ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import steering
-from peatio_ws.auth import Identity
+from peatio_ws.identity import Identity
 from peatio_ws.revocations import Revocation
 from peatio_ws.steering import Answer, Connection, Disconnect, Drain, Limited, Notice, Place, Who
 
