@@ -9,13 +9,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final, ParamSpec, TypeVar
 
 import gevent
 import structlog
 from gevent import monkey
 from gevent.hub import Hub
+
+from peatio_ws.throttled import Throttle
 
 log = structlog.get_logger("peatio_ws.blocking")
 
@@ -94,7 +96,7 @@ class Watch:
         self._seconds = seconds
         self._hub = gevent.get_hub()
         self._stopped = False
-        self._told: dict[CodeType, tuple[float, int]] = {}
+        self._throttle = Throttle()
 
     def start(self) -> None:
         """Begin; half of the time that is given is what lies between two looks."""
@@ -123,11 +125,9 @@ class Watch:
 
     def _tell(self, frame: FrameType, now: float, seconds: float) -> None:
         code = frame.f_code
-        told_at, untold = self._told.get(code, (-TELL_SECONDS, 0))
-        if now - told_at < TELL_SECONDS:
-            self._told[code] = (told_at, untold + 1)
+        untold = self._throttle.left_out(code, now, TELL_SECONDS)
+        if untold is None:
             return
-        self._told[code] = (now, 0)
         log.warning(
             "the loop is held up, and with it every client of this worker; in_thread() takes such work off it",
             seconds=round(seconds, 3),

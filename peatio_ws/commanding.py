@@ -14,10 +14,11 @@ from redis.retry import Retry
 
 from peatio_ws import steering, tls_files
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.redis_steering import REVOCATIONS_KEY, store
+from peatio_ws.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, answers_key
+from peatio_ws.redis_steering import store
 from peatio_ws.revocations import REVOCATIONS_KEPT, Revocation
 from peatio_ws.settings import Settings
-from peatio_ws.steering import CHANNEL, Answer, Command, Connection, Place
+from peatio_ws.steering import Answer, Command, Connection, Place
 
 ANSWER_SECONDS: Final = 3
 """How long is waited for the answer of a worker that does not say anything more. Redis 5 takes whole seconds only."""
@@ -119,9 +120,9 @@ class Operator:
         with self._redis.pipeline(transaction=True) as pipe:
             if revoked is not None:
                 store(pipe, [revoked], time.time())
-            pipe.publish(CHANNEL, said)
+            pipe.publish(COMMANDS_CHANNEL, said)
             heard = Heard(int(pipe.execute()[-1]))
-        key = steering.answers_key(command.question)
+        key = answers_key(command.question)
         while heard.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
             answer = steering.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # nothing is decoded here
             if answer is not None:

@@ -11,13 +11,14 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
 import structlog
 from kombu import Connection
 
+from peatio_ws.backoff import Backoff
 from peatio_ws.broker import CONNECT_TIMEOUT, faults_of, open_connection, place, say
 from peatio_ws.pace import Pace
 from peatio_ws.source import Reopen, Restored, SourceRefused, Sources
@@ -25,6 +26,7 @@ from peatio_ws.topology import is_missing_canary
 
 log = structlog.get_logger("peatio_ws.consumer")
 
+FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
 CHECK_SECONDS: Final = 1.0
 """How often heartbeats are looked after, and the source looks whether all is well."""
@@ -36,12 +38,6 @@ TRY_AGAIN_SECONDS: Final = 15.0
 
 TRIAL_SECONDS: Final = 40.0
 """How long a trial may take in all."""
-
-
-def pauses() -> Iterator[float]:
-    """Seconds to wait before each further attempt: growing, and jittered so that workers do not come in step."""
-    for attempt in itertools.count():
-        yield random.uniform(0.5, 1) * min(LONGEST_PAUSE, 0.5 * 2 ** min(attempt, 10))
 
 
 class Consumer:
@@ -90,7 +86,7 @@ class Consumer:
 
     def run(self) -> None:
         """Read until `stop`. A broker that is lost, or refuses, is tried again with growing pauses, and logged once."""
-        urls, waits, lost = itertools.cycle(self._urls), pauses(), False
+        urls, backoff, lost = itertools.cycle(self._urls), Backoff(FIRST_PAUSE, LONGEST_PAUSE), False
         url = next(urls)
         while not self._stopped:
             try:
@@ -102,7 +98,7 @@ class Consumer:
                 steady = self._connected and time.monotonic() - self._connected_at > STEADY_SECONDS
                 again = steady and (isinstance(error, Reopen) or is_missing_canary(error))
                 if self._connected or not lost:
-                    waits = pauses()
+                    backoff.reset()
                     self._log(error, url)
                 else:
                     log.debug("broker still not connected", broker=place(url), error=say(error))
@@ -110,7 +106,7 @@ class Consumer:
                 self._lose()
                 if not again:
                     with contextlib.suppress(ConnectionError, SourceRefused):  # what was thrown at it as it failed
-                        gevent.sleep(next(waits))
+                        gevent.sleep(backoff.next_pause())
                     url = next(urls)
                 self._restore_if_nothing_else_can_be_read()
 

@@ -26,6 +26,7 @@ from peatio_ws.source import SourceRefused, Sources
 from peatio_ws.stream_setup import GAP
 from peatio_ws.supervise import supervise
 from peatio_ws.tally import Tally
+from peatio_ws.throttled import Throttle
 
 log = structlog.get_logger("peatio_ws.intake")
 
@@ -84,7 +85,7 @@ class Intake:
         self._urls = settings.amqp_urls
         self._consumers: dict[str, Consumer] = {}
         self._heard: set[str] = set()
-        self._warnings: dict[tuple[str, str], tuple[float, int]] = {}
+        self._throttle = Throttle()
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
     def _consumer(self, sources: Sources) -> Consumer:
@@ -259,13 +260,9 @@ class Intake:
 
     def _warn(self, text: str, source: str, reason: str, **more: Any) -> None:
         """Log what a publisher does wrong; of one that does nothing else, not every time."""
-        kind, now = (source, reason), time.monotonic()
-        told, untold = self._warnings.get(kind, (-TELL_SECONDS, 0))
-        if now - told < TELL_SECONDS:
-            self._warnings[kind] = (told, untold + 1)
-            return
-        self._warnings[kind] = (now, 0)
-        log.warning(text, reason=reason, untold=untold, **more)
+        untold = self._throttle.left_out((source, reason), time.monotonic(), TELL_SECONDS)
+        if untold is not None:
+            log.warning(text, reason=reason, untold=untold, **more)
 
 
 def _own_name() -> str:

@@ -23,6 +23,7 @@ import gevent.event
 import structlog
 
 from peatio_ws.auth import TokenRules, Verifier
+from peatio_ws.backoff import Backoff
 from peatio_ws.jwks import MOST_BYTES, KeyRing, KeySet, read_set
 
 log = structlog.get_logger("peatio_ws.key_source")
@@ -54,6 +55,7 @@ class KeySource:
         self._place = place(rules)
         self._pause = min(rules.jwks_refresh, FILE_SECONDS) if rules.jwks_file else rules.jwks_refresh
         self._failures = 0
+        self._backoff = Backoff(1.0, self._pause, jitter=0.2)
         self._ignored: tuple[str, ...] = ()
         self._state = "not read yet"
         self._tried = gevent.event.Event()
@@ -66,8 +68,8 @@ class KeySource:
         while self._read is not None:
             self.refresh()
             self._tried.set()
-            soon = min(self._pause, 0.5 * 2 ** min(self._failures, 10)) if self._failures else self._pause
-            pause = soon * random.uniform(0.8, 1)  # not all workers at once
+            # Not all workers at once.
+            pause = self._backoff.next_pause() if self._failures else self._pause * random.uniform(0.8, 1)
             self._next_read = time.monotonic() + pause
             self._wanted.clear()
             self._wanted.wait(pause)
@@ -122,6 +124,7 @@ class KeySource:
         ring, state = self._verifier.ring, "" if found.keys else "holds no key that can be used"
         if self._failures:
             self._failures = 0
+            self._backoff.reset()
             log.info("keys are read again", source=self._place)
         ignored = found.exposed + found.ignored
         if ignored != self._ignored:

@@ -14,7 +14,8 @@ from redis.retry import Retry
 from peatio_ws import diagnosis, findings, redis_probe
 from peatio_ws.diagnosis import Server
 from peatio_ws.findings import Finding
-from peatio_ws.redis_steering import PAGE, REVOCATIONS_KEY
+from peatio_ws.redis_keys import REVOCATIONS_KEY
+from peatio_ws.redis_steering import PAGE
 from peatio_ws.revocations import REVOCATIONS_KEPT, Revocations, read
 from peatio_ws.settings import Settings
 

@@ -16,11 +16,12 @@ import gevent
 import gevent.event
 import redis
 
+from peatio_ws.backoff import Backoff
+from peatio_ws.redis_keys import BOOKS_KEY, books_answers_key
 from peatio_ws.redis_link import Link
 from peatio_ws.shared import Books
 from peatio_ws.supervise import supervise
 
-BOOKS_KEY: Final = "peatio_ws:books"
 ANSWER_SECONDS: Final = 1.0
 """How long answers are waited for."""
 POLL_SECONDS: Final = 0.05
@@ -73,15 +74,15 @@ class RedisBooks:
         gevent.spawn(self._link.ask, "forgetting a book", lambda: self._link.redis.hdel(BOOKS_KEY, name))
 
     def _ask_on(self) -> None:
-        pause = PAUSES[0]
+        backoff = Backoff(*PAUSES, jitter=0)
+        pause = backoff.next_pause()
         while True:
             if self._wanted.wait(pause):
                 self._wanted.clear()
-                pause = PAUSES[0]
-            elif self._books.wanting():
-                pause = min(pause * 2, PAUSES[1])
-            else:
+                backoff.reset()
+            elif not self._books.wanting():
                 continue
+            pause = backoff.next_pause()
             for _ in range(QUESTIONS):
                 answered = self._ask_once()
                 if answered is None:  # Redis is away
@@ -100,7 +101,7 @@ class RedisBooks:
         until = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < until:
             gevent.sleep(POLL_SECONDS)
-            if not self._take(f"{BOOKS_KEY}:{question}", seen, fresh=True):
+            if not self._take(books_answers_key(question), seen, fresh=True):
                 return False
         self._take(BOOKS_KEY, seen, fresh=False)
         return True
@@ -135,7 +136,7 @@ class RedisBooks:
 
     def _answer(self, question: str) -> None:
         gevent.sleep(random.uniform(*CALM_SECONDS))
-        key = f"{BOOKS_KEY}:{question[:64]}"
+        key = books_answers_key(question[:64])
         known = self._link.ask("reading books", lambda: self._link.redis.hkeys(key))
         if known is not None:
             self._write(key, EXPIRE_SECONDS, set(known))

@@ -13,14 +13,13 @@ from typing import Any, Final
 
 from peatio_ws import steering
 from peatio_ws.failures import WINDOW_SECONDS, Failures
+from peatio_ws.redis_keys import COMMANDS_CHANNEL, FAILURES_KEY, SEATS_KEY
 from peatio_ws.redis_link import Link
 from peatio_ws.shared import Seat, tell_limited
-from peatio_ws.steering import CHANNEL, Limited
+from peatio_ws.steering import Limited
 
-SEATS_KEY: Final = "peatio_ws:connections:"
 SEAT_SECONDS: Final = 90
 """How long a connection counts after its worker was heard of last."""
-FAILURES_KEY: Final = "peatio_ws:failures:"
 PIECE: Final = 200
 """Connections or addresses that Redis is told of at a time: some 5 ms of a worker's time."""
 
@@ -153,7 +152,9 @@ class RedisLimits:
                 if reached:
                     tell_limited(address)
                 said = steering.write(Limited(address, seconds_left))
-                self._link.ask("telling of a limit", functools.partial(self._link.redis.publish, CHANNEL, said))
+                self._link.ask(
+                    "telling of a limit", functools.partial(self._link.redis.publish, COMMANDS_CHANNEL, said)
+                )
         return True
 
     def _begin_minute(self, address: str, seconds: int) -> None:

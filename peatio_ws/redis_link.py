@@ -26,13 +26,13 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from peatio_ws.redis_keys import PROBE_KEY
+
 log = structlog.get_logger("peatio_ws.redis_link")
 
 REDIS_TIMEOUT: Final = 1.0
 """Seconds for a connection, and for each answer."""
 MOST_CONNECTIONS: Final = 16
-PROBE_KEY: Final = "peatio_ws:probe"
-"""Expires at once."""
 PROBE: Final = "a write"
 PROBE_SECONDS: Final = (2.0, 0.5)
 """How often a worker tries whether Redis takes writes, even an idle one, and how often while it does not."""

@@ -17,13 +17,13 @@ import gevent.event
 import structlog
 
 from peatio_ws.identity import member_id_of
+from peatio_ws.redis_keys import MEMBERS_KEY
 from peatio_ws.redis_link import REDIS_TIMEOUT, Link
 from peatio_ws.shared import Lookup
 from peatio_ws.supervise import supervise
 
 log = structlog.get_logger("peatio_ws.redis_members")
 
-MEMBERS_KEY: Final = "peatio:members"
 MEMBERS_KEPT: Final = 50_000
 PIECE: Final = 200
 """Members looked up at a time: some milliseconds of a worker's time, with all that follows from it."""

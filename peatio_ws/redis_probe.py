@@ -12,13 +12,17 @@ import redis
 
 from peatio_ws.diagnosis import Server
 from peatio_ws.findings import Finding
-from peatio_ws.redis_books import BOOKS_KEY
-from peatio_ws.redis_limits import FAILURES_KEY, SEATS_KEY
-from peatio_ws.redis_link import PROBE_KEY, STREAMS_SINCE, code_of, numbers
-from peatio_ws.redis_members import MEMBERS_KEY
-from peatio_ws.redis_shared import ORDERS_KEY
-from peatio_ws.redis_steering import REVOCATIONS_KEY
-from peatio_ws.steering import CHANNEL
+from peatio_ws.redis_keys import (
+    BOOKS_KEY,
+    COMMANDS_CHANNEL,
+    FAILURES_KEY,
+    MEMBERS_KEY,
+    ORDERS_KEY,
+    PROBE_KEY,
+    REVOCATIONS_KEY,
+    SEATS_KEY,
+)
+from peatio_ws.redis_link import STREAMS_SINCE, code_of, numbers
 
 _NAME: Final = "check"
 _ACL: Final = "its user (ACL) needs `+@all ~peatio:* ~peatio_ws:* &peatio_ws:*`"
@@ -76,7 +80,7 @@ def _requests(client: redis.Redis, version: tuple[int, ...] | None) -> Iterator[
         lambda: _run(client, lambda pipe: pipe.set(key, 0, ex=1, nx=True).incrby(key, 1).pttl(key).delete(key)),
     )
     yield "publishing on channels", lambda: client.publish(PROBE_KEY, _NAME)
-    yield f"subscribing to the channel {CHANNEL}", lambda: _subscribe(client)
+    yield f"subscribing to the channel {COMMANDS_CHANNEL}", lambda: _subscribe(client)
 
 
 def _run(client: redis.Redis, fill: Callable[[Any], Any]) -> None:
@@ -89,5 +93,5 @@ def _run(client: redis.Redis, fill: Callable[[Any], Any]) -> None:
 
 def _subscribe(client: redis.Redis) -> None:
     with client.pubsub() as listener:  # type: ignore[no-untyped-call]
-        listener.subscribe(CHANNEL)
+        listener.subscribe(COMMANDS_CHANNEL)
         listener.get_message(timeout=1.0)

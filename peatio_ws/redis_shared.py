@@ -22,6 +22,7 @@ from peatio_ws import dialects
 from peatio_ws.events import Order, Owner
 from peatio_ws.failures import Failures
 from peatio_ws.redis_books import RedisBooks
+from peatio_ws.redis_keys import ORDERS_KEY, WRITER_KEY
 from peatio_ws.redis_limits import RedisLimits
 from peatio_ws.redis_link import Link
 from peatio_ws.redis_members import RedisMembers
@@ -33,8 +34,6 @@ log = structlog.get_logger("peatio_ws.redis_shared")
 
 ORDERS_SECONDS: Final = 86_400
 """How long Redis keeps orders when nobody writes any more."""
-ORDERS_KEY: Final = "peatio_ws:orders"
-WRITER_KEY: Final = "peatio_ws:orders:writer"
 FLUSH_SECONDS: Final = 0.1
 PIECE: Final = 200
 """Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""

@@ -21,16 +21,15 @@ import structlog
 from peatio_ws import revocations as words
 from peatio_ws import steering
 from peatio_ws.failures import Failures
+from peatio_ws.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, VERSION_KEY, answers_key
 from peatio_ws.redis_link import Link
 from peatio_ws.revocations import REVOCATIONS_KEPT, Revocation, Revocations
 from peatio_ws.shared import Steered
-from peatio_ws.steering import CHANNEL, Answer, Limited
+from peatio_ws.steering import Answer, Limited
 from peatio_ws.supervise import supervise
 
 log = structlog.get_logger("peatio_ws.redis_steering")
 
-REVOCATIONS_KEY: Final = "peatio_ws:revocations"
-VERSION_KEY: Final = "peatio_ws:revocations:version"
 MOST_SECONDS: Final = 90 * 86_400
 """A revocation may be kept for so long; after that time without another one Redis forgets the whole set."""
 LOOK_SECONDS: Final = 0.5
@@ -90,7 +89,7 @@ class RedisSteering:
             try:
                 generation = link.generation
                 with link.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
-                    listener.subscribe(CHANNEL)
+                    listener.subscribe(COMMANDS_CHANNEL)
                     listener.get_message(timeout=LOOK_SECONDS)  # that it is subscribed: from now on nothing is missed
                     self._version, self._look_at = self, 0.0
                     while link.generation == generation:
@@ -114,7 +113,7 @@ class RedisSteering:
                 self._failures.shut(command.address, command.seconds, time.monotonic())
             else:
                 for answer in self._steered.carry_out(command):
-                    self._answer(steering.answers_key(command.question), answer)
+                    self._answer(answers_key(command.question), answer)
         except Exception:
             log.exception("a command failed")
 

@@ -12,8 +12,6 @@ import msgspec
 from peatio_ws.identity import Identity
 from peatio_ws.revocations import Name, Revocation
 
-CHANNEL: Final = "peatio_ws:steering"
-"""Where commands are published."""
 MOST_CHARACTERS: Final = 4096
 """Of a notice."""
 
@@ -133,7 +131,7 @@ _answers = msgspec.json.Decoder(Answer)
 
 
 def read(data: bytes) -> Command | Limited | None:
-    """What was published on `CHANNEL`; None for what is no command."""
+    """What was published on `COMMANDS_CHANNEL`; None for what is no command."""
     try:
         message: Command | Limited = _commands.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -152,8 +150,3 @@ def read_answer(data: bytes) -> Answer | None:
 def write(message: Command | Limited | Answer | Revocation) -> bytes:
     """Any of these as JSON."""
     return msgspec.json.encode(message)
-
-
-def answers_key(question: str) -> str:
-    """The list in Redis to which answers are appended."""
-    return f"{CHANNEL}:{question}"

@@ -10,9 +10,14 @@ from typing import Final
 import gevent
 import structlog
 
+from peatio_ws.backoff import Backoff
+
 log = structlog.get_logger("peatio_ws.supervise")
 
 MAX_RESTARTS: Final = 6
+FIRST_PAUSE: Final = 0.4
+LONGEST_PAUSE: Final = 30.0
+"""Seconds before a greenlet is started again."""
 STEADY_SECONDS: Final = 60.0
 """A background greenlet that ran for so long had its earlier failures for nothing."""
 
@@ -22,7 +27,7 @@ def supervise(name: str, loop: Callable[[], None]) -> None:
 
     If that does not help, the worker ends, to be started anew: better than one that serves and hears nothing.
     """
-    failures = 0
+    failures, backoff = 0, Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0)
     while failures < MAX_RESTARTS:
         started = time.monotonic()
         try:
@@ -32,7 +37,10 @@ def supervise(name: str, loop: Callable[[], None]) -> None:
             raise  # it is told to end
         except BaseException:  # a gevent.Timeout that belongs to nobody is no Exception
             log.exception("background greenlet failed; starting it again", greenlet=name)
-        failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
-        gevent.sleep(0.2 * 2**failures)
+        if time.monotonic() - started > STEADY_SECONDS:
+            failures = 0
+            backoff.reset()
+        failures += 1
+        gevent.sleep(backoff.next_pause())
     log.critical("background greenlet cannot be kept alive; this worker ends", greenlet=name)
     signal.raise_signal(signal.SIGTERM)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis as RedisClient
 
-from peatio_ws.redis_books import BOOKS_KEY
+from peatio_ws.redis_keys import BOOKS_KEY
 from tests.followers import UNPINGED, Feeding, Follower, Followers, Market
 from tests.gateway import GatewayProcess, Publisher, receive
 from tests.servers import RabbitMQ, Redis

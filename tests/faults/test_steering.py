@@ -22,7 +22,7 @@ import redis as redis_client
 
 from peatio_ws import revocations
 from peatio_ws.commanding import Operator, new_question
-from peatio_ws.redis_steering import REVOCATIONS_KEY
+from peatio_ws.redis_keys import REVOCATIONS_KEY
 from peatio_ws.steering import Who
 from tests.certificate import Certificate
 from tests.gateway import ROOT, GatewayProcess, Publisher, Signer

@@ -18,7 +18,8 @@ from kombu import Connection
 from redis import Redis as RedisClient
 
 from peatio_ws import keys
-from peatio_ws.redis_steering import REVOCATIONS_KEY, VERSION_KEY, store
+from peatio_ws.redis_keys import REVOCATIONS_KEY, VERSION_KEY
+from peatio_ws.redis_steering import store
 from peatio_ws.revocations import Revocation
 from peatio_ws.stream_setup import ARGUMENTS
 from tests.gateway import ROOT, GatewayProcess, Signer

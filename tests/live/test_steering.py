@@ -20,8 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from peatio_ws.cli import main
-from peatio_ws.redis_steering import REVOCATIONS_KEY
-from peatio_ws.steering import CHANNEL
+from peatio_ws.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY
 from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
 from tests.servers import RabbitMQ, Redis, scratch, wait_until
 
@@ -298,7 +297,7 @@ def test_what_is_no_command_does_no_harm(
     ]
     with gateways[0].member(signer.token("IDANN")) as ann, redis_client.Redis.from_url(own_redis.url) as connection:
         for one in nonsense * 20:
-            assert connection.publish(CHANNEL, one) == 3
+            assert connection.publish(COMMANDS_CHANNEL, one) == 3
         connection.zadd(REVOCATIONS_KEY, {b"no revocation": time.time() + 600})
         assert "closed 1 connection" in steer("disconnect", "IDANN").stderr
         assert close_of(ann)[0] == 4403

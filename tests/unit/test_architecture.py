@@ -16,7 +16,7 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors streams keys jwks identity auth faults trusted_proxies origins variables".split(),
+    *"errors redis_keys throttled streams keys jwks identity auth faults trusted_proxies origins variables".split(),
     *"tls_files tls_faults urls settings misspelt client_address".split(),
     *"revocations steering failures".split(),
     *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
@@ -26,10 +26,10 @@ WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"blocking metric_files metrics pace websocket handler".split(),
+    *"backoff supervise blocking metric_files metrics pace websocket handler".split(),
     *"amqp_tls amqp_transport broker source topology demand queue_source marker stream_setup".split(),
     *"history_stream consumer publisher embedded".split(),
-    *"supervise shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
+    *"shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
     *"logs key_source interest intake house numbering caller".split(),
     *"signing demonstration page seated resumption client connection".split(),
     *"meter roster control gateway ports health worker master".split(),

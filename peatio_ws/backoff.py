@@ -1,0 +1,34 @@
+"""Growing pauses between attempts, for whatever is tried again.
+
+Pure but for chance: does not wait, and does not know what is tried.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+_MOST_DOUBLINGS: Final = 16
+
+
+class Backoff:
+    """Pauses that double with each failed attempt, up to a limit.
+
+    Args:
+        first: seconds before the second attempt.
+        longest: seconds, at most.
+        jitter: the part of a pause that chance may take off it, from 0 to 1, so that workers do not try in step.
+    """
+
+    def __init__(self, first: float, longest: float, jitter: float = 0.5) -> None:
+        self._first, self._longest, self._jitter, self._failures = first, longest, jitter, 0
+
+    def next_pause(self) -> float:
+        """Return the seconds to wait before the next attempt."""
+        pause: float = min(self._longest, self._first * 2 ** min(self._failures, _MOST_DOUBLINGS))
+        self._failures += 1
+        return pause * random.uniform(1 - self._jitter, 1) if self._jitter else pause
+
+    def reset(self) -> None:
+        """Begin with the first pause again: an attempt succeeded."""
+        self._failures = 0
