@@ -1,4 +1,4 @@
-"""Who is connected to a worker: how many may be, their deadlines, and the good-bye when it ends.
+"""Who is connected to a worker: how many may be, their deadlines, and what becomes of them when it ends.
 
 Knows of a connection only what `Connected` says.
 """
@@ -9,29 +9,23 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import gevent
 import structlog
 
 from peatio_ws import metrics
 from peatio_ws.client_address import rate_limit_key
+from peatio_ws.drain import Drain
 from peatio_ws.errors import Close, Refused
 from peatio_ws.identity import Identity
 from peatio_ws.meter import Meter
-from peatio_ws.outbox import CLOSE_SECONDS
 from peatio_ws.pace import let_others_run
-from peatio_ws.replay import RETURN_SECONDS, come_again
 from peatio_ws.settings import Settings
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.roster")
-
-DRAIN_STEP: Final = 0.1
-DRAIN_AT_ONCE: Final = 20
-RETURN_A_SECOND: Final = 1000
-"""Clients told to come back are spread over a second more for each so many."""
 
 
 class Connected(Protocol):
@@ -78,6 +72,7 @@ class Roster:
     def __init__(self, settings: Settings, meter: Meter, seated: Counter[str]) -> None:
         self._settings, self._meter, self._seated = settings, meter, seated
         self._connected: set[Connected] = set()
+        self._drain = Drain(self._connected, settings.drain_seconds)
         self._ending = False
         self._aside: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, under way or done
 
@@ -134,7 +129,7 @@ class Roster:
     def stand_aside(self, aside: bool) -> None:
         """By an operator's wish take no clients any more and send away those there are, or take them again."""
         if aside and self._aside is None:
-            self._aside = gevent.spawn(self._send_away)
+            self._aside = gevent.spawn(self._drain.run)
         elif not aside and self._aside is not None:
             self._aside.kill()
             self._aside = None
@@ -142,34 +137,7 @@ class Roster:
     def drain(self) -> None:
         """The worker ends: send all away, and wait until they have gone, for `CLOSE_SECONDS` at most."""
         self._ending = True
-        self._send_away()
-
-    def _send_away(self) -> None:
-        """Tell every client to come back later (1012) and wait until they have gone, for `CLOSE_SECONDS` at most.
-
-        It is done in steps over `WEBSOCKET_DRAIN_SECONDS`, and each client is given a time to return, so that neither
-        this host nor the one they go to has all of them at once.
-        """
-        clients = list(self)
-        if not clients:
-            return
-        steps = max(1, min(round(self._settings.drain_seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
-        for step in range(steps):
-            for client in clients[step::steps]:
-                self._tell_restart(client)
-            gevent.sleep(DRAIN_STEP)
-        give_up = time.monotonic() + CLOSE_SECONDS
-        while self._connected and time.monotonic() < give_up:
-            for client in self:
-                self._tell_restart(client)  # who came meanwhile
-            gevent.sleep(DRAIN_STEP)
-        for client in self:
-            client.ws.outbox.abort()
-
-    def _tell_restart(self, client: Connected) -> None:
-        client.tell_place()
-        spread = max(RETURN_SECONDS, len(self._connected) // RETURN_A_SECOND)
-        client.ws.outbox.close(Close.RESTART, come_again(spread))
+        self._drain.run()
 
     def _limited_as(self, address: str) -> str | None:
         """As what connections from an address count together; None where they do not."""

@@ -32,7 +32,7 @@ ROOMS = [
     *"shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
     *"logs key_source interest intake house numbering caller".split(),
     *"signing demonstration page seated resumption client connection".split(),
-    *"meter roster control gateway ports health worker master".split(),
+    *"meter drain roster control gateway ports health worker master".split(),
     *"tokens publishing listening commanding broker_probe redis_probe".split(),
     *"probing checking cli_steering cli testing".split(),
     "__init__",

@@ -13,7 +13,7 @@ import gevent.event
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from peatio_ws import Gateway, roster, testing
+from peatio_ws import Gateway, drain, roster, testing
 from peatio_ws.connection import Connection
 
 STEP_CLIENTS = 20
@@ -127,7 +127,7 @@ def test_a_connection_that_cannot_be_looked_at_costs_itself_only(monkeypatch: py
 
 
 def test_an_undone_drain_leaves_those_who_were_not_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roster, "DRAIN_STEP", 60.0)
+    monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
     gateway = chatting(WEBSOCKET_DRAIN_SECONDS="120")
     there = gateway._roster
 
