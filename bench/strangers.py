@@ -1,10 +1,11 @@
 """What anonymous clients cost everybody else: names that nobody publishes, and floods of control frames.
 
-    python -m bench.strangers names [--connections 5000]
+    python -m bench.strangers names [--connections 5000] [--same]
     python -m bench.strangers pongs [--connections 100]
 
-`names`: each of so many connections subscribes to 200 invented `-inc` streams. Prints the memory of the worker, and how
-long a ping of somebody else takes before and after they have come: the longest is the longest stall of the loop.
+`names`: each of so many connections subscribes to 200 invented `-inc` streams, with `--same` all to the same. Prints
+the memory of the worker, and how long a ping of somebody else takes before and after they have come: the longest is the
+longest stall of the loop.
 
 `pongs`: each of so many connections sends empty pongs at 60 KB/s, and one sends 3 MB/s. Prints the latency of orders
 of a member without and with them.
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.strangers", description=__doc__)
     parser.add_argument("what", choices=["names", "pongs"])
     parser.add_argument("--connections", type=int)
+    parser.add_argument("--same", action="store_true")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -47,7 +49,7 @@ def main() -> None:
         gateway = GatewayProcess(folder, environ)
         stack.callback(gateway.stop)
         if options.what == "names":
-            names(gateway, options.connections or 5_000)
+            names(gateway, options.connections or 5_000, options.same)
         else:
             pongs(gateway, broker, signer, options.connections or 100)
 
@@ -76,7 +78,7 @@ def pings(client: RawClient, seconds: float = SECONDS) -> list[float]:
     return found
 
 
-def names(gateway: GatewayProcess, connections: int) -> None:
+def names(gateway: GatewayProcess, connections: int, same: bool) -> None:
     with contextlib.ExitStack() as stack:
         honest = stack.enter_context(RawClient(gateway.port)).upgrade("/public?stream=btcusd.trades")
         print(f"without them: {megabytes(gateway):.0f} MB; pings {shown(pings(honest))}", flush=True)
@@ -84,7 +86,7 @@ def names(gateway: GatewayProcess, connections: int) -> None:
         for _ in range(connections):
             client = stack.enter_context(RawClient(gateway.port)).upgrade("/public")
             client.send(text({"event": "subscribe", "streams": [f"m.{number + one}-inc" for one in range(NAMES)]}))
-            number += NAMES
+            number += 0 if same else NAMES
             while (answer := client.next()) is not None and b"subscribed" not in answer.payload:
                 pass
         time.sleep(2)

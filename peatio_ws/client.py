@@ -72,7 +72,7 @@ class Client(Seated):
     def __init__(self, house: House, ws: WebSocket, address: str, asked: Asked, identity: Identity | None) -> None:
         super().__init__(house, ws, address)
         self._session = session = Session(
-            asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events
+            asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events, house.intake.names
         )
         ranger = asked.dialect is Dialect.RANGER
         self._first = session.open(identity, asked.streams, asked.resume, asked.notices) if ranger else []
@@ -226,8 +226,13 @@ class Client(Seated):
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._settled = True
-        for name in names:
-            self._house.intake.interest.need_stream(name)  # may wait
+        intake = self._house.intake
+        intake.names.coming += len(names)
+        try:
+            for name in names:
+                intake.interest.need_stream(name)  # may wait
+        finally:
+            intake.names.coming -= len(names)
         self._send_streams(names)
 
     def _send_streams(self, names: tuple[str, ...]) -> None:
@@ -245,7 +250,7 @@ class Client(Seated):
         for action in actions:
             if isinstance(action, Subscribe):
                 for name in action.names:
-                    del self._session.streams[name]
+                    self._session.streams.remove(name)
 
     def _unsubscribe(self, names: Iterable[str]) -> None:
         for name in names:

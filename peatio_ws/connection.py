@@ -71,8 +71,7 @@ class Connection(Seated):
         route: its handler, which runs for as long as the connection lives, in a greenlet of its own.
 
     Attributes:
-        environ: the request as WSGI has it (path, query, headers), as far as it is text: of objects that the server, a
-            framework or middleware put there it has none.
+        environ: the request as WSGI has it (path, query, headers), as far as it is text.
         member: None for nobody, and never of a token that does not verify. Its member id may come later.
     """
 
@@ -144,38 +143,35 @@ class Connection(Seated):
         """From now on events of these streams are sent to the client, each as `{"<stream>":<body>}` between the
         handler's own messages: as to a ranger client (contract section 2), by the same rules.
 
-        A name without a dot is the member's own (`order`, `trade`, any private event), one with a dot public, one with
-        two for the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker, and
-        for the client to take books; whoever is interrupted there (`gevent.Timeout`) may call it again.
+        A name without a dot is the member's own (`order`, any private event), one with a dot public, one with two for
+        the roles in `RANGO_RBAC_<PREFIX>`. Of an `-inc` the book comes first. May wait for the broker, and for the
+        client to take books; whoever is interrupted there (`gevent.Timeout`) may call it again.
 
         Raises:
             ClientError: not for this client, or no stream, or too many; then none of them is subscribed to.
         """
-        house, outbox = self._house, self.ws.outbox
-        if self._receiver is None:
-            self._receiver = Receiver(outbox, Dialect.RANGER, {})
-        mine = self._receiver.streams
+        outbox, most = self.ws.outbox, self._house.settings.max_streams
+        receiver = self._receiver = self._receiver or Receiver(outbox, Dialect.RANGER)
+        mine = receiver.streams
         new = [name for name in dict.fromkeys(streams) if name not in mine]
-        if len(mine) + len(new) > house.settings.max_streams:
-            raise ClientError(f"too many streams: a connection has {house.settings.max_streams} at most")
-        for name in new:
-            self._check(name)
+        if len(mine) + len(new) > most:
+            raise ClientError(f"too many streams: a connection has {most} at most")
+        new = [self._checked(name, len(mine)) for name in new]
         if any(kind_of(name) is Kind.PRIVATE for name in new):
-            self._admit(self._receiver)
+            self._admit(receiver)
         for name in new:
-            self._add(self._receiver, name)
+            self._add(receiver, name)
             # Its books may be more than may wait for it: they come as it takes them.
             if not outbox.wait(outbox.limit // 2):
                 return
 
     def unsubscribe(self, *streams: str) -> None:
         """Events of these streams come no more; harmless if they did not."""
-        receiver, house = self._receiver, self._house
-        for name in streams:
-            if receiver is not None and name in receiver.streams:
-                del cast(dict[str, None], receiver.streams)[name]
-                house.router.unsubscribe(receiver, name)
-                house.intake.interest.drop_stream(name)
+        receiver = self._receiver or Receiver(self.ws.outbox, Dialect.RANGER)
+        for name in set(streams).intersection(receiver.streams):
+            receiver.streams.remove(name)
+            self._house.router.unsubscribe(receiver, name)
+            self._house.intake.interest.drop_stream(name)
 
     # ---- for the gateway
 
@@ -240,13 +236,17 @@ class Connection(Seated):
     def _on_member_id(self, number: int | None) -> None:
         self.member = dataclasses.replace(cast(Identity, self.member), member_id=number)
 
-    def _check(self, name: str) -> None:
-        kind, member = kind_of(name), self.member
+    def _checked(self, name: str, streams: int) -> str:
+        """The name as the worker keeps it, if this client may have the stream."""
+        kind, member, roles = kind_of(name), self.member, self._house.settings.roles
         if kind is Kind.PRIVATE and member is None:
             raise ClientError(f"cannot subscribe to {name}: not authenticated")
         role = member.role if member is not None else ""
-        if kind is None or (kind is Kind.PREFIXED and not is_permitted(name, role, self._house.settings.roles)):
+        if kind is None or (kind is Kind.PREFIXED and not is_permitted(name, role, roles)):
             raise ClientError(f"cannot subscribe to {name[:128]}")
+        if (kept := self._house.intake.names.take(name, streams)) is None:
+            raise ClientError("too many streams: this server has no room for more names")
+        return kept
 
     # What is needed of the broker is counted before the wait for it. If that is interrupted, or the connection ends
     # meanwhile, or another greenlet did the same, it is given back.
@@ -272,7 +272,7 @@ class Connection(Seated):
 
     def _add(self, receiver: Receiver, name: str) -> None:
         """From now on it gets this stream."""
-        intake, mine = self._house.intake, cast(dict[str, None], receiver.streams)
+        intake, mine = self._house.intake, receiver.streams
         added = False
         try:
             intake.interest.need_stream(name)  # may wait
@@ -281,7 +281,7 @@ class Connection(Seated):
             if not added:
                 intake.interest.drop_stream(name)
         if added:
-            mine[name] = None
+            mine.append(name)
             self._house.router.subscribe(receiver, name)
             receiver.outbox.flush()
 

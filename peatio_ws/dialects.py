@@ -31,6 +31,7 @@ NOT_UNDERSTOOD: Final = b'{"error":{"message":"Error while handling message."}}'
 TOKEN_EXPIRED: Final = b'{"error":{"message":"Token expired."}}'
 NO_STREAMS: Final = b'{"error":"No streams provided"}'
 STREAMS_NOT_TEXTS: Final = b'{"error":"Streams must be an array of strings"}'
+NO_ROOM_FOR_NAMES: Final = b'{"error":"too many streams: this server has no room for more names; try again later"}'
 UNKNOWN_EVENT: Final = b'{"error":"Could not parse Type: Invalid event"}'
 PONG: Final = b"pong"
 

@@ -91,6 +91,14 @@ class Feeds:
         streams = len(self._audiences) + len(self._unpublished)
         return streams + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
 
+    def holds(self, name: str) -> bool:
+        """Whether a client is subscribed to this stream, or it is a book's that was published."""
+        return name in self._audiences or name in self._unpublished or _book_of(name) in self._feeds
+
+    def names(self) -> int:
+        """How many names of clients the tables have."""
+        return len(self._audiences) + len(self._unpublished)
+
     def subscribe(self, outbox: Outbox, name: str) -> int:
         """From now on this client gets a stream: of an `-inc` the book first, then every increment since. For a client
         that gets it already the book is sent again.

@@ -23,6 +23,7 @@ from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
 from peatio_ws.source import SourceRefused, Sources
+from peatio_ws.stream_names import StreamNames
 from peatio_ws.stream_setup import GAP
 from peatio_ws.supervise import supervise
 from peatio_ws.tally import Tally
@@ -52,6 +53,7 @@ class Intake:
         lag: see `Source.lag`, of private events.
         history: the private ones of the last while.
         interest: what clients need from the broker.
+        names: which stream names there is room for.
         replays: what clients that come back have missed of it.
     """
 
@@ -74,6 +76,8 @@ class Intake:
             self.tally,
             settings.ranger_classic_events,
         )
+        feeds = self.router.feeds
+        self.names = StreamNames(feeds.holds, feeds.names, settings.max_stream_names)
         self.interest = Interest(settings)
         self._private = Sources(*private_sources(settings, self.interest, self._on_private, self._on_gap), self)
         self._public = Sources(public_source(settings, self.interest, self._on_public))

@@ -40,6 +40,7 @@ authentications = Counter("peatio_ws_authentications", "Tokens shown", ["outcome
 refusals = Counter("peatio_ws_refused_handshakes", "Upgrades answered with HTTP instead", ["status"])
 closes = Counter("peatio_ws_closes", "Connections that ended, by close code", ["code"])
 handler_failures = Counter("peatio_ws_handler_failures", "Times that a handler raised something", ["handler"])
+refused_names = Counter("peatio_ws_refused_stream_names", "Names of streams for which there was no room")
 replays = Counter("peatio_ws_replays", "Clients that came back, by whether all they missed was there", ["outcome"])
 messages = Counter("peatio_ws_received_messages", "Messages of clients")
 received = Counter("peatio_ws_received_bytes", "Bytes that came from clients")

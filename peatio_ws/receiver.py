@@ -5,7 +5,6 @@ Knows nothing of the broker, of sockets and of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, Protocol
 
 from peatio_ws.dialects import Dialect
@@ -62,8 +61,9 @@ class Receiver:
         "uid",
     )
 
-    def __init__(self, outbox: Outbox, dialect: Dialect, streams: Collection[str] = ()) -> None:
-        self.outbox, self.dialect, self.streams = outbox, dialect, streams
+    def __init__(self, outbox: Outbox, dialect: Dialect, streams: list[str] | None = None) -> None:
+        self.outbox, self.dialect = outbox, dialect
+        self.streams: list[str] = [] if streams is None else streams
         self.uid: str | None = None
         self.member_id: int | None = None
         self.resumes = self.admitted = self.replaying = False

@@ -140,6 +140,7 @@ class Settings(BaseModel):
         "WEBSOCKET_MAX_FAILURES_PER_ADDRESS", default=0
     )  # tokens in a minute; 0: no limit
     max_streams: Count = _named("WEBSOCKET_MAX_STREAMS", default=200)  # a connection
+    max_stream_names: Count = _named("WEBSOCKET_MAX_STREAM_NAMES", default=100_000)  # a worker
     books: CommaList = _named("WEBSOCKET_BOOKS", default=())  # names of -snap/-inc pairs; () for any
     max_books: Count = _named("WEBSOCKET_MAX_BOOKS", default=2000)  # a worker
     drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)

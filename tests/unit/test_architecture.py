@@ -16,10 +16,11 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors redis_keys throttled streams keys jwks identity auth faults trusted_proxies origins variables".split(),
+    *"errors redis_keys throttled streams stream_names keys jwks identity auth".split(),
+    *"faults trusted_proxies origins variables".split(),
     *"tls_files tls_faults urls settings misspelt client_address".split(),
     *"revocations steering failures".split(),
-    *"events levels books history seen_trades frames dialects fields handshake request actions session".split(),
+    *"events levels books history seen_trades frames dialects fields handshake request actions echo session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]

@@ -26,7 +26,7 @@ class Seat:
 
     def __init__(self, uid: str, member_id: int | None, dialect: Dialect = Dialect.CLASSIC) -> None:
         self.wire = Wire()
-        self.streams: dict[str, None] = {}
+        self.streams: list[str] = []
         self.receiver = Receiver(Outbox(self.wire, 2**30, 3600.0), dialect, self.streams)  # type: ignore[arg-type]
         self.uid, self.member_id = uid, member_id
         self.trades: set[int] = set()
@@ -39,7 +39,7 @@ class Seat:
         self.receiver.uid, self.receiver.member_id = self.uid, self.member_id
         where.admit(self.receiver)
         for stream in streams:
-            self.streams[stream] = None
+            self.streams.append(stream)
             where.subscribe(self.receiver, stream)
 
     def take(self) -> list[Any]:
@@ -496,7 +496,7 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
     where = router()
     ann, again, public = seated(where, Seat("A", 1), Seat("A", 1), Seat(None, None, Dialect.RANGER))
     for stream in ("a.trades", "a.ob-inc", "b.other-inc"):
-        public.streams[stream] = None
+        public.streams.append(stream)
         where.subscribe(public.receiver, stream)
     send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="A"), on_orderbook({"id": 3}, uid="B"))
     send(where, on_ranger("public.a.trades", []), on_ranger("public.a.nobody", []))
