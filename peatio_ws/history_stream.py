@@ -154,6 +154,8 @@ class StreamSource:
             return
         if self._state is State.LOST:
             return
+        if (last := self._last) is not None and _offset(delivery) > _offset(last) + 1:
+            self._note_removed()
         self._last, self._came_at = delivery, _now()
         self._handle(delivery)
         if _offset(delivery) >= self._end >= 0:
@@ -165,8 +167,8 @@ class StreamSource:
         assert last is not None
         if _offset(delivery) > _offset(last):
             self._step(Input.LATER_EVENT)
-            self._on_gap()
-            log.warning("events may have been missed: the stream no longer has them", queue=self._queue)
+            self._note_removed()  # even if it is the next one: nothing tells whether it is the same stream
+            self._last = None
             return True
         if delivery != last:
             self._step(Input.OTHER_EVENT)
@@ -176,6 +178,11 @@ class StreamSource:
         if _offset(delivery) >= self._end >= 0:
             self._reach_end()
         return False
+
+    def _note_removed(self) -> None:
+        """Retention has overtaken this reader, while it was cut off or read too slowly: RabbitMQ skips what is gone."""
+        self._on_gap()
+        log.warning("events may have been missed: the stream no longer has them", queue=self._queue)
 
     def _forget_position(self, why: str) -> None:
         log.warning("events may have been missed: the history stream was made anew", queue=self._queue, why=why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import amqp
 import pytest
 from kombu import Connection
 
@@ -392,6 +394,40 @@ def test_a_broker_that_lost_its_disk_under_load(stage: Callable[..., Stage]) -> 
 
     print(play.run(trouble, untold))
     assert all(member.gaps for member in play.members.members), "each was notified"
+
+
+def test_retention_overtakes_a_worker_under_load(stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
+    """A worker that stands still for longer than events are kept has a hole. Only its members are told."""
+    short = "peatio_ws.short"
+    small = json.dumps({"max-length-bytes": 4_000_000, "stream-max-segment-size-bytes": 1_000_000})
+    own_broker.ctl("set_policy", "--apply-to", "queues", "short", f"^{short}$", small)
+    play = stage(workers=3, AMQP_HISTORY_QUEUE=short)
+
+    def trouble() -> None:
+        for _ in range(3):
+            noticed = retention_noticed(play)
+            worker = random.choice(play.gateways[0].workers())
+            os.kill(worker, signal.SIGSTOP)
+            play.background(lambda: fill(own_broker))
+            os.kill(worker, signal.SIGCONT)
+            play.members.until(lambda before=noticed: retention_noticed(play) > before, "the worker notices")
+            play.members.live(2, cuts=30)
+
+    print(play.run(trouble, untold))
+    assert any(member.gaps for member in play.members.members), "those who may have missed something were notified"
+
+
+def fill(broker: RabbitMQ) -> None:
+    """Publish far more than the stream keeps, and than is sent to a worker ahead of its acknowledgements."""
+    with Connection(broker.url) as connection, connection.channel() as channel:
+        body = json.dumps({"id": 1, "market": "btcusd", "padding": "." * 10_000}).encode()
+        for _ in range(3000):
+            message = amqp.Message(body, application_headers={"uid": "IDFILLER"})
+            channel.basic_publish(message, "peatio.orderbook")
+
+
+def retention_noticed(play: Stage) -> int:
+    return sum("the stream no longer has them" in event["event"] for event in play.gateways[0].events())
 
 
 def delete_queue(broker: RabbitMQ, name: str) -> None:

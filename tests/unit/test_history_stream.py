@@ -195,6 +195,17 @@ def test_what_retention_has_removed_is_a_gap(broker: Broker) -> None:
     assert broker.happened.index("gap") < broker.happened.index(after.offset)
 
 
+def test_what_retention_removes_before_a_slow_reader_is_a_gap(broker: Broker) -> None:
+    """RabbitMQ skips it without a word, in the middle of a connection."""
+    first = broker.deliver()
+    broker.happened.clear()
+    broker.offset += 100
+    later = broker.deliver()
+    following = broker.deliver()
+    assert later.offset != first.offset + 1  # type: ignore[operator]
+    assert broker.happened == ["gap", later.offset, following.offset]
+
+
 def test_how_far_behind_reading_is_can_be_asked(broker: Broker) -> None:
     assert broker.stream.lag() == 0
     broker.now += 3
