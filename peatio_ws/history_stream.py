@@ -46,7 +46,7 @@ MARK_EACH: Final = 10.0
 known on a busy one."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
-
+REMOVED: Final = "the stream no longer has them: this reader was cut off, or too slow, for longer than events are kept"
 
 _SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock of Linux; that of macOS goes on by itself."""
@@ -155,7 +155,7 @@ class StreamSource:
         if self._state is State.LOST:
             return
         if (last := self._last) is not None and _offset(delivery) > _offset(last) + 1:
-            self._note_removed()
+            self._forget_position(REMOVED)
         self._last, self._came_at = delivery, _now()
         self._handle(delivery)
         if _offset(delivery) >= self._end >= 0:
@@ -167,8 +167,7 @@ class StreamSource:
         assert last is not None
         if _offset(delivery) > _offset(last):
             self._step(Input.LATER_EVENT)
-            self._note_removed()  # even if it is the next one: nothing tells whether it is the same stream
-            self._last = None
+            self._forget_position(REMOVED)  # even if it is the next one: it may be another stream
             return True
         if delivery != last:
             self._step(Input.OTHER_EVENT)
@@ -179,13 +178,8 @@ class StreamSource:
             self._reach_end()
         return False
 
-    def _note_removed(self) -> None:
-        """Retention has overtaken this reader, while it was cut off or read too slowly: RabbitMQ skips what is gone."""
-        self._on_gap()
-        log.warning("events may have been missed: the stream no longer has them", queue=self._queue)
-
     def _forget_position(self, why: str) -> None:
-        log.warning("events may have been missed: the history stream was made anew", queue=self._queue, why=why)
+        log.warning("events may have been missed", queue=self._queue, why=why)
         self._last = None
         self._on_gap()
 

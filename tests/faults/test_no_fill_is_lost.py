@@ -18,6 +18,7 @@ import pytest
 from kombu import Connection
 
 from peatio_ws.events import EXCHANGES
+from peatio_ws.history_stream import REMOVED
 from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
 from tests.resuming import Market, Member, Members, faults, untold
 from tests.servers import RabbitMQ, Redis
@@ -427,7 +428,7 @@ def fill(broker: RabbitMQ) -> None:
 
 
 def retention_noticed(play: Stage) -> int:
-    return sum("the stream no longer has them" in event["event"] for event in play.gateways[0].events())
+    return sum(event.get("why") == REMOVED for event in play.gateways[0].events())
 
 
 def delete_queue(broker: RabbitMQ, name: str) -> None:
