@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests import broker_rpc
 from tests.certificate import Authority
 
 START_SECONDS = 90.0
@@ -200,6 +201,7 @@ class RabbitMQ(Server):
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+            "RABBITMQ_PLUGINS_DIR": str(self._plugins(folder / "plugins")),
             # One scheduler: the node shares two cores with what is under test.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
         }
@@ -211,6 +213,15 @@ class RabbitMQ(Server):
         self.start()
         if cluster is not None:
             self._join(cluster)
+
+    @staticmethod
+    def _plugins(folder: Path) -> Path:
+        """What RabbitMQ itself consists of, without its plugins: a node reads all there are when it starts."""
+        folder.mkdir()
+        for part in RabbitMQ.BIN.parent.glob("lib/rabbitmq_server-*/plugins/*"):
+            if not part.name.startswith("rabbitmq_") or part.name.startswith("rabbitmq_prelaunch"):
+                (folder / part.name).symlink_to(part)
+        return folder
 
     @staticmethod
     def _start_epmd(port: str) -> subprocess.Popen[bytes]:
@@ -287,14 +298,17 @@ class RabbitMQ(Server):
         shutil.rmtree(self.folder / "mnesia")
 
     def ctl(self, *words: str) -> str:
-        """Run `rabbitmqctl`; what it printed. Raises CalledProcessError."""
+        """Do what `rabbitmqctl` would do; return what it prints. Raises BrokerError or CalledProcessError."""
         return self._run("rabbitmqctl", *words)
 
     def streams(self, *words: str) -> str:
-        """Run `rabbitmq-streams`; what it printed. Raises CalledProcessError."""
+        """Do what `rabbitmq-streams` would do; return what it prints. Raises BrokerError or CalledProcessError."""
         return self._run("rabbitmq-streams", *words)
 
     def _run(self, tool: str, *words: str) -> str:
+        if broker_rpc.available() and (expressions := broker_rpc.expressions(words)):
+            cookie = (self.folder / ".erlang.cookie").read_text()
+            return broker_rpc.evaluate(self.name, cookie, self.environment, expressions)
         command = [str(self.BIN / tool), "-n", self.name, "-q", *words]
         return subprocess.run(
             command, env=self.environment, check=True, capture_output=True, text=True, timeout=90
