@@ -9,6 +9,10 @@ N ?= 10
 WAYS ?= alone,beside,one-core
 WHAT ?= tests/live tests/faults
 PROCESSES ?= 4
+UNIT_PROCESSES ?= 2
+
+# Hundreds of processes load the same modules: the first one compiles them for all.
+unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
 .PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long soak fuzz screenshot clean servers
@@ -19,7 +23,7 @@ run: $(VENV)/.run-ready
 # `servers` first: what is missing is told, or installed, all at once and before anything takes its time. Then what computes
 # beside what waits most of the time: six minutes on two cores.
 test: servers $(VENV)/.test-ready
-	@$(BIN)/python -m tests.side_by_side "$(MAKE) -k quick" "$(MAKE) system"
+	@$(BIN)/python -m tests.side_by_side "$(MAKE) -k quick UNIT_PROCESSES=0" "$(MAKE) system"
 
 quick: lint types unit
 
@@ -32,7 +36,7 @@ types: $(VENV)/.test-ready
 
 # Processes of their own, so that a test that patches or leaks cannot colour the next kind.
 unit: $(VENV)/.test-ready
-	$(BIN)/python -m pytest -n 2 tests/unit
+	$(BIN)/python -m pytest -n $(UNIT_PROCESSES) tests/unit
 
 # These wait more than they work. Each process has a broker and a Redis of its own.
 SYSTEM := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope
