@@ -49,7 +49,7 @@ atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
 
 import structlog
 
-from peatio_ws import health, logs, master, metrics, misspelt, ports
+from peatio_ws import health, log_writer, logs, master, metrics, misspelt, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.settings import Settings
@@ -59,6 +59,8 @@ try:
 except ConfigurationError as error:
     sys.exit("\n".join(f"configuration: {fault}" for fault in error.faults))
 
+logs.never_wait(_settings)
+atexit.register(log_writer.settle)
 logs.configure(_settings)
 logconfig_dict = logs.for_gunicorn(_settings)
 

@@ -27,6 +27,7 @@ import structlog
 from amqp import spec
 from amqp.exceptions import AccessRefused, AMQPError, ChannelError, error_for_code
 
+from peatio_ws import limits
 from peatio_ws.source import SourceUnavailable
 from peatio_ws.topology import attempt
 
@@ -175,7 +176,8 @@ class Demand:
 
     def _widen(self) -> None:
         if self._widened_until is None:
-            log.info("too many streams to bind them one by one; reading all of them", keys=len(self._counts))
+            limits.count(limits.Limit.STREAMS)
+            log.info("streams are not bound one by one for a while; all are read", keys=len(self._counts))
             self._unsettled = OrderedDict.fromkeys((*self._wide, *self._unsettled))
         self._widened_until = time.monotonic() + WIDE_SECONDS
 
@@ -204,7 +206,7 @@ class Demand:
             channel.queue_bind(self._queue, self._exchange, pattern)
 
     def _refuse(self, keys: Iterable[str]) -> None:
-        log.warning("the broker refuses routing keys; no events come for them", routing_keys=list(keys))
+        limits.reached(limits.Limit.REFUSED_KEYS, routing_keys=list(keys))
         for key in keys:
             self._refused[key] = time.monotonic() + REFUSED_SECONDS
             self._notify(key)

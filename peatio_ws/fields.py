@@ -12,6 +12,8 @@ from typing import Any, Final
 MOST_FIELDS: Final = 100
 LINE_BYTES: Final = 8190
 """Limits as gunicorn's own workers have them by default."""
+HEAD_BYTES: Final = 32_768
+"""All header fields of a request together: four lines of the longest, as nginx has it by default."""
 
 # One way to match only: blanks that could be the value's or around it would be tried each way, for hours.
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n").fullmatch
@@ -19,6 +21,10 @@ _ENDS: Final = (b"\r\n", b"\n")
 _ONCE: Final = ("content-length", "transfer-encoding", "host")
 """Where a proxy believed one of two, and this server the other, a client could slip a request past the proxy."""
 _LENGTH: Final = re.compile("[0-9]{1,18}").fullmatch
+
+
+class TooLarge(ValueError):
+    """A request's header fields are more than this server reads (RFC 6585 section 5)."""
 
 
 class Fields:
@@ -32,7 +38,8 @@ class Fields:
         status: empty: what cannot be read raises.
 
     Raises:
-        ValueError: something is no field, or there is too much of it; the text says nothing of what it was.
+        TooLarge: there are too many fields, or too long ones.
+        ValueError: something is no field; the text says nothing of what it was.
         ConnectionError: the client has hung up before the end.
         OSError: as the socket does.
     """
@@ -44,12 +51,16 @@ class Fields:
     def __init__(self, rfile: Any) -> None:
         self.headers: list[str] = []
         self._first: dict[str, str] = {}
+        room = HEAD_BYTES
         while (line := rfile.readline(LINE_BYTES + 1)) not in _ENDS:
             field = _FIELD(line)
             if field is None:
                 raise _fault(line)
             if len(self.headers) == MOST_FIELDS:
-                raise ValueError(f"more than {MOST_FIELDS} header fields")
+                raise TooLarge(f"more than {MOST_FIELDS} header fields")
+            room -= len(line)
+            if room < 0:
+                raise TooLarge(f"more than {HEAD_BYTES} bytes of header fields")
             name, value = field[1].decode().lower(), field[2].strip(b" \t").decode("latin-1")
             self.headers.append(f"{name}: {value}")
             if name not in self._first:
@@ -79,6 +90,6 @@ class Fields:
 def _fault(line: bytes) -> Exception:
     if not line.endswith(b"\n"):
         if len(line) > LINE_BYTES:
-            return ValueError(f"a header field longer than {LINE_BYTES} bytes")
+            return TooLarge(f"a header field longer than {LINE_BYTES} bytes")
         return ConnectionResetError("hung up within a request")
     return ValueError("a header line that is no field")

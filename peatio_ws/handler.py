@@ -6,13 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
-import re
 import secrets
-import socket as native_socket
-import ssl
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
@@ -25,13 +20,11 @@ from geventwebsocket.exceptions import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 from websockets.utils import accept_key
 
-from peatio_ws import metrics, origins
-from peatio_ws.client_address import client_address, resolve
+from peatio_ws import limits, metrics, origins
+from peatio_ws.client_address import client_address
 from peatio_ws.errors import Close, Disconnect, Refused
-from peatio_ws.fields import Fields
 from peatio_ws.handshake import check_handshake, respond, wants_upgrade
-from peatio_ws.outbox import SLICE
-from peatio_ws.pace import let_others_run
+from peatio_ws.http_handler import TimedHandler
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import Upgraded, WebSocket
 
@@ -43,16 +36,13 @@ _SWITCHING: Final = (
 _LOGGED: Final = ("REQUEST_METHOD", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT", "peatio_ws.connection")
 """What an access log is given of a request, beside its path and where it comes from: a token may be in the query, in a
 cookie, and in many a header."""
-_DISCARDED: Final = 1024  # bytes of a body that are read at a time; in chunks of one byte each that takes 10 ms
-_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
+class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
     """gevent-websocket's handler with its faults mended: the handshake is checked to the letter, errors have bodies,
-    nothing is upgraded before the application could refuse, and what does not arrive or is not taken ends.
+    nothing is upgraded before the application could refuse.
 
     Class attributes:
-        idle: sockets on which a request is waited for, each with whether an earlier one was answered.
         serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
         settings: how long a request may take to arrive, and limits for connections that the application does not
             `accept` by itself; the worker sets them from the environment.
@@ -60,67 +50,16 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
 
     idle: ClassVar[dict[Any, bool]] = {}
     serving: ClassVar[set[WebSocket]] = set()
-    # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
-    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
-    environ: Any  # of the request that is served; None before there is one
-    rfile: Any
-    socket: Any
     settings: ClassVar[Settings] = Settings()
-    _request_deadline: gevent.Timeout | None = None
-    _waiting: Any = None  # the socket in `idle`; pywsgi forgets its own before the end
     _upgraded = False
 
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except OSError:
-            pass  # gone before it could be told that its request is none
-        except gevent.Timeout as timeout:
-            if timeout is not self._request_deadline:
-                raise
-        finally:
-            self._request_is_there()
+    @property
+    def request_seconds(self) -> float:
+        return self.settings.handshake_timeout
 
-    def read_requestline(self) -> str:
-        self._request_deadline = gevent.Timeout.start_new(self.settings.handshake_timeout)
-        self.idle[self.socket] = self._waiting is not None
-        self._waiting = self.socket
-        self.environ = None
-        let_others_run()  # there may be no end of requests that are here already
-        line: str = super().read_requestline()
-        return line
-
-    @classmethod
-    def end_idle(cls) -> None:
-        """Hear no more of who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
-        for sock in list(cls.idle):
-            with contextlib.suppress(OSError):
-                # The plain one: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
-                sock._sock.shutdown(native_socket.SHUT_RD)
-
-    def MessageClass(self, rfile: Any, *_: Any) -> Fields:  # pywsgi's name and signature
-        return Fields(rfile)
-
-    def read_request(self, raw_requestline: str) -> Any:
-        try:
-            return super().read_request(raw_requestline)
-        finally:
-            self._request_is_there()
-
-    def _request_is_there(self) -> None:
-        self.idle.pop(self._waiting, None)
-        if self._request_deadline is not None:
-            self._request_deadline.close()
-
-    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes] | None:
-        """A request that is none. pywsgi would write down what came, which may hold a token, and of a client that hangs
-        up in the middle of it a traceback (26.9.0)."""
-        if isinstance(ex, ConnectionError | TimeoutError | ssl.SSLError):
-            return None
-        reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
-        peer = self.client_address[0] if isinstance(self.client_address, tuple) else ""
-        log.info("request cannot be read", address=resolve(peer, {}, ()), reason=reason)
-        return "400", _BAD_REQUEST
+    @property
+    def send_seconds(self) -> float:
+        return self.settings.send_timeout
 
     def run_application(self) -> None:
         try:
@@ -136,21 +75,6 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
             self.process_result()
         finally:
             self._discard_body()
-
-    def _discard_body(self) -> None:
-        """Read what the application left of the request's body. pywsgi would wait for it without end, and let nobody
-        else run while it comes (26.9.0)."""
-        body = self.wsgi_input
-        if body._chunked_input_error or not (body.chunked_input or body.position < (body.content_length or 0)):
-            return
-        body.send_100_continue_enabled = False
-        try:
-            with gevent.Timeout(self.settings.handshake_timeout, TimeoutError):
-                while body.read(_DISCARDED):
-                    let_others_run()
-        except OSError:  # not in time, hung up, or no body
-            self.close_connection = True
-            body.content_length, body.chunked_input = 0, False
 
     def _run_websocket(self) -> None:
         """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
@@ -186,31 +110,6 @@ class Handler(WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has n
     def write(self, data: bytes) -> None:
         if not self._upgraded:
             super().write(data)
-
-    # An answer to HEAD has no body (RFC 9110 section 9.3.2), though the application may give one. pywsgi (26.9.0) would
-    # send it, and the client take it for the next answer.
-
-    def process_result(self) -> None:
-        if self.command != "HEAD":
-            super().process_result()
-            return
-        for _ in self.result:
-            if self.status:
-                break  # what comes is the body; it may have no end
-        if not self.headers_sent:
-            self.write(b"")
-
-    def _sendall(self, data: bytes) -> None:
-        """In pieces, each of which the client has to take within `WEBSOCKET_SEND_TIMEOUT`; pywsgi would wait without
-        end (26.9.0)."""
-        for at in range(0, len(data), SLICE):
-            gone = ConnectionResetError(errno.ECONNRESET, "took nothing of an answer for too long")
-            with gevent.Timeout(self.settings.send_timeout, gone):
-                super()._sendall(data[at : at + SLICE])
-
-    def _write(self, data: bytes) -> None:
-        if self.command != "HEAD":
-            super()._write(data)
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
@@ -278,7 +177,7 @@ def tell_refused(refused: Refused, connection: str, address: str, environ: dict[
     status, origin = refused.status.partition(" ")[0], environ.get("HTTP_ORIGIN")
     metrics.refusals.labels(status).inc()
     seen = {"reason": refused.text} | ({"origin": origins.shown(origin)} if status == "403" and origin else {})
-    log.info("handshake refused", connection=connection, address=address, status=int(status), **seen)
+    limits.tell(log, "handshake refused", connection=connection, address=address, status=int(status), **seen)
 
 
 def _adopt(stock: Any) -> Upgraded:

@@ -1,26 +1,49 @@
 """The operator's port: `/metrics`, `/healthz`, `/readyz`. Its socket is bound once and shared by all workers, and
 whichever takes a request speaks for itself; one whose loop does not turn takes none.
+
+A client of it has limits of time, size and number, like those of the gateway's own port: `http_handler.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+import gevent
 import msgspec
+from gevent.event import AsyncResult
+from gevent.lock import Semaphore
 from gevent.pywsgi import WSGIServer
 from gevent.socket import socket as gevent_socket
 
-from peatio_ws import metrics, ports
+from peatio_ws import limits, metrics, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
+from peatio_ws.http_handler import TimedHandler
+from peatio_ws.limits import Limit
 from peatio_ws.settings import Settings
 
 STUCK_SECONDS: Final = 5.0
 """A worker whose loop has not turned for so long is told of; it should once a second."""
+
+MOST_CONNECTIONS: Final = 64
+"""Connections of a worker. With more, one whose request has not come is closed; if there is none, the answer is 503."""
+REQUEST_SECONDS: Final = 5.0
+"""How long a request may take to arrive, and how long the rest of its body may take."""
+IDLE_SECONDS: Final = 75.0
+"""How long a connection is kept open after an answer: longer than most scrapers pause."""
+SEND_SECONDS: Final = 10.0
+"""How long a client may take for each 64 KiB of an answer."""
+MOST_BODY: Final = 65_536
+"""Bytes of a request's body; with more the answer is 413."""
+REST: Final = 2.0
+"""Between two scrapes a worker rests for so many times as long as the first one took. Clients that come meanwhile share
+the next one."""
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 faults: list[str] = []
 """What keeps this worker from starting."""
@@ -44,8 +67,94 @@ def serve() -> None:
     global _server
     if _listener is not None and _server is None:
         shared = gevent_socket(_listener.family, _listener.type, fileno=os.dup(_listener.fileno()))
-        _server = WSGIServer(shared, application, log=None, error_log=None)
+        _server = Server(shared, application, log=None, error_log=None)
         _server.start()
+
+
+class OperatorHandler(TimedHandler):
+    """A request to the operator's port."""
+
+    idle: ClassVar[dict[Any, bool]] = {}
+    most_pending: ClassVar[int] = MOST_CONNECTIONS
+    request_seconds: ClassVar[float] = REQUEST_SECONDS
+    idle_seconds: ClassVar[float] = IDLE_SECONDS
+    send_seconds: ClassVar[float] = SEND_SECONDS
+
+    def run_application(self) -> None:
+        if (self.content_length or 0) > MOST_BODY or self.wsgi_input.chunked_input:
+            limits.reached(Limit.REQUEST_SIZE, address=self._peer, port="metrics")
+            self.close_connection = True
+            self.application = _too_large
+        try:
+            super().run_application()
+        finally:
+            self._discard_body()
+
+    def log_request(self) -> None:
+        """Not logged: there is a request every few seconds."""
+
+
+class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
+    """The operator's port of one worker, with at most `MOST_CONNECTIONS` connections."""
+
+    handler_class = OperatorHandler
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._connections = 0
+
+    def handle(self, sock: Any, address: Any) -> None:
+        """One connection."""
+        self._connections += 1
+        try:
+            if self._connections <= MOST_CONNECTIONS or OperatorHandler.make_room():
+                super().handle(sock, address)
+                return
+            limits.reached(Limit.OPERATORS_CONNECTIONS, most=MOST_CONNECTIONS)
+            with contextlib.suppress(OSError), gevent.Timeout(REQUEST_SECONDS, TimeoutError):
+                sock.sendall(_FULL)
+        finally:
+            self._connections -= 1
+
+
+class Scrapes:
+    """Scrapes of many clients: one at a time, with pauses, and shared by all who asked before it began.
+
+    Args:
+        render: what a scrape takes time for.
+    """
+
+    def __init__(self, render: Callable[[], bytes]) -> None:
+        self._render, self._one = render, Semaphore()
+        self._next: AsyncResult[bytes] | None = None
+        self._rested = 0.0  # monotonic time
+
+    def text(self) -> bytes:
+        """What `render` returns, or raises; called after this was."""
+        if self._next is None:
+            self._next = AsyncResult()
+            gevent.spawn(self._run, self._next)
+        text: bytes = self._next.get()
+        return text
+
+    def _run(self, shared: AsyncResult[bytes]) -> None:
+        with self._one:
+            gevent.sleep(max(0.0, self._rested - time.monotonic()))
+            self._next, began = None, time.monotonic()
+            try:
+                shared.set(self._render())
+            except BaseException as error:
+                shared.set_exception(error)
+            now = time.monotonic()
+            self._rested = now + REST * (now - began)
+
+
+_scrapes: Final = Scrapes(metrics.text)
+
+
+def _too_large(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("413 Content Too Large", [("Content-Length", "0"), ("Connection", "close")])
+    return []
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -54,7 +163,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     status, kind = "200 OK", "application/json"
     if path == "/metrics":
         try:
-            body, kind = metrics.text(), "text/plain; version=0.0.4; charset=utf-8"
+            body, kind = _scrapes.text(), "text/plain; version=0.0.4; charset=utf-8"
         except TimeoutError as error:
             status, body = "503 Service Unavailable", msgspec.json.encode({"error": str(error)})
     elif path == "/healthz":

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from peatio_ws import limits
 from peatio_ws.auth import Verifier
 from peatio_ws.client_address import rate_limit_key
 from peatio_ws.errors import AuthenticationError, TryLater
@@ -15,6 +16,7 @@ from peatio_ws.handlers import Handlers
 from peatio_ws.identity import Identity
 from peatio_ws.intake import Intake
 from peatio_ws.key_source import KeySource
+from peatio_ws.limits import Limit
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared, tell_limited
@@ -57,13 +59,13 @@ def verify(house: House, token: str, connection: str, address: str) -> Identity 
         if error.key_missing and (seconds := house.keys.seconds_to_wait()):
             house.intake.tally.authentications["postponed"] += 1
             text = {"connection": connection, "address": address, "reason": str(error)}
-            log.info("token cannot be verified yet", **text, retry_after=seconds)
+            limits.tell(log, "token cannot be verified yet", **text, retry_after=seconds)
             raise TryLater(NO_KEY, seconds) from None
         outcome, reason, counts = "refused", str(error), not error.key_missing
     house.intake.tally.authentications[outcome] += 1
     if outcome == "accepted":
         return identity
-    log.info("token refused", connection=connection, address=address, reason=reason)
+    limits.tell(log, "token refused", connection=connection, address=address, reason=reason)
     whose = _whose(house, address)
     if counts and whose is not None and shared.failures.add(whose, time.monotonic()):
         tell_limited(whose)
@@ -80,6 +82,7 @@ def seconds_to_wait(house: House, address: str) -> int:
     seconds = house.shared.failures.wait(whose, time.monotonic()) if whose is not None else 0
     if seconds:
         house.intake.tally.authentications["limited"] += 1
+        limits.reached(Limit.FAILED_TOKENS, address=address)
     return seconds
 
 

@@ -1,5 +1,5 @@
 """One line an event: readable on a terminal, JSON elsewhere (`LOG_FORMAT`). Neither tokens nor payloads are ever given
-to it. With `LOG_ACCESS` each request is an event, too.
+to it. With `LOG_ACCESS` each request is an event, too. `log_writer.py` writes the lines.
 """
 
 from __future__ import annotations
@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
 
+from peatio_ws.log_writer import LogWriter
 from peatio_ws.settings import Settings
 
 _SHARED: list[Any] = [
@@ -31,6 +32,30 @@ def _renderers(settings: Settings) -> list[Any]:
         return [structlog.processors.JSONRenderer()]
     colors, plain = sys.stderr.isatty(), structlog.dev.plain_traceback
     return [_escape, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def never_wait(settings: Settings) -> None:
+    """Have standard error and output written so that a reader that stalls holds up nothing. Before `configure` and
+    `for_gunicorn`; harmless a second time."""
+    notice = _notice(settings)
+    for name in ("stderr", "stdout"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, LogWriter):
+            setattr(sys, name, LogWriter(stream, notice))
+
+
+def _notice(settings: Settings) -> Callable[[int], str]:
+    """The line that tells how many lines were dropped."""
+    processors = [*_SHARED, *_renderers(settings)]
+
+    def notice(dropped: int) -> str:
+        told: Any = {"event": "log lines dropped; the log was not read in time", "dropped": dropped}
+        told["logger"] = "peatio_ws.logs"
+        for processor in processors:
+            told = processor(None, "warning", told)
+        return f"{told}\n"
+
+    return notice
 
 
 def configure(settings: Settings) -> None:

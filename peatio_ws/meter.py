@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import gevent
 import structlog
 
-from peatio_ws import metric_files, metrics
+from peatio_ws import log_writer, metric_files, metrics
 from peatio_ws.books import State
 from peatio_ws.events import EXCHANGES
 from peatio_ws.house import House
@@ -62,6 +62,7 @@ class Meter:
         self._house = house
         self._delays = Spread()
         self._cpu = 0.0
+        self._dropped = 0  # lines of the log
         # Of connections that had ended when it looked around last, of those that were there then, and of those that
         # have ended since; and all of it that was told.
         self._past, self._now, self._left, self._told = _Traffic(), _Traffic(), _Traffic(), _Traffic()
@@ -111,6 +112,9 @@ class Meter:
         used = time.process_time()
         metrics.cpu.inc(used - self._cpu)
         self._cpu = used
+        dropped = log_writer.dropped()
+        metrics.log_dropped.inc(dropped - self._dropped)
+        self._dropped = dropped
         with open("/proc/self/statm", "rb") as file:
             metrics.memory.set(int(file.read().split()[1]) * _PAGE)
         metrics.turned.set(time.time())

@@ -38,6 +38,7 @@ connections = Gauge("peatio_ws_connections", "Open connections", ["protocol", "s
 subscriptions = Gauge("peatio_ws_subscriptions", "Streams that clients have", ["type"], multiprocess_mode="livesum")
 authentications = Counter("peatio_ws_authentications", "Tokens shown", ["outcome"])
 refusals = Counter("peatio_ws_refused_handshakes", "Upgrades answered with HTTP instead", ["status"])
+limits_reached = Counter("peatio_ws_limits_reached", "Times that a limit for clients was reached", ["limit"])
 closes = Counter("peatio_ws_closes", "Connections that ended, by close code", ["code"])
 handler_failures = Counter("peatio_ws_handler_failures", "Times that a handler raised something", ["handler"])
 refused_names = Counter("peatio_ws_refused_stream_names", "Names of streams for which there was no room")
@@ -93,6 +94,7 @@ loop_delay = Histogram(
     "How late a greenlet came that wanted to run, ten times a second",
     buckets=SECONDS,
 )
+log_dropped = Counter("peatio_ws_log_lines_dropped", "Lines of the log that its reader did not take in time")
 cpu = Counter("peatio_ws_worker_cpu_seconds", "CPU that workers used")
 memory = Gauge("peatio_ws_worker_memory_bytes", "Memory that workers hold (RSS)", multiprocess_mode="livesum")
 

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import gevent
 import structlog
 
-from peatio_ws import metrics
+from peatio_ws import limits, metrics
 from peatio_ws.client_address import rate_limit_key
 from peatio_ws.drain import Drain
 from peatio_ws.errors import Close, Refused
 from peatio_ws.identity import Identity
+from peatio_ws.limits import Limit
 from peatio_ws.meter import Meter
 from peatio_ws.pace import let_others_run
 from peatio_ws.settings import Settings
@@ -99,9 +100,11 @@ class Roster:
         if self._aside is not None or (waited and self._ending):
             raise Refused("503 Service Unavailable", "Draining.", (("Retry-After", "5"),), Close.RESTART)
         if len(self._connected) >= settings.max_connections:
+            limits.reached(Limit.CONNECTIONS, most=settings.max_connections)
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
         name = self._limited_as(address)
         if name is not None and self._seated[name] >= settings.max_per_address:
+            limits.reached(Limit.ADDRESS, address=address, most=settings.max_per_address)
             text = "Too many connections from this address."
             raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
 

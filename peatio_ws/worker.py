@@ -18,10 +18,11 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import VERSION
 
-from peatio_ws import health
+from peatio_ws import health, limits
 from peatio_ws.errors import Close, ConfigurationError
 from peatio_ws.gateway import Gateway
 from peatio_ws.handler import Handler
+from peatio_ws.limits import Limit
 from peatio_ws.replay import come_again
 from peatio_ws.settings import Settings
 from peatio_ws.supervise import supervise
@@ -70,14 +71,17 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
 
 def _shake_hands(wrapped: Any) -> bool:
-    Handler.idle[wrapped] = False
+    Handler.await_request(wrapped)
     try:
         with gevent.Timeout(Handler.settings.handshake_timeout, TimeoutError):
             wrapped.do_handshake()
+    except TimeoutError:
+        limits.reached(Limit.TLS_TIME)
+        return False
     except OSError:  # an SSLError too
         return False
     finally:
-        del Handler.idle[wrapped]
+        Handler.idle.pop(wrapped, None)
     return True
 
 

@@ -27,11 +27,11 @@ WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"backoff supervise blocking metric_files metrics pace websocket handler".split(),
+    *"backoff supervise blocking metric_files metrics limits pace websocket http_handler handler".split(),
     *"amqp_tls amqp_transport broker source topology demand queue_source marker stream_setup".split(),
     *"history_stream consumer publisher embedded".split(),
     *"shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
-    *"logs key_source interest intake house numbering caller".split(),
+    *"log_writer logs key_source interest intake house numbering caller".split(),
     *"signing demonstration page seated resumption client connection".split(),
     *"meter drain roster control gateway ports health worker master".split(),
     *"tokens publishing listening commanding broker_probe redis_probe".split(),
