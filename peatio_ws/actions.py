@@ -18,15 +18,20 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """From now on this client gets its member's events. Comes before the reply that says so, and nothing may be sent
-    to the client in between.
+    """Have this member's events routed to this worker, and find what its connection has to know for them. They are sent
+    only after a `GoLive` or a `Resume`, behind whatever the client is told before.
 
     Attributes:
-        resumes: whether its events come with cursors; then a `Resume` follows, and events only after that.
+        resumes: whether a `Resume` follows, and not a `GoLive`.
     """
 
     identity: Identity
     resumes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GoLive:
+    """From now on this client gets its member's events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +110,5 @@ class HangUp:
 
 
 Action: TypeAlias = (
-    Verify | Admit | Renew | Subscribe | SendBooks | Unsubscribe | Reply | Resume | Replay | Call | HangUp
+    Verify | Admit | GoLive | Renew | Subscribe | SendBooks | Unsubscribe | Reply | Resume | Replay | Call | HangUp
 )

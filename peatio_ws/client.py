@@ -14,6 +14,7 @@ from peatio_ws.actions import (
     Action,
     Admit,
     Call,
+    GoLive,
     HangUp,
     Renew,
     Replay,
@@ -58,7 +59,6 @@ class Client(Seated):
     """
 
     __slots__ = (
-        "_admits",
         "_first",
         "_receiver",
         "_refilled",
@@ -71,13 +71,10 @@ class Client(Seated):
 
     def __init__(self, house: House, ws: WebSocket, address: str, asked: Asked, identity: Identity | None) -> None:
         super().__init__(house, ws, address)
-        self._session = session = Session(
-            asked.dialect, house.settings.roles, house.settings.max_streams, house.handlers.events, house.intake.names
-        )
+        self._session = session = Session(asked.dialect, house.rules, house.handlers.events)
         ranger = asked.dialect is Dialect.RANGER
         self._first = session.open(identity, asked.streams, asked.resume, asked.notices) if ranger else []
         self._receiver = Receiver(ws.outbox, asked.dialect, session.streams)
-        self._admits = False  # hears its private events once what it was to be told is on its way
         self._settled = False  # authenticated or subscribed once
         self._resumption: Resumption | None = None  # of a client that resumes
         self._tokens, self._refilled = float(house.settings.message_burst), ws.opened
@@ -190,6 +187,8 @@ class Client(Seated):
                     if not self._admit(identity, resumes):
                         self._forget_streams(actions)
                         return
+                case GoLive():
+                    self._house.router.admit(self._receiver)
                 case Renew(identity):
                     self.expires = identity.expires
                 case Subscribe(names):
@@ -210,9 +209,6 @@ class Client(Seated):
                     call(self._house.handlers.events[name], name, caller, message)  # may wait
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
-        if self._admits:
-            self._admits = False
-            self._house.router.admit(self._receiver)
 
     def _verdict(self, token: str) -> list[Action]:
         # Who is authenticated has shown a good one before: its fresh token is looked at in any case.
@@ -278,6 +274,5 @@ class Client(Seated):
         receiver.uid = identity.uid
         numbering.begin()
         house.intake.interest.need_member(identity.uid)  # may wait
-        self._admits = not resumes
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=receiver.member_id)
         return True

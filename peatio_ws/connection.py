@@ -27,7 +27,8 @@ from peatio_ws.numbering import Numbering, look_up
 from peatio_ws.router import Receiver
 from peatio_ws.seated import Seated
 from peatio_ws.shared import Lookup
-from peatio_ws.streams import Kind, is_permitted, kind_of
+from peatio_ws.streams import Kind, kind_of
+from peatio_ws.subscription_rules import Denial
 from peatio_ws.tally import Standing
 from peatio_ws.websocket import WebSocket
 
@@ -150,7 +151,7 @@ class Connection(Seated):
         Raises:
             ClientError: not for this client, or no stream, or too many; then none of them is subscribed to.
         """
-        outbox, most = self.ws.outbox, self._house.settings.max_streams
+        outbox, most = self.ws.outbox, self._house.rules.most
         receiver = self._receiver = self._receiver or Receiver(outbox, Dialect.RANGER)
         mine = receiver.streams
         new = [name for name in dict.fromkeys(streams) if name not in mine]
@@ -238,14 +239,9 @@ class Connection(Seated):
 
     def _checked(self, name: str, streams: int) -> str:
         """The name as the worker keeps it, if this client may have the stream."""
-        kind, member, roles = kind_of(name), self.member, self._house.settings.roles
-        if kind is Kind.PRIVATE and member is None:
-            raise ClientError(f"cannot subscribe to {name}: not authenticated")
-        role = member.role if member is not None else ""
-        if kind is None or (kind is Kind.PREFIXED and not is_permitted(name, role, roles)):
-            raise ClientError(f"cannot subscribe to {name[:128]}")
-        if (kept := self._house.intake.names.take(name, streams)) is None:
-            raise ClientError("too many streams: this server has no room for more names")
+        kept = self._house.rules.judge(name, self.member, streams)
+        if isinstance(kept, Denial):
+            raise ClientError(f"cannot subscribe to {name[:128]}{kept.value}")
         return kept
 
     # What is needed of the broker is counted before the wait for it. If that is interrupted, or the connection ends

@@ -41,6 +41,7 @@ from peatio_ws.revocations import Revocations
 from peatio_ws.roster import Roster
 from peatio_ws.settings import Settings
 from peatio_ws.steering import Place
+from peatio_ws.subscription_rules import SubscriptionRules
 from peatio_ws.supervise import supervise
 from peatio_ws.websocket import WebSocket
 
@@ -74,7 +75,8 @@ class Gateway:
         verifier = Verifier(settings.token_rules)
         self.keys = KeySource(settings.token_rules, verifier)
         self._handlers = Handlers()
-        self._house = House(settings, verifier, self.keys, self._shared, self._intake, self._handlers)
+        rules = SubscriptionRules(settings.roles, settings.max_streams, self._intake.names)
+        self._house = House(settings, verifier, self.keys, self._shared, self._intake, self._handlers, rules)
         self._meter = Meter(self._house)
         self._roster = Roster(settings, self._meter, self._shared.seated)
         self._publisher: Publisher | None = None

@@ -20,6 +20,7 @@ from peatio_ws.limits import Limit
 from peatio_ws.router import Router
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared, tell_limited
+from peatio_ws.subscription_rules import SubscriptionRules
 
 log = structlog.get_logger("peatio_ws.house")
 
@@ -34,6 +35,7 @@ class House:
     shared: Shared
     intake: Intake
     handlers: Handlers
+    rules: SubscriptionRules
 
     @property
     def router(self) -> Router:

@@ -16,6 +16,7 @@ from peatio_ws.actions import (
     Action,
     Admit,
     Call,
+    GoLive,
     HangUp,
     Renew,
     Replay,
@@ -30,8 +31,8 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.echo import echo_in
 from peatio_ws.errors import Close, later_reason
 from peatio_ws.identity import Identity
-from peatio_ws.stream_names import StreamNames
-from peatio_ws.streams import Kind, Roles
+from peatio_ws.streams import Kind
+from peatio_ws.subscription_rules import Denial, SubscriptionRules
 
 MAX_FAILURES: Final = 5
 """Failed authentications of one connection; the last is answered, then the connection is closed (1008)."""
@@ -78,10 +79,8 @@ class Session:
     """State of one connection's protocol.
 
     Args:
-        roles: who may have prefixed streams.
-        max_streams: how many streams it may have.
+        rules: which streams it may subscribe to.
         events: names for which there are handlers.
-        names: which stream names its worker has room for; None for all.
 
     Attributes:
         identity: of the last valid token; None before the first.
@@ -95,10 +94,8 @@ class Session:
         "_echo",
         "_events",
         "_failures",
-        "_max_streams",
-        "_names",
         "_resume",
-        "_roles",
+        "_rules",
         "dialect",
         "identity",
         "notices",
@@ -106,16 +103,8 @@ class Session:
         "streams",
     )
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        roles: Roles,
-        max_streams: int,
-        events: Container[str] = (),
-        names: StreamNames | None = None,
-    ) -> None:
-        self.dialect, self._roles, self._max_streams, self._events = dialect, roles, max_streams, events
-        self._names = names
+    def __init__(self, dialect: Dialect, rules: SubscriptionRules, events: Container[str] = ()) -> None:
+        self.dialect, self._rules, self._events = dialect, rules, events
         self.state = State.ANONYMOUS
         self.identity: Identity | None = None
         self.streams: list[str] = []
@@ -142,7 +131,7 @@ class Session:
             return self._subscribe(list(names))
         self.identity, self.state = identity, State.AUTHENTICATED
         if not resume:
-            return [Admit(identity), *self._subscribe(list(names))]
+            return [Admit(identity), *self._subscribe(list(names)), GoLive()]
         *actions, reply = self._subscribe(list(names), replays=False)
         assert isinstance(reply, Reply)
         cursor = None if resume in ("1", "true") else resume
@@ -193,7 +182,7 @@ class Session:
             replies = [Resume(dialects.AUTHENTICATED, cursor, self._echo)]
         if known is not None:
             return [Renew(identity), *self._drop_forbidden(), *replies]
-        return [Admit(identity, resumes), *replies]
+        return [Admit(identity, resumes), *replies, *([] if resumes else [GoLive()])]
 
     def postpone(self, why: str, seconds: int) -> list[Action]:
         """What to do instead where the token cannot be looked at for so many seconds. It may be good, so the client is
@@ -242,8 +231,8 @@ class Session:
         new = dict.fromkeys(name for name in names if name not in has)
         again = dict.fromkeys(name for name in names if name in has and name.endswith("-inc"))
         actions: list[Action] = []
-        if len(has) + len(new) > self._max_streams:
-            actions.append(Reply(dialects.too_many_streams(self._max_streams)))
+        if len(has) + len(new) > self._rules.most:
+            actions.append(Reply(dialects.too_many_streams(self._rules.most)))
             new.clear()
         taken = self._taken(new, actions)
         if taken:
@@ -259,20 +248,19 @@ class Session:
     def _taken(self, new: Iterable[str], actions: list[Action]) -> list[str]:
         """Return which of these streams the client gets. For the others the answers are put behind the actions."""
         taken: list[str] = []
-        held, names, is_room = len(self.streams), self._names, True
+        held, is_room = len(self.streams), True
         for name in new:
-            kind = streams.kind_of(name)
-            if kind is Kind.PRIVATE:
-                if self.identity is not None and self.dialect is Dialect.RANGER:
-                    taken.append(name)
-            elif kind is None or (kind is Kind.PREFIXED and not self._is_permitted(name)):
-                actions.append(Reply(dialects.cannot_subscribe(name)))
-            elif names is None:
-                taken.append(name)
-            elif (kept := names.take(name, held + len(taken))) is not None:
-                taken.append(kept)
-            else:
-                is_room = False
+            if self.dialect is Dialect.CLASSIC and streams.kind_of(name) is Kind.PRIVATE:
+                continue  # a classic client gets its member's events in any case
+            match self._rules.judge(name, self.identity, held + len(taken)):
+                case str() as kept:
+                    taken.append(kept)
+                case Denial.FORBIDDEN:
+                    actions.append(Reply(dialects.cannot_subscribe(name)))
+                case Denial.NO_ROOM:
+                    is_room = False
+                case Denial.ANONYMOUS:
+                    pass  # as Ranger
         if not is_room:
             actions.append(Reply(dialects.NO_ROOM_FOR_NAMES))
         return taken
@@ -283,15 +271,10 @@ class Session:
 
     def _drop_forbidden(self) -> list[Action]:
         """A newer token may have a lesser role."""
-        return self._drop(
-            name for name in self.streams if streams.kind_of(name) is Kind.PREFIXED and not self._is_permitted(name)
-        )
+        return self._drop(name for name in self.streams if not self._rules.is_permitted(name, self.identity))
 
     def _drop(self, names: Iterable[str]) -> list[Action]:
         gone = set(names)
         dropped = tuple(name for name in self.streams if name in gone)
         self.streams[:] = [name for name in self.streams if name not in gone]
         return [Unsubscribe(dropped)] if dropped else []
-
-    def _is_permitted(self, name: str) -> bool:
-        return self.identity is not None and streams.is_permitted(name, self.identity.role, self._roles)

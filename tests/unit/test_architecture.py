@@ -16,7 +16,7 @@ import peatio_ws
 PACKAGE = Path(peatio_ws.__file__).parent
 
 PURE = [
-    *"errors redis_keys throttled streams stream_names keys jwks identity auth".split(),
+    *"errors redis_keys throttled streams stream_names keys jwks identity auth subscription_rules".split(),
     *"faults trusted_proxies origins variables".split(),
     *"tls_files tls_faults urls settings misspelt client_address".split(),
     *"revocations steering failures".split(),

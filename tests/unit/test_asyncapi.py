@@ -24,6 +24,7 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.errors import REASONS, Close, Refused
 from peatio_ws.events import RANGER, Delivery, read
 from peatio_ws.session import Session
+from peatio_ws.subscription_rules import SubscriptionRules
 from tests.asyncapi import DOCUMENT, MESSAGES, REGISTRY, matching
 from tests.contract import RECORDING
 from tests.relay import Connection
@@ -242,7 +243,7 @@ def test_frames_that_the_gateway_never_sends(channel: str, frame: str) -> None:
 def test_whatever_a_client_sends_is_one_message_whose_reply_is_one_of_its_operation(channel: str, sent: str) -> None:
     names = matching(channel, "client", sent)
     assert len(names) == 1
-    session = Session(Dialect(channel), {}, 200)
+    session = Session(Dialect(channel), SubscriptionRules())
     actions = session.receive(sent)
     replies = [getattr(action, "payload", dialects.AUTHENTICATED) for action in actions if hasattr(action, "payload")]
     if names == ["token"]:

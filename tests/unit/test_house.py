@@ -18,6 +18,7 @@ from peatio_ws.keys import load_public_key, public_text
 from peatio_ws.revocations import Revocations
 from peatio_ws.settings import Settings
 from peatio_ws.shared import Shared
+from peatio_ws.subscription_rules import SubscriptionRules
 from peatio_ws.tally import Tally
 from tests.unit.samples import claims, private_key, sign
 
@@ -33,7 +34,9 @@ def house(**environ: str) -> House:
     heard: Any = SimpleNamespace(tally=Tally())
     handlers: Any = SimpleNamespace()
     verifier = Verifier(settings.token_rules)
-    return House(settings, verifier, KeySource(settings.token_rules, verifier), shared, heard, handlers)
+    return House(
+        settings, verifier, KeySource(settings.token_rules, verifier), shared, heard, handlers, SubscriptionRules()
+    )
 
 
 def waits(at: House, *tokens: str, address: str = HERE) -> bool:

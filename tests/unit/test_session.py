@@ -14,6 +14,7 @@ from peatio_ws.actions import (
     Action,
     Admit,
     Call,
+    GoLive,
     HangUp,
     Renew,
     Replay,
@@ -28,6 +29,7 @@ from peatio_ws.dialects import Dialect
 from peatio_ws.errors import Close
 from peatio_ws.identity import Identity
 from peatio_ws.session import Input, Session, State
+from peatio_ws.subscription_rules import SubscriptionRules
 
 ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)
 ANN_LATER = Identity(uid="ANN", member_id=1, role="member", expires=200.0)
@@ -42,14 +44,15 @@ TOO_OFTEN = HangUp(Close.POLICY, "too many failed authentications")
 
 ROLES = {"admin": frozenset({"admin", "superadmin"})}
 MOST = 20
+RULES = SubscriptionRules(ROLES, MOST)
 
 
 def classic() -> Session:
-    return Session(Dialect.CLASSIC, ROLES, MOST)
+    return Session(Dialect.CLASSIC, RULES)
 
 
 def ranger() -> Session:
-    return Session(Dialect.RANGER, ROLES, MOST)
+    return Session(Dialect.RANGER, RULES)
 
 
 def session_in(state: State) -> Session:
@@ -73,9 +76,9 @@ def give(session: Session, what: Input) -> list[Action]:
 
 NOBODY, SOMEBODY = State.ANONYMOUS, State.AUTHENTICATED
 TABLE: dict[tuple[State, Input], tuple[State, list[Action]]] = {
-    (NOBODY, Input.TOKEN): (SOMEBODY, [Admit(ANN_LATER), AUTHENTICATED]),
+    (NOBODY, Input.TOKEN): (SOMEBODY, [Admit(ANN_LATER), AUTHENTICATED, GoLive()]),
     # Before the first token there is nobody whom another could be: it is the first token.
-    (NOBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [Admit(BOB), AUTHENTICATED]),
+    (NOBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [Admit(BOB), AUTHENTICATED, GoLive()]),
     (NOBODY, Input.BAD_TOKEN): (NOBODY, [FAILED]),
     (SOMEBODY, Input.TOKEN): (SOMEBODY, [Renew(ANN_LATER), AUTHENTICATED]),
     (SOMEBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [FAILED]),
@@ -105,7 +108,7 @@ def test_a_newer_token_of_the_same_member_counts() -> None:
 def test_a_client_is_admitted_once_and_before_the_reply_that_says_so() -> None:
     session = classic()
     actions = [*session.verdict(ANN), *session.verdict(ANN_LATER), *session.verdict(ANN)]
-    assert [type(action) for action in actions] == [Admit, Reply, Renew, Reply, Renew, Reply]
+    assert [type(action) for action in actions] == [Admit, Reply, GoLive, Renew, Reply, Renew, Reply]
 
 
 # ---- failures
@@ -151,7 +154,7 @@ def test_who_asks_to_resume_is_told_where_it_is_before_any_event(asked: object, 
 def test_who_does_not_ask_gets_the_very_same_answers(asked: object) -> None:
     session = classic()
     session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
-    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
 
 
 def test_notices_are_for_who_asks_for_them_and_proves_who_it_is() -> None:
@@ -160,7 +163,7 @@ def test_notices_are_for_who_asks_for_them_and_proves_who_it_is() -> None:
         session.verdict(None)
         assert not session.notices
         session.receive('{"jwt":"Bearer a.b.c"}')
-        assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+        assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
         assert not session.notices
         session.receive('{"jwt":"Bearer a.b.c","notices":true}')
         assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), AUTHENTICATED], "the answer is the same"
@@ -200,7 +203,7 @@ def test_a_token_that_fails_resumes_nothing() -> None:
     session.receive('{"jwt":"Bearer a.b.c","resume":true}')
     assert session.verdict(None) == [FAILED]
     session.receive('{"jwt":"Bearer a.b.c"}')
-    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED]
+    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
 
 
 @pytest.mark.parametrize(("asked", "cursor"), [("1", None), ("true", None), ("s.2.00000000", "s.2.00000000")])
@@ -308,7 +311,13 @@ def test_a_ranger_connection_begins_with_the_streams_of_its_query() -> None:
         subscribed("b.trades", "a.x"),
     ]
     assert answers(ranger().open(None, [])) == [subscribed()]
-    assert answers(ranger().open(ANN, ["order"])) == [Admit(ANN), Subscribe(("order",)), subscribed("order"), Replay()]
+    assert answers(ranger().open(ANN, ["order"])) == [
+        Admit(ANN),
+        Subscribe(("order",)),
+        subscribed("order"),
+        Replay(),
+        GoLive(),
+    ]
 
 
 def test_a_private_stream_needs_somebody_and_the_ranger_protocol() -> None:
@@ -464,7 +473,7 @@ ANSWERED = [
 @pytest.mark.parametrize("text", ANSWERED)
 def test_an_echo_is_the_last_key_of_each_answer(dialect: Dialect, text: str) -> None:
     for echo in ECHOES:
-        plain, echoing = (Session(dialect, ROLES, MOST) for _ in range(2))
+        plain, echoing = (Session(dialect, RULES) for _ in range(2))
         for before, after in zip(
             plain.receive(text + "}"), echoing.receive(f'{text},"echo":{echo}' + "}"), strict=True
         ):
@@ -486,8 +495,7 @@ def test_the_answer_to_a_token_has_the_echo_of_its_message_and_no_later_one(
 ) -> None:
     session = classic()
     session.receive('{"jwt":"Bearer a.b.c","echo":7' + more + "}")
-    answer = session.verdict(identity)[-1]
-    assert isinstance(answer, Reply | Resume)
+    (answer,) = (action for action in session.verdict(identity) if isinstance(action, Reply | Resume))
     if isinstance(answer, Resume):
         assert answer == Resume(AUTHENTICATED.payload, None, b"7")
     else:
@@ -504,7 +512,7 @@ def test_the_answer_to_a_token_has_the_echo_of_its_message_and_no_later_one(
 
 @pytest.mark.parametrize("dialect", Dialect)
 def test_a_message_of_a_handlers_name_is_handed_to_it_whole(dialect: Dialect) -> None:
-    session = Session(dialect, ROLES, MOST, {"cancel"})
+    session = Session(dialect, RULES, {"cancel"})
     message = {"event": "cancel", "streams": ["btcusd.trades"], "id": 5}
     assert session.receive(json.dumps(message)) == [Call("cancel", message)]
     assert session.receive('{"event":"cancel","jwt":"Bearer x"}') == [Verify("x")]

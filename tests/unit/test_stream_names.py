@@ -12,6 +12,7 @@ from peatio_ws.feeds import Feeds
 from peatio_ws.outbox import Outbox
 from peatio_ws.session import Session
 from peatio_ws.stream_names import ALWAYS_TAKEN, StreamNames
+from peatio_ws.subscription_rules import SubscriptionRules
 from tests.unit.samples import Wire
 
 MOST = 30
@@ -33,7 +34,7 @@ class Worker:
         return [json.loads(action.payload) for action in actions if hasattr(action, "payload")]
 
     def session(self) -> Session:
-        return Session(Dialect.RANGER, {}, 200, (), self.names)
+        return Session(Dialect.RANGER, SubscriptionRules(names=self.names))
 
 
 def invented(count: int, kind: str = "trades") -> list[str]:
