@@ -42,8 +42,10 @@ from peatio_ws.settings import Settings
 from peatio_ws.signing import session_token
 from peatio_ws.urls import EMBEDDED_BROKER
 
-WAIT: Final = 5.0
-"""Seconds in which anything expected has to come, unless the test says otherwise."""
+WAIT: Final = 30.0
+"""Seconds in which anything expected has to come, unless the test says otherwise: only a failing test waits so long."""
+CLOSE_SECONDS: Final = 5.0
+"""How long the end of a client, or of the server, may take. What has not ended by then is cut off."""
 START_SECONDS: Final = 30.0
 ALGORITHM: Final = "ES256"
 
@@ -133,7 +135,7 @@ class Server:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             fields["Authorization"] = f"Bearer {token}"
-        opening = connect(self.url + path, additional_headers=fields, open_timeout=WAIT, close_timeout=WAIT)
+        opening = connect(self.url + path, additional_headers=fields, open_timeout=WAIT, close_timeout=CLOSE_SECONDS)
         return Client(self._open.enter_context(opening))
 
     def member(self, uid: str = "ID1", **claims: Any) -> Client:
@@ -214,7 +216,7 @@ def _start(application: WSGIApp, gateways: list[Gateway]) -> Any:
 
 
 def _stop(listener: Any, gateways: list[Gateway]) -> None:
-    listener.stop(timeout=WAIT)
+    listener.stop(timeout=CLOSE_SECONDS)
     for one in gateways:
         one.stop()
 
