@@ -28,6 +28,13 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "kept"
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one core without the lowest priority: beside other tests that takes minutes."""
+    way = again.WAYS["one-core"]
+    monkeypatch.setitem(again.WAYS, "one-core", again.Way(way.prefix[: way.prefix.index("nice")]))
+
+
 def ends(pid: int) -> bool:
     """Whether a process has ended; one that nobody has waited for yet (a zombie) has."""
     try:
@@ -42,10 +49,22 @@ def given(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
+def test_one_core_is_one_at_the_lowest_priority(tmp_path: Path) -> None:
+    script = "import os; print(len(os.sched_getaffinity(0)), os.nice(0))"
+    assert again.run([*again.WAYS["one-core"].prefix, sys.executable, "-c", script], tmp_path) == 0
+    assert (tmp_path / "output").read_text().split() == ["1", "19"]
+
+
+@pytest.mark.usefixtures("unhurried")
 def test_failures_are_counted_by_test_and_way(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tests = given(tmp_path, PASSING + FAILING)
     assert again.main(["--times", "2", "--ways", "alone,one-core", "--processes", "0", tests]) == 1
-    *_, table = capsys.readouterr().out.split("\n\n")
+    runs, table = capsys.readouterr().out.split("\n\n")
+    began = [line for line in runs.splitlines() if not line.startswith(" ")]
+    assert [line.rpartition(", ")[0] for line in began] == [
+        f"{number}, {way}: 2 of 4 failed" for number in (1, 2) for way in ("alone", "one-core")
+    ]
+    assert all(line.endswith(" s") for line in began), "each run tells how long it took"
     head, fails, one_of, *where = table.splitlines()
     assert head.split() == ["failed", "alone", "one-core"]
     assert fails.split()[0].endswith("test_given::test_fails")
