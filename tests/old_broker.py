@@ -20,13 +20,13 @@ import contextlib
 import re
 import socket
 import struct
-import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from amqp import spec
 from amqp.serialization import dumps, loads
+
+from tests.tcp_relay import TcpRelay
 
 UNKNOWN_TO_3_7 = (
     "x-queue-type",
@@ -50,8 +50,8 @@ _DECLARE = "BsbbbbbF"
 _CONSUME = "BssbbbbF"
 
 
-class OldBroker:
-    """Listens on a free port of 127.0.0.1 and passes everything on to a RabbitMQ node.
+class OldBroker(TcpRelay):
+    """Passes everything on to a RabbitMQ node.
 
     Args:
         to: port of the node.
@@ -60,68 +60,32 @@ class OldBroker:
     Attributes:
         version: of the connections to come; assign another one to upgrade the broker.
         declared: name and arguments of each queue that a client declared, as the client sent them.
-        connections: how many clients have connected.
     """
 
     def __init__(self, to: int, version: str) -> None:
-        self._to, self.version = to, version
+        self.version = version
         self.declared: list[tuple[str, dict[str, Any]]] = []
-        self.connections = 0
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        super().__init__(to)
 
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
-    def __enter__(self) -> Self:
-        return self
+    def passing(self, client: socket.socket, server: socket.socket) -> tuple[Callable[[], None], Callable[[], None]]:
+        from_client, from_server = _FromClient(self.version, self.declared), _FromServer(self.version)
+        return (
+            lambda: _pump(client, server, from_client, _GREETING_BYTES),
+            lambda: _pump(server, client, from_server, 0),
+        )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self.cut()
-        for thread in self._threads:
-            thread.join(10)
-        self._listener.close()
 
-    def cut(self) -> None:
-        """Break every connection that is open."""
-        with self._lock:
-            for end in self._open:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                server = socket.create_connection(("127.0.0.1", self._to))
-                with self._lock:
-                    self._open |= {client, server}
-                from_client = _FromClient(self.version, self.declared)
-                for pump in (
-                    threading.Thread(target=self._pump, args=(client, server, from_client, _GREETING_BYTES)),
-                    threading.Thread(target=self._pump, args=(server, client, _FromServer(self.version), 0)),
-                ):
-                    pump.daemon = True
-                    pump.start()
-                    self._threads.append(pump)
-
-    def _pump(
-        self, source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes], greeting: int
-    ) -> None:
-        waiting = b""
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                passed, waiting, greeting = _frames(waiting + data, change, greeting)
-                target.sendall(passed)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+def _pump(source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes], greeting: int) -> None:
+    waiting = b""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            passed, waiting, greeting = _frames(waiting + data, change, greeting)
+            target.sendall(passed)
+    target.shutdown(socket.SHUT_WR)
 
 
 def _frames(data: bytes, change: Callable[[bytes], bytes], greeting: int) -> tuple[bytes, bytes, int]:

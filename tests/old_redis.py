@@ -20,68 +20,37 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import threading
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
+
+from tests.tcp_relay import TcpRelay
 
 _VERSION = re.compile(rb"redis_version:([\w.]+)")
 
 
-class OldRedis:
-    """Listens on a free port of 127.0.0.1 and passes requests on to a Redis server.
+class OldRedis(TcpRelay):
+    """Passes requests on to a Redis server.
 
     Args:
         to: port of the server.
         version: what the server says it is; None leaves all as it is.
 
     Attributes:
-        to: port for the connections to come; assign another one, as a failover does. Open connections stay.
         delay: seconds that each request of a connection takes longer.
-        connections: how many clients have connected.
     """
 
     def __init__(self, to: int, version: str | None = None) -> None:
-        self.to, self._version = to, version
+        self._version = version
         self._since = tuple(map(int, version.split(".")[:2])) if version else (99, 0)
         self.delay = 0.0
-        self.connections = 0
-        self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        super().__init__(to)
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for end in list(self._open):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
-        for end in (*self._open, self._listener):
-            end.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                server = socket.create_connection(("127.0.0.1", self.to))
-                self._open |= {client, server}
-                for pump in (
-                    threading.Thread(target=self._pass_requests, args=(client, server), daemon=True),
-                    threading.Thread(target=self._pass_answers, args=(server, client), daemon=True),
-                ):
-                    pump.start()
-                    self._threads.append(pump)
+    def passing(self, client: socket.socket, server: socket.socket) -> tuple[Callable[[], None], Callable[[], None]]:
+        return lambda: self._pass_requests(client, server), lambda: self._pass_answers(server, client)
 
     def _pass_requests(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError), client.makefile("rb") as requests:
@@ -92,15 +61,13 @@ class OldRedis:
                     words.append(requests.read(size + 2)[:-2])
                 time.sleep(self.delay)
                 server.sendall(_packed(self._changed(words)))
-        with contextlib.suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+        server.shutdown(socket.SHUT_RDWR)
 
     def _pass_answers(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65_536):
                 client.sendall(self._as_old(data))
-        with contextlib.suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+        client.shutdown(socket.SHUT_RDWR)
 
     def _changed(self, words: list[bytes]) -> list[bytes]:
         name, options = words[0].upper(), {word.upper() for word in words[1:]}
