@@ -355,41 +355,36 @@ def losses(play: Stage) -> float:
     return sum(gateway.total("peatio_ws_broker_losses_total", 'source="private"') for gateway in play.gateways)
 
 
-def test_the_stream_deleted_and_made_again_under_load(stage: Callable[..., Stage]) -> None:
-    play = stage(workers=3)
+def lose_the_stream(broker: RabbitMQ) -> None:
+    with Connection(broker.url) as connection:
+        connection.default_channel.queue_delete("peatio_ws.history")
+
+
+def declare_exchanges_again(broker: RabbitMQ) -> None:
+    with Connection(broker.url) as connection:
+        for name, kind in EXCHANGES.items():
+            connection.default_channel.exchange_delete(name)
+            connection.default_channel.exchange_declare(name, kind, durable=True, auto_delete=False)
+
+
+def lose_the_disk(broker: RabbitMQ) -> None:
+    broker.kill()
+    broker.forget()
+    broker.start()
+
+
+@pytest.mark.parametrize(
+    ("lose", "workers", "times"), [(lose_the_stream, 3, 3), (declare_exchanges_again, 3, 3), (lose_the_disk, 4, 2)]
+)
+def test_every_member_is_told_of_a_loss_under_load(
+    stage: Callable[..., Stage], lose: Callable[[RabbitMQ], None], workers: int, times: int
+) -> None:
+    play = stage(workers=workers)
 
     def trouble() -> None:
-        for _ in range(3):
+        for _ in range(times):
             before = losses(play)
-            play.background(lambda: delete_queue(play.broker, "peatio_ws.history"))
-            heard_again(play, before)
-            play.members.live(2, cuts=30)
-
-    print(play.run(trouble, untold))
-    assert all(member.gaps for member in play.members.members), "each was notified"
-
-
-def test_exchanges_deleted_and_declared_again_under_load(stage: Callable[..., Stage]) -> None:
-    play = stage(workers=3)
-
-    def trouble() -> None:
-        for _ in range(3):
-            before = losses(play)
-            play.background(lambda: renew_exchanges(play.broker))
-            heard_again(play, before)
-            play.members.live(2, cuts=30)
-
-    print(play.run(trouble, untold))
-    assert all(member.gaps for member in play.members.members), "each was notified"
-
-
-def test_a_broker_that_lost_its_disk_under_load(stage: Callable[..., Stage]) -> None:
-    play = stage(workers=4)
-
-    def trouble() -> None:
-        for _ in range(2):
-            before = losses(play)
-            play.background(play.broker.kill, play.broker.forget, play.broker.start)
+            play.background(lambda: lose(play.broker))
             heard_again(play, before)
             play.members.live(2, cuts=30)
 
@@ -429,15 +424,3 @@ def fill(broker: RabbitMQ) -> None:
 
 def retention_noticed(play: Stage) -> int:
     return sum(event.get("why") == REMOVED for event in play.gateways[0].events())
-
-
-def delete_queue(broker: RabbitMQ, name: str) -> None:
-    with Connection(broker.url) as connection:
-        connection.default_channel.queue_delete(name)
-
-
-def renew_exchanges(broker: RabbitMQ) -> None:
-    with Connection(broker.url) as connection:
-        for name, kind in EXCHANGES.items():
-            connection.default_channel.exchange_delete(name)
-            connection.default_channel.exchange_declare(name, kind, durable=True, auto_delete=False)
