@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 
 from peatio_ws import metrics
+from peatio_ws.throttled import Throttle
 
 log = structlog.get_logger("peatio_ws.limits")
 
@@ -42,34 +43,8 @@ _EVENTS: Final = {Limit.REFUSED_KEYS: "the broker refuses routing keys; no event
 """What the log says of a limit instead of `limit reached`."""
 
 
-class Throttle:
-    """Lets so many of a kind through in a time, and counts the others.
-
-    Args:
-        most: in each window.
-        seconds: how long a window is; it begins with the first that comes.
-    """
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self._most, self._seconds = most, seconds
-        self._windows: dict[str, tuple[float, int]] = {}  # kind: when it ends, and how many came
-
-    def left_out(self, kind: str, now: float) -> int | None:
-        """Count one of this kind.
-
-        Returns:
-            None if it is one too many; else how many were left out in the window before, which is told once.
-        """
-        ends, count = self._windows.get(kind, (0.0, 0))
-        if now < ends:
-            self._windows[kind] = (ends, count + 1)
-            return 0 if count < self._most else None
-        self._windows[kind] = (now + self._seconds, 1)
-        return max(0, count - self._most)
-
-
-_limits: Final = Throttle(1, LOG_SECONDS)
-_lines: Final = Throttle(LINES_A_MINUTE, LOG_SECONDS)
+_limits: Final = Throttle()
+_lines: Final = Throttle(LINES_A_MINUTE)
 
 
 def reached(limit: Limit, **seen: Any) -> None:
@@ -79,7 +54,7 @@ def reached(limit: Limit, **seen: Any) -> None:
         seen: fields of the log line; nothing that could be a token.
     """
     count(limit)
-    left_out = _limits.left_out(limit, time.monotonic())
+    left_out = _limits.left_out(limit, time.monotonic(), LOG_SECONDS)
     if left_out is not None:
         log.warning(_EVENTS.get(limit, "limit reached"), limit=limit.value, **seen, **_more(left_out))
 
@@ -91,7 +66,7 @@ def count(limit: Limit) -> None:
 
 def tell(logger: Any, event: str, **seen: Any) -> None:
     """Log, at level info, what a client caused: at most `LINES_A_MINUTE` lines of each event."""
-    left_out = _lines.left_out(event, time.monotonic())
+    left_out = _lines.left_out(event, time.monotonic(), LOG_SECONDS)
     if left_out is not None:
         logger.info(event, **seen, **_more(left_out))
 

@@ -6,21 +6,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from peatio_ws import limits, metrics
-from peatio_ws.limits import Limit, Throttle
-
-
-def test_a_throttle_lets_some_through_and_tells_once_how_many_it_did_not() -> None:
-    throttle = Throttle(2, 60)
-    assert [throttle.left_out("a", now) for now in (0, 1, 2, 3, 59)] == [0, 0, None, None, None]
-    assert throttle.left_out("b", 59) == 0, "another kind has a window of its own"
-    assert [throttle.left_out("a", now) for now in (60, 61, 62)] == [3, 0, None]
-    assert throttle.left_out("a", 300) == 1
+from peatio_ws.limits import Limit
+from peatio_ws.throttled import Throttle
 
 
 def test_a_limit_is_counted_each_time_and_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(limits, "_limits", Throttle(1, limits.LOG_SECONDS))
+    monkeypatch.setattr(limits, "_limits", Throttle())
     counter = metrics.limits_reached.labels(Limit.PENDING)
     before = counter._value.get()
     with capture_logs() as lines:
@@ -38,7 +31,7 @@ def test_a_limit_is_counted_each_time_and_logged_once(monkeypatch: pytest.Monkey
 def test_lines_that_clients_cause_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(limits, "_lines", Throttle(limits.LINES_A_MINUTE, limits.LOG_SECONDS))
+    monkeypatch.setattr(limits, "_lines", Throttle(limits.LINES_A_MINUTE))
     with capture_logs() as lines:
         for _ in range(1000):
             limits.tell(limits.log, "handshake refused", status=401)
