@@ -26,7 +26,15 @@ const MOST_REFUSALS = 3; // tokens refused in a row, each another one, before it
 const FEW_FRAMES = 16; // that wait for the consumer before reading stops, where it can be stopped
 const MOST_FRAMES = 1000; // where it cannot: then the line is hung up
 const MOST_LENGTH = 8 * 2 ** 20; // of these frames together, in UTF-16 units
-const NO_RETURN = [1002, 1003, 1007, 1008, 1009]; // close codes after which the same would happen again
+const TOKEN = 30; // to wait for a token before connecting; then that is told, and it is tried again later
+const AT_ONCE = 20; // messages about streams, and A_SECOND after that: less than what the gateway allows by default
+const A_SECOND = 5;
+const PIECE = 100; // streams in a message
+const PIECE_LENGTH = 4000; // and characters of their names
+const QUERY_LENGTH = 4000; // of streams in an address: servers and proxies take lines of 8 KiB, with all else
+const MOST_SLOWER = 16;
+const TOO_FAST = 1008; // too many messages, or tokens that failed: not at once, and with fewer
+const NO_RETURN = [1002, 1003, 1007, 1009]; // close codes after which the same would happen again
 const NEW_TOKEN = [401, 4401, 4403];
 const NO_ROOM = [429, 503, 1013];
 const LOST = 1006; // nobody said why
@@ -281,6 +289,54 @@ class Renewal {
   }
 }
 
+// ---- the pace
+
+/** How often a client speaks: the gateway closes the connection (1008) of one that sends too many messages. */
+class Pace {
+  #slower = 1;
+  #allowance = AT_ONCE;
+  #since = -Infinity;
+
+  /** A new connection, of which the gateway has heard nothing yet. @param {number} at */
+  connected(at) {
+    this.#allowance = AT_ONCE / this.#slower;
+    this.#since = at;
+  }
+
+  /** The gateway found it too fast. */
+  slowDown() {
+    this.#slower = Math.min(MOST_SLOWER, 2 * this.#slower);
+  }
+
+  /** Seconds until the next message may be sent; 0 if one may, and then it counts as sent. @param {number} at */
+  wait(at) {
+    const perSecond = A_SECOND / this.#slower;
+    const more = Math.max(0, at - this.#since) * perSecond;
+    this.#allowance = Math.min(AT_ONCE / this.#slower, this.#allowance + more);
+    this.#since = at;
+    if (this.#allowance < 1 - 1e-9) return (1 - this.#allowance) / perSecond;
+    this.#allowance -= 1;
+    return 0;
+  }
+
+  /** These names, message by message. @param {string[]} names */
+  pieces(names) {
+    /** @type {string[][]} */
+    const pieces = [];
+    let length = Infinity;
+    for (const name of names) {
+      const last = pieces.at(-1);
+      length += name.length;
+      if (last && last.length < PIECE / this.#slower && length <= PIECE_LENGTH / this.#slower) last.push(name);
+      else {
+        pieces.push([name]);
+        length = name.length;
+      }
+    }
+    return pieces;
+  }
+}
+
 // ---- one connection
 
 /** How a connection ended. Thrown by what talks to the gateway only, never by a callback. */
@@ -333,12 +389,18 @@ class Conversation {
     this.#ranger = ranger;
     this.#notices = notices;
     this.#rest = streams.filter((name) => !isPublic(name));
-    this.asked = new Set(ranger ? streams : []);
+    this.asked = new Set(ranger ? this.#rest : []);
     const parts = new URL(url);
     if (ranger) {
       // The token comes by a message, because pages cannot send it along; `…/private` would ask for it earlier.
       parts.pathname = parts.pathname.replace(/\/private(\/*)$/, "/public$1");
-      for (const name of streams.filter(isPublic)) parts.searchParams.append("stream", name);
+      let room = QUERY_LENGTH;
+      for (const name of streams.filter(isPublic)) {
+        room -= "stream=&".length + encodeURIComponent(name).length;
+        if (room < 0) break; // the others come by messages
+        parts.searchParams.append("stream", name);
+        this.asked.add(name);
+      }
       if (!parts.searchParams.has("stream")) parts.searchParams.append("stream", "");
       if (notices && token === null) parts.searchParams.append("notices", "1");
     }
@@ -453,6 +515,7 @@ class Line {
   #ended = null;
   #failure = "connection lost";
   #asked = 0; // when the line was asked for a sign of life; 0 once there was one
+  #nudged = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #pulse;
   /** Wakes who waits. */
@@ -504,7 +567,9 @@ class Line {
    * @returns {Promise<string | null>} null after so many seconds
    */
   async receive(seconds) {
-    if (!this.#frames.length && !this.#ended) await this.#until(seconds, () => this.#frames.length > 0);
+    if (!this.#frames.length && !this.#ended)
+      await this.#until(seconds, () => this.#frames.length > 0 || this.#nudged);
+    this.#nudged = false;
     const text = this.#frames.shift();
     if (text === undefined) {
       if (this.#ended) throw this.#ended;
@@ -517,6 +582,12 @@ class Line {
       this.#socket.resume();
     }
     return text;
+  }
+
+  /** Let `receive` come back, though there is no frame. */
+  nudge() {
+    this.#nudged = true;
+    this.#wake();
   }
 
   /** @param {string} text */
@@ -620,6 +691,14 @@ export class PeatioClient {
   #refusals = 0;
   #failures = 0;
   #renewal = new Renewal();
+  #failed = false; // the call for a token
+  /** Settles with the call for a token that is under way. @type {Promise<void> | null} */
+  #asked = null;
+  /** What came of it. @type {{ token: string } | { error: unknown } | null} */
+  #given = null;
+  #pace = new Pace();
+  /** Speaks when the pace allows. @type {ReturnType<typeof setTimeout> | undefined} */
+  #later;
   #running = false;
   /** @type {AsyncGenerator<PeatioEvent, void, undefined> | null} */
   #events = null;
@@ -711,7 +790,7 @@ export class PeatioClient {
   subscribe(...streams) {
     this.#check(streams);
     for (const name of streams) this.#wanted.add(name);
-    if (streams.length && this.#conversation?.live) this.#line?.say(this.#conversation.subscribe(streams));
+    this.#speak();
   }
 
   /**
@@ -727,7 +806,7 @@ export class PeatioClient {
       book.current = false;
       this.#books.delete(book.name);
     }
-    if (streams.length && this.#conversation?.live) this.#line?.say(this.#conversation.unsubscribe(streams));
+    this.#speak();
   }
 
   /**
@@ -744,16 +823,34 @@ export class PeatioClient {
     const book = new Book(name);
     this.#books.set(name, book);
     // If the stream is not new, nobody sends its book by himself.
-    if (this.#wanted.has(stream)) this.#holes.add(name);
-    else this.subscribe(stream);
+    if (this.#wanted.has(stream) || this.#conversation?.asked.has(stream)) this.#holes.add(name);
+    this.subscribe(stream);
     return book;
   }
 
   /** End it, with a closing handshake where there is a connection; harmless a second time. */
   close() {
     this.state = "closed";
+    clearTimeout(this.#later);
     this.#line?.close();
     this.#stop();
+  }
+
+  /** Say what there is to say about streams; what comes too soon is said later. */
+  #speak() {
+    const conversation = this.#conversation;
+    while (conversation?.live) {
+      const [gone] = this.#pace.pieces([...conversation.asked].filter((name) => !this.#wanted.has(name)));
+      const [fresh] = this.#pace.pieces([...this.#wanted].filter((name) => !conversation.asked.has(name)));
+      if (!gone && !fresh) return;
+      const seconds = this.#pace.wait(now());
+      if (seconds) {
+        clearTimeout(this.#later);
+        this.#later = setTimeout(() => this.#speak(), seconds * 1000);
+        return;
+      }
+      this.#line?.say(gone ? conversation.unsubscribe(gone) : conversation.subscribe(fresh));
+    }
   }
 
   /** @param {string[]} streams */
@@ -805,6 +902,7 @@ export class PeatioClient {
   async #pause(ended) {
     const { code, reason } = ended;
     let why = "";
+    if (code === TOO_FAST) this.#pace.slowDown();
     if (NO_RETURN.includes(code)) why = `closed: ${code} ${reason}; it would happen again`;
     else if (this.#refusals >= MOST_REFUSALS)
       why = `the gateway does not take this token, nor ${MOST_REFUSALS - 1} before it`;
@@ -821,7 +919,7 @@ export class PeatioClient {
    * @param {Ended} ended
    */
   #secondsAfter({ code, asked }) {
-    if (NO_ROOM.includes(code) && !asked) {
+    if ((NO_ROOM.includes(code) || code === TOO_FAST) && !asked) {
       // There will hardly be any at once.
       this.#failures = Math.max(this.#failures, 4);
       asked = FULL_PAUSE;
@@ -848,6 +946,7 @@ export class PeatioClient {
     this.#line = line;
     try {
       await line.open();
+      this.#pace.connected(now());
       if (token !== null) this.#renewal.shown(token);
       const deadline = now() + ANSWER;
       while (!this.#isClosed()) yield* this.#listen(line, conversation, deadline);
@@ -862,19 +961,48 @@ export class PeatioClient {
 
   async #askForToken() {
     if (!this.#token) return null;
-    let token;
-    try {
-      token = await this.#token();
-    } catch (error) {
-      if (error instanceof Refused) throw error;
-      // As likely as not, what gives tokens is out of reach along with the gateway.
-      await this.#tell("error", `no token: ${error}`);
+    this.#ask();
+    if (!this.#given) {
+      await Promise.race([this.#asked, this.#sleep(TOKEN)]);
+      this.#stop();
+    }
+    if (this.#isClosed()) return null;
+    const token = await this.#taken();
+    if (token === undefined) {
+      if (!this.#failed) await this.#tell("error", `no token: none within ${TOKEN} s`);
       throw new Ended(LOST, "no token");
     }
     if (token === this.#refused)
       throw new Refused("the gateway does not take this token any more, and there is no other");
     this.#shown = token;
     return token;
+  }
+
+  /** Ask for a token, one call at a time. The line is nudged when something has come of it. */
+  #ask() {
+    if (this.#asked || this.#given || !this.#token) return;
+    const token = this.#token;
+    this.#asked = (async () => token())()
+      .then(
+        (given) => (this.#given = { token: given }),
+        (error) => (this.#given = { error }),
+      )
+      .then(() => {
+        this.#asked = null;
+        this.#line?.nudge();
+      });
+  }
+
+  /** The token that was given; undefined if there is none. */
+  async #taken() {
+    const given = this.#given;
+    this.#given = null;
+    this.#failed = Boolean(given && "error" in given);
+    if (!given || !("error" in given)) return given?.token;
+    if (given.error instanceof Refused) throw given.error;
+    // As likely as not, what gives tokens is out of reach along with the gateway.
+    await this.#tell("error", `no token: ${given.error}`);
+    return undefined;
   }
 
   /**
@@ -887,7 +1015,7 @@ export class PeatioClient {
   async *#listen(line, conversation, deadline) {
     let seconds = deadline - now();
     if (conversation.live) {
-      if (this.#renewal.due <= wall()) await this.#renew(line, conversation);
+      if (this.#given || this.#renewal.due <= wall()) await this.#renew(line, conversation);
       if (this.#holes.size && this.#snapshotsDue <= now()) this.#askAgain(line, conversation);
       seconds = Math.min(this.#renewal.due - wall(), this.#holes.size ? this.#snapshotsDue - now() : Infinity);
     }
@@ -903,16 +1031,19 @@ export class PeatioClient {
     }
   }
 
-  /** Show a fresh token on the connection there is. @param {Line} line @param {Conversation} conversation */
+  /**
+   * Show a fresh token on the connection there is. Events go on until there is one.
+   *
+   * @param {Line} line
+   * @param {Conversation} conversation
+   */
   async #renew(line, conversation) {
-    this.#renewal.putOff(); // unless there is one
-    let token;
-    try {
-      token = await this.#token?.();
-    } catch (error) {
-      if (error instanceof Refused) throw error;
-      await this.#tell("error", `no token: ${error}`);
+    if (!this.#given) {
+      this.#renewal.putOff();
+      this.#ask();
+      return;
     }
+    const token = await this.#taken();
     if (token === undefined || token === this.#shown || token === this.#refused) return;
     this.#shown = token;
     line.say(conversation.renew(token));
@@ -931,8 +1062,7 @@ export class PeatioClient {
       this.#refused = null;
       this.#refusals = 0;
       await this.#tell("connected", { streams: step.live });
-      const missing = [...this.#wanted].filter((name) => !conversation.asked.has(name));
-      if (missing.length) line.say(conversation.subscribe(missing));
+      this.#speak();
     } else if ("place" in step) {
       const { cursor, complete } = step.place;
       if (!complete) await this.#tell("gap", { cursor });
@@ -994,13 +1124,15 @@ export class PeatioClient {
     this.#holes.clear();
     if (!names.length) return;
     this.#snapshotsDue = now() + SNAPSHOTS;
-    const streams = names.map((name) => `${name}-inc`);
-    line.say(conversation.unsubscribe(streams));
-    line.say(conversation.subscribe(streams));
+    for (const streams of this.#pace.pieces(names.map((name) => `${name}-inc`))) {
+      line.say(conversation.unsubscribe(streams));
+      line.say(conversation.subscribe(streams));
+    }
   }
 
   /** The connection, if there is one. */
   #forget() {
+    clearTimeout(this.#later);
     this.#line?.close();
     this.#line = null;
     this.#conversation = null;

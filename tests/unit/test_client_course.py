@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from peatio_client import Event, Refused
-from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Tell, Wait
+from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
 from peatio_client._wire import Route
@@ -44,7 +45,7 @@ class Followed:
         self.events: list[Event] = []
         self._course, self._script, self._tokens = course, list(script), list(tokens)
         course._clock = course._wall = lambda: self.now
-        self.now = 1_000_000.0
+        self.now, self.received = 1_000_000.0, 0
         running = course.run()
         command = running.send(None)
         with contextlib.suppress(StopIteration):
@@ -77,12 +78,20 @@ class Followed:
                 self.told.append((name, what))
             case Emit(event):
                 self.events.append(event)
+            case Speak():
+                self.speak()
             case Shut():
                 pass
         return None
 
+    def speak(self) -> None:
+        """What a client sends about streams right now."""
+        while (text := self._course.next_message()[0]) is not None:
+            self.said.append(json.loads(text))
+
     def _receive(self, seconds: float) -> str | None:
         assert 0 <= seconds <= threading.TIMEOUT_MAX
+        self.received += 1
         if not self._script:
             self._course.close()
             return None
@@ -170,8 +179,8 @@ def test_fresh_tokens_that_are_refused_are_shown_three_times_at_most() -> None:
 
 def test_streams_of_a_running_client_come_again_after_it() -> None:
     followed = course(f"{URL}public", with_token=False)
-    text = followed.subscribe(("btcusd.trades",))
-    assert text is None, "it goes along with the connection"
+    followed.subscribe(("btcusd.trades",))
+    assert followed.next_message() == (None, math.inf), "it goes along with the connection"
     run = Followed(followed, [SUBSCRIBED, Ended(1006, ""), SUBSCRIBED])
     assert all("stream=btcusd.trades" in address for address, _ in run.opened)
     assert run.said == []
@@ -192,12 +201,15 @@ def test_what_is_subscribed_while_it_connects_is_not_forgotten() -> None:
     running = followed.run()
     for answer in (None, "token", None):
         running.send(answer)
-    assert followed.subscribe(("btcusd.trades",)) is None
+    followed.subscribe(("btcusd.trades",))
+    assert followed.next_message() == (None, math.inf)
     command = running.send(json.dumps(SUBSCRIBED))
-    while not isinstance(command, Send):
+    while not isinstance(command, Speak):
         command = running.send(None)
-    assert json.loads(command.text) == {"event": "subscribe", "streams": ["btcusd.trades"]}
-    assert followed.unsubscribe(("order",)) == '{"event": "unsubscribe", "streams": ["order"]}'
+    assert followed.next_message() == ('{"event": "subscribe", "streams": ["btcusd.trades"]}', 0)
+    followed.unsubscribe(("order",))
+    assert followed.next_message() == ('{"event": "unsubscribe", "streams": ["order"]}', 0)
+    assert followed.next_message() == (None, math.inf)
 
 
 SNAP = {"btcusd.ob-snap": {"asks": [["2", "1"]], "sequence": 1}}
@@ -209,7 +221,7 @@ def inc(number: int) -> dict[str, Any]:
 
 def test_a_hole_in_a_book_is_told_and_asks_for_a_new_snapshot() -> None:
     followed = course(f"{URL}public", with_token=False)
-    book, _ = followed.book("btcusd")
+    book = followed.book("btcusd")
     run = Followed(followed, [SNAP, SUBSCRIBED, inc(2), inc(4), inc(5), 0.5, SNAP, inc(2), 5.0, SNAP])
     assert run.said == [
         {"event": "unsubscribe", "streams": ["btcusd.ob-inc"]},
@@ -221,7 +233,7 @@ def test_a_hole_in_a_book_is_told_and_asks_for_a_new_snapshot() -> None:
 
 def test_a_book_of_a_stream_that_is_subscribed_to_already_is_asked_for() -> None:
     followed = course(streams=("btcusd.ob-inc",), with_token=False)
-    book, _ = followed.book("btcusd")
+    book = followed.book("btcusd")
     assert Followed(followed, [SNAP, SUBSCRIBED]).said == [], "it came by itself"
     followed = course(streams=("btcusd.ob-inc",), with_token=False)
     running = followed.run()
@@ -229,9 +241,10 @@ def test_a_book_of_a_stream_that_is_subscribed_to_already_is_asked_for() -> None
     running.send(None)
     command = running.send(json.dumps(SUBSCRIBED))
     assert isinstance(command, Tell)
-    book, text = followed.book("btcusd")
-    assert (book.current, text) == (False, None)
-    assert isinstance(command := running.send(None), Send)
+    book = followed.book("btcusd")
+    assert (book.current, followed.next_message()) == (False, (None, math.inf))
+    while not isinstance(command, Send):
+        command = running.send(None)
     assert json.loads(command.text) == {"event": "unsubscribe", "streams": ["btcusd.ob-inc"]}
 
 
@@ -247,7 +260,7 @@ def test_holes_are_mended_together_and_not_all_the_time() -> None:
 
 def test_a_book_of_another_shape_is_told() -> None:
     followed = course(f"{URL}public", with_token=False)
-    book, _ = followed.book("btcusd")
+    book = followed.book("btcusd")
     run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": "none"}}])
     assert run.all("error") == ["btcusd.ob-inc: a body that is no order book; it is not kept"]
     assert run.all("stale") == [book]
@@ -309,6 +322,89 @@ def test_a_fresh_token_that_was_not_looked_at_is_shown_again() -> None:
     run = Followed(course(), script, [first, second])
     assert [message["jwt"] for message in run.said] == [f"Bearer {first}", *[f"Bearer {second}"] * 4]
     assert run.all("disconnected") == []
+
+
+def live(followed: Course, *commands: type) -> Any:
+    """The course of a client that is connected, and the first command of these kinds."""
+    running = followed.run()
+    command = running.send(None)
+    while not isinstance(command, commands):
+        answer = json.dumps(SUBSCRIBED) if isinstance(command, Receive) else "first"
+        command = running.send(answer)
+    return running, command
+
+
+def test_a_hundred_books_are_few_messages_and_not_too_fast() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    followed._clock = lambda: now[0]
+    now, said = [1000.0], list[Any]()
+    running, _ = live(followed, Speak)
+    running.send(None)
+
+    def speak() -> float:
+        while (message := followed.next_message())[0] is not None:
+            said.append(json.loads(message[0]))
+        return message[1]
+
+    for number in range(300):
+        followed.book(f"market{number}")
+        speak()
+        now[0] += 0.001
+    assert len(said) < 25
+    while (seconds := speak()) < math.inf:
+        assert seconds > 0
+        now[0] += seconds
+    assert now[0] < 1002
+    assert len(said) < 30
+    streams = [name for message in said for name in message["streams"]]
+    assert streams == [f"market{number}.ob-inc" for number in range(300)], "each once"
+    assert max(len(json.dumps(message)) for message in said) < 8192
+
+
+def test_after_too_many_messages_it_comes_back_slower_and_with_smaller_pieces() -> None:
+    streams = tuple(f"market{number}.trades" for number in range(900))
+    sizes = []
+    for times in range(3):
+        followed = course(f"{URL}public", streams=streams, with_token=False)
+        run = Followed(followed, [*[Ended(1008, "too many messages")] * times, SUBSCRIBED, 1, 1])
+        assert [end.pause >= 5 for end in run.all("disconnected")] == [True] * times
+        assert len(run.opened[-1].address) < 5000, "and the rest by messages"
+        sizes.append(max(len(message["streams"]) for message in run.said))
+    assert sizes == [100, 50, 25]
+
+
+def test_events_come_while_a_fresh_token_is_waited_for() -> None:
+    first, second = token(exp=1_000_100), token(exp=1_000_900)
+    waits = [first, *[None] * 40, second]
+    script = [CHALLENGE, AUTHENTICATED, 76, {"order": {"id": 1}, "cursor": "c1"}, 5, {"order": {"id": 2}}, 10, RENEWED]
+    run = Followed(course(), script, waits)
+    assert [event.data["id"] for event in run.events] == [1, 2]
+    assert [message["jwt"] for message in run.said] == [f"Bearer {first}", f"Bearer {second}"]
+    assert run.all("error") == []
+
+
+def test_a_token_that_hangs_costs_no_cpu() -> None:
+    run = Followed(course(), [CHALLENGE, AUTHENTICATED, 100], [token(exp=1_000_100), None])
+    assert 50 < run.received < 250, "four times a second at most, once one is due"
+
+
+def test_a_token_that_does_not_come_is_told_and_asked_for_again() -> None:
+    run = Followed(course(), [CHALLENGE, AUTHENTICATED], [None, None, "late"])
+    assert run.all("error") == ["no token: TimeoutError('none within 30 s')"] * 2
+    assert [message["jwt"] for message in run.said] == ["Bearer late"]
+
+
+@pytest.mark.parametrize("while_it", [AskToken, Tell, Speak, Receive])
+def test_it_may_be_closed_whatever_it_does(while_it: type) -> None:
+    followed = course(streams=("order",))
+    running, _ = live(followed, while_it)
+    followed.close()
+    rest = list[Any]()
+    with contextlib.suppress(StopIteration):
+        rest.append(running.send("late" if while_it is AskToken else None))
+        while len(rest) < 10:
+            rest.append(running.send(None))
+    assert not [command for command in rest if isinstance(command, Open | Send | Receive | Wait)]
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,68 @@ test("a fresh token that was not looked at is shown again", async () => {
   assert.ok(said.every((message) => message === "no key; retry after 1"));
 });
 
+test("a hundred and fifty books are few messages, and each is asked for once", async () => {
+  const one = client([subscribed]);
+  const connected = new Promise((resolve) => one.on("connected", resolve));
+  const running = one.run();
+  await connected;
+  const streams = Array.from({ length: 150 }, (_, number) => `market${number}.ob-inc`);
+  for (const stream of streams) one.book(stream.replace(".ob-inc", ""));
+  assert.ok(Gateway.heard.length <= 20);
+  const asked = () => Gateway.heard.flatMap(({ streams: names }) => names);
+  while (asked().length < streams.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(asked(), streams);
+  assert.ok(Gateway.heard.length <= 25);
+  one.close();
+  await running;
+});
+
+test("streams that an address has no room for are asked for by messages", async () => {
+  const streams = Array.from({ length: 900 }, (_, number) => `market${number}.trades`);
+  const one = client([subscribed], { streams });
+  const running = one.on("connected", () => {}).run();
+  while (Gateway.heard.length < 5) await new Promise((resolve) => setTimeout(resolve, 5));
+  one.close();
+  await running;
+  assert.ok(Gateway.last.address.length < 5000);
+  const inAddress = new URLSearchParams(new globalThis.URL(Gateway.last.address).search).getAll("stream");
+  assert.deepEqual([...inAddress, ...Gateway.heard.flatMap(({ streams: names }) => names)], streams);
+});
+
+test("after too many messages it comes back, later and with fewer", async () => {
+  const one = client([]);
+  const told = [];
+  one.on("disconnected", ({ code, pause }) => (told.push([code, pause >= 5]), one.close()));
+  const running = one.run();
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  Gateway.last.tell("close", { code: 1008, reason: "too many messages" });
+  await running;
+  assert.deepEqual(told, [[1008, true]]);
+});
+
+test("events come while a fresh token is waited for, and it may be closed", async () => {
+  const expiring = `e.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 0.1 }))}.s`;
+  const success = { success: { message: "Authenticated." }, resume: { complete: true } };
+  const calls = [];
+  const hanging = () => (calls.push(1), calls.length > 1 ? new Promise(() => {}) : expiring);
+  const one = client([{ challenge: "any" }, success], { token: hanging });
+  const taken = [];
+  one.on("order", ({ data }) => taken.push(data));
+  const running = one.run();
+  while (calls.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (const number of [1, 2, 3]) Gateway.last.tell("message", { data: JSON.stringify({ orderbook: number }) });
+  while (taken.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  one.close();
+  await running;
+  assert.deepEqual([taken, calls.length], [[1, 2, 3], 2]);
+
+  const never = client([{ challenge: "any" }], { token: () => new Promise(() => {}) });
+  const waiting = never.run();
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  never.close();
+  await waiting;
+});
+
 test("settings that cannot work are told", () => {
   for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"]])
     assert.throws(() => new PeatioClient(url, { streams }), TypeError);

@@ -12,7 +12,11 @@ from peatio_client.events import Event
 
 
 class AskToken(NamedTuple):
-    """Answer with a token."""
+    """Answer with a token; with None if there is none after so many seconds. It is still asked for then, and the next
+    command answers with what came of that.
+    """
+
+    seconds: float
 
 
 class Open(NamedTuple):
@@ -32,6 +36,10 @@ class Send(NamedTuple):
     """Send this."""
 
     text: str
+
+
+class Speak(NamedTuple):
+    """Send what there is to say about streams, now and, where the pace says so, later: see `Course.next_message`."""
 
 
 class Shut(NamedTuple):
@@ -57,5 +65,5 @@ class Emit(NamedTuple):
     event: Event
 
 
-Command: TypeAlias = AskToken | Open | Receive | Send | Shut | Wait | Tell | Emit
+Command: TypeAlias = AskToken | Open | Receive | Send | Speak | Shut | Wait | Tell | Emit
 Doing: TypeAlias = Generator[Command, Any, None]

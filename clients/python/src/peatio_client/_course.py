@@ -4,12 +4,14 @@ callbacks. Written once for the blocking client and the one of asyncio. Knows ne
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
 from typing import Any, Final, Literal, TypeAlias
 
-from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
-from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, Ended, Pauses
+from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
+from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, TOO_FAST, Ended, Pauses
+from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
 from peatio_client._tokens import Renewal
 from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Say, Step
@@ -20,6 +22,10 @@ STEADY_SECONDS: Final = 30.0
 """A connection that was good for so long starts the pauses anew."""
 ANSWER_SECONDS: Final = 30.0
 """From the connection to the answer to the token: a worker that has just started may read its history first."""
+TOKEN_SECONDS: Final = 30.0
+"""How long a token is waited for before it connects; then that is told, and it is tried again later."""
+LOOK_SECONDS: Final = 0.25
+"""How often it is looked whether a fresh token has come, while events are read."""
 LONGEST_WAIT: Final = 86400.0
 """Locks cannot wait for ever."""
 MOST_REFUSALS: Final = 3
@@ -58,7 +64,8 @@ class Course:
         self._shown: str | None = None  # the token that the gateway was shown last
         self._refused: str | None = None  # the one that is no good any more
         self._refusals = 0
-        self._renewal = Renewal()
+        self._renewal, self._asking = Renewal(), False  # whether a fresh token is being waited for
+        self._pace = Pace()
         self._conversation: Conversation | None = None
         self._shelf = Shelf()
 
@@ -67,30 +74,40 @@ class Course:
     def close(self) -> None:
         self.closed, self.state = True, "closed"
 
-    def subscribe(self, names: tuple[str, ...]) -> str | None:
-        """What to send now; None if it goes with the next connection."""
+    def subscribe(self, names: tuple[str, ...]) -> None:
+        """Streams to be subscribed to; `next_message` says so, or the next connection."""
         self._route.check(*names)
         self.wanted.update(dict.fromkeys(names))
-        conversation = self._conversation
-        return conversation.subscribe(names) if names and conversation and conversation.live else None
 
-    def unsubscribe(self, names: tuple[str, ...]) -> str | None:
+    def unsubscribe(self, names: tuple[str, ...]) -> None:
         """The same."""
         for name in names:
             self.wanted.pop(name, None)
             self._shelf.drop(name)
-        conversation = self._conversation
-        return conversation.unsubscribe(names) if names and conversation and conversation.live else None
 
-    def book(self, market: str) -> tuple[Book, str | None]:
-        """A kept one, and what to send now."""
+    def book(self, market: str) -> Book:
+        """A kept one."""
         book = self._shelf.put(market)  # first: its snapshot may be here before this returns
-        stream = f"{book.name}-inc"
-        if stream not in self.wanted:
-            return book, self.subscribe((stream,))
-        if not book.current:
+        stream, asked = f"{book.name}-inc", self._conversation.asked if self._conversation else ()
+        if not book.current and (stream in self.wanted or stream in asked):
             self._shelf.miss(book)  # the stream is not new: nobody sends its book by himself
-        return book, None
+        self.subscribe((stream,))
+        return book
+
+    def next_message(self) -> tuple[str | None, float]:
+        """What to say now about streams, one message; or None, and in how many seconds to ask again (infinite: there is
+        nothing to say). Many changes are few messages. From any thread, but one at a time."""
+        conversation = self._conversation
+        if conversation is None or not conversation.live:
+            return None, math.inf
+        wanted = dict.copy(self.wanted)
+        gone = self._pace.piece(sorted(conversation.asked - wanted.keys()))
+        new = [] if gone else self._pace.piece(name for name in wanted if name not in conversation.asked)
+        if not gone and not new:
+            return None, math.inf
+        if seconds := self._pace.wait(self._clock()):
+            return None, seconds
+        return conversation.unsubscribe(gone) if gone else conversation.subscribe(new), 0.0
 
     # ---- the course
 
@@ -120,6 +137,8 @@ class Course:
 
     def _pause(self, ended: Ended, pauses: Pauses) -> Doing:
         why = ""
+        if ended.code == TOO_FAST:
+            self._pace.slow_down()
         if ended.code in NO_RETURN:
             why = f"closed: {ended.code} {ended.reason}; it would happen again"
         elif self._refusals >= MOST_REFUSALS:
@@ -133,11 +152,14 @@ class Course:
     def _connect(self) -> Doing:
         """One connection."""
         token = yield from self._ask_for_token()
+        if self.closed:
+            return
         self._conversation = conversation = Conversation(
             self._route, tuple(self.wanted), token, self.cursor, self.notices
         )
         try:
             yield Open(conversation.address, conversation.headers)
+            self._pace.connected(self._clock())
             if token is not None:
                 self._renewal.shown(token, self._wall())
             deadline = self._clock() + ANSWER_SECONDS
@@ -152,13 +174,18 @@ class Course:
     def _ask_for_token(self) -> Generator[Command, Any, str | None]:
         if not self._with_token:
             return None
+        self._asking = False
         try:
-            token = yield AskToken()
+            token = yield AskToken(TOKEN_SECONDS)
+            if token is None and not self.closed:
+                raise TimeoutError(f"none within {TOKEN_SECONDS:g} s")
         except Refused:
             raise
         except Exception as error:  # as likely as not, what gives tokens is out of reach along with the gateway
             yield Tell("error", f"no token: {error!r}")
             raise Ended(LOST, "no token") from error
+        if self.closed:
+            return None
         if token == self._refused:
             raise Refused("the gateway does not take this token any more, and there is no other")
         self._shown = str(token)
@@ -167,12 +194,13 @@ class Course:
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:
         """One frame, or what is due before one comes."""
         if conversation.live:
-            if self._renewal.due <= self._wall():
+            if self._asking or self._renewal.due <= self._wall():
                 yield from self._renew(conversation)
-            if streams := self._shelf.to_ask(self._clock()):
+            for streams in self._pace.pieces(self._shelf.to_ask(self._clock())):
                 yield Send(conversation.unsubscribe(streams))
                 yield Send(conversation.subscribe(streams))
-            seconds = min(self._renewal.due - self._wall(), self._shelf.seconds(self._clock()))
+            token_in = LOOK_SECONDS if self._asking else self._renewal.due - self._wall()
+            seconds = min(token_in, self._shelf.seconds(self._clock()))
         else:
             seconds = deadline - self._clock()
         text = yield Receive(min(max(0.0, seconds), LONGEST_WAIT))
@@ -182,15 +210,21 @@ class Course:
             raise Ended(LOST, f"no answer within {ANSWER_SECONDS:g} s")
 
     def _renew(self, conversation: Conversation) -> Doing:
-        """Show a fresh token on the connection there is."""
-        self._renewal.put_off(self._wall())  # unless there is one
+        """Show a fresh token on the connection there is. What gives tokens may take its time, while events are read."""
+        if not self._asking:
+            self._renewal.put_off(self._wall())  # unless there is one
+        self._asking = True
         try:
-            token = yield AskToken()
+            token = yield AskToken(0)
         except Refused:
             raise
         except Exception as error:
+            self._asking = False
             yield Tell("error", f"no token: {error!r}")
             return
+        if token is None or self.closed:
+            return
+        self._asking = False
         if token not in (self._shown, self._refused):
             self._shown = str(token)
             yield Send(conversation.renew(self._shown))
@@ -215,8 +249,7 @@ class Course:
                 self._become("connected")
                 self._refused, self._refusals = None, 0
                 yield Tell("connected", streams)
-                if missing := [name for name in tuple(self.wanted) if name not in conversation.asked]:
-                    yield Send(conversation.subscribe(missing))
+                yield Speak()
             case Place(cursor, complete):
                 if not complete:
                     yield Tell("gap", cursor)

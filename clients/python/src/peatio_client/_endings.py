@@ -14,10 +14,12 @@ LONGEST_ASKED: Final = 300.0
 """Whoever asks for a longer pause than this is asked again."""
 FULL_PAUSE: Final = 5.0
 """At least, where there is no room and no time was given."""
-NO_RETURN: Final = frozenset((1002, 1003, 1007, 1008, 1009))
+NO_RETURN: Final = frozenset((1002, 1003, 1007, 1009))
 """Close codes after which the same would happen again."""
 NEW_TOKEN: Final = frozenset((401, 4401, 4403))
 NO_ROOM: Final = frozenset((429, 503, 1013))
+TOO_FAST: Final = 1008
+"""Too many messages, or tokens that failed: with fewer of them a client may come back, but not at once."""
 LOST: Final = 1006
 """Nobody said why."""
 
@@ -63,7 +65,7 @@ class Pauses:
     def after(self, ended: Ended) -> float:
         """Seconds; more of them each time."""
         asked = ended.asked
-        if ended.code in NO_ROOM and not asked:  # there will hardly be any at once
+        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # there will hardly be any at once
             self._failures, asked = max(self._failures, 4), FULL_PAUSE
         jitter = self._chance() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 30))
         self._failures += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from peatio_client.events import Event
@@ -50,6 +50,9 @@ class Notice(NamedTuple):
 
     data: Any
 
+
+QUERY_CHARACTERS: Final = 4000
+"""Of the streams in an address; servers and proxies take lines of 8 KiB, with a cursor and all else."""
 
 Step: TypeAlias = Event | Say | Live | Renewed | Place | Complaint | Notice
 
@@ -110,7 +113,7 @@ class Conversation:
     """One connection's protocol, from its first frame.
 
     Args:
-        streams: to begin with; more of them by `subscribe`.
+        streams: to begin with; those that the address has no room for, and more, by `subscribe`.
         cursor: of the last event taken; None to begin.
         notices: whether to ask for notices.
 
@@ -129,7 +132,7 @@ class Conversation:
         self.address, self.headers = route.url, dict[str, str]()
         self.asked: set[str] = set()
         if self._ranger:
-            names = tuple(streams)
+            names = tuple(_as_many_as_fit(streams))
             self.asked.update(names)
             query = [("stream", name) for name in names or ("",)]
             if token is not None:
@@ -201,6 +204,15 @@ class Conversation:
         if self.renewing and message == "Authentication failed.":
             self.renewing, refused = False, True
         return Complaint(message, refused)
+
+
+def _as_many_as_fit(streams: Iterable[str]) -> Iterator[str]:
+    room = QUERY_CHARACTERS
+    for name in streams:
+        room -= len(urlencode([("stream", name)])) + 1
+        if room < 0:
+            return
+        yield name
 
 
 def _place(resume: dict[str, Any]) -> Place:

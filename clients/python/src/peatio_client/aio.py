@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
@@ -13,7 +14,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from peatio_client import _lines
 from peatio_client._client import Client
-from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
+from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
+from peatio_client._endings import Ended
 from peatio_client.books import Book
 from peatio_client.events import Event
 
@@ -21,8 +23,8 @@ from peatio_client.events import Event
 class AsyncPeatioClient(Client):
     """A member's orders and trades, and streams, over as many connections as it takes.
 
-    As `PeatioClient`, on one event loop. Callbacks and `token` may be coroutine functions; they are awaited one after
-    the other, and nothing is read meanwhile.
+    As `PeatioClient`, on one event loop. Callbacks and `token` may be coroutine functions. Callbacks are awaited one
+    after the other, and nothing is read meanwhile; `token` is awaited while events go on.
 
     A loop that is cancelled while it waits (`asyncio.wait_for(anext(client), 5)`) has taken nothing, and the next one
     goes on; `close()` ends the connection, and so does leaving `async with`, or cancelling `run()`.
@@ -44,7 +46,10 @@ class AsyncPeatioClient(Client):
     ) -> None:
         super().__init__(url, token, streams, cursor, silence)
         self._token = token
+        self._asked: asyncio.Task[str] | None = None  # for a token
         self._stop = asyncio.Event()
+        self._speaking = asyncio.Lock()
+        self._later: asyncio.Task[None] | None = None  # speaks, when the pace allows
         self._gateway: ClientConnection | None = None
         self._running: Doing | None = None
         self._command: Command | None = None  # what is being done, or was when the task was cancelled
@@ -97,22 +102,27 @@ class AsyncPeatioClient(Client):
         Raises:
             ValueError: private ones without a token, or in the classic protocol.
         """
-        await self._say(self._course.subscribe(streams))
+        self._course.subscribe(streams)
+        await self._speak()
 
     async def unsubscribe(self, *streams: str) -> None:
         """Fewer of them."""
-        await self._say(self._course.unsubscribe(streams))
+        self._course.unsubscribe(streams)
+        await self._speak()
 
     async def book(self, market: str) -> Book:
         """Have a market's book kept: `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`."""
-        book, text = self._course.book(market)
-        await self._say(text)
+        book = self._course.book(market)
+        await self._speak()
         return book
 
     async def close(self) -> None:
         """End it, with a closing handshake where there is a connection; harmless a second time."""
         self._course.close()
         self._stop.set()
+        for task in (self._asked, self._later):
+            if task is not None:
+                task.cancel()
         await self._hang_up()
 
     async def __aenter__(self) -> Self:
@@ -132,15 +142,16 @@ class AsyncPeatioClient(Client):
 
     async def _do(self, command: Command) -> Any:
         match command:
-            case AskToken():
-                assert self._token is not None
-                return await _awaited(self._token())
+            case AskToken(seconds):
+                return await self._ask_for_token(seconds)
             case Open(address, headers):
                 await self._open(address, headers)
             case Receive(seconds):
                 return await self._receive(seconds)
             case Send(text):
                 await self._send(text)
+            case Speak():
+                await self._speak()
             case Shut():
                 await self._hang_up()
             case Wait(seconds):
@@ -151,6 +162,20 @@ class AsyncPeatioClient(Client):
                     await _awaited(callback(what))
         return None
 
+    async def _ask_for_token(self, seconds: float) -> str | None:
+        """One call at a time; if it takes longer, the next time the same call counts."""
+        assert self._token is not None
+        if self._asked is None:
+            self._asked = asyncio.ensure_future(_call(self._token))
+        if seconds:
+            await asyncio.wait([self._asked], timeout=seconds)
+        else:
+            await asyncio.sleep(0)
+        if not self._asked.done() or self._asked.cancelled():  # by `close()`
+            return None
+        asked, self._asked = self._asked, None
+        return asked.result()
+
     async def _open(self, address: str, headers: dict[str, str]) -> None:
         await self._hang_up()  # of an attempt that was cancelled at the last moment
         try:
@@ -159,27 +184,42 @@ class AsyncPeatioClient(Client):
             raise _lines.ended(error) from error
 
     async def _receive(self, seconds: float) -> str | None:
-        assert self._gateway is not None
         try:
             async with asyncio.timeout(seconds):
-                return str(await self._gateway.recv())
+                return str(await self._connection().recv())
         except TimeoutError:
             return None
         except ConnectionClosed as closed:
             raise _lines.ended(closed) from closed
 
     async def _send(self, text: str) -> None:
-        assert self._gateway is not None
         try:
-            await self._gateway.send(text)
+            await self._connection().send(text)
         except ConnectionClosed as closed:
             raise _lines.ended(closed) from closed
 
-    async def _say(self, text: str | None) -> None:
-        """Outside of the course; where the connection has just ended, it goes with the next."""
-        if text is not None and (gateway := self._gateway) is not None:
+    def _connection(self) -> ClientConnection:
+        if (gateway := self._gateway) is None:  # closed meanwhile
+            raise Ended(1000, "")
+        return gateway
+
+    async def _speak(self) -> None:
+        """Say what there is to say about streams, in the course or outside of it; what comes too soon is said later.
+        Where the connection has just ended, it goes with the next."""
+        async with self._speaking:
             with contextlib.suppress(ConnectionClosed):
-                await gateway.send(text)
+                seconds = 0.0
+                while not seconds and (gateway := self._gateway) is not None:
+                    text, seconds = self._course.next_message()
+                    if text is not None:
+                        await gateway.send(text)
+                if 0 < seconds < math.inf and (self._later is None or self._later.done()):
+                    self._later = asyncio.ensure_future(self._speak_later(seconds))
+
+    async def _speak_later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._later = None
+        await self._speak()
 
     async def _hang_up(self) -> None:
         if (gateway := self._gateway) is not None:
@@ -196,3 +236,8 @@ def _step(advance: Callable[[Any], Command], with_what: Any) -> Command:
 
 async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
+
+
+async def _call(token: Callable[[], str | Awaitable[str]]) -> str:
+    result: str = await _awaited(token())
+    return result

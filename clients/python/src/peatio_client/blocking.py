@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -12,7 +13,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from peatio_client import _lines
 from peatio_client._client import Client
-from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Tell, Wait
+from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
+from peatio_client._endings import Ended
 from peatio_client.books import Book
 from peatio_client.events import Event
 
@@ -25,8 +27,8 @@ class PeatioClient(Client):
     Args:
         url: of the gateway.
         token: called for each connection, and before the token runs out; gives the session's token, a fresh one if it
-            can. What it raises is told as an "error" and it is asked again later, but for `Refused`. None for public
-            streams only.
+            can. Called on a thread of its own, one call at a time, so that events go on while it waits. What it raises
+            is told as an "error" and it is asked again later, but for `Refused`. None for public streams only.
         streams: to be subscribed to, private ones (`order`, `trade`) too; then Ranger's protocol is spoken. Without any
             it is the classic one, with all orders and trades of the member.
         cursor: of the last event that an earlier process took; None to begin now.
@@ -45,8 +47,10 @@ class PeatioClient(Client):
         silence: float = 60.0,
     ) -> None:
         super().__init__(url, token, streams, cursor, silence)
-        self._token = token
+        self._token, self._asked = token, None if token is None else _Asked(token)
         self._stop = threading.Event()
+        self._speaking = threading.Lock()
+        self._later: threading.Timer | None = None  # speaks, when the pace allows
         self._line = contextlib.ExitStack()  # closes the connection
         self._gateway: ClientConnection | None = None
         self._running: Doing | None = None
@@ -83,22 +87,29 @@ class PeatioClient(Client):
         Raises:
             ValueError: private ones without a token, or in the classic protocol.
         """
-        self._say(self._course.subscribe(streams))
+        self._course.subscribe(streams)
+        self._speak()
 
     def unsubscribe(self, *streams: str) -> None:
         """Fewer of them."""
-        self._say(self._course.unsubscribe(streams))
+        self._course.unsubscribe(streams)
+        self._speak()
 
     def book(self, market: str) -> Book:
         """Have a market's book kept: `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`."""
-        book, text = self._course.book(market)
-        self._say(text)
+        book = self._course.book(market)
+        self._speak()
         return book
 
     def close(self) -> None:
         """End it, with a closing handshake where there is a connection; harmless a second time."""
         self._course.close()
         self._stop.set()
+        if self._asked is not None:
+            self._asked.give_up()
+        with self._speaking:
+            if self._later is not None:
+                self._later.cancel()
         self._hang_up()
 
     def __enter__(self) -> Self:
@@ -116,15 +127,17 @@ class PeatioClient(Client):
 
     def _do(self, command: Command) -> Any:
         match command:
-            case AskToken():
-                assert self._token is not None
-                return self._token()
+            case AskToken(seconds):
+                assert self._asked is not None
+                return self._asked.token(seconds)
             case Open(address, headers):
                 self._open(address, headers)
             case Receive(seconds):
                 return self._receive(seconds)
             case Send(text):
                 self._send(text)
+            case Speak():
+                self._speak()
             case Shut():
                 self._hang_up()
             case Wait(seconds):
@@ -141,27 +154,83 @@ class PeatioClient(Client):
             raise _lines.ended(error) from error
 
     def _receive(self, seconds: float) -> str | None:
-        assert self._gateway is not None
         try:
-            return str(self._gateway.recv(timeout=seconds))
+            return str(self._connection().recv(timeout=seconds))
         except TimeoutError:
             return None
         except ConnectionClosed as closed:
             raise _lines.ended(closed) from closed
 
     def _send(self, text: str) -> None:
-        assert self._gateway is not None
         try:
-            self._gateway.send(text)
+            self._connection().send(text)
         except ConnectionClosed as closed:
             raise _lines.ended(closed) from closed
 
-    def _say(self, text: str | None) -> None:
-        """Outside of the course; where the connection has just ended, it goes with the next."""
-        if text is not None and (gateway := self._gateway) is not None:
-            with contextlib.suppress(ConnectionClosed):
-                gateway.send(text)
+    def _connection(self) -> ClientConnection:
+        if (gateway := self._gateway) is None:  # closed meanwhile, by another thread or a callback
+            raise Ended(1000, "")
+        return gateway
+
+    def _speak(self) -> None:
+        """Say what there is to say about streams, in the course or outside of it; what comes too soon is said later.
+        Where the connection has just ended, it goes with the next."""
+        with self._speaking, contextlib.suppress(ConnectionClosed):
+            seconds = 0.0
+            while not seconds and (gateway := self._gateway) is not None:
+                text, seconds = self._course.next_message()
+                if text is not None:
+                    gateway.send(text)
+            if 0 < seconds < math.inf and (self._later is None or not self._later.is_alive()):
+                self._later = threading.Timer(seconds, self._speak_later)
+                self._later.daemon = True
+                self._later.start()
+
+    def _speak_later(self) -> None:
+        with self._speaking:
+            self._later = None
+        self._speak()
 
     def _hang_up(self) -> None:
         self._line.close()
         self._gateway = None
+
+
+class _Asked:
+    """A token that is asked for on a thread of its own, one call at a time.
+
+    Args:
+        give: what gives tokens.
+    """
+
+    def __init__(self, give: Callable[[], str]) -> None:
+        self._give, self._given_up = give, False
+        self._answered: threading.Event | None = None  # of the call under way, or of one that nobody has asked for yet
+        self._token: str | None = None
+        self._error: BaseException | None = None
+
+    def token(self, seconds: float) -> str | None:
+        """What it gives, or raises; None if it takes longer, or was given up. The next time the same call counts."""
+        if self._answered is None:
+            self._token = self._error = None
+            self._answered = threading.Event()
+            threading.Thread(target=self._call, args=(self._answered,), name="peatio_client.token", daemon=True).start()
+        if not self._answered.wait(seconds) or self._given_up:
+            return None
+        self._answered = None
+        if self._error is not None:
+            raise self._error
+        return self._token
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        self._given_up = True
+        if (answered := self._answered) is not None:
+            answered.set()
+
+    def _call(self, answered: threading.Event) -> None:
+        try:
+            self._token = self._give()
+        except BaseException as error:
+            self._error = error
+        answered.set()
