@@ -24,7 +24,7 @@ from peatio_ws import limits, metrics, origins
 from peatio_ws.client_address import client_address
 from peatio_ws.errors import Close, Disconnect, Refused
 from peatio_ws.handshake import check_handshake, respond, wants_upgrade
-from peatio_ws.http_handler import TimedHandler
+from peatio_ws.http_handler import TimedHandler, Waiting
 from peatio_ws.settings import Settings
 from peatio_ws.websocket import Upgraded, WebSocket
 
@@ -48,7 +48,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             `accept` by itself; the worker sets them from the environment.
     """
 
-    idle: ClassVar[dict[Any, bool]] = {}
+    idle: ClassVar[dict[Any, Waiting]] = {}
     serving: ClassVar[set[WebSocket]] = set()
     settings: ClassVar[Settings] = Settings()
     _upgraded = False

@@ -23,7 +23,7 @@ from gevent.socket import socket as gevent_socket
 from peatio_ws import limits, metrics, ports
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.gateway import Gateway
-from peatio_ws.http_handler import TimedHandler
+from peatio_ws.http_handler import TimedHandler, Waiting
 from peatio_ws.limits import Limit
 from peatio_ws.settings import Settings
 
@@ -74,8 +74,9 @@ def serve() -> None:
 class OperatorHandler(TimedHandler):
     """A request to the operator's port."""
 
-    idle: ClassVar[dict[Any, bool]] = {}
+    idle: ClassVar[dict[Any, Waiting]] = {}
     most_pending: ClassVar[int] = MOST_CONNECTIONS
+    grace: ClassVar[float] = 0.0  # its clients are near, and the limit is low
     request_seconds: ClassVar[float] = REQUEST_SECONDS
     idle_seconds: ClassVar[float] = IDLE_SECONDS
     send_seconds: ClassVar[float] = SEND_SECONDS

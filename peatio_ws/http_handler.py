@@ -14,7 +14,8 @@ import socket as native_socket
 import ssl
 import struct
 import termios
-from typing import Any, ClassVar, Final
+import time
+from typing import Any, ClassVar, Final, NamedTuple
 
 import gevent
 import structlog
@@ -31,24 +32,39 @@ log = structlog.get_logger("peatio_ws.http_handler")
 
 MOST_PENDING: Final = 1000
 """Connections of a worker that have not sent their request yet, TLS handshakes among them. With more, the one that has
-been waiting longest is closed."""
+been waiting longest is closed, if that is longer than `GRACE_SECONDS`."""
+GRACE_SECONDS: Final = 2.0
+"""How long a client has in any case: for a TLS handshake it answers several times, in a rush from a busy machine."""
 _LOOKED_AT: Final = 20  # of those that have been waiting longest
 _DISCARDED: Final = 1024  # bytes of a body that are read at a time; in chunks of one byte each that takes 10 ms
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
+class Waiting(NamedTuple):
+    """A connection on which a request is waited for.
+
+    Attributes:
+        again: whether an earlier one was answered.
+        since: monotonic time.
+    """
+
+    again: bool
+    since: float
+
+
 class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     """pywsgi's handler that waits for nothing without end. Each kind of it is a class with an `idle` of its own.
 
     Class attributes:
-        idle: sockets on which a request is waited for, the one that began first in front, each with whether an earlier
-            request was answered.
+        idle: sockets on which a request is waited for, the one that began first in front.
         most_pending: how many there may be.
+        grace: see `GRACE_SECONDS`.
     """
 
-    idle: ClassVar[dict[Any, bool]]
+    idle: ClassVar[dict[Any, Waiting]]
     most_pending: ClassVar[int] = MOST_PENDING
+    grace: ClassVar[float] = GRACE_SECONDS
     # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
     environ: Any  # of the request that is served; None before there is one
@@ -81,10 +97,15 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         except gevent.Timeout as timeout:
             if timeout is not self._request_deadline:
                 raise
-            if not self.idle.get(self._waiting):  # else it was only kept open
+            if not self._is_kept():
                 limits.reached(Limit.REQUEST_TIME, address=self._peer)
         finally:
             self._request_is_there()
+
+    def _is_kept(self) -> bool:
+        """Whether it was only kept open after an answer."""
+        waiting = self.idle.get(self._waiting)
+        return waiting is not None and waiting.again
 
     def read_requestline(self) -> str:
         again, self._waiting = self._waiting is not None, self.socket
@@ -105,7 +126,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     @classmethod
     def await_request(cls, sock: Any, again: bool = False) -> None:
         """Enter a socket into `idle`; with one too many, make room."""
-        cls.idle[sock] = again
+        cls.idle[sock] = Waiting(again, time.monotonic())
         if len(cls.idle) > cls.most_pending:
             cls.make_room()
 
@@ -116,9 +137,13 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         One whose bytes have not been read yet waits for this worker, and is not closed: in a rush of honest clients
         there are many.
         """
-        for sock in list(itertools.islice(cls.idle, _LOOKED_AT)):
+        due = time.monotonic() - cls.grace
+        for sock, waiting in list(itertools.islice(cls.idle.items(), _LOOKED_AT)):
+            if waiting.since > due and not waiting.again:
+                continue
             if not _unread(sock):
-                if not cls.idle.pop(sock):  # else it was only kept open
+                del cls.idle[sock]
+                if not waiting.again:
                     limits.reached(Limit.PENDING, most=cls.most_pending)
                 _shut(sock, native_socket.SHUT_RDWR)
                 return True

@@ -256,4 +256,8 @@ def _let_requests_arrive() -> None:
 def _requests() -> int:
     """The number of connections whose request is on its way or not decided yet: not those kept open after an answer,
     nor those that have become WebSockets."""
-    return sum(len(server.pool) for server in Server.running) - sum(Handler.idle.values()) - len(_served())
+    return (
+        sum(len(server.pool) for server in Server.running)
+        - sum(waiting.again for waiting in Handler.idle.values())
+        - len(_served())
+    )

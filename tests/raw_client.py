@@ -98,15 +98,19 @@ class RawClient:
         if source is not None:
             self._sock.bind((source, 0))
         self._sock.connect(where if isinstance(where, str) else ("127.0.0.1", where))
-        if tls is not None:
-            self._sock = tls.wrap_socket(self._sock, server_hostname="localhost")
         self._buffer = b""
+        self.encrypt(tls)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.drop()
+
+    def encrypt(self, tls: ssl.SSLContext | None) -> None:
+        """From now on, if there is a context."""
+        if tls is not None:
+            self._sock = tls.wrap_socket(self._sock, server_hostname="localhost")
 
     def drop(self) -> None:
         """Close the socket, without a word."""

@@ -11,6 +11,7 @@ import pytest
 from gunicorn.workers.ggevent import GeventWorker
 
 from peatio_ws import worker as room
+from peatio_ws.http_handler import Waiting
 from peatio_ws.worker import Server, Worker
 
 LIMIT = 10.0
@@ -69,7 +70,7 @@ def test_it_drains_when_its_master_has_died(worker: Any, drained: list[bool], mo
 def test_it_waits_for_a_request_but_not_for_a_connection_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     server = type("Pooled", (), {"pool": {"kept", "being asked on", "a request", "a WebSocket"}})
     monkeypatch.setattr(Server, "running", [server])
-    monkeypatch.setattr(room.Handler, "idle", {"kept": True, "being asked on": False})
+    monkeypatch.setattr(room.Handler, "idle", {"kept": Waiting(True, 0.0), "being asked on": Waiting(False, 0.0)})
     monkeypatch.setattr(room, "_served", lambda: ["a WebSocket"])
     assert room._requests() == 2
     server.pool -= {"a request", "being asked on"}
