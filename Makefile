@@ -15,7 +15,7 @@ UNIT_PROCESSES ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long soak fuzz screenshot clean servers
+.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long soak fuzz attack screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -104,6 +104,11 @@ soak: $(VENV)/.test-ready servers
 # Messages that no client should send, at a real gateway; their short form is among the fault tests.
 fuzz: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.fuzz --count $(FUZZ)
+
+# What strangers can do to members: 28 attacks with 10, 100 and 1,000 connections. Nine minutes, in which nothing else should
+# run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout.
+attack: $(VENV)/.test-ready servers
+	@$(BIN)/python -m tests.attack --root "$(or $(ROOT),.)"
 
 # The console's picture in README.md.
 screenshot: $(VENV)/.test-ready servers

@@ -1,0 +1,48 @@
+"""The short form of `make attack`: everything at once, from a few connections each. Asserts no time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attack import Ground, Members, attacked
+from tests.attacks import ATTACKS, OVER_TLS
+from tests.gateway import WAIT, GatewayProcess
+from tests.servers import RabbitMQ
+
+MEMBERS, EACH, SECONDS = 20, 2, 1.0
+
+
+@pytest.fixture(scope="module")
+def ground(folder: Path, broker: RabbitMQ) -> Iterator[Ground]:
+    return Ground(folder, broker)
+
+
+def check(gateway: GatewayProcess, members: Members) -> None:
+    assert members.all_there, "no member was disconnected"
+    loud = [event for event in gateway.events() if event["level"] in ("error", "critical")]
+    assert not loud, loud[:3]
+    assert not gateway.tracebacks()
+
+
+@pytest.mark.parametrize(
+    ("attacks", "tls"),
+    [
+        pytest.param([name for name in ATTACKS if name != "half handshakes"], False, id="plain"),
+        pytest.param(list(OVER_TLS), True, id="TLS"),
+    ],
+)
+def test_members_get_all_orders_while_strangers_attack(ground: Ground, attacks: list[str], tls: bool) -> None:
+    with (
+        ground.gateway(tls, {"WEBSOCKET_MAX_BLOCKING_SECONDS": "0"}) as gateway,
+        ground.members(gateway, tls, MEMBERS) as members,
+    ):
+        known = ground.known(gateway, members, tls)
+        with attacked(gateway, attacks, EACH, known, tls, processes=1) as told:
+            found = members.measure(SECONDS, WAIT)
+        assert found.lost == 0
+        assert sum(one["accepted"] for one in told) > 0
+        assert found.closes["1008"] > 0, "the floods were disconnected"
+        check(gateway, members)
