@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from peatio_ws import dialects
+from peatio_ws import dialects, limits
 from peatio_ws.actions import (
     Action,
     Admit,
@@ -31,6 +31,7 @@ from peatio_ws.errors import Close, TryLater
 from peatio_ws.frames import text_frame
 from peatio_ws.house import House, seconds_to_wait, verify
 from peatio_ws.identity import Identity
+from peatio_ws.limits import Limit
 from peatio_ws.numbering import Numbering, look_up
 from peatio_ws.replay import come_again
 from peatio_ws.request import Asked
@@ -157,6 +158,7 @@ class Client(Seated):
         if not isinstance(message, str):
             self.ws.close(Close.UNSUPPORTED_DATA)
         elif not self._within_rate():
+            limits.reached(Limit.MESSAGES, address=self.address)
             self.ws.close(Close.POLICY, "too many messages")
         else:
             self._carry_out(self._session.receive(message))

@@ -1,4 +1,4 @@
-"""A request's header fields, to the letter (RFC 9112 section 5), as pywsgi wants to find them.
+"""A request's first line and header fields, to the letter (RFC 9112 sections 3 and 5), as pywsgi wants to find them.
 
 It would have Python's parser of e-mail read them, which takes nearly everything for a field, the end of a connection
 for the end of the fields, and a tenth of what a connection costs (gevent 26.9.0).
@@ -16,8 +16,10 @@ HEAD_BYTES: Final = 32_768
 """All header fields of a request together: four lines of the longest, as nginx has it by default."""
 
 # One way to match only: blanks that could be the value's or around it would be tried each way, for hours.
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n").fullmatch
-_ENDS: Final = (b"\r\n", b"\n")
+# A line ends with CR and LF: a proxy that took a lone LF for a part of a value would see fewer fields than this server.
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n").fullmatch
+_END: Final = b"\r\n"
+_REQUEST_LINE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+ HTTP/1\.[01]\r\n").fullmatch
 _ONCE: Final = ("content-length", "transfer-encoding", "host")
 """Where a proxy believed one of two, and this server the other, a client could slip a request past the proxy."""
 _LENGTH: Final = re.compile("[0-9]{1,18}").fullmatch
@@ -25,6 +27,20 @@ _LENGTH: Final = re.compile("[0-9]{1,18}").fullmatch
 
 class TooLarge(ValueError):
     """A request's header fields are more than this server reads (RFC 6585 section 5)."""
+
+
+def check_request_line(line: str) -> None:
+    """Check the first line of a request (RFC 9112 section 3): a method, a target and a version, with one space between
+    them. pywsgi takes any white space, and HTTP/0.9 (gevent 26.9.0).
+
+    Raises:
+        ValueError: it is another one.
+        ConnectionError: the client has hung up before its end.
+    """
+    if not line.endswith("\n"):
+        raise ConnectionResetError("hung up within a request")
+    if not _REQUEST_LINE(line):
+        raise ValueError("a request line that is none")
 
 
 class Fields:
@@ -52,7 +68,7 @@ class Fields:
         self.headers: list[str] = []
         self._first: dict[str, str] = {}
         room = HEAD_BYTES
-        while (line := rfile.readline(LINE_BYTES + 1)) not in _ENDS:
+        while (line := rfile.readline(LINE_BYTES + 1)) != _END:
             field = _FIELD(line)
             if field is None:
                 raise _fault(line)
@@ -69,6 +85,8 @@ class Fields:
                 raise ValueError("two fields of which there may be one")
         if self._first.get("transfer-encoding", "chunked").lower() != "chunked":
             raise ValueError("a transfer coding other than chunked")
+        if "transfer-encoding" in self._first and "content-length" in self._first:
+            raise ValueError("a length beside a transfer coding")
         if not _LENGTH(self._first.get("content-length", "0")):  # Python's int() takes more for a number
             raise ValueError("a length that is no number")
 

@@ -101,6 +101,8 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         """Harmless after the upgrade: frameworks answer every request. Where one has caught what its view raised, its
         answer is all that tells."""
         if not self._upgraded:
+            if self.close_connection and not any(name.lower() == "connection" for name, _ in headers):
+                headers = [*headers, ("Connection", "close")]
             return super().start_response(status, headers, exc_info)
         websocket = self.environ["wsgi.websocket"]
         if status.startswith("5") and not websocket.moved:

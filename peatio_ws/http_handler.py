@@ -23,7 +23,7 @@ from gevent.pywsgi import MAX_REQUEST_LINE, WSGIHandler
 
 from peatio_ws import limits
 from peatio_ws.client_address import resolve
-from peatio_ws.fields import Fields, TooLarge
+from peatio_ws.fields import Fields, TooLarge, check_request_line
 from peatio_ws.limits import Limit
 from peatio_ws.outbox import SLICE
 from peatio_ws.pace import let_others_run
@@ -160,7 +160,11 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     def read_request(self, raw_requestline: str) -> Any:
         try:
-            return super().read_request(raw_requestline)
+            check_request_line(raw_requestline)
+            super().read_request(raw_requestline)
+            # A proxy may see another end of the chunks than pywsgi: what follows them is not taken for a request.
+            self.close_connection |= self.headers.get("transfer-encoding") is not None
+            return True
         finally:
             self._request_is_there()
 

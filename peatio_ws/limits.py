@@ -36,6 +36,8 @@ class Limit(StrEnum):
     FAILED_TOKENS = "failed_tokens_of_address"
     OPERATORS_CONNECTIONS = "metrics_connections"
     STREAMS = "streams_bound"
+    STREAM_NAMES = "stream_names"
+    MESSAGES = "messages"
     REFUSED_KEYS = "routing_keys_refused"
 
 
@@ -47,21 +49,22 @@ _limits: Final = Throttle()
 _lines: Final = Throttle(LINES_A_MINUTE)
 
 
-def reached(limit: Limit, **seen: Any) -> None:
+def reached(limit: Limit, times: int = 1, **seen: Any) -> None:
     """Count that a limit was reached, and log it once a minute.
 
     Args:
+        times: how often it was.
         seen: fields of the log line; nothing that could be a token.
     """
-    count(limit)
+    count(limit, times)
     left_out = _limits.left_out(limit, time.monotonic(), LOG_SECONDS)
     if left_out is not None:
         log.warning(_EVENTS.get(limit, "limit reached"), limit=limit.value, **seen, **_more(left_out))
 
 
-def count(limit: Limit) -> None:
+def count(limit: Limit, times: int = 1) -> None:
     """Only count it, where the log is told otherwise."""
-    metrics.limits_reached.labels(limit.value).inc()
+    metrics.limits_reached.labels(limit.value).inc(times)
 
 
 def tell(logger: Any, event: str, **seen: Any) -> None:

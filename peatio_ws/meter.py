@@ -8,23 +8,18 @@ from collections import Counter
 from typing import Final, TypeVar
 
 import gevent
-import structlog
 
-from peatio_ws import log_writer, metric_files, metrics
+from peatio_ws import limits, log_writer, metric_files, metrics
 from peatio_ws.books import State
 from peatio_ws.events import EXCHANGES
 from peatio_ws.house import House
+from peatio_ws.limits import Limit
 from peatio_ws.tally import STATES, Spread, Standing
-from peatio_ws.throttled import Throttle
 from peatio_ws.websocket import WebSocket
-
-log = structlog.get_logger("peatio_ws.meter")
 
 PROTOCOLS: Final = ("classic", "ranger", "handler")
 PROBE_SECONDS: Final = 0.1
 """So far apart is looked whether the loop turns."""
-WARN_SECONDS: Final = 60.0
-"""What clients cause is logged once in this time."""
 _Key = TypeVar("_Key")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -68,7 +63,6 @@ class Meter:
         self._past, self._now, self._left, self._told = _Traffic(), _Traffic(), _Traffic(), _Traffic()
         self._states: Counter[tuple[str, str]] = Counter()
         self._waiting = self._slow = self._streams = 0
-        self._throttle = Throttle()
 
     def probe(self) -> None:
         """Measure without end how late this greenlet comes to run: what holds it up holds up everybody."""
@@ -102,7 +96,7 @@ class Meter:
         house = self._house
         self._tell_tally()
         self._tell_clients()
-        self._tell_names(time.monotonic())
+        self._tell_names()
         metrics.add(metrics.loop_delay, self._delays)
         for source, seconds in house.intake.behind().items():
             metrics.behind.labels(source).set(seconds)
@@ -162,14 +156,11 @@ class Meter:
         metrics.ranger_connections.labels("public").set(self._states.total() - members)
         metrics.ranger_subscriptions.set(streams.total())
 
-    def _tell_names(self, now: float) -> None:
+    def _tell_names(self) -> None:
         names = self._house.intake.names
-        if not names.refused:
-            return
-        metrics.refused_names.inc(names.refused)
-        names.refused = 0
-        if self._throttle.left_out("names", now, WARN_SECONDS) is not None:
-            log.warning("no room for more names of streams; clients get those in use only", limit=names.most)
+        if names.refused:
+            limits.reached(Limit.STREAM_NAMES, names.refused, most=names.most)
+            names.refused = 0
 
     def _tell_books(self) -> None:
         feeds, now = self._house.router.feeds, time.time()

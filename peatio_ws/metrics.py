@@ -41,7 +41,6 @@ refusals = Counter("peatio_ws_refused_handshakes", "Upgrades answered with HTTP 
 limits_reached = Counter("peatio_ws_limits_reached", "Times that a limit for clients was reached", ["limit"])
 closes = Counter("peatio_ws_closes", "Connections that ended, by close code", ["code"])
 handler_failures = Counter("peatio_ws_handler_failures", "Times that a handler raised something", ["handler"])
-refused_names = Counter("peatio_ws_refused_stream_names", "Names of streams for which there was no room")
 replays = Counter("peatio_ws_replays", "Clients that came back, by whether all they missed was there", ["outcome"])
 messages = Counter("peatio_ws_received_messages", "Messages of clients")
 received = Counter("peatio_ws_received_bytes", "Bytes that came from clients")

@@ -1,6 +1,6 @@
 """What strangers can do to members: one attack after the other, while 200 members are sent their orders.
 
-    python -m tests.attack [--root CHECKOUT] [--steps 10,100,1000] [--seconds 3] [--only pongs,texts] [--plain]
+    python -m tests.attack [--root CHECKOUT] [--steps 10,100,1000] [--seconds 2] [--only pongs,texts] [--plain]
 
 Each attack meets a new gateway, first without attackers, then with each number of connections (`--steps`). Prints a
 table: how long an order takes from the publisher to its member, and what it costs the worker. `--root` measures the
@@ -38,11 +38,11 @@ MEMBERS = 200
 ORDERS_A_SECOND = 200.0
 STEPS = (10, 100, 1000)
 TLS_STEPS = (100,)
-SECONDS = 3.0
+SECONDS = 2.0
 PROCESSES = 2
 MISSED = 200
 """Orders that one who replays has missed."""
-LATE_SECONDS = 5.0
+LATE_SECONDS = 2.0
 """For how long an order is waited for that has not come when the time is over."""
 GONE_SECONDS = 10.0
 """For how long attackers may be on the gateway's list after they have hung up."""
@@ -250,7 +250,7 @@ class Row:
 
 
 HEADING = (
-    "| attack | connections | p50, ms | p99, ms | p99, times that without | longest, ms | not within 5 s | "
+    "| attack | connections | p50, ms | p99, ms | p99, times that without | longest, ms | not within 2 s | "
     "worker, MB | CPU, % | ended |\n| --- | --: | --: | --: | --: | --: | --: | --: | --: | --- |"
 )
 
