@@ -54,7 +54,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
 def token(gateway: GatewayProcess) -> str:
     """As the page gets it."""
     request = urllib.request.Request(f"http://127.0.0.1:{gateway.port}/console/session", method="POST")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return str(json.loads(answer.read())["token"])
 
 

@@ -86,7 +86,7 @@ def test_the_pages_events_and_pushes(serve: Serve, pasted: Path, signer: Signer,
             '{"report":4999950000}',
         ]
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "AMQP_URL": broker.url}
-        subprocess.run([sys.executable, pasted / "push.py"], env=environ, check=True, timeout=30)
+        subprocess.run([sys.executable, pasted / "push.py"], env=environ, check=True, timeout=60)
         # Private and public events come by two connections to the broker, in either order.
         pushed = {**receive(ann), **receive(ann)}
         assert pushed == {"deposit": {"currency": "btc", "amount": "0.5"}, "btcusd.trades": {"trades": []}}

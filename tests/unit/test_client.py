@@ -17,7 +17,7 @@ def in_loop(condition: Callable[[], Any]) -> None:
     """Wait for something in the loop's thread."""
 
     def wait() -> None:
-        with gevent.Timeout(10):
+        with gevent.Timeout(30):
             while not condition():
                 gevent.sleep(0.001)
 

@@ -15,6 +15,7 @@ from peatio_ws.demand import BACKLOG, LINGER_SECONDS, REFUSED_SECONDS, WIDE_SECO
 from tests.unit.samples import Bindings
 
 MOST = 20
+WAIT = 30
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def take(needed: Demand, broker: Bindings, *keys: str) -> None:
     client = gevent.spawn(needed.take, keys)
     gevent.idle()
     broker.answer()
-    client.get(timeout=1)
+    client.get(timeout=WAIT)
 
 
 def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(needed: Demand, broker: Bindings) -> None:
@@ -53,7 +54,7 @@ def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(needed: D
     assert not first.ready()
     assert not second.ready(), "it waits for the answer to what another asked for"
     broker.answer()
-    gevent.joinall([first, second], timeout=1, raise_error=True)
+    gevent.joinall([first, second], timeout=WAIT, raise_error=True)
     needed.take(["a"])
     assert len(broker.said) == 2
 
@@ -90,7 +91,7 @@ def test_nobody_waits_for_a_broker_that_is_unreachable(needed: Demand, broker: B
     waits = gevent.spawn(needed.take, ["a"])
     gevent.idle()
     needed.detach()
-    waits.get(timeout=1)
+    waits.get(timeout=WAIT)
     needed.take(["b"])
     again = Bindings()
     needed.attach(again, "q2", lambda: None)
@@ -157,7 +158,7 @@ def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> N
     clients = [gevent.spawn(needed.take, [f"key{number}"]) for number in range(2 * BACKLOG)]
     gevent.idle()
     broker.answer(WINDOW + 1)
-    gevent.joinall(clients, timeout=1, raise_error=True)
+    gevent.joinall(clients, timeout=WAIT, raise_error=True)
     assert all(client.ready() for client in clients)
     assert "#" in broker.bound
     needed.sweep(time.monotonic())
@@ -212,7 +213,7 @@ def test_another_error_of_the_channel_is_one_of_the_connection(needed: Demand, b
     with pytest.raises(NotFound):
         broker._callbacks[demand.spec.Channel.Close](404, "NOT_FOUND", *demand.spec.Queue.Bind)
     needed.detach()
-    client.get(timeout=1)
+    client.get(timeout=WAIT)
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -274,4 +275,4 @@ def test_answers_of_a_connection_that_was_found_to_be_lost_are_ignored(needed: D
     gevent.idle()
     needed.detach()
     broker.answer()
-    client.get(timeout=1)
+    client.get(timeout=WAIT)

@@ -266,7 +266,7 @@ def test_books_that_waited_come_as_there_is_room_for_each() -> None:
         rounds += 1
         assert 0 < outbox.size <= outbox.limit, "never more than may wait"
         taking = True
-        with gevent.Timeout(10):
+        with gevent.Timeout(30):
             while outbox.size:
                 gevent.sleep(0)
         taking = False

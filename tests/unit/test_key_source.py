@@ -199,7 +199,7 @@ def test_it_goes_on_by_itself_and_who_waits_has_the_first_keys(tmp_path: Path, m
         source.source.wait()
         assert source.verifier.ring.published
         path.write_bytes(jwk_set(SECOND))
-        with gevent.Timeout(5):
+        with gevent.Timeout(30):
             while source.verifier.ring.published[0].kid != "second":
                 gevent.sleep(0.01)
     finally:
@@ -237,7 +237,7 @@ def test_a_missing_key_has_the_set_read_at_once(issuer: Issuer, monkeypatch: pyt
         monkeypatch.setattr(key_source, "FRESH_SECONDS", 0)
         issuer.body = jwk_set(FIRST, SECOND)
         assert source.source.seconds_to_wait() == 1
-        with gevent.Timeout(10):
+        with gevent.Timeout(30):
             while len(source.verifier.ring.published) < 2:
                 gevent.sleep(0.01)
         assert issuer.requests == 2
