@@ -203,7 +203,9 @@ class RabbitMQ(Server):
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
             "RABBITMQ_PLUGINS_DIR": str(self._plugins(folder / "plugins")),
             # One scheduler: the node shares two cores with what is under test.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
         }
         self.epmd: subprocess.Popen[bytes] | None = None
         if cluster is None:
