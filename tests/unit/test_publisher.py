@@ -151,6 +151,7 @@ def queue() -> Iterator[Queue]:
     """Gets everything of Ranger's exchange."""
     with Connection(EMBEDDED_BROKER) as reader:
         channel = reader.default_channel
+        exchange(RANGER, False)(channel).declare()
         queue = Queue("test_publisher", exchange(RANGER, False), channel=channel)
         queue.queue_declare()
         queue.bind_to(exchange(RANGER, False).bind(channel), routing_key="#")
