@@ -1,14 +1,14 @@
-"""The last private events of everybody, in the order of their offsets, and cursors into them (contract section 5).
+"""The last private events of everybody, in the order of their offsets, and positions in them (contract section 5).
 
 Deliveries in, deliveries out. Offsets rise and may have holes; whether they are a stream's, the same for every worker,
-or this worker's own count is the caller's business, as is the time. Knows nothing of sessions and of how events look.
+or this worker's own count is the caller's business, as is the time. Knows nothing of sessions, of how events look, and
+of how clients see a position (`cursor.py`).
 """
 
 from __future__ import annotations
 
 import bisect
 import heapq
-import re
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,6 @@ STREAM: Final = "s"
 """Name of a history whose offsets are the same for every worker."""
 ENTRY_BYTES: Final = 300
 """What an event takes beside its body, about."""
-_CURSOR: Final = re.compile(r"([0-9a-z]{1,32})\.([0-9a-f]{1,16})\.([0-9a-f]{8})")
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -38,9 +37,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     heard: float
 
     @property
-    def digest(self) -> str:
+    def digest(self) -> int:
         """Tells this event from another with the same offset, in a stream that was deleted and made anew."""
-        return f"{zlib.crc32(self.delivery.body):08x}"
+        return zlib.crc32(self.delivery.body)
 
     @property
     def size(self) -> int:
@@ -49,17 +48,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a cursor points to."""
+    """A place in a history, behind an event: what a cursor points to.
+
+    Attributes:
+        history: its name.
+        offset: of the event.
+        digest: see `Entry.digest`.
+    """
 
     history: str
     offset: int
-    digest: str
-
-
-def read_cursor(text: str) -> Position | None:
-    """What a client's cursor says; None if it is none of ours."""
-    match = _CURSOR.fullmatch(text)
-    return Position(match[1], int(match[2], 16), match[3]) if match else None
+    digest: int
 
 
 def owners_of(event: Event) -> tuple[Owner, ...]:
@@ -75,7 +74,7 @@ class History:
     """What was sent to whom, for a while.
 
     Args:
-        name: of the offsets; another name is another history, whose cursors mean nothing here.
+        name: of the offsets; another name is another history, whose positions mean nothing here.
         seconds: for how long events are kept.
         most_bytes: of events kept, about.
 
@@ -130,13 +129,13 @@ class History:
         self._evicted, self._bytes, self.last = None, 0, -1
         self.era += 1
 
-    def cursor(self, entry: Entry | None = None) -> str:
-        """A cursor behind this event, or behind the newest. Opaque to clients."""
+    def position(self, entry: Entry | None = None) -> Position:
+        """Return the position behind this event, or behind the newest."""
         if entry is None:
             if not self._entries:
-                return f"{self.name}.0.00000000"
+                return Position(self.name, 0, 0)
             entry = self._entries[-1]
-        return f"{self.name}.{entry.offset:x}.{entry.digest}"
+        return Position(self.name, entry.offset, zlib.crc32(entry.delivery.body))
 
     def holds(self, position: Position) -> bool:
         """Whether everything after this position is here. It is not for one ahead of `last`."""

@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import gevent
 import structlog
 from kombu import Connection
 
-from peatio_ws import marker
 from peatio_ws.amqp_transport import OFFSET, consume
 from peatio_ws.broker import say
 from peatio_ws.events import Delivery
 from peatio_ws.marker import Alarmed, translated
 from peatio_ws.source import Refusal, Reopen, SourceRefused, SourceUnavailable
-from peatio_ws.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, STEP_SECONDS, StreamSetup, within_step
+from peatio_ws.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, StreamSetup, within_step
 from peatio_ws.stream_state import Input, State, after
 
 log = structlog.get_logger("peatio_ws.history_stream")
@@ -42,8 +41,9 @@ ACK_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 5.0
 """If nothing comes for so long, though the stream has more, the connection is opened again."""
 MARK_EACH: Final = 10.0
-"""So often a marker is published, about: cursors stay fresh on a quiet exchange, and how far behind reading is gets
-known on a busy one."""
+"""Seconds between markers, about: for fresh cursors on a quiet exchange, and to know how far behind reading is."""
+MARKED_WITHIN: Final = 20.0
+"""Seconds within which a marker precedes each event, with the key of its cursor (`cursor.py`)."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
 REMOVED: Final = "the stream no longer has them: this reader was cut off, or too slow, for longer than events are kept"
@@ -61,6 +61,7 @@ class StreamSource:
         seconds: how far to read back at first.
         handle: called with each delivery; may raise nothing.
         on_gap: called when events may have been missed, before the first one that came after.
+        marker_headers: see `StreamSetup`.
     """
 
     name = "private"
@@ -72,10 +73,11 @@ class StreamSource:
         seconds: float,
         handle: Callable[[Delivery], None],
         on_gap: Callable[[], None],
+        marker_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._queue, self._seconds = queue, seconds
+        self._queue, self._seconds = queue, seconds + MARKED_WITHIN
         self._handle, self._on_gap = handle, on_gap
-        self._setup = StreamSetup(queue, durable)
+        self._setup = StreamSetup(queue, durable, marker_headers)
         self._state = State.CLOSED
         self._last: Delivery | None = None  # None where nothing was read, or nothing that it could go on from
         self._came_at = 0.0  # when the last one came, by `_now`; 0 before the first
@@ -84,8 +86,7 @@ class StreamSource:
         self._line: Any = None  # py-amqp's, below it
         self._channel: Any = None
         self._heard: Callable[[], None] | None = None  # until it is called
-        self._tag = self._acked = 0
-        self._acked_at = 0.0
+        self._tag, self._acked, self._acked_at = 0, 0, 0.0
         # The marker under way:
         self._end = -1  # its offset; -1 where it is not known
         self._marking: gevent.Greenlet[Any, Any] | None = None
@@ -95,8 +96,7 @@ class StreamSource:
         self._marked_at = self._ended_at = 0.0  # when it was published, and when it was read back
         self._tried_at = 0.0  # when that was tried
         self._read_up_to = 0.0  # when the last one was published that has come
-        self._received_then = 0
-        self._lag = 0.0
+        self._received_then, self._lag = 0, 0.0
         self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # not all workers at once
 
     @property
@@ -260,7 +260,7 @@ class StreamSource:
     def _publish(self, reading: Connection) -> None:
         found: Delivery | Exception
         try:
-            found = marker.put(reading, self._queue, STEP_SECONDS)
+            found = self._setup.mark(reading)
         except Exception as error:  # whatever it is: it is looked at below
             found = error
         if reading is self._connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 import uuid
 from collections import Counter
@@ -14,6 +15,7 @@ import structlog
 
 from peatio_ws import metrics
 from peatio_ws.consumer import Consumer
+from peatio_ws.cursor import Cursors
 from peatio_ws.errors import BadDelivery
 from peatio_ws.events import NO_OWNER, Delivery, Event, read
 from peatio_ws.history import STREAM, Entry, History, owners_of
@@ -52,6 +54,7 @@ class Intake:
         tally: what came of what was heard.
         lag: see `Source.lag`, of private events.
         history: the private ones of the last while.
+        cursors: into it.
         interest: what clients need from the broker.
         names: which stream names there is room for.
         replays: what clients that come back have missed of it.
@@ -66,26 +69,28 @@ class Intake:
         streamed = settings.history == "stream" and not settings.embedded
         name = STREAM if streamed else _own_name() if self._with_history else "off"
         self.history = History(name, settings.resume_seconds, settings.resume_bytes)
+        self.cursors = Cursors(self.history, os.urandom)
         self.router = Router(
             shared.recall,
             shared.remember,
+            self.cursors,
             settings.orderbook_broadcast,
             settings.max_books,
             self._tell_book,
-            self.history.cursor,
             self.tally,
             settings.ranger_classic_events,
         )
         feeds = self.router.feeds
         self.names = StreamNames(feeds.holds, feeds.names, settings.max_stream_names)
         self.interest = Interest(settings)
-        self._private = Sources(*private_sources(settings, self.interest, self._on_private, self._on_gap), self)
+        private = private_sources(settings, self.interest, self._on_private, self._on_gap, self._marker_headers)
+        self._private = Sources(*private, self)
         self._public = Sources(public_source(settings, self.interest, self._on_public))
         self._sources = (self._private, self._public)
         self._history_queue = settings.history_queue
         self._delivered: Counter[tuple[str, str, bytes]] | None = None  # while a source is tried; see `on_trial`
         self.lag = self._private.lag
-        self.replays = Replays(self.history, self.router, self._private.has_read_up_to)
+        self.replays = Replays(self.history, self.cursors, self.router, self._private.has_read_up_to)
         self._urls = settings.amqp_urls
         self._consumers: dict[str, Consumer] = {}
         self._heard: set[str] = set()
@@ -165,11 +170,15 @@ class Intake:
             error=refused.detail,
         )
         self._begin_history(_own_name())
+        self.cursors.use_own_key()
 
     def on_trial(self, running: bool) -> None:
         """The history stream is tried (`source.Observer`). From then on it has every event, and so has the queue that
         is read until then; what came from there is remembered, not to be sent again when it comes from the stream."""
         self._delivered = Counter() if running else None
+
+    def _marker_headers(self) -> dict[str, str]:
+        return self.cursors.announce(time.monotonic())
 
     def _on_gap(self) -> None:
         """Private events may have been missed. Told once the next one has come, or it is clear that none is to come."""
@@ -197,8 +206,11 @@ class Intake:
         """Route one delivery; whatever is in it, the next one is routed too."""
         try:
             event = read(delivery) if delivery.exchange else None  # a marker of the stream, or a gap in it
-            if event is None and delivery.body == GAP:
-                self._on_gap()
+            if event is None:
+                if delivery.offset is not None:
+                    self.cursors.learn(delivery.headers, time.monotonic())
+                if delivery.body == GAP:
+                    self._on_gap()
             owners = owners_of(event) if event is not None else ()
             if self._gap and self._live and event is not None:
                 self._tell_gap()  # first: a client that has the event alone would not know of the gap

@@ -6,7 +6,7 @@ Knows which routing keys a stream and a member have; does not know clients.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from peatio_ws.demand import Demand
@@ -74,17 +74,23 @@ class Interest:
 
 
 def private_sources(
-    settings: Settings, interest: Interest, handle: Handle, on_gap: Callable[[], None]
+    settings: Settings,
+    interest: Interest,
+    handle: Handle,
+    on_gap: Callable[[], None],
+    marker_headers: Callable[[], Mapping[str, str]],
 ) -> tuple[Source, Source | None]:
-    """Return the source of private events, and the one to read while the broker refuses that."""
+    """Return the source of private events, and the one to read while the broker refuses that.
+
+    Args:
+        marker_headers: returns the headers for the next marker in the history stream.
+    """
     bindings = PRIVATE if interest.members is None else CLASSIC
     queue = QueueSource("private", settings.amqp_durable, bindings, handle, interest.members)
     if settings.history != "stream" or settings.embedded:
         return queue, None
-    return (
-        StreamSource(settings.history_queue, settings.amqp_durable, settings.resume_seconds, handle, on_gap),
-        queue,
-    )
+    name, durable, seconds = settings.history_queue, settings.amqp_durable, settings.resume_seconds
+    return StreamSource(name, durable, seconds, handle, on_gap, marker_headers), queue
 
 
 def public_source(settings: Settings, interest: Interest, handle: Handle) -> Source:

@@ -81,8 +81,8 @@ class Numbering:
             place, complete = self._house.intake.replays.here(), False
         if not receiver.admitted:
             self._place = place
-        held = cursor if complete and cursor is not None else history.cursor()
-        self._house.router.hold_cursors(receiver, held)
+        at = self._house.intake.cursors.open(cursor, receiver.uid or "") if complete and cursor is not None else None
+        self._house.router.hold_cursors(receiver, at or history.position())
         return place, complete
 
     def admitted(self) -> None:
@@ -131,6 +131,8 @@ class Numbering:
             return  # it has gone
         receiver.late = None
         router.admit_number(receiver, number)
-        held = router.release_cursors(receiver)
-        if receiver.resumes and (held or not complete) and not receiver.outbox.closing:
-            receiver.outbox.send(text_frame(dialects.resume(self._house.intake.history.cursor(), complete)))
+        router.release_cursors(receiver)
+        # Always: to hear nothing would tell that no event had named any member by number.
+        if receiver.resumes and not receiver.outbox.closing:
+            cursor = self._house.intake.cursors.at(receiver.uid or "")
+            receiver.outbox.send(text_frame(dialects.resume(cursor, complete)))

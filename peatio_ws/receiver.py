@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import Owner
+from peatio_ws.history import Position
 from peatio_ws.outbox import Outbox
 from peatio_ws.seen_trades import Key, SeenTrades
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 CLASSIC_EVENTS: Final = ("order", "trade")
 """The private events of which there is a classic form."""
+
+CursorsOf = tuple[str | None, Position | None] | None
+"""A member's, and the position if they are held; None for events without cursors. Equal ones get the same bytes."""
 
 
 class Late(Protocol):
@@ -42,7 +46,7 @@ class Receiver:
         uid, member_id: whose it is; None while nobody's, or not known.
         resumes: whether its events come with cursors.
         admitted: whether it gets its member's events.
-        held: the cursor that its events come with instead of their own; see `Router.hold_cursors`.
+        held: the position of the cursors that its events come with instead of their own; see `Router.hold_cursors`.
         late: its member id, which is not known yet.
         replaying: whether what it missed is being sent, before it is admitted.
     """
@@ -67,7 +71,7 @@ class Receiver:
         self.uid: str | None = None
         self.member_id: int | None = None
         self.resumes = self.admitted = self.replaying = False
-        self.held = ""
+        self.held: Position | None = None
         self.late: Late | None = None
         self.trades: SeenTrades | None = None
 
@@ -75,6 +79,11 @@ class Receiver:
     def keys(self) -> tuple[Owner, ...]:
         """The names under which events are its member's."""
         return tuple(key for key in (self.uid, self.member_id) if key is not None)
+
+    @property
+    def cursors(self) -> CursorsOf:
+        """Whose cursors its events come with."""
+        return (self.uid, self.held) if self.resumes else None
 
     def wants(self, stream: str) -> bool:
         """Whether a member's events of this kind are for this connection of it."""

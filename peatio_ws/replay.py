@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 import gevent
 import gevent.event
 
+from peatio_ws.cursor import Cursors
 from peatio_ws.events import ORDERBOOK, Order, Trade, read
-from peatio_ws.history import Entry, History, Position, read_cursor
+from peatio_ws.history import Entry, History
 from peatio_ws.router import Receiver, Router
 from peatio_ws.seen_trades import KEPT, KEPT_SECONDS, key_of
 
@@ -23,7 +24,10 @@ READY_SECONDS: Final = 10.0
 """How long a client waits for a worker that reads its history back, or has not read as far as another had."""
 RETURN_SECONDS: Final = 3
 """Clients told to come back are spread over at least so many seconds."""
-POLL_SECONDS: Final = 0.01
+OLD_SECONDS: Final = 2.0
+"""How long a client waits if its cursor is from before history begins, though the broker does not answer."""
+POLL_SECONDS: Final = (0.01, 0.1)
+"""Between two looks at what was read: at first, and in the end."""
 BATCH: Final = 64
 """So many events at a time, or fewer if they are large."""
 
@@ -49,6 +53,7 @@ class Replays:
     """Those of one worker's clients.
 
     Args:
+        cursors: of the history.
         has_read_up_to: whether everything that was published up to a monotonic time has come here; finds that out if it
             is not known, and never waits.
 
@@ -56,35 +61,33 @@ class Replays:
         caught_up: set while there is nothing to be read back.
     """
 
-    def __init__(self, history: History, router: Router, has_read_up_to: Callable[[float], bool]) -> None:
-        self._history, self._router, self._has_read_up_to = history, router, has_read_up_to
+    def __init__(
+        self, history: History, cursors: Cursors, router: Router, has_read_up_to: Callable[[float], bool]
+    ) -> None:
+        self._history, self._cursors, self._router = history, cursors, router
+        self._has_read_up_to = has_read_up_to
         self.caught_up = gevent.event.Event()
 
-    def locate(self, cursor: str | None) -> tuple[Place, bool] | None:
+    def locate(self, cursor: str | None, uid: str) -> tuple[Place, bool] | None:
         """From where a client goes on, and whether nothing between its cursor and that is missing; None if it cannot be
         known for now: then nothing may be promised, and the client is to come again.
 
         Args:
             cursor: as the client sent it; None if it begins anew. May wait for what another worker has read already.
+            uid: of the client's member.
         """
         if not self.caught_up.wait(READY_SECONDS):
             return None
-        history = self._history
-        position = None if cursor is None else read_cursor(cursor)
-        if position is not None and not self._has_come(position):
-            return None
-        if position is not None and history.holds(position):
-            return Place(position.offset, history.era), True
-        return Place(history.last, history.era), cursor is None
+        return (self.here(), True) if cursor is None else self._find(cursor, uid)
 
-    def follows(self, cursor: str, place: Place) -> bool:
-        """Return whether a cursor points at a place or beyond it. Never waits.
+    def follows(self, cursor: str, uid: str, place: Place) -> bool:
+        """Return whether a member's cursor points at a place or beyond it. Never waits.
 
         For a place in an era that has ended: whether it is a cursor of this history. Whoever received events at that
         time was notified of the gap.
         """
-        position, history = read_cursor(cursor), self._history
-        if position is None or position.history != history.name:
+        position, history = self._cursors.open(cursor, uid), self._history
+        if position is None:
             return False
         return place.era != history.era or position.offset >= place.offset
 
@@ -144,20 +147,29 @@ class Replays:
                 return False
         return True
 
-    def _has_come(self, position: Position) -> bool:
-        """Wait for what another worker has read and this one has not; False if it did not come in time.
+    def _find(self, cursor: str, uid: str) -> tuple[Place, bool] | None:
+        """See `locate`. Another worker may have read the cursor's event, or its key, and this one not yet.
 
-        What is not here though everything has come that was published before the client did, will not come: it was
-        published to another history, or made up.
+        What is not here though everything has come that was published before the client did, will not come. The cursor
+        is then of another history or another member, or too old, or made up: all of these are answered alike, and wait
+        for the same.
         """
-        began, history = time.monotonic(), self._history
-        while history.last < position.offset and history.name == position.history:
-            if self._has_read_up_to(began):
+        began, history, (pause, longest) = time.monotonic(), self._history, POLL_SECONDS
+        while True:
+            position = self._cursors.open(cursor, uid)
+            if position is not None and history.holds(position):
+                found = Place(position.offset, history.era), True
                 break
-            if time.monotonic() - began > READY_SECONDS:
-                return False
-            gevent.sleep(POLL_SECONDS)
-        return bool(self.caught_up.is_set())
+            is_old = position is not None and position.offset <= history.last
+            waited = time.monotonic() - began
+            if self._has_read_up_to(began) or (is_old and waited > OLD_SECONDS):
+                found = self.here(), False
+                break
+            if waited > READY_SECONDS:
+                return None
+            gevent.sleep(pause)
+            pause = min(pause * 1.5, longest)
+        return found if self.caught_up.is_set() else None
 
     def _recall_trades(self, receiver: Receiver, offset: int) -> None:
         """Remember the trades that the client was sent before it left: of a trade that comes by two exchanges, the

@@ -52,13 +52,13 @@ class Resumption:
         """
         house, receiver = self._house, self._receiver
         if house.settings.history == "off":
-            self._answer(payload, house.intake.history.cursor(), False, echo)
+            self._answer(payload, self._newest(), False, echo)
             house.router.admit(receiver)
             return True
         if receiver.admitted:
             return self._begin_live(payload, cursor, echo)
         cursor = cursor or self._cursor
-        located = house.intake.replays.locate(cursor)  # may wait
+        located = house.intake.replays.locate(cursor, self._uid)  # may wait
         if located is None:
             return False
         self._start, complete = located
@@ -67,7 +67,7 @@ class Resumption:
         if cursor is not None:
             metrics.replays.labels("complete" if complete else "incomplete").inc()
         receiver.resumes = True
-        at = cursor if complete and cursor is not None else house.intake.history.cursor()
+        at = cursor if complete and cursor is not None else self._newest()
         self._answer(payload, at, complete, echo)
         self.pending, self._cursor = True, cursor if complete else None
         if replays_now or self._cursor is None:
@@ -78,16 +78,16 @@ class Resumption:
     def _begin_live(self, payload: bytes, cursor: str | None, echo: bytes) -> bool:
         """The client gets its events already: all that its cursor misses was sent, or nothing is promised."""
         replays, receiver = self._house.intake.replays, self._receiver
-        located = replays.locate(None)  # may wait
+        located = replays.locate(None, self._uid)  # may wait
         if located is None:
             return False
-        complete = cursor is None or (self._start is not None and replays.follows(cursor, self._start))
+        complete = cursor is None or (self._start is not None and replays.follows(cursor, self._uid, self._start))
         if receiver.late is not None:
             _, complete = receiver.late.start_from(located[0], complete, None)
         if self._start is None:
             self._start = located[0]
         receiver.resumes = True
-        self._answer(payload, self._house.intake.history.cursor(), complete, echo)
+        self._answer(payload, self._newest(), complete, echo)
         return True
 
     def replay(self) -> None:
@@ -101,7 +101,7 @@ class Resumption:
         self._told = time.monotonic()
         if not complete:
             metrics.replays.labels("cut").inc()
-            self._send(dialects.resume(house.intake.history.cursor(), complete=False))
+            self._send(dialects.resume(self._newest(), complete=False))
         house.router.admit(self._receiver)
 
     def tick(self, now: float) -> None:
@@ -112,10 +112,17 @@ class Resumption:
             self.tell_place()
 
     def tell_place(self) -> None:
-        """Give a client that resumes a cursor as of now, unless there may be a gap to tell, or its cursors are held."""
-        intake, receiver = self._house.intake, self._receiver
-        if receiver.resumes and not receiver.held and not self.pending and intake.replays.caught_up.is_set():
-            self._send(dialects.resume(intake.history.cursor(), complete=True))
+        """Give a client that resumes a cursor as of now, or the held one, unless there may be a gap to tell."""
+        house, receiver = self._house, self._receiver
+        if receiver.resumes and not self.pending and house.intake.replays.caught_up.is_set():
+            self._send(dialects.resume(house.router.cursor(receiver), complete=True))
+
+    @property
+    def _uid(self) -> str:
+        return self._receiver.uid or ""
+
+    def _newest(self) -> str:
+        return self._house.intake.cursors.at(self._uid)
 
     def _answer(self, payload: bytes, cursor: str, complete: bool, echo: bytes) -> None:
         self._send(dialects.with_echo(dialects.resumed(payload, cursor, complete), echo))

@@ -14,12 +14,14 @@ from typing import Final
 import gevent
 
 from peatio_ws import dialects, events
+from peatio_ws.cursor import Cursors
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
 from peatio_ws.feeds import Feeds
 from peatio_ws.frames import text_frame
-from peatio_ws.history import Entry
+from peatio_ws.history import Entry, Position
 from peatio_ws.outbox import Outbox, flush_all, put_all
+from peatio_ws.receiver import CursorsOf
 from peatio_ws.receiver import Receiver as Receiver
 from peatio_ws.seen_trades import key_of
 from peatio_ws.streams import Kind, kind_of
@@ -42,6 +44,7 @@ class Router:
     Args:
         recall: see `Recall`.
         remember: is given each order that passes, to recall it later.
+        cursors: of the history in which entries are.
         broadcast: whether book changes without an owner go to every authenticated classic connection.
         translates: whether trades of `peatio.trade` go to ranger connections too (`RANGER_CLASSIC_EVENTS`).
         tally: gets what became of the events, and how many frames they came to.
@@ -51,19 +54,18 @@ class Router:
         self,
         recall: Recall,
         remember: Callable[[Order], None],
+        cursors: Cursors,
         broadcast: bool = False,
         max_books: int = 1000,
         tell: Callable[[str, str], None] = lambda _what, _stream: None,
-        cursor: Callable[[Entry | None], str] = lambda _entry: "",
         tally: Tally | None = None,
         translates: bool = True,
     ) -> None:
-        self._cursor, self.tally = cursor, tally or Tally()
-        self._recall, self._remember = recall, remember
-        self._broadcast, self._translates = broadcast, translates
+        self._recall, self._remember, self._broadcast = recall, remember, broadcast
+        self._cursors, self._translates, self.tally = cursors, translates, tally or Tally()
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
-        self._unnumbered: dict[Receiver, str] = {}
+        self._unnumbered: dict[Receiver, Position] = {}
         self._touched: list[Outbox] = []
         self.feeds = Feeds(self._put, self.flush, max_books, tell)
 
@@ -88,16 +90,20 @@ class Router:
         if receiver.admitted and receiver not in others:
             self._members[number] = (*others, receiver)
 
-    def hold_cursors(self, receiver: Receiver, cursor: str) -> None:
-        """The receiver's member id is not known: once an event names any member by number, a newer cursor than this one
-        could promise too much."""
-        self._unnumbered[receiver] = cursor
+    def hold_cursors(self, receiver: Receiver, position: Position) -> None:
+        """Its member id is not known: after an event that names any member by number, a newer cursor could promise too
+        much."""
+        self._unnumbered[receiver] = position
 
-    def release_cursors(self, receiver: Receiver) -> bool:
-        """Its events come with their own cursors again. Return whether they did not."""
+    def release_cursors(self, receiver: Receiver) -> None:
+        """Its events come with their own cursors again."""
         self._unnumbered.pop(receiver, None)
-        held, receiver.held = receiver.held, ""
-        return bool(held)
+        receiver.held = None
+
+    def cursor(self, receiver: Receiver, entry: Entry | None = None) -> str:
+        """Return the receiver's cursor behind an event or behind the newest, or the held one."""
+        uid = receiver.uid or ""
+        return self._cursors.at(uid, entry) if receiver.held is None else self._cursors.seal(receiver.held, uid)
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
         """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
@@ -147,8 +153,8 @@ class Router:
 
     def _hold_all(self) -> None:
         held, self._unnumbered = self._unnumbered, {}
-        for receiver, cursor in held.items():
-            receiver.held = cursor
+        for receiver, position in held.items():
+            receiver.held = position
 
     def learn(self, event: Event) -> None:
         """Remember the orders of an event that everybody has had before."""
@@ -176,9 +182,9 @@ class Router:
 
     def tell_gap(self) -> int:
         """Something may have been missed: tell all who resume (contract section 5); how many they are."""
-        frame = text_frame(dialects.resume(self._cursor(None), complete=False))
         resuming = self._all_admitted(lambda receiver: receiver.resumes)
-        self._put(frame, resuming)
+        for outbox, uid in resuming.items():
+            self._put(text_frame(dialects.resume(self._cursors.at(uid), complete=False)), (outbox,))
         self.flush()
         return len(resuming)
 
@@ -206,15 +212,15 @@ class Router:
 
     def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
         if receiver.resumes and entry is not None:
-            payload = dialects.with_cursor(payload, receiver.held or self._cursor(entry))
+            payload = dialects.with_cursor(payload, self.cursor(receiver, entry))
         return text_frame(payload)
 
     def _route_order(self, order: Order, of: _Of, entry: Entry | None) -> bool:
-        frames: dict[tuple[Dialect, bool, str], bytes] = {}
+        frames: dict[tuple[Dialect, CursorsOf], bytes] = {}
         for receiver in of(order.owner):
             if not receiver.wants("order"):
                 continue
-            form = (receiver.dialect, receiver.resumes, receiver.held)
+            form = (receiver.dialect, receiver.cursors)
             frame = frames.get(form)
             if frame is None:
                 frame = frames[form] = self._frame(receiver, dialects.order(receiver.dialect, order), entry)
@@ -223,11 +229,11 @@ class Router:
 
     def _route_private(self, event: StreamEvent, of: _Of, entry: Entry | None) -> bool:
         assert event.owner is not None
-        frames: dict[tuple[bool, str], bytes] = {}
+        frames: dict[CursorsOf, bytes] = {}
         for receiver in of(event.owner):
             if receiver.dialect is not Dialect.RANGER or not receiver.wants(event.stream):
                 continue
-            form = (receiver.resumes, receiver.held)
+            form = receiver.cursors
             frame = frames.get(form)
             if frame is None:
                 payload = dialects.stream_event(event.stream, event.body)
@@ -243,14 +249,14 @@ class Router:
         if not concerned:
             return False
         key, now = key_of(trade), time.monotonic()
-        frames: dict[tuple[Dialect, bool, str, tuple[str, ...]], bytes] = {}
+        frames: dict[tuple[Dialect, CursorsOf, tuple[str, ...]], bytes] = {}
         for receiver, parties in concerned.items():
             if not receiver.wants("trade") or not self._is_for(receiver, trade):
                 continue
             if not receiver.is_new_trade(key, now):
                 self.tally.events["repeated"] += 1
                 continue
-            form = (receiver.dialect, receiver.resumes, receiver.held, tuple(party.side for party in parties))
+            form = (receiver.dialect, receiver.cursors, tuple(party.side for party in parties))
             frame = frames.get(form)
             if frame is None:
                 frame = frames[form] = self._frame(receiver, self._trade(receiver.dialect, trade, parties), entry)
@@ -285,6 +291,6 @@ class Router:
         self._put(frame, everybody)
         return bool(everybody)
 
-    def _all_admitted(self, which: Callable[[Receiver], bool]) -> dict[Outbox, None]:
-        """The outboxes of all these, each once, though a member may be here by two names."""
-        return {r.outbox: None for receivers in self._members.values() for r in receivers if which(r)}
+    def _all_admitted(self, which: Callable[[Receiver], bool]) -> dict[Outbox, str]:
+        """The outboxes of all these, each once, though a member may be here by two names; and their members' uids."""
+        return {r.outbox: r.uid or "" for receivers in self._members.values() for r in receivers if which(r)}

@@ -55,14 +55,15 @@ class StreamSetup:
     Args:
         queue: name of the stream.
         durable: whether the publishers declare the exchanges durable.
+        headers: returns those for the next marker; what reads the stream may tell other workers something by them.
 
     Attributes:
         canaries: next to its bindings.
         unavailable_since: monotonic time; None while it works, or its broker is away.
     """
 
-    def __init__(self, queue: str, durable: bool) -> None:
-        self._queue, self._durable = queue, durable
+    def __init__(self, queue: str, durable: bool, headers: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._queue, self._durable, self._headers = queue, durable, headers
         self.canaries = Canaries(f"{queue}.bound", durable=True)
         self.unavailable_since: float | None = None
         self._sparing: gevent.Greenlet[Any, None] | None = None  # looks whether publishers are harmed
@@ -92,7 +93,7 @@ class StreamSetup:
             attempt(connection, self._declare)
         end: Delivery | None = None
         try:
-            end = marker.put(connection, self._queue, STEP_SECONDS)
+            end = self.mark(connection)
         except Alarmed:
             log.warning("the broker takes no messages: too little memory or disk", queue=self._queue)
         with within_step():
@@ -107,6 +108,10 @@ class StreamSetup:
             self.canaries.put(connection, exchanges)
         self._unbound = False
         return end
+
+    def mark(self, connection: Connection) -> Delivery:
+        """Put a marker into the stream; see `marker.put`."""
+        return marker.put(connection, self._queue, STEP_SECONDS, b"", self._headers())
 
     def _declare(self, channel: Any) -> None:
         channel.queue_declare(self._queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(ARGUMENTS))

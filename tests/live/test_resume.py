@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_a_cursor_that_is_none_is_told_to_be_incomplete(keeping: GatewayProcess,
         assert answer["cursor"] != cursor
 
 
-def test_a_cursor_of_somebody_else_brings_nothing_of_somebody_else(
+def test_a_cursor_of_somebody_else_is_refused_like_a_forged_one(
     keeping: GatewayProcess, signer: Signer, publisher: Publisher
 ) -> None:
     with keeping.connect() as ann:
@@ -79,9 +80,77 @@ def test_a_cursor_of_somebody_else_brings_nothing_of_somebody_else(
         publisher.order("IDANN", 2)
         publisher.order("IDBOB", 3)
         orders(ann, 1)
-        with keeping.connect() as bob:
-            assert resume(bob, signer.token("IDBOB"), cursor)["complete"] is True
-            assert [number for number, _ in orders(bob, 1)] == [3]
+        answers = []
+        for no_good in (cursor, "A" * len(cursor)):
+            with keeping.connect() as bob:
+                answer = resume(bob, signer.token("IDBOB"), no_good)
+                answers.append({**answer, "cursor": len(answer["cursor"])})
+                publisher.order("IDBOB", 4)
+                assert [number for number, _ in orders(bob, 1)] == [4], "nothing is replayed"
+        assert answers == [{"cursor": len(cursor), "complete": False}] * 2
+        publisher.order("IDANN", 5)
+        assert [number for number, _ in orders(ann, 1)] == [5]
+    with keeping.connect() as ann:
+        assert resume(ann, signer.token("IDANN"), cursor)["complete"] is True, "for her it is good"
+
+
+def test_cursors_tell_nothing_of_what_others_trade(
+    keeping: GatewayProcess, signer: Signer, publisher: Publisher
+) -> None:
+    """All but the two members of a trade is public. A checksum of it in a cursor would tell them to who guesses."""
+
+    def fresh_cursors() -> list[str]:
+        found = []
+        for uid in ("IDEVE", "IDMAL"):
+            with keeping.connect() as client:
+                found.append(resume(client, signer.token(uid))["cursor"])
+        return found
+
+    count, members = 2000, [f"ID{number:03}" for number in range(100)]
+    pairs = [(ask, bid) for ask in members for bid in members]
+    trade = {"market": "btcusd", "price": "9120.5", "ask_id": 1, "bid_id": 2}
+    before = fresh_cursors()
+    with keeping.member(signer.token("ID042")) as witness:
+        for number in range(count):
+            ask, bid = pairs[number * 4242 % len(pairs)] if number < count - 1 else ("ID042", "ID017")
+            last = {"id": number, **trade, "ask_uid": ask, "bid_uid": bid}
+            publisher.trade(last)
+        assert any(receive(witness)["trade"]["id"] == count - 1 for _ in range(count))
+    after = fresh_cursors()
+    guesses = [json.dumps({**last, "ask_uid": ask, "bid_uid": bid}).encode() for ask, bid in pairs]
+    sums = [f"{zlib.crc32(guess):08x}" for guess in guesses]
+    told = [guess for guess, checksum in zip(guesses, sums, strict=True) if any(checksum in one for one in after)]
+    assert told == [], "nothing to compare a guess with"
+    assert len({len(one) for one in before + after}) == 1
+    assert len(set(before + after)) == 4, "no two are equal"
+
+
+def test_a_cursor_is_good_at_another_gateway_and_after_all_were_restarted(
+    start: Start, signer: Signer, publisher: Publisher
+) -> None:
+    """The key is in the stream: nobody gave it to them, and there is no Redis."""
+    token = signer.token("IDMOVES")
+    first, second = start(), start()
+    with first.connect() as client:
+        cursor = resume(client, token)["cursor"]
+        publisher.order("IDMOVES", 1)
+        orders(client, 1)
+    for gateway in (second, first):
+        with gateway.connect() as client:
+            assert resume(client, token, cursor) == {"cursor": cursor, "complete": True}
+            assert [number for number, _ in orders(client, 1)] == [1]
+            publisher.order("IDMOVES", 2)
+            ((_, latest),) = orders(client, 1)
+        with first.connect() as client:
+            assert resume(client, token, latest)["complete"] is True, "its cursors are understood by all"
+        cursor = latest
+        publisher.order("IDMOVES", 1)
+    first.stop()
+    second.restart()
+    second.wait_ready()
+    with second.connect() as client:
+        assert resume(client, token, cursor)["complete"] is True
+        assert [number for number, _ in orders(client, 1)] == [1]
 
 
 def test_two_connections_may_resume_from_one_cursor(

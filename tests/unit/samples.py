@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from peatio_ws.cursor import Cursors
 from peatio_ws.events import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.history import STREAM, History
 from peatio_ws.keys import PrivateKey, new_private_key, public_text
 from peatio_ws.settings import Settings
 
@@ -81,6 +84,11 @@ def on_ranger(routing_key: str, body: Any) -> Delivery:
 def as_body(body: Any) -> bytes:
     """Bytes as they are, everything else as JSON."""
     return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def cursors(history: History | None = None) -> Cursors:
+    """Those of one worker, with a key of its own."""
+    return Cursors(History(STREAM, 1000, 10**9) if history is None else history, os.urandom)
 
 
 class Bindings:

@@ -20,7 +20,8 @@ PURE = [
     *"faults trusted_proxies origins variables".split(),
     *"tls_files tls_faults urls settings misspelt client_address".split(),
     *"revocations steering failures".split(),
-    *"events levels books history seen_trades frames dialects fields handshake request actions echo session".split(),
+    *"events levels books history cursor seen_trades frames dialects".split(),
+    *"fields handshake request actions echo session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
 ]
 WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]

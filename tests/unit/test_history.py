@@ -1,16 +1,15 @@
-"""What is kept of private events, and what a cursor into it promises."""
+"""What is kept of private events, and what a position into it promises."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from peatio_ws.events import Delivery, read
-from peatio_ws.history import ENTRY_BYTES, STREAM, History, Position, owners_of, read_cursor
+from peatio_ws.history import ENTRY_BYTES, STREAM, History, Position, owners_of
 from tests.unit.samples import on_orderbook, on_ranger, on_trade
 
 EVENT = Delivery("peatio.orderbook", "", {}, b'{"id":1}')
@@ -18,12 +17,6 @@ EVENT = Delivery("peatio.orderbook", "", {}, b'{"id":1}')
 
 def history(name: str = STREAM, seconds: float = 100.0, most_bytes: int = 10**6) -> History:
     return History(name, seconds, most_bytes)
-
-
-def place(cursor: str) -> Position:
-    position = read_cursor(cursor)
-    assert position is not None
-    return position
 
 
 def offsets(kept: History, owners: tuple[Any, ...], after: int) -> list[int]:
@@ -78,67 +71,52 @@ def test_the_oldest_is_forgotten_by_age_and_by_size_but_never_the_newest() -> No
     assert offsets(kept, ("A",), -1) == [8]
 
 
-def test_a_cursor_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
+def test_a_position_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
     kept = history(most_bytes=2 * (len(EVENT.body) + ENTRY_BYTES))
-    cursors = []
+    positions = []
     for offset in (1, 5, 6):
         kept.append(offset, EVENT, ("A",), 0.0)
-        cursors.append(kept.cursor())
-    assert [kept.holds(place(cursor)) for cursor in cursors] == [True, True, True], "behind the first all is there"
+        positions.append(kept.position())
+    assert [kept.holds(position) for position in positions] == [True, True, True], "behind the first all is there"
     kept.append(9, EVENT, ("A",), 0.0)
-    assert [kept.holds(place(cursor)) for cursor in cursors] == [False, True, True]
+    assert [kept.holds(position) for position in positions] == [False, True, True]
     assert (kept.has_all_after(1), kept.has_all_after(5)) == (False, True)
 
 
-def test_a_cursor_says_which_event_it_is_behind() -> None:
+def test_a_position_says_which_event_it_is_behind() -> None:
     kept, anew = history(), history()
     entry = kept.append(5, EVENT, ("A",), 0.0)
     anew.append(5, Delivery("peatio.orderbook", "", {}, b'{"id":2}'), ("A",), 0.0)
-    cursor = kept.cursor(entry)
-    assert kept.holds(place(cursor))
-    assert not anew.holds(place(cursor)), "a stream that was deleted and made anew"
-    assert not kept.holds(place(cursor.replace("s.5.", "s.6."))), "ahead of all that was read"
-    assert not kept.holds(place(cursor.replace("s.5.", "s.4."))), "a hole"
-    assert not history("abc").holds(place(cursor)), "another history"
+    position = kept.position(entry)
+    assert kept.holds(position)
+    assert not anew.holds(position), "a stream that was deleted and made anew"
+    assert not kept.holds(Position(STREAM, 6, position.digest)), "ahead of all that was read"
+    assert not kept.holds(Position(STREAM, 4, position.digest)), "a hole"
+    assert not history("abc").holds(position), "another history"
 
 
-def test_a_history_that_a_worker_counts_for_itself_has_a_cursor_before_its_first_event() -> None:
+def test_a_history_that_a_worker_counts_for_itself_has_a_position_before_its_first_event() -> None:
     kept = history("abc", most_bytes=1)
-    cursor = kept.cursor()
-    assert kept.holds(place(cursor))
+    position = kept.position()
+    assert kept.holds(position)
     kept.append(1, EVENT, ("A",), 0.0)
-    assert kept.holds(place(cursor))
+    assert kept.holds(position)
     kept.append(2, EVENT, ("A",), 0.0)
-    assert not kept.holds(place(cursor)), "the first is forgotten"
+    assert not kept.holds(position), "the first is forgotten"
     kept.clear("def")
-    assert (len(kept), kept.last, kept.holds(place(cursor))) == (0, -1, False)
+    assert (len(kept), kept.last, kept.holds(position)) == (0, -1, False)
     # In a stream there is no such place: an empty one may have lost what was in it.
-    assert not history().holds(place(history().cursor()))
-
-
-@given(st.text(max_size=60) | st.from_regex(r"[0-9a-z]{0,40}\.[0-9a-f]{0,20}\.[0-9a-f]{0,10}", fullmatch=True))
-def test_any_text_is_a_cursor_or_none(text: str) -> None:
-    position = read_cursor(text)
-    if position is not None:
-        assert history().holds(position) is False
-
-
-@given(st.integers(0, 2**60), st.binary(max_size=20))
-def test_a_cursor_is_read_as_it_was_written(offset: int, body: bytes) -> None:
-    kept = history("0a9z")
-    entry = kept.append(offset, Delivery("x", "", {}, body), (), 0.0)
-    assert entry is not None
-    assert place(kept.cursor(entry)) == Position("0a9z", offset, entry.digest)
+    assert not history().holds(history().position())
 
 
 class Model(RuleBasedStateMachine):
-    """Against a list of all there ever was: what a cursor promises is there."""
+    """Against a list of all there ever was: what a position promises is there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kept = history(seconds=10.0, most_bytes=20 * (len(EVENT.body) + ENTRY_BYTES))
         self.all: list[tuple[int, Any]] = []
-        self.cursors: list[tuple[int, str]] = []
+        self.positions: list[tuple[int, Position]] = []
         self.now = 0.0
 
     @rule(owner=st.sampled_from(["A", "B", 1]), gap=st.integers(1, 3), seconds=st.floats(0, 3))
@@ -147,19 +125,19 @@ class Model(RuleBasedStateMachine):
         offset = max(self.kept.last, 0) + gap
         self.kept.append(offset, EVENT, (owner,), self.now)
         self.all.append((offset, owner))
-        self.cursors.append((offset, self.kept.cursor()))
+        self.positions.append((offset, self.kept.position()))
 
     @invariant()
     def promises_are_kept(self) -> None:
-        for offset, cursor in self.cursors:
-            if self.kept.holds(place(cursor)):
+        for offset, position in self.positions:
+            if self.kept.holds(position):
                 missed = [number for number, owner in self.all if owner in ("A", 1) and number > offset]
                 assert offsets(self.kept, ("A", 1), offset) == missed
 
     @invariant()
-    def the_newest_cursor_is_always_good(self) -> None:
-        if self.cursors:
-            assert self.kept.holds(place(self.cursors[-1][1]))
+    def the_newest_position_is_always_good(self) -> None:
+        if self.positions:
+            assert self.kept.holds(self.positions[-1][1])
 
     @invariant()
     def nothing_is_left_of_what_was_forgotten(self) -> None:

@@ -138,7 +138,7 @@ def test_the_first_time_it_reads_back_and_later_goes_on_from_the_last_event(brok
     broker.come()
     last = broker.deliver()
     broker.again()
-    assert broker.starts == [{"x-stream-offset": "121s"}, {"x-stream-offset": last.offset}]
+    assert broker.starts == [{"x-stream-offset": "141s"}, {"x-stream-offset": last.offset}]
 
 
 def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> None:

@@ -18,7 +18,7 @@ from peatio_ws.revocations import Revocations
 from peatio_ws.shared import Shared
 from peatio_ws.source import Refusal, SourceRefused
 from peatio_ws.stream_setup import GAP
-from tests.unit.samples import Wire, on_orderbook, settings, texts_in
+from tests.unit.samples import Wire, cursors, on_orderbook, settings, texts_in
 
 MARKER = Delivery("", "q", {}, b"\x00\x01", None)
 REFUSED = SourceRefused(Refusal.TOO_OLD)
@@ -148,3 +148,30 @@ def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
     worker.intake._on_public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
     assert worker.intake.tally.others["peatio.orderbook", "json"] == 1
     assert worker.intake.tally.others["peatio.events.ranger", "routing_key"] == 1
+
+
+def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker) -> None:
+    own, others = worker.intake._marker_headers(), cursors().announce(0.0)
+    for exchange, offset in (("peatio.orderbook", 10), ("peatio.events.ranger", 11), ("", None)):
+        worker.intake._on_private(Delivery(exchange, "private.A.x", others, b"{}", offset))
+    assert worker.intake._marker_headers() == own
+    worker.intake._on_private(Delivery("", "q", others, b"marker", 12))
+    assert worker.intake._marker_headers() == others
+    worker.intake._on_private(Delivery("", "q", {}, b"of an older gateway", 13))
+    assert worker.intake._marker_headers() == others
+    worker.intake.on_source(REFUSED)
+    assert worker.intake._marker_headers() not in (own, others), "a history of its own has a key of its own"
+
+
+def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -> None:
+    worker.heard()
+    bob_wire = Wire()
+    bob = Receiver(Outbox(bob_wire, 2**20, 10.0), Dialect.CLASSIC)
+    bob.uid, bob.resumes = "IDBOB", True
+    worker.intake.router.admit(bob)
+    worker.mark(GAP, 10)
+    for wire, uid, other in ((worker.wire, "IDANN", "IDBOB"), (bob_wire, "IDBOB", "IDANN")):
+        (frame,) = texts_in(wire.taken)
+        cursor = frame["resume"]["cursor"]
+        assert worker.intake.cursors.open(cursor, uid) == worker.intake.history.position()
+        assert worker.intake.cursors.open(cursor, other) is None

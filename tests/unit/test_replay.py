@@ -10,12 +10,12 @@ import pytest
 from peatio_ws import replay
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import Delivery, read
-from peatio_ws.history import STREAM, History, owners_of
+from peatio_ws.history import STREAM, History, Position, owners_of
 from peatio_ws.outbox import Outbox
 from peatio_ws.replay import Place, Replays, come_again
 from peatio_ws.router import Receiver, Router
 from peatio_ws.shared import Orders
-from tests.unit.samples import Wire, on_orderbook, texts_in
+from tests.unit.samples import Wire, cursors, on_orderbook, texts_in
 
 UID = "IDANN"
 
@@ -26,8 +26,9 @@ class Room:
     def __init__(self, *offsets: int, has_read_up_to: Callable[[float], bool] = lambda _moment: True) -> None:
         orders = Orders()
         self.history = History(STREAM, 1000, 10**9)
-        router = Router(orders.recall, orders.remember, cursor=self.history.cursor)
-        self.replays = Replays(self.history, router, has_read_up_to)
+        self.cursors = cursors(self.history)
+        router = Router(orders.recall, orders.remember, self.cursors)
+        self.replays = Replays(self.history, self.cursors, router, has_read_up_to)
         self.replays.caught_up.set()
         for offset in offsets:
             self.add(offset)
@@ -35,7 +36,10 @@ class Room:
     def add(self, offset: int, **fields: str) -> str:
         delivery: Delivery = on_orderbook({"id": offset, **fields}, uid=UID)
         entry = self.history.append(offset, delivery, owners_of(read(delivery)), 0.0)
-        return self.history.cursor(entry)
+        return self.cursors.at(UID, entry)
+
+    def locate(self, cursor: str | None) -> tuple[Place, bool] | None:
+        return self.replays.locate(cursor, UID)
 
 
 @pytest.fixture(autouse=True)
@@ -53,37 +57,82 @@ def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: o
 def test_while_history_is_read_back_nothing_is_promised() -> None:
     room = Room(1, 2)
     room.replays.caught_up.clear()
-    assert room.replays.locate(None) is None
-    assert room.replays.locate(room.history.cursor()) is None
+    assert room.locate(None) is None
+    assert room.locate(room.cursors.at(UID)) is None
     gevent.spawn(room.replays.caught_up.set)
-    assert room.replays.locate(None) == (Place(2, 0), True)
+    assert room.locate(None) == (Place(2, 0), True)
 
 
 def test_what_another_worker_has_read_is_waited_for() -> None:
-    cursor = Room(1, 2).add(3)
-    room = Room(1, 2, has_read_up_to=lambda _moment: False)
-    assert room.replays.locate(cursor) is None, "the broker does not say: nothing is known"
+    other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
+    other.cursors.learn(room.cursors.announce(0.0), 0.0)
+    cursor = other.add(3)
+    assert room.locate(cursor) is None, "the broker does not say: nothing is known"
     gevent.spawn_later(0.02, room.add, 3)
-    assert room.replays.locate(cursor) == (Place(3, 0), True)
+    assert room.locate(cursor) == (Place(3, 0), True)
 
 
 def test_a_cursor_ahead_of_all_that_was_published_is_of_another_history() -> None:
     asked: list[float] = []
     room = Room(1, 2, has_read_up_to=lambda moment: bool(asked.append(moment)) or len(asked) > 2)
-    assert room.replays.locate("s.64.00000000") == (Place(2, 0), False)
+    ahead = room.cursors.seal(Position(STREAM, 100, 0), UID)
+    assert room.locate(ahead) == (Place(2, 0), False)
     assert len(set(asked)) == 1, "it is about the time at which the client came"
+
+
+def test_a_key_that_another_worker_has_read_is_waited_for() -> None:
+    other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
+    cursor = other.cursors.at(UID)
+    assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+    gevent.spawn_later(0.02, room.cursors.learn, other.cursors.announce(0.0), 0.0)
+    assert room.locate(cursor) == (Place(2, 0), True)
+
+
+def old(room: Room) -> str:
+    cursor = room.add(3)
+    room.history.clear(STREAM)
+    for offset in (4, 5):
+        room.add(offset)
+    return cursor
+
+
+NO_GOOD: dict[str, Callable[[Room], str]] = {
+    "made up": lambda _room: "A" * 60,
+    "no cursor at all": lambda _room: "x",
+    "of another member": lambda room: room.cursors.at("IDBOB"),
+    "of another key": lambda _room: cursors().at(UID),
+    "of an older gateway": lambda _room: "s.5.00000000",
+    "too old": old,
+}
+
+
+@pytest.mark.parametrize("kind", NO_GOOD)
+def test_all_cursors_that_are_no_good_are_answered_alike_and_wait_for_the_same(kind: str) -> None:
+    looks: list[float] = []
+    room = Room(1, 2, has_read_up_to=lambda moment: bool(looks.append(moment)) or len(looks) > 3)
+    located = room.locate(NO_GOOD[kind](room))
+    assert located == (room.replays.here(), False)
+    assert len(looks) == 4
+
+
+def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "OLD_SECONDS", 0.0)
+    room = Room(1, 2, has_read_up_to=lambda _moment: False)
+    cursor = old(room)
+    assert room.locate(cursor) == (room.replays.here(), False)
+    assert room.locate(room.cursors.at("IDBOB")) is None, "its key may come yet"
 
 
 def test_what_is_lost_while_it_is_waited_for_is_not_promised() -> None:
     room = Room(1, 2, has_read_up_to=lambda _moment: False)
     gevent.spawn(room.replays.caught_up.clear)
     gevent.spawn_later(0.02, room.add, 100)
-    assert room.replays.locate("s.64.00000000") is None
+    assert room.locate(room.cursors.seal(Position(STREAM, 100, 0), UID)) is None
 
 
 def test_a_history_that_begins_anew_is_not_taken_for_the_one_before() -> None:
     room = Room(1, 2)
-    located = room.replays.locate(room.history.cursor())
+    located = room.locate(room.cursors.at(UID))
     assert located is not None
     place, complete = located
     assert complete

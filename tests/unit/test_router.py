@@ -18,7 +18,7 @@ from peatio_ws.history import Entry
 from peatio_ws.outbox import Outbox
 from peatio_ws.router import Receiver, Router
 from peatio_ws.shared import Orders
-from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
+from tests.unit.samples import Wire, cursors, on_orderbook, on_ranger, on_trade, texts_in
 
 
 class Seat:
@@ -51,7 +51,7 @@ class Seat:
 
 def router(broadcast: bool = False) -> Router:
     orders = Orders()
-    return Router(orders.recall, orders.remember, broadcast)
+    return Router(orders.recall, orders.remember, cursors(), broadcast)
 
 
 def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
@@ -305,7 +305,7 @@ def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
 @pytest.mark.parametrize("turn", [1, -1])
 def test_a_ranger_client_gets_peatios_own_trade_where_the_translation_is_off(turn: int) -> None:
     orders = Orders()
-    where = Router(orders.recall, orders.remember, translates=False)
+    where = Router(orders.recall, orders.remember, cursors(), translates=False)
     ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
     ann.join(where, "trade", "order")
     old.join(where)
@@ -516,7 +516,7 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
 
 def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
     kept: list[Order] = []
-    where = Router(lambda number, owner: None, kept.append)
+    where = Router(lambda number, owner: None, kept.append, cursors())
     send(where, on_orderbook({"id": 1}, uid="A"), on_ranger("private.B.order", {"id": 2}))
     assert [json.loads(order.id) for order in kept] == [1, 2]
 
