@@ -17,6 +17,7 @@ import gevent.event
 from peatio_ws.cursor import Cursors
 from peatio_ws.events import ORDERBOOK, Order, Trade, read
 from peatio_ws.history import Entry, History
+from peatio_ws.pace import let_others_run
 from peatio_ws.router import Receiver, Router
 from peatio_ws.seen_trades import KEPT, KEPT_SECONDS, key_of
 
@@ -139,10 +140,10 @@ class Replays:
     def _send(self, receiver: Receiver, missed: list[Entry]) -> bool:
         """Send these as fast as the client takes them; False if it has gone."""
         for batch in _batches(missed, receiver.outbox.limit // 4):
+            let_others_run()  # many clients may resume at once
             for entry in batch:
                 self._router.replay(receiver, read(entry.delivery), entry)
             receiver.outbox.flush()
-            gevent.sleep(1e-6)
             if not receiver.outbox.wait(receiver.outbox.limit // 2):
                 return False
         return True
@@ -183,7 +184,7 @@ class Replays:
             if isinstance(event, Trade):
                 receiver.is_new_trade(key_of(event), now)
             if number % BATCH == 0:
-                gevent.sleep(1e-6)
+                let_others_run()
 
 
 def _without_stale(entries: list[Entry], sent: list[Entry]) -> list[Entry]:

@@ -24,11 +24,11 @@ PURE = [
     *"fields handshake request actions echo session".split(),
     *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
 ]
-WITHOUT_NETWORK = ["outbox", "feeds", "receiver", "router", "replay"]
+WITHOUT_NETWORK = ["pace", "outbox", "feeds", "receiver", "router", "replay"]
 ROOMS = [
     *PURE,
     *WITHOUT_NETWORK,
-    *"backoff supervise blocking metric_files metrics limits pace websocket http_handler handler".split(),
+    *"backoff supervise blocking metric_files metrics limits websocket http_handler handler".split(),
     *"amqp_tls amqp_transport broker source topology demand queue_source marker stream_setup".split(),
     *"history_stream consumer publisher embedded".split(),
     *"shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 import pytest
 
-from peatio_ws import replay
+from peatio_ws import pace, replay
 from peatio_ws.dialects import Dialect
 from peatio_ws.events import Delivery, read
 from peatio_ws.history import STREAM, History, Position, owners_of
@@ -170,6 +171,25 @@ def test_large_events_do_not_fill_the_outbox_of_one_who_asked_for_them(body: int
     assert not someone.outbox.closing
     assert [frame["orderbook"]["id"] for frame in texts_in(wire.taken)] == list(range(1, 200))
     assert most <= limit
+
+
+def test_clients_that_replay_at_once_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only when an event is replayed."""
+    room, now, hub, seconds = Room(*range(1, 300)), [300.0], gevent.get_hub(), 50e-6
+    passed = dict[int, float]()
+    replayed = Router.replay
+
+    def replay_slowly(router: Router, *event: Any) -> None:
+        replayed(router, *event)
+        now[0] += seconds
+        passed[hub.loop.iteration] = passed.get(hub.loop.iteration, 0.0) + seconds
+
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Router, "replay", replay_slowly)
+    clients = [receiver()[0] for _ in range(20)]
+    with gevent.Timeout(30):
+        gevent.joinall([gevent.spawn(room.replays.run, one, Place(-1, 0)) for one in clients], raise_error=True)
+    assert max(passed.values()) <= pace.TURN_SECONDS + (replay.BATCH + 1) * seconds
 
 
 def test_a_client_is_told_when_to_come_again() -> None:

@@ -1,0 +1,113 @@
+"""The table of budgets in `docs/security.md`: the settings, the code and the tests that it names exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from peatio_ws.limits import Limit
+from peatio_ws.settings import Settings
+from tests.gateway import ROOT
+
+PAGE = ROOT / "docs" / "security.md"
+HEADING = "| what a stranger causes |"
+VARIABLES = {
+    alias
+    for field in Settings.model_fields.values()
+    if field.validation_alias is not None
+    for alias in field.validation_alias.choices  # type: ignore[union-attr]
+}
+
+
+class Row(NamedTuple):
+    """One budget."""
+
+    cause: str
+    limit: str
+    code: str
+    over: str
+    test: str
+
+
+def rows() -> list[Row]:
+    lines = iter(PAGE.read_text().splitlines())
+    for line in lines:
+        if line.startswith(HEADING):
+            break
+    next(lines)
+    found = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        found.append(Row(*(cell.strip() for cell in line.strip("|").split(" | "))))
+    return found
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@cache
+def names_in(file: Path) -> set[str]:
+    """What a module defines: functions, classes, their methods, and what it assigns."""
+    found = set()
+
+    def below(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(prefix + node.name)
+                below(node.body, f"{prefix}{node.name}.")
+            elif isinstance(node, ast.AnnAssign | ast.Assign):
+                targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+                found.update(prefix + target.id for target in targets if isinstance(target, ast.Name))
+
+    below(ast.parse(file.read_text()).body, "")
+    return found
+
+
+def exists(name: str) -> bool:
+    """Whether `module.name` or `module.Class.method` is there, in whatever folder the module is."""
+    module, _, inner = name.partition(".")
+    if module == "tests":
+        return (ROOT / "tests" / f"{inner}.py").exists()
+    return any(inner in names_in(file) for file in (ROOT / "peatio_ws").rglob(f"{module}.py"))
+
+
+ROWS = rows()
+
+
+def test_the_table_is_found() -> None:
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause)
+def test_the_code_of_a_budget_exists(row: Row) -> None:
+    assert quoted(row.code)
+    assert [name for name in quoted(row.code) if not exists(name)] == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause)
+def test_the_settings_and_limits_of_a_budget_exist(row: Row) -> None:
+    assert row.limit
+    variables = {name for name in quoted(row.limit + row.cause) if name.isupper()}
+    assert variables <= VARIABLES
+    labels = {name for name in quoted(row.over) if name.islower()}
+    assert labels <= {limit.value for limit in Limit}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.cause)
+def test_the_test_of_a_budget_exists(row: Row) -> None:
+    for name in quoted(row.test):
+        file, _, test = name.partition("::")
+        assert test in names_in(ROOT / file), name
+    assert quoted(row.test)
+
+
+@pytest.mark.parametrize("name", ["feeds.Feeds.no_such", "no_such.Feeds", "pace.NO_SUCH"])
+def test_a_name_that_is_gone_is_seen(name: str) -> None:
+    assert not exists(name)
