@@ -94,8 +94,7 @@ HALF = upgrade()[:-2]
 LONG = [f"X-{number}: {'x' * 100}" for number in range(80)]
 ATTACKS: dict[str, Make] = {
     "pings": flood(frame(PING)),
-    "pongs": flood(frame(PONG)),
-    "pongs, one client": lambda number, given: flood(frame(PONG), rate=0 if number else 3_000_000)(number, given),
+    "pongs": lambda number, given: flood(frame(PONG), rate=RATE if number else 3_000_000)(number, given),
     "empty texts": flood(frame(TEXT)),
     "texts": flood(text({"event": "dance"})),
     "deep JSON": flood(text("[" * 16_000)),
@@ -124,7 +123,7 @@ ATTACKS: dict[str, Make] = {
     "replays": by_header("good", "/private?stream=order&resume={cursor}", lasts=0.5),
     "slow readers": lambda _number, _given: Script(upgrade(), reads=False),
 }
-"""By name. "pongs, one client" is a single client however many there are."""
+"""By name. Of those that send pongs one is fifty times as fast as the others."""
 OVER_TLS = ("pongs", "texts", "fragments of 1 byte", "half requests", "silence", "half handshakes", "forged tokens")
 """Those that are tried over TLS, too, and one that is tried there only."""
 HALF_HELLO = bytes.fromhex("1603010200010001fc0303") + b"\x00" * 40
