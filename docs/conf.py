@@ -1,4 +1,4 @@
-"""How Sphinx makes the site of docs/: `make docs`."""
+"""Sphinx configuration for the site in docs/, built by `make docs`."""
 
 import re
 from pathlib import Path
@@ -18,14 +18,14 @@ html_show_sourcelink = False
 html_static_path = html_css_files = ["site.css"]
 html_extra_path = ["asyncapi.yaml"]
 myst_heading_anchors = 4  # `page.md#a-heading`, as on GitHub
-suppress_warnings: list[str] = []  # the site is built with -W: nothing is let pass
+suppress_warnings: list[str] = []  # the site is built with -W: every warning is an error
 
 HERE = Path(__file__).parent
 _TO_A_PAGE = re.compile(r"\[([^\]]+)\]\(([^)#\s]+\.md)\)")
 
 
 def hand_on_pages_of_others(app: Sphinx, page: str, source: list[str]) -> None:
-    """Links to pages that are not of the site (`../bench/README.md`) hand on the file, as links to other files do."""
+    """Turn links to pages outside the site (`../bench/README.md`) into downloads, like links to other files."""
 
     def link(match: re.Match[str]) -> str:
         text, target = match.groups()
@@ -36,6 +36,6 @@ def hand_on_pages_of_others(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Know the language of the transcripts (contributing.md), and where the site ends."""
+    """Register the language of the transcripts (contributing.md) and the handling of links out of the site."""
     app.add_lexer("frames", TextLexer)
     app.connect("source-read", hand_on_pages_of_others)

@@ -1,11 +1,10 @@
-// Prints a member's orders and trades, a line of JSON each, over as many connections as it takes. In Node 20 or later,
-// against `make run`:
+// Print a member's orders and trades, one line of JSON each; reconnect as needed. In Node 20 or later, with `make run`:
 //
 //     (cd examples && npm ci)
 //     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 node examples/client.mjs [URL [UID]]
 //
-// URL and UID may come from the environment too, and more about the token (`session-token.mjs`). What it takes to come
-// back and lose nothing is in the package `peatio-client` (`clients/js`), which pages use as it is.
+// URL and UID can also be set in the environment, like the settings of the token (`session-token.mjs`). The package
+// `peatio-client` (`clients/js`) reconnects and resumes; web pages can use it unchanged.
 
 import process, { argv, env } from "node:process";
 import { PeatioClient } from "peatio-client";
@@ -17,7 +16,7 @@ const uid = argv[3] ?? env.UID ?? "IDDEMO000001";
 try {
   const client = new PeatioClient(url, { token: tokenMaker(uid) })
     .on("event", ({ text }) => console.log(text))
-    .on("gap", () => console.error("something may be missing: now would be the time to ask over REST"))
+    .on("gap", () => console.error("events may be missing: a real client would read its state over REST now"))
     .on("connected", () => console.error("connected"))
     .on("disconnected", ({ code, reason, pause }) =>
       console.error(`closed: ${code} ${reason}; ${pause === null ? "not again" : `back in ${pause.toFixed(1)} s`}`),

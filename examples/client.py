@@ -1,10 +1,10 @@
-"""Prints a member's orders and trades, a line of JSON each, over as many connections as it takes. Against `make run`:
+"""Print a member's orders and trades, one line of JSON each; reconnect as needed. With `make run`:
 
     pip install PyJWT ./clients/python
     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 python examples/client.py ws://127.0.0.1:8080/ IDDEMO000001
 
-URL and UID may come from the environment too, and more about the token (`session_token.py`). What it takes to come back
-and lose nothing is in the package `peatio_client` (`clients/python`).
+URL and UID can also be set in the environment, like the settings of the token (`session_token.py`). The package
+`peatio_client` (`clients/python`) reconnects and resumes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ given = parser.parse_args()
 
 client = PeatioClient(given.url, token=token_maker(given.uid))
 client.on("event", lambda event: print(event.text, flush=True))
-client.on("gap", lambda _: note("something may be missing: now would be the time to ask over REST"))
+client.on("gap", lambda _: note("events may be missing: a real client would read its state over REST now"))
 client.on("connected", lambda _: note("connected"))
 client.on("disconnected", note_end)
 client.on("error", note)

@@ -1,15 +1,15 @@
 # frozen_string_literal: true
 
-# A trader's client for the classic protocol, with the gems of Peatio's own sample: prints own orders and trades, a line
-# of JSON a frame. Shows how to make a session token as Barong does, answer the challenge with it, and come back after a
-# lost connection at a pace that a restarting gateway can bear. Against `make run`:
+# A client for the classic protocol, with the gems of Peatio's own sample. It prints the member's orders and trades, one
+# line of JSON per frame. It shows how to create a session token like Barong's, answer the challenge with it, and
+# reconnect with pauses that a restarting gateway can handle. With `make run`:
 #
 #   gem install jwt websocket-client-simple
 #   JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 ruby examples/client.rb ws://127.0.0.1:8080/ IDDEMO000001
 #
-# URL and UID may come from the environment too; JWT_ALGORITHM (RS256, ES256, ...; EdDSA needs one more gem, see jwt's
-# manual), JWT_ISSUER and JWT_AUDIENCE as the gateway has them. MEMBER_ID, the number Peatio knows the member by, is for
-# publishers that name nobody by uid, as the simulated one.
+# URL and UID can also be set in the environment. JWT_ALGORITHM (RS256, ES256, ...; EdDSA needs one more gem, see jwt's
+# manual), JWT_ISSUER and JWT_AUDIENCE have to match the gateway's. MEMBER_ID is the member's number in Peatio, for
+# publishers that name members by number only, like the simulated exchange.
 
 require "json"
 require "jwt"
@@ -19,15 +19,15 @@ require "timeout"
 require "websocket-client-simple"
 
 WAIT = 10 # seconds for the challenge and for the answer to the token
-SILENCE = 60 # the gateway pings every 25 s; the gem does not tell of every connection that was lost
-STEADY = 60 # a connection that held so many seconds starts the pauses anew
+SILENCE = 60 # the gateway pings every 25 s; the gem does not report every lost connection
+STEADY = 60 # after a connection of this many seconds, the pauses start again from the shortest
 LONGEST_PAUSE = 30
 NO_RETURN = [1002, 1003, 1007, 1008, 1009].to_h { |code| [code, "it would happen again"] }.merge(
   4401 => "the token has expired",
   4403 => "an operator has ended the session"
 )
 
-# To the gem websocket (1.2.9) the close codes 1012 and 1013 are errors: they were registered after RFC 6455.
+# The gem websocket (1.2.9) treats the close codes 1012 and 1013 as errors: they were registered after RFC 6455.
 WebSocket::Frame::Handler::Handler07.prepend(
   Module.new do
     private def valid_code?(code)
@@ -35,7 +35,7 @@ WebSocket::Frame::Handler::Handler07.prepend(
     end
   end
 )
-WebSocket.should_raise = true # and what it cannot read, it shall not swallow
+WebSocket.should_raise = true # raise errors for invalid frames instead of ignoring them
 
 def token(uid)
   key = ENV.fetch("JWT_PRIVATE_KEY")
@@ -56,9 +56,9 @@ def token(uid)
   JWT.encode(claims, OpenSSL::PKey.read(key), ENV.fetch("JWT_ALGORITHM", "RS256"))
 end
 
-# Serves one connection; returns the close code and the reason, 1006 where no close frame came.
+# Serve one connection. Return the close code and the reason, or 1006 without a close frame.
 def session(url, uid)
-  inbox = Queue.new # filled by the gem's thread
+  inbox = Queue.new # the gem's thread fills it
   gateway = WebSocket::Client::Simple.connect(url) do |client|
     client.on(:message) { |frame| inbox << frame }
     client.on(:error) { |error| inbox << error }
@@ -70,7 +70,7 @@ def session(url, uid)
     raise frame if frame.is_a?(Exception)
 
     case frame.type
-    when :ping then gateway.send(frame.data, type: :pong) # else we were taken for dead
+    when :ping then gateway.send(frame.data, type: :pong) # otherwise the gateway closes the connection
     when :close then return [frame.code || 1005, frame.data.to_s]
     when :text
       puts frame.data
@@ -83,10 +83,10 @@ ensure
   hang_up(gateway)
 end
 
-# What to do about a text frame; returns the state after it.
+# Handle a text frame. Return the next state.
 def answer(gateway, state, text, uid)
   case state
-  when :connecting # it is the challenge
+  when :connecting # the frame is the challenge
     gateway.send(JSON.generate(jwt: "Bearer #{token(uid)}"))
     :asked
   when :asked
@@ -100,7 +100,7 @@ end
 def hang_up(gateway)
   gateway&.close
 rescue SystemCallError, IOError, OpenSSL::SSL::SSLError
-  # It was closed already.
+  # It is already closed.
 end
 
 def follow(url, uid)
@@ -112,7 +112,7 @@ def follow(url, uid)
 
     held = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
     failures = held > STEADY ? 0 : failures + 1
-    # A restart (1012) gives each client a time to return; jitter spreads those who were given the same, or none.
+    # Before a restart (1012) the gateway sends each client a delay; jitter spreads clients with the same delay, or none.
     pause = reason[/retry after (\d+)/, 1].to_i + rand(0.5..1.0) * [LONGEST_PAUSE, 2**failures].min
     warn format("closed: %d %s; back in %.1f s", code, reason, pause)
     sleep pause

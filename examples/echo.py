@@ -3,11 +3,11 @@
     WEBSOCKET_MAX_MESSAGE_BYTES=16777216 WEBSOCKET_OUTBOX_BYTES=134217728 \\
         gunicorn -c /dev/null -k peatio_ws.worker.Worker examples.echo
 
-Run it in the project's folder; `-c /dev/null`, because the `gunicorn.conf.py` there is the gateway's and asks for its
-keys. The limits come out of the environment, by the worker (`Settings.limits_from_env`): a message over
-`WEBSOCKET_MAX_MESSAGE_BYTES` ends the connection with 1009, and a client that sends without reading its echoes with
-4413 as soon as more than `WEBSOCKET_OUTBOX_BYTES` wait for it. The worker sends pings, ends silent clients, and tells
-all of them of its own end.
+Run it in the project's folder. `-c /dev/null` is needed because `gunicorn.conf.py` there belongs to the gateway and
+requires its keys. The worker reads the limits from the environment (`Settings.limits_from_env`). It closes a connection
+with 1009 for a message over `WEBSOCKET_MAX_MESSAGE_BYTES`, and with 4413 if more than `WEBSOCKET_OUTBOX_BYTES` wait for
+a client that does not read its echoes. The worker sends pings, disconnects silent clients, and sends a close frame to
+all of them when it exits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """WSGI: every message goes back as it came."""
+    """Send every message back unchanged."""
     ws = environ.get("wsgi.websocket")
     if ws is None:
         start_response("426 Upgrade Required", [("Content-Type", "text/plain"), ("Upgrade", "websocket")])

@@ -1,5 +1,5 @@
-// A member's orders, kept right whatever happens to the line. Environment: URL of the gateway, UID, ORDERS_URL (where
-// orders are read once, and after a gap: Peatio's `…/market/orders`), and what `session-token.mjs` says.
+// Keep the states of a member's orders correct across disconnections. Environment: URL of the gateway, UID, ORDERS_URL
+// (Peatio's `…/market/orders`, read at the start and after a gap), and the variables of `session-token.mjs`.
 import { env } from "node:process";
 import { PeatioClient } from "peatio-client";
 import { tokenMaker } from "./session-token.mjs";

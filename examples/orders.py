@@ -1,5 +1,5 @@
-"""A member's orders, kept right whatever happens to the line. In the environment: URL, UID, and what `rest.py` and
-`session_token.py` say.
+"""Keep the states of a member's orders correct across disconnections. Environment: URL, UID, and the variables of
+`rest.py` and `session_token.py`.
 """
 
 import json

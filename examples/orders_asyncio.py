@@ -1,5 +1,5 @@
-"""A member's orders, kept right whatever happens to the line; on asyncio. In the environment: URL, UID, and what
-`rest.py` and `session_token.py` say.
+"""Keep the states of a member's orders correct across disconnections, with asyncio. Environment: URL, UID, and the
+variables of `rest.py` and `session_token.py`.
 """
 
 import asyncio

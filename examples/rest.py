@@ -1,4 +1,4 @@
-"""Orders as Peatio tells them over REST, for a start and after a gap. ORDERS_URL in the environment is its
+"""Read orders from Peatio over REST, at the start and after a gap. ORDERS_URL in the environment is Peatio's
 `…/market/orders`.
 """
 
@@ -10,6 +10,6 @@ from urllib.request import Request, urlopen
 
 
 def fetch_orders(token: str) -> dict[int, str]:
-    """States of the member's orders, by id."""
+    """Return the states of the member's orders, by id."""
     with urlopen(Request(os.environ["ORDERS_URL"], headers={"Authorization": f"Bearer {token}"}), timeout=10) as answer:
         return {order["id"]: order["state"] for order in json.load(answer)}

@@ -1,8 +1,8 @@
-"""Session tokens as Barong makes them, for trying out; a real client gets its own from Barong, over HTTP.
+"""Create session tokens like Barong's, for testing. A real client gets its token from Barong over HTTP.
 
-From the environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet); JWT_ALGORITHM, JWT_ISSUER and
-JWT_AUDIENCE as the gateway has them; MEMBER_ID, the number Peatio knows the member by, for publishers that name nobody
-by uid, as the simulated one; TOKEN_SECONDS, for how long a token is good (3600).
+Environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet). JWT_ALGORITHM, JWT_ISSUER and JWT_AUDIENCE have
+to match the gateway's. MEMBER_ID is the member's number in Peatio, for publishers that name members by number only,
+like the simulated exchange. TOKEN_SECONDS is the lifetime of a token (3600).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def private_key() -> str:
 
 
 def token_maker(uid: str) -> Callable[[], str]:
-    """What gives a new token at each call."""
+    """Return a function that creates a new token at each call."""
     key, algorithm = private_key(), os.environ.get("JWT_ALGORITHM", "RS256")
     seconds = int(os.environ.get("TOKEN_SECONDS", "3600"))
     claims: dict[str, Any] = {

@@ -2,13 +2,13 @@
 
     JWT_PUBLIC_KEY=… AMQP_URL=… python examples/websocket_server.py
 
-One process; no metrics port, no TLS of its own. What gunicorn's worker does for the gateway is done here by hand: the
-broker is heard before the first client comes, and on TERM every client is told to come back.
+One process, without a metrics port and without TLS. The program does what gunicorn's worker would do for the gateway:
+it connects to the broker before the first client connects, and on TERM it closes every connection with 1012.
 """
 
 from gevent import monkey
 
-monkey.patch_all()  # first of all
+monkey.patch_all()  # before all other imports
 
 # ruff: noqa: E402
 import os
@@ -23,12 +23,12 @@ from peatio_ws.handler import Handler
 
 gateway = Gateway.from_env(app=demo_app)
 address = (os.environ.get("WEBSOCKET_HOST", "0.0.0.0"), int(os.environ.get("WEBSOCKET_PORT", "8080")))
-# Without `handler_class` it works, too, with gevent-websocket's looser handshake and more memory for each client.
+# It also works without `handler_class`, with gevent-websocket's less strict handshake and more memory per client.
 server = WebSocketServer(address, gateway, handler_class=Handler)
 
 
 def end() -> None:
-    """Take nobody new, tell everybody, go."""
+    """Stop listening, close all connections, exit."""
     server.close()
     gateway.drain()
     gateway.stop()

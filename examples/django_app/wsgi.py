@@ -1,4 +1,4 @@
-"""What gunicorn serves: the gateway, and behind it the Django project, which gets all that is no WebSocket."""
+"""WSGI entry point: the gateway, which passes plain HTTP requests to the Django project."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from peatio_ws import Gateway
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "exchange.settings")
 application = Gateway.from_env(app=get_wsgi_application())
 
-from members import sockets  # noqa: E402  (models are there only now)
+from members import sockets  # noqa: E402  (models are available only now)
 
 application.websocket("/notices", identify=sockets.logged_in)(sockets.notices)

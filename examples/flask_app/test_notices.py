@@ -1,4 +1,4 @@
-"""A test of the application's own: views, session, handler and gateway in the test's process, without RabbitMQ.
+"""Test the application: views, session, handler and gateway in the test's process, without RabbitMQ.
 
 In the project's folder, after `pip install pytest`:
 
@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from peatio_ws import testing
 
-# Before the application is imported, which reads them.
+# Set these before importing the application, which reads them.
 os.environ.update(testing.environ(JWT_ALGORITHM="HS256", JWT_PUBLIC_KEY="a-secret-of-32-characters-or-more"))
 
 from wsgi import app, application
@@ -34,7 +34,7 @@ def logged_in(name: str) -> FlaskClient:
 
 
 def page_of(browser: FlaskClient, server: testing.Server) -> testing.Client:
-    """Its WebSocket, opened with its cookie."""
+    """Open the member's WebSocket with its cookie."""
     cookie = browser.get_cookie("session")
     assert cookie is not None
     page = server.connect("/notices", cookie=f"session={cookie.value}")

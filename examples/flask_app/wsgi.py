@@ -1,4 +1,4 @@
-"""What gunicorn serves: the gateway, and behind it the Flask application, which gets all that is no WebSocket."""
+"""WSGI entry point: the gateway, which passes plain HTTP requests to the Flask application."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ app.extensions["gateway"] = gateway  # for the views: current_app.extensions["ga
 
 
 def logged_in(environ: dict[str, Any]) -> str | None:
-    """Who it is by Flask's session; asked before the connection is upgraded, while there is a request."""
+    """Return the uid from Flask's session. Called before the upgrade, while the request exists."""
     with app.request_context(environ):
         return session.get("uid")
 
 
 @gateway.websocket("/notices", identify=logged_in)
 def notices(ws: Any) -> None:
-    """Holds a page's connection: what a view pushes to its member goes there."""
+    """Serve a page's connection: it receives pushes to its member."""
     require_authenticated(ws)
     ws.subscribe("notice")
-    ws.send('{"ready":true}')  # from here on no notice passes it by
+    ws.send('{"ready":true}')  # from now on the page receives every notice
     for _ in ws:
-        pass  # the page says nothing
+        pass  # the page sends no messages

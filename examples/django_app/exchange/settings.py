@@ -46,18 +46,18 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DATABASE", BASE_DIR / "db.sqlite3"),
-        # Greenlets come and go, and a connection is its greenlet's: none is worth keeping.
+        # A connection belongs to a greenlet, and greenlets are short-lived: keep no connections.
         "CONN_MAX_AGE": 0,
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True  # as they lie in the apps: no collectstatic for trying out
+WHITENOISE_USE_FINDERS = True  # serve files from the apps: no collectstatic needed for testing
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 PASSWORD_HASHERS = ["members.passwords.InThread"]
 AMQP_URL = os.environ.get("AMQP_URL", "memory://")
-TOKEN_SECRET = os.environ.get("JWT_PUBLIC_KEY", "")  # with JWT_ALGORITHM=HS256; there are no keys of Barong's here
+TOKEN_SECRET = os.environ.get("JWT_PUBLIC_KEY", "")  # with JWT_ALGORITHM=HS256; no Barong keys here

@@ -1,4 +1,4 @@
-"""Who a Django user is on the exchange."""
+"""The exchange account of a Django user."""
 
 from django.conf import settings
 from django.db import models

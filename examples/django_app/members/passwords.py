@@ -1,5 +1,5 @@
-"""Checking a password costs half a second of CPU on purpose. In a worker that holds thousands of connections that is
-half a second for all of them: so it is done in a thread."""
+"""Check passwords in a thread. A check uses half a second of CPU by design, and would block all connections of the
+worker."""
 
 from typing import Any
 

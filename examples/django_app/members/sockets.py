@@ -1,4 +1,4 @@
-"""What the gateway calls: who it is, and what a page's WebSocket does."""
+"""Functions that the gateway calls: identify a user, and serve the WebSocket of a page."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _sessions = SessionMiddleware(lambda _request: None)
 
 
 def logged_in(environ: dict[str, Any]) -> str | None:
-    """The uid of who has logged in, by Django's session; asked before the connection is upgraded."""
+    """Return the uid of the logged-in user from Django's session. Called before the upgrade."""
     request = WSGIRequest(environ)
     _sessions.process_request(request)
     try:
         member = Member.objects.filter(user_id=get_user(request).pk).first()
         return member.uid if member else None
     finally:
-        close_old_connections()  # Django does it after each of its own requests; this is none
+        close_old_connections()  # Django does this only after its own requests
 
 
 def notices(ws: Any) -> None:
-    """Holds a page's connection: what a view pushes to its member goes there. No database is used meanwhile."""
+    """Serve a page's connection: it receives pushes to its member. It uses no database connection."""
     require_authenticated(ws)
     ws.subscribe("notice")
-    ws.send('{"ready":true}')  # from here on no notice passes it by
+    ws.send('{"ready":true}')  # from now on the page receives every notice
     for _ in ws:
-        pass  # the page says nothing
+        pass  # the page sends no messages

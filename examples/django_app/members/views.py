@@ -1,4 +1,4 @@
-"""What a member sees and does."""
+"""Pages and actions of a member."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def notify(request: HttpRequest) -> HttpResponse:
-    """Push to a member: to all its open pages, whichever worker or host holds them."""
+    """Push to all open pages of a member, on every worker and host."""
     member = get_object_or_404(Member, user__username=request.POST["to"])
     notice = {"from": request.user.get_username(), "text": request.POST["text"]}
     try:
@@ -43,7 +43,7 @@ def notify(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def token(request: HttpRequest) -> HttpResponse:
-    """A token for Peatio's protocols, for as long as it takes to show it. POST, so that it is in no cache."""
+    """Return a short-lived token for Peatio's protocols. POST, so that it is not cached."""
     now, member = int(time.time()), get_object_or_404(Member, user=request.user)
     claims = {"sub": "session", "uid": member.uid, "iat": now, "exp": now + TOKEN_SECONDS, "jti": str(uuid.uuid4())}
     return JsonResponse({"token": jwt.encode(claims, settings.TOKEN_SECRET, "HS256")})
@@ -52,7 +52,7 @@ def token(request: HttpRequest) -> HttpResponse:
 @require_GET
 @login_required
 def statement(_request: HttpRequest) -> StreamingHttpResponse:
-    """Made while it is sent."""
+    """Stream a response."""
 
     def lines() -> Iterator[str]:
         yield "day,balance\n"
@@ -65,6 +65,6 @@ def statement(_request: HttpRequest) -> StreamingHttpResponse:
 @require_POST
 @login_required
 def documents(request: HttpRequest) -> HttpResponse:
-    """Takes a file, and says what it was."""
+    """Accept a file and describe it."""
     file = request.FILES["document"]
     return JsonResponse({"name": file.name, "sha256": hashlib.file_digest(file.file, "sha256").hexdigest()})

@@ -1,5 +1,5 @@
-"""The members' pages of a small exchange: an ordinary Flask application, which knows one thing of the gateway, how to
-push."""
+"""The members' pages of a small exchange: an ordinary Flask application. It uses one function of the gateway:
+pushing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config.from_mapping(
         SECRET_KEY=os.environ.get("SECRET_KEY", "for trying out only"),
-        SESSION_COOKIE_SAMESITE="Lax",  # other sites' forms come without it
+        SESSION_COOKIE_SAMESITE="Lax",  # forms of other sites are sent without it
         MAX_CONTENT_LENGTH=5 * 2**20,
-        # The gateway verifies with the same secret (JWT_ALGORITHM=HS256): here are no keys of Barong's.
+        # The gateway verifies with the same secret (JWT_ALGORITHM=HS256); no Barong keys here.
         TOKEN_SECRET=os.environ.get("JWT_PUBLIC_KEY", ""),
     )
     app.register_blueprint(accounts.blueprint)

@@ -1,4 +1,4 @@
-"""Who the members are: logging in and out by Flask's session."""
+"""Accounts of the members: login and logout with Flask's session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peatio_ws import in_thread
 
 blueprint = Blueprint("accounts", __name__)
 
-# A real one asks its database. The uid is what Peatio and Barong know a member by.
+# A real application uses a database. The uid identifies a member in Peatio and Barong.
 ACCOUNTS = {
     name: {"uid": uid, "password": generate_password_hash(password)}
     for name, uid, password in [("ann", "IDANN", "ann's password"), ("bob", "IDBOB", "bob's password")]
@@ -39,7 +39,7 @@ def login() -> str:
 @blueprint.post("/login")
 def log_in() -> ResponseReturnValue:
     account = ACCOUNTS.get(request.form["name"])
-    # It takes much CPU on purpose, while thousands of connections wait for this worker: off the loop with it.
+    # Hashing uses much CPU by design. Run it in a thread, so that the worker's other connections do not wait.
     if account is None or not in_thread(check_password_hash, account["password"], request.form["password"]):
         flash("Name or password is wrong.")
         return render_template("login.html"), 403

@@ -1,4 +1,4 @@
-"""What a member sees and does."""
+"""Pages and actions of a member."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def home() -> str:
 @blueprint.post("/notify")
 @login_required
 def notify() -> ResponseReturnValue:
-    """Push to a member: to all its open pages, whichever worker or host holds them."""
+    """Push to all open pages of a member, on every worker and host."""
     account = ACCOUNTS.get(request.form["to"]) or abort(404)
     notice = {"from": session["name"], "text": request.form["text"]}
     try:
@@ -40,7 +40,7 @@ def notify() -> ResponseReturnValue:
 @blueprint.post("/token")
 @login_required
 def token() -> Response:
-    """A token for Peatio's protocols, for as long as it takes to show it. POST, so that it is in no cache."""
+    """Return a short-lived token for Peatio's protocols. POST, so that it is not cached."""
     now = int(time.time())
     claims = {"sub": "session", "uid": session["uid"], "iat": now, "exp": now + TOKEN_SECONDS, "jti": str(uuid.uuid4())}
     return jsonify(token=jwt.encode(claims, current_app.config["TOKEN_SECRET"], "HS256"))
@@ -49,7 +49,7 @@ def token() -> Response:
 @blueprint.get("/statement.csv")
 @login_required
 def statement() -> Response:
-    """Made while it is sent."""
+    """Stream a response."""
 
     def lines() -> Iterator[str]:
         yield "day,balance\n"
@@ -62,6 +62,6 @@ def statement() -> Response:
 @blueprint.post("/documents")
 @login_required
 def documents() -> Response:
-    """Takes a file, and says what it was."""
+    """Accept a file and describe it."""
     file = request.files["document"]
     return jsonify(name=file.filename, sha256=hashlib.file_digest(file.stream, "sha256").hexdigest())

@@ -1,4 +1,4 @@
-"""`manage.py demo`: the database, and two members to try things out with."""
+"""`manage.py demo`: create the database and two members for testing."""
 
 from django.contrib.auth.models import User
 from django.core.management import BaseCommand, call_command

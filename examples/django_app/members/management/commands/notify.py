@@ -1,4 +1,4 @@
-"""`manage.py notify`: a push from a process of its own, as a job or a signal handler would do it."""
+"""`manage.py notify`: push from a separate process, as a job or a signal handler would."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from peatio_ws.errors import PublishError
 
 
 class Command(BaseCommand):
-    help = "Send a notice to a member's open pages. Needs a broker that the gateway hears too: AMQP_URL."
+    help = "Send a notice to a member's open pages. Needs the same broker as the gateway: AMQP_URL."
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("name")

@@ -1,6 +1,6 @@
-// Two WebSockets to the page's own host, which the browser opens with the session's cookie: the application's own, where
-// the cookie says who it is, and Peatio's, which is shown a token. A real page would come back with the client in
-// clients/js/peatio-client.mjs; this one has to be loaded again.
+// Open two WebSockets to the page's own host; the browser sends the session cookie. The application's WebSocket identifies
+// the member by the cookie. Peatio's protocol needs a token. A real page would reconnect with the client in
+// clients/js/peatio-client.mjs; this page has to be reloaded.
 
 const at = (path) => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 
