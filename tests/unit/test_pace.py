@@ -104,3 +104,22 @@ def test_a_client_that_gives_up_waiting_for_its_turn_holds_up_nobody(monkeypatch
     with gevent.Timeout(30):
         waiting.join()
     assert not gevent.get_hub().clients_turn.waiting
+
+
+def test_a_crowd_that_waits_for_its_turn_costs_the_loop_no_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept, sleep = [300.0], [0], gevent.sleep
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+
+    def counted(seconds: float) -> None:
+        slept[0] += 1
+        sleep(seconds)
+
+    monkeypatch.setattr(pace.gevent, "sleep", counted)
+
+    def client() -> None:
+        pace.let_others_run()
+        now[0] += pace.TURN_SECONDS * 0.6
+
+    with gevent.Timeout(30):
+        gevent.joinall([gevent.spawn(client) for _ in range(200)], raise_error=True)
+    assert slept[0] <= 200, "not each of them at each turn"
