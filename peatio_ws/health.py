@@ -38,6 +38,9 @@ IDLE_SECONDS: Final = 75.0
 """How long a connection is kept open after an answer: longer than most scrapers pause."""
 SEND_SECONDS: Final = 10.0
 """How long a client may take for each 64 KiB of an answer."""
+ROOM_SECONDS: Final = 1.0
+"""How long a connection that is one too many waits for another one to end, before it is answered with 503."""
+LOOK_SECONDS: Final = 0.005
 MOST_BODY: Final = 65_536
 """Bytes of a request's body; with more the answer is 413."""
 REST: Final = 2.0
@@ -108,7 +111,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         """One connection."""
         self._connections += 1
         try:
-            if self._connections <= MOST_CONNECTIONS or OperatorHandler.make_room():
+            if self._connections <= MOST_CONNECTIONS or _find_room():
                 super().handle(sock, address)
                 return
             limits.reached(Limit.OPERATORS_CONNECTIONS, most=MOST_CONNECTIONS)
@@ -116,6 +119,17 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
                 sock.sendall(_FULL)
         finally:
             self._connections -= 1
+
+
+def _find_room() -> bool:
+    """Close a connection that has not sent its request; False if there is none for `ROOM_SECONDS`. What has come is
+    read first: in a rush that takes some turns of the loop."""
+    until = time.monotonic() + ROOM_SECONDS
+    while not OperatorHandler.make_room():
+        if time.monotonic() > until:
+            return False
+        gevent.sleep(LOOK_SECONDS)
+    return True
 
 
 class Scrapes:
