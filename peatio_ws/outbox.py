@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,10 @@ SLICE: Final = 65_536
 WAIT_STEP: Final = 0.01
 LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
+TLS_RECORD: Final = 16_384
+"""Bytes in one TLS record at most (RFC 8446 section 5.1). OpenSSL writes a record whole or not at all; one
+that it could not write has to be offered again, with the same bytes in front (`SSL_write`)."""
+NOT_NOW: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
 
@@ -53,6 +58,7 @@ class Outbox:
         "_blob_sent",
         "_first",
         "_in_flight",
+        "_is_tls",
         "_more",
         "_queue",
         "_send_now",
@@ -68,8 +74,9 @@ class Outbox:
 
     def __init__(self, sock: gevent.socket.socket, limit: int, send_timeout: float) -> None:
         self._sock: Any = sock
-        # The plain socket below gevent's never waits. A TLS socket has to go through the writer greenlet always.
-        self._send_now: Callable[[bytes], int] | None = None if hasattr(sock, "do_handshake") else sock._sock.send
+        # What is below gevent's socket never waits: the plain socket, and OpenSSL's object on it.
+        self._is_tls = hasattr(sock, "do_handshake")
+        self._send_now: Callable[[Any], int] = self._sock._sslobj.write if self._is_tls else self._sock._sock.send
         self.limit, self.send_timeout = limit, send_timeout
         self._first: bytes | None = None  # what was put in first since the last flush; None once closing
         self._more: list[bytes] | None = None  # and what after it: seldom anything
@@ -116,27 +123,41 @@ class Outbox:
             self._check_limit()
             return
         taken = 0
-        if self._send_now is not None:
-            try:
-                taken = self._send_now(data)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._break()  # the reader finds out by itself
-                return
+        try:
+            taken = self._send_now(data)
+        except NOT_NOW:
+            pass
+        except OSError:
+            self._break()  # the reader finds out by itself
+            return
         self._took(data, taken)
 
     def _took(self, data: bytes, taken: int) -> None:
-        """The socket took so much of it at once."""
+        """The socket took so much of it at once; of TLS that was a record, and it may take more."""
+        if 0 < taken < len(data) and self._is_tls:
+            try:
+                taken = self._write_records(data, taken)
+            except OSError:
+                self._break()
+                return
         self.sent += taken
         if taken < len(data):
             self.size = len(data) - taken
-            self._blob, self._blob_sent, self._in_flight = data, taken, taken
+            self._blob, self._blob_sent = data, taken
+            self._in_flight = min(taken + TLS_RECORD, len(data)) if self._is_tls else taken
             self._queue = gevent.queue.SimpleQueue()
             gevent.spawn(self._write_on, self._queue)
             self._check_limit()
         elif self.ended:
             self._half_close()
+
+    def _write_records(self, data: bytes, taken: int) -> int:
+        """Write what the TLS socket takes at once of the rest. Return how much it has taken in all. Raises OSError."""
+        view = memoryview(data)
+        with contextlib.suppress(*NOT_NOW):
+            while taken < len(data):
+                taken += self._send_now(view[taken:])
+        return taken
 
     def _check_limit(self) -> None:
         if self.size > self.limit and not self.closing:
@@ -251,7 +272,7 @@ class Outbox:
     def _shutdown(self, how: int) -> None:
         with contextlib.suppress(OSError):
             # The one below: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
-            sock = self._sock if self._send_now is not None else self._sock._sock
+            sock = self._sock._sock if self._is_tls else self._sock
             sock.shutdown(how)
 
 
@@ -282,7 +303,7 @@ def flush_all(outboxes: Iterable[Outbox]) -> None:
     """`flush` for many. Never waits, never raises."""
     for outbox in outboxes:
         data, send = outbox._first, outbox._send_now
-        if data is None or send is None or outbox._more is not None or outbox._queue is not None:
+        if data is None or outbox._more is not None or outbox._queue is not None:
             outbox.flush()
             continue
         outbox._first = None

@@ -7,7 +7,9 @@ import base64
 import functools
 import json
 import os
+import ssl
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -150,16 +152,21 @@ class Wire:
 
     Args:
         takes: called with the bytes offered; how many of them are taken. 0 is a socket that would block now.
-        tls: looks like a TLS socket.
+        tls: looks like a TLS socket, and takes whole records as OpenSSL does: one that it could not take has to be
+            offered again, with the same bytes.
     """
+
+    RECORD = 16_384
 
     def __init__(self, takes: Callable[[int], int] = lambda offered: offered, tls: bool = False) -> None:
         self._takes = takes
         self.taken = b""
         self.ended = False
         self._sock = self.Below(self)
+        self._pending = b""  # the record that TLS could not write
         if tls:
             self.do_handshake = None
+            self._sslobj = SimpleNamespace(write=self.take)
 
     class Below:
         """The plain, never waiting socket under gevent's."""
@@ -179,13 +186,20 @@ class Wire:
             gevent.sleep(0)
             try:
                 return self.take(data)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError):
                 continue
 
     def take(self, data: bytes | memoryview) -> int:
         assert not self.ended, "written to after its end"
         count = min(self._takes(len(data)), len(data))
-        if not count:
+        if hasattr(self, "do_handshake"):
+            assert bytes(data).startswith(self._pending), "a record that was not written is another one now"
+            record = self._pending or bytes(data[: self.RECORD])
+            self._pending = b"" if count else record
+            if not count:
+                raise ssl.SSLWantWriteError
+            count = len(record)
+        elif not count:
             raise BlockingIOError
         self.taken += bytes(data[:count])
         return count
