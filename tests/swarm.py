@@ -143,11 +143,13 @@ class Swarm:
         self._selector.register(client.sock, selectors.EVENT_READ, client)
         self.clients.append(client)
 
-    def add(self, port: int, tokens: Iterable[str | None], window: int = 0) -> list[SwarmClient]:
+    def add(
+        self, port: int, tokens: Iterable[str | None], window: int = 0, tls: ssl.SSLContext | None = None
+    ) -> list[SwarmClient]:
         """Connect one client a token, and wait until all have authenticated (or been refused)."""
         new = []
         for token in tokens:
-            client = SwarmClient(port, token, window=window)
+            client = SwarmClient(port, token, window=window, tls=tls)
             new.append(client)
             self.join(client)
             self.turn(0)

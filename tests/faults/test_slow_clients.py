@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+
+from tests.certificate import Certificate
 from tests.gateway import GatewayProcess, Publisher, Signer
 from tests.servers import RabbitMQ, wait_until
 from tests.swarm import Swarm, SwarmClient
@@ -16,14 +21,27 @@ ORDERS = 500
 """Of `PADDING`: more than the gateway and both kernels hold for a client with a window of 64 KiB."""
 
 
+Tls = tuple[dict[str, str], ssl.SSLContext | None]
+"""Variables of the gateway, and what its clients need."""
+
+
+@pytest.fixture(params=["ws", "wss"])
+def tls(request: pytest.FixtureRequest, folder: Path) -> Tls:
+    if request.param == "ws":
+        return {}, None
+    made = Certificate(folder / "slow-clients-tls")
+    return {"WEBSOCKET_SSL_KEY": str(made.key), "WEBSOCKET_SSL_CERT": str(made.cert)}, made.trusted()
+
+
 def test_a_client_that_does_not_read_is_hung_up_on_and_costs_nobody_else_anything(
-    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, tls: Tls
 ) -> None:
-    gateway = start(WEBSOCKET_OUTBOX_BYTES="262144", WEBSOCKET_SEND_TIMEOUT="5")
+    environ, context = tls
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="262144", WEBSOCKET_SEND_TIMEOUT="5", **environ)
     token = signer.token("IDANN")
     with Swarm() as swarm:
-        swarm.add(gateway.port, [token] * READERS)
-        (slow,) = swarm.add(gateway.port, [token])
+        swarm.add(gateway.port, [token] * READERS, tls=context)
+        (slow,) = swarm.add(gateway.port, [token], tls=context)
         slow.paused = True
         sent = 0
         while gateway.metric('peatio_ws_closes_total{code="4413"}') == 0:
@@ -45,14 +63,15 @@ def _have(clients: list[SwarmClient], texts: int) -> bool:
 
 
 def test_a_slow_client_that_reads_again_in_time_finds_out_why(
-    start: Callable[..., GatewayProcess], signer: Signer, broker: RabbitMQ
+    start: Callable[..., GatewayProcess], signer: Signer, broker: RabbitMQ, tls: Tls
 ) -> None:
-    gateway = start(WEBSOCKET_OUTBOX_BYTES="65536", WEBSOCKET_SEND_TIMEOUT="30")
+    environ, context = tls
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="65536", WEBSOCKET_SEND_TIMEOUT="30", **environ)
     with Swarm() as swarm:
         # A narrow window, so that little has to be sent, in less time than a closing connection has.
-        (slow,) = swarm.add(gateway.port, [signer.token("IDANN")], window=65_536)
+        (slow,) = swarm.add(gateway.port, [signer.token("IDANN")], window=65_536, tls=context)
         slow.paused = True
-        (probe,) = swarm.add(gateway.port, [signer.token("IDBOB")])
+        (probe,) = swarm.add(gateway.port, [signer.token("IDBOB")], tls=context)
         with Publisher(broker.url, confirm=False) as publisher:  # as fast as it goes
             for number in range(ORDERS):
                 publisher.order("IDANN", number, ord_type=PADDING)
