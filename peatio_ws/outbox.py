@@ -31,8 +31,7 @@ WAIT_STEP: Final = 0.01
 LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 TLS_RECORD: Final = 16_384
-"""Bytes in one TLS record at most (RFC 8446 section 5.1). OpenSSL writes a record whole or not at all; one
-that it could not write has to be offered again, with the same bytes in front (`SSL_write`)."""
+"""The longest TLS record (RFC 8446 section 5.1). OpenSSL writes it whole, or wants the same bytes again (`SSL_write`)."""
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
@@ -135,11 +134,7 @@ class Outbox:
     def _took(self, data: bytes, taken: int) -> None:
         """The socket took so much of it at once; of TLS that was a record, and it may take more."""
         if 0 < taken < len(data) and self._is_tls:
-            try:
-                taken = self._write_records(data, taken)
-            except OSError:
-                self._break()
-                return
+            taken = self._write_records(data, taken)
         self.sent += taken
         if taken < len(data):
             self.size = len(data) - taken
@@ -152,9 +147,9 @@ class Outbox:
             self._half_close()
 
     def _write_records(self, data: bytes, taken: int) -> int:
-        """Write what the TLS socket takes at once of the rest. Return how much it has taken in all. Raises OSError."""
+        """Write what the TLS socket takes at once of the rest. Return how much it has taken in all."""
         view = memoryview(data)
-        with contextlib.suppress(*NOT_NOW):
+        with contextlib.suppress(OSError):  # a connection that is broken is found out by the writer greenlet
             while taken < len(data):
                 taken += self._send_now(view[taken:])
         return taken

@@ -56,6 +56,7 @@ ALLOWED = {
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_A_FILE = 40, 300
 LONG_FUNCTIONS: dict[str, str] = {}
 LONG_FILES = {
+    "outbox": "the only place that writes to a client's socket, on which the order of frames depends",
     "cli": "eight small commands, whose help texts are most of it; nobody looks for `token` in another file",
     "events": "Peatio's field names and their readings, which are one table and its rules",
     "feeds": "one register: each of its methods keeps the same tables right",
