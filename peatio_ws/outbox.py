@@ -31,7 +31,7 @@ WAIT_STEP: Final = 0.01
 LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 TLS_RECORD: Final = 16_384
-"""The longest TLS record (RFC 8446 section 5.1). OpenSSL writes it whole, or wants the same bytes again (`SSL_write`)."""
+"""The longest TLS record (RFC 8446 section 5.1). OpenSSL writes it whole, or wants the same bytes again later."""
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
