@@ -161,8 +161,8 @@ def test_gives_up_where_its_token_is_not_taken(gateway: GatewayProcess, sample: 
 
 
 def test_does_not_come_back_where_it_would_not_help(sample: Callable[..., Sample]) -> None:
-    with closing_with((1008, "because")) as (url, times):
+    with closing_with((1003, "because")) as (url, times):
         ann = sample(url)
         assert ann.ended() == 1
-        assert "closed: 1008 because; not again" in ann.notes
+        assert "closed: 1003 because; not again" in ann.notes
         assert len(times) == 2, "it came once"
