@@ -24,7 +24,9 @@ from peatio_ws.errors import REASONS, Close
 from peatio_ws.frames import PING, close_frame, text_frame
 from peatio_ws.handler import websocket_of
 from peatio_ws.settings import Settings
-from peatio_ws.websocket import MOST_UNREAD, READ_BYTES, Upgraded, WebSocket
+from peatio_ws.websocket import AFTER_CLOSE_BYTES, MOST_UNREAD, READ_BYTES, SLICE_BYTES, Upgraded, WebSocket
+from tests.raw_client import TEXT
+from tests.raw_client import frame as raw_frame
 from tests.unit.samples import frames_in, settings
 
 LIMIT = 30
@@ -358,6 +360,16 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
     ws.tick(ws.outbox.deadline + 1)
     assert codes(pair.heard()) == [1000]  # and then the end of the stream
     assert ws.receive() is None
+
+
+def test_a_client_that_goes_on_sending_after_a_close_is_cut(pair: Pair) -> None:
+    ws = pair.open()
+    ws.close(1008)
+    flood = gevent.spawn(pair.client.sendall, b"".join([raw_frame(TEXT, b"{}")] * 200_000))
+    before = ws.received_bytes
+    ws.end()
+    assert ws.received_bytes - before <= AFTER_CLOSE_BYTES + SLICE_BYTES
+    flood.kill()
 
 
 # ---- while nobody waits for a message
