@@ -5,6 +5,8 @@ put into a bounded buffer, and a native thread writes it. If the buffer is full,
 written all of it; then one line tells how many were dropped. Lines stay in order. A thread that has had nothing to
 write for `LINGER_SECONDS` ends, so that gunicorn's master hardly ever forks a process with threads.
 
+A file has no reader that could stall: its lines are written at once. A process that crashes has written all of them.
+
 Knows neither gevent's loop nor what a line says.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 import weakref
 from collections import deque
@@ -52,6 +55,7 @@ class LogWriter:
     def __init__(self, stream: TextIO, notice: Callable[[int], str], most_bytes: int = MOST_BYTES) -> None:
         self._stream, self._notice, self._most = stream, notice, most_bytes
         self._encoding = stream.encoding or "utf-8"
+        self._is_file = _is_file(stream)
         self._begin_anew()
         _writers.add(self)
 
@@ -78,7 +82,9 @@ class LogWriter:
 
     def _put(self, text: str) -> None:
         data = text.encode(self._encoding, "backslashreplace")
-        if self._dropping or self._bytes + len(data) > self._most:
+        if self._is_file:
+            self._write_now(data)
+        elif self._dropping or self._bytes + len(data) > self._most:
             self._dropping = True
             self._drop(data.count(b"\n"))
         elif data:
@@ -86,6 +92,14 @@ class LogWriter:
             self._bytes += len(data)
             self._busy = True
             self._wake()
+
+    def _write_now(self, data: bytes) -> None:
+        with contextlib.suppress(ValueError):  # the stream is closed: the process ends
+            fd = self._stream.fileno()
+            if self._untold and _write(fd, self._notice(self._untold).encode(self._encoding, "backslashreplace")):
+                self._untold = 0
+            if not _write(fd, data):
+                self._drop(data.count(b"\n"))
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Each as with `write`."""
@@ -168,6 +182,13 @@ class LogWriter:
             size += len(piece[-1])
         self._bytes -= size
         return piece
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _write(fd: int, data: bytes) -> bool:

@@ -185,3 +185,23 @@ def test_the_end_of_a_process_does_not_wait_for_a_reader_that_stalls() -> None:
             stderr=stream,
         )
     assert done.returncode == 0
+
+
+def test_lines_for_a_file_are_written_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream:
+        writer = LogWriter(stream, notice)
+        writer.write("one\n")
+        assert (tmp_path / "log").read_text() == "one\n"
+
+
+def test_lines_that_a_file_does_not_take_are_dropped_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as stream:
+        writer, kept = LogWriter(stream, notice), os.dup(stream.fileno())
+        writer.write("one\n")
+        os.dup2(os.open(path, os.O_RDONLY), stream.fileno())  # takes nothing, as a full disk
+        writer.write("two\nthree\n")
+        os.dup2(kept, stream.fileno())
+        writer.write("four\n")
+        assert writer.dropped == 2
+        assert path.read_text() == "one\ndropped 2\nfour\n"
