@@ -31,7 +31,7 @@ WAIT_STEP: Final = 0.01
 LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 TLS_RECORD: Final = 16_384
-"""The longest TLS record (RFC 8446 section 5.1). OpenSSL writes it whole, or wants the same bytes again later."""
+"""The longest TLS record (RFC 8446 section 5.1)."""
 NOT_NOW: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
@@ -75,7 +75,7 @@ class Outbox:
         self._sock: Any = sock
         # What is below gevent's socket never waits: the plain socket, and OpenSSL's object on it.
         self._is_tls = hasattr(sock, "do_handshake")
-        self._send_now: Callable[[Any], int] = self._sock._sslobj.write if self._is_tls else self._sock._sock.send
+        self._send_now = _by_record(self._sock._sslobj.write) if self._is_tls else self._sock._sock.send
         self.limit, self.send_timeout = limit, send_timeout
         self._first: bytes | None = None  # what was put in first since the last flush; None once closing
         self._more: list[bytes] | None = None  # and what after it: seldom anything
@@ -269,6 +269,12 @@ class Outbox:
             # The one below: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
             sock = self._sock._sock if self._is_tls else self._sock
             sock.shutdown(how)
+
+
+def _by_record(write: Callable[[Any], int]) -> Callable[[Any], int]:
+    """OpenSSL writes all that it is offered, or says that it cannot now: it may have sent part of it then, and wants
+    all of it again. So it is offered one record at a time."""
+    return lambda data: write(data if len(data) <= TLS_RECORD else memoryview(data)[:TLS_RECORD])
 
 
 def put_all(frame: bytes, outboxes: Iterable[Outbox], touched: list[Outbox]) -> int:

@@ -152,11 +152,9 @@ class Wire:
 
     Args:
         takes: called with the bytes offered; how many of them are taken. 0 is a socket that would block now.
-        tls: looks like a TLS socket, and takes whole records as OpenSSL does: one that it could not take has to be
-            offered again, with the same bytes.
+        tls: looks like a TLS socket, and takes all that is offered or nothing, as OpenSSL does (`SSL_write`): what it
+            did not take may be on its way in part, and has to be offered again, with the same bytes.
     """
-
-    RECORD = 16_384
 
     def __init__(self, takes: Callable[[int], int] = lambda offered: offered, tls: bool = False) -> None:
         self._takes = takes
@@ -193,12 +191,11 @@ class Wire:
         assert not self.ended, "written to after its end"
         count = min(self._takes(len(data)), len(data))
         if hasattr(self, "do_handshake"):
-            assert bytes(data).startswith(self._pending), "a record that was not written is another one now"
-            record = self._pending or bytes(data[: self.RECORD])
-            self._pending = b"" if count else record
+            assert bytes(data).startswith(self._pending), "other bytes than those that are on their way"
+            self._pending = b"" if count else bytes(data)
             if not count:
                 raise ssl.SSLWantWriteError
-            count = len(record)
+            count = len(data)
         elif not count:
             raise BlockingIOError
         self.taken += bytes(data[:count])
