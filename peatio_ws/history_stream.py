@@ -46,8 +46,8 @@ MARKED_WITHIN: Final = 20.0
 """Seconds within which a marker precedes each event, with the key of its cursor (`cursor.py`)."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
+NOT_EVENTS: Final = 16  # offsets that RabbitMQ's own records take, one in each segment; retention removes whole ones
 REMOVED: Final = "the stream no longer has them: this reader was cut off, or too slow, for longer than events are kept"
-
 _SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock of Linux; that of macOS goes on by itself."""
 
@@ -154,7 +154,7 @@ class StreamSource:
             return
         if self._state is State.LOST:
             return
-        if (last := self._last) is not None and _offset(delivery) > _offset(last) + 1:
+        if (last := self._last) is not None and _offset(delivery) - _offset(last) > NOT_EVENTS:
             self._forget_position(REMOVED)
         self._last, self._came_at = delivery, _now()
         self._handle(delivery)

@@ -18,7 +18,7 @@ import pytest
 from kombu import Connection
 
 from peatio_ws.events import EXCHANGES
-from peatio_ws.history_stream import REMOVED
+from peatio_ws.history_stream import PREFETCH, REMOVED
 from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
 from tests.resuming import Market, Member, Members, faults, untold
 from tests.servers import RabbitMQ, Redis
@@ -404,7 +404,7 @@ def test_retention_overtakes_a_worker_under_load(stage: Callable[..., Stage], ow
             noticed = retention_noticed(play)
             worker = random.choice(play.gateways[0].workers())
             os.kill(worker, signal.SIGSTOP)
-            play.background(lambda: fill(own_broker))
+            play.background(lambda: overtake(own_broker, short))
             os.kill(worker, signal.SIGCONT)
             play.members.until(lambda before=noticed: retention_noticed(play) > before, "the worker notices")
             play.members.live(2, cuts=30)
@@ -413,13 +413,30 @@ def test_retention_overtakes_a_worker_under_load(stage: Callable[..., Stage], ow
     assert any(member.gaps for member in play.members.members), "those who may have missed something were notified"
 
 
-def fill(broker: RabbitMQ) -> None:
-    """Publish far more than the stream keeps, and than is sent to a worker ahead of its acknowledgements."""
+def overtake(broker: RabbitMQ, stream: str) -> None:
+    """Publish until the stream no longer has what comes after all that may be on its way to a worker now."""
+    body = json.dumps({"id": 1, "market": "btcusd", "padding": "." * 10_000}).encode()
     with Connection(broker.url) as connection, connection.channel() as channel:
-        body = json.dumps({"id": 1, "market": "btcusd", "padding": "." * 10_000}).encode()
-        for _ in range(3000):
-            message = amqp.Message(body, application_headers={"uid": "IDFILLER"})
-            channel.basic_publish(message, "peatio.orderbook")
+        on_its_way = offset_of(connection, stream, "last") + 2 * PREFETCH
+        while offset_of(connection, stream, "first") <= on_its_way:
+            for _ in range(500):
+                message = amqp.Message(body, application_headers={"uid": "IDFILLER"})
+                channel.basic_publish(message, "peatio.orderbook")
+
+
+def offset_of(connection: Connection, stream: str, which: str) -> int:
+    """The offset of the first event, or about that of the last one."""
+    found: list[int] = []
+    with connection.channel() as channel:
+        channel.basic_qos(0, 1, False)
+        channel.basic_consume(
+            stream,
+            arguments={"x-stream-offset": which},
+            callback=lambda message: found.append(message.headers["x-stream-offset"]),
+        )
+        while not found:
+            connection.drain_events(timeout=60)
+    return found[0]
 
 
 def retention_noticed(play: Stage) -> int:

@@ -206,6 +206,15 @@ def test_what_retention_removes_before_a_slow_reader_is_a_gap(broker: Broker) ->
     assert broker.happened == ["gap", later.offset, following.offset]
 
 
+def test_offsets_of_the_brokers_own_records_are_not_events(broker: Broker) -> None:
+    """The first record of each segment of a stream is RabbitMQ's."""
+    broker.deliver()
+    broker.happened.clear()
+    broker.offset += 1
+    broker.deliver()
+    assert "gap" not in broker.happened
+
+
 def test_how_far_behind_reading_is_can_be_asked(broker: Broker) -> None:
     assert broker.stream.lag() == 0
     broker.now += 3
