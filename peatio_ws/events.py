@@ -239,8 +239,8 @@ def _read_orderbook(delivery: Delivery) -> Event:
     body = delivery.body
     _check_utf8(body)
     outer = wire = _decode_order(body)
-    if outer.order:
-        body = bytes(outer.order)
+    if outer.order and (inner := bytes(outer.order)).startswith(b"{"):
+        body = inner
         wire = _decode_order(body)
     owner = _owner_in_headers(delivery.headers, "uid", "member_id")
     for place in (outer, wire):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from peatio_ws import dialects
@@ -104,6 +104,8 @@ def test_an_order_tells_nothing_else() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=5), max_size=5))
+@example({"order": 0})
+@example({"order": None})
 def test_whatever_else_the_publisher_adds_stays_here(more: dict[str, Any]) -> None:
     known = {*ALWAYS, "remaining_volume", "executed_volume"}
     shown = json.loads(dialects.classic_order(order({**more, **WHOLE})))
