@@ -284,16 +284,9 @@ function draw() {
 function drawNow() {
   isDrawing = false;
   const [asks, bids] = [rows("asks"), rows("bids")];
-  const own = [...orders.values()].filter(({ data }) => data.state === "wait" && data.price).map(({ data }) => Number(data.price));
+  const own = ownPrices();
   depth.show(asks, bids, own);
-  // As much as fits; a card that grows with what is in it (on a phone) gets a few rows.
-  const isNarrow = matchMedia("(max-width: 700px)").matches;
-  const room = Math.floor(($("book").clientHeight - LADDER_REST) / LADDER_ROW / 2);
-  const ladder = isNarrow ? 8 : Math.max(4, room);
-  const shown = { asks: asks.slice(0, ladder).reverse(), bids: bids.slice(0, ladder) };
-  const most = Math.max(shown.asks[0]?.sum ?? 0, shown.bids.at(-1)?.sum ?? 0);
-  for (const side of /** @type {("asks" | "bids")[]} */ (["asks", "bids"]))
-    $(side).replaceChildren(...shown[side].map((row) => ladderRow(row, most, own)));
+  drawLadder(asks, bids, own);
   $("sequence").textContent = book?.sequence == null ? "" : `sequence ${book.sequence}`;
   document.body.classList.toggle("stale", book !== null && !book.current);
   if (!asks.length || !bids.length) return;
@@ -305,6 +298,27 @@ function drawNow() {
     $("price").value = $("order").side.value === "buy" ? bids[0].price : asks[0].price;
   total();
 }
+
+/** Prices of the member's orders that wait. */
+function ownPrices() {
+  const waiting = [...orders.values()].filter(({ data }) => data.state === "wait" && data.price);
+  return waiting.map(({ data }) => Number(data.price));
+}
+
+/** @param {import("./depth.mjs").Row[]} asks @param {import("./depth.mjs").Row[]} bids @param {number[]} own */
+function drawLadder(asks, bids, own) {
+  // As much as fits; a card that grows with what is in it (on a phone) gets a few rows.
+  const isNarrow = matchMedia("(max-width: 700px)").matches;
+  const room = Math.floor(($("book").clientHeight - LADDER_REST) / LADDER_ROW / 2);
+  const ladder = isNarrow ? 8 : Math.max(4, room);
+  const shown = { asks: asks.slice(0, ladder).reverse(), bids: bids.slice(0, ladder) };
+  const most = Math.max(shown.asks[0]?.sum ?? 0, shown.bids.at(-1)?.sum ?? 0);
+  for (const side of /** @type {("asks" | "bids")[]} */ (["asks", "bids"]))
+    $(side).replaceChildren(...shown[side].map((row) => ladderRow(row, most, own)));
+}
+
+// Its card gets lower when a line above it appears or wraps, and no event may come to draw the book again.
+new ResizeObserver(() => drawLadder(rows("asks"), rows("bids"), ownPrices())).observe($("book"));
 
 /** @param {import("./depth.mjs").Row} row @param {number} most @param {number[]} own */
 function ladderRow({ price, volume, sum, number }, most, own) {

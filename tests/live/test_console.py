@@ -241,12 +241,25 @@ def test_it_fits_and_everybody_can_use_it(
     here.page.locator("#orders tr").first.wait_for()
     here.page.locator("#fills tr").first.wait_for()
     assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
-    too_full = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
-    assert here.page.locator(".card").evaluate_all(too_full) == []
+    wait_until(lambda: here.too_full() == [], "every card has room for its content")
     found = Axe().run(here.page)
     assert found.violations_count == 0, found.generate_report()
     background = here.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) is (color == "dark")
+
+
+def test_the_order_book_fits_its_card_when_the_window_changes(
+    simulated: GatewayProcess, visit: Callable[..., Visit]
+) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    here.page.locator("#cut").click()  # from now on no event draws the book
+    expect(here.page.locator("body")).to_have_class("stale")
+    levels = here.page.locator("#asks tr").count()
+    for height, fits in ((800, lambda count: count < levels), (1000, lambda count: count > levels)):
+        here.page.set_viewport_size({"width": DESKTOP["width"], "height": height})
+        wait_until(lambda fits=fits: fits(here.page.locator("#asks tr").count()), f"drawn for {height} px", 10)  # type: ignore[misc]
+        assert here.too_full() == []
 
 
 # ---- who gets what

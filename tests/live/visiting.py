@@ -80,6 +80,12 @@ class Visit:
             self.page.locator("#fills tr.missed").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
         )
 
+    def too_full(self) -> list[str]:
+        """Cards in which there is more than fits."""
+        cards = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
+        found: list[str] = self.page.locator(".card").evaluate_all(cards)
+        return found
+
     def end(self) -> None:
         self.context.close()
         assert self.asked == {self.host}
