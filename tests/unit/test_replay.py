@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -44,8 +45,23 @@ class Room:
 
 
 @pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "READY_SECONDS", 0.1)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for what comes, however slow the machine is."""
+    for name in ("READY_SECONDS", "OLD_SECONDS"):
+        monkeypatch.setattr(replay, name, 60.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A context in which a client waits no longer than one look takes."""
+
+    @contextlib.contextmanager
+    def wait_for_nothing() -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(replay, "READY_SECONDS", 0.0)
+            yield
+
+    return wait_for_nothing
 
 
 def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: offered) -> tuple[Receiver, Wire]:
@@ -55,20 +71,22 @@ def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: o
     return found, wire
 
 
-def test_while_history_is_read_back_nothing_is_promised() -> None:
+def test_while_history_is_read_back_nothing_is_promised(impatient: Callable[[], Any]) -> None:
     room = Room(1, 2)
     room.replays.caught_up.clear()
-    assert room.locate(None) is None
-    assert room.locate(room.cursors.at(UID)) is None
+    with impatient():
+        assert room.locate(None) is None
+        assert room.locate(room.cursors.at(UID)) is None
     gevent.spawn(room.replays.caught_up.set)
     assert room.locate(None) == (Place(2, 0), True)
 
 
-def test_what_another_worker_has_read_is_waited_for() -> None:
+def test_what_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
     other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
     other.cursors.learn(room.cursors.announce(0.0), 0.0)
     cursor = other.add(3)
-    assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+    with impatient():
+        assert room.locate(cursor) is None, "the broker does not say: nothing is known"
     gevent.spawn_later(0.02, room.add, 3)
     assert room.locate(cursor) == (Place(3, 0), True)
 
@@ -81,10 +99,11 @@ def test_a_cursor_ahead_of_all_that_was_published_is_of_another_history() -> Non
     assert len(set(asked)) == 1, "it is about the time at which the client came"
 
 
-def test_a_key_that_another_worker_has_read_is_waited_for() -> None:
+def test_a_key_that_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
     other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
     cursor = other.cursors.at(UID)
-    assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+    with impatient():
+        assert room.locate(cursor) is None, "the broker does not say: nothing is known"
     gevent.spawn_later(0.02, room.cursors.learn, other.cursors.announce(0.0), 0.0)
     assert room.locate(cursor) == (Place(2, 0), True)
 
@@ -116,19 +135,24 @@ def test_all_cursors_that_are_no_good_are_answered_alike_and_wait_for_the_same(k
     assert len(looks) == 4
 
 
-def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, impatient: Callable[[], Any]
+) -> None:
     monkeypatch.setattr(replay, "OLD_SECONDS", 0.0)
     room = Room(1, 2, has_read_up_to=lambda _moment: False)
     cursor = old(room)
     assert room.locate(cursor) == (room.replays.here(), False)
-    assert room.locate(room.cursors.at("IDBOB")) is None, "its key may come yet"
+    with impatient():
+        assert room.locate(room.cursors.at("IDBOB")) is None, "its key may come yet"
 
 
 def test_what_is_lost_while_it_is_waited_for_is_not_promised() -> None:
-    room = Room(1, 2, has_read_up_to=lambda _moment: False)
+    other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
+    other.cursors.learn(room.cursors.announce(0.0), 0.0)
+    cursor = other.add(3)
     gevent.spawn(room.replays.caught_up.clear)
-    gevent.spawn_later(0.02, room.add, 100)
-    assert room.locate(room.cursors.seal(Position(STREAM, 100, 0), UID)) is None
+    gevent.spawn_later(0.02, room.add, 3)
+    assert room.locate(cursor) is None
 
 
 def test_a_history_that_begins_anew_is_not_taken_for_the_one_before() -> None:
