@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
+import math
 import random
 import selectors
 import socket
@@ -40,6 +41,7 @@ class Member:
         cursor: the last that came; None before the first connection.
         incomplete: what was said when something may have been missed.
         gaps: how many events had come when it was.
+        told_at: monotonic time at which it was said last; 0 before.
     """
 
     def __init__(self, index: int, uid: str, token: str) -> None:
@@ -48,6 +50,7 @@ class Member:
         self.cursor: str | None = None
         self.incomplete: list[str] = []
         self.gaps: set[int] = set()
+        self.told_at = 0.0
         self.resumed = 0
 
     def take(self, text: str) -> None:
@@ -60,6 +63,7 @@ class Member:
             told = frame["resume"]
             if not told["complete"]:
                 self.gaps.add(len(self.got))
+                self.told_at = time.monotonic()
                 self.incomplete.append(f"at {self.cursor}, after {len(self.got)} events: {text}")
             self.cursor = told["cursor"]
             self.resumed += "success" in frame
@@ -205,6 +209,7 @@ class Market(threading.Thread):
         sure: by member, the numbers that the broker confirmed.
         maybe: those it did not.
         unroutable: how many events the broker had no queue for.
+        ended_at: monotonic time at which the last event was confirmed; infinite before.
     """
 
     def __init__(self, url: str, members: list[Member], rate: float) -> None:
@@ -220,6 +225,7 @@ class Market(threading.Thread):
         self.maybe: list[set[int]] = [set() for _ in members]
         self.lost_connections = self.unroutable = 0
         self.failure: BaseException | None = None
+        self.ended_at = math.inf
 
     @property
     def confirmed(self) -> int:
@@ -237,6 +243,7 @@ class Market(threading.Thread):
             for index in range(len(self._members)):  # whatever comes twice has come before this
                 while not self._order(index, private=True):
                     pass
+            self.ended_at = time.monotonic()
         except BaseException as error:
             self.failure = error
             raise
