@@ -114,7 +114,7 @@ def test_a_crowd_that_waits_for_its_turn_costs_the_loop_no_more_than_one(monkeyp
         slept[0] += 1
         sleep(seconds)
 
-    monkeypatch.setattr(pace.gevent, "sleep", counted)
+    monkeypatch.setattr(gevent, "sleep", counted)
 
     def client() -> None:
         pace.let_others_run()
