@@ -53,7 +53,6 @@ class WebSocket:
     Args:
         upgrade: takes the socket out of the request; called once.
         settings: limits, unless `accept` brings others.
-        accepted_elsewhere: see below.
 
     Attributes:
         id: for the log, from the upgrade to the end.
