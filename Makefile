@@ -23,7 +23,7 @@ run: $(VENV)/.run-ready
 # `servers` first: what is missing is told, or installed, all at once and before anything takes its time. Then what computes
 # beside what waits most of the time: six minutes on two cores.
 test: servers $(VENV)/.test-ready
-	@$(BIN)/python -m tests.side_by_side "$(MAKE) -k quick UNIT_PROCESSES=0" "$(MAKE) system"
+	@$(BIN)/python -m tests.programs.side_by_side "$(MAKE) -k quick UNIT_PROCESSES=0" "$(MAKE) system"
 
 quick: lint types unit
 
@@ -53,7 +53,7 @@ faults: $(VENV)/.test-ready servers
 # N times in each of three ways: alone, beside two processes that burn a core each, and on one core at the lowest priority.
 # Tells which test failed how often. `make test-again N=3 WHAT=tests/live/test_resume.py WAYS=beside` is a part of it.
 test-again: $(VENV)/.test-ready servers
-	@$(BIN)/python -m tests.again --times $(N) --ways $(WAYS) $(WHAT)
+	@$(BIN)/python -m tests.programs.again --times $(N) --ways $(WAYS) $(WHAT)
 
 # The unit tests and the main live tests with the lowest versions that pyproject.toml allows.
 MAIN_LIVE := classic ranger resume transport publisher published_keys metrics
@@ -61,9 +61,9 @@ test-floors: servers $(FLOORS)/.ready
 	$(FLOORS)/bin/python -m pytest -n 2 tests/unit
 	$(FLOORS)/bin/python -m pytest -n 3 --dist loadfile $(MAIN_LIVE:%=tests/live/test_%.py)
 
-$(FLOORS)/.ready: tests/floors.py pyproject.toml clients/python/pyproject.toml requirements-dev.txt requirements.txt
+$(FLOORS)/.ready: tests/programs/floors.py pyproject.toml clients/python/pyproject.toml requirements-dev.txt requirements.txt
 	@sh tests/make-venv "$(PYTHON)" "$(FLOORS)"
-	@$(FLOORS)/bin/python tests/floors.py > $(FLOORS)/requirements.txt
+	@$(FLOORS)/bin/python tests/programs/floors.py > $(FLOORS)/requirements.txt
 	@echo "installing the lowest versions that pyproject.toml allows into $(FLOORS)"
 	@$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(FLOORS)/requirements.txt
 	@touch $@
@@ -88,31 +88,31 @@ amqps-long: $(VENV)/.test-ready servers
 # History streams are made 20 times by new gateways and 20 times under running ones, beside a publisher that gives up at
 # the first error. About a minute; the short form is among the live tests.
 renewals-long: $(VENV)/.test-ready servers
-	$(BIN)/python -m tests.renewals
+	$(BIN)/python -m tests.programs.renewals
 
 # The broker is restarted under 4 workers with 10,000 members each; its connections are closed under clients with 60,000
 # names; clients change their names for 20 s. Five minutes and 4 GB.
 crowds-long: $(VENV)/.test-ready servers
-	$(BIN)/python -m tests.crowds members
-	$(BIN)/python -m tests.crowds streams
-	$(BIN)/python -m tests.crowds churn
+	$(BIN)/python -m tests.programs.crowds members
+	$(BIN)/python -m tests.programs.crowds streams
+	$(BIN)/python -m tests.programs.crowds churn
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers
-	$(BIN)/python -m tests.soak
+	$(BIN)/python -m tests.programs.soak
 
 # Messages that no client should send, at a real gateway; their short form is among the fault tests.
 fuzz: $(VENV)/.test-ready servers
-	$(BIN)/python -m tests.fuzz --count $(FUZZ)
+	$(BIN)/python -m tests.programs.fuzz --count $(FUZZ)
 
 # What strangers can do to members: 28 attacks with 10, 100 and 1,000 connections. Nine minutes, in which nothing else should
 # run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout.
 attack: $(VENV)/.test-ready servers
-	@$(BIN)/python -m tests.attack --root "$(or $(ROOT),.)"
+	@$(BIN)/python -m tests.programs.attack --root "$(or $(ROOT),.)"
 
 # The console's picture in README.md.
 screenshot: $(VENV)/.test-ready servers
-	@$(BIN)/python -m tests.screenshot
+	@$(BIN)/python -m tests.programs.screenshot
 
 # In a virtual environment of its own: the rivals' packages must not slip into what is served.
 bench: .venv-bench/.ready bench/node_modules/.ready servers

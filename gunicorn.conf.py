@@ -59,10 +59,12 @@ atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
 
 import structlog
 
-from peatio_ws import health, log_writer, logs, master, metrics, misspelt, ports
+from peatio_ws.config import misspelt_variables
+from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.gateway import Gateway
-from peatio_ws.settings import Settings
+from peatio_ws.monitoring import log_writer, logs, metrics
+from peatio_ws.server import gunicorn_master, health, listen_addresses
+from peatio_ws.server.gateway import Gateway
 
 gc.enable()
 
@@ -100,7 +102,7 @@ metrics.forget(os.getpid())  # the master has figures, too, as soon as there are
 def on_starting(server):
     # Where another bind was given, or an open socket, there is nothing to try.
     ours = server.cfg.bind == [bind] and not ("GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ)
-    faults = ports.gateway_faults(_settings) if ours else []
+    faults = listen_addresses.gateway_faults(_settings) if ours else []
     try:
         health.bind(_settings)
     except ConfigurationError as error:
@@ -108,9 +110,9 @@ def on_starting(server):
     if faults:
         sys.exit("\n".join(f"configuration: {fault}" for fault in faults))
     log = structlog.get_logger("peatio_ws.configuration")
-    for name, meant in misspelt.near_misses(os.environ).items():
+    for name, meant in misspelt_variables.near_misses(os.environ).items():
         log.warning("unknown variable ignored", variable=name, similar=meant)
-    master.prepare(server)
+    gunicorn_master.prepare(server)
 
 
 def post_worker_init(worker):

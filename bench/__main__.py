@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import agreement, native_code, report, tokens
 from bench.contestants import CONTESTANTS, Contestant, Surroundings
 from bench.figures import Scenario, run, scenarios
-from tests.servers import RabbitMQ, scratch
+from tests.support.servers import RabbitMQ, scratch
 
 
 def arguments() -> argparse.Namespace:

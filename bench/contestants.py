@@ -17,7 +17,7 @@ from typing import Self
 from bench import processes
 from bench.publisher import Publisher
 from bench.tokens import Keys
-from tests.servers import free_port, wait_until
+from tests.support.servers import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = Path(__file__).resolve().parent / "servers"

@@ -21,8 +21,8 @@ from pathlib import Path
 from bench import native_code
 from bench.clients import Clients
 from bench.publisher import Publisher
-from tests.gateway import GatewayProcess, Signer
-from tests.servers import RabbitMQ
+from tests.support.gateway import GatewayProcess, Signer
+from tests.support.servers import RabbitMQ
 
 CLIENTS, RATE, SECONDS, ROUNDS = 200, 50, 8, 3
 UID = "IDBENCH00001"

@@ -16,9 +16,9 @@ from pathlib import Path
 from bench import native_code
 from bench.clients import Clients
 from bench.publisher import Publisher
-from tests.gateway import GatewayProcess, Signer
-from tests.servers import RabbitMQ
-from tests.swarm import Swarm
+from tests.support.gateway import GatewayProcess, Signer
+from tests.support.servers import RabbitMQ
+from tests.support.swarm import Swarm
 
 CLIENTS, RATE, SECONDS = 1000, 200, 30
 UID = "IDSLOW000001"

@@ -21,9 +21,9 @@ import statistics
 import time
 from pathlib import Path
 
-from tests.gateway import GatewayProcess, Publisher, Signer, receive
-from tests.raw_client import PING, PONG, RawClient, frame, text
-from tests.servers import RabbitMQ, scratch
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.support.raw_client import PING, PONG, RawClient, frame, text
+from tests.support.servers import RabbitMQ, scratch
 
 NAMES = 200
 SECONDS = 10.0

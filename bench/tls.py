@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from peatio_ws.events import RANGER
+from peatio_ws.protocol.events import RANGER
 from peatio_ws.publisher import Publisher
-from tests.gateway import ROOT, GatewayProcess, Signer, authenticate, receive
-from tests.servers import RabbitMQ, scratch
+from tests.support.gateway import ROOT, GatewayProcess, Signer, authenticate, receive
+from tests.support.servers import RabbitMQ, scratch
 
 SCHEMES: Final = ("amqp", "amqps")
 LIMIT_SECONDS: Final = 60.0

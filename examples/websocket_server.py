@@ -19,7 +19,7 @@ import gevent
 from geventwebsocket.server import WebSocketServer
 
 from peatio_ws import Gateway
-from peatio_ws.handler import Handler
+from peatio_ws.transport.websocket_handler import Handler
 
 gateway = Gateway.from_env(app=demo_app)
 address = (os.environ.get("WEBSOCKET_HOST", "0.0.0.0"), int(os.environ.get("WEBSOCKET_PORT", "8080")))

@@ -23,19 +23,19 @@ __all__ = [
 _MODULES: Final = {
     "ClientError": "errors",
     "Disconnect": "errors",
-    "Gateway": "gateway",
-    "Settings": "settings",
-    "in_thread": "blocking",
-    "require_authenticated": "identity",
+    "Gateway": "server.gateway",
+    "Settings": "config.settings",
+    "in_thread": "concurrency.threads",
+    "require_authenticated": "auth.identity",
 }
 """The module of each public name."""
 
 if TYPE_CHECKING:
-    from peatio_ws.blocking import in_thread
+    from peatio_ws.auth.identity import require_authenticated
+    from peatio_ws.concurrency.threads import in_thread
+    from peatio_ws.config.settings import Settings
     from peatio_ws.errors import ClientError, Disconnect
-    from peatio_ws.gateway import Gateway
-    from peatio_ws.identity import require_authenticated
-    from peatio_ws.settings import Settings
+    from peatio_ws.server.gateway import Gateway
 else:  # a type checker that saw it would take any name for a public one
 
     def __getattr__(name: str) -> object:

@@ -15,11 +15,12 @@ from typing import Any, Final
 import msgspec
 from kombu import Connection
 
-from peatio_ws.broker import exchange, faults_of, open_connection, place, say
+from peatio_ws.amqp.connection import exchange, faults_of, open_connection, place, say
+from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.errors import BadDelivery, PublishError
-from peatio_ws.events import RANGER, Delivery, read
-from peatio_ws.streams import Kind, kind_of, routing_keys
-from peatio_ws.tls_faults import tls_fault
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.events import RANGER, Delivery
+from peatio_ws.protocol.streams import Kind, kind_of, routing_keys
 
 CONFIRM_SECONDS: Final = 30.0
 """How long the broker may take to confirm."""

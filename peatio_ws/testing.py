@@ -33,14 +33,14 @@ from gevent.pywsgi import WSGIServer
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from peatio_ws import keys
-from peatio_ws.gateway import Gateway
-from peatio_ws.handler import Handler
-from peatio_ws.page import WSGIApp
+from peatio_ws.auth import keys
+from peatio_ws.auth.signing import session_token
+from peatio_ws.config.settings import Settings
+from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.console.page import WSGIApp
 from peatio_ws.publisher import Publisher
-from peatio_ws.settings import Settings
-from peatio_ws.signing import session_token
-from peatio_ws.urls import EMBEDDED_BROKER
+from peatio_ws.server.gateway import Gateway
+from peatio_ws.transport.websocket_handler import Handler
 
 WAIT: Final = 30.0
 """Seconds in which anything expected has to come, unless the test says otherwise: only a failing test waits so long."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests import schedule
-from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.servers import RabbitMQ, Redis, scratch
+from tests.support import schedule
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.servers import RabbitMQ, Redis, scratch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """With `--dist loadscope` files are taken up as `tests/schedule.py` says."""
+    """With `--dist loadscope` files are taken up as `tests/support/schedule.py` says."""
     return schedule.LongestFirst(config, log) if config.getvalue("dist") == "loadscope" else None
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack import Ground, Members, attacked
-from tests.attacks import ATTACKS, OVER_TLS
-from tests.gateway import WAIT, GatewayProcess
-from tests.servers import RabbitMQ
+from tests.programs.attack import Ground, Members, attacked
+from tests.support.attacks import ATTACKS, OVER_TLS
+from tests.support.gateway import WAIT, GatewayProcess
+from tests.support.servers import RabbitMQ
 
 MEMBERS, EACH, SECONDS = 20, 2, 1.0
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from redis import Redis as RedisClient
 
-from peatio_ws.redis_keys import BOOKS_KEY
-from tests.followers import UNPINGED, Feeding, Follower, Followers, Market
-from tests.gateway import GatewayProcess, Publisher, receive
-from tests.servers import RabbitMQ, Redis
+from peatio_ws.cluster.redis_keys import BOOKS_KEY
+from tests.support.followers import UNPINGED, Feeding, Follower, Followers, Market
+from tests.support.gateway import GatewayProcess, Publisher, receive
+from tests.support.servers import RabbitMQ, Redis
 
 RATE = 500
 

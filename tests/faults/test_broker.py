@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway import GatewayProcess, Publisher, Signer, receive
-from tests.servers import RabbitMQ, free_port, wait_until
-from tests.swarm import Swarm
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.support.servers import RabbitMQ, free_port, wait_until
+from tests.support.swarm import Swarm
 
 CLIENTS = 200
 

@@ -20,9 +20,9 @@ from kombu import Connection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from peatio_ws.stream_setup import ARGUMENTS
-from tests.gateway import GatewayProcess, Publisher, Signer, resume
-from tests.servers import RabbitMQ, wait_until
+from peatio_ws.amqp.stream_setup import ARGUMENTS
+from tests.support.gateway import GatewayProcess, Publisher, Signer, resume
+from tests.support.servers import RabbitMQ, wait_until
 
 SECONDS = 100.0
 CONFIRM_SECONDS = 5.0

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
-from tests.servers import wait_until
-from tests.swarm import Swarm
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.support.servers import wait_until
+from tests.support.swarm import Swarm
 
 CLIENTS = 1000
 KILLED = "SIGKILL"

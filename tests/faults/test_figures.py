@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.servers import START_SECONDS, RabbitMQ, wait_until
-from tests.swarm import Swarm, SwarmClient
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.servers import START_SECONDS, RabbitMQ, wait_until
+from tests.support.swarm import Swarm, SwarmClient
 
 WORKERS, MEMBERS, ONLOOKERS = 3, 45, 15
 EVERY = 0.01

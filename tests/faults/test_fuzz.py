@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz import fuzz
-from tests.servers import RabbitMQ
+from tests.programs.fuzz import fuzz
+from tests.support.servers import RabbitMQ
 
 
 def test_whatever_a_client_sends_is_answered_and_nobody_else_notices(folder: Path, broker: RabbitMQ) -> None:

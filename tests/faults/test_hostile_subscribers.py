@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
-from tests.gateway import GatewayProcess
-from tests.raw_client import RawClient, text
-from tests.servers import wait_until
-from tests.soak import held
+from tests.programs.soak import held
+from tests.support.gateway import GatewayProcess
+from tests.support.raw_client import RawClient, text
+from tests.support.servers import wait_until
 
 AT_ONCE = 100
 """Names of 128 characters in a message of 16 KiB."""
@@ -33,7 +32,7 @@ def change(client: RawClient, event: str, streams: list[str]) -> list[str]:
 
 
 def test_names_that_nobody_publishes_leave_nothing_behind(start: Callable[..., GatewayProcess]) -> None:
-    command = ("gunicorn", "--pythonpath", str(Path(__file__).parent.parent / "live"), "soak_app")
+    command = ("gunicorn", "tests.support.apps.soak_app")
     gateway = start(command, WEBSOCKET_MESSAGE_BURST="100000", LOG_LEVEL="warning")
     some = names()
 

@@ -17,11 +17,11 @@ import amqp
 import pytest
 from kombu import Connection
 
-from peatio_ws.events import EXCHANGES
-from peatio_ws.history_stream import PREFETCH, REMOVED
-from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
-from tests.resuming import Market, Member, Members, faults, untold
-from tests.servers import RabbitMQ, Redis
+from peatio_ws.amqp.stream_source import PREFETCH, REMOVED
+from peatio_ws.protocol.events import EXCHANGES
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
+from tests.support.resuming import Market, Member, Members, faults, untold
+from tests.support.servers import RabbitMQ, Redis
 
 MEMBERS = 200
 SECONDS = float(os.environ.get("PEATIO_WS_TEST_SECONDS") or 15)

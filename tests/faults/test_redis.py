@@ -14,11 +14,11 @@ import pytest
 import redis as client_of
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.gateway import ROOT, GatewayProcess, Publisher, Signer, receive
-from tests.gateway import resume as resumes
-from tests.old_redis import OldRedis
-from tests.servers import Redis, wait_until
-from tests.swarm import Swarm, SwarmClient
+from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive
+from tests.support.gateway import resume as resumes
+from tests.support.old_redis import OldRedis
+from tests.support.servers import Redis, wait_until
+from tests.support.swarm import Swarm, SwarmClient
 
 NUMBER = 7001
 TRADE = {"id": 501, "price": "9100.0", "volume": "0.5", "market_id": "btcusd", "ask_id": 31, "bid_id": 41}

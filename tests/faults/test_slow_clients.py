@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from peatio_ws.outbox import CLOSE_SECONDS
-from tests.certificate import Certificate
-from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.servers import RabbitMQ, wait_until
-from tests.swarm import Swarm, SwarmClient
+from peatio_ws.transport.outbox import CLOSE_SECONDS
+from tests.support.certificate import Certificate
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.servers import RabbitMQ, wait_until
+from tests.support.swarm import Swarm, SwarmClient
 
 READERS = 50
 PADDING = "x" * 1500

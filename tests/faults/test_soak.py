@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.servers import RabbitMQ
-from tests.soak import is_back, soak
+from tests.programs.soak import is_back, soak
+from tests.support.servers import RabbitMQ
 
 
 def test_nothing_is_left_of_clients_that_came_and_went(folder: Path, broker: RabbitMQ) -> None:

@@ -20,16 +20,16 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 
-from peatio_ws import revocations
-from peatio_ws.commanding import Operator, new_question
-from peatio_ws.redis_keys import REVOCATIONS_KEY
-from peatio_ws.steering import Who
-from tests.certificate import Certificate
-from tests.gateway import ROOT, GatewayProcess, Publisher, Signer
-from tests.live.fronts import ENVIRON, Front, Returning, front
-from tests.proxies import Nginx
-from tests.servers import RabbitMQ, Redis, wait_until
-from tests.swarm import Swarm, SwarmClient
+from peatio_ws.auth import revocations
+from peatio_ws.cli.operator import Operator, new_question
+from peatio_ws.cluster.commands import Who
+from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
+from tests.support.certificate import Certificate
+from tests.support.fronts import ENVIRON, Front, Returning, front
+from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer
+from tests.support.proxies import Nginx
+from tests.support.servers import RabbitMQ, Redis, wait_until
+from tests.support.swarm import Swarm, SwarmClient
 
 CLIENTS = int(os.environ.get("PEATIO_WS_TEST_CLIENTS") or 100)
 LONG = CLIENTS >= 1000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway import ROOT
+from tests.support.gateway import ROOT
 
 CLIENT = ROOT / "clients" / "js"
 EXAMPLES = ROOT / "examples"

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.gateway import GatewayProcess, Signer
-from tests.raw_client import RawClient, close
-from tests.servers import wait_until
+from tests.support.gateway import GatewayProcess, Signer
+from tests.support.raw_client import RawClient, close
+from tests.support.servers import wait_until
 
 LIMIT, COMING = 2, 5
 

@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 import pytest
 
 from peatio_ws.publisher import Publisher as PeatioPublisher
-from tests.gateway import ROOT, GatewayProcess, Publisher, Signer, receive, resume
 from tests.live.test_check import check
-from tests.servers import RabbitMQ, Redis, wait_until
-from tests.tls_server import TlsServer
+from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive, resume
+from tests.support.servers import RabbitMQ, Redis, wait_until
+from tests.support.tls_server import TlsServer
 
 LONG = float(os.environ.get("PEATIO_WS_TEST_SECONDS", "0"))
 """Seconds of quiet with an event every 7 s, as `make amqps-long` has it; 0 for the short form."""
@@ -100,7 +100,7 @@ def test_a_quiet_connection_is_kept(
     folder: Path, environ: dict[str, str], broker: RabbitMQ, redis: Redis, signer: Signer
 ) -> None:
     """With nothing to read for longer than connecting may take. RabbitMQ's heartbeat comes every 5 s only."""
-    command = ("gunicorn", "wsgi" if LONG else "tests.live.hasty_app")
+    command = ("gunicorn", "wsgi" if LONG else "tests.support.apps.hasty_app")
     quiet, rounds = (7.0, int(LONG // 7)) if LONG else (3.0, 1)
     gateway = GatewayProcess(folder, environ, command)
     try:

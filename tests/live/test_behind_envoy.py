@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificate import Certificate
-from tests.gateway import Publisher, Signer
-from tests.live.fronts import ENVIRON, Front, Returning, front
-from tests.live.serving import AUTHENTICATED
-from tests.proxies import Envoy
-from tests.raw_client import PING, PONG, Frame, frame, text
-from tests.servers import RabbitMQ, Redis, wait_until
-from tests.swarm import Swarm
+from tests.support.certificate import Certificate
+from tests.support.fronts import ENVIRON, Front, Returning, front
+from tests.support.gateway import Publisher, Signer
+from tests.support.proxies import Envoy
+from tests.support.raw_client import PING, PONG, Frame, frame, text
+from tests.support.servers import RabbitMQ, Redis, wait_until
+from tests.support.serving import AUTHENTICATED
+from tests.support.swarm import Swarm
 
 CLIENTS = 100
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 
-from tests.certificate import Certificate
-from tests.gateway import WAIT, Publisher, Signer
-from tests.live.fronts import ENVIRON, PER_ADDRESS, Front, Returning, front
-from tests.live.serving import AUTHENTICATED, NOT_UNDERSTOOD
-from tests.proxies import Nginx
-from tests.raw_client import PING, PONG, Frame, frame, text
-from tests.servers import RabbitMQ, Redis, wait_until
-from tests.swarm import Swarm, SwarmClient
+from tests.support.certificate import Certificate
+from tests.support.fronts import ENVIRON, PER_ADDRESS, Front, Returning, front
+from tests.support.gateway import WAIT, Publisher, Signer
+from tests.support.proxies import Nginx
+from tests.support.raw_client import PING, PONG, Frame, frame, text
+from tests.support.servers import RabbitMQ, Redis, wait_until
+from tests.support.serving import AUTHENTICATED, NOT_UNDERSTOOD
+from tests.support.swarm import Swarm, SwarmClient
 
 CLIENTS = 200
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateway import GatewayProcess, Publisher
-from tests.raw_client import RawClient, text
-from tests.servers import RabbitMQ, wait_until
+from tests.support.gateway import GatewayProcess, Publisher
+from tests.support.raw_client import RawClient, text
+from tests.support.servers import RabbitMQ, wait_until
 
 PASSWORD = "sesame"
 TRADES = 200

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.followers import UNPINGED, Feeding, Followers, Market
-from tests.gateway import GatewayProcess, Publisher
-from tests.servers import RabbitMQ
+from tests.support.followers import UNPINGED, Feeding, Followers, Market
+from tests.support.gateway import GatewayProcess, Publisher
+from tests.support.servers import RabbitMQ
 
 RATE = 500
 """Increments a second."""

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import pytest
 from kombu import Connection
 
-from peatio_ws import broker_probe
-from peatio_ws.events import EXCHANGES
-from peatio_ws.findings import Finding
-from peatio_ws.settings import Settings
-from peatio_ws.stream_setup import ARGUMENTS
-from tests.gateway import GatewayProcess, Signer
-from tests.old_broker import OldBroker
-from tests.servers import RabbitMQ, wait_until
+from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.cli.check import broker_probe
+from peatio_ws.cli.check.report import Finding
+from peatio_ws.config.settings import Settings
+from peatio_ws.protocol.events import EXCHANGES
+from tests.support.gateway import GatewayProcess, Signer
+from tests.support.old_broker import OldBroker
+from tests.support.servers import RabbitMQ, wait_until
 
 HISTORY = "peatio_ws.history"
 PASSWORD = "sesame"

@@ -17,16 +17,16 @@ import pytest
 from kombu import Connection
 from redis import Redis as RedisClient
 
-from peatio_ws import keys
-from peatio_ws.redis_keys import REVOCATIONS_KEY, VERSION_KEY
-from peatio_ws.redis_steering import store
-from peatio_ws.revocations import Revocation
-from peatio_ws.stream_setup import ARGUMENTS
-from tests.gateway import ROOT, GatewayProcess, Signer
-from tests.issuer import issuing
+from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.auth import keys
+from peatio_ws.auth.revocations import Revocation
+from peatio_ws.cluster.redis_commands import store
+from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY, VERSION_KEY
 from tests.live.test_published_keys import Issued, members
-from tests.old_redis import OldRedis
-from tests.servers import RabbitMQ, Redis, free_port
+from tests.support.gateway import ROOT, GatewayProcess, Signer
+from tests.support.issuer import issuing
+from tests.support.old_redis import OldRedis
+from tests.support.servers import RabbitMQ, Redis, free_port
 
 SECONDS = 120.0
 """For a whole check, on a machine that is busy; the longest takes 12."""

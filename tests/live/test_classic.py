@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
-from tests.servers import Redis, wait_until
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.support.servers import Redis, wait_until
 
 ORDER = {
     "id": 12345678901234567,

@@ -10,8 +10,8 @@ from typing import Any
 
 from peatio_client import AsyncPeatioClient, PeatioClient
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
-from tests.servers import wait_until
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer
+from tests.support.servers import wait_until
 
 MARKETS = [f"market{number}" for number in range(150)]
 

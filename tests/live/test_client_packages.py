@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway import ROOT
 from tests.live.conftest import CLIENT, EXAMPLES
+from tests.support.gateway import ROOT
 
 
 def run(*command: str) -> str:

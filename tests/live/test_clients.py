@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from peatio_client import AsyncPeatioClient, PeatioClient
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
-from tests.issuer import issuing
-from tests.live.driving import COMMANDS, Driven, Line, closing_with
 from tests.live.test_published_keys import Issued, members
-from tests.servers import RabbitMQ, free_port, wait_until
+from tests.support.driving import COMMANDS, Driven, Line, closing_with
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.support.issuer import issuing
+from tests.support.servers import RabbitMQ, free_port, wait_until
 
 CLASSIC, RANGER = (), ("order", "btcusd.trades")
 KINDS = [("python", CLASSIC), ("asyncio", RANGER), ("node", CLASSIC), ("node", RANGER), ("page", CLASSIC)]

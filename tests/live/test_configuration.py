@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from peatio_ws import keys
-from tests.gateway import GatewayProcess, Signer, receive
-from tests.servers import wait_until
+from peatio_ws.auth import keys
+from tests.support.gateway import GatewayProcess, Signer, receive
+from tests.support.servers import wait_until
 
 SECONDS = 30.0
 """For a start that fails or a command; each takes about one."""

@@ -15,13 +15,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from tests.gateway import ROOT, GatewayProcess, Publisher, Signer, resume
 from tests.live.conftest import CLIENT
-from tests.live.driving import Line
-from tests.live.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
-from tests.servers import wait_until
+from tests.support.driving import Line
+from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, resume
+from tests.support.servers import wait_until
+from tests.support.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
 
-PAGE = ROOT / "peatio_ws" / "console" / "console.mjs"
+PAGE = ROOT / "peatio_ws" / "console" / "static" / "console.mjs"
 
 
 @pytest.fixture(scope="module")

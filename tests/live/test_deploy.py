@@ -18,12 +18,12 @@ import pytest
 import yaml
 from prometheus_client.registry import REGISTRY
 
-from peatio_ws import metrics  # noqa: F401  (its figures are in the registry)
-from peatio_ws.settings import Settings
-from tests.gateway import ROOT, GatewayProcess, Signer
-from tests.live.serving import authenticated
-from tests.raw_client import RawClient
-from tests.servers import START_SECONDS, RabbitMQ, wait_until
+from peatio_ws.config.settings import Settings
+from peatio_ws.monitoring import metrics  # noqa: F401  (its figures are in the registry)
+from tests.support.gateway import ROOT, GatewayProcess, Signer
+from tests.support.raw_client import RawClient
+from tests.support.servers import START_SECONDS, RabbitMQ, wait_until
+from tests.support.serving import authenticated
 
 DEPLOY = ROOT / "deploy"
 GRACE = Settings.limits_from_env({}).drain_seconds + 12

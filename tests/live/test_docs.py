@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
-from tests.servers import RabbitMQ
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
+from tests.support.servers import RabbitMQ
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 Serve = Callable[[str], GatewayProcess]

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from peatio_ws import keys
-from tests import documents
-from tests.documents import Block
-from tests.gateway import ROOT, GatewayProcess, Publisher, Signer
-from tests.live.transcripts import Failed, Transcript
-from tests.servers import RabbitMQ, Redis, free_port
+from peatio_ws.auth import keys
+from tests.support import documents
+from tests.support.documents import Block
+from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer
+from tests.support.servers import RabbitMQ, Redis, free_port
+from tests.support.transcripts import Failed, Transcript
 
 SECONDS = 120
 COMMANDS = {

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from peatio_ws import keys
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer
+from peatio_ws.auth import keys
 from tests.live.conftest import EXAMPLES
-from tests.live.driving import PYTHON_CLIENT, closing_with
-from tests.servers import START_SECONDS, wait_until
+from tests.support.driving import PYTHON_CLIENT, closing_with
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer
+from tests.support.servers import START_SECONDS, wait_until
 
 COMMANDS = {"python": [sys.executable, str(EXAMPLES / "client.py")], "node": ["node", str(EXAMPLES / "client.mjs")]}
 

@@ -22,9 +22,9 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, authenticate, receive
 from tests.live.conftest import EXAMPLES
-from tests.servers import RabbitMQ, wait_until
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, authenticate, receive
+from tests.support.servers import RabbitMQ, wait_until
 
 SITES = ["flask", "django"]
 SECRET = "a-secret-of-32-characters-or-more"

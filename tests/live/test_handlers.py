@@ -16,13 +16,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from peatio_ws.publisher import Publisher
-from tests.certificate import Certificate
-from tests.gateway import WAIT, GatewayProcess, Signer, receive
-from tests.live.serving import served
-from tests.raw_client import CLOSE, PING, PONG, TEXT, Frame, RawClient, close, frame, text
-from tests.servers import RabbitMQ, wait_until
+from tests.support.certificate import Certificate
+from tests.support.gateway import WAIT, GatewayProcess, Signer, receive
+from tests.support.raw_client import CLOSE, PING, PONG, TEXT, Frame, RawClient, close, frame, text
+from tests.support.servers import RabbitMQ, wait_until
+from tests.support.serving import served
 
-APP = ("gunicorn", "tests.live.handlers_app")
+APP = ("gunicorn", "tests.support.apps.handlers_app")
 SECRET = "something that only the log should know"
 
 

@@ -7,16 +7,11 @@ import json
 import re
 import time
 
-from peatio_ws.errors import Close
-from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.live.serving import (
-    NOT_UNDERSTOOD,
-    Start,
-    authenticated,
-    gateway_client,
-)
-from tests.raw_client import CLOSE, PING, PONG, WAIT, Frame, RawClient, close, frame, text
-from tests.servers import wait_until
+from peatio_ws.close_codes import Close
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.raw_client import CLOSE, PING, PONG, WAIT, Frame, RawClient, close, frame, text
+from tests.support.servers import wait_until
+from tests.support.serving import NOT_UNDERSTOOD, Start, authenticated, gateway_client
 
 
 def test_too_many_failed_authentications_close_with_1008(gateway: GatewayProcess) -> None:

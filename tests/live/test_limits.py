@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
-from tests.raw_client import CLOSE, PING, PONG, TEXT, WAIT, RawClient, frame, text
-from tests.servers import Redis, wait_until
-from tests.swarm import Swarm
+from tests.support.gateway import GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.support.raw_client import CLOSE, PING, PONG, TEXT, WAIT, RawClient, frame, text
+from tests.support.servers import Redis, wait_until
+from tests.support.swarm import Swarm
 
 
 @pytest.mark.parametrize(

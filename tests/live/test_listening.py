@@ -12,20 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificate import Certificate
-from tests.gateway import Publisher, Signer
-from tests.live.serving import (
-    NO_BEARER,
-    NOT_UNDERSTOOD,
-    OURS,
-    STOCK,
-    Start,
-    authenticated,
-    served,
-    without_end,
-)
-from tests.raw_client import PONG, TEXT, WAIT, RawClient, close, frame, text
-from tests.servers import wait_until
+from tests.support.certificate import Certificate
+from tests.support.gateway import Publisher, Signer
+from tests.support.raw_client import PONG, TEXT, WAIT, RawClient, close, frame, text
+from tests.support.servers import wait_until
+from tests.support.serving import NO_BEARER, NOT_UNDERSTOOD, OURS, STOCK, Start, authenticated, served, without_end
 
 
 def test_fifty_clients_over_a_unix_socket(start: Start, folder: Path, signer: Signer, publisher: Publisher) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.live.serving import authenticated
-from tests.raw_client import RawClient, close, frame, text
-from tests.servers import RabbitMQ, wait_until
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.raw_client import RawClient, close, frame, text
+from tests.support.servers import RabbitMQ, wait_until
+from tests.support.serving import authenticated
 
 CLIENT = "203.0.113.9"
 HOLE = "increments of a book are missing"

@@ -7,9 +7,9 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.gateway import GatewayProcess, Publisher, receive
-from tests.raw_client import RawClient
-from tests.servers import wait_until
+from tests.support.gateway import GatewayProcess, Publisher, receive
+from tests.support.raw_client import RawClient
+from tests.support.servers import wait_until
 
 
 def test_a_book_is_told_by_its_age_and_its_state(gateway: GatewayProcess, publisher: Publisher) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
-from tests.live.serving import authenticated, listens
-from tests.live.sites import FILE, PAGE
-from tests.raw_client import TEXT, Answer, Frame, RawClient, close, text
-from tests.servers import START_SECONDS, RabbitMQ, wait_until
+from tests.support.apps.sites import FILE, PAGE
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.support.raw_client import TEXT, Answer, Frame, RawClient, close, text
+from tests.support.servers import START_SECONDS, RabbitMQ, wait_until
+from tests.support.serving import authenticated, listens
 
 FRAMEWORKS = [f"/mounted/{name}/ws" for name in ("bottle", "pyramid", "flask", "django")]
 MIDDLEWARE = "/bare /timed /gzipped /lazy /copied /validated /linted /proxied /all".split()
@@ -28,7 +28,7 @@ PLACES = ["", *MIDDLEWARE, *FRAMEWORKS]
 @pytest.fixture(scope="module")
 def mounts(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
     process = GatewayProcess(
-        folder, {"AMQP_URL": broker.url, **signer.environ}, command=("gunicorn", "tests.live.mounts")
+        folder, {"AMQP_URL": broker.url, **signer.environ}, command=("gunicorn", "tests.support.apps.mounts")
     )
     yield process
     process.stop()
@@ -269,7 +269,7 @@ def test_under_gevent_websockets_own_server(
 
 
 def test_a_server_that_knows_no_websocket_is_named(folder: Path, signer: Signer) -> None:
-    server = GatewayProcess(folder, signer.environ, command=("tests.live.plain_server",), wait=False)
+    server = GatewayProcess(folder, signer.environ, command=("tests.support.apps.plain_server",), wait=False)
     try:
         wait_until(lambda: listens(server.port), "it listens", START_SECONDS, 0.05)
         with RawClient(server.port) as client:

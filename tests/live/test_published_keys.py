@@ -14,11 +14,11 @@ import jwt
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from peatio_ws.keys import new_private_key
-from tests.gateway import GatewayProcess, Signer, receive
-from tests.issuer import Issuer, issuing
-from tests.raw_client import RawClient
-from tests.servers import free_port, wait_until
+from peatio_ws.auth.keys import new_private_key
+from tests.support.gateway import GatewayProcess, Signer, receive
+from tests.support.issuer import Issuer, issuing
+from tests.support.raw_client import RawClient
+from tests.support.servers import free_port, wait_until
 
 SECONDS = 60.0
 """For a change to be seen; the sets are read every second here, a file every second too."""

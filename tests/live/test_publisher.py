@@ -8,8 +8,8 @@ import pytest
 
 from peatio_ws.errors import PublishError
 from peatio_ws.publisher import Publisher
-from tests.gateway import GatewayProcess, Signer, receive
-from tests.servers import RabbitMQ
+from tests.support.gateway import GatewayProcess, Signer, receive
+from tests.support.servers import RabbitMQ
 
 
 def test_it_comes_back_to_a_broker_that_has_cut_it_off(

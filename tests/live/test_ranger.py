@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
-from tests.servers import RabbitMQ, Redis, wait_until
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.support.servers import RabbitMQ, Redis, wait_until
 
 BOOK = {"asks": [["15.0", "21.7"]], "bids": [["10.95", "21.7"]], "sequence": 7}
 

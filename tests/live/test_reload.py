@@ -15,11 +15,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from peatio_ws.cli import CONFIG
-from tests.certificate import Certificate
-from tests.gateway import GatewayProcess, Signer, receive
+from peatio_ws.cli.run import CONFIG
 from tests.live.test_published_keys import Issued, members
-from tests.servers import wait_until
+from tests.support.certificate import Certificate
+from tests.support.gateway import GatewayProcess, Signer, receive
+from tests.support.servers import wait_until
 
 SECONDS = 30.0
 """For what happens at once. Less than gunicorn's `graceful_timeout` here, for which a worker must not wait."""

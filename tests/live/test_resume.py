@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection
 
-from tests.gateway import GatewayProcess, Publisher, Signer, authenticate, receive, resume
-from tests.servers import RabbitMQ, wait_until
+from tests.support.gateway import GatewayProcess, Publisher, Signer, authenticate, receive, resume
+from tests.support.servers import RabbitMQ, wait_until
 
 Start = Callable[..., GatewayProcess]
 

@@ -18,14 +18,15 @@ import gevent.socket
 import pytest
 import redis as client_of
 
-from peatio_ws import steering
-from peatio_ws.events import Order, read
-from peatio_ws.failures import Failures
-from peatio_ws.redis_shared import open_shared
-from peatio_ws.revocations import Revocation, Revocations
-from peatio_ws.shared import Seat, Shared
-from peatio_ws.steering import Answer, Command
-from tests.servers import Redis
+from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.revocations import Revocation, Revocations
+from peatio_ws.cluster import commands
+from peatio_ws.cluster.commands import Answer, Command
+from peatio_ws.cluster.local_state import Seat, Shared
+from peatio_ws.cluster.redis_state import open_shared
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.events import Order
+from tests.support.servers import Redis
 from tests.unit.samples import on_orderbook
 
 States = Callable[..., list[Shared]]
@@ -236,6 +237,6 @@ def test_revocations_reach_every_worker(states: States, own_redis: Redis | None)
     assert list(one.revocations.known(time.time())) == [revoked]
     if own_redis is not None:
         with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
-            connection.zadd("peatio_ws:revocations", {steering.write(revoked): revoked.until})
+            connection.zadd("peatio_ws:revocations", {commands.write(revoked): revoked.until})
             connection.set("peatio_ws:revocations:version", "another")
         until(lambda: list(other.revocations.known(time.time())) == [revoked], "the other one knows")

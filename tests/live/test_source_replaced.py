@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection
 
-from tests.gateway import GatewayProcess, Publisher, Signer, receive, resume
-from tests.servers import RabbitMQ, wait_until
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
+from tests.support.servers import RabbitMQ, wait_until
 
 SECONDS = 120.0
 

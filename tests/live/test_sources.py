@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway import ROOT, GatewayProcess
-from tests.servers import RabbitMQ
+from tests.support.gateway import ROOT, GatewayProcess
+from tests.support.servers import RabbitMQ
 
 SECONDS = 180
 
 
 def scenarios() -> list[tuple[str, str]]:
     """Kind and name of each; from another process, for the scenarios need gevent's patches."""
-    command = [sys.executable, "-m", "tests.source_scenarios"]
+    command = [sys.executable, "-m", "tests.support.source_scenarios"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [tuple(line.split()) for line in found.stdout.splitlines()]  # type: ignore[misc]
 
@@ -36,7 +36,7 @@ def url(broker: RabbitMQ) -> Iterator[str]:
 def test_source(url: str, kind: str, scenario: str) -> None:
     if kind == "embedded":
         url = "memory://"
-    command = [sys.executable, "-m", "tests.source_scenarios", kind, scenario, url]
+    command = [sys.executable, "-m", "tests.support.source_scenarios", kind, scenario, url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 

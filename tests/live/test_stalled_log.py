@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.gateway import GatewayProcess, Publisher, Signer, receive
-from tests.raw_client import RawClient
-from tests.servers import RabbitMQ, wait_until
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.support.raw_client import RawClient
+from tests.support.servers import RabbitMQ, wait_until
 
 LONG = "x" * 7000
 """In each request's path, so that a few hundred lines fill all buffers."""

@@ -19,10 +19,10 @@ from click.testing import CliRunner, Result
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from peatio_ws.cli import main
-from peatio_ws.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
-from tests.servers import RabbitMQ, Redis, scratch, wait_until
+from peatio_ws.cli.main import main
+from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
+from tests.support.servers import RabbitMQ, Redis, scratch, wait_until
 
 FAILED = {"error": {"message": "Authentication failed."}}
 
@@ -215,8 +215,8 @@ def test_a_revocation_that_was_not_heard_is_read_within_a_second(
     gateways: list[GatewayProcess], signer: Signer, own_redis: Redis
 ) -> None:
     """As if the message had been lost: only what is written down."""
-    from peatio_ws.redis_steering import store
-    from peatio_ws.revocations import Revocation
+    from peatio_ws.auth.revocations import Revocation
+    from peatio_ws.cluster.redis_commands import store
 
     def read() -> int:
         return sum(line["event"] == "revocations read" for gateway in gateways for line in gateway.events())

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway import GatewayProcess, Publisher, Signer
-from tests.raw_client import CLOSE, PING, PONG, TEXT, RawClient, frame, text
-from tests.servers import RabbitMQ, wait_until
-from tests.soak import held
+from tests.programs.soak import held
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.raw_client import CLOSE, PING, PONG, TEXT, RawClient, frame, text
+from tests.support.servers import RabbitMQ, wait_until
 
 NAMES = [f"wide{number}.ob" for number in range(30)]
 STREAMS = [f"{name}-inc" for name in NAMES]
@@ -24,7 +24,7 @@ ROWS = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]
 @pytest.fixture(scope="module")
 def gateway(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
     limits = {"WEBSOCKET_OUTBOX_BYTES": "300000", "WEBSOCKET_PING_INTERVAL": "1", "WEBSOCKET_PING_TIMEOUT": "2"}
-    command = ("gunicorn", "--pythonpath", str(Path(__file__).parent), "soak_app")
+    command = ("gunicorn", "tests.support.apps.soak_app")
     process = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **limits}, command)
     with Publisher(broker.url) as publisher:
         for name in NAMES:

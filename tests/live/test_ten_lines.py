@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from peatio_ws import keys
-from tests.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from peatio_ws.auth import keys
 from tests.live.conftest import EXAMPLES
-from tests.live.driving import Line
-from tests.servers import RabbitMQ, wait_until
+from tests.support.driving import Line
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.support.servers import RabbitMQ, wait_until
 
 UID = "IDTENLINES"
 TOKEN_SECONDS = 12

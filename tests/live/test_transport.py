@@ -12,17 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from peatio_ws.outbox import CLOSE_SECONDS
-from tests.gateway import GatewayProcess
-from tests.live.serving import (
-    NO_BEARER,
-    Start,
-    gateway_client,
-    served,
-    without_end,
-)
-from tests.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, WAIT, Frame, RawClient, close, frame, text
-from tests.servers import wait_until
+from peatio_ws.transport.outbox import CLOSE_SECONDS
+from tests.support.gateway import GatewayProcess
+from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, WAIT, Frame, RawClient, close, frame, text
+from tests.support.servers import wait_until
+from tests.support.serving import NO_BEARER, Start, gateway_client, served, without_end
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +105,7 @@ def test_a_body_announced_with_an_upgrade_is_none(gateway: GatewayProcess) -> No
 
 
 def test_an_application_may_refuse_an_upgrade_with_http(folder: Path) -> None:
-    with served(folder, "tests.live.apps:refuses") as app, RawClient(app.port) as client:
+    with served(folder, "tests.support.apps.apps:refuses") as app, RawClient(app.port) as client:
         answer = client.request()
         assert (answer.status, answer.body) == (403, b"no\n")
 
@@ -143,7 +137,7 @@ def test_half_a_request_ends_within_the_limit(start: Start, sent: bytes) -> None
     ],
 )
 def test_requests_without_end_keep_nobody_waiting(folder: Path, first: bytes, more: bytes) -> None:
-    with served(folder, "tests.live.apps:legacy") as app, RawClient(app.port) as flood:
+    with served(folder, "tests.support.apps.apps:legacy") as app, RawClient(app.port) as flood:
         flood.send(first)
         with without_end(flood, more):
             for _ in range(5):
@@ -245,7 +239,7 @@ def test_a_close_is_echoed_with_its_code_and_ends_the_connection(
 
 
 def test_a_handler_that_returns_closes_with_1000_and_nothing_comes_after(folder: Path) -> None:
-    with served(folder, "tests.live.apps:returns") as app, RawClient(app.port) as client:
+    with served(folder, "tests.support.apps.apps:returns") as app, RawClient(app.port) as client:
         client.upgrade()
         assert client.next() == Frame(TEXT, b"hello")
         assert client.closed() == (1000, "")
@@ -255,7 +249,7 @@ def test_a_handler_that_returns_closes_with_1000_and_nothing_comes_after(folder:
 
 
 def test_a_handler_that_raises_closes_with_1011_and_tells_only_the_log(folder: Path) -> None:
-    with served(folder, "tests.live.apps:raises") as app, RawClient(app.port) as client:
+    with served(folder, "tests.support.apps.apps:raises") as app, RawClient(app.port) as client:
         client.upgrade().send(text("go"))
         assert client.closed() == (1011, "internal error")
         client.send(close(1011))
@@ -264,7 +258,7 @@ def test_a_handler_that_raises_closes_with_1011_and_tells_only_the_log(folder: P
 
 
 def test_a_bug_that_a_framework_answers_closes_with_1011(folder: Path) -> None:
-    with served(folder, "tests.live.apps:answers_500") as app, RawClient(app.port) as client:
+    with served(folder, "tests.support.apps.apps:answers_500") as app, RawClient(app.port) as client:
         client.upgrade()
         assert client.next() == Frame(TEXT, b"hello")
         assert client.closed() == (1011, "internal error")
@@ -273,14 +267,14 @@ def test_a_bug_that_a_framework_answers_closes_with_1011(folder: Path) -> None:
 
 
 def test_a_handler_can_end_a_connection_with_a_code_of_its_own(folder: Path) -> None:
-    with served(folder, "tests.live.apps:disconnects") as app, RawClient(app.port) as client:
+    with served(folder, "tests.support.apps.apps:disconnects") as app, RawClient(app.port) as client:
         assert client.upgrade().closed() == (4000, "go away")
         client.send(close(4000))
         assert client.ended() < CLOSE_SECONDS
 
 
 def test_handlers_for_gevent_websocket_find_what_they_know(folder: Path) -> None:
-    with served(folder, "tests.live.apps:legacy") as app:
+    with served(folder, "tests.support.apps.apps:legacy") as app:
         with RawClient(app.port) as client:
             client.upgrade().send(text("a"), frame(BINARY, b"b"), text("close"))
             assert client.next() == Frame(TEXT, b"a")

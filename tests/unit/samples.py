@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from peatio_ws.cursor import Cursors
-from peatio_ws.events import ORDERBOOK, RANGER, TRADE, Delivery
-from peatio_ws.history import STREAM, History
-from peatio_ws.keys import PrivateKey, new_private_key, public_text
-from peatio_ws.settings import Settings
+from peatio_ws.auth.keys import PrivateKey, new_private_key, public_text
+from peatio_ws.config.settings import Settings
+from peatio_ws.protocol.events import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.routing.cursor import Cursors
+from peatio_ws.routing.history import STREAM, History
 
 NOW = 1_700_000_000
 """The Unix time at which tokens are looked at."""

@@ -1,4 +1,4 @@
-"""The house: imports go down the list of rooms only, the pure rooms are pure, nothing grows too large."""
+"""The layout: packages import downwards only, the pure modules are pure, nothing grows too large."""
 
 from __future__ import annotations
 
@@ -14,57 +14,85 @@ import pytest
 import peatio_ws
 
 PACKAGE = Path(peatio_ws.__file__).parent
+ROOT = PACKAGE.parent
 
-PURE = [
-    *"errors redis_keys throttled streams stream_names keys jwks identity auth subscription_rules".split(),
-    *"faults trusted_proxies origins variables".split(),
-    *"tls_files tls_faults urls settings misspelt client_address".split(),
-    *"revocations steering failures".split(),
-    *"events levels books history cursor seen_trades frames dialects".split(),
-    *"fields handshake request actions echo session".split(),
-    *"handlers incoming matching announcing simulation findings diagnosis broker_diagnosis tally stream_state".split(),
+LEVELS = [
+    {"close_codes"},
+    {"errors", "concurrency"},
+    {"auth"},
+    {"protocol", "orderbook"},
+    {"config"},
+    {"monitoring"},
+    {"transport", "amqp"},
+    {"publisher"},
+    {"routing", "cluster"},
+    {"simulator", "console"},
+    {"server"},
+    {"__init__", "worker"},
+    {"cli", "testing", "wsgi"},
+    {"__main__"},
 ]
-WITHOUT_NETWORK = ["pace", "outbox", "feeds", "receiver", "router", "replay"]
-ROOMS = [
-    *PURE,
-    *WITHOUT_NETWORK,
-    *"backoff supervise blocking metric_files metrics limits websocket http_handler handler".split(),
-    *"amqp_tls amqp_transport broker source topology demand queue_source marker stream_setup".split(),
-    *"history_stream consumer publisher embedded".split(),
-    *"shared redis_link redis_members redis_books redis_limits redis_steering redis_shared".split(),
-    *"log_writer logs key_source interest intake house numbering caller".split(),
-    *"signing demonstration page seated resumption client connection".split(),
-    *"meter drain roster control gateway ports health worker master".split(),
-    *"tokens publishing listening commanding broker_probe redis_probe".split(),
-    *"probing checking cli_steering cli testing".split(),
-    "__init__",
-    "__main__",
-    "wsgi",
-    "gunicorn.conf",
-]
-"""A room imports only rooms before it."""
+"""A package imports only packages above its own line. Those of one line do not know each other."""
+
+PURE = {"close_codes", "errors", "auth", "protocol", "orderbook", "config"}
+"""Packages that know no socket, clock, environment or greenlet."""
+NOT_PURE = {"auth.jwks_refresh", "auth.signing"}
+ALSO_PURE = {
+    *(f"transport.{name}" for name in "client_address decoder frames handshake headers".split()),
+    *(f"routing.{name}" for name in "history seen_trades".split()),
+    *(f"cluster.{name}" for name in "commands redis_keys".split()),
+    *(f"simulator.{name}" for name in "matching publications simulation".split()),
+    *(f"monitoring.{name}" for name in "counters throttled_warnings".split()),
+    *(f"cli.check.{name}" for name in "broker_remedies remedies report".split()),
+    "amqp.stream_state",
+    "server.routes",
+}
 
 NETWORK = set("amqp geventwebsocket gunicorn http kombu redis select socketserver".split())
 IMPURE = NETWORK | set("gevent os prometheus_client random secrets socket subprocess threading time".split())
 ALLOWED = {
     # The environment is read in `_given`, and there only: see below.
-    "settings": {"os"},
+    "config.settings": {"os"},
     # A generator of its own, which is given its seed.
-    "simulation": {"random"},
+    "simulator.simulation": {"random"},
 }
 
+MOST_FILES_OF_A_FOLDER, MOST_MODULES_AT_THE_TOP = 16, 10
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_A_FILE = 40, 300
 LONG_FUNCTIONS: dict[str, str] = {}
 LONG_FILES = {
-    "outbox": "the only place that writes to a client's socket, on which the order of frames depends",
-    "cli": "eight small commands, whose help texts are most of it; nobody looks for `token` in another file",
-    "events": "Peatio's field names and their readings, which are one table and its rules",
-    "feeds": "one register: each of its methods keeps the same tables right",
+    "protocol.deliveries": "Peatio's field names and their readings, which are one table and its rules",
+    "transport.outbox": "the only place that writes to a client's socket, on which the order of frames depends",
+    "routing.channels": "one register: each of its methods keeps the same tables right",
 }
 
 
-def tree(room: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{room}.py").read_text())
+def name_of(path: Path) -> str:
+    """The dotted name below the package: `amqp.consumer`; a package's `__init__` is its own module."""
+    return str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".")
+
+
+MODULES = sorted(name_of(path) for path in PACKAGE.rglob("*.py"))
+
+
+def path_of(module: str) -> Path:
+    return PACKAGE / f"{module.replace('gunicorn.conf', 'gunicorn~conf').replace('.', '/').replace('~', '.')}.py"
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse(path_of(module).read_text())
+
+
+def is_pure(module: str) -> bool:
+    return (module.partition(".")[0] in PURE and module not in NOT_PURE) or module in ALSO_PURE
+
+
+PURE_MODULES = [module for module in MODULES if is_pure(module)]
+
+
+def level_of(package: str) -> int:
+    (found,) = [number for number, packages in enumerate(LEVELS) if package in packages]
+    return found
 
 
 def is_for_types_only(node: ast.AST) -> bool:
@@ -79,10 +107,10 @@ def nodes(node: ast.AST) -> Iterator[ast.AST]:
             yield from nodes(child)
 
 
-def imported(room: str) -> set[str]:
-    """Full names of what a room imports: modules, and what it takes out of them."""
+def imported(module: str) -> set[str]:
+    """Full names of what a module imports: modules, and names from them."""
     names: set[str] = set()
-    for node in nodes(tree(room)):
+    for node in nodes(tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -91,11 +119,18 @@ def imported(room: str) -> set[str]:
     return names
 
 
-def libraries(room: str) -> set[str]:
-    return {name.split(".")[0] for name in imported(room)}
+def packages_imported(module: str) -> set[str]:
+    """The packages, and modules at the top, that a module imports from this package."""
+    known = {package for packages in LEVELS for package in packages}
+    parts = [[*name.split("."), "__init__"][1] for name in imported(module) if name.split(".")[0] == "peatio_ws"]
+    return {part if part in known else "__init__" for part in parts}
 
 
-def functions(room: str) -> Iterator[tuple[str, int]]:
+def libraries(module: str) -> set[str]:
+    return {name.split(".")[0] for name in imported(module)}
+
+
+def functions(module: str) -> Iterator[tuple[str, int]]:
     """Qualified name and number of lines of each function."""
 
     def below(node: ast.AST, name: str) -> Iterator[tuple[str, int]]:
@@ -107,97 +142,132 @@ def functions(room: str) -> Iterator[tuple[str, int]]:
                     yield inner, child.end_lineno - child.lineno + 1
             yield from below(child, inner)
 
-    yield from below(tree(room), room)
+    yield from below(tree(module), module)
 
 
-def test_every_file_is_a_room_with_its_place_in_the_list() -> None:
-    assert {path.stem for path in PACKAGE.rglob("*.py")} == set(ROOMS)
+# ---- who imports whom
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_rooms_before_it(room: str) -> None:
-    before = set(ROOMS[: ROOMS.index(room)])
-    for name in imported(room):
-        if name == "peatio_ws" or name.startswith("peatio_ws."):
-            target = [*name.split("."), "__init__"][1]
-            assert (target if target in ROOMS else "__init__") in before, f"{room} imports {name}"
+def test_every_package_has_its_place_in_the_table() -> None:
+    assert {module.partition(".")[0] for module in MODULES} == {package for level in LEVELS for package in level}
 
 
-@pytest.mark.parametrize("room", PURE)
-def test_a_pure_room_knows_no_socket_clock_environment_or_greenlet(room: str) -> None:
-    assert libraries(room) & IMPURE <= ALLOWED.get(room, set())
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_packages_above_its_own(module: str) -> None:
+    own = module.partition(".")[0]
+    for package in packages_imported(module) - {own}:
+        assert level_of(package) < level_of(own), f"{module} imports {package}"
 
 
-@pytest.mark.parametrize("room", PURE)
-def test_a_pure_room_asks_nobody_for_the_time(room: str) -> None:
-    asked = {node.attr for node in nodes(tree(room)) if isinstance(node, ast.Attribute)}
-    assert not asked & {"now", "utcnow", "today", "monotonic", "perf_counter"}
+def test_the_consumer_does_not_know_the_router() -> None:
+    assert not {name for name in imported("amqp.consumer") if name.startswith("peatio_ws.routing")}
 
 
-def test_the_environment_is_read_in_one_place_of_the_pure_rooms() -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_uses_asyncio(module: str) -> None:
+    assert not libraries(module) & {"asyncio", "trio", "anyio", "uvloop"}
+    assert not [name for name in imported(module) if name.startswith("websockets.asyncio")]
+    assert not [node for node in ast.walk(tree(module)) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
+
+
+# ---- purity
+
+
+@pytest.mark.parametrize("module", PURE_MODULES)
+def test_a_pure_module_knows_no_socket_clock_environment_or_greenlet(module: str) -> None:
+    assert libraries(module) & IMPURE <= ALLOWED.get(module, set())
+
+
+@pytest.mark.parametrize("module", PURE_MODULES)
+def test_a_pure_module_does_not_read_the_clock(module: str) -> None:
+    attributes = {node.attr for node in nodes(tree(module)) if isinstance(node, ast.Attribute)}
+    assert not attributes & {"now", "utcnow", "today", "monotonic", "perf_counter"}
+
+
+def test_the_environment_is_read_in_one_function() -> None:
+    settings = tree("config.settings")
     found = [
         function.name
-        for function in nodes(tree("settings"))
+        for function in nodes(settings)
         if isinstance(function, ast.FunctionDef)
         for node in nodes(function)
         if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("os.")
     ]
-    everywhere = [node for node in nodes(tree("settings")) if isinstance(node, ast.Name) and node.id == "os"]
+    everywhere = [node for node in nodes(settings) if isinstance(node, ast.Name) and node.id == "os"]
     assert found == ["_given"]
     assert len(everywhere) == 1
 
 
-def test_the_pure_rooms_that_use_ssl_look_at_files_and_codes_of_errors_only() -> None:
-    assert [room for room in PURE if "ssl" in libraries(room)] == ["tls_files", "tls_faults", "settings"]
+def test_pure_modules_use_ssl_for_files_and_error_codes_only() -> None:
+    using = [module for module in PURE_MODULES if "ssl" in libraries(module)]
+    assert using == ["config.settings", "config.tls_errors", "config.tls_files"]
 
 
-@pytest.mark.parametrize("room", WITHOUT_NETWORK)
-def test_outbox_and_router_know_no_network_library(room: str) -> None:
-    assert not libraries(room) & NETWORK
-    assert not [name for name in imported(room) if name.startswith(("gevent.socket", "gevent.pywsgi", "gevent.ssl"))]
-    for node in nodes(tree(room)):
+@pytest.mark.parametrize("module", ["transport.outbox", *(name for name in MODULES if name.startswith("routing."))])
+def test_outbox_and_routing_know_no_network_library(module: str) -> None:
+    assert not libraries(module) & NETWORK
+    assert not [name for name in imported(module) if name.startswith(("gevent.socket", "gevent.pywsgi", "gevent.ssl"))]
+    for node in nodes(tree(module)):
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "socket":
             assert node.attr.isupper(), f"socket.{node.attr} is more than a constant"
-    frames = {name for name in imported(room) if name.startswith("websockets")}
+    frames = {name for name in imported(module) if name.startswith("websockets")}
     assert all(name.startswith("websockets.frames.") for name in frames)
-
-
-def test_the_consumer_does_not_know_the_router() -> None:
-    assert not {name for name in imported("consumer") if name.startswith("peatio_ws.router")}
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_nobody_knows_asyncio(room: str) -> None:
-    assert not libraries(room) & {"asyncio", "trio", "anyio", "uvloop"}
-    assert not [name for name in imported(room) if name.startswith("websockets.asyncio")]
-    assert not [node for node in ast.walk(tree(room)) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_file_begins_with_what_it_is_for(room: str) -> None:
-    assert ast.get_docstring(tree(room))
-
-
-def test_no_function_is_longer_than_a_screen_but_for_a_reason() -> None:
-    long = {name for room in ROOMS for name, lines in functions(room) if lines > MOST_LINES_OF_A_FUNCTION}
-    assert long == set(LONG_FUNCTIONS)
-
-
-def test_no_file_is_longer_than_one_can_read_but_for_a_reason() -> None:
-    long = {path.stem for path in PACKAGE.rglob("*.py") if len(path.read_text().splitlines()) > MOST_LINES_OF_A_FILE}
-    assert long == set(LONG_FILES)
-
-
-def test_every_room_is_told_of_and_no_other() -> None:
-    """Whoever looks for the line to change begins with that table."""
-    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
-    table = page.partition("## Finding one's way")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    told = [name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)]
-    assert told == [room for room in ROOMS if room not in ("__init__", "__main__")], "in the order of their imports"
 
 
 def test_names_of_libraries_are_spelled_right() -> None:
     """A misspelt name in the lists above would forbid nothing."""
     for name in IMPURE:
         assert name in sys.stdlib_module_names or name in sys.modules or importlib.util.find_spec(name)
+    assert {*NOT_PURE, *ALSO_PURE, *ALLOWED} <= set(MODULES)
+
+
+# ---- size
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_begins_with_its_purpose(module: str) -> None:
+    assert ast.get_docstring(tree(module))
+
+
+def test_no_folder_has_too_many_files() -> None:
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    count = {
+        str(folder.relative_to(ROOT)): len([path for path in folder.iterdir() if path.is_file()]) for folder in folders
+    }
+    assert not {name: number for name, number in count.items() if number > MOST_FILES_OF_A_FOLDER}
+    assert len([module for module in MODULES if "." not in module]) <= MOST_MODULES_AT_THE_TOP
+
+
+def test_functions_are_short_but_for_a_reason() -> None:
+    long = {name for module in MODULES for name, lines in functions(module) if lines > MOST_LINES_OF_A_FUNCTION}
+    assert long == set(LONG_FUNCTIONS)
+
+
+def test_files_are_short_but_for_a_reason() -> None:
+    long = {name for name in MODULES if len(path_of(name).read_text().splitlines()) > MOST_LINES_OF_A_FILE}
+    assert long == set(LONG_FILES)
+
+
+# ---- the documents, and the tests
+
+
+def test_the_document_lists_every_package_in_the_order_of_imports() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.partition("## Layout")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)/?` ", table, re.MULTILINE)
+    assert set(listed) == {package for level in LEVELS for package in level} - {"__init__", "__main__"}
+    assert listed == sorted(listed, key=level_of)
+
+
+def test_each_path_in_the_document_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for path in re.findall(r"`((?:\w+/)+[\w.]+\.\w+)`", page):
+        assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
+
+
+def test_unit_tests_mirror_the_package() -> None:
+    unit = ROOT / "tests" / "unit"
+    for path in unit.rglob("test_*.py"):
+        folder = path.parent.relative_to(unit)
+        if folder.parts and folder.parts[0] not in ("client", "programs", "support"):
+            assert (PACKAGE / folder / "__init__.py").exists(), path

@@ -1,8 +1,8 @@
 """docs/asyncapi.yaml: every frame of a whole run of the contract, both directions, is one of its messages, and what the
 gateway can write is; a broken frame is none.
 
-The frames were recorded by `python -m tests.contract PATH/check.py --record`. That the document itself is right is for
-`make docs`, by AsyncAPI's own parser.
+The frames were recorded by `python -m tests.programs.contract PATH/check.py --record`. That the document itself is
+right is for `make docs`, by AsyncAPI's own parser.
 """
 
 from __future__ import annotations
@@ -19,15 +19,18 @@ import pytest
 from jsonschema import Draft7Validator
 
 import peatio_ws
-from peatio_ws import dialects, request
-from peatio_ws.dialects import Dialect
-from peatio_ws.errors import REASONS, Close, Refused
-from peatio_ws.events import RANGER, Delivery, read
-from peatio_ws.session import Session
-from peatio_ws.subscription_rules import SubscriptionRules
-from tests.asyncapi import DOCUMENT, MESSAGES, REGISTRY, matching
-from tests.contract import RECORDING
-from tests.relay import Connection
+from peatio_ws.close_codes import REASONS, Close
+from peatio_ws.errors import Refused
+from peatio_ws.protocol import encoding
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.protocol.events import RANGER, Delivery
+from peatio_ws.protocol.session import Session
+from peatio_ws.protocol.subscription_rules import SubscriptionRules
+from peatio_ws.server.connections import upgrade_request
+from tests.programs.contract import RECORDING
+from tests.support.asyncapi import DOCUMENT, MESSAGES, REGISTRY, matching
+from tests.support.relay import Connection
 
 
 def recorded() -> list[Connection]:
@@ -40,7 +43,7 @@ def channel_of(connection: Connection) -> str:
     environ = {"PATH_INFO": path, "QUERY_STRING": query}
     if connection.authorization:
         environ["HTTP_AUTHORIZATION"] = "Bearer x"
-    return request.asked(environ).dialect.value
+    return upgrade_request.asked(environ).dialect.value
 
 
 def frames() -> Iterator[tuple[str, str, Any]]:
@@ -107,12 +110,12 @@ def text(payload: bytes) -> str:
 @pytest.mark.parametrize(
     ("payload", "name"),
     [
-        (dialects.TOKEN_EXPIRED, "tokenExpired"),
-        (dialects.resume("s.1.00000000", complete=False), "resume"),
-        (dialects.resumed(dialects.AUTHENTICATED, "s.1.00000000", complete=True), "authenticated"),
-        (dialects.too_many_streams(200), "tooManyStreams"),
-        (dialects.cannot_subscribe("…"), "cannotSubscribe"),
-        (dialects.notice("Maintenance at 10:00 UTC."), "notice"),
+        (encoding.TOKEN_EXPIRED, "tokenExpired"),
+        (encoding.resume("s.1.00000000", complete=False), "resume"),
+        (encoding.resumed(encoding.AUTHENTICATED, "s.1.00000000", complete=True), "authenticated"),
+        (encoding.too_many_streams(200), "tooManyStreams"),
+        (encoding.cannot_subscribe("…"), "cannotSubscribe"),
+        (encoding.notice("Maintenance at 10:00 UTC."), "notice"),
     ],
 )
 @pytest.mark.parametrize("channel", ["classic", "ranger"])
@@ -124,19 +127,19 @@ def test_events_with_a_cursor() -> None:
     body = b'{"id":5,"market":"btcusd","side":"buy","price":"1.0","created_at":1533117600}'
     for name in ("order", "trade"):
         event = read(Delivery(RANGER, f"private.ID1.{name}", {}, body))
-        for form in (dialects.order, None) if name == "order" else (None,):
-            payload = form(Dialect.CLASSIC, event) if form else dialects.stream_event(name, body)  # type: ignore[arg-type]
+        for form in (encoding.order, None) if name == "order" else (None,):
+            payload = form(Dialect.CLASSIC, event) if form else encoding.stream_event(name, body)  # type: ignore[arg-type]
             channel = "classic" if form else "ranger"
             expected = "orderbook" if form else name
             assert matching(channel, "server", text(payload)) == [expected]
-            assert matching(channel, "server", text(dialects.with_cursor(payload, "s.1.00000000"))) == [expected]
-    other = dialects.with_cursor(dialects.stream_event("deposit_address", b"[]"), "s.1.00000000")
+            assert matching(channel, "server", text(encoding.with_cursor(payload, "s.1.00000000"))) == [expected]
+    other = encoding.with_cursor(encoding.stream_event("deposit_address", b"[]"), "s.1.00000000")
     assert matching("ranger", "server", text(other)) == ["privateEvent"]
     assert matching("ranger", "server", '{"a":1,"b":2}') == []
 
 
 def test_a_book_change_without_an_owner_is_told_apart_from_an_order() -> None:
-    change = text(dialects.orderbook(b'{"action":"new","order":{"id":1,"price":"2.0"}}'))
+    change = text(encoding.orderbook(b'{"action":"new","order":{"id":1,"price":"2.0"}}'))
     assert matching("classic", "server", change) == ["bookChange"]
 
 
@@ -145,8 +148,8 @@ def test_what_the_gateway_writes_for_ranger_is_described() -> None:
     order = read(Delivery("peatio.orderbook", "", {"uid": "ID1"}, b'{"id":1,"side":"sell","at":1533117600}'))
     trade = read(Delivery("peatio.trade", "", {"ask_uid": "ID1"}, b'{"id":1,"price":"2.0","ask_id":3}'))
     written = {
-        "RangerOrder": dialects.ranger_order(order),  # type: ignore[arg-type]
-        "RangerTrade": dialects.ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
+        "RangerOrder": encoding.ranger_order(order),  # type: ignore[arg-type]
+        "RangerTrade": encoding.ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
     }
     for name, payload in written.items():
         assert name in schemas
@@ -245,9 +248,9 @@ def test_whatever_a_client_sends_is_one_message_whose_reply_is_one_of_its_operat
     assert len(names) == 1
     session = Session(Dialect(channel), SubscriptionRules())
     actions = session.receive(sent)
-    replies = [getattr(action, "payload", dialects.AUTHENTICATED) for action in actions if hasattr(action, "payload")]
+    replies = [getattr(action, "payload", encoding.AUTHENTICATED) for action in actions if hasattr(action, "payload")]
     if names == ["token"]:
-        replies = [dialects.AUTHENTICATED, dialects.AUTHENTICATION_FAILED]
+        replies = [encoding.AUTHENTICATED, encoding.AUTHENTICATION_FAILED]
     operation = next(
         one
         for one in DOCUMENT["operations"].values()

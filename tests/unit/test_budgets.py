@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from peatio_ws.limits import Limit
-from peatio_ws.settings import Settings
-from tests.gateway import ROOT
+from peatio_ws.config.settings import Settings
+from peatio_ws.monitoring.limits import Limit
+from tests.support.gateway import ROOT
 
 PAGE = ROOT / "docs" / "security.md"
 HEADING = "| what a stranger causes |"
@@ -74,7 +74,7 @@ def exists(name: str) -> bool:
     """Whether `module.name` or `module.Class.method` is there, in whatever folder the module is."""
     module, _, inner = name.partition(".")
     if module == "tests":
-        return (ROOT / "tests" / f"{inner}.py").exists()
+        return (ROOT / "tests" / f"{inner.replace('.', '/')}.py").exists()
     return any(inner in names_in(file) for file in (ROOT / "peatio_ws").rglob(f"{module}.py"))
 
 

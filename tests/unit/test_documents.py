@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from peatio_ws.settings import Settings
-from tests import documents
-from tests.documents import Block
-from tests.gateway import ROOT
+from peatio_ws.config.settings import Settings
+from tests.support import documents
+from tests.support.documents import Block
+from tests.support.gateway import ROOT
 
 PAGES = documents.pages()
 RUN = {"python", "sh", "javascript", "frames", "json", "yaml"}

@@ -1,4 +1,4 @@
-"""The tree of exceptions and the table of close codes."""
+"""The tree of exceptions, and what an exception carries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws import errors
-from peatio_ws.errors import REASONS, Close, ConfigurationError, Disconnect, Fault, FaultCode, PeatioWsError, Refused
+from peatio_ws.close_codes import REASONS, Close
+from peatio_ws.errors import ConfigurationError, Disconnect, Fault, FaultCode, PeatioWsError, Refused
 
 EXCEPTIONS = [
     kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)
@@ -22,21 +23,6 @@ MAY_BE_SENT = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 def test_every_exception_is_in_the_tree_and_in_its_drawing(kind: type[Exception]) -> None:
     assert issubclass(kind, PeatioWsError)
     assert kind.__name__ in str(errors.__doc__)
-
-
-def test_the_close_codes_are_the_documented_ones() -> None:
-    assert set(Close) == {1000, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 4401, 4403, 4408, 4413}
-
-
-@pytest.mark.parametrize("code", Close)
-def test_every_code_has_a_reason_that_fits_into_a_close_frame(code: Close) -> None:
-    assert len(REASONS[code].encode()) <= 123
-
-
-def test_a_restart_tells_the_seconds_to_wait() -> None:
-    words, _, seconds = REASONS[Close.RESTART].rpartition(" ")
-    assert words == "restart; retry after"
-    assert int(seconds) > 0
 
 
 @pytest.mark.parametrize("code", Close)
@@ -80,9 +66,3 @@ def test_a_refusal_carries_what_an_http_answer_needs() -> None:
         (("Retry-After", "5"),),
         Close.FULL,
     )
-
-
-@given(st.integers(-10, 70_000).filter(lambda code: code not in MAY_BE_SENT) | st.sampled_from([1016, 2000, 2999]))
-def test_no_code_that_the_rfc_reserves_can_be_sent(code: int) -> None:
-    with pytest.raises(ValueError, match=str(code)):
-        Disconnect(code)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import peatio_ws
-from tests.gateway import ROOT
+from tests.support.gateway import ROOT
 
 GATEWAY_ONLY = ["gevent", "geventwebsocket", "gunicorn", "prometheus_client", "redis", "structlog", "websockets"]
 

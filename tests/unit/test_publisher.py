@@ -10,11 +10,11 @@ import pytest
 from kombu import Connection, Queue
 
 from peatio_ws import publisher as room
-from peatio_ws.broker import exchange
+from peatio_ws.amqp.connection import exchange
+from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import PublishError
-from peatio_ws.events import RANGER
+from peatio_ws.protocol.events import RANGER
 from peatio_ws.publisher import Publisher
-from peatio_ws.urls import EMBEDDED_BROKER
 
 
 class Answering:

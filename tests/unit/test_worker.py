@@ -1,96 +1,10 @@
-"""A worker that should end ends at once, and tells its clients; nothing else ends it."""
+"""The path of the worker class that documents and gunicorn's settings name."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import gevent
-import pytest
-from gunicorn.workers.ggevent import GeventWorker
-
-from peatio_ws import worker as room
-from peatio_ws.http_handler import Waiting
-from peatio_ws.worker import Server, Worker
-
-LIMIT = 10.0
-"""Seconds for what happens at once."""
-
-ENDS: dict[str, Callable[[Any], None]] = {
-    "TERM": lambda worker: worker.handle_exit(signal.SIGTERM, None),
-    "QUIT": lambda worker: worker.handle_quit(signal.SIGQUIT, None),
-    "gunicorn's reloader": lambda worker: setattr(worker, "alive", False),
-}
+import peatio_ws.worker
+from peatio_ws.server import gunicorn_worker
 
 
-@pytest.fixture
-def drained(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Grows when a worker tells its clients. A worker that looked again only after a while would not end in time."""
-    found: list[bool] = []
-    monkeypatch.setattr(room, "NOTIFY_SECONDS", 1000.0)
-    monkeypatch.setattr(room, "_drain", lambda: found.append(True))
-    monkeypatch.setattr(Worker, "_servers", lambda self: [])
-    monkeypatch.setattr(Server, "running", [])
-    for name in ("set_threshold", "collect", "freeze"):
-        monkeypatch.setattr(room.gc, name, lambda *_: None)
-    return found
-
-
-@pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    made: Any = object.__new__(Worker)
-    made.cfg = type("Config", (), {"graceful_timeout": LIMIT})
-    monkeypatch.setattr(GeventWorker, "notify", lambda self: None)
-    with gevent.Timeout(LIMIT):
-        yield made
-
-
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("begun", [True, False])
-def test_it_drains_at_once_when_told_to_end(worker: Any, drained: list[bool], how: str, begun: bool) -> None:
-    if begun:
-        gevent.spawn(ENDS[how], worker)
-    else:
-        ENDS[how](worker)
-    worker.run()
-    assert not worker.alive
-    assert drained == [True]
-
-
-def test_it_drains_when_its_master_has_died(worker: Any, drained: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    def notify(_: Any) -> None:
-        raise SystemExit(0)
-
-    monkeypatch.setattr(GeventWorker, "notify", notify)
-    worker.run()
-    assert drained == [True]
-
-
-def test_it_waits_for_a_request_but_not_for_a_connection_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = type("Pooled", (), {"pool": {"kept", "being asked on", "a request", "a WebSocket"}})
-    monkeypatch.setattr(Server, "running", [server])
-    monkeypatch.setattr(room.Handler, "idle", {"kept": Waiting(True, 0.0), "being asked on": Waiting(False, 0.0)})
-    monkeypatch.setattr(room, "_served", lambda: ["a WebSocket"])
-    assert room._requests() == 2
-    server.pool -= {"a request", "being asked on"}
-    assert room._requests() == 0
-
-
-def test_a_fault_while_one_websocket_is_looked_after_ends_that_one() -> None:
-    ended: list[bool] = []
-
-    class Faulty:
-        id = "of the faulty one"
-
-        class outbox:
-            @staticmethod
-            def abort() -> None:
-                ended.append(True)
-
-        def tick(self, now: float) -> None:
-            raise RuntimeError(now)
-
-    faulty: Any = Faulty()
-    room._look_after(faulty)
-    assert ended
+def test_the_documented_worker_class_is_the_gateways() -> None:
+    assert peatio_ws.worker.Worker is gunicorn_worker.Worker

@@ -1,0 +1,1 @@
+"""Reading from RabbitMQ. Knows no client."""

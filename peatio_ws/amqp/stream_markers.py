@@ -1,0 +1,156 @@
+"""Markers: messages that are put into the history stream and read back, over a connection made for it.
+
+A marker that comes back proves that the stream takes messages and can be read at this node, and its offset is where the
+stream ends. Never over the connection that reads the events: there a blocked publisher is a blocked reader (RabbitMQ,
+"Alarms").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import amqp
+import gevent
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPNotImplementedError,
+    InternalError,
+    NotFound,
+    PreconditionFailed,
+    ResourceError,
+    ResourceLocked,
+)
+from kombu import Connection
+
+from peatio_ws.amqp.connection import CONNECT_TIMEOUT, say
+from peatio_ws.amqp.frame_reader import OFFSET, consume
+from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
+from peatio_ws.protocol.events import Delivery
+
+PREFETCH: Final = 400
+AGAIN_SECONDS: Final = 0.1
+UNAVAILABLE: Final = (NotFound, ResourceError, ResourceLocked, InternalError)
+"""What the broker answers where a stream has no leader, no quorum or no coordinator for the moment."""
+
+
+class Alarmed(ConnectionError):
+    """The broker takes no messages from anybody: it has too little memory or disk (RabbitMQ, "Alarms")."""
+
+
+def put(
+    reading: Connection, queue: str, seconds: float, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> Delivery:
+    """Put a message into the stream, and read it back. Tries again while the stream is just being made.
+
+    Args:
+        reading: a connection to the same broker; another one is made like it.
+        seconds: for how long to wait.
+        body: a random one if empty.
+
+    Returns:
+        The message as every reader of the stream gets it.
+
+    Raises:
+        Alarmed, SourceRefused, SourceUnavailable, and what kombu and py-amqp raise where the broker is lost.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return _put(reading, queue, max(0.01, until - time.monotonic()), body or uuid.uuid4().bytes, headers)
+        except SourceUnavailable as error:
+            if not error.answered or time.monotonic() + AGAIN_SECONDS > until:
+                raise
+            gevent.sleep(AGAIN_SECONDS)
+
+
+def _put(reading: Connection, queue: str, seconds: float, body: bytes, headers: Mapping[str, str] | None) -> Delivery:
+    found: list[Delivery] = []
+    owed: list[int] = []
+
+    def on_delivery(delivery: Delivery, tag: int) -> None:
+        owed.append(tag)
+        if delivery.body == body and not delivery.exchange:
+            found.append(delivery)
+
+    silence = SourceUnavailable("a message put into the stream did not come back", answered=False)
+    with _another(reading) as connection, translated(Refusal.NO_REPLICA), gevent.Timeout(seconds, silence):
+        alarms: list[object] = []
+        connection.connection.on_blocked = alarms.append
+        channel = connection.default_channel
+        channel.auto_decode = False
+        channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
+        consume(channel, queue, on_delivery, acks=True, arguments={OFFSET: "next"})
+        channel.basic_publish(_message(body, headers), "", queue)
+        while not found:
+            if alarms:
+                raise Alarmed("the broker takes no messages: it has too little memory or disk")
+            connection.drain_events()
+            if len(owed) >= PREFETCH // 2 or (found and found[0].offset is None):
+                channel.basic_ack(owed[-1], multiple=True)  # of a queue that is no stream, this removes the marker
+                owed.clear()
+        if found[0].offset is None:
+            raise SourceRefused(Refusal.NOT_A_STREAM)
+        return found[0]
+
+
+def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) -> bool:
+    """Whether the broker answers with an error what is published to the stream, as it then does to Peatio. Waits.
+
+    Raises what kombu and py-amqp raise where the broker is lost.
+    """
+    # Without heartbeats: nobody sends any meanwhile, and RabbitMQ would end the connection before it answers.
+    with _another(reading.clone(heartbeat=0), confirm_publish=True) as connection:
+        try:
+            with gevent.Timeout(seconds, False):
+                connection.default_channel.basic_publish(_message(uuid.uuid4().bytes, None), "", queue)
+        except UNAVAILABLE:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def translated(conflict: Refusal) -> Iterator[None]:
+    """Tell apart, by code, what the broker refuses and what it cannot do for the moment.
+
+    Args:
+        conflict: what 406 (PRECONDITION_FAILED) means to this operation.
+    """
+    try:
+        yield
+    except AccessRefused as error:
+        raise SourceRefused(Refusal.NOT_ALLOWED, say(error)) from error
+    except PreconditionFailed as error:
+        if conflict is Refusal.NO_REPLICA:  # or it is just being made: RabbitMQ 3.10 says the same then
+            raise SourceUnavailable(say(error), answered=True, refusal=conflict) from error
+        raise SourceRefused(conflict, say(error)) from error
+    except AMQPNotImplementedError as error:
+        raise SourceRefused(Refusal.NO_STREAMS, say(error)) from error
+    except UNAVAILABLE as error:
+        raise SourceUnavailable(say(error), answered=True) from error
+
+
+def _message(body: bytes, headers: Mapping[str, str] | None) -> Any:
+    return amqp.Message(
+        body,
+        content_type="application/octet-stream",
+        content_encoding="binary",
+        delivery_mode=2,
+        application_headers=dict(headers or {}),
+    )
+
+
+@contextlib.contextmanager
+def _another(reading: Connection, **options: Any) -> Iterator[Connection]:
+    connection = reading.clone(transport_options={**reading.transport_options, **options})
+    try:
+        with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
+            connection.connect()
+        yield connection
+        with gevent.Timeout(CONNECT_TIMEOUT, False):
+            connection.close()  # in an orderly way: RabbitMQ drops what it has not read yet of a client that just goes
+    finally:
+        connection.collect()  # not close(): the broker may be frozen

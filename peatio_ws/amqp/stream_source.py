@@ -1,0 +1,300 @@
+"""The private events of all three exchanges in one durable stream of RabbitMQ, which every worker reads.
+
+An event's offset in the stream is its place in history, the same for every worker and host. What is kept of it is
+`history.py`'s; the stream itself is RabbitMQ's documentation's and `stream_setup.py`'s.
+
+Theory of operation:
+
+- *Going on.* After a lost connection the reader consumes from its last event, and compares what comes first with it
+  (`stream_state.py`). Retention may have overtaken it, or the stream may be another one.
+- *Knowing the end.* A marker is put into the stream now and then (`stream_markers.py`). Once it has come, everything
+  before it has.
+- *Being refused.* The broker's codes decide whether the stream is refused for good (`SourceRefused`) or cannot be read
+  for the moment (`SourceUnavailable`). What cannot be read for `PATIENCE_SECONDS` is refused, too.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import gevent
+import structlog
+from kombu import Connection
+
+from peatio_ws.amqp.connection import say
+from peatio_ws.amqp.frame_reader import OFFSET, consume
+from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
+from peatio_ws.amqp.stream_markers import Alarmed, translated
+from peatio_ws.amqp.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, StreamSetup, within_step
+from peatio_ws.amqp.stream_state import Input, State, after
+from peatio_ws.protocol.events import Delivery
+
+log = structlog.get_logger("peatio_ws.amqp.stream_source")
+
+PREFETCH: Final = 2000
+ACK_EACH: Final = 500
+ACK_SECONDS: Final = 60.0
+"""The last few are acknowledged too: RabbitMQ closes a channel that owes an acknowledgement for half an hour."""
+IDLE_SECONDS: Final = 5.0
+"""If nothing comes for so long, though the stream has more, the connection is opened again."""
+MARK_EACH: Final = 10.0
+"""Seconds between markers, about: for fresh cursors on a quiet exchange, and to know how far behind reading is."""
+MARKED_WITHIN: Final = 20.0
+"""Seconds within which a marker precedes each event, with the key of its cursor (`cursor.py`)."""
+PROBE_SECONDS: Final = 0.5
+"""So far apart are the markers published for clients that have seen more than was read here."""
+NOT_EVENTS: Final = 16  # offsets that RabbitMQ's own records take, one in each segment; retention removes whole ones
+REMOVED: Final = "the stream no longer has them: this reader was cut off, or too slow, for longer than events are kept"
+_SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A clock of Linux; that of macOS goes on by itself."""
+
+
+class StreamSource:
+    """A source that reads the stream.
+
+    Args:
+        queue: name of the stream.
+        durable: whether the publishers declare the exchanges durable.
+        seconds: how far to read back at first.
+        handle: called with each delivery; may raise nothing.
+        on_gap: called when events may have been missed, before the first one that came after.
+        marker_headers: see `StreamSetup`.
+    """
+
+    name = "private"
+
+    def __init__(
+        self,
+        queue: str,
+        durable: bool,
+        seconds: float,
+        handle: Callable[[Delivery], None],
+        on_gap: Callable[[], None],
+        marker_headers: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self._queue, self._seconds = queue, seconds + MARKED_WITHIN
+        self._handle, self._on_gap = handle, on_gap
+        self._setup = StreamSetup(queue, durable, marker_headers)
+        self._state = State.CLOSED
+        self._last: Delivery | None = None  # None where nothing was read, or nothing that it could go on from
+        self._came_at = 0.0  # when the last one came, by `_now`; 0 before the first
+        # Of one connection:
+        self._connection: Any = None
+        self._line: Any = None  # py-amqp's, below it
+        self._channel: Any = None
+        self._heard: Callable[[], None] | None = None  # until it is called
+        self._tag, self._acked, self._acked_at = 0, 0, 0.0
+        # The marker under way:
+        self._end = -1  # its offset; -1 where it is not known
+        self._marking: gevent.Greenlet[Any, Any] | None = None
+        self._alarmed = False  # the broker takes none
+        self._at_end = False  # everything up to the last marker has come
+        self._refused: SourceRefused | None = None  # to be raised where it can be
+        self._marked_at = self._ended_at = 0.0  # when it was published, and when it was read back
+        self._tried_at = 0.0  # when that was tried
+        self._read_up_to = 0.0  # when the last one was published that has come
+        self._received_then, self._lag = 0, 0.0
+        self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # not all workers at once
+
+    @property
+    def state(self) -> State:
+        """See `stream_state.py`."""
+        return self._state
+
+    # ---- opening
+
+    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+        self._marked_at = self._tried_at = time.monotonic()
+        end = self._setup.make_ready(connection)
+        last = self._last
+        if last is not None and end is not None and _offset(end) < _offset(last):
+            self._forget_position("the stream ends before what was read of it")
+            last = None
+        self._connection, self._line, self._heard = connection, connection.connection, heard
+        self._channel, self._tag, self._acked = connection.default_channel, 0, 0
+        self._acked_at = self._ended_at = time.monotonic()
+        self._alarmed, self._end = end is None, -1 if end is None else _offset(end)
+        self._at_end = False
+        self._received_then = self._line.bytes_recv
+        self._step(Input.OPENED if last is None else Input.OPENED_AT_LAST)
+        start = self._beginning() if last is None else _offset(last)
+        with within_step(), translated(Refusal.NO_REPLICA):
+            self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
+            consume(self._channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
+
+    def prepare(self, connection: Connection) -> None:
+        self._last = self._setup.make_ready(connection)
+        self._came_at = _now()
+        if self._last is None:
+            raise Alarmed("the broker takes no messages: it has too little memory or disk")
+
+    def _beginning(self) -> str:
+        """Where to begin without a position: what has not come since anything did."""
+        if not self._came_at:
+            return f"{int(self._seconds) + 1}s"
+        away = _now() - self._came_at + 2
+        return f"{int(away) + 1}s" if away < KEPT_HOURS * 3600 else "first"
+
+    # ---- reading
+
+    def after_batch(self) -> None:
+        if self._state is State.LOST:
+            raise Reopen("the stream is not the one that was read before")
+        owed = self._tag - self._acked
+        if owed >= ACK_EACH or (owed and time.monotonic() - self._acked_at > ACK_SECONDS):
+            self._channel.basic_ack(self._tag, multiple=True)
+            self._acked, self._acked_at = self._tag, time.monotonic()
+
+    def _on_delivery(self, delivery: Delivery, tag: int) -> None:
+        self._tag = tag
+        if self._state is State.PROVING and not self._is_unread(delivery):
+            return
+        if self._state is State.LOST:
+            return
+        if (last := self._last) is not None and _offset(delivery) - _offset(last) > NOT_EVENTS:
+            self._forget_position(REMOVED)
+        self._last, self._came_at = delivery, _now()
+        self._handle(delivery)
+        if _offset(delivery) >= self._end >= 0:
+            self._reach_end()
+
+    def _is_unread(self, delivery: Delivery) -> bool:
+        """Compare the first delivery with the last one read; whether it is one that was not read yet."""
+        last = self._last
+        assert last is not None
+        if _offset(delivery) > _offset(last):
+            self._step(Input.LATER_EVENT)
+            self._forget_position(REMOVED)  # even if it is the next one: it may be another stream
+            return True
+        if delivery != last:
+            self._step(Input.OTHER_EVENT)
+            self._forget_position("another event has the offset of the last one read")
+            return False
+        self._step(Input.SAME_EVENT)
+        if _offset(delivery) >= self._end >= 0:
+            self._reach_end()
+        return False
+
+    def _forget_position(self, why: str) -> None:
+        log.warning("events may have been missed", queue=self._queue, why=why)
+        self._last = None
+        self._on_gap()
+
+    def closed(self, unreachable: bool) -> None:
+        if unreachable:
+            self._setup.worked()  # a broker that is away says nothing about its stream
+        self._step(Input.CLOSED)
+        self._connection = self._channel = self._heard = self._refused = self._marking = None
+        self._setup.canaries.forget()
+
+    def _step(self, happened: Input) -> None:
+        self._state = after(self._state, happened)
+
+    # ---- markers
+
+    def check(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+        if self._connection is None:
+            return
+        self._setup.canaries.look()
+        now = time.monotonic()
+        if self._is_awaited():
+            # The silence of a broker that is frozen, or while this worker is, says nothing.
+            alive = self._line.bytes_recv > self._received_then
+            if alive and now - max(self._ended_at, self._read_at()) > IDLE_SECONDS:
+                self._on_silence()
+            elif self._alarmed and self._read_at() > self._ended_at and now - self._tried_at > IDLE_SECONDS:
+                self._mark()  # something came: the alarm may be over
+        elif now - self._marked_at > (IDLE_SECONDS if self._alarmed else self._mark_each):
+            self._mark()
+
+    def has_read_up_to(self, moment: float) -> bool:
+        if self._read_up_to > moment:
+            return True
+        rested = time.monotonic() - self._tried_at > PROBE_SECONDS
+        if rested and self._connection is not None and not self._is_awaited():
+            self._mark()
+        return False
+
+    def lag(self) -> float:
+        return time.monotonic() - self._ended_at if self._end >= 0 else self._lag
+
+    def _is_awaited(self) -> bool:
+        """Whether a marker is on its way; in an alarm, in which there is none, whether more may come all the same."""
+        return not self._at_end
+
+    def _read_at(self) -> float:
+        """When the last delivery came, by the clock of deadlines."""
+        return time.monotonic() - (_now() - self._came_at) if self._came_at else 0.0
+
+    def _on_silence(self) -> None:
+        """Nothing comes, though the broker is alive and something should come, or might."""
+        if self._marking is not None:
+            return  # that ends by itself
+        if self._state is State.PROVING:
+            self._step(Input.OTHER_EVENT)
+            self._forget_position("it does not have the last event read")
+        elif self._alarmed:
+            self._reach_end()  # the broker takes nothing from anybody
+            return
+        raise Reopen("the stream does not go on")
+
+    def _reach_end(self) -> None:
+        self._lag = max(0.0, time.monotonic() - self._ended_at)
+        self._end, self._at_end, self._read_up_to = -1, True, self._marked_at
+        self._step(Input.END_REACHED)
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            heard()
+
+    def _mark(self) -> None:
+        """Publish a marker: when it comes, everything before it has come."""
+        self._marked_at = self._tried_at = time.monotonic()
+        self._received_then, self._at_end = self._line.bytes_recv, False
+        self._marking = gevent.spawn(self._publish, self._connection)
+
+    def _publish(self, reading: Connection) -> None:
+        found: Delivery | Exception
+        try:
+            found = self._setup.mark(reading)
+        except Exception as error:  # whatever it is: it is looked at below
+            found = error
+        if reading is self._connection:
+            self._marking, self._ended_at = None, time.monotonic()
+            self._on_marker(found, reading)
+
+    def _on_marker(self, found: Delivery | Exception, reading: Connection) -> None:
+        self._alarmed = isinstance(found, Alarmed)
+        if isinstance(found, Delivery):
+            self._setup.worked()
+            self._end = _offset(found)
+            if self._last is not None and self._state is not State.PROVING and _offset(self._last) >= self._end:
+                self._reach_end()  # it came before it was known
+        elif not self._alarmed:
+            log.debug("marker not published", error=say(found))
+            began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # again at the next look
+            if isinstance(found, SourceRefused):
+                self._refused = found
+            elif isinstance(found, SourceUnavailable):
+                self._on_unavailable(found, reading, began)
+
+    def _on_unavailable(self, error: SourceUnavailable, reading: Connection, began: float) -> None:
+        try:
+            self._setup.lose_patience(reading, error, began)
+        except SourceRefused as refused:
+            if time.monotonic() - self._read_at() >= PATIENCE_SECONDS:  # else it can be read all the same
+                self._refused = refused
+
+
+def _offset(delivery: Delivery) -> int:
+    assert delivery.offset is not None
+    return delivery.offset
+
+
+def _now() -> float:
+    """Seconds that go on while the machine is suspended, too: the stream does."""
+    return max(time.monotonic(), time.clock_gettime(_SUSPENDED_TOO))

@@ -1,0 +1,191 @@
+"""Peatio's exchanges, what is bound to them, and how a worker notices that such a binding is gone.
+
+An exchange that is deleted and declared again has no bindings: its events go nowhere, and no error tells. AMQP has no
+question for bindings either. So next to a binding goes a *canary*: an auto-delete exchange that is bound to Peatio's
+exchange and carries no message. RabbitMQ deletes a canary as soon as it is bound to nothing. As long as it is there,
+Peatio's exchange has been there all the time, and so have its bindings.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import structlog
+from amqp import spec
+from amqp.exceptions import AccessRefused, AMQPError, NotFound, PreconditionFailed
+from kombu import Connection
+
+from peatio_ws.amqp.connection import is_embedded
+from peatio_ws.protocol.events import EXCHANGES, ORDERBOOK, RANGER, TRADE
+
+log = structlog.get_logger("peatio_ws.amqp.topology")
+
+Bindings = Sequence[tuple[str, str]]
+"""Exchange and routing key of everything that a queue is to get."""
+CLASSIC: Final[Bindings] = ((ORDERBOOK, ""), (TRADE, ""))
+PRIVATE: Final[Bindings] = (*CLASSIC, (RANGER, "private.#"))
+
+
+def public(prefixes: Iterable[str], books: Sequence[str] = ()) -> Bindings:
+    """Return what brings public streams, and those with these prefixes.
+
+    Args:
+        books: names whose `-snap` and `-inc` alone are to come; all streams without any.
+    """
+    if not books:
+        return [(RANGER, key) for key in every_public(prefixes)]
+    names = [f"{book}-{half}" for book in books for half in ("snap", "inc")]
+    places = ["global", "public.*", *(f"{prefix}.*" for prefix in prefixes)]
+    return [(RANGER, f"{place}.{name}") for place in places for name in names]
+
+
+def every_public(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """Return the routing keys of all public streams, and of all with these prefixes."""
+    return tuple(f"{word}.#" for word in ("public", "global", *prefixes))
+
+
+def exchanges_of(bindings: Bindings) -> list[str]:
+    """Return the exchanges of these bindings, each once."""
+    return list(dict.fromkeys(name for name, _ in bindings))
+
+
+def declare_exchange(connection: Connection, name: str, durable: bool) -> bool:
+    """Declare one of Peatio's exchanges.
+
+    Args:
+        durable: as the publishers declare it (`AMQP_EXCHANGES_DURABLE`); one that is there may differ.
+
+    Returns:
+        Whether it is durable.
+
+    Raises:
+        PreconditionFailed: it is there with another type; else what py-amqp raises.
+    """
+    kind = EXCHANGES[name]
+    if is_embedded(connection):
+        # What a headers exchange comes to that is bound without arguments; kombu's memory:// has no headers exchange.
+        connection.default_channel.exchange_declare(name, "fanout" if kind == "headers" else kind, durable=durable)
+        return durable
+    if _is_accepted(connection, _declaration(name, kind, durable), PreconditionFailed):
+        return durable
+    attempt(connection, _declaration(name, kind, not durable))
+    log.warning(
+        "exchange differs from AMQP_EXCHANGES_DURABLE; using it as it is",
+        exchange=name,
+        exchange_is_durable=not durable,
+    )
+    return not durable
+
+
+def _declaration(name: str, kind: str, durable: bool) -> Callable[[Any], object]:
+    return lambda channel: channel.exchange_declare(name, kind, durable=durable, auto_delete=False)
+
+
+def attempt(connection: Connection, action: Callable[[Any], object]) -> None:
+    """Do something over a channel made for it, which the broker closes where it refuses. Raises what py-amqp raises."""
+    channel = connection.channel()
+    try:
+        action(channel)
+    except AMQPError:  # it was answered; else the caller's time limit is over, and closing would wait without one
+        channel.close()
+        raise
+    channel.close()
+
+
+def _is_accepted(connection: Connection, action: Callable[[Any], object], refusal: type[AMQPError]) -> bool:
+    try:
+        attempt(connection, action)
+    except refusal:
+        return False
+    return True
+
+
+class Canaries:
+    """The canaries next to the bindings of one queue.
+
+    Args:
+        prefix: of their names.
+        suffix: of their names.
+        durable: whether they outlive the broker's restart where the exchange does.
+    """
+
+    def __init__(self, prefix: str, suffix: str = "", durable: bool = False) -> None:
+        self._prefix, self._suffix, self._durable = prefix, suffix, durable
+        self._watched: list[str] = []
+        self._channel: Any = None
+        self._told = False
+
+    def name(self, exchange: str) -> str:
+        """Return the name of an exchange's canary."""
+        return f"{self._prefix}.{exchange}{self._suffix}"
+
+    def are_there(self, connection: Connection, exchanges: Iterable[str]) -> bool:
+        """Return whether none of these is missing."""
+
+        def is_there(name: str) -> bool:
+            return _is_accepted(
+                connection, lambda channel: channel.exchange_declare(name, "fanout", passive=True), NotFound
+            )
+
+        return all(is_there(self.name(exchange)) for exchange in exchanges)
+
+    def put(self, connection: Connection, exchanges: Iterable[tuple[str, bool]]) -> None:
+        """Declare what is missing. To be called after the queue was bound, with names and durability of exchanges."""
+        self._watched, self._channel = [], connection.default_channel
+        if is_embedded(connection):
+            return
+        for exchange, durable in exchanges:
+            name = self.name(exchange)
+            declare = functools.partial(_declare_canary, name, self._durable and durable)
+            try:
+                if not _is_accepted(connection, declare, PreconditionFailed):  # left by an exchange that was different
+                    attempt(connection, functools.partial(_delete_exchange, name))
+                    attempt(connection, declare)
+                attempt(connection, functools.partial(_bind_canary, name, exchange))
+            except AccessRefused:
+                # Not bound to anything it stays as long as the broker runs, and tells at least whether that restarted.
+                self._tell(exchange)
+            else:
+                self._watched.append(name)
+
+    def look(self) -> None:
+        """Ask whether they are there, without waiting: where one is not, the broker closes the channel with 404."""
+        for name in self._watched:
+            self._channel.exchange_declare(name, "fanout", passive=True, nowait=True)
+
+    def _tell(self, exchange: str) -> None:
+        if not self._told:
+            self._told = True
+            log.info(
+                "an exchange cannot be watched: if it is deleted and declared again, this worker does not notice; "
+                "allow the broker's user to write to Peatio's exchanges and to configure peatio_ws.*",
+                exchange=exchange,
+            )
+
+    def forget(self) -> None:
+        """Stop watching: the connection has ended."""
+        self._watched, self._channel = [], None
+
+    def remove(self, connection: Connection, exchanges: Iterable[str]) -> None:
+        """Delete them, so that whoever binds the queue next finds out that it was not bound for a while."""
+        for name in [self.name(exchange) for exchange in exchanges]:
+            attempt(connection, functools.partial(_delete_exchange, name))
+
+
+def _declare_canary(name: str, durable: bool, channel: Any) -> None:
+    channel.exchange_declare(name, "fanout", durable=durable, auto_delete=True)
+
+
+def _bind_canary(name: str, exchange: str, channel: Any) -> None:
+    channel.exchange_bind(exchange, name, "")
+
+
+def _delete_exchange(name: str, channel: Any) -> None:
+    channel.exchange_delete(name)
+
+
+def is_missing_canary(error: Exception) -> bool:
+    """Return whether the broker closed a channel because a canary is not there."""
+    return isinstance(error, NotFound) and error.method_sig == spec.Exchange.Declare

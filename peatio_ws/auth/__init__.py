@@ -1,0 +1,1 @@
+"""Who a client is: tokens, the keys that verify them, revocations and the lockout of addresses. Knows no connection."""

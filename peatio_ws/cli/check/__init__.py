@@ -1,0 +1,1 @@
+"""`peatio-ws check`: tries what the gateway needs, and says what to do."""

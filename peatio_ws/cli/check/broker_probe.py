@@ -1,0 +1,300 @@
+"""What `check` asks of a broker: everything that a gateway does there, one operation at a time.
+
+Each operation has a name, a channel and a time limit. What the broker answers is told by its reply code and by the
+operation that was under way, never by a text; `broker_remedies.py` says what it means.
+
+It leaves nothing behind, and changes nothing that others use. What it declares is there already with the same
+properties, or goes with the connection, or cannot be made: of an exchange or a stream that is not there yet it finds
+out whether the user may make it by a declaration that RabbitMQ refuses *after* it has looked at the permissions. Into a
+history stream that is there it puts a marker, as each worker does twice a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import amqp
+from amqp.exceptions import AMQPError, MessageNacked
+
+from peatio_ws.amqp.connection import open_connection
+from peatio_ws.amqp.frame_reader import OFFSET
+from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.amqp.topology import PRIVATE, public
+from peatio_ws.cli.check import broker_remedies as told
+from peatio_ws.cli.check import remedies
+from peatio_ws.cli.check.broker_remedies import Operation, Refusal
+from peatio_ws.cli.check.remedies import Server
+from peatio_ws.cli.check.report import Finding
+from peatio_ws.config.settings import Settings
+from peatio_ws.protocol.events import EXCHANGES
+
+STEP_SECONDS: Final = 4.0
+"""For one operation."""
+_NOT_FOUND, _CONFLICT = 404, 406
+_NO_EXCHANGE: Final = {"alternate-exchange": 0}
+"""No exchange can be made with this argument: RabbitMQ answers 406, or 403 if the user may not make it."""
+
+
+def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Finding]:
+    """Try one broker: whether it lets us in, and whether it allows everything that the gateway does.
+
+    Args:
+        what: name of the broker's row, where there are several.
+    """
+    if settings.embedded:
+        yield Finding("broker", None, "inside the process: nothing to try")
+        return
+    connection = open_connection(url)
+    known = connection.info()
+    server = Server(
+        what,
+        f"{known['hostname']}:{known['port']}",
+        "AMQP_URL, or RABBITMQ_HOST and its like",
+        known["userid"] or "guest",
+        known["virtual_host"] or "/",
+    )
+    probe = Probe(connection.transport.establish_connection)
+    try:
+        try:
+            probe.connect()
+        except Exception as error:  # whatever it is, it is told
+            yield remedies.refused(server, error)
+            return
+        yield remedies.let_in(server, probe.link.server_properties, probe.link.heartbeat)
+        yield from _Visit(server, probe, settings).findings()
+    finally:
+        probe.close()
+
+
+class Probe:
+    """A connection over which operations are tried, each with a time limit. Opens another one when it is lost.
+
+    Args:
+        establish: opens a connection of py-amqp.
+
+    Attributes:
+        link: the connection.
+        operation: what is under way, or was last.
+        blocked: whether the broker takes no messages (RabbitMQ, "Alarms").
+    """
+
+    def __init__(self, establish: Callable[[], Any]) -> None:
+        self._establish = establish
+        self._until = 0.0
+        self.link: Any = None
+        self.operation, self.blocked = Operation.LOOK, False
+
+    def connect(self) -> None:
+        """Open a connection. Raises what kombu and py-amqp raise."""
+        self.link = self._establish()
+        drain = self.link.drain_events
+
+        def drain_in_time(timeout: float | None = None) -> None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            drain(timeout=min(left, left if timeout is None else timeout))
+
+        self.link.drain_events = drain_in_time
+        self.link.on_blocked = self._on_blocked
+
+    def attempt(self, operation: Operation, action: Callable[[Any], object]) -> Refusal | None:
+        """Return what the broker has against an action on a channel made for it; None if it has nothing.
+
+        Args:
+            operation: what the action does; the action may name its further steps in `operation`.
+
+        Raises:
+            OSError: the connection cannot be opened again.
+        """
+        self._until = time.monotonic() + STEP_SECONDS
+        if not self.link.connected:
+            self.connect()
+        self.operation = operation
+        try:
+            channel = self.link.channel()
+            channel.auto_decode = False
+            action(channel)
+            channel.close()
+        except TimeoutError:
+            self._hang_up()  # an answer that comes late would be taken for another one's
+            return Refusal(self.operation, None, f"no answer within {STEP_SECONDS:g} s")
+        except MessageNacked:
+            return Refusal(self.operation, None, "the broker did not take a message")
+        except AMQPError as error:
+            if not error.reply_code:
+                raise
+            return Refusal(self.operation, int(error.reply_code), str(error))
+        return None
+
+    def read_until(self, done: Callable[[], object]) -> None:
+        """Read from the connection until something is true. Raises TimeoutError, and what py-amqp raises."""
+        while not done():
+            self.link.drain_events()
+
+    def close(self) -> None:
+        """End the connection in an orderly way, unless the broker does not answer."""
+        if self.link is not None:
+            self._until = time.monotonic() + 1
+            with contextlib.suppress(Exception):
+                self.link.close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(Exception):
+            self.link.collect()
+
+    def _on_blocked(self, _reason: object) -> None:
+        self.blocked = True
+
+
+class _Visit:
+    """Everything that is tried on one broker."""
+
+    def __init__(self, server: Server, probe: Probe, settings: Settings) -> None:
+        self._server, self._probe, self._settings = server, probe, settings
+        self._version = str(probe.link.server_properties.get("version", ""))
+        self._there: set[str] = set()  # exchanges
+
+    def findings(self) -> Iterator[Finding]:
+        for name, kind in EXCHANGES.items():
+            yield self._exchange(name, kind)
+        yield from told.own_queue(self._server, list(self._own_queue()))
+        if self._settings.history == "stream" and told.has_streams(self._version):
+            refusal = self._probe.attempt(Operation.PUBLISH, self._publish_to_nobody)
+            yield told.publishing(self._server, refusal, self._probe.blocked)
+        yield self._history(self._settings.history_queue)
+
+    # ---- exchanges
+
+    def _exchange(self, name: str, kind: str) -> Finding:
+        server, durable, attempt = self._server, self._settings.amqp_durable, self._probe.attempt
+        declare = functools.partial(_declare, name, kind)
+        refusal = attempt(Operation.LOOK, lambda channel: declare(channel, passive=True))
+        if refusal is not None and refusal.code == _NOT_FOUND:
+            refusal = attempt(Operation.DECLARE, lambda channel: declare(channel, arguments=_NO_EXCHANGE))
+            if refusal is not None and refusal.code == _CONFLICT:
+                refusal = None
+            return told.exchange_to_be(server, name, kind, durable, refusal)
+        other = False
+        if refusal is None:
+            self._there.add(name)
+            # Declared again it stays as it is; the broker complains of any difference.
+            refusal = attempt(Operation.DECLARE, lambda channel: declare(channel, durable=durable))
+            if refusal is not None and refusal.code == _CONFLICT:
+                other = attempt(Operation.DECLARE, lambda channel: declare(channel, durable=not durable)) is None
+        return told.exchange(server, name, kind, durable, refusal, other)
+
+    # ---- a queue like those of a worker
+
+    def _own_queue(self) -> Iterator[Refusal]:
+        name = f"peatio_ws.public.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
+        attempt = self._probe.attempt
+
+        def declare(channel: Any) -> None:
+            # Bound, it gets what the exchange publishes meanwhile, and keeps the last few.
+            channel.queue_declare(
+                name, durable=False, exclusive=True, auto_delete=False, arguments={"x-max-length": 10}
+            )
+
+        def consume(channel: Any) -> None:
+            channel.basic_cancel(channel.basic_consume(name, no_ack=True, callback=_ignore))
+
+        if refusal := attempt(Operation.DECLARE, declare):
+            yield refusal
+            return
+        if refusal := attempt(Operation.CONSUME, consume):
+            yield refusal
+        for exchange, key in dict.fromkeys((*PRIVATE, *public(self._settings.roles, self._settings.books))):
+            refusal = attempt(Operation.BIND, functools.partial(_bind, name, exchange, key))
+            # RabbitMQ looks at the permissions before it looks for the exchange.
+            to_be = exchange not in self._there and refusal is not None and refusal.code == _NOT_FOUND
+            if refusal is not None and not to_be:
+                yield refusal._replace(exchange=exchange, routing_key=key)
+        attempt(Operation.DELETE, lambda channel: channel.queue_delete(name))
+
+    # ---- the history stream
+
+    def _publish_to_nobody(self, channel: Any) -> None:
+        """A message that no queue takes: RabbitMQ confirms it, and drops it."""
+        self._publish(channel, f"peatio_ws.check.{uuid.uuid4().hex}", b"check")
+
+    def _publish(self, channel: Any, queue: str, body: bytes) -> None:
+        message = amqp.Message(
+            body, content_type="application/octet-stream", content_encoding="binary", delivery_mode=2
+        )
+        channel.basic_publish_confirm(message, "", queue)
+
+    def _history(self, name: str) -> Finding:
+        server, attempt, mode = self._server, self._probe.attempt, self._settings.history
+        refusal = attempt(Operation.LOOK, lambda channel: channel.queue_declare(name, passive=True))
+        there = refusal is None
+        if not told.has_streams(self._version):
+            return told.history_of_old(server, name, self._version, there, mode)
+        if mode != "stream":
+            return Finding("history", None, f"AMQP_HISTORY={mode}: nothing to try")
+        if there:
+            refusal = attempt(Operation.DECLARE, functools.partial(_declare_stream, name)) or self._use(name)
+            return told.history(server, name, refusal, self._probe.blocked)
+        if refusal is not None and refusal.code == _NOT_FOUND:
+            refusal = attempt(Operation.DECLARE, functools.partial(_declare_exclusive_stream, name))
+        return told.history_to_be(server, name, self._version, refusal)
+
+    def _use(self, name: str) -> Refusal | None:
+        """Bind, write and read a stream that is there."""
+        for exchange in sorted(self._there):
+            # What is not bound can be unbound: nothing changes, but the permissions of binding are looked at.
+            unbind = functools.partial(_unbind, name, exchange)
+            if refusal := self._probe.attempt(Operation.BIND, unbind):
+                return refusal._replace(exchange=exchange)
+        if self._probe.blocked:  # it is known already, without waiting for it once more
+            return Refusal(Operation.PUBLISH, None, "the broker takes no messages")
+        return self._probe.attempt(Operation.CONSUME, functools.partial(self._put_and_read, name))
+
+    def _put_and_read(self, name: str, channel: Any) -> None:
+        marker, found = uuid.uuid4().bytes, []
+
+        def on_message(message: Any) -> None:
+            channel.basic_ack(message.delivery_tag)
+            if bytes(message.body) == marker:
+                found.append(message)
+
+        channel.basic_qos(prefetch_size=0, prefetch_count=200, a_global=False)
+        channel.basic_consume(name, callback=on_message, arguments={OFFSET: "next"})
+        self._probe.operation = Operation.PUBLISH
+        self._publish(channel, name, marker)
+        self._probe.operation = Operation.READ
+        self._probe.read_until(lambda: found)
+
+
+def _declare(name: str, kind: str, channel: Any, **how: Any) -> None:
+    channel.exchange_declare(name, kind, auto_delete=False, **how)
+
+
+def _bind(queue: str, exchange: str, routing_key: str, channel: Any) -> None:
+    channel.queue_bind(queue, exchange, routing_key)
+
+
+def _unbind(queue: str, exchange: str, channel: Any) -> None:
+    channel.queue_unbind(queue, exchange, f"private.check-{uuid.uuid4().hex}.#")
+
+
+def _declare_stream(name: str, channel: Any) -> None:
+    channel.queue_declare(name, durable=True, auto_delete=False, arguments=dict(ARGUMENTS))
+
+
+def _declare_exclusive_stream(name: str, channel: Any) -> None:
+    """No stream is exclusive, so none is made. A broker that has no streams all the same makes a queue, which goes."""
+    arguments = {"x-queue-type": "stream"}
+    channel.queue_declare(name, durable=True, exclusive=True, auto_delete=False, arguments=arguments)
+    channel.queue_delete(name)
+
+
+def _ignore(_message: object) -> None:
+    pass

@@ -1,0 +1,43 @@
+"""`check`: prints what `runner.py` finds."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from peatio_ws.cli.check import runner
+
+
+@click.command()
+@click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Verify this one as well. [JWT]")
+def check(given: str | None) -> None:
+    """Try all that the gateway needs: settings, broker, Redis, keys, ports, open files.
+
+    Run it where the gateway will run. It reads the environment as `gunicorn wsgi` does, starts nothing and leaves
+    nothing behind. Of each thing it tells whether it is fine, and if not, what is wrong and what to do. A token is
+    verified as a client's would be; where it is refused, what of it is to blame is told, but never to a client.
+
+    \b
+    Status: 0 all is well; 1 something is not.
+    """
+    wrong = 0
+    terminal = sys.stderr.isatty()
+    colors = {"ok": "green", "WRONG": "red"}
+    found = runner.check(os.environ, given)
+    while True:
+        if terminal:
+            click.echo("looking …", err=True, nl=False)
+        finding = next(found, None)
+        if terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+        if finding is None:
+            break
+        wrong += finding.well is False
+        mark = click.style(f"{finding.mark:5}", fg=colors.get(finding.mark))
+        click.echo(f"{mark}  {finding.what:29}  {finding.text}")
+        if finding.remedy:
+            click.echo(f"{'':5}  {'':29}  -> {finding.remedy}")
+    click.echo(f"\n{'all is well' if not wrong else f'wrong: {wrong}'}")
+    sys.exit(1 if wrong else 0)

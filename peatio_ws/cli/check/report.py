@@ -1,0 +1,237 @@
+"""What `check` finds, as rows of a table: the settings, the keys, a token and this machine, in words.
+
+Is told what there is; looks at nothing itself (`runner.py`). Broker and Redis are `remedies.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import jwt
+
+from peatio_ws.auth.jwks import KeySet, shown_kid
+from peatio_ws.auth.keys import description
+from peatio_ws.auth.revocations import Revocations
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.config.settings import Settings
+from peatio_ws.config.validation_errors import shown
+from peatio_ws.errors import AuthenticationError, Fault, FaultCode, TokenFault
+
+CLOCK_SECONDS: Final = 2.0
+"""By how much two clocks may differ."""
+FILES_BESIDE: Final = 300
+"""Files that a worker may need beside its connections: those that are being refused, broker, Redis, logs, metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A row of the table.
+
+    Attributes:
+        what: was looked at.
+        well: None where there is nothing to be right or wrong.
+        text: what was found.
+        remedy: what to do.
+    """
+
+    what: str
+    well: bool | None
+    text: str
+    remedy: str = ""
+
+    @property
+    def mark(self) -> str:
+        """In a few letters."""
+        return {True: "ok", False: "WRONG", None: "-"}[self.well]
+
+
+# ---- settings
+
+
+def faulty(fault: Fault) -> Finding:
+    """A fault of the environment."""
+    if fault.code is FaultCode.KEY_UNUSABLE:
+        return Finding("settings", False, fault.text, _KIND)
+    remedy = fault.remedy or "correct it: docs/settings.md says what it may be"
+    return Finding("settings", False, fault.text, remedy)
+
+
+def misspelt(name: str, meant: str) -> Finding:
+    """A variable that the gateway does not read, named nearly like one that it does."""
+    text = f"{name} is not a variable of the gateway, which ignores it; {meant} is"
+    return Finding("settings", False, text, f"rename it to {meant}, or remove it")
+
+
+_KIND: Final = (
+    "JWT_ALGORITHM is what the issuer (Barong) signs with, and the key has to be of its kind: RSA for RS and PS, EC "
+    "P-256 for ES256, P-384 for ES384, P-521 for ES512, Ed25519 for EdDSA"
+)
+
+
+# ---- keys
+
+
+def fixed_keys(settings: Settings) -> list[Finding]:
+    """Those of the environment."""
+    return [Finding("key", True, f"of the environment: {description(key)}") for key in settings.jwt_keys]
+
+
+def published_keys(place: str, found: KeySet) -> list[Finding]:
+    """Those of a set, and what is in it beside them."""
+    findings = [
+        Finding("key", True, f"{place}: {shown_kid(named.kid)}, {description(named.key)}") for named in found.keys
+    ]
+    findings += [Finding("key", None, f"{place}: {line}") for line in found.ignored]
+    findings += [Finding("key", False, f"{place}: {line}", "take it out of the set") for line in found.exposed]
+    if not found.keys:
+        findings.append(
+            Finding("key", False, f"{place}: holds no key that can be used", f"publish a public key there; {_KIND}")
+        )
+    return findings
+
+
+def no_set(place: str, reason: str) -> Finding:
+    """A set that cannot be read."""
+    return Finding("key", False, f"{place}: {reason}", f"correct {place.partition('=')[0]}, or let its issuer answer")
+
+
+# ---- a token
+
+
+def token(
+    verifier: Verifier, settings: Settings, text: str, now: float, revocations: Revocations | None = None
+) -> Finding:
+    """Whether a token would be accepted at a time, in Unix seconds; if not, why, and what of it is to blame.
+
+    Args:
+        revocations: those that count; None where nobody knows.
+    """
+    text = text.strip().removeprefix("Bearer ").strip()
+    try:
+        found = verifier.verify(text, now)
+    except AuthenticationError as error:
+        blame = _blame(error.code, *_looked_at(text), settings, verifier, now)
+        said = f"is refused: {error}{f' ({blame})' if blame else ''}"
+        return Finding("token", False, said, _REMEDIES[error.code])
+    if revocations is not None and revocations.refuse(found, now):
+        return Finding("token", False, f"verifies, but was revoked by an operator (uid {shown(found.uid)})", _AFRESH)
+    member = f", member id {found.member_id}" if found.member_id is not None else ""
+    role = f", role {shown(found.role)}" if found.role else ""
+    unknown = "; whether it was revoked is not known, for Redis cannot be asked" if revocations is None else ""
+    text = f"is good for uid {shown(found.uid)}{member}{role}, until {_time(found.expires, now)}{unknown}"
+    return Finding("token", True, text)
+
+
+_AFRESH: Final = "the member has to log in again: tokens that are issued from now on are good"
+
+
+def _looked_at(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a token says, true or not."""
+    try:
+        return jwt.get_unverified_header(text), jwt.decode(text, options={"verify_signature": False})
+    except (jwt.PyJWTError, TypeError, ValueError, RecursionError):
+        return {}, {}
+
+
+def _blame(
+    code: TokenFault,
+    header: Mapping[str, Any],
+    claims: Mapping[str, Any],
+    settings: Settings,
+    verifier: Verifier,
+    now: float,
+) -> str:
+    """What of a token is to blame."""
+    kid = header.get("kid")
+    named = "it names no key" if kid is None else f"its kid is {shown_kid(str(kid))}"
+    if code in _TIMES:
+        return _time(claims.get(_TIMES[code]), now)
+    if code in _WANTED:
+        claim, variable, wanted = _WANTED[code](settings)
+        given = header.get(claim) if claim == "alg" else claims.get(claim)
+        return f"it is {shown(given)}{f', {variable} is {wanted}' if variable else ''}"
+    if code is TokenFault.SIGNATURE:
+        return f"another key signed it; {named}"
+    if code is TokenFault.KEY_UNKNOWN:
+        return f"{named}; there are {', '.join(shown_kid(key.kid) for key in verifier.ring.published)}"
+    return ""
+
+
+_TIMES: Final = {TokenFault.EXPIRED: "exp", TokenFault.ISSUED_LATER: "iat", TokenFault.NOT_VALID_YET: "nbf"}
+_WANTED: Final[Mapping[TokenFault, Callable[[Settings], tuple[str, str, object]]]] = {
+    TokenFault.ALGORITHM: lambda settings: ("alg", "JWT_ALGORITHM", settings.jwt_algorithm),
+    TokenFault.AUDIENCE: lambda settings: ("aud", "JWT_AUDIENCE", ",".join(settings.jwt_audience)),
+    TokenFault.ISSUER: lambda settings: ("iss", "JWT_ISSUER", settings.jwt_issuer),
+    TokenFault.SUBJECT: lambda _: ("sub", "", ""),
+    TokenFault.STATE: lambda _: ("state", "", ""),
+}
+_CLOCKS: Final = "let NTP set the clocks here and at its issuer"
+_OTHERWISE: Final = "its issuer (Barong) has to make it otherwise; `python -m peatio_ws token` makes whole ones"
+_REMEDIES: Final = {
+    TokenFault.EXPIRED: "take a fresh one: Barong makes one at each login; JWT_EXPIRATION_LEEWAY gives some seconds "
+    "more",
+    TokenFault.ISSUED_LATER: f"{_CLOCKS}; or JWT_ISSUED_AT_LEEWAY",
+    TokenFault.NOT_VALID_YET: f"{_CLOCKS}; or JWT_NOT_BEFORE_LEEWAY",
+    TokenFault.SIGNATURE: "JWT_PUBLIC_KEY, or the set, has to hold the public half of what its issuer (Barong) signs "
+    "with",
+    TokenFault.KEY_UNKNOWN: "its issuer has to publish that key, best a minute before it signs with it",
+    TokenFault.NO_KEY: "see the rows above: the set of keys cannot be read, or holds none",
+    TokenFault.ALGORITHM: "JWT_ALGORITHM has to be what its issuer signs with, and the key of that kind",
+    TokenFault.AUDIENCE: "JWT_AUDIENCE has to name one that it is for",
+    TokenFault.ISSUER: "JWT_ISSUER has to be its issuer",
+    TokenFault.SUBJECT: "take a session token; an API key's is none",
+    TokenFault.STATE: "the member is not active at its issuer (Barong)",
+    TokenFault.CLAIM_MISSING: f"{_OTHERWISE}; iss and aud are asked for by JWT_ISSUER and JWT_AUDIENCE",
+    TokenFault.CLAIM_UNREADABLE: _OTHERWISE,
+    TokenFault.MALFORMED: "is it whole, and in quotes? A token is three parts of base64 with dots between",
+}
+"""What to do."""
+
+
+def _time(value: object, now: float) -> str:
+    """A time in Unix seconds for people, and how far from now that is."""
+    try:
+        seconds = float(str(value))
+        text = datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return shown(value)
+    distance = timedelta(seconds=round(abs(seconds - now)))
+    return f"{text.removesuffix('+00:00')} UTC, {distance} {'ago' if seconds <= now else 'from now'}"
+
+
+# ---- this machine
+
+
+def files(settings: Settings, soft: int, hard: int, host: int | None) -> Finding:
+    """Open files: what a process may have, and the host, beside what the settings may come to."""
+    most = settings.max_connections
+    a_worker = most + FILES_BESIDE
+    every = a_worker * settings.workers
+    text = f"a process may have {soft}; a worker may need {a_worker} (WEBSOCKET_MAX_CONNECTIONS={most})"
+    fewer = f"or WEBSOCKET_MAX_CONNECTIONS={max(1, soft - FILES_BESIDE)}"
+    if soft < a_worker:
+        as_root = f", as root, for the hard limit is {hard}" if hard < a_worker else ""
+        remedy = (
+            f"`ulimit -n {a_worker}` before it is started{as_root} (LimitNOFILE={a_worker} in a systemd unit); {fewer}"
+        )
+        return Finding("open files", False, text, remedy)
+    if host is not None and host < every:
+        text = f"this host may have {host}; {settings.workers} workers may need {every}"
+        return Finding("open files", False, text, f"`sysctl fs.file-max={2 * every}`; or fewer connections or workers")
+    return Finding("open files", True, text)
+
+
+def clock(difference: float) -> Finding:
+    """This host's beside that of Redis: Redis minus ours, in seconds."""
+    if abs(difference) <= CLOCK_SECONDS:
+        return Finding("clock", True, "agrees with that of Redis")
+    way = "behind" if difference > 0 else "ahead of"
+    return Finding(
+        "clock",
+        False,
+        f"is {abs(difference):.0f} s {way} that of Redis; tokens begin and end by the clock here",
+        "let NTP set the clocks of both hosts",
+    )

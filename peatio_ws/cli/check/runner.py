@@ -1,0 +1,204 @@
+"""`check`: tries everything that the gateway will need, at the same time, and each thing for a while only.
+
+What is asked of a broker is `broker_probe.py`'s, of Redis `redis_check.py`'s; what is found, in words, `report.py`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import resource
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from peatio_ws.auth import jwks_refresh
+from peatio_ws.auth.jwks import KeyRing, read_set
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.cli.check import broker_probe, redis_check, report
+from peatio_ws.cli.check.report import Finding
+from peatio_ws.config import misspelt_variables
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import ConfigurationError, Fault, FaultCode
+from peatio_ws.server import listen_addresses
+
+PROBE_SECONDS: Final = 12.0
+"""For all that is asked of one server."""
+
+Probe = Callable[[], Iterator[Finding]]
+
+
+def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
+    """Everything there is to find, as it is found; in the same order each time.
+
+    Args:
+        environ: as the gateway would read it.
+        token: to be verified, if any.
+    """
+    near_misses = misspelt_variables.near_misses(environ)
+    yield from map(report.misspelt, near_misses, near_misses.values())
+    try:
+        settings, tried = Settings.from_env(environ, at_start=True), set(_AREAS)
+        if not near_misses:
+            yield Finding("settings", True, "no fault")
+    except ConfigurationError as error:
+        yield from map(report.faulty, error.faults)
+        settings, tried = _sound(environ, error.faults)
+    probes: list[tuple[str, str, Probe]] = []
+    for number, url in enumerate(settings.amqp_urls, 1):
+        name = f"broker {number}" if number > 1 else "broker"
+        probes.append(("broker", name, functools.partial(broker_probe.broker, url, settings, name)))
+    probes += [
+        ("redis", "redis", functools.partial(redis_check.redis, settings)),
+        ("keys", "key", functools.partial(_keys, settings, token)),
+        ("port", "port", functools.partial(_ports, settings)),
+        ("files", "open files", functools.partial(_files, settings)),
+        ("files", "metrics", functools.partial(_metrics_folder, environ)),
+    ]
+    running = [_Running(what, probe) for area, what, probe in probes if area in tried]
+    for one in running:
+        yield from one.findings()
+    for area in _AREAS:
+        if area not in tried:
+            yield Finding(area, None, "not tried: its settings have to be right first")
+
+
+_AREAS: Final = {
+    "broker": ("AMQP_", "RABBITMQ_"),
+    "redis": ("REDIS_",),
+    "keys": ("JWT_",),
+    "port": ("WEBSOCKET_HOST", "WEBSOCKET_PORT", "WEBSOCKET_UNIX", "RANGER_", "METRICS_"),
+    "files": ("WEBSOCKET_MAX_CONNECTIONS", "WEB_CONCURRENCY"),
+}
+"""What is tried, and by which variables it goes."""
+
+
+def _sound(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Settings, set[str]]:
+    """The settings without those that are at fault, and what can be tried with them."""
+    wrong = {name for fault in faults for name in fault.variables}
+    tried = {area for area, names in _AREAS.items() if not any(name.startswith(names) for name in wrong)}
+    left = {name: value for name, value in environ.items() if name not in wrong}
+    if "keys" not in tried:
+        left = {name: value for name, value in left.items() if not name.startswith("JWT_")}
+        left |= {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}
+    try:
+        return Settings.from_env(left), tried
+    except ConfigurationError:  # of several variables, perhaps; a look at this machine is all that is left
+        return Settings.from_env({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}), set()
+
+
+class _Running:
+    """A probe in a thread of its own, which is left alone when its time is up."""
+
+    def __init__(self, what: str, probe: Probe) -> None:
+        self._what, self._probe = what, probe
+        self._found: list[Finding] = []
+        self._deadline = time.monotonic() + PROBE_SECONDS
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for finding in self._probe():
+                self._found.append(finding)
+        except Exception as error:  # whatever it is, it is what was found
+            text = f"cannot be tried to the end: {' '.join(str(error).split())[:160] or type(error).__name__}"
+            self._found.append(Finding(self._what, False, text, "the log of that server may say more about it"))
+
+    def findings(self) -> Iterator[Finding]:
+        """What it found, or has found until now."""
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        late = self._thread.is_alive()
+        yield from list(self._found)
+        if late:
+            text = f"no further answer within {PROBE_SECONDS:g} s"
+            yield Finding(self._what, False, text, "is it frozen, overloaded, or cut off by a firewall?")
+
+
+# ---- keys
+
+
+def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
+    rules = settings.token_rules
+    verifier = Verifier(rules)
+    yield from report.fixed_keys(settings)
+    read, place = jwks_refresh.reader(rules), jwks_refresh.place(rules)
+    if read is not None:
+        try:
+            found = read_set(read(), settings.jwt_algorithm)
+        except Exception as error:  # whatever it is, it is told
+            yield report.no_set(place, jwks_refresh.why(error))
+        else:
+            verifier.ring = KeyRing(verifier.ring.fixed, found.keys)
+            yield from report.published_keys(place, found)
+    if token is not None:
+        yield report.token(verifier, settings, token, time.time(), redis_check.revocations(settings))
+
+
+# ---- this machine
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    try:
+        listen_addresses.check(settings)
+    except ConfigurationError as error:
+        serving = _serving(settings)
+        taken = [fault for fault in error.faults if fault.code is FaultCode.ADDRESS_IN_USE]
+        if serving is not None and len(taken) == len(error.faults) == (1 if settings.unix else 2):
+            text = "a gateway is serving here already"
+            yield Finding("port", not serving, f"{text}, but is not ready: {'; '.join(serving)}" if serving else text)
+            return
+        yield from (Finding("port", False, fault.text, fault.remedy) for fault in error.faults)
+        return
+    where = settings.unix or f"{settings.host}:{settings.port}"
+    yield Finding("port", True, f"{where} and {settings.metrics_host}:{settings.metrics_port} are free")
+
+
+def _serving(settings: Settings) -> list[str] | None:
+    """What a gateway that has the operator's port says is wrong; None if no gateway has it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.metrics_host, settings.metrics_host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.metrics_port}/readyz"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        try:
+            answer = opener.open(url, timeout=redis_check.STEP_SECONDS)
+        except urllib.error.HTTPError as error:
+            answer = error  # 503 is an answer too
+        with answer:
+            found = json.loads(answer.read(65_536))
+        return [str(problem) for problem in found["problems"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    host = None
+    with contextlib.suppress(OSError, ValueError):
+        host = int(Path("/proc/sys/fs/file-max").read_text())
+    endless = 2**63 if resource.RLIM_INFINITY < 0 else resource.RLIM_INFINITY
+    soft, hard = (endless if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    yield report.files(settings, soft, hard, host)
+
+
+def _metrics_folder(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Where the workers keep their figures: a folder that the operator names, or one in the system's temporary one."""
+    name = environ.get("PROMETHEUS_MULTIPROC_DIR")
+    try:
+        folder = name or tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder):
+            yield Finding("metrics", True, f"{folder} can be written to")
+    except OSError as error:
+        variable = "PROMETHEUS_MULTIPROC_DIR" if name else "TMPDIR"
+        yield Finding(
+            "metrics",
+            False,
+            f"no file can be written to {name or 'any temporary folder'}: {error.strerror}",
+            f"{variable} has to name a folder that is there and that the gateway may write to",
+        )

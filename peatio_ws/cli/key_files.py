@@ -1,0 +1,86 @@
+"""Keys and tokens for trying things out, as the command line makes and keeps them.
+
+On a real exchange Barong has the private key, and makes the tokens. Whatever is wrong is a ClickException, to be read
+by who typed the command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import jwt
+
+from peatio_ws.auth import keys
+from peatio_ws.auth.signing import session_token
+
+KEY_FILE: Final = Path(".run/private.pem")
+"""Where a private key is kept, unless another file is named."""
+
+
+def make_token(
+    uid: str,
+    member_id: int | None,
+    role: str,
+    expires: int,
+    audience: str | None,
+    issuer: str | None,
+    claims: Mapping[str, Any],
+    key: str | None,
+    algorithm: str,
+) -> str:
+    """A session token as Barong makes them. ClickException if there is no usable key."""
+    claims = {
+        "role": role,
+        **({"member_id": member_id} if member_id is not None else {}),
+        **({"aud": audience.split(",")} if audience else {}),
+        **({"iss": issuer} if issuer else {}),
+        **claims,
+    }
+    try:
+        return session_token(uid, expires, claims, keys.load_private_key(_private_text(key)), algorithm)
+    except (ValueError, TypeError, jwt.PyJWTError) as error:
+        raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
+
+
+def there_is_a_key(key: str | None) -> bool:
+    """Whether `make_token` has one to sign with; one that was named is taken to be there."""
+    return bool(key or os.environ.get("JWT_PRIVATE_KEY")) or KEY_FILE.exists()
+
+
+def _private_text(key: str | None) -> str:
+    path = Path(key) if key else KEY_FILE
+    if not key and os.environ.get("JWT_PRIVATE_KEY"):
+        return os.environ["JWT_PRIVATE_KEY"]
+    try:
+        return path.read_text()
+    except OSError as error:
+        hint = "" if key else "; `peatio_ws keygen` makes one, --key or JWT_PRIVATE_KEY names another"
+        raise click.ClickException(f"{path}: {error.strerror}{hint}") from None
+
+
+def write_private(path: Path, key: keys.PrivateKey) -> None:
+    """For its owner's eyes only. OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # of one that was there, too
+        file.write(keys.private_pem(key))
+
+
+def own_public_key(path: Path) -> str:
+    """The public half of the pair kept at `path`, which is made if there is none. ClickException if it is no use."""
+    try:
+        if not path.exists():
+            write_private(path, keys.new_private_key("RS256"))
+        text = keys.public_text(keys.load_private_key(path.read_text()))
+        keys.load_public_key(text, "RS256")
+    except OSError as error:
+        raise click.ClickException(
+            f"{path}: {error.strerror}; a key pair is kept there, unless JWT_PUBLIC_KEY brings one"
+        ) from None
+    except ValueError as error:
+        raise click.ClickException(f"{path} {error}; move it away, and a new pair is made") from None
+    return text

@@ -1,0 +1,220 @@
+"""A client that looks on, for `listen`: how it connects, what it says, and when it has seen enough.
+
+Speaks Peatio's classic protocol and Ranger's (contract sections 1 and 2). Does not know options, terminals or tokens'
+making (`main.py`), nor anything of the gateway's other rooms: it stands on the other end of the wire.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.sync.client import ClientConnection, connect
+
+from peatio_ws.config.tls_errors import GATEWAY, tls_fault
+
+ENOUGH, NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 0, 1, 3, 4
+"""Exit statuses of `listen`; 2 is click's for wrong usage."""
+
+ANSWER_SECONDS: Final = 10.0
+"""How long a handshake, and Ranger's first answer, may take."""
+
+
+class End(NamedTuple):
+    """Why it is over: an exit status, and what to say of it."""
+
+    status: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Where to listen, and to what.
+
+    Attributes:
+        url: as it was given, its own query included.
+        streams: more of them than the URL names already.
+        bearer: the token, or None to come without.
+        by_message: show the token in a message after connecting, as a browser has to, even where Ranger's protocol is
+            spoken.
+        count, seconds: when it is enough; None for never.
+    """
+
+    url: str
+    streams: tuple[str, ...] = ()
+    bearer: str | None = None
+    by_message: bool = False
+    count: int | None = None
+    seconds: float | None = None
+
+    def with_token(self, bearer: str | None) -> Visit:
+        return replace(self, bearer=bearer)
+
+    @property
+    def speaks_ranger(self) -> bool:
+        """Whether the gateway answers as Ranger did."""
+        segments = [segment for segment in urlsplit(self.url).path.split("/") if segment]
+        return bool(self.wanted or segments[-1:] in (["public"], ["private"]) or "ranger" in segments)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """All streams, each once, those of the URL first."""
+        query = parse_qsl(urlsplit(self.url).query)
+        named = [name for key, value in query if key == "stream" for name in value.split(",") if name]
+        return tuple(dict.fromkeys([*named, *self.streams]))
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether there is anything that is not for everybody: private and prefixed streams."""
+        if not self.speaks_ranger or self.by_message:
+            return True
+        ends_private = urlsplit(self.url).path.rstrip("/").endswith("/private")
+        return ends_private or any(name.count(".") != 1 for name in self.wanted)
+
+    @property
+    def address(self) -> str:
+        """The URL to connect to; streams that wait for a token in a message are not in it."""
+        if self.by_message or not self.streams:
+            return self.url
+        parts = urlsplit(self.url)
+        added = "&".join(f"stream={quote(name, safe='')}" for name in self.streams)
+        return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Ranger's way to show a token."""
+        shown = self.speaks_ranger and not self.by_message and self.bearer
+        return {"Authorization": f"Bearer {self.bearer}"} if shown else {}
+
+    @property
+    def speaks_first(self) -> bool:
+        """Whether the token goes in a message."""
+        return self.bearer is not None and not self.headers
+
+
+def look_on(visit: Visit, show: Callable[[str], None]) -> End:
+    """Connect, and show every frame until it is enough or over. A KeyboardInterrupt is enough, too."""
+    try:
+        with connect(
+            visit.address, additional_headers=visit.headers, open_timeout=ANSWER_SECONDS, max_size=None
+        ) as client:
+            return _Session(visit, client, show).run()
+    except KeyboardInterrupt:
+        return End(ENOUGH)
+    except ConnectionClosed as closed:
+        code = closed.rcvd.code if closed.rcvd else 1006
+        reason = f" ({closed.rcvd.reason})" if closed.rcvd and closed.rcvd.reason else ""
+        return End(CLOSED, f"closed by the gateway: {code}{reason}")
+    except InvalidStatus as refused:
+        status, text = refused.response.status_code, (refused.response.body or b"").decode(errors="replace").strip()
+        said = f"HTTP {status}{f' ({text})' if text else ''}"
+        if status == 401:
+            return End(NOT_AUTHENTICATED, f"not authenticated: {said}")
+        return End(NOT_CONNECTED, f"no connection to {visit.address}: {said}")
+    except ConnectionRefusedError:
+        return End(NOT_CONNECTED, f"no connection to {visit.address}: nobody listens there; is the gateway running?")
+    except (OSError, InvalidHandshake, InvalidURI) as error:
+        why = tls_fault(error, GATEWAY) or error
+        return End(NOT_CONNECTED, f"no connection to {visit.address}: {why or type(error).__name__}")
+
+
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
+"""Of JSON (RFC 8259): texts, punctuation, and whatever else stands between white space."""
+_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
+"""Characters that JSON may hold as they are, and that steer a terminal."""
+
+
+def readable(frame: str) -> str:
+    """JSON over several lines, each name, text and number as it came: `9120.50` stays `9120.50`. Anything else as it
+    is."""
+    try:
+        json.loads(frame)
+    except (ValueError, RecursionError):
+        return frame
+    out: list[str] = []
+    depth, tokens = 0, _TOKENS.findall(frame)
+    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token in ("}", "]"):
+            depth -= 1
+            empty = out[-1] in ("{", "[")
+            out.append(token if empty else f"\n{'  ' * depth}{token}")
+        elif token in ("{", "["):
+            depth += 1
+            out.append(token)
+            if after not in ("}", "]"):
+                out.append(f"\n{'  ' * depth}")
+        elif token == ",":
+            out.append(f",\n{'  ' * depth}")
+        else:
+            out.append(": " if token == ":" else token)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(out))
+
+
+class _Session:
+    """One connection, from the first word to the last."""
+
+    def __init__(self, visit: Visit, client: ClientConnection, show: Callable[[str], None]) -> None:
+        self._visit, self._client, self._show = visit, client, show
+        self._began = time.monotonic()
+        self._events = 0
+        # Who asks for streams wants to know that they will come.
+        self._settled = not visit.speaks_ranger
+        self._asked = not visit.by_message
+
+    def run(self) -> End:
+        if self._visit.speaks_first:
+            self._say({"jwt": f"Bearer {self._visit.bearer}"})
+        while not self._settled or self._visit.count is None or self._events < self._visit.count:
+            try:
+                frame = str(self._client.recv(timeout=self._left()))
+            except TimeoutError:
+                return self._late()
+            self._show(frame)
+            if (end := self._take(frame)) is not None:
+                return end
+        return End(ENOUGH)
+
+    def _left(self) -> float | None:
+        limits = [self._visit.seconds, None if self._settled else ANSWER_SECONDS]
+        soonest = min((limit for limit in limits if limit is not None), default=None)
+        return None if soonest is None else max(0.0, self._began + soonest - time.monotonic())
+
+    def _late(self) -> End:
+        seconds = self._visit.seconds
+        if seconds is not None and time.monotonic() - self._began >= seconds:
+            return End(ENOUGH)
+        return End(NOT_CONNECTED, f"no answer from {self._visit.address} within {ANSWER_SECONDS:g} s")
+
+    def _take(self, frame: str) -> End | None:
+        answer = json.loads(frame) if frame.startswith("{") else {}
+        if answer.get("error"):
+            error = answer["error"]
+            return End(NOT_AUTHENTICATED, f"refused: {error.get('message') if isinstance(error, dict) else error}")
+        if "success" in answer:
+            return self._take_success(answer["success"])
+        self._events += "challenge" not in answer
+        return None
+
+    def _take_success(self, success: dict[str, Any]) -> End | None:
+        wanted, streams = self._visit.wanted, success.get("streams")
+        if not self._asked:
+            # The token goes first; what was subscribed without it does not count.
+            if success.get("message") != "subscribed":
+                self._asked = True
+                self._settled = not wanted
+                if wanted:
+                    self._say({"event": "subscribe", "streams": wanted})
+        elif success.get("message") == "subscribed" and isinstance(streams, list):
+            if missing := [name for name in wanted if name not in streams]:
+                return End(NOT_AUTHENTICATED, f"not subscribed: {', '.join(missing)}; it needs a token, or another one")
+            self._settled = True
+        return None
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._client.send(json.dumps(message))

@@ -1,0 +1,21 @@
+"""`notice`: a text to clients that ask for notices."""
+
+from __future__ import annotations
+
+import click
+
+from peatio_ws.cli.operator import new_question
+from peatio_ws.cli.operator_command import connected_operator, counted, end, operator_command
+from peatio_ws.cluster.commands import MOST_CHARACTERS, Notice
+
+
+@operator_command
+@click.argument("text")
+@click.option("--uid", help="Only to this member.")
+def notice(text: str, uid: str | None) -> None:
+    """Send {"notice":{"message":TEXT}} to all clients that want to be told ("notices":true, ?notices=1)."""
+    if not 0 < len(text) <= MOST_CHARACTERS:
+        raise click.ClickException(f"a notice has 1 to {MOST_CHARACTERS} characters")
+    with connected_operator() as operator:
+        heard = operator.tell(Notice(new_question(), text, uid))
+    end(heard, f"told {counted(heard.connections, 'connection')}{f' of {uid}' if uid else ''}")

@@ -1,0 +1,140 @@
+"""Tells all workers what an operator wants, through Redis, and gathers what they did. The command line's side."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation
+from peatio_ws.cluster import commands
+from peatio_ws.cluster.commands import Answer, Command, Connection, Place
+from peatio_ws.cluster.redis_commands import store
+from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, answers_key
+from peatio_ws.config import tls_files
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import ConfigurationError
+
+ANSWER_SECONDS: Final = 3
+"""How long is waited for the answer of a worker that does not say anything more. Redis 5 takes whole seconds only."""
+REDIS_SECONDS: Final = 5.0
+
+
+@dataclass
+class Heard:
+    """What came of a command.
+
+    Attributes:
+        workers: how many it was delivered to.
+        answers: the last of each that answered.
+        members: what they said of members' connections.
+        places: where each of these is, by its id.
+    """
+
+    workers: int
+    answers: list[Answer] = field(default_factory=list)
+    members: list[Connection] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+
+    @property
+    def meant(self) -> list[Answer]:
+        """Of those it was for."""
+        return [answer for answer in self.answers if answer.meant]
+
+    @property
+    def connections(self) -> int:
+        """How many connections it came to."""
+        return sum(answer.connections for answer in self.answers)
+
+    @property
+    def silent(self) -> int:
+        """Workers that did not answer in time."""
+        return max(0, self.workers - len(self.answers))
+
+
+def new_question() -> str:
+    """A name for a command and its answers."""
+    return uuid.uuid4().hex
+
+
+def redis_url(environ: Mapping[str, str]) -> str:
+    """`REDIS_URL`, checked, with the certificate files of `REDIS_CA_FILE` and its like.
+
+    Raises:
+        ConfigurationError: it is not set, or no such URL, or something is wrong with a file.
+    """
+    given = {name: value for name, value in environ.items() if name.startswith("REDIS_") and value.strip()}
+    url = Settings.limits_from_env(given).redis_url
+    if url is None:
+        raise ConfigurationError(
+            ["REDIS_URL is not set: it has to name the Redis of the gateways, as theirs does, like redis://host:6379/0"]
+        )
+    if faults := tls_files.faults(given):
+        raise ConfigurationError(faults)
+    return url
+
+
+class Operator:
+    """A connection to the gateways' Redis.
+
+    Raises:
+        redis.RedisError, OSError: from all methods, where Redis cannot be reached or does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            url,
+            protocol=2,  # Redis 5 does not know HELLO
+            socket_timeout=REDIS_SECONDS,
+            socket_connect_timeout=REDIS_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            client_name="peatio_ws_operator",
+        )
+
+    def close(self) -> None:
+        """Hang up."""
+        self._redis.close()
+
+    def room(self) -> int:
+        """How many more revocations fit."""
+        self._redis.zremrangebyscore(REVOCATIONS_KEY, 0, time.time())
+        return REVOCATIONS_KEPT - int(self._redis.zcard(REVOCATIONS_KEY))
+
+    def tell(self, command: Command, revoked: Revocation | None = None) -> Heard:
+        """Publish a command, and wait for what comes of it.
+
+        Args:
+            revoked: is written down in the same breath, for workers that do not hear it now.
+
+        Raises:
+            ValueError: no worker would understand it.
+        """
+        said = commands.write(command)
+        if commands.read(said) is None:
+            raise ValueError("a UID, a JTI and a NAME have 1 to 256 characters")
+        with self._redis.pipeline(transaction=True) as pipe:
+            if revoked is not None:
+                store(pipe, [revoked], time.time())
+            pipe.publish(COMMANDS_CHANNEL, said)
+            heard = Heard(int(pipe.execute()[-1]))
+        key = answers_key(command.question)
+        while heard.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
+            answer = commands.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # nothing is decoded here
+            if answer is not None:
+                _add(heard, answer)
+        self._redis.delete(key)
+        return heard
+
+
+def _add(heard: Heard, answer: Answer) -> None:
+    for connection in answer.members:
+        heard.members.append(connection)
+        heard.places[connection.id] = answer.place
+    if answer.last:
+        heard.answers.append(answer)

@@ -1,0 +1,113 @@
+"""`run`: serves, with a simulated exchange where no broker is named."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from peatio_ws.cli.key_files import KEY_FILE, make_token, own_public_key
+from peatio_ws.config.settings import Settings
+from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.server import listen_addresses
+from peatio_ws.simulator import publications, simulation
+
+CONFIG = Path(__file__).parents[1] / "server" / "gunicorn.conf.py"
+"""gunicorn's settings; the file is a link to the one of the project's folder, so that it is installed too."""
+
+
+@click.command()
+@click.argument("app", default="peatio_ws.wsgi", metavar="[APP]")
+@click.option(
+    "--folder", default=KEY_FILE.parent, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
+)
+def run(app: str, folder: Path) -> None:
+    """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real one.
+
+    Works in any folder. In the project's own it is the same as `gunicorn wsgi` with the environment filled in;
+    WEBSOCKET_PORT and the other variables work as there, and gunicorn's options are in GUNICORN_CMD_ARGS. APP is an
+    application of your own instead of the gateway alone, as MODULE or MODULE:NAME.
+    """
+    _require_module(app)
+    environ = dict(os.environ)
+    simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
+    if simulated:
+        environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
+        if not any(environ.get(f"JWT_{name}") for name in ("PUBLIC_KEY", "PUBLIC_KEYS", "JWKS_URL", "JWKS_FILE")):
+            key = folder / KEY_FILE.name
+            environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
+    try:
+        settings = Settings.from_env(environ, at_start=True)
+        listen_addresses.check(settings)
+    except ConfigurationError as error:
+        raise click.ClickException("\n  ".join(["this cannot be served:", *map(str, error.faults)])) from None
+    if simulated:
+        _greet(settings, key)
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), app], environ)
+
+
+def _require_module(app: str) -> None:
+    """ClickException for an APP that gunicorn could not find: it would end with a traceback. Imports nothing."""
+    module = app.partition(":")[0]
+    if os.environ.get("GUNICORN_CMD_ARGS"):
+        return  # they may name another folder
+    package = module.partition(".")[0]
+    here = importlib.machinery.PathFinder.find_spec(package, [os.getcwd()])  # gunicorn looks here first
+    if module.endswith(".py") or not package or not (here or importlib.util.find_spec(package)):
+        text = f"{app}: there is no such module here; APP is MODULE or MODULE:NAME, as `handlers` for handlers.py"
+        raise click.ClickException(text)
+
+
+def _greet(settings: Settings, key: Path | None) -> None:
+    """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
+    if settings.unix:
+        click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy, at {settings.unix}\n")
+        return
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    address = f"[{host}]" if ":" in host else host
+    place = f"{'s' if settings.ssl_cert else ''}://{address}:{settings.port}/"
+    url = f"ws{place}"
+    claims: dict[str, Any] = {"audience": ",".join(settings.jwt_audience) or None, "issuer": settings.jwt_issuer}
+    member: dict[str, Any] = {"uid": simulation.MEMBER, "member_id": simulation.MEMBER_ID}
+    click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {url}\n")
+    if settings.console is not False:
+        click.echo("  Open it in a browser, and trade:")
+        click.echo(f"    http{place}\n")
+    click.echo("  See orders and trades move, in another terminal:")
+    click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
+    click.echo("  See the book move, and the market's trades (these are for everybody):")
+    streams = [f"{publications.MARKET}.ob-inc", f"{publications.MARKET}.trades", "global.tickers"]
+    click.echo(f"    {_command('listen', f'{url}public', *(f'--stream={name}' for name in streams))}\n")
+    if key is not None:
+        bearer = make_token(
+            **member, **claims, role="member", claims={}, expires=86_400, key=str(key), algorithm="RS256"
+        )
+        click.echo("  Or with any client; after the challenge send (good for a day):")
+        click.echo(f'    {{"jwt":"Bearer {bearer}"}}\n')
+    click.echo("  With a real Peatio:")
+    click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> \\")
+    click.echo(f"      {shlex.join([sys.executable, '-m', 'peatio_ws', 'run'])}\n")
+    click.echo("  Ctrl-C ends it.\n")
+
+
+def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | None], key: Path | None) -> str:
+    words = ["listen", url, "--member-id", str(simulation.MEMBER_ID)]
+    words += [word for name, value in claims.items() if value for word in (f"--{name}", value)]
+    if key not in (None, KEY_FILE):
+        words += ["--key", str(key)]
+    command = _command(*words)
+    return command if key else f"{command} --algorithm {settings.jwt_algorithm} --key <its private key>"
+
+
+def _command(*words: str) -> str:
+    """Works from any folder: the package is not installed but lies here, and so does the key."""
+    return f"cd {shlex.quote(os.getcwd())} && {shlex.join([sys.executable, '-m', 'peatio_ws', *words])}"

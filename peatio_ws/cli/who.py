@@ -1,0 +1,84 @@
+"""`who`: the connections of members, on all gateways."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from peatio_ws.cli.operator import Heard, new_question
+from peatio_ws.cli.operator_command import connected_operator, counted, end, iso_time, operator_command
+from peatio_ws.cluster.commands import Connection, Who
+
+
+@operator_command
+@click.argument("uid", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each connection.")
+def who(uid: str | None, as_json: bool) -> None:
+    """Show the members who are online: how many connections each has, since when, and where.
+
+    With a UID that member's connections one by one, with their ids in the gateways' log.
+    """
+    with connected_operator() as operator:
+        heard = operator.tell(Who(new_question(), uid))
+    found = sorted(heard.members, key=lambda one: (one.uid, one.since))
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(_as_json(one, heard)))
+    elif uid is None:
+        _table(("MEMBER", "CONNECTIONS", "SINCE", "WHERE"), _members(found, heard))
+    else:
+        rows = [(iso_time(one.since), one.protocol, one.address, _worker(one, heard), one.id) for one in found]
+        _table(("SINCE", "PROTOCOL", "ADDRESS", "WORKER", "CONNECTION"), rows)
+    if uid is None:
+        members = counted(len({one.uid for one in found}), "member")
+        nobody = heard.connections - len(found)
+        line = f"{members} with {counted(len(found), 'connection')}, {nobody} of nobody"
+    else:
+        line = f"{counted(len(found), 'connection')} of {uid}"
+    end(heard, line)
+
+
+def _members(found: list[Connection], heard: Heard) -> list[tuple[str, ...]]:
+    """A row for each member, who has been there longest first among its own."""
+    rows: dict[str, list[Connection]] = {}
+    for one in found:
+        rows.setdefault(one.uid, []).append(one)
+    return [
+        (
+            uid,
+            str(len(own)),
+            iso_time(own[0].since),
+            " ".join(sorted({heard.places[one.id].gateway for one in own})),
+        )
+        for uid, own in rows.items()
+    ]
+
+
+def _worker(one: Connection, heard: Heard) -> str:
+    place = heard.places[one.id]
+    return f"{place.gateway}/{place.worker}"
+
+
+def _as_json(one: Connection, heard: Heard) -> dict[str, Any]:
+    place = heard.places[one.id]
+    return {
+        "uid": one.uid,
+        "connection": one.id,
+        "protocol": one.protocol,
+        "address": one.address,
+        "since": iso_time(one.since),
+        "host": place.host,
+        "gateway": place.gateway,
+        "worker": place.worker,
+    }
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    # What a client could choose, as an address that a proxy passes on, must not steer a terminal.
+    shown = [tuple("".join(sign if sign.isprintable() else "?" for sign in cell) for cell in row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
+    for row in (head, *shown) if shown else ():
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

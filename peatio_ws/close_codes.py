@@ -1,0 +1,55 @@
+"""The close codes that the gateway sends, and their reasons (contract section 6).
+
+A new code: a member of `Close`, its reason in `REASONS`, a row in docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+
+class Close(enum.IntEnum):
+    """Close codes this gateway sends (RFC 6455 section 7.4.1; 4000-4999 are private; contract section 6)."""
+
+    NORMAL = 1000
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    INVALID_TEXT = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    RESTART = 1012
+    FULL = 1013
+    TOKEN_EXPIRED = 4401
+    REVOKED = 4403
+    IDLE = 4408
+    TOO_SLOW = 4413
+
+
+REASONS: Final = {
+    Close.NORMAL: "",
+    Close.PROTOCOL_ERROR: "protocol error",
+    Close.UNSUPPORTED_DATA: "binary messages are not understood here",
+    Close.INVALID_TEXT: "text is not UTF-8",
+    Close.POLICY: "policy violation",
+    Close.TOO_BIG: "message too big",
+    Close.INTERNAL_ERROR: "internal error",
+    Close.RESTART: "restart; retry after 1",
+    Close.FULL: "full; try again later",
+    Close.TOKEN_EXPIRED: "token expired",
+    Close.REVOKED: "disconnected by the operator",
+    Close.IDLE: "no sign of life",
+    Close.TOO_SLOW: "too slow",
+}
+"""The reason sent with a code where nothing better is known; at most 123 bytes (RFC 6455 section 5.5)."""
+
+
+def later_reason(text: str, seconds: int) -> str:
+    """The reason of a close frame after which a client should come back after so many seconds."""
+    return f"{text}; retry after {seconds}"
+
+
+FINAL: Final = frozenset({Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY})
+"""Once a client was sent one of these, nothing that it says counts any more. After any other code it does: it was said
+before the client could know."""

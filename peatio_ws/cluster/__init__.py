@@ -1,0 +1,1 @@
+"""What workers share, through Redis or within one of them. Knows no socket."""

@@ -1,0 +1,151 @@
+"""Order books between workers: one that starts, or has lost the thread, asks, and another answers, through Redis.
+
+Nothing is written while nobody asks, but for the books as a worker leaves them when it ends. A question is published on
+the channel `peatio_ws:books`; answers are fields of the hash `peatio_ws:books:<question>`, one a book; what was left
+behind is in the hash `peatio_ws:books`. Whether a book fits to what was heard here is for `sync.py` to say.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import Any, Final
+
+import gevent
+import gevent.event
+import redis
+
+from peatio_ws.cluster.local_state import Books
+from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.redis_keys import BOOKS_KEY, books_answers_key
+from peatio_ws.concurrency.backoff import Backoff
+from peatio_ws.concurrency.supervision import supervise
+
+ANSWER_SECONDS: Final = 1.0
+"""How long answers are waited for."""
+POLL_SECONDS: Final = 0.05
+CALM_SECONDS: Final = (0.02, 0.06)
+"""How long one who answers waits: to have heard what was published before the question, and not to do it twice."""
+EXPIRE_SECONDS: Final = 30
+KEPT_SECONDS: Final = 86_400
+QUESTIONS: Final = 5
+"""How often is asked in a row when answers do not reach what was heard here: who answered is behind."""
+PAUSES: Final = (0.5, 60.0)
+"""After which it is asked again for a book that somebody waits for and nobody had: the first, and the longest."""
+
+
+class RedisBooks:
+    """Asks and answers for one worker.
+
+    Args:
+        link: to Redis.
+        books: this worker's.
+    """
+
+    def __init__(self, link: Link, books: Books) -> None:
+        self._link, self._books = link, books
+        self._wanted = gevent.event.Event()
+        self._question = b""
+        self._greenlets: list[gevent.Greenlet[Any, Any]] = []
+
+    def start(self) -> None:
+        """Begin to answer, and to ask when it is `wanted`."""
+        self._greenlets = [
+            gevent.spawn(supervise, "books, answering", self._answer_on),
+            gevent.spawn(supervise, "books, asking", self._ask_on),
+        ]
+
+    def stop(self) -> None:
+        """End, and leave the books behind for a worker that starts when nobody is there to answer."""
+        gevent.killall(self._greenlets)
+        self._write(BOOKS_KEY, KEPT_SECONDS, set())
+
+    def want(self) -> None:
+        """Ask soon. Never waits."""
+        self._wanted.set()
+
+    def forget(self, name: str) -> None:
+        """Remove the book that a worker left behind under this name. Never waits.
+
+        A sequence that starts again comes to its number sooner or later, and a worker that starts then would go on
+        from it.
+        """
+        gevent.spawn(self._link.ask, "forgetting a book", lambda: self._link.redis.hdel(BOOKS_KEY, name))
+
+    def _ask_on(self) -> None:
+        backoff = Backoff(*PAUSES, jitter=0)
+        pause = backoff.next_pause()
+        while True:
+            if self._wanted.wait(pause):
+                self._wanted.clear()
+                backoff.reset()
+            elif not self._books.wanting():
+                continue
+            pause = backoff.next_pause()
+            for _ in range(QUESTIONS):
+                answered = self._ask_once()
+                if answered is None:  # Redis is away
+                    self._wanted.set()
+                    gevent.sleep(ANSWER_SECONDS)
+                if answered is not False:
+                    break
+
+    def _ask_once(self) -> bool | None:
+        """One question, and what comes of it: False if an answer was of no use, None if it could not be asked."""
+        question = uuid.uuid4().hex
+        self._question = question.encode()
+        if self._link.ask("asking for books", lambda: self._link.redis.publish(BOOKS_KEY, question)) is None:
+            return None
+        seen = set[bytes]()
+        until = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < until:
+            gevent.sleep(POLL_SECONDS)
+            if not self._take(books_answers_key(question), seen, fresh=True):
+                return False
+        self._take(BOOKS_KEY, seen, fresh=False)
+        return True
+
+    def _take(self, key: str, seen: set[bytes], fresh: bool) -> bool:
+        """Hand on the books under this key that were not seen yet; whether all were of use."""
+        link = self._link
+        known = link.ask("reading books", lambda: link.redis.hkeys(key)) or ()
+        names = [name for name in known if name not in seen]
+        bodies = (link.ask("reading books", lambda: link.redis.hmget(key, names)) or ()) if names else ()
+        taken = [
+            self._books.adopt(name.decode(errors="replace"), body, fresh)
+            for name, body in zip(names, bodies, strict=False)
+            if body is not None
+        ]
+        seen.update(names)
+        return all(taken)
+
+    def _answer_on(self) -> None:
+        link = self._link
+        while True:
+            try:
+                generation = link.generation
+                with link.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+                    listener.subscribe(BOOKS_KEY)
+                    while link.generation == generation:
+                        message = listener.get_message(timeout=ANSWER_SECONDS)
+                        if message is not None and message["data"] != self._question:
+                            gevent.spawn(self._answer, message["data"].decode(errors="replace"))
+            except (redis.RedisError, OSError):
+                gevent.sleep(ANSWER_SECONDS)
+
+    def _answer(self, question: str) -> None:
+        gevent.sleep(random.uniform(*CALM_SECONDS))
+        key = books_answers_key(question[:64])
+        known = self._link.ask("reading books", lambda: self._link.redis.hkeys(key))
+        if known is not None:
+            self._write(key, EXPIRE_SECONDS, set(known))
+
+    def _write(self, key: str, seconds: int, known: set[bytes]) -> None:
+        books = [(name.encode(), body) for name, body in self._books.export()]
+        items = [part for name, body in books if name not in known for part in (name, body)]
+        if items:
+            with self._link.redis.pipeline(transaction=False) as pipe:
+                pipe.hset(key, items=items)
+                pipe.expire(key, seconds)
+                self._link.run("giving books", pipe)

@@ -1,0 +1,297 @@
+"""A worker's connections to Redis: whether it is there, which version it is, and what it refuses.
+
+Three outcomes of a request are told apart:
+
+- an answer;
+- a refusal: Redis answers an error to this request (READONLY, OOM, MISCONF, NOREPLICAS, NOPERM, WRONGTYPE …). Other
+  requests may still succeed, so reading goes on while writes are refused. Each code is logged once when it begins and
+  once when it is over;
+- absence: there is no connection, no answer in time, or Redis admits nobody (LOADING, NOAUTH). This is logged once, as
+  is the return.
+
+Decisions use the code of an error reply, which RESP puts first, and never its text. Requests are those that Redis 5
+understands, so one way serves all versions. Knows no keys but its own probe.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from peatio_ws.cluster.redis_keys import PROBE_KEY
+
+log = structlog.get_logger("peatio_ws.cluster.redis_connection")
+
+REDIS_TIMEOUT: Final = 1.0
+"""Seconds for a connection, and for each answer."""
+MOST_CONNECTIONS: Final = 16
+PROBE: Final = "a write"
+PROBE_SECONDS: Final = (2.0, 0.5)
+"""How often a worker tries whether Redis takes writes, even an idle one, and how often while it does not."""
+QUIET_SECONDS: Final = 5.0
+"""A refusal is over when the request succeeds and none was refused with that code for this long."""
+DROP_SECONDS: Final = 1.0
+"""Connections to a Redis that answers READONLY are dropped at most this often."""
+STREAMS_SINCE: Final = (5, 0)
+"""Version of Redis that has streams, in which workers share orders as last seen."""
+
+_CODES: Final[dict[type[Exception], str]] = {
+    redis.ReadOnlyError: "READONLY",
+    redis.OutOfMemoryError: "OOM",
+    redis.BusyLoadingError: "LOADING",
+    redis.AuthenticationError: "NOAUTH",
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ExecAbortError: "EXECABORT",
+}
+"""redis-py takes these codes out of the text (8.1.0 keeps them as `status_code`; before that the class tells)."""
+_SERVER_WIDE: Final = frozenset(("READONLY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN"))
+"""Codes that say something about the server, not about one request: they are over when a write succeeds."""
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code of an error reply, such as READONLY; an empty text if the error is not a reply.
+
+    RESP: "The first upper-case word after the -, up to the first space or newline, represents the kind of error".
+    """
+    if given := getattr(error, "status_code", None):
+        return str(given)
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
+    if not isinstance(error, redis.ResponseError):
+        return ""
+    word = str(error).partition(" ")[0]
+    return word if word.isupper() and word.isalpha() else "ERR"
+
+
+class State(enum.Enum):
+    """Whether Redis is there.
+
+    Each request ends in an answer (a refusal is one) or in absence:
+
+        state        answer     absence
+        UNASKED      CONNECTED  AWAY
+        CONNECTED    CONNECTED  AWAY
+        AWAY         CONNECTED  AWAY
+    """
+
+    UNASKED = "unasked"
+    CONNECTED = "connected"
+    AWAY = "away"
+
+
+@dataclass(slots=True)
+class _Refusal:
+    """A request that Redis refuses: since when, when it did last, and whether it was accepted since."""
+
+    since: float
+    last: float
+    over: bool = False
+
+
+class _Pool(redis.BlockingConnectionPool):
+    """Waits its turn while all connections are busy, and replaces connections that are dropped."""
+
+    def __init__(self, **options: Any) -> None:
+        self._dropped: set[Any] = set()
+        # A busy pool is no sign that Redis is away: each use ends within REDIS_TIMEOUT.
+        super().__init__(**options, max_connections=MOST_CONNECTIONS, timeout=None)  # type: ignore[no-untyped-call]
+
+    def drop(self) -> None:
+        """Replace all connections, each before its next use."""
+        self._dropped = set(self._connections)
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        connection = super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]
+        if connection in self._dropped:
+            self._dropped.discard(connection)
+            try:
+                connection.disconnect()
+                connection.connect()
+            except BaseException:
+                self.release(connection)  # type: ignore[no-untyped-call]
+                raise
+        return connection
+
+
+class Link:
+    """One worker's.
+
+    Args:
+        url: `REDIS_URL`.
+
+    Attributes:
+        redis: the client.
+        generation: rises when another server may answer under the same address; listeners then subscribe again.
+        version: of Redis, as it says; None while unknown.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._pool = _Pool.from_url(
+            url,
+            protocol=2,  # Redis 5 does not know HELLO
+            socket_timeout=REDIS_TIMEOUT,
+            socket_connect_timeout=REDIS_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+            client_name="peatio_ws",
+        )
+        self.redis = redis.Redis(connection_pool=self._pool)
+        self.generation = 0
+        self.version: tuple[int, ...] | None = None
+        self._state = State.UNASKED
+        self._away_since = self._answered = self._probe_at = self._drop_at = 0.0
+        self._refusals: dict[tuple[str, str], _Refusal] = {}  # by code and request; PROBE if it is server-wide
+        self._silent_in = -1  # generation in which Redis does not tell which server it is
+        self._run_id = self._told = ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered the last request."""
+        return self._state is State.CONNECTED
+
+    @property
+    def away(self) -> bool:
+        """Whether the last request found no Redis."""
+        return self._state is State.AWAY
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Codes with which Redis refuses requests now."""
+        return frozenset(code for code, _ in self._refusals)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether this version has streams; assumed of one that does not tell."""
+        return self.version is None or self.version >= STREAMS_SINCE
+
+    def ask(self, request: str, question: Callable[[], Any]) -> Any:
+        """Return the answer; None if Redis refuses the request or is away.
+
+        Args:
+            request: what is asked, in a few words for the log; the same words for the same kind of request.
+            question: sends it, and returns or raises what came.
+        """
+        began = time.monotonic()
+        try:
+            answer = question()
+            if isinstance(answer, list):
+                _raise_first(answer)
+        except redis.ResponseError as error:
+            self._on_answer()
+            self._on_refusal(request, error)
+            return None
+        except (redis.RedisError, OSError) as error:
+            if self._answered <= began:  # else another request was answered meanwhile
+                self._on_absence(error)
+            return None
+        self._on_answer()
+        if self._refusals:
+            self._on_success(request)
+        return answer
+
+    def run(self, request: str, pipe: Any) -> Any:
+        """`ask` with a pipeline: the list of its answers; None if one of its commands is refused."""
+        # raise_on_error would put the command, and so a member's order, into the error's text (redis-py 8.1.0).
+        return self.ask(request, lambda: pipe.execute(raise_on_error=False))
+
+    def tend(self) -> None:
+        """Find out now and then which server answers, and whether it takes writes. May wait."""
+        if time.monotonic() < self._probe_at:
+            return
+        if self._silent_in != self.generation:
+            self._find_server()
+        self.ask(PROBE, lambda: self.redis.set(PROBE_KEY, b"", px=1))
+        self._probe_at = time.monotonic() + PROBE_SECONDS[bool(self._refusals)]
+
+    def _find_server(self) -> None:
+        found = self.ask("INFO", lambda: self.redis.info("server"))
+        if found is None:
+            if self.connected:
+                self._silent_in = self.generation  # it does not tell
+            return
+        run_id = str(found.get("run_id", ""))
+        if self._run_id not in ("", run_id):
+            # Another server, without a refusal: listeners and idle connections may still be at the old one.
+            self._pool.drop()
+            self.generation += 1
+        self._run_id = run_id
+        name, version = named_version(found)
+        self.version = numbers(str(found.get("redis_version", "")))
+        if self._told != f"{name} {version}":
+            self._told = f"{name} {version}"
+            log.info("Redis connected", server=name, version=version)
+            if not self.has_streams:
+                log.warning("this version of Redis has no streams; orders as last seen are not shared", version=version)
+
+    def _on_answer(self) -> None:
+        self._answered = time.monotonic()
+        was, self._state = self._state, State.CONNECTED
+        if was is State.AWAY:
+            self.generation += 1
+            self._probe_at = 0.0
+            log.info("Redis is reachable again", seconds_away=round(self._answered - self._away_since, 1))
+
+    def _on_absence(self, error: BaseException) -> None:
+        was, self._state = self._state, State.AWAY
+        if was is State.AWAY:
+            return
+        self._away_since = time.monotonic()
+        code = code_of(error)
+        text = "Redis admits nobody" if code else "Redis is unreachable"
+        log.warning(f"{text}; continuing without what workers share", code=code, error=str(error) or repr(error))
+
+    def _on_refusal(self, request: str, error: BaseException) -> None:
+        code, now = code_of(error), time.monotonic()
+        key = (code, PROBE if code in _SERVER_WIDE else request)
+        known = self._refusals.get(key)
+        if known is None:
+            self._refusals[key] = _Refusal(now, now)
+            log.warning("Redis refuses a request; what it still answers is used", code=code, request=request)
+        else:
+            known.last, known.over = now, False
+        if code == "READONLY" and now >= self._drop_at:
+            # A replica: after a failover the primary answers under this address, to new connections.
+            self._drop_at = now + DROP_SECONDS
+            self._pool.drop()
+
+    def _on_success(self, request: str) -> None:
+        now = time.monotonic()
+        for (code, refused), known in list(self._refusals.items()):
+            if refused != request:
+                continue
+            self.generation += code == "READONLY" and not known.over  # another server: listeners have to come along
+            known.over = True
+            if now - known.last >= QUIET_SECONDS:
+                del self._refusals[code, refused]
+                log.info(
+                    "Redis accepts the request again", code=code, request=request, seconds=round(now - known.since)
+                )
+
+
+def named_version(info: dict[str, Any]) -> tuple[str, str]:
+    """Return name and version of a server, from its answer to INFO: Valkey also says as which Redis it behaves."""
+    if "valkey_version" in info:
+        return "Valkey", str(info["valkey_version"])
+    return "Redis", str(info.get("redis_version", "unknown"))
+
+
+def numbers(version: str) -> tuple[int, ...] | None:
+    """Return a version as numbers; None for anything else."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else None
+
+
+def _raise_first(answers: list[Any]) -> None:
+    """Raise the first error reply among the answers of a pipeline."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer

@@ -1,0 +1,39 @@
+"""Every key and channel that the gateway uses in Redis. docs/operations.md lists them for an ACL.
+
+Pure: names only. Which module reads or writes a key stands with it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MEMBERS_KEY: Final = "peatio:members"
+"""Hash: uid to Peatio's numeric member id. Peatio's side writes it; `redis_member_ids.py` reads it."""
+ORDERS_KEY: Final = "peatio_ws:orders"
+"""Stream: orders as last seen. `redis_state.py`."""
+WRITER_KEY: Final = "peatio_ws:orders:writer"
+"""String: the worker whose turn it is to write orders. `redis_state.py`."""
+BOOKS_KEY: Final = "peatio_ws:books"
+"""Hash: order books that a worker left when it ended. Channel: questions for books. `redis_books.py`."""
+SEATS_KEY: Final = "peatio_ws:connections:"
+"""Prefix of sorted sets: the connections of a member or an address. `redis_limits.py`."""
+FAILURES_KEY: Final = "peatio_ws:failures:"
+"""Prefix of counters: failed tokens of an address. `redis_limits.py`."""
+REVOCATIONS_KEY: Final = "peatio_ws:revocations"
+"""Sorted set: revoked tokens, by the time at which they expire. `redis_commands.py`."""
+VERSION_KEY: Final = "peatio_ws:revocations:version"
+"""String: changes whenever the set of revocations does. `redis_commands.py`."""
+COMMANDS_CHANNEL: Final = "peatio_ws:steering"
+"""Channel: an operator's commands to all workers. `redis_commands.py`."""
+PROBE_KEY: Final = "peatio_ws:probe"
+"""String that expires at once: whether Redis accepts writes. `redis_connection.py`."""
+
+
+def books_answers_key(question: str) -> str:
+    """Return the name of the hash to which workers answer a question for books."""
+    return f"{BOOKS_KEY}:{question}"
+
+
+def answers_key(question: str) -> str:
+    """Return the name of the list to which workers append their answers to a command."""
+    return f"{COMMANDS_CHANNEL}:{question}"

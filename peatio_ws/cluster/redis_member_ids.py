@@ -1,0 +1,121 @@
+"""Members' numeric ids in Redis: the hash `peatio:members`, uid to member id.
+
+One greenlet a worker looks up all members who authenticate, several with one HMGET, so that a rush of logins waits its
+turn instead of exhausting the connections. What could not be looked up stays in line until Redis answers, however long
+that takes; a session does not wait for it longer than `REDIS_TIMEOUT` and is notified later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from typing import Any, Final
+
+import gevent
+import gevent.event
+import structlog
+
+from peatio_ws.auth.identity import member_id_of
+from peatio_ws.cluster.local_state import Lookup
+from peatio_ws.cluster.redis_connection import REDIS_TIMEOUT, Link
+from peatio_ws.cluster.redis_keys import MEMBERS_KEY
+from peatio_ws.concurrency.supervision import supervise
+
+log = structlog.get_logger("peatio_ws.cluster.redis_member_ids")
+
+MEMBERS_KEPT: Final = 50_000
+PIECE: Final = 200
+"""Members looked up at a time: some milliseconds of a worker's time, with all that follows from it."""
+AWAY_SECONDS: Final = 0.5
+REFUSED_SECONDS: Final = 2.0
+"""Time between two attempts while Redis is away, and while it refuses and nobody else asks."""
+
+
+class RedisMembers:
+    """The lookups of one worker.
+
+    Args:
+        link: to Redis.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._open: dict[str, list[Lookup]] = {}  # by uid, in the order they came
+        self._wanted = gevent.event.Event()
+        self._known: dict[str, int] = {}  # as last told: for those who come back while Redis is away
+        self._greenlet: gevent.Greenlet[Any, Any] | None = None
+
+    def start(self) -> None:
+        """Begin to look up."""
+        self._greenlet = gevent.spawn(supervise, "member ids", self._look_up_on)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    def look_up(self, uid: str) -> Lookup:
+        """See `Shared.look_up`."""
+        lookup = Lookup(uid)
+        self._open.setdefault(uid, []).append(lookup)
+        self._wanted.set()
+        if not self._link.away:
+            try:
+                lookup.wait(REDIS_TIMEOUT)
+            except BaseException:
+                self.forget(lookup)
+                raise
+        if not lookup.known and uid in self._known:
+            self.forget(lookup)
+            lookup.answer(self._known[uid])
+        return lookup
+
+    def forget(self, lookup: Lookup) -> None:
+        """See `Shared.forget_lookup`."""
+        lookups = self._open.get(lookup.uid)
+        if lookups is not None and lookup in lookups:
+            lookups.remove(lookup)
+            if not lookups:
+                del self._open[lookup.uid]
+
+    def _look_up_on(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            while self._open:
+                if self._look_up_some():
+                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                    continue
+                for lookup in itertools.chain.from_iterable(self._open.values()):
+                    lookup.give_up()
+                if self._link.away:
+                    gevent.sleep(AWAY_SECONDS)
+                else:
+                    self._wanted.wait(REFUSED_SECONDS)
+                    self._wanted.clear()
+
+    def _look_up_some(self) -> bool:
+        """Whether Redis answered."""
+        uids = list(itertools.islice(self._open, PIECE))
+        question = functools.partial(self._link.redis.hmget, MEMBERS_KEY, uids)
+        values = self._link.ask("member ids", question)
+        if values is None:
+            return False
+        for uid, value in zip(uids, values, strict=True):
+            number = member_id_of(value.decode(errors="replace")) if isinstance(value, bytes) else None
+            self._keep(uid, number)
+            for lookup in self._open.pop(uid, ()):
+                try:
+                    lookup.answer(number)
+                except Exception:  # a fault of ours costs this session its number, and no other
+                    log.exception("a member id could not be used", uid=uid)
+        return True
+
+    def _keep(self, uid: str, number: int | None) -> None:
+        with contextlib.suppress(KeyError):
+            del self._known[uid]
+        if number is not None:
+            self._known[uid] = number
+            if len(self._known) > MEMBERS_KEPT:
+                del self._known[next(iter(self._known))]

@@ -1,0 +1,208 @@
+"""What workers share through Redis.
+
+Each order as last seen (stream `peatio_ws:orders`, bounded and expiring), so that a trade which names its orders by id
+can be completed by a worker that started a moment ago. Member ids are `redis_member_ids.py`'s, order books
+`redis_books.py`'s, limits `redis_limits.py`'s, what an operator says `redis_commands.py`'s. Redis away is no reason to
+stop: `redis_connection.py` logs it once, clients notice nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+import uuid
+from typing import Any, Final
+
+import gevent
+import msgspec
+import structlog
+
+from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.revocations import Revocations
+from peatio_ws.cluster.local_state import ORDERS_KEPT, Books, Lookup, Seat, Shared, Steered
+from peatio_ws.cluster.redis_books import RedisBooks
+from peatio_ws.cluster.redis_commands import RedisSteering
+from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.redis_keys import ORDERS_KEY, WRITER_KEY
+from peatio_ws.cluster.redis_limits import RedisLimits
+from peatio_ws.cluster.redis_member_ids import RedisMembers
+from peatio_ws.protocol import encoding
+from peatio_ws.protocol.events import Order, Owner
+
+log = structlog.get_logger("peatio_ws.cluster.redis_state")
+
+ORDERS_SECONDS: Final = 86_400
+"""How long Redis keeps orders when nobody writes any more."""
+FLUSH_SECONDS: Final = 0.1
+PIECE: Final = 200
+"""Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""
+LEASE_SECONDS: Final = 5
+"""One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
+
+_row = msgspec.json.Decoder(tuple[str | int, msgspec.Raw])
+
+
+class RedisShared(Shared):
+    """With Redis.
+
+    Args:
+        url: `REDIS_URL`.
+    """
+
+    def __init__(self, url: str, revocations: Revocations, failures: Failures) -> None:
+        super().__init__(revocations, failures)
+        self._link = Link(url)
+        self._id = uuid.uuid4().hex
+        self._pending: dict[bytes, tuple[float, Order]] = {}
+        self._load_wanted = False
+        self._members = RedisMembers(self._link)
+        self._limits = RedisLimits(self._link, failures)
+        self._greenlet: gevent.Greenlet[Any, Any] | None = None
+        self._books: RedisBooks | None = None
+        self._steering: RedisSteering | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._link.connected
+
+    def start(self, books: Books, steered: Steered) -> None:
+        self._greenlet = gevent.spawn(self._write_on)
+        self._members.start()
+        self._books = RedisBooks(self._link, books)
+        self._books.start()
+        self._steering = RedisSteering(self._link, self.revocations, self.failures, steered)
+        self._steering.start()
+
+    def wait(self) -> None:
+        if self._steering is not None:
+            self._steering.wait()
+
+    def stop(self) -> None:
+        for part in (self._members, self._steering, self._books):
+            if part is not None:
+                part.stop()
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._write_pending()
+            self._limits.leave_all()
+
+    def remember(self, order: Order) -> None:
+        self.orders.remember(order)
+        key = order.id.strip(b'"')
+        self._pending.pop(key, None)
+        self._pending[key] = (time.monotonic(), order)
+
+    def ask_books(self) -> None:
+        if self._books is not None:
+            self._books.want()
+
+    def forget_book(self, name: str) -> None:
+        if self._books is not None:
+            self._books.forget(name)
+
+    def take_seat(self, seat: Seat) -> None:
+        self._limits.take(seat)
+
+    def leave_seat(self, seat: Seat) -> None:
+        self._limits.leave(seat)
+
+    def load(self) -> None:
+        self._load_wanted = True  # by the background greenlet, which tries until Redis answers
+
+    def look_up(self, uid: str) -> Lookup:
+        return self._members.look_up(uid)
+
+    def forget_lookup(self, lookup: Lookup) -> None:
+        self._members.forget(lookup)
+
+    def _write_on(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_SECONDS)
+            try:
+                self._share()
+            except Exception:  # a bug here must not end the greenlet in silence
+                log.exception("orders and counts could not be shared")
+
+    def _share(self) -> None:
+        self._link.tend()
+        self._limits.count()  # first, whatever becomes of the orders
+        if self._load_wanted:
+            self._load()
+        self._write_pending()
+
+    def _load(self) -> None:
+        newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
+        read, before, unreadable = 0, b"+", 0
+        while read < ORDERS_KEPT and self._link.has_streams:
+            page = functools.partial(self._link.redis.xrevrange, ORDERS_KEY, before, count=PIECE)
+            rows = self._link.ask("reading orders", page)
+            if rows is None:
+                return
+            for _, fields in rows:
+                for order_id, value in fields.items():
+                    try:
+                        owner, classic = _row.decode(value)
+                    except (msgspec.MsgspecError, UnicodeDecodeError):
+                        unreadable += 1
+                        continue
+                    newest.setdefault(order_id, (owner, classic))
+            if len(rows) < PIECE:
+                break
+            read, before = read + len(rows), _before(rows[-1][0])
+        self._load_wanted = False
+        for order_id, (owner, classic) in reversed(newest.items()):
+            self.orders.remember_older(order_id, owner, bytes(classic))
+        log.info("orders loaded", orders=len(newest), unreadable=unreadable)
+
+    def _write_pending(self) -> None:
+        if not self._pending:
+            return
+        if self._link.has_streams and self._holds_lease() and self._write_all():
+            return
+        # Another worker writes; what it could not have written if it died is kept until the lease has passed over.
+        now = time.monotonic()
+        for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
+            del self._pending[key]
+
+    def _write_all(self) -> bool:
+        """Write what is pending; whether Redis took all of it."""
+        while some := list(itertools.islice(self._pending.items(), PIECE)):
+            with self._link.redis.pipeline(transaction=False) as pipe:
+                for key, (_, order) in some:
+                    value = msgspec.json.encode((order.owner, msgspec.Raw(encoding.classic_order(order))))
+                    pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
+                pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
+                if self._link.run("writing orders", pipe) is None:
+                    return False
+            for key, written in some:
+                if self._pending.get(key) is written:  # else it has changed meanwhile
+                    del self._pending[key]
+        return True
+
+    def _holds_lease(self) -> bool:
+        seconds = LEASE_SECONDS * 1000
+        with self._link.redis.pipeline(transaction=False) as pipe:  # SET … NX GET is of Redis 7.0
+            pipe.set(WRITER_KEY, self._id, nx=True, px=seconds)
+            pipe.get(WRITER_KEY)
+            answers = self._link.run("writing orders, in turn", pipe)
+        if answers is None or answers[1] != self._id.encode():
+            return False
+        renew = functools.partial(self._link.redis.pexpire, WRITER_KEY, seconds)
+        return bool(self._link.ask("writing orders, in turn", renew))
+
+
+def _before(entry_id: bytes) -> bytes:
+    """Return the largest id below this one. An exclusive range, `(id`, is of Redis 6.2."""
+    milliseconds, _, number = entry_id.partition(b"-")
+    if int(number):
+        return b"%b-%d" % (milliseconds, int(number) - 1)
+    return b"%d" % (int(milliseconds) - 1)  # without a number: its last one
+
+
+def open_shared(redis_url: str | None, revocations: Revocations, failures: Failures) -> Shared:
+    """What workers share according to `REDIS_URL`."""
+    if redis_url is None:
+        log.info("no REDIS_URL: what workers would share stays in each worker")
+        return Shared(revocations, failures)
+    return RedisShared(redis_url, revocations, failures)

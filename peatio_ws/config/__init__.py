@@ -1,0 +1,1 @@
+"""The environment: every variable, and what is wrong with it."""

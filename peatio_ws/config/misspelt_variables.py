@@ -1,0 +1,63 @@
+"""Names of variables that look like a misspelt one of the gateway, which would ignore them without a word.
+
+Pure. Only near misses count: the environment of a container holds many variables of others whose names begin like the
+gateway's (`REDIS_PORT_6379_TCP_ADDR` of Kubernetes, `RABBITMQ_DEFAULT_USER` of RabbitMQ's image).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+from pydantic import AliasChoices
+
+from peatio_ws.config.settings import Settings
+
+ALIKE: Final = 0.87
+"""How alike two names have to be, from 0 to 1 (`difflib.SequenceMatcher.ratio`): two letters swapped in `AMQP_URL` are
+0.875."""
+MOST_EDITS: Final = 2
+"""Letters that may be added, removed or replaced: `RABBITMQ_URL` is not `RABBITMQ_USER`."""
+
+_FAMILY: Final = "RANGO_RBAC_"
+_OTHERS: Final = (
+    *"JWT_PUBLIC_KEY JWT_PUBLIC_KEYS JWT_PRIVATE_KEY PROMETHEUS_MULTIPROC_DIR".split(),
+    *"RABBITMQ_HOST RABBITMQ_PORT RABBITMQ_USER RABBITMQ_PASSWORD RABBITMQ_VHOST".split(),
+)
+"""Those that are not fields of `Settings` (`variables.py`), or are read elsewhere."""
+
+
+def _known() -> frozenset[str]:
+    """All variables that the gateway reads, but for families."""
+    names = {
+        str(choice)
+        for field in Settings.model_fields.values()
+        if isinstance(field.validation_alias, AliasChoices)
+        for choice in field.validation_alias.choices
+    }
+    return frozenset(names.union(_OTHERS))
+
+
+KNOWN: Final = _known()
+
+
+def near_misses(names: Iterable[str]) -> dict[str, str]:
+    """The names that are nearly a variable of the gateway, each with the name that is probably meant."""
+    found = {name: _nearest(name) for name in sorted(names) if name not in KNOWN and not name.startswith(_FAMILY)}
+    return {name: meant for name, meant in found.items() if meant is not None}
+
+
+def _nearest(name: str) -> str | None:
+    given, parts = name.upper(), name.upper().split("_", 2)
+    # A family has no list of its names: what follows is taken as it is.
+    names = [*KNOWN, _FAMILY + parts[2]] if len(parts) == 3 else list(KNOWN)
+    for meant in difflib.get_close_matches(given, names, n=3, cutoff=ALIKE):
+        if _edits(given, meant) <= MOST_EDITS:
+            return meant
+    return None
+
+
+def _edits(given: str, meant: str) -> int:
+    codes = difflib.SequenceMatcher(None, given, meant, autojunk=False).get_opcodes()
+    return sum(max(end - start, to - at) for kind, start, end, at, to in codes if kind != "equal")

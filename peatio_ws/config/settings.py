@@ -1,0 +1,264 @@
+"""The environment, checked, as one frozen object.
+
+The table of names, defaults and meanings is contract section 7; `docs/settings.md` has it for operators. Only this
+module knows the names; everything else takes a `Settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from peatio_ws.auth.keys import PublicKey
+from peatio_ws.auth.verifier import TokenRules
+from peatio_ws.config.allowed_origins import fault_of as origin_fault
+from peatio_ws.config.tls_files import extended
+from peatio_ws.config.tls_files import faults as tls_file_faults
+from peatio_ws.config.trusted_proxies import Header, Network, network
+from peatio_ws.config.urls import EMBEDDED_BROKER, read_amqp_urls, read_jwks_url, read_redis_url
+from peatio_ws.config.validation_errors import SeveralFaults, faults_of, shown
+from peatio_ws.config.variables import broker_url, comma_list, file_faults, read_keys, read_roles
+from peatio_ws.errors import ConfigurationError, Fault
+
+
+def _networks(value: Any) -> Any:
+    networks = []
+    for part in comma_list(value):
+        try:
+            networks.append(network(part))
+        except ValueError:
+            raise ValueError(f"holds {shown(part)}, which is no network like 10.0.0.0/8 nor an address") from None
+    return tuple(networks)
+
+
+def _origins(value: Any) -> Any:
+    origins = comma_list(value)
+    for one in origins:
+        if (fault := origin_fault(one)) is not None:
+            raise ValueError(f"holds {shown(one)}, {fault}")
+    return origins
+
+
+def _readable(value: Any) -> Any:
+    try:
+        with open(value, "rb"):
+            return Path(value)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}: {shown(value)}") from None
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _level(value: Any) -> Any:
+    return "warning" if _lower(value) == "warn" else _lower(value)  # Ranger's and Rango's name of it
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(comma_list)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Leeway = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+ReadableFile = Annotated[Path, BeforeValidator(_readable)]
+
+
+def _named(*names: str, default: Any = None) -> Any:
+    """A field read from the first of these variables that is set."""
+    return Field(default, validation_alias=AliasChoices(*names))
+
+
+class Settings(BaseModel):
+    """What the gateway was told. Made by `from_env`; every field is checked; units are in the comments."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    host: str = _named("WEBSOCKET_HOST", "RANGER_HOST", default="0.0.0.0")
+    port: Port = _named("WEBSOCKET_PORT", "RANGER_PORT", default=8080)
+    unix: str | None = _named("WEBSOCKET_UNIX")
+    ssl_key: ReadableFile | None = _named("WEBSOCKET_SSL_KEY")
+    ssl_cert: ReadableFile | None = _named("WEBSOCKET_SSL_CERT")
+    workers: Annotated[int, Field(ge=1, le=512)] = _named("WEB_CONCURRENCY", default=1)
+
+    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(read_amqp_urls)] = _named("AMQP_URL", default=())
+    # Certificate files are in the URLs, as parameters: `tls_files.py`.
+    amqp_ca_file: Path | None = _named("AMQP_CA_FILE")
+    amqp_cert_file: Path | None = _named("AMQP_CERT_FILE")
+    amqp_key_file: Path | None = _named("AMQP_KEY_FILE")
+    amqp_durable: bool = _named("AMQP_EXCHANGES_DURABLE", default=False)
+    history: Annotated[Literal["stream", "worker", "off"], BeforeValidator(_lower)] = _named(
+        "AMQP_HISTORY", default="stream"
+    )
+    history_queue: Annotated[str, Field(min_length=1, max_length=200)] = _named(
+        "AMQP_HISTORY_QUEUE", default="peatio_ws.history"
+    )
+    resume_seconds: Seconds = _named("WEBSOCKET_RESUME_SECONDS", default=120)
+    resume_bytes: Annotated[int, Field(ge=4096, le=2**40)] = _named("WEBSOCKET_RESUME_BYTES", default=64 * 2**20)
+    redis_url: Annotated[str, BeforeValidator(read_redis_url)] | None = _named("REDIS_URL")
+    redis_ca_file: Path | None = _named("REDIS_CA_FILE")
+    redis_cert_file: Path | None = _named("REDIS_CERT_FILE")
+    redis_key_file: Path | None = _named("REDIS_KEY_FILE")
+    orderbook_broadcast: bool = _named("ORDERBOOK_BROADCAST", default=False)
+    ranger_classic_events: bool = _named("RANGER_CLASSIC_EVENTS", default=True)
+
+    jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
+    jwt_keys: tuple[PublicKey, ...] = ()
+    jwks_url: Annotated[str, BeforeValidator(read_jwks_url)] | None = _named("JWT_JWKS_URL")
+    jwks_file: Path | None = _named("JWT_JWKS_FILE")
+    jwks_refresh: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = _named("JWT_JWKS_REFRESH", default=30)
+    jwt_issuer: str | None = _named("JWT_ISSUER")
+    jwt_audience: CommaList = _named("JWT_AUDIENCE", default=())
+    jwt_member_id_claim: str = _named("JWT_MEMBER_ID_CLAIM", default="member_id")
+    jwt_expiration_leeway: Leeway = _named("JWT_EXPIRATION_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    jwt_not_before_leeway: Leeway = _named("JWT_NOT_BEFORE_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    jwt_issued_at_leeway: Leeway = _named("JWT_ISSUED_AT_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
+    roles: Mapping[str, frozenset[str]] = {}  # prefix of streams to who may have them: RANGO_RBAC_<PREFIX>
+    jwt_enforce_expiry: bool = _named("JWT_ENFORCE_EXPIRY", default=False)
+
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = _named("API_CORS_ORIGINS", default=())
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = _named("TRUSTED_PROXIES", default=())
+    trusted_proxies_header: Annotated[Header, BeforeValidator(_lower)] | None = _named("TRUSTED_PROXIES_HEADER")
+
+    max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
+    outbox_bytes: Annotated[int, Field(ge=4096, le=2**31)] = _named("WEBSOCKET_OUTBOX_BYTES", default=2**20)
+    auth_timeout: Seconds = _named("WEBSOCKET_AUTH_TIMEOUT", default=30)
+    ping_interval: Seconds = _named("WEBSOCKET_PING_INTERVAL", default=25)
+    ping_timeout: Seconds = _named("WEBSOCKET_PING_TIMEOUT", default=60)
+    send_timeout: Seconds = _named("WEBSOCKET_SEND_TIMEOUT", default=10)
+    handshake_timeout: Seconds = _named("WEBSOCKET_HANDSHAKE_TIMEOUT", default=10)
+    message_burst: Count = _named("WEBSOCKET_MESSAGE_BURST", default=60)
+    message_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _named("WEBSOCKET_MESSAGE_RATE", default=10)
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = _named("WEBSOCKET_MAX_CONNECTIONS", default=10_000)
+    max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit
+    max_per_address: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", default=0)  # 0: no limit
+    max_failures_per_address: Count = _named(
+        "WEBSOCKET_MAX_FAILURES_PER_ADDRESS", default=0
+    )  # tokens in a minute; 0: no limit
+    max_streams: Count = _named("WEBSOCKET_MAX_STREAMS", default=200)  # a connection
+    max_stream_names: Count = _named("WEBSOCKET_MAX_STREAM_NAMES", default=100_000)  # a worker
+    books: CommaList = _named("WEBSOCKET_BOOKS", default=())  # names of -snap/-inc pairs; () for any
+    max_books: Count = _named("WEBSOCKET_MAX_BOOKS", default=2000)  # a worker
+    drain_seconds: Seconds = _named("WEBSOCKET_DRAIN_SECONDS", default=3)
+    max_blocking: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = _named(
+        "WEBSOCKET_MAX_BLOCKING_SECONDS", default=0.1
+    )  # s; 0: not watched
+    simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
+    console: bool | None = _named("WEBSOCKET_CONSOLE")  # None: where there is a simulation and nothing else to serve
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(
+        "LOG_LEVEL", default="info"
+    )
+    log_access: bool = _named("LOG_ACCESS", default=False)
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
+    metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
+    metrics_port: Port = _named("METRICS_PORT", default=4242)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether broker and store are inside this process."""
+        return self.amqp_urls == (EMBEDDED_BROKER,)
+
+    @property
+    def token_rules(self) -> TokenRules:
+        """Which tokens are valid."""
+        return TokenRules(
+            algorithm=self.jwt_algorithm,
+            keys=self.jwt_keys,
+            jwks_url=self.jwks_url,
+            jwks_file=self.jwks_file,
+            jwks_refresh=self.jwks_refresh,
+            issuer=self.jwt_issuer,
+            audience=self.jwt_audience,
+            member_id_claim=self.jwt_member_id_claim,
+            expiration_leeway=self.jwt_expiration_leeway,
+            not_before_leeway=self.jwt_not_before_leeway,
+            issued_at_leeway=self.jwt_issued_at_leeway,
+        )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        faults = []
+        pair = ("WEBSOCKET_SSL_KEY", "WEBSOCKET_SSL_CERT")
+        if (self.ssl_key is None) != (self.ssl_cert is None):
+            faults.append(Fault(f"{' and '.join(pair)} go together; one of them is missing", pair))
+        elif self.ssl_key and self.ssl_cert:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.ssl_cert, self.ssl_key, password="")
+            except (ssl.SSLError, OSError):
+                text = "are no PEM key (without a passphrase) and certificate that belong together"
+                faults.append(Fault(f"{' and '.join(pair)} {text}", pair))
+        if self.embedded and self.workers > 1:
+            text = "WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share"
+            faults.append(Fault(text, ("WEB_CONCURRENCY",)))
+        if self.simulation and not self.embedded:
+            text = f"WEBSOCKET_SIMULATION is for AMQP_URL={EMBEDDED_BROKER} only, never for a real exchange"
+            faults.append(Fault(text, ("WEBSOCKET_SIMULATION",)))
+        if self.ping_interval >= self.ping_timeout:
+            pings = ("WEBSOCKET_PING_INTERVAL", "WEBSOCKET_PING_TIMEOUT")
+            faults.append(Fault(" has to be less than ".join(pings), pings))
+        if self.port and self.port == self.metrics_port and not self.unix:
+            both = ("WEBSOCKET_PORT", "METRICS_PORT")
+            faults.append(Fault(f"{' and '.join(both)} have to differ", both))
+        if faults:
+            raise SeveralFaults(faults)
+        return self
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, at_start: bool = False) -> Settings:
+        """Read and check the environment.
+
+        Args:
+            environ: instead of `os.environ`. A variable that is set to nothing counts as not set.
+            at_start: look into files that may be written anew later, too; a worker that starts meanwhile does not mind.
+
+        Raises:
+            ConfigurationError: with all faults, one line each.
+        """
+        values = _given(environ)
+        faults: list[Fault] = []
+        values["jwt_keys"] = read_keys(values, faults)
+        values["roles"] = read_roles(values, faults)
+        if at_start:
+            faults += file_faults(values)
+        if "AMQP_URL" not in values:
+            values["AMQP_URL"] = broker_url(values, faults)
+        if at_start:
+            faults += tls_file_faults(values)
+        return cls._checked(values, faults)
+
+    @classmethod
+    def limits_from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The same without keys and broker: for an application that uses the transport only (`examples/echo.py`)."""
+        return cls._checked(_given(environ), [])
+
+    @classmethod
+    def _checked(cls, values: dict[str, Any], faults: list[Fault]) -> Settings:
+        settings, wrong, values = None, set[str](), {**values, **extended(values)}
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            faults += faults_of(error)
+            wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+        if wrong:
+            # What concerns several variables is checked last, on sound ones; told with the rest if it names no other.
+            try:
+                cls.model_validate({name: value for name, value in values.items() if name not in wrong})
+            except ValidationError as error:
+                faults += [fault for fault in faults_of(error) if not wrong.intersection(fault.variables)]
+        if faults or settings is None:
+            raise ConfigurationError(sorted(set(faults)))
+        return settings
+
+    def __repr__(self) -> str:
+        return f"<Settings {self.host}:{self.port}>"  # URLs hold passwords
+
+    __str__ = __repr__
+
+
+def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:
+    return {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}

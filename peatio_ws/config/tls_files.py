@@ -1,0 +1,259 @@
+"""Certificate files for TLS to the broker and to Redis: how they get into a URL, and what is wrong with them.
+
+A file belongs to a URL, as a query parameter with the name that its reader knows: RabbitMQ's for a broker
+(https://www.rabbitmq.com/docs/uri-query-parameters), redis-py's for Redis. The variables AMQP_CA_FILE and so on are
+added to each URL that does not name such a file itself. Knows files; opens no connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from peatio_ws.config.validation_errors import shown
+from peatio_ws.errors import Fault
+
+
+class TlsFiles(NamedTuple):
+    """Paths of PEM files.
+
+    Attributes:
+        ca: the authorities to trust; None for the system's.
+        cert, key: the client certificate with its chain, and its private key; both or none.
+    """
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+class _Kind(NamedTuple):
+    """A kind of server.
+
+    Attributes:
+        scheme: of its URLs with TLS.
+        example: such a URL.
+        parameters: of its URLs, in the order of `TlsFiles`.
+    """
+
+    scheme: str
+    example: str
+    parameters: tuple[str, str, str]
+
+
+_KINDS: Final = {
+    "AMQP": _Kind("amqps", "amqps://user:password@host:5671/vhost", ("cacertfile", "certfile", "keyfile")),
+    "REDIS": _Kind("rediss", "rediss://host:6379/0", ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
+}
+_FILES: Final = ("CA_FILE", "CERT_FILE", "KEY_FILE")
+SERVER_NAME: Final = "server_name_indication"
+"""Parameter of a broker's URL: the name that its certificate has to be for, where that is not the URL's host."""
+
+
+def split(url: str) -> tuple[str, dict[str, str]]:
+    """A URL without its query, and the query's parameters."""
+    bare, _, query = url.partition("?")
+    return bare, dict(parse_qsl(query, keep_blank_values=True))
+
+
+def files_of(parameters: Mapping[str, str]) -> TlsFiles:
+    """The files that the parameters of a broker's URL name."""
+    return TlsFiles(*(parameters.get(name) for name in _KINDS["AMQP"].parameters))
+
+
+def parameter_fault(url: str) -> str | None:
+    """What is wrong with the parameters of a broker's URL."""
+    secure, (_, given) = url.startswith("amqps:"), split(url)
+    for name, value in given.items():
+        if name == "verify" and secure:
+            if value != "verify_peer":
+                return "has verify=verify_none, which is not supported: the broker's certificate is always verified"
+        elif name in (*_KINDS["AMQP"].parameters, SERVER_NAME):
+            if not secure:
+                return f"has {name}=, which is for TLS: the URL has to begin with amqps://"
+        else:
+            known = ", ".join((*_KINDS["AMQP"].parameters, SERVER_NAME))
+            return f"has the parameter {shown(name)}, which is unknown; there are {known}, for amqps://"
+    return None
+
+
+def extended(values: Mapping[str, str]) -> dict[str, str]:
+    """`AMQP_URL` and `REDIS_URL` with the files of the variables as parameters, as far as they are set."""
+    urls = {}
+    for server, kind in _KINDS.items():
+        if url := values.get(f"{server}_URL"):
+            urls[f"{server}_URL"] = ";".join(_extended(part, server, kind, values) for part in _urls(url, server))
+    return urls
+
+
+def _extended(url: str, server: str, kind: _Kind, values: Mapping[str, str]) -> str:
+    if not url.startswith(f"{kind.scheme}:"):
+        return url
+    given = split(url)[1]
+    added = {
+        name: values[variable]
+        for variable, name in zip(_variables(server), kind.parameters, strict=True)
+        if variable in values and name not in given
+    }
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(added)}" if added else url
+
+
+def _urls(text: str, server: str) -> list[str]:
+    """Brokers have `;` between them."""
+    return [part.strip() for part in text.split(";")] if server == "AMQP" else [text]
+
+
+def _variables(server: str) -> list[str]:
+    return [f"{server}_{name}" for name in _FILES]
+
+
+# ---- what is wrong with them
+
+
+def faults(values: Mapping[str, str]) -> list[Fault]:
+    """What is wrong with the certificate files as they are now, one line each."""
+    found: list[Fault] = []
+    for server, kind in _KINDS.items():
+        names = [name for name in _variables(server) if name in values]
+        urls = _urls(extended(values).get(f"{server}_URL", ""), server)
+        secure = [url for url in urls if url.startswith(f"{kind.scheme}:")]
+        if names and not secure:
+            text = f"{' and '.join(names)} would have no effect: {server}_URL does not ask for TLS"
+            found.append(Fault(text, tuple(names), f"it has to be like {kind.example}"))
+        for url in secure:
+            given = split(url)[1]
+            paths = [given.get(name) for name in kind.parameters]
+            texts = _faults_of(TlsFiles(*paths), _labels(server, kind, paths, values))
+            found += [Fault(text, tuple(names) or (f"{server}_URL",)) for text in texts]
+    return list(dict.fromkeys(found))
+
+
+def _labels(server: str, kind: _Kind, paths: list[str | None], values: Mapping[str, str]) -> TlsFiles:
+    """What to call each file: its variable, or the parameter of the URL that names another one."""
+    labels = []
+    for variable, parameter, path in zip(_variables(server), kind.parameters, paths, strict=True):
+        ours = path is None or values.get(variable) == path
+        labels.append(variable if ours else f"{server}_URL ({parameter})")
+    return TlsFiles(*labels)
+
+
+def _faults_of(files: TlsFiles, named: TlsFiles) -> Iterator[str]:
+    if files.ca is not None:
+        try:
+            _certificates(files.ca, str(named.ca), "the certificate of the authority that issued the server's")
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(files.ca)
+        except ValueError as fault:
+            yield str(fault)
+    if (files.cert is None) != (files.key is None):
+        yield f"{named.cert} and {named.key} go together; {named.cert if files.cert is None else named.key} is not set"
+    elif files.cert is not None and files.key is not None:
+        yield from _pair_faults(files.cert, files.key, named)
+
+
+def _pair_faults(cert: str, key: str, named: TlsFiles) -> Iterator[str]:
+    chain, private = None, None
+    try:
+        chain = _certificates(cert, str(named.cert), "the client certificate")
+    except ValueError as fault:
+        yield str(fault)
+    try:
+        private = _private_key(key, str(named.key))
+    except ValueError as fault:
+        yield str(fault)
+    if chain is None or private is None:
+        return
+    ours, theirs = private.public_key(), chain[0].public_key()
+    if _kind(ours) != _kind(theirs):
+        yield (
+            f"{named.key} is not the key of {named.cert}: it is {_kind(ours)} and the certificate is for "
+            f"{_kind(theirs)}: {shown(key)}"
+        )
+    elif _encoded(ours) != _encoded(theirs):
+        yield f"{named.key} is not the key of {named.cert}: the certificate is for another key: {shown(key)}"
+    else:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
+        except ssl.SSLError as error:
+            reason = (error.reason or "unknown").replace("_", " ").lower()
+            yield f"{named.cert} and {named.key} cannot be used: OpenSSL says {reason}: {shown(cert)}"
+
+
+def _read(path: str, name: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name} cannot be read: {error.strerror}: {shown(path)}") from None
+
+
+def _certificates(path: str, name: str, wanted: str) -> list[x509.Certificate]:
+    data = _read(path, name)
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError:
+        raise ValueError(f"{name} holds {_content(data)}; it has to be {wanted}, as PEM: {shown(path)}") from None
+
+
+def _private_key(path: str, name: str) -> Any:
+    data = _read(path, name)
+    try:
+        key = load_pem_private_key(data, None)
+    except TypeError:
+        raise ValueError(
+            f"{name} is encrypted with a passphrase; `openssl pkey -in FILE -out NEW` writes it without one: "
+            f"{shown(path)}"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError(
+            f"{name} holds {_content(data)}; it has to be the private key of the client certificate, as PEM: "
+            f"{shown(path)}"
+        ) from None
+    if not isinstance(key, _SIGNING):
+        raise ValueError(
+            f"{name} is {_kind(key.public_key())}, which TLS cannot use; RSA and EC keys work: {shown(path)}"
+        )
+    return key
+
+
+_SIGNING: Final = (
+    rsa.RSAPrivateKey,
+    ec.EllipticCurvePrivateKey,
+    ed25519.Ed25519PrivateKey,
+    ed448.Ed448PrivateKey,
+)
+
+
+def _content(data: bytes) -> str:
+    """What a file has in place of what it should have."""
+    for mark, what in _CONTENTS:
+        if mark in data:
+            return what
+    return "nothing of the kind"
+
+
+_CONTENTS: Final = (
+    (b"PRIVATE KEY-----", "a private key"),
+    (b"PUBLIC KEY-----", "a public key"),
+    (b"CERTIFICATE REQUEST-----", "a request for a certificate"),
+    (b"CERTIFICATE-----", "a certificate"),
+)
+
+
+def _kind(key: Any) -> str:
+    """The kind of a public key, with its article."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"an EC key ({key.curve.name})"
+    name = type(key).__name__.removeprefix("_").removesuffix("PublicKey")
+    return f"an {name} key" if name[0] in "AEIRX" else f"a {name} key"
+
+
+def _encoded(key: Any) -> bytes:
+    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded

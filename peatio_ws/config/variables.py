@@ -1,0 +1,126 @@
+"""Variables that take more than a look at one value: keys, roles, and the broker's URL out of its parts.
+
+Each adds what is wrong to a list of faults, one line each, and returns what can be made of the rest. Of `settings.py`,
+which has all others.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from peatio_ws.auth.jwks import MOST_BYTES, read_set
+from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, load_public_key
+from peatio_ws.config.validation_errors import shown
+from peatio_ws.errors import Fault, FaultCode
+from peatio_ws.protocol.streams import Kind, kind_of
+
+
+def comma_list(value: Any) -> Any:
+    """The parts of a text with commas between them; anything else as it is."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey, ...]:
+    """The keys of `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS`, for `JWT_ALGORITHM` (contract section 4)."""
+    algorithm = values.get("JWT_ALGORITHM", "RS256")
+    if algorithm not in ALGORITHMS:
+        text = f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}"
+        faults.append(Fault(text, ("JWT_ALGORITHM",)))
+        algorithm = ""
+    texts = [("JWT_PUBLIC_KEY", values["JWT_PUBLIC_KEY"])] if "JWT_PUBLIC_KEY" in values else []
+    texts += [("JWT_PUBLIC_KEYS", part) for part in comma_list(values.get("JWT_PUBLIC_KEYS", ""))]
+    sets = [name for name in _SETS if name in values]
+    if not texts and not sets:
+        text = (
+            "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
+            "base64; `python -m peatio_ws keygen` makes a pair for trying things out"
+        )
+        faults.append(Fault(text, ("JWT_PUBLIC_KEY",)))
+    if len(sets) > 1:
+        faults.append(Fault(f"{' and '.join(sets)} are both set; a gateway reads one set of keys", tuple(sets)))
+    if sets and algorithm == "HS256":
+        text = f"{sets[0]} does not go with JWT_ALGORITHM=HS256: a set is public, its secret must not be"
+        faults.append(Fault(text, (sets[0], "JWT_ALGORITHM")))
+    keys = []
+    for name, text in texts:
+        try:
+            # Without an algorithm the text is still looked at, so that all faults are told at once.
+            keys.append(load_public_key(text, algorithm or "RS256"))
+        except UnusableKey as error:
+            if algorithm:
+                faults.append(Fault(f"{name} {error}", (name,), code=FaultCode.KEY_UNUSABLE))
+        except ValueError as error:
+            if algorithm or isinstance(error, ExposedKey):
+                faults.append(Fault(f"{name} {error}", (name,)))
+    return tuple(keys)
+
+
+def file_faults(values: Mapping[str, str]) -> list[Fault]:
+    """What is wrong with the set of keys in `JWT_JWKS_FILE` as it is now."""
+    path, algorithm = values.get("JWT_JWKS_FILE"), values.get("JWT_ALGORITHM", "RS256")
+    if path is None or algorithm not in ALGORITHMS or algorithm == "HS256":
+        return []
+    text = _file_fault(Path(path), algorithm)
+    return [Fault(f"JWT_JWKS_FILE {text}", ("JWT_JWKS_FILE",))] if text else []
+
+
+def _file_fault(path: Path, algorithm: str) -> str:
+    """What is wrong with a file that holds a set of keys; empty if nothing is."""
+    try:
+        with path.open("rb") as file:
+            found = read_set(file.read(MOST_BYTES + 1), algorithm)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}: {shown(path)}"
+    except ValueError as error:
+        return str(error)
+    if found.exposed:
+        return f"holds what should not be in it: {'; '.join(found.exposed)}"
+    return "" if found.keys else f"holds no key that can be used: {'; '.join(found.ignored) or 'it is empty'}"
+
+
+_SETS = ("JWT_JWKS_URL", "JWT_JWKS_FILE")
+
+
+def read_roles(values: Mapping[str, str], faults: list[Fault]) -> dict[str, frozenset[str]]:
+    """Prefix to roles, of all `RANGO_RBAC_<PREFIX>`."""
+    roles = {}
+    for name in sorted(values):
+        if name.startswith(_RBAC):
+            prefix = name.removeprefix(_RBAC).lower()
+            if kind_of(f"{prefix}.id.event") is not Kind.PREFIXED or prefix in _NO_PREFIXES:
+                text = f"{name}: {shown(prefix)} is no prefix; it is RANGO_RBAC_ADMIN for streams like admin.id.event"
+                faults.append(Fault(text, (name,)))
+            roles[prefix] = frozenset(comma_list(values[name]))
+    return roles
+
+
+_RBAC = "RANGO_RBAC_"
+_NO_PREFIXES = ("private", "public", "global")
+"""First words of routing keys that mean something else."""
+
+
+def broker_url(values: Mapping[str, str], faults: list[Fault]) -> str:
+    """The URL that `RABBITMQ_HOST` and its like come to."""
+    port = values.get("RABBITMQ_PORT", "5672")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        faults.append(Fault(f"RABBITMQ_PORT={shown(port)}: is no port number from 1 to 65535", ("RABBITMQ_PORT",)))
+        port = "5672"
+    host = values.get("RABBITMQ_HOST", "localhost")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        try:
+            host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+        except ValueError:
+            text = f"RABBITMQ_HOST={shown(host)}: is neither the name of a host nor an address"
+            faults.append(Fault(text, ("RABBITMQ_HOST",)))
+            host = "localhost"
+    part = functools.partial(quote, safe="")
+    return (
+        f"amqp://{part(values.get('RABBITMQ_USER', 'guest'))}:{part(values.get('RABBITMQ_PASSWORD', 'guest'))}"
+        f"@{host}:{port}/{part(values.get('RABBITMQ_VHOST', '/'))}"
+    )

@@ -1,0 +1,140 @@
+"""The console: a page at `/` on which one sees what the gateway does, and trades in the simulated exchange.
+
+A WSGI application out of the files in `static/`, which is in front of another one or behind it. Knows nothing of
+connections; what signs a token for the simulated member is handed in, where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+SESSION: Final = "/console/session"
+"""Where a page gets its token for the simulated exchange."""
+
+_FOLDER: Final = Path(__file__).with_name("static")
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_HEADERS: Final = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+# Not every browser counts a WebSocket of the same host as 'self'.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sockets}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_is_host = re.compile(r"[A-Za-z0-9.-]{1,255}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{1,45}\](?::[0-9]{1,5})?").fullmatch
+
+
+class _File(NamedTuple):
+    kind: str
+    body: bytes
+
+
+class Page:
+    """Serves the console, and leaves everything else to an application.
+
+    Args:
+        app: whose the other paths are.
+        app_first: whether it is asked about the console's paths, too, which are then served only where it has nothing
+            (404).
+        sign: makes a token for the simulated member; None where the exchange is a real one.
+        market: the one that is shown first.
+    """
+
+    def __init__(self, app: WSGIApp, app_first: bool, sign: Callable[[], str] | None, market: str = "") -> None:
+        self._app, self._app_first, self._sign = app, app_first, sign
+        self._files = {f"/console/{path.name}": _read(path) for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+        # What the page is told before it has a connection.
+        page = self._files.pop("/console/index.html")
+        about = f'data-simulated="{"no" if sign is None else "yes"}" data-market="{market}"'
+        self._files["/"] = page._replace(body=page.body.replace(b"data-simulated", about.encode(), 1))
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """WSGI (PEP 3333)."""
+        path = environ.get("PATH_INFO", "")
+        if path not in self._files and (path != SESSION or self._sign is None):
+            return self._app(environ, start_response)
+        if not self._app_first:
+            return self._answer(path, environ, start_response)
+        asked = _Asked(start_response)
+        body = self._app(environ, asked.start_response)
+        chunks = iter(body)
+        first = next(chunks, b"")  # an application may begin its answer as late as here
+        if not asked.has_nothing:
+            return _rest(first, chunks, body)
+        _close(body)
+        return self._answer(path, environ, start_response)
+
+    def _answer(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        method, allowed = environ["REQUEST_METHOD"], ("POST",) if path == SESSION else ("GET", "HEAD")
+        if method not in allowed:
+            text = f"{method} is not for this path.\n".encode()
+            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Allow", ", ".join(allowed))]
+            return _respond(start_response, "405 Method Not Allowed", headers, text)
+        if path == SESSION:
+            return self._session(environ, start_response)
+        file, host = self._files[path], environ.get("HTTP_HOST", "")
+        sockets = f" ws://{host} wss://{host}" if _is_host(host) else ""
+        headers = [("Content-Type", file.kind), ("Content-Security-Policy", _POLICY.format(sockets=sockets))]
+        return _respond(start_response, "200 OK", headers, file.body, method == "HEAD")
+
+    def _session(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        """A token, for a page of this very origin: no other one may read the answer, as there is no CORS header, and
+        where a browser says that another one asks (Fetch Metadata, `Sec-Fetch-Site`), none is made."""
+        assert self._sign is not None
+        if environ.get("HTTP_SEC_FETCH_SITE", "same-origin") != "same-origin":
+            text = b"The console's own page only gets a token here.\n"
+            return _respond(start_response, "403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")], text)
+        body = json.dumps({"token": self._sign()}).encode()
+        return _respond(start_response, "200 OK", [("Content-Type", "application/json")], body)
+
+
+class _Asked:
+    """Hands on how an application begins its answer, unless it is that it has nothing there."""
+
+    def __init__(self, start_response: Callable[..., Any]) -> None:
+        self._start_response = start_response
+        self.has_nothing = False
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        self.has_nothing = status.startswith("404 ")
+        return (lambda _data: None) if self.has_nothing else self._start_response(status, headers, exc_info)
+
+
+def _rest(first: bytes, chunks: Iterator[bytes], body: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield first
+        yield from chunks
+    finally:
+        _close(body)
+
+
+def _close(body: Iterable[bytes]) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+
+
+def _read(path: Path) -> _File:
+    return _File(_TYPES[path.suffix], path.read_bytes())
+
+
+def _respond(
+    start_response: Callable[..., Any], status: str, headers: list[tuple[str, str]], body: bytes, head: bool = False
+) -> list[bytes]:
+    start_response(status, [*headers, ("Content-Length", str(len(body))), *_HEADERS])
+    return [] if head else [body]

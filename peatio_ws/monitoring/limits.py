@@ -1,0 +1,78 @@
+"""What strangers may cause, and what is said of it: each limit that is reached is counted, and logged once a minute.
+
+`docs/security.md` lists the limits. Knows metrics and the log; does not know what is limited.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.throttled_warnings import Throttle
+
+log = structlog.get_logger("peatio_ws.monitoring.limits")
+
+LOG_SECONDS: Final = 60.0
+"""A limit is logged once in this time, with how many times it was reached since the line before."""
+LINES_A_MINUTE: Final = 300
+"""Log lines of one kind that clients can cause in a minute; the next minute begins with how many were left out."""
+
+
+class Limit(StrEnum):
+    """Labels of `peatio_ws_limits_reached_total`."""
+
+    TLS_TIME = "tls_time"
+    REQUEST_TIME = "request_time"
+    REQUEST_SIZE = "request_size"
+    PENDING = "pending_requests"
+    BODY = "body"
+    ANSWER_TIME = "answer_time"
+    CONNECTIONS = "connections"
+    ADDRESS = "connections_of_address"
+    FAILED_TOKENS = "failed_tokens_of_address"
+    OPERATORS_CONNECTIONS = "metrics_connections"
+    STREAMS = "streams_bound"
+    STREAM_NAMES = "stream_names"
+    MESSAGES = "messages"
+    REFUSED_KEYS = "routing_keys_refused"
+
+
+_EVENTS: Final = {Limit.REFUSED_KEYS: "the broker refuses routing keys; no events come for them"}
+"""What the log says of a limit instead of `limit reached`."""
+
+
+_limits: Final = Throttle()
+_lines: Final = Throttle(LINES_A_MINUTE)
+
+
+def reached(limit: Limit, times: int = 1, **seen: Any) -> None:
+    """Count that a limit was reached, and log it once a minute.
+
+    Args:
+        times: how often it was.
+        seen: fields of the log line; nothing that could be a token.
+    """
+    count(limit, times)
+    left_out = _limits.left_out(limit, time.monotonic(), LOG_SECONDS)
+    if left_out is not None:
+        log.warning(_EVENTS.get(limit, "limit reached"), limit=limit.value, **seen, **_more(left_out))
+
+
+def count(limit: Limit, times: int = 1) -> None:
+    """Only count it, where the log is told otherwise."""
+    metrics.limits_reached.labels(limit.value).inc(times)
+
+
+def tell(logger: Any, event: str, **seen: Any) -> None:
+    """Log, at level info, what a client caused: at most `LINES_A_MINUTE` lines of each event."""
+    left_out = _lines.left_out(event, time.monotonic(), LOG_SECONDS)
+    if left_out is not None:
+        logger.info(event, **seen, **_more(left_out))
+
+
+def _more(left_out: int) -> dict[str, int]:
+    return {"left_out": left_out} if left_out else {}

@@ -1,0 +1,149 @@
+"""One line an event: readable on a terminal, JSON elsewhere (`LOG_FORMAT`). Neither tokens nor payloads are ever given
+to it. With `LOG_ACCESS` each request is an event, too. `log_writer.py` writes the lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from peatio_ws.config.settings import Settings
+from peatio_ws.monitoring.log_writer import LogWriter
+
+_SHARED: list[Any] = [
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+_IN_LINES: Final = ("exception", "stack")
+"""Values that are more than one line."""
+
+
+def _renderers(settings: Settings) -> list[Any]:
+    as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
+    if as_json:
+        return [structlog.processors.JSONRenderer()]
+    colors, plain = sys.stderr.isatty(), structlog.dev.plain_traceback
+    return [_escape, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def never_wait(settings: Settings) -> None:
+    """Have standard error and output written so that a reader that stalls holds up nothing. Before `configure` and
+    `for_gunicorn`; harmless a second time."""
+    notice = _notice(settings)
+    for name in ("stderr", "stdout"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, LogWriter):
+            setattr(sys, name, LogWriter(stream, notice))
+
+
+def _notice(settings: Settings) -> Callable[[int], str]:
+    """The line that tells how many lines were dropped."""
+    processors = [*_SHARED, *_renderers(settings)]
+
+    def notice(dropped: int) -> str:
+        told: Any = {"event": "log lines dropped; the log was not read in time", "dropped": dropped}
+        told["logger"] = "peatio_ws.monitoring.logs"
+        for processor in processors:
+            told = processor(None, "warning", told)
+        return f"{told}\n"
+
+    return notice
+
+
+def configure(settings: Settings) -> None:
+    """Set up the package's own log, to standard error."""
+    level = getattr(logging, settings.log_level.upper())
+    structlog.configure(
+        processors=[_name, *_SHARED, *_renderers(settings)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_Named,
+        cache_logger_on_first_use=True,
+    )
+
+
+def for_gunicorn(settings: Settings) -> dict[str, Any]:
+    """`logconfig_dict` by which gunicorn's own log looks the same."""
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
+        "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_SHARED, _request],
+        "pass_foreign_args": True,
+    }
+    level = settings.log_level.upper()
+    access = {"gunicorn.access": {"level": "INFO", "handlers": ["stderr"], "propagate": False}}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},
+            **(access if settings.log_access else {}),
+        },
+    }
+
+
+class _Named(structlog.WriteLogger):
+    """Writes to standard error; knows the name it was asked for by. A line for which there is no room is lost."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
+def _name(logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if getattr(logger, "name", ""):
+        event["logger"] = logger.name
+    return event
+
+
+def _request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What gunicorn tells its access log by letters (`access_log_format`), by names instead."""
+    atoms = event.pop("positional_args", None)
+    if event["logger"] == "gunicorn.access" and isinstance(atoms, Mapping):
+        more = {
+            "event": "request",
+            "method": _printable(atoms["m"]),
+            "path": _printable(atoms["U"]),
+            "status": int(atoms["s"]),
+            "address": _printable(atoms["h"]),
+            "seconds": float(atoms["L"]),
+            "bytes_sent": atoms["B"],
+            "user_agent": _printable(atoms["a"]),
+            "connection": atoms["{peatio_ws.connection}e"],
+        }
+        event.update(more)
+    return event
+
+
+def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write control characters (C0, C1, and those that change the direction of text) as escapes, so that no text of a
+    client or a broker is a command to the terminal, or begins a line of the log. JSON escapes them in any case."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n\t" if key in _IN_LINES else ""
+            event[key] = "".join(
+                char if char in kept or char.isprintable() else char.encode("unicode_escape").decode() for char in value
+            )
+    return event
+
+
+def _printable(value: Any) -> str:
+    """What a client sent, for a terminal that would obey it."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,1 @@
+"""Order books. Pure: bodies of snapshots and increments in, books out."""

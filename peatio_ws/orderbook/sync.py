@@ -1,0 +1,285 @@
+"""What a new subscriber of an `-inc` stream is sent first: the book, kept up to date from snapshots and increments
+(contract section 2, "Books").
+
+One `Store` for each pair of `<name>-snap` and `<name>-inc`: bodies in, bodies out, and a verdict on each increment.
+Prices and volumes stay the JSON texts that the publisher wrote. Does not know what the streams are called, who is
+subscribed and who has been served; nor where another worker's book comes from.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Final, Literal, TypeAlias
+
+from peatio_ws.orderbook.book import Book, read
+
+INCREMENTS_KEPT: Final = 1_000
+"""Increments since a snapshot that is no book; with more, the store waits for the next snapshot."""
+RESTART: Final = 3
+"""So many increments in a row that count upwards from below are a sequence that starts again."""
+REPEATS_REMEMBERED: Final = 32
+"""Increments that a publisher may repeat after it lost its connection, without being taken for a restart."""
+INCREMENTS_REMEMBERED: Final = 10_000
+"""Increments heard without a book to apply them to, for a book that another worker hands over."""
+
+Frame: TypeAlias = tuple[Literal["snap", "inc"], bytes]
+"""Which of the two streams a body goes out on, and the body."""
+
+
+class State(enum.Enum):
+    EMPTY = "empty"
+    """Never held anything."""
+    CURRENT = "current"
+    """New subscribers are served at once."""
+    UNCONFIRMED = "unconfirmed"
+    """A numbered book that is good if the next increment follows it."""
+    BROKEN = "broken"
+    """Increments are missing: waits for a snapshot, or another worker's book."""
+
+
+class Verdict(enum.Enum):
+    """What to do with an increment. *Served* are those who were sent `first_frames()`, *waiting* those who were not."""
+
+    SEND = "send"
+    """To those served."""
+    CONFIRMED = "confirmed"
+    """To those served; those waiting are sent `first_frames()` instead, which has it in it."""
+    RESTORED = "restored"
+    """Everybody, served or waiting, is sent `first_frames()` instead: between what those served have and this increment
+    something is missing that the store has since come by."""
+    HOLE = "hole"
+    """To those served, who see the hole in its number; to be counted. The store has just broken."""
+    PASS_ON = "pass_on"
+    """To those served; the store is broken, and that was told before."""
+    RESTARTED = "restarted"
+    """To those served, who see its number; to be counted. The sequence starts again: the store held the book of an
+    engine that is gone, and has just broken. Only a snapshot mends that, no other worker's book."""
+    STALE = "stale"
+    """To nobody: not newer than the last."""
+    HELD = "held"
+    """To nobody: there has never been a snapshot."""
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether those served are sent the increment as it came."""
+        return self in _PASSED_ON
+
+
+_PASSED_ON: Final = frozenset((Verdict.SEND, Verdict.CONFIRMED, Verdict.HOLE, Verdict.RESTARTED, Verdict.PASS_ON))
+
+
+class Store:
+    """What one pair of streams says at the moment.
+
+    Attributes:
+        state: see `State`.
+        sequence: that of the last change in the book, also of one that broke later; None if it has no number.
+    """
+
+    __slots__ = (
+        "_behind",
+        "_book",
+        "_frames",
+        "_heard",
+        "_in_step",
+        "_latest",
+        "_other",
+        "_recent",
+        "_uninterrupted",
+        "sequence",
+        "state",
+    )
+
+    def __init__(self) -> None:
+        self.state = State.EMPTY
+        self.sequence: int | None = None
+        # At most one of them is there: a book, or the frames of another shape.
+        self._book: Book | None = None
+        self._other: list[Frame] = []
+        self._frames: list[Frame] | None = None  # as last rendered
+        self._in_step = True  # those served have what the store has
+        # Numbered increments that came while there was no good book; None after one that has no place among them.
+        self._heard: deque[tuple[int, bytes]] | None = _nothing_heard()
+        self._uninterrupted = False  # since the last of them was heard
+        self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
+        self._latest: int | None = None  # number of the last increment, however old it was
+        self._behind = 0  # increments in a row that were not new and count upwards
+
+    @property
+    def current(self) -> bool:
+        """Whether a new subscriber can be served right now."""
+        return self.state is State.CURRENT
+
+    def snapshot(self, body: bytes) -> bool:
+        """Replace the content, whatever its sequence: a publisher may start again from 0.
+
+        Returns:
+            Whether the store was not current before: then everybody subscribed is sent `first_frames()`. Else nobody is
+            sent anything; should it not follow what those served have, the next increment is `RESTORED`.
+        """
+        before, is_first = self.sequence, self.state is not State.CURRENT
+        change = read(body)
+        if change is None or not change.has_sides:
+            self._hold(State.CURRENT, None, None)
+            self._other.append(("snap", body))
+        else:
+            self._hold(State.CURRENT, Book(change), change.sequence)
+        if is_first:
+            self._in_step = True
+        elif before is not None and self.sequence is not None and before != self.sequence:
+            self._in_step = False
+        return is_first
+
+    def increment(self, body: bytes) -> Verdict:
+        """Apply a change, if it follows, and tell who is to be sent what."""
+        change = None if self._other else read(body)
+        sequence = None if change is None else change.sequence
+        if self.state is State.EMPTY or self.state is State.BROKEN:
+            return self._hear(sequence, body)
+        if sequence is not None and self.sequence is not None:
+            if sequence <= self.sequence:
+                return self._look_back(sequence, body)
+            if sequence > self.sequence + 1:
+                return self._miss(sequence, body)
+        elif self.state is State.UNCONFIRMED:
+            return self._miss(None, body)  # a change without a number confirms nothing
+        if change is None:
+            return self._keep(body)
+        if self._book is not None:
+            self._book.apply(change)
+        self.sequence = sequence
+        self._is_new(sequence, body)
+        return self._go_on()
+
+    def first_frames(self) -> list[Frame]:
+        """What a new subscriber is sent; nothing unless the store is current. The same list until something changes."""
+        if self.state is not State.CURRENT:
+            return []
+        if self._frames is None:
+            self._frames = list(self._other) if self._book is None else [("snap", self._book.render())]
+        return self._frames
+
+    def doubt(self) -> None:
+        """The connection to the broker was lost and is back: increments may have been missed."""
+        self._uninterrupted = False
+        if self.state is State.CURRENT:
+            if self.sequence is None:
+                self._hold(State.BROKEN, None, None)
+            else:
+                self.state = State.UNCONFIRMED
+
+    def export(self) -> bytes | None:
+        """The book for another worker to adopt; None if it is not current or has no sequence."""
+        return None if self.sequence is None or not self.current else self.first_frames()[0][1]
+
+    def adopt(self, body: bytes, fresh: bool) -> bool:
+        """Take over a book that another worker exported, with the increments on top that were heard meanwhile.
+
+        Args:
+            fresh: the other worker answered just now. A book that is not is believed only if what was heard here since
+                the last doubt reaches it; else the next increment has to confirm it.
+
+        Returns:
+            Whether the store became current: then everybody subscribed is sent `first_frames()`. A book that is of no
+            use (without a sequence, older than this store's, with a hole between it and what was heard) and any book
+            for a store that is current change nothing.
+        """
+        change, heard = read(body), self._heard
+        if self.current or heard is None or change is None or not change.has_sides or change.sequence is None:
+            return False
+        start = change.sequence
+        if self.sequence is not None and start < self.sequence + (0 if fresh else 1):
+            return False
+        later = [one for one in heard if one[0] > start]
+        if any(sequence != due for due, (sequence, _) in enumerate(later, start + 1)):
+            return False
+        book = Book(change)
+        for _, increment in later:
+            if following := read(increment):
+                book.apply(following)
+        good = fresh or (self._uninterrupted and bool(heard) and heard[-1][0] >= start)
+        self._hold(State.CURRENT if good else State.UNCONFIRMED, book, start + len(later))
+        self._in_step = good
+        return good
+
+    def _hold(self, state: State, book: Book | None, sequence: int | None) -> None:
+        """Begin anew with this content."""
+        self.state, self.sequence = state, sequence
+        self._book, self._other, self._frames = book, [], None
+        self._heard = _nothing_heard()
+
+    def _hear(self, sequence: int | None, body: bytes) -> Verdict:
+        """Remember an increment that there is no book for."""
+        heard = self._heard
+        is_empty = self.state is State.EMPTY
+        if sequence is None:
+            self._heard = None
+        elif heard is None:
+            self._latest = sequence
+        else:
+            last = heard[-1][0] if heard else self.sequence
+            if last is not None and sequence <= last:
+                verdict = self._look_back(sequence, body)
+                return Verdict.HELD if is_empty else verdict
+            heard.append((sequence, body))
+            self._uninterrupted = True
+            self._is_new(sequence, body)
+        return Verdict.HELD if is_empty else Verdict.PASS_ON
+
+    def _is_new(self, sequence: int | None, body: bytes) -> None:
+        self._latest, self._behind = sequence, 0
+        self._recent.append(hash(body))
+
+    def _look_back(self, sequence: int, body: bytes) -> Verdict:
+        """Tell an increment that is not new from the third of a sequence that starts again.
+
+        Not counted are those that were heard before, and those that go on from the last one: a snapshot has overtaken
+        them.
+        """
+        if hash(body) in self._recent:
+            return Verdict.STALE
+        goes_on = self._latest is not None and sequence == self._latest + 1
+        if self._behind:
+            self._behind = self._behind + 1 if goes_on else 1
+        elif not goes_on:
+            self._behind = 1
+        self._latest = sequence
+        if self._behind < RESTART:
+            return Verdict.STALE
+        was_empty = self.state is State.EMPTY
+        self._hold(State.EMPTY if was_empty else State.BROKEN, None, None)
+        # What other workers have may be a book of the old engine, and its number means nothing any more.
+        self._heard = None
+        self._behind = 0
+        return Verdict.RESTARTED
+
+    def _miss(self, sequence: int | None, body: bytes) -> Verdict:
+        self._hold(State.BROKEN, None, self.sequence)
+        self._hear(sequence, body)
+        return Verdict.HOLE
+
+    def _keep(self, body: bytes) -> Verdict:
+        """Add an increment of another shape as it came; to a book, too, which is none from then on."""
+        if self._book is not None:
+            self._other.append(("snap", self._book.render()))
+            self._book, self.sequence = None, None
+        if len(self._other) > INCREMENTS_KEPT:
+            self._hold(State.BROKEN, None, None)
+            self._heard = None
+            return Verdict.PASS_ON
+        self._other.append(("inc", body))
+        return self._go_on()
+
+    def _go_on(self) -> Verdict:
+        """An increment was applied."""
+        self._frames = None
+        verdict = Verdict.SEND if self.state is State.CURRENT else Verdict.CONFIRMED
+        if not self._in_step:
+            verdict = Verdict.RESTORED
+        self.state, self._in_step = State.CURRENT, True
+        return verdict
+
+
+def _nothing_heard() -> deque[tuple[int, bytes]]:
+    return deque(maxlen=INCREMENTS_REMEMBERED)

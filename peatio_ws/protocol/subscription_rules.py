@@ -1,0 +1,59 @@
+"""Which streams a client may subscribe to. The same rules for Peatio's connections and for those of handlers.
+
+Pure. What each connection is subscribed to is its own; what a stream's name means is in `streams.py`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from peatio_ws.auth.identity import Identity
+from peatio_ws.protocol.stream_names import StreamNames
+from peatio_ws.protocol.streams import Kind, Roles, is_permitted, kind_of
+
+
+class Denial(enum.Enum):
+    """Why a client may not subscribe to a stream. The value is for the client, behind "cannot subscribe to …"."""
+
+    ANONYMOUS = ": not authenticated"
+    FORBIDDEN = ""
+    """Not a stream's name, or a prefixed stream that the client's role may not have. Nothing tells a stranger which."""
+    NO_ROOM = ": this server has no room for more names"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRules:
+    """The rules of one worker.
+
+    Attributes:
+        roles: which roles may subscribe to prefixed streams.
+        most: how many streams a connection may have.
+        names: which stream names the worker has room for; None for all.
+    """
+
+    roles: Roles = field(default_factory=dict)
+    most: int = 200
+    names: StreamNames | None = None
+
+    def judge(self, name: str, identity: Identity | None, held: int) -> str | Denial:
+        """Decide on one stream. Return the name to keep, one object for all connections, or why it is refused.
+
+        Args:
+            held: how many streams the connection has.
+        """
+        kind = kind_of(name)
+        if kind is Kind.PRIVATE and identity is None:
+            return Denial.ANONYMOUS
+        if kind is None or not self.is_permitted(name, identity):
+            return Denial.FORBIDDEN
+        if self.names is None:
+            return name
+        kept = self.names.take(name, held)
+        return Denial.NO_ROOM if kept is None else kept
+
+    def is_permitted(self, name: str, identity: Identity | None) -> bool:
+        """Return whether the client's role allows the stream. Only prefixed streams need one."""
+        if kind_of(name) is not Kind.PREFIXED:
+            return True
+        return identity is not None and is_permitted(name, identity.role, self.roles)

@@ -1,0 +1,1 @@
+"""Events to the outboxes of those who get them, live and after a reconnect. Knows no socket."""

@@ -1,0 +1,96 @@
+"""One connection, as the router sees it: whose events it gets, and in which form.
+
+Knows nothing of the broker, of sockets and of tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.protocol.events import Owner
+from peatio_ws.routing.history import Position
+from peatio_ws.routing.seen_trades import Key, SeenTrades
+from peatio_ws.transport.outbox import Outbox
+
+if TYPE_CHECKING:
+    from peatio_ws.routing.replay import Place
+
+CLASSIC_EVENTS: Final = ("order", "trade")
+"""The private events of which there is a classic form."""
+
+CursorsOf = tuple[str | None, Position | None] | None
+"""A member's, and the position if they are held; None for events without cursors. Equal ones get the same bytes."""
+
+
+class Late(Protocol):
+    """What waits for a receiver's member id; `member_id.py`."""
+
+    def start_from(self, place: Place, complete: bool, cursor: str | None) -> tuple[Place, bool]:
+        """A client that resumes is at this place. Return from where it goes on, and whether nothing will be missing."""
+
+    def admitted(self) -> None:
+        """The receiver gets its member's events from now on."""
+
+    def leave(self) -> None:
+        """It does not any more."""
+
+
+class Receiver:
+    """One connection, as the router sees it.
+
+    Args:
+        streams: what it is subscribed to, private streams too; changed in place by its session.
+
+    Attributes:
+        uid, member_id: whose it is; None while nobody's, or not known.
+        resumes: whether its events come with cursors.
+        admitted: whether it gets its member's events.
+        held: the position of the cursors that its events come with instead of their own; see `Router.hold_cursors`.
+        late: its member id, which is not known yet.
+        replaying: whether what it missed is being sent, before it is admitted.
+    """
+
+    __slots__ = (
+        "admitted",
+        "dialect",
+        "held",
+        "late",
+        "member_id",
+        "outbox",
+        "replaying",
+        "resumes",
+        "streams",
+        "trades",
+        "uid",
+    )
+
+    def __init__(self, outbox: Outbox, dialect: Dialect, streams: list[str] | None = None) -> None:
+        self.outbox, self.dialect = outbox, dialect
+        self.streams: list[str] = [] if streams is None else streams
+        self.uid: str | None = None
+        self.member_id: int | None = None
+        self.resumes = self.admitted = self.replaying = False
+        self.held: Position | None = None
+        self.late: Late | None = None
+        self.trades: SeenTrades | None = None
+
+    @property
+    def keys(self) -> tuple[Owner, ...]:
+        """The names under which events are its member's."""
+        return tuple(key for key in (self.uid, self.member_id) if key is not None)
+
+    @property
+    def cursors(self) -> CursorsOf:
+        """Whose cursors its events come with."""
+        return (self.uid, self.held) if self.resumes else None
+
+    def wants(self, stream: str) -> bool:
+        """Whether a member's events of this kind are for this connection of it."""
+        return stream in self.streams if self.dialect is Dialect.RANGER else stream in CLASSIC_EVENTS
+
+    def is_new_trade(self, key: Key, now: float) -> bool:
+        """Return whether this trade was not sent here before, and remember it; see `SeenTrades`."""
+        if self.trades is None:
+            self.trades = SeenTrades(now)
+        return self.trades.add(key, now)

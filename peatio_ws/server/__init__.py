@@ -1,0 +1,1 @@
+"""A worker: the gateway, its connections, and its life under gunicorn."""

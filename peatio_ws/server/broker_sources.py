@@ -1,0 +1,99 @@
+"""Which sources a worker reads, by its settings, and what is bound for its clients while they need it.
+
+Knows which routing keys a stream and a member have; does not know clients.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from peatio_ws.amqp.on_demand_bindings import Demand
+from peatio_ws.amqp.queue_source import QueueSource
+from peatio_ws.amqp.source import Source
+from peatio_ws.amqp.stream_source import StreamSource
+from peatio_ws.amqp.topology import CLASSIC, PRIVATE, every_public, public
+from peatio_ws.config.settings import Settings
+from peatio_ws.protocol.events import RANGER, Delivery
+from peatio_ws.protocol.streams import Kind, halves, kind_of, routing_keys
+
+MAX_MEMBER_KEYS: Final = 20_000
+MAX_STREAM_KEYS: Final = 1_000
+"""Members and streams that are bound one by one; with more of them a worker reads the events of all."""
+
+Handle = Callable[[Delivery], None]
+
+
+class Interest:
+    """What the clients of a worker need from the broker.
+
+    Attributes:
+        members: routing keys of members; None where everybody's events are read anyway.
+        streams: routing keys of public and prefixed streams; None where all are read anyway.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
+        by_member = settings.history == "off" and not settings.embedded
+        by_stream = bool(settings.books) and not settings.embedded
+        self.members = Demand(RANGER, ("private.#",), MAX_MEMBER_KEYS) if by_member else None
+        self.streams = Demand(RANGER, every_public(settings.roles), MAX_STREAM_KEYS) if by_stream else None
+        self._book_names = tuple(f"{name}-inc" for name in settings.books)
+
+    def need_stream(self, name: str) -> None:
+        """A client subscribes to a public or prefixed stream. Waits until the broker sends it, if it does not yet."""
+        if self.streams is not None:
+            self.streams.take(self._keys(name))
+
+    def drop_stream(self, name: str) -> None:
+        """A client unsubscribes from it."""
+        if self.streams is not None:
+            self.streams.give(self._keys(name))
+
+    def need_member(self, uid: str) -> None:
+        """A member authenticates. Waits until the broker sends its events, if it does not yet."""
+        if self.members is not None:
+            self.members.take((f"private.{uid}.#",))
+
+    def drop_member(self, uid: str) -> None:
+        """A connection of the member is closed."""
+        if self.members is not None:
+            self.members.give((f"private.{uid}.#",))
+
+    def sweep(self) -> None:
+        """Unbind what no client needs any more; to be called about once a second."""
+        for demand in (self.members, self.streams):
+            if demand is not None:
+                demand.sweep(time.monotonic())
+
+    def _keys(self, name: str) -> list[str]:
+        if kind_of(name) is Kind.PRIVATE or name.rpartition(".")[2] in self._book_names:
+            return []  # of members, and bound in any case
+        return [key for half in halves(name) for key in routing_keys(half)]
+
+
+def private_sources(
+    settings: Settings,
+    interest: Interest,
+    handle: Handle,
+    on_gap: Callable[[], None],
+    marker_headers: Callable[[], Mapping[str, str]],
+) -> tuple[Source, Source | None]:
+    """Return the source of private events, and the one to read while the broker refuses that.
+
+    Args:
+        marker_headers: returns the headers for the next marker in the history stream.
+    """
+    bindings = PRIVATE if interest.members is None else CLASSIC
+    queue = QueueSource("private", settings.amqp_durable, bindings, handle, interest.members)
+    if settings.history != "stream" or settings.embedded:
+        return queue, None
+    name, durable, seconds = settings.history_queue, settings.amqp_durable, settings.resume_seconds
+    return StreamSource(name, durable, seconds, handle, on_gap, marker_headers), queue
+
+
+def public_source(settings: Settings, interest: Interest, handle: Handle) -> Source:
+    """Return the source of public and prefixed events."""
+    bindings = public(settings.roles, settings.books if interest.streams is not None else ())
+    return QueueSource("public", settings.amqp_durable, bindings, handle, interest.streams)

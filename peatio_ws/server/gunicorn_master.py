@@ -1,0 +1,150 @@
+"""What gunicorn's master does differently for a gateway: it looks often whether its workers have ended, and tries a
+reload before it does one. Knows gunicorn's `Arbiter`; knows no client and no broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import signal
+import time
+from typing import Any, Final, NoReturn
+
+import msgspec
+import structlog
+from gunicorn import arbiter
+from gunicorn.sock import ssl_context
+
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.server import listen_addresses
+from peatio_ws.server.gunicorn_worker import Worker
+
+log = structlog.get_logger("peatio_ws.server.gunicorn_master")
+
+LOOK_SECONDS: Final = 0.01
+"""How often an ending or reloading master looks at its workers."""
+TRIAL_SECONDS: Final = 60.0
+"""How long configuration and application may take to load."""
+CONFIGURATION: Final = "configuration: "
+"""What a fault begins with where gunicorn.conf.py ends the process."""
+
+
+def prepare(master: Any) -> None:
+    """Change gunicorn's master, whose settings are good; to be called from its hook `on_starting`."""
+    _look_often()
+    Worker.patient = True
+    reload = master.reload
+    master.reload = lambda: _reload(master, reload)
+
+
+def _look_often() -> None:
+    """Let the master notice within `LOOK_SECONDS` that its last worker has ended.
+
+    gunicorn (27.0.1) sleeps 0.1 s between two looks, and another 0.1 s after the one that found no worker any more. All
+    these loops have a deadline of their own.
+    """
+    arbiter.time = _Clock()
+
+
+class _Clock:
+    """The module `time` with a shorter sleep."""
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, LOOK_SECONDS))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+def _reload(master: Any, reload: Any) -> None:
+    """Reload if that will work; else log each fault, and leave everything as it is.
+
+    gunicorn (27.0.1) would end the master at a fault of the configuration, and the server at a worker that cannot load
+    its application, and with them every connection.
+    """
+    faults = _try_in_a_child(master)
+    if not faults:
+        try:
+            reload()
+        except SystemExit as end:
+            # A worker ends so, too, in its own process. The master takes its new settings before it changes anything.
+            if os.getpid() != master.pid or master.app.cfg is master.cfg:
+                raise
+            faults = _lines(end, "")
+            master.app.cfg = master.cfg
+            os.environ.update(master.cfg.env)
+    for fault in faults:
+        log.error("reload refused; the workers go on as they are", fault=fault)
+
+
+def _try_in_a_child(master: Any) -> list[str]:
+    """Load configuration and application as a reload and its workers would; what is wrong, one line each."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        _try(master, writer)
+    os.close(writer)
+    told, deadline = b"", time.monotonic() + TRIAL_SECONDS
+    with open(reader, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not (data := pipe.read(65_536)):
+                break
+            told += data
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)  # it has ended, or takes too long
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(child, 0)
+    try:
+        return msgspec.json.decode(told, type=list[str])
+    except msgspec.DecodeError:
+        return [f"configuration and application could not be loaded within {TRIAL_SECONDS:g} s"]
+
+
+def _try(master: Any, writer: int) -> NoReturn:
+    """In the child, which ends here: whatever it does stays in it."""
+    said, faults = io.StringIO(), list[str]()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            before = master.cfg.address
+            master.app.reload()
+            faults = _address_faults([one for one in master.app.cfg.address if one not in before])
+            if master.app.cfg.is_ssl:
+                ssl_context(master.app.cfg)
+            master.app.wsgi()
+    except BaseException as error:
+        faults += _lines(error, said.getvalue())
+    finally:
+        os.write(writer, msgspec.json.encode(faults))
+        os._exit(0)
+
+
+def _address_faults(addresses: list[Any]) -> list[str]:
+    """What keeps the master from listening at addresses that are new. gunicorn would try for 5 s, and then end."""
+    faults = []
+    for address in addresses:
+        if isinstance(address, tuple):
+            try:
+                listen_addresses.listen(*address[:2]).close()
+            except OSError as error:
+                faults.append(f"bind={address[0]}:{address[1]}: cannot listen there: {error.strerror}")
+    return faults
+
+
+def _lines(error: BaseException, said: str) -> list[str]:
+    """A fault in words, one line each.
+
+    Args:
+        said: what was printed before; gunicorn prints the traceback of a configuration file and exits with a number.
+    """
+    if isinstance(error, ConfigurationError):
+        return [str(fault) for fault in error.faults]
+    if isinstance(error, SystemExit):
+        text = error.code if isinstance(error.code, str) else (said.strip().splitlines() or ["cannot be loaded"])[-1]
+        return [line.removeprefix(CONFIGURATION) for line in text.splitlines()]
+    return [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"]

@@ -1,0 +1,72 @@
+"""Whether the addresses that were asked for can be listened on, told in words before anything else starts.
+
+gunicorn would try a taken port for five seconds and never name the variable; this says it at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import ConfigurationError, Fault, FaultCode
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A TCP socket that listens there. OSError if that cannot be."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+
+
+def fault(name: str, host: str, port: int, error: OSError) -> Fault:
+    """What to tell of an address that cannot be listened on; `name` is its variables' prefix."""
+    unknown = error.errno is None or error.errno < 0  # a name that does not resolve
+    # Not the error's own text, to which create_server appends the address.
+    reason = str(error.strerror) if error.errno is None or unknown else os.strerror(error.errno)
+    in_use = error.errno == errno.EADDRINUSE
+    if unknown or error.errno == errno.EADDRNOTAVAIL:
+        advice = f"{name}_HOST takes an address of this machine"
+    elif in_use:
+        advice = f"is another gateway running? {name}_PORT takes another port"
+    else:
+        advice = f"{name}_PORT takes another port, 1024 or higher"
+    return Fault(
+        f"{name}_HOST={host} {name}_PORT={port}: cannot listen there: {reason}",
+        (f"{name}_HOST", f"{name}_PORT"),
+        advice,
+        FaultCode.ADDRESS_IN_USE if in_use else None,
+    )
+
+
+def _probe(name: str, host: str, port: int) -> list[Fault]:
+    try:
+        listen(host, port).close()
+    except OSError as error:
+        return [fault(name, host, port, error)]
+    return []
+
+
+def _probe_unix(path: Path) -> list[Fault]:
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        why = f"{path.parent} is no folder that may be written to"
+    elif path.exists() and not path.is_socket():
+        why = "it exists and is no socket"
+    else:
+        return []
+    return [Fault(f"WEBSOCKET_UNIX={path}: cannot listen there: {why}", ("WEBSOCKET_UNIX",))]
+
+
+def gateway_faults(settings: Settings) -> list[Fault]:
+    """What keeps the gateway from listening, one line each; nothing if it can."""
+    return _probe_unix(Path(settings.unix)) if settings.unix else _probe("WEBSOCKET", settings.host, settings.port)
+
+
+def check(settings: Settings) -> None:
+    """Try the gateway's address and the operator's.
+
+    Raises:
+        ConfigurationError: one cannot be listened on.
+    """
+    if faults := gateway_faults(settings) + _probe("METRICS", settings.metrics_host, settings.metrics_port):
+        raise ConfigurationError(faults)

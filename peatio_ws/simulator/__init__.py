@@ -1,0 +1,1 @@
+"""The simulated exchange of `peatio-ws run`."""

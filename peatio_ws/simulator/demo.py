@@ -1,0 +1,72 @@
+"""The simulated exchange as its clients see it: it takes their orders, and lets everybody in as its member.
+
+Tokens are made with a key of this process, which nobody else has and which ends with it, for one member of an exchange
+that is inside the process, too. `Settings` sees to it that there is none of this on a real one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from peatio_ws.auth.identity import require_authenticated
+from peatio_ws.auth.keys import new_private_key
+from peatio_ws.auth.signing import session_token
+from peatio_ws.config.settings import Settings
+from peatio_ws.simulator.exchange import Exchange
+from peatio_ws.simulator.simulation import MEMBER, MEMBER_ID
+
+TOKEN_SECONDS: Final = 3600
+Handler = Callable[[Any, dict[str, Any]], object]
+"""See `Gateway.on`."""
+
+
+class Demonstration:
+    """One a process.
+
+    Attributes:
+        settings: those that were given, with the key for its tokens beside the others.
+        events: its handlers, by event.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._exchange = Exchange()
+        public: Any
+        if settings.jwt_algorithm == "HS256":
+            self._key: Any = secrets.token_bytes(32)
+            public = self._key
+        else:
+            self._key = new_private_key(settings.jwt_algorithm)
+            public = self._key.public_key()
+        self.settings = settings.model_copy(update={"jwt_keys": (*settings.jwt_keys, public)})
+        self.events: Mapping[str, Handler] = {
+            "place_order": self._place,
+            "cancel_order": self._cancel,
+        }
+
+    def run(self) -> None:
+        """Publish what happens, for ever."""
+        self._exchange.run()
+
+    def token(self) -> str:
+        """A session token for the simulated member."""
+        settings = self.settings
+        claims: dict[str, Any] = {"member_id": MEMBER_ID, "role": "member"}
+        claims |= {"aud": list(settings.jwt_audience)} if settings.jwt_audience else {}
+        claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
+        return session_token(MEMBER, TOKEN_SECONDS, claims, self._key, settings.jwt_algorithm)
+
+    def _place(self, session: Any, message: dict[str, Any]) -> None:
+        """`{"event":"place_order",…}`, with what `Simulation.place` takes. ClientError."""
+        require_authenticated(session)
+        assert session.uid is not None
+        number = self._exchange.place(session.uid, message)
+        session.reply({"success": {"message": "Order placed.", "order_id": number}})
+
+    def _cancel(self, session: Any, message: dict[str, Any]) -> None:
+        """`{"event":"cancel_order","id":<its id>}`. ClientError."""
+        require_authenticated(session)
+        assert session.uid is not None
+        self._exchange.cancel(session.uid, message.get("id"))
+        session.reply({"success": {"message": "Order cancelled.", "order_id": message["id"]}})

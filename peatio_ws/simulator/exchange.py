@@ -1,0 +1,59 @@
+"""The simulated exchange at work: what it says is published to the in-process broker, as Peatio would.
+
+By the publisher that everybody uses, so that all after it is the real thing. Never started against a real broker. There
+is one exchange in the process, as there is one worker: `Settings` allows no second one with the in-process broker.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import gevent
+import gevent.event
+
+from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.publisher import Publisher
+from peatio_ws.simulator.publications import Message
+from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
+
+
+class Exchange:
+    """A `Simulation` by the clock. What it says goes out in the order in which it happened, by one greenlet."""
+
+    def __init__(self) -> None:
+        self._simulation = Simulation(None, time.time())
+        self._untold: deque[Message] = deque()
+        self._something_to_tell = gevent.event.Event()
+
+    def place(self, uid: str, wanted: Mapping[str, Any]) -> int:
+        """Place a member's order; its id. ClientError, as in `Simulation.place`."""
+        number, messages = self._simulation.place(uid, wanted, time.time())
+        self._tell(messages)
+        return number
+
+    def cancel(self, uid: str, number: object) -> None:
+        """Cancel a member's order. ClientError."""
+        self._tell(self._simulation.cancel(uid, number, time.time()))
+
+    def run(self) -> None:
+        """Publish what happens, for ever."""
+        with Publisher(EMBEDDED_BROKER) as publisher:
+            next_step = time.monotonic() + STEP_SECONDS
+            while True:
+                self._something_to_tell.wait(max(0.0, next_step - time.monotonic()))
+                self._something_to_tell.clear()
+                if time.monotonic() >= next_step:
+                    next_step = time.monotonic() + STEP_SECONDS
+                    self._untold += self._simulation.step(time.time())
+                while self._untold:
+                    message = self._untold.popleft()
+                    body = json.dumps(message.body, separators=(",", ":")).encode()
+                    publisher.publish(message.exchange, message.routing_key, message.headers, body)
+
+    def _tell(self, messages: list[Message]) -> None:
+        self._untold += messages
+        self._something_to_tell.set()

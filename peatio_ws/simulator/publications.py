@@ -1,0 +1,179 @@
+"""How the simulated exchange tells what happened: as Peatio does, message by message.
+
+What happens in a market in (`matching.py`), what would be published out. Knows no clock and no broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from peatio_ws.protocol.events import ORDERBOOK, RANGER, TRADE
+from peatio_ws.simulator.matching import Happening, Level, Market, Order, Side, Trade
+
+MARKET: Final = "btcusd"
+TICK: Final = Decimal("0.1")
+"""The smallest step between two prices."""
+LOT: Final = Decimal("0.0001")
+"""The smallest step between two volumes."""
+CROWD: Final = "IDDEMO000002"
+"""uid of everybody whose orders are nobody's that one can be."""
+
+_SIDES: Final[dict[Side, str]] = {"sell": "asks", "buy": "bids"}
+
+
+class Message(NamedTuple):
+    """What Peatio would publish."""
+
+    exchange: str
+    routing_key: str
+    headers: Mapping[str, Any]
+    body: Any
+
+
+class Announcer:
+    """Tells of one market; counts its trades.
+
+    Args:
+        price: ticks; where it opens.
+        number: the last id that is taken.
+    """
+
+    def __init__(self, price: int, number: int) -> None:
+        self._tape = Tape(text_of(price))
+        self._number = number
+
+    def next_id(self) -> int:
+        """Orders and trades are counted together: no id comes twice."""
+        self._number += 1
+        return self._number
+
+    def tell(self, happening: Happening, now: float) -> Iterator[Message]:
+        match happening:
+            case Order(owner=None):
+                return
+            case Order():
+                yield Message(ORDERBOOK, "", {"uid": happening.owner}, {"action": "update", "order": _order(happening)})
+            case Level(side, price, volume, sequence):
+                change = {_SIDES[side]: [text_of(price), volume_text(volume)], "sequence": sequence}
+                yield _public("ob-inc", change)
+            case Trade():
+                yield from self._trade(happening, now)
+
+    def ticker(self, now: float) -> Message:
+        return Message(RANGER, "public.global.tickers", {}, {MARKET: self._tape.ticker(now)})
+
+    def _trade(self, trade: Trade, now: float) -> Iterator[Message]:
+        number, taker = self.next_id(), trade.taker
+        ask, bid = (trade.maker, taker) if taker.side == "buy" else (taker, trade.maker)
+        price, volume = text_of(trade.price), volume_text(trade.volume)
+        funds = plain(trade.price * TICK * trade.volume * LOT)
+        self._tape.add(price, volume, funds, now)
+        if ask.owner is not None or bid.owner is not None:
+            body = {
+                "id": number,
+                "price": price,
+                "volume": volume,
+                "funds": funds,
+                "market_id": MARKET,
+                "created_at": _iso(now),
+                "ask_id": ask.id,
+                "bid_id": bid.id,
+            }
+            headers = {"market": MARKET, "ask_uid": ask.owner or CROWD, "bid_uid": bid.owner or CROWD}
+            yield Message(TRADE, "", headers, body)
+        row = {"tid": number, "taker_type": taker.side, "date": int(now), "price": price, "amount": volume}
+        yield _public("trades", {"trades": [row]})
+        yield _public("kline-1m", self._tape.candle)
+
+
+class Tape:
+    """What the public trades come to: the ticker, and the candle of the minute.
+
+    Attributes:
+        candle: the minute's beginning, open, high, low, close and volume, as numbers.
+    """
+
+    def __init__(self, price: str) -> None:
+        self._open = self._last = self._low = self._high = Decimal(price)
+        self._amount = self._funds = Decimal("0.0")
+        self.candle: list[float] = []
+
+    def add(self, price: str, volume: str, funds: str, now: float) -> None:
+        self._last, amount = Decimal(price), Decimal(volume)
+        self._low, self._high = min(self._low, self._last), max(self._high, self._last)
+        self._amount, self._funds = self._amount + amount, self._funds + Decimal(funds)
+        minute, last = int(now) // 60 * 60, float(self._last)
+        if self.candle[:1] != [minute]:
+            self.candle = [minute, last, last, last, last, 0.0]
+        _, first, high, low, _, traded = self.candle
+        self.candle = [minute, first, max(high, last), min(low, last), last, round(traded + float(amount), 8)]
+
+    def ticker(self, now: float) -> dict[str, Any]:
+        change = round((self._last - self._open) / self._open * 100, 2) + 0  # no -0.00
+        return {
+            "name": "BTC/USD",
+            "base_unit": "btc",
+            "quote_unit": "usd",
+            "low": str(self._low),
+            "high": str(self._high),
+            "open": str(self._open),
+            "last": str(self._last),
+            "volume": plain(self._funds),
+            "amount": plain(self._amount),
+            "avg_price": f"{self._funds / self._amount:.2f}" if self._amount else "0.0",
+            "price_change_percent": f"{change:+}%",
+            "at": int(now),
+        }
+
+
+def snapshot(market: Market) -> Message:
+    """All of the book, the best prices first."""
+    sides = {
+        name: [[text_of(price), volume_text(volume)] for price, volume in market.levels(side)]
+        for side, name in _SIDES.items()
+    }
+    return _public("ob-snap", {**sides, "sequence": market.sequence})
+
+
+def text_of(ticks: int) -> str:
+    return str(ticks * TICK)
+
+
+def volume_text(lots: int) -> str:
+    return plain(lots * LOT)
+
+
+def plain(number: Decimal) -> str:
+    """All digits that say something, at least one behind the point where there are any before it, and no exponent."""
+    text = f"{number:f}".rstrip("0") if number != number.to_integral() else f"{number.to_integral():f}.0"
+    return text if number else "0"
+
+
+def _order(order: Order) -> dict[str, Any]:
+    done = order.origin - order.volume
+    return {
+        "id": order.id,
+        "side": order.side,
+        "ord_type": "market" if order.price is None else "limit",
+        "price": None if order.price is None else text_of(order.price),
+        # The only figure that may have to be rounded.
+        "avg_price": plain(round(order.funds * TICK / done, 4)) if done else "0.0",
+        "state": order.state,
+        "market_id": MARKET,
+        "created_at": _iso(order.created),
+        "origin_volume": volume_text(order.origin),
+        "volume": volume_text(order.volume),
+        "trades_count": order.trades,
+        "trades": [],
+    }
+
+
+def _public(name: str, body: Any) -> Message:
+    return Message(RANGER, f"public.{MARKET}.{name}", {}, body)
+
+
+def _iso(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,259 @@
+"""The simulated exchange of `make run`: a market that moves, one member whose orders are filled, and anybody's orders.
+
+Says what happens as the messages that Peatio publishes then. The same seed, times and orders are the same market. Knows
+no clock and no broker (`exchange.py`), and no connection.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from peatio_ws.errors import ClientError
+from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Happening, Market, Order, Side
+from peatio_ws.simulator.publications import LOT, MARKET, TICK, Announcer, Message, snapshot
+
+MEMBER: Final = "IDDEMO000001"
+"""uid of the member whose orders are simulated."""
+MEMBER_ID: Final = 1001
+
+STEP_SECONDS: Final = 0.25
+"""Between two steps: the book's pace."""
+ORDER_STEPS: Final = 6
+"""After so many steps something happens to the member's order."""
+TICKER_STEPS: Final = 12
+SNAPSHOT_STEPS: Final = 240
+
+FIRST_PRICE: Final = 91_200
+LEVELS: Final = 25
+"""Prices with something on offer, at least, on each side of the book."""
+REACH: Final = 200
+"""Ticks from the price to the farthest of the crowd's orders."""
+WITHDRAWN: Final = 0.4
+"""How often, of the steps, somebody of the crowd changes his mind."""
+TAKEN: Final = 0.2
+"""How often somebody of the crowd takes what is offered."""
+BARGAIN: Final = 20
+"""Ticks from the price that make one."""
+BITE: Final = 20_000
+"""Lots that are taken of it at once, at least."""
+MOST_WAITING: Final = 50
+"""Orders that a member may have waiting, so that nobody fills the memory."""
+MOST_PRICE: Final = Decimal(1_000_000)
+MOST_VOLUME: Final = Decimal(1000)
+
+_is_number = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?").fullmatch
+
+
+class Simulation:
+    """A price that walks, the crowd around it, orders of one member that are filled piece by piece, and others'.
+
+    Args:
+        seed: None for a market that nobody has seen yet.
+        now: Unix time; ids begin there.
+    """
+
+    def __init__(self, seed: int | None, now: float) -> None:
+        self._random = random.Random(seed)
+        self._price = FIRST_PRICE
+        self._steps = 0
+        self._announcer = Announcer(FIRST_PRICE, int(now))
+        self._own: int | None = None  # the member's order
+        self.market = Market()
+        self._fill_up(now)
+
+    def step(self, now: float) -> list[Message]:
+        """What happens next, at the Unix time `now`; to be called every `STEP_SECONDS`."""
+        messages = [snapshot(self.market)] if self._steps % SNAPSHOT_STEPS == 0 else []
+        own = self._own_order()
+        self._price += self._drift(own)
+        happenings: list[Happening] = []
+        if self._steps % ORDER_STEPS == 0:
+            happenings = self._place(now) if own is None else self._fill(own, now)
+        messages += self._told([*happenings, *self._crowd(now)], now)
+        if self._steps % TICKER_STEPS == 0:
+            messages.append(self._announcer.ticker(now))
+        self._steps += 1
+        return messages
+
+    # ---- orders of people
+
+    def place(self, uid: str, wanted: Mapping[str, Any], now: float) -> tuple[int, list[Message]]:
+        """Place a member's order.
+
+        Args:
+            wanted: `market`, `side` (`sell`, `buy`), `ord_type` (`limit`, which it is without one, or `market`),
+                `volume` and, for a limit order, `price`: numbers, or texts of numbers.
+
+        Returns:
+            The order's id, and all that happens because of it.
+
+        Raises:
+            ClientError: what is wrong with it, in words for who sent it.
+        """
+        if wanted.get("market") != MARKET:
+            raise ClientError(f"market: there is {MARKET} only")
+        side, kind = wanted.get("side"), wanted.get("ord_type", "limit")
+        if side not in ("sell", "buy"):
+            raise ClientError("side: has to be sell or buy")
+        if kind not in ("limit", "market"):
+            raise ClientError("ord_type: has to be limit or market")
+        volume = _steps_of(wanted, "volume", LOT, MOST_VOLUME)
+        if kind == "market" and wanted.get("price") is not None:
+            raise ClientError("price: a market order has none")
+        price = _steps_of(wanted, "price", TICK, MOST_PRICE) if kind == "limit" else None
+        if sum(order.owner == uid for one in DIRECTION for order in self.market.orders(one)) >= MOST_WAITING:
+            raise ClientError(f"{MOST_WAITING} orders of yours wait already; cancel one first")
+        order = self._new(uid, side, price, volume, now)
+        return order.id, self._told(self.market.place(order), now)
+
+    def cancel(self, uid: str, number: object, now: float) -> list[Message]:
+        """Cancel a member's order. ClientError if he has none of this id that waits."""
+        try:
+            if not isinstance(number, int) or self.market.waiting(number).owner != uid:
+                raise KeyError(number)
+        except KeyError:
+            raise ClientError("id: no order of yours waits under it") from None
+        return self._told(self.market.cancel(number), now)
+
+    # ---- the member whose orders are simulated
+
+    def _own_order(self) -> Order | None:
+        if self._own is not None:
+            try:
+                return self.market.waiting(self._own)
+            except KeyError:
+                self._own = None  # done, or cancelled
+        return None
+
+    def _place(self, now: float) -> list[Happening]:
+        """An order at the price, but one that waits: whatever else the member has there is left alone."""
+        side: Side = self._random.choice(("sell", "buy"))
+        best = self.market.best(OTHER_SIDE[side])
+        price = self._price
+        if best is not None and (price - best) * DIRECTION[side] <= 0:
+            price = best + DIRECTION[side]
+        if abs(price - self._price) > BARGAIN:
+            return []  # somebody's order is in the way
+        order = self._new(MEMBER, side, price, self._random.randrange(5, 30) * 1000, now)
+        self._own = order.id
+        return self.market.place(order)
+
+    def _fill(self, own: Order, now: float) -> list[Happening]:
+        """Somebody takes a piece of it, and all that is offered before it."""
+        before = sum(order.volume for order in self.market.orders(own.side) if order.comes_before(own))
+        piece = min(own.volume, self._random.randrange(1, 12) * 1000)
+        return self.market.place(self._new(None, OTHER_SIDE[own.side], own.price, before + piece, now))
+
+    def _drift(self, own: Order | None) -> int:
+        """The price's next move: towards the member's order, which is filled there; else slowly back to the first."""
+        if own is not None and own.price is not None:
+            pull = (own.price - self._price) / 8
+        else:
+            pull = (FIRST_PRICE - self._price) / 1000
+        return self._random.randrange(-5, 6) + round(pull)
+
+    # ---- the crowd
+
+    def _crowd(self, now: float) -> list[Happening]:
+        return [
+            *self._leave(),
+            *self._withdraw(),
+            *self._take(now),
+            *self._hunt(now),
+            *self._fill_up(now),
+            *self._change(now),
+        ]
+
+    def _leave(self) -> list[Happening]:
+        """Take away what lies behind the price now, and what is far off. Before anything is offered anew."""
+        far = [
+            order.id
+            for side, direction in DIRECTION.items()
+            for order in self._crowds(side)
+            if order.price is not None and not 0 < (order.price - self._price) * direction <= REACH
+        ]
+        return [happening for number in far for happening in self.market.cancel(number)]
+
+    def _withdraw(self) -> list[Happening]:
+        mine = self._crowds(self._random.choice(("sell", "buy")))
+        if self._random.random() >= WITHDRAWN or not mine:
+            return []
+        return self.market.cancel(self._random.choice(mine).id)
+
+    def _take(self, now: float) -> list[Happening]:
+        side: Side = self._random.choice(("sell", "buy"))
+        if self._random.random() >= TAKEN:
+            return []
+        return self.market.place(self._new(None, side, None, self._random.randrange(10, 8000), now))
+
+    def _hunt(self, now: float) -> list[Happening]:
+        """Take what somebody offers for far less than the price, or wants for far more, piece by piece."""
+        happenings: list[Happening] = []
+        for side, direction in DIRECTION.items():
+            best = self.market.best(side)
+            if best is not None and (self._price - best) * direction > BARGAIN:
+                offered = dict(self.market.levels(side))[best]
+                piece = min(offered, max(BITE, offered // 8))
+                happenings += self.market.place(self._new(None, OTHER_SIDE[side], best, piece, now))
+        return happenings
+
+    def _fill_up(self, now: float) -> list[Happening]:
+        """New offers where there are few; they wait, whatever others offer there."""
+        happenings: list[Happening] = []
+        for side, direction in DIRECTION.items():
+            taken = {order.price for order in self._crowds(side)}
+            best = self.market.best(OTHER_SIDE[side])
+            for _ in range(4 * LEVELS):  # somebody's order may leave no room for as many as there should be
+                if len(taken) >= LEVELS:
+                    break
+                price = self._price + direction * self._random.randrange(1, REACH + 1)
+                if price not in taken and (best is None or (price - best) * direction > 0):
+                    taken.add(price)
+                    happenings += self.market.place(self._new(None, side, price, self._amount(), now))
+        return happenings
+
+    def _change(self, now: float) -> list[Happening]:
+        """Somebody wants more, or less."""
+        side: Side = self._random.choice(("sell", "buy"))
+        mine = self._crowds(side)
+        if not mine:
+            return []
+        one = self._random.choice(mine)
+        return [
+            *self.market.cancel(one.id),
+            *self.market.place(self._new(None, side, one.price, self._amount(), now)),
+        ]
+
+    def _crowds(self, side: Side) -> list[Order]:
+        return [order for order in self.market.orders(side) if order.owner is None]
+
+    def _amount(self) -> int:
+        return self._random.randrange(1, 3000) * 10
+
+    # ---- all of them
+
+    def _new(self, owner: str | None, side: Side, price: int | None, volume: int, now: float) -> Order:
+        return Order(self._announcer.next_id(), owner, side, price, volume, volume, now)
+
+    def _told(self, happenings: Iterable[Happening], now: float) -> list[Message]:
+        return [message for happening in happenings for message in self._announcer.tell(happening, now)]
+
+
+def _steps_of(wanted: Mapping[str, Any], name: str, step: Decimal, most: Decimal) -> int:
+    """A positive number of whole steps. ClientError, in words."""
+    value = wanted.get(name)
+    if value is None:
+        raise ClientError(f"{name}: is missing")
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not _is_number(text):
+        raise ClientError(f"{name}: has to be a number, like 0.5")
+    number = Decimal(text)
+    if not 0 < number <= most:
+        raise ClientError(f"{name}: has to be more than 0 and at most {most}")
+    if number % step:
+        raise ClientError(f"{name}: has to be a multiple of {step}")
+    return int(number / step)

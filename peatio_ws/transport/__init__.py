@@ -1,0 +1,1 @@
+"""WebSockets over gevent. Knows nothing of Peatio."""

@@ -1,0 +1,51 @@
+"""Frames as a server sends them: whole, and not masked (RFC 6455 section 5).
+
+Pure: bytes in, bytes out. What a client's frames say is `decoder.py`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from websockets.frames import Close as CloseFrame
+from websockets.frames import Frame, Opcode
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A text frame (RFC 6455 section 5.6), to be put into any number of outboxes."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65_536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A binary frame (RFC 6455 section 5.6)."""
+    return Frame(Opcode.BINARY, payload).serialize(mask=False)
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame; a reason that is too long is cut at 123 bytes (RFC 6455 section 5.5)."""
+    fitting = reason.encode(errors="replace")[:123].decode(errors="ignore")
+    return Frame(Opcode.CLOSE, CloseFrame(code, fitting).serialize()).serialize(mask=False)
+
+
+PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+
+
+def frame_end(frames: bytes, at: int) -> int:
+    """Where the frame ends that holds the byte before `at`, in whole unmasked frames; 0 for 0.
+
+    The answer to the handshake may be before the first frame, and counts as held.
+    """
+    end = frames.index(b"\r\n\r\n") + 4 if frames.startswith(b"HTTP/") else 0
+    while end < at:
+        size, skip = frames[end + 1], 2
+        if size == 126:
+            size, skip = int.from_bytes(frames[end + 2 : end + 4]), 4
+        elif size == 127:
+            size, skip = int.from_bytes(frames[end + 2 : end + 10]), 10
+        end += skip + size
+    return end

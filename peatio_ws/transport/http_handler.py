@@ -1,0 +1,255 @@
+"""HTTP requests with limits: gevent's request handler, for which a client has to be quick and brief.
+
+`websocket_handler.py` has it for the gateway's port, `health.py` for the operator's. Knows no WebSocket and no Peatio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import re
+import socket as native_socket
+import ssl
+import struct
+import termios
+import time
+from typing import Any, ClassVar, Final, NamedTuple
+
+import gevent
+import structlog
+from gevent.pywsgi import MAX_REQUEST_LINE, WSGIHandler
+
+from peatio_ws.concurrency.yielding import let_others_run
+from peatio_ws.monitoring import limits
+from peatio_ws.monitoring.limits import Limit
+from peatio_ws.transport.client_address import resolve
+from peatio_ws.transport.headers import Fields, TooLarge, check_request_line
+from peatio_ws.transport.outbox import SLICE
+
+log = structlog.get_logger("peatio_ws.transport.http_handler")
+
+MOST_PENDING: Final = 1000
+"""Connections of a worker that have not sent their request yet, TLS handshakes among them. With more, the one that has
+been waiting longest is closed, if that is longer than `GRACE_SECONDS`."""
+GRACE_SECONDS: Final = 2.0
+"""How long a client has in any case: for a TLS handshake it answers several times, in a rush from a busy machine."""
+_LOOKED_AT: Final = 20  # of those that have been waiting longest
+_DISCARDED: Final = 1024  # bytes of a body that are read at a time; in chunks of one byte each that takes 10 ms
+_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Waiting(NamedTuple):
+    """A connection on which a request is waited for.
+
+    Attributes:
+        again: whether an earlier one was answered.
+        since: monotonic time.
+    """
+
+    again: bool
+    since: float
+
+
+class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
+    """pywsgi's handler that waits for nothing without end. Each kind of it is a class with an `idle` of its own.
+
+    Class attributes:
+        idle: sockets on which a request is waited for, the one that began first in front.
+        most_pending: how many there may be.
+        grace: see `GRACE_SECONDS`.
+    """
+
+    idle: ClassVar[dict[Any, Waiting]]
+    most_pending: ClassVar[int] = MOST_PENDING
+    grace: ClassVar[float] = GRACE_SECONDS
+    # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
+    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
+    environ: Any  # of the request that is served; None before there is one
+    rfile: Any
+    socket: Any
+    _request_deadline: gevent.Timeout | None = None
+    _waiting: Any = None  # the socket in `idle`; pywsgi forgets its own before the end
+    _closed = False  # to make room for others, before its request was there
+
+    @property
+    def request_seconds(self) -> float:
+        """How long the head of a request may take to arrive, or the rest of a body after the answer."""
+        raise NotImplementedError
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long a connection is kept open after an answer."""
+        return self.request_seconds
+
+    @property
+    def send_seconds(self) -> float:
+        """How long the client may take for each `SLICE` of an answer."""
+        raise NotImplementedError
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except OSError:
+            pass  # gone before it could be told that its request is none
+        except gevent.Timeout as timeout:
+            if timeout is not self._request_deadline:
+                raise
+            if not self._is_kept():
+                limits.reached(Limit.REQUEST_TIME, address=self._peer)
+        finally:
+            self._request_is_there()
+
+    def _is_kept(self) -> bool:
+        """Whether it was only kept open after an answer."""
+        waiting = self.idle.get(self._waiting)
+        return waiting is not None and waiting.again
+
+    def read_requestline(self) -> str:
+        again, self._waiting = self._waiting is not None, self.socket
+        self.await_request(self.socket, again)
+        self.environ = None
+        if again and self.idle_seconds > self.request_seconds:
+            self._request_deadline = gevent.Timeout.start_new(self.idle_seconds)
+            self.rfile.peek(1)
+            self._request_deadline.close()
+            self.await_request(self.socket)
+        self._request_deadline = gevent.Timeout.start_new(self.request_seconds)
+        let_others_run()  # there may be no end of requests that are here already
+        line: str = super().read_requestline()
+        if len(line) >= MAX_REQUEST_LINE:  # pywsgi answers with 414
+            limits.reached(Limit.REQUEST_SIZE, address=self._peer)
+        return line
+
+    @classmethod
+    def await_request(cls, sock: Any, again: bool = False) -> None:
+        """Enter a socket into `idle`; with one too many, make room."""
+        cls.idle[sock] = Waiting(again, time.monotonic())
+        if len(cls.idle) > cls.most_pending:
+            cls.make_room()
+
+    @classmethod
+    def make_room(cls) -> bool:
+        """Close the connection that has been waiting longest for its request; False if there is none.
+
+        One whose bytes have not been read yet waits for this worker, and is not closed: in a rush of honest clients
+        there are many.
+        """
+        due = time.monotonic() - cls.grace
+        for sock, waiting in list(itertools.islice(cls.idle.items(), _LOOKED_AT)):
+            if waiting.since > due and not waiting.again:
+                continue
+            if not _unread(sock):
+                del cls.idle[sock]
+                if not waiting.again:
+                    limits.reached(Limit.PENDING, most=cls.most_pending)
+                _shut(sock, native_socket.SHUT_RDWR)
+                return True
+        return False
+
+    @classmethod
+    def end_idle(cls) -> None:
+        """Hear no more of who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
+        for sock in list(cls.idle):
+            _shut(sock, native_socket.SHUT_RD)
+
+    def MessageClass(self, rfile: Any, *_: Any) -> Fields:  # pywsgi's name and signature
+        return Fields(rfile)
+
+    def read_request(self, raw_requestline: str) -> Any:
+        try:
+            check_request_line(raw_requestline)
+            super().read_request(raw_requestline)
+            # A proxy may see another end of the chunks than pywsgi: what follows them is not taken for a request.
+            self.close_connection |= self.headers.get("transfer-encoding") is not None
+            return True
+        finally:
+            self._request_is_there()
+
+    def _request_is_there(self) -> None:
+        self._closed = self.idle.pop(self._waiting, None) is None
+        if self._request_deadline is not None:
+            self._request_deadline.close()
+
+    @property
+    def _peer(self) -> str:
+        peer = self.client_address[0] if isinstance(self.client_address, tuple) else ""
+        return resolve(peer, {}, ())
+
+    def _handle_client_error(self, ex: Exception) -> tuple[str, bytes] | None:
+        """A request that is none. pywsgi would write down what came, which may hold a token, and of a client that hangs
+        up in the middle of it a traceback (26.9.0)."""
+        if self._closed or isinstance(ex, ConnectionError | TimeoutError | ssl.SSLError):
+            return None
+        if isinstance(ex, TooLarge):
+            limits.reached(Limit.REQUEST_SIZE, address=self._peer)
+            return "431", _TOO_LARGE
+        reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
+        limits.tell(log, "request cannot be read", address=self._peer, reason=reason)
+        return "400", _BAD_REQUEST
+
+    def _discard_body(self) -> None:
+        """Read what the application left of the request's body. pywsgi would wait for it without end, and let nobody
+        else run while it comes (26.9.0)."""
+        body = self.wsgi_input
+        if body._chunked_input_error or not (body.chunked_input or body.position < (body.content_length or 0)):
+            return
+        body.send_100_continue_enabled = False
+        try:
+            with gevent.Timeout(self.request_seconds, TimeoutError):
+                while body.read(_DISCARDED):
+                    let_others_run()
+            return
+        except TimeoutError:
+            limits.reached(Limit.BODY, address=self._peer)
+        except OSError:  # hung up, or no body
+            pass
+        self.close_connection = True
+        body.content_length, body.chunked_input = 0, False
+
+    # An answer to HEAD has no body (RFC 9110 section 9.3.2), though the application may give one. pywsgi (26.9.0) would
+    # send it, and the client take it for the next answer.
+
+    def process_result(self) -> None:
+        if self.command != "HEAD":
+            super().process_result()
+            return
+        for _ in self.result:
+            if self.status:
+                break  # what comes is the body; it may have no end
+        if not self.headers_sent:
+            self.write(b"")
+
+    def _write(self, data: bytes) -> None:
+        if self.command != "HEAD":
+            super()._write(data)
+
+    def _sendall(self, data: bytes) -> None:
+        """In pieces, each of which the client has to take within `send_seconds`; pywsgi would wait without end
+        (26.9.0)."""
+        for at in range(0, len(data), SLICE):
+            gone = ConnectionResetError(errno.ECONNRESET, "took nothing of an answer for too long")
+            try:
+                with gevent.Timeout(self.send_seconds, gone):
+                    super()._sendall(data[at : at + SLICE])
+            except ConnectionResetError as error:
+                if error is gone:
+                    limits.reached(Limit.ANSWER_TIME, address=self._peer)
+                raise
+
+
+def _unread(sock: Any) -> bool:
+    """Whether something has come that was not read yet."""
+    try:
+        found = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+    except (OSError, ValueError):
+        return False
+    return bool(struct.unpack("i", found)[0])
+
+
+def _shut(sock: Any, how: int) -> None:
+    with contextlib.suppress(OSError):
+        # The plain one: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
+        sock._sock.shutdown(how)

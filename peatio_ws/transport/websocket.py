@@ -1,0 +1,300 @@
+"""One WebSocket connection: frames by `websockets`' sans-IO core, deadlines, and an outbox for all that it writes.
+
+Knows neither HTTP (`websocket_handler.py`) nor Peatio.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import socket as native_socket
+import ssl
+import termios
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+import gevent
+from geventwebsocket.exceptions import WebSocketError
+from websockets.protocol import State as ProtocolState
+
+from peatio_ws.close_codes import FINAL, REASONS, Close
+from peatio_ws.concurrency.yielding import let_others_run
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import Disconnect
+from peatio_ws.transport.decoder import Incoming
+from peatio_ws.transport.frames import PING, binary_frame, text_frame
+from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
+
+READ_BYTES: Final = 16_384
+SLICE_BYTES: Final = 2_048  # are looked at before others may run: some hundred frames at most
+AFTER_CLOSE_BYTES: Final = 65_536  # are looked at for the client's own close frame, once it was sent one
+MOST_UNREAD: Final = 64  # messages are taken in while nobody asks for them
+
+
+class Upgraded(NamedTuple):
+    """A socket out of its request.
+
+    Attributes:
+        early: bytes the client sent along with the request.
+        answer: what has to go out before the first frame.
+        may_move: whether the socket outlives the request.
+    """
+
+    sock: Any
+    early: bytes
+    answer: bytes
+    may_move: bool
+
+
+class WebSocket:
+    """A server's WebSocket. Speaks from its first use, or from `accept`; before that the application may still answer
+    with plain HTTP. Legacy code for gevent-websocket finds `receive`, `send`, `close` and `closed` as it knows them.
+
+    Args:
+        upgrade: takes the socket out of the request; called once.
+        settings: limits, unless `accept` brings others.
+
+    Attributes:
+        id: for the log, from the upgrade to the end.
+        accepted_elsewhere: whether the stock handler has sent the 101 already.
+        moved: whether it is served by a greenlet of its own.
+        opened, heard, pinged: monotonic times, in seconds.
+        received, received_bytes: messages of the client; bytes, frames' own ones included.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_may_move",
+        "_protocol",
+        "_reading",
+        "_settings",
+        "_sock",
+        "_taken",
+        "_unread",
+        "_upgrade",
+        "accepted_elsewhere",
+        "heard",
+        "id",
+        "moved",
+        "opened",
+        "outbox",
+        "pinged",
+        "received",
+        "received_bytes",
+    )
+
+    outbox: Outbox
+    _protocol: Incoming
+
+    def __init__(self, upgrade: Callable[[], Upgraded], settings: Settings, accepted_elsewhere: bool = False) -> None:
+        self._upgrade: Callable[[], Upgraded] | None = upgrade
+        self._settings = settings
+        self._sock: Any = None
+        self._may_move = self.moved = self._reading = False
+        self.accepted_elsewhere = accepted_elsewhere
+        self.id = secrets.token_hex(6)
+        self.received = self.received_bytes = self._taken = 0
+        self._ahead = self._unread = b""  # what is to be looked at; how much the kernel had when it was asked last
+
+    def accept(self, settings: Settings | None = None) -> None:
+        """Upgrade now. Harmless a second time.
+
+        Args:
+            settings: instead of the request's; `max_message_bytes`, `outbox_bytes`, `send_timeout` and the ping times
+                are looked at.
+        """
+        if self._upgrade is None:
+            return
+        sock, early, answer, self._may_move = self._upgrade()
+        self._sock, self._upgrade = sock, None  # the request is let go
+        self._settings = settings = settings or self._settings
+        if sock.family != native_socket.AF_UNIX:
+            sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NODELAY, 1)
+            sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
+        self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
+        self._protocol = Incoming(settings.max_message_bytes)
+        self.opened = self.heard = self.pinged = time.monotonic()
+        if answer:
+            self.outbox.put(answer)  # leaves together with the first message, or before the first wait
+        if early:
+            self._feed(early)
+
+    def serve(self, run: Callable[[], None]) -> None:
+        """Run the rest of an accepted connection, in a greenlet of its own where that can be: without the request, and
+        with a stack that was never as deep as parsing HTTP makes it, a connection takes 9 KB less."""
+        self.moved = self._may_move
+        if self.moved:
+            gevent.spawn(run)
+        else:
+            run()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it has been upgraded."""
+        return self._sock is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._sock is not None and self.outbox.closing != 0
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """The client's next message: text as str, binary as bytes; None once there will be no more, or once this side
+        has closed with a code of `FINAL`. Blocks this greenlet only; control frames are dealt with meanwhile.
+
+        Args:
+            timeout: seconds after which it is a TimeoutError; nothing is lost by that.
+        """
+        if timeout is not None:
+            with gevent.Timeout(max(timeout, 0), TimeoutError(f"no message within {timeout:g} s")):
+                return self.receive()
+        self.accept()
+        self.outbox.flush()
+        messages = self._protocol.messages
+        while not messages or self.outbox.closing in FINAL:
+            # Only now, so that the application's answer to a message leaves before a pong or close that came after it.
+            self._answer(self._protocol.data_to_send())
+            if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:
+                return None
+            self._read()
+        self.received += 1
+        answers, message = messages.pop(0)
+        self._answer(answers)
+        return message
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        while (message := self.receive()) is not None:
+            yield message
+
+    def send(self, message: str | bytes, binary: bool | None = None) -> None:
+        """Send a message: str as text, bytes as binary, or as `binary` says. Never waits.
+
+        Raises:
+            WebSocketError: closed already; gevent-websocket's own, which legacy code expects.
+            TypeError: no message.
+        """
+        self.accept()
+        if self.outbox.closing:
+            raise WebSocketError("Connection is already closed")
+        if not isinstance(message, str | bytes | bytearray | memoryview):
+            raise TypeError(f"a message is a str or bytes, not {type(message).__name__}; json.dumps() makes it one")
+        data = message.encode() if isinstance(message, str) else bytes(message)
+        if binary is None:
+            binary = not isinstance(message, str)
+        self.outbox.send(binary_frame(data) if binary else text_frame(data))
+
+    def close(self, code: int = Close.NORMAL, reason: str | bytes | None = None) -> None:
+        """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""
+        self.accept()
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        disconnect = Disconnect(code, text)
+        self.outbox.close(disconnect.code, disconnect.reason)
+
+    def end(self) -> None:
+        """Finish the closing handshake: read until the client has ended too, for `CLOSE_SECONDS` at most."""
+        if self._sock is None:
+            return
+        most = self.received_bytes + AFTER_CLOSE_BYTES  # a flood is cut
+        self._answer(self._protocol.data_to_send())
+        self.outbox.close(Close.NORMAL)
+        with gevent.Timeout(CLOSE_SECONDS, False):
+            while self._protocol.state is not ProtocolState.CLOSED and self.received_bytes < most:
+                self._read()
+                self._protocol.messages.clear()  # nobody takes them any more
+                self._answer(self._protocol.data_to_send())
+        self._feed(b"")
+        self.outbox.abort()
+        self._sock.close()
+
+    def _read(self) -> None:
+        """Read some bytes of the client, or its end. Lets others run in between, however fast it sends."""
+        self._reading = True
+        try:
+            let_others_run()
+            if not self._ahead:
+                try:
+                    self._ahead = self._sock.recv(READ_BYTES)
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # no socket's: a time limit around this call, ours or the handler's own
+                let_others_run()  # many clients may have become ready at once; a time limit here loses nothing
+        finally:
+            self._reading = False
+        self._feed(self._ahead[:SLICE_BYTES])
+        self._ahead = self._ahead[SLICE_BYTES:]
+
+    def _look(self) -> None:
+        """Read pending data while a handler is busy, so that pings are answered and the end is noticed. Never waits."""
+        protocol, sock = self._protocol, self._sock
+        if protocol.state is not ProtocolState.OPEN:
+            return
+        if len(protocol.messages) >= MOST_UNREAD:
+            unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+            if unread != self._unread:  # pongs may be among it
+                self._unread, self.heard = unread, time.monotonic()
+            return
+        sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
+        try:
+            data: bytes | None = self._ahead or sock.recv(READ_BYTES)
+            self._ahead = b""
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            data = None  # but what came before may be unanswered yet
+        except OSError:
+            data = b""
+        finally:
+            sock.settimeout(None)
+        if data is not None:
+            self._feed(data)
+        if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
+            return  # the client has gone after a message that is to be answered first
+        for answers, _ in protocol.messages:
+            self._answer(answers)
+            answers.clear()
+        self._answer(protocol.data_to_send())
+
+    def tick(self, now: float) -> None:
+        """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
+        outbox, settings = self.outbox, self._settings
+        if outbox.size and outbox.sent != self._taken:
+            self.heard = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
+        self._taken = outbox.sent
+        if not (self._reading or outbox.closing):
+            self._look()
+        if outbox.closing:
+            if now > outbox.deadline:
+                outbox.abort()
+        elif now - self.heard > settings.ping_timeout:
+            outbox.close(Close.IDLE, REASONS[Close.IDLE], cut=True)
+        elif now - self.pinged > settings.ping_interval:
+            self.pinged = now
+            outbox.send(PING)
+
+    @property
+    def close_code(self) -> int:
+        """The code this connection ended with: the first close frame of either side, else 1006."""
+        protocol, own = self._protocol, self.outbox.closing
+        if protocol.close_rcvd is not None and (protocol.close_rcvd_then_sent or not own):
+            return int(protocol.close_rcvd.code)
+        return own or 1006
+
+    def _feed(self, data: bytes) -> None:
+        """What came from the client, or its end (no bytes)."""
+        protocol = self._protocol
+        if protocol.state is ProtocolState.CLOSED:
+            return
+        if data:
+            self.heard = time.monotonic()
+            protocol.refill(self.heard)
+            self.received_bytes += len(data)
+        protocol.receive(data)
+
+    def _answer(self, chunks: list[bytes]) -> None:
+        """Put what the protocol has to say (pongs, close frames; nothing is the end) into the outbox."""
+        outbox = self.outbox
+        for chunk in chunks:
+            if chunk:
+                outbox.put(chunk)
+            else:
+                outbox.end(sent.code if (sent := self._protocol.close_sent) is not None else 1006)
+        outbox.flush()

@@ -1,0 +1,201 @@
+"""The HTTP side of a WebSocket: gevent-websocket's request handler, with a handshake checked to the letter.
+
+`Handler` is for gunicorn's worker and `geventwebsocket.server`: it checks the request and puts a `WebSocket` into
+`environ["wsgi.websocket"]`, which upgrades when it is first used. Knows nothing of frames and of Peatio.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final
+
+import gevent
+import gevent.socket
+import structlog
+from gevent.pywsgi import WSGIHandler
+from geventwebsocket.exceptions import WebSocketError
+from geventwebsocket.handler import WebSocketHandler
+from websockets.utils import accept_key
+
+from peatio_ws.close_codes import Close
+from peatio_ws.config import allowed_origins
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import Disconnect, Refused
+from peatio_ws.monitoring import limits, metrics
+from peatio_ws.transport.client_address import client_address
+from peatio_ws.transport.handshake import check_handshake, respond, wants_upgrade
+from peatio_ws.transport.http_handler import TimedHandler, Waiting
+from peatio_ws.transport.websocket import Upgraded, WebSocket
+
+log = structlog.get_logger("peatio_ws.transport.websocket_handler")
+
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
+_LOGGED: Final = ("REQUEST_METHOD", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT", "peatio_ws.connection")
+"""What an access log is given of a request, beside its path and where it comes from: a token may be in the query, in a
+cookie, and in many a header."""
+
+
+class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
+    """gevent-websocket's handler with its faults mended: the handshake is checked to the letter, errors have bodies,
+    nothing is upgraded before the application could refuse.
+
+    Class attributes:
+        serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
+        settings: how long a request may take to arrive, and limits for connections that the application does not
+            `accept` by itself; the worker sets them from the environment.
+    """
+
+    idle: ClassVar[dict[Any, Waiting]] = {}
+    serving: ClassVar[set[WebSocket]] = set()
+    settings: ClassVar[Settings] = Settings()
+    _upgraded = False
+
+    @property
+    def request_seconds(self) -> float:
+        return self.settings.handshake_timeout
+
+    @property
+    def send_seconds(self) -> float:
+        return self.settings.send_timeout
+
+    def run_application(self) -> None:
+        try:
+            if wants_upgrade(self.environ):
+                check_handshake(self.environ)
+                self._run_websocket()
+            else:
+                WSGIHandler.run_application(self)
+        except Refused as refused:
+            tell_refused(refused, secrets.token_hex(6), client_address(self.environ, self.settings), self.environ)
+            self.close_connection = True
+            self.result = respond(refused, self.start_response)
+            self.process_result()
+        finally:
+            self._discard_body()
+
+    def _run_websocket(self) -> None:
+        """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
+        self.environ["wsgi.websocket"] = websocket = WebSocket(self.upgrade, self.settings)
+        self.environ["peatio_ws.connection"] = websocket.id
+        self.serving.add(websocket)
+        try:
+            # Past gevent-websocket's own run_application, which upgrades before the application is asked.
+            WSGIHandler.run_application(self)
+        except Disconnect as disconnect:
+            websocket.close(disconnect.code, disconnect.reason)
+        except (Exception, gevent.Timeout) as error:
+            if not self._upgraded or websocket.moved:
+                raise
+            if not (isinstance(error, WebSocketError) and websocket.closed):  # it sent to a client that had gone
+                log.exception("handler failed", connection=websocket.id)
+            websocket.outbox.close(Close.INTERNAL_ERROR)
+        finally:
+            self.serving.discard(websocket)
+            if not websocket.moved:
+                websocket.end()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """Harmless after the upgrade: frameworks answer every request. Where one has caught what its view raised, its
+        answer is all that tells."""
+        if not self._upgraded:
+            if self.close_connection and not any(name.lower() == "connection" for name, _ in headers):
+                headers = [*headers, ("Connection", "close")]
+            return super().start_response(status, headers, exc_info)
+        websocket = self.environ["wsgi.websocket"]
+        if status.startswith("5") and not websocket.moved:
+            websocket.outbox.close(Close.INTERNAL_ERROR)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        if not self._upgraded:
+            super().write(data)
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ["gunicorn.sock"] = self.socket
+        environ["RAW_URI"] = self.path
+        return environ
+
+    def log_request(self) -> None:
+        """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
+        log: Any = getattr(self.server, "log", None)
+        if self.environ is None:
+            return  # what is no request is in the log already
+        # gunicorn would put a line together for nobody, once there is a `logconfig_dict` (27.0.1).
+        if hasattr(log, "access") and log.access_log.handlers:
+            status, headers = self._orig_status or "000", self.response_headers or []
+            response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
+            seen = {name: self.environ.get(name, "-") for name in _LOGGED}
+            seen |= {"RAW_URI": self.path.partition("?")[0]}
+            seen |= {"REMOTE_ADDR": client_address(self.environ, self.settings) or "-"}
+            log.access(response, [], seen, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
+
+    def upgrade(self) -> Upgraded:
+        """Take the socket out of the request: it, what the client sent along, and the 101 that has to go out first.
+
+        gevent-websocket's own `upgrade_connection` would write that at once, apart from the first message, and leave
+        an object behind whose `__del__` costs as much as the rest of the upgrade (0.10.1).
+        """
+        sock, rfile, body = self.socket, self.rfile, self.wsgi_input
+        answer = _SWITCHING % accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode()
+        early = read_ahead(sock, rfile)
+        rfile.close()
+        body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames, whatever the headers said
+        let_go = getattr(self.server, "let_go", None)  # of this package's server
+        if let_go is not None:
+            let_go(sock)
+        elif not is_tls(sock):
+            sock = gevent.socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        may_move = let_go is not None or not is_tls(sock)
+        self.status = b"101 Switching Protocols"
+        self._orig_status, self.code = "101 Switching Protocols", 101
+        self._upgraded = self.headers_sent = self.close_connection = True
+        self.socket = self.rfile = None
+        self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may hold a token
+        return Upgraded(sock, early, answer, may_move)
+
+
+def is_tls(sock: Any) -> bool:
+    """Whether a gevent socket encrypts."""
+    return hasattr(sock, "do_handshake")
+
+
+def read_ahead(sock: Any, rfile: Any) -> bytes:
+    """What a buffered reader holds, without waiting for more."""
+    sock.settimeout(0.0)
+    try:
+        return bytes(rfile.peek())
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(None)
+
+
+def tell_refused(refused: Refused, connection: str, address: str, environ: dict[str, Any]) -> None:
+    """Count and log a handshake that is answered with plain HTTP; for 403 the log names the page's origin."""
+    status, origin = refused.status.partition(" ")[0], environ.get("HTTP_ORIGIN")
+    metrics.refusals.labels(status).inc()
+    seen = {"reason": refused.text} | ({"origin": allowed_origins.shown(origin)} if status == "403" and origin else {})
+    limits.tell(log, "handshake refused", connection=connection, address=address, status=int(status), **seen)
+
+
+def _adopt(stock: Any) -> Upgraded:
+    """Take over the connection of a stock gevent-websocket `WebSocket`, whose 101 has been sent."""
+    handler = stock.handler
+    stock.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
+    return Upgraded(handler.socket, read_ahead(handler.socket, handler.rfile), b"", may_move=False)
+
+
+def websocket_of(environ: dict[str, Any]) -> WebSocket | None:
+    """The WebSocket of an upgrade request, under this package's handler or the stock one; None if there is none."""
+    found = environ.get("wsgi.websocket")
+    if found is None or isinstance(found, WebSocket):
+        return found
+    upgrade = functools.partial(_adopt, found)
+    environ["wsgi.websocket"] = mine = WebSocket(upgrade, Handler.settings, accepted_elsewhere=True)
+    return mine

@@ -1,0 +1,88 @@
+"""The lowest versions that the two `pyproject.toml` allow, as requirements for pip; `make test-floors` installs them.
+
+Each dependency comes at exactly its floor, all else (what tests need, what a dependency brings along) as
+`requirements-dev.txt` pins it. Knows no library but Python's own: it runs before any is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parent.parent.parent
+PROJECTS: Final = [ROOT / "pyproject.toml", ROOT / "clients" / "python" / "pyproject.toml"]
+PINS: Final = ROOT / "requirements-dev.txt"
+TIED: Final = {"pydantic-core"}
+"""Pinned packages of which another one, at its floor, names the exact version itself."""
+
+_FLOOR: Final = re.compile(r"([A-Za-z0-9._-]+)(\[[a-z,]+\])? *>=([0-9.]+)(?:,<[0-9.]+)?")
+
+
+class Floor(NamedTuple):
+    """The lowest version of a dependency.
+
+    Attributes:
+        name: as `normalized` has it.
+        extras: in brackets; empty if there are none.
+    """
+
+    name: str
+    extras: str
+    version: str
+
+
+def normalized(name: str) -> str:
+    """A package's name as it is compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def dependencies(project: Path) -> list[str]:
+    """What a `pyproject.toml` depends on, as it says it."""
+    found: list[str] = tomllib.loads(project.read_text())["project"]["dependencies"]
+    return found
+
+
+def floor(dependency: str) -> Floor:
+    """The lowest version that a dependency allows. ValueError if it names none."""
+    match = _FLOOR.fullmatch(dependency)
+    if match is None:
+        raise ValueError(f"{dependency!r} is not of the form NAME>=VERSION or NAME>=VERSION,<VERSION")
+    return Floor(normalized(match[1]), match[2] or "", match[3])
+
+
+def floors() -> dict[str, Floor]:
+    """By name. ValueError if the projects name different ones: they are tested in one environment."""
+    found: dict[str, Floor] = {}
+    for project in PROJECTS:
+        for one in map(floor, dependencies(project)):
+            if found.setdefault(one.name, one).version != one.version:
+                raise ValueError(f"{one.name}>={one.version} in {project}, but >={found[one.name].version} elsewhere")
+    return found
+
+
+def pins(file: Path = PINS) -> Iterator[tuple[str, str]]:
+    """Names and versions that a file of requirements pins, and those it includes; some come twice."""
+    for line in file.read_text().splitlines():
+        text = line.partition("#")[0].strip()
+        if text.startswith("-r "):
+            yield from pins(file.parent / text.removeprefix("-r "))
+        elif text:
+            name, _, version = text.partition("==")
+            yield normalized(name), version
+
+
+def requirements() -> list[str]:
+    """All lines for pip."""
+    lowest = floors()
+    others = {name: version for name, version in pins() if name not in lowest and name not in TIED}
+    return [f"{name}{extras}=={version}" for name, extras, version in lowest.values()] + [
+        f"{name}=={version}" for name, version in others.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{line}\n" for line in requirements())

@@ -1,0 +1,121 @@
+"""Clients that come and go under steady traffic, for a long time: nothing may be left of them.
+
+    python -m tests.programs.soak [--seconds 600] [--clients 2000] [--rate 1700]
+
+Prints a line every ten seconds, and at the end what the worker held before the crowd came and after it had gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.servers import WAIT_SECONDS, RabbitMQ, scratch, wait_until
+from tests.support.swarm import Swarm
+
+TURNOVER = 0.02
+"""Part of the clients that leaves, and is replaced, each second."""
+
+
+def held(gateway: GatewayProcess) -> dict[str, int]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/", timeout=30) as answer:
+        return dict(json.load(answer))
+
+
+def soak(
+    folder: Path, broker: RabbitMQ, seconds: float, clients: int, rate: int, least: int = 0
+) -> tuple[dict[str, int], dict[str, int], int]:
+    """Run it, for longer if clients have not got `least` events by then; what the worker held before and after, and how
+    many they got."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    signer = Signer("ES256")
+    tokens = [signer.token(f"ID{number}") for number in range(clients)]
+    # History is bounded, and full after the first crowd.
+    environ = {"AMQP_URL": broker.url, **signer.environ, "LOG_LEVEL": "warning", "WEBSOCKET_RESUME_BYTES": "200000"}
+    command = ("gunicorn", "tests.support.apps.soak_app")
+    gateway = GatewayProcess(folder, environ, command)
+    over = threading.Event()
+    publisher = threading.Thread(target=_publish, args=(broker.url, clients, rate, over))
+    try:
+        # The first crowd grows what only grows once: the interpreter's free lists, caches, orders as last seen.
+        with Swarm() as swarm:
+            swarm.add(gateway.port, tokens)
+            publisher.start()
+            got = _crowd(swarm, gateway, tokens, min(seconds / 4, 60))
+        wait_until(lambda: held(gateway)["connections"] == 0, "the first crowd has gone")
+        before = held(gateway)
+        with Swarm() as swarm:
+            swarm.add(gateway.port, tokens)
+            got += _crowd(swarm, gateway, tokens, seconds, least)
+        over.set()
+        publisher.join()
+        wait_until(lambda: held(gateway)["connections"] == 0, "the crowd has gone")
+        return before, held(gateway), got
+    finally:
+        over.set()
+        gateway.stop()
+
+
+def _publish(url: str, clients: int, rate: int, over: threading.Event) -> None:
+    with Publisher(url, confirm=False) as publisher:
+        began, sent = time.monotonic(), 0
+        while not over.is_set():
+            due = int((time.monotonic() - began) * rate)
+            for number in range(sent, due):
+                publisher.order(f"ID{number % clients}", number % clients)  # no more orders than are remembered
+            sent = due
+            over.wait(0.02)
+
+
+def _crowd(swarm: Swarm, gateway: GatewayProcess, tokens: list[str], seconds: float, least: int = 0) -> int:
+    """Let clients come and go; how many events they got."""
+    began = shown = left = time.monotonic()
+    got, shortest = 0, 0.2
+    while (now := time.monotonic()) < began + seconds or got < least:
+        assert now < began + seconds + WAIT_SECONDS, f"only {got} events"
+        swarm.turn(0.02)
+        if now - left > shortest:
+            count = max(1, round(len(swarm.clients) * TURNOVER * (now - left)))
+            left = now
+            got += swarm.drop(random.sample(swarm.clients, count))
+            swarm.add(gateway.port, random.sample(tokens, count))
+        if now - shown > 10:
+            shown = now
+            total = got + sum(len(client.texts) for client in swarm.clients)
+            print(f"{now - began:5.0f} s  {total:9,} events  {held(gateway)}", flush=True)
+    return got + swarm.drop(swarm.clients)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--clients", type=int, default=2000)
+    parser.add_argument("--rate", type=int, default=1700, help="events a second")
+    options = parser.parse_args()
+    with scratch() as folder:
+        print(f"starting a broker and a gateway; {options.clients:,} clients for {options.seconds:g} s", flush=True)
+        broker = RabbitMQ(folder / "rabbitmq")
+        try:
+            before, after, got = soak(folder, broker, options.seconds, options.clients, options.rate)
+        finally:
+            broker.close()
+    print(f"{got:,} events\nbefore {before}\nafter  {after}")
+    return 0 if is_back(before, after) else 1
+
+
+def is_back(before: dict[str, int], after: dict[str, int]) -> bool:
+    """Whether nothing is left: the same counts, and no more memory than the noise of an allocator."""
+    counts = ("greenlets", "descriptors", "register", "connections", "seats")
+    return all(after[name] <= before[name] + 2 for name in counts) and after["kilobytes"] < before["kilobytes"] * 1.05
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The documents as they are read: their links, headings and blocks of code (docs/contributing.md has the rules).
+
+Knows Markdown; does not know what a block says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from tests.support.gateway import ROOT
+
+LEFT_OUT = {"node_modules", "build", ".run", ".cache"}
+RUN_ELSEWHERE = {
+    ("README.md", "python"): "tests/live/test_docs.py",
+    ("docs/handlers.md", "python"): "tests/live/test_docs.py",
+    ("clients/python/README.md", "python"): "tests/live/test_client_packages.py",
+    ("clients/js/README.md", "js"): "tests/live/test_client_packages.py",
+}
+"""Pages whose programs a test of their own runs: page and language to the test."""
+_NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
+_MARKDOWN = MarkdownIt("commonmark").enable("table")
+
+
+class Block(NamedTuple):
+    """A block of code.
+
+    Attributes:
+        language: what stands behind the fence; empty without one.
+        reason: why it is not run; None if it is.
+    """
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    reason: str | None
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The test that runs it, where that is not tests/live/test_documents.py."""
+        return RUN_ELSEWHERE.get((str(self.page.relative_to(ROOT)), self.language))
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def pages() -> list[Path]:
+    """All documents of the project."""
+    found = [
+        path
+        for path in ROOT.rglob("*.md")
+        if not any(part in LEFT_OUT or part.startswith(".venv") for part in path.relative_to(ROOT).parts)
+    ]
+    return sorted(found)
+
+
+def tokens(page: Path) -> list[Token]:
+    return _MARKDOWN.parse(page.read_text())
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    reason = None
+    for token in tokens(page):
+        if token.type in ("fence", "code_block"):
+            line = (token.map or [0])[0] + 1
+            yield Block(page, line, token.info.strip(), token.content, reason)
+        match = _NOT_RUN.fullmatch(token.content) if token.type == "html_block" else None
+        reason = match[1] if match else None
+
+
+def links(page: Path) -> Iterator[str]:
+    """Where links and pictures lead."""
+    for token in tokens(page):
+        for inner in token.children or []:
+            for name in ("href", "src"):
+                if name in inner.attrs:
+                    yield str(inner.attrs[name])
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of this page may end with, as GitHub and the site make it."""
+    found: set[str] = set()
+    seen = Counter[str]()
+    inside = False
+    for token in tokens(page):
+        if inside:
+            text = "".join(inner.content for inner in token.children or [] if inner.type in ("text", "code_inline"))
+            slug = re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-")
+            found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+            seen[slug] += 1
+        inside = token.type == "heading_open"
+    return found

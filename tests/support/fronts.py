@@ -1,0 +1,112 @@
+"""A proxy with TLS in front of two gateways, and clients that go through it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.certificate import Certificate
+from tests.support.gateway import GatewayProcess
+from tests.support.proxies import Proxy
+from tests.support.raw_client import RawClient
+from tests.support.swarm import Swarm, SwarmClient
+
+PER_ADDRESS = 5
+"""Connections that `ENVIRON` lets an address have."""
+ENVIRON = {
+    "TRUSTED_PROXIES": "127.0.0.1",
+    "WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS": str(PER_ADDRESS),
+    "WEBSOCKET_DRAIN_SECONDS": "0.5",
+}
+
+
+@dataclass
+class Front:
+    """A proxy and what is behind it."""
+
+    proxy: Proxy
+    gateways: list[GatewayProcess]
+
+    def connect(self, path: str = "", source: str = "127.0.0.1", **headers: str) -> RawClient:
+        """A client that has been upgraded. (Not one of `websockets`' with threads: those read and write one TLS
+        connection at once, which OpenSSL does not take.)"""
+        client = self.raw(source)
+        answer = client.request(
+            {name.replace("_", "-"): value for name, value in headers.items()}, f"GET /{path} HTTP/1.1"
+        )
+        assert answer.status == 101, answer
+        return client
+
+    def raw(self, source: str = "127.0.0.1") -> RawClient:
+        return RawClient(self.proxy.port, self.proxy.tls, source=source)
+
+    def joins(self, swarm: Swarm, token: str, number: int) -> SwarmClient:
+        """One more client of a swarm; as many numbers after each other as may be are of one address."""
+        host = number // PER_ADDRESS
+        source = f"127.2.{host // 250}.{host % 250 + 1}"
+        client = SwarmClient(self.proxy.port, token, tls=self.proxy.tls, source=source)
+        swarm.join(client)
+        return client
+
+    def closed(self) -> list[dict[str, Any]]:
+        """The gateways' lines about connections that ended."""
+        lines = [line for gateway in self.gateways for line in gateway.events()]
+        return [line for line in lines if line["event"] == "connection closed"]
+
+    def connections(self) -> list[float]:
+        return [gateway.total("peatio_ws_connections") for gateway in self.gateways]
+
+
+@contextlib.contextmanager
+def front(
+    proxy: type[Proxy], folder: Path, certificate: Certificate, environ: dict[str, str], unix: bool = False
+) -> Iterator[Front]:
+    """Two gateways, over TCP or Unix sockets, and a proxy of this kind."""
+    with contextlib.ExitStack() as stack:
+        gateways = []
+        for number in (1, 2):
+            own = {"WEBSOCKET_UNIX": str(folder / f"{number}.sock")} if unix else {}
+            gateways.append(GatewayProcess(folder, {**environ, **own}, wait=False))
+            stack.callback(gateways[-1].stop)
+        stack.callback(lambda: [os.kill(gateway.pid, signal.SIGTERM) for gateway in gateways])  # both at once
+        for gateway in gateways:
+            gateway.wait_ready()
+        before = proxy(folder / "proxy", gateways, certificate)
+        stack.callback(before.stop)
+        yield Front(before, gateways)
+
+
+class Returning:
+    """A swarm whose clients come back as soon as they are told to; any other end is a failure."""
+
+    def __init__(self, behind: Front, swarm: Swarm, tokens: list[str]) -> None:
+        self._behind, self._swarm, self._tokens = behind, swarm, tokens
+        self.told = 0
+        self.current: list[SwarmClient] = []
+        for number in range(len(tokens)):
+            self.current.append(self._join(number))
+            swarm.turn(0)
+        swarm.until(self.settled, "all there")
+
+    def _join(self, number: int) -> SwarmClient:
+        # Two from an address: one that leaves counts until its worker has told Redis.
+        return self._behind.joins(self._swarm, self._tokens[number], number // 2 * PER_ADDRESS)
+
+    def settled(self) -> bool:
+        for number, client in enumerate(self.current):
+            if client.ended:
+                assert client.status == 101, f"refused: {client.status}"
+                assert client.close is not None, "it was not told"
+                assert client.close[0] == 1012
+                self.told += 1
+                self.current[number] = self._join(number)
+        return all(client.authenticated and not client.ended for client in self.current)
+
+    def until(self, check: Callable[[], bool], what: str) -> None:
+        """Until this is true and all clients are there."""
+        self._swarm.until(lambda: self.settled() and check(), what)

@@ -1,0 +1,368 @@
+"""Members that come back with their last cursor, and a market whose every event has a number: nothing may be missing.
+
+Each member's events are numbered 1, 2, 3, … in the order in which they are published. A number that the broker did not
+confirm may have been lost on the way to it; the event is published again under the next number, so that what the
+publisher repeats is told from what the gateway repeats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import math
+import random
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import amqp
+from amqp.exceptions import AMQPError
+
+from tests.support import progress
+from tests.support.swarm import SwarmClient
+
+WAIT = 180.0
+"""Seconds in which members have to have everything, once all is well again."""
+CONFIRM_SECONDS = 90.0
+APART = 1_000_000
+"""Ids of two members' events are at least so far apart."""
+
+
+class Member:
+    """Somebody who wants every event, and what came of it.
+
+    Attributes:
+        got: numbers of events, as they came.
+        cursor: the last that came; None before the first connection.
+        incomplete: what was said when something may have been missed.
+        gaps: how many events had come when it was.
+        told_at: monotonic time at which it was said last; 0 before.
+    """
+
+    def __init__(self, index: int, uid: str, token: str) -> None:
+        self.index, self.uid, self.token = index, uid, token
+        self.got: list[int] = []
+        self.cursor: str | None = None
+        self.incomplete: list[str] = []
+        self.gaps: set[int] = set()
+        self.told_at = 0.0
+        self.resumed = 0
+
+    def take(self, text: str) -> None:
+        frame = json.loads(text)
+        if "orderbook" in frame:
+            self._count(frame["orderbook"]["id"], frame["cursor"])
+        elif "trade" in frame:
+            self._count(frame["trade"]["order_id"], frame["cursor"])
+        elif "resume" in frame:
+            told = frame["resume"]
+            if not told["complete"]:
+                self.gaps.add(len(self.got))
+                self.told_at = time.monotonic()
+                self.incomplete.append(f"at {self.cursor}, after {len(self.got)} events: {text}")
+            self.cursor = told["cursor"]
+            self.resumed += "success" in frame
+        else:
+            assert "challenge" in frame, text
+
+    def _count(self, number: int, cursor: str) -> None:
+        owner, number = divmod(number, APART)
+        assert owner == self.index, f"{self.uid} got an event of another member"
+        self.got.append(number)
+        self.cursor = cursor
+
+
+class _Line(SwarmClient):
+    """One connection of a member."""
+
+    def __init__(self, port: int, member: Member) -> None:
+        self.member = member
+        super().__init__(port, member.token)
+
+    def hello(self) -> dict[str, str | bool]:
+        return {**super().hello(), "resume": self.member.cursor or True}
+
+    def read(self) -> None:
+        super().read()
+        texts, self.texts = self.texts, []
+        for text in texts:
+            self.member.take(text)
+
+
+class Members:
+    """All of them, in one thread.
+
+    Args:
+        ports: of the gateways; each connection goes to any of them.
+
+    Attributes:
+        cut: connections closed by the members themselves, without a word.
+        ends: close codes of those that the gateway ended; 0 where there was none.
+        silence: seconds, the longest time in which nobody got an event.
+    """
+
+    def __init__(self, members: list[Member], ports: list[int], pause: float = 0.7) -> None:
+        self.members, self.ports, self.pause = members, ports, pause
+        self.cut = 0
+        self.silence, self._read_at = 0.0, 0.0
+        self.ends: Counter[int] = Counter()
+        self._lines: dict[Member, _Line] = {}
+        self._selector = selectors.DefaultSelector()
+        self._away = [(0.0, number, member) for number, member in enumerate(members)]
+        self._turns = len(members)
+
+    def __enter__(self) -> Members:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for line in self._lines.values():
+            line.sock.close()
+        self._selector.close()
+
+    def cut_some(self, count: int) -> None:
+        """Close so many connections, as a lost network would: what is on its way is lost."""
+        for member in random.sample(list(self._lines), min(count, len(self._lines))):
+            line = self._lines[member]
+            line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._leave(line)
+            self.cut += 1
+
+    def turn(self, seconds: float) -> None:
+        """Read what comes within a time, and connect whose pause is over."""
+        now = time.monotonic()
+        while self._away and self._away[0][0] <= now:
+            self._come(heapq.heappop(self._away)[2])
+        for key, _ in self._selector.select(seconds):
+            line: _Line = key.data
+            with contextlib.suppress(OSError):
+                before = len(line.member.got)
+                line.read()
+                if len(line.member.got) > before:
+                    self._note_silence()
+                if not line.ended and line.close is None and line.status in (0, 101):
+                    continue
+            self.ends[line.close[0] if line.close else 0] += 1
+            self._leave(line)
+
+    def _note_silence(self) -> None:
+        now = time.monotonic()
+        self.silence, self._read_at = max(self.silence, now - (self._read_at or now)), now
+
+    def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
+        deadline = time.monotonic() + seconds
+        while not check():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {seconds} s: {what}")
+            self.turn(0.02)
+
+    def live(self, seconds: float = 0, cuts: float = 0, until: Callable[[], bool] = lambda: True) -> None:
+        """Let them be for a time, and until something is so; so many connections a second are cut meanwhile, at random
+        moments."""
+        began, done = time.monotonic(), 0
+        while (now := time.monotonic() - began) < seconds or not until():
+            assert now < seconds + WAIT, "it does not become so"
+            self.turn(0.01)
+            progress.tell(f"{now:.0f} of {seconds:g} s; {done:,} connections cut")
+            due = int(now * cuts)
+            if due > done:
+                self.cut_some(due - done)
+                done = due
+
+    @property
+    def connected(self) -> int:
+        """How many have a connection."""
+        return len(self._lines)
+
+    def all_here(self) -> bool:
+        return all(member.resumed for member in self.members)
+
+    def _come(self, member: Member) -> None:
+        try:
+            line = _Line(random.choice(self.ports), member)
+        except OSError:
+            self._rest(member)
+            return
+        self._lines[member] = line
+        self._selector.register(line.sock, selectors.EVENT_READ, line)
+
+    def _leave(self, line: _Line) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(line.sock)
+        line.sock.close()
+        del self._lines[line.member]
+        self._rest(line.member)
+
+    def _rest(self, member: Member) -> None:
+        self._turns += 1
+        heapq.heappush(self._away, (time.monotonic() + random.uniform(0.02, self.pause), self._turns, member))
+
+
+class Market(threading.Thread):
+    """Publishes at a steady rate: by turns an order, a trade between two members, a private event of an order.
+
+    Attributes:
+        sure: by member, the numbers that the broker confirmed.
+        maybe: those it did not.
+        unroutable: how many events the broker had no queue for.
+        ended_at: monotonic time at which the last event was confirmed; infinite before.
+    """
+
+    def __init__(self, url: str, members: list[Member], rate: float) -> None:
+        super().__init__(daemon=True)
+        self._url, self._members, self._rate = url, members, rate
+        self._numbers = [0] * len(members)
+        self._trade_id = random.randrange(2**40) * 1000
+        self._over = threading.Event()
+        self._channel: amqp.Channel | None = None
+        self._connection: amqp.Connection | None = None
+        self._returned: list[object] = []
+        self.sure: list[list[int]] = [[] for _ in members]
+        self.maybe: list[set[int]] = [set() for _ in members]
+        self.lost_connections = self.unroutable = 0
+        self.failure: BaseException | None = None
+        self.ended_at = math.inf
+
+    @property
+    def confirmed(self) -> int:
+        return sum(map(len, self.sure))
+
+    def run(self) -> None:
+        try:
+            due = time.monotonic()
+            for turn in self._turns():
+                due = max(due + 1 / self._rate, time.monotonic() - 0.1)  # what a lost broker held up is not made good
+                self._over.wait(max(0.0, due - time.monotonic()))
+                if self._over.is_set():
+                    break
+                self._tell(turn)
+            for index in range(len(self._members)):  # whatever comes twice has come before this
+                while not self._order(index, private=True):
+                    pass
+            self.ended_at = time.monotonic()
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._hang_up()
+
+    def end(self) -> None:
+        """Publish a last event to everybody, and no more."""
+        self._over.set()
+
+    def _turns(self) -> Iterator[int]:
+        while True:
+            order = list(range(len(self._members)))
+            random.shuffle(order)
+            yield from order
+
+    def _tell(self, index: int) -> None:
+        match random.randrange(3):
+            case 0:
+                self._order(index, private=False)
+            case 1:
+                self._order(index, private=True)
+            case _:
+                self._trade(index, (index + random.randrange(1, len(self._members))) % len(self._members))
+
+    def _order(self, index: int, private: bool) -> bool:
+        uid, number = self._members[index].uid, self._next(index)
+        body = {"id": number, "side": "sell", "price": "9120.5", "state": "wait", "market": "btcusd"}
+        if private:
+            return self._publish("peatio.events.ranger", body, (number,), routing_key=f"private.{uid}.order")
+        return self._publish("peatio.orderbook", body, (number,), headers={"uid": uid})
+
+    def _trade(self, ask: int, bid: int) -> None:
+        self._trade_id += 1
+        numbers = self._next(ask), self._next(bid)
+        body = {"id": self._trade_id, "price": "9100.0", "volume": "0.5", "ask_id": numbers[0], "bid_id": numbers[1]}
+        uids = {"ask_uid": self._members[ask].uid, "bid_uid": self._members[bid].uid}
+        self._publish("peatio.trade", body, numbers, headers=uids)
+
+    def _next(self, index: int) -> int:
+        self._numbers[index] += 1
+        return index * APART + self._numbers[index]
+
+    def _publish(
+        self, exchange: str, body: object, numbers: tuple[int, ...], routing_key: str = "", headers: object = None
+    ) -> bool:
+        message = amqp.Message(
+            json.dumps(body).encode(),
+            content_type="application/octet-stream",
+            application_headers=headers or {},
+            delivery_mode=2,
+        )
+        try:
+            self._open().basic_publish_confirm(
+                message, exchange, routing_key, mandatory=True, confirm_timeout=CONFIRM_SECONDS
+            )
+            routed = not self._returned
+        except (AMQPError, OSError):
+            self.lost_connections += 1
+            routed = False
+            self._hang_up()
+            self._over.wait(0.05)
+        self.unroutable += bool(self._returned)
+        self._returned.clear()
+        for number in numbers:
+            index, own = divmod(number, APART)
+            if routed:
+                self.sure[index].append(own)
+            else:
+                self.maybe[index].add(own)
+        return routed
+
+    def _open(self) -> amqp.Channel:
+        if self._channel is None:
+            host = self._url.split("@")[1].split("/")[0]
+            self._connection = amqp.Connection(host, confirm_publish=True, connect_timeout=5, read_timeout=60)
+            self._connection.connect()
+            self._channel = channel = self._connection.channel()
+            channel.events["basic_return"].add(lambda *told: self._returned.append(told))
+            for name, kind in (("orderbook", "fanout"), ("trade", "headers"), ("events.ranger", "topic")):
+                channel.exchange_declare(f"peatio.{name}", kind, durable=True, auto_delete=False)
+        return self._channel
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.collect()
+        self._channel = self._connection = None
+
+
+def faults(members: list[Member], market: Market) -> list[str]:
+    """What is wrong with what members got; nothing if it is everything, in order, once."""
+    found = []
+    for member in members:
+        sure, maybe = market.sure[member.index], market.maybe[member.index]
+        strict = [number for number in member.got if number not in maybe]
+        if strict != sure:
+            missing = sorted(set(sure) - set(strict))
+            twice = [number for number, times in Counter(strict).items() if times > 1]
+            found.append(f"{member.uid}: {len(sure)} sure, missing {missing[:9]}, twice {twice[:9]}, else out of order")
+        doubled = [n for n, times in Counter(n for n in member.got if n in maybe).items() if times > 1]
+        if doubled:
+            found.append(f"{member.uid}: {doubled} twice")
+        found += [f"{member.uid}: told of a gap {told}" for told in member.incomplete]
+    return found
+
+
+def untold(members: list[Member], market: Market) -> list[str]:
+    """What members missed without being notified, or got twice or out of order; nothing if all that is missing is a gap
+    that the gateway told of where it was."""
+    found = []
+    for member in members:
+        got, sure = member.got, market.sure[member.index]
+        if got != sorted(set(got)):
+            found.append(f"{member.uid}: twice, or out of order")
+        missing = sorted(set(sure) - set(got))
+        for number in missing:
+            came_before = sum(one < number for one in got)
+            if not member.gaps & {came_before, came_before + 1}:
+                found.append(f"{member.uid}: not told that {number} is missing; gaps after {sorted(member.gaps)}")
+                break
+    return found

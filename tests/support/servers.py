@@ -1,0 +1,331 @@
+"""Private servers for tests and benches: RabbitMQ and Redis on free loopback ports, in a folder of their own.
+
+Each listens with TLS too, on a second port, with a certificate for `localhost` and 127.0.0.1.
+
+Knows how to start, freeze, kill and restart them; knows nothing of the gateway. Every process is a child of this one
+and is ended by its pid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.support import broker_rpc
+from tests.support.certificate import Authority
+
+START_SECONDS = 90.0
+"""How long a server may take to answer; a RabbitMQ node needs 4-8 s, more while two start at once."""
+
+
+WAIT_SECONDS = 60.0
+"""How long anything expected may take, on a machine that has much else to do. Only a failing test waits for so long."""
+PORTS, BLOCK = range(10_000, 32_000), 100
+"""Below those that the kernel gives to connections, which could take one before its server does."""
+_claims: list[socket.socket] = []
+_claimed: list[int] = []
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on at the moment; another one each time.
+
+    No two processes of this machine get the same one: ports are claimed in blocks, each by an abstract Unix socket,
+    which the kernel lets go when its process ends.
+    """
+    while True:
+        if not _claimed:
+            _claim_block()
+        port = _claimed.pop()
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _claim_block() -> None:
+    firsts = list(PORTS[::BLOCK])
+    random.shuffle(firsts)
+    for first in firsts:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0peatio_ws-tests-ports-{first}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        _claimed.extend(random.sample(range(first, first + BLOCK), BLOCK))
+        return
+    raise RuntimeError("all ports are taken by other tests")
+
+
+def wait_until(check: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, pause: float = 0.02) -> None:
+    """Return as soon as `check` is true; raise TimeoutError naming `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
+def _answers(port: int, greeting: bytes) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as probe:
+            probe.settimeout(2)
+            probe.sendall(greeting)
+            return bool(probe.recv(1))
+    except OSError:
+        return False
+
+
+class Server:
+    """A child process that can be frozen, killed and started again on the same port and folder."""
+
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "not running"
+        return self.process.pid
+
+    def freeze(self) -> None:
+        """SIGSTOP: the port stays open, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL if that takes more than 30 s."""
+        self._end(signal.SIGTERM)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.kill(self.pid, signal.SIGCONT)
+        os.kill(self.pid, how)
+        process, self.process = self.process, None
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Redis(Server):
+    """`redis-server` without persistence, unless `persistent`: then it keeps what it had over a restart.
+
+    `REDIS_SERVER` names the program of another version, which then listens without TLS: Redis has it since 6.
+
+    Attributes:
+        authority: that issued its certificate; with TLS it takes clients whose certificate that issued, only.
+    """
+
+    def __init__(self, folder: Path, persistent: bool = False) -> None:
+        self.folder, self.port, self.tls_port, self.persistent = folder, free_port(), free_port(), persistent
+        self.authority = Authority(folder / "tls")
+        self._cert, self._key = self.authority.issue("server", "localhost", "127.0.0.1")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def tls_url(self) -> str:
+        return f"rediss://localhost:{self.tls_port}/0"
+
+    def start(self) -> None:
+        keep = ["--appendonly", "yes"] if self.persistent else ["--save", "", "--appendonly", "no"]
+        other = os.environ.get("REDIS_SERVER")
+        tls = ["--tls-port", str(self.tls_port), "--tls-ca-cert-file", str(self.authority.cert)]
+        tls += ["--tls-cert-file", str(self._cert), "--tls-key-file", str(self._key)]
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        command = [other or "redis-server", *where, *([] if other else tls), *keep]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        wait_until(lambda: _answers(self.port, b"PING\r\n"), f"redis on {self.port}", START_SECONDS)
+
+
+class RabbitMQ(Server):
+    """A RabbitMQ node with a name, folder and epmd of its own, so that several run beside each other.
+
+    Args:
+        folder: for everything it keeps.
+        cluster: a running node; this one joins its cluster, and shares its epmd and its cookie.
+
+    Attributes:
+        authority: that issued its certificate, and issues those of clients that the broker believes.
+    """
+
+    BIN = Path("/usr/lib/rabbitmq/bin")
+
+    def __init__(self, folder: Path, cluster: RabbitMQ | None = None) -> None:
+        self.folder, self.port, self.dist_port, self.tls_port = folder, free_port(), free_port(), free_port()
+        epmd_port = cluster.environment["ERL_EPMD_PORT"] if cluster else str(free_port())
+        self.authority = Authority(folder / "tls")
+        self._cert, self._key = self.authority.issue("server", "localhost", "127.0.0.1")
+        (folder / "rabbitmq.conf").write_text(self._settings())
+        (folder / "enabled_plugins").write_text("[].\n")
+        (folder / "env.conf").write_text("")
+        self.environment = os.environ | {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": epmd_port,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
+            "RABBITMQ_PLUGINS_DIR": str(self._plugins(folder / "plugins")),
+            # One scheduler: the node shares two cores with what is under test.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+        }
+        self.epmd: subprocess.Popen[bytes] | None = None
+        if cluster is None:
+            self.epmd = self._start_epmd(epmd_port)
+        else:
+            shutil.copy(cluster.folder / ".erlang.cookie", folder)
+        self.start()
+        if cluster is not None:
+            self._join(cluster)
+
+    @staticmethod
+    def _plugins(folder: Path) -> Path:
+        """What RabbitMQ itself consists of, without its plugins: a node reads all there are when it starts."""
+        folder.mkdir()
+        for part in RabbitMQ.BIN.parent.glob("lib/rabbitmq_server-*/plugins/*"):
+            if not part.name.startswith("rabbitmq_") or part.name.startswith("rabbitmq_prelaunch"):
+                (folder / part.name).symlink_to(part)
+        return folder
+
+    @staticmethod
+    def _start_epmd(port: str) -> subprocess.Popen[bytes]:
+        epmd = shutil.which("epmd") or "/usr/bin/epmd"
+        command = [epmd, "-address", "127.0.0.1", "-port", port]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def _join(self, cluster: RabbitMQ) -> None:
+        try:
+            for words in (["await_startup"], ["stop_app"], ["join_cluster", cluster.name], ["start_app"]):
+                self.ctl(*words)
+        except BaseException:  # nobody else knows of it yet
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Of the node, in its cluster."""
+        return self.environment["RABBITMQ_NODENAME"]
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    @property
+    def tls_url(self) -> str:
+        return f"amqps://guest:guest@localhost:{self.tls_port}//"
+
+    def environ(self, scheme: str) -> dict[str, str]:
+        """What a gateway has to be told to connect by `amqp` or `amqps`."""
+        if scheme == "amqp":
+            return {"AMQP_URL": self.url}
+        return {"AMQP_URL": self.tls_url, "AMQP_CA_FILE": str(self.authority.cert)}
+
+    def _settings(self) -> str:
+        # 127.0.0.2 is another host as far as certificates are concerned.
+        return f"""
+            loopback_users = none
+            vm_memory_high_watermark.absolute = 2GB
+            listeners.ssl.1 = 127.0.0.1:{self.tls_port}
+            listeners.ssl.2 = 127.0.0.2:{self.tls_port}
+            ssl_options.cacertfile = {self.authority.cert}
+            ssl_options.certfile = {self._cert}
+            ssl_options.keyfile = {self._key}
+            ssl_options.verify = verify_peer
+            ssl_options.fail_if_no_peer_cert = false
+        """.replace(" " * 12, "")
+
+    @property
+    def pid(self) -> int:
+        """Of the node itself: the process started here is a shell around it."""
+        return int((self.folder / "pid").read_text())
+
+    def start(self) -> None:
+        self._launch()
+
+        def answers() -> bool:
+            # After kill -9 a node may find its own name still taken, and give up.
+            if self.process is not None and self.process.poll() is not None:
+                self._launch()
+            # A bare connect would leave a complaint in the node's log; the protocol header is answered.
+            return _answers(self.port, b"AMQP\x00\x00\x09\x01")
+
+        wait_until(answers, f"rabbitmq on {self.port}", START_SECONDS, 0.1)
+
+    def _launch(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.BIN / "rabbitmq-server")], env=self.environment, cwd=self.folder, stdout=log, stderr=log
+            )
+
+    def forget(self) -> None:
+        """Empty its disk, while it does not run."""
+        shutil.rmtree(self.folder / "mnesia")
+
+    def ctl(self, *words: str) -> str:
+        """Do what `rabbitmqctl` would do; return what it prints. Raises BrokerError or CalledProcessError."""
+        return self._run("rabbitmqctl", *words)
+
+    def streams(self, *words: str) -> str:
+        """Do what `rabbitmq-streams` would do; return what it prints. Raises BrokerError or CalledProcessError."""
+        return self._run("rabbitmq-streams", *words)
+
+    def _run(self, tool: str, *words: str) -> str:
+        if broker_rpc.available() and (expressions := broker_rpc.expressions(words)):
+            cookie = (self.folder / ".erlang.cookie").read_text()
+            return broker_rpc.evaluate(self.name, cookie, self.environment, expressions)
+        command = [str(self.BIN / tool), "-n", self.name, "-q", *words]
+        return subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True, timeout=90
+        ).stdout
+
+    def close(self) -> None:
+        """End the node, and its epmd if that is its own, for good."""
+        self.kill()
+        if self.epmd is not None:
+            self.epmd.kill()
+            self.epmd.wait()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder under the system's temporary one, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="peatio_ws-", ignore_cleanup_errors=True) as name:
+        yield Path(name)

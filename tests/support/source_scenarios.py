@@ -1,0 +1,413 @@
+"""What every source of broker events has to do, and what a stream has to do besides, against a real broker.
+
+    python -m tests.support.source_scenarios KIND SCENARIO URL
+    python -m tests.support.source_scenarios                      # lists kinds and scenarios
+
+Run by `tests/live/test_sources.py`, each scenario in a process with gevent's patches, as a worker is. Ends with
+status 0, or with the traceback of what was wrong.
+"""
+
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import amqp
+import gevent
+from kombu import Connection
+
+from peatio_ws.amqp import consumer as consumer_module
+from peatio_ws.amqp import queue_source, stream_setup
+from peatio_ws.amqp.connection import open_connection
+from peatio_ws.amqp.consumer import Consumer
+from peatio_ws.amqp.queue_source import QueueSource
+from peatio_ws.amqp.source import Source, SourceRefused, Sources
+from peatio_ws.amqp.stream_source import StreamSource
+from peatio_ws.amqp.topology import PRIVATE
+from peatio_ws.protocol.events import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
+
+WAIT = 30.0
+
+
+def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> None:
+    """Return once `check` is true; AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        gevent.sleep(0.01)
+
+
+class Worker:
+    """A consumer with its source, as a worker has them, and what came of it.
+
+    Attributes:
+        got: deliveries with an exchange, as they came.
+        happened: `heard`, `lost`, `gap`, `refused`, `restored`, in order.
+    """
+
+    def __init__(self, kind: str, url: str, queue: str) -> None:
+        self.kind, self.got, self.happened = kind, list[Delivery](), list[str]()
+        self.refused: SourceRefused | None = None
+        own = QueueSource("private", False, PRIVATE, self._take)
+        preferred: Source = own
+        instead: Source | None = None
+        if kind == "stream":
+            preferred = StreamSource(queue, False, 60, self._take, lambda: self.happened.append("gap"))
+            instead = own
+        self.source = preferred
+        self.sources = Sources(preferred, instead, self)
+        self.consumer = Consumer(self.sources, (url,), lambda: False, self._heard, lambda _seconds: None)
+        self.reader = gevent.spawn(self.consumer.run)
+
+    def on_source(self, refused: SourceRefused | None) -> None:
+        self.refused = refused
+        self.happened.append("restored" if refused is None else "refused")
+
+    def on_trial(self, running: bool) -> None:
+        pass
+
+    def _heard(self, heard: bool) -> None:
+        self.happened.append("heard" if heard else "lost")
+
+    def _take(self, delivery: Delivery) -> None:
+        if delivery.exchange:
+            self.got.append(delivery)
+
+    @property
+    def is_heard(self) -> bool:
+        states = [one for one in self.happened if one in ("heard", "lost")]
+        return states[-1:] == ["heard"]
+
+    @contextlib.contextmanager
+    def read_again(self) -> Iterator[None]:
+        """The source is lost by what is done meanwhile, and read again."""
+        before = len(self.happened)
+        yield
+        until(lambda: "lost" in self.happened[before:] and self.is_heard, "it is read again")
+
+    def cut(self) -> None:
+        """Break the connection as a network would."""
+        self.reader.kill(ConnectionResetError("cut by the test"), block=False)
+        until(lambda: not self.is_heard, "the loss is noticed")
+
+    def numbers(self) -> list[int]:
+        return [json.loads(one.body)["id"] for one in self.got]
+
+    def end(self) -> None:
+        self.consumer.stop()
+        self.reader.kill(ConnectionError("over"), timeout=10)
+
+
+class Exchange:
+    """Publishes numbered events as Peatio does, confirmed."""
+
+    def __init__(self, url: str) -> None:
+        self._embedded = url.startswith("memory")
+        self._connection = open_connection(url)
+        self._connection.heartbeat = 0  # nobody looks after it
+        if not self._embedded:
+            self._connection.transport_options["confirm_publish"] = True
+        self._connection.connect()
+        self.channel = self._connection.channel()
+        self.numbers = itertools.count(1)
+
+    def declare(self) -> None:
+        for name, kind in EXCHANGES.items():
+            kind = "fanout" if self._embedded and kind == "headers" else kind
+            self.channel.exchange_declare(name, kind, durable=False, auto_delete=False)
+
+    def delete(self) -> None:
+        for name in EXCHANGES:
+            self.channel.exchange_delete(name)
+
+    def publish(self, count: int = 1) -> list[int]:
+        """One after the other to each of the exchanges; their numbers."""
+        numbers = list(itertools.islice(self.numbers, count))
+        for number in numbers:
+            exchange, key = ((ORDERBOOK, ""), (TRADE, ""), (RANGER, "private.ID1.order"))[number % 3]
+            body = json.dumps({"id": number}).encode()
+            if self._embedded:
+                self.channel.basic_publish(self.channel.prepare_message(body), exchange, key)
+            else:
+                self.channel.basic_publish(amqp.Message(body, delivery_mode=1), exchange, key)
+        return numbers
+
+
+class Stage:
+    """A broker with Peatio's exchanges, and a worker that reads from it."""
+
+    def __init__(self, kind: str, url: str, start: bool = True) -> None:
+        self.kind, self.url, self.queue = kind, url, f"test.{uuid.uuid4().hex[:8]}"
+        self.exchange = Exchange(url)
+        self.exchange.declare()
+        if start:
+            self.worker = self.start()
+
+    def start(self) -> Worker:
+        worker = Worker(self.kind, self.url, self.queue)
+        until(lambda: worker.is_heard, "the source is read")
+        return worker
+
+    def everything_comes(self, count: int = 30) -> None:
+        """What is published from now on comes, in order, once."""
+        before = len(self.worker.got)
+        numbers = self.exchange.publish(count)
+        until(lambda: len(self.worker.got) >= before + count, f"{count} events come")
+        assert self.worker.numbers()[before:] == numbers
+
+    def renew(self) -> None:
+        """Delete the stream as one should: RabbitMQ (3.10) closes the channel of a publisher whose message it routes
+        to a stream that is just being deleted."""
+        with self.channel() as channel:
+            for name, key in PRIVATE:
+                channel.queue_unbind(self.queue, name, key)
+            channel.queue_delete(self.queue)
+
+    @contextlib.contextmanager
+    def channel(self) -> Iterator[Any]:
+        with Connection(self.url) as connection, connection.channel() as channel:
+            yield channel
+
+
+# ---- what each source does
+
+
+def everything_comes_in_order_and_once(stage: Stage) -> None:
+    stage.everything_comes(300)
+    assert stage.worker.happened == ["heard"]
+    assert not stage.worker.consumer.behind()
+    assert stage.worker.sources.lag() < WAIT
+
+
+def nothing_is_known_to_be_missing(stage: Stage) -> None:
+    stage.everything_comes(3)
+    moment = time.monotonic()
+    until(lambda: stage.worker.sources.has_read_up_to(moment), "everything is known to have come")
+
+
+def it_stops(stage: Stage) -> None:
+    stage.everything_comes(3)
+    stage.worker.end()
+    assert stage.worker.reader.ready()
+    stage.worker = stage.start()
+    before = len(stage.worker.got)
+    stage.everything_comes(3)
+    assert before in (0, 3), "a stream has what came before"
+
+
+def it_is_read_again_after_a_lost_connection(stage: Stage) -> None:
+    stage.everything_comes(10)
+    for _ in range(3):
+        stage.worker.cut()
+        meanwhile = stage.exchange.publish(10)
+        until(lambda: stage.worker.is_heard, "it is read again")
+        if stage.kind == "stream":
+            until(
+                lambda numbers=meanwhile: stage.worker.numbers()[-10:] == numbers, "what was published meanwhile comes"
+            )
+        stage.everything_comes(10)
+    assert "gap" not in stage.worker.happened
+
+
+def exchanges_declared_again_are_bound_again(stage: Stage) -> None:
+    """Nothing tells that the bindings are gone."""
+    stage.everything_comes(9)
+    for _ in range(3):
+        with stage.worker.read_again():
+            stage.exchange.delete()
+            stage.exchange.declare()
+        stage.everything_comes(9)
+
+
+def only_one_exchange_declared_again_is_bound_again(stage: Stage) -> None:
+    for name, kind in EXCHANGES.items():
+        with stage.worker.read_again():
+            stage.exchange.channel.exchange_delete(name)
+            stage.exchange.channel.exchange_declare(name, kind, durable=False, auto_delete=False)
+        stage.everything_comes(9)
+
+
+# ---- what a stream does
+
+
+def a_stream_that_was_deleted_is_made_again(stage: Stage) -> None:
+    stage.everything_comes(10)
+    for _ in range(3):
+        before = len(stage.worker.happened)
+        with stage.worker.read_again(), stage.channel() as channel:
+            channel.queue_delete(stage.queue)
+        assert "gap" in stage.worker.happened[before:], "events may have been missed"
+        stage.everything_comes(10)
+    assert "refused" not in stage.worker.happened
+
+
+def a_stream_that_was_made_anew_and_outgrown_is_noticed(stage: Stage) -> None:
+    """A position in the old stream means nothing in the new one."""
+    stage.everything_comes(5)
+    other = stage.start()
+    with _cut_off(stage.worker):
+        with stage.channel() as channel:
+            channel.queue_delete(stage.queue)
+        until(lambda: other.happened.count("heard") == 2, "another worker has made it again")
+        missed = stage.exchange.publish(100)
+        until(lambda: other.numbers()[-1:] == missed[-1:], "the other worker reads them")
+    until(lambda: stage.worker.is_heard, "it is read again")
+    assert "gap" in stage.worker.happened, "what was published before the stream was made anew is missing"
+    until(lambda: stage.worker.numbers()[-100:] == missed, "what the new stream has comes all the same")
+    stage.everything_comes(5)
+    other.end()
+
+
+def what_retention_has_removed_is_noticed(stage: Stage) -> None:
+    """A reader that was cut off for longer than events are kept has a hole."""
+    stage.everything_comes(5)
+    with _cut_off(stage.worker):
+        for _ in range(40):
+            stage.exchange.publish(30)
+            gevent.sleep(0.05)  # retention looks at whole segments, when one is full
+    until(lambda: stage.worker.is_heard, "it is read again")
+    assert "gap" in stage.worker.happened
+    got = stage.worker.numbers()
+    assert got[-1] - got[5] == len(got) - 6, "what there still is comes without a hole"
+    stage.everything_comes(5)
+
+
+def new_segments_are_not_gaps(stage: Stage) -> None:
+    """RabbitMQ begins each segment of a stream with a record of its own, which takes an offset."""
+    stage.everything_comes(300)
+    assert stage.worker.happened == ["heard"]
+
+
+def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
+    """The worker reads a queue of its own then, and the stream again when there is one."""
+    stage.everything_comes(10)
+    with _cut_off(stage.worker), stage.channel() as channel:
+        channel.queue_delete(stage.queue)
+        channel.queue_declare(stage.queue, durable=True, auto_delete=False)
+    until(lambda: stage.worker.is_heard and stage.worker.sources.replaced, "a queue of its own is read")
+    for _ in range(5):
+        stage.everything_comes(600)  # more than are acknowledged at a time
+    assert stage.worker.happened.count("lost") == 1, "the connection is sound"
+    with stage.channel() as channel:
+        assert channel.queue_declare(stage.queue, passive=True).message_count == 0, "nothing is put into it"
+        channel.queue_delete(stage.queue)
+    until(lambda: stage.worker.is_heard and not stage.worker.sources.replaced, "the stream is read again")
+    stage.everything_comes(10)
+
+
+def a_short_outage_moves_nobody_off_the_stream(stage: Stage) -> None:
+    """An outage is no patience lost."""
+    setup = stage.worker.source._setup  # type: ignore[attr-defined]
+    setup.unavailable_since = time.monotonic() - 10 * stream_setup.PATIENCE_SECONDS
+    stage.worker.source.closed(unreachable=True)
+    assert setup.unavailable_since is None
+    stage.worker.cut()
+    until(lambda: stage.worker.is_heard, "it is read again")
+    assert "refused" not in stage.worker.happened
+    stage.everything_comes(10)
+
+
+def publishers_are_not_harmed_while_a_stream_is_made(stage: Stage, rounds: int = 4) -> None:
+    """Bound before it takes messages, a stream makes RabbitMQ close its publishers' connections."""
+    command = [sys.executable, "-m", "tests.support.steady_publisher", stage.url, "3000"]
+    publisher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(rounds):
+        stage.queue = f"test.{uuid.uuid4().hex[:8]}"
+        workers = [Worker("stream", stage.url, stage.queue) for _ in range(4)]
+        for worker in workers:
+            until(lambda one=worker: one.is_heard, "the stream is read")
+        stage.renew()
+        for worker in workers:
+            until(lambda one=worker: one.happened.count("heard") > 1 and one.is_heard, "it is read again")
+            assert "refused" not in worker.happened
+        for worker in workers:
+            worker.end()
+        stage.renew()
+        if publisher.poll() is not None:
+            break
+    told, _ = publisher.communicate("", timeout=WAIT)
+    print(f"publisher: {told}")
+    assert publisher.returncode == 0, f"the publisher was harmed {told}"
+
+
+@contextlib.contextmanager
+def _cut_off(worker: Worker) -> Iterator[None]:
+    """The worker has no connection meanwhile."""
+    opened = consumer_module.open_connection
+
+    def closed(url: str) -> Any:
+        if gevent.getcurrent() is worker.reader:
+            raise ConnectionRefusedError("cut off by the test")
+        return opened(url)
+
+    consumer_module.open_connection = closed
+    try:
+        worker.cut()
+        yield
+    finally:
+        consumer_module.open_connection = opened
+
+
+EVERY = [
+    everything_comes_in_order_and_once,
+    nothing_is_known_to_be_missing,
+    it_stops,
+]
+RABBITMQ = [
+    it_is_read_again_after_a_lost_connection,
+    exchanges_declared_again_are_bound_again,
+    only_one_exchange_declared_again_is_bound_again,
+]
+STREAM = [
+    a_stream_that_was_deleted_is_made_again,
+    a_stream_that_was_made_anew_and_outgrown_is_noticed,
+    what_retention_has_removed_is_noticed,
+    new_segments_are_not_gaps,
+    a_queue_in_place_of_the_stream_is_refused,
+    a_short_outage_moves_nobody_off_the_stream,
+    publishers_are_not_harmed_while_a_stream_is_made,
+]
+SCENARIOS = {
+    "embedded": EVERY,
+    "queue": [*EVERY, *RABBITMQ],
+    "stream": [*EVERY, *RABBITMQ, *STREAM],
+}
+
+
+def main(kind: str, scenario: str, url: str) -> None:
+    play = next(one for one in SCENARIOS[kind] if one.__name__ == scenario)
+    consumer_module.TRY_AGAIN_SECONDS = 0.5  # type: ignore[misc]
+    if play in (what_retention_has_removed_is_noticed, new_segments_are_not_gaps):
+        small = {"x-stream-max-segment-size-bytes": 5_000}
+        if play is what_retention_has_removed_is_noticed:
+            small["x-max-length-bytes"] = 20_000
+        stream_setup.ARGUMENTS = {**stream_setup.ARGUMENTS, **small}  # type: ignore[misc]
+    assert queue_source.MAX_QUEUE_BYTES
+    stage = Stage(kind, url)
+    try:
+        play(stage)
+    finally:
+        stage.worker.end()
+        if kind == "stream":
+            with contextlib.suppress(Exception), stage.channel() as channel:
+                channel.queue_delete(stage.queue)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        main(*sys.argv[1:])
+    else:
+        print(*(f"{kind} {one.__name__}" for kind in SCENARIOS for one in SCENARIOS[kind]), sep="\n")

@@ -1,0 +1,278 @@
+"""Keys are bound when the first client needs them and unbound some time after the last, at a bounded cost."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import pytest
+from amqp.exceptions import NotFound
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from peatio_ws.amqp import on_demand_bindings
+from peatio_ws.amqp.on_demand_bindings import BACKLOG, LINGER_SECONDS, REFUSED_SECONDS, WIDE_SECONDS, WINDOW, Demand
+from tests.unit.samples import Bindings
+
+MOST = 20
+WAIT = 30
+
+
+@pytest.fixture
+def broker() -> Bindings:
+    return Bindings()
+
+
+@pytest.fixture
+def needed(broker: Bindings) -> Demand:
+    made = Demand("topic", ("#",), MOST)
+    made.attach(broker, "q", lambda: None)
+    return made
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(on_demand_bindings.time, "monotonic", lambda: now[0])
+    return now
+
+
+def take(needed: Demand, broker: Bindings, *keys: str) -> None:
+    """As a client would: it waits for the broker's answers."""
+    client = gevent.spawn(needed.take, keys)
+    gevent.idle()
+    broker.answer()
+    client.get(timeout=WAIT)
+
+
+def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(needed: Demand, broker: Bindings) -> None:
+    first, second = gevent.spawn(needed.take, ["a", "b"]), gevent.spawn(needed.take, ["b"])
+    gevent.idle()
+    assert broker.said == [("bind", "a"), ("bind", "b")]
+    broker.answer(1)
+    gevent.idle()
+    assert not first.ready()
+    assert not second.ready(), "it waits for the answer to what another asked for"
+    broker.answer()
+    gevent.joinall([first, second], timeout=WAIT, raise_error=True)
+    needed.take(["a"])
+    assert len(broker.said) == 2
+
+
+def test_a_key_is_unbound_some_time_after_the_last(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+    take(needed, broker, "a")
+    take(needed, broker, "a")
+    needed.give(["a"])
+    clock[0] += 2 * LINGER_SECONDS
+    needed.sweep(clock[0])
+    assert broker.bound == {"a"}
+    needed.give(["a"])
+    needed.sweep(clock[0] + LINGER_SECONDS / 2)
+    needed.take(["a"])
+    needed.sweep(clock[0] + 2 * LINGER_SECONDS)
+    assert broker.bound == {"a"}, "a client came back"
+    needed.give(["a"])
+    needed.sweep(clock[0] + 2 * LINGER_SECONDS)
+    broker.answer()
+    assert broker.bound == needed.keys == set()
+
+
+def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(needed: Demand, broker: Bindings) -> None:
+    take(needed, broker, "a")
+    needed.give(["a"])
+    needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
+    assert broker.said[-1] == ("unbind", "a")
+    take(needed, broker, "a")
+    broker.answer()
+    assert broker.bound == {"a"}
+
+
+def test_nobody_waits_for_a_broker_that_is_unreachable(needed: Demand, broker: Bindings) -> None:
+    waits = gevent.spawn(needed.take, ["a"])
+    gevent.idle()
+    needed.detach()
+    waits.get(timeout=WAIT)
+    needed.take(["b"])
+    again = Bindings()
+    needed.attach(again, "q2", lambda: None)
+    again.answer()
+    assert again.bound == {"a", "b"}
+    again.broken = True
+    needed.take(["c"])
+    needed.give(["a", "b", "c"])
+    assert needed.keys == {"a", "b", "c"}
+
+
+def test_a_client_that_is_interrupted_gives_back_what_it_took(
+    needed: Demand, broker: Bindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "send_method", lambda *_: gevent.sleep(60))  # the broker takes nothing
+    with gevent.Timeout(0.01, False):
+        needed.take(["a", "b"])
+    needed.give(["a", "b"])
+    needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
+    assert needed.keys == set()
+
+
+def test_a_new_connection_brings_everything_at_once_and_is_narrowed_afterwards(needed: Demand) -> None:
+    """However many members there are, nobody waits for their bindings."""
+    needed.detach()
+    keys = [f"key{number}" for number in range(MOST)]
+    for key in keys:
+        needed.take([key])
+    again, heard = Bindings(), []
+    needed.attach(again, "q", lambda: heard.append(True))
+    assert heard == [True]
+    assert again.said[0] == ("wait", "#")
+    assert again.bound == {"#"}
+    assert len(again.unanswered) == WINDOW
+    again.answer()
+    needed.sweep(time.monotonic())
+    again.answer()
+    assert again.bound == set(keys)
+
+
+def test_without_keys_nothing_is_bound(broker: Bindings) -> None:
+    heard: list[bool] = []
+    Demand("topic", ("#",), MOST).attach(broker, "q", lambda: heard.append(True))
+    assert (heard, broker.said) == ([True], [])
+
+
+def test_too_many_keys_are_read_wide_and_cost_no_more(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+    """300 sockets with 200 names each kept a worker from its events for minutes."""
+    for number in range(10 * MOST):
+        take(needed, broker, f"key{number}")
+    assert "#" in broker.bound
+    assert len(broker.said) <= 2 * MOST
+    needed.give([f"key{number}" for number in range(2, 10 * MOST)])
+    clock[0] += WIDE_SECONDS + LINGER_SECONDS + 1
+    for _ in range(3):
+        needed.sweep(clock[0])
+        broker.answer()
+    assert broker.bound == {"key0", "key1"}
+
+
+def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> None:
+    needed = Demand("topic", ("#",), 10 * BACKLOG)
+    needed.attach(broker, "q", lambda: None)
+    clients = [gevent.spawn(needed.take, [f"key{number}"]) for number in range(2 * BACKLOG)]
+    gevent.idle()
+    broker.answer(WINDOW + 1)
+    gevent.joinall(clients, timeout=WAIT, raise_error=True)
+    assert all(client.ready() for client in clients)
+    assert "#" in broker.bound
+    needed.sweep(time.monotonic())
+    broker.answer()
+    assert len(broker.bound) == 2 * BACKLOG + 1, "they are bound one by one all the same"
+
+
+def test_keys_that_come_and_go_too_fast_are_read_wide(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+    for number in range(30 * MOST):
+        key = f"key{number}"
+        take(needed, broker, key)
+        needed.give([key])
+        clock[0] += LINGER_SECONDS / 1000
+        needed.sweep(clock[0])
+        broker.answer()
+    assert "#" in broker.bound
+    assert len(broker.said) <= 4 * MOST
+
+
+def test_a_refused_key_harms_nobody_else(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+    """RabbitMQ closes the channel where it refuses a binding."""
+    broker.refused = {"bad"}
+    take(needed, broker, "a", "bad", "b")
+    assert broker.bound == {"a", "b"}
+    take(needed, broker, "c")
+    assert broker.bound == {"a", "b", "c"}
+    asked = broker.said.count(("bind", "bad"))
+    needed.sweep(clock[0] + 1)
+    assert broker.said.count(("bind", "bad")) == asked, "not again so soon"
+    broker.refused = set()
+    clock[0] += REFUSED_SECONDS + 1
+    needed.sweep(clock[0])
+    broker.answer()
+    assert broker.bound == {"a", "bad", "b", "c"}
+
+
+def test_refused_patterns_are_replaced_by_keys(needed: Demand) -> None:
+    needed.detach()
+    needed.take(["a", "b"])
+    again, heard = Bindings(), []
+    again.refused = {"#"}
+    needed.attach(again, "q", lambda: heard.append(True))
+    assert not heard, "not everything comes yet"
+    again.answer()
+    assert again.bound == {"a", "b"}
+    assert heard == [True]
+
+
+def test_another_error_of_the_channel_is_one_of_the_connection(needed: Demand, broker: Bindings) -> None:
+    client = gevent.spawn(needed.take, ["a"])
+    gevent.idle()
+    with pytest.raises(NotFound):
+        broker._callbacks[on_demand_bindings.spec.Channel.Close](404, "NOT_FOUND", *on_demand_bindings.spec.Queue.Bind)
+    needed.detach()
+    client.get(timeout=WAIT)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever clients do and whenever the broker answers, what is needed comes, once all is answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.demand, self.broker = Demand("topic", ("#",), 3), Bindings()
+        self.held: list[str] = []
+        self.refused = {"k5"}
+        self.connect()
+
+    @rule()
+    def connect(self) -> None:
+        self.broker = Bindings()
+        self.broker.refused = self.refused
+        self.demand.attach(self.broker, "q", lambda: None)
+
+    @rule()
+    def lose(self) -> None:
+        self.demand.detach()
+
+    @rule(key=st.sampled_from(["k0", "k1", "k2", "k3", "k4", "k5"]))
+    def take(self, key: str) -> None:
+        client = gevent.spawn(self.demand.take, [key])
+        gevent.idle()
+        client.kill()
+        self.held.append(key)
+
+    @rule(number=st.integers(0, 100))
+    def give(self, number: int) -> None:
+        if self.held:
+            self.demand.give([self.held.pop(number % len(self.held))])
+
+    @rule(most=st.integers(1, 5))
+    def answer(self, most: int) -> None:
+        self.broker.answer(most)
+
+    @rule(seconds=st.sampled_from([1, 10, 100]))
+    def sweep(self, seconds: float) -> None:
+        self.now += seconds
+        self.demand.sweep(time.monotonic() + self.now)
+
+    @invariant()
+    def what_is_needed_comes(self) -> None:
+        if self.demand._channel is None:
+            return
+        self.broker.answer()
+        bound = self.broker.bound
+        assert "#" in bound or set(self.held) - self.refused <= bound
+
+
+TestAnyOrder = AnyOrder.TestCase
+
+
+def test_answers_of_a_connection_that_was_found_to_be_lost_are_ignored(needed: Demand, broker: Bindings) -> None:
+    client = gevent.spawn(needed.take, ["a", "b"])
+    gevent.idle()
+    needed.detach()
+    broker.answer()
+    client.get(timeout=WAIT)

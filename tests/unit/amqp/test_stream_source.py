@@ -1,0 +1,427 @@
+"""When the reader of the history stream knows that everything has come, and what it does while it does not."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+
+from peatio_ws.amqp import stream_markers, stream_source
+from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
+from peatio_ws.amqp.stream_markers import Alarmed
+from peatio_ws.amqp.stream_setup import PATIENCE_SECONDS, StreamSetup
+from peatio_ws.amqp.stream_source import ACK_EACH, ACK_SECONDS, IDLE_SECONDS, MARK_EACH, PROBE_SECONDS, StreamSource
+from peatio_ws.amqp.stream_state import State
+from peatio_ws.protocol.events import Delivery
+
+
+class Broker:
+    """A broker and a clock in the test's hand.
+
+    Attributes:
+        fault: what it answers to a marker; None if it takes it.
+        markers: those that it took and did not send yet.
+        acks: delivery tags acknowledged.
+        happened: `heard`, `gap`, and the offsets of what was handled.
+        starts: where reading was begun.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.fault: Exception | None = None
+        self.markers: list[Delivery] = []
+        self.acks: list[int] = []
+        self.happened: list[Any] = []
+        self.starts: list[Any] = []
+        self._tag = self.offset = 0
+        clock = SimpleNamespace(
+            monotonic=lambda: self.now, clock_gettime=lambda _clock: self.now, CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
+        )
+        monkeypatch.setattr(stream_source, "time", clock)
+        monkeypatch.setattr("peatio_ws.amqp.stream_setup.time", clock)
+        monkeypatch.setattr(stream_source, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
+        monkeypatch.setattr(stream_markers, "put", lambda *_: self.put())
+        monkeypatch.setattr(StreamSetup, "_make_ready", lambda *_: self.make_ready())
+        monkeypatch.setattr(StreamSetup, "_spare_publishers", lambda *_: None)
+        self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
+        self.line = SimpleNamespace(bytes_recv=1)
+        self.open()
+
+    def make_ready(self) -> Delivery | None:
+        try:
+            return self.put()
+        except Alarmed:
+            return None
+
+    def put(self) -> Delivery:
+        if self.fault is not None:
+            raise self.fault
+        self.offset += 1
+        self.markers.append(Delivery("", "q", {}, b"marker %d" % self.offset, self.offset))
+        return self.markers[-1]
+
+    def handle(self, delivery: Delivery) -> None:
+        if delivery.exchange:
+            self.happened.append(delivery.offset)
+
+    def open(self) -> None:
+        channel = SimpleNamespace(
+            basic_qos=lambda **_: None,
+            basic_ack=lambda tag, multiple: self.acks.append(tag) if multiple else None,
+        )
+        connection: Any = SimpleNamespace(default_channel=channel, connection=self.line, clone=lambda: None)
+        self.stream.open(connection, lambda: self.happened.append("heard"))
+
+    def again(self) -> None:
+        """Another connection."""
+        self.stream.closed(unreachable=False)
+        self.markers.clear()
+        self.open()
+
+    def send(self, delivery: Delivery) -> Delivery:
+        self._tag += 1
+        self.line.bytes_recv += 1
+        self.stream._on_delivery(delivery, self._tag)
+        return delivery
+
+    def deliver(self, body: bytes = b"{}") -> Delivery:
+        """The next event comes, after the markers that were put before it."""
+        for one in self.markers:
+            self.send(one)
+        self.markers.clear()
+        self.offset += 1
+        return self.send(Delivery("peatio.orderbook", "", {}, body, self.offset))
+
+    def come(self) -> None:
+        """The markers come."""
+        for one in self.markers:
+            self.send(one)
+        self.markers.clear()
+
+    def after(self, seconds: float, heartbeat: bool = True) -> None:
+        """Let time pass, and the stream look at the clock."""
+        self.now += seconds
+        self.line.bytes_recv += heartbeat
+        self.stream.check()
+        gevent.sleep(0)
+        gevent.sleep(0)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    return Broker(monkeypatch)
+
+
+def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
+    assert not broker.happened
+    assert broker.stream.state is State.READING_BACK
+    broker.come()
+    assert broker.happened == ["heard"]
+    assert broker.stream.state is State.CURRENT
+    broker.after(MARK_EACH * 2)
+    assert broker.markers
+    broker.come()
+    assert broker.happened == ["heard"], "once for each connection"
+
+
+def test_the_first_time_it_reads_back_and_later_goes_on_from_the_last_event(broker: Broker) -> None:
+    broker.come()
+    last = broker.deliver()
+    broker.again()
+    assert broker.starts == [{"x-stream-offset": "141s"}, {"x-stream-offset": last.offset}]
+
+
+def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> None:
+    broker.come()
+    last = broker.deliver()
+    broker.again()
+    assert broker.stream.state is State.PROVING
+    broker.send(last)
+    broker.come()
+    following = broker.deliver()
+    assert broker.happened == ["heard", last.offset, "heard", following.offset]
+
+
+@pytest.mark.parametrize(
+    "other", [{"body": b"[]"}, {"routing_key": "x"}, {"headers": {"uid": "A"}}, {"exchange": "peatio.trade"}]
+)
+def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, other: dict[str, Any]) -> None:
+    """A stream that was deleted, made anew and has outgrown the position."""
+    broker.come()
+    last = broker.deliver()
+    broker.again()
+    fields = {name: getattr(last, name) for name in ("exchange", "routing_key", "headers", "body", "offset")}
+    broker.now += 5
+    broker.send(Delivery(**(fields | other)))
+    assert broker.stream.state is State.LOST
+    assert broker.happened[-1] == "gap"
+    broker.deliver()
+    assert broker.happened[-1] == "gap", "nothing is taken from it before it is opened again"
+    with pytest.raises(Reopen):
+        broker.stream.after_batch()
+    broker.now += 10
+    broker.again()
+    assert broker.starts[-1] == {"x-stream-offset": "18s"}, "all that was published since the last event was read"
+
+
+def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.offset = 0
+    broker.again()
+    assert broker.happened[-1] == "gap"
+    assert broker.stream.state is State.READING_BACK
+    broker.come()
+    assert broker.happened[-1] == "heard"
+
+
+def test_what_retention_has_removed_is_a_gap(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.offset += 5
+    broker.again()
+    after = broker.deliver()
+    assert broker.happened[-3:] == ["gap", "heard", after.offset] or broker.happened[-2:] == ["gap", after.offset]
+    assert broker.happened.index("gap") < broker.happened.index(after.offset)
+
+
+def test_what_retention_removes_before_a_slow_reader_is_a_gap(broker: Broker) -> None:
+    """RabbitMQ skips it without a word, in the middle of a connection."""
+    first = broker.deliver()
+    broker.happened.clear()
+    broker.offset += 100
+    later = broker.deliver()
+    following = broker.deliver()
+    assert later.offset != first.offset + 1  # type: ignore[operator]
+    assert broker.happened == ["gap", later.offset, following.offset]
+
+
+def test_offsets_of_the_brokers_own_records_are_not_events(broker: Broker) -> None:
+    """The first record of each segment of a stream is RabbitMQ's."""
+    broker.deliver()
+    broker.happened.clear()
+    broker.offset += 1
+    broker.deliver()
+    assert "gap" not in broker.happened
+
+
+def test_how_far_behind_reading_is_can_be_asked(broker: Broker) -> None:
+    assert broker.stream.lag() == 0
+    broker.now += 3
+    assert broker.stream.lag() == 3
+    broker.come()
+    broker.now += 20
+    assert broker.stream.lag() == 3, "of the last marker"
+    broker.after(MARK_EACH)
+    broker.now += 1
+    broker.come()
+    assert broker.stream.lag() == 1
+
+
+def test_markers_come_under_load_too(broker: Broker) -> None:
+    broker.come()
+    put = 0
+    for _ in range(int(6 * MARK_EACH)):
+        broker.deliver()
+        broker.after(1)
+        put += len(broker.markers)
+        broker.come()
+    assert 4 <= put <= 7
+
+
+def test_a_marker_that_came_before_it_was_known_counts(broker: Broker) -> None:
+    broker.come()
+    asked = broker.now
+    broker.now += PROBE_SECONDS * 2
+    assert not broker.stream.has_read_up_to(asked)
+    broker.offset += 1
+    broker.send(Delivery("peatio.trade", "", {}, b"{}", broker.offset + 1))  # comes after the marker
+    gevent.sleep(0)
+    gevent.sleep(0)
+    assert broker.stream.has_read_up_to(asked)
+
+
+def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker) -> None:
+    asked = broker.now
+    assert not broker.stream.has_read_up_to(asked)
+    broker.come()
+    assert not broker.stream.has_read_up_to(asked), "that marker may be older than what is asked for"
+    assert not broker.markers, "not in such haste"
+    broker.now += PROBE_SECONDS * 2
+    for _ in range(5):
+        assert not broker.stream.has_read_up_to(asked)
+        gevent.sleep(0)
+    assert len(broker.markers) == 1
+    broker.come()
+    assert broker.stream.has_read_up_to(asked)
+
+
+# ---- when the broker does not do as it should
+
+
+def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker: Broker) -> None:
+    broker.fault = Alarmed("no memory")
+    broker.again()
+    broker.after(1)
+    assert not broker.happened
+    broker.after(IDLE_SECONDS + 1)
+    assert broker.happened == ["heard"]
+    broker.fault = None
+    broker.after(IDLE_SECONDS + 1)
+    assert broker.markers, "markers go on once it is over"
+
+
+def test_an_alarm_that_is_over_while_events_come_is_noticed(broker: Broker) -> None:
+    broker.fault = Alarmed("no memory")
+    broker.again()
+    broker.fault = None
+    for _ in range(int(IDLE_SECONDS) + 2):
+        broker.after(1)
+        broker.deliver()
+    assert broker.happened.count("heard") == 1
+
+
+def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -> None:
+    broker.come()
+    broker.fault = ConnectionResetError("no new connections")
+    broker.now += MARK_EACH
+    tries = 0
+    for _ in range(100):
+        before = broker.stream._tried_at
+        broker.stream.has_read_up_to(broker.now)
+        gevent.sleep(0)
+        tries += broker.stream._tried_at > before
+        broker.now += PROBE_SECONDS / 50
+    assert tries <= 3
+
+
+def test_in_an_alarm_a_position_that_brings_nothing_is_one_of_another_stream(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.fault = Alarmed("no memory")
+    broker.again()
+    with pytest.raises(Reopen):
+        broker.after(IDLE_SECONDS + 1)
+    assert broker.happened[-1] == "gap"
+
+
+def test_a_stream_that_does_not_go_on_is_opened_again(broker: Broker) -> None:
+    broker.come()
+    broker.deliver()
+    broker.after(MARK_EACH * 2)
+    with pytest.raises(Reopen):
+        broker.after(IDLE_SECONDS + 1)
+    assert "gap" not in broker.happened
+
+
+def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
+    broker.line.bytes_recv = 0
+    broker.stream._received_then = 0
+    broker.after(100, heartbeat=False)
+    broker.after(100, heartbeat=False)
+    assert not broker.happened
+    broker.come()
+    assert broker.happened == ["heard"]
+
+
+def test_a_marker_of_a_lost_connection_keeps_nobody_waiting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker.come()
+    broker.deliver()
+    monkeypatch.setattr(stream_markers, "put", lambda *_: gevent.sleep(3600))
+    broker.after(MARK_EACH * 2)
+    monkeypatch.setattr(stream_markers, "put", lambda *_: broker.put())
+    broker.again()
+    with pytest.raises(Reopen):
+        broker.after(IDLE_SECONDS + 1)
+
+
+def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
+    broker.come()
+    broker.fault = ConnectionResetError("gone")
+    broker.after(MARK_EACH * 2)
+    broker.after(1)
+    assert not broker.markers
+    broker.fault = None
+    broker.after(1)
+    assert broker.markers
+
+
+def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
+    broker.come()
+    broker.fault = SourceRefused(Refusal.NOT_ALLOWED)
+    broker.after(MARK_EACH * 2)
+    with pytest.raises(SourceRefused) as refused:
+        broker.after(1)
+    assert refused.value.refusal is Refusal.NOT_ALLOWED
+
+
+def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> None:
+    """But only as long as its broker answers."""
+    broker.come()
+    broker.fault = SourceUnavailable("no leader", answered=True)
+    for _ in range(3):
+        with pytest.raises(SourceUnavailable):
+            broker.again()
+        broker.now += PATIENCE_SECONDS
+        broker.stream.closed(unreachable=True)
+    with pytest.raises(SourceUnavailable):
+        broker.again()
+    broker.now += PATIENCE_SECONDS
+    with pytest.raises(SourceRefused) as refused:
+        broker.again()
+    assert refused.value.refusal is Refusal.UNAVAILABLE
+    broker.fault = None
+    broker.again()
+    assert broker.stream.state is not State.CLOSED
+
+
+def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Broker) -> None:
+    broker.come()
+    broker.fault = SourceUnavailable("no leader", answered=True)
+    for _ in range(10):
+        broker.after(PATIENCE_SECONDS / 2)
+        broker.deliver()
+    for _ in range(int(PATIENCE_SECONDS)):
+        broker.after(1)
+    with pytest.raises(SourceRefused):
+        broker.after(1)
+
+
+def test_a_restored_stream_goes_on_from_its_last_marker(broker: Broker) -> None:
+    broker.stream.closed(unreachable=False)
+    broker.stream.prepare(None)  # type: ignore[arg-type]
+    (last,) = broker.markers[-1:]
+    broker.again()
+    assert broker.starts[-1] == {"x-stream-offset": last.offset}
+    broker.send(last)
+    assert broker.stream.state is State.READING_BACK
+
+
+def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
+    broker.come()
+    for _ in range(ACK_EACH - 1):
+        assert not broker.acks
+        broker.deliver()
+        broker.stream.after_batch()
+    assert broker.acks == [ACK_EACH]
+    broker.deliver()
+    broker.stream.after_batch()
+    broker.now += ACK_SECONDS + 1
+    broker.stream.after_batch()
+    broker.now += ACK_SECONDS + 1
+    broker.stream.after_batch()
+    assert broker.acks == [ACK_EACH, ACK_EACH + 1]
+
+
+def test_after_a_closed_connection_nothing_is_acknowledged(broker: Broker) -> None:
+    """On the channel of a source that is not read any more."""
+    broker.come()
+    for _ in range(ACK_EACH + 1):
+        broker.deliver()
+    broker.stream.closed(unreachable=False)
+    assert broker.stream.state is State.CLOSED
+    broker.stream.check()
+    assert not broker.acks

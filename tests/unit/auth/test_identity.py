@@ -1,0 +1,48 @@
+"""Member ids in claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.auth.identity import Identity, member_id_of
+from peatio_ws.auth.verifier import Verifier
+from tests.unit.samples import NOW, claims, settings, sign
+
+
+def verify(token: str, now: float = NOW, **environ: str) -> Identity:
+    return Verifier(settings(**environ).token_rules).verify(token, now)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (1001, 1001),
+        ("1001", 1001),
+        ("0042", 42),
+        (2**63, 2**63),
+        ("ID1", None),
+        ("", None),
+        ("10 01", None),
+        ("-5", None),
+        ("1.0", None),
+        ("٤٢", None),
+        (None, None),
+        (True, None),
+        (1.5, None),
+        ([1001], None),
+        ({"id": 1001}, None),
+    ],
+)
+def test_a_member_id_is_a_number_or_a_text_of_digits(value: Any, number: int | None) -> None:
+    assert member_id_of(value) == number
+    assert verify(sign(claims(member_id=value))).member_id == number
+    assert verify(sign(claims(mid=value, member_id=7)), JWT_MEMBER_ID_CLAIM="mid").member_id == number
+
+
+@given(st.integers(0, 2**64))
+def test_a_member_id_is_the_same_as_number_and_as_text(number: int) -> None:
+    assert member_id_of(number) == member_id_of(str(number)) == number

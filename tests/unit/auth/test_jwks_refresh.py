@@ -1,0 +1,245 @@
+"""Keys that are fetched or read: what changes the ring, what leaves it as it is, and what is said of it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from peatio_ws.auth import jwks_refresh
+from peatio_ws.auth.jwks import MOST_BYTES
+from peatio_ws.auth.jwks_refresh import KeySource
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.config.settings import Settings
+from tests.support.issuer import Issuer, issuing
+from tests.support.servers import free_port
+from tests.unit.config.test_settings import certificate
+from tests.unit.samples import environment, jwk, jwk_set, private_key, settings
+
+FIRST, SECOND = (jwk(private_key(number=number), kid) for number, kid in enumerate(["first", "second"]))
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with issuing(jwk_set(FIRST)) as issuer:
+        yield issuer
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_seen() -> Iterator[None]:
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+class Source:
+    """A source with its verifier."""
+
+    def __init__(self, **environ: str) -> None:
+        found = Settings.from_env(environ)
+        self.verifier = Verifier(found.token_rules)
+        self.source = KeySource(found.token_rules, self.verifier)
+
+    def refresh(self) -> list[str | None]:
+        """The names of the keys afterwards."""
+        self.source.refresh()
+        return [named.kid for named in self.verifier.ring.published]
+
+    def refresh_and_log(self) -> list[Any]:
+        with capture_logs() as lines:
+            self.refresh()
+        return [line for line in lines if line["log_level"] != "info"]
+
+
+def test_the_ring_follows_the_set(issuer: Issuer) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url)
+    assert source.refresh() == ["first"]
+    issuer.body = jwk_set(FIRST, SECOND)
+    assert source.refresh() == ["first", "second"]
+    issuer.body = jwk_set(SECOND)
+    assert source.refresh() == ["second"]
+
+
+def test_fixed_keys_stay_whatever_is_published(issuer: Issuer) -> None:
+    source = Source(**environment(JWT_JWKS_URL=issuer.url))
+    source.refresh()
+    assert source.verifier.ring.fixed == (private_key().public_key(),)
+
+
+def misbehave(**how: Any) -> Callable[[Issuer], None]:
+    def start(issuer: Issuer) -> None:
+        for name, value in how.items():
+            setattr(issuer, name, value)
+
+    return start
+
+
+TROUBLE: dict[str, tuple[Callable[[Issuer], None], str]] = {
+    "an error": (misbehave(status=503), "HTTP 503"),
+    "a page": (misbehave(body=b"<html>"), "is no JSON"),
+    "another object": (misbehave(body=b'{"error":"x"}'), "is no set of keys"),
+    "too much": (misbehave(body=b" " * (MOST_BYTES + 1)), "larger than"),
+    "nothing": (misbehave(body=b""), "is no JSON"),
+    "no answer": (misbehave(held=True), "no answer|timed out"),
+    "nobody": (lambda issuer: issuer.close(), "Connection refused"),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_what_goes_wrong_is_said_once_and_the_last_keys_stay(
+    issuer: Issuer, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks_refresh, "FETCH_SECONDS", 0.5)
+    source = Source(JWT_JWKS_URL=issuer.url)
+    source.refresh()
+    start, words = TROUBLE[trouble]
+    start(issuer)
+    (line,) = source.refresh_and_log()
+    assert line["event"] == "keys cannot be read; the last ones stay"
+    assert any(word in line["error"] for word in words.split("|")), line
+    assert source.refresh_and_log() == []
+    assert source.refresh() == ["first"]
+    assert source.source.problems() == []
+
+
+def test_what_works_again_is_said_and_trouble_after_that_too(issuer: Issuer) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url)
+    issuer.status = 500
+    assert source.refresh_and_log()
+    issuer.status = 200
+    with capture_logs() as lines:
+        source.refresh()
+    assert "keys are read again" in [line["event"] for line in lines]
+    issuer.status = 500
+    assert source.refresh_and_log()
+
+
+def test_without_any_key_the_problem_is_told(issuer: Issuer) -> None:
+    source = Source(JWT_JWKS_URL=f"http://127.0.0.1:{free_port()}/keys?secret=x")
+    (problem,) = source.source.problems()
+    assert "not read yet" in problem
+    source.refresh()
+    (problem,) = source.source.problems()
+    assert "JWT_JWKS_URL=http://127.0.0.1" in problem
+    assert "Connection refused" in problem
+    assert "secret" not in problem
+    assert Source(**environment(JWT_JWKS_URL=issuer.url)).source.problems() == []
+    assert KeySource(settings().token_rules, Verifier(settings().token_rules)).problems() == []
+
+
+def test_a_set_without_a_key_is_taken_at_its_word_and_said_once(issuer: Issuer) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url)
+    source.refresh()
+    issuer.body = jwk_set()
+    (line,) = source.refresh_and_log()
+    assert line["event"].startswith("no published key can be used")
+    assert source.refresh() == []
+    assert source.refresh_and_log() == []
+    assert "holds no key that can be used" in source.source.problems()[0]
+
+
+def test_keys_that_are_left_out_are_said_when_they_change(issuer: Issuer) -> None:
+    issuer.body = jwk_set(FIRST, {"kty": "oct", "k": "AAAA", "kid": "shared"})
+    source = Source(JWT_JWKS_URL=issuer.url)
+    (line,) = source.refresh_and_log()
+    assert "shared secret" in line["reason"]
+    assert source.refresh_and_log() == []
+    issuer.body = jwk_set(FIRST)
+    assert source.refresh_and_log() == []
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.1:1/", "ftp://127.0.0.1/", "file:///etc/hostname"])
+def test_nobody_is_sent_elsewhere(issuer: Issuer, to: str) -> None:
+    issuer.status, issuer.headers = 302, {"Location": to}
+    (line,) = Source(JWT_JWKS_URL=issuer.url).refresh_and_log()
+    assert "HTTP 302; it is elsewhere" in line["error"]
+
+
+def test_an_issuer_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
+    key, cert = certificate(tmp_path, 0)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    with issuing(jwk_set(FIRST), tls) as issuer:
+        source = Source(JWT_JWKS_URL=issuer.url)
+        (line,) = source.refresh_and_log()
+        assert "certificate verify failed" in line["error"]
+        assert source.refresh() == []
+
+
+def test_a_file_is_read_again_however_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(jwk_set(FIRST))
+    source = Source(JWT_JWKS_FILE=str(path))
+    assert source.refresh() == ["first"]
+    other = tmp_path / "other.json"
+    other.write_bytes(jwk_set(SECOND))
+    other.replace(path)
+    assert source.refresh() == ["second"]
+    path.unlink()
+    (line,) = source.refresh_and_log()
+    assert line["error"] == "No such file or directory"
+    assert source.refresh() == ["second"]
+    path.write_bytes(jwk_set(FIRST))
+    assert source.refresh() == ["first"]
+
+
+def test_it_goes_on_by_itself_and_who_waits_has_the_first_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks_refresh, "FILE_SECONDS", 0.01)
+    path = tmp_path / "keys.json"
+    path.write_bytes(jwk_set(FIRST))
+    source = Source(JWT_JWKS_FILE=str(path))
+    loop = gevent.spawn(source.source.run)
+    try:
+        source.source.wait()
+        assert source.verifier.ring.published
+        path.write_bytes(jwk_set(SECOND))
+        with gevent.Timeout(30):
+            while source.verifier.ring.published[0].kid != "second":
+                gevent.sleep(0.01)
+    finally:
+        loop.kill()
+
+
+def test_where_nothing_is_published_nothing_runs() -> None:
+    source = KeySource(settings().token_rules, Verifier(settings().token_rules))
+    source.run()
+    source.wait()
+
+
+def test_a_token_whose_key_is_missing_may_come_again_where_the_set_is_not_read(issuer: Issuer) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url)
+    assert source.source.seconds_to_wait() == 1, "not read yet"
+    source.refresh()
+    assert source.source.seconds_to_wait() == 0, "just read, and the key is not in it"
+    issuer.status = 503
+    source.refresh()
+    assert source.source.seconds_to_wait() >= 1, "the issuer cannot be asked"
+    issuer.status, issuer.body = 200, jwk_set()
+    source.refresh()
+    assert source.source.seconds_to_wait() >= 1, "there is no key at all"
+    assert KeySource(settings().token_rules, Verifier(settings().token_rules)).seconds_to_wait() == 0, (
+        "all keys are there"
+    )
+
+
+def test_a_missing_key_has_the_set_read_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(JWT_JWKS_URL=issuer.url, JWT_JWKS_REFRESH="86400")
+    loop = gevent.spawn(source.source.run)
+    try:
+        source.source.wait()
+        assert source.source.seconds_to_wait() == 0
+        monkeypatch.setattr(jwks_refresh, "FRESH_SECONDS", 0)
+        issuer.body = jwk_set(FIRST, SECOND)
+        assert source.source.seconds_to_wait() == 1
+        with gevent.Timeout(30):
+            while len(source.verifier.ring.published) < 2:
+                gevent.sleep(0.01)
+        assert issuer.requests == 2
+    finally:
+        loop.kill()

@@ -1,0 +1,130 @@
+"""Which tokens are refused, and for how long; against a model that forgets nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.auth import revocations
+from peatio_ws.auth.identity import Identity
+from peatio_ws.auth.revocations import Revocation, Revocations, read
+from peatio_ws.cluster import commands
+
+NOW = 1_700_000_000.0
+
+
+def identity(uid: str = "ANN", jti: str = "a", issued: float = NOW - 60) -> Identity:
+    return Identity(uid, None, "member", NOW + 3600, jti, issued)
+
+
+def test_a_token_is_refused_by_its_id_and_no_other_one() -> None:
+    known = Revocations()
+    assert not known.refuse(identity(), NOW)
+    assert known.add(Revocation("ANN", NOW + 100, "a"), NOW)
+    assert known.refuse(identity(), NOW)
+    assert not known.refuse(identity(jti="b"), NOW)
+    assert not known.refuse(identity(uid="BOB"), NOW), "the same id of somebody else"
+
+
+@pytest.mark.parametrize(("issued", "refused"), [(NOW - 1e6, True), (NOW - 0.5, True), (NOW, True), (NOW + 1, False)])
+def test_all_tokens_of_a_member_that_were_issued_until_then_are_refused(issued: float, refused: bool) -> None:
+    known = Revocations()
+    known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
+    assert known.refuse(identity(issued=issued), NOW) is refused
+    assert not known.refuse(identity("BOB", issued=issued), NOW)
+
+
+def test_who_is_known_without_a_token_has_none_that_could_be_refused() -> None:
+    known = Revocations()
+    known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
+    assert not known.refuse(Identity("ANN", None, "", float("inf")), NOW)
+
+
+def test_a_clock_that_is_ahead_is_allowed_for() -> None:
+    known = Revocations(leeway=5)
+    known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
+    assert known.refuse(identity(issued=NOW + 5), NOW)
+    assert not known.refuse(identity(issued=NOW + 6), NOW)
+
+
+@pytest.mark.parametrize("one", [Revocation("ANN", NOW + 100, "a"), Revocation("ANN", NOW + 100, None, NOW)])
+def test_it_is_forgotten_in_its_time(one: Revocation) -> None:
+    known = Revocations()
+    assert known.add(one, NOW)
+    assert not known.add(one, NOW), "known already"
+    assert known.refuse(identity(), NOW + 99)
+    assert not known.refuse(identity(), NOW + 100)
+    assert not list(known.known(NOW + 100))
+    assert not Revocations().add(one, NOW + 100), "it is over"
+
+
+@given(
+    st.lists(
+        st.builds(
+            Revocation,
+            st.sampled_from(["ANN", "BOB"]),
+            st.sampled_from([NOW + 10, NOW + 20, NOW + 30]),
+            st.sampled_from([None, "a", "b"]),
+            st.sampled_from([NOW - 20, NOW - 10, NOW]),
+        ),
+        max_size=8,
+    ),
+    st.sampled_from([NOW, NOW + 15, NOW + 25, NOW + 30]),
+    st.builds(
+        identity, st.sampled_from(["ANN", "BOB"]), st.sampled_from(["a", "c"]), st.sampled_from([NOW - 15, NOW - 5])
+    ),
+)
+def test_whatever_was_revoked_is_refused_and_a_copy_refuses_the_same(
+    said: list[Revocation], later: float, who: Identity
+) -> None:
+    known, copy = Revocations(), Revocations()
+    for one in said:
+        known.add(one, NOW)
+    for one in known.known(NOW):
+        again = read(commands.write(one))
+        assert again == one
+        assert copy.add(one, NOW)
+    own = [one for one in said if one.uid == who.uid]
+    if any(one.until > later and (one.jti == who.jti or (one.jti is None and who.issued <= one.issued)) for one in own):
+        assert known.refuse(who, later)
+    if not any(one.jti == who.jti or (one.jti is None and who.issued <= one.issued) for one in own):
+        assert not known.refuse(who, later)
+    if not any(one.until > later for one in own):
+        assert not known.refuse(who, later)
+    assert copy.refuse(who, later) is known.refuse(who, later)
+    assert not any(known.add(one, NOW) for one in copy.known(NOW))
+
+
+def test_it_is_bounded_and_says_so_but_what_is_over_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocations, "REVOCATIONS_KEPT", 3)
+    known = Revocations()
+    assert known.add(Revocation("ANN", NOW + 10, "a"), NOW)
+    assert known.add(Revocation("BOB", NOW + 20, None, NOW), NOW)
+    assert known.add(Revocation("CAT", NOW + 20, "c"), NOW)
+    assert not known.full
+    assert not known.add(Revocation("DAN", NOW + 20, "d"), NOW)
+    assert known.full
+    assert known.refuse(identity(), NOW), "what is known stays"
+    assert known.add(Revocation("DAN", NOW + 20, "d"), NOW + 10)
+    assert len(known) == 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b"{}",
+        b'{"uid":"A"}',
+        b'{"uid":1,"until":2}',
+        b'{"uid":"","until":2}',
+        b'{"uid":"A","until":"2"}',
+        b'{"uid":"A","until":1e999}',
+        b'{"uid":"%b","until":2}' % (b"A" * 257),
+        b'{"uid":"\xff","until":2}',
+    ],
+)
+def test_what_is_no_revocation_is_none(data: bytes) -> None:
+    assert read(data) is None

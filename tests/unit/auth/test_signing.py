@@ -1,0 +1,44 @@
+"""Session tokens for trying things out: what is in them, and that they verify where a real one would."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from peatio_ws.auth.signing import session_token
+from tests.unit.samples import private_key
+
+
+def made(algorithm: str = "RS256", **claims: Any) -> dict[str, Any]:
+    """The claims of a token that was made and verified."""
+    key = private_key(algorithm)
+    token = session_token("ID1", 600, claims, key, algorithm)
+    public: Any = key.public_key()
+    options = {"verify_aud": False}
+    return jwt.decode(token, public, [algorithm], options=options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_it_is_a_session_of_this_uid_from_now_on(algorithm: str) -> None:
+    before = int(time.time())
+    claims = made(algorithm)
+    assert before <= claims["iat"] <= time.time()
+    assert claims["exp"] == claims["iat"] + 600
+    assert (claims["uid"], claims["sub"], claims["state"]) == ("ID1", "session", "active")
+
+
+def test_no_two_have_the_same_jti() -> None:
+    assert made()["jti"] != made()["jti"]
+
+
+def test_claims_that_are_given_count_before_its_own() -> None:
+    claims = made(state="banned", role="admin", iat=7)
+    assert (claims["state"], claims["role"], claims["iat"]) == ("banned", "admin", 7)
+
+
+def test_a_key_that_cannot_sign_so_is_an_error() -> None:
+    with pytest.raises((TypeError, jwt.PyJWTError)):
+        session_token("ID1", 600, {}, private_key("RS256"), "ES256")

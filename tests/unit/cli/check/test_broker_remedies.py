@@ -1,0 +1,133 @@
+"""What is told of a broker's answers, by code and operation; the real answers are among the live tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.cli.check import broker_remedies as told
+from peatio_ws.cli.check.broker_remedies import Operation, Refusal
+from peatio_ws.cli.check.remedies import Server
+
+BROKER = Server("broker", "mq:5672", "AMQP_URL", "ann", "/")
+HISTORY = "peatio_ws.history"
+MISLEADING = "queue 'exchange' in vhost 'exchange': access refused, not found, inequivalent arg 'durable', exclusive"
+"""Words that some code might look for; they say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("operation", "lacks"),
+    [
+        (Operation.DECLARE, "`configure` on the queue peatio_ws.history"),
+        (Operation.BIND, "`write` on the queue peatio_ws.history"),
+        (Operation.CONSUME, "`read` on the queue peatio_ws.history"),
+        (Operation.PUBLISH, "`write` on the exchange amq.default"),
+    ],
+)
+def test_the_operation_names_the_permission_that_is_missing(operation: Operation, lacks: str) -> None:
+    found = told.history(BROKER, HISTORY, Refusal(operation, 403, MISLEADING), False)
+    assert found.well is False
+    assert lacks in found.text
+    assert "rabbitmqctl set_permissions -p / ann " in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("refusal", "text", "remedy"),
+    [
+        (Refusal(Operation.DECLARE, 406, MISLEADING), "other arguments", "rabbitmqctl delete_queue"),
+        (Refusal(Operation.DECLARE, 404, MISLEADING), "is there, but cannot be declared", "stream_status"),
+        (Refusal(Operation.CONSUME, 406, MISLEADING), "cannot be read at this node", "add_replica peatio_ws.history"),
+        (Refusal(Operation.CONSUME, 404, MISLEADING), "cannot be read at this node", "add_replica peatio_ws.history"),
+        (Refusal(Operation.PUBLISH, 506, MISLEADING), "cannot be written to", "stream_status"),
+        (Refusal(Operation.PUBLISH, 541, MISLEADING), "cannot be written to", "stream_status"),
+        (Refusal(Operation.PUBLISH, None, "no answer within 4 s"), "no answer within 4 s", "stream_status"),
+        (Refusal(Operation.CONSUME, None, "no answer within 4 s"), "cannot be consumed (no answer", "stream_status"),
+        (Refusal(Operation.READ, None, "no answer within 4 s"), "cannot be read", "stream_status"),
+    ],
+)
+def test_a_stream_that_is_there_and_cannot_be_used_is_named(refusal: Refusal, text: str, remedy: str) -> None:
+    found = told.history(BROKER, HISTORY, refusal, False)
+    assert found.well is False
+    assert text in found.text
+    assert remedy in found.remedy
+
+
+def test_an_alarm_of_the_broker_is_no_fault_of_the_stream() -> None:
+    silence = Refusal(Operation.PUBLISH, None, "no answer")
+    for found in (told.history(BROKER, HISTORY, silence, True), told.publishing(BROKER, silence, True)):
+        assert "too little memory or disk" in found.text
+        assert "rabbitmq-diagnostics alarms" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("version", "streams"),
+    [("3.7.28", False), ("3.8.34", False), ("3.9.0", True), ("3.10.8", True), ("4.1.0-rc.1", True), ("", False)],
+)
+def test_streams_came_with_39(version: str, streams: bool) -> None:
+    assert told.has_streams(version) is streams
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "remedy"),
+    [
+        ("3.9.1", 541, "enable_feature_flag stream_queue"),
+        ("3.11.0", 540, "enable_feature_flag stream_queue"),
+        ("4.1.0", None, ""),
+    ],
+)
+def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, code: int | None, remedy: str) -> None:
+    refusal = Refusal(Operation.DECLARE, code, MISLEADING) if code else None
+    found = told.history_to_be(BROKER, HISTORY, version, refusal)
+    assert found.well is False
+    assert "makes no streams" in found.text
+    assert remedy in found.remedy
+    assert "AMQP_HISTORY=worker" in found.remedy
+    assert bool(remedy) is ("enable_feature_flag" in found.remedy)
+
+
+def test_a_stream_that_is_not_there_is_made_or_not() -> None:
+    conflict = Refusal(Operation.DECLARE, 406, MISLEADING)
+    assert told.history_to_be(BROKER, HISTORY, "3.10.8", conflict).well
+    down = told.history_to_be(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
+    assert "does the node with its leader run?" in down.remedy
+    forbidden = told.history_to_be(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 403, MISLEADING))
+    assert "`configure` on the queue" in forbidden.text
+
+
+def test_an_old_broker_falls_back_and_what_it_left_behind_is_named() -> None:
+    found = told.history_of_old(BROKER, HISTORY, "3.7.28", False, "stream")
+    assert found.well is None
+    assert "RabbitMQ 3.7.28 has no streams" in found.text
+    assert "AMQP_HISTORY=worker" in found.remedy
+    assert "nothing to try" in told.history_of_old(BROKER, HISTORY, "3.7.28", False, "worker").text
+    for mode in ("stream", "worker", "off"):
+        found = told.history_of_old(BROKER, HISTORY, "3.7.28", True, mode)
+        assert found.well is False
+        assert found.remedy == "`rabbitmqctl delete_queue -p / peatio_ws.history`"
+
+
+def test_another_difference_of_an_exchange_is_shown_in_the_words_of_the_broker() -> None:
+    refusal = Refusal(Operation.DECLARE, 406, "inequivalent arg 'internal' for exchange")
+    found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=False)
+    assert found.well is False
+    assert "internal" in found.text
+    assert "rabbitmqadmin delete exchange name=peatio.trade" in found.remedy
+    found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=True)
+    assert found.remedy == "set AMQP_EXCHANGES_DURABLE=true"
+
+
+def test_a_binding_that_is_refused_is_named_with_its_exchange_and_key() -> None:
+    refusal = Refusal(Operation.BIND, 403, MISLEADING, "peatio.events.ranger", "private.#")
+    (found,) = told.own_queue(BROKER, [refusal])
+    assert "`write` on queues peatio_ws.…, or `read` on the exchange peatio.events.ranger" in found.text
+    assert "the routing key private.#" in found.text
+
+
+def test_an_answer_that_nobody_expects_is_shown() -> None:
+    refusal = Refusal(Operation.DECLARE, 405, "RESOURCE_LOCKED - cannot obtain exclusive access")
+    for found in (
+        told.history_to_be(BROKER, HISTORY, "3.10.8", refusal),
+        told.exchange_to_be(BROKER, "peatio.trade", "headers", False, refusal),
+        *told.own_queue(BROKER, [refusal]),
+    ):
+        assert "cannot be declared (RESOURCE_LOCKED" in found.text
+        assert "log of the broker" in found.remedy

@@ -1,0 +1,83 @@
+"""What is told of a broker's and of Redis' answers; the real answers of today's versions are among the live tests."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+from redis import exceptions as redis
+
+from peatio_ws.cli.check import remedies
+from peatio_ws.cli.check.remedies import Server
+
+BROKER = Server("broker", "mq:5672", "AMQP_URL", "ann's", "/")
+
+
+class Answer(Exception):
+    """py-amqp's exceptions have a code beside their text."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.reply_code = code
+
+
+def wrapped(kind: type[Exception], cause: Exception) -> Exception:
+    """An exception of redis-py as it comes out of one of the system."""
+    try:
+        try:
+            raise cause
+        except Exception:
+            raise kind("in words that nobody reads")  # noqa: B904  # as redis-py does it
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "nobody listens there"),
+        (socket.gaierror(-2, "Name or service not known"), "the name of its host is not known"),
+        (TimeoutError("timed out"), "does not answer"),
+        (ssl.SSLError(1, "wrong version number"), "TLS does not come about"),
+        (ConnectionResetError(104, "Connection reset by peer"), "breaks the connection off"),
+        (OSError("Server unexpectedly closed connection"), "breaks the connection off"),
+        (redis.TimeoutError("Timeout reading from socket"), "does not answer"),
+        (wrapped(redis.ConnectionError, ConnectionRefusedError(111, "x")), "nobody listens there"),
+        (wrapped(redis.ConnectionError, socket.gaierror(-2, "x")), "host is not known"),
+        (wrapped(redis.ConnectionError, ConnectionResetError(104, "x")), "breaks the connection off"),
+        (OSError("Connection refused: Name or service not known, SSL"), "breaks the connection off"),
+        (ValueError(), "breaks the connection off (ValueError)"),
+    ],
+)
+def test_whatever_keeps_us_from_a_server_is_named_with_a_remedy(error: Exception, text: str) -> None:
+    found = remedies.unreachable(BROKER, error)
+    assert (found.what, found.well) == ("broker", False)
+    assert found.text.startswith("mq:5672: ")
+    assert text in found.text
+    assert "AMQP_URL" in found.remedy
+
+
+def test_an_answer_of_many_lines_becomes_one() -> None:
+    assert "\n" not in remedies.unreachable(BROKER, OSError("a\nb" * 200)).text
+
+
+def test_names_in_a_command_are_quoted() -> None:
+    remedy = remedies.refused(BROKER, Answer(530, "any words")).remedy
+    assert """set_permissions -p / 'ann'"'"'s' """ in remedy
+    assert "rabbitmqctl add_vhost /" in remedy
+
+
+def test_what_the_broker_says_of_a_virtual_host_is_shown_as_it_is() -> None:
+    found = remedies.refused(BROKER, Answer(530, "NOT_ALLOWED - node connection limit is reached"))
+    assert "node connection limit" in found.text
+
+
+@pytest.mark.parametrize(
+    ("version", "well"),
+    [("8.2.3", True), ("10.0", True), ("5.0.3", True), ("4.0.10", True), ("3.2.12", False), (None, True)],
+)
+def test_redis_has_to_be_new_enough(version: str | None, well: bool) -> None:
+    found = remedies.redis_found(Server("redis", "r:6379", "REDIS_URL"), version)
+    assert found.well is well
+    assert well or "4.0" in found.remedy

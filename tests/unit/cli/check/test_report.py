@@ -1,0 +1,129 @@
+"""Settings, keys, tokens and a machine as rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.auth.jwks import read_set
+from peatio_ws.auth.revocations import Revocation, Revocations
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.cli.check import report
+from peatio_ws.cli.check.report import Finding
+from tests.unit.samples import NOW, claims, jwk, jwk_set, private_key, settings, sign
+
+
+def token(text: str, **environ: str) -> Finding:
+    found = settings(**environ)
+    return report.token(Verifier(found.token_rules), found, text, NOW, Revocations())
+
+
+def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
+    found = token(f" Bearer {sign(claims(member_id=7, role='admin'))}\n")
+    assert found.well
+    assert found.text == (
+        "is good for uid ID1, member id 7, role admin, until 2023-11-14 22:14:20 UTC, 0:01:00 from now"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"exp": NOW - 86_400}, "expired (2023-11-13 22:13:20 UTC, 1 day, 0:00:00 ago)"),
+        ({"iat": NOW + 60}, "2023-11-14 22:14:20 UTC, 0:01:00 from now)"),
+        ({"nbf": NOW + 60}, "2023-11-14 22:14:20 UTC, 0:01:00 from now)"),
+        ({"exp": "soon"}, "exp is no number of seconds"),
+        ({"exp": -1e14}, "expired (-1"),
+        ({"state": "a\nb"}, "state is not active (it is a…)"),
+    ],
+)
+def test_what_is_to_blame_is_told(changed: Any, said: str) -> None:
+    found = token(sign(claims(**changed)))
+    assert found.well is False
+    assert said in found.text
+    assert found.remedy
+
+
+@pytest.mark.parametrize("name", ["exp", "iat", "jti", "sub", "uid"])
+def test_a_claim_that_is_missing_is_named(name: str) -> None:
+    found = token(sign(claims(without=(name,))))
+    assert f"claim {name} is missing" in found.text
+    assert "has to make it otherwise" in found.remedy
+
+
+@given(st.text() | st.binary().map(repr))
+def test_any_text_is_told_in_a_line_with_a_remedy(text: str) -> None:
+    found = token(text)
+    assert found.well is False
+    assert len(found.text.splitlines()) == 1
+    assert found.remedy
+
+
+@pytest.mark.parametrize(
+    ("revocation", "well"),
+    [
+        (Revocation("ID1", NOW + 60, issued=NOW), False),
+        (Revocation("ID1", NOW + 60, jti=claims()["jti"]), False),
+        (Revocation("ID1", NOW + 60, jti="another"), True),
+        (Revocation("ID2", NOW + 60, issued=NOW), True),
+        (Revocation("ID1", NOW + 60, issued=NOW - 3600), True),
+    ],
+)
+def test_a_token_that_was_revoked_is_refused(revocation: Revocation, well: bool) -> None:
+    revocations, found = Revocations(), settings()
+    revocations.add(revocation, NOW)
+    told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, revocations)
+    assert told.well is well
+    assert well is ("revoked" not in told.text)
+    assert well or "log in again" in told.remedy
+
+
+def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
+    found = settings()
+    told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, None)
+    assert told.well
+    assert "whether it was revoked is not known" in told.text
+
+
+def test_what_is_in_a_set_beside_our_keys_is_wrong_only_if_it_is_secret() -> None:
+    members = [
+        jwk(private_key(), "ours"),
+        jwk(private_key("ES256"), "of another algorithm"),
+        {"kid": "secret", "kty": "oct", "k": "AAAA"},
+        jwk(private_key(number=1), "private", d="AAAA"),
+    ]
+    found = report.published_keys("JWT_JWKS_URL=x", read_set(jwk_set(*members), "RS256"))
+    assert [finding.well for finding in found] == [True, None, False, False]
+    assert all(finding.remedy for finding in found if finding.well is False)
+
+
+def test_a_key_that_is_only_called_a_private_key_is_none() -> None:
+    found = report.published_keys("x", read_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
+    assert [finding.well for finding in found] == [None, False]  # and there is no other
+
+
+@pytest.mark.parametrize(("difference", "well"), [(0.0, True), (1.9, True), (-1.9, True), (3.0, False), (-3.0, False)])
+def test_clocks_may_differ_a_little(difference: float, well: bool) -> None:
+    found = report.clock(difference)
+    assert found.well is well
+    assert well or ("behind" if difference > 0 else "ahead") in found.text
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "host", "remedy"),
+    [
+        (10_300, 10_300, None, ""),
+        (10_299, 2**63, 2**63, "`ulimit -n 10300` before"),
+        (1024, 4096, None, "as root, for the hard limit is 4096"),
+        (1024, 4096, None, "WEBSOCKET_MAX_CONNECTIONS=724"),
+        (20_000, 20_000, 41_199, "sysctl fs.file-max=82400"),
+        (20_000, 20_000, 41_200, ""),
+    ],
+)
+def test_files_are_counted_for_a_worker_and_for_all(soft: int, hard: int, host: int | None, remedy: str) -> None:
+    found = report.files(settings(WEB_CONCURRENCY="4"), soft, hard, host)
+    assert found.well is (not remedy)
+    assert remedy in found.remedy

@@ -1,0 +1,115 @@
+"""How `check` goes about it: what is left out, what is late, what fails; the servers are among the live tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from peatio_ws.cli.check import broker_probe, redis_check, runner
+from peatio_ws.cli.check.report import Finding
+from peatio_ws.cli.check.runner import check
+from tests.support.servers import free_port
+from tests.unit.samples import environment
+
+
+def alone(**more: str) -> dict[str, str]:
+    """Nothing to ask but this machine."""
+    ports = {"WEBSOCKET_PORT": str(free_port()), "METRICS_PORT": str(free_port()), "WEBSOCKET_HOST": "127.0.0.1"}
+    return environment(AMQP_URL="memory://", WEBSOCKET_MAX_CONNECTIONS="10", **ports, **more)
+
+
+def test_a_server_that_falls_silent_holds_nothing_up_and_what_it_said_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed = threading.Event()
+
+    def silent(*_: object) -> Iterator[Finding]:
+        yield Finding("redis", True, "said something")
+        freed.wait(30)
+
+    monkeypatch.setattr(redis_check, "redis", silent)
+    monkeypatch.setattr(runner, "PROBE_SECONDS", 0.05)
+    found = [finding for finding in check(alone(), None) if finding.what == "redis"]
+    freed.set()
+    assert [finding.text for finding in found] == ["said something", "no further answer within 0.05 s"]
+    assert found[-1].well is False
+
+
+def test_an_answer_that_nobody_expected_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Iterator[Finding]:
+        raise KeyError("surprise")
+        yield
+
+    monkeypatch.setattr(redis_check, "redis", broken)
+    (found,) = (finding for finding in check(alone(), None) if finding.what == "redis")
+    assert (found.well, "surprise" in found.text) == (False, True)
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[set[str], list[Finding]]:
+    """What was looked at, and what was not."""
+
+    def nothing(what: str) -> Callable[..., Iterator[Finding]]:
+        return lambda *_: iter([Finding(what, True, "looked at")])
+
+    monkeypatch.setattr(broker_probe, "broker", nothing("broker"))
+    monkeypatch.setattr(redis_check, "redis", nothing("redis"))
+    for name, what in (("_keys", "keys"), ("_ports", "port"), ("_files", "files"), ("_metrics_folder", "files")):
+        monkeypatch.setattr(runner, name, nothing(what))
+    found = list(check(environ, None))
+    return {finding.what for finding in found if finding.text == "looked at"}, found
+
+
+EVERYTHING = {"broker", "redis", "keys", "port", "files"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "left_out"),
+    [
+        ({}, set()),
+        ({"LOG_LEVEL": "loud"}, set()),
+        ({"JWT_PUBLIC_KEY": "x"}, {"keys"}),
+        ({"JWT_PUBLIC_KEY": "", "REDIS_URL": "x"}, {"keys", "redis"}),
+        ({"JWT_ALGORITHM": "x", "JWT_DEFAULT_LEEWAY": "x"}, {"keys"}),
+        ({"AMQP_URL": "x"}, {"broker"}),
+        ({"RABBITMQ_PORT": "x", "AMQP_URL": ""}, {"broker"}),
+        ({"WEBSOCKET_PORT": "x"}, {"port"}),
+        ({"WEBSOCKET_PORT": "81", "METRICS_PORT": "81"}, {"port"}),
+        ({"WEB_CONCURRENCY": "2"}, {"files"}),  # with the in-process broker
+        ({"WEB_CONCURRENCY": "x", "WEBSOCKET_SSL_KEY": "/there/is/none"}, {"files"}),
+        ({"WEBSOCKET_PING_INTERVAL": "99"}, set()),
+    ],
+)
+def test_what_does_not_hang_on_a_fault_is_tried(
+    monkeypatch: pytest.MonkeyPatch, broken: dict[str, str], left_out: set[str]
+) -> None:
+    tried, found = asked(monkeypatch, {**alone(), **broken})
+    assert tried == EVERYTHING - left_out
+    assert {finding.what for finding in found if finding.text.startswith("not tried")} == left_out
+    assert any(finding.well is False for finding in found) is bool(broken)
+
+
+def test_on_this_machine_alone_all_is_well() -> None:
+    assert [finding for finding in check(alone(), None) if finding.well is False] == []
+
+
+def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    def found(folder: Path) -> Finding:
+        (one,) = (one for one in check(alone(PROMETHEUS_MULTIPROC_DIR=str(folder)), None) if one.what == "metrics")
+        return one
+
+    assert found(tmp_path).well
+    missing = found(tmp_path / "none")
+    assert missing.well is False
+    assert "No such file" in missing.text
+    assert "PROMETHEUS_MULTIPROC_DIR" in missing.remedy
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_variable_is_wrong_and_others_of_that_kind_are_not() -> None:
+    found = list(check({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
+    wrong = [finding for finding in found if finding.well is False]
+    assert [finding.what for finding in wrong] == ["settings"]
+    assert "WEBSOCKET_PROT" in wrong[0].text
+    assert "WEBSOCKET_PORT" in wrong[0].remedy
+    assert not [finding for finding in found if finding.text == "no fault"]

@@ -1,0 +1,45 @@
+"""Key files of the command line: who can read them, and what is wrong with one."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import click
+import pytest
+
+from peatio_ws.auth.keys import load_private_key, private_pem
+from peatio_ws.cli.key_files import KEY_FILE, own_public_key, there_is_a_key, write_private
+from tests.unit.samples import private_key
+
+
+def test_only_its_owner_can_read_a_private_key(folder: Path) -> None:
+    path = folder / "keys" / "private.pem"
+    path.parent.mkdir()
+    path.write_text("readable by everybody")
+    path.chmod(0o644)
+    write_private(path, private_key())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert private_pem(load_private_key(path.read_text())) == private_pem(private_key())
+
+
+def test_a_pair_is_made_once(folder: Path) -> None:
+    path = folder / "private.pem"
+    assert own_public_key(path) == own_public_key(path)
+
+
+def test_a_file_without_a_key_is_not_written_over(folder: Path) -> None:
+    path = folder / "private.pem"
+    path.write_text("no key")
+    with pytest.raises(click.ClickException, match="move it away"):
+        own_public_key(path)
+    assert path.read_text() == "no key"
+
+
+def test_a_key_is_named_in_the_environment_or_in_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [there_is_a_key(None), there_is_a_key("named.pem")]
+    monkeypatch.setenv("JWT_PRIVATE_KEY", "some text")
+    found.append(there_is_a_key(None))
+    monkeypatch.delenv("JWT_PRIVATE_KEY")
+    write_private(folder / KEY_FILE, private_key())
+    assert [*found, there_is_a_key(None)] == [False, True, True, True]

@@ -1,0 +1,54 @@
+"""`keygen`: the pair, its file, and who may read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from peatio_ws.auth.keys import ALGORITHMS, load_private_key
+from peatio_ws.config.settings import Settings
+from tests.unit.cli.calling import call, fails
+
+
+def printed(result: Result) -> dict[str, str]:
+    """The variables that `keygen` prints."""
+    assert result.exit_code == 0, result.output
+    return dict(line.split("=", 1) for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "HS256"])
+def test_a_pair_made_here_is_one_for_the_gateway(algorithm: str, folder: Path) -> None:
+    found = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
+    private = load_private_key((folder / ".run" / "private.pem").read_text())
+    assert found.jwt_algorithm == algorithm
+    assert found.jwt_keys == (private.public_key(),)
+
+
+def test_a_private_key_is_its_owners_only(folder: Path) -> None:
+    call("keygen --directory there")
+    assert (folder / "there" / "private.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_private_key_is_not_printed(folder: Path) -> None:
+    output = call("keygen").output
+    assert not [line for line in (folder / ".run" / "private.pem").read_text().splitlines() if line in output]
+
+
+def test_a_key_that_is_there_is_written_over_only_by_force(folder: Path) -> None:
+    call("keygen")
+    path = folder / ".run" / "private.pem"
+    before = path.read_text()
+    assert "--force" in fails("keygen")
+    assert path.read_text() == before
+    assert call("keygen --force").exit_code == 0
+    assert path.read_text() != before
+
+
+def test_a_key_written_over_is_its_owners_only_again(folder: Path) -> None:
+    call("keygen")
+    path = folder / ".run" / "private.pem"
+    path.chmod(0o644)
+    call("keygen --force")
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,87 @@
+"""The commands together: help, usage, and faults without a traceback."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.calling import call, fails
+
+COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
+COMMANDS += ["who", "disconnect", "notice", "drain"]
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_explains_itself(command: str, option: str) -> None:
+    result = call(f"{command} {option}")
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+
+
+def test_the_help_names_every_command() -> None:
+    shown = call("--help").output
+    for command in COMMANDS:
+        assert re.search(rf"^  {command.split()[0]}\b", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "--nonsense",
+        "keygen --algorithm HS256",
+        "token --expires soon",
+        "token --claim name",
+        "publish",
+        "publish --rate 0 --file -",
+        "publish --repeat -1 --file -",
+        "publish --file missing",
+        "publish --file - order --uid A",
+        "publish order",
+        "publish trade --ask-uid A",
+        "publish event",
+        "listen --count many",
+        "disconnect",
+        "disconnect ID1 --keep 91",
+        "notice",
+        "drain",
+        "drain --host a --all",
+    ],
+)
+def test_wrong_usage_is_told_with_status_2(line: str) -> None:
+    assert "Usage: " in fails(line, status=2)
+
+
+@pytest.mark.parametrize("line", ["who", "disconnect ID1", "notice hello", "drain --all"])
+def test_without_redis_url_a_command_says_in_a_line_what_to_set(line: str) -> None:
+    said = fails(line)
+    assert said.startswith("Error: REDIS_URL is not set")
+    assert said.count("\n") == 1
+
+
+def test_an_algorithm_that_does_not_exist_is_told() -> None:
+    call("keygen")
+    assert isinstance(call("token --algorithm nonsense").exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "publish trade --ask-uid A --bid-uid B --price much",
+        "publish order --uid A --file missing",
+        "keygen --directory file",
+        "run --folder file",
+        "run --folder junk",
+    ],
+)
+def test_what_cannot_be_read_or_written_is_told(folder: Path, line: str) -> None:
+    (folder / "file").write_text("")
+    (folder / "junk").mkdir()
+    (folder / "junk" / "private.pem").write_text("junk")
+    assert isinstance(call(line, AMQP_URL="memory://" if "publish" in line else "").exception, SystemExit)

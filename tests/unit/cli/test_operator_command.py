@@ -1,0 +1,42 @@
+"""How an operator's command ends: what it prints, and its status."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.cli.operator import Heard
+from peatio_ws.cli.operator_command import NOBODY, NOT_ALL, counted, end, iso_time
+from peatio_ws.cluster.commands import Answer, Place
+
+
+def answer(gateway: str, pid: int, meant: bool = True) -> Answer:
+    return Answer(Place("host", gateway, pid), 1, meant)
+
+
+def test_a_command_that_all_workers_answered_has_status_0(capsys: pytest.CaptureFixture[str]) -> None:
+    end(Heard(2, [answer("host:8080", 1), answer("host:8080", 2)]), "done")
+    assert capsys.readouterr().err == "done; heard by 2 workers of 1 gateway\n"
+
+
+def test_workers_that_the_command_does_not_concern_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    end(Heard(2, [answer("host:8080", 1), answer("other:8080", 2, meant=False)]), "done")
+    assert capsys.readouterr().err == "done; heard by 1 worker of 1 gateway\n"
+
+
+def test_a_command_without_a_gateway_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        end(Heard(0), "nothing done")
+    assert ended.value.code == NOBODY
+    assert "no gateway was there" in capsys.readouterr().err
+
+
+def test_a_worker_that_does_not_answer_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        end(Heard(3, [answer("host:8080", 1)]), "done")
+    assert ended.value.code == NOT_ALL
+    assert "2 workers did not answer" in capsys.readouterr().err
+
+
+def test_numbers_and_times_are_for_people() -> None:
+    assert [counted(number, "worker") for number in (0, 1, 2)] == ["0 workers", "1 worker", "2 workers"]
+    assert iso_time(0) == "1970-01-01T00:00:00Z"

@@ -1,0 +1,147 @@
+"""Files of messages, and how they are replayed; there is no broker here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from peatio_ws.cli import replay as publishing
+from peatio_ws.cli.replay import Message, broker, messages, replay
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.protocol.events import RANGER
+
+
+def test_only_the_brokers_variables_are_looked_at() -> None:
+    found = broker({"AMQP_URL": "amqp://host/", "AMQP_EXCHANGES_DURABLE": "1", "WEBSOCKET_PORT": "x", "PATH": ""})
+    assert (found.amqp_urls, found.amqp_durable) == (("amqp://host/",), True)
+    assert broker({"RABBITMQ_HOST": "rabbit"}).amqp_urls == ("amqp://guest:guest@rabbit:5672/%2F",)
+    with pytest.raises(ConfigurationError, match="RABBITMQ_PORT"):
+        broker({"RABBITMQ_PORT": "many", "LOG_LEVEL": "loud"})
+
+
+# ---- files of messages
+
+
+def test_a_line_is_a_routing_key_and_a_body_byte_for_byte() -> None:
+    lines = [
+        b"# recorded on a Monday\n",
+        b"\n",
+        b'public.btcusd.trades {"a": 1.50,  "b":"\xc3\xa9"} \n',
+        b"  private.ID1.trade\t[1]\r\n",
+        b"   \n",
+        b"  # no message\n",
+        b"global.tickers null",
+    ]
+    assert list(messages(lines)) == [
+        Message("public.btcusd.trades", b'{"a": 1.50,  "b":"\xc3\xa9"} '),
+        Message("private.ID1.trade", b"[1]"),
+        Message("global.tickers", b"null"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"public.btcusd.trades", "line 3: there is no body"),
+        (b"public.btcusd.trades {", "line 3: the body is no JSON"),
+        (b'public.btcusd.trades "\xff"', "line 3: the body is no JSON"),
+        (b"order {}", "line 3: 'order' is no routing key"),
+        (b"public.a.b.c {}", "line 3: 'public.a.b.c' is no routing key"),
+        (b'private.ID1.order {"id":1,"id":', "line 3: the body is no JSON"),
+        (b"public.\xc3\xa9.b {}", "line 3: the routing key is not ASCII"),
+        (b"public.%b.b {}" % (b"a" * 256), "longer than 255"),
+    ],
+)
+def test_a_bad_line_is_named(line: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        list(messages([b"\n", b"global.tickers {}\n", line + b"\n"]))
+
+
+class Collecting:
+    """Stands where a publisher would."""
+
+    def __init__(self) -> None:
+        self.taken: list[Message] = []
+
+    @property
+    def sent(self) -> int:
+        return len(self.taken)
+
+    def publish(self, name: str, routing_key: str, headers: object, body: bytes) -> None:
+        assert (name, headers) == (RANGER, {})
+        self.taken.append(Message(routing_key, body))
+
+
+MESSAGES = [Message(f"public.m{number}.trades", b"{}") for number in range(5)]
+
+
+def test_a_replay_keeps_the_order_and_tells_how_far_it_is() -> None:
+    publisher, told = Collecting(), list[int]()
+    replay(publisher, MESSAGES, None, told.append)  # type: ignore[arg-type]
+    assert publisher.taken == MESSAGES
+    assert told == [1, 2, 3, 4, 5]
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+
+
+def test_a_replay_keeps_its_pace_and_makes_up_for_a_short_delay_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, at = Clock(), list[float]()
+    monkeypatch.setattr(publishing, "time", clock)
+
+    def delayed() -> Iterator[Message]:
+        for delay in [0, 0, 0.5, 0, 0, 0, 60, 0]:
+            clock.now += delay
+            yield MESSAGES[0]
+
+    replay(Collecting(), delayed(), 4, lambda _: at.append(clock.now - 100))  # type: ignore[arg-type]
+    assert at[:6] == pytest.approx([0.25, 0.5, 1.0, 1.0, 1.25, 1.5])
+    assert at[6:] == pytest.approx([61.5, 61.5])
+    assert time.monotonic() != clock.now
+
+
+@pytest.mark.parametrize("where", ["while publishing", "between"])
+def test_ctrl_c_ends_a_replay_between_two_messages(where: str) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    class Interrupted(Collecting):
+        def publish(self, *message: object) -> None:
+            if where == "while publishing" and self.sent == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            super().publish(*message)  # type: ignore[arg-type]
+
+    def progress(count: int) -> None:
+        if where == "between" and count == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    publisher = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        replay(publisher, MESSAGES, None, progress)  # type: ignore[arg-type]
+    assert publisher.taken == MESSAGES[:2]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_twice_does_not_wait_for_a_broker_that_hangs() -> None:
+    class Hanging(Collecting):
+        def publish(self, *_: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        replay(Hanging(), MESSAGES, None, lambda _: None)  # type: ignore[arg-type]

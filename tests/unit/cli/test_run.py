@@ -1,0 +1,117 @@
+"""`run`: the environment that gunicorn is started with, and the text before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from peatio_ws.auth.keys import public_text
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.config.settings import Settings
+from peatio_ws.server import listen_addresses
+from peatio_ws.simulator import simulation
+from tests.support.gateway import ROOT
+from tests.unit.cli.calling import call, fails
+from tests.unit.samples import private_key
+
+
+def test_run_tells_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object) -> None:
+        raise AssertionError("started with a faulty environment")
+
+    monkeypatch.setattr(os, "execve", started)
+    said = fails("run", WEBSOCKET_PORT="http", LOG_LEVEL="loud")
+    assert "WEBSOCKET_PORT" in said
+    assert "LOG_LEVEL" in said
+
+
+class Started(Exception):
+    """Raised where the process would turn into gunicorn."""
+
+    def __init__(self, *command: object) -> None:
+        super().__init__(*command)
+        self.arguments: list[str] = command[1]  # type: ignore[assignment]
+        self.environ: dict[str, str] = command[2]  # type: ignore[assignment]
+
+
+def start(line: str, **environ: str) -> tuple[Result, dict[str, str]]:
+    """What is said, and the environment that gunicorn gets."""
+    result, started = turned_into(line, **environ)
+    return result, started.environ
+
+
+def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
+
+    def instead(*command: object) -> None:
+        raise Started(*command)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "execve", instead)
+        patch.setattr(listen_addresses, "check", lambda settings: None)  # nothing is served: port 8080 may be taken
+        result = call(line, **environ)
+    assert isinstance(result.exception, Started), result.output
+    return result, result.exception
+
+
+def test_run_brings_gunicorns_settings_and_serves_what_it_is_told(folder: Path) -> None:
+    (folder / "mine.py").write_text("")
+    for line, app in (("run", "peatio_ws.wsgi"), ("run mine:application", "mine:application")):
+        arguments = turned_into(line)[1].arguments
+        *_, config, served = arguments
+        assert Path(config).read_bytes() == (ROOT / "gunicorn.conf.py").read_bytes()
+        assert served == app
+
+
+@pytest.mark.parametrize("app", ["yours", "yours:application", "mine.py", "mine.py:application", "README.md", ":a"])
+def test_run_tells_of_an_application_that_is_not_there(folder: Path, app: str) -> None:
+    (folder / "mine.py").write_text("")
+    assert f"{app}: there is no such module here" in fails(f"run {app}")
+
+
+def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in() -> None:
+    result, environ = start("run")
+    gateway = Settings.from_env(environ)
+    assert gateway.embedded
+    assert gateway.simulation
+    (message,) = re.findall(r'\{"jwt":.*\}', result.output)
+    scheme, bearer = json.loads(message)["jwt"].split()
+    identity = Verifier(gateway.token_rules).verify(bearer, time.time())
+    assert (scheme, identity.uid, identity.member_id) == ("Bearer", simulation.MEMBER, simulation.MEMBER_ID)
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({}, "http://127.0.0.1:8080/\n"),
+        ({"WEBSOCKET_HOST": "::1", "WEBSOCKET_PORT": "81"}, "http://[::1]:81/\n"),
+        ({"WEBSOCKET_CONSOLE": "false"}, None),
+    ],
+)
+def test_run_says_where_the_console_is(variables: dict[str, str], shown: str | None) -> None:
+    result, _ = start("run", **variables)
+    assert ("http" in result.output) is (shown is not None)
+    assert shown is None or f"    {shown}" in result.output
+
+
+def test_run_on_a_socket_file_names_no_address_where_nobody_listens(folder: Path) -> None:
+    result, _ = start("run", WEBSOCKET_UNIX=str(folder / "socket"))
+    assert str(folder / "socket") in result.output
+    assert "://" not in result.output
+
+
+def test_run_keeps_its_key_from_one_time_to_the_next() -> None:
+    assert start("run")[1]["JWT_PUBLIC_KEY"] == start("run")[1]["JWT_PUBLIC_KEY"]
+
+
+def test_run_with_a_broker_simulates_nothing_and_makes_no_key(folder: Path) -> None:
+    key = public_text(private_key())
+    _, environ = start("run", AMQP_URL="amqp://host", JWT_PUBLIC_KEY=key)
+    assert not Settings.from_env(environ).simulation
+    assert not (folder / ".run").exists()
+    assert "JWT_PUBLIC_KEY" in fails("run", AMQP_URL="amqp://host")

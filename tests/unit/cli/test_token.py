@@ -1,0 +1,103 @@
+"""`token`: claims, times and the key that signs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import jwt
+import pytest
+from click.testing import Result
+
+from peatio_ws.auth.keys import private_pem, public_text
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.config.settings import Settings
+from peatio_ws.simulator import simulation
+from tests.unit.cli.calling import call, fails
+from tests.unit.samples import private_key
+
+
+def printed(result: Result) -> dict[str, str]:
+    """The variables that `keygen` prints."""
+    assert result.exit_code == 0, result.output
+    return dict(line.split("=", 1) for line in result.stdout.splitlines())
+
+
+def claims_of(result: Result) -> dict[str, object]:
+    assert result.exit_code == 0, result.output
+    claims: dict[str, object] = jwt.decode(result.stdout.strip(), options={"verify_signature": False})
+    return claims
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS512", "ES384", "EdDSA"])
+def test_a_token_made_here_lets_its_member_in(algorithm: str) -> None:
+    gateway = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
+    made = call(f"token --algorithm {algorithm} --uid ID7 --member-id 7 --role admin").stdout.strip()
+    identity = Verifier(gateway.token_rules).verify(made, time.time())
+    assert (identity.uid, identity.member_id, identity.role) == ("ID7", 7, "admin")
+
+
+def test_a_token_meets_the_audience_and_issuer_of_the_environment() -> None:
+    both = {"JWT_AUDIENCE": "peatio,barong", "JWT_ISSUER": "barong"}
+    gateway = Settings.from_env({**printed(call("keygen")), **both})
+    made = call("token", **both).stdout.strip()
+    assert Verifier(gateway.token_rules).verify(made, time.time()).uid == simulation.MEMBER
+
+
+def test_any_claim_can_be_given_as_json_or_text() -> None:
+    call("keygen")
+    shown = claims_of(call("token --claim state=banned --claim level=3 --claim a=b=c --claim list=[1,2] --claim sub=x"))
+    assert (shown["state"], shown["level"], shown["a"], shown["list"], shown["sub"]) == (
+        "banned",
+        3,
+        "b=c",
+        [1, 2],
+        "x",
+    )
+
+
+def test_a_token_ends_as_long_after_its_beginning_as_asked_for() -> None:
+    call("keygen")
+    shown = claims_of(call("token --expires -60"))
+    assert int(str(shown["exp"])) - int(str(shown["iat"])) == -60
+
+
+def test_the_key_is_a_file_that_was_named_or_the_environments_or_the_one_made_here(folder: Path) -> None:
+    for number, name in enumerate(["named", "variable", "made"]):
+        (folder / name).write_bytes(private_pem(private_key(number=number)))
+    (folder / ".run").mkdir()
+    (folder / "made").rename(folder / ".run" / "private.pem")
+    variable = (folder / "variable").read_text()
+    for line, environ, number in (
+        ("token --key named", {"JWT_PRIVATE_KEY": variable}, 0),
+        ("token", {"JWT_PRIVATE_KEY": variable}, 1),
+        ("token", {}, 2),
+    ):
+        gateway = Settings.from_env({"JWT_PUBLIC_KEY": public_text(private_key(number=number))})
+        assert Verifier(gateway.token_rules).verify(call(line, **environ).stdout.strip(), time.time())
+
+
+def test_without_a_key_it_is_told_how_to_make_one() -> None:
+    assert "keygen" in fails("token")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END"])
+def test_a_file_that_is_no_key_is_told(folder: Path, content: bytes) -> None:
+    (folder / "key").write_bytes(content)
+    fails("token --key key")
+    fails("token --key .")
+    fails("token --key missing")
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "none"])
+def test_an_algorithm_without_a_key_pair_is_told(algorithm: str) -> None:
+    call("keygen")
+    told = call(f"token --algorithm {algorithm}")
+    assert told.exit_code == 2
+    assert algorithm in told.output
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+def test_a_key_that_cannot_sign_with_the_algorithm_is_told(algorithm: str) -> None:
+    call("keygen --algorithm RS256")
+    assert algorithm in fails(f"token --algorithm {algorithm}")

@@ -1,0 +1,415 @@
+"""What the Python clients do, connection after connection: their course, followed with a script for a gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from peatio_client import Event, Refused
+from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
+from peatio_client._course import Course
+from peatio_client._endings import Ended, Pauses
+from peatio_client._wire import Route
+
+from tests.unit.client.test_tokens import token
+
+URL = "ws://gateway.example/"
+CHALLENGE = {"challenge": "any"}
+AUTHENTICATED = {"success": {"message": "Authenticated."}, "resume": {"cursor": "c0", "complete": True}}
+RENEWED = {"success": {"message": "Authenticated."}}
+REFUSED = {"error": {"message": "Authentication failed."}}
+SUBSCRIBED = {"success": {"message": "subscribed", "streams": []}}
+
+
+class Followed:
+    """A course that is followed to the end of a script.
+
+    Args:
+        script: frames in turn; a number lets so many seconds pass, an `Ended` ends the connection. After the last of
+            them the client is closed.
+        tokens: given in turn, the last one for ever; an exception is raised.
+
+    Attributes:
+        said: what the gateway was sent.
+        told: what callbacks were called with.
+    """
+
+    def __init__(self, course: Course, script: Iterable[Any], tokens: Iterable[Any] = ("first",)) -> None:
+        self.said, self.told, self.pauses = list[Any](), list[tuple[str, Any]](), list[float]()
+        self.opened: list[Open] = []
+        self.events: list[Event] = []
+        self._course, self._script, self._tokens = course, list(script), list(tokens)
+        course._clock = course._wall = lambda: self.now
+        self.now, self.received = 1_000_000.0, 0
+        running = course.run()
+        command = running.send(None)
+        with contextlib.suppress(StopIteration):
+            while True:
+                command = self._answer(running, command)
+
+    def _answer(self, running: Any, command: Command) -> Any:
+        try:
+            result = self._do(command)
+        except Exception as error:
+            return running.throw(error)
+        return running.send(result)
+
+    def _do(self, command: Command) -> Any:
+        match command:
+            case AskToken():
+                given = self._tokens.pop(0) if len(self._tokens) > 1 else self._tokens[0]
+                if isinstance(given, Exception):
+                    raise given
+                return given
+            case Open():
+                self.opened.append(command)
+            case Receive(seconds):
+                return self._receive(seconds)
+            case Send(text):
+                self.said.append(json.loads(text))
+            case Wait(seconds):
+                self.pauses.append(seconds)
+            case Tell(name, what):
+                self.told.append((name, what))
+            case Emit(event):
+                self.events.append(event)
+            case Speak():
+                self.speak()
+            case Shut():
+                pass
+        return None
+
+    def speak(self) -> None:
+        """What a client sends about streams right now."""
+        while (text := self._course.next_message()[0]) is not None:
+            self.said.append(json.loads(text))
+
+    def _receive(self, seconds: float) -> str | None:
+        assert 0 <= seconds <= threading.TIMEOUT_MAX
+        self.received += 1
+        if not self._script:
+            self._course.close()
+            return None
+        word = self._script[0]
+        if isinstance(word, int | float):
+            step = min(word, seconds)
+            self.now += step
+            self._script[0] -= step
+            if self._script[0] <= 0:
+                self._script.pop(0)
+            return None
+        self._script.pop(0)
+        if isinstance(word, Ended):
+            raise word
+        return json.dumps(word)
+
+    def all(self, name: str) -> list[Any]:
+        return [what for told, what in self.told if told == name]
+
+
+def course(url: str = URL, streams: tuple[str, ...] = (), with_token: bool = True) -> Course:
+    return Course(Route(url, streams, with_token), with_token, None)
+
+
+def test_an_event_counts_once_the_next_one_is_asked_for() -> None:
+    followed = course()
+    running = followed.run()
+    for answer in (None, "token", None):
+        command = running.send(answer)
+    for frame in (CHALLENGE, AUTHENTICATED, {"trade": {"id": 1}, "cursor": "c1"}):
+        assert isinstance(command, Receive)
+        command = running.send(json.dumps(frame))
+        while not isinstance(command, Receive | Emit):
+            command = running.send(None)
+    assert isinstance(command, Emit)
+    assert followed.cursor == "c0"
+    running.send(None)
+    assert followed.cursor == "c1"
+
+
+def test_it_resumes_with_the_last_cursor() -> None:
+    followed = Followed(
+        course(), [CHALLENGE, AUTHENTICATED, {"order": {}, "cursor": "c1"}, Ended(1006, ""), CHALLENGE, AUTHENTICATED]
+    )
+    assert [message["resume"] for message in followed.said] == [True, "c1"]
+    assert followed.all("gap") == []
+
+
+def test_a_gap_is_told_before_its_cursor_counts() -> None:
+    followed = course()
+    answer = {**AUTHENTICATED, "resume": {"cursor": "new", "complete": False}}
+    assert Followed(followed, [CHALLENGE, answer]).all("gap") == ["new"]
+    assert followed.cursor == "new"
+
+
+def test_a_gateway_that_knows_no_resuming_promises_nothing() -> None:
+    assert Followed(course(), [CHALLENGE, RENEWED]).all("gap") == [None]
+
+
+def test_a_fresh_token_is_shown_on_the_open_connection() -> None:
+    first, second = token(exp=1_000_100), token(exp=1_000_200)
+    followed = Followed(course(), [CHALLENGE, AUTHENTICATED, 80, RENEWED, 20, 60], [first, second, second])
+    assert [message["jwt"] for message in followed.said] == [f"Bearer {first}", f"Bearer {second}"]
+    assert len(followed.opened) == 1
+    assert followed.all("error") == []
+
+
+def test_a_token_may_be_good_for_ever() -> None:
+    assert len(Followed(course(), [CHALLENGE, AUTHENTICATED, 10**6], [token(exp=1e300)]).said) == 1
+
+
+def test_what_gives_tokens_may_fail_now_and_then() -> None:
+    first, second = token(exp=1_000_100), token(exp=1_000_200)
+    followed = Followed(course(), [CHALLENGE, AUTHENTICATED, 99], [first, OSError("away"), first, second])
+    assert [message["jwt"] for message in followed.said] == [f"Bearer {first}", f"Bearer {second}"]
+    assert followed.all("error") == ["no token: OSError('away')"]
+
+
+def test_fresh_tokens_that_are_refused_are_shown_three_times_at_most() -> None:
+    tokens = [token(exp=1_000_100, jti=number) for number in range(9)]
+    script = [CHALLENGE, AUTHENTICATED, 75, REFUSED, 12.5, REFUSED, 6.25, REFUSED, 1000, Ended(4401, "token expired")]
+    with pytest.raises(Refused, match="nor 2 before it"):
+        Followed(course(), script, tokens)
+
+
+def test_streams_of_a_running_client_come_again_after_it() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    followed.subscribe(("btcusd.trades",))
+    assert followed.next_message() == (None, math.inf), "it goes along with the connection"
+    run = Followed(followed, [SUBSCRIBED, Ended(1006, ""), SUBSCRIBED])
+    assert all("stream=btcusd.trades" in address for address, _ in run.opened)
+    assert run.said == []
+
+
+def test_the_classic_protocol_has_public_streams_by_message() -> None:
+    followed = course()
+    followed.subscribe(("btcusd.trades",))
+    assert Followed(followed, [CHALLENGE, AUTHENTICATED]).said[1:] == [
+        {"event": "subscribe", "streams": ["btcusd.trades"]}
+    ]
+    with pytest.raises(ValueError):
+        followed.subscribe(("order",))
+
+
+def test_what_is_subscribed_while_it_connects_is_not_forgotten() -> None:
+    followed = course(streams=("order",))
+    running = followed.run()
+    for answer in (None, "token", None):
+        running.send(answer)
+    followed.subscribe(("btcusd.trades",))
+    assert followed.next_message() == (None, math.inf)
+    command = running.send(json.dumps(SUBSCRIBED))
+    while not isinstance(command, Speak):
+        command = running.send(None)
+    assert followed.next_message() == ('{"event": "subscribe", "streams": ["btcusd.trades"]}', 0)
+    followed.unsubscribe(("order",))
+    assert followed.next_message() == ('{"event": "unsubscribe", "streams": ["order"]}', 0)
+    assert followed.next_message() == (None, math.inf)
+
+
+SNAP = {"btcusd.ob-snap": {"asks": [["2", "1"]], "sequence": 1}}
+
+
+def inc(number: int) -> dict[str, Any]:
+    return {"btcusd.ob-inc": {"asks": ["2", str(number)], "sequence": number}}
+
+
+def test_a_hole_in_a_book_is_told_and_asks_for_a_new_snapshot() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    book = followed.book("btcusd")
+    run = Followed(followed, [SNAP, SUBSCRIBED, inc(2), inc(4), inc(5), 0.5, SNAP, inc(2), 5.0, SNAP])
+    assert run.said == [
+        {"event": "unsubscribe", "streams": ["btcusd.ob-inc"]},
+        {"event": "subscribe", "streams": ["btcusd.ob-inc"]},
+    ]
+    assert run.all("stale") == [book, book], "by the hole, and by the end"
+    assert len(run.all("book")) == 5
+
+
+def test_a_book_of_a_stream_that_is_subscribed_to_already_is_asked_for() -> None:
+    followed = course(streams=("btcusd.ob-inc",), with_token=False)
+    book = followed.book("btcusd")
+    assert Followed(followed, [SNAP, SUBSCRIBED]).said == [], "it came by itself"
+    followed = course(streams=("btcusd.ob-inc",), with_token=False)
+    running = followed.run()
+    running.send(None)
+    running.send(None)
+    command = running.send(json.dumps(SUBSCRIBED))
+    assert isinstance(command, Tell)
+    book = followed.book("btcusd")
+    assert (book.current, followed.next_message()) == (False, (None, math.inf))
+    while not isinstance(command, Send):
+        command = running.send(None)
+    assert json.loads(command.text) == {"event": "unsubscribe", "streams": ["btcusd.ob-inc"]}
+
+
+def test_holes_are_mended_together_and_not_all_the_time() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    markets = [f"market{number}" for number in range(50)]
+    for market in markets:
+        followed.book(market)
+    holes = [{f"{market}.ob-inc": {"asks": ["1", "1"], "sequence": 9}} for market in markets]
+    run = Followed(followed, [SUBSCRIBED, *holes * 3, 1.0, *holes])
+    assert [len(message["streams"]) for message in run.said] == [1, 1, 50, 50]
+
+
+def test_a_book_of_another_shape_is_told() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    book = followed.book("btcusd")
+    run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": "none"}}])
+    assert run.all("error") == ["btcusd.ob-inc: a body that is no order book; it is not kept"]
+    assert run.all("stale") == [book]
+
+
+def test_a_stream_is_no_callback_of_another_kind() -> None:
+    run = Followed(course(streams=("error", "gap")), [SUBSCRIBED | {"resume": AUTHENTICATED["resume"]}, {"gap": 1}])
+    assert run.all("gap") == []
+    assert [event.stream for event in run.events] == ["gap"]
+
+
+@pytest.mark.parametrize(("streams", "where"), [((), "message"), (("order",), "query")])
+def test_notices_are_asked_for_and_told(streams: tuple[str, ...], where: str) -> None:
+    followed = course(streams=streams)
+    followed.notices = True
+    first = [CHALLENGE, AUTHENTICATED] if not streams else [SUBSCRIBED | {"resume": AUTHENTICATED["resume"]}]
+    run = Followed(followed, [*first, {"notice": {"text": "maintenance"}}])
+    asked = run.said[0]["notices"] if where == "message" else "notices=1" in run.opened[0].address
+    assert asked is True
+    assert run.all("notice") == [{"text": "maintenance"}]
+    assert run.events == []
+
+
+def test_without_asking_there_is_nothing_about_notices() -> None:
+    run = Followed(course(), [CHALLENGE, AUTHENTICATED])
+    assert "notices" not in run.said[0]
+
+
+@pytest.mark.parametrize("frame", ["text", 5, [], {}, {"success": 1}, {"resume": 1}])
+def test_what_is_not_the_gateways_ends_the_connection(frame: Any) -> None:
+    followed = course()
+    run = Followed(followed, [CHALLENGE, [frame], Ended(1006, "")])
+    assert run.all("disconnected")[0].code == 1006
+
+
+def test_pauses_grow_and_are_those_that_were_asked_for() -> None:
+    longest = Pauses(lambda: 1.0)
+    lost = Ended(1006, "")
+    assert [longest.after(lost) for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert longest.after(Ended(1012, "", 10)) == 40
+    longest.reset()
+    assert longest.after(Ended(1013, "full")) == 5 + 8
+    longest.reset()
+    assert longest.after(Ended(503, "", 1)) == 1.5, "a time that was given counts"
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 1001, 1006, 1011, 1012, 1013, 1014])
+def test_what_is_not_the_tokens_fault_does_not_end_a_client(code: int) -> None:
+    run = Followed(course(), [*[Ended(code, "")] * 5, CHALLENGE, AUTHENTICATED])
+    assert [end.code for end in run.all("disconnected")] == [code] * 5
+    assert len(run.opened) == 6
+    assert [message["jwt"] for message in run.said] == ["Bearer first"], "the same token, and it was good"
+
+
+def test_a_fresh_token_that_was_not_looked_at_is_shown_again() -> None:
+    first, second = token(exp=1_000_100), token(exp=1_000_900)
+    later = {"error": {"message": "no key; retry after 3", "retry_after": 3}}
+    script = [CHALLENGE, AUTHENTICATED, 75, *[later, 12.5, later, 6.25, later, 3.125, RENEWED], 600]
+    run = Followed(course(), script, [first, second])
+    assert [message["jwt"] for message in run.said] == [f"Bearer {first}", *[f"Bearer {second}"] * 4]
+    assert run.all("disconnected") == []
+
+
+def live(followed: Course, *commands: type) -> Any:
+    """The course of a client that is connected, and the first command of these kinds."""
+    running = followed.run()
+    command = running.send(None)
+    while not isinstance(command, commands):
+        answer = json.dumps(SUBSCRIBED) if isinstance(command, Receive) else "first"
+        command = running.send(answer)
+    return running, command
+
+
+def test_a_hundred_books_are_few_messages_and_not_too_fast() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    followed._clock = lambda: now[0]
+    now, said = [1000.0], list[Any]()
+    running, _ = live(followed, Speak)
+    running.send(None)
+
+    def speak() -> float:
+        while (message := followed.next_message())[0] is not None:
+            said.append(json.loads(message[0]))
+        return message[1]
+
+    for number in range(300):
+        followed.book(f"market{number}")
+        speak()
+        now[0] += 0.001
+    assert len(said) < 25
+    while (seconds := speak()) < math.inf:
+        assert seconds > 0
+        now[0] += seconds
+    assert now[0] < 1002
+    assert len(said) < 30
+    streams = [name for message in said for name in message["streams"]]
+    assert streams == [f"market{number}.ob-inc" for number in range(300)], "each once"
+    assert max(len(json.dumps(message)) for message in said) < 8192
+
+
+def test_after_too_many_messages_it_comes_back_slower_and_with_smaller_pieces() -> None:
+    streams = tuple(f"market{number}.trades" for number in range(900))
+    sizes = []
+    for times in range(3):
+        followed = course(f"{URL}public", streams=streams, with_token=False)
+        run = Followed(followed, [*[Ended(1008, "too many messages")] * times, SUBSCRIBED, 1, 1])
+        assert [end.pause >= 5 for end in run.all("disconnected")] == [True] * times
+        assert len(run.opened[-1].address) < 5000, "and the rest by messages"
+        sizes.append(max(len(message["streams"]) for message in run.said))
+    assert sizes == [100, 50, 25]
+
+
+def test_events_come_while_a_fresh_token_is_waited_for() -> None:
+    first, second = token(exp=1_000_100), token(exp=1_000_900)
+    waits = [first, *[None] * 40, second]
+    script = [CHALLENGE, AUTHENTICATED, 76, {"order": {"id": 1}, "cursor": "c1"}, 5, {"order": {"id": 2}}, 10, RENEWED]
+    run = Followed(course(), script, waits)
+    assert [event.data["id"] for event in run.events] == [1, 2]
+    assert [message["jwt"] for message in run.said] == [f"Bearer {first}", f"Bearer {second}"]
+    assert run.all("error") == []
+
+
+def test_a_token_that_hangs_costs_no_cpu() -> None:
+    run = Followed(course(), [CHALLENGE, AUTHENTICATED, 100], [token(exp=1_000_100), None])
+    assert 50 < run.received < 250, "four times a second at most, once one is due"
+
+
+def test_a_token_that_does_not_come_is_told_and_asked_for_again() -> None:
+    run = Followed(course(), [CHALLENGE, AUTHENTICATED], [None, None, "late"])
+    assert run.all("error") == ["no token: TimeoutError('none within 30 s')"] * 2
+    assert [message["jwt"] for message in run.said] == ["Bearer late"]
+
+
+@pytest.mark.parametrize("while_it", [AskToken, Tell, Speak, Receive])
+def test_it_may_be_closed_whatever_it_does(while_it: type) -> None:
+    followed = course(streams=("order",))
+    running, _ = live(followed, while_it)
+    followed.close()
+    rest = list[Any]()
+    with contextlib.suppress(StopIteration):
+        rest.append(running.send("late" if while_it is AskToken else None))
+        while len(rest) < 10:
+            rest.append(running.send(None))
+    assert not [command for command in rest if isinstance(command, Open | Send | Receive | Wait)]
+
+
+@pytest.mark.parametrize(
+    ("url", "streams"), [("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ()), ("ws://x/public", "order")]
+)
+def test_settings_that_cannot_work_are_told(url: str, streams: Any) -> None:
+    with pytest.raises(ValueError):
+        Route(url, streams, with_token=False)

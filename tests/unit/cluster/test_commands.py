@@ -1,0 +1,96 @@
+"""What is said on the channel: whatever is on it, only commands are understood."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.auth.identity import Identity
+from peatio_ws.auth.revocations import Revocation
+from peatio_ws.cluster import commands
+from peatio_ws.cluster.commands import Answer, Connection, Disconnect, Drain, Limited, Notice, Place, Who
+
+QUESTION = "0123456789abcdef"
+NAMES = st.text(min_size=1, max_size=20)
+COMMANDS = st.one_of(
+    st.builds(Who, st.just(QUESTION), st.none() | NAMES),
+    st.builds(
+        Disconnect,
+        st.just(QUESTION),
+        NAMES,
+        st.none() | NAMES,
+        st.none() | st.builds(Revocation, NAMES, st.floats(0, 1e10), st.none() | NAMES, st.floats(0, 1e10)),
+    ),
+    st.builds(Notice, st.just(QUESTION), NAMES, st.none() | NAMES),
+    st.builds(Drain, st.just(QUESTION), st.none() | NAMES, st.booleans()),
+    st.builds(Limited, NAMES, st.floats(0.001, 60)),
+)
+PLACE = Place("web1", "web1:8080", 42)
+
+
+@given(COMMANDS)
+def test_a_command_comes_as_it_was_said(command: commands.Command | Limited) -> None:
+    assert commands.read(commands.write(command)) == command
+
+
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())
+)
+def test_anything_else_is_nothing(data: bytes) -> None:
+    assert commands.read(data) is None
+    assert commands.read_answer(data) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"do": "dance", "question": QUESTION},
+        {"do": "who"},
+        {"do": "who", "question": "../etc"},
+        {"do": "who", "question": QUESTION * 5},
+        {"do": "disconnect", "question": QUESTION},
+        {"do": "disconnect", "question": QUESTION, "uid": ""},
+        {"do": "disconnect", "question": QUESTION, "uid": ["A"]},
+        {"do": "disconnect", "question": QUESTION, "uid": "A", "revoked": {"uid": "A"}},
+        {"do": "notice", "question": QUESTION, "text": ""},
+        {"do": "notice", "question": QUESTION, "text": "x" * (commands.MOST_CHARACTERS + 1)},
+        {"do": "drain", "question": QUESTION, "undo": "yes"},
+        {"do": "limited", "address": "127.0.0.1", "seconds": -1},
+    ],
+)
+def test_a_command_that_is_not_quite_one_is_nothing(message: dict[str, object]) -> None:
+    assert commands.read(json.dumps(message).encode()) is None
+
+
+def test_what_a_later_version_adds_does_no_harm() -> None:
+    assert commands.read(b'{"do":"who","question":"0123456789abcdef","more":[1]}') == Who(QUESTION)
+
+
+@pytest.mark.parametrize("tail", [b"[" * 100_000, b'"\xff"}'])
+def test_nonsense_where_nobody_looks_is_nothing(tail: bytes) -> None:
+    assert commands.read(b'{"do":"who","more":' + tail) is None
+
+
+@given(st.lists(st.builds(Connection, NAMES, NAMES, NAMES, NAMES, st.floats(0, 1e10)), max_size=3), st.booleans())
+def test_an_answer_comes_as_it_was_given(members: list[Connection], last: bool) -> None:
+    answer = Answer(PLACE, 7, members=members, last=last)
+    assert commands.read_answer(commands.write(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("uid", "jti", "meant"), [("A", None, True), ("A", "a", True), ("A", "b", False), ("B", None, False)]
+)
+def test_whom_a_disconnect_concerns(uid: str, jti: str | None, meant: bool) -> None:
+    assert Disconnect(QUESTION, uid, jti).concerns(Identity("A", None, "", 1.0, "a", 0.0)) is meant
+    assert not Disconnect(QUESTION, uid, jti).concerns(None)
+
+
+@pytest.mark.parametrize(
+    ("where", "meant"), [(None, True), ("web1", True), ("web1:8080", True), ("web1:8081", False), ("web", False)]
+)
+def test_where_a_drain_is_meant(where: str | None, meant: bool) -> None:
+    assert PLACE.is_meant(where) is meant

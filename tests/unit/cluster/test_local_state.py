@@ -1,0 +1,145 @@
+"""What one process remembers of orders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.revocations import Revocations
+from peatio_ws.cluster import local_state
+from peatio_ws.cluster.commands import Answer, Command
+from peatio_ws.cluster.local_state import ORDERS_KEPT, Orders, Shared
+from peatio_ws.cluster.redis_state import open_shared
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.events import Order
+from peatio_ws.routing.channels import Feeds
+from tests.unit.samples import on_orderbook
+
+
+def order(number: Any, owner: str | int = "A", state: str = "wait") -> Order:
+    headers = {"uid": owner} if isinstance(owner, str) else {"member_id": owner}
+    event = read(on_orderbook({"id": number, "state": state}, **headers))
+    assert isinstance(event, Order)
+    return event
+
+
+def state_of(orders: Orders, number: bytes, owner: str | int = "A") -> Any:
+    seen = orders.recall(number, owner)
+    return None if seen is None else json.loads(seen)["state"]
+
+
+def test_an_order_is_recalled_as_last_seen() -> None:
+    orders = Orders()
+    orders.remember(order(1, state="wait"))
+    orders.remember(order(1, state="done"))
+    assert state_of(orders, b"1") == "done"
+    assert state_of(orders, b"2") is None
+
+
+@pytest.mark.parametrize(("seen", "asked"), [(61, b'"61"'), ("61", b"61"), ("61", b'"61"'), (61, b"61")])
+def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> None:
+    orders = Orders()
+    orders.remember(order(seen))
+    assert state_of(orders, asked) == "wait"
+
+
+@pytest.mark.parametrize(
+    ("owner", "asks", "shown"),
+    [
+        ("A", "A", True),
+        ("A", "B", False),
+        (1, 1, True),
+        (1, 2, False),
+        ("4", "5", False),
+        # A uid and a member id cannot be compared: the trade says that the order is the asker's.
+        ("A", 1, True),
+        (1, "A", True),
+    ],
+)
+def test_an_order_that_was_seen_as_somebody_elses_is_not_told(owner: str | int, asks: str | int, shown: bool) -> None:
+    orders = Orders()
+    orders.remember(order(1, owner))
+    assert (state_of(orders, b"1", asks) == "wait") is shown
+
+
+def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> None:
+    orders = Orders()
+    orders.remember(order(1, state="done"))
+    orders.remember_older(b"1", "A", b'{"state":"wait"}')
+    orders.remember_older(b"2", "A", b'{"state":"wait"}')
+    assert (state_of(orders, b"1"), state_of(orders, b"2")) == ("done", "wait")
+    orders.remember(order(2, state="done"))
+    assert state_of(orders, b"2") == "done"
+
+
+def test_an_order_that_is_seen_again_is_not_the_next_to_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_state, "ORDERS_KEPT", 4)
+    orders = Orders()
+    for number in (1, 2, 1, 3, 4):
+        orders.remember(order(number))
+    assert [number for number in (1, 2, 3, 4) if orders.recall(b"%d" % number, "A")] == [1, 3, 4]
+
+
+@given(st.lists(st.integers(0, 9), min_size=5, max_size=40), st.integers(2, 10))
+def test_the_last_orders_are_known_as_last_seen_and_no_more_than_may_be_kept(numbers: list[int], kept: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_state, "ORDERS_KEPT", kept)
+        orders = Orders()
+        for at, number in enumerate(numbers):
+            orders.remember(order(number, state=str(at)))
+        known = {number for number in range(10) if orders.recall(b"%d" % number, "A")}
+        latest = {number: str(at) for at, number in enumerate(numbers)}
+        assert len(known) <= kept
+        assert all(state_of(orders, b"%d" % number) == latest[number] for number in known)
+        assert known >= set(sorted(latest, key=lambda number: int(latest[number]))[-(kept // 2) :])
+
+
+def test_memory_is_bounded() -> None:
+    orders, one = Orders(), order(1)
+    for number in range(ORDERS_KEPT + 10):
+        orders.remember_older(b"%d" % number, "A", one.id)
+    assert orders.recall(b"9", "A") is None
+    assert orders.recall(b"%d" % (ORDERS_KEPT // 2 + 10), "A") is not None
+
+
+def test_without_redis_each_worker_is_for_itself() -> None:
+    alone = by_itself()
+    assert type(alone) is Shared
+    books = Feeds(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None)
+    alone.start(books, NobodyThere())
+    alone.wait()
+    alone.load()
+    alone.remember(order(1))
+    assert alone.recall(b"1", "A") == as_recalled(order(1))
+    lookup = alone.look_up("A")
+    assert lookup.known
+    assert lookup.number is None
+    alone.forget_lookup(lookup)
+    assert by_itself().recall(b"1", "A") is None
+    alone.stop()
+
+
+def by_itself() -> Shared:
+    return open_shared(None, Revocations(), Failures(0))
+
+
+class NobodyThere:
+    """A worker without clients, to be steered."""
+
+    def carry_out(self, command: Command) -> Iterator[Answer]:
+        return iter(())
+
+    def close_revoked(self) -> int:
+        return 0
+
+
+def as_recalled(seen: Order) -> bytes | None:
+    orders = Orders()
+    orders.remember(seen)
+    return orders.recall(seen.id, seen.owner)

@@ -1,0 +1,112 @@
+"""Revocations as a worker reads them from Redis and compares them: with a stand-in that answers at once, so that only
+the worker's own pauses let others run. The real one is in `tests/live`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+
+from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.revocations import Revocation, Revocations
+from peatio_ws.cluster import commands
+from peatio_ws.cluster.commands import Answer, Command
+from peatio_ws.cluster.redis_commands import PAGE, RedisSteering
+from peatio_ws.cluster.redis_connection import Link
+
+MANY = 10 * PAGE
+
+
+class Store:
+    """A sorted set of revocations."""
+
+    def __init__(self, rows: list[bytes]) -> None:
+        self.rows = rows
+
+    def zrevrange(self, _key: str, first: int, last: int) -> list[bytes]:
+        return self.rows[first : last + 1]
+
+    def pipeline(self, transaction: bool) -> Store:
+        return self
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def zremrangebyscore(self, *_: object) -> None: ...
+
+    def expire(self, *_: object) -> None: ...
+
+    def set(self, *_: object, **__: object) -> None: ...
+
+    def zadd(self, _key: str, rows: dict[bytes, float]) -> None:
+        self.rows += rows
+
+    def execute(self, raise_on_error: bool) -> list[Any]:
+        return []
+
+
+class NobodyThere:
+    def carry_out(self, command: Command) -> Iterator[Answer]:
+        return iter(())
+
+    def close_revoked(self) -> int:
+        return 0
+
+
+def revoked(number: int) -> Revocation:
+    return Revocation(f"ID{number}", time.time() + 600, f"jti{number}")
+
+
+def worker(store: Store, known: Revocations) -> RedisSteering:
+    link = Link("redis://127.0.0.1:1/0")
+    link.redis = store  # type: ignore[assignment]
+    return RedisSteering(link, known, Failures(0), NobodyThere())
+
+
+def turns_during(work: Callable[[], Any]) -> int:
+    """How often others had their turn."""
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(1e-6)
+            turns += 1
+
+    other = gevent.spawn(count)
+    try:
+        gevent.sleep(1e-6)
+        before = turns
+        work()
+        return turns - before
+    finally:
+        other.kill()
+
+
+def test_others_have_their_turn_while_many_revocations_are_compared() -> None:
+    known = Revocations()
+    store = Store([])
+    for number in range(MANY):
+        known.add(one := revoked(number), time.time())
+        store.rows.append(commands.write(one))
+    assert turns_during(worker(store, known)._read_back) >= MANY // PAGE - 1
+    assert len(store.rows) == MANY
+
+
+def test_what_redis_has_lost_is_written_down_again() -> None:
+    known, kept = Revocations(), Store([])
+    for number in range(PAGE + 2):
+        known.add(one := revoked(number), time.time())
+        if number % 2:
+            kept.rows.append(commands.write(one))
+    new = revoked(MANY)
+    kept.rows += [b"no revocation", commands.write(new)]
+    assert worker(kept, known)._read_back()
+    assert len(known) == PAGE + 3, "and what is new is known"
+    again = Revocations()
+    worker(kept, again)._read_back()
+    assert sorted(again.known(time.time()), key=str) == sorted(known.known(time.time()), key=str)

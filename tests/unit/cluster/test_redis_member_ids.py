@@ -1,0 +1,87 @@
+"""Lookups of member ids, in pieces and until they are answered, with a stand-in for Redis. The real one is in
+`tests/live/test_shared_state.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+import redis
+
+from peatio_ws.cluster.local_state import Lookup
+from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.redis_member_ids import PIECE, RedisMembers
+
+
+class Store:
+    """Answers with each member's number, or raises."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.pieces: list[int] = []
+
+    def hmget(self, _key: str, uids: list[str]) -> list[bytes]:
+        if self.error is not None:
+            raise self.error
+        self.pieces.append(len(uids))
+        return [uid.removeprefix("ID").encode() for uid in uids]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def members(store: Store) -> Iterator[RedisMembers]:
+    link = Link("redis://127.0.0.1:1/0")
+    link.redis = store  # type: ignore[assignment]
+    found = RedisMembers(link)
+    yield found
+    found.stop()
+
+
+def test_a_rush_is_looked_up_in_pieces(members: RedisMembers, store: Store) -> None:
+    asking = [gevent.spawn(members.look_up, f"ID{number}") for number in range(2 * PIECE + 1)]
+    gevent.sleep(0)
+    members.start()
+    gevent.joinall(asking, timeout=20)
+    assert [one.value.number for one in asking] == list(range(2 * PIECE + 1))
+    assert store.pieces == [PIECE, PIECE, 1]
+
+
+@pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.ResponseError("WRONGTYPE of another kind")])
+def test_nobody_waits_for_what_cannot_be_answered_and_all_are_told_later(
+    members: RedisMembers, store: Store, error: Exception
+) -> None:
+    store.error = error
+    members.start()
+    told: list[int | None] = []
+    lookup, left = members.look_up("ID7"), members.look_up("ID8")
+    assert not lookup.known
+    lookup.tell = told.append
+    members.forget(left)
+    store.error = None
+    with gevent.Timeout(20):
+        while not told:
+            gevent.sleep(0.01)
+    assert told == [7]
+    assert sum(store.pieces) == 1, "the one that left is not asked for"
+
+
+def test_one_that_fails_costs_no_other_its_number(members: RedisMembers, store: Store) -> None:
+    def fail(_number: int | None) -> None:
+        raise RuntimeError
+
+    store.error = redis.ConnectionError("gone")
+    members.start()
+    lookups: list[Lookup] = [members.look_up(f"ID{number}") for number in range(3)]
+    told: list[Any] = []
+    lookups[0].tell, lookups[1].tell, lookups[2].tell = told.append, fail, told.append
+    store.error = None
+    with gevent.Timeout(20):
+        while len(told) < 2:
+            gevent.sleep(0.01)
+    assert told == [0, 2]

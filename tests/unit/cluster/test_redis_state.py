@@ -1,0 +1,144 @@
+"""What a worker makes of what is in Redis, and how it is told: with a stand-in for Redis that answers at once, so that
+what waits and what does not can be told apart. The real one is in `tests/live`."""
+
+from __future__ import annotations
+
+import json
+import time
+import weakref
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+
+from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.revocations import Revocations
+from peatio_ws.cluster.local_state import Seat
+from peatio_ws.cluster.redis_limits import PIECE
+from peatio_ws.cluster.redis_state import RedisShared
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+class Store:
+    """Orders and counters as far as they are needed here."""
+
+    def __init__(self, rows: list[Any] | None = None) -> None:
+        self.rows = rows
+        self.counts = Counter[str]()
+        self.pieces: list[int] = []  # commands that came at a time
+
+    def xrevrange(self, _key: str, _before: bytes, count: int) -> Any:
+        if self.rows is None:
+            raise RuntimeError("something that nobody thought of")
+        assert len(self.rows) < count
+        return self.rows
+
+    def pipeline(self, transaction: bool) -> Pipe:
+        return Pipe(self)
+
+    def info(self, _section: str) -> dict[str, Any]:
+        return {"redis_version": "7.0.15"}
+
+    def set(self, _key: str, _value: bytes, px: int) -> bool:
+        return True
+
+
+class Pipe:
+    def __init__(self, store: Store) -> None:
+        self._store, self._answers = store, list[Any]()
+
+    def __enter__(self) -> Pipe:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def incrby(self, key: str, count: int) -> None:
+        self._store.counts[key] += count
+        self._answers.append(self._store.counts[key])
+
+    def set(self, _key: str, _value: int, ex: int, nx: bool) -> None:
+        self._answers.append(nx)
+
+    def pttl(self, _key: str) -> None:
+        self._answers.append(30_000)
+
+    def execute(self, raise_on_error: bool) -> list[Any]:
+        self._store.pieces.append(len(self._answers))
+        return self._answers
+
+
+def worker(store: Store, failures: Failures) -> RedisShared:
+    shared = RedisShared(NOWHERE, Revocations(), failures)
+    shared._link.redis = store  # type: ignore[assignment]
+    return shared
+
+
+def recalled(shared: RedisShared, order_id: bytes) -> Any:
+    seen = shared.recall(order_id, "A")
+    return None if seen is None else json.loads(seen)
+
+
+@pytest.mark.parametrize("bad", [b"", b"\xff", b"{}", b'["A"]', b"[null,{}]", b'["A",{]', b'["A",{}'])
+def test_an_order_that_cannot_be_read_costs_only_itself(bad: bytes) -> None:
+    rows = [(b"3-0", {b"3": b'["A",{"id":3}]'}), (b"2-0", {b"2": bad}), (b"1-0", {b"1": b'["A",{"id":1}]'})]
+    shared = worker(Store(rows), Failures(0))
+    shared.load()
+    shared._share()
+    assert [recalled(shared, number) for number in (b"1", b"2", b"3")] == [{"id": 1}, None, {"id": 3}]
+    assert not shared._load_wanted
+
+
+def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
+    store, failures = Store(), Failures(3)
+    shared = worker(store, failures)
+    shared.load()
+    failures.add("203.0.113.7", time.monotonic())
+    with pytest.raises(RuntimeError):
+        shared._share()
+    assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
+
+
+def test_failures_are_told_piece_by_piece() -> None:
+    store, failures = Store(), Failures(3)
+    shared = worker(store, failures)
+    for number in range(2 * PIECE + 5):
+        failures.add(f"address {number}", time.monotonic())
+    shared._share()
+    assert store.pieces == [3 * PIECE, 3 * PIECE, 15], "three commands for an address"
+    assert len(store.counts) == 2 * PIECE + 5
+    shared._share()
+    assert len(store.pieces) == 3, "nothing is left to tell"
+
+
+def test_who_came_and_left_while_redis_was_away_is_forgotten() -> None:
+    class Away(Pipe):
+        def zrem(self, *_: Any) -> None: ...
+
+        zadd = zcard = zremrangebyscore = expire = zrem
+
+        def execute(self, raise_on_error: bool) -> list[Any]:
+            raise redis.ConnectionError
+
+    class Gone(Store):
+        def pipeline(self, transaction: bool) -> Pipe:
+            return Away(self)
+
+    class Connection:
+        def hang_up(self) -> None: ...
+
+    shared = worker(Gone(), Failures(0))
+    left: list[weakref.ref[Connection]] = []
+    for _ in range(100):
+        connection = Connection()
+        left.append(weakref.ref(connection))
+        seat = Seat("member:IDANN", 10, connection.hang_up)
+        shared.take_seat(seat)
+        shared.leave_seat(seat)
+    stays = Seat("member:IDANN", 10, connection.hang_up)
+    shared.take_seat(stays)
+    shared._limits._count_seats()
+    assert shared._limits._new == [stays]
+    assert not shared._limits._left
+    assert sum(one() is not None for one in left) == 1

@@ -1,0 +1,116 @@
+"""A background greenlet that fails is started again, more and more slowly; at last its worker ends: never silence."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import gevent
+import pytest
+from structlog.testing import capture_logs
+
+from peatio_ws.concurrency import supervision as room
+from peatio_ws.concurrency.supervision import MAX_RESTARTS, STEADY_SECONDS, supervise
+
+
+class World:
+    """Stands for time and signals: a pause passes at once.
+
+    Attributes:
+        pauses: that were made.
+        signals: that the process sent itself.
+    """
+
+    def __init__(self) -> None:
+        self.now, self.pauses, self.signals = 100.0, list[float](), list[int]()
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(room.time, "monotonic", lambda: world.now)
+    monkeypatch.setattr(room.gevent, "sleep", world.sleep)
+    monkeypatch.setattr(room.signal, "raise_signal", world.signals.append)
+    return world
+
+
+def failing(times: int, error: BaseException) -> tuple[Callable[[], None], list[int]]:
+    """A loop that fails so often and returns then; and its turns."""
+    turns: list[int] = []
+
+    def loop() -> None:
+        turns.append(len(turns))
+        if len(turns) <= times:
+            raise error
+
+    return loop, turns
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), gevent.Timeout(1), BaseException("of no kind")])
+def test_a_loop_that_fails_is_started_again(world: World, error: BaseException) -> None:
+    loop, turns = failing(2, error)
+    with capture_logs() as logs:
+        supervise("keeper", loop)
+    assert len(turns) == 3
+    assert [line["greenlet"] for line in logs] == ["keeper", "keeper"]
+    assert all(line["exc_info"] for line in logs)
+    assert world.signals == []
+
+
+def test_pauses_grow(world: World) -> None:
+    loop, _ = failing(4, RuntimeError())
+    supervise("keeper", loop)
+    assert world.pauses == sorted(world.pauses)
+    assert all(later == 2 * earlier for earlier, later in zip(world.pauses, world.pauses[1:], strict=False))
+
+
+def test_one_that_cannot_be_kept_alive_ends_the_worker(world: World) -> None:
+    loop, turns = failing(100, RuntimeError())
+    with capture_logs() as logs:
+        supervise("keeper", loop)
+    assert len(turns) == MAX_RESTARTS
+    assert world.signals == [signal.SIGTERM]
+    assert logs[-1]["log_level"] == "critical"
+
+
+def test_one_that_ran_for_long_has_its_earlier_failures_forgotten(world: World) -> None:
+    turns: list[float] = []
+
+    def loop() -> None:
+        turns.append(world.now)
+        if len(turns) == 3 * MAX_RESTARTS:
+            return
+        world.now += STEADY_SECONDS + 1
+        raise RuntimeError
+
+    supervise("keeper", loop)
+    assert world.signals == []
+    assert len(set(world.pauses)) == 1
+
+
+@pytest.mark.parametrize("error", [gevent.GreenletExit(), SystemExit(3), KeyboardInterrupt()])
+def test_one_that_is_ended_stays_ended(world: World, error: BaseException) -> None:
+    loop, turns = failing(1, error)
+    with pytest.raises(type(error)):
+        supervise("keeper", loop)
+    assert len(turns) == 1
+    assert world.pauses == []
+
+
+def test_a_greenlet_that_is_killed_is_not_started_again() -> None:
+    began = gevent.event.Event()
+    times: list[None] = []
+
+    def loop() -> None:
+        times.append(None)
+        began.set()
+        gevent.event.Event().wait()
+
+    greenlet = gevent.spawn(supervise, "keeper", loop)
+    assert began.wait(30)
+    greenlet.kill()
+    assert len(times) == 1

@@ -1,0 +1,42 @@
+"""Work in a native thread: nobody waits for it but its greenlet."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import gevent
+import pytest
+
+from peatio_ws.concurrency.threads import TURN_SECONDS, in_thread
+
+
+def test_work_in_a_thread_holds_nobody_and_turns_are_short_meanwhile() -> None:
+    usual, ticks = sys.getswitchinterval(), 0
+
+    def busy() -> float:
+        """Hold this thread until the loop has turned a few times, however long that takes."""
+        until = time.monotonic() + 60
+        while ticks < 5:
+            assert time.monotonic() < until, "the loop is held"
+        return sys.getswitchinterval()
+
+    work = [gevent.spawn(in_thread, busy) for _ in range(2)]
+    while not all(one.ready() for one in work):
+        gevent.sleep(0.01)
+        ticks += 1
+    assert [one.value for one in work] == [pytest.approx(TURN_SECONDS)] * 2
+    assert sys.getswitchinterval() == usual
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
+def test_what_falls_out_of_a_thread_is_raised_here_and_said_nowhere(
+    error: BaseException, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        in_thread(fail)
+    assert raised.value is error
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,58 @@
+"""URLs of brokers and of key sets."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import ConfigurationError
+from tests.unit.samples import environment, settings
+
+
+def faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env(environ, at_start=True)
+    return [str(fault) for fault in caught.value.faults]
+
+
+@given(user=st.text(min_size=1), password=st.text(min_size=1), vhost=st.text(min_size=1), port=st.integers(1, 65_535))
+def test_the_parts_of_the_broker_come_whole_into_its_url(user: str, password: str, vhost: str, port: int) -> None:
+    parts = {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": password, "RABBITMQ_VHOST": vhost}
+    found = settings(RABBITMQ_HOST="mq.example", RABBITMQ_PORT=str(port), **parts).amqp_urls
+    assert len(found) == 1
+    url = urlsplit(found[0])
+    assert (url.scheme, url.hostname, url.port) == ("amqp", "mq.example", port)
+    assert unquote(url.username or "") == (user if user.strip() else "guest")
+    assert unquote(url.password or "") == (password if password.strip() else "guest")
+    assert unquote(url.path[1:]) == (vhost if vhost.strip() else "/")
+
+
+def test_a_whole_url_counts_before_its_parts() -> None:
+    assert settings(AMQP_URL="amqp://whole", RABBITMQ_HOST="part", RABBITMQ_PORT="x").amqp_urls == ("amqp://whole",)
+
+
+SECRET = "correcthorsebattery"
+
+
+@pytest.mark.parametrize("nothing", [";", " ; ;"])
+def test_a_list_of_brokers_without_a_broker_is_a_fault(nothing: str) -> None:
+    (line,) = faults(environment(AMQP_URL=nothing))
+    assert line.startswith("AMQP_URL")
+
+
+def test_a_broker_may_have_an_ipv6_address() -> None:
+    (url,) = settings(RABBITMQ_HOST="::1").amqp_urls
+    assert urlsplit(url).hostname == "::1"
+
+
+@pytest.mark.parametrize(
+    "url", ["keys.json", "file:///keys.json", "ftp://host/keys", "http://", "http://host:port/", f"http://u:{SECRET}@h"]
+)
+def test_a_set_of_keys_is_at_an_http_address(url: str) -> None:
+    (line,) = faults(environment(JWT_JWKS_URL=url))
+    assert line.startswith("JWT_JWKS_URL ")
+    assert SECRET not in line

@@ -1,0 +1,121 @@
+"""Faults of the environment: one line each, all at once, without secrets."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import ConfigurationError
+from tests.unit.samples import environment
+
+FAULTY = {
+    "WEBSOCKET_PORT": ["http", "65536", "-1", "80.5"],
+    "WEB_CONCURRENCY": ["0", "many", "-1"],
+    "AMQP_URL": ["localhost", "http://a", "amqp://", "amqp://a:port/", "amqp://a;http://b"],
+    "RABBITMQ_PORT": ["x", "0", "65536", "-1", "٣"],
+    "AMQP_EXCHANGES_DURABLE": ["perhaps"],
+    "REDIS_URL": ["localhost:6379", "http://a", "redis://", "redis://a:port"],
+    "ORDERBOOK_BROADCAST": ["2"],
+    "JWT_ALGORITHM": ["none", "HS512", "rs256", "RS257"],
+    "JWT_PUBLIC_KEY": ["x", "-----BEGIN PUBLIC KEY-----"],
+    "JWT_PUBLIC_KEYS": ["x"],
+    "JWT_EXPIRATION_LEEWAY": ["-1", "nan", "inf", "a minute"],
+    "JWT_NOT_BEFORE_LEEWAY": ["-1"],
+    "JWT_ISSUED_AT_LEEWAY": ["-1"],
+    "JWT_ENFORCE_EXPIRY": ["maybe"],
+    "API_CORS_ORIGINS": ["https://*", "app-*.example", "https://a.example, *a.example"],
+    "TRUSTED_PROXIES": ["proxy.example", "10.0.0.0/33", "10.0.0.1,?"],
+    "TRUSTED_PROXIES_HEADER": ["X-Real-IP"],
+    "WEBSOCKET_SSL_KEY": ["there/is/no/such/file"],
+    "WEBSOCKET_SSL_CERT": ["there/is/no/such/file"],
+    "WEBSOCKET_MAX_MESSAGE_BYTES": ["0", "much"],
+    "WEBSOCKET_OUTBOX_BYTES": ["0", "much"],
+    "WEBSOCKET_AUTH_TIMEOUT": ["0", "-1", "nan", "inf"],
+    "WEBSOCKET_PING_TIMEOUT": ["0"],
+    "WEBSOCKET_SEND_TIMEOUT": ["0"],
+    "LOG_LEVEL": ["loud"],
+    "LOG_FORMAT": ["xml"],
+    "METRICS_PORT": ["65536"],
+}
+
+
+def faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_env(environ, at_start=True)
+    return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize(("variable", "text"), [(name, text) for name, texts in FAULTY.items() for text in texts])
+def test_a_fault_is_one_line_that_begins_with_its_variable(variable: str, text: str) -> None:
+    environ = environment(**{variable: text})
+    if "SSL" in variable:
+        assert any(re.match(rf"{variable}\b", line) for line in faults(environ))
+    else:
+        (line,) = faults(environ)
+        assert re.match(rf"{variable}\b(?!_)", line)
+        assert "\n" not in line
+
+
+@given(st.lists(st.sampled_from(sorted(FAULTY)), min_size=2, unique=True).map(set))
+def test_all_faults_are_told_together(variables: set[str]) -> None:
+    if "AMQP_URL" in variables:
+        variables.discard("RABBITMQ_PORT")  # not looked at then
+    told = faults(environment(**{name: FAULTY[name][0] for name in variables}))
+    assert {re.match(r"[A-Z_]+", line)[0] for line in told} == variables - {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"} | (
+        # Without an algorithm nobody can say whether a key fits.
+        set() if "JWT_ALGORITHM" in variables else variables & {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"}
+    )
+    assert len(told) == len(set(told))
+
+
+def test_a_fault_of_an_older_name_is_told_under_that_name() -> None:
+    (line,) = faults(environment(RANGER_PORT="x"))
+    assert line.startswith("RANGER_PORT")
+
+
+SECRET = "correcthorsebattery"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"AMQP_URL": f"http://user:{SECRET}@host/"},
+        {"AMQP_URL": f"amqp://user:{SECRET}@host:port/"},
+        {"AMQP_URL": f"amqp://ok;amqp:/user:{SECRET}@host"},
+        {"REDIS_URL": f"http://:{SECRET}@host"},
+        {"REDIS_URL": f"redis://:{SECRET}@host:port"},
+        {"RABBITMQ_PASSWORD": SECRET, "RABBITMQ_PORT": "x"},
+        {"JWT_PUBLIC_KEY": SECRET},
+        {"JWT_PUBLIC_KEYS": SECRET},
+        {"JWT_PUBLIC_KEY": SECRET, "JWT_ALGORITHM": "HS256"},
+        {"JWT_PUBLIC_KEY": SECRET, "JWT_ALGORITHM": "none", "LOG_LEVEL": "x"},
+    ],
+)
+def test_no_fault_repeats_a_password_or_a_key(broken: dict[str, str]) -> None:
+    assert SECRET not in "\n".join(faults(environment(**broken)))
+
+
+def test_faults_of_pairs_are_told_together_with_all_others() -> None:
+    told = faults(
+        environment(LOG_LEVEL="loud", WEBSOCKET_PING_INTERVAL="70", AMQP_URL="memory://", WEB_CONCURRENCY="2")
+    )
+    assert len(told) == 3
+    for name in ("LOG_LEVEL", "WEBSOCKET_PING_INTERVAL", "WEB_CONCURRENCY"):
+        assert [line for line in told if name in line]
+
+
+def test_a_fault_of_the_default_leeway_is_told_once() -> None:
+    (line,) = faults(environment(JWT_DEFAULT_LEEWAY="a minute"))
+    assert line.startswith("JWT_DEFAULT_LEEWAY")
+
+
+@pytest.mark.parametrize(
+    "variable", ["LOG_LEVEL", "WEBSOCKET_PORT", "JWT_ALGORITHM", "RABBITMQ_PORT", "TRUSTED_PROXIES"]
+)
+def test_a_value_of_two_lines_is_still_a_fault_of_one(variable: str) -> None:
+    (line,) = faults(environment(**{variable: "one\ntwo"}))
+    assert len(line.splitlines()) == 1

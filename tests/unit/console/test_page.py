@@ -1,0 +1,235 @@
+"""What the console serves, and to whom; that it leaves everything else to the application; and what of it is packed."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from peatio_ws.console.page import Page
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "peatio_ws" / "console" / "static"
+FILES = ["/", *(f"/console/{name}" for name in ("console.css", "console.mjs", "depth.mjs", "icon.svg", "line.mjs"))]
+SESSION = "/console/session"
+
+
+class Answer:
+    """What an application answers to one request, checked against PEP 3333 on both sides."""
+
+    def __init__(self, app: Any, path: str, method: str = "GET", **environ: str) -> None:
+        given: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": "127.0.0.1:8080", **environ}
+        setup_testing_defaults(given)
+        given = {**given, "SCRIPT_NAME": environ.get("SCRIPT_NAME", ""), "PATH_INFO": path, "QUERY_STRING": ""}
+        body = validator(app)(given, self._start)
+        try:
+            self.body = b"".join(body)
+        finally:
+            body.close()
+
+    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        self.status, self.headers = status, dict(headers)
+        return lambda data: None
+
+
+class App:
+    """Another application: has what it is told to have; notes what is asked of it, and whether its answers end."""
+
+    def __init__(self, *paths: str, status: str = "404 Not Found") -> None:
+        self.paths, self.status, self.asked, self.closed = paths, status, list[str](), 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.asked.append(environ["PATH_INFO"])
+        found = environ["PATH_INFO"] in self.paths
+        text = b"the application's own"
+        start_response("200 OK" if found else self.status, [("Content-Type", "text/plain"), ("X-App", "yes")])
+        return Body([text], self)
+
+
+class Body:
+    def __init__(self, parts: list[bytes], app: App) -> None:
+        self.parts, self.app = parts, app
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.parts)
+
+    def close(self) -> None:
+        self.app.closed += 1
+
+
+def page(app: App | None = None, app_first: bool = False, signs: bool = True) -> Page:
+    return Page(app or App(), app_first, (lambda: "a.token") if signs else None, "btcusd")
+
+
+# ---- the files
+
+
+@pytest.mark.parametrize("path", [*FILES, "/console/peatio-client.mjs"])
+def test_its_files_are_served_so_that_nothing_else_can_slip_in(path: str) -> None:
+    answer = Answer(page(), path)
+    assert answer.status == "200 OK"
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self'",
+        "connect-src": "'self' ws://127.0.0.1:8080 wss://127.0.0.1:8080",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    kinds = {"/": "text/html", "css": "text/css", "mjs": "text/javascript", "svg": "image/svg+xml"}
+    assert answer.headers["Content-Type"].startswith(kinds[path.rpartition(".")[2]])
+
+
+@pytest.mark.parametrize("host", ["evil; script-src *", "a b", "host:80x", "[::1", "x" * 300, ""])
+def test_a_host_that_is_none_does_not_come_into_the_policy(host: str) -> None:
+    policy = Answer(page(), "/", HTTP_HOST=host).headers["Content-Security-Policy"]
+    assert "connect-src 'self'; " in policy
+    assert policy.count("script-src") == 1
+
+
+@pytest.mark.parametrize("host", ["exchange.example", "[::1]:8080"])
+def test_a_websocket_of_the_same_host_is_allowed_to_browsers_that_do_not_count_it_as_self(host: str) -> None:
+    policy = Answer(page(), "/", HTTP_HOST=host).headers["Content-Security-Policy"]
+    assert f"connect-src 'self' ws://{host} wss://{host};" in policy
+
+
+def test_the_page_needs_nothing_that_the_policy_forbids_and_nothing_of_another_host() -> None:
+    html = (FOLDER / "index.html").read_text()
+    assert re.findall(r"<script(?![^>]*\bsrc=)", html) == []
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", html)
+    for name in ("index.html", "console.css", "console.mjs", "depth.mjs", "line.mjs"):
+        text = (FOLDER / name).read_text()
+        assert (
+            re.findall(r"(?:https?:)?//[a-z][a-z0-9.-]+\.[a-z]+", text.replace("http://www.w3.org/2000/svg", "")) == []
+        )
+        for link in re.findall(r'(?:href|src|from)[= ]"([^"]+)"', text):
+            path = FOLDER / link.removeprefix("console/")
+            assert path.is_file(), f"{name} names {link}"
+
+
+def test_every_label_names_a_field_that_is_there_and_every_field_has_one() -> None:
+    html = (FOLDER / "index.html").read_text()
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for names in re.findall(r'(?:for|aria-labelledby)="([^"]+)"', html):
+        assert set(names.split()) <= set(ids)
+    script = (FOLDER / "console.mjs").read_text()
+    assert set(re.findall(r'\$\("([a-z-]+)"\)', script)) <= set(ids)
+
+
+def test_a_head_is_answered_without_a_body() -> None:
+    whole, head = Answer(page(), "/"), Answer(page(), "/", "HEAD")
+    assert (head.status, head.headers, head.body) == (whole.status, whole.headers, b"")
+
+
+@pytest.mark.parametrize(("path", "method"), [("/", "POST"), ("/console/console.css", "PUT"), (SESSION, "GET")])
+def test_another_method_is_told_which_there_are(path: str, method: str) -> None:
+    answer = Answer(page(), path, method)
+    assert answer.status == "405 Method Not Allowed"
+    assert answer.headers["Allow"] == ("POST" if path == SESSION else "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/x", "/console", "/console/", "/console/index.html", "/console/../page.py", "//"])
+def test_what_is_not_its_own_is_the_applications(path: str) -> None:
+    app = App()
+    assert Answer(page(app), path).headers["X-App"] == "yes"
+    assert app.asked == [path]
+
+
+def test_where_it_is_mounted_it_is_below_a_slash() -> None:
+    """What the page asks for is relative: from `/gateway` it would be looked for in the wrong place."""
+    assert Answer(page(), "/", SCRIPT_NAME="/gateway").status == "200 OK"
+    assert Answer(page(), "", SCRIPT_NAME="/gateway").headers["X-App"] == "yes"
+
+
+def test_the_page_is_told_whether_the_exchange_is_simulated() -> None:
+    assert b'<html lang="en" data-simulated="yes" data-market="btcusd">' in Answer(page(), "/").body
+    assert b'<html lang="en" data-simulated="no" data-market="btcusd">' in Answer(page(signs=False), "/").body
+
+
+def test_the_client_of_the_page_is_the_one_that_people_install() -> None:
+    assert (FOLDER / "peatio-client.mjs").is_symlink()
+    assert Answer(page(), "/console/peatio-client.mjs").body == (ROOT / "clients/js/peatio-client.mjs").read_bytes()
+
+
+def test_all_files_are_packed() -> None:
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    found = {path for pattern in packed["peatio_ws.console"] for path in (ROOT / "peatio_ws" / "console").glob(pattern)}
+    assert found >= set(FOLDER.iterdir())
+
+
+# ---- tokens
+
+
+@pytest.mark.parametrize("site", [{}, {"HTTP_SEC_FETCH_SITE": "same-origin"}])
+def test_a_page_of_its_own_gets_a_token(site: dict[str, str]) -> None:
+    answer = Answer(page(), SESSION, "POST", **site)
+    assert (answer.status, json.loads(answer.body)) == ("200 OK", {"token": "a.token"})
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_another_page_gets_none(site: str) -> None:
+    def sign() -> str:
+        raise AssertionError("a token was made")
+
+    answer = Answer(Page(App(), False, sign), SESSION, "POST", HTTP_SEC_FETCH_SITE=site)
+    assert answer.status == "403 Forbidden"
+
+
+def test_a_real_exchange_has_no_place_for_tokens() -> None:
+    assert Answer(page(signs=False), SESSION, "POST").headers["X-App"] == "yes"
+
+
+# ---- an application of one's own
+
+
+def test_pages_of_an_application_come_first() -> None:
+    app = App("/", "/console/console.css")
+    for path in app.paths:
+        answer = Answer(page(app, app_first=True), path)
+        assert (answer.status, answer.body) == ("200 OK", b"the application's own")
+        assert answer.headers["X-App"] == "yes"
+    assert app.closed == 2
+
+
+def test_the_console_is_served_where_an_application_has_nothing() -> None:
+    app = App("/about")
+    for path in FILES:
+        answer = Answer(page(app, app_first=True), path)
+        assert answer.status == "200 OK"
+        assert "X-App" not in answer.headers
+    assert app.closed == len(FILES)
+    assert json.loads(Answer(page(app, app_first=True), SESSION, "POST").body) == {"token": "a.token"}
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "302 Found", "500 Internal Server Error"])
+def test_what_an_application_refuses_stays_refused(status: str) -> None:
+    assert Answer(page(App(status=status), app_first=True), "/").status == status
+
+
+def test_an_application_may_begin_its_answer_late() -> None:
+    def late(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        found = environ["PATH_INFO"] == "/"
+        start_response("200 OK" if found else "404 Not Found", [("Content-Type", "text/plain")])
+        yield b"one"
+        yield b"two"
+
+    mixed = Page(late, True, None)
+    assert Answer(mixed, "/").body == b"onetwo"
+    assert Answer(mixed, "/console/icon.svg").headers["Content-Type"] == "image/svg+xml"

@@ -1,0 +1,20 @@
+"""How times are sorted by their length."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.monitoring.counters import SECONDS, Spread
+
+
+@given(st.lists(st.floats(0, 100) | st.sampled_from(SECONDS)))
+def test_a_time_is_counted_at_the_first_bound_that_it_does_not_exceed(times: list[float]) -> None:
+    spread = Spread()
+    for seconds in times:
+        spread.add(seconds)
+    bounds = [*SECONDS, float("inf")]
+    lower = [-1.0, *SECONDS]
+    expected = [sum(low < one <= high for one in times) for low, high in zip(lower, bounds, strict=True)]
+    assert spread.counts == expected
+    assert abs(spread.total - sum(times)) < 1e-6

@@ -1,0 +1,76 @@
+"""The access log's lines, before they are rendered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import structlog
+
+from peatio_ws.monitoring import logs
+from tests.unit.samples import settings
+
+
+def line(**atoms: str) -> dict[str, Any]:
+    """A request as gunicorn tells of it."""
+    known = defaultdict(str, {"s": "404", "L": "0.001", "B": "0", **atoms})
+    return dict(logs._request(None, "info", {"logger": "gunicorn.access", "positional_args": known}))
+
+
+def test_a_client_cannot_speak_to_the_terminal_of_who_reads_the_log() -> None:
+    told = line(U="/\x1b]0;mine\x07", a="\x1b[2J", m="GET\x9b", h="\x1b")
+    for name in ("path", "user_agent", "method", "address"):
+        assert told[name].isprintable()
+    assert told["path"] == r"'/\x1b]0;mine\x07'"
+
+
+def test_what_is_printable_is_told_as_it_is() -> None:
+    told = line(U="/ranger/public", a="Mozilla/5.0 (X11)", m="GET", h="10.0.0.1")
+    assert (told["path"], told["user_agent"], told["method"], told["address"]) == (
+        "/ranger/public",
+        "Mozilla/5.0 (X11)",
+        "GET",
+        "10.0.0.1",
+    )
+
+
+CONTROLS = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E, 0x2066, 0xFEFF, 0xDC9B)]
+
+
+def rendered(log_format: str, **event: Any) -> str:
+    """An event as the package's own log writes it."""
+    value: Any = {"event": "said", **event}
+    for processor in logs._renderers(settings(LOG_FORMAT=log_format)):
+        value = processor(None, "info", value)
+    return str(value)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+def test_no_control_character_reaches_the_terminal(log_format: str, control: str) -> None:
+    for value in (
+        f"a{control}b",
+        f"a b{control}",
+        control,
+        [control],
+        {control: control},
+        control.encode(errors="replace"),
+    ):
+        assert rendered(log_format, said=value).isprintable()
+    assert rendered(log_format, event=f"said{control}so").isprintable()
+
+
+def test_what_is_printable_is_rendered_as_it_is() -> None:
+    assert rendered("text", said="Zoë-\\n") == "said                           said=Zoë-\\n"
+
+
+def test_a_traceback_has_its_lines_and_nothing_of_its_error_speaks_to_the_terminal() -> None:
+    try:
+        raise ValueError("\x1b[2J\x9b")
+    except ValueError:
+        event = structlog.processors.format_exc_info(None, "error", {"event": "failed", "exc_info": True})
+    text = rendered("text", **event)
+    assert len(text.splitlines()) > 3
+    assert all(line.isprintable() for line in text.splitlines())
+    assert r"\x1b[2J\x9b" in text

@@ -1,0 +1,116 @@
+"""Figures of several processes together: those of the dead stay where they were counted, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import SECONDS, Spread
+from tests.support.gateway import ROOT
+
+WORKER = """
+import sys
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import Spread
+metrics.frames.inc(10)
+metrics.closes.labels("1000").inc(2)
+metrics.broker_connected.set(1)
+metrics.turned.set(5)
+spread = Spread()
+spread.add(0.003), spread.add(99)
+metrics.add(metrics.loop_delay, spread)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def worker(folder: Path) -> subprocess.Popen[str]:
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+    started = subprocess.Popen(
+        [sys.executable, "-c", WORKER], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "ready\n"
+    return started
+
+
+def figures() -> dict[str, float]:
+    return {
+        sample.name + "".join(f"|{value}" for name, value in sample.labels.items() if name != "pid"): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    }
+
+
+def test_what_the_dead_counted_stays_and_how_they_stood_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    workers = [worker(tmp_path) for _ in range(3)]
+    assert set(metrics.turned_at()) == {one.pid for one in workers}
+    (tmp_path / f"counter_{2**22 + 1}.db").touch()  # of one that was killed as it began; no pid is so high
+    counted = {
+        "peatio_ws_frames_total": 30,
+        "peatio_ws_closes_total|1000": 6,
+        "peatio_ws_loop_delay_seconds_bucket|0.0025": 0,
+        "peatio_ws_loop_delay_seconds_bucket|0.005": 3,
+        "peatio_ws_loop_delay_seconds_bucket|+Inf": 6,
+        "peatio_ws_loop_delay_seconds_count": 6,
+    }
+    for alive in (3, 2, 1, 0):
+        for _ in range(2):
+            found = figures()
+            assert {name: found[name] for name in counted} == counted
+            assert found.get("peatio_ws_broker_connected", 0) == alive
+        if workers:
+            workers[-1].kill()
+            workers.pop().communicate()
+    assert not metrics.turned_at()
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
+
+
+def test_many_times_put_into_a_histogram_at_once_are_as_if_each_were_observed() -> None:
+    spread, chance = Spread(), random.Random(1)
+    times = [chance.expovariate(20) for _ in range(1000)]
+    for seconds in times:
+        spread.add(seconds)
+    histogram = metrics.latency.labels("test")
+    metrics.add(histogram, spread)
+    told = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in metrics.text().decode().splitlines()}
+    for bound in SECONDS:
+        name = f'peatio_ws_event_seconds_bucket{{le="{bound}",source="test"}}'
+        assert float(told[name]) == sum(one <= bound for one in times)
+    assert float(told['peatio_ws_event_seconds_count{source="test"}']) == 1000
+    assert float(told['peatio_ws_event_seconds_sum{source="test"}']) == pytest.approx(sum(times))
+    assert spread.counts == Spread().counts
+    metrics.latency.remove("test")
+
+
+def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \| ", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    documented = {name: (kind, set(re.findall(r"`(\w+)`", labels.partition("(")[0]))) for name, kind, labels in rows}
+    ours = [one for one in vars(metrics).values() if hasattr(one, "_labelnames")]
+    assert len(documented) == len(rows) == len(ours)
+    for metric in ours:
+        name = metric._name + ("_total" if metric._type == "counter" else "")
+        labels = {*metric._labelnames, *(["pid"] if getattr(metric, "_multiprocess_mode", "") == "liveall" else [])}
+        kind, told = documented[name]
+        assert kind == metric._type, name
+        assert labels <= told, name
+        assert bool(labels) == bool(told), name
+
+
+def test_no_label_is_one_that_a_client_could_choose() -> None:
+    """A new label has to be thought about, and put here."""
+    allowed = "protocol state type outcome status code exchange source book auth handler limit".split()
+    for name, metric in vars(metrics).items():
+        if hasattr(metric, "_labelnames"):
+            assert set(metric._labelnames) <= set(allowed), name

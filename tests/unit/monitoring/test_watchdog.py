@@ -1,0 +1,113 @@
+"""What holds the loop is named in the log."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+import structlog
+
+from peatio_ws.monitoring import watchdog
+from peatio_ws.monitoring.watchdog import Watch
+
+LIMIT = 0.04
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the log is told, by a clock that stands still while this process waits for a processor."""
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=time.process_time))
+    log = structlog.testing.LogCapture()
+    monkeypatch.setattr(watchdog, "log", structlog.wrap_logger(None, processors=[log]))
+    return log.entries
+
+
+@pytest.fixture
+def watch(told: list[dict[str, Any]]) -> Any:
+    made = Watch(LIMIT)
+    made.start()
+    gevent.sleep(1e-6)  # the loop goes round
+    yield made
+    made.stop()
+
+
+def hold(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+class Noticed:
+    """How often a watch has noticed that the loop is held."""
+
+    def __init__(self, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        self._tell = watch._tell
+        monkeypatch.setattr(watch, "_tell", self._count)
+
+    def _count(self, *args: Any) -> None:
+        self._tell(*args)
+        self.times += 1
+
+    def hold(self) -> None:
+        """Hold the loop until that is noticed, however long the watch's thread waits for a processor."""
+        before, until = self.times, time.monotonic() + 60
+        while self.times == before:
+            assert time.monotonic() < until, "not noticed"
+
+    def once(self) -> None:
+        gevent.spawn(self.hold).join()
+        gevent.sleep(2 * LIMIT)
+
+
+@pytest.fixture
+def noticed(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Noticed:
+    return Noticed(watch, monkeypatch)
+
+
+def test_what_holds_the_loop_is_named_once_with_its_stack(noticed: Noticed, told: list[dict[str, Any]]) -> None:
+    for _ in range(3):
+        noticed.once()
+    (entry,) = told
+    assert entry["log_level"] == "warning"
+    assert entry["seconds"] >= LIMIT
+    assert entry["place"].startswith(__file__)
+    assert "in hold\n" in entry["stack"]
+
+
+def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
+    noticed: Noticed, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        noticed.once()
+    monkeypatch.setattr(watchdog, "TELL_SECONDS", 0.0)
+    noticed.once()
+    assert [entry["untold"] for entry in told] == [0, 1]
+
+
+def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[str, Any]]) -> None:
+    watch = Watch(LIMIT)
+    watch.start()
+    hold(5 * LIMIT)
+    watch.stop()
+    assert told == []
+
+
+def test_a_loop_that_is_idle_is_not_named(told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "time", time)
+    watch = Watch(LIMIT)
+    watch.start()
+    gevent.sleep(20 * LIMIT)
+    watch.stop()
+    assert told == []
+
+
+def test_a_loop_that_goes_round_is_not_named(watch: Watch, told: list[dict[str, Any]]) -> None:
+    until = time.process_time() + 20 * LIMIT
+    while time.process_time() < until:
+        hold(LIMIT / 20)
+        gevent.sleep(1e-6)
+    assert told == []

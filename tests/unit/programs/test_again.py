@@ -1,0 +1,133 @@
+"""`make test-again`: what it counts, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.programs import again
+from tests.support.servers import wait_until
+
+PASSING = "def test_passes(): pass\n"
+FAILING = """
+import pytest
+def test_fails(): assert False
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_of(n): assert n == 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(again, "KEPT", tmp_path / "kept")
+    return tmp_path / "kept"
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one core without the lowest priority: beside other tests that takes minutes."""
+    way = again.WAYS["one-core"]
+    monkeypatch.setitem(again.WAYS, "one-core", again.Way(way.prefix[: way.prefix.index("nice")]))
+
+
+def ends(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet (a zombie) has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def given(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "test_given.py"
+    path.write_text(text)
+    return str(path)
+
+
+def test_one_core_is_one_at_the_lowest_priority(tmp_path: Path) -> None:
+    script = "import os; print(len(os.sched_getaffinity(0)), os.nice(0))"
+    assert again.run([*again.WAYS["one-core"].prefix, sys.executable, "-c", script], tmp_path) == 0
+    assert (tmp_path / "output").read_text().split() == ["1", "19"]
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_failures_are_counted_by_test_and_way(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = given(tmp_path, PASSING + FAILING)
+    assert again.main(["--times", "2", "--ways", "alone,one-core", "--processes", "0", tests]) == 1
+    runs, table = capsys.readouterr().out.split("\n\n")
+    began = [line for line in runs.splitlines() if not line.startswith(" ")]
+    assert [line.rpartition(", ")[0] for line in began] == [
+        f"{number}, {way}: 2 of 4 failed" for number in (1, 2) for way in ("alone", "one-core")
+    ]
+    assert all(line.endswith(" s") for line in began), "each run tells how long it took"
+    head, fails, one_of, *where = table.splitlines()
+    assert head.split() == ["failed", "alone", "one-core"]
+    assert fails.split()[0].endswith("test_given::test_fails")
+    assert one_of.split()[0].endswith("test_given::test_one_of[2]")
+    assert fails.split()[1:] == one_of.split()[1:] == ["2/2", "2/2"]
+    assert where == [f"kept: {kept / name}" for name in ("1-alone", "1-one-core", "2-alone", "2-one-core")]
+    assert "assert False" in (kept / "1-alone" / "output").read_text()
+
+
+def test_without_failures_nothing_is_kept(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = given(tmp_path, PASSING)
+    assert again.main(["--times", "2", "--ways", "alone", "--processes", "0", tests]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "no failure in 2 tests"
+    assert not kept.exists()
+
+
+def test_a_run_that_breaks_off_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tests = given(tmp_path, "import os\ndef test_ends(): os._exit(3)\n")
+    assert again.main(["--times", "1", "--ways", "alone", "--processes", "0", tests]) == 1
+    assert again.RUN_ITSELF in capsys.readouterr().out
+
+
+def test_a_run_that_hangs_is_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"]
+    assert again.run(command, tmp_path, 0.5) is None
+    assert ends(int((tmp_path / "output").read_text().split()[0]))
+
+
+def test_burners_burn_and_end() -> None:
+    with again.burning(2) as pids:
+        before = [used(pid) for pid in pids]
+        wait_until(lambda: all(used(pid) > early for pid, early in zip(pids, before, strict=True)), "they burn")
+    assert all(map(ends, pids))
+
+
+def used(pid: int) -> int:
+    """Ticks of CPU time, by proc(5)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_however_it_is_ended_its_burners_end(tmp_path: Path, how: signal.Signals) -> None:
+    tests = given(tmp_path, "import time\ndef test_sleeps(): time.sleep(600)\n")
+    command = [sys.executable, "-m", "tests.programs.again", "--ways", "beside", "--processes", "0", tests]
+    process = subprocess.Popen(
+        command,
+        cwd=again.ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # where a killed one leaves its files
+        stdout=subprocess.DEVNULL,
+        # A test run in the background of a shell ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        wait_until(lambda: len(children.read_text().split()) == 3, "two burners and a run")
+        pids = [int(pid) for pid in children.read_text().split()]
+        process.send_signal(how)
+        process.wait(120)
+        burners = pids[:2]
+        wait_until(lambda: all(map(ends, burners)), "the burners have gone")
+    finally:
+        process.kill()
+        process.wait()
+        for pid in pids:
+            if not ends(pid):
+                os.kill(pid, signal.SIGKILL)

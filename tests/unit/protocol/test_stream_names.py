@@ -1,0 +1,104 @@
+"""How many stream names a worker takes of its clients, and that it keeps each once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peatio_ws import testing
+from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.protocol.session import Session
+from peatio_ws.protocol.stream_names import ALWAYS_TAKEN, StreamNames
+from peatio_ws.protocol.subscription_rules import SubscriptionRules
+from peatio_ws.routing.channels import Feeds
+from peatio_ws.transport.outbox import Outbox
+from tests.unit.samples import Wire
+
+MOST = 30
+REFUSED = {"error": "too many streams: this server has no room for more names; try again later"}
+
+
+class Worker:
+    """Sessions of a worker that holds few names."""
+
+    def __init__(self) -> None:
+        self.feeds = Feeds(lambda *_: None, lambda: None, 10, lambda *_: None)
+        self.names = StreamNames(self.feeds.holds, self.feeds.names, MOST)
+
+    def subscribe(self, session: Session, *streams: str) -> list[object]:
+        actions = session.receive(json.dumps({"event": "subscribe", "streams": streams}))
+        outbox = Outbox(Wire(), 2**20, 3600.0)  # type: ignore[arg-type]
+        for name in session.streams:
+            self.feeds.subscribe(outbox, name)
+        return [json.loads(action.payload) for action in actions if hasattr(action, "payload")]
+
+    def session(self) -> Session:
+        return Session(Dialect.RANGER, SubscriptionRules(names=self.names))
+
+
+def invented(count: int, kind: str = "trades") -> list[str]:
+    return [f"m{number}.{kind}" for number in range(count)]
+
+
+def test_beyond_the_limit_a_client_gets_the_names_in_use_only() -> None:
+    worker = Worker()
+    first, second = worker.session(), worker.session()
+    assert worker.subscribe(first, *invented(MOST)) == [
+        {"success": {"message": "subscribed", "streams": first.streams}}
+    ]
+    error, success = worker.subscribe(second, *invented(ALWAYS_TAKEN), "one.more", "m25.trades", "and.another")
+    assert error == REFUSED
+    assert success == {"success": {"message": "subscribed", "streams": [*invented(ALWAYS_TAKEN), "m25.trades"]}}
+    assert worker.names.refused == 2
+
+
+def test_a_client_with_few_streams_gets_any_name_however_many_there_are() -> None:
+    worker = Worker()
+    worker.subscribe(worker.session(), *invented(MOST))
+    for number in range(5):
+        session = worker.session()
+        names = [f"client{number}.{one}" for one in range(ALWAYS_TAKEN)]
+        worker.subscribe(session, *names)
+        assert session.streams == names
+
+
+@pytest.mark.parametrize("kind", ["trades", "ob-inc"])
+def test_names_that_several_clients_have_are_one_object(kind: str) -> None:
+    worker = Worker()
+    sessions = [worker.session() for _ in range(4)]
+    for session in sessions:
+        worker.subscribe(session, *(name.encode().decode() for name in invented(10, kind)))
+    for names in zip(*(session.streams for session in sessions[1:]), strict=True):
+        assert len({id(name) for name in names}) == 1
+
+
+def test_a_book_that_was_published_counts_as_in_use() -> None:
+    worker = Worker()
+    worker.feeds.publish("btc.ob-snap", b'{"asks":[],"bids":[]}')
+    session = worker.session()
+    worker.subscribe(session, *invented(MOST))
+    worker.subscribe(session, "btc.ob-inc", "no.ob-inc")
+    assert session.streams[MOST:] == ["btc.ob-inc"]
+
+
+def test_names_for_which_the_broker_is_waited_for_count() -> None:
+    worker = Worker()
+    worker.names.coming = MOST
+    assert worker.names.take("a.b", ALWAYS_TAKEN) is None
+    assert worker.names.take("order", ALWAYS_TAKEN) == "order", "a member's own is in no table"
+    worker.names.coming = 0
+    assert worker.names.take("a.b", ALWAYS_TAKEN) == "a.b"
+
+
+def test_a_worker_counts_what_it_refuses() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_STREAM_NAMES="0")
+    with testing.serve(gateway) as server, server.connect("/public") as client:
+        client.json()
+        client.send({"event": "subscribe", "streams": invented(ALWAYS_TAKEN + 5)})
+        assert client.json() == REFUSED
+        assert client.json()["success"]["streams"] == invented(ALWAYS_TAKEN)
+        client.send({"event": "unsubscribe", "streams": invented(5)})
+        assert client.json()["success"]["streams"] == invented(ALWAYS_TAKEN)[5:]
+        client.send({"event": "subscribe", "streams": ["a.trades"]})
+        assert "a.trades" in client.json()["success"]["streams"]

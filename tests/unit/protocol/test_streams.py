@@ -1,0 +1,54 @@
+"""What a stream's name says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.protocol.streams import MAX_CHARACTERS, Kind, is_permitted, kind_of, shown_as
+
+ROLES = {"admin": frozenset({"admin"}), "": frozenset({"admin"})}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("order", Kind.PRIVATE),
+        ("deposit_address", Kind.PRIVATE),
+        ("btcusd.trades", Kind.PUBLIC),
+        ("btcusd.kline-15m", Kind.PUBLIC),
+        ("btc/usd.ob-inc", Kind.PUBLIC),
+        ("global.tickers", Kind.PUBLIC),
+        ("admin.eurusd.sys", Kind.PREFIXED),
+        ("a" * MAX_CHARACTERS, Kind.PRIVATE),
+        ("a" * (MAX_CHARACTERS + 1), None),
+        ("", None),
+        ("btcusd.*", None),
+        ("#", None),
+        ("a.b.c.d", None),
+        ("a..b", None),
+        ("order\n", None),
+        ("ordér", None),
+    ],
+)
+def test_the_dots_of_a_name_say_whose_it_is(name: str, kind: Kind | None) -> None:
+    assert kind_of(name) is kind
+
+
+@given(st.text())
+def test_no_name_means_anything_in_a_pattern_of_the_broker(name: str) -> None:
+    if kind_of(name) is not None:
+        assert not set(name) & set('*#" \n\\')
+        assert all(name.split("."))
+
+
+def test_a_prefix_is_for_its_roles_and_an_unknown_one_for_nobody() -> None:
+    assert is_permitted("admin.a.b", "admin", ROLES)
+    assert not is_permitted("admin.a.b", "member", ROLES)
+    assert not is_permitted("admin.a.b", "", {"admin": frozenset({""})})
+    assert not is_permitted("secret.a.b", "admin", ROLES)
+
+
+def test_clients_see_a_prefixed_stream_without_its_prefix() -> None:
+    assert [shown_as(name) for name in ("order", "a.b", "admin.a.b")] == ["order", "a.b", "a.b"]

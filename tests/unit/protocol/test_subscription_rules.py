@@ -1,0 +1,48 @@
+"""Who may subscribe to what, by name, role and room."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.auth.identity import Identity
+from peatio_ws.protocol.stream_names import ALWAYS_TAKEN, StreamNames
+from peatio_ws.protocol.subscription_rules import Denial, SubscriptionRules
+
+MEMBER = Identity("ANN", 1, "member", 100.0)
+ADMIN = Identity("ADA", 2, "admin", 100.0)
+RULES = SubscriptionRules({"ops": frozenset({"admin"})})
+
+
+@pytest.mark.parametrize(
+    ("name", "identity", "answer"),
+    [
+        ("btcusd.trades", None, "btcusd.trades"),
+        ("btcusd.trades", MEMBER, "btcusd.trades"),
+        ("order", None, Denial.ANONYMOUS),
+        ("order", MEMBER, "order"),
+        ("ops.btcusd.trades", None, Denial.FORBIDDEN),
+        ("ops.btcusd.trades", MEMBER, Denial.FORBIDDEN),
+        ("ops.btcusd.trades", ADMIN, "ops.btcusd.trades"),
+        ("other.btcusd.trades", ADMIN, Denial.FORBIDDEN),
+        ("", MEMBER, Denial.FORBIDDEN),
+        ("a.b.c.d", ADMIN, Denial.FORBIDDEN),
+        ("btcusd.*", ADMIN, Denial.FORBIDDEN),
+    ],
+)
+def test_a_stream_is_judged_by_its_name_and_the_clients_role(
+    name: str, identity: Identity | None, answer: str | Denial
+) -> None:
+    assert RULES.judge(name, identity, 0) == answer
+
+
+def test_a_new_name_needs_room_at_the_worker() -> None:
+    rules = SubscriptionRules(names=StreamNames(lambda name: name == "btcusd.trades", lambda: 10, most=10))
+    assert rules.judge("btcusd.trades", None, ALWAYS_TAKEN) == "btcusd.trades"
+    assert rules.judge("invented.trades", None, ALWAYS_TAKEN) is Denial.NO_ROOM
+    assert rules.judge("invented.trades", None, ALWAYS_TAKEN - 1) == "invented.trades"
+
+
+def test_a_lesser_role_forbids_a_stream() -> None:
+    assert RULES.is_permitted("ops.btcusd.trades", ADMIN)
+    assert not RULES.is_permitted("ops.btcusd.trades", MEMBER)
+    assert RULES.is_permitted("btcusd.trades", None)

@@ -1,0 +1,480 @@
+"""Streams: who is subscribed to which gets it, and of a book the whole, then every change."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tracemalloc
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+import gevent
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peatio_ws.routing import channels as feeds_module
+from peatio_ws.routing.channels import Feeds
+from peatio_ws.transport.outbox import Outbox
+from tests.unit.samples import Wire, texts_in
+
+SNAPSHOT = {"asks": [["2.0", "1"]], "bids": [["1.0", "1"]], "sequence": 5}
+
+
+class Reader:
+    """A client with a socket of its own."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.outbox = Outbox(self.wire, 2**30, 3600.0)  # type: ignore[arg-type]
+
+    def take(self) -> list[Any]:
+        self.outbox.flush()
+        frames = texts_in(self.wire.taken)
+        self.wire.taken = b""
+        return frames
+
+
+def put(frames: bytes, outboxes: Iterable[Outbox], _count: int = 1) -> None:
+    for outbox in outboxes:
+        outbox.put(frames)
+
+
+class Told:
+    def __init__(self, max_books: int = 100) -> None:
+        self.troubles: list[tuple[str, str]] = []
+        self.flushed = 0
+        self.feeds = Feeds(self.put, self.flush, max_books, lambda what, stream: self.troubles.append((what, stream)))
+
+    def put(self, frames: bytes, outboxes: Iterable[Outbox], _count: int) -> None:
+        put(frames, outboxes)
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def publish(self, name: str, body: object) -> bool:
+        return self.feeds.publish(name, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+    def reader(self, *names: str) -> Reader:
+        reader = Reader()
+        for name in names:
+            self.feeds.subscribe(reader.outbox, name)
+        return reader
+
+
+def test_a_stream_reaches_its_subscribers_byte_for_byte() -> None:
+    told = Told()
+    ann, bob = told.reader("a.trades"), told.reader("b.trades")
+    body = b'{ "z":1.0, "a":12345678901234567890 }'
+    assert told.publish("a.trades", body)
+    assert not told.publish("c.trades", body)
+    ann.outbox.flush()
+    assert ann.wire.taken[2:] == b'{"a.trades":' + body + b"}"
+    assert bob.take() == []
+
+
+def test_a_prefixed_stream_comes_without_its_prefix_and_only_to_its_own_subscribers() -> None:
+    told = Told()
+    boss, public = told.reader("admin.a.sys"), told.reader("a.sys")
+    told.publish("admin.a.sys", 1)
+    assert (boss.take(), public.take()) == ([{"a.sys": 1}], [])
+    told.publish("a.sys", 2)
+    assert (boss.take(), public.take()) == ([], [{"a.sys": 2}])
+
+
+def test_prefixed_books_have_stores_of_their_own() -> None:
+    told = Told()
+    told.publish("admin.a.ob-snap", SNAPSHOT)
+    assert told.reader("a.ob-inc").take() == []
+    assert told.reader("admin.a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+
+
+def test_who_waits_for_a_book_gets_the_first_and_later_ones_go_into_the_store_only() -> None:
+    told = Told()
+    ann = told.reader("a.ob-inc")
+    assert not told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 5})
+    assert told.publish("a.ob-snap", SNAPSHOT)
+    assert not told.publish("a.ob-snap", SNAPSHOT)
+    assert ann.take() == [{"a.ob-snap": SNAPSHOT}]
+    assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+
+
+def test_who_asks_for_the_snapshots_gets_each_as_it_came() -> None:
+    told = Told()
+    ann = told.reader("a.ob-snap")
+    for _ in range(2):
+        assert told.publish("a.ob-snap", b' {"bids":[],"asks":[]}')
+    assert ann.take() == [{"a.ob-snap": {"bids": [], "asks": []}}] * 2
+
+
+def test_a_hole_is_told_once_and_those_who_come_then_wait_for_the_next_snapshot() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    early = told.reader("a.ob-inc")
+    early.take()
+    for sequence in (8, 9):
+        told.publish("a.ob-inc", {"asks": [], "sequence": sequence})
+    late = told.reader("a.ob-inc")
+    assert told.troubles == [("hole", "a.ob-inc")]
+    assert [frame["a.ob-inc"]["sequence"] for frame in early.take()] == [8, 9]
+    assert late.take() == []
+    assert told.feeds.wanting()
+    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 9})
+    # Whoever was served before has a hole in its book: it is mended for all.
+    assert early.take() == late.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
+    assert not told.feeds.wanting()
+
+
+def test_followers_see_a_sequence_that_starts_again_and_nobody_new_gets_the_dead_book() -> None:
+    told = Told()
+    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 100})
+    follower = told.reader("a.ob-inc")
+    follower.take()
+    bodies = [{"asks": ["15.0", str(number)], "sequence": number} for number in range(1, 6)]
+    for body in bodies[:4]:
+        told.publish("a.ob-inc", body)
+    late = told.reader("a.ob-inc")
+    told.publish("a.ob-inc", bodies[4])
+    assert follower.take() == [{"a.ob-inc": body} for body in bodies[2:]], "from the third on"
+    assert (late.take(), told.troubles, told.feeds.wanting()) == ([], [("restart", "a.ob-inc")], True)
+    new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 5}
+    told.publish("a.ob-snap", new)
+    assert follower.take() == late.take() == [{"a.ob-snap": new}]
+
+
+def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    early = told.reader("a.ob-inc")
+    early.take()
+    told.feeds.doubt()
+    late = told.reader("a.ob-inc")
+    assert late.take() == []
+    told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 6})
+    (change,), (book,) = early.take(), late.take()
+    assert change == {"a.ob-inc": {"asks": ["3.0", "1"], "sequence": 6}}
+    assert book["a.ob-snap"]["asks"] == [["2.0", "1"], ["3.0", "1"]]
+
+
+def test_a_client_that_asks_again_is_sent_the_book_again_and_no_change_twice() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    ann, bob = told.reader("a.ob-inc"), told.reader("a.ob-inc")
+    told.publish("a.ob-inc", {"asks": [], "sequence": 6})
+    assert [len(reader.take()) for reader in (ann, bob)] == [2, 2]
+    told.feeds.subscribe(ann.outbox, "a.ob-inc")
+    assert ann.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 6}}]
+    told.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    assert ann.take() == bob.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
+    assert told.feeds.subscriptions()["public"] == 2
+
+
+@pytest.mark.parametrize("ends", ["confirmed", "snapshot", "adopted"])
+def test_a_client_that_asks_again_while_there_is_no_book_gets_it_once_when_there_is(ends: str) -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    ann = told.reader("a.ob-inc")
+    ann.take()
+    told.feeds.doubt()
+    told.feeds.subscribe(ann.outbox, "a.ob-inc")
+    assert (ann.take(), told.feeds.subscriptions()["public"]) == ([], 1)
+    new = {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}
+    if ends == "confirmed":
+        told.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
+    elif ends == "snapshot":
+        told.publish("a.ob-snap", new)
+    else:
+        told.feeds.adopt("a.ob", json.dumps(new).encode(), True)
+    changes = [{"a.ob-inc": {"asks": ["2.0", "0"], "sequence": 6}}] if ends == "confirmed" else []
+    assert ann.take() == [*changes, {"a.ob-snap": new}]
+    told.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    assert ann.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
+    told.feeds.unsubscribe(ann.outbox, "a.ob-inc")
+    assert len(told.feeds) == 0
+
+
+def test_another_workers_book_is_given_to_all_who_wait() -> None:
+    there, here = Told(), Told()
+    there.publish("a.ob-snap", SNAPSHOT)
+    ann = here.reader("a.ob-inc")
+    here.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
+    ((name, body),) = there.feeds.export()
+    assert here.feeds.adopt(name, body, True)
+    assert ann.take() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
+    assert here.flushed == 1, "nothing of the broker's may come for long"
+    assert here.feeds.adopt(name, body, True)
+    assert ann.take() == [], "there is no need of it"
+
+
+def test_a_book_that_does_not_reach_what_was_heard_is_not_enough() -> None:
+    there, here = Told(), Told(max_books=1)
+    there.publish("a.ob-snap", SNAPSHOT)
+    there.publish("b.ob-snap", SNAPSHOT)
+    here.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    late = here.reader("a.ob-inc", "b.ob-inc")
+    (_, behind), (_, other) = there.feeds.export()
+    assert not here.feeds.adopt("a.ob", behind, True)
+    there.publish("a.ob-inc", {"asks": [], "sequence": 6})
+    assert late.take() == []
+    assert here.feeds.adopt("b.ob", other, True), "there is no room for any"
+    assert here.feeds.adopt("a.ob", next(body for name, body in there.feeds.export() if name == "a.ob"), True)
+    assert [frame["a.ob-snap"]["sequence"] for frame in late.take()] == [7]
+
+
+def test_who_has_no_room_for_a_book_waits_for_it_and_misses_nothing_of_it() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    slow, quick, late = told.reader("a.ob-inc"), told.reader("a.ob-inc"), told.reader("b.ob-inc")
+    for reader in (slow, quick):
+        reader.take()
+    slow.outbox.size = late.outbox.size = slow.outbox.limit // 2 + 1
+    told.publish("a.ob-inc", {"asks": [], "sequence": 8})
+    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 8})
+    told.publish("b.ob-snap", SNAPSHOT)
+    hole = {"a.ob-inc": {"asks": [], "sequence": 8}}
+    assert quick.take() == [hole, {"a.ob-snap": {**SNAPSHOT, "sequence": 8}}]
+    assert (slow.take(), late.take()) == ([hole], [])
+    told.feeds.serve_waiting()
+    assert (slow.take(), late.take()) == ([], [])
+    slow.outbox.size = late.outbox.size = 0
+    told.publish("a.ob-inc", {"asks": [], "sequence": 9})
+    told.feeds.serve_waiting()
+    assert slow.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
+    assert late.take() == [{"b.ob-snap": SNAPSHOT}]
+    assert quick.take() == [{"a.ob-inc": {"asks": [], "sequence": 9}}]
+    told.publish("a.ob-inc", {"asks": [], "sequence": 10})
+    assert len(slow.take()) == len(quick.take()) == 1
+
+
+def test_books_that_waited_come_as_there_is_room_for_each() -> None:
+    reader, taking = Reader(), False
+    reader.wire._takes = lambda offered: offered if taking else 0
+    outbox = reader.outbox
+    outbox.limit = 2000
+    feeds = Feeds(put, outbox.flush, 100, lambda _what, _stream: None)
+    body = json.dumps({"asks": [[f"{number}.0", "1"] for number in range(100)], "bids": [], "sequence": 1}).encode()
+    outbox.size = outbox.limit
+    for letter in "abcdefgh":
+        feeds.subscribe(outbox, f"{letter}.ob-inc")
+        feeds.publish(f"{letter}.ob-snap", body)
+    outbox.size = rounds = 0
+    more = True
+    while more:
+        more = feeds.serve_waiting()
+        rounds += 1
+        assert 0 < outbox.size <= outbox.limit, "never more than may wait"
+        taking = True
+        with gevent.Timeout(30):
+            while outbox.size:
+                gevent.sleep(0)
+        taking = False
+    assert rounds > 1
+    assert outbox.closing == 0
+
+
+def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> None:
+    told = Told()
+    told.publish("a.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
+    early = told.reader("b.ob-inc")
+    early.outbox.limit = 1000
+    told.publish("b.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
+    late = Reader()
+    late.outbox.limit = 1000
+    told.feeds.subscribe(late.outbox, "a.ob-inc")
+    for reader in (early, late):
+        assert reader.outbox.limit > 30_000
+    small = told.reader("c.x")
+    told.publish("c.x", 1)
+    assert small.outbox.limit == 2**30
+
+
+def test_no_more_books_than_allowed_are_kept() -> None:
+    told = Told(max_books=1)
+    waiting = told.reader("b.ob-inc")
+    told.publish("a.ob-snap", SNAPSHOT)
+    for name in ("b.ob-snap", "b.ob-inc", "c.ob-inc"):
+        assert not told.publish(name, SNAPSHOT)
+    assert told.troubles == [("full", "b.ob"), ("full", "b.ob"), ("full", "c.ob")]
+    assert waiting.take() == []
+    assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+
+
+def test_many_who_come_between_two_changes_get_the_very_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    seen = set()
+    monkeypatch.setattr(Outbox, "put", lambda _self, frames: seen.add(id(frames)))
+    for _ in range(1000):
+        told.reader("a.ob-inc")
+    assert len(seen) == 1
+
+
+def test_nothing_is_left_of_who_has_gone() -> None:
+    told = Told()
+    names = ("a.trades", "a.ob-inc", "b.ob-inc", "a.ob-snap")
+    told.publish("b.ob-snap", SNAPSHOT)
+    readers = [told.reader(*names) for _ in range(3)]
+    for reader in readers:
+        for name in (*names, "never.there", "never.ob-inc"):
+            told.feeds.unsubscribe(reader.outbox, name)
+        reader.take()
+    assert len(told.feeds) == 0
+    for name in names:
+        assert not told.publish(name, SNAPSHOT)
+    assert [reader.take() for reader in readers] == [[], [], []]
+
+
+# ---- names that clients invent
+
+NAMES = 1_000
+
+
+def inventive(told: Told, suffix: str) -> list[str]:
+    """Subscribe a client to names that nobody publishes; they are not the test's to keep, but the session's."""
+    reader, names = Reader(), [f"m.{number}{suffix}" for number in range(NAMES)]
+    for name in names:
+        told.feeds.subscribe(reader.outbox, name)
+    return names
+
+
+@pytest.mark.parametrize("suffix", ["-inc", "-snap", ""])
+def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
+    told = Told()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        names = inventive(told, suffix)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    of_names = sum(map(sys.getsizeof, names)) + sys.getsizeof(names)
+    assert (used - of_names) / NAMES < 150
+
+
+def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
+    told = Told()
+    told.publish("a.ob-snap", SNAPSHOT)
+    feeds = told.feeds
+
+    def lines() -> int:
+        """How many lines of the module one round of all periodic work runs through."""
+        count = 0
+
+        def trace(frame: FrameType, _event: str, _argument: object) -> Any:
+            nonlocal count
+            count += frame.f_code.co_filename == feeds_module.__file__
+            return trace
+
+        sys.settrace(trace)
+        try:
+            list(feeds.touched())
+            feeds.states()
+            feeds.subscriptions()
+            feeds.serve_waiting()
+            feeds.wanting()
+            feeds.doubt()
+            list(feeds.export())
+        finally:
+            sys.settrace(None)
+        return count
+
+    lines()  # the first time the book is touched
+    before = lines()
+    inventive(told, "-inc")
+    inventive(told, "-snap")
+    assert lines() <= before + 5
+    assert feeds.subscriptions() == {"public": 2 * NAMES}
+
+
+def test_those_who_wait_for_room_are_looked_at_some_at_a_time_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds_module, "GIVEN_AT_ONCE", 3)
+    told = Told()
+    waiting = [told.reader("a.ob-inc", "b.ob-inc") for _ in range(4)]
+    for reader in waiting:
+        reader.outbox.size = reader.outbox.limit // 2 + 1
+    for name in ("a.ob-snap", "b.ob-snap"):
+        told.publish(name, SNAPSHOT)
+    for _ in range(5):
+        assert told.feeds.serve_waiting()
+    for reader in waiting:
+        reader.outbox.size = 0
+    rounds = 1
+    while told.feeds.serve_waiting():
+        rounds += 1
+    assert rounds == 3, "eight books, three at a time"
+    assert [len(reader.take()) for reader in waiting] == [2] * 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["join", "leave", "publish"]), st.integers(0, 4))))
+def test_subscriptions_are_counted_once_whatever_comes_between(steps: list[tuple[int, str, int]]) -> None:
+    told, readers = Told(), [Reader() for _ in range(3)]
+    names = ["a.trades", "a.ob-inc", "admin.a.ob-inc", "a.ob-snap", "admin.a.sys"]
+    have = set[tuple[int, str]]()
+    for number, step, which in steps:
+        name = names[which]
+        if step == "join":
+            told.feeds.subscribe(readers[number].outbox, name)
+            have.add((number, name))
+        elif step == "leave":
+            told.feeds.unsubscribe(readers[number].outbox, name)
+            have.discard((number, name))
+        else:
+            told.publish(name.replace("-inc", "-snap"), SNAPSHOT)
+    found = told.feeds.subscriptions()
+    assert found["prefixed"] == sum(name.startswith("admin") for _, name in have)
+    assert found["public"] == len(have) - found["prefixed"]
+    assert len(told.feeds) == len({name for _, name in have})
+
+
+# ---- against a model
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["join", "leave", "change", "change", "change", "snapshot"]), st.integers(0, 9)),
+    max_size=60,
+)
+
+
+@given(STEPS)
+@settings(max_examples=200)
+def test_every_subscriber_has_the_publishers_book_with_consecutive_sequences(steps: list[tuple[str, int]]) -> None:
+    told, sequence = Told(), 0
+    book: dict[str, str] = {}
+    readers: dict[Reader, dict[str, str] | None] = {}
+    published = False
+    for step, number in steps:
+        if step == "join":
+            readers[told.reader("a.ob-inc")] = None
+        elif step == "leave" and readers:
+            gone = list(readers)[number % len(readers)]
+            told.feeds.unsubscribe(gone.outbox, "a.ob-inc")
+            del readers[gone]
+        elif step == "change":
+            sequence += 1
+            level = [f"{number}.0", str(number % 3)]
+            book[level[0]] = level[1]
+            book = {price: volume for price, volume in book.items() if volume != "0"}
+            told.publish("a.ob-inc", {"asks": level, "sequence": sequence})
+        elif step == "snapshot":
+            published = True
+            told.publish("a.ob-snap", {"asks": [list(row) for row in book.items()], "sequence": sequence})
+        for reader in readers:
+            readers[reader] = follow(readers[reader], reader.take())
+    for has in readers.values():
+        assert has == ({**book, "sequence": str(sequence)} if published else None)
+
+
+def follow(book: dict[str, str] | None, frames: list[Any]) -> dict[str, str] | None:
+    """What a client makes of the frames; it fails where a sequence is missing or comes again."""
+    for frame in frames:
+        if (whole := frame.get("a.ob-snap")) is not None:
+            assert book is None
+            book = {**dict(whole["asks"]), "sequence": str(whole["sequence"])}
+        else:
+            change = frame["a.ob-inc"]
+            assert book is not None
+            assert int(book["sequence"]) + 1 == change["sequence"]
+            book |= {change["asks"][0]: change["asks"][1], "sequence": str(change["sequence"])}
+            book = {price: volume for price, volume in book.items() if volume != "0" or price == "sequence"}
+    return book

@@ -1,0 +1,149 @@
+"""What is kept of private events, and what a position into it promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.events import Delivery
+from peatio_ws.routing.history import ENTRY_BYTES, STREAM, History, Position, owners_of
+from tests.unit.samples import on_orderbook, on_ranger, on_trade
+
+EVENT = Delivery("peatio.orderbook", "", {}, b'{"id":1}')
+
+
+def history(name: str = STREAM, seconds: float = 100.0, most_bytes: int = 10**6) -> History:
+    return History(name, seconds, most_bytes)
+
+
+def offsets(kept: History, owners: tuple[Any, ...], after: int) -> list[int]:
+    return [entry.offset for entry in kept.after(owners, after)]
+
+
+@pytest.mark.parametrize(
+    ("delivery", "owners"),
+    [
+        (on_orderbook({"id": 1}, uid="A"), ("A",)),
+        (on_orderbook({"id": 1}, member_id=7), (7,)),
+        (on_orderbook({"id": 1}), ()),
+        (on_trade({"id": 1}, ask_uid="A", bid_member_id=7), ("A", 7)),
+        (on_trade({"id": 1}, ask_uid="A", bid_uid="A"), ("A",)),
+        (on_ranger("private.A.order", {"id": 1}), ("A",)),
+        (on_ranger("private.A.deposit", [1]), ("A",)),
+        (on_ranger("public.btcusd.trades", {}), ()),
+    ],
+)
+def test_whom_an_event_concerns(delivery: Delivery, owners: tuple[Any, ...]) -> None:
+    assert owners_of(read(delivery)) == owners
+
+
+def test_a_member_has_what_came_under_each_of_its_names_once_and_in_order() -> None:
+    kept = history()
+    for offset, owners in ((3, ("A",)), (4, ("B",)), (7, ("A", 1)), (9, (1,)), (20, ("A",))):
+        kept.append(offset, EVENT, owners, 0.0)
+    assert offsets(kept, ("A", 1), -1) == [3, 7, 9, 20]
+    assert offsets(kept, ("A", 1), 7) == [9, 20]
+    assert offsets(kept, ("A",), 20) == offsets(kept, ("C",), -1) == offsets(kept, (), -1) == []
+    assert [entry.offset for entry in kept.up_to(("A", 1), 9, 2)] == [7, 9]
+
+
+def test_what_came_before_is_not_taken_again() -> None:
+    kept = history()
+    assert kept.append(5, EVENT, ("A",), 0.0) is not None
+    assert kept.append(5, EVENT, ("A",), 0.0) is None
+    assert kept.append(4, EVENT, ("A",), 0.0) is None
+    assert (len(kept), kept.last) == (1, 5)
+
+
+def test_the_oldest_is_forgotten_by_age_and_by_size_but_never_the_newest() -> None:
+    kept = history(seconds=10, most_bytes=4 * (len(EVENT.body) + ENTRY_BYTES))
+    for offset in range(1, 4):
+        kept.append(offset, EVENT, ("A",), float(offset))
+    kept.append(4, EVENT, ("A",), 12.5)
+    assert offsets(kept, ("A",), -1) == [3, 4]
+    for offset in range(5, 9):
+        kept.append(offset, EVENT, ("A",), 13.0)
+    assert offsets(kept, ("A",), -1) == [5, 6, 7, 8]
+    kept.evict(1000.0)
+    assert offsets(kept, ("A",), -1) == [8]
+
+
+def test_a_position_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
+    kept = history(most_bytes=2 * (len(EVENT.body) + ENTRY_BYTES))
+    positions = []
+    for offset in (1, 5, 6):
+        kept.append(offset, EVENT, ("A",), 0.0)
+        positions.append(kept.position())
+    assert [kept.holds(position) for position in positions] == [True, True, True], "behind the first all is there"
+    kept.append(9, EVENT, ("A",), 0.0)
+    assert [kept.holds(position) for position in positions] == [False, True, True]
+    assert (kept.has_all_after(1), kept.has_all_after(5)) == (False, True)
+
+
+def test_a_position_says_which_event_it_is_behind() -> None:
+    kept, anew = history(), history()
+    entry = kept.append(5, EVENT, ("A",), 0.0)
+    anew.append(5, Delivery("peatio.orderbook", "", {}, b'{"id":2}'), ("A",), 0.0)
+    position = kept.position(entry)
+    assert kept.holds(position)
+    assert not anew.holds(position), "a stream that was deleted and made anew"
+    assert not kept.holds(Position(STREAM, 6, position.digest)), "ahead of all that was read"
+    assert not kept.holds(Position(STREAM, 4, position.digest)), "a hole"
+    assert not history("abc").holds(position), "another history"
+
+
+def test_a_history_that_a_worker_counts_for_itself_has_a_position_before_its_first_event() -> None:
+    kept = history("abc", most_bytes=1)
+    position = kept.position()
+    assert kept.holds(position)
+    kept.append(1, EVENT, ("A",), 0.0)
+    assert kept.holds(position)
+    kept.append(2, EVENT, ("A",), 0.0)
+    assert not kept.holds(position), "the first is forgotten"
+    kept.clear("def")
+    assert (len(kept), kept.last, kept.holds(position)) == (0, -1, False)
+    # In a stream there is no such place: an empty one may have lost what was in it.
+    assert not history().holds(history().position())
+
+
+class Model(RuleBasedStateMachine):
+    """Against a list of all there ever was: what a position promises is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = history(seconds=10.0, most_bytes=20 * (len(EVENT.body) + ENTRY_BYTES))
+        self.all: list[tuple[int, Any]] = []
+        self.positions: list[tuple[int, Position]] = []
+        self.now = 0.0
+
+    @rule(owner=st.sampled_from(["A", "B", 1]), gap=st.integers(1, 3), seconds=st.floats(0, 3))
+    def append(self, owner: Any, gap: int, seconds: float) -> None:
+        self.now += seconds
+        offset = max(self.kept.last, 0) + gap
+        self.kept.append(offset, EVENT, (owner,), self.now)
+        self.all.append((offset, owner))
+        self.positions.append((offset, self.kept.position()))
+
+    @invariant()
+    def promises_are_kept(self) -> None:
+        for offset, position in self.positions:
+            if self.kept.holds(position):
+                missed = [number for number, owner in self.all if owner in ("A", 1) and number > offset]
+                assert offsets(self.kept, ("A", 1), offset) == missed
+
+    @invariant()
+    def the_newest_position_is_always_good(self) -> None:
+        if self.positions:
+            assert self.kept.holds(self.positions[-1][1])
+
+    @invariant()
+    def nothing_is_left_of_what_was_forgotten(self) -> None:
+        assert sum(len(of_owner) for of_owner in self.kept._by_owner.values()) == len(self.kept)
+        assert all(self.kept._by_owner.values())
+
+
+TestModel = Model.TestCase

@@ -1,0 +1,224 @@
+"""What is promised to a client that comes back, and what it is sent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from peatio_ws.amqp import read_pacing
+from peatio_ws.cluster.local_state import Orders
+from peatio_ws.concurrency import yielding
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.protocol.events import Delivery
+from peatio_ws.routing import replay
+from peatio_ws.routing.history import STREAM, History, Position, owners_of
+from peatio_ws.routing.receiver import Receiver
+from peatio_ws.routing.replay import Place, Replays, come_again
+from peatio_ws.routing.router import Router
+from peatio_ws.transport.outbox import Outbox
+from tests.unit.samples import Wire, cursors, on_orderbook, texts_in
+
+UID = "IDANN"
+
+
+class Room:
+    """A worker's history with orders of one member at some offsets, and what its clients are told of it."""
+
+    def __init__(self, *offsets: int, has_read_up_to: Callable[[float], bool] = lambda _moment: True) -> None:
+        orders = Orders()
+        self.history = History(STREAM, 1000, 10**9)
+        self.cursors = cursors(self.history)
+        router = Router(orders.recall, orders.remember, self.cursors)
+        self.replays = Replays(self.history, self.cursors, router, has_read_up_to)
+        self.replays.caught_up.set()
+        for offset in offsets:
+            self.add(offset)
+
+    def add(self, offset: int, **fields: str) -> str:
+        delivery: Delivery = on_orderbook({"id": offset, **fields}, uid=UID)
+        entry = self.history.append(offset, delivery, owners_of(read(delivery)), 0.0)
+        return self.cursors.at(UID, entry)
+
+    def locate(self, cursor: str | None) -> tuple[Place, bool] | None:
+        return self.replays.locate(cursor, UID)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for what comes, however slow the machine is."""
+    for name in ("READY_SECONDS", "OLD_SECONDS"):
+        monkeypatch.setattr(replay, name, 60.0)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A context in which a client waits no longer than one look takes."""
+
+    @contextlib.contextmanager
+    def wait_for_nothing() -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(replay, "READY_SECONDS", 0.0)
+            yield
+
+    return wait_for_nothing
+
+
+def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: offered) -> tuple[Receiver, Wire]:
+    wire = Wire(takes)
+    found = Receiver(Outbox(wire, limit, 10.0), Dialect.CLASSIC)  # type: ignore[arg-type]
+    found.uid, found.resumes = UID, True
+    return found, wire
+
+
+def test_while_history_is_read_back_nothing_is_promised(impatient: Callable[[], Any]) -> None:
+    room = Room(1, 2)
+    room.replays.caught_up.clear()
+    with impatient():
+        assert room.locate(None) is None
+        assert room.locate(room.cursors.at(UID)) is None
+    gevent.spawn(room.replays.caught_up.set)
+    assert room.locate(None) == (Place(2, 0), True)
+
+
+def test_what_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
+    other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
+    other.cursors.learn(room.cursors.announce(0.0), 0.0)
+    cursor = other.add(3)
+    with impatient():
+        assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+    gevent.spawn_later(0.02, room.add, 3)
+    assert room.locate(cursor) == (Place(3, 0), True)
+
+
+def test_a_cursor_ahead_of_all_that_was_published_is_of_another_history() -> None:
+    asked: list[float] = []
+    room = Room(1, 2, has_read_up_to=lambda moment: bool(asked.append(moment)) or len(asked) > 2)
+    ahead = room.cursors.seal(Position(STREAM, 100, 0), UID)
+    assert room.locate(ahead) == (Place(2, 0), False)
+    assert len(set(asked)) == 1, "it is about the time at which the client came"
+
+
+def test_a_key_that_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
+    other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
+    cursor = other.cursors.at(UID)
+    with impatient():
+        assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+    gevent.spawn_later(0.02, room.cursors.learn, other.cursors.announce(0.0), 0.0)
+    assert room.locate(cursor) == (Place(2, 0), True)
+
+
+def old(room: Room) -> str:
+    cursor = room.add(3)
+    room.history.clear(STREAM)
+    for offset in (4, 5):
+        room.add(offset)
+    return cursor
+
+
+NO_GOOD: dict[str, Callable[[Room], str]] = {
+    "made up": lambda _room: "A" * 60,
+    "no cursor at all": lambda _room: "x",
+    "of another member": lambda room: room.cursors.at("IDBOB"),
+    "of another key": lambda _room: cursors().at(UID),
+    "of an older gateway": lambda _room: "s.5.00000000",
+    "too old": old,
+}
+
+
+@pytest.mark.parametrize("kind", NO_GOOD)
+def test_all_cursors_that_are_no_good_are_answered_alike_and_wait_for_the_same(kind: str) -> None:
+    looks: list[float] = []
+    room = Room(1, 2, has_read_up_to=lambda moment: bool(looks.append(moment)) or len(looks) > 3)
+    located = room.locate(NO_GOOD[kind](room))
+    assert located == (room.replays.here(), False)
+    assert len(looks) == 4
+
+
+def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, impatient: Callable[[], Any]
+) -> None:
+    monkeypatch.setattr(replay, "OLD_SECONDS", 0.0)
+    room = Room(1, 2, has_read_up_to=lambda _moment: False)
+    cursor = old(room)
+    assert room.locate(cursor) == (room.replays.here(), False)
+    with impatient():
+        assert room.locate(room.cursors.at("IDBOB")) is None, "its key may come yet"
+
+
+def test_what_is_lost_while_it_is_waited_for_is_not_promised() -> None:
+    other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
+    other.cursors.learn(room.cursors.announce(0.0), 0.0)
+    cursor = other.add(3)
+    gevent.spawn(room.replays.caught_up.clear)
+    gevent.spawn_later(0.02, room.add, 3)
+    assert room.locate(cursor) is None
+
+
+def test_a_history_that_begins_anew_is_not_taken_for_the_one_before() -> None:
+    room = Room(1, 2)
+    located = room.locate(room.cursors.at(UID))
+    assert located is not None
+    place, complete = located
+    assert complete
+    room.history.clear(STREAM)
+    room.add(1)
+    assert not room.replays.run(receiver()[0], place)
+
+
+@pytest.mark.parametrize("body", [10, 2000, 40_000])
+def test_large_events_do_not_fill_the_outbox_of_one_who_asked_for_them(body: int) -> None:
+    limit = 150_000
+    budget, most = 0, 0
+
+    def takes(offered: int) -> int:
+        nonlocal budget
+        taken, budget = min(offered, budget), max(0, budget - offered)
+        return taken
+
+    someone, wire = receiver(limit, takes)
+    room = Room()
+    for offset in range(1, 200):
+        room.add(offset, market_id="x" * body)
+
+    def take() -> None:
+        nonlocal budget, most
+        while True:
+            most = max(most, someone.outbox.size)
+            budget = 50_000
+            gevent.sleep(0.001)
+
+    taking = gevent.spawn(take)
+    assert room.replays.run(someone, Place(-1, 0))
+    someone.outbox.wait(0)
+    taking.kill()
+    assert not someone.outbox.closing
+    assert [frame["orderbook"]["id"] for frame in texts_in(wire.taken)] == list(range(1, 200))
+    assert most <= limit
+
+
+def test_clients_that_replay_at_once_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only when an event is replayed."""
+    room, now, hub, seconds = Room(*range(1, 300)), [300.0], gevent.get_hub(), 50e-6
+    passed = dict[int, float]()
+    replayed = Router.replay
+
+    def replay_slowly(router: Router, *event: Any) -> None:
+        replayed(router, *event)
+        now[0] += seconds
+        passed[hub.loop.iteration] = passed.get(hub.loop.iteration, 0.0) + seconds
+
+    monkeypatch.setattr(read_pacing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Router, "replay", replay_slowly)
+    clients = [receiver()[0] for _ in range(20)]
+    with gevent.Timeout(30):
+        gevent.joinall([gevent.spawn(room.replays.run, one, Place(-1, 0)) for one in clients], raise_error=True)
+    assert max(passed.values()) <= yielding.TURN_SECONDS + (replay.BATCH + 1) * seconds
+
+
+def test_a_client_is_told_when_to_come_again() -> None:
+    assert {come_again() for _ in range(100)} == {f"restart; retry after {seconds}" for seconds in (1, 2, 3)}

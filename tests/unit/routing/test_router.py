@@ -1,0 +1,534 @@
+"""Who gets what: the router against a model that looks through everybody for every event."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peatio_ws.cluster.local_state import Orders
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.protocol.events import Delivery, Order
+from peatio_ws.routing import router as room
+from peatio_ws.routing.history import Entry
+from peatio_ws.routing.receiver import Receiver
+from peatio_ws.routing.router import Router
+from peatio_ws.transport.frames import text_frame
+from peatio_ws.transport.outbox import Outbox
+from tests.unit.samples import Wire, cursors, on_orderbook, on_ranger, on_trade, texts_in
+
+
+class Seat:
+    """A receiver in the model, with the socket it writes to."""
+
+    def __init__(self, uid: str, member_id: int | None, dialect: Dialect = Dialect.CLASSIC) -> None:
+        self.wire = Wire()
+        self.streams: list[str] = []
+        self.receiver = Receiver(Outbox(self.wire, 2**30, 3600.0), dialect, self.streams)  # type: ignore[arg-type]
+        self.uid, self.member_id = uid, member_id
+        self.trades: set[int] = set()
+
+    def is_meant(self, owner: Any) -> bool:
+        mine: Any = self.uid if isinstance(owner, str) else self.member_id
+        return owner is not None and bool(mine == owner)
+
+    def join(self, where: Router, *streams: str) -> None:
+        self.receiver.uid, self.receiver.member_id = self.uid, self.member_id
+        where.admit(self.receiver)
+        for stream in streams:
+            self.streams.append(stream)
+            where.subscribe(self.receiver, stream)
+
+    def take(self) -> list[Any]:
+        """What has come since the last time."""
+        frames = texts_in(self.wire.taken)
+        self.wire.taken = b""
+        return frames
+
+
+def router(broadcast: bool = False) -> Router:
+    orders = Orders()
+    return Router(orders.recall, orders.remember, cursors(), broadcast)
+
+
+def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
+    for seat in seats:
+        seat.join(where)
+    return seats
+
+
+def send(where: Router, *deliveries: Delivery) -> None:
+    for delivery in deliveries:
+        where.route(read(delivery))
+    where.flush()
+
+
+# ---- the model
+
+UIDS = st.sampled_from(["7", "42", "007", "ID7"])
+MEMBER_IDS = st.sampled_from([7, 42, 0])
+OWNERS = UIDS | MEMBER_IDS
+STEPS = st.lists(
+    st.tuples(st.just("join"), UIDS, MEMBER_IDS | st.none())
+    | st.tuples(st.just("leave"), st.integers(0, 9), st.none())
+    | st.tuples(st.just("order"), OWNERS, st.none())
+    | st.tuples(st.just("trade"), OWNERS | st.none(), OWNERS | st.none())
+    | st.tuples(st.just("flush"), st.none(), st.none()),
+    min_size=8,
+    max_size=40,
+)
+
+
+def named(side: str, owner: Any) -> dict[str, Any]:
+    if owner is None:
+        return {}
+    return {f"{side}uid" if isinstance(owner, str) else f"{side}member_id": owner}
+
+
+@given(STEPS, st.integers(1, 3))
+def test_exactly_those_whom_an_event_concerns_get_one_copy(steps: list[tuple[Any, ...]], trade_ids: int) -> None:
+    where = router()
+    seats: list[Seat] = []
+    expected: dict[Seat, list[Any]] = {}
+    everybody: list[Seat] = []
+    for number, (step, first, second) in enumerate(steps):
+        if step == "join":
+            seats.append(Seat(first, second))
+            everybody.append(seats[-1])
+            expected[seats[-1]] = []
+            seats[-1].join(where)
+        elif step == "leave" and seats:
+            where.remove(seats.pop(first % len(seats)).receiver)
+        elif step == "order":
+            where.route(read(on_orderbook({"id": number}, **named("", first))))
+            for seat in seats:
+                if seat.is_meant(first):
+                    expected[seat].append(("orderbook", number, None))
+        elif step == "trade" and (first, second) != (None, None):
+            trade_id = number % trade_ids
+            where.route(read(on_trade({"id": trade_id}, **named("ask_", first), **named("bid_", second))))
+            for seat in seats:
+                sides = {(True, False): "ask", (False, True): "bid", (True, True): "both"}
+                side = sides.get(
+                    (first is not None and seat.is_meant(first), second is not None and seat.is_meant(second))
+                )
+                if side and trade_id not in seat.trades:
+                    seat.trades.add(trade_id)
+                    expected[seat].append(("trade", trade_id, side))
+        elif step == "flush":
+            where.flush()
+    where.flush()
+    for seat in everybody:
+        got = [(kind, body["id"], body.get("side")) for frame in seat.take() for kind, body in frame.items()]
+        assert got == expected[seat]
+    for seat in seats:
+        where.remove(seat.receiver)
+    assert len(where) == 0
+
+
+def test_the_member_id_zero_is_one_like_any_other() -> None:
+    where = router()
+    zero, none = seated(where, Seat("A", 0), Seat("B", None))
+    send(where, on_orderbook({"id": 1}, member_id=0))
+    assert (len(zero.take()), none.take()) == (1, [])
+
+
+def test_nobody_is_written_to_before_the_batch_is_handed_out() -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", None))
+    where.route(read(on_orderbook({"id": 1}, uid="A")))
+    where.route(read(on_orderbook({"id": 2}, uid="A")))
+    assert ann.take() == []
+    where.flush()
+    assert [frame["orderbook"]["id"] for frame in ann.take()] == [1, 2]
+
+
+def test_a_receiver_that_was_never_there_may_be_removed() -> None:
+    where = router()
+    ann, bob = Seat("A", 1), Seat("A", 1)
+    seated(where, ann)
+    where.remove(bob.receiver)
+    where.remove(bob.receiver)
+    send(where, on_orderbook({"id": 1}, uid="A"))
+    assert len(ann.take()) == 1
+
+
+def test_who_has_been_hung_up_on_does_not_keep_the_others_waiting() -> None:
+    where = router()
+    gone, here = seated(where, Seat("A", None), Seat("A", None))
+    gone.receiver.outbox.close(1000)
+    gone.wire.taken = b""
+    send(where, on_orderbook({"id": 1}, uid="A"))
+    assert gone.wire.taken == b""
+    assert len(here.take()) == 1
+
+
+@pytest.mark.parametrize("events", [1, 2])
+def test_what_others_send_while_a_batch_is_handed_out_comes_after_it(
+    events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = router()
+    seats = seated(where, *[Seat("A", None) for _ in range(100)])
+    before = [on_orderbook({"id": number}, uid="A") for number in range(events)]
+
+    def others(_: float) -> None:
+        """Run whenever the router lets others run: an answer to somebody, and once another batch."""
+        for seat in seats:
+            seat.receiver.outbox.send(text_frame(b'{"orderbook":{"id":"answer"}}'))
+        if rests:
+            return
+        rests.append(0)
+        send(where, on_orderbook({"id": "later"}, uid="A"))
+
+    rests: list[int] = []
+    monkeypatch.setattr(room, "BUSY_SECONDS", -1.0)
+    monkeypatch.setattr(room.gevent, "sleep", others)
+    send(where, *before)
+    assert rests
+    for seat in seats:
+        found = [frame["orderbook"]["id"] for frame in seat.take()]
+        assert found[:events] == list(range(events))
+        assert found.count("later") == 1
+
+
+def test_a_flush_that_is_broken_off_leaves_the_rest_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = router()
+    seats = seated(where, *[Seat("A", None) for _ in range(100)])
+
+    def lost(_: float) -> None:
+        raise ConnectionError("the broker is lost")
+
+    monkeypatch.setattr(room, "BUSY_SECONDS", -1.0)
+    monkeypatch.setattr(room.gevent, "sleep", lost)
+    with pytest.raises(ConnectionError):
+        send(where, on_orderbook({"id": 1}, uid="A"))
+    assert not seats[-1].wire.taken
+    monkeypatch.undo()
+    send(where, on_orderbook({"id": 2}, uid="A"))
+    for seat in seats:
+        assert [frame["orderbook"]["id"] for frame in seat.take()] == [1, 2]
+
+
+# ---- trades
+
+OWN = {"ask": {"id": 31, "price": "1.0"}, "bid": {"id": 32, "price": "2.0"}}
+
+
+def test_each_side_gets_its_own_order_and_nothing_of_the_other() -> None:
+    where = router()
+    ann, bob, eve = seated(where, Seat("A", 1), Seat("B", 2), Seat("E", 3))
+    send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, ask_member_id=1, bid_member_id=2))
+    (for_ann,), (for_bob,) = ann.take(), bob.take()
+    assert (for_ann["trade"]["side"], for_ann["trade"]["order_id"], for_ann["trade"]["ask"]["id"]) == ("ask", 31, 31)
+    assert (for_bob["trade"]["side"], for_bob["trade"]["order_id"], for_bob["trade"]["bid"]["id"]) == ("bid", 32, 32)
+    assert "bid" not in for_ann["trade"]
+    assert "ask" not in for_bob["trade"]
+    assert eve.take() == []
+
+
+@pytest.mark.parametrize("who", [{"ask_uid": "A", "bid_uid": "A"}, {"ask_uid": "A", "bid_member_id": 1}])
+def test_a_trade_with_oneself_has_both_orders_and_the_id_of_the_ask(who: dict[str, Any]) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, **who))
+    (frame,) = ann.take()
+    assert (frame["trade"]["side"], frame["trade"]["order_id"]) == ("both", 31)
+    assert (frame["trade"]["ask"]["id"], frame["trade"]["bid"]["id"]) == (31, 32)
+
+
+def test_an_order_that_was_not_added_is_the_one_last_seen_or_its_id() -> None:
+    where = router()
+    ann, bob = seated(where, Seat("A", 1), Seat("B", 2))
+    seen = [on_orderbook({"id": 31, "state": state}, uid="A") for state in ("wait", "done")]
+    send(where, *seen, on_trade({"id": 5, "ask_id": 31, "bid_id": 32}, ask_member_id=1, bid_member_id=2))
+    assert ann.take()[-1]["trade"]["ask"]["state"] == "done"
+    assert bob.take()[-1]["trade"]["bid"] == {"id": 32}
+
+
+def test_an_order_that_came_with_one_trade_is_known_at_the_next() -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_trade({"id": 5, "ask_id": 31, **OWN}, ask_uid="A"), on_trade({"id": 6, "ask_id": 31}, ask_uid="A"))
+    assert [frame["trade"]["ask"]["price"] for frame in ann.take()] == ["1.0", "1.0"]
+
+
+def test_an_order_seen_as_somebody_elses_is_not_shown() -> None:
+    where = router()
+    (bob,) = seated(where, Seat("B", None))
+    send(where, on_orderbook({"id": 31, "price": "1"}, uid="A"), on_trade({"id": 5, "ask_id": 31}, ask_uid="B"))
+    assert bob.take()[0]["trade"]["ask"] == {"id": 31}
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+@pytest.mark.parametrize("number", [501, "501"])
+def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", None))
+    both = [on_trade({"id": 501}, ask_uid="A"), on_ranger("private.A.trade", {"id": number, "side": "sell"})]
+    send(where, *both[::turn])
+    assert len(ann.take()) == 1
+    assert where.tally.events["repeated"] == 1
+
+
+def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
+    where = router()
+    ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
+    ann.join(where)
+    ranger.join(where, "trade")
+    copies = [
+        delivery
+        for market in ("eurusd", "btcusd")
+        for delivery in (
+            on_trade({"id": 7001, "market_id": market}, ask_uid="A"),
+            on_ranger("private.A.trade", {"id": 7001, "market": market, "side": "sell"}),
+        )
+    ]
+    send(where, *copies)
+    assert [frame["trade"]["market_id"] for frame in ann.take()] == ["eurusd", "btcusd"]
+    assert [frame["trade"]["market"] for frame in ranger.take()] == ["eurusd", "btcusd"]
+    assert where.tally.events["repeated"] == 4
+
+
+@pytest.mark.parametrize("count", [300, 4000])
+def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", None))
+    numbers = range(count)
+    send(where, *(on_trade({"id": number, "market_id": "btcusd"}, ask_uid="A") for number in numbers))
+    send(where, *(on_ranger("private.A.trade", {"id": number, "market": "btcusd"}) for number in numbers))
+    assert [frame["trade"]["id"] for frame in ann.take()] == list(numbers)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_ranger_client_gets_peatios_own_trade_where_the_translation_is_off(turn: int) -> None:
+    orders = Orders()
+    where = Router(orders.recall, orders.remember, cursors(), translates=False)
+    ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
+    ann.join(where, "trade", "order")
+    old.join(where)
+    own = {"id": 5, "market": "btcusd", "side": "sell", "amount": "1.0"}
+    copies = [on_trade({"id": 5, "market_id": "btcusd"}, ask_uid="A"), on_ranger("private.A.trade", own)]
+    send(where, *copies[::turn], on_trade({"id": 6, "market_id": "btcusd"}, ask_uid="A"))
+    assert ann.take() == [{"trade": own}]
+    assert [frame["trade"]["id"] for frame in old.take()] == [5, 6]
+    send(where, on_orderbook({"id": 7}, uid="A"))
+    assert [frame["order"]["id"] for frame in ann.take()] == [7], "orders are translated in any case"
+
+
+# ---- from the ranger exchange
+
+
+@pytest.mark.parametrize(("kind", "side", "order_id"), [("ask", "ask", 61), ("bid", "bid", 62)])
+def test_a_private_trade_of_peatio_2_has_its_side_and_order(kind: str, side: str, order_id: int) -> None:
+    where = router()
+    ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
+    ann.join(where)
+    ranger.join(where, "trade")
+    body = {"id": 8101, "kind": kind, "at": 1533117600, "price": "9.5", "volume": "2.0", "ask_id": 61, "bid_id": 62}
+    body["market"] = "btcusd"
+    send(where, on_orderbook({"id": order_id, "side": "sell", "price": "9.5"}, uid="A"))
+    (known,) = ann.take()
+    send(where, on_ranger("private.A.trade", body))
+    (frame,) = ann.take()
+    assert frame["trade"] == {
+        "id": 8101,
+        "price": "9.5",
+        "volume": "2.0",
+        "funds": None,
+        "market_id": "btcusd",
+        "created_at": "2018-08-01T10:00:00Z",
+        "side": side,
+        "order_id": order_id,
+        side: known["orderbook"],
+    }
+    assert ranger.take() == [{"trade": body}]
+
+
+def test_private_orders_and_trades_reach_a_classic_session_in_its_own_form() -> None:
+    where = router()
+    ann, bob = seated(where, Seat("A", 1), Seat("B", 2))
+    send(
+        where,
+        on_ranger("private.A.order", {"id": 71, "market": "btcusd", "kind": "ask"}),
+        on_ranger("private.A.trade", {"id": 801, "amount": "1.0", "total": "9.5", "side": "sell", "order_id": 71}),
+    )
+    order, trade = ann.take()
+    assert (order["orderbook"]["market_id"], order["orderbook"]["side"]) == ("btcusd", "sell")
+    assert (trade["trade"]["volume"], trade["trade"]["side"]) == ("1.0", "ask")
+    assert trade["trade"]["ask"] == order["orderbook"]
+    assert bob.take() == []
+
+
+@pytest.mark.parametrize("key", ["private.A.deposit_address", "public.btcusd.trades", "global.tickers", "admin.a.b"])
+def test_other_events_do_not_reach_a_classic_session_that_did_not_ask(key: str) -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_ranger(key, {"id": 1}))
+    assert ann.take() == []
+
+
+def ranger(where: Router, *streams: str, uid: str = "A", member_id: int | None = 1) -> Seat:
+    seat = Seat(uid, member_id, Dialect.RANGER)
+    seat.join(where, *streams)
+    return seat
+
+
+def test_a_ranger_session_gets_the_private_streams_it_asked_for_and_no_other() -> None:
+    where = router()
+    both, orders, none = ranger(where, "order", "trade", "deposit"), ranger(where, "order"), ranger(where)
+    bob = ranger(where, "order", "trade", "deposit", uid="B", member_id=2)
+    order, trade, deposit = {"id": 71, "z": 1.0}, {"id": 801, "side": "sell"}, [1, 2]
+    send(
+        where,
+        on_ranger("private.A.order", order),
+        on_ranger("private.A.trade", trade),
+        on_ranger("private.A.deposit", deposit),
+    )
+    assert both.take() == [{"order": order}, {"trade": trade}, {"deposit": deposit}]
+    assert orders.take() == [{"order": order}]
+    assert none.take() == bob.take() == []
+
+
+def test_orders_and_trades_of_the_classic_exchanges_reach_a_ranger_session_under_the_later_names() -> None:
+    where = router()
+    ann, bob = ranger(where, "order", "trade"), ranger(where, "order", "trade", uid="B", member_id=2)
+    send(
+        where,
+        on_orderbook({"id": 1, "side": "sell", "market_id": "btcusd", "volume": "0.5"}, uid="A"),
+        on_trade({"id": 5, "volume": "0.5", "ask_id": 1, "bid_id": 2}, ask_member_id=1, bid_member_id=2),
+    )
+    order, trade = ann.take()
+    assert (order["order"]["kind"], order["order"]["market"], order["order"]["remaining_volume"]) == (
+        "ask",
+        "btcusd",
+        "0.5",
+    )
+    assert (trade["trade"]["side"], trade["trade"]["amount"], trade["trade"]["order_id"]) == ("sell", "0.5", 1)
+    (trade,) = bob.take()
+    assert (trade["trade"]["side"], trade["trade"]["order_id"]) == ("buy", 2)
+
+
+def test_a_ranger_session_is_told_a_trade_once_too() -> None:
+    where = router()
+    ann = ranger(where, "trade")
+    send(where, on_ranger("private.A.trade", {"id": 501}), on_trade({"id": 501}, ask_uid="A"))
+    assert ann.take() == [{"trade": {"id": 501}}]
+
+
+def test_an_event_without_an_id_is_for_ranger_sessions_only() -> None:
+    where = router()
+    (classic,) = seated(where, Seat("A", 1))
+    ann = ranger(where, "order")
+    send(where, on_ranger("private.A.order", {"x": 1}))
+    assert (ann.take(), classic.take()) == ([{"order": {"x": 1}}], [])
+
+
+class Mortal(Outbox):
+    """One of which it can be seen whether anybody still holds it."""
+
+
+@pytest.mark.parametrize("how", ["book", "replay"])
+def test_what_a_client_is_sent_at_its_own_wish_leaves_nothing_behind_while_the_broker_is_silent(how: str) -> None:
+    where = router()
+    where.route(read(on_ranger("public.a.ob-snap", {"asks": [["1", "1"]], "bids": []})))
+    where.flush()
+    outbox = Mortal(Wire(), 2**30, 3600.0)  # type: ignore[arg-type]
+    gone = weakref.ref(outbox)
+    receiver = Receiver(outbox, Dialect.RANGER, {"a.ob-inc": None, "order": None})
+    receiver.uid = "A"
+    if how == "book":
+        where.subscribe(receiver, "a.ob-inc")
+    else:
+        delivery = on_ranger("private.A.order", {"id": 1})
+        where.replay(receiver, read(delivery), Entry(1, delivery, ("A",), 0.0))
+    outbox.flush()
+    assert outbox.sent
+    where.remove(receiver)
+    del outbox, receiver
+    assert gone() is None
+
+
+def test_who_leaves_gets_nothing_of_any_stream_more() -> None:
+    where = router()
+    ann = ranger(where, "order", "btcusd.trades", "btcusd.ob-inc")
+    where.remove(ann.receiver)
+    send(where, on_ranger("private.A.order", {"id": 1}), on_ranger("public.btcusd.trades", {}))
+    send(where, on_ranger("public.btcusd.ob-snap", {"asks": []}))
+    assert ann.take() == []
+    assert len(where) == 0
+
+
+# ---- changes of the public book
+
+
+def test_a_book_change_goes_to_nobody() -> None:
+    where = router()
+    (ann,) = seated(where, Seat("A", 1))
+    send(where, on_orderbook({"action": "add", "order": {"id": 1}}))
+    assert ann.take() == []
+
+
+def test_where_it_is_broadcast_a_book_change_goes_verbatim_and_once_to_every_classic_session() -> None:
+    where = router(broadcast=True)
+    seats = seated(where, Seat("A", 1), Seat("A", 1), Seat("B", None))
+    (other,) = seated(where, Seat("A", 1, Dialect.RANGER))
+    body = b'{ "action":"add","order":{"id":1.0}}'
+    send(where, on_orderbook(body))
+    for seat in seats:
+        assert seat.wire.taken[2:] == b'{"orderbook":%b}' % body
+    assert other.wire.taken == b""
+
+
+# ---- what is counted
+
+
+def test_what_became_of_an_event_is_counted() -> None:
+    where = router()
+    seated(where, Seat("A", 1))
+    send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="B"), on_trade({"id": 3}, bid_uid="A"))
+    assert (where.tally.events["sent"], where.tally.events["nobody"]) == (2, 1)
+
+
+def test_each_frame_that_an_outbox_takes_is_counted() -> None:
+    where = router()
+    ann, again, public = seated(where, Seat("A", 1), Seat("A", 1), Seat(None, None, Dialect.RANGER))
+    for stream in ("a.trades", "a.ob-inc", "b.other-inc"):
+        public.streams.append(stream)
+        where.subscribe(public.receiver, stream)
+    send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="A"), on_orderbook({"id": 3}, uid="B"))
+    send(where, on_ranger("public.a.trades", []), on_ranger("public.a.nobody", []))
+    send(where, on_ranger("public.a.ob-snap", {"asks": [], "bids": []}), on_ranger("public.a.ob-inc", {"asks": []}))
+    send(where, on_ranger("public.b.other-snap", 1), on_ranger("public.b.other-inc", 2))
+    late = Seat(None, None, Dialect.RANGER)
+    for stream in ("a.ob-inc", "b.other-inc"):
+        where.subscribe(late.receiver, stream)
+    again.receiver.outbox.close(1012)
+    send(where, on_orderbook({"id": 4}, uid="A"), on_orderbook({"id": 5}, uid="A"))
+    where.subscribe(again.receiver, "a.ob-inc")
+    for seat in (public, late):
+        seat.receiver.outbox.flush()
+    texts = len(ann.take()) + len(public.take()) + len(late.take()) + 2  # and two that were sent before the close
+    assert where.tally.frames == texts == 4 + 5 + 3 + 2
+
+
+def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
+    kept: list[Order] = []
+    where = Router(lambda number, owner: None, kept.append, cursors())
+    send(where, on_orderbook({"id": 1}, uid="A"), on_ranger("private.B.order", {"id": 2}))
+    assert [json.loads(order.id) for order in kept] == [1, 2]
+
+
+def test_who_is_admitted_twice_gets_everything_once() -> None:
+    where = router()
+    ann = Seat("IDANN", 7)
+    ann.join(where)
+    ann.join(where)
+    send(where, on_orderbook({"id": 1}, uid="IDANN"))
+    assert len(ann.take()) == 1
+    where.remove(ann.receiver)
+    assert len(where) == 0

@@ -1,0 +1,61 @@
+"""One trade is told from another by market and id, for long enough, in bounded memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.events import Trade
+from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS, Key, SeenTrades, key_of
+from tests.unit.samples import on_trade
+
+
+def trade(number: object, market: object) -> Trade:
+    event = read(on_trade({"id": number, "market_id": market}, ask_uid="A"))
+    assert isinstance(event, Trade)
+    return event
+
+
+A, B = Key(b"1", b"a"), Key(b"1", b"b")
+
+
+def test_a_trade_is_its_market_and_its_id() -> None:
+    assert key_of(trade(1, "btcusd")) == key_of(trade("1", "btcusd"))
+    keys = {key_of(trade(number, market)) for number in (1, 11) for market in ("btcusd", "1btcusd", None)}
+    assert len(keys) == 6
+    seen = SeenTrades(0.0)
+    assert all(seen.add(key, 0.0) for key in (A, B))
+    assert not any(seen.add(key, 0.0) for key in (A, B))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_copy_without_a_market_is_a_copy_of_the_trade_with_its_id(turn: int) -> None:
+    seen = SeenTrades(0.0)
+    first, second = [A, Key(b"1", b"")][::turn]
+    assert seen.add(first, 0.0)
+    assert not seen.add(second, 0.0)
+    assert seen.add(Key(b"2", b""), 0.0)
+
+
+@pytest.mark.parametrize("at", [0.0, KEPT_SECONDS / 2, KEPT_SECONDS - 0.1, KEPT_SECONDS, KEPT_SECONDS * 1.9])
+def test_a_trade_is_remembered_for_a_while_whatever_comes_meanwhile(at: float) -> None:
+    seen = SeenTrades(0.0)
+    assert seen.add(A, at)
+    assert seen.add(B, at + KEPT_SECONDS / 2)
+    assert not seen.add(A, at + KEPT_SECONDS - 0.1)
+
+
+def test_what_is_long_ago_is_forgotten() -> None:
+    seen = SeenTrades(0.0)
+    assert seen.add(A, 0.0)
+    assert seen.add(A, 2 * KEPT_SECONDS)
+    assert seen.add(Key(b"1", b""), 5 * KEPT_SECONDS)
+
+
+def test_however_many_trades_come_the_last_ones_are_remembered_and_memory_is_bounded() -> None:
+    seen = SeenTrades(0.0)
+    count = 3 * KEPT + 100
+    for number in range(count):
+        assert seen.add(Key(b"%d" % number, b"a"), 0.0)
+        assert len(seen._young) + len(seen._old) <= 4 * KEPT
+    assert not any(seen.add(Key(b"%d" % number, b"a"), 0.0) for number in range(count - KEPT, count))

@@ -1,0 +1,381 @@
+"""A WebSocket of a path, as its handler sees it: streams, tokens, threads."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
+from peatio_ws.amqp.on_demand_bindings import Demand
+from tests.support.servers import wait_until
+from tests.unit.samples import Bindings
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return testing.gateway(RANGO_RBAC_ADMIN="admin", WEBSOCKET_MAX_STREAMS="5")
+
+
+def test_a_token_that_ends_ends_the_connection_where_that_is_enforced() -> None:
+    gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
+    gateway.websocket("/wait")(lambda ws: ws.receive())
+    with testing.serve(gateway) as server:
+        ann, seconds = connected_with_a_short_token(server)
+        assert ann.closed(timeout=seconds + testing.WAIT) == (4401, "token expired")
+
+
+def connected_with_a_short_token(server: testing.Server) -> tuple[testing.Client, int]:
+    """A client, and for how many seconds its token was made: as few as let it connect on this machine."""
+    for seconds in itertools.accumulate(itertools.repeat(2, 6), operator.mul, initial=1):
+        with contextlib.suppress(InvalidStatus):
+            return server.connect("/wait", token=server.token(expires=seconds)), seconds
+    raise AssertionError("no client connected before its token ended")
+
+
+def test_who_is_on_no_list_gets_no_stream(gateway: Gateway) -> None:
+    @gateway.websocket("/streams")
+    def streams(ws: Any) -> None:
+        for names in ws:
+            try:
+                ws.subscribe(*names.split())
+            except ClientError as error:
+                ws.send(str(error))
+            else:
+                ws.send("subscribed")
+
+    with testing.serve(gateway) as server:
+        nobody = server.connect("/streams")
+        admin = server.connect("/streams", token=server.token(role="admin"))
+        for names, to_nobody, to_admin in [
+            ("order", "cannot subscribe to order: not authenticated", "subscribed"),
+            ("admin.a.b", "cannot subscribe to admin.a.b", "subscribed"),
+            ("a.b admin.a.b", "cannot subscribe to admin.a.b", "subscribed"),
+            ("a.b.c.d", "cannot subscribe to a.b.c.d", "cannot subscribe to a.b.c.d"),
+            ("a.1 a.2 a.3 a.4 a.5 a.6", *["too many streams: a connection has 5 at most"] * 2),
+        ]:
+            for client, answer in (nobody, to_nobody), (admin, to_admin):
+                client.send(names)
+                assert client.receive() == answer
+        server.publisher.to_stream("a.b", 1)
+        assert admin.receive() == '{"a.b":1}'
+        nobody.send("c.d")
+        assert nobody.receive() == "subscribed", "of those that were refused together none came"
+
+
+def test_a_stream_ends_when_it_is_given_up(gateway: Gateway) -> None:
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        ws.subscribe("a.b", "order")
+        ws.subscribe("a.b")
+        ws.send("there")
+        ws.receive()
+        ws.unsubscribe("a.b", "never.had")
+        ws.send("gone")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/", token=server.token("IDANN"))
+        assert ann.receive() == "there"
+        server.publisher.to_stream("a.b", 1)
+        assert ann.receive() == '{"a.b":1}'
+        ann.send("")
+        assert ann.receive() == "gone"
+        server.publisher.to_stream("a.b", 2)
+        server.publisher.to_member("IDANN", "order", {"id": 3})
+        assert ann.json()["order"]["id"] == 3
+    assert not len(gateway._house.router), "nothing is left of it"
+
+
+@pytest.mark.parametrize(
+    ("message", "error"), [(5, "not int"), (None, "not NoneType"), ({"a": 1}, "json.dumps"), (["a"], "not list")]
+)
+def test_what_is_no_message_is_not_sent(gateway: Gateway, message: object, error: str) -> None:
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        with pytest.raises(TypeError, match=error):
+            ws.send(message)
+        ws.send("asked")
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/").receive() == "asked"
+
+
+def test_work_in_a_thread_comes_back_with_its_result_or_its_error(gateway: Gateway) -> None:
+    threads: list[str] = []
+
+    def work(number: int, *, fails: bool) -> int:
+        threads.append(threading.current_thread().name)
+        if fails:
+            raise Disconnect(4000, str(number))
+        return number + 1
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        ws.send(str(in_thread(work, 1, fails=False)))
+        in_thread(work, 2, fails=True)
+
+    with testing.serve(gateway) as server:
+        client = server.connect("/")
+        assert client.receive() == "2"
+        assert client.closed() == (4000, "2")
+    assert "peatio_ws.testing" not in threads
+
+
+def test_require_authenticated_lets_members_pass(gateway: Gateway) -> None:
+    gateway.websocket("/")(lambda ws: require_authenticated(ws) or ws.send(ws.member.uid))
+    with testing.serve(gateway) as server:
+        assert server.connect("/", token=server.token("IDANN")).receive() == "IDANN"
+        assert server.connect("/").closed() == (1008, "Not authenticated.")
+
+
+def test_who_is_asked_who_it_is_says_a_uid_or_nobody_or_fails(gateway: Gateway) -> None:
+    answers: dict[str, Any] = {"ann": "IDANN", "nobody": None, "number": 7, "blank": ""}
+
+    @gateway.websocket("/who", identify=lambda environ: answers[environ["HTTP_COOKIE"]])
+    def who(ws: Any) -> None:
+        ws.send(repr(ws.member and (ws.member.uid, ws.member.role)))
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/who", cookie="ann").receive() == "('IDANN', '')"
+        assert server.connect("/who", cookie="nobody").receive() == "None"
+        for cookie in ("number", "blank", "a KeyError"):
+            with pytest.raises(InvalidStatus) as refused:
+                server.connect("/who", cookie=cookie)
+            assert refused.value.response.status_code == 500
+        with pytest.raises(InvalidStatus) as refused:
+            server.connect("/who", cookie="ann", origin="https://elsewhere.example")
+        assert refused.value.response.status_code == 403
+
+
+def test_a_connection_keeps_the_text_of_its_request_and_nothing_else() -> None:
+    kept: list[dict[str, Any]] = []
+
+    def framework(environ: dict[str, Any], start_response: Any) -> Any:
+        environ.update({"framework.request": object(), "REMOTE_USER": "ann"})
+        return gateway(environ, start_response)
+
+    gateway = testing.gateway()
+    gateway.websocket("/here")(lambda ws: kept.append(ws.environ))
+    with testing.serve(framework) as server:
+        server.connect("/here?a=b", cookie="c=d").closed()
+    (environ,) = kept
+    assert {type(value) for value in environ.values()} == {str}
+    wanted = {"PATH_INFO": "/here", "QUERY_STRING": "a=b", "HTTP_COOKIE": "c=d", "REMOTE_USER": "ann"}
+    assert wanted.items() <= environ.items()
+    assert environ["wsgi.url_scheme"] == "http"
+
+
+def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
+    gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
+    ticked: list[bool] = []
+
+    @gateway.websocket("/who", identify=lambda environ: "IDANN")
+    def who(ws: Any) -> None:
+        ws.tick(time.monotonic())
+        ticked.append(ws.closed)
+        ws.send("still here")
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/who").receive() == "still here"
+    assert ticked == [False]
+
+
+def test_a_members_connections_of_both_kinds_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="2")
+    full = (1013, "too many connections of this member")
+    called: list[str] = []
+    told: list[str] = []
+    monkeypatch.setattr(gateway._shared, "take_seat", lambda seat: told.append(seat.name))
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        called.append(ws.id)
+        ws.send("here")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.token("IDANN")
+        for _ in range(2):
+            assert server.connect("/", token=ann).receive() == "here"
+        third = server.connect("/", token=ann)
+        assert third.closed() == full
+        assert len(called) == 2, "the handler never hears of it"
+        classic = server.connect("/classic")
+        classic.json()  # the challenge
+        classic.send({"jwt": f"Bearer {ann}"})
+        assert classic.closed() == full
+        assert server.connect("/private", token=ann).closed() == full
+        assert server.connect("/", token=server.token("IDBOB")).receive() == "here"
+        assert server.connect("/").receive() == "here", "nobody's are counted by address only"
+    assert told == ["member:IDANN", "member:IDANN", "member:IDBOB"]
+    assert not gateway._shared.seated, "nothing is left of them"
+
+
+def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
+
+    @gateway.websocket("/chat")
+    def handler(ws: Any) -> None:
+        ws.send("here")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        for _ in range(3):
+            with server.connect("/chat", token=server.token("IDANN")) as ann:
+                assert ann.receive() == "here"
+            with server.member("IDANN"):
+                pass
+
+
+# ---- subscribing while something else happens
+
+
+@pytest.fixture
+def answer(gateway: Gateway) -> Callable[[], None]:
+    """Makes the broker answer; without it whatever is asked for waits."""
+    intake, channels = gateway._intake, (Bindings(), Bindings())
+    intake.interest.members, intake.interest.streams = (
+        Demand("members", ("private.#",), 100),
+        Demand("streams", ("#",), 100),
+    )
+    intake.interest.members.attach(channels[0], "q", lambda: None)
+    intake.interest.streams.attach(channels[1], "q", lambda: None)
+
+    def answer() -> None:
+        for channel in channels:
+            channel.answer()
+
+    return answer
+
+
+def needed(gateway: Gateway) -> dict[str, int]:
+    """How many connections need which key."""
+    members, streams = gateway._intake.interest.members, gateway._intake.interest.streams
+    assert members is not None
+    assert streams is not None
+    return {**members._counts, **streams._counts}
+
+
+@pytest.mark.usefixtures("answer")
+def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Gateway) -> None:
+    intake = gateway._intake
+    caught_up = intake.replays.caught_up
+    members, streams = intake.interest.members, intake.interest.streams
+    assert members is not None
+    assert streams is not None
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        caught_up.clear()  # the broker is away
+        with gevent.Timeout(0.01, False):
+            ws.subscribe("order")
+        caught_up.set()
+        for _ in range(2):  # and is there, and does not answer: for the member, and for the stream
+            with gevent.Timeout(0.01, False):
+                ws.subscribe("order", "a.b")
+            members.detach()  # from here on nobody waits for it
+        streams.detach()
+        ws.subscribe("order", "a.b")
+        ws.send("there")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/", token=server.token("IDANN"))
+        assert ann.receive() == "there"
+        server.publisher.to_member("IDANN", "order", {"id": 1})
+        assert ann.json()["order"]["id"] == 1
+        server.publisher.to_stream("a.b", 2)
+        assert ann.receive() == '{"a.b":2}'
+        assert max(needed(gateway).values()) == 1
+        ann.send("")
+        assert ann.closed() == (1000, "")
+    assert set(needed(gateway).values()) == {0}
+    assert not len(gateway._house.router)
+
+
+@pytest.mark.usefixtures("answer")
+def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gateway) -> None:
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        gateway._intake.replays.caught_up.clear()
+        with gevent.Timeout(0.01):
+            ws.subscribe("order")
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/", token=server.token("IDANN")).closed() == (1011, "internal error")
+    assert set(needed(gateway).values()) <= {0}
+
+
+@pytest.mark.parametrize("stream", ["order", "a.b"])
+def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(
+    gateway: Gateway, answer: Callable[[], None], stream: str
+) -> None:
+    children: list[Any] = []
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        children.append(gevent.spawn(ws.subscribe, stream))
+        gevent.idle()  # it waits for the broker
+
+    def let_go() -> None:
+        while not children[0].ready():
+            answer()
+            gevent.idle()
+        children[0].get()
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/", token=server.token("IDANN")).closed() == (1000, "")
+        assert set(needed(gateway).values()) == {1}
+        testing._run(let_go)
+        assert set(needed(gateway).values()) == {0}
+    assert not len(gateway._house.router)
+
+
+def test_more_books_than_may_wait_for_a_client_come_as_it_takes_them() -> None:
+    gateway = testing.gateway(WEBSOCKET_OUTBOX_BYTES="300000")
+    rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]  # 160 KB; all of them are more than the kernel holds
+    names = [f"m{number}.ob" for number in range(40)]
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        ws.subscribe(*(f"{name}-inc" for name in names))
+        ws.send("all of them")
+
+    with testing.serve(gateway) as server:
+        for name in names:
+            server.publisher.to_stream(f"{name}-snap", {"asks": rows, "bids": [], "sequence": 1})
+        wait_until(lambda: gateway._house.router.feeds.states().total() == len(names), "all books heard")
+        ann = server.connect("/")
+        for name in names:
+            assert ann.json()[f"{name}-snap"]["sequence"] == 1
+        assert ann.receive() == "all of them"
+
+
+def test_two_greenlets_that_subscribe_to_the_same_do_it_once(gateway: Gateway, answer: Callable[[], None]) -> None:
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        both = [gevent.spawn(ws.subscribe, "order", "a.b") for _ in range(2)]
+        while not all(one.ready() for one in both):
+            gevent.idle()
+            answer()
+        ws.send("there")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/", token=server.token("IDANN"))
+        assert ann.receive() == "there"
+        assert set(needed(gateway).values()) == {1}
+        for number in range(2):
+            server.publisher.to_member("IDANN", "order", {"id": number})
+            assert ann.json()["order"]["id"] == number
+    assert set(needed(gateway).values()) == {0}

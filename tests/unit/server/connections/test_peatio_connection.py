@@ -1,0 +1,118 @@
+"""A Peatio connection, where what it is told and what it takes of the broker have to keep an order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from peatio_ws import testing
+from peatio_ws.amqp.on_demand_bindings import Demand
+from peatio_ws.protocol.events import StreamEvent
+from tests.unit.samples import Bindings
+
+
+def in_loop(condition: Callable[[], Any]) -> None:
+    """Wait for something in the loop's thread."""
+
+    def wait() -> None:
+        with gevent.Timeout(30):
+            while not condition():
+                gevent.sleep(0.001)
+
+    testing._run(wait)
+
+
+def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
+    gateway._intake.interest.streams = streams = Demand("streams", ("#",), 100)  # without a broker nobody waits
+    path = "/private?stream=a.b"
+    with testing.serve(gateway) as server:
+        token = server.token("IDANN")
+        with server.connect("/public?stream=a.b") as other, server.connect(path, token=token) as ann:
+            assert other.json() == ann.json() == {"success": {"message": "subscribed", "streams": ["a.b"]}}
+            for _ in range(3):
+                assert server.connect(path, token=token).closed()[0] == 1013
+            in_loop(lambda: len(gateway._roster) == 2)
+            assert streams._counts == {"public.a.b": 2}
+            classic = server.connect("/classic")
+            assert "challenge" in classic.json()
+            classic.send({"event": "subscribe", "streams": ["a.b"]})
+            assert "success" in classic.json()
+            assert streams._counts == {"public.a.b": 3}
+            classic.send({"jwt": f"Bearer {token}"})
+            assert classic.closed()[0] == 1013
+            in_loop(lambda: streams._counts == {"public.a.b": 2})
+        in_loop(lambda: streams._counts == {"public.a.b": 0})
+
+
+def test_nothing_comes_before_the_first_answer_however_long_the_broker_takes() -> None:
+    gateway = testing.gateway()
+    gateway._intake.interest.streams = streams = Demand("streams", ("#",), 100)
+    streams.attach(channel := Bindings(), "q", lambda: None)
+    router = gateway._intake.router
+
+    def publish(number: int) -> None:
+        router.route(StreamEvent(owner="IDANN", stream="order", body=b'{"id":%d}' % number))
+        router.flush()
+
+    with (
+        testing.serve(gateway) as server,
+        server.connect("/private?stream=order,a.b", token=server.token("IDANN")) as ann,
+    ):
+        in_loop(lambda: channel.said)
+        testing._run(lambda: publish(1))
+        testing._run(channel.answer)
+        assert "success" in ann.json()
+        testing._run(lambda: publish(2))
+        assert ann.json() == {"order": {"id": 2}}
+
+
+SUBSCRIBED = {"success": {"message": "subscribed", "streams": ["a.ob-inc"]}}
+
+
+def test_a_repeated_subscribe_brings_the_book_again_before_the_reply() -> None:
+    book = {"asks": [["15.0", "1.0"]], "bids": [["14.0", "3.0"]], "sequence": 7}
+    with testing.serve(testing.gateway()) as server, server.connect("/public?stream=a.ob-inc") as client:
+        assert client.json() == SUBSCRIBED
+        server.publisher.to_stream("a.ob-snap", book)
+        assert client.json() == {"a.ob-snap": book}
+        for text in (" ", "\n"):
+            client.send(text)  # not answered
+        for _ in range(2):
+            client.send({"event": "subscribe", "streams": ["a.ob-inc"]})
+            assert [client.json(), client.json()] == [{"a.ob-snap": book}, SUBSCRIBED]
+        server.publisher.to_stream("a.ob-inc", {"asks": ["15.0", "2.0"], "sequence": 8})
+        assert client.json() == {"a.ob-inc": {"asks": ["15.0", "2.0"], "sequence": 8}}
+
+
+def test_followers_notice_a_sequence_that_starts_again_and_new_clients_wait_for_a_book() -> None:
+    old = {"asks": [["15.0", "1.0"]], "bids": [], "sequence": 100}
+    new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 4}
+    increments = [{"asks": ["15.0", f"{number}.0"], "sequence": number} for number in (1, 2, 3)]
+    with testing.serve(testing.gateway()) as server, server.connect("/public?stream=a.ob-inc") as follower:
+        assert follower.json() == SUBSCRIBED
+        server.publisher.to_stream("a.ob-snap", old)
+        assert follower.json() == {"a.ob-snap": old}
+        for increment in increments:
+            server.publisher.to_stream("a.ob-inc", increment)
+        assert follower.json() == {"a.ob-inc": increments[2]}
+        with server.connect("/public?stream=a.ob-inc") as late:
+            assert late.json() == SUBSCRIBED
+            server.publisher.to_stream("a.ob-snap", new)
+            assert late.json() == follower.json() == {"a.ob-snap": new}
+
+
+def test_a_trade_is_told_by_market_and_id_and_has_the_side_that_peatio_2_names() -> None:
+    trades = [{"id": 7, "market": market, "kind": "ask", "ask_id": 61, "bid_id": 62} for market in ("x", "y")]
+    with testing.serve(testing.gateway()) as server:
+        ranger = server.connect("/private?stream=trade", token=server.token("IDANN"))
+        assert "success" in ranger.json()
+        with ranger, server.member("IDANN") as classic:
+            for trade in trades:
+                server.publisher.to_member("IDANN", "trade", trade)
+                assert ranger.json() == {"trade": trade}
+                got = classic.json()["trade"]
+                assert (got["market_id"], got["side"], got["order_id"]) == (trade["market"], "ask", 61)
+                assert got["ask"] == {"id": 61}

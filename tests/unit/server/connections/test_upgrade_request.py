@@ -1,0 +1,166 @@
+"""What a request says: which browsers may come, whose address counts, and what is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.errors import Refused
+from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.server.connections.upgrade_request import Asked, asked, check_origin
+from peatio_ws.transport.client_address import client_address
+from tests.unit.samples import settings
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (None, "exchange.example", ""),  # no browser
+        ("https://exchange.example", "exchange.example", ""),
+        ("https://exchange.example", "EXCHANGE.example:443", ""),
+        ("http://exchange.example", "exchange.example:80", ""),
+        ("http://exchange.example:8080", "exchange.example:8080", ""),
+        ("https://app.example", "exchange.example", "https://app.example"),
+        ("https://app.example", "exchange.example", "other.example, app.example"),
+        ("https://APP.example", "exchange.example", "https://app.example/"),
+        ("https://app.example:8443", "exchange.example", "app.example:8443"),
+        ("null", "exchange.example", "*"),
+        ("https://exchange.example", "exchange.example", "https://app.example"),  # its own host, whatever is listed
+        ("https://a.app.example", "exchange.example", "https://*.app.example"),
+        ("https://a.b.app.example", "exchange.example", "x.example,*.app.example"),
+        ("https://a.app.example:8443", "exchange.example", "https://*.app.example:8443"),
+        ("https://app.example", "exchange.example", "http://app.example"),  # as Rango does
+        ("https://app.example", "exchange.example", "https://app.example/trade/btcusd"),
+        ("https://[2001:db8::1]:8443", "exchange.example", "[2001:db8::1]:8443"),
+        ("null", "exchange.example", "null"),
+    ],
+)
+def test_these_may_come(origin: str | None, host: str, allowed: str) -> None:
+    environ = {"HTTP_HOST": host} | ({"HTTP_ORIGIN": origin} if origin is not None else {})
+    check_origin(environ, settings(API_CORS_ORIGINS=allowed))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://evil.example", "exchange.example", ""),
+        ("http://[", "exchange.example", ""),
+        ("https://exchange.example.evil.example", "exchange.example", ""),
+        ("https://exchange.example:8443", "exchange.example", ""),
+        ("http://exchange.example:443", "exchange.example", ""),
+        ("null", "exchange.example", ""),
+        ("", "exchange.example", ""),
+        ("null", "", ""),
+        ("https://app.example", "exchange.example", "https://*.app.example"),
+        ("https://evilapp.example", "exchange.example", "https://*.app.example"),
+        ("https://a.app.example.evil.example", "exchange.example", "https://*.app.example"),
+        ("http://a.app.example", "exchange.example", "https://*.app.example"),
+        ("https://a.app.example:8443", "exchange.example", "https://*.app.example"),
+        ("https://evil.example/.app.example", "exchange.example", "https://*.app.example"),
+        ("https://evil.example?.app.example", "exchange.example", "https://*.app.example"),
+        ("https://evil.example@.app.example", "exchange.example", "*.app.example"),
+        ("https://.app.example", "exchange.example", "*.app.example"),
+        ("https://user@exchange.example", "exchange.example", ""),
+        ("https://evil.example", "*.example", ""),
+        ("http://app.example", "exchange.example", "https://app.example"),
+        ("https://app.example:8443", "exchange.example", "app.example"),
+        ("https://sub.app.example", "exchange.example", "app.example"),
+    ],
+)
+def test_these_are_refused(origin: str, host: str, allowed: str) -> None:
+    with pytest.raises(Refused) as refused:
+        check_origin({"HTTP_HOST": host, "HTTP_ORIGIN": origin}, settings(API_CORS_ORIGINS=allowed))
+    assert refused.value.status.startswith("403 ")
+
+
+def test_where_a_cookie_says_who_it_is_any_origin_means_the_host_itself() -> None:
+    anywhere = settings(API_CORS_ORIGINS="*,https://app.example")
+    for origin in ("https://exchange.example", "https://app.example", None):
+        environ = {"HTTP_HOST": "exchange.example"} | ({} if origin is None else {"HTTP_ORIGIN": origin})
+        check_origin(environ, anywhere, by_cookie=True)
+    evil = {"HTTP_HOST": "exchange.example", "HTTP_ORIGIN": "https://evil.example"}
+    check_origin(evil, anywhere)
+    for given in (anywhere, settings()):
+        with pytest.raises(Refused):
+            check_origin(evil, given, by_cookie=True)
+
+
+def test_address_of_a_request_goes_by_the_settings() -> None:
+    environ = {"REMOTE_ADDR": "10.0.0.2", "HTTP_X_FORWARDED_FOR": "198.51.100.1", "HTTP_FORWARDED": "for=192.0.2.1"}
+    assert client_address(environ, settings()) == "10.0.0.2"
+    assert client_address(environ, settings(TRUSTED_PROXIES="10.0.0.0/8")) == "198.51.100.1"
+    named = settings(TRUSTED_PROXIES="::ffff:10.0.0.0/104", TRUSTED_PROXIES_HEADER="Forwarded")
+    assert client_address(environ, named) == "192.0.2.1"
+    assert client_address({}, settings()) == ""
+
+
+# ---- protocol, streams and token
+
+
+def ask(path: str, query: str = "", **headers: str) -> Asked:
+    return asked({"PATH_INFO": path, "QUERY_STRING": query, **headers})
+
+
+@pytest.mark.parametrize("path", ["/", "", "/api/v2/ws", "/publicity", "/public/x", "/private/x", "/xranger"])
+def test_other_paths_are_classic(path: str) -> None:
+    assert ask(path, "token=1") == Asked(Dialect.CLASSIC, (), None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/public", "/public/", "/api/v2/ranger/public/", "/ranger", "/ranger/x", "/a//public//"]
+)
+def test_these_paths_are_rangers(path: str) -> None:
+    assert ask(path) == Asked(Dialect.RANGER, (), None)
+
+
+@pytest.mark.parametrize(
+    ("mount", "path"),
+    [("/ranger", ""), ("/ranger", "/x"), ("/a/ranger", "/"), ("/public", ""), ("/public", "/"), ("/ws", "/public")],
+)
+def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
+    assert ask(path, SCRIPT_NAME=mount) == Asked(Dialect.RANGER, (), None)
+    assert ask(path, SCRIPT_NAME="/ws").dialect is (Dialect.RANGER if path == "/public" else Dialect.CLASSIC)
+    with pytest.raises(Refused):
+        ask("", SCRIPT_NAME="/private")
+
+
+@pytest.mark.parametrize(
+    ("query", "streams"),
+    [
+        ("stream=a.b", ("a.b",)),
+        ("stream=a.b&stream=c.d", ("a.b", "c.d")),
+        ("stream=a.b,c.d&x=1&stream=a.b", ("a.b", "c.d")),
+        ("stream=a%2Eb%2Cc.d", ("a.b", "c.d")),
+        ("stream=", ()),
+        ("stream", ()),
+        ("stream=,%20,", ()),
+    ],
+)
+def test_streams_in_the_query_make_it_rangers(query: str, streams: tuple[str, ...]) -> None:
+    assert ask("/", query) == Asked(Dialect.RANGER, streams, None)
+
+
+def test_a_token_in_the_header_makes_it_rangers() -> None:
+    assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == Asked(Dialect.RANGER, (), "a.b.c")
+    assert ask("/private/", HTTP_AUTHORIZATION="bearer  a.b.c ").token == "a.b.c"
+    # Without the scheme it is a token that does not verify, not one that nobody offered.
+    assert ask("/public", HTTP_AUTHORIZATION="a.b.c").token == "a.b.c"
+    assert ask("/public", HTTP_AUTHORIZATION="Bearer").token == ""
+
+
+def test_a_password_for_a_proxy_is_no_token() -> None:
+    assert ask("/public", HTTP_AUTHORIZATION="Basic YTpi").token is None
+
+
+@pytest.mark.parametrize("header", [{}, {"HTTP_AUTHORIZATION": ""}, {"HTTP_AUTHORIZATION": "Basic YTpi"}])
+@pytest.mark.parametrize("path", ["/private", "/private/", "/api/v2/ranger/private"])
+def test_a_private_path_needs_a_token(path: str, header: dict[str, str]) -> None:
+    with pytest.raises(Refused) as refused:
+        ask(path, **header)
+    assert refused.value.status.startswith("401 ")
+    assert ("WWW-Authenticate", "Bearer") in refused.value.headers
+
+
+def test_a_query_without_end_is_refused() -> None:
+    with pytest.raises(Refused) as refused:
+        ask("/", "&".join(["a=1"] * 1001))
+    assert refused.value.status.startswith("400 ")

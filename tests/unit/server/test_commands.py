@@ -1,0 +1,130 @@
+"""What an operator's commands do to connections of handlers, by token and by whom a path asks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from peatio_ws import Gateway, require_authenticated, testing
+from peatio_ws.auth.revocations import Revocation
+from peatio_ws.cluster.commands import Answer, Command, Disconnect, Place
+from peatio_ws.server.commands import Control
+from tests.support.raw_client import CLOSE, TEXT, Frame, RawClient, close, text
+
+PUT_OUT = (4403, "disconnected by the operator")
+QUESTION = "0123456789abcdef"
+PLACE = Place(socket.gethostname(), "here:8080", os.getpid())
+
+
+@pytest.fixture
+def orders() -> list[str]:
+    """What the handler was asked to do."""
+    return []
+
+
+@pytest.fixture
+def gateway(orders: list[str]) -> Gateway:
+    made = testing.gateway()
+
+    @made.websocket("/trade", identify=lambda environ: environ.get("HTTP_COOKIE"))
+    def trade(ws: Any) -> None:
+        require_authenticated(ws)
+        ws.send(ws.member.uid)
+        for order in ws:
+            orders.append(order)
+            ws.send("placed")
+
+    return made
+
+
+@pytest.fixture
+def tell(gateway: Gateway) -> Callable[[Command], list[Answer]]:
+    """As if an operator had said it."""
+    control = Control(PLACE, gateway._roster, gateway._shared.revocations)
+    return lambda command: testing._run(lambda: list(control.carry_out(command)))
+
+
+def let_in(server: testing.Server, **who: str) -> testing.Client:
+    client = server.connect("/trade", **who)
+    assert client.receive() in ("IDANN", "IDBOB")
+    return client
+
+
+def is_served(client: testing.Client) -> bool:
+    client.send("an order")
+    return client.receive() == "placed"
+
+
+def in_an_hour() -> float:
+    return time.time() + 3600
+
+
+def test_one_revoked_token_ends_the_connections_by_it_and_no_others(
+    gateway: Gateway, tell: Callable[[Command], list[Answer]]
+) -> None:
+    with testing.serve(gateway) as server:
+        stolen, good = server.token("IDANN", jti="stolen"), server.token("IDANN", jti="good")
+        gone = [let_in(server, token=stolen) for _ in range(2)]
+        stay = let_in(server, token=good), let_in(server, cookie="IDANN"), let_in(server, cookie="IDBOB")
+        revoked = Revocation("IDANN", in_an_hour(), "stolen")
+        assert tell(Disconnect(QUESTION, "IDANN", "stolen", revoked)) == [Answer(PLACE, 2)]
+        assert [client.closed() for client in gone] == [PUT_OUT, PUT_OUT]
+        assert all(is_served(client) for client in stay)
+        with pytest.raises(InvalidStatus) as refused:
+            server.connect("/trade", token=stolen)
+        assert refused.value.response.status_code == 401
+        assert is_served(let_in(server, token=good))
+
+
+def test_a_member_that_has_to_go_goes_by_token_and_by_cookie(
+    gateway: Gateway, tell: Callable[[Command], list[Answer]]
+) -> None:
+    with testing.serve(gateway) as server:
+        token = server.token("IDANN")
+        gone = let_in(server, token=token), let_in(server, cookie="IDANN")
+        bob = let_in(server, token=server.token("IDBOB")), let_in(server, cookie="IDBOB")
+        revoked = Revocation("IDANN", in_an_hour(), issued=time.time())
+        assert tell(Disconnect(QUESTION, "IDANN", revoked=revoked)) == [Answer(PLACE, 2)]
+        assert [client.closed() for client in gone] == [PUT_OUT, PUT_OUT]
+        assert all(is_served(client) for client in bob)
+        with pytest.raises(InvalidStatus):
+            server.connect("/trade", token=token)
+        assert is_served(let_in(server, cookie="IDANN")), "who may come by a cookie the application says"
+
+
+def test_a_revocation_that_is_heard_of_ends_what_came_by_such_a_token(gateway: Gateway) -> None:
+    revocations = gateway._shared.revocations
+    control = Control(PLACE, gateway._roster, revocations)
+    with testing.serve(gateway) as server:
+        ann, bob = let_in(server, token=server.token("IDANN")), let_in(server, token=server.token("IDBOB"))
+        by_cookie = let_in(server, cookie="IDANN")
+        assert testing._run(control.close_revoked) == 0
+        revocations.add(Revocation("IDANN", in_an_hour(), issued=time.time()), time.time())
+        assert testing._run(control.close_revoked) == 1
+        assert ann.closed() == PUT_OUT
+        assert testing._run(control.close_revoked) == 0, "closed already"
+        assert is_served(bob)
+        assert is_served(by_cookie), "no token stands for it"
+
+
+@pytest.mark.parametrize("who", ["token", "cookie"])
+def test_what_a_client_says_after_it_was_put_out_is_not_done(
+    gateway: Gateway, tell: Callable[[Command], list[Answer]], orders: list[str], who: str
+) -> None:
+    with testing.serve(gateway) as server, RawClient(server.port) as ann:
+        token = {"Authorization": f"Bearer {server.token('IDANN')}"}
+        headers = token if who == "token" else {"Cookie": "IDANN"}
+        assert ann.request(headers, "GET /trade HTTP/1.1").status == 101
+        ann.send(text("an order"))
+        assert [ann.next(), ann.next()] == [Frame(TEXT, b"IDANN"), Frame(TEXT, b"placed")]
+        tell(Disconnect(QUESTION, "IDANN"))
+        ann.send(text("too late"), close(4403))
+        assert ann.next() == Frame(CLOSE, (4403).to_bytes(2) + b"disconnected by the operator")
+        assert ann.next() is None
+    assert orders == ["an order"]

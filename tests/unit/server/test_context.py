@@ -1,0 +1,131 @@
+"""Tokens as all clients of a worker have them verified: which failures count against an address."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from peatio_ws.auth.jwks import KeyRing, NamedKey
+from peatio_ws.auth.jwks_refresh import KeySource
+from peatio_ws.auth.keys import load_public_key, public_text
+from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.revocations import Revocations
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.cluster.local_state import Shared
+from peatio_ws.config.settings import Settings
+from peatio_ws.errors import TryLater
+from peatio_ws.monitoring.counters import Tally
+from peatio_ws.protocol.subscription_rules import SubscriptionRules
+from peatio_ws.server.context import House, seconds_to_wait, verify
+from tests.unit.samples import claims, private_key, sign
+
+HERE = "203.0.113.7"
+LIMIT = 3
+SET = {"JWT_JWKS_URL": "http://issuer"}
+KEY = {"JWT_PUBLIC_KEY": public_text(private_key())}
+
+
+def house(**environ: str) -> House:
+    settings = Settings.from_env({"WEBSOCKET_MAX_FAILURES_PER_ADDRESS": str(LIMIT), **environ})
+    shared = Shared(Revocations(), Failures(settings.max_failures_per_address))
+    heard: Any = SimpleNamespace(tally=Tally())
+    handlers: Any = SimpleNamespace()
+    verifier = Verifier(settings.token_rules)
+    return House(
+        settings, verifier, KeySource(settings.token_rules, verifier), shared, heard, handlers, SubscriptionRules()
+    )
+
+
+def waits(at: House, *tokens: str, address: str = HERE) -> bool:
+    """Whether an address has to wait after each of these was shown there as often as may be."""
+    for token in tokens:
+        for _ in range(LIMIT):
+            with contextlib.suppress(TryLater):
+                assert verify(at, token, "c1", address) is None
+    return seconds_to_wait(at, address) > 0
+
+
+def good(number: int = 0, **header: Any) -> str:
+    """It would be accepted if its key were known, but for its time."""
+    return sign(claims(), key=private_key(number=number), **header)
+
+
+def publish(at: House, kid: str, number: int) -> None:
+    key = load_public_key(public_text(private_key(number=number)), "RS256")
+    at.verifier.ring = KeyRing(at.verifier.ring.fixed, [NamedKey(kid, key)])
+
+
+def test_tokens_that_are_no_good_count() -> None:
+    assert waits(house(**KEY), good(1))
+    assert waits(house(**KEY), good()), "expired"
+    assert waits(house(**KEY), "nonsense")
+
+
+@pytest.mark.parametrize("fixed", [{}, KEY])
+def test_a_gateway_that_has_no_keys_yet_blames_nobody(fixed: dict[str, str]) -> None:
+    at = house(**SET, **fixed)
+    assert not waits(at, good(1, kid="a"), good(1))
+    publish(at, "a", 2)
+    assert waits(at, good(1, kid="a"))
+
+
+@pytest.mark.parametrize("fixed", [{}, KEY])
+def test_a_token_whose_key_is_not_there_yet_may_come_again(fixed: dict[str, str]) -> None:
+    at = house(**SET, **fixed)
+    for token in (good(1, kid="a"), good(1)):
+        with pytest.raises(TryLater) as later:
+            verify(at, token, "c1", HERE)
+        assert later.value.seconds >= 1
+    assert at.intake.tally.authentications == {"postponed": 2}
+    publish(at, "a", 2)
+    with pytest.raises(TryLater):
+        verify(at, good(1, kid="b"), "c1", HERE)
+    assert verify(at, good(1, kid="a"), "c1", HERE) is None, "the set has that key, and it is another one"
+
+
+@pytest.mark.parametrize("fixed", [{}, KEY])
+def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, str]) -> None:
+    at = house(**SET, **fixed)
+    publish(at, "a", 2)
+    assert not waits(at, good(1, kid="b"))
+    assert waits(at, good(1))
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address", "counts"),
+    [
+        ("", "", False),  # a Unix socket
+        ("10.0.0.0/8", "", False),
+        ("10.0.0.0/8", "10.0.0.2", False),  # the proxy, which did not say for whom it came
+        ("10.0.0.0/8", HERE, True),
+        ("", "10.0.0.2", True),
+    ],
+)
+def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, address: str, counts: bool) -> None:
+    assert waits(house(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "together"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:DB8:0:0:1::", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:203.0.113.7", "203.0.113.7", True),
+        ("::ffff:203.0.113.7", "::ffff:203.0.113.8", False),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("a name", "another", False),
+    ],
+)
+def test_who_has_a_network_of_ipv6_is_one(address: str, other: str, together: bool) -> None:
+    at = house(**KEY)
+    assert waits(at, "nonsense", address=address)
+    assert (seconds_to_wait(at, other) > 0) is together
+
+
+def test_a_proxys_address_written_as_ipv6_is_the_proxys() -> None:
+    assert not waits(house(**KEY, TRUSTED_PROXIES="10.0.0.0/8"), "nonsense", address="::ffff:10.0.0.2")

@@ -1,0 +1,124 @@
+"""Drains of a worker: by an operator, undone, and at its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from peatio_ws import Gateway, testing
+from peatio_ws.server import drain, registry
+
+STEP_CLIENTS = 20
+"""As many are told at once, at least."""
+
+
+def chatting(**variables: str) -> Gateway:
+    """A gateway with a handler that stays for as long as its client does."""
+    gateway = testing.gateway(**variables)
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        ws.send("here")
+        ws.receive()
+
+    return gateway
+
+
+def ends(client: testing.Client) -> int:
+    """The code with which a connection has ended, or ends once its client says something."""
+    with contextlib.suppress(ConnectionClosed):
+        client.send("bye")
+    return client.closed()[0]
+
+
+def status_of(server: testing.Server, path: str = "/", **headers: str) -> int:
+    """Of the answer to a handshake."""
+    try:
+        server.connect(path, **headers)
+    except InvalidStatus as refused:
+        return refused.response.status_code
+    return 101
+
+
+@pytest.mark.parametrize(
+    "leave", [lambda there: there.stand_aside(True), lambda there: there.drain()], ids=["an operator's", "the worker's"]
+)
+def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(leave: Callable[[registry.Roster], None]) -> None:
+    gateway = testing.gateway()
+
+    def identify(_environ: dict[str, Any]) -> str:
+        leave(gateway._roster)
+        return "IDANN"
+
+    gateway.websocket("/", identify=identify)(lambda ws: ws.receive())
+    with testing.serve(gateway) as server:
+        assert status_of(server) == 503
+
+
+def test_an_undone_drain_leaves_those_who_were_not_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
+    gateway = chatting(WEBSOCKET_DRAIN_SECONDS="120")
+    there = gateway._roster
+
+    def begin_and_undo() -> int:
+        everybody = list(there)
+        there.stand_aside(True)
+        assert there.draining
+        while not (told := sum(client.ws.closed for client in everybody)):
+            gevent.idle()
+        there.stand_aside(False)
+        return told
+
+    with testing.serve(gateway) as server:
+        clients = [server.connect("/") for _ in range(2 * STEP_CLIENTS)]
+        assert {client.receive() for client in clients} == {"here"}
+        assert testing._run(begin_and_undo) == STEP_CLIENTS
+        assert not there.draining
+        assert Counter(map(ends, clients)) == {1012: STEP_CLIENTS, 1000: STEP_CLIENTS}
+        assert server.connect("/").receive() == "here"
+
+
+def test_a_second_drain_is_the_first_and_one_undo_ends_both() -> None:
+    gateway = chatting()
+    there = gateway._roster
+
+    def drain_twice() -> None:
+        there.stand_aside(True)
+        under_way = there._aside
+        there.stand_aside(True)
+        assert there._aside is under_way
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/")
+        assert ann.receive() == "here"
+        testing._run(drain_twice)
+        assert ann.closed()[0] == 1012
+        assert status_of(server) == 503
+        testing._run(lambda: there._aside and there._aside.join(testing.WAIT))
+        testing._run(drain_twice)  # after its end, too
+        assert status_of(server) == 503
+        testing._run(lambda: there.stand_aside(False))
+        assert status_of(server) == 101
+        assert gateway.problems() == []
+
+
+def test_who_undoes_a_drain_does_not_keep_a_worker_that_ends() -> None:
+    gateway = chatting()
+
+    def end_aside_and_undo() -> list[str]:
+        ending = gevent.spawn(gateway.drain)
+        gateway._roster.stand_aside(True)
+        gevent.idle()
+        gateway._roster.stand_aside(False)
+        ending.join()
+        return gateway.problems()
+
+    with testing.serve(gateway):
+        assert testing._run(end_aside_and_undo) == ["draining"]

@@ -1,0 +1,198 @@
+"""The operator's port, over real sockets: nothing is held without end, and a client that is quick is served."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from peatio_ws import testing
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.limits import Limit
+from peatio_ws.server import health
+from tests.support.raw_client import WAIT, RawClient
+from tests.support.servers import wait_until
+from tests.unit.samples import settings
+
+ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Of an operator's port that is served in this process."""
+    health.bind(settings(METRICS_PORT="0"))
+    assert health._listener is not None
+    testing._run(health.serve)
+    try:
+        yield health._listener.getsockname()[1]
+    finally:
+        assert health._server is not None
+        testing._run(health._server.stop)
+        health._listener.close()
+        health._listener = health._server = None
+
+
+def reached(limit: Limit) -> float:
+    return metrics.limits_reached.labels(limit)._value.get()
+
+
+def ask(client: RawClient, request: bytes = ASK) -> int:
+    client.send(request)
+    return client.answer().status
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: loc", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"]
+)
+def test_half_a_request_ends_within_the_limit(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 0.3)
+    before = reached(Limit.REQUEST_TIME)
+    with RawClient(port) as client:
+        client.send(sent)
+        client.ended()
+    wait_until(lambda: reached(Limit.REQUEST_TIME) == before + 1, "counted")
+
+
+def test_half_a_body_ends_within_the_limit(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 0.3)
+    with RawClient(port) as client:
+        assert ask(client, b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf") == 200
+        client.ended()
+
+
+def test_a_connection_is_kept_open_for_a_while_only(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 0.3)
+    monkeypatch.setattr(health.OperatorHandler, "idle_seconds", 1.5)
+    before = reached(Limit.REQUEST_TIME)
+    with RawClient(port) as client:
+        assert ask(client) == 200
+        assert ask(client) == 200
+        client.ended()
+        assert reached(Limit.REQUEST_TIME) == before, "it asked for all that it wanted"
+    with RawClient(port) as client:
+        assert ask(client) == 200
+        client.send(b"GET /hea")
+        client.ended()
+    wait_until(lambda: reached(Limit.REQUEST_TIME) == before + 1, "half a second request is counted")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /healthz HTTP/1.1\r\n" + b"A: b\r\n" * 101 + b"\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\nA: " + b"x" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /healthz HTTP/1.1\r\n" + (b"A: " + b"x" * 8000 + b"\r\n") * 5 + b"\r\n", 431),
+        (b"POST /healthz HTTP/1.1\r\nContent-Length: 65537\r\n\r\n" + b"x" * 65_537, 413),
+        (b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", 413),
+    ],
+)
+def test_a_request_that_is_too_large_gets_its_status(port: int, request_: bytes, status: int) -> None:
+    before = reached(Limit.REQUEST_SIZE)
+    with RawClient(port) as client, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        assert ask(client, request_) == status
+        client.ended()
+    assert reached(Limit.REQUEST_SIZE) == before + 1
+
+
+def test_a_crowd_that_never_asks_keeps_no_scraper_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A slow machine ends no connection by its time limits, only by the limit of pending requests.
+    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 2 * WAIT)
+    monkeypatch.setattr(health, "ROOM_SECONDS", WAIT)
+    before = reached(Limit.PENDING)
+    with contextlib.ExitStack() as crowd:
+        for _ in range(health.MOST_CONNECTIONS * 3):
+            crowd.enter_context(RawClient(port)).send(b"GET /metrics HTTP/1.1\r\nHos")
+        for _ in range(5):
+            with RawClient(port) as client:
+                assert ask(client) == 200
+        closed = 2 * health.MOST_CONNECTIONS
+        wait_until(lambda: reached(Limit.PENDING) >= before + closed, "the rest of the crowd is disconnected")
+        assert len(health.OperatorHandler.idle) <= health.MOST_CONNECTIONS + 1
+
+
+def test_a_slow_reader_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.OperatorHandler, "send_seconds", 0.3)
+    monkeypatch.setattr(health, "_scrapes", health.Scrapes(lambda: b"x" * 20_000_000))
+    before = reached(Limit.ANSWER_TIME)
+    with RawClient(port, receive_buffer=4096) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: reached(Limit.ANSWER_TIME) == before + 1, "it is disconnected")
+
+
+def test_beyond_the_limit_the_answer_is_503(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.OperatorHandler, "send_seconds", 2 * WAIT)
+    monkeypatch.setattr(health, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(health, "ROOM_SECONDS", 0.1)
+    monkeypatch.setattr(health, "_scrapes", health.Scrapes(lambda: b"x" * 20_000_000))
+    before = reached(Limit.OPERATORS_CONNECTIONS)
+    with contextlib.ExitStack() as crowd:
+        for number in range(3):
+            client = crowd.enter_context(RawClient(port, receive_buffer=4096))
+            client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait_until(lambda number=number: _answering() == number + 1, "its answer has begun")  # type: ignore[misc]
+        with RawClient(port) as client:
+            assert ask(client) == 503
+        assert reached(Limit.OPERATORS_CONNECTIONS) == before + 1
+    wait_until(lambda: health._server is not None and not health._server._connections, "all of them have gone")
+    with RawClient(port) as client:
+        assert ask(client) == 200
+
+
+def _answering() -> int:
+    """Connections whose answer is under way."""
+    assert health._server is not None
+    return health._server._connections - len(health.OperatorHandler.idle)
+
+
+def test_scrapes_at_the_same_time_are_one_and_none_is_older_than_its_request() -> None:
+    counted, going = [0], gevent.event.Event
+
+    def run() -> tuple[list[bytes], int]:
+        go = going()
+
+        def render() -> bytes:
+            counted[0] += 1
+            number = counted[0]
+            if number == 1:
+                go.wait()
+            return str(number).encode()
+
+        scrapes = health.Scrapes(render)
+        first = gevent.spawn(scrapes.text)
+        gevent.sleep(0)
+        while not counted[0]:
+            gevent.sleep(0.001)
+        others = [gevent.spawn(scrapes.text) for _ in range(50)]
+        gevent.sleep(0)
+        go.set()
+        gevent.joinall([first, *others])
+        return [one.value for one in (first, *others)], counted[0]
+
+    texts, renders = testing._run(run)
+    assert texts == [b"1"] + [b"2"] * 50
+    assert renders == 2
+
+
+def test_what_a_scrape_raises_is_raised_in_all_who_wait() -> None:
+    def fails() -> bytes:
+        raise TimeoutError("another worker does not come to an end")
+
+    def run() -> list[Any]:
+        scrapes = health.Scrapes(fails)
+        waiting = [gevent.spawn(_error_of, scrapes) for _ in range(3)]
+        gevent.joinall(waiting)
+        return [one.value for one in waiting]
+
+    assert testing._run(run) == [TimeoutError] * 3
+
+
+def _error_of(scrapes: health.Scrapes) -> type[Exception] | None:
+    try:
+        scrapes.text()
+    except Exception as error:
+        return type(error)
+    return None

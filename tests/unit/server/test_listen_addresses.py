@@ -1,0 +1,82 @@
+"""Whether an address can be listened on is told before anything starts, with the variable to change."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from peatio_ws.errors import ConfigurationError
+from peatio_ws.server import listen_addresses
+from tests.unit.samples import settings
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """A port on which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+def faults(**environ: str) -> list[str]:
+    """What `check` says of an environment."""
+    given = {"WEBSOCKET_HOST": "127.0.0.1", "WEBSOCKET_PORT": "0", "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0"}
+    try:
+        listen_addresses.check(settings(**{**given, **environ}))
+    except ConfigurationError as error:
+        return list(map(str, error.faults))
+    return []
+
+
+def test_free_ports_are_no_fault_and_are_let_go() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert faults(WEBSOCKET_PORT=str(port)) == []
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+@pytest.mark.parametrize("name", ["WEBSOCKET", "METRICS"])
+def test_a_taken_port_is_named_with_its_variable(taken: str, name: str) -> None:
+    assert faults(**{f"{name}_PORT": taken}) == [
+        f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
+        f"is another gateway running? {name}_PORT takes another port"
+    ]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "there-is-none.invalid"])
+def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
+    (fault,) = faults(METRICS_HOST=host)
+    assert fault.startswith(f"METRICS_HOST={host} METRICS_PORT=0: cannot listen there: ")
+    assert fault.endswith("METRICS_HOST takes an address of this machine")
+
+
+def test_both_faults_are_told(taken: str) -> None:
+    assert len(faults(WEBSOCKET_PORT=taken, METRICS_HOST="192.0.2.1")) == 2
+
+
+def test_a_port_that_needs_a_right_is_told_so() -> None:
+    error = PermissionError(13, "Permission denied")
+    assert str(listen_addresses.fault("WEBSOCKET", "127.0.0.1", 443, error)).endswith(
+        "WEBSOCKET_PORT takes another port, 1024 or higher"
+    )
+
+
+def test_a_unix_socket_needs_a_folder_and_takes_the_place_of_an_old_one_only(tmp_path: Path) -> None:
+    assert faults(WEBSOCKET_UNIX=str(tmp_path / "a.sock")) == []
+    assert "is no folder that may be written to" in faults(WEBSOCKET_UNIX=str(tmp_path / "none" / "a.sock"))[0]
+    (tmp_path / "file").write_text("somebody's")
+    assert faults(WEBSOCKET_UNIX=str(tmp_path / "file")) == [
+        f"WEBSOCKET_UNIX={tmp_path}/file: cannot listen there: it exists and is no socket"
+    ]
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(tmp_path / "old.sock"))
+        assert faults(WEBSOCKET_UNIX=str(tmp_path / "old.sock")) == []
+    assert os.path.exists(tmp_path / "old.sock"), "to look is not to take it away"
+
+
+def test_an_ipv6_address_is_listened_on_as_such() -> None:
+    with listen_addresses.listen("::1", 0) as listener:
+        assert listener.family is socket.AF_INET6

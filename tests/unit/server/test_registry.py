@@ -1,0 +1,103 @@
+"""Who may come, and who has to go: with clients that are really connected, while something else happens."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from peatio_ws import Gateway, testing
+from peatio_ws.server.connections.handler_connection import Connection
+
+
+def chatting(**variables: str) -> Gateway:
+    """A gateway with a handler that stays for as long as its client does."""
+    gateway = testing.gateway(**variables)
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        ws.send("here")
+        ws.receive()
+
+    return gateway
+
+
+def ends(client: testing.Client) -> int:
+    """The code with which a connection has ended, or ends once its client says something."""
+    with contextlib.suppress(ConnectionClosed):
+        client.send("bye")
+    return client.closed()[0]
+
+
+def status_of(server: testing.Server, path: str = "/", **headers: str) -> int:
+    """Of the answer to a handshake."""
+    try:
+        server.connect(path, **headers)
+    except InvalidStatus as refused:
+        return refused.response.status_code
+    return 101
+
+
+# ---- a path's `identify` that takes its time
+
+
+def test_a_limit_holds_while_it_is_asked_who_somebody_is() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1")
+    asked: list[str] = []
+    both = gevent.event.Event()
+
+    def identify(environ: dict[str, Any]) -> str:
+        asked.append(environ["PATH_INFO"])
+        if len(asked) == 2:
+            both.set()
+        both.wait()
+        return "IDANN"
+
+    gateway.websocket("/", identify=identify)(lambda ws: ws.receive())
+    with testing.serve(gateway) as server, concurrent.futures.ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(lambda _: status_of(server), range(2))) == [101, 429]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ("192.0.2.1", "192.0.2.1", 429),
+        ("192.0.2.1", "192.0.2.2", 101),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", 429),  # of one /64
+        ("2001:db8::1", "2001:db8:0:1::1", 101),
+        ("::ffff:192.0.2.1", "192.0.2.1", 429),
+        ("", "", 101),  # a proxy that says nothing of whose it is
+    ],
+)
+def test_connections_of_an_address_are_limited_whose_ever_they_can_be(first: str, second: str, status: int) -> None:
+    gateway = chatting(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1", TRUSTED_PROXIES="127.0.0.1")
+    with testing.serve(gateway) as server:
+        assert server.connect("/", x_forwarded_for=first).receive() == "here"
+        assert status_of(server, x_forwarded_for=second) == status
+
+
+# ---- the keeper
+
+
+def test_a_connection_that_cannot_be_looked_at_costs_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = chatting()
+    ticked: list[str] = []
+
+    def tick(connection: Connection, _now: float) -> None:
+        ticked.append(connection.environ["QUERY_STRING"])
+        if ticked[-1] == "broken":
+            raise ZeroDivisionError
+
+    with testing.serve(gateway) as server:
+        broken, *others = [server.connect(f"/?{name}") for name in ("broken", "a", "b")]
+        assert {client.receive() for client in (broken, *others)} == {"here"}
+        monkeypatch.setattr(Connection, "tick", tick)
+        testing._run(gateway._roster.tick)
+        assert {"a", "b", "broken"} <= set(ticked)
+        assert broken.closed() == (1006, "")
+        assert [ends(client) for client in others] == [1000, 1000]

@@ -1,0 +1,154 @@
+"""`Incoming`: bytes of a client in, messages and answers out; no socket."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from peatio_ws.transport.decoder import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, Incoming
+from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
+
+LIMIT = 1000
+
+
+def fed(*data: bytes) -> Incoming:
+    incoming = Incoming(LIMIT)
+    for piece in data:
+        incoming.receive(piece)
+    return incoming
+
+
+def from_server(opcode: int, payload: bytes) -> bytes:
+    return frame(opcode, payload, mask=False)
+
+
+def close_code(incoming: Incoming) -> int | None:
+    """Code of the close frame that is to be sent."""
+    for chunk in incoming.data_to_send():
+        if chunk[:1] == bytes([0x80 | CLOSE]):
+            return int.from_bytes(chunk[2:4], "big")
+    return None
+
+
+def test_messages_come_whole_however_the_bytes_are_cut() -> None:
+    sent = (
+        text("grüße")
+        + frame(TEXT, "ä".encode()[:1], fin=False)
+        + frame(CONT, "ä".encode()[1:])
+        + frame(BINARY, b"\xff")
+    )
+    for size in (1, 2, 7, len(sent)):
+        incoming = fed(*[sent[at : at + size] for at in range(0, len(sent), size)])
+        assert [message for _, message in incoming.messages] == ["grüße", "ä", b"\xff"]
+
+
+def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
+    incoming = fed(frame(PING, b"1"), text("a"), text("b"), frame(PING, b"2") + text("c") + frame(PING, b"3"))
+    assert incoming.messages == [
+        ([from_server(PONG, b"1")], "a"),
+        ([], "b"),
+        ([from_server(PONG, b"2")], "c"),
+    ]
+    assert incoming.data_to_send() == [from_server(PONG, b"3")]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_bytes(opcode: int) -> None:
+    incoming = Incoming(100_000)
+    pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
+    incoming.small_frames = 50_000.0
+    incoming.receive(frame(opcode, b"", fin=False))
+    tracemalloc.start()
+    try:
+        for at in range(0, len(pieces), 4096):
+            incoming.receive(pieces[at : at + 4096])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2 * 80_000
+    incoming.receive(frame(CONT))
+    ((_, message),) = incoming.messages
+    assert len(message) == 80_000
+
+
+@pytest.mark.parametrize(
+    "small",
+    [frame(PING), frame(PONG), frame(PONG, b"x" * 125), frame(CONT, b"", fin=False), frame(CONT, b"x", fin=False)],
+    ids=["ping", "pong", "long pong", "empty fragment", "fragment"],
+)
+def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
+    incoming = Incoming(100_000)
+    incoming.receive(frame(TEXT, b"x" * SMALL_BYTES, fin=False))
+    incoming.refill(100.0)
+    incoming.receive(small * SMALL_AT_ONCE)
+    assert close_code(incoming) is None
+    incoming.refill(101.0)
+    incoming.receive(small * SMALL_A_SECOND)
+    assert close_code(incoming) is None
+    incoming.receive(small * 5)
+    assert close_code(incoming) == 1008
+
+
+def test_whole_messages_large_fragments_and_the_end_are_not_small_frames() -> None:
+    incoming = Incoming(10**7)
+    incoming.receive(frame(PONG) * SMALL_AT_ONCE)
+    incoming.receive(text("x") * 1000 + frame(TEXT, b"x" * SMALL_BYTES, fin=False))
+    incoming.receive(frame(CONT, b"x" * SMALL_BYTES, fin=False) * 1000)
+    assert len(incoming.messages) == 1000
+    assert close_code(incoming) is None
+    incoming.receive(close(1000))
+    assert close_code(incoming) == 1000
+
+
+def test_after_too_many_small_frames_nothing_is_read() -> None:
+    incoming = fed(text("a"), frame(PONG) * (SMALL_AT_ONCE + 1) + text("b") + frame(PING) * 3)
+    assert [message for _, message in incoming.messages] == ["a"]
+    assert close_code(incoming) == 1008
+
+
+def test_messages_before_a_fault_are_there() -> None:
+    incoming = fed(text("a") + frame(TEXT, b"x", mask=False))
+    assert incoming.messages == [([], "a")]
+    assert close_code(incoming) == 1002
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_a_close_between_two_fragments_is_echoed(opcode: int) -> None:
+    incoming = fed(frame(opcode, b"half", fin=False) + close(1001))
+    assert close_code(incoming) == 1001
+    assert incoming.messages == []
+
+
+def test_text_that_is_not_utf8_counts_before_the_close_behind_it() -> None:
+    assert close_code(fed(frame(TEXT, b"\xff") + close(1000))) == 1007
+
+
+def test_fragments_that_are_not_utf8_are_found_at_the_first_wrong_one() -> None:
+    assert close_code(fed(frame(TEXT, b"\xc3", fin=False))) is None
+    assert close_code(fed(frame(TEXT, b"\xc3", fin=False), frame(CONT, b"x", fin=False))) == 1007
+    assert close_code(fed(frame(TEXT, b"\xc3", fin=False), frame(CONT, b""))) == 1007
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(TEXT, b"x" * LIMIT), None),
+        (frame(TEXT, length=LIMIT + 1)[:4], 1009),
+        (frame(TEXT, b"x" * 600, fin=False) + frame(CONT, length=401)[:4], 1009),
+        (frame(TEXT, b"x" * 600, fin=False) + frame(CONT, b"x" * 400), None),
+    ],
+)
+def test_the_limit_counts_from_the_header_on(sent: bytes, code: int | None) -> None:
+    assert close_code(fed(sent)) == code
+
+
+def test_after_a_message_in_fragments_the_next_starts_anew() -> None:
+    incoming = fed(frame(TEXT, b"a", fin=False), frame(CONT, b"b"), frame(BINARY, b"c", fin=False), frame(CONT, b"d"))
+    assert [message for _, message in incoming.messages] == ["ab", b"cd"]
+
+
+def test_the_end_of_the_stream_is_answered_with_nothing() -> None:
+    incoming = fed(text("a"), b"")
+    assert [message for _, message in incoming.messages] == ["a"]
+    assert incoming.data_to_send() == [b""]

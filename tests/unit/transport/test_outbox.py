@@ -1,0 +1,353 @@
+"""What one client has yet to be sent: in order, whole, bounded, the close frame last. The socket is a model of one that
+takes what it likes.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from peatio_ws.close_codes import REASONS, Close
+from peatio_ws.transport import outbox as room
+from peatio_ws.transport.frames import PING, close_frame, frame_end, text_frame
+from peatio_ws.transport.outbox import Outbox, flush_all, put_all
+from tests.unit.samples import Wire, frames_in
+
+PLENTY = 2**30
+SIZES = st.integers(0, 300) | st.sampled_from([125, 126, 65_535, 65_536])
+
+
+def outbox_on(wire: Any, limit: int = PLENTY, send_timeout: float = 3600.0) -> Outbox:
+    return Outbox(wire, limit, send_timeout)
+
+
+def let_write(outbox: Outbox) -> None:
+    """Let the writer greenlet run until nothing waits."""
+    for _ in range(100_000):
+        if not outbox.size:
+            return
+        gevent.sleep(0)
+    raise AssertionError("the writer does not come to an end")
+
+
+# ---- frames
+
+
+@given(SIZES)
+def test_a_text_frame_is_as_the_rfc_says(size: int) -> None:
+    payload = b"x" * size
+    assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+@given(st.sampled_from([1000, 1001, 1012, 3000, 4401, 4999]), st.text())
+def test_a_close_frame_has_its_code_and_as_much_of_the_reason_as_fits(code: int, reason: str) -> None:
+    ((opcode, payload),) = frames_in(close_frame(code, reason))
+    assert (opcode, int.from_bytes(payload[:2])) == (8, code)
+    assert len(payload) <= 125
+    said = payload[2:].decode()
+    assert reason.startswith(said)
+    assert said == reason or len(payload) > 121  # a character has four bytes at most
+
+
+@given(st.lists(SIZES, min_size=1, max_size=6), st.data())
+def test_a_frame_ends_where_the_next_one_begins(sizes: list[int], data: st.DataObject) -> None:
+    frames = [text_frame(b"x" * size) for size in sizes]
+    ends = [sum(map(len, frames[: number + 1])) for number in range(len(frames))]
+    at = data.draw(st.integers(0, ends[-1]))
+    assert frame_end(b"".join(frames), at) == (min(end for end in ends if end >= at) if at else 0)
+
+
+# ---- a socket that takes everything
+
+
+def test_what_is_put_in_leaves_at_the_next_flush_in_one_write() -> None:
+    offered: list[int] = []
+    wire = Wire(lambda size: offered.append(size) or size)  # type: ignore[func-returns-value]
+    outbox = outbox_on(wire)
+    outbox.put(b"one")
+    outbox.put(b"two")
+    assert wire.taken == b""
+    outbox.flush()
+    outbox.flush()
+    assert (wire.taken, offered) == (b"onetwo", [6])
+    assert (outbox.size, outbox.sent) == (0, 6)
+
+
+def test_a_close_frame_comes_after_what_was_put_in_and_is_the_last() -> None:
+    wire = Wire()
+    outbox = outbox_on(wire)
+    outbox.put(text_frame(b"before"))
+    outbox.close(Close.RESTART, "restart; retry after 3")
+    outbox.put(text_frame(b"after"))
+    put_all(text_frame(b"after"), [outbox], [])
+    outbox.send(text_frame(b"after"))
+    outbox.close(Close.NORMAL)
+    assert wire.taken == text_frame(b"before") + close_frame(1012, "restart; retry after 3")
+    assert outbox.closing == 1012
+
+
+@pytest.mark.parametrize("code", Close)
+def test_a_close_without_a_reason_has_the_one_of_its_code(code: Close) -> None:
+    wire = Wire()
+    outbox_on(wire).close(code)
+    assert wire.taken == close_frame(code, REASONS[code])
+
+
+def test_an_end_comes_after_everything_that_was_put_in() -> None:
+    wire = Wire()
+    outbox = outbox_on(wire)
+    outbox.put(b"last")
+    outbox.end(1000)
+    assert (wire.taken, wire.ended, outbox.closing) == (b"last", True, 1000)
+
+
+def test_an_end_with_nothing_put_in_ends_at_once() -> None:
+    wire = Wire()
+    outbox_on(wire).end(1000)
+    assert wire.ended
+
+
+# ---- a socket that takes what it likes
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "put to all", "send"]), SIZES)
+    | st.tuples(st.sampled_from(["flush", "flush all", "switch"]), st.just(0))
+    | st.tuples(st.just("ping"), st.just(0)),
+    max_size=30,
+)
+TAKES = st.lists(st.integers(0, 400) | st.sampled_from([0, 1, 65_536, PLENTY]), min_size=1, max_size=8).filter(
+    lambda takes: max(takes) >= 200  # or it takes all day
+)
+
+
+def unsteady(takes: list[int]) -> Any:
+    """Takes these numbers of bytes, in turn, for ever."""
+    turn = iter(range(10**9))
+    return lambda offered: takes[next(turn) % len(takes)]
+
+
+@given(steps=STEPS, takes=TAKES, tls=st.booleans(), cutting=st.booleans())
+def test_nothing_is_lost_or_doubled_or_out_of_order(
+    steps: list[tuple[str, int]], takes: list[int], tls: bool, cutting: bool
+) -> None:
+    wire = Wire(unsteady(takes), tls)
+    outbox, put, held = outbox_on(wire), b"", 0  # held: put in since the last flush
+    for number, (step, size) in enumerate(steps):
+        frame = PING if step == "ping" else text_frame(b"%d" % number + b"x" * size)
+        if step == "switch":
+            gevent.sleep(0)
+        elif step.startswith("flush"):
+            outbox.flush() if step == "flush" else flush_all([outbox])
+            held = 0
+        elif step == "send":
+            outbox.send(frame)
+            put, held = put + frame, 0
+        elif step == "put to all":
+            touched: list[Outbox] = []
+            put_all(frame, [outbox], touched)
+            assert touched == ([] if held else [outbox]), "named once for each flush"
+            put, held = put + frame, held + len(frame)
+        else:
+            outbox.put(frame)
+            put, held = put + frame, held + len(frame)
+        assert put.startswith(wire.taken)
+        assert outbox.sent == len(wire.taken)
+        assert outbox.size == len(put) - held - len(wire.taken), "what was not put in just now is on its way"
+    outbox.flush()
+    assert outbox.size == len(put) - len(wire.taken)
+    outbox.close(Close.RESTART, "bye", cut=cutting)
+    let_write(outbox)
+    last = close_frame(1012, "bye")
+    if cutting:
+        # Whole frames may be missing before the close frame, and nothing else.
+        assert wire.taken.endswith(last)
+        assert put.startswith(wire.taken.removesuffix(last))
+        frames_in(wire.taken)
+    else:
+        assert wire.taken == put + last
+
+
+@given(takes=TAKES, sizes=st.lists(SIZES, min_size=1, max_size=20), limit=st.integers(1, 5000), tls=st.booleans())
+def test_a_client_that_takes_too_little_is_hung_up_on(
+    takes: list[int], sizes: list[int], limit: int, tls: bool
+) -> None:
+    wire = Wire(unsteady(takes), tls)
+    outbox, put = outbox_on(wire, limit), b""
+    for size in sizes:
+        waits_already = outbox.size > 0
+        frame = text_frame(b"x" * size)
+        outbox.send(frame)
+        put += frame
+        if waits_already and len(put) - len(wire.taken) > limit:
+            assert outbox.closing == Close.TOO_SLOW
+        if outbox.closing:
+            break
+    let_write(outbox)
+    if outbox.closing:
+        last = close_frame(4413, f"too slow: more than {limit} bytes waiting")
+        assert wire.taken.endswith(last)
+        assert put.startswith(wire.taken.removesuffix(last))
+        frames_in(wire.taken)
+        assert len(put) > limit
+    else:
+        assert wire.taken == put
+
+
+def test_up_to_the_limit_a_client_may_be_slow() -> None:
+    wire = Wire(lambda offered: 0)
+    outbox = outbox_on(wire, limit=100)
+    for _ in range(100):
+        outbox.send(b"x")
+    assert outbox.closing == 0
+    outbox.send(b"x")
+    assert outbox.closing == Close.TOO_SLOW
+    outbox.abort()
+
+
+def test_an_end_waits_for_what_a_slow_client_has_yet_to_take() -> None:
+    wire = Wire(unsteady([0, 1]))
+    outbox = outbox_on(wire)
+    outbox.send(b"much")
+    outbox.end(1001)
+    assert not wire.ended
+    let_write(outbox)
+    gevent.sleep(0)
+    assert (wire.taken, wire.ended, outbox.closing) == (b"much", True, 1001)
+
+
+@given(steps=STEPS, takes=TAKES, tls=st.booleans(), end=st.sampled_from(["close", "end", "abort"]))
+def test_after_the_end_nothing_is_taken_whatever_was_put_in_before(
+    steps: list[tuple[str, int]], takes: list[int], tls: bool, end: str
+) -> None:
+    wire = Wire(unsteady(takes), tls)
+    outbox, put = outbox_on(wire), b""
+    for step, size in steps:
+        if step in ("put", "send"):
+            put += text_frame(b"x" * size)
+            getattr(outbox, step)(text_frame(b"x" * size))
+    {"close": lambda: outbox.close(1012, ""), "end": lambda: outbox.end(1012), "abort": outbox.abort}[end]()
+    taken = wire.taken
+    for step, _ in steps or [("put", 0)]:
+        if step in ("put", "send"):
+            assert not getattr(outbox, step)(text_frame(b"after"))
+        elif step == "flush":
+            outbox.flush()
+    let_write(outbox)
+    gevent.sleep(0)
+    if end == "abort":
+        assert (wire.taken, wire.ended, outbox.closing) == (taken, True, 1006)
+    else:
+        assert wire.taken == put + (close_frame(1012, "") if end == "close" else b"")
+        assert (wire.ended, outbox.closing) == (end == "end", 1012)
+
+
+# ---- a socket that breaks
+
+
+class Broken(Wire):
+    """Takes so many times a byte, or a TLS record, then is reset."""
+
+    def __init__(self, good: int, tls: bool) -> None:
+        super().__init__(lambda offered: 1, tls)
+        self._good = good
+
+    def take(self, data: bytes | memoryview) -> int:
+        if not self._good:
+            raise ConnectionResetError
+        self._good -= 1
+        return super().take(data)
+
+
+@given(st.integers(0, 20), st.booleans(), st.integers(1, 5))
+def test_a_reset_raises_nothing_and_leaves_nothing(good: int, tls: bool, pieces: int) -> None:
+    good = min(good, pieces - 1) if tls else good  # each piece is a record
+    wire = Broken(good, tls)
+    outbox = outbox_on(wire)
+    for _ in range(pieces):
+        outbox.send(b"x" * 30)
+    let_write(outbox)
+    outbox.send(b"after")
+    outbox.close(Close.NORMAL)
+    assert (wire.taken, outbox.size, outbox.closing) == (b"x" * good * (30 if tls else 1), 0, 1006)
+
+
+def test_an_abort_cuts_whatever_waits() -> None:
+    wire = Wire(lambda offered: 0)
+    outbox = outbox_on(wire)
+    outbox.send(b"waiting")
+    outbox.abort()
+    outbox.abort()
+    assert (wire.ended, wire.taken, outbox.size, outbox.closing) == (True, b"", 0, 1006)
+
+
+# ---- a socket that takes nothing any more
+
+
+class Stuck(Wire):
+    """Takes nothing; says when it is shut down."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda offered: 0)
+        self.shut = gevent.event.AsyncResult()
+        self.offered: list[bytes] = []
+
+    def send(self, data: memoryview) -> int:
+        self.offered.append(bytes(data))
+        gevent.event.Event().wait()
+        raise AssertionError
+
+    def shutdown(self, how: int) -> None:
+        self.shut.set(how)
+
+
+def test_a_client_that_takes_nothing_is_told_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CLOSE_SECONDS", 0.001)
+    wire = Stuck()
+    outbox = outbox_on(wire, send_timeout=0.001)
+    outbox.send(text_frame(b"one"))
+    outbox.send(text_frame(b"two"))
+    assert wire.shut.get(timeout=10) == socket.SHUT_RDWR
+    assert outbox.closing == Close.TOO_SLOW
+    # "one" had been handed to the socket; "two" had not, and gives way to the close frame.
+    assert wire.offered == [text_frame(b"one")] * 2
+    assert outbox.size == 0
+
+
+def test_a_frame_put_in_while_the_writer_gives_up_waiting_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LINGER", 0.02)
+    takes = iter([0])
+    wire = Wire(lambda offered: next(takes, offered))
+    outbox = outbox_on(wire)
+    outbox.send(b"one")
+    let_write(outbox)
+    gevent.sleep(0)
+    other = gevent.spawn_later(0.02, outbox.send, b"two")
+    gevent.sleep(0)
+    busy_until = time.monotonic() + 0.05
+    while time.monotonic() < busy_until:
+        pass  # both the put and the end of the wait are due in one turn of the loop
+    other.join(10)
+    for _ in range(100):
+        gevent.sleep(0)
+    outbox.send(b"three")
+    for _ in range(100):
+        gevent.sleep(0)
+    assert (wire.taken, outbox.size) == (b"onetwothree", 0)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_limit_counts_for_a_single_batch_too(tls: bool) -> None:
+    outbox = outbox_on(Wire(lambda offered: 0, tls), limit=100)
+    for _ in range(101):
+        outbox.put(b"x")
+    outbox.flush()
+    assert outbox.closing == Close.TOO_SLOW
+    outbox.abort()

@@ -1,0 +1,516 @@
+"""One connection: frames over a pair of sockets that never leave this process."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+from geventwebsocket.exceptions import WebSocketError
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from websockets.frames import Close as CloseFrame
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol
+
+from peatio_ws.close_codes import REASONS, Close
+from peatio_ws.config.settings import Settings
+from peatio_ws.transport.frames import PING, close_frame, text_frame
+from peatio_ws.transport.websocket import AFTER_CLOSE_BYTES, MOST_UNREAD, READ_BYTES, SLICE_BYTES, Upgraded, WebSocket
+from peatio_ws.transport.websocket_handler import websocket_of
+from tests.support.raw_client import TEXT
+from tests.support.raw_client import frame as raw_frame
+from tests.unit.samples import frames_in, settings
+
+LIMIT = 30
+"""Seconds after which a test that waits is given up."""
+
+# ---- a pair of sockets
+
+
+class Pair:
+    """A WebSocket of the package, and its client: a plain socket with frames made and read by hand."""
+
+    def __init__(self, **environ: str) -> None:
+        mine, self.client = gevent.socket.socketpair()
+        self.sock = mine
+        handler = SimpleNamespace(socket=mine, rfile=mine.makefile("rb"))
+        self.stock = SimpleNamespace(handler=handler, closed=False)  # as gevent-websocket hands it over
+        self.environ: dict[str, Any] = {"wsgi.websocket": self.stock}
+        found = websocket_of(self.environ)
+        assert found is not None
+        self.ws = found
+        self.settings: Settings = settings(**environ)
+        self._handler = handler
+
+    def open(self) -> WebSocket:
+        self.ws.accept(self.settings)
+        return self.ws
+
+    def say(self, *frames: Frame) -> None:
+        """From the client, masked."""
+        self.client.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
+
+    def end(self) -> None:
+        """The client ends its half, and the server the connection."""
+        self.client.shutdown(socket.SHUT_WR)
+        self.ws.end()
+
+    def heard(self) -> list[tuple[int, bytes]]:
+        """Everything the client gets until the end: opcode and payload of each frame."""
+        data = b""
+        while more := self.client.recv(65_536):
+            data += more
+        return frames_in(data)
+
+    def hear(self, count: int) -> bytes:
+        """So many bytes, at the client."""
+        data = b""
+        while len(data) < count:
+            more = self.client.recv(count - len(data))
+            assert more, "ended early"
+            data += more
+        return data
+
+    def close(self) -> None:
+        self._handler.rfile.close()
+        self.sock.close()
+        self.client.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    with gevent.Timeout(LIMIT):
+        yield made
+    made.close()
+
+
+def text(words: str | bytes, fin: bool = True) -> Frame:
+    return Frame(Opcode.TEXT, words.encode() if isinstance(words, str) else words, fin)
+
+
+def rest(words: bytes, fin: bool) -> Frame:
+    return Frame(Opcode.CONT, words, fin)
+
+
+def closing(code: int, reason: str = "") -> Frame:
+    return Frame(Opcode.CLOSE, CloseFrame(code, reason).serialize())
+
+
+def codes(heard: list[tuple[int, bytes]]) -> list[int]:
+    """Codes of the close frames."""
+    return [int.from_bytes(payload[:2]) for opcode, payload in heard if opcode == Opcode.CLOSE]
+
+
+def test_text_comes_as_text_and_bytes_as_bytes_in_order(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("grüße"), Frame(Opcode.BINARY, b"\xff"), text(""))
+    pair.say(closing(1000))
+    assert list(ws) == ["grüße", b"\xff", ""]
+    assert ws.received == 3
+
+
+def test_what_is_sent_goes_as_text_or_binary(pair: Pair) -> None:
+    ws = pair.open()
+    ws.send("grüße")
+    ws.send(b"\xff")
+    ws.send("as bytes", binary=True)
+    ws.send(b"as text", binary=False)
+    ws.close(1000, "bye")
+    pair.end()
+    assert pair.heard() == [(1, "grüße".encode()), (2, b"\xff"), (2, b"as bytes"), (1, b"as text"), (8, b"\x03\xe8bye")]
+
+
+def test_what_came_along_with_the_handshake_is_not_lost() -> None:
+    made = Pair()
+    with gevent.Timeout(LIMIT):
+        made.say(text("early"))
+        assert made.stock.handler.rfile.peek(1)  # read ahead by the HTTP parser
+        made.say(text("later"))
+        ws = made.open()
+        assert [ws.receive(), ws.receive()] == ["early", "later"]
+    made.close()
+
+
+def test_a_ping_is_answered_with_its_payload_and_is_no_message(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(Frame(Opcode.PING, b"are you there"), text("message"))
+    assert ws.receive() == "message"
+    assert frames_in(pair.hear(15)) == [(Opcode.PONG, b"are you there")]
+
+
+def test_a_control_frame_may_come_between_the_parts_of_a_message(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("one ", fin=False), Frame(Opcode.PING, b""), rest(b"message", fin=True))
+    assert ws.receive() == "one message"
+
+
+@hypothesis_settings(max_examples=60)
+@given(st.text(max_size=50), st.lists(st.integers(1, 200), max_size=8), st.lists(st.integers(1, 40), min_size=1))
+def test_a_message_in_fragments_and_in_pieces_arrives_whole(words: str, cuts: list[int], pieces: list[int]) -> None:
+    data = words.encode()
+    places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+    parts = [data[start:end] for start, end in itertools.pairwise(places)] or [b""]
+    frames = [text(parts[0], fin=len(parts) == 1)]
+    frames += [rest(part, fin=number == len(parts) - 1) for number, part in enumerate(parts) if number]
+    wire = b"".join(frame.serialize(mask=True) for frame in [*frames, text("next")])
+    made = Pair()
+    with gevent.Timeout(LIMIT):
+        ws = made.open()
+
+        def trickle() -> None:
+            left = wire
+            for size in itertools.cycle(pieces):
+                made.client.sendall(left[:size])
+                left = left[size:]
+                if not left:
+                    return
+                gevent.sleep(0)
+
+        gevent.spawn(trickle)
+        assert [ws.receive(), ws.receive()] == [words, "next"]
+    made.close()
+
+
+# ---- faults of the client, each with its code
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (text("unmasked").serialize(mask=False), Close.PROTOCOL_ERROR),
+        (b"\xf1\x80\0\0\0\0", Close.PROTOCOL_ERROR),  # reserved bits
+        (b"\x83\x80\0\0\0\0", Close.PROTOCOL_ERROR),  # reserved opcode
+        (rest(b"of nothing", fin=True).serialize(mask=True), Close.PROTOCOL_ERROR),
+        (text("a", fin=False).serialize(mask=True) + text("b").serialize(mask=True), Close.PROTOCOL_ERROR),
+        (b"\x89\xfe\x00\x7e\0\0\0\0" + b"x" * 126, Close.PROTOCOL_ERROR),  # a ping that is too long
+        (b"\x88\x81\0\0\0\0x", Close.PROTOCOL_ERROR),  # a close with one byte
+        (text(b"\xff").serialize(mask=True), Close.INVALID_TEXT),
+        (text(b"\xed\xa0\x80").serialize(mask=True), Close.INVALID_TEXT),
+        (
+            text(b"a\xc3", fin=False).serialize(mask=True) + rest(b"(", fin=True).serialize(mask=True),
+            Close.INVALID_TEXT,
+        ),
+        (text(b"a", fin=False).serialize(mask=True) + rest(b"\xc3", fin=True).serialize(mask=True), Close.INVALID_TEXT),
+        (text("x" * 16_385).serialize(mask=True), Close.TOO_BIG),
+        (
+            text("x" * 9_000, fin=False).serialize(mask=True) + rest(b"x" * 9_000, fin=True).serialize(mask=True),
+            Close.TOO_BIG,
+        ),
+    ],
+    ids=lambda value: value.name if isinstance(value, Close) else f"{len(value)}-bytes",  # masks are random
+)
+def test_a_fault_of_the_client_ends_the_connection_with_its_code(pair: Pair, what: bytes, code: Close) -> None:
+    ws = pair.open()
+    pair.client.sendall(text("good").serialize(mask=True) + what + text("never").serialize(mask=True))
+    assert list(ws) == ["good"]
+    pair.end()
+    heard = pair.heard()
+    assert codes(heard) == [code]
+    assert heard[-1][0] == Opcode.CLOSE
+    assert ws.closed
+
+
+def test_a_message_of_the_greatest_size_is_taken(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("x" * 16_384))
+    assert ws.receive() == "x" * 16_384
+
+
+# ---- the end
+
+
+def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("last"), closing(4999, "bye"))
+    assert list(ws) == ["last"]
+    pair.end()
+    assert codes(pair.heard()) == [4999]
+    assert ws.close_code == 4999
+
+
+def test_a_client_that_goes_without_a_word_ends_the_messages(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("last"))
+    pair.client.close()
+    assert list(ws) == ["last"]
+    ws.end()
+    assert ws.close_code == 1006
+
+
+def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) -> None:
+    ws = pair.open()
+    ws.close(1012, "restart; retry after 3")
+    ws.close(1000)
+    pair.say(closing(1012))
+    pair.end()
+    heard = pair.heard()
+    assert heard == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
+    assert ws.close_code == 1012
+    with pytest.raises(WebSocketError):
+        ws.send("after")
+
+
+@pytest.mark.parametrize("code", [Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY])
+def test_who_was_put_out_is_not_heard_any_more(pair: Pair, code: Close) -> None:
+    ws = pair.open()
+    waiting = gevent.spawn(ws.receive)
+    gevent.idle()  # it waits for the client
+    ws.outbox.close(code, cut=True)
+    pair.say(text("after the close"))
+    assert waiting.get() is None
+    assert ws.receive() is None
+
+
+def test_what_had_come_before_the_client_was_put_out_does_not_count_either(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("before"))
+    ws.tick(ws.opened)  # takes it in, as for a handler that is busy
+    assert len(ws._protocol.messages) == 1
+    ws.outbox.close(Close.REVOKED, cut=True)
+    assert list(ws) == []
+
+
+def test_what_was_said_before_a_restart_was_known_still_counts(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("one"), text("two"))
+    assert ws.receive() == "one"
+    ws.outbox.close(Close.RESTART)
+    assert list(ws) == ["two"]
+
+
+def test_a_close_with_a_code_that_may_not_be_sent_is_a_value_error(pair: Pair) -> None:
+    ws = pair.open()
+    with pytest.raises(ValueError, match="1006"):
+        ws.close(1006)
+    assert not ws.closed
+
+
+def test_the_client_of_another_library_agrees(pair: Pair) -> None:
+    """The whole conversation as seen by `websockets`' own sans-IO client."""
+    ws, client = pair.open(), Protocol(CLIENT)
+    client.send_text(json.dumps({"jwt": "Bearer x"}).encode())
+    client.send_ping(b"1")
+    pair.client.sendall(b"".join(client.data_to_send()))
+    assert ws.receive() == '{"jwt": "Bearer x"}'
+    ws.send('{"success":{}}')
+    client.send_close(1000, "bye")
+    pair.client.sendall(b"".join(client.data_to_send()))
+    assert ws.receive() is None
+    pair.end()
+    while data := pair.client.recv(65_536):
+        client.receive_data(data)
+    client.receive_eof()
+    frames = [frame for frame in client.events_received() if isinstance(frame, Frame)]
+    assert [frame.opcode for frame in frames] == [Opcode.TEXT, Opcode.PONG, Opcode.CLOSE]
+    assert (client.close_code, client.close_reason) == (1000, "bye")
+
+
+# ---- keepalive, by the clock that is handed in
+
+
+def test_a_ping_goes_out_every_so_often(pair: Pair) -> None:
+    ws = pair.open()
+    ws.tick(ws.opened + 25)
+    ws.tick(ws.opened + 25.5)
+    ws.heard += 26
+    ws.tick(ws.opened + 26)
+    ws.tick(ws.opened + 51)
+    ws.close(1000)
+    pair.end()
+    assert [opcode for opcode, _ in pair.heard()] == [Opcode.PING, Opcode.PING, Opcode.CLOSE]
+    assert PING == b"\x89\x00"
+
+
+def test_no_sign_of_life_for_long_enough_ends_it(pair: Pair) -> None:
+    ws = pair.open()
+    ws.tick(ws.heard + 60)
+    assert not ws.closed
+    ws.tick(ws.heard + 60.5)
+    assert ws.outbox.closing == Close.IDLE
+
+
+def test_who_takes_what_waits_for_it_is_alive(pair: Pair) -> None:
+    ws = pair.open()
+    began = ws.heard
+    ws.pinged = began + 1000
+    ws.outbox.size, ws.outbox.sent = 1000, 1
+    ws.tick(began + 50)
+    ws.outbox.sent = 2
+    ws.tick(began + 100)
+    assert not ws.closed
+    ws.tick(began + 160)
+    assert not ws.closed
+    ws.tick(began + 161)
+    assert ws.outbox.closing == Close.IDLE, "what waits is not taken"
+
+
+def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
+    ws = pair.open()
+    ws.close(1000)
+    ws.tick(ws.outbox.deadline)
+    ws.tick(ws.outbox.deadline + 1)
+    assert codes(pair.heard()) == [1000]  # and then the end of the stream
+    assert ws.receive() is None
+
+
+def test_a_client_that_goes_on_sending_after_a_close_is_cut(pair: Pair) -> None:
+    ws = pair.open()
+    ws.close(1008)
+    flood = gevent.spawn(pair.client.sendall, b"".join([raw_frame(TEXT, b"{}")] * 200_000))
+    before = ws.received_bytes
+    ws.end()
+    assert ws.received_bytes - before <= AFTER_CLOSE_BYTES + SLICE_BYTES
+    flood.kill()
+
+
+# ---- while nobody waits for a message
+
+
+def test_a_wait_for_a_message_may_have_a_limit_and_loses_nothing(pair: Pair) -> None:
+    ws = pair.open()
+    whole = text("in two pieces").serialize(mask=True)
+    pair.client.sendall(whole[:7])
+    for limit in (0.01, 0, -1):
+        with pytest.raises(TimeoutError, match="no message within"):
+            ws.receive(timeout=limit)
+    with pytest.raises(LookupError), gevent.Timeout(0.01, LookupError):
+        ws.receive()
+    with (
+        pytest.raises(TimeoutError, match="the handler's own"),
+        gevent.Timeout(0.01, TimeoutError("the handler's own")),
+    ):
+        ws.receive()
+    pair.client.sendall(whole[7:])
+    assert ws.receive(timeout=LIMIT) == "in two pieces"
+    pair.client.close()
+    assert ws.receive(timeout=LIMIT) is None
+
+
+def test_pings_of_a_client_whose_handler_is_busy_are_answered(pair: Pair) -> None:
+    ws = pair.open()
+    ws.tick(ws.opened)
+    pair.say(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
+    ws.heard = 0.0
+    ws.tick(ws.opened + 1)
+    assert ws.heard >= ws.opened, "and its pongs count"
+    assert not ws.closed
+    assert frames_in(pair.hear(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
+    ws.send("answer")
+    assert ws.receive() == "a"
+    pair.end()
+    assert pair.heard()[0] == (Opcode.TEXT, b"answer")
+
+
+def test_a_ping_that_came_with_the_message_the_handler_is_busy_with_is_answered(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("a"), Frame(Opcode.PING, b"1"))
+    assert ws.receive() == "a"
+    ws.tick(ws.opened)
+    assert frames_in(pair.hear(3)) == [(Opcode.PONG, b"1")]
+
+
+def test_its_end_is_known_and_answered(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(closing(4999, "bye"))
+    ws.tick(ws.opened)
+    assert ws.closed
+    with pytest.raises(WebSocketError):
+        ws.send("too late")
+    assert codes(pair.heard()) == [4999]
+
+
+def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -> None:
+    ws = pair.open()
+    pair.say(text("question"), closing(1000))
+    ws.tick(ws.opened)
+    assert not ws.closed
+    assert ws.receive() == "question"
+    ws.send("answer")
+    assert ws.receive() is None
+    pair.end()
+    assert [payload for _, payload in pair.heard()] == [b"answer", (1000).to_bytes(2)]
+
+
+def test_a_client_that_is_gone_is_known_to_be(pair: Pair) -> None:
+    ws = pair.open()
+    pair.client.close()
+    ws.tick(ws.opened)
+    assert ws.closed
+    assert ws.receive() is None
+    assert ws.close_code == 1006
+
+
+def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
+    ws = pair.open()
+    for number in range(3 * MOST_UNREAD):
+        pair.say(text(str(number)))
+        ws.tick(ws.opened)
+    assert len(ws._protocol.messages) == MOST_UNREAD
+    pair.client.shutdown(socket.SHUT_WR)
+    assert list(ws) == [str(number) for number in range(3 * MOST_UNREAD)]
+
+
+def test_a_client_whose_messages_nobody_reads_is_alive_while_it_sends(pair: Pair) -> None:
+    ws = pair.open()
+    for _ in range(MOST_UNREAD):
+        pair.say(text("are you there?"))
+        ws.tick(ws.opened)
+    for _ in range(3):
+        ws.heard = 0.0
+        pair.say(Frame(Opcode.PONG, b""))
+        ws.tick(ws.opened)
+        assert ws.heard >= ws.opened
+    ws.heard = 0.0
+    ws.tick(ws.opened)
+    assert ws.outbox.closing == Close.IDLE
+
+
+def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
+    ws = pair.open()
+    waiting = gevent.spawn(ws.receive)
+    gevent.sleep(0)
+    pair.say(text("for the one that waits"))
+    ws.tick(ws.opened)
+    assert not ws._protocol.messages
+    assert waiting.get(timeout=LIMIT) == "for the one that waits"
+
+
+def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peatio_ws.concurrency.yielding.TURN_SECONDS", -1.0)
+    ws = pair.open()
+    pair.say(text("question"), Frame(Opcode.PING, b"later"), text("x" * READ_BYTES))
+
+    def handle() -> str | bytes | None:
+        assert ws.receive() == "question"
+        ws.send("answer")
+        return ws.receive()
+
+    handler = gevent.spawn(handle)
+    gevent.sleep(0)
+    ws.tick(ws.opened)
+    assert not handler.dead
+    assert not ws._protocol.messages, "nobody else took it in"
+    assert handler.get(timeout=LIMIT) == "x" * READ_BYTES
+    assert frames_in(pair.hear(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_the_answer_to_the_handshake_is_no_frame_to_be_cut(pair: Pair, taken: bool) -> None:
+    answer, big = b"HTTP/1.1 101 Switching Protocols\r\n\r\n", text_frame(b"x" * 900_000)
+    ws = WebSocket(lambda: Upgraded(pair.sock, b"", answer, True), pair.settings)
+    ws.accept()
+    ws.outbox.put(big)
+    if taken:
+        ws.outbox.flush()
+    ws.outbox.close(Close.TOO_SLOW, cut=True)
+    due = answer + (big if taken else b"") + close_frame(Close.TOO_SLOW, REASONS[Close.TOO_SLOW])
+    assert pair.hear(len(due)) == due
