@@ -4,7 +4,7 @@
 
 Each attack meets a new gateway, first without attackers, then with each number of connections (`--steps`). Prints a
 table: how long an order takes from the publisher to its member, and what it costs the worker. `--root` measures the
-gateway of another checkout. All of it takes about nine minutes; nothing else should run on the machine.
+gateway of another checkout. All of it takes about ten minutes; nothing else should run on the machine.
 """
 
 from __future__ import annotations
