@@ -77,7 +77,8 @@ class Sender:
                 due.popleft()
             elif found.opcode == CLOSE:
                 self._check_close(found, due.popleft())
-                client.send(frame(CLOSE, found.payload[:2]))
+                with contextlib.suppress(ConnectionError):  # cut, because it went on sending
+                    client.send(frame(CLOSE, found.payload[:2]))
                 return False
             else:
                 answered |= self._is_answer(found)
