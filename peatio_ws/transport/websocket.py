@@ -28,8 +28,8 @@ from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 
 READ_BYTES: Final = 16_384
 SLICE_BYTES: Final = 2_048  # are looked at before others may run: some hundred frames at most
-AFTER_CLOSE_BYTES: Final = 65_536  # are looked at for the client's own close frame, once it was sent one
-MOST_UNREAD: Final = 64  # messages are taken in while nobody asks for them
+MOST_UNREAD: Final = 64
+"""Messages that are taken in while nobody asks for them."""
 
 
 class Upgraded(NamedTuple):
@@ -95,7 +95,8 @@ class WebSocket:
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
         self.received = self.received_bytes = self._taken = 0
-        self._ahead = self._unread = b""  # what is to be looked at; how much the kernel had when it was asked last
+        self._ahead = b""  # was read, and is to be looked at
+        self._unread = b""  # how much the kernel had when it was looked at last
 
     def accept(self, settings: Settings | None = None) -> None:
         """Upgrade now. Harmless a second time.
@@ -195,11 +196,10 @@ class WebSocket:
         """Finish the closing handshake: read until the client has ended too, for `CLOSE_SECONDS` at most."""
         if self._sock is None:
             return
-        most = self.received_bytes + AFTER_CLOSE_BYTES  # a flood is cut
         self._answer(self._protocol.data_to_send())
         self.outbox.close(Close.NORMAL)
         with gevent.Timeout(CLOSE_SECONDS, False):
-            while self._protocol.state is not ProtocolState.CLOSED and self.received_bytes < most:
+            while self._protocol.state is not ProtocolState.CLOSED:
                 self._read()
                 self._protocol.messages.clear()  # nobody takes them any more
                 self._answer(self._protocol.data_to_send())
