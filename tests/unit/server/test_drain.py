@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -10,41 +9,13 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from peatio_ws import Gateway, testing
+from peatio_ws import testing
 from peatio_ws.server import drain, registry
+from tests.unit.server.served import chatting, ends, status_of
 
 STEP_CLIENTS = 20
 """As many are told at once, at least."""
-
-
-def chatting(**variables: str) -> Gateway:
-    """A gateway with a handler that stays for as long as its client does."""
-    gateway = testing.gateway(**variables)
-
-    @gateway.websocket("/")
-    def handler(ws: Any) -> None:
-        ws.send("here")
-        ws.receive()
-
-    return gateway
-
-
-def ends(client: testing.Client) -> int:
-    """The code with which a connection has ended, or ends once its client says something."""
-    with contextlib.suppress(ConnectionClosed):
-        client.send("bye")
-    return client.closed()[0]
-
-
-def status_of(server: testing.Server, path: str = "/", **headers: str) -> int:
-    """Of the answer to a handshake."""
-    try:
-        server.connect(path, **headers)
-    except InvalidStatus as refused:
-        return refused.response.status_code
-    return 101
 
 
 @pytest.mark.parametrize(

@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 from typing import Any
 
 import gevent
 import gevent.event
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from peatio_ws import Gateway, testing
+from peatio_ws import testing
 from peatio_ws.server.connections.handler_connection import Connection
-
-
-def chatting(**variables: str) -> Gateway:
-    """A gateway with a handler that stays for as long as its client does."""
-    gateway = testing.gateway(**variables)
-
-    @gateway.websocket("/")
-    def handler(ws: Any) -> None:
-        ws.send("here")
-        ws.receive()
-
-    return gateway
-
-
-def ends(client: testing.Client) -> int:
-    """The code with which a connection has ended, or ends once its client says something."""
-    with contextlib.suppress(ConnectionClosed):
-        client.send("bye")
-    return client.closed()[0]
-
-
-def status_of(server: testing.Server, path: str = "/", **headers: str) -> int:
-    """Of the answer to a handshake."""
-    try:
-        server.connect(path, **headers)
-    except InvalidStatus as refused:
-        return refused.response.status_code
-    return 101
-
+from tests.unit.server.served import chatting, ends, status_of
 
 # ---- a path's `identify` that takes its time
 
