@@ -292,6 +292,8 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     steps = tuple(map(int, options.steps.split(",")))
     chosen = [name.strip() for name in options.only.split(",") if name.strip()] or list(ATTACKS)
+    if unknown := [name for name in chosen if name not in ATTACKS]:
+        parser.error(f"no such attack: {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
     tests = [(name, False) for name in chosen if name != "half handshakes"]
     if not options.plain:
         tests += [(name, True) for name in OVER_TLS if name in chosen]
