@@ -15,9 +15,9 @@ __all__ = [
     "Disconnect",
     "Gateway",
     "Settings",
+    "__version__",
     "in_thread",
     "require_authenticated",
-    "__version__",
 ]
 
 _MODULES: Final = {

@@ -15,12 +15,12 @@ from typing import Any, Final
 import msgspec
 from kombu import Connection
 
-from peatio_ws.amqp.connection import exchange, faults_of, open_connection, place, say
+from peatio_ws.amqp.connection import describe_error, exchange, faults_of, open_connection, shown_url
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.errors import BadDelivery, PublishError
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import RANGER, Delivery
-from peatio_ws.protocol.streams import Kind, kind_of, routing_keys
+from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys
 
 CONFIRM_SECONDS: Final = 30.0
 """How long the broker may take to confirm."""
@@ -263,11 +263,11 @@ class Publisher:
         self._returned += 1
 
     def _place(self) -> str:
-        return " or ".join(place(url) for url in self._urls)
+        return " or ".join(shown_url(url) for url in self._urls)
 
     def explain(self, error: BaseException) -> str:
         """What is wrong and what to do, for an error of `publish` or `confirm`."""
-        text = f"the broker at {self._place()} did not take it: {say(error)}"
+        text = f"the broker at {self._place()} did not take it: {describe_error(error)}"
         if tls_fault(error) is not None:
             return text  # which says what to do
         code: Any = getattr(error, "reply_code", None)

@@ -18,7 +18,7 @@ from peatio_ws.amqp.tls import PlainTransport
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.config.tls_files import SERVER_NAME, files_of, split
 from peatio_ws.config.urls import EMBEDDED_BROKER
-from peatio_ws.protocol.events import EXCHANGES
+from peatio_ws.protocol.event_kinds import EXCHANGES
 
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
@@ -91,11 +91,11 @@ def is_embedded(connection: Connection) -> bool:
     return bool(connection.transport.driver_type == "memory")
 
 
-def place(url: str) -> str:
+def shown_url(url: str) -> str:
     """Host and port of a URL, without its password."""
     return url.rpartition("@")[2].partition("?")[0] or url
 
 
-def say(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error of the broker's, for people: what is wrong with TLS and its remedy, or the error in its own words."""
     return str(tls_fault(error) or error) or type(error).__name__

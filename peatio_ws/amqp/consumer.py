@@ -18,8 +18,8 @@ import gevent
 import structlog
 from kombu import Connection
 
-from peatio_ws.amqp.connection import CONNECT_TIMEOUT, faults_of, open_connection, place, say
-from peatio_ws.amqp.read_pacing import Pace
+from peatio_ws.amqp.connection import CONNECT_TIMEOUT, describe_error, faults_of, open_connection, shown_url
+from peatio_ws.amqp.read_pacing import ReadPacing
 from peatio_ws.amqp.source import Reopen, Restored, SourceRefused, Sources
 from peatio_ws.amqp.topology import is_missing_canary
 from peatio_ws.concurrency.backoff import Backoff
@@ -47,8 +47,8 @@ class Consumer:
         sources: see `Sources`.
         urls: brokers, tried in turn.
         flush: called at the end of each batch; whether there was anything to send.
-        heard: called with True once the source is read, with False when it is not any more.
-        sent: called after a batch with something to send: the seconds since it was read.
+        on_status: called with True once the source is read, with False when it is not any more.
+        on_sent: called after a batch with something to send: the seconds since it was read.
     """
 
     def __init__(
@@ -56,17 +56,23 @@ class Consumer:
         sources: Sources,
         urls: tuple[str, ...],
         flush: Callable[[], bool],
-        heard: Callable[[bool], None],
-        sent: Callable[[float], None],
+        on_status: Callable[[bool], None],
+        on_sent: Callable[[float], None],
     ) -> None:
-        self._sources, self._urls, self._flush, self._heard, self._sent = sources, urls, flush, heard, sent
+        self._sources, self._urls, self._flush, self._on_status, self._on_sent = (
+            sources,
+            urls,
+            flush,
+            on_status,
+            on_sent,
+        )
         self._stopped = False
         self._connected = False
         self._connected_at = 0.0
         self._transport: Any = None  # of the connection there is, or was
         self._try_again_at = 0.0
         self._trial: gevent.Greenlet[Any, bool] | None = None
-        self._is_heard = False
+        self._is_reading = False
 
     @property
     def connected(self) -> bool:
@@ -92,7 +98,7 @@ class Consumer:
             try:
                 self._read(url)
             except SourceRefused as refused:
-                self._lose()
+                self._on_lost()
                 self._replace(refused, url)
             except faults_of(url) as error:
                 steady = self._connected and time.monotonic() - self._connected_at > STEADY_SECONDS
@@ -101,9 +107,9 @@ class Consumer:
                     backoff.reset()
                     self._log(error, url)
                 else:
-                    log.debug("broker still not connected", broker=place(url), error=say(error))
+                    log.debug("broker still not connected", broker=shown_url(url), error=describe_error(error))
                 lost = True
-                self._lose()
+                self._on_lost()
                 if not again:
                     with contextlib.suppress(ConnectionError, SourceRefused):  # what was thrown at it as it failed
                         gevent.sleep(backoff.next_pause())
@@ -111,31 +117,31 @@ class Consumer:
                 self._restore_if_nothing_else_can_be_read()
 
     def _log(self, error: Exception, url: str) -> None:
-        events, broker = self._sources.name, place(url)
+        events, broker = self._sources.name, shown_url(url)
         if is_missing_canary(error):
             log.warning("an exchange was deleted and declared again; binding to it again", events=events, broker=broker)
         elif isinstance(error, Restored):
             log.debug("opening the preferred source", events=events, broker=broker)
         elif isinstance(error, Reopen):
-            log.warning("opening the events again", events=events, broker=broker, error=say(error))
+            log.warning("opening the events again", events=events, broker=broker, error=describe_error(error))
         else:
-            log.warning("broker connection lost; retrying", events=events, broker=broker, error=say(error))
+            log.warning("broker connection lost; retrying", events=events, broker=broker, error=describe_error(error))
 
-    def _lose(self) -> None:
-        if self._connected or self._is_heard:
-            self._connected = self._is_heard = False
-            self._heard(False)
+    def _on_lost(self) -> None:
+        if self._connected or self._is_reading:
+            self._connected = self._is_reading = False
+            self._on_status(False)
             self._try_again_at = min(self._try_again_at, time.monotonic() + CHECK_SECONDS)  # it may be another broker
 
-    def _on_heard(self) -> None:
-        self._is_heard = True
-        self._heard(True)
+    def _on_read(self) -> None:
+        self._is_reading = True
+        self._on_status(True)
 
     def _replace(self, refused: SourceRefused, url: str) -> None:
         """Read the other source. Raises `refused`, which ends the greenlet, if there is none."""
         self._sources.replace(refused)
         self._rest_from_trying()
-        log.debug("source replaced", broker=place(url), refusal=refused.refusal.name, detail=refused.detail)
+        log.debug("source replaced", broker=shown_url(url), refusal=refused.refusal.name, detail=refused.detail)
 
     def _read(self, url: str) -> None:
         """One connection, from its opening to its end."""
@@ -145,8 +151,8 @@ class Consumer:
                 connection.connect()
                 connection.default_channel.auto_decode = False
             unreachable = False
-            source.open(connection, self._on_heard)
-            log.info("receiving from the broker", events=source.name, broker=place(url))
+            source.open(connection, self._on_read)
+            log.info("receiving from the broker", events=source.name, broker=shown_url(url))
             self._connected, self._connected_at = True, time.monotonic()
             self._drain(connection, url)
         finally:
@@ -161,16 +167,16 @@ class Consumer:
         """Deliver what comes, batch by batch, until the connection breaks."""
         heart = gevent.spawn(self._beat, connection, gevent.getcurrent(), url)
         try:
-            pace, source = Pace(), self._sources.current
+            pacing, source = ReadPacing(), self._sources.current
             self._transport = transport = getattr(connection.connection, "transport", None)
             self._flush()  # what came along with the broker's answer to the last question
             source.after_batch()
             while True:
                 connection.drain_events()
                 if self._flush() and transport is not None:
-                    self._sent(time.monotonic() - transport.read_at)
+                    self._on_sent(time.monotonic() - transport.read_at)
                 source.after_batch()
-                pace.rest(connection.connection)
+                pacing.pause(connection.connection)
         finally:
             heart.kill()
 
@@ -187,7 +193,7 @@ class Consumer:
             except (SourceRefused, Reopen) as error:
                 _throw(reader, error)
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
-                _throw(reader, ConnectionError(say(error)))
+                _throw(reader, ConnectionError(describe_error(error)))
 
     def _try_preferred(self, url: str) -> None:
         """See from time to time whether the source that was refused can be read now; raises Reopen if so."""
@@ -216,10 +222,10 @@ class Consumer:
                 connection.connect()
                 self._sources.preferred.prepare(connection)
         except SourceRefused as refused:
-            log.debug("source still refused", broker=place(url), refusal=refused.refusal.name)
+            log.debug("source still refused", broker=shown_url(url), refusal=refused.refusal.name)
             return False
         except faults_of(url) as error:
-            log.debug("source still unavailable", broker=place(url), error=say(error))
+            log.debug("source still unavailable", broker=shown_url(url), error=describe_error(error))
             return False
         finally:
             connection.collect()

@@ -17,7 +17,7 @@ from amqp.serialization import loads
 from amqp.transport import TCPTransport
 
 from peatio_ws.amqp.tls import PlainConnection, PlainTransport, TlsTransport
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 
 READ_BYTES: Final = 65_536
 
@@ -41,7 +41,7 @@ OFFSET: Final = "x-stream-offset"
 _OFFSET_HEADER: Final = b"\x0f" + OFFSET.encode() + b"l"
 
 
-class Taker(NamedTuple):
+class DeliveryCallback(NamedTuple):
     """Who is handed the deliveries with one consumer tag.
 
     Attributes:
@@ -93,28 +93,28 @@ class _Buffered:
         self._position = end + 1
         return kind, channel, buffer[start + 7 : end]
 
-    def hand_out(self, takers: Mapping[bytes, Taker], other: Callable[[Frame], object]) -> bool:
+    def hand_out(self, delivery_callbacks: Mapping[bytes, DeliveryCallback], other: Callable[[Frame], object]) -> bool:
         """All that is there whole, in order: deliveries to their takers, frames of any other kind to `other`.
 
         Returns whether there was anything. Raises OSError, and what `other` raises.
         """
-        handed = self._deliver(takers)
+        handed = self._deliver(delivery_callbacks)
         while (frame := self.next_frame()) is not None:
             handed = True
             other(frame)  # which may wait for an answer meanwhile, and so come by here itself
             if not self.connected:
                 break
-            self._deliver(takers)
+            self._deliver(delivery_callbacks)
         return handed
 
-    def _deliver(self, takers: Mapping[bytes, Taker]) -> bool:
+    def _deliver(self, delivery_callbacks: Mapping[bytes, DeliveryCallback]) -> bool:
         """The deliveries that come next, until one is not whole or something else comes; whether there were any."""
         buffer, at, handed = self._buffer, self._position, False
         while True:
             try:
                 kind, channel, size, method, tag_size = _METHOD(buffer, at)
                 tag = at + 12 + tag_size  # where it ends
-                if method != _DELIVER or kind != 1 or (taker := takers.get(buffer[at + 12 : tag])) is None:
+                if method != _DELIVER or kind != 1 or (taker := delivery_callbacks.get(buffer[at + 12 : tag])) is None:
                     return handed
                 end = at + 7 + size
                 mark, size, body_size, properties = _HEADER(buffer, end)
@@ -226,23 +226,23 @@ class BufferedConnection(PlainConnection):
     """py-amqp's connection over a buffered transport; one `drain_events` is all that one read brought.
 
     Attributes:
-        takers: by consumer tag; see `consume`.
+        delivery_callbacks: by consumer tag; see `consume`.
     """
 
     tcp, tls = _BufferedTCP, _BufferedTLS
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.takers: dict[bytes, Taker] = {}
+        self.delivery_callbacks: dict[bytes, DeliveryCallback] = {}
 
     def drain_events(self, timeout: float | None = None) -> None:
         transport = self.transport
         # Who waits for an answer within a batch, as py-amqp does when a channel breaks, begins with the rest of that.
-        if not transport.hand_out(self.takers, self.on_inbound_frame):
+        if not transport.hand_out(self.delivery_callbacks, self.on_inbound_frame):
             with transport.having_timeout(timeout):
                 transport.fill()
             self.bytes_recv += 1  # py-amqp asks only whether it grows, to tell whether the broker is alive
-            transport.hand_out(self.takers, self.on_inbound_frame)
+            transport.hand_out(self.delivery_callbacks, self.on_inbound_frame)
 
 
 class BufferedTransport(PlainTransport):
@@ -275,7 +275,9 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
     if isinstance(connection, BufferedConnection):
         number = channel.channel_id
         after = _FRAME_END << 24 | number
-        connection.takers[queue.encode()] = Taker(number, after | 2 << 16, after | 3 << 16, handle, acks, stream)
+        connection.delivery_callbacks[queue.encode()] = DeliveryCallback(
+            number, after | 2 << 16, after | 3 << 16, handle, acks, stream
+        )
         # py-amqp would do it after the broker's answer; a delivery may have come with that.
         channel.callbacks[queue] = on_message
     # Not by kombu's Consumer, whose messages cost a tenth of what an event costs in all.

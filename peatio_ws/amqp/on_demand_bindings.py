@@ -51,7 +51,7 @@ ATTACH_SECONDS: Final = 8.0
 _BIND, _UNBIND = spec.Queue.Bind, spec.Queue.Unbind
 
 
-class Demand:
+class OnDemandBindings:
     """The keys of one queue on one topic exchange.
 
     Args:
@@ -77,7 +77,7 @@ class Demand:
         # What may have to be bound or unbound. A dict's first key takes longer to find the more went before it.
         self._unsettled: OrderedDict[str, None] = OrderedDict()
         self._sent: deque[tuple[Any, str]] = deque()  # methods that were not answered yet, with their keys
-        self._heard: Callable[[], None] | None = None  # until it is called
+        self._on_read: Callable[[], None] | None = None  # until it is called
 
     @property
     def keys(self) -> set[str]:
@@ -89,17 +89,17 @@ class Demand:
         """Whether everything comes, needed or not."""
         return self._bound.issuperset(self._wide)
 
-    def attach(self, connection: Any, queue: str, heard: Callable[[], None]) -> None:
+    def attach(self, connection: Any, queue: str, on_read: Callable[[], None]) -> None:
         """Go on with a new connection's queue.
 
         Args:
-            heard: called once everything comes that is needed.
+            on_read: called once everything comes that is needed.
         """
         self.detach()
         silence = SourceUnavailable("no channel for bindings", answered=False)
         with gevent.Timeout(ATTACH_SECONDS, silence):
             self._channel = connection.channel()
-        self._queue, self._heard = queue, heard
+        self._queue, self._on_read = queue, on_read
         # py-amqp has no callback for an answer that no greenlet waits for (5.4.2).
         self._channel._callbacks |= {
             spec.Queue.BindOk: self._on_answer,
@@ -116,7 +116,7 @@ class Demand:
 
     def detach(self) -> None:
         """The connection is lost: nobody waits for it any longer. With the next one everything is bound again."""
-        self._channel = self._heard = None
+        self._channel = self._on_read = None
         self._opening = False
         self._sent.clear()
         self._unsettled.clear()
@@ -124,7 +124,7 @@ class Demand:
         for key in list(self._waiting):
             self._notify(key)
 
-    def take(self, keys: Collection[str]) -> None:
+    def acquire(self, keys: Collection[str]) -> None:
         """One more client needs these keys. Waits until they are bound, for `BIND_SECONDS` at most."""
         new = [key for key in keys if key not in self._counts]
         for key in keys:  # before anything waits: whoever is interrupted gives back all of them
@@ -144,7 +144,7 @@ class Demand:
         for bound in waits:
             bound.wait(max(0.0, until - time.monotonic()))
 
-    def give(self, keys: Iterable[str]) -> None:
+    def release(self, keys: Iterable[str]) -> None:
         """One client needs them no more."""
         for key in keys:
             self._counts[key] -= 1
@@ -217,9 +217,9 @@ class Demand:
         Returns:
             Whether there is anything.
         """
-        heard, self._heard = self._heard, None
-        if heard is not None:
-            heard()
+        on_read, self._on_read = self._on_read, None
+        if on_read is not None:
+            on_read()
         until = self._widened_until
         if until is None or len(self._counts) > self._most or time.monotonic() < until:
             return False
@@ -235,9 +235,9 @@ class Demand:
         """Send what may be under way now. Only one greenlet does at a time."""
         if self._channel is None or self._opening or self._sending:
             return
-        if self.is_wide and self._heard is not None:
-            heard, self._heard = self._heard, None
-            heard()
+        if self.is_wide and self._on_read is not None:
+            on_read, self._on_read = self._on_read, None
+            on_read()
         self._sending = True
         try:
             while len(self._sent) < WINDOW and self._channel is not None:

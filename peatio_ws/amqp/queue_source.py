@@ -16,10 +16,10 @@ from kombu import Connection, Queue
 
 from peatio_ws.amqp.connection import CONNECT_TIMEOUT, exchange, is_embedded
 from peatio_ws.amqp.frame_reader import consume
-from peatio_ws.amqp.on_demand_bindings import Demand
+from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.source import SourceUnavailable
 from peatio_ws.amqp.topology import Bindings, Canaries, declare_exchange, exchanges_of
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 
 MAX_QUEUE_BYTES: Final = 256 * 2**20
 """What may wait at the broker for one worker. Without a limit, a worker that does not read would fill the broker until
@@ -36,7 +36,7 @@ class QueueSource:
         durable: whether the publishers declare the exchanges durable.
         bindings: what is read in any case.
         handle: called with each delivery; may raise nothing.
-        demand: what is read of `peatio.events.ranger` while it is needed; None if `bindings` have everything.
+        on_demand: what is read of `peatio.events.ranger` while it is needed; None if `bindings` have everything.
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class QueueSource:
         durable: bool,
         bindings: Bindings,
         handle: Callable[[Delivery], None],
-        demand: Demand | None = None,
+        on_demand: OnDemandBindings | None = None,
     ) -> None:
         self.name = name
-        self._durable, self._bindings, self._handle, self._demand = durable, bindings, handle, demand
+        self._durable, self._bindings, self._handle, self._on_demand = durable, bindings, handle, on_demand
         self._canaries: Canaries | None = None
 
-    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+    def open(self, connection: Connection, on_read: Callable[[], None]) -> None:
         # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
         name = f"peatio_ws.{self.name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         silence = SourceUnavailable(f"no answer within {CONNECT_TIMEOUT:g} s", answered=False)
         with gevent.Timeout(CONNECT_TIMEOUT, silence):
             self._declare(connection, name)
             consume(connection.default_channel, name, self._handle)
-        if self._demand is None:
-            heard()
+        if self._on_demand is None:
+            on_read()
         else:
-            self._demand.attach(connection, name, heard)
+            self._on_demand.attach(connection, name, on_read)
 
     def prepare(self, connection: Connection) -> None:
         pass
@@ -71,11 +71,11 @@ class QueueSource:
 
     def check(self) -> None:
         if self._canaries is not None:
-            self._canaries.look()
+            self._canaries.check_bindings()
 
     def closed(self, unreachable: bool) -> None:  # noqa: ARG002  # a queue of its own knows no difference
-        if self._demand is not None:
-            self._demand.detach()
+        if self._on_demand is not None:
+            self._on_demand.detach()
         if self._canaries is not None:
             self._canaries.forget()
 

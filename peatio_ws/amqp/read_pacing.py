@@ -14,7 +14,7 @@ BUSY_SECONDS: Final = 0.008
 """How long the loop may go on without letting other greenlets run."""
 
 
-class Pace:
+class ReadPacing:
     """When the loop lets others run, and when it waits for more to come, to deliver it together.
 
     A delivery that is waited for costs several times one that is there already (epoll, two switches of greenlets, cold
@@ -25,7 +25,7 @@ class Pace:
     def __init__(self) -> None:
         self._ready = self._yielded = time.monotonic()  # for the next batch; for other greenlets, the last time
 
-    def rest(self, connection: Any) -> None:
+    def pause(self, connection: Any) -> None:
         """After each batch. `connection` tells how it came, if it is an `BufferedConnection`."""
         transport = getattr(connection, "transport", None)
         waited_until: float = getattr(transport, "rested", 0.0)

@@ -77,11 +77,11 @@ class Source(Protocol):
 
     name: str
 
-    def open(self, connection: Any, heard: Callable[[], None]) -> None:
+    def open(self, connection: Any, on_read: Callable[[], None]) -> None:
         """Declare and consume on a new connection. Called in the reader's greenlet; bounds its own waiting.
 
         Args:
-            heard: called once everything published from then on will come.
+            on_read: called once everything published from then on will come.
 
         Raises:
             SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.

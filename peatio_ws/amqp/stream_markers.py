@@ -26,10 +26,10 @@ from amqp.exceptions import (
 )
 from kombu import Connection
 
-from peatio_ws.amqp.connection import CONNECT_TIMEOUT, say
+from peatio_ws.amqp.connection import CONNECT_TIMEOUT, describe_error
 from peatio_ws.amqp.frame_reader import OFFSET, consume
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 
 PREFETCH: Final = 400
 AGAIN_SECONDS: Final = 0.1
@@ -122,15 +122,15 @@ def translated(conflict: Refusal) -> Iterator[None]:
     try:
         yield
     except AccessRefused as error:
-        raise SourceRefused(Refusal.NOT_ALLOWED, say(error)) from error
+        raise SourceRefused(Refusal.NOT_ALLOWED, describe_error(error)) from error
     except PreconditionFailed as error:
         if conflict is Refusal.NO_REPLICA:  # or it is just being made: RabbitMQ 3.10 says the same then
-            raise SourceUnavailable(say(error), answered=True, refusal=conflict) from error
-        raise SourceRefused(conflict, say(error)) from error
+            raise SourceUnavailable(describe_error(error), answered=True, refusal=conflict) from error
+        raise SourceRefused(conflict, describe_error(error)) from error
     except AMQPNotImplementedError as error:
-        raise SourceRefused(Refusal.NO_STREAMS, say(error)) from error
+        raise SourceRefused(Refusal.NO_STREAMS, describe_error(error)) from error
     except UNAVAILABLE as error:
-        raise SourceUnavailable(say(error), answered=True) from error
+        raise SourceUnavailable(describe_error(error), answered=True) from error
 
 
 def _message(body: bytes, headers: Mapping[str, str] | None) -> Any:

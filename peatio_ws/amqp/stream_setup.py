@@ -21,11 +21,11 @@ import structlog
 from kombu import Connection
 
 from peatio_ws.amqp import stream_markers
-from peatio_ws.amqp.connection import say
+from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import Alarmed, translated
 from peatio_ws.amqp.topology import PRIVATE, Canaries, attempt, declare_exchange, exchanges_of
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_setup")
 
@@ -151,7 +151,9 @@ class StreamSetup:
             with gevent.Timeout(STEP_SECONDS):
                 self._unbind(connection)
         except (Exception, gevent.Timeout) as failure:  # whatever it is: this was an attempt to help
-            log.debug("could not find out whether publishers are harmed", queue=self._queue, error=say(failure))
+            log.debug(
+                "could not find out whether publishers are harmed", queue=self._queue, error=describe_error(failure)
+            )
         finally:
             connection.collect()
 

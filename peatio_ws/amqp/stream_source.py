@@ -6,7 +6,7 @@ An event's offset in the stream is its place in history, the same for every work
 Theory of operation:
 
 - *Going on.* After a lost connection the reader consumes from its last event, and compares what comes first with it
-  (`stream_state.py`). Retention may have overtaken it, or the stream may be another one.
+  (`stream_offset.py`). Retention may have overtaken it, or the stream may be another one.
 - *Knowing the end.* A marker is put into the stream now and then (`stream_markers.py`). Once it has come, everything
   before it has.
 - *Being refused.* The broker's codes decide whether the stream is refused for good (`SourceRefused`) or cannot be read
@@ -24,13 +24,13 @@ import gevent
 import structlog
 from kombu import Connection
 
-from peatio_ws.amqp.connection import say
+from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.frame_reader import OFFSET, consume
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import Alarmed, translated
+from peatio_ws.amqp.stream_offset import ReaderInput, ReaderState, next_state
 from peatio_ws.amqp.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, StreamSetup, within_step
-from peatio_ws.amqp.stream_state import Input, State, after
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_source")
 
@@ -78,14 +78,14 @@ class StreamSource:
         self._queue, self._seconds = queue, seconds + MARKED_WITHIN
         self._handle, self._on_gap = handle, on_gap
         self._setup = StreamSetup(queue, durable, marker_headers)
-        self._state = State.CLOSED
+        self._state = ReaderState.CLOSED
         self._last: Delivery | None = None  # None where nothing was read, or nothing that it could go on from
         self._came_at = 0.0  # when the last one came, by `_now`; 0 before the first
         # Of one connection:
         self._connection: Any = None
         self._line: Any = None  # py-amqp's, below it
         self._channel: Any = None
-        self._heard: Callable[[], None] | None = None  # until it is called
+        self._on_read: Callable[[], None] | None = None  # until it is called
         self._tag, self._acked, self._acked_at = 0, 0, 0.0
         # The marker under way:
         self._end = -1  # its offset; -1 where it is not known
@@ -100,27 +100,27 @@ class StreamSource:
         self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # not all workers at once
 
     @property
-    def state(self) -> State:
-        """See `stream_state.py`."""
+    def state(self) -> ReaderState:
+        """See `stream_offset.py`."""
         return self._state
 
     # ---- opening
 
-    def open(self, connection: Connection, heard: Callable[[], None]) -> None:
+    def open(self, connection: Connection, on_read: Callable[[], None]) -> None:
         self._marked_at = self._tried_at = time.monotonic()
         end = self._setup.make_ready(connection)
         last = self._last
         if last is not None and end is not None and _offset(end) < _offset(last):
             self._forget_position("the stream ends before what was read of it")
             last = None
-        self._connection, self._line, self._heard = connection, connection.connection, heard
+        self._connection, self._line, self._on_read = connection, connection.connection, on_read
         self._channel, self._tag, self._acked = connection.default_channel, 0, 0
         self._acked_at = self._ended_at = time.monotonic()
         self._alarmed, self._end = end is None, -1 if end is None else _offset(end)
         self._at_end = False
         self._received_then = self._line.bytes_recv
-        self._step(Input.OPENED if last is None else Input.OPENED_AT_LAST)
-        start = self._beginning() if last is None else _offset(last)
+        self._step(ReaderInput.OPENED if last is None else ReaderInput.OPENED_AT_LAST)
+        start = self._start_offset() if last is None else _offset(last)
         with within_step(), translated(Refusal.NO_REPLICA):
             self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
             consume(self._channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
@@ -131,7 +131,7 @@ class StreamSource:
         if self._last is None:
             raise Alarmed("the broker takes no messages: it has too little memory or disk")
 
-    def _beginning(self) -> str:
+    def _start_offset(self) -> str:
         """Where to begin without a position: what has not come since anything did."""
         if not self._came_at:
             return f"{int(self._seconds) + 1}s"
@@ -141,7 +141,7 @@ class StreamSource:
     # ---- reading
 
     def after_batch(self) -> None:
-        if self._state is State.LOST:
+        if self._state is ReaderState.LOST:
             raise Reopen("the stream is not the one that was read before")
         owed = self._tag - self._acked
         if owed >= ACK_EACH or (owed and time.monotonic() - self._acked_at > ACK_SECONDS):
@@ -150,9 +150,9 @@ class StreamSource:
 
     def _on_delivery(self, delivery: Delivery, tag: int) -> None:
         self._tag = tag
-        if self._state is State.PROVING and not self._is_unread(delivery):
+        if self._state is ReaderState.PROVING and not self._is_unread(delivery):
             return
-        if self._state is State.LOST:
+        if self._state is ReaderState.LOST:
             return
         if (last := self._last) is not None and _offset(delivery) - _offset(last) > NOT_EVENTS:
             self._forget_position(REMOVED)
@@ -166,14 +166,14 @@ class StreamSource:
         last = self._last
         assert last is not None
         if _offset(delivery) > _offset(last):
-            self._step(Input.LATER_EVENT)
+            self._step(ReaderInput.LATER_EVENT)
             self._forget_position(REMOVED)  # even if it is the next one: it may be another stream
             return True
         if delivery != last:
-            self._step(Input.OTHER_EVENT)
+            self._step(ReaderInput.OTHER_EVENT)
             self._forget_position("another event has the offset of the last one read")
             return False
-        self._step(Input.SAME_EVENT)
+        self._step(ReaderInput.SAME_EVENT)
         if _offset(delivery) >= self._end >= 0:
             self._reach_end()
         return False
@@ -186,12 +186,12 @@ class StreamSource:
     def closed(self, unreachable: bool) -> None:
         if unreachable:
             self._setup.worked()  # a broker that is away says nothing about its stream
-        self._step(Input.CLOSED)
-        self._connection = self._channel = self._heard = self._refused = self._marking = None
+        self._step(ReaderInput.CLOSED)
+        self._connection = self._channel = self._on_read = self._refused = self._marking = None
         self._setup.canaries.forget()
 
-    def _step(self, happened: Input) -> None:
-        self._state = after(self._state, happened)
+    def _step(self, happened: ReaderInput) -> None:
+        self._state = next_state(self._state, happened)
 
     # ---- markers
 
@@ -200,7 +200,7 @@ class StreamSource:
             raise self._refused
         if self._connection is None:
             return
-        self._setup.canaries.look()
+        self._setup.canaries.check_bindings()
         now = time.monotonic()
         if self._is_awaited():
             # The silence of a broker that is frozen, or while this worker is, says nothing.
@@ -235,8 +235,8 @@ class StreamSource:
         """Nothing comes, though the broker is alive and something should come, or might."""
         if self._marking is not None:
             return  # that ends by itself
-        if self._state is State.PROVING:
-            self._step(Input.OTHER_EVENT)
+        if self._state is ReaderState.PROVING:
+            self._step(ReaderInput.OTHER_EVENT)
             self._forget_position("it does not have the last event read")
         elif self._alarmed:
             self._reach_end()  # the broker takes nothing from anybody
@@ -246,10 +246,10 @@ class StreamSource:
     def _reach_end(self) -> None:
         self._lag = max(0.0, time.monotonic() - self._ended_at)
         self._end, self._at_end, self._read_up_to = -1, True, self._marked_at
-        self._step(Input.END_REACHED)
-        heard, self._heard = self._heard, None
-        if heard is not None:
-            heard()
+        self._step(ReaderInput.END_REACHED)
+        on_read, self._on_read = self._on_read, None
+        if on_read is not None:
+            on_read()
 
     def _mark(self) -> None:
         """Publish a marker: when it comes, everything before it has come."""
@@ -272,10 +272,10 @@ class StreamSource:
         if isinstance(found, Delivery):
             self._setup.worked()
             self._end = _offset(found)
-            if self._last is not None and self._state is not State.PROVING and _offset(self._last) >= self._end:
+            if self._last is not None and self._state is not ReaderState.PROVING and _offset(self._last) >= self._end:
                 self._reach_end()  # it came before it was known
         elif not self._alarmed:
-            log.debug("marker not published", error=say(found))
+            log.debug("marker not published", error=describe_error(found))
             began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # again at the next look
             if isinstance(found, SourceRefused):
                 self._refused = found

@@ -18,7 +18,7 @@ from amqp.exceptions import AccessRefused, AMQPError, NotFound, PreconditionFail
 from kombu import Connection
 
 from peatio_ws.amqp.connection import is_embedded
-from peatio_ws.protocol.events import EXCHANGES, ORDERBOOK, RANGER, TRADE
+from peatio_ws.protocol.event_kinds import EXCHANGES, ORDERBOOK, RANGER, TRADE
 
 log = structlog.get_logger("peatio_ws.amqp.topology")
 
@@ -115,7 +115,7 @@ class Canaries:
         self._prefix, self._suffix, self._durable = prefix, suffix, durable
         self._watched: list[str] = []
         self._channel: Any = None
-        self._told = False
+        self._logged = False
 
     def name(self, exchange: str) -> str:
         """Return the name of an exchange's canary."""
@@ -146,18 +146,18 @@ class Canaries:
                 attempt(connection, functools.partial(_bind_canary, name, exchange))
             except AccessRefused:
                 # Not bound to anything it stays as long as the broker runs, and tells at least whether that restarted.
-                self._tell(exchange)
+                self._log_unwatched(exchange)
             else:
                 self._watched.append(name)
 
-    def look(self) -> None:
+    def check_bindings(self) -> None:
         """Ask whether they are there, without waiting: where one is not, the broker closes the channel with 404."""
         for name in self._watched:
             self._channel.exchange_declare(name, "fanout", passive=True, nowait=True)
 
-    def _tell(self, exchange: str) -> None:
-        if not self._told:
-            self._told = True
+    def _log_unwatched(self, exchange: str) -> None:
+        if not self._logged:
+            self._logged = True
             log.info(
                 "an exchange cannot be watched: if it is deleted and declared again, this worker does not notice; "
                 "allow the broker's user to write to Peatio's exchanges and to configure peatio_ws.*",

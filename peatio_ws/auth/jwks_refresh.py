@@ -41,7 +41,7 @@ LONGEST_WAIT: Final = 30
 """Seconds after which a client is told to come back, at most."""
 
 
-class KeySource:
+class JwksRefresh:
     """Keeps the verifier's ring up to date.
 
     Args:
@@ -52,7 +52,7 @@ class KeySource:
     def __init__(self, rules: TokenRules, verifier: Verifier) -> None:
         self._verifier, self._algorithm = verifier, rules.algorithm
         self._read = reader(rules)
-        self._place = place(rules)
+        self._location = location(rules)
         self._pause = min(rules.jwks_refresh, FILE_SECONDS) if rules.jwks_file else rules.jwks_refresh
         self._failures = 0
         self._backoff = Backoff(1.0, self._pause, jitter=0.2)
@@ -79,7 +79,7 @@ class KeySource:
         if self._read is not None:
             self._tried.wait(START_SECONDS)
 
-    def seconds_to_wait(self) -> int:
+    def retry_after(self) -> int:
         """After how many seconds a token may be shown again whose key is not there; 0 if it will hardly be there then.
 
         Without any key, and while the set cannot be read, that is no fault of the token. The issuer may also have begun
@@ -98,7 +98,9 @@ class KeySource:
     def problems(self) -> list[str]:
         """Why no token can be verified; nothing if some can."""
         ring = self._verifier.ring
-        return [] if ring.fixed or ring.published else [f"no key to verify tokens with: {self._place}: {self._state}"]
+        return (
+            [] if ring.fixed or ring.published else [f"no key to verify tokens with: {self._location}: {self._state}"]
+        )
 
     def refresh(self) -> None:
         """Read the set once."""
@@ -108,7 +110,7 @@ class KeySource:
                 data = self._read()
             found = read_set(data, self._algorithm)
         except Exception as error:  # whatever it is: the last keys are better than none
-            self._fail(why(error))
+            self._fail(fetch_error(error))
         else:
             self._take(found)
 
@@ -117,7 +119,7 @@ class KeySource:
         self._state = reason
         if self._failures == 1:
             kept = len(self._verifier.ring.published)
-            log.warning("keys cannot be read; the last ones stay", source=self._place, kept=kept, error=reason)
+            log.warning("keys cannot be read; the last ones stay", source=self._location, kept=kept, error=reason)
 
     def _take(self, found: KeySet) -> None:
         self._read_at = time.monotonic()
@@ -125,20 +127,20 @@ class KeySource:
         if self._failures:
             self._failures = 0
             self._backoff.reset()
-            log.info("keys are read again", source=self._place)
+            log.info("keys are read again", source=self._location)
         ignored = found.exposed + found.ignored
         if ignored != self._ignored:
             for line in ignored:
-                log.warning("a published key is not used", source=self._place, reason=line)
+                log.warning("a published key is not used", source=self._location, reason=line)
         if found.keys != ring.published:
             self._verifier.ring = KeyRing(ring.fixed, found.keys)
-            log.info("keys changed", source=self._place, kids=[named.kid for named in found.keys])
+            log.info("keys changed", source=self._location, kids=[named.kid for named in found.keys])
         if state and state != self._state:
-            log.warning("no published key can be used; no token of one is accepted", source=self._place)
+            log.warning("no published key can be used; no token of one is accepted", source=self._location)
         self._ignored, self._state = ignored, state
 
 
-def place(rules: TokenRules) -> str:
+def location(rules: TokenRules) -> str:
     """Where the set is, in the operator's words; without what may be a secret in a URL's query."""
     if rules.jwks_url:
         return f"JWT_JWKS_URL={urlsplit(rules.jwks_url)._replace(query='', fragment='').geturl()}"
@@ -152,7 +154,7 @@ def reader(rules: TokenRules) -> Callable[[], bytes] | None:
     return functools.partial(_beginning, rules.jwks_file) if rules.jwks_file else None
 
 
-def why(error: Exception) -> str:
+def fetch_error(error: Exception) -> str:
     """What kept the set from being read."""
     if isinstance(error, urllib.error.HTTPError):
         elsewhere = "; it is elsewhere, which has to be named here" if 300 <= error.code < 400 else ""

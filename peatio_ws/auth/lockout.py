@@ -15,14 +15,14 @@ ADDRESSES_KEPT: Final = 20_000
 class _Window:
     """A minute of one address, from its first failure on."""
 
-    __slots__ = ("count", "ends", "untold")
+    __slots__ = ("count", "ends", "unreported")
 
     def __init__(self, ends: float) -> None:
-        self.count = self.untold = 0
+        self.count = self.unreported = 0
         self.ends = ends
 
 
-class Failures:
+class Lockout:
     """Counts of one worker, and what it knows of the others'.
 
     Args:
@@ -32,7 +32,7 @@ class Failures:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._windows: dict[str, _Window] = {}
-        self._untold: dict[str, None] = {}  # addresses, the one that waits longest first
+        self._unreported: dict[str, None] = {}  # addresses, the one that waits longest first
 
     def add(self, address: str, now: float) -> bool:
         """A token from there failed; whether that was as often as may be."""
@@ -40,42 +40,42 @@ class Failures:
             return False
         window = self._window(address, now)
         window.count += 1
-        window.untold += 1
-        self._untold[address] = None
+        window.unreported += 1
+        self._unreported[address] = None
         return window.count == self.limit
 
-    def wait(self, address: str, now: float) -> int:
+    def seconds_left(self, address: str, now: float) -> int:
         """For how many seconds no token from there is looked at; 0 if it is."""
         window = self._windows.get(address)
         if window is None or window.count < self.limit:
             return 0
         return max(0, math.ceil(window.ends - now))
 
-    def untold(self, now: float) -> list[tuple[str, int]]:
+    def unreported(self, now: float) -> list[tuple[str, int]]:
         """Addresses with failures that the other workers have not been told of, and how many; of minutes that are over
         nobody needs to know any more."""
-        for address in [address for address in self._untold if self._windows[address].ends <= now]:
-            del self._untold[address]
-        return [(address, self._windows[address].untold) for address in self._untold]
+        for address in [address for address in self._unreported if self._windows[address].ends <= now]:
+            del self._unreported[address]
+        return [(address, self._windows[address].unreported) for address in self._unreported]
 
-    def told(self, address: str, count: int, total: int, seconds: float, now: float) -> bool:
+    def add_total(self, address: str, count: int, total: int, seconds: float, now: float) -> bool:
         """So many were told; all workers together counted `total` in a minute that has so many seconds left.
 
         Returns:
             Whether only that made it as many as may be.
         """
         window = self._window(address, now)
-        before, window.untold = window.count, max(0, window.untold - count)
-        if not window.untold:
-            self._untold.pop(address, None)
-        window.count = max(total + window.untold, before)
+        before, window.unreported = window.count, max(0, window.unreported - count)
+        if not window.unreported:
+            self._unreported.pop(address, None)
+        window.count = max(total + window.unreported, before)
         window.ends = now + min(seconds, WINDOW_SECONDS)
         return before < self.limit <= window.count
 
-    def shut(self, address: str, seconds: float, now: float) -> None:
+    def lock(self, address: str, seconds: float, now: float) -> None:
         """Another worker says that this address is over the limit."""
         if self.limit:
-            self.told(address, 0, self.limit, seconds, now)
+            self.add_total(address, 0, self.limit, seconds, now)
 
     def _window(self, address: str, now: float) -> _Window:
         window = self._windows.get(address)
@@ -88,4 +88,4 @@ class Failures:
 
     def _forget(self, address: str) -> None:
         self._windows.pop(address, None)
-        self._untold.pop(address, None)
+        self._unreported.pop(address, None)

@@ -10,7 +10,7 @@ import click
 from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cli.operator import new_question
 from peatio_ws.cli.operator_command import connected_operator, counted, end, iso_time, operator_command
-from peatio_ws.cluster.commands import Disconnect
+from peatio_ws.cluster.commands import DisconnectCommand
 from peatio_ws.cluster.redis_commands import MOST_SECONDS
 
 DAY: Final = 86_400
@@ -39,10 +39,10 @@ def disconnect(uid: str, revoke: bool, jti: str | None, keep: float) -> None:
     if revoke:
         revoked = Revocation(uid, now + keep * DAY, jti) if jti else Revocation(uid, now + keep * DAY, None, now)
     with connected_operator() as operator:
-        if revoked is not None and operator.room() < 1:
+        if revoked is not None and operator.revocations_left() < 1:
             raise click.ClickException("there are as many revocations as can be kept; nothing was done")
-        heard = operator.tell(Disconnect(new_question(), uid, jti, revoked), revoked)
+        result = operator.send(DisconnectCommand(new_question(), uid, jti, revoked), revoked)
     if revoked is not None:
         which = f"the token {jti} of {uid}" if jti else f"tokens of {uid} issued until {iso_time(now)}"
         click.echo(f"revoked: {which}; kept until {iso_time(revoked.until)}", err=True)
-    end(heard, f"closed {counted(heard.connections, 'connection')} of {uid}")
+    end(result, f"closed {counted(result.connections, 'connection')} of {uid}")

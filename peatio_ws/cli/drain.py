@@ -8,7 +8,7 @@ import click
 
 from peatio_ws.cli.operator import new_question
 from peatio_ws.cli.operator_command import NOBODY, connected_operator, counted, end, operator_command
-from peatio_ws.cluster.commands import Drain
+from peatio_ws.cluster.commands import DrainCommand
 
 
 @operator_command
@@ -24,9 +24,9 @@ def drain(where: str | None, everywhere: bool, undo: bool) -> None:
     if (where is None) is not everywhere:
         raise click.UsageError("say which: --host NAME, or --all")
     with connected_operator() as operator:
-        heard = operator.tell(Drain(new_question(), where, undo))
-    if heard.workers and not heard.meant and not heard.silent:
-        names = ", ".join(sorted({answer.place.gateway for answer in heard.answers}))
+        result = operator.send(DrainCommand(new_question(), where, undo))
+    if result.workers and not result.meant and not result.silent:
+        names = ", ".join(sorted({answer.place.gateway for answer in result.answers}))
         click.echo(f"no gateway is called {where}; there are: {names}", err=True)
         sys.exit(NOBODY)
-    end(heard, "takes clients again" if undo else f"{counted(heard.connections, 'connection')} told to go")
+    end(result, "takes clients again" if undo else f"{counted(result.connections, 'connection')} told to go")

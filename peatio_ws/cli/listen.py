@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from peatio_ws.cli.key_files import make_token, there_is_a_key
-from peatio_ws.cli.listen_client import ENOUGH, Visit, look_on, readable
+from peatio_ws.cli.listen_client import ENOUGH, ListenTarget, readable, run_listener
 from peatio_ws.cli.token import token_options
 
 
@@ -46,20 +46,20 @@ def listen(
     Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection, or no answer; 3 not authenticated, or
     not let into a stream; 4 closed by the gateway.
     """
-    visit = Visit(url, streams, by_message=by_message, count=count, seconds=seconds)
-    end = look_on(visit.with_token(_bearer(visit, given, options)), _print)
+    target = ListenTarget(url, streams, by_message=by_message, count=count, seconds=seconds)
+    end = run_listener(target.with_token(_bearer(target, given, options)), _print)
     if end.why:
         click.echo(end.why, err=True)
     sys.exit(end.status)
 
 
-def _bearer(visit: Visit, given: str | None, options: dict[str, Any]) -> str | None:
+def _bearer(target: ListenTarget, given: str | None, options: dict[str, Any]) -> str | None:
     """The token to come with, if there is anything to see that is not for everybody."""
-    if not visit.needs_token:
+    if not target.needs_token:
         return None
     if given:
         return given
-    if visit.speaks_ranger and not visit.by_message and not there_is_a_key(options["key"]):
+    if target.speaks_ranger and not target.by_message and not there_is_a_key(options["key"]):
         click.echo("without a token: there is no private key to make one with", err=True)
         return None
     return make_token(**options)

@@ -26,7 +26,7 @@ ANSWER_SECONDS: Final = 10.0
 """How long a handshake, and Ranger's first answer, may take."""
 
 
-class End(NamedTuple):
+class ListenResult(NamedTuple):
     """Why it is over: an exit status, and what to say of it."""
 
     status: int
@@ -34,7 +34,7 @@ class End(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Visit:
+class ListenTarget:
     """Where to listen, and to what.
 
     Attributes:
@@ -53,7 +53,7 @@ class Visit:
     count: int | None = None
     seconds: float | None = None
 
-    def with_token(self, bearer: str | None) -> Visit:
+    def with_token(self, bearer: str | None) -> ListenTarget:
         return replace(self, bearer=bearer)
 
     @property
@@ -98,30 +98,32 @@ class Visit:
         return self.bearer is not None and not self.headers
 
 
-def look_on(visit: Visit, show: Callable[[str], None]) -> End:
+def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenResult:
     """Connect, and show every frame until it is enough or over. A KeyboardInterrupt is enough, too."""
     try:
         with connect(
-            visit.address, additional_headers=visit.headers, open_timeout=ANSWER_SECONDS, max_size=None
+            target.address, additional_headers=target.headers, open_timeout=ANSWER_SECONDS, max_size=None
         ) as client:
-            return _Session(visit, client, show).run()
+            return _Listener(target, client, show).run()
     except KeyboardInterrupt:
-        return End(ENOUGH)
+        return ListenResult(ENOUGH)
     except ConnectionClosed as closed:
         code = closed.rcvd.code if closed.rcvd else 1006
         reason = f" ({closed.rcvd.reason})" if closed.rcvd and closed.rcvd.reason else ""
-        return End(CLOSED, f"closed by the gateway: {code}{reason}")
+        return ListenResult(CLOSED, f"closed by the gateway: {code}{reason}")
     except InvalidStatus as refused:
         status, text = refused.response.status_code, (refused.response.body or b"").decode(errors="replace").strip()
         said = f"HTTP {status}{f' ({text})' if text else ''}"
         if status == 401:
-            return End(NOT_AUTHENTICATED, f"not authenticated: {said}")
-        return End(NOT_CONNECTED, f"no connection to {visit.address}: {said}")
+            return ListenResult(NOT_AUTHENTICATED, f"not authenticated: {said}")
+        return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {said}")
     except ConnectionRefusedError:
-        return End(NOT_CONNECTED, f"no connection to {visit.address}: nobody listens there; is the gateway running?")
+        return ListenResult(
+            NOT_CONNECTED, f"no connection to {target.address}: nobody listens there; is the gateway running?"
+        )
     except (OSError, InvalidHandshake, InvalidURI) as error:
         why = tls_fault(error, GATEWAY) or error
-        return End(NOT_CONNECTED, f"no connection to {visit.address}: {why or type(error).__name__}")
+        return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {why or type(error).__name__}")
 
 
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
@@ -156,65 +158,69 @@ def readable(frame: str) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(out))
 
 
-class _Session:
+class _Listener:
     """One connection, from the first word to the last."""
 
-    def __init__(self, visit: Visit, client: ClientConnection, show: Callable[[str], None]) -> None:
-        self._visit, self._client, self._show = visit, client, show
+    def __init__(self, target: ListenTarget, client: ClientConnection, show: Callable[[str], None]) -> None:
+        self._target, self._client, self._show = target, client, show
         self._began = time.monotonic()
         self._events = 0
         # Who asks for streams wants to know that they will come.
-        self._settled = not visit.speaks_ranger
-        self._asked = not visit.by_message
+        self._settled = not target.speaks_ranger
+        self._asked = not target.by_message
 
-    def run(self) -> End:
-        if self._visit.speaks_first:
-            self._say({"jwt": f"Bearer {self._visit.bearer}"})
-        while not self._settled or self._visit.count is None or self._events < self._visit.count:
+    def run(self) -> ListenResult:
+        if self._target.speaks_first:
+            self._send({"jwt": f"Bearer {self._target.bearer}"})
+        while not self._settled or self._target.count is None or self._events < self._target.count:
             try:
-                frame = str(self._client.recv(timeout=self._left()))
+                frame = str(self._client.recv(timeout=self._seconds_left()))
             except TimeoutError:
-                return self._late()
+                return self._timed_out()
             self._show(frame)
-            if (end := self._take(frame)) is not None:
+            if (end := self._on_frame(frame)) is not None:
                 return end
-        return End(ENOUGH)
+        return ListenResult(ENOUGH)
 
-    def _left(self) -> float | None:
-        limits = [self._visit.seconds, None if self._settled else ANSWER_SECONDS]
+    def _seconds_left(self) -> float | None:
+        limits = [self._target.seconds, None if self._settled else ANSWER_SECONDS]
         soonest = min((limit for limit in limits if limit is not None), default=None)
         return None if soonest is None else max(0.0, self._began + soonest - time.monotonic())
 
-    def _late(self) -> End:
-        seconds = self._visit.seconds
+    def _timed_out(self) -> ListenResult:
+        seconds = self._target.seconds
         if seconds is not None and time.monotonic() - self._began >= seconds:
-            return End(ENOUGH)
-        return End(NOT_CONNECTED, f"no answer from {self._visit.address} within {ANSWER_SECONDS:g} s")
+            return ListenResult(ENOUGH)
+        return ListenResult(NOT_CONNECTED, f"no answer from {self._target.address} within {ANSWER_SECONDS:g} s")
 
-    def _take(self, frame: str) -> End | None:
+    def _on_frame(self, frame: str) -> ListenResult | None:
         answer = json.loads(frame) if frame.startswith("{") else {}
         if answer.get("error"):
             error = answer["error"]
-            return End(NOT_AUTHENTICATED, f"refused: {error.get('message') if isinstance(error, dict) else error}")
+            return ListenResult(
+                NOT_AUTHENTICATED, f"refused: {error.get('message') if isinstance(error, dict) else error}"
+            )
         if "success" in answer:
-            return self._take_success(answer["success"])
+            return self._on_success(answer["success"])
         self._events += "challenge" not in answer
         return None
 
-    def _take_success(self, success: dict[str, Any]) -> End | None:
-        wanted, streams = self._visit.wanted, success.get("streams")
+    def _on_success(self, success: dict[str, Any]) -> ListenResult | None:
+        wanted, streams = self._target.wanted, success.get("streams")
         if not self._asked:
             # The token goes first; what was subscribed without it does not count.
             if success.get("message") != "subscribed":
                 self._asked = True
                 self._settled = not wanted
                 if wanted:
-                    self._say({"event": "subscribe", "streams": wanted})
+                    self._send({"event": "subscribe", "streams": wanted})
         elif success.get("message") == "subscribed" and isinstance(streams, list):
             if missing := [name for name in wanted if name not in streams]:
-                return End(NOT_AUTHENTICATED, f"not subscribed: {', '.join(missing)}; it needs a token, or another one")
+                return ListenResult(
+                    NOT_AUTHENTICATED, f"not subscribed: {', '.join(missing)}; it needs a token, or another one"
+                )
             self._settled = True
         return None
 
-    def _say(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         self._client.send(json.dumps(message))

@@ -6,7 +6,7 @@ import click
 
 from peatio_ws.cli.operator import new_question
 from peatio_ws.cli.operator_command import connected_operator, counted, end, operator_command
-from peatio_ws.cluster.commands import MOST_CHARACTERS, Notice
+from peatio_ws.cluster.commands import MOST_CHARACTERS, NoticeCommand
 
 
 @operator_command
@@ -17,5 +17,5 @@ def notice(text: str, uid: str | None) -> None:
     if not 0 < len(text) <= MOST_CHARACTERS:
         raise click.ClickException(f"a notice has 1 to {MOST_CHARACTERS} characters")
     with connected_operator() as operator:
-        heard = operator.tell(Notice(new_question(), text, uid))
-    end(heard, f"told {counted(heard.connections, 'connection')}{f' of {uid}' if uid else ''}")
+        result = operator.send(NoticeCommand(new_question(), text, uid))
+    end(result, f"told {counted(result.connections, 'connection')}{f' of {uid}' if uid else ''}")

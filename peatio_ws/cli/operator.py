@@ -14,8 +14,8 @@ from redis.retry import Retry
 
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation
 from peatio_ws.cluster import commands
-from peatio_ws.cluster.commands import Answer, Command, Connection, Place
-from peatio_ws.cluster.redis_commands import store
+from peatio_ws.cluster.commands import Answer, Command, MemberConnection, WorkerId
+from peatio_ws.cluster.redis_commands import store_revocations
 from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, answers_key
 from peatio_ws.config import tls_files
 from peatio_ws.config.settings import Settings
@@ -27,7 +27,7 @@ REDIS_SECONDS: Final = 5.0
 
 
 @dataclass
-class Heard:
+class CommandResult:
     """What came of a command.
 
     Attributes:
@@ -39,8 +39,8 @@ class Heard:
 
     workers: int
     answers: list[Answer] = field(default_factory=list)
-    members: list[Connection] = field(default_factory=list)
-    places: dict[str, Place] = field(default_factory=dict)
+    members: list[MemberConnection] = field(default_factory=list)
+    places: dict[str, WorkerId] = field(default_factory=dict)
 
     @property
     def meant(self) -> list[Answer]:
@@ -101,12 +101,12 @@ class Operator:
         """Hang up."""
         self._redis.close()
 
-    def room(self) -> int:
+    def revocations_left(self) -> int:
         """How many more revocations fit."""
         self._redis.zremrangebyscore(REVOCATIONS_KEY, 0, time.time())
         return REVOCATIONS_KEPT - int(self._redis.zcard(REVOCATIONS_KEY))
 
-    def tell(self, command: Command, revoked: Revocation | None = None) -> Heard:
+    def send(self, command: Command, revoked: Revocation | None = None) -> CommandResult:
         """Publish a command, and wait for what comes of it.
 
         Args:
@@ -115,26 +115,26 @@ class Operator:
         Raises:
             ValueError: no worker would understand it.
         """
-        said = commands.write(command)
-        if commands.read(said) is None:
+        message = commands.encode(command)
+        if commands.read_command(message) is None:
             raise ValueError("a UID, a JTI and a NAME have 1 to 256 characters")
         with self._redis.pipeline(transaction=True) as pipe:
             if revoked is not None:
-                store(pipe, [revoked], time.time())
-            pipe.publish(COMMANDS_CHANNEL, said)
-            heard = Heard(int(pipe.execute()[-1]))
+                store_revocations(pipe, [revoked], time.time())
+            pipe.publish(COMMANDS_CHANNEL, message)
+            result = CommandResult(int(pipe.execute()[-1]))
         key = answers_key(command.question)
-        while heard.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
+        while result.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
             answer = commands.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # nothing is decoded here
             if answer is not None:
-                _add(heard, answer)
+                _add(result, answer)
         self._redis.delete(key)
-        return heard
+        return result
 
 
-def _add(heard: Heard, answer: Answer) -> None:
+def _add(result: CommandResult, answer: Answer) -> None:
     for connection in answer.members:
-        heard.members.append(connection)
-        heard.places[connection.id] = answer.place
+        result.members.append(connection)
+        result.places[connection.id] = answer.place
     if answer.last:
-        heard.answers.append(answer)
+        result.answers.append(answer)

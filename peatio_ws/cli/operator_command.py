@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 import redis
 
-from peatio_ws.cli.operator import Heard, Operator, redis_url
+from peatio_ws.cli.operator import CommandResult, Operator, redis_url
 from peatio_ws.config.tls_errors import REDIS, tls_fault
 from peatio_ws.errors import ConfigurationError
 
@@ -58,17 +58,17 @@ def connected_operator() -> Iterator[Operator]:
         operator.close()
 
 
-def end(heard: Heard, line: str) -> None:
+def end(result: CommandResult, line: str) -> None:
     """Say what came of it, and end with the status for that."""
-    if not heard.workers:
+    if not result.workers:
         click.echo(f"{line}: no gateway was there to hear it", err=True)
         sys.exit(NOBODY)
-    answers = heard.meant
+    answers = result.meant
     gateways = len({answer.place.gateway for answer in answers})
     heard_by = f"{counted(len(answers), 'worker')} of {counted(gateways, 'gateway')}"
     click.echo(f"{line}; heard by {heard_by}", err=True)
-    if heard.silent:
-        click.echo(f"{counted(heard.silent, 'worker')} did not answer", err=True)
+    if result.silent:
+        click.echo(f"{counted(result.silent, 'worker')} did not answer", err=True)
         sys.exit(NOT_ALL)
 
 

@@ -18,7 +18,7 @@ import click
 
 from peatio_ws.cli import replay
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.protocol.events import ORDERBOOK, RANGER, TRADE
+from peatio_ws.protocol.event_kinds import ORDERBOOK, RANGER, TRADE
 from peatio_ws.publisher import Publisher
 
 
@@ -72,7 +72,7 @@ def _replay(file: IO[bytes], rate: float | None, repeat: int) -> None:
     elif repeat != 1:
         raise click.UsageError("--repeat needs a file that can be read again; this one cannot")
 
-    def source() -> Iterator[replay.Message]:
+    def source() -> Iterator[replay.RecordedEvent]:
         for _ in range(repeat) if repeat else itertools.count():
             if start is not None:
                 file.seek(start)
@@ -100,13 +100,13 @@ class _Progress:
         now = time.monotonic()
         if self._terminal and now - self._shown > 0.2:
             self._shown = now
-            click.echo(f"\r\x1b[K{self._say(count)}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{self._write(count)}", err=True, nl=False)
 
     def end(self, count: int) -> None:
         line_start = "\r\x1b[K" if self._terminal else ""
-        click.echo(f"{line_start}published {self._say(count)} to {RANGER}", err=True)
+        click.echo(f"{line_start}published {self._write(count)} to {RANGER}", err=True)
 
-    def _say(self, count: int) -> str:
+    def _write(self, count: int) -> str:
         seconds = max(time.monotonic() - self._began, 0.001)
         return f"{count} messages in {seconds:.1f} s ({count / seconds:.0f} a second)"
 

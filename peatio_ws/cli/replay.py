@@ -17,7 +17,7 @@ from peatio_ws import publisher as publishers
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import BadDelivery
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import RANGER, Delivery
+from peatio_ws.protocol.event_kinds import RANGER, Delivery
 from peatio_ws.publisher import Publisher
 
 LATE_SECONDS: Final = 1.0
@@ -60,14 +60,14 @@ _REASONS: Final = {
 # ---- files of messages
 
 
-class Message(NamedTuple):
+class RecordedEvent(NamedTuple):
     """A line of such a file, for `peatio.events.ranger`."""
 
     routing_key: str
     body: bytes
 
 
-def messages(lines: Iterable[bytes]) -> Iterator[Message]:
+def messages(lines: Iterable[bytes]) -> Iterator[RecordedEvent]:
     """What lines of a routing key, white space and a JSON body say; blank ones and those that begin with # are nothing.
 
     Raises:
@@ -85,14 +85,14 @@ def messages(lines: Iterable[bytes]) -> Iterator[Message]:
             raise ValueError(f"line {number}: {fault}") from None
 
 
-def _message(key: bytes, body: bytes) -> Message:
-    message = Message(key.decode("ascii", "replace"), body)
+def _message(key: bytes, body: bytes) -> RecordedEvent:
+    message = RecordedEvent(key.decode("ascii", "replace"), body)
     publishers.check(message.routing_key, body)
     return message
 
 
 def replay(
-    publisher: Publisher, source: Iterable[Message], rate: float | None, progress: Callable[[int], None]
+    publisher: Publisher, source: Iterable[RecordedEvent], rate: float | None, progress: Callable[[int], None]
 ) -> None:
     """Publish all, `rate` of them a second or as fast as it goes. `progress` is told how many went out so far.
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from peatio_ws.cli.operator import Heard, new_question
+from peatio_ws.cli.operator import CommandResult, new_question
 from peatio_ws.cli.operator_command import connected_operator, counted, end, iso_time, operator_command
-from peatio_ws.cluster.commands import Connection, Who
+from peatio_ws.cluster.commands import MemberConnection, WhoCommand
 
 
 @operator_command
@@ -22,28 +22,28 @@ def who(uid: str | None, as_json: bool) -> None:
     With a UID that member's connections one by one, with their ids in the gateways' log.
     """
     with connected_operator() as operator:
-        heard = operator.tell(Who(new_question(), uid))
-    found = sorted(heard.members, key=lambda one: (one.uid, one.since))
+        result = operator.send(WhoCommand(new_question(), uid))
+    found = sorted(result.members, key=lambda one: (one.uid, one.since))
     if as_json:
         for one in found:
-            click.echo(json.dumps(_as_json(one, heard)))
+            click.echo(json.dumps(_as_json(one, result)))
     elif uid is None:
-        _table(("MEMBER", "CONNECTIONS", "SINCE", "WHERE"), _members(found, heard))
+        _table(("MEMBER", "CONNECTIONS", "SINCE", "WHERE"), _members(found, result))
     else:
-        rows = [(iso_time(one.since), one.protocol, one.address, _worker(one, heard), one.id) for one in found]
+        rows = [(iso_time(one.since), one.protocol, one.address, _worker(one, result), one.id) for one in found]
         _table(("SINCE", "PROTOCOL", "ADDRESS", "WORKER", "CONNECTION"), rows)
     if uid is None:
         members = counted(len({one.uid for one in found}), "member")
-        nobody = heard.connections - len(found)
+        nobody = result.connections - len(found)
         line = f"{members} with {counted(len(found), 'connection')}, {nobody} of nobody"
     else:
         line = f"{counted(len(found), 'connection')} of {uid}"
-    end(heard, line)
+    end(result, line)
 
 
-def _members(found: list[Connection], heard: Heard) -> list[tuple[str, ...]]:
+def _members(found: list[MemberConnection], result: CommandResult) -> list[tuple[str, ...]]:
     """A row for each member, who has been there longest first among its own."""
-    rows: dict[str, list[Connection]] = {}
+    rows: dict[str, list[MemberConnection]] = {}
     for one in found:
         rows.setdefault(one.uid, []).append(one)
     return [
@@ -51,19 +51,19 @@ def _members(found: list[Connection], heard: Heard) -> list[tuple[str, ...]]:
             uid,
             str(len(own)),
             iso_time(own[0].since),
-            " ".join(sorted({heard.places[one.id].gateway for one in own})),
+            " ".join(sorted({result.places[one.id].gateway for one in own})),
         )
         for uid, own in rows.items()
     ]
 
 
-def _worker(one: Connection, heard: Heard) -> str:
-    place = heard.places[one.id]
+def _worker(one: MemberConnection, result: CommandResult) -> str:
+    place = result.places[one.id]
     return f"{place.gateway}/{place.worker}"
 
 
-def _as_json(one: Connection, heard: Heard) -> dict[str, Any]:
-    place = heard.places[one.id]
+def _as_json(one: MemberConnection, result: CommandResult) -> dict[str, Any]:
+    place = result.places[one.id]
     return {
         "uid": one.uid,
         "connection": one.id,

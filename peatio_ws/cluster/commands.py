@@ -19,14 +19,14 @@ Question = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8,64}$")]
 """Under which answers are given."""
 
 
-class Who(msgspec.Struct, frozen=True, tag="who", tag_field="do"):
+class WhoCommand(msgspec.Struct, frozen=True, tag="who", tag_field="do"):
     """Who is connected: everybody, or one member."""
 
     question: Question
     uid: Name | None = None
 
 
-class Disconnect(msgspec.Struct, frozen=True, tag="disconnect", tag_field="do"):
+class DisconnectCommand(msgspec.Struct, frozen=True, tag="disconnect", tag_field="do"):
     """Close a member's connections, all or those of one token.
 
     Attributes:
@@ -43,7 +43,7 @@ class Disconnect(msgspec.Struct, frozen=True, tag="disconnect", tag_field="do"):
         return identity is not None and identity.uid == self.uid and self.jti in (None, identity.jti)
 
 
-class Notice(msgspec.Struct, frozen=True, tag="notice", tag_field="do"):
+class NoticeCommand(msgspec.Struct, frozen=True, tag="notice", tag_field="do"):
     """Tell something to all clients that want to be told, or to those of one member."""
 
     question: Question
@@ -51,7 +51,7 @@ class Notice(msgspec.Struct, frozen=True, tag="notice", tag_field="do"):
     uid: Name | None = None
 
 
-class Drain(msgspec.Struct, frozen=True, tag="drain", tag_field="do"):
+class DrainCommand(msgspec.Struct, frozen=True, tag="drain", tag_field="do"):
     """Take no clients any more and send away those that are there, or (`undo`) take clients again.
 
     Attributes:
@@ -63,7 +63,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain", tag_field="do"):
     undo: bool = False
 
 
-class Limited(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
+class AddressLocked(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
     """Said by a worker: too many tokens from this address failed, over all workers. Nobody answers.
 
     Attributes:
@@ -74,10 +74,10 @@ class Limited(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)]
 
 
-Command: TypeAlias = Who | Disconnect | Notice | Drain
+Command: TypeAlias = WhoCommand | DisconnectCommand | NoticeCommand | DrainCommand
 
 
-class Place(msgspec.Struct, frozen=True):
+class WorkerId(msgspec.Struct, frozen=True):
     """Where a worker is.
 
     Attributes:
@@ -89,12 +89,12 @@ class Place(msgspec.Struct, frozen=True):
     gateway: str
     worker: int
 
-    def is_meant(self, where: str | None) -> bool:
-        """Whether `Drain.where` names it."""
+    def matches(self, where: str | None) -> bool:
+        """Whether `DrainCommand.where` names it."""
         return where in (None, self.host, self.gateway)
 
 
-class Connection(msgspec.Struct, frozen=True, array_like=True):
+class MemberConnection(msgspec.Struct, frozen=True, array_like=True):
     """A connection of a member.
 
     Attributes:
@@ -113,27 +113,27 @@ class Answer(msgspec.Struct, frozen=True):
     """What a worker did.
 
     Attributes:
-        connections: how many it did it to; for `Who` how many there are, of members or of nobody.
+        connections: how many it did it to; for `WhoCommand` how many there are, of members or of nobody.
         meant: whether the command was for this worker.
-        members: for `Who`, some of the connections of members.
+        members: for `WhoCommand`, some of the connections of members.
         last: whether this is the last that this worker has to say.
     """
 
-    place: Place
+    place: WorkerId
     connections: int
     meant: bool = True
-    members: list[Connection] = []
+    members: list[MemberConnection] = []
     last: bool = True
 
 
-_commands = msgspec.json.Decoder(Who | Disconnect | Notice | Drain | Limited)
+_commands = msgspec.json.Decoder(WhoCommand | DisconnectCommand | NoticeCommand | DrainCommand | AddressLocked)
 _answers = msgspec.json.Decoder(Answer)
 
 
-def read(data: bytes) -> Command | Limited | None:
+def read_command(data: bytes) -> Command | AddressLocked | None:
     """What was published on `COMMANDS_CHANNEL`; None for what is no command."""
     try:
-        message: Command | Limited = _commands.decode(data)
+        message: Command | AddressLocked = _commands.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return message
@@ -147,6 +147,6 @@ def read_answer(data: bytes) -> Answer | None:
         return None
 
 
-def write(message: Command | Limited | Answer | Revocation) -> bytes:
+def encode(message: Command | AddressLocked | Answer | Revocation) -> bytes:
     """Any of these as JSON."""
     return msgspec.json.encode(message)

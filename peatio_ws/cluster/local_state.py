@@ -13,11 +13,11 @@ from typing import Final, Protocol
 import gevent.event
 import structlog
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.commands import Answer, Command
 from peatio_ws.protocol import encoding
-from peatio_ws.protocol.events import Order, Owner
+from peatio_ws.protocol.event_kinds import Order, Owner
 
 log = structlog.get_logger("peatio_ws.cluster.local_state")
 
@@ -40,52 +40,52 @@ class Books(Protocol):
             Whether that is settled; False where another is needed, because it does not reach what was heard here.
         """
 
-    def wanting(self) -> bool:
+    def needs_book(self) -> bool:
         """Whether somebody waits for one."""
 
 
-class Steered(Protocol):
+class CommandTarget(Protocol):
     """A worker's clients, as far as an operator steers them."""
 
-    def carry_out(self, command: Command) -> Iterator[Answer]:
+    def execute(self, command: Command) -> Iterator[Answer]:
         """Do it, and say what was done."""
 
     def close_revoked(self) -> int:
         """Close the connections whose token is revoked by now; how many there were."""
 
 
-class Seat:
+class ConnectionSlot:
     """A connection that counts towards a limit across workers.
 
     Args:
         name: what is counted, for example `member:ID1234567890`.
         limit: how many there may be.
-        excess: called, from a background greenlet, if there are more.
+        on_excess: called, from a background greenlet, if there are more.
     """
 
-    __slots__ = ("excess", "id", "limit", "name")
+    __slots__ = ("id", "limit", "name", "on_excess")
 
-    def __init__(self, name: str, limit: int, excess: Callable[[], None]) -> None:
-        self.name, self.limit, self.excess = name, limit, excess
+    def __init__(self, name: str, limit: int, on_excess: Callable[[], None]) -> None:
+        self.name, self.limit, self.on_excess = name, limit, on_excess
         self.id = uuid.uuid4().hex
 
 
-class Lookup:
+class MemberIdLookup:
     """A question for a member's numeric id, which may be answered much later.
 
     Attributes:
         known: whether it is answered.
         number: the answer; None if the member has no number.
-        tell: is called with an answer that comes when nobody waits for it any more.
+        on_answer: is called with an answer that comes when nobody waits for it any more.
     """
 
-    __slots__ = ("_answered", "known", "number", "tell", "uid")
+    __slots__ = ("_answered", "known", "number", "on_answer", "uid")
 
     def __init__(self, uid: str) -> None:
         self.uid = uid
         self.known = False
         self.number: int | None = None
-        self.tell: Callable[[int | None], None] | None = None
+        self.on_answer: Callable[[int | None], None] | None = None
         self._answered: gevent.event.Event | None = None
 
     def answer(self, number: int | None) -> None:
@@ -93,8 +93,8 @@ class Lookup:
         self.known, self.number = True, number
         if self._answered is not None:
             self._answered.set()
-        elif self.tell is not None:
-            self.tell(number)
+        elif self.on_answer is not None:
+            self.on_answer(number)
 
     def wait(self, seconds: float) -> None:
         """Until it is answered, or given up for now."""
@@ -104,7 +104,7 @@ class Lookup:
         finally:
             self._answered = None
 
-    def give_up(self) -> None:
+    def stop_waiting(self) -> None:
         """Nobody shall wait for it for now."""
         if self._answered is not None:
             self._answered.set()
@@ -144,33 +144,33 @@ class Orders:
             self._young, self._old = {}, self._young
 
 
-class Shared:
+class SharedState:
     """Without Redis: each worker for itself.
 
     Args:
         revocations: tokens that are refused; an operator's word is added to them.
-        failures: counts tokens that fail.
+        lockout: counts tokens that fail.
 
     Attributes:
-        seated: connections of this worker that count towards a limit, by its name; see `connection_limits.py`.
+        slot_counts: connections of this worker that count towards a limit, by its name; see `connection_limits.py`.
     """
 
-    def __init__(self, revocations: Revocations, failures: Failures) -> None:
+    def __init__(self, revocations: Revocations, lockout: Lockout) -> None:
         self.orders = Orders()
-        self.seated: Counter[str] = Counter()
-        self.revocations, self.failures = revocations, failures
+        self.slot_counts: Counter[str] = Counter()
+        self.revocations, self.lockout = revocations, lockout
 
     @property
     def connected(self) -> bool:
         """Whether Redis answered when it was asked last; False where there is none."""
         return False
 
-    def start(self, books: Books, steered: Steered) -> None:
+    def start(self, books: Books, target: CommandTarget) -> None:
         """Begin what runs in the background.
 
         Args:
             books: of this worker; others may ask for them, and their answers are put in.
-            steered: its clients.
+            target: its clients.
         """
 
     def wait(self) -> None:
@@ -196,27 +196,27 @@ class Shared:
     def forget_book(self, name: str) -> None:
         """The book that a worker left behind under this name is of no use any more. Never waits."""
 
-    def take_seat(self, seat: Seat) -> None:
-        """Count a connection; if it is one too many across workers, `seat.excess` is called soon. Never waits."""
+    def claim_slot(self, slot: ConnectionSlot) -> None:
+        """Count a connection; if it is one too many across workers, `slot.on_excess` is called soon. Never waits."""
 
-    def leave_seat(self, seat: Seat) -> None:
+    def release_slot(self, slot: ConnectionSlot) -> None:
         """Count it no more. Never waits."""
 
-    def look_up(self, uid: str) -> Lookup:
+    def look_up(self, uid: str) -> MemberIdLookup:
         """Look up a member's numeric id. May wait, for `REDIS_TIMEOUT` at most.
 
         Returns:
-            The lookup. If it is not `known` yet because Redis is away, slow or refuses, it will be: set its `tell`, or
-            give it to `forget_lookup`.
+            The lookup. If it is not `known` yet because Redis is away, slow or refuses, it will be: set its
+            `on_answer`, or give it to `forget_lookup`.
         """
-        lookup = Lookup(uid)
+        lookup = MemberIdLookup(uid)
         lookup.answer(None)
         return lookup
 
-    def forget_lookup(self, lookup: Lookup) -> None:
+    def forget_lookup(self, lookup: MemberIdLookup) -> None:
         """Its session has ended. Never waits."""
 
 
-def tell_limited(address: str) -> None:
+def log_lockout(address: str) -> None:
     """Log that an address has reached its limit: once in its minute, by the worker at which it was reached."""
     log.warning("too many tokens from an address failed; for a while none of it is looked at", address=address)

@@ -17,7 +17,7 @@ import gevent.event
 import redis
 
 from peatio_ws.cluster.local_state import Books
-from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import BOOKS_KEY, books_answers_key
 from peatio_ws.concurrency.backoff import Backoff
 from peatio_ws.concurrency.supervision import supervise
@@ -39,12 +39,12 @@ class RedisBooks:
     """Asks and answers for one worker.
 
     Args:
-        link: to Redis.
+        connection: to Redis.
         books: this worker's.
     """
 
-    def __init__(self, link: Link, books: Books) -> None:
-        self._link, self._books = link, books
+    def __init__(self, connection: RedisConnection, books: Books) -> None:
+        self._connection, self._books = connection, books
         self._wanted = gevent.event.Event()
         self._question = b""
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
@@ -71,7 +71,7 @@ class RedisBooks:
         A sequence that starts again comes to its number sooner or later, and a worker that starts then would go on
         from it.
         """
-        gevent.spawn(self._link.ask, "forgetting a book", lambda: self._link.redis.hdel(BOOKS_KEY, name))
+        gevent.spawn(self._connection.ask, "forgetting a book", lambda: self._connection.redis.hdel(BOOKS_KEY, name))
 
     def _ask_on(self) -> None:
         backoff = Backoff(*PAUSES, jitter=0)
@@ -80,7 +80,7 @@ class RedisBooks:
             if self._wanted.wait(pause):
                 self._wanted.clear()
                 backoff.reset()
-            elif not self._books.wanting():
+            elif not self._books.needs_book():
                 continue
             pause = backoff.next_pause()
             for _ in range(QUESTIONS):
@@ -95,7 +95,10 @@ class RedisBooks:
         """One question, and what comes of it: False if an answer was of no use, None if it could not be asked."""
         question = uuid.uuid4().hex
         self._question = question.encode()
-        if self._link.ask("asking for books", lambda: self._link.redis.publish(BOOKS_KEY, question)) is None:
+        if (
+            self._connection.ask("asking for books", lambda: self._connection.redis.publish(BOOKS_KEY, question))
+            is None
+        ):
             return None
         seen = set[bytes]()
         until = time.monotonic() + ANSWER_SECONDS
@@ -108,10 +111,10 @@ class RedisBooks:
 
     def _take(self, key: str, seen: set[bytes], fresh: bool) -> bool:
         """Hand on the books under this key that were not seen yet; whether all were of use."""
-        link = self._link
-        known = link.ask("reading books", lambda: link.redis.hkeys(key)) or ()
+        connection = self._connection
+        known = connection.ask("reading books", lambda: connection.redis.hkeys(key)) or ()
         names = [name for name in known if name not in seen]
-        bodies = (link.ask("reading books", lambda: link.redis.hmget(key, names)) or ()) if names else ()
+        bodies = (connection.ask("reading books", lambda: connection.redis.hmget(key, names)) or ()) if names else ()
         taken = [
             self._books.adopt(name.decode(errors="replace"), body, fresh)
             for name, body in zip(names, bodies, strict=False)
@@ -121,13 +124,13 @@ class RedisBooks:
         return all(taken)
 
     def _answer_on(self) -> None:
-        link = self._link
+        connection = self._connection
         while True:
             try:
-                generation = link.generation
-                with link.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+                generation = connection.generation
+                with connection.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
                     listener.subscribe(BOOKS_KEY)
-                    while link.generation == generation:
+                    while connection.generation == generation:
                         message = listener.get_message(timeout=ANSWER_SECONDS)
                         if message is not None and message["data"] != self._question:
                             gevent.spawn(self._answer, message["data"].decode(errors="replace"))
@@ -137,7 +140,7 @@ class RedisBooks:
     def _answer(self, question: str) -> None:
         gevent.sleep(random.uniform(*CALM_SECONDS))
         key = books_answers_key(question[:64])
-        known = self._link.ask("reading books", lambda: self._link.redis.hkeys(key))
+        known = self._connection.ask("reading books", lambda: self._connection.redis.hkeys(key))
         if known is not None:
             self._write(key, EXPIRE_SECONDS, set(known))
 
@@ -145,7 +148,7 @@ class RedisBooks:
         books = [(name.encode(), body) for name, body in self._books.export()]
         items = [part for name, body in books if name not in known for part in (name, body)]
         if items:
-            with self._link.redis.pipeline(transaction=False) as pipe:
+            with self._connection.redis.pipeline(transaction=False) as pipe:
                 pipe.hset(key, items=items)
                 pipe.expire(key, seconds)
-                self._link.run("giving books", pipe)
+                self._connection.run("giving books", pipe)

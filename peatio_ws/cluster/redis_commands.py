@@ -19,12 +19,12 @@ import redis
 import structlog
 
 from peatio_ws.auth import revocations as words
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation, Revocations
 from peatio_ws.cluster import commands
-from peatio_ws.cluster.commands import Answer, Limited
-from peatio_ws.cluster.local_state import Steered
-from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.commands import AddressLocked, Answer
+from peatio_ws.cluster.local_state import CommandTarget
+from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, VERSION_KEY, answers_key
 from peatio_ws.concurrency.supervision import supervise
 
@@ -32,7 +32,7 @@ log = structlog.get_logger("peatio_ws.cluster.redis_commands")
 
 MOST_SECONDS: Final = 90 * 86_400
 """A revocation may be kept for so long; after that time without another one Redis forgets the whole set."""
-LOOK_SECONDS: Final = 0.5
+CHECK_SECONDS: Final = 0.5
 """How often is looked whether there are revocations that were not heard of."""
 START_SECONDS: Final = 2.0
 """A worker that starts waits so long to know them; if Redis is away it serves without."""
@@ -43,31 +43,33 @@ PAGE: Final = 500
 ANSWER_SECONDS: Final = 30
 
 
-def store(pipe: Any, revoked: list[Revocation], now: float) -> None:
+def store_revocations(pipe: Any, revoked: list[Revocation], now: float) -> None:
     """Write revocations down, and let every worker notice."""
     pipe.zremrangebyscore(REVOCATIONS_KEY, 0, now)
-    pipe.zadd(REVOCATIONS_KEY, {commands.write(one): one.until for one in revoked})
+    pipe.zadd(REVOCATIONS_KEY, {commands.encode(one): one.until for one in revoked})
     pipe.expire(REVOCATIONS_KEY, MOST_SECONDS)
     pipe.set(VERSION_KEY, uuid.uuid4().hex, ex=MOST_SECONDS)
 
 
-class RedisSteering:
+class RedisCommands:
     """Listens for one worker.
 
     Args:
-        link: to Redis.
+        connection: to Redis.
         revocations: of this worker.
-        failures: of this worker.
-        steered: its clients.
+        lockout: of this worker.
+        target: its clients.
     """
 
-    def __init__(self, link: Link, revocations: Revocations, failures: Failures, steered: Steered) -> None:
-        self._link = link
-        self._revocations, self._failures, self._steered = revocations, failures, steered
+    def __init__(
+        self, connection: RedisConnection, revocations: Revocations, lockout: Lockout, target: CommandTarget
+    ) -> None:
+        self._connection = connection
+        self._revocations, self._lockout, self._target = revocations, lockout, target
         self._version: object = self  # of what was read; none that Redis could have
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._read = gevent.event.Event()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
 
     def start(self) -> None:
@@ -84,62 +86,62 @@ class RedisSteering:
         self._read.wait(START_SECONDS)
 
     def _listen_on(self) -> None:
-        link = self._link
+        connection = self._connection
         while True:
             try:
-                generation = link.generation
-                with link.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+                generation = connection.generation
+                with connection.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
                     listener.subscribe(COMMANDS_CHANNEL)
-                    listener.get_message(timeout=LOOK_SECONDS)  # that it is subscribed: from now on nothing is missed
-                    self._version, self._look_at = self, 0.0
-                    while link.generation == generation:
-                        self._look()
-                        message = listener.get_message(timeout=LOOK_SECONDS)
+                    listener.get_message(timeout=CHECK_SECONDS)  # that it is subscribed: from now on nothing is missed
+                    self._version, self._check_at = self, 0.0
+                    while connection.generation == generation:
+                        self._check_revocations()
+                        message = listener.get_message(timeout=CHECK_SECONDS)
                         if message is not None:
-                            self._take(message["data"])
+                            self._on_message(message["data"])
             except (redis.RedisError, OSError) as error:
                 if isinstance(error, redis.ResponseError):
-                    self._say_once("redis does not let this worker hear commands", error=str(error))
-                self._look()  # in case that only this connection was lost
+                    self._warn_once("redis does not let this worker hear commands", error=str(error))
+                self._check_revocations()  # in case that only this connection was lost
                 gevent.sleep(AGAIN_SECONDS)
 
-    def _take(self, data: bytes) -> None:
+    def _on_message(self, data: bytes) -> None:
         """Act on what was published. Whatever it is, the next one is heard too."""
         try:
-            command = commands.read(data)
+            command = commands.read_command(data)
             if command is None:
-                self._say_once("a message on the channel of commands cannot be read", bytes=len(data))
-            elif isinstance(command, Limited):
-                self._failures.shut(command.address, command.seconds, time.monotonic())
+                self._warn_once("a message on the channel of commands cannot be read", bytes=len(data))
+            elif isinstance(command, AddressLocked):
+                self._lockout.lock(command.address, command.seconds, time.monotonic())
             else:
-                for answer in self._steered.carry_out(command):
+                for answer in self._target.execute(command):
                     self._answer(answers_key(command.question), answer)
         except Exception:
             log.exception("a command failed")
 
     def _answer(self, key: str, answer: Answer) -> None:
-        with self._link.redis.pipeline(transaction=False) as pipe:
-            pipe.rpush(key, commands.write(answer))
+        with self._connection.redis.pipeline(transaction=False) as pipe:
+            pipe.rpush(key, commands.encode(answer))
             pipe.expire(key, ANSWER_SECONDS)
-            self._link.run("answers to commands", pipe)
+            self._connection.run("answers to commands", pipe)
 
-    def _look(self) -> None:
+    def _check_revocations(self) -> None:
         """Read revocations if they are others than those that were read last."""
-        if time.monotonic() < self._look_at:
+        if time.monotonic() < self._check_at:
             return
-        self._look_at = time.monotonic() + LOOK_SECONDS
-        answer = self._link.ask("reading revocations", lambda: (self._link.redis.get(VERSION_KEY),))
-        if answer is not None and answer[0] != self._version and self._read_back():
+        self._check_at = time.monotonic() + CHECK_SECONDS
+        answer = self._connection.ask("reading revocations", lambda: (self._connection.redis.get(VERSION_KEY),))
+        if answer is not None and answer[0] != self._version and self._read_revocations():
             self._version = answer[0]  # as it was before: what came meanwhile is read the next time
 
-    def _read_back(self) -> bool:
+    def _read_revocations(self) -> bool:
         """Take in what Redis has, and add what it has lost; False if it went away meanwhile."""
         known, stored = self._revocations, Revocations()
         news = at = 0
         while at < REVOCATIONS_KEPT:
             # From the end: what is forgotten meanwhile goes at the beginning.
-            page = functools.partial(self._link.redis.zrevrange, REVOCATIONS_KEY, at, at + PAGE - 1)
-            rows = self._link.ask("reading revocations", page)
+            page = functools.partial(self._connection.redis.zrevrange, REVOCATIONS_KEY, at, at + PAGE - 1)
+            rows = self._connection.ask("reading revocations", page)
             if rows is None:
                 return False
             now = time.time()
@@ -150,14 +152,14 @@ class RedisSteering:
                 break
             at += PAGE
         if known.full:
-            self._say_once("there are more revocations than can be kept; some tokens that were revoked are accepted")
+            self._warn_once("there are more revocations than can be kept; some tokens that were revoked are accepted")
         if news:
-            closed = self._steered.close_revoked()
+            closed = self._target.close_revoked()
             log.info("revocations read", new=news, known=len(known), closed=closed)
         self._read.set()
         if self._write_back(stored):
             return True
-        self._look_at = time.monotonic() + REFUSED_SECONDS
+        self._check_at = time.monotonic() + REFUSED_SECONDS
         return False
 
     def _write_back(self, stored: Revocations) -> bool:
@@ -169,15 +171,15 @@ class RedisSteering:
                 # sleep(0) would hardly let I/O run. Nothing is added meanwhile: only this greenlet does that.
                 gevent.sleep(1e-6)
         for at in range(0, len(lost), PAGE):
-            with self._link.redis.pipeline(transaction=True) as pipe:
-                store(pipe, lost[at : at + PAGE], now)
-                if self._link.run("writing revocations", pipe) is None:
+            with self._connection.redis.pipeline(transaction=True) as pipe:
+                store_revocations(pipe, lost[at : at + PAGE], now)
+                if self._connection.run("writing revocations", pipe) is None:
                     return False
         if lost:
             log.warning("redis had lost revocations; they are written down again", revocations=len(lost))
         return True
 
-    def _say_once(self, text: str, **more: Any) -> None:
-        if text not in self._said:
-            self._said.add(text)
+    def _warn_once(self, text: str, **more: Any) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
             log.warning(text, **more)

@@ -73,20 +73,20 @@ def code_of(error: BaseException) -> str:
     return word if word.isupper() and word.isalpha() else "ERR"
 
 
-class State(enum.Enum):
+class RedisStatus(enum.Enum):
     """Whether Redis is there.
 
     Each request ends in an answer (a refusal is one) or in absence:
 
         state        answer     absence
-        UNASKED      CONNECTED  AWAY
-        CONNECTED    CONNECTED  AWAY
-        AWAY         CONNECTED  AWAY
+        UNKNOWN      CONNECTED  UNREACHABLE
+        CONNECTED    CONNECTED  UNREACHABLE
+        UNREACHABLE  CONNECTED  UNREACHABLE
     """
 
-    UNASKED = "unasked"
+    UNKNOWN = "unknown"
     CONNECTED = "connected"
-    AWAY = "away"
+    UNREACHABLE = "unreachable"
 
 
 @dataclass(slots=True)
@@ -123,7 +123,7 @@ class _Pool(redis.BlockingConnectionPool):
         return connection
 
 
-class Link:
+class RedisConnection:
     """One worker's.
 
     Args:
@@ -147,21 +147,21 @@ class Link:
         self.redis = redis.Redis(connection_pool=self._pool)
         self.generation = 0
         self.version: tuple[int, ...] | None = None
-        self._state = State.UNASKED
-        self._away_since = self._answered = self._probe_at = self._drop_at = 0.0
+        self._state = RedisStatus.UNKNOWN
+        self._unreachable_since = self._answered = self._probe_at = self._drop_at = 0.0
         self._refusals: dict[tuple[str, str], _Refusal] = {}  # by code and request; PROBE if it is server-wide
         self._silent_in = -1  # generation in which Redis does not tell which server it is
-        self._run_id = self._told = ""
+        self._run_id = self._logged_version = ""
 
     @property
     def connected(self) -> bool:
         """Whether Redis answered the last request."""
-        return self._state is State.CONNECTED
+        return self._state is RedisStatus.CONNECTED
 
     @property
-    def away(self) -> bool:
+    def unreachable(self) -> bool:
         """Whether the last request found no Redis."""
-        return self._state is State.AWAY
+        return self._state is RedisStatus.UNREACHABLE
 
     @property
     def refused(self) -> frozenset[str]:
@@ -203,7 +203,7 @@ class Link:
         # raise_on_error would put the command, and so a member's order, into the error's text (redis-py 8.1.0).
         return self.ask(request, lambda: pipe.execute(raise_on_error=False))
 
-    def tend(self) -> None:
+    def maintain(self) -> None:
         """Find out now and then which server answers, and whether it takes writes. May wait."""
         if time.monotonic() < self._probe_at:
             return
@@ -226,25 +226,25 @@ class Link:
         self._run_id = run_id
         name, version = named_version(found)
         self.version = numbers(str(found.get("redis_version", "")))
-        if self._told != f"{name} {version}":
-            self._told = f"{name} {version}"
+        if self._logged_version != f"{name} {version}":
+            self._logged_version = f"{name} {version}"
             log.info("Redis connected", server=name, version=version)
             if not self.has_streams:
                 log.warning("this version of Redis has no streams; orders as last seen are not shared", version=version)
 
     def _on_answer(self) -> None:
         self._answered = time.monotonic()
-        was, self._state = self._state, State.CONNECTED
-        if was is State.AWAY:
+        was, self._state = self._state, RedisStatus.CONNECTED
+        if was is RedisStatus.UNREACHABLE:
             self.generation += 1
             self._probe_at = 0.0
-            log.info("Redis is reachable again", seconds_away=round(self._answered - self._away_since, 1))
+            log.info("Redis is reachable again", seconds_away=round(self._answered - self._unreachable_since, 1))
 
     def _on_absence(self, error: BaseException) -> None:
-        was, self._state = self._state, State.AWAY
-        if was is State.AWAY:
+        was, self._state = self._state, RedisStatus.UNREACHABLE
+        if was is RedisStatus.UNREACHABLE:
             return
-        self._away_since = time.monotonic()
+        self._unreachable_since = time.monotonic()
         code = code_of(error)
         text = "Redis admits nobody" if code else "Redis is unreachable"
         log.warning(f"{text}; continuing without what workers share", code=code, error=str(error) or repr(error))

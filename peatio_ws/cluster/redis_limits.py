@@ -11,14 +11,14 @@ import functools
 import time
 from typing import Any, Final
 
-from peatio_ws.auth.lockout import WINDOW_SECONDS, Failures
+from peatio_ws.auth.lockout import WINDOW_SECONDS, Lockout
 from peatio_ws.cluster import commands
-from peatio_ws.cluster.commands import Limited
-from peatio_ws.cluster.local_state import Seat, tell_limited
-from peatio_ws.cluster.redis_connection import Link
-from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, FAILURES_KEY, SEATS_KEY
+from peatio_ws.cluster.commands import AddressLocked
+from peatio_ws.cluster.local_state import ConnectionSlot, log_lockout
+from peatio_ws.cluster.redis_connection import RedisConnection
+from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, FAILURES_KEY, SLOTS_KEY
 
-SEAT_SECONDS: Final = 90
+SLOT_SECONDS: Final = 90
 """How long a connection counts after its worker was heard of last."""
 PIECE: Final = 200
 """Connections or addresses that Redis is told of at a time: some 5 ms of a worker's time."""
@@ -28,144 +28,144 @@ class RedisLimits:
     """The counts of one worker, told to the others.
 
     Args:
-        link: to Redis.
-        failures: of this worker; what all have counted is put in.
+        connection: to Redis.
+        lockout: of this worker; what all have counted is put in.
     """
 
-    def __init__(self, link: Link, failures: Failures) -> None:
-        self._link, self._failures = link, failures
-        self._seats: dict[str, Seat] = {}
-        self._left: list[Seat] = []  # to be struck out
-        self._due: list[Seat] = []  # to be renewed
-        self._new: list[Seat] = []  # to be entered
+    def __init__(self, connection: RedisConnection, lockout: Lockout) -> None:
+        self._connection, self._lockout = connection, lockout
+        self._slots: dict[str, ConnectionSlot] = {}
+        self._left: list[ConnectionSlot] = []  # to be struck out
+        self._due: list[ConnectionSlot] = []  # to be renewed
+        self._new: list[ConnectionSlot] = []  # to be entered
         self._refresh_at = 0.0
 
-    def take(self, seat: Seat) -> None:
-        """See `Shared.take_seat`."""
-        self._seats[seat.id] = seat
-        self._new.append(seat)
+    def claim(self, slot: ConnectionSlot) -> None:
+        """See `Shared.claim_slot`."""
+        self._slots[slot.id] = slot
+        self._new.append(slot)
 
-    def leave(self, seat: Seat) -> None:
-        """See `Shared.leave_seat`."""
-        if self._seats.pop(seat.id, None) is not None:
-            seat.excess = _nothing  # it would hold the connection for as long as Redis is away
-            self._left.append(seat)
+    def release(self, slot: ConnectionSlot) -> None:
+        """See `Shared.release_slot`."""
+        if self._slots.pop(slot.id, None) is not None:
+            slot.on_excess = _nothing  # it would hold the connection for as long as Redis is away
+            self._left.append(slot)
 
-    def leave_all(self) -> None:
+    def release_all(self) -> None:
         """The worker ends."""
-        self._left += self._seats.values()
-        self._seats.clear()
-        self._count_seats()
+        self._left += self._slots.values()
+        self._slots.clear()
+        self._count_slots()
 
     def count(self) -> None:
         """Tell Redis what is new, and learn what the others counted. Waits for Redis."""
-        self._count_seats()
+        self._count_slots()
         self._count_failures()
 
-    def _count_seats(self) -> None:
+    def _count_slots(self) -> None:
         """Enter who came, strike out who left, and now and then say that the others are still there."""
         now = time.monotonic()
         if now >= self._refresh_at:
-            self._refresh_at = now + SEAT_SECONDS / 3
-            self._due = list(self._seats.values())
+            self._refresh_at = now + SLOT_SECONDS / 3
+            self._due = list(self._slots.values())
         # Not all at once: putting together the commands for thousands would hold up everybody's events.
         while self._left or self._new or self._due:
-            if not (self._strike_out() if self._left else self._let_in() if self._new else self._renew()):
+            if not (self._remove_left() if self._left else self._add_new() if self._new else self._renew()):
                 self._refresh_at = 0.0
-                self._forget_passers_by()
+                self._forget_short_lived()
                 return
 
-    def _forget_passers_by(self) -> None:
+    def _forget_short_lived(self) -> None:
         """While Redis is away: who came and left meanwhile is not in it."""
-        new = {seat.id for seat in self._new}
-        self._left = [seat for seat in self._left if seat.id not in new]
-        self._new = [seat for seat in self._new if seat.id in self._seats]
+        new = {slot.id for slot in self._new}
+        self._left = [slot for slot in self._left if slot.id not in new]
+        self._new = [slot for slot in self._new if slot.id in self._slots]
 
-    def _strike_out(self) -> bool:
+    def _remove_left(self) -> bool:
         """Some of those who left; whether Redis took it."""
         some = self._left[:PIECE]
-        with self._link.redis.pipeline(transaction=False) as pipe:
-            for seat in some:
-                pipe.zrem(SEATS_KEY + seat.name, seat.id)
-            if self._link.run("connections that left", pipe) is None:
+        with self._connection.redis.pipeline(transaction=False) as pipe:
+            for slot in some:
+                pipe.zrem(SLOTS_KEY + slot.name, slot.id)
+            if self._connection.run("connections that left", pipe) is None:
                 return False
         del self._left[: len(some)]  # others may have been put behind them
         return True
 
-    def _let_in(self) -> bool:
+    def _add_new(self) -> bool:
         """Some of those who came, and close whoever is one too many; whether Redis took it."""
         some, now = self._new[:PIECE], time.time()
-        seats = [seat for seat in some if seat.id in self._seats]
-        with self._link.redis.pipeline(transaction=False) as pipe:
-            for seat in seats:
-                pipe.zremrangebyscore(SEATS_KEY + seat.name, 0, now)
-                _enter(pipe, seat, now)
-                pipe.zcard(SEATS_KEY + seat.name)
-            answers = self._link.run("new connections", pipe)
+        slots = [slot for slot in some if slot.id in self._slots]
+        with self._connection.redis.pipeline(transaction=False) as pipe:
+            for slot in slots:
+                pipe.zremrangebyscore(SLOTS_KEY + slot.name, 0, now)
+                _add_slot(pipe, slot, now)
+                pipe.zcard(SLOTS_KEY + slot.name)
+            answers = self._connection.run("new connections", pipe)
         if answers is None:
             return False
         del self._new[: len(some)]
-        for seat, count in zip(seats, answers[3::4], strict=True):
-            if count > seat.limit:
-                excess = seat.excess
-                self.leave(seat)
-                excess()
+        for slot, count in zip(slots, answers[3::4], strict=True):
+            if count > slot.limit:
+                on_excess = slot.on_excess
+                self.release(slot)
+                on_excess()
         return True
 
     def _renew(self) -> bool:
         """Some of those who stay; whether Redis took it."""
         some, now = self._due[:PIECE], time.time()
-        with self._link.redis.pipeline(transaction=False) as pipe:
-            for seat in some:
-                if seat.id in self._seats:
-                    _enter(pipe, seat, now)
-            if self._link.run("connections that stay", pipe) is None:
+        with self._connection.redis.pipeline(transaction=False) as pipe:
+            for slot in some:
+                if slot.id in self._slots:
+                    _add_slot(pipe, slot, now)
+            if self._connection.run("connections that stay", pipe) is None:
                 return False
         del self._due[: len(some)]
         return True
 
     def _count_failures(self) -> None:
         """Piece by piece: after an absence of Redis there may be thousands of addresses."""
-        counted = self._failures.untold(time.monotonic())
+        counted = self._lockout.unreported(time.monotonic())
         for at in range(0, len(counted), PIECE):
-            if not self._tell(counted[at : at + PIECE]):
+            if not self._report(counted[at : at + PIECE]):
                 return
 
-    def _tell(self, counted: list[tuple[str, int]]) -> bool:
+    def _report(self, counted: list[tuple[str, int]]) -> bool:
         """Some addresses that failed, and learn what the others counted; whether Redis took it."""
-        failures, seconds = self._failures, round(WINDOW_SECONDS)
-        with self._link.redis.pipeline(transaction=False) as pipe:
+        lockout, seconds = self._lockout, round(WINDOW_SECONDS)
+        with self._connection.redis.pipeline(transaction=False) as pipe:
             for address, count in counted:
                 # EXPIRE … NX is of Redis 7.0; this begins the minute with the first failure on any version.
                 pipe.set(FAILURES_KEY + address, 0, ex=seconds, nx=True)
                 pipe.incrby(FAILURES_KEY + address, count)
                 pipe.pttl(FAILURES_KEY + address)
-            answers = self._link.run("failed tokens", pipe)
+            answers = self._connection.run("failed tokens", pipe)
         if answers is None:
             return False
         for (address, count), total, left in zip(counted, answers[1::3], answers[2::3], strict=True):
             if left < 0:  # it expired between the two commands: without a time it would count for ever
                 self._begin_minute(address, seconds)
             seconds_left = left / 1000 if left >= 0 else seconds
-            reached = failures.told(address, count, total, seconds_left, time.monotonic())
-            if total >= failures.limit > total - count and seconds_left > 0:
+            reached = lockout.add_total(address, count, total, seconds_left, time.monotonic())
+            if total >= lockout.limit > total - count and seconds_left > 0:
                 if reached:
-                    tell_limited(address)
-                said = commands.write(Limited(address, seconds_left))
-                self._link.ask(
-                    "telling of a limit", functools.partial(self._link.redis.publish, COMMANDS_CHANNEL, said)
+                    log_lockout(address)
+                message = commands.encode(AddressLocked(address, seconds_left))
+                self._connection.ask(
+                    "telling of a limit", functools.partial(self._connection.redis.publish, COMMANDS_CHANNEL, message)
                 )
         return True
 
     def _begin_minute(self, address: str, seconds: int) -> None:
-        again = functools.partial(self._link.redis.expire, FAILURES_KEY + address, seconds)
-        self._link.ask("failed tokens", again)
+        again = functools.partial(self._connection.redis.expire, FAILURES_KEY + address, seconds)
+        self._connection.ask("failed tokens", again)
 
 
 def _nothing() -> None:
     """For a seat that is left."""
 
 
-def _enter(pipe: Any, seat: Seat, now: float) -> None:
-    pipe.zadd(SEATS_KEY + seat.name, {seat.id: now + SEAT_SECONDS})
-    pipe.expire(SEATS_KEY + seat.name, SEAT_SECONDS)
+def _add_slot(pipe: Any, slot: ConnectionSlot, now: float) -> None:
+    pipe.zadd(SLOTS_KEY + slot.name, {slot.id: now + SLOT_SECONDS})
+    pipe.expire(SLOTS_KEY + slot.name, SLOT_SECONDS)

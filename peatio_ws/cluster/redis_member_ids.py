@@ -17,8 +17,8 @@ import gevent.event
 import structlog
 
 from peatio_ws.auth.identity import member_id_of
-from peatio_ws.cluster.local_state import Lookup
-from peatio_ws.cluster.redis_connection import REDIS_TIMEOUT, Link
+from peatio_ws.cluster.local_state import MemberIdLookup
+from peatio_ws.cluster.redis_connection import REDIS_TIMEOUT, RedisConnection
 from peatio_ws.cluster.redis_keys import MEMBERS_KEY
 from peatio_ws.concurrency.supervision import supervise
 
@@ -36,12 +36,12 @@ class RedisMembers:
     """The lookups of one worker.
 
     Args:
-        link: to Redis.
+        connection: to Redis.
     """
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._open: dict[str, list[Lookup]] = {}  # by uid, in the order they came
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+        self._open: dict[str, list[MemberIdLookup]] = {}  # by uid, in the order they came
         self._wanted = gevent.event.Event()
         self._known: dict[str, int] = {}  # as last told: for those who come back while Redis is away
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
@@ -55,12 +55,12 @@ class RedisMembers:
         if self._greenlet is not None:
             self._greenlet.kill()
 
-    def look_up(self, uid: str) -> Lookup:
+    def look_up(self, uid: str) -> MemberIdLookup:
         """See `Shared.look_up`."""
-        lookup = Lookup(uid)
+        lookup = MemberIdLookup(uid)
         self._open.setdefault(uid, []).append(lookup)
         self._wanted.set()
-        if not self._link.away:
+        if not self._connection.unreachable:
             try:
                 lookup.wait(REDIS_TIMEOUT)
             except BaseException:
@@ -71,7 +71,7 @@ class RedisMembers:
             lookup.answer(self._known[uid])
         return lookup
 
-    def forget(self, lookup: Lookup) -> None:
+    def forget(self, lookup: MemberIdLookup) -> None:
         """See `Shared.forget_lookup`."""
         lookups = self._open.get(lookup.uid)
         if lookups is not None and lookup in lookups:
@@ -88,8 +88,8 @@ class RedisMembers:
                     gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
                     continue
                 for lookup in itertools.chain.from_iterable(self._open.values()):
-                    lookup.give_up()
-                if self._link.away:
+                    lookup.stop_waiting()
+                if self._connection.unreachable:
                     gevent.sleep(AWAY_SECONDS)
                 else:
                     self._wanted.wait(REFUSED_SECONDS)
@@ -98,8 +98,8 @@ class RedisMembers:
     def _look_up_some(self) -> bool:
         """Whether Redis answered."""
         uids = list(itertools.islice(self._open, PIECE))
-        question = functools.partial(self._link.redis.hmget, MEMBERS_KEY, uids)
-        values = self._link.ask("member ids", question)
+        question = functools.partial(self._connection.redis.hmget, MEMBERS_KEY, uids)
+        values = self._connection.ask("member ids", question)
         if values is None:
             return False
         for uid, value in zip(uids, values, strict=True):

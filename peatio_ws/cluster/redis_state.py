@@ -18,17 +18,17 @@ import gevent
 import msgspec
 import structlog
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cluster.local_state import ORDERS_KEPT, Books, Lookup, Seat, Shared, Steered
+from peatio_ws.cluster.local_state import ORDERS_KEPT, Books, CommandTarget, ConnectionSlot, MemberIdLookup, SharedState
 from peatio_ws.cluster.redis_books import RedisBooks
-from peatio_ws.cluster.redis_commands import RedisSteering
-from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.redis_commands import RedisCommands
+from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import ORDERS_KEY, WRITER_KEY
 from peatio_ws.cluster.redis_limits import RedisLimits
 from peatio_ws.cluster.redis_member_ids import RedisMembers
 from peatio_ws.protocol import encoding
-from peatio_ws.protocol.events import Order, Owner
+from peatio_ws.protocol.event_kinds import Order, Owner
 
 log = structlog.get_logger("peatio_ws.cluster.redis_state")
 
@@ -43,49 +43,49 @@ LEASE_SECONDS: Final = 5
 _row = msgspec.json.Decoder(tuple[str | int, msgspec.Raw])
 
 
-class RedisShared(Shared):
+class RedisSharedState(SharedState):
     """With Redis.
 
     Args:
         url: `REDIS_URL`.
     """
 
-    def __init__(self, url: str, revocations: Revocations, failures: Failures) -> None:
-        super().__init__(revocations, failures)
-        self._link = Link(url)
+    def __init__(self, url: str, revocations: Revocations, lockout: Lockout) -> None:
+        super().__init__(revocations, lockout)
+        self._connection = RedisConnection(url)
         self._id = uuid.uuid4().hex
         self._pending: dict[bytes, tuple[float, Order]] = {}
         self._load_wanted = False
-        self._members = RedisMembers(self._link)
-        self._limits = RedisLimits(self._link, failures)
+        self._members = RedisMembers(self._connection)
+        self._limits = RedisLimits(self._connection, lockout)
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
         self._books: RedisBooks | None = None
-        self._steering: RedisSteering | None = None
+        self._commands: RedisCommands | None = None
 
     @property
     def connected(self) -> bool:
-        return self._link.connected
+        return self._connection.connected
 
-    def start(self, books: Books, steered: Steered) -> None:
+    def start(self, books: Books, target: CommandTarget) -> None:
         self._greenlet = gevent.spawn(self._write_on)
         self._members.start()
-        self._books = RedisBooks(self._link, books)
+        self._books = RedisBooks(self._connection, books)
         self._books.start()
-        self._steering = RedisSteering(self._link, self.revocations, self.failures, steered)
-        self._steering.start()
+        self._commands = RedisCommands(self._connection, self.revocations, self.lockout, target)
+        self._commands.start()
 
     def wait(self) -> None:
-        if self._steering is not None:
-            self._steering.wait()
+        if self._commands is not None:
+            self._commands.wait()
 
     def stop(self) -> None:
-        for part in (self._members, self._steering, self._books):
+        for part in (self._members, self._commands, self._books):
             if part is not None:
                 part.stop()
         if self._greenlet is not None:
             self._greenlet.kill()
             self._write_pending()
-            self._limits.leave_all()
+            self._limits.release_all()
 
     def remember(self, order: Order) -> None:
         self.orders.remember(order)
@@ -101,19 +101,19 @@ class RedisShared(Shared):
         if self._books is not None:
             self._books.forget(name)
 
-    def take_seat(self, seat: Seat) -> None:
-        self._limits.take(seat)
+    def claim_slot(self, slot: ConnectionSlot) -> None:
+        self._limits.claim(slot)
 
-    def leave_seat(self, seat: Seat) -> None:
-        self._limits.leave(seat)
+    def release_slot(self, slot: ConnectionSlot) -> None:
+        self._limits.release(slot)
 
     def load(self) -> None:
         self._load_wanted = True  # by the background greenlet, which tries until Redis answers
 
-    def look_up(self, uid: str) -> Lookup:
+    def look_up(self, uid: str) -> MemberIdLookup:
         return self._members.look_up(uid)
 
-    def forget_lookup(self, lookup: Lookup) -> None:
+    def forget_lookup(self, lookup: MemberIdLookup) -> None:
         self._members.forget(lookup)
 
     def _write_on(self) -> None:
@@ -125,7 +125,7 @@ class RedisShared(Shared):
                 log.exception("orders and counts could not be shared")
 
     def _share(self) -> None:
-        self._link.tend()
+        self._connection.maintain()
         self._limits.count()  # first, whatever becomes of the orders
         if self._load_wanted:
             self._load()
@@ -134,9 +134,9 @@ class RedisShared(Shared):
     def _load(self) -> None:
         newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
         read, before, unreadable = 0, b"+", 0
-        while read < ORDERS_KEPT and self._link.has_streams:
-            page = functools.partial(self._link.redis.xrevrange, ORDERS_KEY, before, count=PIECE)
-            rows = self._link.ask("reading orders", page)
+        while read < ORDERS_KEPT and self._connection.has_streams:
+            page = functools.partial(self._connection.redis.xrevrange, ORDERS_KEY, before, count=PIECE)
+            rows = self._connection.ask("reading orders", page)
             if rows is None:
                 return
             for _, fields in rows:
@@ -158,7 +158,7 @@ class RedisShared(Shared):
     def _write_pending(self) -> None:
         if not self._pending:
             return
-        if self._link.has_streams and self._holds_lease() and self._write_all():
+        if self._connection.has_streams and self._holds_lease() and self._write_all():
             return
         # Another worker writes; what it could not have written if it died is kept until the lease has passed over.
         now = time.monotonic()
@@ -168,12 +168,12 @@ class RedisShared(Shared):
     def _write_all(self) -> bool:
         """Write what is pending; whether Redis took all of it."""
         while some := list(itertools.islice(self._pending.items(), PIECE)):
-            with self._link.redis.pipeline(transaction=False) as pipe:
+            with self._connection.redis.pipeline(transaction=False) as pipe:
                 for key, (_, order) in some:
                     value = msgspec.json.encode((order.owner, msgspec.Raw(encoding.classic_order(order))))
                     pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
                 pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
-                if self._link.run("writing orders", pipe) is None:
+                if self._connection.run("writing orders", pipe) is None:
                     return False
             for key, written in some:
                 if self._pending.get(key) is written:  # else it has changed meanwhile
@@ -182,14 +182,14 @@ class RedisShared(Shared):
 
     def _holds_lease(self) -> bool:
         seconds = LEASE_SECONDS * 1000
-        with self._link.redis.pipeline(transaction=False) as pipe:  # SET … NX GET is of Redis 7.0
+        with self._connection.redis.pipeline(transaction=False) as pipe:  # SET … NX GET is of Redis 7.0
             pipe.set(WRITER_KEY, self._id, nx=True, px=seconds)
             pipe.get(WRITER_KEY)
-            answers = self._link.run("writing orders, in turn", pipe)
+            answers = self._connection.run("writing orders, in turn", pipe)
         if answers is None or answers[1] != self._id.encode():
             return False
-        renew = functools.partial(self._link.redis.pexpire, WRITER_KEY, seconds)
-        return bool(self._link.ask("writing orders, in turn", renew))
+        renew = functools.partial(self._connection.redis.pexpire, WRITER_KEY, seconds)
+        return bool(self._connection.ask("writing orders, in turn", renew))
 
 
 def _before(entry_id: bytes) -> bytes:
@@ -200,9 +200,9 @@ def _before(entry_id: bytes) -> bytes:
     return b"%d" % (int(milliseconds) - 1)  # without a number: its last one
 
 
-def open_shared(redis_url: str | None, revocations: Revocations, failures: Failures) -> Shared:
+def open_shared_state(redis_url: str | None, revocations: Revocations, lockout: Lockout) -> SharedState:
     """What workers share according to `REDIS_URL`."""
     if redis_url is None:
         log.info("no REDIS_URL: what workers would share stays in each worker")
-        return Shared(revocations, failures)
-    return RedisShared(redis_url, revocations, failures)
+        return SharedState(revocations, lockout)
+    return RedisSharedState(redis_url, revocations, lockout)

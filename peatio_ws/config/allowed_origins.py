@@ -20,7 +20,7 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}").fullmatch
 _MOST_OF_A_HOST: Final = 253  # RFC 1035 section 2.3.4
 
 
-class _Place(NamedTuple):
+class _Origin(NamedTuple):
     """An origin, or an entry; the scheme is empty for an entry that names a host only."""
 
     scheme: str
@@ -43,11 +43,13 @@ def is_allowed(origin: str, own_host: str, allowed: Sequence[str], any_counts: b
     lowered = origin.strip().lower()
     if lowered and any(lowered == entry.lower().rstrip("/") for entry in allowed if entry != ANY):
         return True
-    page = _place(lowered)
+    page = _parse_origin(lowered)
     if page is None or not page.scheme:
         return False
-    own = _place(own_host.lower())
-    entries = [entry for entry in (*_places(tuple(allowed)), own if ANY not in own_host else None) if entry is not None]
+    own = _parse_origin(own_host.lower())
+    entries = [
+        entry for entry in (*_parse_origins(tuple(allowed)), own if ANY not in own_host else None) if entry is not None
+    ]
     return any(_matches(page, entry) for entry in entries)
 
 
@@ -55,7 +57,7 @@ def fault_of(entry: str) -> str | None:
     """Return what is wrong with an entry of `API_CORS_ORIGINS`; None if nothing is."""
     if ANY not in entry or entry == ANY:
         return None
-    place = _place(entry.lower())
+    place = _parse_origin(entry.lower())
     if place is not None and place.host.startswith(_MASK) and _NAMES(place.host[len(_MASK) :]):
         return None
     return "where * can only be the whole entry, or the first label of a host: https://*.example.com"
@@ -63,7 +65,7 @@ def fault_of(entry: str) -> str | None:
 
 def shown(origin: str) -> str:
     """Return an origin for the log: scheme, host and port; nothing else, since what a client sends may be a token."""
-    place = _place(origin.strip().lower())
+    place = _parse_origin(origin.strip().lower())
     if origin.strip() == "null":
         return "null"
     if place is None or not place.scheme or not _NAMES(place.host) or len(place.host) > _MOST_OF_A_HOST:
@@ -73,11 +75,11 @@ def shown(origin: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _places(allowed: tuple[str, ...]) -> tuple[_Place | None, ...]:
-    return tuple(_place(entry.lower()) for entry in allowed if entry != ANY)
+def _parse_origins(allowed: tuple[str, ...]) -> tuple[_Origin | None, ...]:
+    return tuple(_parse_origin(entry.lower()) for entry in allowed if entry != ANY)
 
 
-def _place(text: str) -> _Place | None:
+def _parse_origin(text: str) -> _Origin | None:
     """Return the parts of an origin, or of an entry, in small letters; None if it has no host."""
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
@@ -89,10 +91,10 @@ def _place(text: str) -> _Place | None:
         host = host.rpartition(":")[0]
     if not host or "@" in host or (scheme and not _SCHEME(scheme)):
         return None
-    return _Place(scheme, host.removesuffix(":"), str(port) if port is not None else _PORTS.get(scheme, ""))
+    return _Origin(scheme, host.removesuffix(":"), str(port) if port is not None else _PORTS.get(scheme, ""))
 
 
-def _matches(page: _Place, entry: _Place) -> bool:
+def _matches(page: _Origin, entry: _Origin) -> bool:
     """Return whether a page is of the origin, or of the host, that an entry names."""
     if entry.scheme not in ("", page.scheme) and (entry.scheme, page.scheme) != ("http", "https"):
         return False

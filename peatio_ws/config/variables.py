@@ -18,7 +18,7 @@ from peatio_ws.auth.jwks import MOST_BYTES, read_set
 from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, load_public_key
 from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import Fault, FaultCode
-from peatio_ws.protocol.streams import Kind, kind_of
+from peatio_ws.protocol.stream_syntax import Kind, kind_of
 
 
 def comma_list(value: Any) -> Any:

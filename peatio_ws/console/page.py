@@ -70,7 +70,7 @@ class Page:
             return self._app(environ, start_response)
         if not self._app_first:
             return self._answer(path, environ, start_response)
-        asked = _Asked(start_response)
+        asked = _AppResponse(start_response)
         body = self._app(environ, asked.start_response)
         chunks = iter(body)
         first = next(chunks, b"")  # an application may begin its answer as late as here
@@ -103,7 +103,7 @@ class Page:
         return _respond(start_response, "200 OK", [("Content-Type", "application/json")], body)
 
 
-class _Asked:
+class _AppResponse:
     """Hands on how an application begins its answer, unless it is that it has nothing there."""
 
     def __init__(self, start_response: Callable[..., Any]) -> None:

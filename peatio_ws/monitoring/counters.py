@@ -8,15 +8,15 @@ import bisect
 from collections import Counter, defaultdict
 from typing import Final, NamedTuple
 
-SECONDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of what a `Spread` tells apart."""
+BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of what a `DurationHistogram` tells apart."""
 
 
 STATES: Final = ("new", "public", "member", "closing")
 """How far a connection is: opened; subscribed as nobody; authenticated; said good-bye to."""
 
 
-class Standing(NamedTuple):
+class ConnectionStatus(NamedTuple):
     """How a connection stands.
 
     Attributes:
@@ -40,27 +40,27 @@ class Standing(NamedTuple):
         return "public" if self.streams else "new"
 
 
-class Spread:
+class DurationHistogram:
     """How many times were how long.
 
     Attributes:
-        counts: for each of `SECONDS` those that were not longer (and longer than the one before); then the others.
+        counts: for each of `BUCKETS` those that were not longer (and longer than the one before); then the others.
         total: of all of them, in seconds.
     """
 
     __slots__ = ("counts", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS) + 1)
+        self.counts = [0] * (len(BUCKETS) + 1)
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one."""
-        self.counts[bisect.bisect_left(SECONDS, seconds)] += 1
+        self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 
 
-class Tally:
+class EventCounters:
     """Counts since they were handed over last.
 
     Attributes:
@@ -69,18 +69,18 @@ class Tally:
         events: by what became of them: `sent` (to somebody), for `nobody` here, or a trade known already (`repeated`,
             for each connection).
         authentications: tokens shown, by what came of them.
-        came: clients that were let in, `private` where the request brought a token, and `public`.
+        accepted: clients that were let in, `private` where the request brought a token, and `public`.
         frames: text frames put into outboxes, of events, books and answers.
         batches: seconds from a read of the broker's bytes until what came of it was written, by source.
     """
 
-    __slots__ = ("authentications", "batches", "came", "deliveries", "events", "frames", "others")
+    __slots__ = ("accepted", "authentications", "batches", "deliveries", "events", "frames", "others")
 
     def __init__(self) -> None:
         self.deliveries: Counter[str] = Counter()
         self.others: Counter[tuple[str, str]] = Counter()
         self.events: Counter[str] = Counter()
         self.authentications: Counter[str] = Counter()
-        self.came: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
         self.frames = 0
-        self.batches: defaultdict[str, Spread] = defaultdict(Spread)
+        self.batches: defaultdict[str, DurationHistogram] = defaultdict(DurationHistogram)

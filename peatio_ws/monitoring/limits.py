@@ -67,7 +67,7 @@ def count(limit: Limit, times: int = 1) -> None:
     metrics.limits_reached.labels(limit.value).inc(times)
 
 
-def tell(logger: Any, event: str, **seen: Any) -> None:
+def log_line(logger: Any, event: str, **seen: Any) -> None:
     """Log, at level info, what a client caused: at most `LINES_A_MINUTE` lines of each event."""
     left_out = _lines.left_out(event, time.monotonic(), LOG_SECONDS)
     if left_out is not None:

@@ -45,7 +45,7 @@ class MetricFile(MmapedDict):
         except OSError as error:
             if read_mode:
                 raise
-            _tell(error)
+            _log_failure(error)
             self._fname, self._positions, self._used = filename, dict[str, int](), _EMPTY
             self._go_on_in_memory(FIRST_BYTES, _USED.pack(_EMPTY))
         if not read_mode:
@@ -58,7 +58,7 @@ class MetricFile(MmapedDict):
                 os.posix_fallocate(self._f.fileno(), 0, capacity)
                 self._m, self._capacity = mmap.mmap(self._f.fileno(), capacity), capacity
             except OSError as error:
-                _tell(error)
+                _log_failure(error)
                 self._go_on_in_memory(capacity, self._m[: self._used])
         super()._init_value(key)  # type: ignore[no-untyped-call]
 
@@ -102,7 +102,7 @@ def restore() -> bool:
         for file in list(_open):
             file.restore()
     except OSError as error:
-        _tell(error)
+        _log_failure(error)
         return False
     if _troubled_in == os.getpid():
         _troubled_in = 0
@@ -110,7 +110,7 @@ def restore() -> bool:
     return True
 
 
-def _tell(error: OSError) -> None:
+def _log_failure(error: OSError) -> None:
     """Once, until they can be written again."""
     global _troubled_in
     if _troubled_in != os.getpid() and structlog.is_configured():  # else it is too early to tell

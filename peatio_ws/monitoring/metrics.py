@@ -25,7 +25,7 @@ from prometheus_client.registry import REGISTRY
 
 from peatio_ws.concurrency.threads import in_thread
 from peatio_ws.monitoring import metric_files
-from peatio_ws.monitoring.counters import SECONDS, Spread
+from peatio_ws.monitoring.counters import BUCKETS, DurationHistogram
 from peatio_ws.monitoring.metric_files import MetricFile
 
 log = structlog.get_logger("peatio_ws.monitoring.metrics")
@@ -57,7 +57,7 @@ latency = Histogram(
     "peatio_ws_event_seconds",
     "From the read of the broker's bytes until what came of them was written to the sockets, for each batch",
     ["source"],
-    buckets=SECONDS,
+    buckets=BUCKETS,
 )
 broker_connected = Gauge("peatio_ws_broker_connected", "Workers that hear the broker", multiprocess_mode="livesum")
 broker_losses = Counter("peatio_ws_broker_losses", "Times that the broker was lost", ["source"])
@@ -91,7 +91,7 @@ turned = Gauge(
 loop_delay = Histogram(
     "peatio_ws_loop_delay_seconds",
     "How late a greenlet came that wanted to run, ten times a second",
-    buckets=SECONDS,
+    buckets=BUCKETS,
 )
 log_dropped = Counter("peatio_ws_log_lines_dropped", "Lines of the log that its reader did not take in time")
 cpu = Counter("peatio_ws_worker_cpu_seconds", "CPU that workers used")
@@ -115,17 +115,17 @@ _DEAD: Final = 0
 LOCK_SECONDS: Final = 2.0
 
 
-def add(histogram: Histogram, spread: Spread) -> None:
+def add_durations(histogram: Histogram, durations: DurationHistogram) -> None:
     """Put what was counted into a histogram, and begin to count anew.
 
     `observe` would have to be called for each of them (prometheus-client 0.26.0 has nothing for many at once).
     """
-    for number, count in enumerate(spread.counts):
+    for number, count in enumerate(durations.counts):
         if count:
             histogram._buckets[number].inc(count)
-            spread.counts[number] = 0
-    histogram._sum.inc(spread.total)
-    spread.total = 0.0
+            durations.counts[number] = 0
+    histogram._sum.inc(durations.total)
+    durations.total = 0.0
 
 
 def text() -> bytes:
@@ -138,8 +138,8 @@ def text() -> bytes:
     try:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        with _alone(folder):
-            _bury_the_dead(folder)
+        with _locked(folder):
+            _remove_dead_workers(folder)
             # In a thread: with 2,000 books and four workers it takes 70 ms, in which nobody would be sent anything.
             return in_thread(generate_latest, registry)
     except TimeoutError:
@@ -176,7 +176,7 @@ def forget(pid: int) -> None:
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def _bury_the_dead(folder: str) -> None:
+def _remove_dead_workers(folder: str) -> None:
     """Forget how those stood that are gone, and put what they counted into one file: a gateway that runs for months
     has had many workers."""
     for path, kind, pid in _files(folder):
@@ -197,7 +197,7 @@ def _files(folder: str) -> list[tuple[Path, str, int]]:
 
 
 @contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
+def _locked(folder: str) -> Iterator[None]:
     """One worker at a time: another would count twice what this one moves. TimeoutError if one of them hangs."""
     until = time.monotonic() + LOCK_SECONDS
     with open(f"{folder}/lock", "ab") as file:

@@ -20,14 +20,14 @@ from peatio_ws.monitoring.throttled_warnings import Throttle
 
 log = structlog.get_logger("peatio_ws.monitoring.watchdog")
 
-TELL_SECONDS: Final = 60.0
+LOG_SECONDS: Final = 60.0
 """The same function is named once in this time, with how many times it was not."""
 MOST_FRAMES: Final = 15
 _sleep: Final = monkey.get_original("time", "sleep")
 _start_thread: Final = monkey.get_original("_thread", "start_new_thread")
 
 
-class Watch:
+class Watchdog:
     """Looks at this thread's loop from a native thread, and names in the log what keeps it from going round.
 
     gevent's own monitor (26.9.0) costs something at each switch of greenlets, and its report tells of every greenlet
@@ -65,12 +65,12 @@ class Watch:
                 turn, since, told = self._hub.loop.iteration, now, False
             elif not told and now - since >= self._seconds:
                 told = True
-                self._tell(frame, now, now - since)
+                self._log(frame, now, now - since)
             del frame
 
-    def _tell(self, frame: FrameType, now: float, seconds: float) -> None:
+    def _log(self, frame: FrameType, now: float, seconds: float) -> None:
         code = frame.f_code
-        untold = self._throttle.left_out(code, now, TELL_SECONDS)
+        untold = self._throttle.left_out(code, now, LOG_SECONDS)
         if untold is None:
             return
         log.warning(

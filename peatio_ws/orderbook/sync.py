@@ -1,7 +1,7 @@
 """What a new subscriber of an `-inc` stream is sent first: the book, kept up to date from snapshots and increments
 (contract section 2, "Books").
 
-One `Store` for each pair of `<name>-snap` and `<name>-inc`: bodies in, bodies out, and a verdict on each increment.
+One `BookSync` for each pair of `<name>-snap` and `<name>-inc`: bodies in, bodies out, and a verdict on each increment.
 Prices and volumes stay the JSON texts that the publisher wrote. Does not know what the streams are called, who is
 subscribed and who has been served; nor where another worker's book comes from.
 """
@@ -27,7 +27,7 @@ Frame: TypeAlias = tuple[Literal["snap", "inc"], bytes]
 """Which of the two streams a body goes out on, and the body."""
 
 
-class State(enum.Enum):
+class BookState(enum.Enum):
     EMPTY = "empty"
     """Never held anything."""
     CURRENT = "current"
@@ -38,7 +38,7 @@ class State(enum.Enum):
     """Increments are missing: waits for a snapshot, or another worker's book."""
 
 
-class Verdict(enum.Enum):
+class SyncResult(enum.Enum):
     """What to do with an increment. *Served* are those who were sent `first_frames()`, *waiting* those who were not."""
 
     SEND = "send"
@@ -66,22 +66,24 @@ class Verdict(enum.Enum):
         return self in _PASSED_ON
 
 
-_PASSED_ON: Final = frozenset((Verdict.SEND, Verdict.CONFIRMED, Verdict.HOLE, Verdict.RESTARTED, Verdict.PASS_ON))
+_PASSED_ON: Final = frozenset(
+    (SyncResult.SEND, SyncResult.CONFIRMED, SyncResult.HOLE, SyncResult.RESTARTED, SyncResult.PASS_ON)
+)
 
 
-class Store:
+class BookSync:
     """What one pair of streams says at the moment.
 
     Attributes:
-        state: see `State`.
+        state: see `BookState`.
         sequence: that of the last change in the book, also of one that broke later; None if it has no number.
     """
 
     __slots__ = (
         "_behind",
         "_book",
+        "_buffered",
         "_frames",
-        "_heard",
         "_in_step",
         "_latest",
         "_other",
@@ -92,7 +94,7 @@ class Store:
     )
 
     def __init__(self) -> None:
-        self.state = State.EMPTY
+        self.state = BookState.EMPTY
         self.sequence: int | None = None
         # At most one of them is there: a book, or the frames of another shape.
         self._book: Book | None = None
@@ -100,7 +102,7 @@ class Store:
         self._frames: list[Frame] | None = None  # as last rendered
         self._in_step = True  # those served have what the store has
         # Numbered increments that came while there was no good book; None after one that has no place among them.
-        self._heard: deque[tuple[int, bytes]] | None = _nothing_heard()
+        self._buffered: deque[tuple[int, bytes]] | None = _empty_buffer()
         self._uninterrupted = False  # since the last of them was heard
         self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
         self._latest: int | None = None  # number of the last increment, however old it was
@@ -109,7 +111,7 @@ class Store:
     @property
     def current(self) -> bool:
         """Whether a new subscriber can be served right now."""
-        return self.state is State.CURRENT
+        return self.state is BookState.CURRENT
 
     def snapshot(self, body: bytes) -> bool:
         """Replace the content, whatever its sequence: a publisher may start again from 0.
@@ -118,56 +120,56 @@ class Store:
             Whether the store was not current before: then everybody subscribed is sent `first_frames()`. Else nobody is
             sent anything; should it not follow what those served have, the next increment is `RESTORED`.
         """
-        before, is_first = self.sequence, self.state is not State.CURRENT
+        before, is_first = self.sequence, self.state is not BookState.CURRENT
         change = read(body)
         if change is None or not change.has_sides:
-            self._hold(State.CURRENT, None, None)
+            self._reset(BookState.CURRENT, None, None)
             self._other.append(("snap", body))
         else:
-            self._hold(State.CURRENT, Book(change), change.sequence)
+            self._reset(BookState.CURRENT, Book(change), change.sequence)
         if is_first:
             self._in_step = True
         elif before is not None and self.sequence is not None and before != self.sequence:
             self._in_step = False
         return is_first
 
-    def increment(self, body: bytes) -> Verdict:
+    def increment(self, body: bytes) -> SyncResult:
         """Apply a change, if it follows, and tell who is to be sent what."""
         change = None if self._other else read(body)
         sequence = None if change is None else change.sequence
-        if self.state is State.EMPTY or self.state is State.BROKEN:
-            return self._hear(sequence, body)
+        if self.state is BookState.EMPTY or self.state is BookState.BROKEN:
+            return self._buffer(sequence, body)
         if sequence is not None and self.sequence is not None:
             if sequence <= self.sequence:
-                return self._look_back(sequence, body)
+                return self._on_old(sequence, body)
             if sequence > self.sequence + 1:
-                return self._miss(sequence, body)
-        elif self.state is State.UNCONFIRMED:
-            return self._miss(None, body)  # a change without a number confirms nothing
+                return self._on_hole(sequence, body)
+        elif self.state is BookState.UNCONFIRMED:
+            return self._on_hole(None, body)  # a change without a number confirms nothing
         if change is None:
-            return self._keep(body)
+            return self._append(body)
         if self._book is not None:
             self._book.apply(change)
         self.sequence = sequence
         self._is_new(sequence, body)
-        return self._go_on()
+        return self._on_applied()
 
     def first_frames(self) -> list[Frame]:
         """What a new subscriber is sent; nothing unless the store is current. The same list until something changes."""
-        if self.state is not State.CURRENT:
+        if self.state is not BookState.CURRENT:
             return []
         if self._frames is None:
             self._frames = list(self._other) if self._book is None else [("snap", self._book.render())]
         return self._frames
 
-    def doubt(self) -> None:
+    def mark_stale(self) -> None:
         """The connection to the broker was lost and is back: increments may have been missed."""
         self._uninterrupted = False
-        if self.state is State.CURRENT:
+        if self.state is BookState.CURRENT:
             if self.sequence is None:
-                self._hold(State.BROKEN, None, None)
+                self._reset(BookState.BROKEN, None, None)
             else:
-                self.state = State.UNCONFIRMED
+                self.state = BookState.UNCONFIRMED
 
     def export(self) -> bytes | None:
         """The book for another worker to adopt; None if it is not current or has no sequence."""
@@ -185,60 +187,60 @@ class Store:
             use (without a sequence, older than this store's, with a hole between it and what was heard) and any book
             for a store that is current change nothing.
         """
-        change, heard = read(body), self._heard
-        if self.current or heard is None or change is None or not change.has_sides or change.sequence is None:
+        change, buffered = read(body), self._buffered
+        if self.current or buffered is None or change is None or not change.has_sides or change.sequence is None:
             return False
         start = change.sequence
         if self.sequence is not None and start < self.sequence + (0 if fresh else 1):
             return False
-        later = [one for one in heard if one[0] > start]
+        later = [one for one in buffered if one[0] > start]
         if any(sequence != due for due, (sequence, _) in enumerate(later, start + 1)):
             return False
         book = Book(change)
         for _, increment in later:
             if following := read(increment):
                 book.apply(following)
-        good = fresh or (self._uninterrupted and bool(heard) and heard[-1][0] >= start)
-        self._hold(State.CURRENT if good else State.UNCONFIRMED, book, start + len(later))
+        good = fresh or (self._uninterrupted and bool(buffered) and buffered[-1][0] >= start)
+        self._reset(BookState.CURRENT if good else BookState.UNCONFIRMED, book, start + len(later))
         self._in_step = good
         return good
 
-    def _hold(self, state: State, book: Book | None, sequence: int | None) -> None:
+    def _reset(self, state: BookState, book: Book | None, sequence: int | None) -> None:
         """Begin anew with this content."""
         self.state, self.sequence = state, sequence
         self._book, self._other, self._frames = book, [], None
-        self._heard = _nothing_heard()
+        self._buffered = _empty_buffer()
 
-    def _hear(self, sequence: int | None, body: bytes) -> Verdict:
+    def _buffer(self, sequence: int | None, body: bytes) -> SyncResult:
         """Remember an increment that there is no book for."""
-        heard = self._heard
-        is_empty = self.state is State.EMPTY
+        buffered = self._buffered
+        is_empty = self.state is BookState.EMPTY
         if sequence is None:
-            self._heard = None
-        elif heard is None:
+            self._buffered = None
+        elif buffered is None:
             self._latest = sequence
         else:
-            last = heard[-1][0] if heard else self.sequence
+            last = buffered[-1][0] if buffered else self.sequence
             if last is not None and sequence <= last:
-                verdict = self._look_back(sequence, body)
-                return Verdict.HELD if is_empty else verdict
-            heard.append((sequence, body))
+                result = self._on_old(sequence, body)
+                return SyncResult.HELD if is_empty else result
+            buffered.append((sequence, body))
             self._uninterrupted = True
             self._is_new(sequence, body)
-        return Verdict.HELD if is_empty else Verdict.PASS_ON
+        return SyncResult.HELD if is_empty else SyncResult.PASS_ON
 
     def _is_new(self, sequence: int | None, body: bytes) -> None:
         self._latest, self._behind = sequence, 0
         self._recent.append(hash(body))
 
-    def _look_back(self, sequence: int, body: bytes) -> Verdict:
+    def _on_old(self, sequence: int, body: bytes) -> SyncResult:
         """Tell an increment that is not new from the third of a sequence that starts again.
 
         Not counted are those that were heard before, and those that go on from the last one: a snapshot has overtaken
         them.
         """
         if hash(body) in self._recent:
-            return Verdict.STALE
+            return SyncResult.STALE
         goes_on = self._latest is not None and sequence == self._latest + 1
         if self._behind:
             self._behind = self._behind + 1 if goes_on else 1
@@ -246,40 +248,40 @@ class Store:
             self._behind = 1
         self._latest = sequence
         if self._behind < RESTART:
-            return Verdict.STALE
-        was_empty = self.state is State.EMPTY
-        self._hold(State.EMPTY if was_empty else State.BROKEN, None, None)
+            return SyncResult.STALE
+        was_empty = self.state is BookState.EMPTY
+        self._reset(BookState.EMPTY if was_empty else BookState.BROKEN, None, None)
         # What other workers have may be a book of the old engine, and its number means nothing any more.
-        self._heard = None
+        self._buffered = None
         self._behind = 0
-        return Verdict.RESTARTED
+        return SyncResult.RESTARTED
 
-    def _miss(self, sequence: int | None, body: bytes) -> Verdict:
-        self._hold(State.BROKEN, None, self.sequence)
-        self._hear(sequence, body)
-        return Verdict.HOLE
+    def _on_hole(self, sequence: int | None, body: bytes) -> SyncResult:
+        self._reset(BookState.BROKEN, None, self.sequence)
+        self._buffer(sequence, body)
+        return SyncResult.HOLE
 
-    def _keep(self, body: bytes) -> Verdict:
+    def _append(self, body: bytes) -> SyncResult:
         """Add an increment of another shape as it came; to a book, too, which is none from then on."""
         if self._book is not None:
             self._other.append(("snap", self._book.render()))
             self._book, self.sequence = None, None
         if len(self._other) > INCREMENTS_KEPT:
-            self._hold(State.BROKEN, None, None)
-            self._heard = None
-            return Verdict.PASS_ON
+            self._reset(BookState.BROKEN, None, None)
+            self._buffered = None
+            return SyncResult.PASS_ON
         self._other.append(("inc", body))
-        return self._go_on()
+        return self._on_applied()
 
-    def _go_on(self) -> Verdict:
+    def _on_applied(self) -> SyncResult:
         """An increment was applied."""
         self._frames = None
-        verdict = Verdict.SEND if self.state is State.CURRENT else Verdict.CONFIRMED
+        result = SyncResult.SEND if self.state is BookState.CURRENT else SyncResult.CONFIRMED
         if not self._in_step:
-            verdict = Verdict.RESTORED
-        self.state, self._in_step = State.CURRENT, True
-        return verdict
+            result = SyncResult.RESTORED
+        self.state, self._in_step = BookState.CURRENT, True
+        return result
 
 
-def _nothing_heard() -> deque[tuple[int, bytes]]:
+def _empty_buffer() -> deque[tuple[int, bytes]]:
     return deque(maxlen=INCREMENTS_REMEMBERED)

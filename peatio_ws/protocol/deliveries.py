@@ -15,7 +15,7 @@ import msgspec
 
 from peatio_ws.auth.identity import member_id_of
 from peatio_ws.errors import BadDelivery
-from peatio_ws.protocol.events import (
+from peatio_ws.protocol.event_kinds import (
     NO_OWNER,
     NULL,
     ORDERBOOK,

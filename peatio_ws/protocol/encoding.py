@@ -15,7 +15,7 @@ import msgspec
 
 from peatio_ws.close_codes import later_reason
 from peatio_ws.protocol.deliveries import details
-from peatio_ws.protocol.events import NULL, Order, Trade
+from peatio_ws.protocol.event_kinds import NULL, Order, Trade
 
 
 class Dialect(enum.Enum):

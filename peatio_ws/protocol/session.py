@@ -1,6 +1,6 @@
 """The protocols of one connection as a state machine: a client's text in, actions out (contract sections 1 and 2).
 
-Pure: verifying a token, sending and registering are the caller's. It is told how a token turned out with `verdict`.
+Pure: verifying a token, sending and registering are the caller's. It is told how a token turned out with `on_verified`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close, later_reason
-from peatio_ws.protocol import encoding, streams
+from peatio_ws.protocol import encoding, stream_syntax
 from peatio_ws.protocol.actions import (
     Action,
     Admit,
@@ -31,7 +31,7 @@ from peatio_ws.protocol.actions import (
 )
 from peatio_ws.protocol.echo import echo_in
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.streams import Kind
+from peatio_ws.protocol.stream_syntax import Kind
 from peatio_ws.protocol.subscription_rules import Denial, SubscriptionRules
 
 MAX_FAILURES: Final = 5
@@ -42,12 +42,12 @@ BUILT_IN: Final = frozenset({"jwt", "subscribe", "unsubscribe"})
 TOO_MANY_FAILURES: Final = "too many failed authentications"
 
 
-class State(enum.Enum):
+class SessionState(enum.Enum):
     ANONYMOUS = "anonymous"
     AUTHENTICATED = "authenticated"
 
 
-class Input(enum.Enum):
+class SessionInput(enum.Enum):
     """What a message of the client comes to, where that depends on who it is."""
 
     TOKEN = "a token that verified"
@@ -56,19 +56,23 @@ class Input(enum.Enum):
 
 
 class _Step(NamedTuple):
-    state: State
+    state: SessionState
     reply: bytes
     failure: bool = False
 
 
 _TABLE: Final = {
-    (State.ANONYMOUS, Input.TOKEN): _Step(State.AUTHENTICATED, encoding.AUTHENTICATED),
-    (State.ANONYMOUS, Input.BAD_TOKEN): _Step(State.ANONYMOUS, encoding.AUTHENTICATION_FAILED, failure=True),
-    (State.AUTHENTICATED, Input.TOKEN): _Step(State.AUTHENTICATED, encoding.AUTHENTICATED),
-    (State.AUTHENTICATED, Input.TOKEN_OF_ANOTHER): _Step(
-        State.AUTHENTICATED, encoding.AUTHENTICATION_FAILED, failure=True
+    (SessionState.ANONYMOUS, SessionInput.TOKEN): _Step(SessionState.AUTHENTICATED, encoding.AUTHENTICATED),
+    (SessionState.ANONYMOUS, SessionInput.BAD_TOKEN): _Step(
+        SessionState.ANONYMOUS, encoding.AUTHENTICATION_FAILED, failure=True
     ),
-    (State.AUTHENTICATED, Input.BAD_TOKEN): _Step(State.AUTHENTICATED, encoding.AUTHENTICATION_FAILED, failure=True),
+    (SessionState.AUTHENTICATED, SessionInput.TOKEN): _Step(SessionState.AUTHENTICATED, encoding.AUTHENTICATED),
+    (SessionState.AUTHENTICATED, SessionInput.TOKEN_OF_ANOTHER): _Step(
+        SessionState.AUTHENTICATED, encoding.AUTHENTICATION_FAILED, failure=True
+    ),
+    (SessionState.AUTHENTICATED, SessionInput.BAD_TOKEN): _Step(
+        SessionState.AUTHENTICATED, encoding.AUTHENTICATION_FAILED, failure=True
+    ),
 }
 """Every pair that can come; (ANONYMOUS, TOKEN_OF_ANOTHER) cannot."""
 
@@ -105,7 +109,7 @@ class Session:
 
     def __init__(self, dialect: Dialect, rules: SubscriptionRules, events: Container[str] = ()) -> None:
         self.dialect, self._rules, self._events = dialect, rules, events
-        self.state = State.ANONYMOUS
+        self.state = SessionState.ANONYMOUS
         self.identity: Identity | None = None
         self.streams: list[str] = []
         self.notices = False
@@ -129,7 +133,7 @@ class Session:
         self.notices = notices
         if identity is None:
             return self._subscribe(list(names))
-        self.identity, self.state = identity, State.AUTHENTICATED
+        self.identity, self.state = identity, SessionState.AUTHENTICATED
         if not resume:
             return [Admit(identity), *self._subscribe(list(names)), GoLive()]
         *actions, reply = self._subscribe(list(names), replays=False)
@@ -165,18 +169,18 @@ class Session:
                 return [Call(name, message, self._echo)]
         return [Reply(encoding.unknown_event(self.dialect))]
 
-    def verdict(self, identity: Identity | None) -> list[Action]:
+    def on_verified(self, identity: Identity | None) -> list[Action]:
         """What to do now that the token turned out to be this identity's, or nobody's (None)."""
-        return self._answered(self._verdict(identity))
+        return self._answered(self._on_token(identity))
 
-    def _verdict(self, identity: Identity | None) -> list[Action]:
+    def _on_token(self, identity: Identity | None) -> list[Action]:
         if identity is None:
-            return self._step(Input.BAD_TOKEN)
+            return self._step(SessionInput.BAD_TOKEN)
         known, resumes = self.identity, bool(self._resume)
         if known is not None and known.uid != identity.uid:
-            return self._step(Input.TOKEN_OF_ANOTHER)
+            return self._step(SessionInput.TOKEN_OF_ANOTHER)
         self.identity, self.notices = identity, self.notices or self._asks_notices
-        replies = self._step(Input.TOKEN)
+        replies = self._step(SessionInput.TOKEN)
         if resumes:
             cursor = self._resume if isinstance(self._resume, str) else None
             replies = [Resume(encoding.AUTHENTICATED, cursor, self._echo)]
@@ -184,7 +188,7 @@ class Session:
             return [Renew(identity), *self._drop_forbidden(), *replies]
         return [Admit(identity, resumes), *replies, *([] if resumes else [GoLive()])]
 
-    def postpone(self, why: str, seconds: int) -> list[Action]:
+    def on_postponed(self, why: str, seconds: int) -> list[Action]:
         """What to do instead where the token cannot be looked at for so many seconds. It may be good, so the client is
         not told that it failed; one that has shown a good one before stays."""
         if self.identity is not None:
@@ -207,7 +211,7 @@ class Session:
             return [Reply(encoding.NO_BEARER)]
         return [Verify(token.strip())]
 
-    def _step(self, what: Input) -> list[Action]:
+    def _step(self, what: SessionInput) -> list[Action]:
         step = _TABLE[self.state, what]
         self.state = step.state
         actions: list[Action] = [Reply(step.reply)]
@@ -241,7 +245,7 @@ class Session:
         if again:
             actions.append(SendBooks(tuple(again)))
         actions.append(Reply(encoding.subscribed(self.streams)))
-        if replays and any(streams.kind_of(name) is Kind.PRIVATE for name in taken):
+        if replays and any(stream_syntax.kind_of(name) is Kind.PRIVATE for name in taken):
             actions.append(Replay())
         return actions
 
@@ -250,9 +254,9 @@ class Session:
         taken: list[str] = []
         held, is_room = len(self.streams), True
         for name in new:
-            if self.dialect is Dialect.CLASSIC and streams.kind_of(name) is Kind.PRIVATE:
+            if self.dialect is Dialect.CLASSIC and stream_syntax.kind_of(name) is Kind.PRIVATE:
                 continue  # a classic client gets its member's events in any case
-            match self._rules.judge(name, self.identity, held + len(taken)):
+            match self._rules.check(name, self.identity, held + len(taken)):
                 case str() as kept:
                     taken.append(kept)
                 case Denial.FORBIDDEN:

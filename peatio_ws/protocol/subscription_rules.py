@@ -1,6 +1,6 @@
 """Which streams a client may subscribe to. The same rules for Peatio's connections and for those of handlers.
 
-Pure. What each connection is subscribed to is its own; what a stream's name means is in `streams.py`.
+Pure. What each connection is subscribed to is its own; what a stream's name means is in `stream_syntax.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import enum
 from dataclasses import dataclass, field
 
 from peatio_ws.auth.identity import Identity
-from peatio_ws.protocol.stream_names import StreamNames
-from peatio_ws.protocol.streams import Kind, Roles, is_permitted, kind_of
+from peatio_ws.protocol.stream_name_limit import StreamNameLimit
+from peatio_ws.protocol.stream_syntax import Kind, Roles, is_permitted, kind_of
 
 
 class Denial(enum.Enum):
@@ -34,9 +34,9 @@ class SubscriptionRules:
 
     roles: Roles = field(default_factory=dict)
     most: int = 200
-    names: StreamNames | None = None
+    names: StreamNameLimit | None = None
 
-    def judge(self, name: str, identity: Identity | None, held: int) -> str | Denial:
+    def check(self, name: str, identity: Identity | None, held: int) -> str | Denial:
         """Decide on one stream. Return the name to keep, one object for all connections, or why it is refused.
 
         Args:
@@ -49,7 +49,7 @@ class SubscriptionRules:
             return Denial.FORBIDDEN
         if self.names is None:
             return name
-        kept = self.names.take(name, held)
+        kept = self.names.claim(name, held)
         return Denial.NO_ROOM if kept is None else kept
 
     def is_permitted(self, name: str, identity: Identity | None) -> bool:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeAlias
 
-from peatio_ws.orderbook.sync import Store, Verdict
+from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol import encoding
-from peatio_ws.protocol.streams import Kind, shown_as
+from peatio_ws.protocol.stream_syntax import Kind, client_name
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
 
@@ -23,13 +23,13 @@ Put = Callable[[bytes, Collection[Outbox], int], None]
 """Puts frames, so many, into outboxes."""
 Audience: TypeAlias = "Outbox | dict[Outbox, None]"
 """The subscribers of a stream. An invented name has one; a dictionary for that would be most of what it costs."""
-GIVEN_AT_ONCE: Final = 1_000
+SERVED_AT_ONCE: Final = 1_000
 """Clients that wait for room are looked at in one call of `serve_waiting`."""
 BOOKS_OF_ROOM: Final = 4
 """A client may have at least so many times the largest book that it asked for waiting for it."""
 
 
-class _Feed:
+class _Channel:
     """One `<name>-inc` stream that has been published: its book, and its subscribers.
 
     Attributes:
@@ -39,11 +39,11 @@ class _Feed:
         touched: whether anything came for it since this was last set to False.
     """
 
-    __slots__ = ("_frames", "name", "served", "store", "touched", "waiting")
+    __slots__ = ("_frames", "name", "served", "sync", "touched", "waiting")
 
     def __init__(self, name: str, waiting: dict[Outbox, None]) -> None:
         self.name = name
-        self.store = Store()
+        self.sync = BookSync()
         self.served: dict[Outbox, None] = {}
         self.waiting = waiting
         self._frames: bytes | None = None
@@ -55,45 +55,47 @@ class _Feed:
 
     def __len__(self) -> int:
         """How many frames the book is."""
-        return len(self.store.first_frames())
+        return len(self.sync.first_frames())
 
     def frames(self) -> bytes:
         """The book as frames, encoded once for everybody who comes before it changes again."""
         if self._frames is None:
-            name = shown_as(self.name)
+            name = client_name(self.name)
             self._frames = b"".join(
-                text_frame(encoding.stream_event(f"{name}-{kind}", body)) for kind, body in self.store.first_frames()
+                text_frame(encoding.stream_event(f"{name}-{kind}", body)) for kind, body in self.sync.first_frames()
             )
         return self._frames
 
 
-class Feeds:
+class PublicChannels:
     """The streams of one worker.
 
     Args:
         put: see `Put`.
         flush: sends what was put, where it is not the caller's to do.
         max_books: how many books are kept; of further ones nothing is sent to new subscribers.
-        tell: called with `hole`, `restart` or `full` and the stream, when increments of a book are missing, its
+        report: called with `hole`, `restart` or `full` and the stream, when increments of a book are missing, its
             sequence starts again, or there is no room for it.
     """
 
-    def __init__(self, put: Put, flush: Callable[[], object], max_books: int, tell: Callable[[str, str], None]) -> None:
-        self._put, self._flush, self._max_books, self._tell = put, flush, max_books, tell
+    def __init__(
+        self, put: Put, flush: Callable[[], object], max_books: int, report: Callable[[str, str], None]
+    ) -> None:
+        self._put, self._flush, self._max_books, self._report = put, flush, max_books, report
         self._audiences: dict[str, Audience] = {}
         self._unpublished: dict[str, Audience] = {}  # of `-inc` streams without a feed
-        self._feeds: dict[str, _Feed] = {}  # by the book's name
-        self._late: dict[_Feed, None] = {}  # feeds with clients that had no room for a book
+        self._channels: dict[str, _Channel] = {}  # by the book's name
+        self._pending: dict[_Channel, None] = {}  # feeds with clients that had no room for a book
         self._subscriptions: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Streams that somebody is subscribed to."""
         streams = len(self._audiences) + len(self._unpublished)
-        return streams + sum(1 for feed in self._feeds.values() if feed.served or feed.waiting)
+        return streams + sum(1 for channel in self._channels.values() if channel.served or channel.waiting)
 
     def holds(self, name: str) -> bool:
         """Whether a client is subscribed to this stream, or it is a book's that was published."""
-        return name in self._audiences or name in self._unpublished or _book_of(name) in self._feeds
+        return name in self._audiences or name in self._unpublished or _book_of(name) in self._channels
 
     def names(self) -> int:
         """How many names of clients the tables have."""
@@ -109,32 +111,32 @@ class Feeds:
         Returns:
             How many frames that is.
         """
-        feed = self._feeds.get(book) if (book := _book_of(name)) is not None else None
-        if feed is None:
-            if _join(self._audiences if book is None else self._unpublished, name, outbox):
+        channel = self._channels.get(book) if (book := _book_of(name)) is not None else None
+        if channel is None:
+            if _add_subscriber(self._audiences if book is None else self._unpublished, name, outbox):
                 self._subscriptions[_kind(name)] += 1
             return 0
-        if outbox not in feed.served and outbox not in feed.waiting:
+        if outbox not in channel.served and outbox not in channel.waiting:
             self._subscriptions[_kind(name)] += 1
-        if feed.store.current:
-            frames = feed.frames()
+        if channel.sync.current:
+            frames = channel.frames()
             _make_room(outbox, frames)
-            feed.waiting.pop(outbox, None)
-            feed.served[outbox] = None
+            channel.waiting.pop(outbox, None)
+            channel.served[outbox] = None
             outbox.put(frames)
-            return 0 if outbox.closing else len(feed)
-        feed.waiting[outbox] = None
+            return 0 if outbox.closing else len(channel)
+        channel.waiting[outbox] = None
         return 0
 
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
         """It gets it no more; harmless if it did not."""
-        feed = self._feeds.get(book) if (book := _book_of(name)) is not None else None
-        if feed is None:
-            left = _leave(self._audiences if book is None else self._unpublished, name, outbox)
+        channel = self._channels.get(book) if (book := _book_of(name)) is not None else None
+        if channel is None:
+            left = _remove_subscriber(self._audiences if book is None else self._unpublished, name, outbox)
         else:
-            left = outbox in feed.served or outbox in feed.waiting
-            feed.served.pop(outbox, None)
-            feed.waiting.pop(outbox, None)
+            left = outbox in channel.served or outbox in channel.waiting
+            channel.served.pop(outbox, None)
+            channel.waiting.pop(outbox, None)
         if left:
             self._subscriptions[_kind(name)] -= 1
 
@@ -146,15 +148,15 @@ class Feeds:
         sent = name.endswith("-snap") and self._snapshot(name.removesuffix("-snap"), body)
         return self._send(self._audiences.get(name), name, body) or sent
 
-    def doubt(self) -> None:
+    def mark_stale(self) -> None:
         """Increments may have been missed: no book is given out before it is known to be right again."""
-        for feed in self._feeds.values():
-            feed.store.doubt()
+        for channel in self._channels.values():
+            channel.sync.mark_stale()
 
     def export(self) -> Iterator[tuple[str, bytes]]:
         """The books that another worker can go on from, by name."""
-        for name, feed in list(self._feeds.items()):
-            if (body := feed.store.export()) is not None:
+        for name, channel in list(self._channels.items()):
+            if (body := channel.sync.export()) is not None:
                 yield name, body
 
     def adopt(self, name: str, body: bytes, fresh: bool) -> bool:
@@ -166,117 +168,117 @@ class Feeds:
         Returns:
             Whether that is settled; False where another is needed, because it does not reach what was heard here.
         """
-        feed = self._kept(name)
-        if feed is None:
+        channel = self._channel_of(name)
+        if channel is None:
             return True  # no room for any
-        if feed.store.adopt(body, fresh):
-            self._serve_all(feed)
+        if channel.sync.adopt(body, fresh):
+            self._send_book_to_all(channel)
             self._flush()
-        return feed.store.current
+        return channel.sync.current
 
-    def wanting(self) -> bool:
+    def needs_book(self) -> bool:
         """Whether somebody waits for a book."""
-        return bool(self._unpublished) or any(feed.waiting for feed in self._feeds.values())
+        return bool(self._unpublished) or any(channel.waiting for channel in self._channels.values())
 
     def serve_waiting(self) -> bool:
         """Give books to those who had no room for them; whether there still are such. To be called now and then.
 
-        It looks at `GIVEN_AT_ONCE` of them, those who were looked at longest ago first: how many wait, and for how many
-        books, is for clients to choose.
+        It looks at `SERVED_AT_ONCE` of them, those who were looked at longest ago first: how many wait, and for how
+        many books, is for clients to choose.
         """
-        left = GIVEN_AT_ONCE
-        for feed in list(self._late):
-            del self._late[feed]
-            if not feed.store.current:
+        left = SERVED_AT_ONCE
+        for channel in list(self._pending):
+            del self._pending[channel]
+            if not channel.sync.current:
                 continue  # everybody who waits gets it once it is
-            some = list(islice(feed.waiting, left))
+            some = list(islice(channel.waiting, left))
             left -= len(some)
-            self._give(feed, some)  # which puts it behind the others if somebody still waits
+            self._send_book(channel, some)  # which puts it behind the others if somebody still waits
             self._flush()  # or the next book would find room that this one takes
             if left <= 0:
                 break
-        return bool(self._late)
+        return bool(self._pending)
 
     def subscriptions(self) -> Counter[str]:
         """How many `public` and `prefixed` streams clients have, each counted for each of them."""
         return self._subscriptions.copy()
 
     def states(self) -> Counter[str]:
-        """How many books are in which `sync.State`."""
-        return Counter(feed.store.state.value for feed in list(self._feeds.values()))
+        """How many books are in which `sync.BookState`."""
+        return Counter(channel.sync.state.value for channel in list(self._channels.values()))
 
     def touched(self) -> Iterator[str]:
         """The books for which something came since this was asked last; never one that only a client named."""
-        for name, feed in list(self._feeds.items()):
-            if feed.touched:
-                feed.touched = False
+        for name, channel in list(self._channels.items()):
+            if channel.touched:
+                channel.touched = False
                 yield name
 
     def _send(self, audience: Audience | None, name: str, body: bytes) -> bool:
         if not audience:
             return False
         outboxes = audience if isinstance(audience, dict) else (audience,)
-        self._put(text_frame(encoding.stream_event(shown_as(name), body)), outboxes, 1)
+        self._put(text_frame(encoding.stream_event(client_name(name), body)), outboxes, 1)
         return True
 
-    def _kept(self, book: str) -> _Feed | None:
+    def _channel_of(self, book: str) -> _Channel | None:
         """The feed of a book; None where there is no room for one."""
-        feed = self._feeds.get(book)
-        if feed is None:
-            if len(self._feeds) >= self._max_books:
-                self._tell("full", book)
+        channel = self._channels.get(book)
+        if channel is None:
+            if len(self._channels) >= self._max_books:
+                self._report("full", book)
                 return None
             audience = self._unpublished.pop(f"{book}-inc", None)
             waiting = audience if isinstance(audience, dict) else {audience: None} if audience is not None else {}
-            feed = self._feeds[book] = _Feed(book, waiting)
-        return feed
+            channel = self._channels[book] = _Channel(book, waiting)
+        return channel
 
     def _snapshot(self, book: str, body: bytes) -> bool:
-        feed = self._kept(book)
-        if feed is None:
+        channel = self._channel_of(book)
+        if channel is None:
             return False
-        first = feed.store.snapshot(body)
-        feed.changed()
-        return first and self._serve_all(feed)
+        first = channel.sync.snapshot(body)
+        channel.changed()
+        return first and self._send_book_to_all(channel)
 
-    def _serve_all(self, feed: _Feed) -> bool:
+    def _send_book_to_all(self, channel: _Channel) -> bool:
         """Give the book to everybody, those who wait for it and those whom increments may have failed."""
-        feed.changed()
-        return self._give(feed, feed.served | feed.waiting)
+        channel.changed()
+        return self._send_book(channel, channel.served | channel.waiting)
 
-    def _give(self, feed: _Feed, outboxes: Iterable[Outbox]) -> bool:
+    def _send_book(self, channel: _Channel, outboxes: Iterable[Outbox]) -> bool:
         """The book to those of them who have room for it; the others wait, without increments, until they have."""
-        frames, ready = feed.frames(), list[Outbox]()
+        frames, ready = channel.frames(), list[Outbox]()
         for outbox in list(outboxes):
             if outbox.size > outbox.limit // 2:
-                feed.served.pop(outbox, None)
-                feed.waiting.pop(outbox, None)
-                feed.waiting[outbox] = None  # behind the others
+                channel.served.pop(outbox, None)
+                channel.waiting.pop(outbox, None)
+                channel.waiting[outbox] = None  # behind the others
             else:
-                feed.waiting.pop(outbox, None)
-                feed.served[outbox] = None
+                channel.waiting.pop(outbox, None)
+                channel.served[outbox] = None
                 _make_room(outbox, frames)
                 ready.append(outbox)
-        if feed.waiting:
-            self._late[feed] = None
-        self._put(frames, ready, len(feed))
+        if channel.waiting:
+            self._pending[channel] = None
+        self._put(frames, ready, len(channel))
         return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:
-        feed = self._kept(book)
-        if feed is None:
+        channel = self._channel_of(book)
+        if channel is None:
             return False
-        verdict = feed.store.increment(body)
-        feed.changed()
-        if verdict is Verdict.RESTORED:
-            return self._serve_all(feed)
-        if verdict is Verdict.HOLE:
-            self._tell("hole", name)
-        elif verdict is Verdict.RESTARTED:
-            self._tell("restart", name)
-        sent = verdict.passes_on and self._send(feed.served, name, body)
-        if feed.waiting and feed.store.current:
-            return self._give(feed, feed.waiting) or sent
+        result = channel.sync.increment(body)
+        channel.changed()
+        if result is SyncResult.RESTORED:
+            return self._send_book_to_all(channel)
+        if result is SyncResult.HOLE:
+            self._report("hole", name)
+        elif result is SyncResult.RESTARTED:
+            self._report("restart", name)
+        sent = result.passes_on and self._send(channel.served, name, body)
+        if channel.waiting and channel.sync.current:
+            return self._send_book(channel, channel.waiting) or sent
         return sent
 
 
@@ -284,7 +286,7 @@ def _make_room(outbox: Outbox, book: bytes) -> None:
     outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book))
 
 
-def _join(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
+def _add_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
     """Add a subscriber; whether it was none before."""
     audience = audiences.get(name)
     if audience is None:
@@ -299,7 +301,7 @@ def _join(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
     return len(audience) > before
 
 
-def _leave(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
+def _remove_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
     """Remove a subscriber; whether it was one."""
     audience = audiences.get(name)
     if audience is outbox:

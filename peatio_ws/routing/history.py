@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from peatio_ws.protocol.events import Delivery, Event, Order, Owner, StreamEvent, Trade
+from peatio_ws.protocol.event_kinds import Delivery, Event, Order, Owner, StreamEvent, Trade
 
 STREAM: Final = "s"
 """Name of a history whose offsets are the same for every worker."""
@@ -28,13 +28,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event in its place.
 
     Attributes:
-        heard: when, in seconds of any clock.
+        received_at: when, in seconds of any clock.
     """
 
     offset: int
     delivery: Delivery
     owners: tuple[Owner, ...]
-    heard: float
+    received_at: float
 
     @property
     def digest(self) -> int:
@@ -112,7 +112,7 @@ class History:
     def evict(self, now: float) -> None:
         """Forget what is too old or too much; never the newest, which is where a fresh cursor points to."""
         entries, until = self._entries, now - self._seconds
-        while len(entries) > 1 and (entries[0].heard < until or self._bytes > self._most_bytes):
+        while len(entries) > 1 and (entries[0].received_at < until or self._bytes > self._most_bytes):
             self._evicted = entry = entries.popleft()
             self._bytes -= entry.size
             for owner in entry.owners:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import Owner
+from peatio_ws.protocol.event_kinds import Owner
 from peatio_ws.routing.history import Position
 from peatio_ws.routing.seen_trades import Key, SeenTrades
 from peatio_ws.transport.outbox import Outbox
 
 if TYPE_CHECKING:
-    from peatio_ws.routing.replay import Place
+    from peatio_ws.routing.replay import ReplayPosition
 
 CLASSIC_EVENTS: Final = ("order", "trade")
 """The private events of which there is a classic form."""
@@ -23,10 +23,10 @@ CursorsOf = tuple[str | None, Position | None] | None
 """A member's, and the position if they are held; None for events without cursors. Equal ones get the same bytes."""
 
 
-class Late(Protocol):
+class PendingMemberId(Protocol):
     """What waits for a receiver's member id; `member_id.py`."""
 
-    def start_from(self, place: Place, complete: bool, cursor: str | None) -> tuple[Place, bool]:
+    def start_from(self, position: ReplayPosition, complete: bool, cursor: str | None) -> tuple[ReplayPosition, bool]:
         """A client that resumes is at this place. Return from where it goes on, and whether nothing will be missing."""
 
     def admitted(self) -> None:
@@ -47,7 +47,7 @@ class Receiver:
         resumes: whether its events come with cursors.
         admitted: whether it gets its member's events.
         held: the position of the cursors that its events come with instead of their own; see `Router.hold_cursors`.
-        late: its member id, which is not known yet.
+        pending_member_id: its member id, which is not known yet.
         replaying: whether what it missed is being sent, before it is admitted.
     """
 
@@ -55,9 +55,9 @@ class Receiver:
         "admitted",
         "dialect",
         "held",
-        "late",
         "member_id",
         "outbox",
+        "pending_member_id",
         "replaying",
         "resumes",
         "streams",
@@ -72,7 +72,7 @@ class Receiver:
         self.member_id: int | None = None
         self.resumes = self.admitted = self.replaying = False
         self.held: Position | None = None
-        self.late: Late | None = None
+        self.pending_member_id: PendingMemberId | None = None
         self.trades: SeenTrades | None = None
 
     @property

@@ -16,7 +16,7 @@ import gevent.event
 
 from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import ORDERBOOK, Order, Trade
+from peatio_ws.protocol.event_kinds import ORDERBOOK, Order, Trade
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import Entry, History
 from peatio_ws.routing.receiver import Receiver
@@ -35,12 +35,12 @@ BATCH: Final = 64
 """So many events at a time, or fewer if they are large."""
 
 
-def come_again(seconds: int = RETURN_SECONDS) -> str:
+def reconnect_reason(seconds: int = RETURN_SECONDS) -> str:
     """The reason of a close frame (1012) whose receiver is to come back within so many seconds."""
     return f"restart; retry after {random.randint(1, seconds)}"
 
 
-class Place(NamedTuple):
+class ReplayPosition(NamedTuple):
     """From where a client goes on.
 
     Attributes:
@@ -71,7 +71,7 @@ class Replays:
         self._has_read_up_to = has_read_up_to
         self.caught_up = gevent.event.Event()
 
-    def locate(self, cursor: str | None, uid: str) -> tuple[Place, bool] | None:
+    def locate(self, cursor: str | None, uid: str) -> tuple[ReplayPosition, bool] | None:
         """From where a client goes on, and whether nothing between its cursor and that is missing; None if it cannot be
         known for now: then nothing may be promised, and the client is to come again.
 
@@ -81,9 +81,9 @@ class Replays:
         """
         if not self.caught_up.wait(READY_SECONDS):
             return None
-        return (self.here(), True) if cursor is None else self._find(cursor, uid)
+        return (self.latest(), True) if cursor is None else self._find(cursor, uid)
 
-    def follows(self, cursor: str, uid: str, place: Place) -> bool:
+    def follows(self, cursor: str, uid: str, start: ReplayPosition) -> bool:
         """Return whether a member's cursor points at a place or beyond it. Never waits.
 
         For a place in an era that has ended: whether it is a cursor of this history. Whoever received events at that
@@ -92,13 +92,13 @@ class Replays:
         position, history = self._cursors.open(cursor, uid), self._history
         if position is None:
             return False
-        return place.era != history.era or position.offset >= place.offset
+        return start.era != history.era or position.offset >= start.offset
 
-    def here(self) -> Place:
+    def latest(self) -> ReplayPosition:
         """Return the place of the newest event."""
-        return Place(self._history.last, self._history.era)
+        return ReplayPosition(self._history.last, self._history.era)
 
-    def run(self, receiver: Receiver, place: Place) -> bool:
+    def run(self, receiver: Receiver, start: ReplayPosition) -> bool:
         """Send all that the receiver's member was sent after this place, as fast as the client takes it.
 
         Returns:
@@ -106,7 +106,7 @@ class Replays:
             before anything else gets to run.
         """
         history, keys = self._history, receiver.keys
-        offset, era = place
+        offset, era = start
         receiver.replaying = True
         self._recall_trades(receiver, offset)
         while history.era == era and history.has_all_after(offset):
@@ -118,7 +118,9 @@ class Replays:
                 return True
         return False
 
-    def catch_up(self, receiver: Receiver, number: int, place: Place, settle: Callable[[int, bool], None]) -> None:
+    def catch_up(
+        self, receiver: Receiver, number: int, start: ReplayPosition, settle: Callable[[int, bool], None]
+    ) -> None:
         """Send what named the receiver's member only by this number after a place; by uid it receives events already.
 
         An order whose later state was sent already, because that named the uid, is left out: states never go backward.
@@ -128,7 +130,7 @@ class Replays:
         """
         history, uid = self._history, receiver.uid
         receiver.member_id = number
-        offset, era = place
+        offset, era = start
         while history.era == era and history.has_all_after(offset):
             missed = [entry for entry in history.after((number,), offset) if uid not in entry.owners]
             if not missed:
@@ -150,7 +152,7 @@ class Replays:
                 return False
         return True
 
-    def _find(self, cursor: str, uid: str) -> tuple[Place, bool] | None:
+    def _find(self, cursor: str, uid: str) -> tuple[ReplayPosition, bool] | None:
         """See `locate`. Another worker may have read the cursor's event, or its key, and this one not yet.
 
         What is not here though everything has come that was published before the client did, will not come. The cursor
@@ -161,12 +163,12 @@ class Replays:
         while True:
             position = self._cursors.open(cursor, uid)
             if position is not None and history.holds(position):
-                found = Place(position.offset, history.era), True
+                found = ReplayPosition(position.offset, history.era), True
                 break
             is_old = position is not None and position.offset <= history.last
             waited = time.monotonic() - began
             if self._has_read_up_to(began) or (is_old and waited > OLD_SECONDS):
-                found = self.here(), False
+                found = self.latest(), False
                 break
             if waited > READY_SECONDS:
                 return None
@@ -180,7 +182,7 @@ class Replays:
         now = time.monotonic()
         entries = self._history.up_to(receiver.keys, offset, KEPT)
         for number, entry in enumerate(entries, 1):
-            if entry.heard < entries[-1].heard - KEPT_SECONDS or entry.delivery.exchange == ORDERBOOK:
+            if entry.received_at < entries[-1].received_at - KEPT_SECONDS or entry.delivery.exchange == ORDERBOOK:
                 continue
             event = read(entry.delivery)
             if isinstance(event, Trade):

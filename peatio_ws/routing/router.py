@@ -13,12 +13,12 @@ from typing import Final
 
 import gevent
 
-from peatio_ws.monitoring.counters import Tally
-from peatio_ws.protocol import encoding, events
+from peatio_ws.monitoring.counters import EventCounters
+from peatio_ws.protocol import encoding, event_kinds
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
-from peatio_ws.protocol.streams import Kind, kind_of
-from peatio_ws.routing.channels import Feeds
+from peatio_ws.protocol.event_kinds import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
+from peatio_ws.protocol.stream_syntax import Kind, kind_of
+from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import Entry, Position
 from peatio_ws.routing.receiver import CursorsOf, Receiver
@@ -46,7 +46,7 @@ class Router:
         cursors: of the history in which entries are.
         broadcast: whether book changes without an owner go to every authenticated classic connection.
         translates: whether trades of `peatio.trade` go to ranger connections too (`RANGER_CLASSIC_EVENTS`).
-        tally: gets what became of the events, and how many frames they came to.
+        counters: gets what became of the events, and how many frames they came to.
     """
 
     def __init__(
@@ -56,21 +56,21 @@ class Router:
         cursors: Cursors,
         broadcast: bool = False,
         max_books: int = 1000,
-        tell: Callable[[str, str], None] = lambda _what, _stream: None,
-        tally: Tally | None = None,
+        report: Callable[[str, str], None] = lambda _what, _stream: None,
+        counters: EventCounters | None = None,
         translates: bool = True,
     ) -> None:
         self._recall, self._remember, self._broadcast = recall, remember, broadcast
-        self._cursors, self._translates, self.tally = cursors, translates, tally or Tally()
+        self._cursors, self._translates, self.counters = cursors, translates, counters or EventCounters()
         # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._unnumbered: dict[Receiver, Position] = {}
         self._touched: list[Outbox] = []
-        self.feeds = Feeds(self._put, self.flush, max_books, tell)
+        self.channels = PublicChannels(self._put, self.flush, max_books, report)
 
     def __len__(self) -> int:
         """Keys in the register; 0 when nobody is connected."""
-        return len(self._members) + len(self.feeds)
+        return len(self._members) + len(self.channels)
 
     def admit(self, receiver: Receiver) -> None:
         """From now on this receiver gets its member's events; harmless a second time."""
@@ -79,10 +79,10 @@ class Router:
         receiver.admitted = True
         for key in receiver.keys:
             self._members[key] = (*self._members.get(key, ()), receiver)
-        if receiver.late is not None:
-            receiver.late.admitted()
+        if receiver.pending_member_id is not None:
+            receiver.pending_member_id.admitted()
 
-    def admit_number(self, receiver: Receiver, number: int) -> None:
+    def admit_member_id(self, receiver: Receiver, number: int) -> None:
         """From now on a receiver that is admitted by its uid also gets what names its member by number."""
         receiver.member_id = number
         others = self._members.get(number, ())
@@ -107,17 +107,17 @@ class Router:
     def subscribe(self, receiver: Receiver, stream: str) -> None:
         """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
         if kind_of(stream) is not Kind.PRIVATE:  # those go by member, see `Receiver.wants`
-            self.tally.frames += self.feeds.subscribe(receiver.outbox, stream)
+            self.counters.frames += self.channels.subscribe(receiver.outbox, stream)
 
     def unsubscribe(self, receiver: Receiver, stream: str) -> None:
         """It gets it no more; harmless if it did not."""
-        self.feeds.unsubscribe(receiver.outbox, stream)
+        self.channels.unsubscribe(receiver.outbox, stream)
 
     def remove(self, receiver: Receiver) -> None:
         """It gets nothing more; harmless if it was not there."""
         receiver.admitted = False
-        if receiver.late is not None:
-            receiver.late.leave()
+        if receiver.pending_member_id is not None:
+            receiver.pending_member_id.leave()
         for stream in receiver.streams:
             self.unsubscribe(receiver, stream)
         for key in receiver.keys:
@@ -143,12 +143,12 @@ class Router:
             sent = self._route_trade(event, self._of_owner, entry)
         elif isinstance(event, StreamEvent):
             if event.owner is None:
-                sent = self.feeds.publish(event.stream, event.body)
+                sent = self.channels.publish(event.stream, event.body)
             else:
                 sent = self._route_private(event, self._of_owner, entry)
         else:
             sent = self._route_book_change(event)
-        self.tally.events["sent" if sent else "nobody"] += 1
+        self.counters.events["sent" if sent else "nobody"] += 1
 
     def _hold_all(self) -> None:
         held, self._unnumbered = self._unnumbered, {}
@@ -179,7 +179,7 @@ class Router:
         if self._touched and self._touched[-1] is receiver.outbox:
             self._touched.pop()
 
-    def tell_gap(self) -> int:
+    def notify_gap(self) -> int:
         """Something may have been missed: tell all who resume (contract section 5); how many they are."""
         resuming = self._all_admitted(lambda receiver: receiver.resumes)
         for outbox, uid in resuming.items():
@@ -207,7 +207,7 @@ class Router:
         return bool(touched)
 
     def _put(self, frame: bytes, outboxes: Collection[Outbox], frames: int = 1) -> None:
-        self.tally.frames += frames * (len(outboxes) - put_all(frame, outboxes, self._touched))
+        self.counters.frames += frames * (len(outboxes) - put_all(frame, outboxes, self._touched))
 
     def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
         if receiver.resumes and entry is not None:
@@ -253,7 +253,7 @@ class Router:
             if not receiver.wants("trade") or not self._is_for(receiver, trade):
                 continue
             if not receiver.is_new_trade(key, now):
-                self.tally.events["repeated"] += 1
+                self.counters.events["repeated"] += 1
                 continue
             form = (receiver.dialect, receiver.cursors, tuple(party.side for party in parties))
             frame = frames.get(form)
@@ -278,7 +278,7 @@ class Router:
         """The receiver's own order: as the publisher added it, as last seen, or just its id."""
         if party.order is not None:
             return encoding.classic_order(party.order)
-        if party.order_id == events.NULL:
+        if party.order_id == event_kinds.NULL:
             return encoding.order_stub(party.order_id)
         return self._recall(party.order_id, party.owner) or encoding.order_stub(party.order_id)
 

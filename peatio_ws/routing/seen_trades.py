@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from peatio_ws.protocol.events import NULL, Trade
+from peatio_ws.protocol.event_kinds import NULL, Trade
 
 KEPT_SECONDS: Final = 60.0
 """A trade is remembered for at least this time, and for at most twice as long..."""

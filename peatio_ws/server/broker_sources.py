@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from peatio_ws.amqp.on_demand_bindings import Demand
+from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.queue_source import QueueSource
 from peatio_ws.amqp.source import Source
 from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import CLASSIC, PRIVATE, every_public, public
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.events import RANGER, Delivery
-from peatio_ws.protocol.streams import Kind, halves, kind_of, routing_keys
+from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys, with_snapshot
 
 MAX_MEMBER_KEYS: Final = 20_000
 MAX_STREAM_KEYS: Final = 1_000
@@ -25,7 +25,7 @@ MAX_STREAM_KEYS: Final = 1_000
 Handle = Callable[[Delivery], None]
 
 
-class Interest:
+class ClientInterest:
     """What the clients of a worker need from the broker.
 
     Attributes:
@@ -37,45 +37,45 @@ class Interest:
         # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
         by_member = settings.history == "off" and not settings.embedded
         by_stream = bool(settings.books) and not settings.embedded
-        self.members = Demand(RANGER, ("private.#",), MAX_MEMBER_KEYS) if by_member else None
-        self.streams = Demand(RANGER, every_public(settings.roles), MAX_STREAM_KEYS) if by_stream else None
+        self.members = OnDemandBindings(RANGER, ("private.#",), MAX_MEMBER_KEYS) if by_member else None
+        self.streams = OnDemandBindings(RANGER, every_public(settings.roles), MAX_STREAM_KEYS) if by_stream else None
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
 
-    def need_stream(self, name: str) -> None:
+    def acquire_stream(self, name: str) -> None:
         """A client subscribes to a public or prefixed stream. Waits until the broker sends it, if it does not yet."""
         if self.streams is not None:
-            self.streams.take(self._keys(name))
+            self.streams.acquire(self._keys(name))
 
-    def drop_stream(self, name: str) -> None:
+    def release_stream(self, name: str) -> None:
         """A client unsubscribes from it."""
         if self.streams is not None:
-            self.streams.give(self._keys(name))
+            self.streams.release(self._keys(name))
 
-    def need_member(self, uid: str) -> None:
+    def acquire_member(self, uid: str) -> None:
         """A member authenticates. Waits until the broker sends its events, if it does not yet."""
         if self.members is not None:
-            self.members.take((f"private.{uid}.#",))
+            self.members.acquire((f"private.{uid}.#",))
 
-    def drop_member(self, uid: str) -> None:
+    def release_member(self, uid: str) -> None:
         """A connection of the member is closed."""
         if self.members is not None:
-            self.members.give((f"private.{uid}.#",))
+            self.members.release((f"private.{uid}.#",))
 
     def sweep(self) -> None:
         """Unbind what no client needs any more; to be called about once a second."""
-        for demand in (self.members, self.streams):
-            if demand is not None:
-                demand.sweep(time.monotonic())
+        for on_demand in (self.members, self.streams):
+            if on_demand is not None:
+                on_demand.sweep(time.monotonic())
 
     def _keys(self, name: str) -> list[str]:
         if kind_of(name) is Kind.PRIVATE or name.rpartition(".")[2] in self._book_names:
             return []  # of members, and bound in any case
-        return [key for half in halves(name) for key in routing_keys(half)]
+        return [key for half in with_snapshot(name) for key in routing_keys(half)]
 
 
 def private_sources(
     settings: Settings,
-    interest: Interest,
+    interest: ClientInterest,
     handle: Handle,
     on_gap: Callable[[], None],
     marker_headers: Callable[[], Mapping[str, str]],
@@ -93,7 +93,7 @@ def private_sources(
     return StreamSource(name, durable, seconds, handle, on_gap, marker_headers), queue
 
 
-def public_source(settings: Settings, interest: Interest, handle: Handle) -> Source:
+def public_source(settings: Settings, interest: ClientInterest, handle: Handle) -> Source:
     """Return the source of public and prefixed events."""
     bindings = public(settings.roles, settings.books if interest.streams is not None else ())
     return QueueSource("public", settings.amqp_durable, bindings, handle, interest.streams)

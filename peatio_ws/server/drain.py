@@ -1,6 +1,6 @@
 """Draining a worker: every client is asked to come back later, a few at a time.
 
-Knows of a connection only what `Drained` says; does not know why the worker is drained.
+Knows of a connection only what `DrainableConnection` says; does not know why the worker is drained.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import gevent
 
 from peatio_ws.close_codes import Close
-from peatio_ws.routing.replay import RETURN_SECONDS, come_again
+from peatio_ws.routing.replay import RETURN_SECONDS, reconnect_reason
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
 
@@ -24,12 +24,12 @@ RETURN_A_SECOND: Final = 1000
 """Clients told to come back are spread over a second more for each so many."""
 
 
-class Drained(Protocol):
+class DrainableConnection(Protocol):
     """A connection that can be drained."""
 
     ws: WebSocket
 
-    def tell_place(self) -> None:
+    def send_cursor(self) -> None:
         """Send the last cursor, before the close frame."""
 
 
@@ -39,32 +39,32 @@ class Drain:
     Each client is given a time to return, so that neither this host nor the next one has all of them at once.
 
     Args:
-        connected: the connections, which come and go meanwhile.
+        connections: the connections, which come and go meanwhile.
         seconds: the time over which they are closed.
     """
 
-    def __init__(self, connected: Collection[Drained], seconds: float) -> None:
-        self._connected, self._seconds = connected, seconds
+    def __init__(self, connections: Collection[DrainableConnection], seconds: float) -> None:
+        self._connections, self._seconds = connections, seconds
 
     def run(self) -> None:
         """Ask every client to come back later, and wait until they have gone, for `CLOSE_SECONDS` at most."""
-        clients = list(self._connected)
-        if not clients:
+        connections = list(self._connections)
+        if not connections:
             return
-        steps = max(1, min(round(self._seconds / DRAIN_STEP), len(clients) // DRAIN_AT_ONCE))
+        steps = max(1, min(round(self._seconds / DRAIN_STEP), len(connections) // DRAIN_AT_ONCE))
         for step in range(steps):
-            for client in clients[step::steps]:
-                self._close(client)
+            for connection in connections[step::steps]:
+                self._close(connection)
             gevent.sleep(DRAIN_STEP)
         give_up = time.monotonic() + CLOSE_SECONDS
-        while self._connected and time.monotonic() < give_up:
-            for client in list(self._connected):
-                self._close(client)  # one that connected meanwhile
+        while self._connections and time.monotonic() < give_up:
+            for connection in list(self._connections):
+                self._close(connection)  # one that connected meanwhile
             gevent.sleep(DRAIN_STEP)
-        for client in list(self._connected):
-            client.ws.outbox.abort()
+        for connection in list(self._connections):
+            connection.ws.outbox.abort()
 
-    def _close(self, client: Drained) -> None:
-        client.tell_place()
-        spread = max(RETURN_SECONDS, len(self._connected) // RETURN_A_SECOND)
-        client.ws.outbox.close(Close.RESTART, come_again(spread))
+    def _close(self, connection: DrainableConnection) -> None:
+        connection.send_cursor()
+        spread = max(RETURN_SECONDS, len(self._connections) // RETURN_A_SECOND)
+        connection.ws.outbox.close(Close.RESTART, reconnect_reason(spread))

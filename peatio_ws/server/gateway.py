@@ -15,36 +15,36 @@ from typing import Any, ClassVar, Final
 import gevent
 
 from peatio_ws.auth.identity import Identity
-from peatio_ws.auth.jwks_refresh import KeySource
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.jwks_refresh import JwksRefresh
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.close_codes import Close
-from peatio_ws.cluster.commands import Place
-from peatio_ws.cluster.redis_state import open_shared
+from peatio_ws.cluster.commands import WorkerId
+from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
 from peatio_ws.console.page import Page, WSGIApp
 from peatio_ws.errors import Refused, TryLater
-from peatio_ws.monitoring.watchdog import Watch
+from peatio_ws.monitoring.watchdog import Watchdog
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.publisher import Publisher
-from peatio_ws.server.commands import Control
-from peatio_ws.server.connections.handler_connection import Connection, identified
-from peatio_ws.server.connections.peatio_connection import Client
-from peatio_ws.server.connections.upgrade_request import asked, check_origin, token_of, unauthorized
-from peatio_ws.server.context import House, seconds_to_wait, verify
-from peatio_ws.server.ingest import Intake
-from peatio_ws.server.registry import Roster
+from peatio_ws.server.commands import CommandExecutor
+from peatio_ws.server.connections.handler_connection import HandlerConnection, identify_request
+from peatio_ws.server.connections.peatio_connection import PeatioConnection
+from peatio_ws.server.connections.upgrade_request import check_origin, parse_upgrade_request, token_of, unauthorized
+from peatio_ws.server.context import WorkerContext, lockout_seconds, verify_token
+from peatio_ws.server.ingest import BrokerIngest
+from peatio_ws.server.registry import ConnectionRegistry
 from peatio_ws.server.routes import F, Handlers, Identify
-from peatio_ws.server.stats import Meter
-from peatio_ws.simulator.demo import Demonstration
+from peatio_ws.server.stats import StatsReporter
+from peatio_ws.simulator.demo import Demo
 from peatio_ws.simulator.publications import MARKET
 from peatio_ws.transport.client_address import client_address
 from peatio_ws.transport.handshake import respond, switched, wants_upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
-from peatio_ws.transport.websocket_handler import tell_refused, websocket_of
+from peatio_ws.transport.websocket_handler import log_refusal, websocket_of
 
 ROOM_SECONDS: Final = 0.05
 """How often room is looked for while a book waits for it."""
@@ -65,24 +65,24 @@ class Gateway:
     _all: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
 
     def __init__(self, settings: Settings, app: WSGIApp | None = None) -> None:
-        self._demonstration = Demonstration(settings) if settings.simulation else None
-        if self._demonstration is not None:
-            settings = self._demonstration.settings
+        self._demo = Demo(settings) if settings.simulation else None
+        if self._demo is not None:
+            settings = self._demo.settings
         self._settings = settings
-        self._app = _with_console(settings, app, self._demonstration)
+        self._app = _with_console(settings, app, self._demo)
         revocations = Revocations(settings.jwt_issued_at_leeway)
-        self._shared = open_shared(settings.redis_url, revocations, Failures(settings.max_failures_per_address))
-        self._intake = Intake(settings, self._shared)
+        self._shared = open_shared_state(settings.redis_url, revocations, Lockout(settings.max_failures_per_address))
+        self._ingest = BrokerIngest(settings, self._shared)
         verifier = Verifier(settings.token_rules)
-        self.keys = KeySource(settings.token_rules, verifier)
+        self.keys = JwksRefresh(settings.token_rules, verifier)
         self._handlers = Handlers()
-        rules = SubscriptionRules(settings.roles, settings.max_streams, self._intake.names)
-        self._house = House(settings, verifier, self.keys, self._shared, self._intake, self._handlers, rules)
-        self._meter = Meter(self._house)
-        self._roster = Roster(settings, self._meter, self._shared.seated)
+        rules = SubscriptionRules(settings.roles, settings.max_streams, self._ingest.names)
+        self._context = WorkerContext(settings, verifier, self.keys, self._shared, self._ingest, self._handlers, rules)
+        self._stats = StatsReporter(self._context)
+        self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts)
         self._publisher: Publisher | None = None
         self._started = False
-        self._watch: Watch | None = None
+        self._watchdog: Watchdog | None = None
         self._background: list[gevent.Greenlet[Any, Any]] = []
         Gateway._all.add(self)
 
@@ -99,7 +99,7 @@ class Gateway:
     # ---- handlers
 
     def websocket(self, path: str, identify: Identify | None = None) -> Callable[[F], F]:
-        """A decorator: the function is called with a `Connection` for each WebSocket of this path, and may block.
+        """A decorator: the function gets a `HandlerConnection` for each WebSocket of this path, and may block.
 
         When it returns, the connection is closed with 1000; `Disconnect` closes with its own code, anything else it
         raises with 1011 and a traceback in the log.
@@ -117,7 +117,7 @@ class Gateway:
         return lambda handler: self._handlers.add_path(path, handler, identify)
 
     def on(self, event: str) -> Callable[[F], F]:
-        """A decorator: the function is called with a `Caller` and the message for each `{"event":"<event>",…}` of a
+        """A decorator: the function gets an `EventSession` and the message for each `{"event":"<event>",…}` of a
         client, of either protocol, and may block. Messages of one client are handled in order.
 
         What it sends it sends by `session.reply`. `ClientError` is answered as an error, `Disconnect` closes, anything
@@ -143,22 +143,22 @@ class Gateway:
         if self._started:
             return
         self._started = True
-        control = Control(_place(self._settings), self._roster, self._shared.revocations)
-        self._shared.start(self._intake.router.feeds, control)
-        self._intake.start()
+        executor = CommandExecutor(_worker_id(self._settings), self._registry, self._shared.revocations)
+        self._shared.start(self._ingest.router.channels, executor)
+        self._ingest.start()
         if self._settings.max_blocking:
-            self._watch = Watch(self._settings.max_blocking)
-            self._watch.start()
+            self._watchdog = Watchdog(self._settings.max_blocking)
+            self._watchdog.start()
         self._background = [
-            gevent.spawn(supervise, "keeper", self._keep),
+            gevent.spawn(supervise, "keeper", self._run_keeper),
             gevent.spawn(supervise, "keys", self.keys.run),
-            gevent.spawn(supervise, "probe", self._meter.probe),
+            gevent.spawn(supervise, "probe", self._stats.probe),
             gevent.spawn(supervise, "books", self._serve_books),
         ]
-        if self._demonstration is not None:
-            for event, handler in self._demonstration.events.items():
+        if self._demo is not None:
+            for event, handler in self._demo.events.items():
                 self._handlers.events.setdefault(event, handler)  # an application's own come first
-            self._background.append(gevent.spawn(supervise, "simulation", self._demonstration.run))
+            self._background.append(gevent.spawn(supervise, "simulation", self._demo.run))
 
     def wait(self) -> None:
         """Until keys and revocations were looked for, for a few seconds at most: better a moment later than a good
@@ -167,26 +167,26 @@ class Gateway:
         self._shared.wait()
 
     def drain(self) -> None:
-        """Tell every client to come back later (1012), and wait until they have gone; see `Roster.drain`."""
-        self._roster.drain()
+        """Close every connection with 1012 and wait until they have gone; see `ConnectionRegistry.drain`."""
+        self._registry.drain()
 
     def stop(self) -> None:
         """End the background greenlets."""
         self._started = False
-        if self._watch is not None:
-            self._watch.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         with contextlib.suppress(gevent.Timeout):
             gevent.killall(self._background, timeout=CLOSE_SECONDS)
-        self._intake.stop()
+        self._ingest.stop()
         self._shared.stop()
         if self._publisher is not None:
             self._publisher.close()
-        self._roster.tick()  # nothing that was counted is lost
+        self._registry.tick()  # nothing that was counted is lost
 
     def problems(self) -> list[str]:
         """Why this worker is not ready to serve; nothing if it is."""
-        found = self._intake.problems() + self.keys.problems()
-        if self._roster.draining:
+        found = self._ingest.problems() + self.keys.problems()
+        if self._registry.draining:
             found.append("draining")
         return found
 
@@ -195,14 +195,14 @@ class Gateway:
         waited = False
         while True:
             gevent.sleep(ROOM_SECONDS if waited else 1)
-            waited = self._intake.router.feeds.serve_waiting()
+            waited = self._ingest.router.channels.serve_waiting()
 
-    def _keep(self) -> None:
+    def _run_keeper(self) -> None:
         """The keeper: once a second, figures, and each connection's deadlines."""
         while True:
             gevent.sleep(1)
-            self._intake.interest.sweep()
-            self._roster.tick()
+            self._ingest.interest.sweep()
+            self._registry.tick()
 
     # ---- from clients
 
@@ -219,23 +219,23 @@ class Gateway:
             address = client_address(environ, self._settings)
             route = self._handlers.of(environ)
             check_origin(environ, self._settings, by_cookie=route is not None and route.identify is not None)
-            self._roster.check_room(address)
-            wanted = asked(environ) if route is None else None
+            self._registry.check_capacity(address)
+            wanted = parse_upgrade_request(environ) if route is None else None
             token = token_of(environ) if wanted is None else wanted.token
             identity = self._identify(token, ws, address)
             if identity is None and route is not None:
-                identity = identified(route, environ)  # may wait
-                self._roster.check_room(address, waited=True)
+                identity = identify_request(route, environ)  # may wait
+                self._registry.check_capacity(address, waited=True)
         except Refused as refused:
-            tell_refused(refused, ws.id if ws is not None else "", address, environ)
+            log_refusal(refused, ws.id if ws is not None else "", address, environ)
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
         switched(start_response)
-        self._house.intake.tally.came["private" if identity is not None else "public"] += 1
+        self._context.ingest.counters.accepted["private" if identity is not None else "public"] += 1
         if wanted is not None:
-            self._roster.serve(Client(self._house, ws, address, wanted, identity))
+            self._registry.serve(PeatioConnection(self._context, ws, address, wanted, identity))
         elif route is not None:
-            self._roster.serve(Connection(self._house, ws, address, environ, identity, route))
+            self._registry.serve(HandlerConnection(self._context, ws, address, environ, identity, route))
         return []
 
     def _identify(self, token: str | None, ws: WebSocket, address: str) -> Identity | None:
@@ -246,11 +246,11 @@ class Gateway:
         """
         if token is None:
             return None
-        if seconds := seconds_to_wait(self._house, address):
+        if seconds := lockout_seconds(self._context, address):
             text = "Too many tokens from this address failed."
             raise Refused("429 Too Many Requests", text, (("Retry-After", str(seconds)),), Close.FULL)
         try:
-            identity = verify(self._house, token, ws.id, address)
+            identity = verify_token(self._context, token, ws.id, address)
         except TryLater as later:
             headers = (("Retry-After", str(later.seconds)),)
             raise Refused("503 Service Unavailable", f"{later.text.capitalize()}.", headers, Close.FULL) from None
@@ -268,9 +268,9 @@ class Gateway:
         return []
 
 
-def _place(settings: Settings) -> Place:
+def _worker_id(settings: Settings) -> WorkerId:
     host = socket.gethostname()
-    return Place(host, f"{host}:{settings.unix or settings.port}", os.getpid())
+    return WorkerId(host, f"{host}:{settings.unix or settings.port}", os.getpid())
 
 
 _WRONG_WORKER = (
@@ -279,16 +279,16 @@ _WRONG_WORKER = (
 )
 
 
-def _with_console(settings: Settings, app: WSGIApp | None, demonstration: Demonstration | None) -> WSGIApp:
+def _with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) -> WSGIApp:
     """What answers plain HTTP: the application, and the console where `WEBSOCKET_CONSOLE` asks for it or where a
     simulated exchange is all that there is to see."""
     wanted = settings.console
     if wanted is None:
-        wanted = demonstration is not None and app is None
+        wanted = demo is not None and app is None
     plain = app or _upgrade_required
     if not wanted:
         return plain
-    return Page(plain, app is not None, demonstration.token if demonstration is not None else None, MARKET)
+    return Page(plain, app is not None, demo.token if demo is not None else None, MARKET)
 
 
 def _upgrade_required(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

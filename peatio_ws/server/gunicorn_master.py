@@ -40,7 +40,7 @@ def prepare(master: Any) -> None:
 
 
 def _look_often() -> None:
-    """Let the master notice within `LOOK_SECONDS` that its last worker has ended.
+    """Let the master notice within `CHECK_SECONDS` that its last worker has ended.
 
     gunicorn (27.0.1) sleeps 0.1 s between two looks, and another 0.1 s after the one that found no worker any more. All
     these loops have a deadline of their own.

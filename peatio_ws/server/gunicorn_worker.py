@@ -24,7 +24,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
-from peatio_ws.routing.replay import come_again
+from peatio_ws.routing.replay import reconnect_reason
 from peatio_ws.server import health
 from peatio_ws.server.gateway import Gateway
 from peatio_ws.transport.websocket import WebSocket
@@ -220,7 +220,7 @@ def _drain() -> None:
     _let_requests_arrive()
     Handler.end_idle()
     for websocket in _served():
-        websocket.outbox.close(Close.RESTART, come_again())
+        websocket.outbox.close(Close.RESTART, reconnect_reason())
     for _ in range(2):  # the second time for the clients that were being upgraded during the first
         gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
         _let_requests_arrive()

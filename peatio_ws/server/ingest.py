@@ -16,25 +16,25 @@ import structlog
 from peatio_ws.amqp.consumer import Consumer
 from peatio_ws.amqp.source import SourceRefused, Sources
 from peatio_ws.amqp.stream_setup import GAP
-from peatio_ws.cluster.local_state import Shared
+from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import BadDelivery
 from peatio_ws.monitoring import metrics
-from peatio_ws.monitoring.counters import Tally
+from peatio_ws.monitoring.counters import EventCounters
 from peatio_ws.monitoring.throttled_warnings import Throttle
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import NO_OWNER, Delivery, Event
-from peatio_ws.protocol.stream_names import StreamNames
+from peatio_ws.protocol.event_kinds import NO_OWNER, Delivery, Event
+from peatio_ws.protocol.stream_name_limit import StreamNameLimit
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import STREAM, Entry, History, owners_of
 from peatio_ws.routing.replay import Replays
 from peatio_ws.routing.router import Router
-from peatio_ws.server.broker_sources import Interest, private_sources, public_source
+from peatio_ws.server.broker_sources import ClientInterest, private_sources, public_source
 
 log = structlog.get_logger("peatio_ws.server.ingest")
 
-TELL_SECONDS: Final = 10.0
+LOG_SECONDS: Final = 10.0
 """What publishers do wrong is logged once for each reason in this time, with how many times were not."""
 STOP_SECONDS: Final = 5.0
 PLAIN_SECONDS: Final = 5.0
@@ -47,12 +47,12 @@ _BOOK_TROUBLE: Final = {
 }
 
 
-class Intake:
+class BrokerIngest:
     """What a worker hears.
 
     Attributes:
         router: gets every event that can be read.
-        tally: what came of what was heard.
+        counters: what came of what was heard.
         lag: see `Source.lag`, of private events.
         history: the private ones of the last while.
         cursors: into it.
@@ -61,11 +61,11 @@ class Intake:
         replays: what clients that come back have missed of it.
     """
 
-    def __init__(self, settings: Settings, shared: Shared) -> None:
+    def __init__(self, settings: Settings, shared: SharedState) -> None:
         self._shared = shared
         self._live = False  # nothing is read back any more
         self._gap = False  # to be told of once it is
-        self.tally = Tally()
+        self.counters = EventCounters()
         self._with_history = settings.history != "off"
         streamed = settings.history == "stream" and not settings.embedded
         name = STREAM if streamed else _own_name() if self._with_history else "off"
@@ -77,13 +77,13 @@ class Intake:
             self.cursors,
             settings.orderbook_broadcast,
             settings.max_books,
-            self._tell_book,
-            self.tally,
+            self._on_book_event,
+            self.counters,
             settings.ranger_classic_events,
         )
-        feeds = self.router.feeds
-        self.names = StreamNames(feeds.holds, feeds.names, settings.max_stream_names)
-        self.interest = Interest(settings)
+        channels = self.router.channels
+        self.names = StreamNameLimit(channels.holds, channels.names, settings.max_stream_names)
+        self.interest = ClientInterest(settings)
         private = private_sources(settings, self.interest, self._on_private, self._on_gap, self._marker_headers)
         self._private = Sources(*private, self)
         self._public = Sources(public_source(settings, self.interest, self._on_public))
@@ -94,13 +94,13 @@ class Intake:
         self.replays = Replays(self.history, self.cursors, self.router, self._private.has_read_up_to)
         self._urls = settings.amqp_urls
         self._consumers: dict[str, Consumer] = {}
-        self._heard: set[str] = set()
+        self._connected: set[str] = set()
         self._throttle = Throttle()
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
     def _consumer(self, sources: Sources) -> Consumer:
-        heard = functools.partial(self._on_broker, sources.name)
-        return Consumer(sources, self._urls, self.router.flush, heard, self.tally.batches[sources.name].add)
+        connected = functools.partial(self._on_broker, sources.name)
+        return Consumer(sources, self._urls, self.router.flush, connected, self.counters.batches[sources.name].add)
 
     def start(self) -> None:
         """Begin to hear the broker; again after `stop`, too."""
@@ -115,14 +115,14 @@ class Intake:
             consumer.stop()
         with contextlib.suppress(gevent.Timeout):  # a frozen broker can hold one of them; the process ends anyway
             gevent.killall(self._greenlets, timeout=STOP_SECONDS)
-        self._heard.clear()
+        self._connected.clear()
         metrics.broker_connected.set(0)
 
     def problems(self) -> list[str]:
         """Why this worker does not hear all it should; nothing if it does."""
-        if len(self._heard) == len(self._sources):
+        if len(self._connected) == len(self._sources):
             return []
-        silent = [self._consumers.get(source.name) for source in self._sources if source.name not in self._heard]
+        silent = [self._consumers.get(source.name) for source in self._sources if source.name not in self._connected]
         read_back = all(consumer is not None and consumer.connected for consumer in silent)
         return ["history is being read back"] if read_back else ["not connected to the broker"]
 
@@ -136,17 +136,17 @@ class Intake:
         if not self.replays.caught_up.wait(AWAY_SECONDS) and self._consumers["private"].connected:
             self.replays.caught_up.wait(PLAIN_SECONDS - AWAY_SECONDS)
 
-    def _on_broker(self, name: str, heard: bool) -> None:
-        if heard:
-            self._heard.add(name)
+    def _on_broker(self, name: str, connected: bool) -> None:
+        if connected:
+            self._connected.add(name)
         else:
-            self._heard.discard(name)
+            self._connected.discard(name)
             metrics.broker_losses.labels(name).inc()
         metrics.broker_connected.set(not self.problems())
-        if heard and name == "public":
-            self.router.feeds.doubt()
+        if connected and name == "public":
+            self.router.channels.mark_stale()
             self._shared.ask_books()
-        elif heard:
+        elif connected:
             self._shared.load()
             if not self._private.replaced:
                 self._delivered = None  # what came twice has come twice by now
@@ -155,7 +155,7 @@ class Intake:
             self._live = True
             self.replays.caught_up.set()
             if self._gap:
-                self._tell_gap()
+                self._notify_gap()
 
     def on_source(self, refused: SourceRefused | None) -> None:
         """Private events come from another source now (`source.Observer`)."""
@@ -189,15 +189,15 @@ class Intake:
         self.history.clear(name)
         self._gap = True
 
-    def _tell_gap(self) -> None:
+    def _notify_gap(self) -> None:
         self._gap = False
-        if told := self.router.tell_gap():
-            log.warning("events may have been missed; clients that resume are told", clients=told)
+        if notified := self.router.notify_gap():
+            log.warning("events may have been missed; clients that resume are told", clients=notified)
 
     def _on_public(self, delivery: Delivery) -> None:
         try:
             self.router.route(read(delivery, public=True))
-            self.tally.deliveries[delivery.exchange] += 1
+            self.counters.deliveries[delivery.exchange] += 1
         except BadDelivery as bad:
             self._drop(delivery, bad.reason)
         except Exception:
@@ -214,18 +214,18 @@ class Intake:
                     self._on_gap()
             owners = owners_of(event) if event is not None else ()
             if self._gap and self._live and event is not None:
-                self._tell_gap()  # first: a client that has the event alone would not know of the gap
+                self._notify_gap()  # first: a client that has the event alone would not know of the gap
             entry = None
             if self._with_history and (owners or event is None):
-                place = max(self.history.last, 0) + 1 if delivery.offset is None else delivery.offset
-                entry = self.history.append(place, delivery, owners, time.monotonic())
+                offset = max(self.history.last, 0) + 1 if delivery.offset is None else delivery.offset
+                entry = self.history.append(offset, delivery, owners, time.monotonic())
                 if entry is None:
-                    self.tally.others[delivery.exchange, "again"] += 1
+                    self.counters.others[delivery.exchange, "again"] += 1
                     return
             if event is not None:
                 self._route(delivery, event, entry)
             if self._gap and self._live:
-                self._tell_gap()
+                self._notify_gap()
         except BadDelivery as bad:
             if self._live:  # else it was told before, when it came
                 self._drop(delivery, bad.reason)
@@ -235,14 +235,14 @@ class Intake:
     def _route(self, delivery: Delivery, event: Event, entry: Entry | None) -> None:
         if not self._live:
             self.router.learn(event)
-            self.tally.others[delivery.exchange, "read_back"] += 1
-        elif self._delivered is not None and self._came_before(delivery):
-            self.tally.others[delivery.exchange, "again"] += 1
+            self.counters.others[delivery.exchange, "read_back"] += 1
+        elif self._delivered is not None and self._is_repeat(delivery):
+            self.counters.others[delivery.exchange, "again"] += 1
         else:
             self.router.route(event, entry)
-            self.tally.deliveries[delivery.exchange] += 1
+            self.counters.deliveries[delivery.exchange] += 1
 
-    def _came_before(self, delivery: Delivery) -> bool:
+    def _is_repeat(self, delivery: Delivery) -> bool:
         """Whether what comes from the stream came from this worker's queue, while the stream was being tried."""
         assert self._delivered is not None
         key = (delivery.exchange, delivery.routing_key, delivery.body)
@@ -255,18 +255,18 @@ class Intake:
         return True
 
     def _fail(self, delivery: Delivery) -> None:
-        self.tally.others[delivery.exchange, "failed"] += 1
+        self.counters.others[delivery.exchange, "failed"] += 1
         log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))
 
     def _drop(self, delivery: Delivery, reason: str) -> None:
         """Count a delivery that cannot be read."""
-        self.tally.others[delivery.exchange, reason] += 1
+        self.counters.others[delivery.exchange, reason] += 1
         if reason == NO_OWNER:
             return  # a healthy Peatio publishes these
         size = len(delivery.body)
         self._warn("delivery dropped", delivery.exchange, reason, exchange=delivery.exchange, bytes=size)
 
-    def _tell_book(self, what: str, stream: str) -> None:
+    def _on_book_event(self, what: str, stream: str) -> None:
         if what == "hole":
             metrics.book_holes.inc()
             self._shared.ask_books()
@@ -277,7 +277,7 @@ class Intake:
 
     def _warn(self, text: str, source: str, reason: str, **more: Any) -> None:
         """Log what a publisher does wrong; of one that does nothing else, not every time."""
-        untold = self._throttle.left_out((source, reason), time.monotonic(), TELL_SECONDS)
+        untold = self._throttle.left_out((source, reason), time.monotonic(), LOG_SECONDS)
         if untold is not None:
             log.warning(text, reason=reason, untold=untold, **more)
 

@@ -1,6 +1,6 @@
 """Who is connected to a worker: how many may be, their deadlines, and what becomes of them when it ends.
 
-Knows of a connection only what `Connected` says.
+Knows of a connection only what `RegisteredConnection` says.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Refused
 from peatio_ws.monitoring import limits, metrics
-from peatio_ws.monitoring.counters import Standing
+from peatio_ws.monitoring.counters import ConnectionStatus
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server.drain import Drain
-from peatio_ws.server.stats import Meter
+from peatio_ws.server.stats import StatsReporter
 from peatio_ws.transport.client_address import rate_limit_key
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.server.registry")
 
 
-class Connected(Protocol):
+class RegisteredConnection(Protocol):
     """A connection, of either kind.
 
     Attributes:
@@ -42,7 +42,7 @@ class Connected(Protocol):
     address: str
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> ConnectionStatus:
         """How far it is, for log and metrics."""
 
     @property
@@ -54,43 +54,43 @@ class Connected(Protocol):
     def tick(self, now: float) -> None:
         """Deadlines; called about once a second with the monotonic time."""
 
-    def tell_place(self) -> None:
+    def send_cursor(self) -> None:
         """Before it is told to come back."""
 
     def notify(self, notice: bytes) -> bool:
         """Send an operator's notice to a client that wants any; whether it was sent."""
 
-    def sit(self, name: str, limit: int, reason: str) -> bool:
+    def claim_slot(self, name: str, limit: int, reason: str) -> bool:
         """Count it, here and across workers; whether there was room here."""
 
 
-class Roster:
+class ConnectionRegistry:
     """The connections of one worker.
 
     Args:
-        seated: how many of them count towards a limit, by its name; see `Shared.seated`.
+        slot_counts: how many of them count towards a limit, by its name; see `Shared.slot_counts`.
     """
 
-    def __init__(self, settings: Settings, meter: Meter, seated: Counter[str]) -> None:
-        self._settings, self._meter, self._seated = settings, meter, seated
-        self._connected: set[Connected] = set()
-        self._drain = Drain(self._connected, settings.drain_seconds)
+    def __init__(self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str]) -> None:
+        self._settings, self._stats, self._slot_counts = settings, stats, slot_counts
+        self._connections: set[RegisteredConnection] = set()
+        self._drain = Drain(self._connections, settings.drain_seconds)
         self._ending = False
-        self._aside: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, under way or done
+        self._operator_drain: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, under way or done
 
-    def __iter__(self) -> Iterator[Connected]:
+    def __iter__(self) -> Iterator[RegisteredConnection]:
         """All as they are now, whoever comes and goes meanwhile."""
-        return iter(list(self._connected))
+        return iter(list(self._connections))
 
     def __len__(self) -> int:
-        return len(self._connected)
+        return len(self._connections)
 
     @property
     def draining(self) -> bool:
         """Whether all are told to come back later: because the worker ends, or by an operator's wish."""
-        return self._ending or self._aside is not None
+        return self._ending or self._operator_drain is not None
 
-    def check_room(self, address: str, waited: bool = False) -> None:
+    def check_capacity(self, address: str, waited: bool = False) -> None:
         """Refused with 503 or 429 where there is no room for one more from this address.
 
         Args:
@@ -98,77 +98,77 @@ class Roster:
                 all others may have gone by now.
         """
         settings = self._settings
-        if self._aside is not None or (waited and self._ending):
+        if self._operator_drain is not None or (waited and self._ending):
             raise Refused("503 Service Unavailable", "Draining.", (("Retry-After", "5"),), Close.RESTART)
-        if len(self._connected) >= settings.max_connections:
+        if len(self._connections) >= settings.max_connections:
             limits.reached(Limit.CONNECTIONS, most=settings.max_connections)
             raise Refused("503 Service Unavailable", "Full.", (("Retry-After", "5"),), Close.FULL)
-        name = self._limited_as(address)
-        if name is not None and self._seated[name] >= settings.max_per_address:
+        name = self._address_key(address)
+        if name is not None and self._slot_counts[name] >= settings.max_per_address:
             limits.reached(Limit.ADDRESS, address=address, most=settings.max_per_address)
             text = "Too many connections from this address."
             raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
 
-    def serve(self, client: Connected) -> None:
+    def serve(self, connection: RegisteredConnection) -> None:
         """Let a connection live, in a greenlet of its own where that can be."""
-        self._connected.add(client)
-        if (name := self._limited_as(client.address)) is not None:
-            client.sit(name, self._settings.max_per_address, "too many connections from this address")
-        client.ws.serve(functools.partial(self._run, client))
+        self._connections.add(connection)
+        if (name := self._address_key(connection.address)) is not None:
+            connection.claim_slot(name, self._settings.max_per_address, "too many connections from this address")
+        connection.ws.serve(functools.partial(self._run, connection))
 
     def tick(self) -> None:
         """Each connection's deadlines, and how all of them stand; to be called once a second."""
-        self._meter.begin()
-        for number, client in enumerate(self):
+        self._stats.begin()
+        for number, connection in enumerate(self):
             if number % 20 == 19:
                 let_others_run()
             try:
-                client.tick(time.monotonic())
-                self._meter.look_at(client.standing, client.ws)
+                connection.tick(time.monotonic())
+                self._stats.add_connection(connection.status, connection.ws)
             except Exception:  # a fault of ours costs this one, and not the keeper of all
-                log.exception("connection failed", connection=client.ws.id)
-                client.ws.outbox.abort()
-        self._meter.end()
+                log.exception("connection failed", connection=connection.ws.id)
+                connection.ws.outbox.abort()
+        self._stats.end()
 
-    def stand_aside(self, aside: bool) -> None:
+    def set_draining(self, draining: bool) -> None:
         """By an operator's wish take no clients any more and send away those there are, or take them again."""
-        if aside and self._aside is None:
-            self._aside = gevent.spawn(self._drain.run)
-        elif not aside and self._aside is not None:
-            self._aside.kill()
-            self._aside = None
+        if draining and self._operator_drain is None:
+            self._operator_drain = gevent.spawn(self._drain.run)
+        elif not draining and self._operator_drain is not None:
+            self._operator_drain.kill()
+            self._operator_drain = None
 
     def drain(self) -> None:
         """The worker ends: send all away, and wait until they have gone, for `CLOSE_SECONDS` at most."""
         self._ending = True
         self._drain.run()
 
-    def _limited_as(self, address: str) -> str | None:
+    def _address_key(self, address: str) -> str | None:
         """As what connections from an address count together; None where they do not."""
         whose = rate_limit_key(address, self._settings.trusted_proxies) if self._settings.max_per_address else None
         return f"address:{whose}" if whose is not None else None
 
-    def _run(self, client: Connected) -> None:
+    def _run(self, connection: RegisteredConnection) -> None:
         try:
-            client.run()
+            connection.run()
         finally:
-            self._connected.discard(client)
-            self._meter.left(client.ws)
-            _log_end(client)
+            self._connections.discard(connection)
+            self._stats.add_closed(connection.ws)
+            _log_end(connection)
 
 
-def _log_end(client: Connected) -> None:
-    ws, standing = client.ws, client.standing
+def _log_end(connection: RegisteredConnection) -> None:
+    ws, status = connection.ws, connection.status
     metrics.closes.labels(str(ws.close_code) if ws.close_code in Close.__members__.values() else "other").inc()
     log.info(
         "connection closed",
         connection=ws.id,
-        address=client.address,
+        address=connection.address,
         code=ws.close_code,
         seconds=round(time.monotonic() - ws.opened, 3),
         messages=ws.received,
         bytes_received=ws.received_bytes,
         bytes_sent=ws.outbox.sent,
-        protocol=standing.protocol,
-        uid=standing.uid,
+        protocol=status.protocol,
+        uid=status.uid,
     )

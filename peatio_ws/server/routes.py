@@ -14,7 +14,7 @@ from peatio_ws.protocol.session import BUILT_IN
 SocketHandler = Callable[[Any], object]
 """Called with a `Connection`; what it returns is not looked at."""
 EventHandler = Callable[[Any, dict[str, Any]], object]
-"""Called with a `Caller` and a message; what it returns is not looked at."""
+"""Called with an `EventSession` and a message; what it returns is not looked at."""
 Identify = Callable[[dict[str, Any]], str | None]
 """Called with a request's WSGI environ; the uid of whose it is, or None."""
 F = TypeVar("F", bound=Callable[..., object])

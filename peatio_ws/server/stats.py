@@ -10,11 +10,11 @@ from typing import Final, TypeVar
 import gevent
 
 from peatio_ws.monitoring import limits, log_writer, metric_files, metrics
-from peatio_ws.monitoring.counters import STATES, Spread, Standing
+from peatio_ws.monitoring.counters import STATES, ConnectionStatus, DurationHistogram
 from peatio_ws.monitoring.limits import Limit
-from peatio_ws.orderbook.sync import State
-from peatio_ws.protocol.events import EXCHANGES
-from peatio_ws.server.context import House
+from peatio_ws.orderbook.sync import BookState
+from peatio_ws.protocol.event_kinds import EXCHANGES
+from peatio_ws.server.context import WorkerContext
 from peatio_ws.transport.websocket import WebSocket
 
 PROTOCOLS: Final = ("classic", "ranger", "handler")
@@ -37,7 +37,7 @@ class _Traffic:
         self.received += ws.received_bytes
         self.sent += ws.outbox.sent
 
-    def take(self, other: _Traffic) -> None:
+    def move_from(self, other: _Traffic) -> None:
         """Add all of it, and leave nothing there."""
         for name in _TRAFFIC:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -47,20 +47,20 @@ class _Traffic:
 _TRAFFIC: Final = {"messages": metrics.messages, "received": metrics.received, "sent": metrics.sent}
 
 
-class Meter:
+class StatsReporter:
     """Of one worker.
 
-    Its roster calls `begin`, then `look_at` with each connection, then `end`.
+    Its roster calls `begin`, then `add_connection` with each connection, then `end`.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._delays = Spread()
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._delays = DurationHistogram()
         self._cpu = 0.0
         self._dropped = 0  # lines of the log
         # Of connections that had ended when it looked around last, of those that were there then, and of those that
         # have ended since; and all of it that was told.
-        self._past, self._now, self._left, self._told = _Traffic(), _Traffic(), _Traffic(), _Traffic()
+        self._past, self._now, self._left, self._reported = _Traffic(), _Traffic(), _Traffic(), _Traffic()
         self._states: Counter[tuple[str, str]] = Counter()
         self._waiting = self._slow = self._streams = 0
 
@@ -71,38 +71,38 @@ class Meter:
             gevent.sleep(PROBE_SECONDS)
             self._delays.add(max(0.0, time.monotonic() - began - PROBE_SECONDS))
 
-    def left(self, ws: WebSocket) -> None:
+    def add_closed(self, ws: WebSocket) -> None:
         """A connection has ended, and is none of the worker's any more."""
         self._left.add(ws)
 
     def begin(self) -> None:
         """Look around anew."""
-        self._past.take(self._left)
+        self._past.move_from(self._left)
         self._now = _Traffic()
         self._states.clear()
         self._waiting = self._slow = self._streams = 0
 
-    def look_at(self, standing: Standing, ws: WebSocket) -> None:
+    def add_connection(self, status: ConnectionStatus, ws: WebSocket) -> None:
         """One of the worker's connections."""
         size = ws.outbox.size
-        self._states[standing.protocol, standing.state] += 1
-        self._streams += standing.streams
+        self._states[status.protocol, status.state] += 1
+        self._streams += status.streams
         self._waiting += size
         self._slow += size > 0
         self._now.add(ws)
 
     def end(self) -> None:
         """Tell what was seen, and what was counted since the last time."""
-        house = self._house
-        self._tell_tally()
-        self._tell_clients()
-        self._tell_names()
-        metrics.add(metrics.loop_delay, self._delays)
-        for source, seconds in house.intake.behind().items():
+        context = self._context
+        self._report_counters()
+        self._report_connections()
+        self._report_stream_names()
+        metrics.add_durations(metrics.loop_delay, self._delays)
+        for source, seconds in context.ingest.behind().items():
             metrics.behind.labels(source).set(seconds)
-        metrics.lag.set(house.intake.lag())
-        metrics.redis_connected.set(bool(house.shared.connected))
-        self._tell_books()
+        metrics.lag.set(context.ingest.lag())
+        metrics.redis_connected.set(bool(context.shared.connected))
+        self._report_books()
         used = time.process_time()
         metrics.cpu.inc(used - self._cpu)
         self._cpu = used
@@ -114,37 +114,37 @@ class Meter:
         metrics.turned.set(time.time())
         metric_files.restore()
 
-    def _tell_tally(self) -> None:
-        tally = self._house.intake.tally
-        for exchange, count in _taken(tally.deliveries):
-            metrics.deliveries.labels(_named(exchange), "routed").inc(count)
-        for (exchange, outcome), count in _taken(tally.others):
+    def _report_counters(self) -> None:
+        counters = self._context.ingest.counters
+        for exchange, count in _take_counts(counters.deliveries):
+            metrics.deliveries.labels(_exchange_label(exchange), "routed").inc(count)
+        for (exchange, outcome), count in _take_counts(counters.others):
             if exchange:  # else a marker of the history's, which is no message of Peatio's
-                metrics.deliveries.labels(_named(exchange), outcome).inc(count)
-        for outcome, count in _taken(tally.events):
+                metrics.deliveries.labels(_exchange_label(exchange), outcome).inc(count)
+        for outcome, count in _take_counts(counters.events):
             metrics.events.labels(outcome).inc(count)
-        for outcome, count in _taken(tally.authentications):
+        for outcome, count in _take_counts(counters.authentications):
             metrics.authentications.labels(outcome).inc(count)
-        for auth, count in _taken(tally.came):
+        for auth, count in _take_counts(counters.accepted):
             metrics.ranger_connected.labels(auth).inc(count)
-        metrics.frames.inc(tally.frames)
-        tally.frames = 0
-        for source, spread in tally.batches.items():
-            metrics.add(metrics.latency.labels(source), spread)
+        metrics.frames.inc(counters.frames)
+        counters.frames = 0
+        for source, durations in counters.batches.items():
+            metrics.add_durations(metrics.latency.labels(source), durations)
 
-    def _tell_clients(self) -> None:
-        told, past, now = self._told, self._past, self._now
+    def _report_connections(self) -> None:
+        reported, past, now = self._reported, self._past, self._now
         for name, counter in _TRAFFIC.items():
             # Less than before? One left before it was looked at; the next time it is among those that have ended.
-            more = max(0, getattr(past, name) + getattr(now, name) - getattr(told, name))
-            setattr(told, name, getattr(told, name) + more)
+            more = max(0, getattr(past, name) + getattr(now, name) - getattr(reported, name))
+            setattr(reported, name, getattr(reported, name) + more)
             counter.inc(more)
         for protocol in PROTOCOLS:
             for state in STATES:
                 metrics.connections.labels(protocol, state).set(self._states[protocol, state])
         metrics.outbox_bytes.set(self._waiting)
         metrics.slow_clients.set(self._slow)
-        streams = self._house.router.feeds.subscriptions()
+        streams = self._context.router.channels.subscriptions()
         streams["private"] = max(0, self._streams - streams.total())
         for kind in ("private", "public", "prefixed"):
             metrics.subscriptions.labels(kind).set(streams[kind])
@@ -156,28 +156,28 @@ class Meter:
         metrics.ranger_connections.labels("public").set(self._states.total() - members)
         metrics.ranger_subscriptions.set(streams.total())
 
-    def _tell_names(self) -> None:
-        names = self._house.intake.names
+    def _report_stream_names(self) -> None:
+        names = self._context.ingest.names
         if names.refused:
             limits.reached(Limit.STREAM_NAMES, names.refused, most=names.most)
             names.refused = 0
 
-    def _tell_books(self) -> None:
-        feeds, now = self._house.router.feeds, time.time()
-        states = feeds.states()
-        for state in State:
+    def _report_books(self) -> None:
+        channels, now = self._context.router.channels, time.time()
+        states = channels.states()
+        for state in BookState:
             metrics.books.labels(state.value).set(states[state.value])
-        for book in feeds.touched():
+        for book in channels.touched():
             metrics.book_updated.labels(book).set(now)
 
 
-def _taken(counts: Counter[_Key]) -> list[tuple[_Key, int]]:
+def _take_counts(counts: Counter[_Key]) -> list[tuple[_Key, int]]:
     """What was counted; from now on it is counted anew."""
     found = list(counts.items())
     counts.clear()
     return found
 
 
-def _named(exchange: str) -> str:
+def _exchange_label(exchange: str) -> str:
     """An exchange as a label: Peatio's own, and one for whatever else is bound to the queues."""
     return exchange if exchange in EXCHANGES else "other"

@@ -14,7 +14,7 @@ from peatio_ws.auth.identity import require_authenticated
 from peatio_ws.auth.keys import new_private_key
 from peatio_ws.auth.signing import session_token
 from peatio_ws.config.settings import Settings
-from peatio_ws.simulator.exchange import Exchange
+from peatio_ws.simulator.exchange import SimulatedExchange
 from peatio_ws.simulator.simulation import MEMBER, MEMBER_ID
 
 TOKEN_SECONDS: Final = 3600
@@ -22,7 +22,7 @@ Handler = Callable[[Any, dict[str, Any]], object]
 """See `Gateway.on`."""
 
 
-class Demonstration:
+class Demo:
     """One a process.
 
     Attributes:
@@ -31,7 +31,7 @@ class Demonstration:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._exchange = Exchange()
+        self._exchange = SimulatedExchange()
         public: Any
         if settings.jwt_algorithm == "HS256":
             self._key: Any = secrets.token_bytes(32)

@@ -17,43 +17,43 @@ import gevent.event
 
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.publisher import Publisher
-from peatio_ws.simulator.publications import Message
+from peatio_ws.simulator.publications import Publication
 from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
 
-class Exchange:
+class SimulatedExchange:
     """A `Simulation` by the clock. What it says goes out in the order in which it happened, by one greenlet."""
 
     def __init__(self) -> None:
         self._simulation = Simulation(None, time.time())
-        self._untold: deque[Message] = deque()
-        self._something_to_tell = gevent.event.Event()
+        self._unpublished: deque[Publication] = deque()
+        self._has_unpublished = gevent.event.Event()
 
     def place(self, uid: str, wanted: Mapping[str, Any]) -> int:
         """Place a member's order; its id. ClientError, as in `Simulation.place`."""
         number, messages = self._simulation.place(uid, wanted, time.time())
-        self._tell(messages)
+        self._enqueue(messages)
         return number
 
     def cancel(self, uid: str, number: object) -> None:
         """Cancel a member's order. ClientError."""
-        self._tell(self._simulation.cancel(uid, number, time.time()))
+        self._enqueue(self._simulation.cancel(uid, number, time.time()))
 
     def run(self) -> None:
         """Publish what happens, for ever."""
         with Publisher(EMBEDDED_BROKER) as publisher:
             next_step = time.monotonic() + STEP_SECONDS
             while True:
-                self._something_to_tell.wait(max(0.0, next_step - time.monotonic()))
-                self._something_to_tell.clear()
+                self._has_unpublished.wait(max(0.0, next_step - time.monotonic()))
+                self._has_unpublished.clear()
                 if time.monotonic() >= next_step:
                     next_step = time.monotonic() + STEP_SECONDS
-                    self._untold += self._simulation.step(time.time())
-                while self._untold:
-                    message = self._untold.popleft()
+                    self._unpublished += self._simulation.step(time.time())
+                while self._unpublished:
+                    message = self._unpublished.popleft()
                     body = json.dumps(message.body, separators=(",", ":")).encode()
                     publisher.publish(message.exchange, message.routing_key, message.headers, body)
 
-    def _tell(self, messages: list[Message]) -> None:
-        self._untold += messages
-        self._something_to_tell.set()
+    def _enqueue(self, messages: list[Publication]) -> None:
+        self._unpublished += messages
+        self._has_unpublished.set()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 Side: TypeAlias = Literal["sell", "buy"]
-State: TypeAlias = Literal["wait", "done", "cancel"]
+OrderState: TypeAlias = Literal["wait", "done", "cancel"]
 
 OTHER_SIDE: Final[dict[Side, Side]] = {"sell": "buy", "buy": "sell"}
 DIRECTION: Final[dict[Side, int]] = {"sell": 1, "buy": -1}
@@ -19,7 +19,7 @@ DIRECTION: Final[dict[Side, int]] = {"sell": 1, "buy": -1}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Order:
+class SimulatedOrder:
     """An order as it is at some time.
 
     Attributes:
@@ -42,9 +42,9 @@ class Order:
     created: float
     funds: int = 0
     trades: int = 0
-    state: State = "wait"
+    state: OrderState = "wait"
 
-    def filled(self, volume: int, price: int) -> Order:
+    def filled(self, volume: int, price: int) -> SimulatedOrder:
         left = self.volume - volume
         return dataclasses.replace(
             self,
@@ -54,7 +54,7 @@ class Order:
             state="wait" if left else "done",
         )
 
-    def comes_before(self, other: Order) -> bool:
+    def comes_before(self, other: SimulatedOrder) -> bool:
         """Whether this limit order is taken before another one of the same side, which waits too."""
         if self.price is None or other.price is None:
             return False  # they do not wait
@@ -65,16 +65,16 @@ class Order:
         return self.price is None or (price - self.price) * DIRECTION[self.side] >= 0
 
 
-class Trade(NamedTuple):
+class SimulatedTrade(NamedTuple):
     """Two orders met, at the price of the one that waited; both as they are after it."""
 
     price: int
     volume: int
-    maker: Order
-    taker: Order
+    maker: SimulatedOrder
+    taker: SimulatedOrder
 
 
-class Level(NamedTuple):
+class BookLevel(NamedTuple):
     """All that is offered at a price from now on; 0 for nothing.
 
     Attributes:
@@ -87,7 +87,7 @@ class Level(NamedTuple):
     sequence: int
 
 
-Happening: TypeAlias = Order | Trade | Level
+MarketEvent: TypeAlias = SimulatedOrder | SimulatedTrade | BookLevel
 """An order that came, or changed; a trade; a change of the book."""
 
 
@@ -100,16 +100,16 @@ class Market:
 
     def __init__(self) -> None:
         # At each price the orders, the first that came first.
-        self._levels: dict[Side, dict[int, list[Order]]] = {"sell": {}, "buy": {}}
+        self._levels: dict[Side, dict[int, list[SimulatedOrder]]] = {"sell": {}, "buy": {}}
         self._places: dict[int, tuple[Side, int]] = {}
         self.sequence = 0
 
-    def place(self, order: Order) -> list[Happening]:
+    def place(self, order: SimulatedOrder) -> list[MarketEvent]:
         """Match a new order; what is left of a limit order waits, what is left of a market order is cancelled.
 
         Nobody trades with himself: an order of his own that is in the way is cancelled.
         """
-        happenings: list[Happening] = [order]
+        happenings: list[MarketEvent] = [order]
         while order.volume:
             price = self.best(OTHER_SIDE[order.side])
             if price is None or not order.reaches(price):
@@ -120,24 +120,24 @@ class Market:
                 continue
             volume = min(order.volume, maker.volume)
             maker, order = maker.filled(volume, price), order.filled(volume, price)
-            happenings += [maker, order, Trade(price, volume, maker, order), self._replace(maker)]
+            happenings += [maker, order, SimulatedTrade(price, volume, maker, order), self._replace(maker)]
         if order.volume and order.price is None:
             happenings.append(dataclasses.replace(order, state="cancel"))
         elif order.volume:
             happenings.append(self._add(order))
         return happenings
 
-    def cancel(self, number: int) -> list[Happening]:
+    def cancel(self, number: int) -> list[MarketEvent]:
         """Take an order away. KeyError if none of this number waits."""
         order = dataclasses.replace(self.waiting(number), state="cancel")
         return [order, self._replace(order)]
 
-    def waiting(self, number: int) -> Order:
+    def waiting(self, number: int) -> SimulatedOrder:
         """An order that waits. KeyError."""
         side, price = self._places[number]
         return next(order for order in self._levels[side][price] if order.id == number)
 
-    def orders(self, side: Side) -> Iterator[Order]:
+    def orders(self, side: Side) -> Iterator[SimulatedOrder]:
         """All that wait."""
         for orders in self._levels[side].values():
             yield from orders
@@ -151,13 +151,13 @@ class Market:
         prices = sorted(self._levels[side], key=lambda price: price * DIRECTION[side])
         return [(price, self._volume(side, price)) for price in prices]
 
-    def _add(self, order: Order) -> Level:
+    def _add(self, order: SimulatedOrder) -> BookLevel:
         assert order.price is not None
         self._levels[order.side].setdefault(order.price, []).append(order)
         self._places[order.id] = order.side, order.price
         return self._changed(order.side, order.price)
 
-    def _replace(self, order: Order) -> Level:
+    def _replace(self, order: SimulatedOrder) -> BookLevel:
         """Keep an order as it is now; one that does not wait any more goes."""
         side, price = self._places[order.id]
         orders = self._levels[side][price]
@@ -170,9 +170,9 @@ class Market:
                 del self._levels[side][price]
         return self._changed(side, price)
 
-    def _changed(self, side: Side, price: int) -> Level:
+    def _changed(self, side: Side, price: int) -> BookLevel:
         self.sequence += 1
-        return Level(side, price, self._volume(side, price), self.sequence)
+        return BookLevel(side, price, self._volume(side, price), self.sequence)
 
     def _volume(self, side: Side, price: int) -> int:
         return sum(order.volume for order in self._levels[side].get(price, ()))

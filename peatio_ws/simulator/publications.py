@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from peatio_ws.protocol.events import ORDERBOOK, RANGER, TRADE
-from peatio_ws.simulator.matching import Happening, Level, Market, Order, Side, Trade
+from peatio_ws.protocol.event_kinds import ORDERBOOK, RANGER, TRADE
+from peatio_ws.simulator.matching import BookLevel, Market, MarketEvent, Side, SimulatedOrder, SimulatedTrade
 
 MARKET: Final = "btcusd"
 TICK: Final = Decimal("0.1")
@@ -24,7 +24,7 @@ CROWD: Final = "IDDEMO000002"
 _SIDES: Final[dict[Side, str]] = {"sell": "asks", "buy": "bids"}
 
 
-class Message(NamedTuple):
+class Publication(NamedTuple):
     """What Peatio would publish."""
 
     exchange: str
@@ -33,7 +33,7 @@ class Message(NamedTuple):
     body: Any
 
 
-class Announcer:
+class PublicationWriter:
     """Tells of one market; counts its trades.
 
     Args:
@@ -42,7 +42,7 @@ class Announcer:
     """
 
     def __init__(self, price: int, number: int) -> None:
-        self._tape = Tape(text_of(price))
+        self._tape = TradeTape(text_of(price))
         self._number = number
 
     def next_id(self) -> int:
@@ -50,22 +50,24 @@ class Announcer:
         self._number += 1
         return self._number
 
-    def tell(self, happening: Happening, now: float) -> Iterator[Message]:
+    def write(self, happening: MarketEvent, now: float) -> Iterator[Publication]:
         match happening:
-            case Order(owner=None):
+            case SimulatedOrder(owner=None):
                 return
-            case Order():
-                yield Message(ORDERBOOK, "", {"uid": happening.owner}, {"action": "update", "order": _order(happening)})
-            case Level(side, price, volume, sequence):
+            case SimulatedOrder():
+                yield Publication(
+                    ORDERBOOK, "", {"uid": happening.owner}, {"action": "update", "order": _order(happening)}
+                )
+            case BookLevel(side, price, volume, sequence):
                 change = {_SIDES[side]: [text_of(price), volume_text(volume)], "sequence": sequence}
                 yield _public("ob-inc", change)
-            case Trade():
+            case SimulatedTrade():
                 yield from self._trade(happening, now)
 
-    def ticker(self, now: float) -> Message:
-        return Message(RANGER, "public.global.tickers", {}, {MARKET: self._tape.ticker(now)})
+    def ticker(self, now: float) -> Publication:
+        return Publication(RANGER, "public.global.tickers", {}, {MARKET: self._tape.ticker(now)})
 
-    def _trade(self, trade: Trade, now: float) -> Iterator[Message]:
+    def _trade(self, trade: SimulatedTrade, now: float) -> Iterator[Publication]:
         number, taker = self.next_id(), trade.taker
         ask, bid = (trade.maker, taker) if taker.side == "buy" else (taker, trade.maker)
         price, volume = text_of(trade.price), volume_text(trade.volume)
@@ -83,13 +85,13 @@ class Announcer:
                 "bid_id": bid.id,
             }
             headers = {"market": MARKET, "ask_uid": ask.owner or CROWD, "bid_uid": bid.owner or CROWD}
-            yield Message(TRADE, "", headers, body)
+            yield Publication(TRADE, "", headers, body)
         row = {"tid": number, "taker_type": taker.side, "date": int(now), "price": price, "amount": volume}
         yield _public("trades", {"trades": [row]})
         yield _public("kline-1m", self._tape.candle)
 
 
-class Tape:
+class TradeTape:
     """What the public trades come to: the ticker, and the candle of the minute.
 
     Attributes:
@@ -129,7 +131,7 @@ class Tape:
         }
 
 
-def snapshot(market: Market) -> Message:
+def snapshot(market: Market) -> Publication:
     """All of the book, the best prices first."""
     sides = {
         name: [[text_of(price), volume_text(volume)] for price, volume in market.levels(side)]
@@ -152,7 +154,7 @@ def plain(number: Decimal) -> str:
     return text if number else "0"
 
 
-def _order(order: Order) -> dict[str, Any]:
+def _order(order: SimulatedOrder) -> dict[str, Any]:
     done = order.origin - order.volume
     return {
         "id": order.id,
@@ -171,8 +173,8 @@ def _order(order: Order) -> dict[str, Any]:
     }
 
 
-def _public(name: str, body: Any) -> Message:
-    return Message(RANGER, f"public.{MARKET}.{name}", {}, body)
+def _public(name: str, body: Any) -> Publication:
+    return Publication(RANGER, f"public.{MARKET}.{name}", {}, body)
 
 
 def _iso(now: float) -> str:

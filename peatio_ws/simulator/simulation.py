@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 from peatio_ws.errors import ClientError
-from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Happening, Market, Order, Side
-from peatio_ws.simulator.publications import LOT, MARKET, TICK, Announcer, Message, snapshot
+from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Market, MarketEvent, Side, SimulatedOrder
+from peatio_ws.simulator.publications import LOT, MARKET, TICK, Publication, PublicationWriter, snapshot
 
 MEMBER: Final = "IDDEMO000001"
 """uid of the member whose orders are simulated."""
@@ -60,28 +60,28 @@ class Simulation:
         self._random = random.Random(seed)
         self._price = FIRST_PRICE
         self._steps = 0
-        self._announcer = Announcer(FIRST_PRICE, int(now))
+        self._writer = PublicationWriter(FIRST_PRICE, int(now))
         self._own: int | None = None  # the member's order
         self.market = Market()
         self._fill_up(now)
 
-    def step(self, now: float) -> list[Message]:
+    def step(self, now: float) -> list[Publication]:
         """What happens next, at the Unix time `now`; to be called every `STEP_SECONDS`."""
         messages = [snapshot(self.market)] if self._steps % SNAPSHOT_STEPS == 0 else []
         own = self._own_order()
         self._price += self._drift(own)
-        happenings: list[Happening] = []
+        happenings: list[MarketEvent] = []
         if self._steps % ORDER_STEPS == 0:
             happenings = self._place(now) if own is None else self._fill(own, now)
-        messages += self._told([*happenings, *self._crowd(now)], now)
+        messages += self._publications([*happenings, *self._crowd(now)], now)
         if self._steps % TICKER_STEPS == 0:
-            messages.append(self._announcer.ticker(now))
+            messages.append(self._writer.ticker(now))
         self._steps += 1
         return messages
 
     # ---- orders of people
 
-    def place(self, uid: str, wanted: Mapping[str, Any], now: float) -> tuple[int, list[Message]]:
+    def place(self, uid: str, wanted: Mapping[str, Any], now: float) -> tuple[int, list[Publication]]:
         """Place a member's order.
 
         Args:
@@ -108,20 +108,20 @@ class Simulation:
         if sum(order.owner == uid for one in DIRECTION for order in self.market.orders(one)) >= MOST_WAITING:
             raise ClientError(f"{MOST_WAITING} orders of yours wait already; cancel one first")
         order = self._new(uid, side, price, volume, now)
-        return order.id, self._told(self.market.place(order), now)
+        return order.id, self._publications(self.market.place(order), now)
 
-    def cancel(self, uid: str, number: object, now: float) -> list[Message]:
+    def cancel(self, uid: str, number: object, now: float) -> list[Publication]:
         """Cancel a member's order. ClientError if he has none of this id that waits."""
         try:
             if not isinstance(number, int) or self.market.waiting(number).owner != uid:
                 raise KeyError(number)
         except KeyError:
             raise ClientError("id: no order of yours waits under it") from None
-        return self._told(self.market.cancel(number), now)
+        return self._publications(self.market.cancel(number), now)
 
     # ---- the member whose orders are simulated
 
-    def _own_order(self) -> Order | None:
+    def _own_order(self) -> SimulatedOrder | None:
         if self._own is not None:
             try:
                 return self.market.waiting(self._own)
@@ -129,7 +129,7 @@ class Simulation:
                 self._own = None  # done, or cancelled
         return None
 
-    def _place(self, now: float) -> list[Happening]:
+    def _place(self, now: float) -> list[MarketEvent]:
         """An order at the price, but one that waits: whatever else the member has there is left alone."""
         side: Side = self._random.choice(("sell", "buy"))
         best = self.market.best(OTHER_SIDE[side])
@@ -142,13 +142,13 @@ class Simulation:
         self._own = order.id
         return self.market.place(order)
 
-    def _fill(self, own: Order, now: float) -> list[Happening]:
+    def _fill(self, own: SimulatedOrder, now: float) -> list[MarketEvent]:
         """Somebody takes a piece of it, and all that is offered before it."""
         before = sum(order.volume for order in self.market.orders(own.side) if order.comes_before(own))
         piece = min(own.volume, self._random.randrange(1, 12) * 1000)
         return self.market.place(self._new(None, OTHER_SIDE[own.side], own.price, before + piece, now))
 
-    def _drift(self, own: Order | None) -> int:
+    def _drift(self, own: SimulatedOrder | None) -> int:
         """The price's next move: towards the member's order, which is filled there; else slowly back to the first."""
         if own is not None and own.price is not None:
             pull = (own.price - self._price) / 8
@@ -158,7 +158,7 @@ class Simulation:
 
     # ---- the crowd
 
-    def _crowd(self, now: float) -> list[Happening]:
+    def _crowd(self, now: float) -> list[MarketEvent]:
         return [
             *self._leave(),
             *self._withdraw(),
@@ -168,7 +168,7 @@ class Simulation:
             *self._change(now),
         ]
 
-    def _leave(self) -> list[Happening]:
+    def _leave(self) -> list[MarketEvent]:
         """Take away what lies behind the price now, and what is far off. Before anything is offered anew."""
         far = [
             order.id
@@ -178,21 +178,21 @@ class Simulation:
         ]
         return [happening for number in far for happening in self.market.cancel(number)]
 
-    def _withdraw(self) -> list[Happening]:
+    def _withdraw(self) -> list[MarketEvent]:
         mine = self._crowds(self._random.choice(("sell", "buy")))
         if self._random.random() >= WITHDRAWN or not mine:
             return []
         return self.market.cancel(self._random.choice(mine).id)
 
-    def _take(self, now: float) -> list[Happening]:
+    def _take(self, now: float) -> list[MarketEvent]:
         side: Side = self._random.choice(("sell", "buy"))
         if self._random.random() >= TAKEN:
             return []
         return self.market.place(self._new(None, side, None, self._random.randrange(10, 8000), now))
 
-    def _hunt(self, now: float) -> list[Happening]:
+    def _hunt(self, now: float) -> list[MarketEvent]:
         """Take what somebody offers for far less than the price, or wants for far more, piece by piece."""
-        happenings: list[Happening] = []
+        happenings: list[MarketEvent] = []
         for side, direction in DIRECTION.items():
             best = self.market.best(side)
             if best is not None and (self._price - best) * direction > BARGAIN:
@@ -201,9 +201,9 @@ class Simulation:
                 happenings += self.market.place(self._new(None, OTHER_SIDE[side], best, piece, now))
         return happenings
 
-    def _fill_up(self, now: float) -> list[Happening]:
+    def _fill_up(self, now: float) -> list[MarketEvent]:
         """New offers where there are few; they wait, whatever others offer there."""
-        happenings: list[Happening] = []
+        happenings: list[MarketEvent] = []
         for side, direction in DIRECTION.items():
             taken = {order.price for order in self._crowds(side)}
             best = self.market.best(OTHER_SIDE[side])
@@ -216,7 +216,7 @@ class Simulation:
                     happenings += self.market.place(self._new(None, side, price, self._amount(), now))
         return happenings
 
-    def _change(self, now: float) -> list[Happening]:
+    def _change(self, now: float) -> list[MarketEvent]:
         """Somebody wants more, or less."""
         side: Side = self._random.choice(("sell", "buy"))
         mine = self._crowds(side)
@@ -228,7 +228,7 @@ class Simulation:
             *self.market.place(self._new(None, side, one.price, self._amount(), now)),
         ]
 
-    def _crowds(self, side: Side) -> list[Order]:
+    def _crowds(self, side: Side) -> list[SimulatedOrder]:
         return [order for order in self.market.orders(side) if order.owner is None]
 
     def _amount(self) -> int:
@@ -236,11 +236,11 @@ class Simulation:
 
     # ---- all of them
 
-    def _new(self, owner: str | None, side: Side, price: int | None, volume: int, now: float) -> Order:
-        return Order(self._announcer.next_id(), owner, side, price, volume, volume, now)
+    def _new(self, owner: str | None, side: Side, price: int | None, volume: int, now: float) -> SimulatedOrder:
+        return SimulatedOrder(self._writer.next_id(), owner, side, price, volume, volume, now)
 
-    def _told(self, happenings: Iterable[Happening], now: float) -> list[Message]:
-        return [message for happening in happenings for message in self._announcer.tell(happening, now)]
+    def _publications(self, happenings: Iterable[MarketEvent], now: float) -> list[Publication]:
+        return [message for happening in happenings for message in self._writer.write(happening, now)]
 
 
 def _steps_of(wanted: Mapping[str, Any], name: str, step: Decimal, most: Decimal) -> int:

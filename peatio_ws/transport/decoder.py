@@ -26,7 +26,7 @@ _log.setLevel(logging.WARNING)
 _Decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
-class Incoming(Protocol):
+class FrameDecoder(Protocol):
     """The core, with messages instead of frames. It answers pings and close frames, and fails the connection with 1002,
     1007 or 1009, by itself; the answers are in `data_to_send()`.
 

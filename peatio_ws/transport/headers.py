@@ -43,7 +43,7 @@ def check_request_line(line: str) -> None:
         raise ValueError("a request line that is none")
 
 
-class Fields:
+class Headers:
     """Reads them up to the empty line that ends them.
 
     Args:

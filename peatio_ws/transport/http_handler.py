@@ -25,7 +25,7 @@ from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.transport.client_address import resolve
-from peatio_ws.transport.headers import Fields, TooLarge, check_request_line
+from peatio_ws.transport.headers import Headers, TooLarge, check_request_line
 from peatio_ws.transport.outbox import SLICE
 
 log = structlog.get_logger("peatio_ws.transport.http_handler")
@@ -155,8 +155,8 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         for sock in list(cls.idle):
             _shut(sock, native_socket.SHUT_RD)
 
-    def MessageClass(self, rfile: Any, *_: Any) -> Fields:  # pywsgi's name and signature
-        return Fields(rfile)
+    def MessageClass(self, rfile: Any, *_: Any) -> Headers:  # pywsgi's name and signature
+        return Headers(rfile)
 
     def read_request(self, raw_requestline: str) -> Any:
         try:
@@ -187,7 +187,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             limits.reached(Limit.REQUEST_SIZE, address=self._peer)
             return "431", _TOO_LARGE
         reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
-        limits.tell(log, "request cannot be read", address=self._peer, reason=reason)
+        limits.log_line(log, "request cannot be read", address=self._peer, reason=reason)
         return "400", _BAD_REQUEST
 
     def _discard_body(self) -> None:

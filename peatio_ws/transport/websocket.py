@@ -22,7 +22,7 @@ from peatio_ws.close_codes import FINAL, REASONS, Close
 from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
-from peatio_ws.transport.decoder import Incoming
+from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING, binary_frame, text_frame
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 
@@ -32,7 +32,7 @@ MOST_UNREAD: Final = 64
 """Messages that are taken in while nobody asks for them."""
 
 
-class Upgraded(NamedTuple):
+class RawSocket(NamedTuple):
     """A socket out of its request.
 
     Attributes:
@@ -59,7 +59,7 @@ class WebSocket:
         id: for the log, from the upgrade to the end.
         accepted_elsewhere: whether the stock handler has sent the 101 already.
         moved: whether it is served by a greenlet of its own.
-        opened, heard, pinged: monotonic times, in seconds.
+        opened, last_read, pinged: monotonic times, in seconds.
         received, received_bytes: messages of the client; bytes, frames' own ones included.
     """
 
@@ -74,8 +74,8 @@ class WebSocket:
         "_unread",
         "_upgrade",
         "accepted_elsewhere",
-        "heard",
         "id",
+        "last_read",
         "moved",
         "opened",
         "outbox",
@@ -85,10 +85,10 @@ class WebSocket:
     )
 
     outbox: Outbox
-    _protocol: Incoming
+    _protocol: FrameDecoder
 
-    def __init__(self, upgrade: Callable[[], Upgraded], settings: Settings, accepted_elsewhere: bool = False) -> None:
-        self._upgrade: Callable[[], Upgraded] | None = upgrade
+    def __init__(self, upgrade: Callable[[], RawSocket], settings: Settings, accepted_elsewhere: bool = False) -> None:
+        self._upgrade: Callable[[], RawSocket] | None = upgrade
         self._settings = settings
         self._sock: Any = None
         self._may_move = self.moved = self._reading = False
@@ -114,8 +114,8 @@ class WebSocket:
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NODELAY, 1)
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
         self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
-        self._protocol = Incoming(settings.max_message_bytes)
-        self.opened = self.heard = self.pinged = time.monotonic()
+        self._protocol = FrameDecoder(settings.max_message_bytes)
+        self.opened = self.last_read = self.pinged = time.monotonic()
         if answer:
             self.outbox.put(answer)  # leaves together with the first message, or before the first wait
         if early:
@@ -232,7 +232,7 @@ class WebSocket:
         if len(protocol.messages) >= MOST_UNREAD:
             unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
             if unread != self._unread:  # pongs may be among it
-                self._unread, self.heard = unread, time.monotonic()
+                self._unread, self.last_read = unread, time.monotonic()
             return
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:
@@ -257,14 +257,14 @@ class WebSocket:
         """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
         outbox, settings = self.outbox, self._settings
         if outbox.size and outbox.sent != self._taken:
-            self.heard = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
+            self.last_read = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
         self._taken = outbox.sent
         if not (self._reading or outbox.closing):
             self._look()
         if outbox.closing:
             if now > outbox.deadline:
                 outbox.abort()
-        elif now - self.heard > settings.ping_timeout:
+        elif now - self.last_read > settings.ping_timeout:
             outbox.close(Close.IDLE, REASONS[Close.IDLE], cut=True)
         elif now - self.pinged > settings.ping_interval:
             self.pinged = now
@@ -284,8 +284,8 @@ class WebSocket:
         if protocol.state is ProtocolState.CLOSED:
             return
         if data:
-            self.heard = time.monotonic()
-            protocol.refill(self.heard)
+            self.last_read = time.monotonic()
+            protocol.refill(self.last_read)
             self.received_bytes += len(data)
         protocol.receive(data)
 

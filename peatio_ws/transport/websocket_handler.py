@@ -28,7 +28,7 @@ from peatio_ws.monitoring import limits, metrics
 from peatio_ws.transport.client_address import client_address
 from peatio_ws.transport.handshake import check_handshake, respond, wants_upgrade
 from peatio_ws.transport.http_handler import TimedHandler, Waiting
-from peatio_ws.transport.websocket import Upgraded, WebSocket
+from peatio_ws.transport.websocket import RawSocket, WebSocket
 
 log = structlog.get_logger("peatio_ws.transport.websocket_handler")
 
@@ -71,7 +71,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             else:
                 WSGIHandler.run_application(self)
         except Refused as refused:
-            tell_refused(refused, secrets.token_hex(6), client_address(self.environ, self.settings), self.environ)
+            log_refusal(refused, secrets.token_hex(6), client_address(self.environ, self.settings), self.environ)
             self.close_connection = True
             self.result = respond(refused, self.start_response)
             self.process_result()
@@ -135,7 +135,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             seen |= {"REMOTE_ADDR": client_address(self.environ, self.settings) or "-"}
             log.access(response, [], seen, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
 
-    def upgrade(self) -> Upgraded:
+    def upgrade(self) -> RawSocket:
         """Take the socket out of the request: it, what the client sent along, and the 101 that has to go out first.
 
         gevent-websocket's own `upgrade_connection` would write that at once, apart from the first message, and leave
@@ -157,7 +157,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         self._upgraded = self.headers_sent = self.close_connection = True
         self.socket = self.rfile = None
         self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may hold a token
-        return Upgraded(sock, early, answer, may_move)
+        return RawSocket(sock, early, answer, may_move)
 
 
 def is_tls(sock: Any) -> bool:
@@ -176,19 +176,19 @@ def read_ahead(sock: Any, rfile: Any) -> bytes:
         sock.settimeout(None)
 
 
-def tell_refused(refused: Refused, connection: str, address: str, environ: dict[str, Any]) -> None:
+def log_refusal(refused: Refused, connection: str, address: str, environ: dict[str, Any]) -> None:
     """Count and log a handshake that is answered with plain HTTP; for 403 the log names the page's origin."""
     status, origin = refused.status.partition(" ")[0], environ.get("HTTP_ORIGIN")
     metrics.refusals.labels(status).inc()
     seen = {"reason": refused.text} | ({"origin": allowed_origins.shown(origin)} if status == "403" and origin else {})
-    limits.tell(log, "handshake refused", connection=connection, address=address, status=int(status), **seen)
+    limits.log_line(log, "handshake refused", connection=connection, address=address, status=int(status), **seen)
 
 
-def _adopt(stock: Any) -> Upgraded:
+def _take_socket(stock: Any) -> RawSocket:
     """Take over the connection of a stock gevent-websocket `WebSocket`, whose 101 has been sent."""
     handler = stock.handler
     stock.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
-    return Upgraded(handler.socket, read_ahead(handler.socket, handler.rfile), b"", may_move=False)
+    return RawSocket(handler.socket, read_ahead(handler.socket, handler.rfile), b"", may_move=False)
 
 
 def websocket_of(environ: dict[str, Any]) -> WebSocket | None:
@@ -196,6 +196,6 @@ def websocket_of(environ: dict[str, Any]) -> WebSocket | None:
     found = environ.get("wsgi.websocket")
     if found is None or isinstance(found, WebSocket):
         return found
-    upgrade = functools.partial(_adopt, found)
+    upgrade = functools.partial(_take_socket, found)
     environ["wsgi.websocket"] = mine = WebSocket(upgrade, Handler.settings, accepted_elsewhere=True)
     return mine

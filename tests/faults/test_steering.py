@@ -22,7 +22,7 @@ import redis as redis_client
 
 from peatio_ws.auth import revocations
 from peatio_ws.cli.operator import Operator, new_question
-from peatio_ws.cluster.commands import Who
+from peatio_ws.cluster.commands import WhoCommand
 from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
 from tests.support.certificate import Certificate
 from tests.support.fronts import ENVIRON, Front, Returning, front
@@ -259,7 +259,7 @@ class Scene:
         while not heard.is_set():
             operator = Operator(self.redis.url)
             try:
-                if len(operator.tell(Who(new_question(), "NOBODY")).answers) == workers:
+                if len(operator.send(WhoCommand(new_question(), "NOBODY")).answers) == workers:
                     heard.set()
             except (redis_client.RedisError, OSError):
                 time.sleep(0.02)

@@ -18,7 +18,7 @@ from peatio_ws.amqp.stream_setup import ARGUMENTS
 from peatio_ws.cli.check import broker_probe
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.events import EXCHANGES
+from peatio_ws.protocol.event_kinds import EXCHANGES
 from tests.support.gateway import GatewayProcess, Signer
 from tests.support.old_broker import OldBroker
 from tests.support.servers import RabbitMQ, wait_until
@@ -149,8 +149,8 @@ def check(url: str, signer: Signer, **environ: str) -> list[Finding]:
 
 
 def wrong(findings: list[Finding]) -> set[str]:
-    assert all(finding.remedy for finding in findings if finding.well is False)
-    return {finding.what for finding in findings if finding.well is False}
+    assert all(finding.remedy for finding in findings if finding.ok is False)
+    return {finding.what for finding in findings if finding.ok is False}
 
 
 def declare_everything(url: str) -> None:
@@ -186,7 +186,7 @@ def test_check_names_what_the_user_may_not_do_and_the_gateway_is_refused_it(
     declare_everything(place.owner)
     after = check(place.url, signer)
     assert wrong(after) == case.wrong[1], after
-    assert case.named in "".join(finding.text for finding in after if finding.well is False)
+    assert case.named in "".join(finding.text for finding in after if finding.ok is False)
     if case.wrong[1]:
         wait_until(lambda: "ACCESS_REFUSED" in gateway.log(), "the gateway is refused it too", 60)
     else:
@@ -274,10 +274,10 @@ def test_an_old_broker_has_no_streams_and_check_asks_for_none(
         url = old.url.removesuffix("/") + vhost
         found = check(url, signer, AMQP_HISTORY_QUEUE="another")
         assert not wrong(found), found
-        assert row(found, "history another").well is None
+        assert row(found, "history another").ok is None
         assert f"RabbitMQ {version} has no streams" in row(found, "history another").text
         left_behind = row(check(url, signer), _STREAM)
-        assert left_behind.well is False
+        assert left_behind.ok is False
         assert left_behind.remedy == f"`rabbitmqctl delete_queue -p {vhost} {HISTORY}`"
         assert not [name for name, arguments in old.declared if "x-queue-type" in arguments]
 

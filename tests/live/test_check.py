@@ -20,7 +20,7 @@ from redis import Redis as RedisClient
 from peatio_ws.amqp.stream_setup import ARGUMENTS
 from peatio_ws.auth import keys
 from peatio_ws.auth.revocations import Revocation
-from peatio_ws.cluster.redis_commands import store
+from peatio_ws.cluster.redis_commands import store_revocations
 from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY, VERSION_KEY
 from tests.live.test_published_keys import Issued, members
 from tests.support.gateway import ROOT, GatewayProcess, Signer
@@ -414,7 +414,7 @@ def test_a_token_that_an_operator_revoked_is_refused(signer: Signer, redis: Redi
     assert check("--token", token, **environ).status == 0
     revoked = Revocation("IDREVOKED", time.time() + 60, jti="stolen")
     with RedisClient.from_url(redis.url) as client, client.pipeline() as pipe:
-        store(pipe, [revoked], time.time())
+        store_revocations(pipe, [revoked], time.time())
         pipe.execute()
     text, remedy = check("--token", token, **environ).remedied("token")
     assert "revoked by an operator" in text

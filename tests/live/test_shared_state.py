@@ -18,18 +18,18 @@ import gevent.socket
 import pytest
 import redis as client_of
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.local_state import Seat, Shared
-from peatio_ws.cluster.redis_state import open_shared
+from peatio_ws.cluster.local_state import ConnectionSlot, SharedState
+from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import Order
+from peatio_ws.protocol.event_kinds import Order
 from tests.support.servers import Redis
 from tests.unit.samples import on_orderbook
 
-States = Callable[..., list[Shared]]
+States = Callable[..., list[SharedState]]
 LIMIT = 3
 
 
@@ -47,10 +47,10 @@ class Worker:
         self.books[name] = body
         return True
 
-    def wanting(self) -> bool:
+    def needs_book(self) -> bool:
         return self.wants
 
-    def carry_out(self, command: Command) -> Iterator[Answer]:
+    def execute(self, command: Command) -> Iterator[Answer]:
         return iter(())
 
     def close_revoked(self) -> int:
@@ -74,12 +74,12 @@ def own_redis(kind: str, folder: Path) -> Iterator[Redis | None]:
 def states(own_redis: Redis | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[States]:
     # Only redis-py's sockets: this process runs other tests, too.
     monkeypatch.setattr("redis.connection.socket", gevent.socket)
-    running: list[Shared] = []
+    running: list[SharedState] = []
 
-    def start(*workers: Worker) -> list[Shared]:
+    def start(*workers: Worker) -> list[SharedState]:
         for worker in workers:
             url = own_redis.url if own_redis is not None else None
-            state = open_shared(url, Revocations(), Failures(LIMIT))
+            state = open_shared_state(url, Revocations(), Lockout(LIMIT))
             state.start(worker, worker)
             running.append(state)
         return running
@@ -102,7 +102,7 @@ def order(number: int, state: str = "wait") -> Order:
     return event
 
 
-def recalled(state: Shared, number: int) -> Any:
+def recalled(state: SharedState, number: int) -> Any:
     seen = state.recall(b"%d" % number, "IDANN")
     return None if seen is None else json.loads(seen)["state"]
 
@@ -191,28 +191,31 @@ def test_what_is_not_known_now_is_told_later(states: States, own_redis: Redis | 
 def test_seats_are_given_back(states: States, own_redis: Redis | None) -> None:
     one, other = states(Worker(), Worker())
     sent_away: list[str] = []
-    seats = [Seat("member:IDANN", LIMIT, lambda number=number: sent_away.append(str(number))) for number in range(4)]  # type: ignore[misc]
-    for number, seat in enumerate(seats):
-        (one, other)[number % 2].take_seat(seat)
+    slots = [
+        ConnectionSlot("member:IDANN", LIMIT, lambda number=number: sent_away.append(str(number)))
+        for number in range(4)
+    ]  # type: ignore[misc]
+    for number, slot in enumerate(slots):
+        (one, other)[number % 2].claim_slot(slot)
     if own_redis is None:
         gevent.sleep(0.01)
         assert not sent_away, "each worker counts for itself, at once, in `seated`"
         return
     until(lambda: len(sent_away) == 1, "one too many")
     with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
-        for number, seat in enumerate(seats):
-            (one, other)[number % 2].leave_seat(seat)
+        for number, slot in enumerate(slots):
+            (one, other)[number % 2].release_slot(slot)
         until(lambda: connection.zcard("peatio_ws:connections:member:IDANN") == 0, "all are given back")
 
 
 def test_failed_tokens_shut_an_address(states: States, own_redis: Redis | None) -> None:
     one, other = states(Worker(), Worker())
     for state in (one, one, other) if own_redis is not None else (one, one, one):
-        state.failures.add("203.0.113.7", time.monotonic())
-    until(lambda: one.failures.wait("203.0.113.7", time.monotonic()) > 0, "shut here")
-    assert one.failures.wait("203.0.113.8", time.monotonic()) == 0
+        state.lockout.add("203.0.113.7", time.monotonic())
+    until(lambda: one.lockout.seconds_left("203.0.113.7", time.monotonic()) > 0, "shut here")
+    assert one.lockout.seconds_left("203.0.113.8", time.monotonic()) == 0
     if own_redis is not None:
-        until(lambda: other.failures.wait("203.0.113.7", time.monotonic()) > 0, "and there")
+        until(lambda: other.lockout.seconds_left("203.0.113.7", time.monotonic()) > 0, "and there")
         with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
             assert 0 < connection.pttl("peatio_ws:failures:203.0.113.7") <= 60_000
 
@@ -237,6 +240,6 @@ def test_revocations_reach_every_worker(states: States, own_redis: Redis | None)
     assert list(one.revocations.known(time.time())) == [revoked]
     if own_redis is not None:
         with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
-            connection.zadd("peatio_ws:revocations", {commands.write(revoked): revoked.until})
+            connection.zadd("peatio_ws:revocations", {commands.encode(revoked): revoked.until})
             connection.set("peatio_ws:revocations:version", "another")
         until(lambda: list(other.revocations.known(time.time())) == [revoked], "the other one knows")

@@ -216,7 +216,7 @@ def test_a_revocation_that_was_not_heard_is_read_within_a_second(
 ) -> None:
     """As if the message had been lost: only what is written down."""
     from peatio_ws.auth.revocations import Revocation
-    from peatio_ws.cluster.redis_commands import store
+    from peatio_ws.cluster.redis_commands import store_revocations
 
     def read() -> int:
         return sum(line["event"] == "revocations read" for gateway in gateways for line in gateway.events())
@@ -225,7 +225,7 @@ def test_a_revocation_that_was_not_heard_is_read_within_a_second(
     with gateways[0].member(token) as client, redis_client.Redis.from_url(own_redis.url) as connection:
         now = time.time()
         with connection.pipeline() as pipe:
-            store(pipe, [Revocation("IDQUIET", now + 600, None, now)], now)
+            store_revocations(pipe, [Revocation("IDQUIET", now + 600, None, now)], now)
             pipe.execute()
         assert close_of(client)[0] == 4403
         wait_until(lambda: read() == before + 3, "each worker has read it")

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peatio_ws.auth.keys import PrivateKey, new_private_key, public_text
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.events import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.protocol.event_kinds import ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import STREAM, History
 

@@ -24,7 +24,7 @@ from peatio_ws.errors import Refused
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import RANGER, Delivery
+from peatio_ws.protocol.event_kinds import RANGER, Delivery
 from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.server.connections import upgrade_request
@@ -43,7 +43,7 @@ def channel_of(connection: Connection) -> str:
     environ = {"PATH_INFO": path, "QUERY_STRING": query}
     if connection.authorization:
         environ["HTTP_AUTHORIZATION"] = "Bearer x"
-    return upgrade_request.asked(environ).dialect.value
+    return upgrade_request.parse_upgrade_request(environ).dialect.value
 
 
 def frames() -> Iterator[tuple[str, str, Any]]:

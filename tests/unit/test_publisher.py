@@ -13,7 +13,7 @@ from peatio_ws import publisher as room
 from peatio_ws.amqp.connection import exchange
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import PublishError
-from peatio_ws.protocol.events import RANGER
+from peatio_ws.protocol.event_kinds import RANGER
 from peatio_ws.publisher import Publisher
 
 

@@ -32,7 +32,7 @@ from peatio_ws.cli.check.broker_remedies import Operation, Refusal
 from peatio_ws.cli.check.remedies import Server
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.events import EXCHANGES
+from peatio_ws.protocol.event_kinds import EXCHANGES
 
 STEP_SECONDS: Final = 4.0
 """For one operation."""
@@ -66,8 +66,8 @@ def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Findi
         except Exception as error:  # whatever it is, it is told
             yield remedies.refused(server, error)
             return
-        yield remedies.let_in(server, probe.link.server_properties, probe.link.heartbeat)
-        yield from _Visit(server, probe, settings).findings()
+        yield remedies.let_in(server, probe.connection.server_properties, probe.connection.heartbeat)
+        yield from _BrokerCheck(server, probe, settings).findings()
     finally:
         probe.close()
 
@@ -79,7 +79,7 @@ class Probe:
         establish: opens a connection of py-amqp.
 
     Attributes:
-        link: the connection.
+        connection: the connection.
         operation: what is under way, or was last.
         blocked: whether the broker takes no messages (RabbitMQ, "Alarms").
     """
@@ -87,13 +87,13 @@ class Probe:
     def __init__(self, establish: Callable[[], Any]) -> None:
         self._establish = establish
         self._until = 0.0
-        self.link: Any = None
+        self.connection: Any = None
         self.operation, self.blocked = Operation.LOOK, False
 
     def connect(self) -> None:
         """Open a connection. Raises what kombu and py-amqp raise."""
-        self.link = self._establish()
-        drain = self.link.drain_events
+        self.connection = self._establish()
+        drain = self.connection.drain_events
 
         def drain_in_time(timeout: float | None = None) -> None:
             left = self._until - time.monotonic()
@@ -101,8 +101,8 @@ class Probe:
                 raise TimeoutError
             drain(timeout=min(left, left if timeout is None else timeout))
 
-        self.link.drain_events = drain_in_time
-        self.link.on_blocked = self._on_blocked
+        self.connection.drain_events = drain_in_time
+        self.connection.on_blocked = self._on_blocked
 
     def attempt(self, operation: Operation, action: Callable[[Any], object]) -> Refusal | None:
         """Return what the broker has against an action on a channel made for it; None if it has nothing.
@@ -114,11 +114,11 @@ class Probe:
             OSError: the connection cannot be opened again.
         """
         self._until = time.monotonic() + STEP_SECONDS
-        if not self.link.connected:
+        if not self.connection.connected:
             self.connect()
         self.operation = operation
         try:
-            channel = self.link.channel()
+            channel = self.connection.channel()
             channel.auto_decode = False
             action(channel)
             channel.close()
@@ -136,30 +136,30 @@ class Probe:
     def read_until(self, done: Callable[[], object]) -> None:
         """Read from the connection until something is true. Raises TimeoutError, and what py-amqp raises."""
         while not done():
-            self.link.drain_events()
+            self.connection.drain_events()
 
     def close(self) -> None:
         """End the connection in an orderly way, unless the broker does not answer."""
-        if self.link is not None:
+        if self.connection is not None:
             self._until = time.monotonic() + 1
             with contextlib.suppress(Exception):
-                self.link.close()
+                self.connection.close()
             self._hang_up()
 
     def _hang_up(self) -> None:
         with contextlib.suppress(Exception):
-            self.link.collect()
+            self.connection.collect()
 
     def _on_blocked(self, _reason: object) -> None:
         self.blocked = True
 
 
-class _Visit:
+class _BrokerCheck:
     """Everything that is tried on one broker."""
 
     def __init__(self, server: Server, probe: Probe, settings: Settings) -> None:
         self._server, self._probe, self._settings = server, probe, settings
-        self._version = str(probe.link.server_properties.get("version", ""))
+        self._version = str(probe.connection.server_properties.get("version", ""))
         self._there: set[str] = set()  # exchanges
 
     def findings(self) -> Iterator[Finding]:

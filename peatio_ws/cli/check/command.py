@@ -34,7 +34,7 @@ def check(given: str | None) -> None:
             click.echo("\r\x1b[K", err=True, nl=False)
         if finding is None:
             break
-        wrong += finding.well is False
+        wrong += finding.ok is False
         mark = click.style(f"{finding.mark:5}", fg=colors.get(finding.mark))
         click.echo(f"{mark}  {finding.what:29}  {finding.text}")
         if finding.remedy:

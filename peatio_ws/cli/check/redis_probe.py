@@ -21,7 +21,7 @@ from peatio_ws.cluster.redis_keys import (
     ORDERS_KEY,
     PROBE_KEY,
     REVOCATIONS_KEY,
-    SEATS_KEY,
+    SLOTS_KEY,
 )
 
 _NAME: Final = "check"
@@ -68,10 +68,10 @@ def _requests(client: redis.Redis, version: tuple[int, ...] | None) -> Iterator[
     yield f"reading books from {BOOKS_KEY}", lambda: client.hkeys(BOOKS_KEY)
     yield f"reading revocations from {REVOCATIONS_KEY}", lambda: client.zrevrange(REVOCATIONS_KEY, 0, 0)
     yield (
-        f"counting connections in {SEATS_KEY}…",
+        f"counting connections in {SLOTS_KEY}…",
         lambda: _run(
             client,
-            lambda pipe: pipe.zadd(SEATS_KEY + _NAME, {_NAME: 0}).zcard(SEATS_KEY + _NAME).delete(SEATS_KEY + _NAME),
+            lambda pipe: pipe.zadd(SLOTS_KEY + _NAME, {_NAME: 0}).zcard(SLOTS_KEY + _NAME).delete(SLOTS_KEY + _NAME),
         ),
     )
     key = FAILURES_KEY + _NAME

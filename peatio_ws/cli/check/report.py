@@ -32,20 +32,20 @@ class Finding:
 
     Attributes:
         what: was looked at.
-        well: None where there is nothing to be right or wrong.
+        ok: None where there is nothing to be right or wrong.
         text: what was found.
         remedy: what to do.
     """
 
     what: str
-    well: bool | None
+    ok: bool | None
     text: str
     remedy: str = ""
 
     @property
     def mark(self) -> str:
         """In a few letters."""
-        return {True: "ok", False: "WRONG", None: "-"}[self.well]
+        return {True: "ok", False: "WRONG", None: "-"}[self.ok]
 
 
 # ---- settings

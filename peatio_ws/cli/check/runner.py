@@ -128,12 +128,12 @@ def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
     rules = settings.token_rules
     verifier = Verifier(rules)
     yield from report.fixed_keys(settings)
-    read, place = jwks_refresh.reader(rules), jwks_refresh.place(rules)
+    read, place = jwks_refresh.reader(rules), jwks_refresh.location(rules)
     if read is not None:
         try:
             found = read_set(read(), settings.jwt_algorithm)
         except Exception as error:  # whatever it is, it is told
-            yield report.no_set(place, jwks_refresh.why(error))
+            yield report.no_set(place, jwks_refresh.fetch_error(error))
         else:
             verifier.ring = KeyRing(verifier.ring.fixed, found.keys)
             yield from report.published_keys(place, found)

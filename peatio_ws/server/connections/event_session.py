@@ -27,12 +27,12 @@ log = structlog.get_logger("peatio_ws.server.connections.event_session")
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-FAILURES = (Exception, gevent.Timeout, SystemExit)
+HANDLER_FAILURES = (Exception, gevent.Timeout, SystemExit)
 """What a handler's faults are. A `gevent.Timeout` is no Exception, and a SystemExit would end the worker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class EventSession:
     """A Peatio connection as its handlers see it; good for as long as the connection lives, from any greenlet. Two of
     one connection are equal."""
 
@@ -94,7 +94,7 @@ class Caller:
         """Answer with an error, in the client's dialect; a handler raises `ClientError` for that."""
         self._answer(encoding.error(self._session.dialect, text))
 
-    def tell_failure(self) -> None:
+    def send_failure(self) -> None:
         """Answer that its message could not be handled, and nothing of why."""
         self._answer(encoding.failed(self._session.dialect))
 
@@ -102,20 +102,20 @@ class Caller:
         self._ws.outbox.send(text_frame(encoding.with_echo(payload, self._echo[0] if self._echo else b"")))
 
 
-def call(handler: EventHandler, name: str, caller: Caller, message: dict[str, Any]) -> None:
+def call_handler(handler: EventHandler, name: str, session: EventSession, message: dict[str, Any]) -> None:
     """Run a handler of the event `name`. Whatever it does, the next message is handled too."""
     try:
-        handler(caller, message)
+        handler(session, message)
     except Disconnect as end:
-        caller.close(end.code, end.reason)
+        session.close(end.code, end.reason)
     except ClientError as fault:
-        caller.refuse(str(fault))
-    except FAILURES:
+        session.refuse(str(fault))
+    except HANDLER_FAILURES:
         metrics.handler_failures.labels(name).inc()
-        log.exception("handler failed", connection=caller.id, handler=name)
-        caller.tell_failure()
+        log.exception("handler failed", connection=session.id, handler=name)
+        session.send_failure()
     finally:
-        caller._echo.clear()
+        session._echo.clear()
 
 
 def _lacks_echo(payload: bytes) -> bool:

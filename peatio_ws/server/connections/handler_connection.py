@@ -18,18 +18,18 @@ from geventwebsocket.exceptions import WebSocketError
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
-from peatio_ws.cluster.local_state import Lookup
+from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.errors import ClientError, Disconnect, Refused
 from peatio_ws.monitoring import metrics
-from peatio_ws.monitoring.counters import Standing
+from peatio_ws.monitoring.counters import ConnectionStatus
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.streams import Kind, kind_of
+from peatio_ws.protocol.stream_syntax import Kind, kind_of
 from peatio_ws.protocol.subscription_rules import Denial
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.server.connections.connection_limits import Seated
-from peatio_ws.server.connections.event_session import FAILURES
-from peatio_ws.server.connections.member_id import Numbering, look_up
-from peatio_ws.server.context import House
+from peatio_ws.server.connections.connection_limits import LimitedConnection
+from peatio_ws.server.connections.event_session import HANDLER_FAILURES
+from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
+from peatio_ws.server.context import WorkerContext
 from peatio_ws.server.routes import Route
 from peatio_ws.transport.websocket import WebSocket
 
@@ -39,7 +39,7 @@ PROTOCOL = "handler"
 """Its word in the log and the metrics."""
 
 
-def identified(route: Route, environ: dict[str, Any]) -> Identity | None:
+def identify_request(route: Route, environ: dict[str, Any]) -> Identity | None:
     """Who a request is from, if the path has somebody to ask. Such a member has no role and no end.
 
     Raises:
@@ -53,7 +53,7 @@ def identified(route: Route, environ: dict[str, Any]) -> Identity | None:
             raise TypeError(f"identify has to return a uid as str, or None; not {type(uid).__name__}")
     except Refused:
         raise
-    except FAILURES:
+    except HANDLER_FAILURES:
         metrics.handler_failures.labels(route.path).inc()
         log.exception("identify failed", handler=route.path)
         text = "It could not be found out who you are; the log has it."
@@ -61,11 +61,11 @@ def identified(route: Route, environ: dict[str, Any]) -> Identity | None:
     return None if uid is None else Identity(uid, None, "", math.inf)
 
 
-class Connection(Seated):
+class HandlerConnection(LimitedConnection):
     """What a handler of `@gateway.websocket(path)` is called with.
 
     Args:
-        house: what it shares with the others.
+        context: what it shares with the others.
         ws: accepted already.
         address: where it comes from, for the log and for limits.
         environ: of its request.
@@ -81,19 +81,19 @@ class Connection(Seated):
 
     def __init__(
         self,
-        house: House,
+        context: WorkerContext,
         ws: WebSocket,
         address: str,
         environ: dict[str, Any],
         member: Identity | None,
         route: Route,
     ) -> None:
-        super().__init__(house, ws, address)
+        super().__init__(context, ws, address)
         self._route = route
         # Frameworks put their request there, with all that hangs on it; it would live as long as the connection.
         self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
         self.member = member
-        self._lookup: Lookup | None = None  # of the member id
+        self._lookup: MemberIdLookup | None = None  # of the member id
         self._receiver: Receiver | None = None  # once it has a stream
         self._greenlet: Any = None
         self._left = False  # its handler has ended: nothing may be registered for it any more
@@ -152,13 +152,13 @@ class Connection(Seated):
         Raises:
             ClientError: not for this client, or no stream, or too many; then none of them is subscribed to.
         """
-        outbox, most = self.ws.outbox, self._house.rules.most
+        outbox, most = self.ws.outbox, self._context.rules.most
         receiver = self._receiver = self._receiver or Receiver(outbox, Dialect.RANGER)
         mine = receiver.streams
         new = [name for name in dict.fromkeys(streams) if name not in mine]
         if len(mine) + len(new) > most:
             raise ClientError(f"too many streams: a connection has {most} at most")
-        new = [self._checked(name, len(mine)) for name in new]
+        new = [self._check_stream(name, len(mine)) for name in new]
         if any(kind_of(name) is Kind.PRIVATE for name in new):
             self._admit(receiver)
         for name in new:
@@ -172,8 +172,8 @@ class Connection(Seated):
         receiver = self._receiver or Receiver(self.ws.outbox, Dialect.RANGER)
         for name in set(streams).intersection(receiver.streams):
             receiver.streams.remove(name)
-            self._house.router.unsubscribe(receiver, name)
-            self._house.intake.interest.drop_stream(name)
+            self._context.router.unsubscribe(receiver, name)
+            self._context.ingest.interest.release_stream(name)
 
     # ---- for the gateway
 
@@ -193,54 +193,54 @@ class Connection(Seated):
         log.debug("connection opened", connection=ws.id, address=self.address, protocol=PROTOCOL)
         try:
             ws.outbox.flush()  # the answer to the handshake; the handler may have nothing to say for long
-            member = self.member = self._resolved()
-            if not ws.closed and (member is None or self.sit_as(member.uid)):
+            member = self.member = self._resolve_member_id()
+            if not ws.closed and (member is None or self.claim_member_slot(member.uid)):
                 self._route.handler(self)
         except Disconnect as end:
             ws.close(end.code, end.reason)
         except ClientError as fault:
             ws.close(Close.POLICY, str(fault))
-        except FAILURES as error:
+        except HANDLER_FAILURES as error:
             if not (isinstance(error, WebSocketError) and ws.closed):  # it sent to a client that had gone
-                self._tell_failure()
+                self._log_failure()
             ws.outbox.close(Close.INTERNAL_ERROR)
         finally:
-            self.stand_up()
+            self.release_slots()
             try:
                 self._leave()
             finally:
                 ws.end()
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> ConnectionStatus:
         """How far it is, for log and metrics."""
         streams = len(self._receiver.streams) if self._receiver is not None else 0
-        return Standing(PROTOCOL, self.closed, streams, self.member.uid if self.member is not None else None)
+        return ConnectionStatus(PROTOCOL, self.closed, streams, self.member.uid if self.member is not None else None)
 
     def tick(self, now: float) -> None:
         """Deadlines; called about once a second with the monotonic time."""
         self.ws.tick(now)
-        enforced = self._house.settings.jwt_enforce_expiry and not self.ws.outbox.closing
+        enforced = self._context.settings.jwt_enforce_expiry and not self.ws.outbox.closing
         if enforced and self.member is not None and time.time() >= self.member.expires:
             self.ws.close(Close.TOKEN_EXPIRED)
 
-    def tell_place(self) -> None:
+    def send_cursor(self) -> None:
         """Nothing: what a handler sends is not resumed."""
 
-    def _resolved(self) -> Identity | None:
+    def _resolve_member_id(self) -> Identity | None:
         """The member with its numeric id, if that is known yet."""
         if self.member is None:
             return None
-        self._lookup = lookup = look_up(self._house, self.member)  # may wait
-        lookup.tell = self._on_member_id
+        self._lookup = lookup = look_up(self._context, self.member)  # may wait
+        lookup.on_answer = self._on_member_id
         return dataclasses.replace(self.member, member_id=lookup.number)
 
     def _on_member_id(self, number: int | None) -> None:
         self.member = dataclasses.replace(cast(Identity, self.member), member_id=number)
 
-    def _checked(self, name: str, streams: int) -> str:
+    def _check_stream(self, name: str, streams: int) -> str:
         """The name as the worker keeps it, if this client may have the stream."""
-        kept = self._house.rules.judge(name, self.member, streams)
+        kept = self._context.rules.check(name, self.member, streams)
         if isinstance(kept, Denial):
             raise ClientError(f"cannot subscribe to {name[:128]}{kept.value}")
         return kept
@@ -250,48 +250,48 @@ class Connection(Seated):
 
     def _admit(self, receiver: Receiver) -> None:
         """From now on it gets its member's events, of the kinds it is subscribed to."""
-        intake, member, lookup = self._house.intake, self.member, self._lookup
+        ingest, member, lookup = self._context.ingest, self.member, self._lookup
         assert member is not None and lookup is not None  # noqa: PT018
         if receiver.uid is not None:
             return
-        intake.wait_until_live()
+        ingest.wait_until_live()
         admitted = False
         try:
-            intake.interest.need_member(member.uid)  # may wait
+            ingest.interest.acquire_member(member.uid)  # may wait
             admitted = receiver.uid is None and not self._left
         finally:
             if not admitted:
-                intake.interest.drop_member(member.uid)
+                ingest.interest.release_member(member.uid)
         if admitted:
             receiver.uid = member.uid
-            Numbering(self._house, receiver, lookup, self.ws.id, self._on_member_id).begin()
-            self._house.router.admit(receiver)
+            MemberIdResolution(self._context, receiver, lookup, self.ws.id, self._on_member_id).begin()
+            self._context.router.admit(receiver)
 
     def _add(self, receiver: Receiver, name: str) -> None:
         """From now on it gets this stream."""
-        intake, mine = self._house.intake, receiver.streams
+        ingest, mine = self._context.ingest, receiver.streams
         added = False
         try:
-            intake.interest.need_stream(name)  # may wait
+            ingest.interest.acquire_stream(name)  # may wait
             added = name not in mine and not self._left
         finally:
             if not added:
-                intake.interest.drop_stream(name)
+                ingest.interest.release_stream(name)
         if added:
             mine.append(name)
-            self._house.router.subscribe(receiver, name)
+            self._context.router.subscribe(receiver, name)
             receiver.outbox.flush()
 
     def _leave(self) -> None:
-        receiver, house, self._left = self._receiver, self._house, True
+        receiver, context, self._left = self._receiver, self._context, True
         if self._lookup is not None:
-            house.shared.forget_lookup(self._lookup)
+            context.shared.forget_lookup(self._lookup)
         if receiver is not None:
             self.unsubscribe(*receiver.streams)
-            house.router.remove(receiver)
+            context.router.remove(receiver)
             if receiver.uid is not None:
-                house.intake.interest.drop_member(receiver.uid)
+                context.ingest.interest.release_member(receiver.uid)
 
-    def _tell_failure(self) -> None:
+    def _log_failure(self) -> None:
         metrics.handler_failures.labels(self._route.path).inc()
         log.exception("handler failed", connection=self.ws.id, handler=self._route.path)

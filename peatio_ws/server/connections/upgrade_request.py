@@ -15,7 +15,7 @@ from peatio_ws.errors import Refused
 from peatio_ws.protocol.encoding import Dialect
 
 
-class Asked(NamedTuple):
+class UpgradeRequest(NamedTuple):
     """What a client asks for by its request (contract sections 1 and 2).
 
     Attributes:
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
     notices: bool = False
 
 
-def asked(environ: dict[str, Any]) -> Asked:
+def parse_upgrade_request(environ: dict[str, Any]) -> UpgradeRequest:
     """Protocol, streams and token of a request. Its path is the client's: what a gateway is mounted at (`SCRIPT_NAME`)
     counts, too.
 
@@ -54,11 +54,11 @@ def asked(environ: dict[str, Any]) -> Asked:
         or "stream" in query
         or "HTTP_AUTHORIZATION" in environ
     ):
-        return Asked(Dialect.CLASSIC, (), None)
+        return UpgradeRequest(Dialect.CLASSIC, (), None)
     names = [name.strip() for value in query.get("stream", ()) for name in value.split(",")]
     streams = tuple(dict.fromkeys(name for name in names if name))
     notices = query.get("notices", [""])[0] in ("1", "true")
-    return Asked(Dialect.RANGER, streams, token, query.get("resume", [None])[0], notices)
+    return UpgradeRequest(Dialect.RANGER, streams, token, query.get("resume", [None])[0], notices)
 
 
 def token_of(environ: dict[str, Any]) -> str | None:

@@ -21,9 +21,9 @@ def report(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     held = {
         "greenlets": sum(isinstance(thing, greenlet) for thing in gc.get_objects()),
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "register": len(gateway._intake.router),
-        "connections": len(gateway._roster),
-        "seats": len(gateway._shared.seated),
+        "register": len(gateway._ingest.router),
+        "connections": len(gateway._registry),
+        "seats": len(gateway._shared.slot_counts),
         "kilobytes": int(rollup.split("Pss:")[1].split()[0]),
     }
     start_response("200 OK", [("Content-Type", "application/json")])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.amqp.connection import exchange, is_embedded, open_connection, place, say
+from peatio_ws.amqp.connection import describe_error, exchange, is_embedded, open_connection, shown_url
 from peatio_ws.config.urls import EMBEDDED_BROKER
-from peatio_ws.protocol.events import EXCHANGES, TRADE
+from peatio_ws.protocol.event_kinds import EXCHANGES, TRADE
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ from peatio_ws.protocol.events import EXCHANGES, TRADE
     ],
 )
 def test_a_broker_is_named_without_its_password(url: str, shown: str) -> None:
-    assert place(url) == shown
+    assert shown_url(url) == shown
 
 
 def test_an_error_without_a_text_is_named_by_its_type() -> None:
-    assert (say(TimeoutError()), say(TimeoutError("no answer"))) == ("TimeoutError", "no answer")
+    assert (describe_error(TimeoutError()), describe_error(TimeoutError("no answer"))) == ("TimeoutError", "no answer")
 
 
 @pytest.mark.parametrize("durable", [False, True])

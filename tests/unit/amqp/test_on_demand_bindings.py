@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from peatio_ws.amqp import on_demand_bindings
-from peatio_ws.amqp.on_demand_bindings import BACKLOG, LINGER_SECONDS, REFUSED_SECONDS, WIDE_SECONDS, WINDOW, Demand
+from peatio_ws.amqp.on_demand_bindings import (
+    BACKLOG,
+    LINGER_SECONDS,
+    REFUSED_SECONDS,
+    WIDE_SECONDS,
+    WINDOW,
+    OnDemandBindings,
+)
 from tests.unit.samples import Bindings
 
 MOST = 20
@@ -24,8 +31,8 @@ def broker() -> Bindings:
 
 
 @pytest.fixture
-def needed(broker: Bindings) -> Demand:
-    made = Demand("topic", ("#",), MOST)
+def needed(broker: Bindings) -> OnDemandBindings:
+    made = OnDemandBindings("topic", ("#",), MOST)
     made.attach(broker, "q", lambda: None)
     return made
 
@@ -37,16 +44,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def take(needed: Demand, broker: Bindings, *keys: str) -> None:
+def take(needed: OnDemandBindings, broker: Bindings, *keys: str) -> None:
     """As a client would: it waits for the broker's answers."""
-    client = gevent.spawn(needed.take, keys)
+    client = gevent.spawn(needed.acquire, keys)
     gevent.idle()
     broker.answer()
     client.get(timeout=WAIT)
 
 
-def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(needed: Demand, broker: Bindings) -> None:
-    first, second = gevent.spawn(needed.take, ["a", "b"]), gevent.spawn(needed.take, ["b"])
+def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(
+    needed: OnDemandBindings, broker: Bindings
+) -> None:
+    first, second = gevent.spawn(needed.acquire, ["a", "b"]), gevent.spawn(needed.acquire, ["b"])
     gevent.idle()
     assert broker.said == [("bind", "a"), ("bind", "b")]
     broker.answer(1)
@@ -55,31 +64,35 @@ def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(needed: D
     assert not second.ready(), "it waits for the answer to what another asked for"
     broker.answer()
     gevent.joinall([first, second], timeout=WAIT, raise_error=True)
-    needed.take(["a"])
+    needed.acquire(["a"])
     assert len(broker.said) == 2
 
 
-def test_a_key_is_unbound_some_time_after_the_last(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+def test_a_key_is_unbound_some_time_after_the_last(
+    needed: OnDemandBindings, broker: Bindings, clock: list[float]
+) -> None:
     take(needed, broker, "a")
     take(needed, broker, "a")
-    needed.give(["a"])
+    needed.release(["a"])
     clock[0] += 2 * LINGER_SECONDS
     needed.sweep(clock[0])
     assert broker.bound == {"a"}
-    needed.give(["a"])
+    needed.release(["a"])
     needed.sweep(clock[0] + LINGER_SECONDS / 2)
-    needed.take(["a"])
+    needed.acquire(["a"])
     needed.sweep(clock[0] + 2 * LINGER_SECONDS)
     assert broker.bound == {"a"}, "a client came back"
-    needed.give(["a"])
+    needed.release(["a"])
     needed.sweep(clock[0] + 2 * LINGER_SECONDS)
     broker.answer()
     assert broker.bound == needed.keys == set()
 
 
-def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(needed: Demand, broker: Bindings) -> None:
+def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(
+    needed: OnDemandBindings, broker: Bindings
+) -> None:
     take(needed, broker, "a")
-    needed.give(["a"])
+    needed.release(["a"])
     needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
     assert broker.said[-1] == ("unbind", "a")
     take(needed, broker, "a")
@@ -87,39 +100,39 @@ def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(needed: D
     assert broker.bound == {"a"}
 
 
-def test_nobody_waits_for_a_broker_that_is_unreachable(needed: Demand, broker: Bindings) -> None:
-    waits = gevent.spawn(needed.take, ["a"])
+def test_nobody_waits_for_a_broker_that_is_unreachable(needed: OnDemandBindings, broker: Bindings) -> None:
+    waits = gevent.spawn(needed.acquire, ["a"])
     gevent.idle()
     needed.detach()
     waits.get(timeout=WAIT)
-    needed.take(["b"])
+    needed.acquire(["b"])
     again = Bindings()
     needed.attach(again, "q2", lambda: None)
     again.answer()
     assert again.bound == {"a", "b"}
     again.broken = True
-    needed.take(["c"])
-    needed.give(["a", "b", "c"])
+    needed.acquire(["c"])
+    needed.release(["a", "b", "c"])
     assert needed.keys == {"a", "b", "c"}
 
 
 def test_a_client_that_is_interrupted_gives_back_what_it_took(
-    needed: Demand, broker: Bindings, monkeypatch: pytest.MonkeyPatch
+    needed: OnDemandBindings, broker: Bindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker, "send_method", lambda *_: gevent.sleep(60))  # the broker takes nothing
     with gevent.Timeout(0.01, False):
-        needed.take(["a", "b"])
-    needed.give(["a", "b"])
+        needed.acquire(["a", "b"])
+    needed.release(["a", "b"])
     needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
     assert needed.keys == set()
 
 
-def test_a_new_connection_brings_everything_at_once_and_is_narrowed_afterwards(needed: Demand) -> None:
+def test_a_new_connection_brings_everything_at_once_and_is_narrowed_afterwards(needed: OnDemandBindings) -> None:
     """However many members there are, nobody waits for their bindings."""
     needed.detach()
     keys = [f"key{number}" for number in range(MOST)]
     for key in keys:
-        needed.take([key])
+        needed.acquire([key])
     again, heard = Bindings(), []
     needed.attach(again, "q", lambda: heard.append(True))
     assert heard == [True]
@@ -134,17 +147,19 @@ def test_a_new_connection_brings_everything_at_once_and_is_narrowed_afterwards(n
 
 def test_without_keys_nothing_is_bound(broker: Bindings) -> None:
     heard: list[bool] = []
-    Demand("topic", ("#",), MOST).attach(broker, "q", lambda: heard.append(True))
+    OnDemandBindings("topic", ("#",), MOST).attach(broker, "q", lambda: heard.append(True))
     assert (heard, broker.said) == ([True], [])
 
 
-def test_too_many_keys_are_read_wide_and_cost_no_more(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+def test_too_many_keys_are_read_wide_and_cost_no_more(
+    needed: OnDemandBindings, broker: Bindings, clock: list[float]
+) -> None:
     """300 sockets with 200 names each kept a worker from its events for minutes."""
     for number in range(10 * MOST):
         take(needed, broker, f"key{number}")
     assert "#" in broker.bound
     assert len(broker.said) <= 2 * MOST
-    needed.give([f"key{number}" for number in range(2, 10 * MOST)])
+    needed.release([f"key{number}" for number in range(2, 10 * MOST)])
     clock[0] += WIDE_SECONDS + LINGER_SECONDS + 1
     for _ in range(3):
         needed.sweep(clock[0])
@@ -153,9 +168,9 @@ def test_too_many_keys_are_read_wide_and_cost_no_more(needed: Demand, broker: Bi
 
 
 def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> None:
-    needed = Demand("topic", ("#",), 10 * BACKLOG)
+    needed = OnDemandBindings("topic", ("#",), 10 * BACKLOG)
     needed.attach(broker, "q", lambda: None)
-    clients = [gevent.spawn(needed.take, [f"key{number}"]) for number in range(2 * BACKLOG)]
+    clients = [gevent.spawn(needed.acquire, [f"key{number}"]) for number in range(2 * BACKLOG)]
     gevent.idle()
     broker.answer(WINDOW + 1)
     gevent.joinall(clients, timeout=WAIT, raise_error=True)
@@ -166,11 +181,13 @@ def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> N
     assert len(broker.bound) == 2 * BACKLOG + 1, "they are bound one by one all the same"
 
 
-def test_keys_that_come_and_go_too_fast_are_read_wide(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+def test_keys_that_come_and_go_too_fast_are_read_wide(
+    needed: OnDemandBindings, broker: Bindings, clock: list[float]
+) -> None:
     for number in range(30 * MOST):
         key = f"key{number}"
         take(needed, broker, key)
-        needed.give([key])
+        needed.release([key])
         clock[0] += LINGER_SECONDS / 1000
         needed.sweep(clock[0])
         broker.answer()
@@ -178,7 +195,7 @@ def test_keys_that_come_and_go_too_fast_are_read_wide(needed: Demand, broker: Bi
     assert len(broker.said) <= 4 * MOST
 
 
-def test_a_refused_key_harms_nobody_else(needed: Demand, broker: Bindings, clock: list[float]) -> None:
+def test_a_refused_key_harms_nobody_else(needed: OnDemandBindings, broker: Bindings, clock: list[float]) -> None:
     """RabbitMQ closes the channel where it refuses a binding."""
     broker.refused = {"bad"}
     take(needed, broker, "a", "bad", "b")
@@ -195,9 +212,9 @@ def test_a_refused_key_harms_nobody_else(needed: Demand, broker: Bindings, clock
     assert broker.bound == {"a", "bad", "b", "c"}
 
 
-def test_refused_patterns_are_replaced_by_keys(needed: Demand) -> None:
+def test_refused_patterns_are_replaced_by_keys(needed: OnDemandBindings) -> None:
     needed.detach()
-    needed.take(["a", "b"])
+    needed.acquire(["a", "b"])
     again, heard = Bindings(), []
     again.refused = {"#"}
     needed.attach(again, "q", lambda: heard.append(True))
@@ -207,8 +224,8 @@ def test_refused_patterns_are_replaced_by_keys(needed: Demand) -> None:
     assert heard == [True]
 
 
-def test_another_error_of_the_channel_is_one_of_the_connection(needed: Demand, broker: Bindings) -> None:
-    client = gevent.spawn(needed.take, ["a"])
+def test_another_error_of_the_channel_is_one_of_the_connection(needed: OnDemandBindings, broker: Bindings) -> None:
+    client = gevent.spawn(needed.acquire, ["a"])
     gevent.idle()
     with pytest.raises(NotFound):
         broker._callbacks[on_demand_bindings.spec.Channel.Close](404, "NOT_FOUND", *on_demand_bindings.spec.Queue.Bind)
@@ -222,7 +239,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.demand, self.broker = Demand("topic", ("#",), 3), Bindings()
+        self.on_demand, self.broker = OnDemandBindings("topic", ("#",), 3), Bindings()
         self.held: list[str] = []
         self.refused = {"k5"}
         self.connect()
@@ -231,23 +248,23 @@ class AnyOrder(RuleBasedStateMachine):
     def connect(self) -> None:
         self.broker = Bindings()
         self.broker.refused = self.refused
-        self.demand.attach(self.broker, "q", lambda: None)
+        self.on_demand.attach(self.broker, "q", lambda: None)
 
     @rule()
     def lose(self) -> None:
-        self.demand.detach()
+        self.on_demand.detach()
 
     @rule(key=st.sampled_from(["k0", "k1", "k2", "k3", "k4", "k5"]))
-    def take(self, key: str) -> None:
-        client = gevent.spawn(self.demand.take, [key])
+    def acquire(self, key: str) -> None:
+        client = gevent.spawn(self.on_demand.acquire, [key])
         gevent.idle()
         client.kill()
         self.held.append(key)
 
     @rule(number=st.integers(0, 100))
-    def give(self, number: int) -> None:
+    def release(self, number: int) -> None:
         if self.held:
-            self.demand.give([self.held.pop(number % len(self.held))])
+            self.on_demand.release([self.held.pop(number % len(self.held))])
 
     @rule(most=st.integers(1, 5))
     def answer(self, most: int) -> None:
@@ -256,11 +273,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 10, 100]))
     def sweep(self, seconds: float) -> None:
         self.now += seconds
-        self.demand.sweep(time.monotonic() + self.now)
+        self.on_demand.sweep(time.monotonic() + self.now)
 
     @invariant()
     def what_is_needed_comes(self) -> None:
-        if self.demand._channel is None:
+        if self.on_demand._channel is None:
             return
         self.broker.answer()
         bound = self.broker.bound
@@ -270,8 +287,10 @@ class AnyOrder(RuleBasedStateMachine):
 TestAnyOrder = AnyOrder.TestCase
 
 
-def test_answers_of_a_connection_that_was_found_to_be_lost_are_ignored(needed: Demand, broker: Bindings) -> None:
-    client = gevent.spawn(needed.take, ["a", "b"])
+def test_answers_of_a_connection_that_was_found_to_be_lost_are_ignored(
+    needed: OnDemandBindings, broker: Bindings
+) -> None:
+    client = gevent.spawn(needed.acquire, ["a", "b"])
     gevent.idle()
     needed.detach()
     broker.answer()

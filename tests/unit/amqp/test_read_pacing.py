@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from peatio_ws.amqp import read_pacing
-from peatio_ws.amqp.read_pacing import BUSY_SECONDS, GATHER_SECONDS, Pace
+from peatio_ws.amqp.read_pacing import BUSY_SECONDS, GATHER_SECONDS, ReadPacing
 
 
 class Loop:
@@ -18,7 +18,7 @@ class Loop:
         monkeypatch.setattr(read_pacing.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(read_pacing.gevent, "sleep", self.sleep)
         self.transport = SimpleNamespace(rested=0.0, drained=True)
-        self.pace = Pace()
+        self.pacing = ReadPacing()
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -32,7 +32,7 @@ class Loop:
         self.now += took
         self.transport.drained = drained
         before = len(self.slept)
-        self.pace.rest(SimpleNamespace(transport=self.transport))
+        self.pacing.pause(SimpleNamespace(transport=self.transport))
         return self.slept[before:]
 
 
@@ -65,7 +65,7 @@ def test_deliveries_that_come_close_together_are_given_time_to_gather(loop: Loop
 
 
 def test_another_broker_than_rabbitmq_has_no_transport_to_ask(loop: Loop) -> None:
-    loop.pace.rest(SimpleNamespace())
+    loop.pacing.pause(SimpleNamespace())
     loop.now += 1
-    loop.pace.rest(SimpleNamespace())
+    loop.pacing.pause(SimpleNamespace())
     assert len(loop.slept) == 1

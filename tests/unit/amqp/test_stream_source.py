@@ -12,10 +12,10 @@ import pytest
 from peatio_ws.amqp import stream_markers, stream_source
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import Alarmed
+from peatio_ws.amqp.stream_offset import ReaderState
 from peatio_ws.amqp.stream_setup import PATIENCE_SECONDS, StreamSetup
 from peatio_ws.amqp.stream_source import ACK_EACH, ACK_SECONDS, IDLE_SECONDS, MARK_EACH, PROBE_SECONDS, StreamSource
-from peatio_ws.amqp.stream_state import State
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 
 
 class Broker:
@@ -117,10 +117,10 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
     assert not broker.happened
-    assert broker.stream.state is State.READING_BACK
+    assert broker.stream.state is ReaderState.READING_BACK
     broker.come()
     assert broker.happened == ["heard"]
-    assert broker.stream.state is State.CURRENT
+    assert broker.stream.state is ReaderState.CURRENT
     broker.after(MARK_EACH * 2)
     assert broker.markers
     broker.come()
@@ -138,7 +138,7 @@ def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> 
     broker.come()
     last = broker.deliver()
     broker.again()
-    assert broker.stream.state is State.PROVING
+    assert broker.stream.state is ReaderState.PROVING
     broker.send(last)
     broker.come()
     following = broker.deliver()
@@ -156,7 +156,7 @@ def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, ot
     fields = {name: getattr(last, name) for name in ("exchange", "routing_key", "headers", "body", "offset")}
     broker.now += 5
     broker.send(Delivery(**(fields | other)))
-    assert broker.stream.state is State.LOST
+    assert broker.stream.state is ReaderState.LOST
     assert broker.happened[-1] == "gap"
     broker.deliver()
     assert broker.happened[-1] == "gap", "nothing is taken from it before it is opened again"
@@ -173,7 +173,7 @@ def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker)
     broker.offset = 0
     broker.again()
     assert broker.happened[-1] == "gap"
-    assert broker.stream.state is State.READING_BACK
+    assert broker.stream.state is ReaderState.READING_BACK
     broker.come()
     assert broker.happened[-1] == "heard"
 
@@ -375,7 +375,7 @@ def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> Non
     assert refused.value.refusal is Refusal.UNAVAILABLE
     broker.fault = None
     broker.again()
-    assert broker.stream.state is not State.CLOSED
+    assert broker.stream.state is not ReaderState.CLOSED
 
 
 def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Broker) -> None:
@@ -397,7 +397,7 @@ def test_a_restored_stream_goes_on_from_its_last_marker(broker: Broker) -> None:
     broker.again()
     assert broker.starts[-1] == {"x-stream-offset": last.offset}
     broker.send(last)
-    assert broker.stream.state is State.READING_BACK
+    assert broker.stream.state is ReaderState.READING_BACK
 
 
 def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
@@ -422,6 +422,6 @@ def test_after_a_closed_connection_nothing_is_acknowledged(broker: Broker) -> No
     for _ in range(ACK_EACH + 1):
         broker.deliver()
     broker.stream.closed(unreachable=False)
-    assert broker.stream.state is State.CLOSED
+    assert broker.stream.state is ReaderState.CLOSED
     broker.stream.check()
     assert not broker.acks

@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from peatio_ws.amqp import tls
-from peatio_ws.amqp.connection import open_connection, say
+from peatio_ws.amqp.connection import describe_error, open_connection
 from peatio_ws.amqp.frame_reader import READ_BYTES, BufferedConnection
 from peatio_ws.amqp.tls import PlainConnection
 from peatio_ws.config.tls_files import TlsFiles
@@ -101,8 +101,8 @@ def test_a_certificate_of_another_host_is_refused_with_a_remedy(authority: Autho
     with TlsServer(*authority.issue("other", "mq.example.com", "192.0.2.7")) as server:
         error = fault(f"amqps://u:sesame@{host}:{server.port}/?cacertfile={authority.cert}")
     assert isinstance(error, ssl.SSLCertVerificationError)
-    assert "certificate is for another host" in say(error)
-    assert "AMQP_URL has to use a host name" in say(error)
+    assert "certificate is for another host" in describe_error(error)
+    assert "AMQP_URL has to use a host name" in describe_error(error)
 
 
 def test_another_name_than_the_url_s_can_be_asked_for(authority: Authority) -> None:
@@ -137,7 +137,7 @@ def test_each_fault_of_a_certificate_has_its_own_remedy(authority: Authority, tm
     ]
     for (cert, key), ca, text, remedy in cases:
         with TlsServer(cert, key) as server:
-            said = say(fault(f"amqps://u:sesame@localhost:{server.port}/?cacertfile={ca}"))
+            said = describe_error(fault(f"amqps://u:sesame@localhost:{server.port}/?cacertfile={ca}"))
         assert text in said
         assert remedy in said
         assert "sesame" not in said
@@ -159,7 +159,7 @@ def test_a_port_without_tls_is_named() -> None:
             connection.connect()
         listener.shutdown(socket.SHUT_RDWR)
         greeter.join(SECONDS)
-    assert "does not speak TLS on this port" in say(raised.value)
+    assert "does not speak TLS on this port" in describe_error(raised.value)
 
 
 def greet(listener: socket.socket) -> None:

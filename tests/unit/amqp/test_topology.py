@@ -83,10 +83,10 @@ def test_canaries_are_bound_and_looked_after(broker: Any) -> None:
     assert broker.exchanges == {"q.bound.a": (True, "a"), "q.bound.b": (False, "b")}
     assert canaries.are_there(broker, ["a", "b"])
     broker.said.clear()
-    canaries.look()
+    canaries.check_bindings()
     assert broker.said == [("look", "q.bound.a"), ("look", "q.bound.b")]
     canaries.forget()
-    canaries.look()
+    canaries.check_bindings()
     assert len(broker.said) == 2, "without a connection there is nothing to ask"
     canaries.remove(broker, ["a", "b"])
     assert not broker.exchanges
@@ -97,7 +97,7 @@ def test_canary_that_may_not_be_bound_is_not_watched(broker: Any) -> None:
     canaries = Canaries("w", ".7")
     canaries.put(broker, [("a", False), ("b", False)])
     broker.said.clear()
-    canaries.look()
+    canaries.check_bindings()
     assert broker.said == [("look", "w.b.7")]
     assert canaries.are_there(broker, ["a"]), "it tells at least whether the broker restarted"
 

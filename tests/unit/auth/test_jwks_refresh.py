@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from peatio_ws.auth import jwks_refresh
 from peatio_ws.auth.jwks import MOST_BYTES
-from peatio_ws.auth.jwks_refresh import KeySource
+from peatio_ws.auth.jwks_refresh import JwksRefresh
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
 from tests.support.issuer import Issuer, issuing
@@ -44,7 +44,7 @@ class Source:
     def __init__(self, **environ: str) -> None:
         found = Settings.from_env(environ)
         self.verifier = Verifier(found.token_rules)
-        self.source = KeySource(found.token_rules, self.verifier)
+        self.source = JwksRefresh(found.token_rules, self.verifier)
 
     def refresh(self) -> list[str | None]:
         """The names of the keys afterwards."""
@@ -130,7 +130,7 @@ def test_without_any_key_the_problem_is_told(issuer: Issuer) -> None:
     assert "Connection refused" in problem
     assert "secret" not in problem
     assert Source(**environment(JWT_JWKS_URL=issuer.url)).source.problems() == []
-    assert KeySource(settings().token_rules, Verifier(settings().token_rules)).problems() == []
+    assert JwksRefresh(settings().token_rules, Verifier(settings().token_rules)).problems() == []
 
 
 def test_a_set_without_a_key_is_taken_at_its_word_and_said_once(issuer: Issuer) -> None:
@@ -207,23 +207,23 @@ def test_it_goes_on_by_itself_and_who_waits_has_the_first_keys(tmp_path: Path, m
 
 
 def test_where_nothing_is_published_nothing_runs() -> None:
-    source = KeySource(settings().token_rules, Verifier(settings().token_rules))
+    source = JwksRefresh(settings().token_rules, Verifier(settings().token_rules))
     source.run()
     source.wait()
 
 
 def test_a_token_whose_key_is_missing_may_come_again_where_the_set_is_not_read(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
-    assert source.source.seconds_to_wait() == 1, "not read yet"
+    assert source.source.retry_after() == 1, "not read yet"
     source.refresh()
-    assert source.source.seconds_to_wait() == 0, "just read, and the key is not in it"
+    assert source.source.retry_after() == 0, "just read, and the key is not in it"
     issuer.status = 503
     source.refresh()
-    assert source.source.seconds_to_wait() >= 1, "the issuer cannot be asked"
+    assert source.source.retry_after() >= 1, "the issuer cannot be asked"
     issuer.status, issuer.body = 200, jwk_set()
     source.refresh()
-    assert source.source.seconds_to_wait() >= 1, "there is no key at all"
-    assert KeySource(settings().token_rules, Verifier(settings().token_rules)).seconds_to_wait() == 0, (
+    assert source.source.retry_after() >= 1, "there is no key at all"
+    assert JwksRefresh(settings().token_rules, Verifier(settings().token_rules)).retry_after() == 0, (
         "all keys are there"
     )
 
@@ -233,10 +233,10 @@ def test_a_missing_key_has_the_set_read_at_once(issuer: Issuer, monkeypatch: pyt
     loop = gevent.spawn(source.source.run)
     try:
         source.source.wait()
-        assert source.source.seconds_to_wait() == 0
+        assert source.source.retry_after() == 0
         monkeypatch.setattr(jwks_refresh, "FRESH_SECONDS", 0)
         issuer.body = jwk_set(FIRST, SECOND)
-        assert source.source.seconds_to_wait() == 1
+        assert source.source.retry_after() == 1
         with gevent.Timeout(30):
             while len(source.verifier.ring.published) < 2:
                 gevent.sleep(0.01)

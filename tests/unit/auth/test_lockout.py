@@ -7,52 +7,52 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.auth import lockout
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 
 HERE = "203.0.113.7"
 
 
 def test_an_address_waits_until_its_minute_is_over() -> None:
-    counted = Failures(3)
+    counted = Lockout(3)
     assert [counted.add(HERE, at) for at in (10.0, 20.0, 30.5)] == [False, False, True]
-    assert counted.wait(HERE, 30.5) == 40
-    assert counted.wait(HERE, 69.5) == 1
-    assert counted.wait(HERE, 70.0) == 0
-    assert counted.wait("203.0.113.8", 30.5) == 0
+    assert counted.seconds_left(HERE, 30.5) == 40
+    assert counted.seconds_left(HERE, 69.5) == 1
+    assert counted.seconds_left(HERE, 70.0) == 0
+    assert counted.seconds_left("203.0.113.8", 30.5) == 0
     assert not counted.add(HERE, 70.0), "another minute"
-    assert counted.wait(HERE, 70.0) == 0
+    assert counted.seconds_left(HERE, 70.0) == 0
 
 
 def test_no_limit_counts_nothing() -> None:
-    counted = Failures(0)
+    counted = Lockout(0)
     assert not any(counted.add(HERE, 1.0) for _ in range(1000))
-    counted.shut(HERE, 60.0, 1.0)
-    assert counted.wait(HERE, 1.0) == 0
-    assert not counted.untold(1.0)
+    counted.lock(HERE, 60.0, 1.0)
+    assert counted.seconds_left(HERE, 1.0) == 0
+    assert not counted.unreported(1.0)
 
 
 def test_what_others_counted_is_added_up() -> None:
-    counted = Failures(5)
+    counted = Lockout(5)
     for _ in range(2):
         counted.add(HERE, 10.0)
-    assert counted.untold(10.0) == [(HERE, 2)]
+    assert counted.unreported(10.0) == [(HERE, 2)]
     counted.add(HERE, 10.1)  # while Redis is being told
-    assert counted.told(HERE, 2, 4, 30.0, 10.5), "now it is as often as may be"
-    assert counted.untold(10.5) == [(HERE, 1)]
-    assert counted.wait(HERE, 10.5) == 30, "four there and one here, and the minute of who began"
-    assert not counted.untold(40.5), "nobody needs to know any more"
+    assert counted.add_total(HERE, 2, 4, 30.0, 10.5), "now it is as often as may be"
+    assert counted.unreported(10.5) == [(HERE, 1)]
+    assert counted.seconds_left(HERE, 10.5) == 30, "four there and one here, and the minute of who began"
+    assert not counted.unreported(40.5), "nobody needs to know any more"
 
 
 def test_another_workers_word_counts_at_once() -> None:
-    counted = Failures(5)
-    counted.shut(HERE, 12.5, 10.0)
-    assert counted.wait(HERE, 10.0) == 13
-    assert counted.wait(HERE, 22.5) == 0
+    counted = Lockout(5)
+    counted.lock(HERE, 12.5, 10.0)
+    assert counted.seconds_left(HERE, 10.0) == 13
+    assert counted.seconds_left(HERE, 22.5) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.floats(0, 50)), max_size=60), st.integers(1, 5))
 def test_it_is_as_a_list_of_all_would_have_it(seen: list[tuple[str, float]], limit: int) -> None:
-    counted, now = Failures(limit), 0.0
+    counted, now = Lockout(limit), 0.0
     minutes: dict[str, tuple[float, int]] = {}
     for address, pause in seen:
         now += pause
@@ -62,26 +62,30 @@ def test_it_is_as_a_list_of_all_would_have_it(seen: list[tuple[str, float]], lim
         minutes[address] = (ends, count + 1)
         assert counted.add(address, now) is (count + 1 == limit)
         for each, (end, number) in minutes.items():
-            assert (counted.wait(each, now) > 0) is (number >= limit and end > now)
+            assert (counted.seconds_left(each, now) > 0) is (number >= limit and end > now)
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lockout, "ADDRESSES_KEPT", 10)
-    counted = Failures(1)
+    counted = Lockout(1)
     for number in range(25):
         counted.add(str(number), float(number))
-    assert [number for number in range(25) if counted.wait(str(number), 25.0)] == list(range(15, 25))
+    assert [number for number in range(25) if counted.seconds_left(str(number), 25.0)] == list(range(15, 25))
 
 
 def test_what_was_told_or_is_over_is_not_looked_at_again() -> None:
-    counted = Failures(5)
+    counted = Lockout(5)
     for number in range(20):
         counted.add(str(number), float(number))
     for number in range(10):
-        counted.told(str(number), 1, 1, 60.0, 20.0)
-    assert list(counted._untold) == [address for address, _ in counted.untold(20.0)] == [str(n) for n in range(10, 20)]
-    counted.untold(75.0)  # fifteen minutes are over
-    assert list(counted._untold) == ["16", "17", "18", "19"]
+        counted.add_total(str(number), 1, 1, 60.0, 20.0)
+    assert (
+        list(counted._unreported)
+        == [address for address, _ in counted.unreported(20.0)]
+        == [str(n) for n in range(10, 20)]
+    )
+    counted.unreported(75.0)  # fifteen minutes are over
+    assert list(counted._unreported) == ["16", "17", "18", "19"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABCD"), st.integers(0, 3), st.floats(0, 50)), max_size=60))
@@ -89,13 +93,13 @@ def test_each_failure_is_told_once_or_never_needed(steps: list[tuple[str, int, f
     """However telling, new failures and the ends of minutes follow on each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lockout, "ADDRESSES_KEPT", 3)
-        counted, now = Failures(5), 0.0
+        counted, now = Lockout(5), 0.0
         for address, told, pause in steps:
             now += pause
             if told:
-                counted.told(address, told, told, 30.0, now)
+                counted.add_total(address, told, told, 30.0, now)
             else:
                 counted.add(address, now)
             windows = counted._windows
-            due = {one: window.untold for one, window in windows.items() if window.untold and window.ends > now}
-            assert dict(counted.untold(now)) == due
+            due = {one: window.unreported for one, window in windows.items() if window.unreported and window.ends > now}
+            assert dict(counted.unreported(now)) == due

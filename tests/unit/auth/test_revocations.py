@@ -82,7 +82,7 @@ def test_whatever_was_revoked_is_refused_and_a_copy_refuses_the_same(
     for one in said:
         known.add(one, NOW)
     for one in known.known(NOW):
-        again = read(commands.write(one))
+        again = read(commands.encode(one))
         assert again == one
         assert copy.add(one, NOW)
     own = [one for one in said if one.uid == who.uid]

@@ -29,7 +29,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from peatio_ws.cli import listen as listen_module
 from peatio_ws.cli import listen_client
-from peatio_ws.cli.listen_client import Visit, readable
+from peatio_ws.cli.listen_client import ListenTarget, readable
 from peatio_ws.cli.main import main
 from tests.support.certificate import Certificate
 from tests.support.gateway import ROOT
@@ -147,7 +147,7 @@ def frames(result: Result) -> list[Any]:
     ],
 )
 def test_streams_go_into_the_query_with_what_it_has(url: str, streams: tuple[str, ...], address: str) -> None:
-    assert Visit(url, streams).address == address
+    assert ListenTarget(url, streams).address == address
 
 
 @pytest.mark.parametrize(
@@ -171,13 +171,13 @@ def test_streams_go_into_the_query_with_what_it_has(url: str, streams: tuple[str
 def test_a_token_is_shown_only_for_what_is_not_for_everybody(
     url: str, streams: tuple[str, ...], ranger: bool, token: bool
 ) -> None:
-    visit = Visit(url, streams, "T")
-    assert (visit.speaks_ranger, visit.needs_token) == (ranger, token)
-    assert visit.headers == ({"Authorization": "Bearer T"} if ranger else {})
-    assert visit.speaks_first is not ranger
-    asked = Visit(url, streams, "T", by_message=True)
+    target = ListenTarget(url, streams, "T")
+    assert (target.speaks_ranger, target.needs_token) == (ranger, token)
+    assert target.headers == ({"Authorization": "Bearer T"} if ranger else {})
+    assert target.speaks_first is not ranger
+    asked = ListenTarget(url, streams, "T", by_message=True)
     assert (asked.headers, asked.speaks_first, asked.needs_token, asked.address) == ({}, True, True, url)
-    assert not Visit(url, streams).speaks_first
+    assert not ListenTarget(url, streams).speaks_first
 
 
 # ---- classic
@@ -399,7 +399,9 @@ def test_digits_reach_a_terminal_as_they_came(
 def test_a_gateway_s_certificate_that_is_refused_is_explained(tmp_path: Path) -> None:
     own = Certificate(tmp_path / "tls")
     with TlsServer(own.cert, own.key) as served:
-        end = listen_client.look_on(Visit(f"wss://localhost:{served.port}/public", ("btcusd.trades",)), print)
+        end = listen_client.run_listener(
+            ListenTarget(f"wss://localhost:{served.port}/public", ("btcusd.trades",)), print
+        )
     assert end.status == listen_client.NOT_CONNECTED
     assert "the server's certificate is self-signed" in end.why
     assert "set SSL_CERT_FILE to a file with that certificate" in end.why

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.cli.operator import Heard
+from peatio_ws.cli.operator import CommandResult
 from peatio_ws.cli.operator_command import NOBODY, NOT_ALL, counted, end, iso_time
-from peatio_ws.cluster.commands import Answer, Place
+from peatio_ws.cluster.commands import Answer, WorkerId
 
 
 def answer(gateway: str, pid: int, meant: bool = True) -> Answer:
-    return Answer(Place("host", gateway, pid), 1, meant)
+    return Answer(WorkerId("host", gateway, pid), 1, meant)
 
 
 def test_a_command_that_all_workers_answered_has_status_0(capsys: pytest.CaptureFixture[str]) -> None:
-    end(Heard(2, [answer("host:8080", 1), answer("host:8080", 2)]), "done")
+    end(CommandResult(2, [answer("host:8080", 1), answer("host:8080", 2)]), "done")
     assert capsys.readouterr().err == "done; heard by 2 workers of 1 gateway\n"
 
 
 def test_workers_that_the_command_does_not_concern_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    end(Heard(2, [answer("host:8080", 1), answer("other:8080", 2, meant=False)]), "done")
+    end(CommandResult(2, [answer("host:8080", 1), answer("other:8080", 2, meant=False)]), "done")
     assert capsys.readouterr().err == "done; heard by 1 worker of 1 gateway\n"
 
 
 def test_a_command_without_a_gateway_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        end(Heard(0), "nothing done")
+        end(CommandResult(0), "nothing done")
     assert ended.value.code == NOBODY
     assert "no gateway was there" in capsys.readouterr().err
 
 
 def test_a_worker_that_does_not_answer_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        end(Heard(3, [answer("host:8080", 1)]), "done")
+        end(CommandResult(3, [answer("host:8080", 1)]), "done")
     assert ended.value.code == NOT_ALL
     assert "2 workers did not answer" in capsys.readouterr().err
 

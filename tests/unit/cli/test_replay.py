@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from peatio_ws.cli import replay as publishing
-from peatio_ws.cli.replay import Message, broker, messages, replay
+from peatio_ws.cli.replay import RecordedEvent, broker, messages, replay
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.protocol.events import RANGER
+from peatio_ws.protocol.event_kinds import RANGER
 
 
 def test_only_the_brokers_variables_are_looked_at() -> None:
@@ -37,9 +37,9 @@ def test_a_line_is_a_routing_key_and_a_body_byte_for_byte() -> None:
         b"global.tickers null",
     ]
     assert list(messages(lines)) == [
-        Message("public.btcusd.trades", b'{"a": 1.50,  "b":"\xc3\xa9"} '),
-        Message("private.ID1.trade", b"[1]"),
-        Message("global.tickers", b"null"),
+        RecordedEvent("public.btcusd.trades", b'{"a": 1.50,  "b":"\xc3\xa9"} '),
+        RecordedEvent("private.ID1.trade", b"[1]"),
+        RecordedEvent("global.tickers", b"null"),
     ]
 
 
@@ -65,7 +65,7 @@ class Collecting:
     """Stands where a publisher would."""
 
     def __init__(self) -> None:
-        self.taken: list[Message] = []
+        self.taken: list[RecordedEvent] = []
 
     @property
     def sent(self) -> int:
@@ -73,10 +73,10 @@ class Collecting:
 
     def publish(self, name: str, routing_key: str, headers: object, body: bytes) -> None:
         assert (name, headers) == (RANGER, {})
-        self.taken.append(Message(routing_key, body))
+        self.taken.append(RecordedEvent(routing_key, body))
 
 
-MESSAGES = [Message(f"public.m{number}.trades", b"{}") for number in range(5)]
+MESSAGES = [RecordedEvent(f"public.m{number}.trades", b"{}") for number in range(5)]
 
 
 def test_a_replay_keeps_the_order_and_tells_how_far_it_is() -> None:
@@ -104,7 +104,7 @@ def test_a_replay_keeps_its_pace_and_makes_up_for_a_short_delay_only(monkeypatch
     clock, at = Clock(), list[float]()
     monkeypatch.setattr(publishing, "time", clock)
 
-    def delayed() -> Iterator[Message]:
+    def delayed() -> Iterator[RecordedEvent]:
         for delay in [0, 0, 0.5, 0, 0, 0, 60, 0]:
             clock.now += delay
             yield MESSAGES[0]

@@ -11,29 +11,38 @@ from hypothesis import strategies as st
 from peatio_ws.auth.identity import Identity
 from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cluster import commands
-from peatio_ws.cluster.commands import Answer, Connection, Disconnect, Drain, Limited, Notice, Place, Who
+from peatio_ws.cluster.commands import (
+    AddressLocked,
+    Answer,
+    DisconnectCommand,
+    DrainCommand,
+    MemberConnection,
+    NoticeCommand,
+    WhoCommand,
+    WorkerId,
+)
 
 QUESTION = "0123456789abcdef"
 NAMES = st.text(min_size=1, max_size=20)
 COMMANDS = st.one_of(
-    st.builds(Who, st.just(QUESTION), st.none() | NAMES),
+    st.builds(WhoCommand, st.just(QUESTION), st.none() | NAMES),
     st.builds(
-        Disconnect,
+        DisconnectCommand,
         st.just(QUESTION),
         NAMES,
         st.none() | NAMES,
         st.none() | st.builds(Revocation, NAMES, st.floats(0, 1e10), st.none() | NAMES, st.floats(0, 1e10)),
     ),
-    st.builds(Notice, st.just(QUESTION), NAMES, st.none() | NAMES),
-    st.builds(Drain, st.just(QUESTION), st.none() | NAMES, st.booleans()),
-    st.builds(Limited, NAMES, st.floats(0.001, 60)),
+    st.builds(NoticeCommand, st.just(QUESTION), NAMES, st.none() | NAMES),
+    st.builds(DrainCommand, st.just(QUESTION), st.none() | NAMES, st.booleans()),
+    st.builds(AddressLocked, NAMES, st.floats(0.001, 60)),
 )
-PLACE = Place("web1", "web1:8080", 42)
+PLACE = WorkerId("web1", "web1:8080", 42)
 
 
 @given(COMMANDS)
-def test_a_command_comes_as_it_was_said(command: commands.Command | Limited) -> None:
-    assert commands.read(commands.write(command)) == command
+def test_a_command_comes_as_it_was_said(command: commands.Command | AddressLocked) -> None:
+    assert commands.read_command(commands.encode(command)) == command
 
 
 @given(
@@ -41,7 +50,7 @@ def test_a_command_comes_as_it_was_said(command: commands.Command | Limited) -> 
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())
 )
 def test_anything_else_is_nothing(data: bytes) -> None:
-    assert commands.read(data) is None
+    assert commands.read_command(data) is None
     assert commands.read_answer(data) is None
 
 
@@ -63,34 +72,34 @@ def test_anything_else_is_nothing(data: bytes) -> None:
     ],
 )
 def test_a_command_that_is_not_quite_one_is_nothing(message: dict[str, object]) -> None:
-    assert commands.read(json.dumps(message).encode()) is None
+    assert commands.read_command(json.dumps(message).encode()) is None
 
 
 def test_what_a_later_version_adds_does_no_harm() -> None:
-    assert commands.read(b'{"do":"who","question":"0123456789abcdef","more":[1]}') == Who(QUESTION)
+    assert commands.read_command(b'{"do":"who","question":"0123456789abcdef","more":[1]}') == WhoCommand(QUESTION)
 
 
 @pytest.mark.parametrize("tail", [b"[" * 100_000, b'"\xff"}'])
 def test_nonsense_where_nobody_looks_is_nothing(tail: bytes) -> None:
-    assert commands.read(b'{"do":"who","more":' + tail) is None
+    assert commands.read_command(b'{"do":"who","more":' + tail) is None
 
 
-@given(st.lists(st.builds(Connection, NAMES, NAMES, NAMES, NAMES, st.floats(0, 1e10)), max_size=3), st.booleans())
-def test_an_answer_comes_as_it_was_given(members: list[Connection], last: bool) -> None:
+@given(st.lists(st.builds(MemberConnection, NAMES, NAMES, NAMES, NAMES, st.floats(0, 1e10)), max_size=3), st.booleans())
+def test_an_answer_comes_as_it_was_given(members: list[MemberConnection], last: bool) -> None:
     answer = Answer(PLACE, 7, members=members, last=last)
-    assert commands.read_answer(commands.write(answer)) == answer
+    assert commands.read_answer(commands.encode(answer)) == answer
 
 
 @pytest.mark.parametrize(
     ("uid", "jti", "meant"), [("A", None, True), ("A", "a", True), ("A", "b", False), ("B", None, False)]
 )
 def test_whom_a_disconnect_concerns(uid: str, jti: str | None, meant: bool) -> None:
-    assert Disconnect(QUESTION, uid, jti).concerns(Identity("A", None, "", 1.0, "a", 0.0)) is meant
-    assert not Disconnect(QUESTION, uid, jti).concerns(None)
+    assert DisconnectCommand(QUESTION, uid, jti).concerns(Identity("A", None, "", 1.0, "a", 0.0)) is meant
+    assert not DisconnectCommand(QUESTION, uid, jti).concerns(None)
 
 
 @pytest.mark.parametrize(
     ("where", "meant"), [(None, True), ("web1", True), ("web1:8080", True), ("web1:8081", False), ("web", False)]
 )
 def test_where_a_drain_is_meant(where: str | None, meant: bool) -> None:
-    assert PLACE.is_meant(where) is meant
+    assert PLACE.matches(where) is meant

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster import local_state
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.local_state import ORDERS_KEPT, Orders, Shared
-from peatio_ws.cluster.redis_state import open_shared
+from peatio_ws.cluster.local_state import ORDERS_KEPT, Orders, SharedState
+from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import Order
-from peatio_ws.routing.channels import Feeds
+from peatio_ws.protocol.event_kinds import Order
+from peatio_ws.routing.channels import PublicChannels
 from tests.unit.samples import on_orderbook
 
 
@@ -110,8 +110,8 @@ def test_memory_is_bounded() -> None:
 
 def test_without_redis_each_worker_is_for_itself() -> None:
     alone = by_itself()
-    assert type(alone) is Shared
-    books = Feeds(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None)
+    assert type(alone) is SharedState
+    books = PublicChannels(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None)
     alone.start(books, NobodyThere())
     alone.wait()
     alone.load()
@@ -125,14 +125,14 @@ def test_without_redis_each_worker_is_for_itself() -> None:
     alone.stop()
 
 
-def by_itself() -> Shared:
-    return open_shared(None, Revocations(), Failures(0))
+def by_itself() -> SharedState:
+    return open_shared_state(None, Revocations(), Lockout(0))
 
 
 class NobodyThere:
     """A worker without clients, to be steered."""
 
-    def carry_out(self, command: Command) -> Iterator[Answer]:
+    def execute(self, command: Command) -> Iterator[Answer]:
         return iter(())
 
     def close_revoked(self) -> int:

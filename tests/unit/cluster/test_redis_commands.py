@@ -9,12 +9,12 @@ from typing import Any
 
 import gevent
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.redis_commands import PAGE, RedisSteering
-from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.redis_commands import PAGE, RedisCommands
+from peatio_ws.cluster.redis_connection import RedisConnection
 
 MANY = 10 * PAGE
 
@@ -50,7 +50,7 @@ class Store:
 
 
 class NobodyThere:
-    def carry_out(self, command: Command) -> Iterator[Answer]:
+    def execute(self, command: Command) -> Iterator[Answer]:
         return iter(())
 
     def close_revoked(self) -> int:
@@ -61,10 +61,10 @@ def revoked(number: int) -> Revocation:
     return Revocation(f"ID{number}", time.time() + 600, f"jti{number}")
 
 
-def worker(store: Store, known: Revocations) -> RedisSteering:
-    link = Link("redis://127.0.0.1:1/0")
-    link.redis = store  # type: ignore[assignment]
-    return RedisSteering(link, known, Failures(0), NobodyThere())
+def worker(store: Store, known: Revocations) -> RedisCommands:
+    connection = RedisConnection("redis://127.0.0.1:1/0")
+    connection.redis = store  # type: ignore[assignment]
+    return RedisCommands(connection, known, Lockout(0), NobodyThere())
 
 
 def turns_during(work: Callable[[], Any]) -> int:
@@ -92,8 +92,8 @@ def test_others_have_their_turn_while_many_revocations_are_compared() -> None:
     store = Store([])
     for number in range(MANY):
         known.add(one := revoked(number), time.time())
-        store.rows.append(commands.write(one))
-    assert turns_during(worker(store, known)._read_back) >= MANY // PAGE - 1
+        store.rows.append(commands.encode(one))
+    assert turns_during(worker(store, known)._read_revocations) >= MANY // PAGE - 1
     assert len(store.rows) == MANY
 
 
@@ -102,11 +102,11 @@ def test_what_redis_has_lost_is_written_down_again() -> None:
     for number in range(PAGE + 2):
         known.add(one := revoked(number), time.time())
         if number % 2:
-            kept.rows.append(commands.write(one))
+            kept.rows.append(commands.encode(one))
     new = revoked(MANY)
-    kept.rows += [b"no revocation", commands.write(new)]
-    assert worker(kept, known)._read_back()
+    kept.rows += [b"no revocation", commands.encode(new)]
+    assert worker(kept, known)._read_revocations()
     assert len(known) == PAGE + 3, "and what is new is known"
     again = Revocations()
-    worker(kept, again)._read_back()
+    worker(kept, again)._read_revocations()
     assert sorted(again.known(time.time()), key=str) == sorted(known.known(time.time()), key=str)

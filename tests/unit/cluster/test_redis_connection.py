@@ -11,7 +11,7 @@ import redis
 from structlog.testing import capture_logs
 
 from peatio_ws.cluster import redis_connection
-from peatio_ws.cluster.redis_connection import PROBE, Link, State, code_of, named_version, numbers
+from peatio_ws.cluster.redis_connection import PROBE, RedisConnection, RedisStatus, code_of, named_version, numbers
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -42,8 +42,8 @@ REFUSED = [
 
 
 @pytest.fixture
-def link() -> Link:
-    return Link(NOWHERE)
+def connection() -> RedisConnection:
+    return RedisConnection(NOWHERE)
 
 
 @pytest.mark.parametrize(("error", "code"), REFUSED)
@@ -55,75 +55,81 @@ def test_what_is_no_reply_has_no_code() -> None:
     assert [code_of(error) for error in ABSENT] == ["", "", "", "LOADING", "NOAUTH"]
 
 
-@pytest.mark.parametrize("before", list(State))
+@pytest.mark.parametrize("before", list(RedisStatus))
 @pytest.mark.parametrize("outcome", ["answer", "refusal", "absence"])
-def test_every_outcome_in_every_state(link: Link, before: State, outcome: str) -> None:
-    link._state = before
+def test_every_outcome_in_every_state(connection: RedisConnection, before: RedisStatus, outcome: str) -> None:
+    connection._state = before
     if outcome == "answer":
-        assert link.ask("reading", lambda: 1) == 1
+        assert connection.ask("reading", lambda: 1) == 1
     else:
         error = REFUSED[0][0] if outcome == "refusal" else ABSENT[0]
-        assert link.ask("reading", raising(error)) is None
-    assert link._state is (State.AWAY if outcome == "absence" else State.CONNECTED)
-    assert link.generation == (before is State.AWAY and outcome != "absence"), "listeners subscribe again"
+        assert connection.ask("reading", raising(error)) is None
+    assert connection._state is (RedisStatus.UNREACHABLE if outcome == "absence" else RedisStatus.CONNECTED)
+    assert connection.generation == (before is RedisStatus.UNREACHABLE and outcome != "absence"), (
+        "listeners subscribe again"
+    )
 
 
 @pytest.mark.parametrize("error", ABSENT)
-def test_absence_is_logged_once_and_so_is_the_return(link: Link, error: Exception) -> None:
+def test_absence_is_logged_once_and_so_is_the_return(connection: RedisConnection, error: Exception) -> None:
     with capture_logs() as lines:
         for _ in range(3):
-            link.ask("reading", raising(error))
-        assert link.away
+            connection.ask("reading", raising(error))
+        assert connection.unreachable
         for _ in range(3):
-            link.ask("reading", lambda: 1)
-        assert link.connected
+            connection.ask("reading", lambda: 1)
+        assert connection.connected
     assert [line["log_level"] for line in lines] == ["warning", "info"]
 
 
 @pytest.mark.parametrize(("error", "code"), REFUSED)
-def test_refusal_is_not_absence_and_is_logged_once(link: Link, error: Exception, code: str) -> None:
+def test_refusal_is_not_absence_and_is_logged_once(connection: RedisConnection, error: Exception, code: str) -> None:
     with capture_logs() as lines:
         for _ in range(3):
-            assert link.ask("writing", raising(error)) is None
-            assert link.ask("reading", lambda: [1]) == [1]
-        assert link.connected
-        assert link.refused == {code}
+            assert connection.ask("writing", raising(error)) is None
+            assert connection.ask("reading", lambda: [1]) == [1]
+        assert connection.connected
+        assert connection.refused == {code}
     assert [(line["code"], line["log_level"]) for line in lines] == [(code, "warning")]
     assert "snapshots" not in str(lines)
 
 
-def test_refusal_is_over_after_a_while_without_one(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_is_over_after_a_while_without_one(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = itertools.count()
     monkeypatch.setattr(redis_connection.time, "monotonic", lambda: float(next(clock)))
     with capture_logs() as lines:
         for error, _ in REFUSED[:4]:
-            link.ask("writing", raising(error))
-        link.ask("writing", lambda: 1)
-        assert link.refused == {"READONLY", "OOM", "MISCONF", "NOREPLICAS"}, "said of the server: a probe has to tell"
+            connection.ask("writing", raising(error))
+        connection.ask("writing", lambda: 1)
+        assert connection.refused == {"READONLY", "OOM", "MISCONF", "NOREPLICAS"}, (
+            "said of the server: a probe has to tell"
+        )
         for _ in range(9):
-            link.ask(PROBE, lambda: 1)
-        assert not link.refused
+            connection.ask(PROBE, lambda: 1)
+        assert not connection.refused
     assert [line["log_level"] for line in lines] == ["warning"] * 4 + ["info"] * 4
-    assert link.generation == 1, "another primary may have answered: once"
+    assert connection.generation == 1, "another primary may have answered: once"
 
 
-def test_one_error_in_a_pipeline_is_a_refusal_and_no_command_is_logged(link: Link) -> None:
+def test_one_error_in_a_pipeline_is_a_refusal_and_no_command_is_logged(connection: RedisConnection) -> None:
     class Pipe:
         def execute(self, raise_on_error: bool) -> list[Any]:
             assert not raise_on_error
             return [1, REFUSED[0][0], 3]
 
-    assert link.run("writing", Pipe()) is None
-    assert link.refused == {"READONLY"}
+    assert connection.run("writing", Pipe()) is None
+    assert connection.refused == {"READONLY"}
 
 
-def test_an_answer_since_the_request_began_outweighs_its_failure(link: Link) -> None:
+def test_an_answer_since_the_request_began_outweighs_its_failure(connection: RedisConnection) -> None:
     def overtaken() -> Any:
-        assert link.ask("reading", lambda: 1) == 1
+        assert connection.ask("reading", lambda: 1) == 1
         raise redis.TimeoutError
 
-    assert link.ask("reading", overtaken) is None
-    assert link.connected
+    assert connection.ask("reading", overtaken) is None
+    assert connection.connected
 
 
 @pytest.mark.parametrize(
@@ -135,13 +141,15 @@ def test_an_answer_since_the_request_began_outweighs_its_failure(link: Link) -> 
         ({}, ("Redis", "unknown"), True),
     ],
 )
-def test_version_is_found_out(link: Link, info: dict[str, Any], told: tuple[str, str], streams: bool) -> None:
+def test_version_is_found_out(
+    connection: RedisConnection, info: dict[str, Any], told: tuple[str, str], streams: bool
+) -> None:
     assert named_version(info) == told
-    link.version = numbers(str(info.get("redis_version", "")))
-    assert link.has_streams is streams
+    connection.version = numbers(str(info.get("redis_version", "")))
+    assert connection.has_streams is streams
 
 
-def test_another_server_under_the_same_address_is_noticed(link: Link) -> None:
+def test_another_server_under_the_same_address_is_noticed(connection: RedisConnection) -> None:
     class Server:
         run_id = "a"
 
@@ -152,16 +160,16 @@ def test_another_server_under_the_same_address_is_noticed(link: Link) -> None:
             return True
 
     server = Server()
-    link.redis = server  # type: ignore[assignment]
+    connection.redis = server  # type: ignore[assignment]
     generations = []
     for server.run_id in ("a", "a", "b", "b"):
-        link._probe_at = 0.0
-        link.tend()
-        generations.append(link.generation)
+        connection._probe_at = 0.0
+        connection.maintain()
+        generations.append(connection.generation)
     assert generations == [0, 0, 1, 1]
 
 
-def test_a_server_that_does_not_tell_which_it_is_is_asked_once(link: Link) -> None:
+def test_a_server_that_does_not_tell_which_it_is_is_asked_once(connection: RedisConnection) -> None:
     class Server:
         asked = 0
 
@@ -172,9 +180,9 @@ def test_a_server_that_does_not_tell_which_it_is_is_asked_once(link: Link) -> No
         def set(self, *_: Any, **__: Any) -> bool:
             return True
 
-    link.redis = server = Server()  # type: ignore[assignment]
+    connection.redis = server = Server()  # type: ignore[assignment]
     for _ in range(3):
-        link._probe_at = 0.0
-        link.tend()
+        connection._probe_at = 0.0
+        connection.maintain()
     assert server.asked == 1
-    assert link.has_streams
+    assert connection.has_streams

@@ -10,8 +10,8 @@ import gevent
 import pytest
 import redis
 
-from peatio_ws.cluster.local_state import Lookup
-from peatio_ws.cluster.redis_connection import Link
+from peatio_ws.cluster.local_state import MemberIdLookup
+from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_member_ids import PIECE, RedisMembers
 
 
@@ -36,9 +36,9 @@ def store() -> Store:
 
 @pytest.fixture
 def members(store: Store) -> Iterator[RedisMembers]:
-    link = Link("redis://127.0.0.1:1/0")
-    link.redis = store  # type: ignore[assignment]
-    found = RedisMembers(link)
+    connection = RedisConnection("redis://127.0.0.1:1/0")
+    connection.redis = store  # type: ignore[assignment]
+    found = RedisMembers(connection)
     yield found
     found.stop()
 
@@ -61,7 +61,7 @@ def test_nobody_waits_for_what_cannot_be_answered_and_all_are_told_later(
     told: list[int | None] = []
     lookup, left = members.look_up("ID7"), members.look_up("ID8")
     assert not lookup.known
-    lookup.tell = told.append
+    lookup.on_answer = told.append
     members.forget(left)
     store.error = None
     with gevent.Timeout(20):
@@ -77,9 +77,9 @@ def test_one_that_fails_costs_no_other_its_number(members: RedisMembers, store: 
 
     store.error = redis.ConnectionError("gone")
     members.start()
-    lookups: list[Lookup] = [members.look_up(f"ID{number}") for number in range(3)]
+    lookups: list[MemberIdLookup] = [members.look_up(f"ID{number}") for number in range(3)]
     told: list[Any] = []
-    lookups[0].tell, lookups[1].tell, lookups[2].tell = told.append, fail, told.append
+    lookups[0].on_answer, lookups[1].on_answer, lookups[2].on_answer = told.append, fail, told.append
     store.error = None
     with gevent.Timeout(20):
         while len(told) < 2:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import redis
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cluster.local_state import Seat
+from peatio_ws.cluster.local_state import ConnectionSlot
 from peatio_ws.cluster.redis_limits import PIECE
-from peatio_ws.cluster.redis_state import RedisShared
+from peatio_ws.cluster.redis_state import RedisSharedState
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -69,13 +69,13 @@ class Pipe:
         return self._answers
 
 
-def worker(store: Store, failures: Failures) -> RedisShared:
-    shared = RedisShared(NOWHERE, Revocations(), failures)
-    shared._link.redis = store  # type: ignore[assignment]
+def worker(store: Store, lockout: Lockout) -> RedisSharedState:
+    shared = RedisSharedState(NOWHERE, Revocations(), lockout)
+    shared._connection.redis = store  # type: ignore[assignment]
     return shared
 
 
-def recalled(shared: RedisShared, order_id: bytes) -> Any:
+def recalled(shared: RedisSharedState, order_id: bytes) -> Any:
     seen = shared.recall(order_id, "A")
     return None if seen is None else json.loads(seen)
 
@@ -83,7 +83,7 @@ def recalled(shared: RedisShared, order_id: bytes) -> Any:
 @pytest.mark.parametrize("bad", [b"", b"\xff", b"{}", b'["A"]', b"[null,{}]", b'["A",{]', b'["A",{}'])
 def test_an_order_that_cannot_be_read_costs_only_itself(bad: bytes) -> None:
     rows = [(b"3-0", {b"3": b'["A",{"id":3}]'}), (b"2-0", {b"2": bad}), (b"1-0", {b"1": b'["A",{"id":1}]'})]
-    shared = worker(Store(rows), Failures(0))
+    shared = worker(Store(rows), Lockout(0))
     shared.load()
     shared._share()
     assert [recalled(shared, number) for number in (b"1", b"2", b"3")] == [{"id": 1}, None, {"id": 3}]
@@ -91,20 +91,20 @@ def test_an_order_that_cannot_be_read_costs_only_itself(bad: bytes) -> None:
 
 
 def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
-    store, failures = Store(), Failures(3)
-    shared = worker(store, failures)
+    store, lockout = Store(), Lockout(3)
+    shared = worker(store, lockout)
     shared.load()
-    failures.add("203.0.113.7", time.monotonic())
+    lockout.add("203.0.113.7", time.monotonic())
     with pytest.raises(RuntimeError):
         shared._share()
     assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
 
 
 def test_failures_are_told_piece_by_piece() -> None:
-    store, failures = Store(), Failures(3)
-    shared = worker(store, failures)
+    store, lockout = Store(), Lockout(3)
+    shared = worker(store, lockout)
     for number in range(2 * PIECE + 5):
-        failures.add(f"address {number}", time.monotonic())
+        lockout.add(f"address {number}", time.monotonic())
     shared._share()
     assert store.pieces == [3 * PIECE, 3 * PIECE, 15], "three commands for an address"
     assert len(store.counts) == 2 * PIECE + 5
@@ -128,17 +128,17 @@ def test_who_came_and_left_while_redis_was_away_is_forgotten() -> None:
     class Connection:
         def hang_up(self) -> None: ...
 
-    shared = worker(Gone(), Failures(0))
+    shared = worker(Gone(), Lockout(0))
     left: list[weakref.ref[Connection]] = []
     for _ in range(100):
         connection = Connection()
         left.append(weakref.ref(connection))
-        seat = Seat("member:IDANN", 10, connection.hang_up)
-        shared.take_seat(seat)
-        shared.leave_seat(seat)
-    stays = Seat("member:IDANN", 10, connection.hang_up)
-    shared.take_seat(stays)
-    shared._limits._count_seats()
+        slot = ConnectionSlot("member:IDANN", 10, connection.hang_up)
+        shared.claim_slot(slot)
+        shared.release_slot(slot)
+    stays = ConnectionSlot("member:IDANN", 10, connection.hang_up)
+    shared.claim_slot(stays)
+    shared._limits._count_slots()
     assert shared._limits._new == [stays]
     assert not shared._limits._left
     assert sum(one() is not None for one in left) == 1

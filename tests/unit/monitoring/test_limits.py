@@ -34,9 +34,9 @@ def test_lines_that_clients_cause_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(limits, "_lines", Throttle(limits.LINES_A_MINUTE))
     with capture_logs() as lines:
         for _ in range(1000):
-            limits.tell(limits.log, "handshake refused", status=401)
-        limits.tell(limits.log, "token refused")
+            limits.log_line(limits.log, "handshake refused", status=401)
+        limits.log_line(limits.log, "token refused")
         now[0] += limits.LOG_SECONDS
-        limits.tell(limits.log, "handshake refused", status=401)
+        limits.log_line(limits.log, "handshake refused", status=401)
     assert len(lines) == limits.LINES_A_MINUTE + 2
     assert lines[-1]["left_out"] == 1000 - limits.LINES_A_MINUTE

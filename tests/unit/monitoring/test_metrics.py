@@ -13,20 +13,20 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from peatio_ws.monitoring import metrics
-from peatio_ws.monitoring.counters import SECONDS, Spread
+from peatio_ws.monitoring.counters import BUCKETS, DurationHistogram
 from tests.support.gateway import ROOT
 
 WORKER = """
 import sys
 from peatio_ws.monitoring import metrics
-from peatio_ws.monitoring.counters import Spread
+from peatio_ws.monitoring.counters import DurationHistogram
 metrics.frames.inc(10)
 metrics.closes.labels("1000").inc(2)
 metrics.broker_connected.set(1)
 metrics.turned.set(5)
-spread = Spread()
+spread = DurationHistogram()
 spread.add(0.003), spread.add(99)
-metrics.add(metrics.loop_delay, spread)
+metrics.add_durations(metrics.loop_delay, spread)
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -78,19 +78,19 @@ def test_what_the_dead_counted_stays_and_how_they_stood_does_not(
 
 
 def test_many_times_put_into_a_histogram_at_once_are_as_if_each_were_observed() -> None:
-    spread, chance = Spread(), random.Random(1)
+    durations, chance = DurationHistogram(), random.Random(1)
     times = [chance.expovariate(20) for _ in range(1000)]
     for seconds in times:
-        spread.add(seconds)
+        durations.add(seconds)
     histogram = metrics.latency.labels("test")
-    metrics.add(histogram, spread)
+    metrics.add_durations(histogram, durations)
     told = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in metrics.text().decode().splitlines()}
-    for bound in SECONDS:
+    for bound in BUCKETS:
         name = f'peatio_ws_event_seconds_bucket{{le="{bound}",source="test"}}'
         assert float(told[name]) == sum(one <= bound for one in times)
     assert float(told['peatio_ws_event_seconds_count{source="test"}']) == 1000
     assert float(told['peatio_ws_event_seconds_sum{source="test"}']) == pytest.approx(sum(times))
-    assert spread.counts == Spread().counts
+    assert durations.counts == DurationHistogram().counts
     metrics.latency.remove("test")
 
 

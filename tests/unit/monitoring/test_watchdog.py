@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from peatio_ws.monitoring import watchdog
-from peatio_ws.monitoring.watchdog import Watch
+from peatio_ws.monitoring.watchdog import Watchdog
 
 LIMIT = 0.04
 
@@ -27,7 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def watch(told: list[dict[str, Any]]) -> Any:
-    made = Watch(LIMIT)
+    made = Watchdog(LIMIT)
     made.start()
     gevent.sleep(1e-6)  # the loop goes round
     yield made
@@ -43,13 +43,13 @@ def hold(seconds: float) -> None:
 class Noticed:
     """How often a watch has noticed that the loop is held."""
 
-    def __init__(self, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, watch: Watchdog, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
-        self._tell = watch._tell
-        monkeypatch.setattr(watch, "_tell", self._count)
+        self._log = watch._log
+        monkeypatch.setattr(watch, "_log", self._count)
 
     def _count(self, *args: Any) -> None:
-        self._tell(*args)
+        self._log(*args)
         self.times += 1
 
     def hold(self) -> None:
@@ -64,7 +64,7 @@ class Noticed:
 
 
 @pytest.fixture
-def noticed(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Noticed:
+def noticed(watch: Watchdog, monkeypatch: pytest.MonkeyPatch) -> Noticed:
     return Noticed(watch, monkeypatch)
 
 
@@ -83,13 +83,13 @@ def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
 ) -> None:
     for _ in range(2):
         noticed.once()
-    monkeypatch.setattr(watchdog, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(watchdog, "LOG_SECONDS", 0.0)
     noticed.once()
     assert [entry["untold"] for entry in told] == [0, 1]
 
 
 def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[str, Any]]) -> None:
-    watch = Watch(LIMIT)
+    watch = Watchdog(LIMIT)
     watch.start()
     hold(5 * LIMIT)
     watch.stop()
@@ -98,14 +98,14 @@ def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[st
 
 def test_a_loop_that_is_idle_is_not_named(told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "time", time)
-    watch = Watch(LIMIT)
+    watch = Watchdog(LIMIT)
     watch.start()
     gevent.sleep(20 * LIMIT)
     watch.stop()
     assert told == []
 
 
-def test_a_loop_that_goes_round_is_not_named(watch: Watch, told: list[dict[str, Any]]) -> None:
+def test_a_loop_that_goes_round_is_not_named(watch: Watchdog, told: list[dict[str, Any]]) -> None:
     until = time.process_time() + 20 * LIMIT
     while time.process_time() < until:
         hold(LIMIT / 20)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from peatio_ws.errors import BadDelivery
 from peatio_ws.protocol.deliveries import details, read
-from peatio_ws.protocol.events import (
+from peatio_ws.protocol.event_kinds import (
     EXCHANGES,
     ORDERBOOK,
     RANGER,

@@ -71,13 +71,13 @@ def test_the_answer_to_a_token_has_the_echo_of_its_message_and_no_later_one(
 ) -> None:
     session = classic()
     session.receive('{"jwt":"Bearer a.b.c","echo":7' + more + "}")
-    (answer,) = (action for action in session.verdict(identity) if isinstance(action, Reply | Resume))
+    (answer,) = (action for action in session.on_verified(identity) if isinstance(action, Reply | Resume))
     if isinstance(answer, Resume):
         assert answer == Resume(AUTHENTICATED.payload, None, b"7")
     else:
         assert json.loads(answer.payload)["echo"] == 7
     session.receive('{"jwt":"Bearer a.b.c"}')
-    assert session.verdict(None) == [FAILED]
+    assert session.on_verified(None) == [FAILED]
     session.receive('{"jwt":"Bearer a.b.c","echo":7}')
     session.receive("hello")
-    assert session.verdict(None) == [FAILED]
+    assert session.on_verified(None) == [FAILED]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import Order, Trade
+from peatio_ws.protocol.event_kinds import Order, Trade
 from tests.unit.samples import on_orderbook, on_ranger, on_trade
 
 WHOLE = {

@@ -28,7 +28,7 @@ from peatio_ws.protocol.actions import (
     Verify,
 )
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.session import Input, Session, State
+from peatio_ws.protocol.session import Session, SessionInput, SessionState
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 
 ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)
@@ -55,72 +55,72 @@ def ranger() -> Session:
     return Session(Dialect.RANGER, RULES)
 
 
-def session_in(state: State) -> Session:
+def session_in(state: SessionState) -> Session:
     session = classic()
-    if state is State.AUTHENTICATED:
-        session.verdict(ANN)
+    if state is SessionState.AUTHENTICATED:
+        session.on_verified(ANN)
     assert session.state is state
     return session
 
 
-def give(session: Session, what: Input) -> list[Action]:
+def give(session: Session, what: SessionInput) -> list[Action]:
     match what:
-        case Input.TOKEN:
-            return session.verdict(ANN_LATER)
-        case Input.TOKEN_OF_ANOTHER:
-            return session.verdict(BOB)
-        case Input.BAD_TOKEN:
-            return session.verdict(None)
+        case SessionInput.TOKEN:
+            return session.on_verified(ANN_LATER)
+        case SessionInput.TOKEN_OF_ANOTHER:
+            return session.on_verified(BOB)
+        case SessionInput.BAD_TOKEN:
+            return session.on_verified(None)
     raise AssertionError(f"say how a client gives {what}")
 
 
-NOBODY, SOMEBODY = State.ANONYMOUS, State.AUTHENTICATED
-TABLE: dict[tuple[State, Input], tuple[State, list[Action]]] = {
-    (NOBODY, Input.TOKEN): (SOMEBODY, [Admit(ANN_LATER), AUTHENTICATED, GoLive()]),
+NOBODY, SOMEBODY = SessionState.ANONYMOUS, SessionState.AUTHENTICATED
+TABLE: dict[tuple[SessionState, SessionInput], tuple[SessionState, list[Action]]] = {
+    (NOBODY, SessionInput.TOKEN): (SOMEBODY, [Admit(ANN_LATER), AUTHENTICATED, GoLive()]),
     # Before the first token there is nobody whom another could be: it is the first token.
-    (NOBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [Admit(BOB), AUTHENTICATED, GoLive()]),
-    (NOBODY, Input.BAD_TOKEN): (NOBODY, [FAILED]),
-    (SOMEBODY, Input.TOKEN): (SOMEBODY, [Renew(ANN_LATER), AUTHENTICATED]),
-    (SOMEBODY, Input.TOKEN_OF_ANOTHER): (SOMEBODY, [FAILED]),
-    (SOMEBODY, Input.BAD_TOKEN): (SOMEBODY, [FAILED]),
+    (NOBODY, SessionInput.TOKEN_OF_ANOTHER): (SOMEBODY, [Admit(BOB), AUTHENTICATED, GoLive()]),
+    (NOBODY, SessionInput.BAD_TOKEN): (NOBODY, [FAILED]),
+    (SOMEBODY, SessionInput.TOKEN): (SOMEBODY, [Renew(ANN_LATER), AUTHENTICATED]),
+    (SOMEBODY, SessionInput.TOKEN_OF_ANOTHER): (SOMEBODY, [FAILED]),
+    (SOMEBODY, SessionInput.BAD_TOKEN): (SOMEBODY, [FAILED]),
 }
 
 
-@pytest.mark.parametrize(("state", "what"), list(itertools.product(State, Input)))
-def test_every_input_is_answered_in_every_state(state: State, what: Input) -> None:
+@pytest.mark.parametrize(("state", "what"), list(itertools.product(SessionState, SessionInput)))
+def test_every_input_is_answered_in_every_state(state: SessionState, what: SessionInput) -> None:
     session = session_in(state)
     assert (give(session, what), session.state) == (TABLE[state, what][1], TABLE[state, what][0])
 
 
-@pytest.mark.parametrize("what", [Input.TOKEN_OF_ANOTHER, Input.BAD_TOKEN])
-def test_what_is_refused_changes_nobody(what: Input) -> None:
-    session = session_in(State.AUTHENTICATED)
+@pytest.mark.parametrize("what", [SessionInput.TOKEN_OF_ANOTHER, SessionInput.BAD_TOKEN])
+def test_what_is_refused_changes_nobody(what: SessionInput) -> None:
+    session = session_in(SessionState.AUTHENTICATED)
     give(session, what)
     assert session.identity == ANN
 
 
 def test_a_newer_token_of_the_same_member_counts() -> None:
-    session = session_in(State.AUTHENTICATED)
-    session.verdict(ANN_LATER)
+    session = session_in(SessionState.AUTHENTICATED)
+    session.on_verified(ANN_LATER)
     assert session.identity == ANN_LATER
 
 
 def test_a_client_is_admitted_once_and_before_the_reply_that_says_so() -> None:
     session = classic()
-    actions = [*session.verdict(ANN), *session.verdict(ANN_LATER), *session.verdict(ANN)]
+    actions = [*session.on_verified(ANN), *session.on_verified(ANN_LATER), *session.on_verified(ANN)]
     assert [type(action) for action in actions] == [Admit, Reply, GoLive, Renew, Reply, Renew, Reply]
 
 
 # ---- failures
 
 
-@given(st.lists(st.sampled_from(Input)))
-def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: list[Input]) -> None:
+@given(st.lists(st.sampled_from(SessionInput)))
+def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: list[SessionInput]) -> None:
     session, failures = classic(), 0
-    session.verdict(ANN)
+    session.on_verified(ANN)
     for what in inputs:
         actions = give(session, what)
-        failed = what in (Input.BAD_TOKEN, Input.TOKEN_OF_ANOTHER)
+        failed = what in (SessionInput.BAD_TOKEN, SessionInput.TOKEN_OF_ANOTHER)
         failures += failed
         if failed and failures >= 5:
             assert actions == [FAILED, TOO_OFTEN]
@@ -133,9 +133,9 @@ def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: li
 def test_failures_count_before_and_after_authentication_together() -> None:
     session = classic()
     for _ in range(4):
-        assert session.verdict(None) == [FAILED]
-    session.verdict(ANN)
-    assert session.verdict(BOB) == [FAILED, TOO_OFTEN]
+        assert session.on_verified(None) == [FAILED]
+    session.on_verified(ANN)
+    assert session.on_verified(BOB) == [FAILED, TOO_OFTEN]
 
 
 # ---- resuming
@@ -147,29 +147,29 @@ WITH_RESUME = [(True, None), ("s.1.00000000", "s.1.00000000"), ("nonsense", "non
 def test_who_asks_to_resume_is_told_where_it_is_before_any_event(asked: object, cursor: str | None) -> None:
     for session in (classic(), ranger()):
         assert session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked})) == [Verify("a.b.c")]
-        assert session.verdict(ANN) == [Admit(ANN, resumes=True), Resume(AUTHENTICATED.payload, cursor)]
+        assert session.on_verified(ANN) == [Admit(ANN, resumes=True), Resume(AUTHENTICATED.payload, cursor)]
 
 
 @pytest.mark.parametrize("asked", [False, None, "", 0])
 def test_who_does_not_ask_gets_the_very_same_answers(asked: object) -> None:
     session = classic()
     session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
-    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
+    assert session.on_verified(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
 
 
 def test_notices_are_for_who_asks_for_them_and_proves_who_it_is() -> None:
     for session in (classic(), ranger()):
         session.receive('{"jwt":"Bearer a.b.c","notices":true}')
-        session.verdict(None)
+        session.on_verified(None)
         assert not session.notices
         session.receive('{"jwt":"Bearer a.b.c"}')
-        assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
+        assert session.on_verified(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
         assert not session.notices
         session.receive('{"jwt":"Bearer a.b.c","notices":true}')
-        assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), AUTHENTICATED], "the answer is the same"
+        assert session.on_verified(ANN_LATER) == [Renew(ANN_LATER), AUTHENTICATED], "the answer is the same"
         assert session.notices
         session.receive('{"jwt":"Bearer a.b.c"}')
-        session.verdict(ANN)
+        session.on_verified(ANN)
         assert session.notices, "a fresh token does not take it back"
 
 
@@ -184,26 +184,26 @@ def test_a_ranger_connection_asks_for_notices_by_its_query(asked: bool) -> None:
 def test_a_token_that_cannot_be_looked_at_is_not_said_to_have_failed() -> None:
     reason = "no key; retry after 3"
     for session in (classic(), ranger()):
-        assert session.postpone("no key", 3) == [HangUp(Close.FULL, reason)]
-    member = session_in(State.AUTHENTICATED)
+        assert session.on_postponed("no key", 3) == [HangUp(Close.FULL, reason)]
+    member = session_in(SessionState.AUTHENTICATED)
     payload = b'{"error":{"message":"no key; retry after 3","retry_after":3}}'
-    assert member.postpone("no key", 3) == [Reply(payload)], "its connection is good"
-    assert member.state is State.AUTHENTICATED
+    assert member.on_postponed("no key", 3) == [Reply(payload)], "its connection is good"
+    assert member.state is SessionState.AUTHENTICATED
 
 
 @pytest.mark.parametrize(("asked", "cursor"), WITH_RESUME)
 def test_a_later_token_may_ask_to_resume_from_then_on(asked: object, cursor: str | None) -> None:
-    session = session_in(State.AUTHENTICATED)
+    session = session_in(SessionState.AUTHENTICATED)
     session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
-    assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), Resume(AUTHENTICATED.payload, cursor)]
+    assert session.on_verified(ANN_LATER) == [Renew(ANN_LATER), Resume(AUTHENTICATED.payload, cursor)]
 
 
 def test_a_token_that_fails_resumes_nothing() -> None:
     session = classic()
     session.receive('{"jwt":"Bearer a.b.c","resume":true}')
-    assert session.verdict(None) == [FAILED]
+    assert session.on_verified(None) == [FAILED]
     session.receive('{"jwt":"Bearer a.b.c"}')
-    assert session.verdict(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
+    assert session.on_verified(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
 
 
 @pytest.mark.parametrize(("asked", "cursor"), [("1", None), ("true", None), ("s.2.00000000", "s.2.00000000")])
@@ -254,8 +254,8 @@ JSON = st.recursive(
 MESSAGES = st.text() | JSON.map(json.dumps) | st.dictionaries(st.sampled_from(["jwt", "id"]), JSON).map(json.dumps)
 
 
-@given(st.sampled_from(State), st.lists(MESSAGES, max_size=8))
-def test_any_text_is_answered_once_and_ends_nothing(state: State, texts: list[str]) -> None:
+@given(st.sampled_from(SessionState), st.lists(MESSAGES, max_size=8))
+def test_any_text_is_answered_once_and_ends_nothing(state: SessionState, texts: list[str]) -> None:
     session = session_in(state)
     for text in texts:
         (answer,) = session.receive(text)
@@ -323,10 +323,10 @@ def test_a_ranger_connection_begins_with_the_streams_of_its_query() -> None:
 def test_a_private_stream_needs_somebody_and_the_ranger_protocol() -> None:
     session = ranger()
     assert ask(session, "subscribe", "order") == [subscribed()]
-    session.verdict(ANN)
+    session.on_verified(ANN)
     assert ask(session, "subscribe", "order") == [Subscribe(("order",)), subscribed("order"), Replay()]
     old = classic()
-    old.verdict(ANN)
+    old.on_verified(ANN)
     assert ask(old, "subscribe", "order") == [subscribed()]
 
 
@@ -334,14 +334,14 @@ def test_a_prefixed_stream_needs_a_role() -> None:
     refusal = {"error": "cannot subscribe to admin.eurusd.sys"}
     for identity in (None, ANN, Identity(uid="ANN", member_id=1, role="", expires=1.0)):
         session = ranger()
-        session.verdict(identity)
+        session.on_verified(identity)
         assert ask(session, "subscribe", "admin.eurusd.sys", "eurusd.sys") == [
             refusal,
             Subscribe(("eurusd.sys",)),
             subscribed("eurusd.sys"),
         ]
     session = ranger()
-    session.verdict(ADMIN)
+    session.on_verified(ADMIN)
     assert ask(session, "subscribe", "admin.eurusd.sys") == [
         Subscribe(("admin.eurusd.sys",)),
         subscribed("admin.eurusd.sys"),
@@ -354,9 +354,9 @@ def test_a_prefixed_stream_needs_a_role() -> None:
 
 def test_a_newer_token_with_a_lesser_role_ends_what_it_may_not_have() -> None:
     session = ranger()
-    session.verdict(ADMIN)
+    session.on_verified(ADMIN)
     ask(session, "subscribe", "admin.eurusd.sys", "order", "a.b")
-    assert session.verdict(ANN_LATER) == [Renew(ANN_LATER), Unsubscribe(("admin.eurusd.sys",)), AUTHENTICATED]
+    assert session.on_verified(ANN_LATER) == [Renew(ANN_LATER), Unsubscribe(("admin.eurusd.sys",)), AUTHENTICATED]
     assert list(session.streams) == ["order", "a.b"]
 
 
@@ -438,7 +438,7 @@ EVENTS = st.builds(
 @given(st.booleans(), st.sampled_from([None, ANN, ADMIN]), st.lists(MESSAGES | EVENTS, max_size=12))
 def test_what_was_subscribed_is_what_the_session_says(is_ranger: bool, who: Identity | None, texts: list[str]) -> None:
     session = ranger() if is_ranger else classic()
-    session.verdict(who)
+    session.on_verified(who)
     has: dict[str, None] = {}
     for text in texts:
         for action in session.receive(text):

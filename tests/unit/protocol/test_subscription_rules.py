@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peatio_ws.auth.identity import Identity
-from peatio_ws.protocol.stream_names import ALWAYS_TAKEN, StreamNames
+from peatio_ws.protocol.stream_name_limit import ALWAYS_ALLOWED, StreamNameLimit
 from peatio_ws.protocol.subscription_rules import Denial, SubscriptionRules
 
 MEMBER = Identity("ANN", 1, "member", 100.0)
@@ -32,14 +32,14 @@ RULES = SubscriptionRules({"ops": frozenset({"admin"})})
 def test_a_stream_is_judged_by_its_name_and_the_clients_role(
     name: str, identity: Identity | None, answer: str | Denial
 ) -> None:
-    assert RULES.judge(name, identity, 0) == answer
+    assert RULES.check(name, identity, 0) == answer
 
 
 def test_a_new_name_needs_room_at_the_worker() -> None:
-    rules = SubscriptionRules(names=StreamNames(lambda name: name == "btcusd.trades", lambda: 10, most=10))
-    assert rules.judge("btcusd.trades", None, ALWAYS_TAKEN) == "btcusd.trades"
-    assert rules.judge("invented.trades", None, ALWAYS_TAKEN) is Denial.NO_ROOM
-    assert rules.judge("invented.trades", None, ALWAYS_TAKEN - 1) == "invented.trades"
+    rules = SubscriptionRules(names=StreamNameLimit(lambda name: name == "btcusd.trades", lambda: 10, most=10))
+    assert rules.check("btcusd.trades", None, ALWAYS_ALLOWED) == "btcusd.trades"
+    assert rules.check("invented.trades", None, ALWAYS_ALLOWED) is Denial.NO_ROOM
+    assert rules.check("invented.trades", None, ALWAYS_ALLOWED - 1) == "invented.trades"
 
 
 def test_a_lesser_role_forbids_a_stream() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peatio_ws.routing import channels as feeds_module
-from peatio_ws.routing.channels import Feeds
+from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire, texts_in
 
@@ -46,7 +46,9 @@ class Told:
     def __init__(self, max_books: int = 100) -> None:
         self.troubles: list[tuple[str, str]] = []
         self.flushed = 0
-        self.feeds = Feeds(self.put, self.flush, max_books, lambda what, stream: self.troubles.append((what, stream)))
+        self.channels = PublicChannels(
+            self.put, self.flush, max_books, lambda what, stream: self.troubles.append((what, stream))
+        )
 
     def put(self, frames: bytes, outboxes: Iterable[Outbox], _count: int) -> None:
         put(frames, outboxes)
@@ -55,12 +57,12 @@ class Told:
         self.flushed += 1
 
     def publish(self, name: str, body: object) -> bool:
-        return self.feeds.publish(name, body if isinstance(body, bytes) else json.dumps(body).encode())
+        return self.channels.publish(name, body if isinstance(body, bytes) else json.dumps(body).encode())
 
     def reader(self, *names: str) -> Reader:
         reader = Reader()
         for name in names:
-            self.feeds.subscribe(reader.outbox, name)
+            self.channels.subscribe(reader.outbox, name)
         return reader
 
 
@@ -120,11 +122,11 @@ def test_a_hole_is_told_once_and_those_who_come_then_wait_for_the_next_snapshot(
     assert told.troubles == [("hole", "a.ob-inc")]
     assert [frame["a.ob-inc"]["sequence"] for frame in early.take()] == [8, 9]
     assert late.take() == []
-    assert told.feeds.wanting()
+    assert told.channels.needs_book()
     told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 9})
     # Whoever was served before has a hole in its book: it is mended for all.
     assert early.take() == late.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
-    assert not told.feeds.wanting()
+    assert not told.channels.needs_book()
 
 
 def test_followers_see_a_sequence_that_starts_again_and_nobody_new_gets_the_dead_book() -> None:
@@ -138,7 +140,7 @@ def test_followers_see_a_sequence_that_starts_again_and_nobody_new_gets_the_dead
     late = told.reader("a.ob-inc")
     told.publish("a.ob-inc", bodies[4])
     assert follower.take() == [{"a.ob-inc": body} for body in bodies[2:]], "from the third on"
-    assert (late.take(), told.troubles, told.feeds.wanting()) == ([], [("restart", "a.ob-inc")], True)
+    assert (late.take(), told.troubles, told.channels.needs_book()) == ([], [("restart", "a.ob-inc")], True)
     new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 5}
     told.publish("a.ob-snap", new)
     assert follower.take() == late.take() == [{"a.ob-snap": new}]
@@ -149,7 +151,7 @@ def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -
     told.publish("a.ob-snap", SNAPSHOT)
     early = told.reader("a.ob-inc")
     early.take()
-    told.feeds.doubt()
+    told.channels.mark_stale()
     late = told.reader("a.ob-inc")
     assert late.take() == []
     told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 6})
@@ -164,11 +166,11 @@ def test_a_client_that_asks_again_is_sent_the_book_again_and_no_change_twice() -
     ann, bob = told.reader("a.ob-inc"), told.reader("a.ob-inc")
     told.publish("a.ob-inc", {"asks": [], "sequence": 6})
     assert [len(reader.take()) for reader in (ann, bob)] == [2, 2]
-    told.feeds.subscribe(ann.outbox, "a.ob-inc")
+    told.channels.subscribe(ann.outbox, "a.ob-inc")
     assert ann.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 6}}]
     told.publish("a.ob-inc", {"asks": [], "sequence": 7})
     assert ann.take() == bob.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
-    assert told.feeds.subscriptions()["public"] == 2
+    assert told.channels.subscriptions()["public"] == 2
 
 
 @pytest.mark.parametrize("ends", ["confirmed", "snapshot", "adopted"])
@@ -177,22 +179,22 @@ def test_a_client_that_asks_again_while_there_is_no_book_gets_it_once_when_there
     told.publish("a.ob-snap", SNAPSHOT)
     ann = told.reader("a.ob-inc")
     ann.take()
-    told.feeds.doubt()
-    told.feeds.subscribe(ann.outbox, "a.ob-inc")
-    assert (ann.take(), told.feeds.subscriptions()["public"]) == ([], 1)
+    told.channels.mark_stale()
+    told.channels.subscribe(ann.outbox, "a.ob-inc")
+    assert (ann.take(), told.channels.subscriptions()["public"]) == ([], 1)
     new = {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}
     if ends == "confirmed":
         told.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
     elif ends == "snapshot":
         told.publish("a.ob-snap", new)
     else:
-        told.feeds.adopt("a.ob", json.dumps(new).encode(), True)
+        told.channels.adopt("a.ob", json.dumps(new).encode(), True)
     changes = [{"a.ob-inc": {"asks": ["2.0", "0"], "sequence": 6}}] if ends == "confirmed" else []
     assert ann.take() == [*changes, {"a.ob-snap": new}]
     told.publish("a.ob-inc", {"asks": [], "sequence": 7})
     assert ann.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
-    told.feeds.unsubscribe(ann.outbox, "a.ob-inc")
-    assert len(told.feeds) == 0
+    told.channels.unsubscribe(ann.outbox, "a.ob-inc")
+    assert len(told.channels) == 0
 
 
 def test_another_workers_book_is_given_to_all_who_wait() -> None:
@@ -200,11 +202,11 @@ def test_another_workers_book_is_given_to_all_who_wait() -> None:
     there.publish("a.ob-snap", SNAPSHOT)
     ann = here.reader("a.ob-inc")
     here.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
-    ((name, body),) = there.feeds.export()
-    assert here.feeds.adopt(name, body, True)
+    ((name, body),) = there.channels.export()
+    assert here.channels.adopt(name, body, True)
     assert ann.take() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
     assert here.flushed == 1, "nothing of the broker's may come for long"
-    assert here.feeds.adopt(name, body, True)
+    assert here.channels.adopt(name, body, True)
     assert ann.take() == [], "there is no need of it"
 
 
@@ -214,12 +216,12 @@ def test_a_book_that_does_not_reach_what_was_heard_is_not_enough() -> None:
     there.publish("b.ob-snap", SNAPSHOT)
     here.publish("a.ob-inc", {"asks": [], "sequence": 7})
     late = here.reader("a.ob-inc", "b.ob-inc")
-    (_, behind), (_, other) = there.feeds.export()
-    assert not here.feeds.adopt("a.ob", behind, True)
+    (_, behind), (_, other) = there.channels.export()
+    assert not here.channels.adopt("a.ob", behind, True)
     there.publish("a.ob-inc", {"asks": [], "sequence": 6})
     assert late.take() == []
-    assert here.feeds.adopt("b.ob", other, True), "there is no room for any"
-    assert here.feeds.adopt("a.ob", next(body for name, body in there.feeds.export() if name == "a.ob"), True)
+    assert here.channels.adopt("b.ob", other, True), "there is no room for any"
+    assert here.channels.adopt("a.ob", next(body for name, body in there.channels.export() if name == "a.ob"), True)
     assert [frame["a.ob-snap"]["sequence"] for frame in late.take()] == [7]
 
 
@@ -236,11 +238,11 @@ def test_who_has_no_room_for_a_book_waits_for_it_and_misses_nothing_of_it() -> N
     hole = {"a.ob-inc": {"asks": [], "sequence": 8}}
     assert quick.take() == [hole, {"a.ob-snap": {**SNAPSHOT, "sequence": 8}}]
     assert (slow.take(), late.take()) == ([hole], [])
-    told.feeds.serve_waiting()
+    told.channels.serve_waiting()
     assert (slow.take(), late.take()) == ([], [])
     slow.outbox.size = late.outbox.size = 0
     told.publish("a.ob-inc", {"asks": [], "sequence": 9})
-    told.feeds.serve_waiting()
+    told.channels.serve_waiting()
     assert slow.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
     assert late.take() == [{"b.ob-snap": SNAPSHOT}]
     assert quick.take() == [{"a.ob-inc": {"asks": [], "sequence": 9}}]
@@ -253,16 +255,16 @@ def test_books_that_waited_come_as_there_is_room_for_each() -> None:
     reader.wire._takes = lambda offered: offered if taking else 0
     outbox = reader.outbox
     outbox.limit = 2000
-    feeds = Feeds(put, outbox.flush, 100, lambda _what, _stream: None)
+    channels = PublicChannels(put, outbox.flush, 100, lambda _what, _stream: None)
     body = json.dumps({"asks": [[f"{number}.0", "1"] for number in range(100)], "bids": [], "sequence": 1}).encode()
     outbox.size = outbox.limit
     for letter in "abcdefgh":
-        feeds.subscribe(outbox, f"{letter}.ob-inc")
-        feeds.publish(f"{letter}.ob-snap", body)
+        channels.subscribe(outbox, f"{letter}.ob-inc")
+        channels.publish(f"{letter}.ob-snap", body)
     outbox.size = rounds = 0
     more = True
     while more:
-        more = feeds.serve_waiting()
+        more = channels.serve_waiting()
         rounds += 1
         assert 0 < outbox.size <= outbox.limit, "never more than may wait"
         taking = True
@@ -282,7 +284,7 @@ def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> N
     told.publish("b.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
     late = Reader()
     late.outbox.limit = 1000
-    told.feeds.subscribe(late.outbox, "a.ob-inc")
+    told.channels.subscribe(late.outbox, "a.ob-inc")
     for reader in (early, late):
         assert reader.outbox.limit > 30_000
     small = told.reader("c.x")
@@ -318,9 +320,9 @@ def test_nothing_is_left_of_who_has_gone() -> None:
     readers = [told.reader(*names) for _ in range(3)]
     for reader in readers:
         for name in (*names, "never.there", "never.ob-inc"):
-            told.feeds.unsubscribe(reader.outbox, name)
+            told.channels.unsubscribe(reader.outbox, name)
         reader.take()
-    assert len(told.feeds) == 0
+    assert len(told.channels) == 0
     for name in names:
         assert not told.publish(name, SNAPSHOT)
     assert [reader.take() for reader in readers] == [[], [], []]
@@ -335,7 +337,7 @@ def inventive(told: Told, suffix: str) -> list[str]:
     """Subscribe a client to names that nobody publishes; they are not the test's to keep, but the session's."""
     reader, names = Reader(), [f"m.{number}{suffix}" for number in range(NAMES)]
     for name in names:
-        told.feeds.subscribe(reader.outbox, name)
+        told.channels.subscribe(reader.outbox, name)
     return names
 
 
@@ -356,7 +358,7 @@ def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
 def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
-    feeds = told.feeds
+    channels = told.channels
 
     def lines() -> int:
         """How many lines of the module one round of all periodic work runs through."""
@@ -369,13 +371,13 @@ def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
 
         sys.settrace(trace)
         try:
-            list(feeds.touched())
-            feeds.states()
-            feeds.subscriptions()
-            feeds.serve_waiting()
-            feeds.wanting()
-            feeds.doubt()
-            list(feeds.export())
+            list(channels.touched())
+            channels.states()
+            channels.subscriptions()
+            channels.serve_waiting()
+            channels.needs_book()
+            channels.mark_stale()
+            list(channels.export())
         finally:
             sys.settrace(None)
         return count
@@ -385,11 +387,11 @@ def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
     inventive(told, "-inc")
     inventive(told, "-snap")
     assert lines() <= before + 5
-    assert feeds.subscriptions() == {"public": 2 * NAMES}
+    assert channels.subscriptions() == {"public": 2 * NAMES}
 
 
 def test_those_who_wait_for_room_are_looked_at_some_at_a_time_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds_module, "GIVEN_AT_ONCE", 3)
+    monkeypatch.setattr(feeds_module, "SERVED_AT_ONCE", 3)
     told = Told()
     waiting = [told.reader("a.ob-inc", "b.ob-inc") for _ in range(4)]
     for reader in waiting:
@@ -397,11 +399,11 @@ def test_those_who_wait_for_room_are_looked_at_some_at_a_time_each_in_turn(monke
     for name in ("a.ob-snap", "b.ob-snap"):
         told.publish(name, SNAPSHOT)
     for _ in range(5):
-        assert told.feeds.serve_waiting()
+        assert told.channels.serve_waiting()
     for reader in waiting:
         reader.outbox.size = 0
     rounds = 1
-    while told.feeds.serve_waiting():
+    while told.channels.serve_waiting():
         rounds += 1
     assert rounds == 3, "eight books, three at a time"
     assert [len(reader.take()) for reader in waiting] == [2] * 4
@@ -415,17 +417,17 @@ def test_subscriptions_are_counted_once_whatever_comes_between(steps: list[tuple
     for number, step, which in steps:
         name = names[which]
         if step == "join":
-            told.feeds.subscribe(readers[number].outbox, name)
+            told.channels.subscribe(readers[number].outbox, name)
             have.add((number, name))
         elif step == "leave":
-            told.feeds.unsubscribe(readers[number].outbox, name)
+            told.channels.unsubscribe(readers[number].outbox, name)
             have.discard((number, name))
         else:
             told.publish(name.replace("-inc", "-snap"), SNAPSHOT)
-    found = told.feeds.subscriptions()
+    found = told.channels.subscriptions()
     assert found["prefixed"] == sum(name.startswith("admin") for _, name in have)
     assert found["public"] == len(have) - found["prefixed"]
-    assert len(told.feeds) == len({name for _, name in have})
+    assert len(told.channels) == len({name for _, name in have})
 
 
 # ---- against a model
@@ -448,7 +450,7 @@ def test_every_subscriber_has_the_publishers_book_with_consecutive_sequences(ste
             readers[told.reader("a.ob-inc")] = None
         elif step == "leave" and readers:
             gone = list(readers)[number % len(readers)]
-            told.feeds.unsubscribe(gone.outbox, "a.ob-inc")
+            told.channels.unsubscribe(gone.outbox, "a.ob-inc")
             del readers[gone]
         elif step == "change":
             sequence += 1

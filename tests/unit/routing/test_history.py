@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 from peatio_ws.routing.history import ENTRY_BYTES, STREAM, History, Position, owners_of
 from tests.unit.samples import on_orderbook, on_ranger, on_trade
 

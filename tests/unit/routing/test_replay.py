@@ -14,11 +14,11 @@ from peatio_ws.cluster.local_state import Orders
 from peatio_ws.concurrency import yielding
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 from peatio_ws.routing import replay
 from peatio_ws.routing.history import STREAM, History, Position, owners_of
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.routing.replay import Place, Replays, come_again
+from peatio_ws.routing.replay import ReplayPosition, Replays, reconnect_reason
 from peatio_ws.routing.router import Router
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire, cursors, on_orderbook, texts_in
@@ -44,7 +44,7 @@ class Room:
         entry = self.history.append(offset, delivery, owners_of(read(delivery)), 0.0)
         return self.cursors.at(UID, entry)
 
-    def locate(self, cursor: str | None) -> tuple[Place, bool] | None:
+    def locate(self, cursor: str | None) -> tuple[ReplayPosition, bool] | None:
         return self.replays.locate(cursor, UID)
 
 
@@ -82,7 +82,7 @@ def test_while_history_is_read_back_nothing_is_promised(impatient: Callable[[], 
         assert room.locate(None) is None
         assert room.locate(room.cursors.at(UID)) is None
     gevent.spawn(room.replays.caught_up.set)
-    assert room.locate(None) == (Place(2, 0), True)
+    assert room.locate(None) == (ReplayPosition(2, 0), True)
 
 
 def test_what_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
@@ -92,14 +92,14 @@ def test_what_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]
     with impatient():
         assert room.locate(cursor) is None, "the broker does not say: nothing is known"
     gevent.spawn_later(0.02, room.add, 3)
-    assert room.locate(cursor) == (Place(3, 0), True)
+    assert room.locate(cursor) == (ReplayPosition(3, 0), True)
 
 
 def test_a_cursor_ahead_of_all_that_was_published_is_of_another_history() -> None:
     asked: list[float] = []
     room = Room(1, 2, has_read_up_to=lambda moment: bool(asked.append(moment)) or len(asked) > 2)
     ahead = room.cursors.seal(Position(STREAM, 100, 0), UID)
-    assert room.locate(ahead) == (Place(2, 0), False)
+    assert room.locate(ahead) == (ReplayPosition(2, 0), False)
     assert len(set(asked)) == 1, "it is about the time at which the client came"
 
 
@@ -109,7 +109,7 @@ def test_a_key_that_another_worker_has_read_is_waited_for(impatient: Callable[[]
     with impatient():
         assert room.locate(cursor) is None, "the broker does not say: nothing is known"
     gevent.spawn_later(0.02, room.cursors.learn, other.cursors.announce(0.0), 0.0)
-    assert room.locate(cursor) == (Place(2, 0), True)
+    assert room.locate(cursor) == (ReplayPosition(2, 0), True)
 
 
 def old(room: Room) -> str:
@@ -135,7 +135,7 @@ def test_all_cursors_that_are_no_good_are_answered_alike_and_wait_for_the_same(k
     looks: list[float] = []
     room = Room(1, 2, has_read_up_to=lambda moment: bool(looks.append(moment)) or len(looks) > 3)
     located = room.locate(NO_GOOD[kind](room))
-    assert located == (room.replays.here(), False)
+    assert located == (room.replays.latest(), False)
     assert len(looks) == 4
 
 
@@ -145,7 +145,7 @@ def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(
     monkeypatch.setattr(replay, "OLD_SECONDS", 0.0)
     room = Room(1, 2, has_read_up_to=lambda _moment: False)
     cursor = old(room)
-    assert room.locate(cursor) == (room.replays.here(), False)
+    assert room.locate(cursor) == (room.replays.latest(), False)
     with impatient():
         assert room.locate(room.cursors.at("IDBOB")) is None, "its key may come yet"
 
@@ -193,7 +193,7 @@ def test_large_events_do_not_fill_the_outbox_of_one_who_asked_for_them(body: int
             gevent.sleep(0.001)
 
     taking = gevent.spawn(take)
-    assert room.replays.run(someone, Place(-1, 0))
+    assert room.replays.run(someone, ReplayPosition(-1, 0))
     someone.outbox.wait(0)
     taking.kill()
     assert not someone.outbox.closing
@@ -216,9 +216,11 @@ def test_clients_that_replay_at_once_share_one_turn_of_the_loop(monkeypatch: pyt
     monkeypatch.setattr(Router, "replay", replay_slowly)
     clients = [receiver()[0] for _ in range(20)]
     with gevent.Timeout(30):
-        gevent.joinall([gevent.spawn(room.replays.run, one, Place(-1, 0)) for one in clients], raise_error=True)
+        gevent.joinall(
+            [gevent.spawn(room.replays.run, one, ReplayPosition(-1, 0)) for one in clients], raise_error=True
+        )
     assert max(passed.values()) <= yielding.TURN_SECONDS + (replay.BATCH + 1) * seconds
 
 
 def test_a_client_is_told_when_to_come_again() -> None:
-    assert {come_again() for _ in range(100)} == {f"restart; retry after {seconds}" for seconds in (1, 2, 3)}
+    assert {reconnect_reason() for _ in range(100)} == {f"restart; retry after {seconds}" for seconds in (1, 2, 3)}

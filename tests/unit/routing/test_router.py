@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from peatio_ws.cluster.local_state import Orders
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import Delivery, Order
+from peatio_ws.protocol.event_kinds import Delivery, Order
 from peatio_ws.routing import router as room
 from peatio_ws.routing.history import Entry
 from peatio_ws.routing.receiver import Receiver
@@ -272,7 +272,7 @@ def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any
     both = [on_trade({"id": 501}, ask_uid="A"), on_ranger("private.A.trade", {"id": number, "side": "sell"})]
     send(where, *both[::turn])
     assert len(ann.take()) == 1
-    assert where.tally.events["repeated"] == 1
+    assert where.counters.events["repeated"] == 1
 
 
 def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
@@ -291,7 +291,7 @@ def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
     send(where, *copies)
     assert [frame["trade"]["market_id"] for frame in ann.take()] == ["eurusd", "btcusd"]
     assert [frame["trade"]["market"] for frame in ranger.take()] == ["eurusd", "btcusd"]
-    assert where.tally.events["repeated"] == 4
+    assert where.counters.events["repeated"] == 4
 
 
 @pytest.mark.parametrize("count", [300, 4000])
@@ -491,7 +491,7 @@ def test_what_became_of_an_event_is_counted() -> None:
     where = router()
     seated(where, Seat("A", 1))
     send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="B"), on_trade({"id": 3}, bid_uid="A"))
-    assert (where.tally.events["sent"], where.tally.events["nobody"]) == (2, 1)
+    assert (where.counters.events["sent"], where.counters.events["nobody"]) == (2, 1)
 
 
 def test_each_frame_that_an_outbox_takes_is_counted() -> None:
@@ -513,7 +513,7 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
     for seat in (public, late):
         seat.receiver.outbox.flush()
     texts = len(ann.take()) + len(public.take()) + len(late.take()) + 2  # and two that were sent before the close
-    assert where.tally.frames == texts == 4 + 5 + 3 + 2
+    assert where.counters.frames == texts == 4 + 5 + 3 + 2
 
 
 def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import Trade
+from peatio_ws.protocol.event_kinds import Trade
 from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS, Key, SeenTrades, key_of
 from tests.unit.samples import on_trade
 

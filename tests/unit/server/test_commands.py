@@ -13,13 +13,13 @@ from websockets.exceptions import InvalidStatus
 
 from peatio_ws import Gateway, require_authenticated, testing
 from peatio_ws.auth.revocations import Revocation
-from peatio_ws.cluster.commands import Answer, Command, Disconnect, Place
-from peatio_ws.server.commands import Control
+from peatio_ws.cluster.commands import Answer, Command, DisconnectCommand, WorkerId
+from peatio_ws.server.commands import CommandExecutor
 from tests.support.raw_client import CLOSE, TEXT, Frame, RawClient, close, text
 
 PUT_OUT = (4403, "disconnected by the operator")
 QUESTION = "0123456789abcdef"
-PLACE = Place(socket.gethostname(), "here:8080", os.getpid())
+PLACE = WorkerId(socket.gethostname(), "here:8080", os.getpid())
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def gateway(orders: list[str]) -> Gateway:
 @pytest.fixture
 def tell(gateway: Gateway) -> Callable[[Command], list[Answer]]:
     """As if an operator had said it."""
-    control = Control(PLACE, gateway._roster, gateway._shared.revocations)
-    return lambda command: testing._run(lambda: list(control.carry_out(command)))
+    executor = CommandExecutor(PLACE, gateway._registry, gateway._shared.revocations)
+    return lambda command: testing._run(lambda: list(executor.execute(command)))
 
 
 def let_in(server: testing.Server, **who: str) -> testing.Client:
@@ -73,7 +73,7 @@ def test_one_revoked_token_ends_the_connections_by_it_and_no_others(
         gone = [let_in(server, token=stolen) for _ in range(2)]
         stay = let_in(server, token=good), let_in(server, cookie="IDANN"), let_in(server, cookie="IDBOB")
         revoked = Revocation("IDANN", in_an_hour(), "stolen")
-        assert tell(Disconnect(QUESTION, "IDANN", "stolen", revoked)) == [Answer(PLACE, 2)]
+        assert tell(DisconnectCommand(QUESTION, "IDANN", "stolen", revoked)) == [Answer(PLACE, 2)]
         assert [client.closed() for client in gone] == [PUT_OUT, PUT_OUT]
         assert all(is_served(client) for client in stay)
         with pytest.raises(InvalidStatus) as refused:
@@ -90,7 +90,7 @@ def test_a_member_that_has_to_go_goes_by_token_and_by_cookie(
         gone = let_in(server, token=token), let_in(server, cookie="IDANN")
         bob = let_in(server, token=server.token("IDBOB")), let_in(server, cookie="IDBOB")
         revoked = Revocation("IDANN", in_an_hour(), issued=time.time())
-        assert tell(Disconnect(QUESTION, "IDANN", revoked=revoked)) == [Answer(PLACE, 2)]
+        assert tell(DisconnectCommand(QUESTION, "IDANN", revoked=revoked)) == [Answer(PLACE, 2)]
         assert [client.closed() for client in gone] == [PUT_OUT, PUT_OUT]
         assert all(is_served(client) for client in bob)
         with pytest.raises(InvalidStatus):
@@ -100,15 +100,15 @@ def test_a_member_that_has_to_go_goes_by_token_and_by_cookie(
 
 def test_a_revocation_that_is_heard_of_ends_what_came_by_such_a_token(gateway: Gateway) -> None:
     revocations = gateway._shared.revocations
-    control = Control(PLACE, gateway._roster, revocations)
+    executor = CommandExecutor(PLACE, gateway._registry, revocations)
     with testing.serve(gateway) as server:
         ann, bob = let_in(server, token=server.token("IDANN")), let_in(server, token=server.token("IDBOB"))
         by_cookie = let_in(server, cookie="IDANN")
-        assert testing._run(control.close_revoked) == 0
+        assert testing._run(executor.close_revoked) == 0
         revocations.add(Revocation("IDANN", in_an_hour(), issued=time.time()), time.time())
-        assert testing._run(control.close_revoked) == 1
+        assert testing._run(executor.close_revoked) == 1
         assert ann.closed() == PUT_OUT
-        assert testing._run(control.close_revoked) == 0, "closed already"
+        assert testing._run(executor.close_revoked) == 0, "closed already"
         assert is_served(bob)
         assert is_served(by_cookie), "no token stands for it"
 
@@ -123,7 +123,7 @@ def test_what_a_client_says_after_it_was_put_out_is_not_done(
         assert ann.request(headers, "GET /trade HTTP/1.1").status == 101
         ann.send(text("an order"))
         assert [ann.next(), ann.next()] == [Frame(TEXT, b"IDANN"), Frame(TEXT, b"placed")]
-        tell(Disconnect(QUESTION, "IDANN"))
+        tell(DisconnectCommand(QUESTION, "IDANN"))
         ann.send(text("too late"), close(4403))
         assert ann.next() == Frame(CLOSE, (4403).to_bytes(2) + b"disconnected by the operator")
         assert ann.next() is None

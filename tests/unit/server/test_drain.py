@@ -19,13 +19,17 @@ STEP_CLIENTS = 20
 
 
 @pytest.mark.parametrize(
-    "leave", [lambda there: there.stand_aside(True), lambda there: there.drain()], ids=["an operator's", "the worker's"]
+    "leave",
+    [lambda there: there.set_draining(True), lambda there: there.drain()],
+    ids=["an operator's", "the worker's"],
 )
-def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(leave: Callable[[registry.Roster], None]) -> None:
+def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(
+    leave: Callable[[registry.ConnectionRegistry], None],
+) -> None:
     gateway = testing.gateway()
 
     def identify(_environ: dict[str, Any]) -> str:
-        leave(gateway._roster)
+        leave(gateway._registry)
         return "IDANN"
 
     gateway.websocket("/", identify=identify)(lambda ws: ws.receive())
@@ -36,15 +40,15 @@ def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(leave: Calla
 def test_an_undone_drain_leaves_those_who_were_not_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
     gateway = chatting(WEBSOCKET_DRAIN_SECONDS="120")
-    there = gateway._roster
+    there = gateway._registry
 
     def begin_and_undo() -> int:
         everybody = list(there)
-        there.stand_aside(True)
+        there.set_draining(True)
         assert there.draining
         while not (told := sum(client.ws.closed for client in everybody)):
             gevent.idle()
-        there.stand_aside(False)
+        there.set_draining(False)
         return told
 
     with testing.serve(gateway) as server:
@@ -58,13 +62,13 @@ def test_an_undone_drain_leaves_those_who_were_not_told_yet(monkeypatch: pytest.
 
 def test_a_second_drain_is_the_first_and_one_undo_ends_both() -> None:
     gateway = chatting()
-    there = gateway._roster
+    there = gateway._registry
 
     def drain_twice() -> None:
-        there.stand_aside(True)
-        under_way = there._aside
-        there.stand_aside(True)
-        assert there._aside is under_way
+        there.set_draining(True)
+        under_way = there._operator_drain
+        there.set_draining(True)
+        assert there._operator_drain is under_way
 
     with testing.serve(gateway) as server:
         ann = server.connect("/")
@@ -72,10 +76,10 @@ def test_a_second_drain_is_the_first_and_one_undo_ends_both() -> None:
         testing._run(drain_twice)
         assert ann.closed()[0] == 1012
         assert status_of(server) == 503
-        testing._run(lambda: there._aside and there._aside.join(testing.WAIT))
+        testing._run(lambda: there._operator_drain and there._operator_drain.join(testing.WAIT))
         testing._run(drain_twice)  # after its end, too
         assert status_of(server) == 503
-        testing._run(lambda: there.stand_aside(False))
+        testing._run(lambda: there.set_draining(False))
         assert status_of(server) == 101
         assert gateway.problems() == []
 
@@ -85,9 +89,9 @@ def test_who_undoes_a_drain_does_not_keep_a_worker_that_ends() -> None:
 
     def end_aside_and_undo() -> list[str]:
         ending = gevent.spawn(gateway.drain)
-        gateway._roster.stand_aside(True)
+        gateway._registry.set_draining(True)
         gevent.idle()
-        gateway._roster.stand_aside(False)
+        gateway._registry.set_draining(False)
         ending.join()
         return gateway.problems()
 

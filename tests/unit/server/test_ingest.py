@@ -9,14 +9,14 @@ import pytest
 
 from peatio_ws.amqp.source import Refusal, SourceRefused
 from peatio_ws.amqp.stream_setup import GAP
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cluster.local_state import Shared
+from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.events import Delivery
+from peatio_ws.protocol.event_kinds import Delivery
 from peatio_ws.routing.history import STREAM
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.server.ingest import Intake
+from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire, cursors, on_orderbook, settings, texts_in
 
@@ -28,25 +28,25 @@ class Worker:
     """An intake without a broker, and a member that resumes."""
 
     def __init__(self, **environ: str) -> None:
-        self.intake = Intake(settings(**environ), Shared(Revocations(0), Failures(0)))
+        self.ingest = BrokerIngest(settings(**environ), SharedState(Revocations(0), Lockout(0)))
         self.wire = Wire()
         self.receiver = Receiver(Outbox(self.wire, 2**20, 10.0), Dialect.CLASSIC)
         self.receiver.uid, self.receiver.resumes = "IDANN", True
-        self.intake.router.admit(self.receiver)
+        self.ingest.router.admit(self.receiver)
 
     def heard(self) -> None:
-        self.intake._on_broker("private", True)
+        self.ingest._on_broker("private", True)
 
     def take(self, number: int, offset: int | None) -> None:
         delivery = on_orderbook({"id": number}, uid="IDANN")
-        self.intake._on_private(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
+        self.ingest._on_private(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
 
     def mark(self, body: bytes, offset: int) -> None:
-        self.intake._on_private(Delivery("", "q", {}, body, offset))
+        self.ingest._on_private(Delivery("", "q", {}, body, offset))
 
     def told(self) -> list[Any]:
         """Numbers of orders and, for a resume frame, whether it is complete."""
-        self.intake.router.flush()
+        self.ingest.router.flush()
         frames, self.wire.taken = texts_in(self.wire.taken), b""
         return [frame["orderbook"]["id"] if "orderbook" in frame else frame["resume"]["complete"] for frame in frames]
 
@@ -62,7 +62,7 @@ def test_what_is_read_back_goes_to_nobody_and_is_kept(worker: Worker) -> None:
     worker.heard()
     worker.take(2, 11)
     assert worker.told() == [2]
-    assert [json.loads(entry.delivery.body)["id"] for entry in worker.intake.history.after(["IDANN"], -1)] == [1, 2]
+    assert [json.loads(entry.delivery.body)["id"] for entry in worker.ingest.history.after(["IDANN"], -1)] == [1, 2]
 
 
 def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
@@ -72,17 +72,17 @@ def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
     worker.take(2, 12)
     worker.take(3, 13)
     assert worker.told() == [1, False, 2, 3]
-    assert [entry.offset for entry in worker.intake.history.after(["IDANN"], -1)] == [12, 13]
+    assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [12, 13]
 
 
 def test_a_gap_that_is_found_while_reading_is_told_with_the_next_event(worker: Worker) -> None:
     worker.heard()
     worker.take(1, 10)
-    worker.intake._on_gap()
+    worker.ingest._on_gap()
     assert worker.told() == [1], "nothing is known of what is to come"
     worker.take(2, 3)
     assert worker.told() == [False, 2]
-    worker.intake._on_gap()
+    worker.ingest._on_gap()
     worker.heard()
     assert worker.told() == [False], "nothing is to come"
 
@@ -92,14 +92,14 @@ def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
     worker.take(1, 10)
     worker.take(1, 10)
     assert worker.told() == [1]
-    assert worker.intake.tally.others["peatio.orderbook", "again"] == 1
+    assert worker.ingest.counters.others["peatio.orderbook", "again"] == 1
 
 
 def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None:
     worker.heard()
     worker.take(1, 10)
-    worker.intake.on_source(REFUSED)
-    own = worker.intake.history.name
+    worker.ingest.on_source(REFUSED)
+    own = worker.ingest.history.name
     assert own != STREAM
     worker.heard()
     assert worker.told() == [1, False]
@@ -108,30 +108,30 @@ def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None
 
 
 def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(worker: Worker) -> None:
-    worker.intake.on_source(REFUSED)
+    worker.ingest.on_source(REFUSED)
     worker.heard()
     assert worker.told() == [False]
     worker.take(1, None)
-    worker.intake.on_trial(True)
+    worker.ingest.on_trial(True)
     worker.take(2, None)
     worker.take(3, None)
-    worker.intake.on_source(None)
+    worker.ingest.on_source(None)
     for number, offset in ((2, 5), (3, 6), (4, 7)):
         worker.take(number, offset)
     worker.heard()
     worker.take(3, 8)
     assert [one for one in worker.told() if one is not False] == [1, 2, 3, 4, 3], "once it is read, all is new"
-    assert worker.intake.history.name == STREAM
-    assert [entry.offset for entry in worker.intake.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
+    assert worker.ingest.history.name == STREAM
+    assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
 
 
 def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
-    worker.intake.on_source(REFUSED)
+    worker.ingest.on_source(REFUSED)
     worker.heard()
-    worker.intake.on_trial(True)
+    worker.ingest.on_trial(True)
     worker.take(1, None)
-    worker.intake.on_trial(False)
-    assert worker.intake._delivered is None
+    worker.ingest.on_trial(False)
+    assert worker.ingest._delivered is None
 
 
 def test_without_history_nothing_is_kept() -> None:
@@ -139,28 +139,28 @@ def test_without_history_nothing_is_kept() -> None:
     worker.heard()
     worker.take(1, None)
     assert worker.told() == [1]
-    assert not len(worker.intake.history)
+    assert not len(worker.ingest.history)
 
 
 def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
     worker.heard()
-    worker.intake._on_private(Delivery("peatio.orderbook", "", {}, b"no json", 3))
-    worker.intake._on_public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
-    assert worker.intake.tally.others["peatio.orderbook", "json"] == 1
-    assert worker.intake.tally.others["peatio.events.ranger", "routing_key"] == 1
+    worker.ingest._on_private(Delivery("peatio.orderbook", "", {}, b"no json", 3))
+    worker.ingest._on_public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
+    assert worker.ingest.counters.others["peatio.orderbook", "json"] == 1
+    assert worker.ingest.counters.others["peatio.events.ranger", "routing_key"] == 1
 
 
 def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker) -> None:
-    own, others = worker.intake._marker_headers(), cursors().announce(0.0)
+    own, others = worker.ingest._marker_headers(), cursors().announce(0.0)
     for exchange, offset in (("peatio.orderbook", 10), ("peatio.events.ranger", 11), ("", None)):
-        worker.intake._on_private(Delivery(exchange, "private.A.x", others, b"{}", offset))
-    assert worker.intake._marker_headers() == own
-    worker.intake._on_private(Delivery("", "q", others, b"marker", 12))
-    assert worker.intake._marker_headers() == others
-    worker.intake._on_private(Delivery("", "q", {}, b"of an older gateway", 13))
-    assert worker.intake._marker_headers() == others
-    worker.intake.on_source(REFUSED)
-    assert worker.intake._marker_headers() not in (own, others), "a history of its own has a key of its own"
+        worker.ingest._on_private(Delivery(exchange, "private.A.x", others, b"{}", offset))
+    assert worker.ingest._marker_headers() == own
+    worker.ingest._on_private(Delivery("", "q", others, b"marker", 12))
+    assert worker.ingest._marker_headers() == others
+    worker.ingest._on_private(Delivery("", "q", {}, b"of an older gateway", 13))
+    assert worker.ingest._marker_headers() == others
+    worker.ingest.on_source(REFUSED)
+    assert worker.ingest._marker_headers() not in (own, others), "a history of its own has a key of its own"
 
 
 def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -> None:
@@ -168,10 +168,10 @@ def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -
     bob_wire = Wire()
     bob = Receiver(Outbox(bob_wire, 2**20, 10.0), Dialect.CLASSIC)
     bob.uid, bob.resumes = "IDBOB", True
-    worker.intake.router.admit(bob)
+    worker.ingest.router.admit(bob)
     worker.mark(GAP, 10)
     for wire, uid, other in ((worker.wire, "IDANN", "IDBOB"), (bob_wire, "IDBOB", "IDANN")):
         (frame,) = texts_in(wire.taken)
         cursor = frame["resume"]["cursor"]
-        assert worker.intake.cursors.open(cursor, uid) == worker.intake.history.position()
-        assert worker.intake.cursors.open(cursor, other) is None
+        assert worker.ingest.cursors.open(cursor, uid) == worker.ingest.history.position()
+        assert worker.ingest.cursors.open(cursor, other) is None

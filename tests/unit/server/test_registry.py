@@ -10,7 +10,7 @@ import gevent.event
 import pytest
 
 from peatio_ws import testing
-from peatio_ws.server.connections.handler_connection import Connection
+from peatio_ws.server.connections.handler_connection import HandlerConnection
 from tests.unit.server.served import chatting, ends, status_of
 
 # ---- a path's `identify` that takes its time
@@ -58,7 +58,7 @@ def test_a_connection_that_cannot_be_looked_at_costs_itself_only(monkeypatch: py
     gateway = chatting()
     ticked: list[str] = []
 
-    def tick(connection: Connection, _now: float) -> None:
+    def tick(connection: HandlerConnection, _now: float) -> None:
         ticked.append(connection.environ["QUERY_STRING"])
         if ticked[-1] == "broken":
             raise ZeroDivisionError
@@ -66,8 +66,8 @@ def test_a_connection_that_cannot_be_looked_at_costs_itself_only(monkeypatch: py
     with testing.serve(gateway) as server:
         broken, *others = [server.connect(f"/?{name}") for name in ("broken", "a", "b")]
         assert {client.receive() for client in (broken, *others)} == {"here"}
-        monkeypatch.setattr(Connection, "tick", tick)
-        testing._run(gateway._roster.tick)
+        monkeypatch.setattr(HandlerConnection, "tick", tick)
+        testing._run(gateway._registry.tick)
         assert {"a", "b", "broken"} <= set(ticked)
         assert broken.closed() == (1006, "")
         assert [ends(client) for client in others] == [1000, 1000]

@@ -8,26 +8,26 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.auth.lockout import Failures
+from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cluster.local_state import Shared
+from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import metrics
-from peatio_ws.monitoring.counters import Standing
-from peatio_ws.server.ingest import Intake
-from peatio_ws.server.stats import Meter
+from peatio_ws.monitoring.counters import ConnectionStatus
+from peatio_ws.server.ingest import BrokerIngest
+from peatio_ws.server.stats import StatsReporter
 
-NEW = Standing("classic", False, 0, None)
+NEW = ConnectionStatus("classic", False, 0, None)
 
 
 def socket() -> Any:
     return SimpleNamespace(outbox=SimpleNamespace(size=0, sent=0), received=1, received_bytes=2)
 
 
-def meter() -> Meter:
-    shared = Shared(Revocations(), Failures(0))
-    intake = Intake(Settings(AMQP_URL=("memory://",)), shared)
-    return Meter(SimpleNamespace(intake=intake, router=intake.router, shared=shared))  # type: ignore[arg-type]
+def stats() -> StatsReporter:
+    shared = SharedState(Revocations(), Lockout(0))
+    ingest = BrokerIngest(Settings(AMQP_URL=("memory://",)), shared)
+    return StatsReporter(SimpleNamespace(ingest=ingest, router=ingest.router, shared=shared))  # type: ignore[arg-type]
 
 
 def told() -> float:
@@ -39,7 +39,7 @@ STEPS = st.lists(st.sampled_from(["come", "send", "leave", "look", "round"]), ma
 
 @given(STEPS)
 def test_each_byte_is_told_once_in_the_end_and_never_too_early(steps: list[str]) -> None:
-    measured, before = meter(), told()
+    measured, before = stats(), told()
     there: list[Any] = []
     unseen: list[Any] = []
     sent = 0
@@ -51,29 +51,29 @@ def test_each_byte_is_told_once_in_the_end_and_never_too_early(steps: list[str])
             there[0].outbox.sent += 7
             sent += 7
         elif step == "leave" and there:
-            measured.left(there.pop())
+            measured.add_closed(there.pop())
         elif step == "look" and unseen:
-            measured.look_at(NEW, unseen.pop())  # it may have left meanwhile
+            measured.add_connection(NEW, unseen.pop())  # it may have left meanwhile
         elif step == "round":
             for one in unseen:
-                measured.look_at(NEW, one)
+                measured.add_connection(NEW, one)
             measured.end()
             assert told() - before <= sent
             measured.begin()
             unseen = list(there)
     for one in there:
-        measured.left(one)
+        measured.add_closed(one)
     measured.begin()
     measured.end()
     assert told() - before == sent
 
 
 def test_a_connection_is_told_by_how_far_it_is() -> None:
-    measured = meter()
+    measured = stats()
     measured.begin()
-    gone = Standing("classic", True, 0, "IDANN")
+    gone = ConnectionStatus("classic", True, 0, "IDANN")
     for one in (NEW, NEW._replace(streams=2), NEW._replace(uid="IDANN"), gone, gone):
-        measured.look_at(one, socket())
+        measured.add_connection(one, socket())
     measured.end()
     counts = {state: metrics.connections.labels("classic", state)._value.get() for state in ("new", "public", "member")}
     assert counts == {"new": 1, "public": 1, "member": 1}

@@ -13,7 +13,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import AuthenticationError, ClientError, ConfigurationError
 from peatio_ws.server.gateway import Gateway
-from peatio_ws.simulator.demo import Demonstration
+from peatio_ws.simulator.demo import Demo
 from peatio_ws.simulator.simulation import MEMBER, MEMBER_ID
 from tests.unit.samples import environment
 
@@ -43,7 +43,7 @@ class Session:
 def test_its_tokens_let_in_as_its_member_beside_those_of_the_keys_that_were_given(algorithm: str) -> None:
     more = {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "s" * 32} if algorithm == "HS256" else {}
     given = settings(JWT_AUDIENCE="peatio,other", JWT_ISSUER="barong", **more)
-    shown = Demonstration(given)
+    shown = Demo(given)
     identity = Verifier(shown.settings.token_rules).verify(shown.token(), time.time())
     assert (identity.uid, identity.member_id, identity.role) == (MEMBER, MEMBER_ID, "member")
     assert shown.settings.jwt_keys[:-1] == given.jwt_keys
@@ -52,8 +52,8 @@ def test_its_tokens_let_in_as_its_member_beside_those_of_the_keys_that_were_give
 def test_its_key_is_its_own() -> None:
     """Who has a token of one process is nobody for another, nor for a gateway with the same settings."""
     given = settings()
-    token = Demonstration(given).token()
-    for other in (given, Demonstration(given).settings):
+    token = Demo(given).token()
+    for other in (given, Demo(given).settings):
         with pytest.raises(AuthenticationError):
             Verifier(other.token_rules).verify(token, time.time())
 
@@ -67,7 +67,7 @@ def test_there_is_no_simulation_beside_a_real_broker() -> None:
 
 
 def test_an_order_is_placed_and_cancelled() -> None:
-    events, session = Demonstration(settings()).events, Session()
+    events, session = Demo(settings()).events, Session()
     events["place_order"](session, dict(ORDER))
     number = session.replies[0]["success"]["order_id"]
     events["cancel_order"](session, {"event": "cancel_order", "id": number})
@@ -81,13 +81,13 @@ def test_an_order_is_placed_and_cancelled() -> None:
 def test_nobody_trades_without_a_token(event: str) -> None:
     session = Session(None)
     with pytest.raises(ClientError, match="Not authenticated"):
-        Demonstration(settings()).events[event](session, dict(ORDER))
+        Demo(settings()).events[event](session, dict(ORDER))
     assert not session.replies
 
 
 def test_what_is_wrong_with_an_order_is_told() -> None:
     with pytest.raises(ClientError, match="side: has to be sell or buy"):
-        Demonstration(settings()).events["place_order"](Session(), {**ORDER, "side": "both"})
+        Demo(settings()).events["place_order"](Session(), {**ORDER, "side": "both"})
 
 
 # ---- where there is a console

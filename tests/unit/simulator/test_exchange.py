@@ -12,10 +12,10 @@ from kombu import Connection, Queue
 
 from peatio_ws.amqp.connection import exchange
 from peatio_ws.config.urls import EMBEDDED_BROKER
-from peatio_ws.protocol.events import EXCHANGES
+from peatio_ws.protocol.event_kinds import EXCHANGES
 from peatio_ws.simulator import exchange as embedded
-from peatio_ws.simulator.exchange import Exchange
-from peatio_ws.simulator.publications import Message
+from peatio_ws.simulator.exchange import SimulatedExchange
+from peatio_ws.simulator.publications import Publication
 from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
 ORDER = {"market": "btcusd", "side": "sell", "price": "9150.0", "volume": "1"}
@@ -73,7 +73,7 @@ def published(run: Any) -> list[tuple[str, str, Any, bytes]]:
     return taken
 
 
-def compact(messages: Iterable[Message]) -> list[tuple[str, str, Any, bytes]]:
+def compact(messages: Iterable[Publication]) -> list[tuple[str, str, Any, bytes]]:
     return [
         (name, key, headers, json.dumps(body, separators=(",", ":")).encode()) for name, key, headers, body in messages
     ]
@@ -81,7 +81,7 @@ def compact(messages: Iterable[Message]) -> list[tuple[str, str, Any, bytes]]:
 
 def test_messages_arrive_compact_and_under_their_routing_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, began = Clock(monkeypatch), Clock.now
-    taken = published(Exchange().run)
+    taken = published(SimulatedExchange().run)
     same = Simulation(7, began)
     steps = [same.step(began + number * STEP_SECONDS) for number in range(1, 8)]
     assert taken == compact(message for step in steps for message in step)
@@ -90,7 +90,7 @@ def test_messages_arrive_compact_and_under_their_routing_keys(monkeypatch: pytes
 
 def test_what_a_member_does_between_two_steps_is_told_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, began = Clock(monkeypatch), Clock.now
-    exchange = Exchange()
+    exchange = SimulatedExchange()
     numbers = list[int]()
     clock.happens[3] = lambda: numbers.append(exchange.place("IDANN", ORDER))
     clock.happens[4] = lambda: exchange.cancel("IDANN", numbers[0])

@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Happening, Level, Market, Order, Side, Trade
+from peatio_ws.simulator.matching import (
+    DIRECTION,
+    OTHER_SIDE,
+    BookLevel,
+    Market,
+    MarketEvent,
+    Side,
+    SimulatedOrder,
+    SimulatedTrade,
+)
 
 sides = st.sampled_from(["sell", "buy"])
 orders = st.lists(
@@ -14,8 +23,8 @@ orders = st.lists(
 )
 
 
-def new(number: int, owner: str | None, side: Side, price: int | None, volume: int) -> Order:
-    return Order(number, owner, side, price, volume, volume, 0.0)
+def new(number: int, owner: str | None, side: Side, price: int | None, volume: int) -> SimulatedOrder:
+    return SimulatedOrder(number, owner, side, price, volume, volume, 0.0)
 
 
 class Model:
@@ -53,14 +62,14 @@ class Model:
         return found
 
 
-def taken(number: int, happenings: list[Happening]) -> list[object]:
+def taken(number: int, happenings: list[MarketEvent]) -> list[object]:
     found: list[object] = []
     for happening in happenings:
-        if isinstance(happening, Trade):
+        if isinstance(happening, SimulatedTrade):
             assert happening.taker.id == number
             assert happening.price == happening.maker.price
             found.append((happening.maker.id, happening.volume))
-        elif isinstance(happening, Order) and happening.state == "cancel" and happening.id != number:
+        elif isinstance(happening, SimulatedOrder) and happening.state == "cancel" and happening.id != number:
             found.append(happening.id)
     return found
 
@@ -80,7 +89,7 @@ def test_levels_are_told_in_sequence_and_are_what_waits(given: list[tuple[str | 
     market, known, sequence = Market(), dict[tuple[Side, int], int](), 0
     for number, (owner, side, price, volume) in enumerate(given):
         for happening in market.place(new(number, owner, side, price, volume)):
-            if isinstance(happening, Level):
+            if isinstance(happening, BookLevel):
                 sequence += 1
                 assert happening.sequence == sequence
                 known[happening.side, happening.price] = happening.volume

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.events import TRADE, Delivery, Order, StreamEvent, Trade
-from peatio_ws.simulator.publications import CROWD, Message, text_of
+from peatio_ws.protocol.event_kinds import TRADE, Delivery, Order, StreamEvent, Trade
+from peatio_ws.simulator.publications import CROWD, Publication, text_of
 from peatio_ws.simulator.simulation import (
     FIRST_PRICE,
     MEMBER,
@@ -24,7 +24,7 @@ BEGIN = 1_700_000_000.5
 seeds = given(st.integers(0, 2**32))
 
 
-def messages(seed: int, steps: int) -> list[Message]:
+def messages(seed: int, steps: int) -> list[Publication]:
     simulation = Simulation(seed, BEGIN)
     return [message for step in range(steps) for message in simulation.step(BEGIN + step * STEP_SECONDS)]
 

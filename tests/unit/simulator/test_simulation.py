@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peatio_ws.errors import ClientError
-from peatio_ws.protocol.events import ORDERBOOK, TRADE
-from peatio_ws.simulator.publications import CROWD, LOT, Message, snapshot, text_of
+from peatio_ws.protocol.event_kinds import ORDERBOOK, TRADE
+from peatio_ws.simulator.publications import CROWD, LOT, Publication, snapshot, text_of
 from peatio_ws.simulator.simulation import (
     BARGAIN,
     FIRST_PRICE,
@@ -31,12 +31,12 @@ BEGIN = 1_700_000_000.5
 seeds = given(st.integers(0, 2**32))
 
 
-def messages(seed: int, steps: int) -> list[Message]:
+def messages(seed: int, steps: int) -> list[Publication]:
     simulation = Simulation(seed, BEGIN)
     return [message for step in range(steps) for message in simulation.step(BEGIN + step * STEP_SECONDS)]
 
 
-def classic(seed: int, happenings: int) -> list[Message]:
+def classic(seed: int, happenings: int) -> list[Publication]:
     """What a member gets: orders and trades."""
     return [message for message in messages(seed, happenings * ORDER_STEPS) if message.exchange in (ORDERBOOK, TRADE)]
 
@@ -199,7 +199,7 @@ class Ledger:
         self.trades: set[int] = set()
         self.told = list[tuple[str, str]]()
 
-    def take(self, messages: list[Message]) -> None:
+    def take(self, messages: list[Publication]) -> None:
         for exchange, key, headers, body in messages:
             if exchange == ORDERBOOK:
                 self._order(headers["uid"], body["order"])

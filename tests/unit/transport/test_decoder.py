@@ -1,4 +1,4 @@
-"""`Incoming`: bytes of a client in, messages and answers out; no socket."""
+"""`FrameDecoder`: bytes of a client in, messages and answers out; no socket."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import tracemalloc
 
 import pytest
 
-from peatio_ws.transport.decoder import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, Incoming
+from peatio_ws.transport.decoder import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, FrameDecoder
 from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
 
 LIMIT = 1000
 
 
-def fed(*data: bytes) -> Incoming:
-    incoming = Incoming(LIMIT)
+def fed(*data: bytes) -> FrameDecoder:
+    incoming = FrameDecoder(LIMIT)
     for piece in data:
         incoming.receive(piece)
     return incoming
@@ -23,7 +23,7 @@ def from_server(opcode: int, payload: bytes) -> bytes:
     return frame(opcode, payload, mask=False)
 
 
-def close_code(incoming: Incoming) -> int | None:
+def close_code(incoming: FrameDecoder) -> int | None:
     """Code of the close frame that is to be sent."""
     for chunk in incoming.data_to_send():
         if chunk[:1] == bytes([0x80 | CLOSE]):
@@ -55,7 +55,7 @@ def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_bytes(opcode: int) -> None:
-    incoming = Incoming(100_000)
+    incoming = FrameDecoder(100_000)
     pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
     incoming.small_frames = 50_000.0
     incoming.receive(frame(opcode, b"", fin=False))
@@ -78,7 +78,7 @@ def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_byte
     ids=["ping", "pong", "long pong", "empty fragment", "fragment"],
 )
 def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
-    incoming = Incoming(100_000)
+    incoming = FrameDecoder(100_000)
     incoming.receive(frame(TEXT, b"x" * SMALL_BYTES, fin=False))
     incoming.refill(100.0)
     incoming.receive(small * SMALL_AT_ONCE)
@@ -91,7 +91,7 @@ def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
 
 
 def test_whole_messages_large_fragments_and_the_end_are_not_small_frames() -> None:
-    incoming = Incoming(10**7)
+    incoming = FrameDecoder(10**7)
     incoming.receive(frame(PONG) * SMALL_AT_ONCE)
     incoming.receive(text("x") * 1000 + frame(TEXT, b"x" * SMALL_BYTES, fin=False))
     incoming.receive(frame(CONT, b"x" * SMALL_BYTES, fin=False) * 1000)

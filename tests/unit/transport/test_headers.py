@@ -9,7 +9,7 @@ from gevent.pywsgi import headers_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.transport.headers import LINE_BYTES, MOST_FIELDS, Fields
+from peatio_ws.transport.headers import LINE_BYTES, MOST_FIELDS, Headers
 
 NAMES = st.text("abcXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12) | st.sampled_from(["Host", "Upgrade", "cookie"])
 VALUES = st.text(st.characters(max_codepoint=255, blacklist_categories=["Cc"]), max_size=40)
@@ -17,8 +17,8 @@ SPACES = st.text(" \t", max_size=3)
 LINES = st.lists(st.tuples(NAMES, SPACES, VALUES, SPACES), max_size=20)
 
 
-def read(text: bytes) -> Fields:
-    return Fields(io.BytesIO(text))
+def read(text: bytes) -> Headers:
+    return Headers(io.BytesIO(text))
 
 
 @given(LINES)
@@ -37,7 +37,7 @@ def test_fields_are_those_that_pywsgi_reads_by_itself(lines: list[tuple[str, str
 
 def test_what_comes_behind_them_is_left_there() -> None:
     rfile = io.BytesIO(b"Host: a\r\n\r\nthe body")
-    Fields(rfile)
+    Headers(rfile)
     assert rfile.read() == b"the body"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from peatio_ws.close_codes import Close
-from peatio_ws.transport.decoder import Incoming
+from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import close_frame, frame_end, text_frame
 from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
 
@@ -89,7 +89,7 @@ TOO_BIG = {
 
 def came(data: bytes, size: int) -> tuple[list[str | bytes], int | None]:
     """The messages that came, and the code of the close frame that is to be sent."""
-    incoming, code = Incoming(LIMIT), None
+    incoming, code = FrameDecoder(LIMIT), None
     chunks = []
     for at in range(0, len(data), size):
         incoming.receive(data[at : at + size])
@@ -155,7 +155,7 @@ def test_a_close_is_echoed_and_nothing_behind_it_is_read(code: int) -> None:
 
 
 def test_a_close_without_a_code_is_answered_without_one() -> None:
-    incoming = Incoming(LIMIT)
+    incoming = FrameDecoder(LIMIT)
     incoming.receive(frame(CLOSE) + BEHIND)
     assert [chunk for chunk in incoming.data_to_send() if chunk] == [header(0x80 | CLOSE, 0)]
     assert incoming.messages == []

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from peatio_ws import testing
-from peatio_ws.transport.headers import Fields, check_request_line
+from peatio_ws.transport.headers import Headers, check_request_line
 
 SMUGGLED = b"GET /healthcheck HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 """Sent behind each request. It is answered with 200, which must not come."""
@@ -169,7 +169,7 @@ def test_fields_that_are_none_are_refused(request_: bytes) -> None:
 def read(request_: bytes) -> None:
     rfile = io.BytesIO(request_)
     check_request_line(rfile.readline().decode("latin-1"))
-    Fields(rfile)
+    Headers(rfile)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def read(request_: bytes) -> None:
     ],
 )
 def test_odd_fields_are_taken(fields: bytes) -> None:
-    Fields(io.BytesIO(fields))
+    Headers(io.BytesIO(fields))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from websockets.protocol import CLIENT, Protocol
 from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.transport.frames import PING, close_frame, text_frame
-from peatio_ws.transport.websocket import MOST_UNREAD, READ_BYTES, Upgraded, WebSocket
+from peatio_ws.transport.websocket import MOST_UNREAD, READ_BYTES, RawSocket, WebSocket
 from peatio_ws.transport.websocket_handler import websocket_of
 from tests.unit.samples import frames_in, settings
 
@@ -61,7 +61,7 @@ class Pair:
         self.client.shutdown(socket.SHUT_WR)
         self.ws.end()
 
-    def heard(self) -> list[tuple[int, bytes]]:
+    def received_frames(self) -> list[tuple[int, bytes]]:
         """Everything the client gets until the end: opcode and payload of each frame."""
         data = b""
         while more := self.client.recv(65_536):
@@ -124,7 +124,13 @@ def test_what_is_sent_goes_as_text_or_binary(pair: Pair) -> None:
     ws.send(b"as text", binary=False)
     ws.close(1000, "bye")
     pair.end()
-    assert pair.heard() == [(1, "grüße".encode()), (2, b"\xff"), (2, b"as bytes"), (1, b"as text"), (8, b"\x03\xe8bye")]
+    assert pair.received_frames() == [
+        (1, "grüße".encode()),
+        (2, b"\xff"),
+        (2, b"as bytes"),
+        (1, b"as text"),
+        (8, b"\x03\xe8bye"),
+    ]
 
 
 def test_what_came_along_with_the_handshake_is_not_lost() -> None:
@@ -211,7 +217,7 @@ def test_a_fault_of_the_client_ends_the_connection_with_its_code(pair: Pair, wha
     pair.client.sendall(text("good").serialize(mask=True) + what + text("never").serialize(mask=True))
     assert list(ws) == ["good"]
     pair.end()
-    heard = pair.heard()
+    heard = pair.received_frames()
     assert codes(heard) == [code]
     assert heard[-1][0] == Opcode.CLOSE
     assert ws.closed
@@ -231,7 +237,7 @@ def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> 
     pair.say(text("last"), closing(4999, "bye"))
     assert list(ws) == ["last"]
     pair.end()
-    assert codes(pair.heard()) == [4999]
+    assert codes(pair.received_frames()) == [4999]
     assert ws.close_code == 4999
 
 
@@ -250,7 +256,7 @@ def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) ->
     ws.close(1000)
     pair.say(closing(1012))
     pair.end()
-    heard = pair.heard()
+    heard = pair.received_frames()
     assert heard == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
     assert ws.close_code == 1012
     with pytest.raises(WebSocketError):
@@ -319,26 +325,26 @@ def test_a_ping_goes_out_every_so_often(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.opened + 25)
     ws.tick(ws.opened + 25.5)
-    ws.heard += 26
+    ws.last_read += 26
     ws.tick(ws.opened + 26)
     ws.tick(ws.opened + 51)
     ws.close(1000)
     pair.end()
-    assert [opcode for opcode, _ in pair.heard()] == [Opcode.PING, Opcode.PING, Opcode.CLOSE]
+    assert [opcode for opcode, _ in pair.received_frames()] == [Opcode.PING, Opcode.PING, Opcode.CLOSE]
     assert PING == b"\x89\x00"
 
 
 def test_no_sign_of_life_for_long_enough_ends_it(pair: Pair) -> None:
     ws = pair.open()
-    ws.tick(ws.heard + 60)
+    ws.tick(ws.last_read + 60)
     assert not ws.closed
-    ws.tick(ws.heard + 60.5)
+    ws.tick(ws.last_read + 60.5)
     assert ws.outbox.closing == Close.IDLE
 
 
 def test_who_takes_what_waits_for_it_is_alive(pair: Pair) -> None:
     ws = pair.open()
-    began = ws.heard
+    began = ws.last_read
     ws.pinged = began + 1000
     ws.outbox.size, ws.outbox.sent = 1000, 1
     ws.tick(began + 50)
@@ -356,7 +362,7 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
     ws.close(1000)
     ws.tick(ws.outbox.deadline)
     ws.tick(ws.outbox.deadline + 1)
-    assert codes(pair.heard()) == [1000]  # and then the end of the stream
+    assert codes(pair.received_frames()) == [1000]  # and then the end of the stream
     assert ws.receive() is None
 
 
@@ -387,15 +393,15 @@ def test_pings_of_a_client_whose_handler_is_busy_are_answered(pair: Pair) -> Non
     ws = pair.open()
     ws.tick(ws.opened)
     pair.say(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
-    ws.heard = 0.0
+    ws.last_read = 0.0
     ws.tick(ws.opened + 1)
-    assert ws.heard >= ws.opened, "and its pongs count"
+    assert ws.last_read >= ws.opened, "and its pongs count"
     assert not ws.closed
     assert frames_in(pair.hear(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
     ws.send("answer")
     assert ws.receive() == "a"
     pair.end()
-    assert pair.heard()[0] == (Opcode.TEXT, b"answer")
+    assert pair.received_frames()[0] == (Opcode.TEXT, b"answer")
 
 
 def test_a_ping_that_came_with_the_message_the_handler_is_busy_with_is_answered(pair: Pair) -> None:
@@ -413,7 +419,7 @@ def test_its_end_is_known_and_answered(pair: Pair) -> None:
     assert ws.closed
     with pytest.raises(WebSocketError):
         ws.send("too late")
-    assert codes(pair.heard()) == [4999]
+    assert codes(pair.received_frames()) == [4999]
 
 
 def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -> None:
@@ -425,7 +431,7 @@ def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -
     ws.send("answer")
     assert ws.receive() is None
     pair.end()
-    assert [payload for _, payload in pair.heard()] == [b"answer", (1000).to_bytes(2)]
+    assert [payload for _, payload in pair.received_frames()] == [b"answer", (1000).to_bytes(2)]
 
 
 def test_a_client_that_is_gone_is_known_to_be(pair: Pair) -> None:
@@ -453,11 +459,11 @@ def test_a_client_whose_messages_nobody_reads_is_alive_while_it_sends(pair: Pair
         pair.say(text("are you there?"))
         ws.tick(ws.opened)
     for _ in range(3):
-        ws.heard = 0.0
+        ws.last_read = 0.0
         pair.say(Frame(Opcode.PONG, b""))
         ws.tick(ws.opened)
-        assert ws.heard >= ws.opened
-    ws.heard = 0.0
+        assert ws.last_read >= ws.opened
+    ws.last_read = 0.0
     ws.tick(ws.opened)
     assert ws.outbox.closing == Close.IDLE
 
@@ -494,7 +500,7 @@ def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeyp
 @pytest.mark.parametrize("taken", [True, False])
 def test_the_answer_to_the_handshake_is_no_frame_to_be_cut(pair: Pair, taken: bool) -> None:
     answer, big = b"HTTP/1.1 101 Switching Protocols\r\n\r\n", text_frame(b"x" * 900_000)
-    ws = WebSocket(lambda: Upgraded(pair.sock, b"", answer, True), pair.settings)
+    ws = WebSocket(lambda: RawSocket(pair.sock, b"", answer, True), pair.settings)
     ws.accept()
     ws.outbox.put(big)
     if taken:

@@ -25,7 +25,7 @@ MISLEADING = "queue 'exchange' in vhost 'exchange': access refused, not found, i
 )
 def test_the_operation_names_the_permission_that_is_missing(operation: Operation, lacks: str) -> None:
     found = told.history(BROKER, HISTORY, Refusal(operation, 403, MISLEADING), False)
-    assert found.well is False
+    assert found.ok is False
     assert lacks in found.text
     assert "rabbitmqctl set_permissions -p / ann " in found.remedy
 
@@ -46,7 +46,7 @@ def test_the_operation_names_the_permission_that_is_missing(operation: Operation
 )
 def test_a_stream_that_is_there_and_cannot_be_used_is_named(refusal: Refusal, text: str, remedy: str) -> None:
     found = told.history(BROKER, HISTORY, refusal, False)
-    assert found.well is False
+    assert found.ok is False
     assert text in found.text
     assert remedy in found.remedy
 
@@ -77,7 +77,7 @@ def test_streams_came_with_39(version: str, streams: bool) -> None:
 def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, code: int | None, remedy: str) -> None:
     refusal = Refusal(Operation.DECLARE, code, MISLEADING) if code else None
     found = told.history_to_be(BROKER, HISTORY, version, refusal)
-    assert found.well is False
+    assert found.ok is False
     assert "makes no streams" in found.text
     assert remedy in found.remedy
     assert "AMQP_HISTORY=worker" in found.remedy
@@ -86,7 +86,7 @@ def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, 
 
 def test_a_stream_that_is_not_there_is_made_or_not() -> None:
     conflict = Refusal(Operation.DECLARE, 406, MISLEADING)
-    assert told.history_to_be(BROKER, HISTORY, "3.10.8", conflict).well
+    assert told.history_to_be(BROKER, HISTORY, "3.10.8", conflict).ok
     down = told.history_to_be(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
     assert "does the node with its leader run?" in down.remedy
     forbidden = told.history_to_be(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 403, MISLEADING))
@@ -95,20 +95,20 @@ def test_a_stream_that_is_not_there_is_made_or_not() -> None:
 
 def test_an_old_broker_falls_back_and_what_it_left_behind_is_named() -> None:
     found = told.history_of_old(BROKER, HISTORY, "3.7.28", False, "stream")
-    assert found.well is None
+    assert found.ok is None
     assert "RabbitMQ 3.7.28 has no streams" in found.text
     assert "AMQP_HISTORY=worker" in found.remedy
     assert "nothing to try" in told.history_of_old(BROKER, HISTORY, "3.7.28", False, "worker").text
     for mode in ("stream", "worker", "off"):
         found = told.history_of_old(BROKER, HISTORY, "3.7.28", True, mode)
-        assert found.well is False
+        assert found.ok is False
         assert found.remedy == "`rabbitmqctl delete_queue -p / peatio_ws.history`"
 
 
 def test_another_difference_of_an_exchange_is_shown_in_the_words_of_the_broker() -> None:
     refusal = Refusal(Operation.DECLARE, 406, "inequivalent arg 'internal' for exchange")
     found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=False)
-    assert found.well is False
+    assert found.ok is False
     assert "internal" in found.text
     assert "rabbitmqadmin delete exchange name=peatio.trade" in found.remedy
     found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=True)

@@ -52,7 +52,7 @@ def wrapped(kind: type[Exception], cause: Exception) -> Exception:
 )
 def test_whatever_keeps_us_from_a_server_is_named_with_a_remedy(error: Exception, text: str) -> None:
     found = remedies.unreachable(BROKER, error)
-    assert (found.what, found.well) == ("broker", False)
+    assert (found.what, found.ok) == ("broker", False)
     assert found.text.startswith("mq:5672: ")
     assert text in found.text
     assert "AMQP_URL" in found.remedy
@@ -74,10 +74,10 @@ def test_what_the_broker_says_of_a_virtual_host_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "well"),
+    ("version", "ok"),
     [("8.2.3", True), ("10.0", True), ("5.0.3", True), ("4.0.10", True), ("3.2.12", False), (None, True)],
 )
-def test_redis_has_to_be_new_enough(version: str | None, well: bool) -> None:
+def test_redis_has_to_be_new_enough(version: str | None, ok: bool) -> None:
     found = remedies.redis_found(Server("redis", "r:6379", "REDIS_URL"), version)
-    assert found.well is well
-    assert well or "4.0" in found.remedy
+    assert found.ok is ok
+    assert ok or "4.0" in found.remedy

@@ -23,7 +23,7 @@ def token(text: str, **environ: str) -> Finding:
 
 def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
     found = token(f" Bearer {sign(claims(member_id=7, role='admin'))}\n")
-    assert found.well
+    assert found.ok
     assert found.text == (
         "is good for uid ID1, member id 7, role admin, until 2023-11-14 22:14:20 UTC, 0:01:00 from now"
     )
@@ -42,7 +42,7 @@ def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
 )
 def test_what_is_to_blame_is_told(changed: Any, said: str) -> None:
     found = token(sign(claims(**changed)))
-    assert found.well is False
+    assert found.ok is False
     assert said in found.text
     assert found.remedy
 
@@ -57,13 +57,13 @@ def test_a_claim_that_is_missing_is_named(name: str) -> None:
 @given(st.text() | st.binary().map(repr))
 def test_any_text_is_told_in_a_line_with_a_remedy(text: str) -> None:
     found = token(text)
-    assert found.well is False
+    assert found.ok is False
     assert len(found.text.splitlines()) == 1
     assert found.remedy
 
 
 @pytest.mark.parametrize(
-    ("revocation", "well"),
+    ("revocation", "ok"),
     [
         (Revocation("ID1", NOW + 60, issued=NOW), False),
         (Revocation("ID1", NOW + 60, jti=claims()["jti"]), False),
@@ -72,19 +72,19 @@ def test_any_text_is_told_in_a_line_with_a_remedy(text: str) -> None:
         (Revocation("ID1", NOW + 60, issued=NOW - 3600), True),
     ],
 )
-def test_a_token_that_was_revoked_is_refused(revocation: Revocation, well: bool) -> None:
+def test_a_token_that_was_revoked_is_refused(revocation: Revocation, ok: bool) -> None:
     revocations, found = Revocations(), settings()
     revocations.add(revocation, NOW)
     told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, revocations)
-    assert told.well is well
-    assert well is ("revoked" not in told.text)
-    assert well or "log in again" in told.remedy
+    assert told.ok is ok
+    assert ok is ("revoked" not in told.text)
+    assert ok or "log in again" in told.remedy
 
 
 def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
     found = settings()
     told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, None)
-    assert told.well
+    assert told.ok
     assert "whether it was revoked is not known" in told.text
 
 
@@ -96,20 +96,20 @@ def test_what_is_in_a_set_beside_our_keys_is_wrong_only_if_it_is_secret() -> Non
         jwk(private_key(number=1), "private", d="AAAA"),
     ]
     found = report.published_keys("JWT_JWKS_URL=x", read_set(jwk_set(*members), "RS256"))
-    assert [finding.well for finding in found] == [True, None, False, False]
-    assert all(finding.remedy for finding in found if finding.well is False)
+    assert [finding.ok for finding in found] == [True, None, False, False]
+    assert all(finding.remedy for finding in found if finding.ok is False)
 
 
 def test_a_key_that_is_only_called_a_private_key_is_none() -> None:
     found = report.published_keys("x", read_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
-    assert [finding.well for finding in found] == [None, False]  # and there is no other
+    assert [finding.ok for finding in found] == [None, False]  # and there is no other
 
 
-@pytest.mark.parametrize(("difference", "well"), [(0.0, True), (1.9, True), (-1.9, True), (3.0, False), (-3.0, False)])
-def test_clocks_may_differ_a_little(difference: float, well: bool) -> None:
+@pytest.mark.parametrize(("difference", "ok"), [(0.0, True), (1.9, True), (-1.9, True), (3.0, False), (-3.0, False)])
+def test_clocks_may_differ_a_little(difference: float, ok: bool) -> None:
     found = report.clock(difference)
-    assert found.well is well
-    assert well or ("behind" if difference > 0 else "ahead") in found.text
+    assert found.ok is ok
+    assert ok or ("behind" if difference > 0 else "ahead") in found.text
 
 
 @pytest.mark.parametrize(
@@ -125,5 +125,5 @@ def test_clocks_may_differ_a_little(difference: float, well: bool) -> None:
 )
 def test_files_are_counted_for_a_worker_and_for_all(soft: int, hard: int, host: int | None, remedy: str) -> None:
     found = report.files(settings(WEB_CONCURRENCY="4"), soft, hard, host)
-    assert found.well is (not remedy)
+    assert found.ok is (not remedy)
     assert remedy in found.remedy

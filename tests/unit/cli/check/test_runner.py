@@ -33,7 +33,7 @@ def test_a_server_that_falls_silent_holds_nothing_up_and_what_it_said_is_told(mo
     found = [finding for finding in check(alone(), None) if finding.what == "redis"]
     freed.set()
     assert [finding.text for finding in found] == ["said something", "no further answer within 0.05 s"]
-    assert found[-1].well is False
+    assert found[-1].ok is False
 
 
 def test_an_answer_that_nobody_expected_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_an_answer_that_nobody_expected_is_a_finding(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(redis_check, "redis", broken)
     (found,) = (finding for finding in check(alone(), None) if finding.what == "redis")
-    assert (found.well, "surprise" in found.text) == (False, True)
+    assert (found.ok, "surprise" in found.text) == (False, True)
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[set[str], list[Finding]]:
@@ -86,11 +86,11 @@ def test_what_does_not_hang_on_a_fault_is_tried(
     tried, found = asked(monkeypatch, {**alone(), **broken})
     assert tried == EVERYTHING - left_out
     assert {finding.what for finding in found if finding.text.startswith("not tried")} == left_out
-    assert any(finding.well is False for finding in found) is bool(broken)
+    assert any(finding.ok is False for finding in found) is bool(broken)
 
 
 def test_on_this_machine_alone_all_is_well() -> None:
-    assert [finding for finding in check(alone(), None) if finding.well is False] == []
+    assert [finding for finding in check(alone(), None) if finding.ok is False] == []
 
 
 def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
@@ -98,9 +98,9 @@ def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path)
         (one,) = (one for one in check(alone(PROMETHEUS_MULTIPROC_DIR=str(folder)), None) if one.what == "metrics")
         return one
 
-    assert found(tmp_path).well
+    assert found(tmp_path).ok
     missing = found(tmp_path / "none")
-    assert missing.well is False
+    assert missing.ok is False
     assert "No such file" in missing.text
     assert "PROMETHEUS_MULTIPROC_DIR" in missing.remedy
     assert not list(tmp_path.iterdir())
@@ -108,7 +108,7 @@ def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path)
 
 def test_a_misspelt_variable_is_wrong_and_others_of_that_kind_are_not() -> None:
     found = list(check({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
-    wrong = [finding for finding in found if finding.well is False]
+    wrong = [finding for finding in found if finding.ok is False]
     assert [finding.what for finding in wrong] == ["settings"]
     assert "WEBSOCKET_PROT" in wrong[0].text
     assert "WEBSOCKET_PORT" in wrong[0].remedy

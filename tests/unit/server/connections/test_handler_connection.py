@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
-from peatio_ws.amqp.on_demand_bindings import Demand
+from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from tests.support.servers import wait_until
 from tests.unit.samples import Bindings
 
@@ -92,7 +92,7 @@ def test_a_stream_ends_when_it_is_given_up(gateway: Gateway) -> None:
         server.publisher.to_stream("a.b", 2)
         server.publisher.to_member("IDANN", "order", {"id": 3})
         assert ann.json()["order"]["id"] == 3
-    assert not len(gateway._house.router), "nothing is left of it"
+    assert not len(gateway._context.router), "nothing is left of it"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_members_connections_of_both_kinds_are_counted_together(monkeypatch: p
     full = (1013, "too many connections of this member")
     called: list[str] = []
     told: list[str] = []
-    monkeypatch.setattr(gateway._shared, "take_seat", lambda seat: told.append(seat.name))
+    monkeypatch.setattr(gateway._shared, "claim_slot", lambda slot: told.append(slot.name))
 
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
@@ -218,7 +218,7 @@ def test_a_members_connections_of_both_kinds_are_counted_together(monkeypatch: p
         assert server.connect("/", token=server.token("IDBOB")).receive() == "here"
         assert server.connect("/").receive() == "here", "nobody's are counted by address only"
     assert told == ["member:IDANN", "member:IDANN", "member:IDBOB"]
-    assert not gateway._shared.seated, "nothing is left of them"
+    assert not gateway._shared.slot_counts, "nothing is left of them"
 
 
 def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
@@ -243,13 +243,13 @@ def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
 @pytest.fixture
 def answer(gateway: Gateway) -> Callable[[], None]:
     """Makes the broker answer; without it whatever is asked for waits."""
-    intake, channels = gateway._intake, (Bindings(), Bindings())
-    intake.interest.members, intake.interest.streams = (
-        Demand("members", ("private.#",), 100),
-        Demand("streams", ("#",), 100),
+    ingest, channels = gateway._ingest, (Bindings(), Bindings())
+    ingest.interest.members, ingest.interest.streams = (
+        OnDemandBindings("members", ("private.#",), 100),
+        OnDemandBindings("streams", ("#",), 100),
     )
-    intake.interest.members.attach(channels[0], "q", lambda: None)
-    intake.interest.streams.attach(channels[1], "q", lambda: None)
+    ingest.interest.members.attach(channels[0], "q", lambda: None)
+    ingest.interest.streams.attach(channels[1], "q", lambda: None)
 
     def answer() -> None:
         for channel in channels:
@@ -260,7 +260,7 @@ def answer(gateway: Gateway) -> Callable[[], None]:
 
 def needed(gateway: Gateway) -> dict[str, int]:
     """How many connections need which key."""
-    members, streams = gateway._intake.interest.members, gateway._intake.interest.streams
+    members, streams = gateway._ingest.interest.members, gateway._ingest.interest.streams
     assert members is not None
     assert streams is not None
     return {**members._counts, **streams._counts}
@@ -268,9 +268,9 @@ def needed(gateway: Gateway) -> dict[str, int]:
 
 @pytest.mark.usefixtures("answer")
 def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Gateway) -> None:
-    intake = gateway._intake
-    caught_up = intake.replays.caught_up
-    members, streams = intake.interest.members, intake.interest.streams
+    ingest = gateway._ingest
+    caught_up = ingest.replays.caught_up
+    members, streams = ingest.interest.members, ingest.interest.streams
     assert members is not None
     assert streams is not None
 
@@ -300,14 +300,14 @@ def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Ga
         ann.send("")
         assert ann.closed() == (1000, "")
     assert set(needed(gateway).values()) == {0}
-    assert not len(gateway._house.router)
+    assert not len(gateway._context.router)
 
 
 @pytest.mark.usefixtures("answer")
 def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gateway) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
-        gateway._intake.replays.caught_up.clear()
+        gateway._ingest.replays.caught_up.clear()
         with gevent.Timeout(0.01):
             ws.subscribe("order")
 
@@ -338,7 +338,7 @@ def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(
         assert set(needed(gateway).values()) == {1}
         testing._run(let_go)
         assert set(needed(gateway).values()) == {0}
-    assert not len(gateway._house.router)
+    assert not len(gateway._context.router)
 
 
 def test_more_books_than_may_wait_for_a_client_come_as_it_takes_them() -> None:
@@ -354,7 +354,7 @@ def test_more_books_than_may_wait_for_a_client_come_as_it_takes_them() -> None:
     with testing.serve(gateway) as server:
         for name in names:
             server.publisher.to_stream(f"{name}-snap", {"asks": rows, "bids": [], "sequence": 1})
-        wait_until(lambda: gateway._house.router.feeds.states().total() == len(names), "all books heard")
+        wait_until(lambda: gateway._context.router.channels.states().total() == len(names), "all books heard")
         ann = server.connect("/")
         for name in names:
             assert ann.json()[f"{name}-snap"]["sequence"] == 1

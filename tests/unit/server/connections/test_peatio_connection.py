@@ -8,8 +8,8 @@ from typing import Any
 import gevent
 
 from peatio_ws import testing
-from peatio_ws.amqp.on_demand_bindings import Demand
-from peatio_ws.protocol.events import StreamEvent
+from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
+from peatio_ws.protocol.event_kinds import StreamEvent
 from tests.unit.samples import Bindings
 
 
@@ -26,7 +26,9 @@ def in_loop(condition: Callable[[], Any]) -> None:
 
 def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
-    gateway._intake.interest.streams = streams = Demand("streams", ("#",), 100)  # without a broker nobody waits
+    gateway._ingest.interest.streams = streams = OnDemandBindings(
+        "streams", ("#",), 100
+    )  # without a broker nobody waits
     path = "/private?stream=a.b"
     with testing.serve(gateway) as server:
         token = server.token("IDANN")
@@ -34,7 +36,7 @@ def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
             assert other.json() == ann.json() == {"success": {"message": "subscribed", "streams": ["a.b"]}}
             for _ in range(3):
                 assert server.connect(path, token=token).closed()[0] == 1013
-            in_loop(lambda: len(gateway._roster) == 2)
+            in_loop(lambda: len(gateway._registry) == 2)
             assert streams._counts == {"public.a.b": 2}
             classic = server.connect("/classic")
             assert "challenge" in classic.json()
@@ -49,9 +51,9 @@ def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
 
 def test_nothing_comes_before_the_first_answer_however_long_the_broker_takes() -> None:
     gateway = testing.gateway()
-    gateway._intake.interest.streams = streams = Demand("streams", ("#",), 100)
+    gateway._ingest.interest.streams = streams = OnDemandBindings("streams", ("#",), 100)
     streams.attach(channel := Bindings(), "q", lambda: None)
-    router = gateway._intake.router
+    router = gateway._ingest.router
 
     def publish(number: int) -> None:
         router.route(StreamEvent(owner="IDANN", stream="order", body=b'{"id":%d}' % number))

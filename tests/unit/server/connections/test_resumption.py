@@ -120,7 +120,7 @@ def test_a_cursor_that_is_none_ends_a_promised_replay_and_says_so(past: Past) ->
 def test_a_promise_that_can_be_kept_no_more_is_taken_back(past: Past) -> None:
     client = past.returned(1)
     for gateway in testing.Gateway.instances():
-        history = gateway._intake.history
+        history = gateway._ingest.history
         history.clear(history.name)
     assert not past.tell(client, True)
     assert past.orders(client) == [5]

@@ -6,7 +6,7 @@ import pytest
 
 from peatio_ws.errors import Refused
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.server.connections.upgrade_request import Asked, asked, check_origin
+from peatio_ws.server.connections.upgrade_request import UpgradeRequest, check_origin, parse_upgrade_request
 from peatio_ws.transport.client_address import client_address
 from tests.unit.samples import settings
 
@@ -96,20 +96,20 @@ def test_address_of_a_request_goes_by_the_settings() -> None:
 # ---- protocol, streams and token
 
 
-def ask(path: str, query: str = "", **headers: str) -> Asked:
-    return asked({"PATH_INFO": path, "QUERY_STRING": query, **headers})
+def ask(path: str, query: str = "", **headers: str) -> UpgradeRequest:
+    return parse_upgrade_request({"PATH_INFO": path, "QUERY_STRING": query, **headers})
 
 
 @pytest.mark.parametrize("path", ["/", "", "/api/v2/ws", "/publicity", "/public/x", "/private/x", "/xranger"])
 def test_other_paths_are_classic(path: str) -> None:
-    assert ask(path, "token=1") == Asked(Dialect.CLASSIC, (), None)
+    assert ask(path, "token=1") == UpgradeRequest(Dialect.CLASSIC, (), None)
 
 
 @pytest.mark.parametrize(
     "path", ["/public", "/public/", "/api/v2/ranger/public/", "/ranger", "/ranger/x", "/a//public//"]
 )
 def test_these_paths_are_rangers(path: str) -> None:
-    assert ask(path) == Asked(Dialect.RANGER, (), None)
+    assert ask(path) == UpgradeRequest(Dialect.RANGER, (), None)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_these_paths_are_rangers(path: str) -> None:
     [("/ranger", ""), ("/ranger", "/x"), ("/a/ranger", "/"), ("/public", ""), ("/public", "/"), ("/ws", "/public")],
 )
 def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
-    assert ask(path, SCRIPT_NAME=mount) == Asked(Dialect.RANGER, (), None)
+    assert ask(path, SCRIPT_NAME=mount) == UpgradeRequest(Dialect.RANGER, (), None)
     assert ask(path, SCRIPT_NAME="/ws").dialect is (Dialect.RANGER if path == "/public" else Dialect.CLASSIC)
     with pytest.raises(Refused):
         ask("", SCRIPT_NAME="/private")
@@ -136,11 +136,11 @@ def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
     ],
 )
 def test_streams_in_the_query_make_it_rangers(query: str, streams: tuple[str, ...]) -> None:
-    assert ask("/", query) == Asked(Dialect.RANGER, streams, None)
+    assert ask("/", query) == UpgradeRequest(Dialect.RANGER, streams, None)
 
 
 def test_a_token_in_the_header_makes_it_rangers() -> None:
-    assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == Asked(Dialect.RANGER, (), "a.b.c")
+    assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == UpgradeRequest(Dialect.RANGER, (), "a.b.c")
     assert ask("/private/", HTTP_AUTHORIZATION="bearer  a.b.c ").token == "a.b.c"
     # Without the scheme it is a token that does not verify, not one that nobody offered.
     assert ask("/public", HTTP_AUTHORIZATION="a.b.c").token == "a.b.c"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.protocol.streams import MAX_CHARACTERS, Kind, is_permitted, kind_of, shown_as
+from peatio_ws.protocol.stream_syntax import MAX_CHARACTERS, Kind, client_name, is_permitted, kind_of
 
 ROLES = {"admin": frozenset({"admin"}), "": frozenset({"admin"})}
 
@@ -51,4 +51,4 @@ def test_a_prefix_is_for_its_roles_and_an_unknown_one_for_nobody() -> None:
 
 
 def test_clients_see_a_prefixed_stream_without_its_prefix() -> None:
-    assert [shown_as(name) for name in ("order", "a.b", "admin.a.b")] == ["order", "a.b", "a.b"]
+    assert [client_name(name) for name in ("order", "a.b", "admin.a.b")] == ["order", "a.b", "a.b"]

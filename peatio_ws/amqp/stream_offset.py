@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 
-class State(enum.Enum):
+class ReaderState(enum.Enum):
     """What the reader knows."""
 
     CLOSED = "no connection"
@@ -22,7 +22,7 @@ class State(enum.Enum):
     LOST = "another stream than before; nothing is taken from it until it is opened again"
 
 
-class Input(enum.Enum):
+class ReaderInput(enum.Enum):
     """What happens to it."""
 
     OPENED = "consuming from a time"
@@ -34,26 +34,26 @@ class Input(enum.Enum):
     CLOSED = "the connection has ended"
 
 
-TABLE: Final[Mapping[tuple[State, Input], State]] = {
-    (State.CLOSED, Input.OPENED): State.READING_BACK,
-    (State.CLOSED, Input.OPENED_AT_LAST): State.PROVING,
-    (State.CLOSED, Input.CLOSED): State.CLOSED,
-    (State.PROVING, Input.SAME_EVENT): State.READING_BACK,
-    (State.PROVING, Input.LATER_EVENT): State.READING_BACK,
-    (State.PROVING, Input.OTHER_EVENT): State.LOST,
-    (State.PROVING, Input.CLOSED): State.CLOSED,
-    (State.READING_BACK, Input.END_REACHED): State.CURRENT,
-    (State.READING_BACK, Input.OTHER_EVENT): State.LOST,
-    (State.READING_BACK, Input.CLOSED): State.CLOSED,
-    (State.CURRENT, Input.END_REACHED): State.CURRENT,
-    (State.CURRENT, Input.OTHER_EVENT): State.LOST,
-    (State.CURRENT, Input.CLOSED): State.CLOSED,
-    (State.LOST, Input.OTHER_EVENT): State.LOST,
-    (State.LOST, Input.CLOSED): State.CLOSED,
+TABLE: Final[Mapping[tuple[ReaderState, ReaderInput], ReaderState]] = {
+    (ReaderState.CLOSED, ReaderInput.OPENED): ReaderState.READING_BACK,
+    (ReaderState.CLOSED, ReaderInput.OPENED_AT_LAST): ReaderState.PROVING,
+    (ReaderState.CLOSED, ReaderInput.CLOSED): ReaderState.CLOSED,
+    (ReaderState.PROVING, ReaderInput.SAME_EVENT): ReaderState.READING_BACK,
+    (ReaderState.PROVING, ReaderInput.LATER_EVENT): ReaderState.READING_BACK,
+    (ReaderState.PROVING, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+    (ReaderState.PROVING, ReaderInput.CLOSED): ReaderState.CLOSED,
+    (ReaderState.READING_BACK, ReaderInput.END_REACHED): ReaderState.CURRENT,
+    (ReaderState.READING_BACK, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+    (ReaderState.READING_BACK, ReaderInput.CLOSED): ReaderState.CLOSED,
+    (ReaderState.CURRENT, ReaderInput.END_REACHED): ReaderState.CURRENT,
+    (ReaderState.CURRENT, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+    (ReaderState.CURRENT, ReaderInput.CLOSED): ReaderState.CLOSED,
+    (ReaderState.LOST, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+    (ReaderState.LOST, ReaderInput.CLOSED): ReaderState.CLOSED,
 }
 """The next state. A pair that is missing cannot happen: it is a bug, and a KeyError."""
 
 
-def after(state: State, happened: Input) -> State:
+def next_state(state: ReaderState, happened: ReaderInput) -> ReaderState:
     """Return the state after an input. Raises KeyError for a pair that cannot happen."""
     return TABLE[state, happened]

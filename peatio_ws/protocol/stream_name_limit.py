@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from peatio_ws.protocol.streams import Kind, kind_of
+from peatio_ws.protocol.stream_syntax import Kind, kind_of
 
-ALWAYS_TAKEN: Final = 20
+ALWAYS_ALLOWED: Final = 20
 """Streams that a connection may have however many names the worker holds, so that a flood of names does not stop a
 client that only wants its market."""
 
 
-class StreamNames:
+class StreamNameLimit:
     """A limit for names that no other client of the worker has. Names that are shared cost a connection 40 bytes each,
     and are limited by `WEBSOCKET_MAX_STREAMS` alone; an invented one costs 150.
 
@@ -27,15 +27,15 @@ class StreamNames:
 
     Attributes:
         most: see above.
-        coming: names that were taken, and that the worker does not hold yet because the broker is waited for.
+        pending: names that were taken, and that the worker does not hold yet because the broker is waited for.
         refused: how many were, since this was last set to 0.
     """
 
     def __init__(self, is_held: Callable[[str], bool], held: Callable[[], int], most: int) -> None:
         self._is_held, self._held, self.most = is_held, held, most
-        self.coming = self.refused = 0
+        self.pending = self.refused = 0
 
-    def take(self, name: str, streams: int) -> str | None:
+    def claim(self, name: str, streams: int) -> str | None:
         """Return the name to keep, one object for all connections; None if there is no room for it.
 
         Args:
@@ -45,7 +45,7 @@ class StreamNames:
             return sys.intern(name)
         if kind_of(name) is Kind.PRIVATE:
             return name  # a member's, which the tables do not have
-        if streams >= ALWAYS_TAKEN and self._held() + self.coming >= self.most:
+        if streams >= ALWAYS_ALLOWED and self._held() + self.pending >= self.most:
             self.refused += 1
             return None
         return name

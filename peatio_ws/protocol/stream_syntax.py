@@ -39,7 +39,7 @@ def is_permitted(name: str, role: str, roles: Roles) -> bool:
     return bool(role) and role in roles.get(name.partition(".")[0], ())
 
 
-def shown_as(name: str) -> str:
+def client_name(name: str) -> str:
     """The name under which a stream's events reach clients: a prefixed one's is without its prefix, as Rango's are."""
     return name.partition(".")[2] if name.count(".") == Kind.PREFIXED else name
 
@@ -51,6 +51,6 @@ def routing_keys(name: str) -> tuple[str, ...]:
     return (f"public.{name}", name) if name.startswith("global.") else (f"public.{name}",)
 
 
-def halves(name: str) -> tuple[str, ...]:
+def with_snapshot(name: str) -> tuple[str, ...]:
     """A stream, and with an `-inc` the `-snap` that belongs to it."""
     return (name, f"{name.removesuffix('-inc')}-snap") if name.endswith("-inc") else (name,)

@@ -9,9 +9,9 @@ import pytest
 from peatio_ws import testing
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.session import Session
-from peatio_ws.protocol.stream_names import ALWAYS_TAKEN, StreamNames
+from peatio_ws.protocol.stream_name_limit import ALWAYS_ALLOWED, StreamNameLimit
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
-from peatio_ws.routing.channels import Feeds
+from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire
 
@@ -23,14 +23,14 @@ class Worker:
     """Sessions of a worker that holds few names."""
 
     def __init__(self) -> None:
-        self.feeds = Feeds(lambda *_: None, lambda: None, 10, lambda *_: None)
-        self.names = StreamNames(self.feeds.holds, self.feeds.names, MOST)
+        self.channels = PublicChannels(lambda *_: None, lambda: None, 10, lambda *_: None)
+        self.names = StreamNameLimit(self.channels.holds, self.channels.names, MOST)
 
     def subscribe(self, session: Session, *streams: str) -> list[object]:
         actions = session.receive(json.dumps({"event": "subscribe", "streams": streams}))
         outbox = Outbox(Wire(), 2**20, 3600.0)  # type: ignore[arg-type]
         for name in session.streams:
-            self.feeds.subscribe(outbox, name)
+            self.channels.subscribe(outbox, name)
         return [json.loads(action.payload) for action in actions if hasattr(action, "payload")]
 
     def session(self) -> Session:
@@ -47,9 +47,9 @@ def test_beyond_the_limit_a_client_gets_the_names_in_use_only() -> None:
     assert worker.subscribe(first, *invented(MOST)) == [
         {"success": {"message": "subscribed", "streams": first.streams}}
     ]
-    error, success = worker.subscribe(second, *invented(ALWAYS_TAKEN), "one.more", "m25.trades", "and.another")
+    error, success = worker.subscribe(second, *invented(ALWAYS_ALLOWED), "one.more", "m25.trades", "and.another")
     assert error == REFUSED
-    assert success == {"success": {"message": "subscribed", "streams": [*invented(ALWAYS_TAKEN), "m25.trades"]}}
+    assert success == {"success": {"message": "subscribed", "streams": [*invented(ALWAYS_ALLOWED), "m25.trades"]}}
     assert worker.names.refused == 2
 
 
@@ -58,7 +58,7 @@ def test_a_client_with_few_streams_gets_any_name_however_many_there_are() -> Non
     worker.subscribe(worker.session(), *invented(MOST))
     for number in range(5):
         session = worker.session()
-        names = [f"client{number}.{one}" for one in range(ALWAYS_TAKEN)]
+        names = [f"client{number}.{one}" for one in range(ALWAYS_ALLOWED)]
         worker.subscribe(session, *names)
         assert session.streams == names
 
@@ -75,7 +75,7 @@ def test_names_that_several_clients_have_are_one_object(kind: str) -> None:
 
 def test_a_book_that_was_published_counts_as_in_use() -> None:
     worker = Worker()
-    worker.feeds.publish("btc.ob-snap", b'{"asks":[],"bids":[]}')
+    worker.channels.publish("btc.ob-snap", b'{"asks":[],"bids":[]}')
     session = worker.session()
     worker.subscribe(session, *invented(MOST))
     worker.subscribe(session, "btc.ob-inc", "no.ob-inc")
@@ -84,21 +84,21 @@ def test_a_book_that_was_published_counts_as_in_use() -> None:
 
 def test_names_for_which_the_broker_is_waited_for_count() -> None:
     worker = Worker()
-    worker.names.coming = MOST
-    assert worker.names.take("a.b", ALWAYS_TAKEN) is None
-    assert worker.names.take("order", ALWAYS_TAKEN) == "order", "a member's own is in no table"
-    worker.names.coming = 0
-    assert worker.names.take("a.b", ALWAYS_TAKEN) == "a.b"
+    worker.names.pending = MOST
+    assert worker.names.claim("a.b", ALWAYS_ALLOWED) is None
+    assert worker.names.claim("order", ALWAYS_ALLOWED) == "order", "a member's own is in no table"
+    worker.names.pending = 0
+    assert worker.names.claim("a.b", ALWAYS_ALLOWED) == "a.b"
 
 
 def test_a_worker_counts_what_it_refuses() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_STREAM_NAMES="0")
     with testing.serve(gateway) as server, server.connect("/public") as client:
         client.json()
-        client.send({"event": "subscribe", "streams": invented(ALWAYS_TAKEN + 5)})
+        client.send({"event": "subscribe", "streams": invented(ALWAYS_ALLOWED + 5)})
         assert client.json() == REFUSED
-        assert client.json()["success"]["streams"] == invented(ALWAYS_TAKEN)
+        assert client.json()["success"]["streams"] == invented(ALWAYS_ALLOWED)
         client.send({"event": "unsubscribe", "streams": invented(5)})
-        assert client.json()["success"]["streams"] == invented(ALWAYS_TAKEN)[5:]
+        assert client.json()["success"]["streams"] == invented(ALWAYS_ALLOWED)[5:]
         client.send({"event": "subscribe", "streams": ["a.trades"]})
         assert "a.trades" in client.json()["success"]["streams"]
