@@ -36,6 +36,7 @@ def hand_on_pages_of_others(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Register the language of the transcripts (contributing.md) and the handling of links out of the site."""
+    """Register the languages of transcripts and pictures, and the handling of links out of the site."""
     app.add_lexer("frames", TextLexer)
+    app.add_lexer("mermaid", TextLexer)  # GitHub draws it; the site shows the text
     app.connect("source-read", hand_on_pages_of_others)

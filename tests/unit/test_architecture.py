@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 
 LEVELS = [
     {"close_codes"},
-    {"errors", "concurrency"},
+    {"errors", "life_cycle", "concurrency"},
     {"auth"},
     {"protocol", "orderbook"},
     {"config"},
@@ -34,7 +34,7 @@ LEVELS = [
 ]
 """A package imports only packages above its own line. Those of one line do not know each other."""
 
-PURE = {"close_codes", "errors", "auth", "protocol", "orderbook", "config"}
+PURE = {"close_codes", "errors", "life_cycle", "auth", "protocol", "orderbook", "config"}
 """Packages that know no socket, clock, environment or greenlet."""
 NOT_PURE = {"auth.jwks_refresh", "auth.signing"}
 ALSO_PURE = {
