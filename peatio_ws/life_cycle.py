@@ -1,7 +1,7 @@
 """A life cycle as a table: from a state and an input to the next state. Pure.
 
-The tables are next to what they describe: `protocol/connection_state.py`, `amqp/stream_state.py`. The pictures in
-docs/architecture.md are drawn from them.
+The tables are next to what they describe: `protocol/connection_state.py`, `amqp/source_state.py`,
+`amqp/stream_offset.py`. The pictures in docs/architecture.md are drawn from them.
 """
 
 from __future__ import annotations

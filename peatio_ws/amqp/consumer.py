@@ -212,6 +212,9 @@ class Consumer:
     def _restore_if_nothing_else_can_be_read(self) -> None:
         """Where the other source fails, too, the preferred one may be readable by now."""
         if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + TRY_AGAIN_SECONDS:
+            if self._trial is not None:
+                self._trial.kill(block=False)
+                self._trial = None
             self._sources.restore()
             self._rest_from_trying()
 

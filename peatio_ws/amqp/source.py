@@ -15,6 +15,8 @@ import enum
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from peatio_ws.amqp.source_state import SOURCE, SourceInput, SourceState
+
 Connect = Callable[[], Any]
 """Makes another kombu connection to the same broker; it is not connected yet."""
 
@@ -143,12 +145,17 @@ class Sources:
         observer: notified of changes.
 
     Attributes:
-        current: the one that is read.
+        state: which of them is read, see `source_state.py`.
     """
 
     def __init__(self, preferred: Source, instead: Source | None = None, observer: Observer | None = None) -> None:
         self.preferred, self._instead, self._observer = preferred, instead, observer
-        self.current = preferred
+        self.state = SourceState.PREFERRED
+
+    @property
+    def current(self) -> Source:
+        """The source that is read."""
+        return self.preferred if self._instead is None or not self.replaced else self._instead
 
     @property
     def name(self) -> str:
@@ -158,20 +165,25 @@ class Sources:
     @property
     def replaced(self) -> bool:
         """Whether another source is read instead of the preferred one."""
-        return self.current is not self.preferred
+        return self.state is not SourceState.PREFERRED
 
     def replace(self, refused: SourceRefused) -> None:
         """Read the other source from now on. Raises `refused` if there is none."""
         if self._instead is None or self.replaced:
             raise refused
-        self._change(self._instead, refused)
+        self.state = SOURCE[self.state, SourceInput.REFUSE]
+        if self._observer is not None:
+            self._observer.on_source(refused)
 
     def restore(self) -> None:
         """Read the preferred source again."""
-        self._change(self.preferred, None)
+        self.state = SOURCE[self.state, SourceInput.RESTORE]
+        if self._observer is not None:
+            self._observer.on_source(None)
 
     def trial(self, running: bool) -> None:
-        """See `Observer.on_trial`."""
+        """A trial of the preferred source begins, or has failed; see `Observer.on_trial`."""
+        self.state = SOURCE[self.state, SourceInput.TRY if running else SourceInput.FAIL]
         if self._observer is not None:
             self._observer.on_trial(running)
 
@@ -182,8 +194,3 @@ class Sources:
     def lag(self) -> float:
         """See `Source.lag`."""
         return self.current.lag()
-
-    def _change(self, source: Source, refused: SourceRefused | None) -> None:
-        self.current = source
-        if self._observer is not None:
-            self._observer.on_source(refused)

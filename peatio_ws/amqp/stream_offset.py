@@ -8,8 +8,9 @@ same name that was made since, and its position there means nothing.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from typing import Final
+
+from peatio_ws.life_cycle import LifeCycle
 
 
 class ReaderState(enum.Enum):
@@ -34,26 +35,23 @@ class ReaderInput(enum.Enum):
     CLOSED = "the connection has ended"
 
 
-TABLE: Final[Mapping[tuple[ReaderState, ReaderInput], ReaderState]] = {
-    (ReaderState.CLOSED, ReaderInput.OPENED): ReaderState.READING_BACK,
-    (ReaderState.CLOSED, ReaderInput.OPENED_AT_LAST): ReaderState.PROVING,
-    (ReaderState.CLOSED, ReaderInput.CLOSED): ReaderState.CLOSED,
-    (ReaderState.PROVING, ReaderInput.SAME_EVENT): ReaderState.READING_BACK,
-    (ReaderState.PROVING, ReaderInput.LATER_EVENT): ReaderState.READING_BACK,
-    (ReaderState.PROVING, ReaderInput.OTHER_EVENT): ReaderState.LOST,
-    (ReaderState.PROVING, ReaderInput.CLOSED): ReaderState.CLOSED,
-    (ReaderState.READING_BACK, ReaderInput.END_REACHED): ReaderState.CURRENT,
-    (ReaderState.READING_BACK, ReaderInput.OTHER_EVENT): ReaderState.LOST,
-    (ReaderState.READING_BACK, ReaderInput.CLOSED): ReaderState.CLOSED,
-    (ReaderState.CURRENT, ReaderInput.END_REACHED): ReaderState.CURRENT,
-    (ReaderState.CURRENT, ReaderInput.OTHER_EVENT): ReaderState.LOST,
-    (ReaderState.CURRENT, ReaderInput.CLOSED): ReaderState.CLOSED,
-    (ReaderState.LOST, ReaderInput.OTHER_EVENT): ReaderState.LOST,
-    (ReaderState.LOST, ReaderInput.CLOSED): ReaderState.CLOSED,
-}
-"""The next state. A pair that is missing cannot happen: it is a bug, and a KeyError."""
-
-
-def next_state(state: ReaderState, happened: ReaderInput) -> ReaderState:
-    """Return the state after an input. Raises KeyError for a pair that cannot happen."""
-    return TABLE[state, happened]
+READER: Final = LifeCycle(
+    {
+        (ReaderState.CLOSED, ReaderInput.OPENED): ReaderState.READING_BACK,
+        (ReaderState.CLOSED, ReaderInput.OPENED_AT_LAST): ReaderState.PROVING,
+        (ReaderState.CLOSED, ReaderInput.CLOSED): ReaderState.CLOSED,
+        (ReaderState.PROVING, ReaderInput.SAME_EVENT): ReaderState.READING_BACK,
+        (ReaderState.PROVING, ReaderInput.LATER_EVENT): ReaderState.READING_BACK,
+        (ReaderState.PROVING, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+        (ReaderState.PROVING, ReaderInput.CLOSED): ReaderState.CLOSED,
+        (ReaderState.READING_BACK, ReaderInput.END_REACHED): ReaderState.CURRENT,
+        (ReaderState.READING_BACK, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+        (ReaderState.READING_BACK, ReaderInput.CLOSED): ReaderState.CLOSED,
+        (ReaderState.CURRENT, ReaderInput.END_REACHED): ReaderState.CURRENT,
+        (ReaderState.CURRENT, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+        (ReaderState.CURRENT, ReaderInput.CLOSED): ReaderState.CLOSED,
+        (ReaderState.LOST, ReaderInput.OTHER_EVENT): ReaderState.LOST,
+        (ReaderState.LOST, ReaderInput.CLOSED): ReaderState.CLOSED,
+    }
+)
+"""The next state. A pair that is missing cannot happen."""

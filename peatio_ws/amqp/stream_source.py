@@ -28,7 +28,7 @@ from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.frame_reader import OFFSET, consume
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import Alarmed, translated
-from peatio_ws.amqp.stream_offset import ReaderInput, ReaderState, next_state
+from peatio_ws.amqp.stream_offset import READER, ReaderInput, ReaderState
 from peatio_ws.amqp.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, StreamSetup, within_step
 from peatio_ws.protocol.event_kinds import Delivery
 
@@ -191,7 +191,7 @@ class StreamSource:
         self._setup.canaries.forget()
 
     def _step(self, happened: ReaderInput) -> None:
-        self._state = next_state(self._state, happened)
+        self._state = READER[self._state, happened]
 
     # ---- markers
 

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from peatio_ws.amqp import stream_state
+from peatio_ws.amqp.source_state import SOURCE, SourceState
+from peatio_ws.amqp.stream_offset import READER, ReaderState
 from peatio_ws.protocol.connection_state import CONNECTION, HANDLER_INPUTS, ConnectionState
 
 PAGE: Final = Path(__file__).parent.parent.parent / "docs" / "architecture.md"
@@ -60,7 +61,8 @@ _CLIENT: Final = Cycle(CONNECTION, ConnectionState.OPEN)  # type: ignore[arg-typ
 CYCLES: Final = {
     "Peatio connection": _CLIENT,
     "handler connection": restricted(_CLIENT, HANDLER_INPUTS),  # type: ignore[arg-type]
-    "history stream": Cycle(stream_state.TABLE, stream_state.State.CLOSED),  # type: ignore[arg-type]
+    "broker source": Cycle(SOURCE, SourceState.PREFERRED),  # type: ignore[arg-type]
+    "history stream": Cycle(READER, ReaderState.CLOSED),  # type: ignore[arg-type]
 }
 """By the name in the markers."""
 

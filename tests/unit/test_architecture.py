@@ -44,6 +44,7 @@ ALSO_PURE = {
     *(f"simulator.{name}" for name in "matching publications simulation".split()),
     *(f"monitoring.{name}" for name in "counters throttled_warnings".split()),
     *(f"cli.check.{name}" for name in "broker_remedies remedies report".split()),
+    "amqp.source_state",
     "amqp.stream_offset",
     "server.routes",
 }

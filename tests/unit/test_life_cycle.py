@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from peatio_ws.amqp import stream_state
+from peatio_ws.amqp.source_state import SourceInput, SourceState
+from peatio_ws.amqp.stream_offset import ReaderInput, ReaderState
 from peatio_ws.life_cycle import ImpossibleInput, LifeCycle
 from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
 from tests.programs import life_cycles
@@ -22,7 +23,8 @@ def pairs(states: Any, inputs: Any) -> Pairs:
 
 
 State, Input = ConnectionState, ConnectionInput
-Reader, Event = stream_state.State, stream_state.Input
+Reader, Event = ReaderState, ReaderInput
+REPLACED = {SourceState.REPLACED, SourceState.TRYING}
 AUTHENTICATED = {State.ADMITTING, State.PENDING, State.REPLAYING, State.LIVE}
 CONNECTION_IMPOSSIBLE: dict[str, Pairs] = {
     "an ended connection has no inputs": pairs([State.ENDED], Input),
@@ -45,6 +47,13 @@ IMPOSSIBLE: dict[str, dict[str, Pairs]] = {
         ),
         "nothing arrives without a connection": pairs([Reader.CLOSED], [Event.OTHER_EVENT, Event.END_REACHED]),
         "the end means nothing unless it is the same stream": pairs([Reader.PROVING, Reader.LOST], [Event.END_REACHED]),
+    },
+    "broker source": {
+        "only the preferred source is refused": pairs(REPLACED, [SourceInput.REFUSE]),
+        "the preferred source is not tried while it is read": pairs([SourceState.PREFERRED], [SourceInput.TRY]),
+        "it cannot be restored while it is read": pairs([SourceState.PREFERRED], [SourceInput.RESTORE]),
+        "there is one trial at a time": {(SourceState.TRYING, SourceInput.TRY)},
+        "without a trial none fails": pairs(set(SourceState) - {SourceState.TRYING}, [SourceInput.FAIL]),
     },
 }
 """For each life cycle the pairs that cannot happen, by the reason."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gevent
 import pytest
 
 from peatio_ws.amqp import consumer
 from peatio_ws.amqp.consumer import Consumer
+from peatio_ws.amqp.source import Refusal, SourceRefused, Sources
 
 
 def test_reading_is_behind_from_the_last_time_that_it_took_all_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +22,19 @@ def test_reading_is_behind_from_the_last_time_that_it_took_all_there_was(monkeyp
     assert reader.behind() == 0
     reader._connected, reader._transport = True, None
     assert reader.behind() == 0, "another broker than RabbitMQ"
+
+
+def test_a_trial_does_not_outlive_the_replacement_of_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(consumer.time, "monotonic", lambda: now)
+    preferred, other = SimpleNamespace(name="stream"), SimpleNamespace(name="queue")
+    sources = Sources(preferred, other)  # type: ignore[arg-type]
+    reader = Consumer(sources, (), lambda: False, lambda _heard: None, lambda _seconds: None)
+    sources.replace(SourceRefused(Refusal.TOO_OLD))
+    monkeypatch.setattr(reader, "_prepare", lambda _url: True)
+    reader._try_preferred("amqp://")
+    gevent.idle()  # the trial succeeds, while the other source is lost
+    now += 1000
+    reader._restore_if_nothing_else_can_be_read()
+    assert sources.current is preferred
+    reader._try_preferred("amqp://")  # does not raise: the preferred source is not opened a second time

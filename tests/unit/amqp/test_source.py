@@ -62,6 +62,7 @@ def test_the_replacement_is_not_replaced() -> None:
 def test_a_trial_is_reported() -> None:
     observer = Observer()
     sources = Sources(source("stream"), source("queue"), observer)
+    sources.replace(REFUSED)
     sources.trial(True)
     sources.trial(False)
-    assert observer.notes == [True, False]
+    assert observer.notes == [REFUSED, True, False]
