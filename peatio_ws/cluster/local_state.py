@@ -152,7 +152,7 @@ class SharedState:
         lockout: counts tokens that fail.
 
     Attributes:
-        slot_counts: connections of this worker that count towards a limit, by its name; see `connection_limits.py`.
+        slot_counts: connections of this worker that count towards a limit, by its name; see `base_connection.py`.
     """
 
     def __init__(self, revocations: Revocations, lockout: Lockout) -> None:

@@ -1,5 +1,9 @@
-"""What a session wants done: the words between the protocol (`session.py`) and who carries it out
-(`peatio_connection.py`)."""
+"""What the server should do for a client: actions that a session returns (`session.py`) and a connection executes
+(`server/connections/peatio_connection.py`).
+
+The order of actions is the order for the client. A client that does not resume is admitted by `AwaitBroker`, `Admit`,
+the replies, `GoLive`; one that resumes by `Admit`, `Resume`.
+"""
 
 from __future__ import annotations
 
@@ -12,70 +16,72 @@ from peatio_ws.close_codes import Close
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Check this token, then call `Session.verdict`."""
+    """Verify a token, then call `Session.on_verified` or `Session.on_postponed` with this action.
+
+    Attributes:
+        resume: the message's `resume`, as JSON decodes it (contract section 5).
+        notices: whether the message asks for operators' notices.
+        echo: see `encoding.with_echo`.
+    """
 
     token: str
+    resume: object = None
+    notices: bool = False
+    echo: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitBroker:
+    """Wait, for a limited time, until the worker receives private events. A client that does not resume would miss
+    those published before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Have this member's events routed to this worker, and find what its connection has to know for them. They are sent
-    only after a `GoLive` or a `Resume`, behind whatever the client is told before.
-
-    Attributes:
-        resumes: whether a `Resume` follows, and not a `GoLive`.
-    """
+    """Prepare the connection for its member's events. The client receives them only after `GoLive` or `Resume`."""
 
     identity: Identity
-    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GoLive:
-    """From now on this client gets its member's events."""
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """The same member showed a newer token; its expiry counts."""
-
-    identity: Identity
+    """Send the client its member's events from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """From now on this client gets these streams, first of all their current books."""
+    """Send the client these streams from now on, their current books first."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SendBooks:
-    """The client asked again for `-inc` streams that it has: send it their current books."""
+    """Send the current books of `-inc` streams that the client has already and asked for again."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """It gets them no more."""
+    """Stop sending the client these streams."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Send this text to the client."""
+    """Send the client this text."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Send this reply with a cursor, then what was missed since this one (contract section 5).
+    """Send this reply with a cursor, then the events since the client's cursor (contract section 5).
 
     Attributes:
-        cursor: the last that the client saw, by what it says; None if it names none.
+        cursor: the last cursor that the client saw; None if it sent none.
         echo: see `encoding.with_echo`.
     """
 
@@ -86,15 +92,15 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Private streams were added after a `Resume`: send what was missed of them, if that is still to do."""
+    """Send the missed events now, if they are promised: the client has subscribed to a private stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Hand this message to the handler of that name.
+    """Call the handler of this event.
 
     Attributes:
-        echo: for its replies; see `encoding.with_echo`.
+        echo: for the handler's replies; see `encoding.with_echo`.
     """
 
     name: str
@@ -111,5 +117,16 @@ class HangUp:
 
 
 Action: TypeAlias = (
-    Verify | Admit | GoLive | Renew | Subscribe | SendBooks | Unsubscribe | Reply | Resume | Replay | Call | HangUp
+    Verify
+    | AwaitBroker
+    | Admit
+    | GoLive
+    | Subscribe
+    | SendBooks
+    | Unsubscribe
+    | Reply
+    | Resume
+    | Replay
+    | Call
+    | HangUp
 )

@@ -73,5 +73,8 @@ CONNECTION: Final = LifeCycle(
 )
 """The next state. A pair that is missing cannot happen."""
 
+NOT_ADMITTED: Final = frozenset({_State.OPEN, _State.PUBLIC})
+"""The states before `ADMIT`."""
+
 HANDLER_INPUTS: Final = frozenset({_Input.SUBSCRIBE, _Input.ADMIT, _Input.GO_LIVE, _Input.END})
 """The inputs that a handler's connection has."""

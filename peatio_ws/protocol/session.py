@@ -1,26 +1,27 @@
-"""The protocols of one connection as a state machine: a client's text in, actions out (contract sections 1 and 2).
+"""The protocol of one connection: a client's text in, actions out (contract sections 1 and 2).
 
-Pure: verifying a token, sending and registering are the caller's. It is told how a token turned out with `on_verified`.
+Pure. The connection that executes the actions verifies tokens, sends, and registers with the router. It reports the
+result of a token with `on_verified` or `on_postponed`. How far the connection is, is in `connection_state.py`.
 """
 
 from __future__ import annotations
 
-import enum
+import dataclasses
 from collections.abc import Container, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close, later_reason
-from peatio_ws.protocol import encoding, stream_syntax
+from peatio_ws.protocol import encoding
 from peatio_ws.protocol.actions import (
     Action,
     Admit,
+    AwaitBroker,
     Call,
     GoLive,
     HangUp,
-    Renew,
     Replay,
     Reply,
     Resume,
@@ -31,119 +32,69 @@ from peatio_ws.protocol.actions import (
 )
 from peatio_ws.protocol.echo import echo_in
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.stream_syntax import Kind
+from peatio_ws.protocol.stream_syntax import Kind, kind_of
 from peatio_ws.protocol.subscription_rules import Denial, SubscriptionRules
 
 MAX_FAILURES: Final = 5
-"""Failed authentications of one connection; the last is answered, then the connection is closed (1008)."""
+"""Failed authentications of one connection. The last one is answered, then the connection is closed with 1008."""
 BUILT_IN: Final = frozenset({"jwt", "subscribe", "unsubscribe"})
-"""What is answered here, and no handler's to have."""
+"""Events that the session answers. Applications cannot register handlers for them."""
 
 TOO_MANY_FAILURES: Final = "too many failed authentications"
-
-
-class SessionState(enum.Enum):
-    ANONYMOUS = "anonymous"
-    AUTHENTICATED = "authenticated"
-
-
-class SessionInput(enum.Enum):
-    """What a message of the client comes to, where that depends on who it is."""
-
-    TOKEN = "a token that verified"
-    TOKEN_OF_ANOTHER = "a token that verified, for another uid than before"
-    BAD_TOKEN = "a token that did not verify"
-
-
-class _Step(NamedTuple):
-    state: SessionState
-    reply: bytes
-    failure: bool = False
-
-
-_TABLE: Final = {
-    (SessionState.ANONYMOUS, SessionInput.TOKEN): _Step(SessionState.AUTHENTICATED, encoding.AUTHENTICATED),
-    (SessionState.ANONYMOUS, SessionInput.BAD_TOKEN): _Step(
-        SessionState.ANONYMOUS, encoding.AUTHENTICATION_FAILED, failure=True
-    ),
-    (SessionState.AUTHENTICATED, SessionInput.TOKEN): _Step(SessionState.AUTHENTICATED, encoding.AUTHENTICATED),
-    (SessionState.AUTHENTICATED, SessionInput.TOKEN_OF_ANOTHER): _Step(
-        SessionState.AUTHENTICATED, encoding.AUTHENTICATION_FAILED, failure=True
-    ),
-    (SessionState.AUTHENTICATED, SessionInput.BAD_TOKEN): _Step(
-        SessionState.AUTHENTICATED, encoding.AUTHENTICATION_FAILED, failure=True
-    ),
-}
-"""Every pair that can come; (ANONYMOUS, TOKEN_OF_ANOTHER) cannot."""
 
 _decode = msgspec.json.Decoder().decode
 
 
 class Session:
-    """State of one connection's protocol.
+    """What one connection's client has asked for, and the answers.
 
     Args:
-        rules: which streams it may subscribe to.
-        events: names for which there are handlers.
+        rules: which streams the client may subscribe to.
+        events: names of events that have handlers.
 
     Attributes:
-        identity: of the last valid token; None before the first.
-        streams: what it is subscribed to, in that order. Kept in place: the router looks into it. A list, because
-            a dictionary takes four times its memory, and two hundred names are searched in 2 µs.
-        notices: whether it wants an operator's notices.
+        identity: of the last valid token, with the member id once that is known; None before the first token. Whose
+            connection it is and until when is held here only.
+        streams: the client's streams, in the order subscribed. The list is changed in place: the router reads it. It is
+            a list because a dictionary takes four times the memory; a search among 200 names takes 2 µs.
+        notices: whether the client receives operators' notices.
     """
 
-    __slots__ = (
-        "_asks_notices",
-        "_echo",
-        "_events",
-        "_failures",
-        "_resume",
-        "_rules",
-        "dialect",
-        "identity",
-        "notices",
-        "state",
-        "streams",
-    )
+    __slots__ = ("_events", "_failures", "_rules", "dialect", "identity", "notices", "streams")
 
     def __init__(self, dialect: Dialect, rules: SubscriptionRules, events: Container[str] = ()) -> None:
         self.dialect, self._rules, self._events = dialect, rules, events
-        self.state = SessionState.ANONYMOUS
         self.identity: Identity | None = None
         self.streams: list[str] = []
         self.notices = False
         self._failures = 0
-        # What the message with the token that is being verified said of them.
-        self._resume: object = None
-        self._asks_notices = False
-        self._echo = b""  # of the message that is being answered, as JSON
 
     def open(
         self, identity: Identity | None, names: Iterable[str], resume: str | None = None, notices: bool = False
     ) -> list[Action]:
-        """What a ranger connection begins with.
+        """Return the first actions of a ranger connection.
 
         Args:
-            identity: whom the handshake's token stands for, if it had one.
+            identity: of the token in the handshake; None without one.
             names: the streams of the query.
-            resume: what the query says of it: a cursor, `1` to begin, or nothing.
-            notices: whether the query asks for them.
+            resume: the query's `resume`: a cursor, `1` or `true` to begin, or nothing.
+            notices: whether the query asks for operators' notices.
         """
-        self.notices = notices
+        self.notices, self.identity = notices, identity
+        actions = self._subscribe(list(names))
         if identity is None:
-            return self._subscribe(list(names))
-        self.identity, self.state = identity, SessionState.AUTHENTICATED
+            return actions
         if not resume:
-            return [Admit(identity), *self._subscribe(list(names)), GoLive()]
-        *actions, reply = self._subscribe(list(names), replays=False)
+            return [AwaitBroker(), Admit(identity), *actions, GoLive()]
+        *subscribing, reply = actions
         assert isinstance(reply, Reply)
         cursor = None if resume in ("1", "true") else resume
-        return [Admit(identity, resumes=True), *actions, Resume(reply.payload, cursor)]
+        return [Admit(identity), *subscribing, Resume(reply.payload, cursor)]
+
+    # ---- inputs
 
     def receive(self, text: str) -> list[Action]:
-        """What to do about a text message of the client."""
-        self._echo = b""
+        """Return the actions for a text message of the client."""
         if self.dialect is Dialect.RANGER and (word := text.strip()) in ("", "ping"):
             return [Reply(encoding.PONG)] if word else []
         try:
@@ -152,129 +103,124 @@ class Session:
             return [Reply(encoding.not_understood(self.dialect, str(error)))]
         if not isinstance(message, dict):
             return [Reply(encoding.not_understood(self.dialect, "it is no JSON object"))]
-        if "echo" in message:
-            self._echo = echo_in(text)
-        return self._answered(self._read(message))
+        echo = echo_in(text) if "echo" in message else b""
+        return _with_echo(self._read(message, echo), echo)
 
-    def _read(self, message: dict[str, Any]) -> list[Action]:
+    def on_verified(self, verify: Verify, identity: Identity | None) -> list[Action]:
+        """Return the actions for a verified token, or, with None, for one that does not verify."""
+        return _with_echo(self._on_token(verify, identity), verify.echo)
+
+    def on_postponed(self, verify: Verify, why: str, seconds: int) -> list[Action]:
+        """Return the actions for a token that cannot be verified for some seconds.
+
+        The token may be valid, so the client is not told that it failed. An authenticated client stays connected.
+        """
+        if self.identity is None:
+            return [HangUp(Close.FULL, later_reason(why, seconds))]
+        return _with_echo([Reply(encoding.try_later(why, seconds))], verify.echo)
+
+    def on_member_id(self, number: int | None) -> None:
+        """Add the member id to the identity: the token did not have it."""
+        if self.identity is not None and number is not None:
+            self.identity = dataclasses.replace(self.identity, member_id=number)
+
+    # ---- messages
+
+    def _read(self, message: dict[str, Any], echo: bytes) -> list[Action]:
         if "jwt" in message:
-            self._resume, self._asks_notices = message.get("resume"), bool(message.get("notices"))
-            return self._token(message["jwt"])
+            return self._on_jwt(message, echo)
         match message.get("event"):
-            case "subscribe":
-                return self._change(message, self._subscribe)
-            case "unsubscribe":
-                return self._change(message, self._unsubscribe)
+            case "subscribe" | "unsubscribe" as event:
+                return self._on_streams(event, message.get("streams"))
             case str() as name if name in self._events:
-                return [Call(name, message, self._echo)]
+                return [Call(name, message, echo)]
         return [Reply(encoding.unknown_event(self.dialect))]
 
-    def on_verified(self, identity: Identity | None) -> list[Action]:
-        """What to do now that the token turned out to be this identity's, or nobody's (None)."""
-        return self._answered(self._on_token(identity))
-
-    def _on_token(self, identity: Identity | None) -> list[Action]:
-        if identity is None:
-            return self._step(SessionInput.BAD_TOKEN)
-        known, resumes = self.identity, bool(self._resume)
-        if known is not None and known.uid != identity.uid:
-            return self._step(SessionInput.TOKEN_OF_ANOTHER)
-        self.identity, self.notices = identity, self.notices or self._asks_notices
-        replies = self._step(SessionInput.TOKEN)
-        if resumes:
-            cursor = self._resume if isinstance(self._resume, str) else None
-            replies = [Resume(encoding.AUTHENTICATED, cursor, self._echo)]
-        if known is not None:
-            return [Renew(identity), *self._drop_forbidden(), *replies]
-        return [Admit(identity, resumes), *replies, *([] if resumes else [GoLive()])]
-
-    def on_postponed(self, why: str, seconds: int) -> list[Action]:
-        """What to do instead where the token cannot be looked at for so many seconds. It may be good, so the client is
-        not told that it failed; one that has shown a good one before stays."""
-        if self.identity is not None:
-            return self._answered([Reply(encoding.try_later(why, seconds))])
-        return [HangUp(Close.FULL, later_reason(why, seconds))]
-
-    def _answered(self, actions: list[Action]) -> list[Action]:
-        """The same, with the message's `echo` in each direct answer."""
-        echo = self._echo
-        if not echo:
-            return actions
-        return [
-            Reply(encoding.with_echo(action.payload, echo)) if isinstance(action, Reply) else action
-            for action in actions
-        ]
-
-    def _token(self, value: object) -> list[Action]:
+    def _on_jwt(self, message: dict[str, Any], echo: bytes) -> list[Action]:
+        value = message["jwt"]
         scheme, _, token = value.strip().partition(" ") if isinstance(value, str) else ("", "", "")
         if scheme.lower() != "bearer":
             return [Reply(encoding.NO_BEARER)]
-        return [Verify(token.strip())]
+        return [Verify(token.strip(), message.get("resume"), bool(message.get("notices")), echo)]
 
-    def _step(self, what: SessionInput) -> list[Action]:
-        step = _TABLE[self.state, what]
-        self.state = step.state
-        actions: list[Action] = [Reply(step.reply)]
-        if step.failure:
-            self._failures += 1
-            if self._failures >= MAX_FAILURES:
-                actions.append(HangUp(Close.POLICY, TOO_MANY_FAILURES))
-        return actions
-
-    def _change(self, message: dict[str, Any], change: Any) -> list[Action]:
-        names = message.get("streams")
+    def _on_streams(self, event: str, names: object) -> list[Action]:
         if names is None:
             return [Reply(encoding.NO_STREAMS)]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return [Reply(encoding.STREAMS_NOT_TEXTS)]
-        actions: list[Action] = change(names)
+        if event == "unsubscribe":
+            dropped = self._drop(set(names).intersection(self.streams))
+            return [*dropped, Reply(encoding.unsubscribed(self.streams))]
+        before = len(self.streams)
+        actions = self._subscribe(names)
+        if any(kind_of(name) is Kind.PRIVATE for name in self.streams[before:]):
+            actions.append(Replay())
         return actions
 
-    def _subscribe(self, names: list[str], replays: bool = True) -> list[Action]:
+    # ---- tokens
+
+    def _on_token(self, verify: Verify, identity: Identity | None) -> list[Action]:
+        known = self.identity
+        if identity is None or (known is not None and known.uid != identity.uid):
+            return self._fail()
+        self.identity, self.notices = identity, self.notices or verify.notices
+        replies: list[Action] = [Reply(encoding.AUTHENTICATED)]
+        if resumes := bool(verify.resume):
+            cursor = verify.resume if isinstance(verify.resume, str) else None
+            replies = [Resume(encoding.AUTHENTICATED, cursor, verify.echo)]
+        if known is not None:
+            self.on_member_id(known.member_id)
+            return [*self._drop_forbidden(), *replies]
+        return [Admit(identity), *replies] if resumes else [AwaitBroker(), Admit(identity), *replies, GoLive()]
+
+    def _fail(self) -> list[Action]:
+        self._failures += 1
+        actions: list[Action] = [Reply(encoding.AUTHENTICATION_FAILED)]
+        if self._failures >= MAX_FAILURES:
+            actions.append(HangUp(Close.POLICY, TOO_MANY_FAILURES))
+        return actions
+
+    # ---- streams
+
+    def _subscribe(self, names: list[str]) -> list[Action]:
         has = set(self.streams)
         new = dict.fromkeys(name for name in names if name not in has)
         again = dict.fromkeys(name for name in names if name in has and name.endswith("-inc"))
         actions: list[Action] = []
-        if len(has) + len(new) > self._rules.most:
+        if not self._rules.is_room(len(has), len(new)):
             actions.append(Reply(encoding.too_many_streams(self._rules.most)))
             new.clear()
-        taken = self._taken(new, actions)
+        taken = self._permitted(new, actions)
         if taken:
             self.streams += taken
             actions.append(Subscribe(tuple(taken)))
         if again:
             actions.append(SendBooks(tuple(again)))
         actions.append(Reply(encoding.subscribed(self.streams)))
-        if replays and any(stream_syntax.kind_of(name) is Kind.PRIVATE for name in taken):
-            actions.append(Replay())
         return actions
 
-    def _taken(self, new: Iterable[str], actions: list[Action]) -> list[str]:
-        """Return which of these streams the client gets. For the others the answers are put behind the actions."""
-        taken: list[str] = []
+    def _permitted(self, new: Iterable[str], actions: list[Action]) -> list[str]:
+        """Return the streams that the client may have. Append the answers for the others to `actions`."""
+        permitted: list[str] = []
         held, is_room = len(self.streams), True
         for name in new:
-            if self.dialect is Dialect.CLASSIC and stream_syntax.kind_of(name) is Kind.PRIVATE:
-                continue  # a classic client gets its member's events in any case
-            match self._rules.check(name, self.identity, held + len(taken)):
+            if self.dialect is Dialect.CLASSIC and kind_of(name) is Kind.PRIVATE:
+                continue  # a classic client receives its member's events anyway
+            match self._rules.check(name, self.identity, held + len(permitted)):
                 case str() as kept:
-                    taken.append(kept)
+                    permitted.append(kept)
                 case Denial.FORBIDDEN:
                     actions.append(Reply(encoding.cannot_subscribe(name)))
                 case Denial.NO_ROOM:
                     is_room = False
                 case Denial.ANONYMOUS:
-                    pass  # as Ranger
+                    pass  # left out of the reply, as Ranger does
         if not is_room:
             actions.append(Reply(encoding.NO_ROOM_FOR_NAMES))
-        return taken
-
-    def _unsubscribe(self, names: list[str]) -> list[Action]:
-        dropped = self._drop(set(names).intersection(self.streams))
-        return [*dropped, Reply(encoding.unsubscribed(self.streams))]
+        return permitted
 
     def _drop_forbidden(self) -> list[Action]:
-        """A newer token may have a lesser role."""
+        """Drop streams that the role of a newer token does not allow."""
         return self._drop(name for name in self.streams if not self._rules.is_permitted(name, self.identity))
 
     def _drop(self, names: Iterable[str]) -> list[Action]:
@@ -282,3 +228,12 @@ class Session:
         dropped = tuple(name for name in self.streams if name in gone)
         self.streams[:] = [name for name in self.streams if name not in gone]
         return [Unsubscribe(dropped)] if dropped else []
+
+
+def _with_echo(actions: list[Action], echo: bytes) -> list[Action]:
+    """Add the `echo` of the client's message to each reply."""
+    if not echo:
+        return actions
+    return [
+        Reply(encoding.with_echo(action.payload, echo)) if isinstance(action, Reply) else action for action in actions
+    ]

@@ -1,6 +1,6 @@
-"""Which streams a client may subscribe to. The same rules for Peatio's connections and for those of handlers.
+"""Which streams a client may subscribe to: the same rules for Peatio's connections and for those of handlers.
 
-Pure. What each connection is subscribed to is its own; what a stream's name means is in `stream_syntax.py`.
+Pure. Knows no connection. The meaning of a stream's name is in `stream_syntax.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ class Denial(enum.Enum):
 
     ANONYMOUS = ": not authenticated"
     FORBIDDEN = ""
-    """Not a stream's name, or a prefixed stream that the client's role may not have. Nothing tells a stranger which."""
+    """Not the name of a stream, or a prefixed stream that the client's role does not allow. The answer does not say
+    which."""
     NO_ROOM = ": this server has no room for more names"
 
 
@@ -27,20 +28,24 @@ class SubscriptionRules:
     """The rules of one worker.
 
     Attributes:
-        roles: which roles may subscribe to prefixed streams.
-        most: how many streams a connection may have.
-        names: which stream names the worker has room for; None for all.
+        roles: the roles that may subscribe to prefixed streams.
+        most: the limit of streams for a connection.
+        names: limits the number of different names at the worker; None without a limit.
     """
 
     roles: Roles = field(default_factory=dict)
     most: int = 200
     names: StreamNameLimit | None = None
 
+    def is_room(self, held: int, new: int) -> bool:
+        """Return whether a connection that has `held` streams may have `new` more."""
+        return held + new <= self.most
+
     def check(self, name: str, identity: Identity | None, held: int) -> str | Denial:
-        """Decide on one stream. Return the name to keep, one object for all connections, or why it is refused.
+        """Decide on one stream. Return its name, as one object for all connections, or why it is denied.
 
         Args:
-            held: how many streams the connection has.
+            held: the number of streams that the connection has.
         """
         kind = kind_of(name)
         if kind is Kind.PRIVATE and identity is None:
@@ -53,7 +58,7 @@ class SubscriptionRules:
         return Denial.NO_ROOM if kept is None else kept
 
     def is_permitted(self, name: str, identity: Identity | None) -> bool:
-        """Return whether the client's role allows the stream. Only prefixed streams need one."""
+        """Return whether the client's role allows the stream. Only prefixed streams need a role."""
         if kind_of(name) is not Kind.PREFIXED:
             return True
         return identity is not None and is_permitted(name, identity.role, self.roles)

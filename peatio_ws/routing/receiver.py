@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from peatio_ws.protocol.connection_state import CONNECTION, ConnectionInput, ConnectionState
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.event_kinds import Owner
 from peatio_ws.routing.history import Position
@@ -29,7 +30,7 @@ class PendingMemberId(Protocol):
     def start_from(self, position: ReplayPosition, complete: bool, cursor: str | None) -> tuple[ReplayPosition, bool]:
         """A client that resumes is at this place. Return from where it goes on, and whether nothing will be missing."""
 
-    def admitted(self) -> None:
+    def on_live(self) -> None:
         """The receiver gets its member's events from now on."""
 
     def leave(self) -> None:
@@ -43,23 +44,22 @@ class Receiver:
         streams: what it is subscribed to, private streams too; changed in place by its session.
 
     Attributes:
-        uid, member_id: whose it is; None while nobody's, or not known.
+        state: how far the connection is, see `connection_state.py`.
+        uid, member_id: the names under which it receives its member's events; None before it is admitted, or while the
+            member id is not known.
         resumes: whether its events come with cursors.
-        admitted: whether it gets its member's events.
         held: the position of the cursors that its events come with instead of their own; see `Router.hold_cursors`.
         pending_member_id: its member id, which is not known yet.
-        replaying: whether what it missed is being sent, before it is admitted.
     """
 
     __slots__ = (
-        "admitted",
         "dialect",
         "held",
         "member_id",
         "outbox",
         "pending_member_id",
-        "replaying",
         "resumes",
+        "state",
         "streams",
         "trades",
         "uid",
@@ -68,12 +68,22 @@ class Receiver:
     def __init__(self, outbox: Outbox, dialect: Dialect, streams: list[str] | None = None) -> None:
         self.outbox, self.dialect = outbox, dialect
         self.streams: list[str] = [] if streams is None else streams
+        self.state = ConnectionState.OPEN
         self.uid: str | None = None
         self.member_id: int | None = None
-        self.resumes = self.admitted = self.replaying = False
+        self.resumes = False
         self.held: Position | None = None
         self.pending_member_id: PendingMemberId | None = None
         self.trades: SeenTrades | None = None
+
+    def advance(self, happened: ConnectionInput) -> None:
+        """Change the state. Raises `ImpossibleInput` for what cannot happen in this state."""
+        self.state = CONNECTION[self.state, happened]
+
+    def admit(self, uid: str) -> None:
+        """Say whose events the connection will receive."""
+        self.advance(ConnectionInput.ADMIT)
+        self.uid = uid
 
     @property
     def keys(self) -> tuple[Owner, ...]:

@@ -107,7 +107,6 @@ class Replays:
         """
         history, keys = self._history, receiver.keys
         offset, era = start
-        receiver.replaying = True
         self._recall_trades(receiver, offset)
         while history.era == era and history.has_all_after(offset):
             # Held here, so that they stay though the history forgets them meanwhile.

@@ -15,6 +15,7 @@ import gevent
 
 from peatio_ws.monitoring.counters import EventCounters
 from peatio_ws.protocol import encoding, event_kinds
+from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.event_kinds import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
@@ -72,21 +73,19 @@ class Router:
         """Keys in the register; 0 when nobody is connected."""
         return len(self._members) + len(self.channels)
 
-    def admit(self, receiver: Receiver) -> None:
-        """From now on this receiver gets its member's events; harmless a second time."""
-        if receiver.admitted:
-            return
-        receiver.admitted = True
+    def go_live(self, receiver: Receiver) -> None:
+        """Send an admitted receiver its member's events from now on."""
+        receiver.advance(ConnectionInput.GO_LIVE)
         for key in receiver.keys:
             self._members[key] = (*self._members.get(key, ()), receiver)
         if receiver.pending_member_id is not None:
-            receiver.pending_member_id.admitted()
+            receiver.pending_member_id.on_live()
 
     def admit_member_id(self, receiver: Receiver, number: int) -> None:
         """From now on a receiver that is admitted by its uid also gets what names its member by number."""
         receiver.member_id = number
         others = self._members.get(number, ())
-        if receiver.admitted and receiver not in others:
+        if receiver.state is ConnectionState.LIVE and receiver not in others:
             self._members[number] = (*others, receiver)
 
     def hold_cursors(self, receiver: Receiver, position: Position) -> None:
@@ -114,8 +113,8 @@ class Router:
         self.channels.unsubscribe(receiver.outbox, stream)
 
     def remove(self, receiver: Receiver) -> None:
-        """It gets nothing more; harmless if it was not there."""
-        receiver.admitted = False
+        """Stop sending the receiver anything. Its connection has ended."""
+        receiver.advance(ConnectionInput.END)
         if receiver.pending_member_id is not None:
             receiver.pending_member_id.leave()
         for stream in receiver.streams:

@@ -1,1 +1,1 @@
-"""The life of one connection, from the request to its end."""
+"""Connections of clients, from the upgrade request to their end."""

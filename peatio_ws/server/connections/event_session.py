@@ -1,6 +1,6 @@
-"""Who sent the message that a handler of events is called for, and what becomes of the call.
+"""Calls of event handlers: the session that a handler receives, and what happens when it raises.
 
-Knows one connection's outbox and session; does not know how messages come in (`peatio_connection.py`).
+Knows the outbox and the session of one connection. How messages are read is in `peatio_connection.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from peatio_ws.errors import ClientError, Disconnect
 from peatio_ws.monitoring import metrics
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.session import Session
-from peatio_ws.routing.receiver import Receiver
 from peatio_ws.server.routes import EventHandler
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.websocket import WebSocket
@@ -28,41 +27,42 @@ log = structlog.get_logger("peatio_ws.server.connections.event_session")
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 HANDLER_FAILURES = (Exception, gevent.Timeout, SystemExit)
-"""What a handler's faults are. A `gevent.Timeout` is no Exception, and a SystemExit would end the worker."""
+"""Failures of a handler. A `gevent.Timeout` is not an Exception, and a SystemExit would end the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventSession:
-    """A Peatio connection as its handlers see it; good for as long as the connection lives, from any greenlet. Two of
-    one connection are equal."""
+    """A Peatio connection as its event handlers see it. Any greenlet may use it for as long as the connection lives.
+    Two sessions of one connection are equal."""
 
     _ws: WebSocket
     _session: Session
-    _receiver: Receiver
     address: str
-    """Where it comes from; of a client behind trusted proxies its own."""
+    """The client's address, also behind trusted proxies."""
     _echo: list[bytes] = field(default_factory=list, compare=False, repr=False)
-    """The `echo` of the message that its handler is called for, until the handler returns; see `encoding.with_echo`."""
+    """The `echo` of the client's message until the handler returns; see `encoding.with_echo`."""
 
     @property
     def id(self) -> str:
-        """The connection's name in the log."""
+        """The connection's id in the log."""
         return self._ws.id
 
     @property
     def member(self) -> Identity | None:
-        """Whom its last valid token stands for; None before the first."""
+        """The identity of the last valid token; None before the first."""
         return self._session.identity
 
     @property
     def uid(self) -> str | None:
-        """The member's uid; None while nobody is authenticated."""
-        return self._receiver.uid
+        """The member's uid; None while the client is anonymous."""
+        member = self._session.identity
+        return member.uid if member is not None else None
 
     @property
     def member_id(self) -> int | None:
-        """Peatio's numeric id, from the token or from Redis; None where neither knows it."""
-        return self._receiver.member_id
+        """Peatio's numeric id of the member, from the token or Redis; None while neither has answered."""
+        member = self._session.identity
+        return member.member_id if member is not None else None
 
     @property
     def role(self) -> str:
@@ -71,14 +71,14 @@ class EventSession:
         return member.role if member is not None else ""
 
     def reply(self, message: object) -> None:
-        """Send a message: bytes as they are, which have to be UTF-8, anything else as JSON. Never waits; to a client
-        that has gone it does nothing.
+        """Send a message: bytes, which must be UTF-8, unchanged, and any other object as JSON. Never waits. Does
+        nothing if the client has disconnected.
 
         If the client's message had an `echo`, an object that is sent before the handler returns gets it as its last
         key, unless it has a key of that name.
 
         Raises:
-            TypeError, UnicodeDecodeError: not to be sent.
+            TypeError, UnicodeDecodeError: the message cannot be sent.
         """
         payload = message if isinstance(message, bytes) else msgspec.json.encode(message)
         payload.decode()
@@ -87,15 +87,15 @@ class EventSession:
         self._ws.outbox.send(text_frame(payload))
 
     def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
-        """End the connection; harmless a second time. ValueError for a code that may not be sent."""
+        """Close the connection. Idempotent. Raises ValueError for a code that may not be sent."""
         self._ws.close(code, reason)
 
     def refuse(self, text: str) -> None:
-        """Answer with an error, in the client's dialect; a handler raises `ClientError` for that."""
+        """Reply with an error in the client's dialect. Handlers raise `ClientError` instead."""
         self._answer(encoding.error(self._session.dialect, text))
 
     def send_failure(self) -> None:
-        """Answer that its message could not be handled, and nothing of why."""
+        """Reply that the message could not be handled. Only the log says why."""
         self._answer(encoding.failed(self._session.dialect))
 
     def _answer(self, payload: bytes) -> None:
@@ -103,7 +103,7 @@ class EventSession:
 
 
 def call_handler(handler: EventHandler, name: str, session: EventSession, message: dict[str, Any]) -> None:
-    """Run a handler of the event `name`. Whatever it does, the next message is handled too."""
+    """Call the handler of the event `name`. Its failures do not end the connection."""
     try:
         handler(session, message)
     except Disconnect as end:
@@ -119,7 +119,7 @@ def call_handler(handler: EventHandler, name: str, session: EventSession, messag
 
 
 def _lacks_echo(payload: bytes) -> bool:
-    """Return whether a reply is a JSON object that has no key `echo`."""
+    """Return whether a reply is a JSON object without the key `echo`."""
     try:
         return "echo" not in _decode_object(payload)
     except (msgspec.DecodeError, RecursionError):

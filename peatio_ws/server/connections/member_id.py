@@ -1,8 +1,8 @@
-"""A session's member id: from its token, or looked up, now or as soon as Redis answers.
+"""The member id of an admitted connection: from its token, or looked up in Redis now or later.
 
-A session whose member id is not known is served by its uid. When Redis answers, it is sent from history what named its
-member only by number since it was admitted, and from then on it receives such events live. Until then its cursors
-promise nothing that is not known; see `Router.hold_cursors`.
+While the member id is unknown, the connection receives the events that name its uid. When Redis answers, the client is
+sent the events since its admission that named its member by member id only. From then on it receives such events live.
+Until then its cursors do not go beyond what is certain; see `Router.hold_cursors`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 from peatio_ws.auth.identity import Identity
 from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.protocol import encoding
+from peatio_ws.protocol.connection_state import ConnectionState
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import ReplayPosition
 from peatio_ws.server.context import WorkerContext
@@ -24,7 +25,7 @@ log = structlog.get_logger("peatio_ws.server.connections.member_id")
 
 
 def look_up(context: WorkerContext, identity: Identity) -> MemberIdLookup:
-    """Look up the member id where the token does not have it. May wait, for `REDIS_TIMEOUT` at most."""
+    """Look up the member id if the token does not have it. May wait, for `REDIS_TIMEOUT` at most."""
     if identity.member_id is None:
         return context.shared.look_up(identity.uid)
     lookup = MemberIdLookup(identity.uid)
@@ -33,14 +34,14 @@ def look_up(context: WorkerContext, identity: Identity) -> MemberIdLookup:
 
 
 class MemberIdResolution:
-    """One session's.
+    """The member id of one connection, until the router has it.
 
     Args:
-        context: of the worker.
-        receiver: of the session.
-        lookup: answered or not.
-        connection: its id in the log.
-        on_found: is called with a member id that becomes known late.
+        context: services of the worker.
+        receiver: of the connection.
+        lookup: answered or pending.
+        connection: the connection's id in the log.
+        on_found: called with the member id; with None if the member has none.
     """
 
     __slots__ = ("_connection", "_context", "_lookup", "_on_found", "_position", "_receiver")
@@ -51,7 +52,7 @@ class MemberIdResolution:
         receiver: Receiver,
         lookup: MemberIdLookup,
         connection: str,
-        on_found: Callable[[int | None], None] | None = None,
+        on_found: Callable[[int | None], None],
     ) -> None:
         self._context, self._receiver, self._lookup, self._connection = context, receiver, lookup, connection
         self._on_found = on_found
@@ -59,53 +60,53 @@ class MemberIdResolution:
         receiver.pending_member_id = self
 
     def begin(self) -> None:
-        """The receiver has its uid: give it its member id too, now or as soon as that is known."""
+        """Give an admitted receiver its member id, now or as soon as it is known."""
         lookup, receiver = self._lookup, self._receiver
         receiver.member_id = lookup.number
         if lookup.known:
             receiver.pending_member_id = None
+            self._on_found(lookup.number)
         else:
             self._position = self._context.ingest.replays.latest()
             lookup.on_answer = self._on_answer
 
     def start_from(self, position: ReplayPosition, complete: bool, cursor: str | None) -> tuple[ReplayPosition, bool]:
-        """A client that resumes is at this place. Return from where it goes on, and whether nothing will be missing.
+        """Return the position from which a client that resumes continues, and whether nothing will be missing.
 
-        If its member id is not known, something may be missing as soon as any member was named by number since.
+        While its member id is unknown, an event may be missing as soon as one since then names any member by member id.
         """
         receiver, history = self._receiver, self._context.ingest.history
         if receiver.pending_member_id is None:
             return position, complete
-        since = self._position if receiver.admitted else position
+        is_live = receiver.state is ConnectionState.LIVE
+        since = self._position if is_live else position
         if complete and history.numbered_after(since.offset):
             position, complete = self._context.ingest.replays.latest(), False
-        if not receiver.admitted:
+        if not is_live:
             self._position = position
         at = self._context.ingest.cursors.open(cursor, receiver.uid or "") if complete and cursor is not None else None
         self._context.router.hold_cursors(receiver, at or history.position())
         return position, complete
 
-    def admitted(self) -> None:
-        """From now on the session receives what names its uid. Called by the router."""
-        self._receiver.replaying = False
+    def on_live(self) -> None:
+        """Act on an answer that came during a replay. Called by the router when the connection is live."""
         if self._lookup.known:
             self._on_answer(self._lookup.number)
 
     def leave(self) -> None:
-        """The session has ended. Never waits. Called by the router."""
+        """Forget the lookup. Called by the router when the connection has ended. Never waits."""
         self._receiver.pending_member_id = self._lookup.on_answer = None
         self._context.shared.forget_lookup(self._lookup)
         self._context.router.release_cursors(self._receiver)
 
     def _on_answer(self, number: int | None) -> None:
-        """The member id is known. Called in the greenlet that looks up, so it never waits."""
+        """Act on the answer. Called in the greenlet that looks up, so it never waits."""
         receiver, history = self._receiver, self._context.ingest.history
-        if receiver.replaying:
-            return  # `admitted` comes back to it
-        if self._on_found is not None:
-            self._on_found(number)
-        if not receiver.admitted or number is None:
-            # Nothing was missed, or what was is yet to be sent.
+        if receiver.state is ConnectionState.REPLAYING:
+            return  # until `on_live`
+        self._on_found(number)
+        if receiver.state is not ConnectionState.LIVE or number is None:
+            # No event was missed, or the missed ones are still to be sent.
             receiver.member_id, receiver.pending_member_id = number, None
             self._context.router.release_cursors(receiver)
             return
@@ -121,18 +122,18 @@ class MemberIdResolution:
         try:
             self._context.ingest.replays.catch_up(self._receiver, number, self._position, self._settle)
         except Exception:
-            log.exception("what named a member by number could not be sent", connection=self._connection)
+            log.exception("replay by member id failed", connection=self._connection)
             self._receiver.outbox.abort()
 
     def _settle(self, number: int, complete: bool) -> None:
-        """From now on nothing is missing. Never waits, so that nothing comes in between."""
+        """Register the member id with the router. Never waits, so that no event comes in between."""
         router, receiver = self._context.router, self._receiver
         if receiver.pending_member_id is None:
-            return  # it has gone
+            return  # the connection has ended
         receiver.pending_member_id = None
         router.admit_member_id(receiver, number)
         router.release_cursors(receiver)
-        # Always: to hear nothing would tell that no event had named any member by number.
+        # Always: no frame would reveal that no event had named any member by member id.
         if receiver.resumes and not receiver.outbox.closing:
             cursor = self._context.ingest.cursors.at(receiver.uid or "")
             receiver.outbox.send(text_frame(encoding.resume(cursor, complete)))

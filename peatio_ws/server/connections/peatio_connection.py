@@ -1,4 +1,8 @@
-"""One Peatio connection: carries out what its session decides, and takes it in and out of the router's register."""
+"""A connection that speaks Peatio's protocols: reads messages, lets the session decide, and executes its actions.
+
+Registers the connection with the router and, on demand, with the broker. The protocol itself is in
+`protocol/session.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,10 @@ from peatio_ws.protocol import encoding
 from peatio_ws.protocol.actions import (
     Action,
     Admit,
+    AwaitBroker,
     Call,
     GoLive,
     HangUp,
-    Renew,
     Replay,
     Reply,
     Resume,
@@ -31,17 +35,19 @@ from peatio_ws.protocol.actions import (
     Unsubscribe,
     Verify,
 )
+from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import reconnect_reason
-from peatio_ws.server.connections.connection_limits import LimitedConnection
+from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import EventSession, call_handler
 from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
 from peatio_ws.server.connections.resumption import Resumption
 from peatio_ws.server.connections.upgrade_request import UpgradeRequest
 from peatio_ws.server.context import WorkerContext, lockout_seconds, verify_token
+from peatio_ws.server.routes import EventHandler
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.websocket import WebSocket
 
@@ -50,27 +56,18 @@ log = structlog.get_logger("peatio_ws.server.connections.peatio_connection")
 TOO_MANY_OF_ADDRESS: Final = "too many tokens from this address failed"
 
 
-class PeatioConnection(LimitedConnection):
+class PeatioConnection(BaseConnection):
     """A connection that speaks Peatio's protocols.
 
     Args:
-        context: what it shares with the others.
-        ws: accepted already.
-        address: where it comes from, for the log and for limits.
-        request: what its request asked for.
-        identity: whom the request's token stands for, if it had one.
+        context: services shared by all connections of the worker.
+        ws: an accepted WebSocket.
+        address: of the client, for the log and for limits.
+        request: what the upgrade request asks for.
+        identity: of the request's token; None without one.
     """
 
-    __slots__ = (
-        "_first",
-        "_receiver",
-        "_refilled",
-        "_resumption",
-        "_session",
-        "_settled",
-        "_tokens",
-        "expires",
-    )
+    __slots__ = ("_first", "_receiver", "_refilled", "_resumption", "_session", "_tokens")
 
     def __init__(
         self, context: WorkerContext, ws: WebSocket, address: str, request: UpgradeRequest, identity: Identity | None
@@ -80,83 +77,78 @@ class PeatioConnection(LimitedConnection):
         ranger = request.dialect is Dialect.RANGER
         self._first = session.open(identity, request.streams, request.resume, request.notices) if ranger else []
         self._receiver = Receiver(ws.outbox, request.dialect, session.streams)
-        self._settled = False  # authenticated or subscribed once
         self._resumption: Resumption | None = None  # of a client that resumes
         self._tokens, self._refilled = float(context.settings.message_burst), ws.opened
-        self.expires = 0.0  # Unix time; 0 while nobody is authenticated
 
     @property
     def status(self) -> ConnectionStatus:
-        """How far it is, for log and metrics."""
+        """The connection's status, for the log and metrics."""
         session, closing = self._session, self.ws.outbox.closing != 0
-        return ConnectionStatus(session.dialect.value, closing, len(session.streams), self._receiver.uid)
+        uid = session.identity.uid if session.identity is not None else None
+        return ConnectionStatus(session.dialect.value, closing, len(session.streams), uid)
 
     @property
     def identity(self) -> Identity | None:
-        """Whom its last valid token stands for."""
+        """The identity of the last valid token; None before the first."""
         return self._session.identity
 
     def notify(self, notice: bytes) -> bool:
-        """Send an operator's notice to a client that wants any; whether it was sent."""
+        """Send an operator's notice if the client asked for notices. Return whether it was sent."""
         wanted = self._session.notices and not self.ws.outbox.closing
         if wanted:
             self._send(notice)
         return wanted
 
-    def run(self) -> None:
-        """Serve until either side closes. Blocks this greenlet only."""
-        ws, session = self.ws, self._session
-        log.debug("connection opened", connection=ws.id, address=self.address, protocol=session.dialect.value)
-        try:
-            if session.dialect is Dialect.CLASSIC:
-                self._send(encoding.challenge(secrets.token_urlsafe(40)))
-            first, self._first = self._first, []
-            self._execute(first)
-            del first
-            while self._on_message(ws.receive()):
-                pass
-        except Exception:
-            log.exception("connection failed", connection=ws.id)
-            ws.outbox.close(Close.INTERNAL_ERROR)
-        finally:
-            self.release_slots()
-            try:
-                self._leave()
-            finally:
-                ws.end()
-
-    def _leave(self) -> None:
-        context, uid = self._context, self._receiver.uid
-        context.router.remove(self._receiver)
-        for stream in self._session.streams:
-            context.ingest.interest.release_stream(stream)
-        if uid is not None:
-            context.ingest.interest.release_member(uid)
-
     def tick(self, now: float) -> None:
-        """Deadlines; called about once a second with the monotonic time."""
-        ws, settings = self.ws, self._context.settings
+        """Enforce deadlines. Called about once a second with the monotonic time."""
+        ws, settings = self.ws, self.context.settings
         ws.tick(now)
         if ws.outbox.closing:
             return
-        if not self._settled:
+        if self._receiver.state is ConnectionState.OPEN:
             if now - ws.opened > settings.auth_timeout:
                 text = f"neither authenticated nor subscribed within {settings.auth_timeout:g} s"
                 ws.outbox.close(Close.IDLE, text)
-        elif self.expires and settings.jwt_enforce_expiry and time.time() >= self.expires:
+        elif self.is_expired():
             self._send(encoding.TOKEN_EXPIRED)
             ws.outbox.close(Close.TOKEN_EXPIRED)
         elif self._resumption is not None:
             self._resumption.tick(now)
 
     def send_cursor(self) -> None:
-        """Give a client that resumes a cursor as of now: its last event may be longer ago than history goes back."""
+        """Send a client that resumes a cursor of this moment: its last event may be older than the history."""
         if self._resumption is not None:
             self._resumption.send_cursor()
 
+    # ---- the connection's life
+
+    def _serve(self) -> None:
+        ws = self.ws
+        try:
+            if self._session.dialect is Dialect.CLASSIC:
+                self._send(encoding.challenge(secrets.token_urlsafe(40)))
+            first, self._first = self._first, []
+            goes_on = self._execute(first)
+            del first
+            while goes_on:
+                goes_on = self._on_message(ws.receive())
+        except Exception:
+            log.exception("connection failed", connection=ws.id)
+            ws.outbox.close(Close.INTERNAL_ERROR)
+
+    def _leave(self) -> None:
+        interest, uid = self.context.ingest.interest, self._receiver.uid
+        self.context.router.remove(self._receiver)
+        for stream in self._session.streams:
+            interest.release_stream(stream)
+        if uid is not None:
+            interest.release_member(uid)
+
     def _on_message(self, message: str | bytes | None) -> bool:
-        """Act on a message; False when there is none any more. A call of its own, so that nothing of a message stays in
-        memory while the next one is waited for."""
+        """Act on a message. Return False after the last one.
+
+        This is a function so that no reference keeps a message in memory while the connection waits for the next one.
+        """
         if message is None:
             return False
         if not isinstance(message, str):
@@ -165,18 +157,12 @@ class PeatioConnection(LimitedConnection):
             limits.reached(Limit.MESSAGES, address=self.address)
             self.ws.close(Close.POLICY, "too many messages")
         else:
-            self._execute(self._session.receive(message))
+            return self._execute(self._session.receive(message))
         return True
 
-    def _send(self, payload: bytes) -> None:
-        outbox = self.ws.outbox
-        if not outbox.closing:
-            outbox.send(text_frame(payload))
-            self._context.ingest.counters.frames += 1
-
     def _within_rate(self) -> bool:
-        """A token bucket: `WEBSOCKET_MESSAGE_BURST` at once, then `WEBSOCKET_MESSAGE_RATE` a second."""
-        settings, now = self._context.settings, time.monotonic()
+        """Take a token from a bucket of `WEBSOCKET_MESSAGE_BURST`, refilled by `WEBSOCKET_MESSAGE_RATE` a second."""
+        settings, now = self.context.settings, time.monotonic()
         self._tokens = min(settings.message_burst, self._tokens + (now - self._refilled) * settings.message_rate)
         self._refilled = now
         if self._tokens < 1:
@@ -184,19 +170,23 @@ class PeatioConnection(LimitedConnection):
         self._tokens -= 1
         return True
 
-    def _execute(self, actions: list[Action]) -> None:
+    # ---- actions
+
+    def _execute(self, actions: list[Action]) -> bool:
+        """Execute actions in order. Return False if the client is not admitted, which ends the connection."""
         for action in actions:
             match action:
-                case Verify(token):
-                    self._execute(self._verify(token))
-                case Admit(identity, resumes):
-                    if not self._admit(identity, resumes):
+                case Verify():
+                    if not self._execute(self._verify(action)):
+                        return False
+                case AwaitBroker():
+                    self.context.ingest.wait_until_live()
+                case Admit(identity):
+                    if not self._admit(identity):
                         self._forget_streams(actions)
-                        return
+                        return False
                 case GoLive():
-                    self._context.router.admit(self._receiver)
-                case Renew(identity):
-                    self.expires = identity.expires
+                    self.context.router.go_live(self._receiver)
                 case Subscribe(names):
                     self._subscribe(names)
                 case SendBooks(names):
@@ -205,30 +195,50 @@ class PeatioConnection(LimitedConnection):
                     self._unsubscribe(names)
                 case Reply(payload):
                     self._send(payload)
-                case Resume(payload, cursor, echo):
-                    self._resume(payload, cursor, echo)
+                case Resume():
+                    self._resume(action)
                 case Replay():
                     if self._resumption is not None:
                         self._resumption.replay()
-                case Call(name, message, echo):
-                    caller = EventSession(self.ws, self._session, self._receiver, self.address, [echo] if echo else [])
-                    call_handler(self._context.handlers.events[name], name, caller, message)  # may wait
+                case Call(name):
+                    self._call(self.context.handlers.events[name], action)
                 case HangUp(code, reason):
                     self.ws.close(code, reason)
+        return True
 
-    def _verify(self, token: str) -> list[Action]:
-        # Who is authenticated has shown a good one before: its fresh token is looked at in any case.
-        session, context = self._session, self._context
+    def _send(self, payload: bytes) -> None:
+        outbox = self.ws.outbox
+        if not outbox.closing:
+            outbox.send(text_frame(payload))
+            self.context.ingest.counters.frames += 1
+
+    def _verify(self, action: Verify) -> list[Action]:
+        session, context = self._session, self.context
+        # The lockout does not concern authenticated clients: they have shown a valid token before.
         if session.identity is None and (seconds := lockout_seconds(context, self.address)):
-            return session.on_postponed(TOO_MANY_OF_ADDRESS, seconds)
+            return session.on_postponed(action, TOO_MANY_OF_ADDRESS, seconds)
         try:
-            return session.on_verified(verify_token(context, token, self.ws.id, self.address))
+            identity = verify_token(context, action.token, self.ws.id, self.address)
         except TryLater as later:
-            return session.on_postponed(later.text, later.seconds)
+            return session.on_postponed(action, later.text, later.seconds)
+        return session.on_verified(action, identity)
+
+    def _admit(self, identity: Identity) -> bool:
+        """Prepare for the member's events. Return False if the connection is closing, or is one too many."""
+        context, receiver, session = self.context, self._receiver, self._session
+        lookup = look_up(context, identity)  # may wait
+        resolution = MemberIdResolution(context, receiver, lookup, self.ws.id, session.on_member_id)
+        if self.ws.outbox.closing or not self.claim_member_slot(identity.uid):
+            return False
+        receiver.admit(identity.uid)
+        resolution.begin()
+        context.ingest.interest.acquire_member(identity.uid)  # may wait
+        log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=lookup.number)
+        return True
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
-        self._settled = True
-        ingest = self._context.ingest
+        self._receiver.advance(ConnectionInput.SUBSCRIBE)
+        ingest = self.context.ingest
         ingest.names.pending += len(names)
         try:
             for name in names:
@@ -238,17 +248,17 @@ class PeatioConnection(LimitedConnection):
         self._send_streams(names)
 
     def _send_streams(self, names: tuple[str, ...]) -> None:
-        """From now on the client gets these streams, the current books first; harmless if it does already."""
+        """Send the client these streams from now on, the current books first. Idempotent."""
         outbox = self.ws.outbox
         for name in names:
-            self._context.router.subscribe(self._receiver, name)
+            self.context.router.subscribe(self._receiver, name)
             outbox.flush()
-            # Its books may be more than may wait for it: they come as it takes them.
+            # All books may be more than the outbox holds, so each waits until the client has read some.
             if not outbox.wait(outbox.limit // 2):
                 return
 
     def _forget_streams(self, actions: list[Action]) -> None:
-        """What it was to subscribe to, of which nothing is to be given back."""
+        """Remove the streams of these actions from the session. Nothing was acquired for them."""
         for action in actions:
             if isinstance(action, Subscribe):
                 for name in action.names:
@@ -256,29 +266,19 @@ class PeatioConnection(LimitedConnection):
 
     def _unsubscribe(self, names: Iterable[str]) -> None:
         for name in names:
-            self._context.router.unsubscribe(self._receiver, name)
-            self._context.ingest.interest.release_stream(name)
+            self.context.router.unsubscribe(self._receiver, name)
+            self.context.ingest.interest.release_stream(name)
 
-    def _resume(self, payload: bytes, cursor: str | None, echo: bytes) -> None:
-        """Answer with where the client is, then what it missed, then live events."""
+    def _resume(self, action: Resume) -> None:
         session = self._session
         if self._resumption is None:
-            self._resumption = Resumption(self._context, self._receiver, self._send)
-        has_private = any(kind_of(stream) is Kind.PRIVATE for stream in session.streams)
-        if not self._resumption.begin(payload, cursor, session.dialect is Dialect.CLASSIC or has_private, echo):
+            self._resumption = Resumption(self.context, self._receiver, self._send)
+        replays_now = session.dialect is Dialect.CLASSIC or any(
+            kind_of(stream) is Kind.PRIVATE for stream in session.streams
+        )
+        if not self._resumption.begin(action, replays_now):
             self.ws.close(Close.RESTART, reconnect_reason())
 
-    def _admit(self, identity: Identity, resumes: bool) -> bool:
-        context, receiver = self._context, self._receiver
-        resolution = MemberIdResolution(context, receiver, look_up(context, identity), self.ws.id)  # may wait
-        if not resumes or context.settings.history == "off":
-            context.ingest.wait_until_live()  # who resumes waits later, and is served only then
-        if self.ws.outbox.closing or not self.claim_member_slot(identity.uid):
-            return False
-        self.expires = identity.expires
-        self._settled = True
-        receiver.uid = identity.uid
-        resolution.begin()
-        context.ingest.interest.acquire_member(identity.uid)  # may wait
-        log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=receiver.member_id)
-        return True
+    def _call(self, handler: EventHandler, action: Call) -> None:
+        session = EventSession(self.ws, self._session, self.address, [action.echo] if action.echo else [])
+        call_handler(handler, action.name, session, action.message)  # may wait

@@ -1,11 +1,9 @@
-"""One connection's way from its cursor to live events (contract section 5).
+"""How a client that resumes gets from its cursor to live events (contract section 5).
 
-    not resuming ── resume ──▶ pending ── first private stream ──▶ replayed ──▶ live
-                       └──────── nothing to replay ─────────────────────────────▲
-
-A connection is *pending* when the gateway has promised the missed events but the client has no private stream to get
-them on. Only a replay, or a cursor that promises nothing, ends this state. Whatever else the client sends meanwhile, no
-event is skipped. Runs in the client's own greenlet. Does not know what a history is made of (`routing/replay.py`).
+The states and their order are in `protocol/connection_state.py`: a connection is PENDING when the missed events are
+promised but the client has no private stream to receive them on. What PENDING needs to know, the client's cursor and
+the position from which to replay, is held here. Runs in the client's own greenlet. Knows no history
+(`routing/replay.py`).
 """
 
 from __future__ import annotations
@@ -15,50 +13,46 @@ from collections.abc import Callable
 
 from peatio_ws.monitoring import metrics
 from peatio_ws.protocol import encoding
+from peatio_ws.protocol.actions import Resume
+from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import ReplayPosition
 from peatio_ws.server.context import WorkerContext
 
 
 class Resumption:
-    """Where one connection is in its member's history.
+    """A client's position in the history of its member.
 
     Args:
         send: puts a text into the connection's outbox.
-
-    Attributes:
-        pending: whether the missed events are promised and not yet sent.
     """
 
-    __slots__ = ("_context", "_cursor", "_cursor_sent_at", "_receiver", "_send", "_start", "pending")
+    __slots__ = ("_context", "_cursor", "_cursor_sent_at", "_receiver", "_send", "_start")
 
     def __init__(self, context: WorkerContext, receiver: Receiver, send: Callable[[bytes], None]) -> None:
         self._context, self._receiver, self._send = context, receiver, send
-        self._start: ReplayPosition | None = None  # every event after it was sent on this connection, or will be
-        self._cursor: str | None = None  # the client's, while it is pending
-        self._cursor_sent_at = 0.0  # monotonic time at which the client last got a cursor that was not an event's
-        self.pending = False
+        # Every event after this position was sent on this connection, or will be.
+        self._start: ReplayPosition | None = None
+        self._cursor: str | None = None  # the client's, while PENDING
+        self._cursor_sent_at = 0.0  # monotonic time of the last cursor that did not come with an event
 
-    def begin(self, payload: bytes, cursor: str | None, replays_now: bool, echo: bytes = b"") -> bool:
-        """Answer a `Resume`: where the client is, then what it missed, then live events. May wait.
+    def begin(self, resume: Resume, replays_now: bool) -> bool:
+        """Send the reply with a cursor, then the missed events, then live events. May wait.
 
         Args:
-            payload: the success frame.
-            cursor: the client's; None to begin, or to go on with a cursor that is pending.
-            replays_now: whether the client is ready for its private events.
-            echo: see `encoding.with_echo`.
+            resume: its cursor is None to begin, or to continue with the cursor that is pending.
+            replays_now: whether the client has a stream for its private events.
 
         Returns:
-            Whether it could be answered; False if the client has to come again.
+            Whether the client could be answered; False if it has to reconnect.
         """
         context, receiver = self._context, self._receiver
         if context.settings.history == "off":
-            self._answer(payload, self._newest_cursor(), False, echo)
-            context.router.admit(receiver)
+            self._begin_without_history(resume)
             return True
-        if receiver.admitted:
-            return self._begin_live(payload, cursor, echo)
-        cursor = cursor or self._cursor
+        if receiver.state is ConnectionState.LIVE:
+            return self._begin_live(resume)
+        cursor = resume.cursor or self._cursor
         located = context.ingest.replays.locate(cursor, self._uid)  # may wait
         if located is None:
             return False
@@ -68,17 +62,27 @@ class Resumption:
         if cursor is not None:
             metrics.replays.labels("complete" if complete else "incomplete").inc()
         receiver.resumes = True
-        at = cursor if complete and cursor is not None else self._newest_cursor()
-        self._answer(payload, at, complete, echo)
-        self.pending, self._cursor = True, cursor if complete else None
+        self._answer(resume, cursor if complete and cursor is not None else self._newest_cursor(), complete)
+        receiver.advance(ConnectionInput.RESUME)
+        self._cursor = cursor if complete else None
         if replays_now or self._cursor is None:
             self.replay()
-        # Else there is nothing to send yet: its private streams come with the next message.
+        # Else the replay waits for the client's first private stream.
         return True
 
-    def _begin_live(self, payload: bytes, cursor: str | None, echo: bytes) -> bool:
-        """The client gets its events already: all that its cursor misses was sent, or nothing is promised."""
-        replays, receiver = self._context.ingest.replays, self._receiver
+    def _begin_without_history(self, resume: Resume) -> None:
+        """Promise nothing. The client receives its events from now on."""
+        is_live = self._receiver.state is ConnectionState.LIVE
+        if not is_live:
+            self._context.ingest.wait_until_live()
+        self._answer(resume, self._newest_cursor(), False)
+        if not is_live:
+            self._context.router.go_live(self._receiver)
+
+    def _begin_live(self, resume: Resume) -> bool:
+        """Answer a client that receives its events already. Nothing is replayed: either all events after its cursor
+        were sent on this connection, or the answer is not complete."""
+        replays, receiver, cursor = self._context.ingest.replays, self._receiver, resume.cursor
         located = replays.locate(None, self._uid)  # may wait
         if located is None:
             return False
@@ -88,34 +92,39 @@ class Resumption:
         if self._start is None:
             self._start = located[0]
         receiver.resumes = True
-        self._answer(payload, self._newest_cursor(), complete, echo)
+        receiver.advance(ConnectionInput.RESUME)
+        self._answer(resume, self._newest_cursor(), complete)
         return True
 
     def replay(self) -> None:
-        """Send what was missed, if that is still to do; from then on the client gets live events. Waits as long as the
-        client takes."""
-        context = self._context
-        if not self.pending or self._start is None:
+        """Send the missed events, if they are promised, then live events. Waits as long as the client needs."""
+        context, receiver = self._context, self._receiver
+        if receiver.state is not ConnectionState.PENDING:
             return
-        complete = context.ingest.replays.run(self._receiver, self._start)
-        self.pending, self._cursor = False, None
+        assert self._start is not None
+        receiver.advance(ConnectionInput.REPLAY)
+        complete = context.ingest.replays.run(receiver, self._start)
+        self._cursor = None
         self._cursor_sent_at = time.monotonic()
         if not complete:
             metrics.replays.labels("cut").inc()
             self._send(encoding.resume(self._newest_cursor(), complete=False))
-        context.router.admit(self._receiver)
+        context.router.go_live(receiver)
 
     def tick(self, now: float) -> None:
-        """Give a client that resumes a fresh cursor now and then: its last event may be longer ago than history goes
-        back. Called about once a second with the monotonic time."""
+        """Send a fresh cursor now and then: the client's last event may be older than the history.
+
+        Called about once a second with the monotonic time.
+        """
         if now - self._cursor_sent_at > self._context.settings.resume_seconds / 3:
             self._cursor_sent_at = now
             self.send_cursor()
 
     def send_cursor(self) -> None:
-        """Give a client that resumes a cursor as of now, or the held one, unless there may be a gap to tell."""
+        """Send a cursor of this moment, or the held one, to a live client. Send none if there may be a gap."""
         context, receiver = self._context, self._receiver
-        if receiver.resumes and not self.pending and context.ingest.replays.caught_up.is_set():
+        is_live = receiver.resumes and receiver.state is ConnectionState.LIVE
+        if is_live and context.ingest.replays.caught_up.is_set():
             self._send(encoding.resume(context.router.cursor(receiver), complete=True))
 
     @property
@@ -125,6 +134,6 @@ class Resumption:
     def _newest_cursor(self) -> str:
         return self._context.ingest.cursors.at(self._uid)
 
-    def _answer(self, payload: bytes, cursor: str, complete: bool, echo: bytes) -> None:
-        self._send(encoding.with_echo(encoding.resumed(payload, cursor, complete), echo))
+    def _answer(self, resume: Resume, cursor: str, complete: bool) -> None:
+        self._send(encoding.with_echo(encoding.resumed(resume.payload, cursor, complete), resume.echo))
         self._cursor_sent_at = time.monotonic()

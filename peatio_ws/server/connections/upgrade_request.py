@@ -1,6 +1,6 @@
-"""What the request for a WebSocket says: where it comes from, and which protocol, streams and token it brings.
+"""Reads an upgrade request: its origin, and the protocol, streams and token that it names.
 
-A WSGI environ in, answers out; nothing is verified here but the origin.
+A WSGI environ in, a tuple out. Only the origin is checked here, not the token.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from peatio_ws.protocol.encoding import Dialect
 
 
 class UpgradeRequest(NamedTuple):
-    """What a client asks for by its request (contract sections 1 and 2).
+    """What a client asks for in its request (contract sections 1 and 2).
 
     Attributes:
         streams: the names in the query.
-        token: what came in `Authorization`, without the scheme; None if nothing did.
-        resume: the query's `resume`: a cursor, or `1`; None without one (contract section 5).
-        notices: whether the query asks for an operator's notices.
+        token: the value of `Authorization` without the scheme; None without that header.
+        resume: the query's `resume`, a cursor or `1`; None without one (contract section 5).
+        notices: whether the query asks for operators' notices.
     """
 
     dialect: Dialect
@@ -33,11 +33,11 @@ class UpgradeRequest(NamedTuple):
 
 
 def parse_upgrade_request(environ: dict[str, Any]) -> UpgradeRequest:
-    """Protocol, streams and token of a request. Its path is the client's: what a gateway is mounted at (`SCRIPT_NAME`)
-    counts, too.
+    """Return protocol, streams and token of a request. The path is the one that the client sees, with the prefix at
+    which the gateway is mounted (`SCRIPT_NAME`).
 
     Raises:
-        Refused: 401 where the path asks for a token and there is none; 400 for a query that is none.
+        Refused: 401 if the path needs a token and the request has none; 400 if the query has too many fields.
     """
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     segments = [segment for segment in path.split("/") if segment]
@@ -62,7 +62,7 @@ def parse_upgrade_request(environ: dict[str, Any]) -> UpgradeRequest:
 
 
 def token_of(environ: dict[str, Any]) -> str | None:
-    """The token of the `Authorization` header; a password for a proxy in front (RFC 7617) is none."""
+    """Return the token of the `Authorization` header. A password for a proxy (RFC 7617) is not a token."""
     authorization: str = environ.get("HTTP_AUTHORIZATION", "")
     scheme, _, token = authorization.strip().partition(" ")
     if not scheme or scheme.lower() == "basic":
@@ -71,23 +71,24 @@ def token_of(environ: dict[str, Any]) -> str | None:
 
 
 def unauthorized(text: str) -> Refused:
-    """The answer to a token that is missing or no good (RFC 6750 section 3)."""
+    """Return the answer to a missing or invalid token (RFC 6750 section 3)."""
     return Refused("401 Unauthorized", text, (("WWW-Authenticate", "Bearer"),), Close.POLICY)
 
 
 def check_origin(environ: dict[str, Any], settings: Settings, by_cookie: bool = False) -> None:
-    """Check that a browser's page may connect: the gateway's own host, and `API_CORS_ORIGINS` (contract section 7).
+    """Check that a browser's page may connect: pages of the gateway's own host and of `API_CORS_ORIGINS` (contract
+    section 7).
 
     Args:
-        by_cookie: whether a cookie may say who it is. Browsers send it wherever the page is from, so with `*` any page
-            could speak for whoever looks at it: there it stands for the host itself.
+        by_cookie: whether a cookie may identify the client. Browsers send cookies with requests of any page, so `*`
+            would let any page act for its visitors. Here `*` means the gateway's own host.
 
     Raises:
-        Refused: with 403, if it may not.
+        Refused: with 403, if the page may not connect.
     """
     origin = environ.get("HTTP_ORIGIN")
     if origin is None:
-        return  # no browser
+        return  # not a browser
     own = environ.get("HTTP_HOST", "")
     if not allowed_origins.is_allowed(origin, own, settings.cors_origins, any_counts=not by_cookie):
         raise Refused("403 Forbidden", "This origin is not among API_CORS_ORIGINS.")

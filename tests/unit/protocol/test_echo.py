@@ -1,4 +1,4 @@
-"""The echo of a client's message in the answers to it."""
+"""The `echo` of a client's message in the answers to it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import json
 import pytest
 
 from peatio_ws.auth.identity import Identity
-from peatio_ws.protocol.actions import (
-    Reply,
-    Resume,
-)
+from peatio_ws.protocol.actions import Reply, Resume, Verify
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
@@ -60,24 +57,24 @@ def test_an_echo_is_the_last_key_of_each_answer(dialect: Dialect, text: str) -> 
 
 @pytest.mark.parametrize("echo", NO_ECHOES)
 @pytest.mark.parametrize("text", ANSWERED)
-def test_what_is_neither_a_short_text_nor_an_integer_is_no_echo(text: str, echo: str) -> None:
+def test_other_values_than_short_texts_and_integers_are_ignored(text: str, echo: str) -> None:
     assert ranger().receive(f'{text},"echo":{echo}' + "}") == ranger().receive(text + "}")
 
 
 @pytest.mark.parametrize("identity", [None, ANN])
 @pytest.mark.parametrize("more", ["", ',"resume":true'])
-def test_the_answer_to_a_token_has_the_echo_of_its_message_and_no_later_one(
-    identity: Identity | None, more: str
-) -> None:
+def test_the_answer_to_a_token_has_the_echo_of_its_own_message(identity: Identity | None, more: str) -> None:
     session = classic()
-    session.receive('{"jwt":"Bearer a.b.c","echo":7' + more + "}")
-    (answer,) = (action for action in session.on_verified(identity) if isinstance(action, Reply | Resume))
-    if isinstance(answer, Resume):
-        assert answer == Resume(AUTHENTICATED.payload, None, b"7")
+
+    def answer(text: str) -> Reply | Resume:
+        (verify,) = session.receive(text)
+        assert isinstance(verify, Verify)
+        (found,) = (action for action in session.on_verified(verify, identity) if isinstance(action, Reply | Resume))
+        return found
+
+    first = answer('{"jwt":"Bearer a.b.c","echo":7' + more + "}")
+    if isinstance(first, Resume):
+        assert first == Resume(AUTHENTICATED.payload, None, b"7")
     else:
-        assert json.loads(answer.payload)["echo"] == 7
-    session.receive('{"jwt":"Bearer a.b.c"}')
-    assert session.on_verified(None) == [FAILED]
-    session.receive('{"jwt":"Bearer a.b.c","echo":7}')
-    session.receive("hello")
-    assert session.on_verified(None) == [FAILED]
+        assert json.loads(first.payload)["echo"] == 7
+    assert answer('{"jwt":"Bearer a.b.c"}') == (FAILED if identity is None else AUTHENTICATED)

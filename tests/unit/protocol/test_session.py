@@ -1,7 +1,8 @@
-"""The protocol's state machine: every pair of state and input, and whatever a client may send."""
+"""The session of a connection: tokens, messages and streams, whatever a client may send."""
 
 from __future__ import annotations
 
+import enum
 import itertools
 import json
 
@@ -15,10 +16,10 @@ from peatio_ws.protocol import encoding
 from peatio_ws.protocol.actions import (
     Action,
     Admit,
+    AwaitBroker,
     Call,
     GoLive,
     HangUp,
-    Renew,
     Replay,
     Reply,
     Resume,
@@ -28,7 +29,7 @@ from peatio_ws.protocol.actions import (
     Verify,
 )
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.session import Session, SessionInput, SessionState
+from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 
 ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)
@@ -47,80 +48,86 @@ MOST = 20
 RULES = SubscriptionRules(ROLES, MOST)
 
 
-def classic() -> Session:
-    return Session(Dialect.CLASSIC, RULES)
+def classic(identity: Identity | None = None) -> Session:
+    """A classic session, authenticated if there is an identity."""
+    session = Session(Dialect.CLASSIC, RULES)
+    if identity is not None:
+        authenticate(session, identity)
+    return session
 
 
 def ranger() -> Session:
     return Session(Dialect.RANGER, RULES)
 
 
-def session_in(state: SessionState) -> Session:
-    session = classic()
-    if state is SessionState.AUTHENTICATED:
-        session.on_verified(ANN)
-    assert session.state is state
-    return session
+def authenticate(session: Session, identity: Identity | None, **more: object) -> list[Action]:
+    """Send a token, with more keys in the message. The token has this identity; with None it does not verify."""
+    (verify,) = session.receive(json.dumps({"jwt": "Bearer a.b.c", **more}))
+    assert isinstance(verify, Verify)
+    return session.on_verified(verify, identity)
 
 
-def give(session: Session, what: SessionInput) -> list[Action]:
-    match what:
-        case SessionInput.TOKEN:
-            return session.on_verified(ANN_LATER)
-        case SessionInput.TOKEN_OF_ANOTHER:
-            return session.on_verified(BOB)
-        case SessionInput.BAD_TOKEN:
-            return session.on_verified(None)
-    raise AssertionError(f"say how a client gives {what}")
+def admitted(identity: Identity) -> list[Action]:
+    """The actions for the first token of a client that does not resume."""
+    return [AwaitBroker(), Admit(identity), AUTHENTICATED, GoLive()]
 
 
-NOBODY, SOMEBODY = SessionState.ANONYMOUS, SessionState.AUTHENTICATED
-TABLE: dict[tuple[SessionState, SessionInput], tuple[SessionState, list[Action]]] = {
-    (NOBODY, SessionInput.TOKEN): (SOMEBODY, [Admit(ANN_LATER), AUTHENTICATED, GoLive()]),
-    # Before the first token there is nobody whom another could be: it is the first token.
-    (NOBODY, SessionInput.TOKEN_OF_ANOTHER): (SOMEBODY, [Admit(BOB), AUTHENTICATED, GoLive()]),
-    (NOBODY, SessionInput.BAD_TOKEN): (NOBODY, [FAILED]),
-    (SOMEBODY, SessionInput.TOKEN): (SOMEBODY, [Renew(ANN_LATER), AUTHENTICATED]),
-    (SOMEBODY, SessionInput.TOKEN_OF_ANOTHER): (SOMEBODY, [FAILED]),
-    (SOMEBODY, SessionInput.BAD_TOKEN): (SOMEBODY, [FAILED]),
+# ---- tokens
+
+
+class Token(enum.Enum):
+    """Tokens, as they are to a connection of Ann."""
+
+    OWN = ANN_LATER
+    OF_ANOTHER_MEMBER = BOB
+    BAD = None
+
+
+ANSWERS: dict[tuple[Identity | None, Token], tuple[Identity | None, list[Action]]] = {
+    (None, Token.OWN): (ANN_LATER, admitted(ANN_LATER)),
+    (None, Token.OF_ANOTHER_MEMBER): (BOB, admitted(BOB)),
+    (None, Token.BAD): (None, [FAILED]),
+    (ANN, Token.OWN): (ANN_LATER, [AUTHENTICATED]),
+    (ANN, Token.OF_ANOTHER_MEMBER): (ANN, [FAILED]),
+    (ANN, Token.BAD): (ANN, [FAILED]),
 }
+"""By the connection's identity and the token: the identity afterwards, and the actions."""
 
 
-@pytest.mark.parametrize(("state", "what"), list(itertools.product(SessionState, SessionInput)))
-def test_every_input_is_answered_in_every_state(state: SessionState, what: SessionInput) -> None:
-    session = session_in(state)
-    assert (give(session, what), session.state) == (TABLE[state, what][1], TABLE[state, what][0])
+@pytest.mark.parametrize(("known", "token"), list(itertools.product([None, ANN], Token)))
+def test_each_token_is_answered_before_and_after_authentication(known: Identity | None, token: Token) -> None:
+    session = classic(known)
+    identity, actions = ANSWERS[known, token]
+    assert authenticate(session, token.value) == actions
+    assert session.identity == identity
 
 
-@pytest.mark.parametrize("what", [SessionInput.TOKEN_OF_ANOTHER, SessionInput.BAD_TOKEN])
-def test_what_is_refused_changes_nobody(what: SessionInput) -> None:
-    session = session_in(SessionState.AUTHENTICATED)
-    give(session, what)
-    assert session.identity == ANN
-
-
-def test_a_newer_token_of_the_same_member_counts() -> None:
-    session = session_in(SessionState.AUTHENTICATED)
-    session.on_verified(ANN_LATER)
-    assert session.identity == ANN_LATER
-
-
-def test_a_client_is_admitted_once_and_before_the_reply_that_says_so() -> None:
+def test_a_client_is_admitted_once_and_before_its_reply() -> None:
     session = classic()
-    actions = [*session.on_verified(ANN), *session.on_verified(ANN_LATER), *session.on_verified(ANN)]
-    assert [type(action) for action in actions] == [Admit, Reply, GoLive, Renew, Reply, Renew, Reply]
+    actions = [action for identity in (ANN, ANN_LATER, ANN) for action in authenticate(session, identity)]
+    assert [type(action) for action in actions] == [AwaitBroker, Admit, Reply, GoLive, Reply, Reply]
+
+
+def test_a_member_id_that_was_looked_up_survives_newer_tokens() -> None:
+    unnumbered = Identity(uid="ANN", member_id=None, role="member", expires=100.0)
+    session = classic(unnumbered)
+    session.on_member_id(None)
+    assert session.identity == unnumbered
+    session.on_member_id(1)
+    assert session.identity == ANN
+    authenticate(session, Identity(uid="ANN", member_id=None, role="member", expires=200.0))
+    assert session.identity == ANN_LATER
 
 
 # ---- failures
 
 
-@given(st.lists(st.sampled_from(SessionInput)))
-def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: list[SessionInput]) -> None:
-    session, failures = classic(), 0
-    session.on_verified(ANN)
-    for what in inputs:
-        actions = give(session, what)
-        failed = what in (SessionInput.BAD_TOKEN, SessionInput.TOKEN_OF_ANOTHER)
+@given(st.lists(st.sampled_from(Token)))
+def test_the_fifth_failure_is_answered_and_ends_the_connection(tokens: list[Token]) -> None:
+    session, failures = classic(ANN), 0
+    for token in tokens:
+        actions = authenticate(session, token.value)
+        failed = token is not Token.OWN
         failures += failed
         if failed and failures >= 5:
             assert actions == [FAILED, TOO_OFTEN]
@@ -130,12 +137,12 @@ def test_the_fifth_failed_authentication_is_answered_and_then_ends_it(inputs: li
     assert failures < 5
 
 
-def test_failures_count_before_and_after_authentication_together() -> None:
+def test_failures_before_and_after_authentication_count_together() -> None:
     session = classic()
     for _ in range(4):
-        assert session.on_verified(None) == [FAILED]
-    session.on_verified(ANN)
-    assert session.on_verified(BOB) == [FAILED, TOO_OFTEN]
+        assert authenticate(session, None) == [FAILED]
+    authenticate(session, ANN)
+    assert authenticate(session, BOB) == [FAILED, TOO_OFTEN]
 
 
 # ---- resuming
@@ -143,75 +150,67 @@ def test_failures_count_before_and_after_authentication_together() -> None:
 WITH_RESUME = [(True, None), ("s.1.00000000", "s.1.00000000"), ("nonsense", "nonsense"), (1, None), ({"x": 1}, None)]
 
 
-@pytest.mark.parametrize(("asked", "cursor"), WITH_RESUME)
-def test_who_asks_to_resume_is_told_where_it_is_before_any_event(asked: object, cursor: str | None) -> None:
+@pytest.mark.parametrize(("resume", "cursor"), WITH_RESUME)
+def test_a_client_that_resumes_receives_its_cursor_first(resume: object, cursor: str | None) -> None:
     for session in (classic(), ranger()):
-        assert session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked})) == [Verify("a.b.c")]
-        assert session.on_verified(ANN) == [Admit(ANN, resumes=True), Resume(AUTHENTICATED.payload, cursor)]
+        assert authenticate(session, ANN, resume=resume) == [Admit(ANN), Resume(AUTHENTICATED.payload, cursor)]
 
 
-@pytest.mark.parametrize("asked", [False, None, "", 0])
-def test_who_does_not_ask_gets_the_very_same_answers(asked: object) -> None:
-    session = classic()
-    session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
-    assert session.on_verified(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
+@pytest.mark.parametrize("resume", [False, None, "", 0])
+def test_a_client_that_does_not_resume_sees_no_difference(resume: object) -> None:
+    assert authenticate(classic(), ANN, resume=resume) == admitted(ANN)
 
 
-def test_notices_are_for_who_asks_for_them_and_proves_who_it_is() -> None:
+def test_only_authenticated_clients_can_ask_for_notices() -> None:
     for session in (classic(), ranger()):
-        session.receive('{"jwt":"Bearer a.b.c","notices":true}')
-        session.on_verified(None)
+        authenticate(session, None, notices=True)
         assert not session.notices
-        session.receive('{"jwt":"Bearer a.b.c"}')
-        assert session.on_verified(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
+        assert authenticate(session, ANN) == admitted(ANN)
         assert not session.notices
-        session.receive('{"jwt":"Bearer a.b.c","notices":true}')
-        assert session.on_verified(ANN_LATER) == [Renew(ANN_LATER), AUTHENTICATED], "the answer is the same"
+        assert authenticate(session, ANN_LATER, notices=True) == [AUTHENTICATED], "the answer is the same"
         assert session.notices
-        session.receive('{"jwt":"Bearer a.b.c"}')
-        session.on_verified(ANN)
-        assert session.notices, "a fresh token does not take it back"
+        authenticate(session, ANN)
+        assert session.notices, "a newer token does not end it"
 
 
-@pytest.mark.parametrize("asked", [False, True])
-def test_a_ranger_connection_asks_for_notices_by_its_query(asked: bool) -> None:
+@pytest.mark.parametrize("notices", [False, True])
+def test_a_ranger_connection_asks_for_notices_in_its_query(notices: bool) -> None:
     for identity in (None, ANN):
         session, plain = ranger(), ranger()
-        assert session.open(identity, ["a.b"], notices=asked) == plain.open(identity, ["a.b"])
-        assert session.notices is asked
+        assert session.open(identity, ["a.b"], notices=notices) == plain.open(identity, ["a.b"])
+        assert session.notices is notices
 
 
-def test_a_token_that_cannot_be_looked_at_is_not_said_to_have_failed() -> None:
-    reason = "no key; retry after 3"
+def test_a_token_that_cannot_be_verified_yet_has_not_failed() -> None:
+    reason, verify = "no key; retry after 3", Verify("a.b.c")
     for session in (classic(), ranger()):
-        assert session.on_postponed("no key", 3) == [HangUp(Close.FULL, reason)]
-    member = session_in(SessionState.AUTHENTICATED)
+        assert session.on_postponed(verify, "no key", 3) == [HangUp(Close.FULL, reason)]
+    member = classic(ANN)
     payload = b'{"error":{"message":"no key; retry after 3","retry_after":3}}'
-    assert member.on_postponed("no key", 3) == [Reply(payload)], "its connection is good"
-    assert member.state is SessionState.AUTHENTICATED
+    assert member.on_postponed(verify, "no key", 3) == [Reply(payload)], "an authenticated client stays"
+    assert member.identity == ANN
 
 
-@pytest.mark.parametrize(("asked", "cursor"), WITH_RESUME)
-def test_a_later_token_may_ask_to_resume_from_then_on(asked: object, cursor: str | None) -> None:
-    session = session_in(SessionState.AUTHENTICATED)
-    session.receive(json.dumps({"jwt": "Bearer a.b.c", "resume": asked}))
-    assert session.on_verified(ANN_LATER) == [Renew(ANN_LATER), Resume(AUTHENTICATED.payload, cursor)]
+@pytest.mark.parametrize(("resume", "cursor"), WITH_RESUME)
+def test_a_later_token_may_begin_to_resume(resume: object, cursor: str | None) -> None:
+    assert authenticate(classic(ANN), ANN_LATER, resume=resume) == [Resume(AUTHENTICATED.payload, cursor)]
 
 
-def test_a_token_that_fails_resumes_nothing() -> None:
+def test_a_failed_token_does_not_resume() -> None:
     session = classic()
-    session.receive('{"jwt":"Bearer a.b.c","resume":true}')
-    assert session.on_verified(None) == [FAILED]
-    session.receive('{"jwt":"Bearer a.b.c"}')
-    assert session.on_verified(ANN) == [Admit(ANN), AUTHENTICATED, GoLive()]
+    assert authenticate(session, None, resume=True) == [FAILED]
+    assert authenticate(session, ANN) == admitted(ANN)
 
 
-@pytest.mark.parametrize(("asked", "cursor"), [("1", None), ("true", None), ("s.2.00000000", "s.2.00000000")])
-def test_a_ranger_connection_may_resume_by_its_query(asked: str, cursor: str | None) -> None:
-    actions = ranger().open(ANN, ["order", "a.b"], asked)
-    assert actions[:2] == [Admit(ANN, resumes=True), Subscribe(("order", "a.b"))]
-    assert actions[2:] == [Resume(json.dumps(subscribed("order", "a.b")).replace(" ", "").encode(), cursor)]
-    assert answers(ranger().open(None, ["a.b"], asked)) == [Subscribe(("a.b",)), subscribed("a.b")]
+@pytest.mark.parametrize(("resume", "cursor"), [("1", None), ("true", None), ("s.2.00000000", "s.2.00000000")])
+def test_a_ranger_connection_may_resume_in_its_query(resume: str, cursor: str | None) -> None:
+    reply = json.dumps(subscribed("order", "a.b")).replace(" ", "").encode()
+    assert ranger().open(ANN, ["order", "a.b"], resume) == [
+        Admit(ANN),
+        Subscribe(("order", "a.b")),
+        Resume(reply, cursor),
+    ]
+    assert answers(ranger().open(None, ["a.b"], resume)) == [Subscribe(("a.b",)), subscribed("a.b")]
 
 
 # ---- messages
@@ -219,7 +218,7 @@ def test_a_ranger_connection_may_resume_by_its_query(asked: str, cursor: str | N
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("around", ["{}", " {} ", "\n{}\t"])
-def test_a_bearer_token_is_to_be_verified(scheme: str, around: str) -> None:
+def test_a_bearer_token_is_verified(scheme: str, around: str) -> None:
     text = json.dumps({"jwt": around.format(f"{scheme} a.b.c")})
     assert classic().receive(text) == [Verify("a.b.c")]
 
@@ -232,7 +231,7 @@ def test_other_keys_of_a_message_with_a_token_are_ignored() -> None:
 @pytest.mark.parametrize(
     "jwt", ["", " ", "a.b.c", "Token a.b.c", "Basic YTpi", "Bearera.b.c", 42, None, True, [], ["Bearer a"], {}, 1.5]
 )
-def test_a_jwt_without_the_scheme_bearer_is_told_so(jwt: object) -> None:
+def test_a_jwt_without_the_bearer_scheme_is_refused(jwt: object) -> None:
     assert classic().receive(json.dumps({"jwt": jwt})) == [NO_BEARER]
 
 
@@ -242,7 +241,7 @@ NONSENSE += ['{"jwt":' * 1_500, "1" * 9_999, '{"jwt":' * 100_000 + "1" + "}" * 1
 
 
 @pytest.mark.parametrize("text", NONSENSE, ids="{!r:.20}".format)
-def test_what_is_not_understood_is_told_so(text: str) -> None:
+def test_nonsense_is_answered_with_an_error(text: str) -> None:
     assert classic().receive(text) == [NOT_UNDERSTOOD]
 
 
@@ -254,13 +253,13 @@ JSON = st.recursive(
 MESSAGES = st.text() | JSON.map(json.dumps) | st.dictionaries(st.sampled_from(["jwt", "id"]), JSON).map(json.dumps)
 
 
-@given(st.sampled_from(SessionState), st.lists(MESSAGES, max_size=8))
-def test_any_text_is_answered_once_and_ends_nothing(state: SessionState, texts: list[str]) -> None:
-    session = session_in(state)
+@given(st.sampled_from([None, ANN]), st.lists(MESSAGES, max_size=8))
+def test_any_text_has_one_answer_and_changes_no_identity(identity: Identity | None, texts: list[str]) -> None:
+    session = classic(identity)
     for text in texts:
         (answer,) = session.receive(text)
         assert isinstance(answer, Verify) or answer in (NO_BEARER, NOT_UNDERSTOOD)
-        assert session.state is state
+        assert session.identity == identity
 
 
 @given(st.text(alphabet="abcXYZ019-_.", min_size=1))
@@ -272,7 +271,7 @@ def test_a_token_is_verified_as_it_was_sent(token: str) -> None:
 
 
 def answers(actions: list[Action]) -> list[object]:
-    """What the client is told, as JSON; everything else as it is."""
+    """Replies as JSON, all other actions unchanged."""
     return [json.loads(action.payload) if isinstance(action, Reply) else action for action in actions]
 
 
@@ -288,7 +287,7 @@ ADMIN = Identity(uid="ANN", member_id=1, role="admin", expires=100.0)
 
 
 @pytest.mark.parametrize("session", [classic(), ranger()])
-def test_streams_come_and_go_and_every_answer_lists_all_in_their_order(session: Session) -> None:
+def test_every_answer_lists_all_streams_in_the_order_subscribed(session: Session) -> None:
     assert ask(session, "subscribe", "b.trades", "a.trades", "b.trades") == [
         Subscribe(("b.trades", "a.trades")),
         subscribed("b.trades", "a.trades"),
@@ -312,36 +311,34 @@ def test_a_ranger_connection_begins_with_the_streams_of_its_query() -> None:
     ]
     assert answers(ranger().open(None, [])) == [subscribed()]
     assert answers(ranger().open(ANN, ["order"])) == [
+        AwaitBroker(),
         Admit(ANN),
         Subscribe(("order",)),
         subscribed("order"),
-        Replay(),
         GoLive(),
     ]
 
 
-def test_a_private_stream_needs_somebody_and_the_ranger_protocol() -> None:
+def test_private_streams_are_for_authenticated_ranger_clients() -> None:
     session = ranger()
     assert ask(session, "subscribe", "order") == [subscribed()]
-    session.on_verified(ANN)
+    authenticate(session, ANN)
     assert ask(session, "subscribe", "order") == [Subscribe(("order",)), subscribed("order"), Replay()]
-    old = classic()
-    old.on_verified(ANN)
-    assert ask(old, "subscribe", "order") == [subscribed()]
+    assert ask(classic(ANN), "subscribe", "order") == [subscribed()]
 
 
 def test_a_prefixed_stream_needs_a_role() -> None:
     refusal = {"error": "cannot subscribe to admin.eurusd.sys"}
     for identity in (None, ANN, Identity(uid="ANN", member_id=1, role="", expires=1.0)):
         session = ranger()
-        session.on_verified(identity)
+        authenticate(session, identity)
         assert ask(session, "subscribe", "admin.eurusd.sys", "eurusd.sys") == [
             refusal,
             Subscribe(("eurusd.sys",)),
             subscribed("eurusd.sys"),
         ]
     session = ranger()
-    session.on_verified(ADMIN)
+    authenticate(session, ADMIN)
     assert ask(session, "subscribe", "admin.eurusd.sys") == [
         Subscribe(("admin.eurusd.sys",)),
         subscribed("admin.eurusd.sys"),
@@ -352,15 +349,15 @@ def test_a_prefixed_stream_needs_a_role() -> None:
     ]
 
 
-def test_a_newer_token_with_a_lesser_role_ends_what_it_may_not_have() -> None:
+def test_a_newer_token_with_a_lesser_role_ends_forbidden_streams() -> None:
     session = ranger()
-    session.on_verified(ADMIN)
+    authenticate(session, ADMIN)
     ask(session, "subscribe", "admin.eurusd.sys", "order", "a.b")
-    assert session.on_verified(ANN_LATER) == [Renew(ANN_LATER), Unsubscribe(("admin.eurusd.sys",)), AUTHENTICATED]
+    assert authenticate(session, ANN_LATER) == [Unsubscribe(("admin.eurusd.sys",)), AUTHENTICATED]
     assert list(session.streams) == ["order", "a.b"]
 
 
-def test_more_streams_than_allowed_are_refused_together() -> None:
+def test_streams_over_the_limit_are_refused_together() -> None:
     session = ranger()
     ask(session, "subscribe", *(f"m{number}.x" for number in range(MOST - 1)))
     (error, _) = ask(session, "subscribe", "one.more", "and.another")
@@ -372,7 +369,7 @@ def test_more_streams_than_allowed_are_refused_together() -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "a.", ".b", "a..b", "a.b.c.d", "*.trades", "#", "a b.c", 'a"b.c', "é.x", "a" * 129]
 )
-def test_what_is_no_streams_name_is_refused(name: str) -> None:
+def test_an_invalid_stream_name_is_refused(name: str) -> None:
     (error, success) = ask(ranger(), "subscribe", name)
     assert isinstance(error, dict)
     assert error["error"].startswith("cannot subscribe to ")
@@ -381,7 +378,7 @@ def test_what_is_no_streams_name_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])
 @pytest.mark.parametrize("session", [classic(), ranger()])
-def test_streams_that_are_none_are_told_so(session: Session, event: str) -> None:
+def test_a_missing_or_invalid_list_of_streams_is_refused(session: Session, event: str) -> None:
     assert answers(session.receive(f'{{"event":"{event}"}}')) == [{"error": "No streams provided"}]
     for streams in ('"a.b"', "1", "{}", "[1]", '["a.b",null]', '[["a.b"]]', "true"):
         assert answers(session.receive(f'{{"event":"{event}","streams":{streams}}}')) == [
@@ -389,7 +386,7 @@ def test_streams_that_are_none_are_told_so(session: Session, event: str) -> None
         ]
 
 
-def test_an_increment_stream_that_is_asked_for_again_brings_its_book_before_the_reply() -> None:
+def test_subscribing_to_increments_again_sends_the_book_again() -> None:
     session = ranger()
     assert ask(session, "subscribe", "a.ob-inc", "a.trades")[0] == Subscribe(("a.ob-inc", "a.trades"))
     assert ask(session, "subscribe", "a.trades", "a.ob-inc", "b.ob-inc", "a.ob-inc") == [
@@ -405,12 +402,12 @@ def test_an_increment_stream_that_is_asked_for_again_brings_its_book_before_the_
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", " \t\r\n "])
-def test_a_message_of_blanks_is_a_sign_of_life_and_not_answered(text: str) -> None:
+def test_a_blank_message_of_a_ranger_client_is_not_answered(text: str) -> None:
     assert ranger().receive(text) == []
     assert classic().receive(text) == [NOT_UNDERSTOOD]
 
 
-def test_ranger_has_answers_of_its_own() -> None:
+def test_ranger_clients_receive_rangers_answers() -> None:
     session = ranger()
     assert session.receive(" ping\n") == [Reply(b"pong")]
     assert classic().receive("ping") == [NOT_UNDERSTOOD]
@@ -422,7 +419,7 @@ def test_ranger_has_answers_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("text", [text for text in NONSENSE if text.strip()], ids="{!r:.20}".format)
-def test_ranger_tells_why_a_message_could_not_be_read(text: str) -> None:
+def test_ranger_clients_learn_why_a_message_could_not_be_parsed(text: str) -> None:
     (answer,) = answers(ranger().receive(text))
     assert isinstance(answer, dict)
     assert answer["error"].startswith("Could not parse")
@@ -436,9 +433,9 @@ EVENTS = st.builds(
 
 
 @given(st.booleans(), st.sampled_from([None, ANN, ADMIN]), st.lists(MESSAGES | EVENTS, max_size=12))
-def test_what_was_subscribed_is_what_the_session_says(is_ranger: bool, who: Identity | None, texts: list[str]) -> None:
+def test_streams_follow_from_the_subscribe_actions(is_ranger: bool, who: Identity | None, texts: list[str]) -> None:
     session = ranger() if is_ranger else classic()
-    session.on_verified(who)
+    authenticate(session, who)
     has: dict[str, None] = {}
     for text in texts:
         for action in session.receive(text):
@@ -460,7 +457,7 @@ def test_what_was_subscribed_is_what_the_session_says(is_ranger: bool, who: Iden
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_a_message_of_a_handlers_name_is_handed_to_it_whole(dialect: Dialect) -> None:
+def test_a_handler_receives_the_whole_message(dialect: Dialect) -> None:
     session = Session(dialect, RULES, {"cancel"})
     message = {"event": "cancel", "streams": ["btcusd.trades"], "id": 5}
     assert session.receive(json.dumps(message)) == [Call("cancel", message)]

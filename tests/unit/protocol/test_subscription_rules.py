@@ -1,4 +1,4 @@
-"""Who may subscribe to what, by name, role and room."""
+"""Which client may subscribe to which stream, by name, role and limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RULES = SubscriptionRules({"ops": frozenset({"admin"})})
         ("btcusd.*", ADMIN, Denial.FORBIDDEN),
     ],
 )
-def test_a_stream_is_judged_by_its_name_and_the_clients_role(
+def test_a_stream_is_checked_by_its_name_and_the_clients_role(
     name: str, identity: Identity | None, answer: str | Denial
 ) -> None:
     assert RULES.check(name, identity, 0) == answer
@@ -40,6 +40,12 @@ def test_a_new_name_needs_room_at_the_worker() -> None:
     assert rules.check("btcusd.trades", None, ALWAYS_ALLOWED) == "btcusd.trades"
     assert rules.check("invented.trades", None, ALWAYS_ALLOWED) is Denial.NO_ROOM
     assert rules.check("invented.trades", None, ALWAYS_ALLOWED - 1) == "invented.trades"
+
+
+def test_a_connection_has_a_limit_of_streams() -> None:
+    rules = SubscriptionRules(most=3)
+    assert rules.is_room(1, 2)
+    assert not rules.is_room(1, 3)
 
 
 def test_a_lesser_role_forbids_a_stream() -> None:

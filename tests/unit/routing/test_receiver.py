@@ -17,7 +17,8 @@ def receiver(dialect: Dialect, *streams: str) -> Receiver:
 def test_its_keys_are_the_names_of_its_member() -> None:
     one = receiver(Dialect.CLASSIC)
     assert one.keys == ()
-    one.uid, one.member_id = "IDANN", 0
+    one.admit("IDANN")
+    one.member_id = 0
     assert one.keys == ("IDANN", 0)
 
 

@@ -71,7 +71,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
 def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: offered) -> tuple[Receiver, Wire]:
     wire = Wire(takes)
     found = Receiver(Outbox(wire, limit, 10.0), Dialect.CLASSIC)  # type: ignore[arg-type]
-    found.uid, found.resumes = UID, True
+    found.admit(UID)
+    found.resumes = True
     return found, wire
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.cluster.local_state import Orders
+from peatio_ws.life_cycle import ImpossibleInput
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.event_kinds import Delivery, Order
@@ -38,8 +39,9 @@ class Seat:
         return owner is not None and bool(mine == owner)
 
     def join(self, where: Router, *streams: str) -> None:
-        self.receiver.uid, self.receiver.member_id = self.uid, self.member_id
-        where.admit(self.receiver)
+        self.receiver.admit(self.uid)
+        self.receiver.member_id = self.member_id
+        where.go_live(self.receiver)
         for stream in streams:
             self.streams.append(stream)
             where.subscribe(self.receiver, stream)
@@ -148,11 +150,10 @@ def test_nobody_is_written_to_before_the_batch_is_handed_out() -> None:
     assert [frame["orderbook"]["id"] for frame in ann.take()] == [1, 2]
 
 
-def test_a_receiver_that_was_never_there_may_be_removed() -> None:
+def test_a_receiver_that_was_never_live_may_be_removed() -> None:
     where = router()
     ann, bob = Seat("A", 1), Seat("A", 1)
     seated(where, ann)
-    where.remove(bob.receiver)
     where.remove(bob.receiver)
     send(where, on_orderbook({"id": 1}, uid="A"))
     assert len(ann.take()) == 1
@@ -440,7 +441,7 @@ def test_what_a_client_is_sent_at_its_own_wish_leaves_nothing_behind_while_the_b
     outbox = Mortal(Wire(), 2**30, 3600.0)  # type: ignore[arg-type]
     gone = weakref.ref(outbox)
     receiver = Receiver(outbox, Dialect.RANGER, {"a.ob-inc": None, "order": None})
-    receiver.uid = "A"
+    receiver.admit("A")
     if how == "book":
         where.subscribe(receiver, "a.ob-inc")
     else:
@@ -523,11 +524,12 @@ def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
     assert [json.loads(order.id) for order in kept] == [1, 2]
 
 
-def test_who_is_admitted_twice_gets_everything_once() -> None:
+def test_a_receiver_goes_live_once() -> None:
     where = router()
     ann = Seat("IDANN", 7)
     ann.join(where)
-    ann.join(where)
+    with pytest.raises(ImpossibleInput):
+        where.go_live(ann.receiver)
     send(where, on_orderbook({"id": 1}, uid="IDANN"))
     assert len(ann.take()) == 1
     where.remove(ann.receiver)

@@ -31,8 +31,9 @@ class Worker:
         self.ingest = BrokerIngest(settings(**environ), SharedState(Revocations(0), Lockout(0)))
         self.wire = Wire()
         self.receiver = Receiver(Outbox(self.wire, 2**20, 10.0), Dialect.CLASSIC)
-        self.receiver.uid, self.receiver.resumes = "IDANN", True
-        self.ingest.router.admit(self.receiver)
+        self.receiver.admit("IDANN")
+        self.receiver.resumes = True
+        self.ingest.router.go_live(self.receiver)
 
     def heard(self) -> None:
         self.ingest._on_broker("private", True)
@@ -167,8 +168,9 @@ def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -
     worker.heard()
     bob_wire = Wire()
     bob = Receiver(Outbox(bob_wire, 2**20, 10.0), Dialect.CLASSIC)
-    bob.uid, bob.resumes = "IDBOB", True
-    worker.ingest.router.admit(bob)
+    bob.admit("IDBOB")
+    bob.resumes = True
+    worker.ingest.router.go_live(bob)
     worker.mark(GAP, 10)
     for wire, uid, other in ((worker.wire, "IDANN", "IDBOB"), (bob_wire, "IDBOB", "IDANN")):
         (frame,) = texts_in(wire.taken)

@@ -1,4 +1,4 @@
-"""A Peatio connection, as handlers of its events see it."""
+"""The session that event handlers receive."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_reply_is_bytes_or_json(gateway: Gateway) -> None:
             assert client.receive() == answer
 
 
-def test_an_object_in_reply_has_the_echo_of_the_message_as_its_last_key(gateway: Gateway) -> None:
+def test_a_reply_object_ends_with_the_echo_of_the_message(gateway: Gateway) -> None:
     replies: list[Any] = [b'{"a": 1.50}', b" {} ", {"b": [None]}, {"echo": 1}, "text", [1], b"{oops", b"\xff"]
 
     @gateway.on("next")
@@ -62,7 +62,7 @@ def test_an_object_in_reply_has_the_echo_of_the_message_as_its_last_key(gateway:
         assert client.receive() == '{"error":"no"}'
 
 
-def test_what_is_pushed_after_the_handler_returned_is_no_answer(gateway: Gateway) -> None:
+def test_a_message_sent_after_the_handler_returned_has_no_echo(gateway: Gateway) -> None:
     sessions: list[Any] = []
     gateway.on("keep")(lambda session, message: sessions.append(session) or session.reply({"n": 1}))
     gateway.on("push")(lambda session, message: sessions[0].reply({"n": 2}))
@@ -75,7 +75,7 @@ def test_what_is_pushed_after_the_handler_returned_is_no_answer(gateway: Gateway
         assert client.receive() == '{"n":2}'
 
 
-def test_the_answer_to_a_token_that_resumes_ends_with_its_echo(gateway: Gateway) -> None:
+def test_the_reply_to_a_resume_ends_with_the_echo(gateway: Gateway) -> None:
     with testing.serve(gateway) as server:
         client = server.connect("/public")
         client.json()
@@ -84,7 +84,7 @@ def test_the_answer_to_a_token_that_resumes_ends_with_its_echo(gateway: Gateway)
             assert list(client.json()) == ["success", "resume", "echo"]
 
 
-def test_a_session_is_the_same_for_each_message_of_a_connection_and_outlives_them(gateway: Gateway) -> None:
+def test_sessions_of_one_connection_are_equal_and_stay_usable(gateway: Gateway) -> None:
     sessions: list[Any] = []
     gateway.on("keep")(lambda session, message: sessions.append(session) or session.reply(1))
     gateway.on("close")(lambda session, message: sessions[0].close(4000, "all of you"))
@@ -99,10 +99,10 @@ def test_a_session_is_the_same_for_each_message_of_a_connection_and_outlives_the
         assert (sessions[0].uid, sessions[2].uid, sessions[2].role) == ("IDANN", "IDBOB", "member")
         second.send({"event": "close"})
         assert first.closed() == (4000, "all of you")
-        sessions[0].reply("nobody hears it")
+        sessions[0].reply("not delivered")
 
 
-def test_built_in_events_stay_the_gateways(gateway: Gateway) -> None:
+def test_handlers_cannot_replace_built_in_events(gateway: Gateway) -> None:
     with pytest.raises(ValueError, match="by the gateway itself"):
         gateway.on("subscribe")(print)
     with testing.serve(gateway) as server:

@@ -1,4 +1,4 @@
-"""A WebSocket of a path, as its handler sees it: streams, tokens, threads."""
+"""The connection that a handler of a path receives: streams, tokens, threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gateway() -> Gateway:
     return testing.gateway(RANGO_RBAC_ADMIN="admin", WEBSOCKET_MAX_STREAMS="5")
 
 
-def test_a_token_that_ends_ends_the_connection_where_that_is_enforced() -> None:
+def test_an_expired_token_closes_the_connection_where_enforced() -> None:
     gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
     gateway.websocket("/wait")(lambda ws: ws.receive())
     with testing.serve(gateway) as server:
@@ -34,14 +34,14 @@ def test_a_token_that_ends_ends_the_connection_where_that_is_enforced() -> None:
 
 
 def connected_with_a_short_token(server: testing.Server) -> tuple[testing.Client, int]:
-    """A client, and for how many seconds its token was made: as few as let it connect on this machine."""
+    """Return a client, and the lifetime of its token in seconds: the shortest with which it can connect here."""
     for seconds in itertools.accumulate(itertools.repeat(2, 6), operator.mul, initial=1):
         with contextlib.suppress(InvalidStatus):
             return server.connect("/wait", token=server.token(expires=seconds)), seconds
-    raise AssertionError("no client connected before its token ended")
+    raise AssertionError("no client connected before its token expired")
 
 
-def test_who_is_on_no_list_gets_no_stream(gateway: Gateway) -> None:
+def test_only_permitted_streams_can_be_subscribed_to(gateway: Gateway) -> None:
     @gateway.websocket("/streams")
     def streams(ws: Any) -> None:
         for names in ws:
@@ -53,25 +53,25 @@ def test_who_is_on_no_list_gets_no_stream(gateway: Gateway) -> None:
                 ws.send("subscribed")
 
     with testing.serve(gateway) as server:
-        nobody = server.connect("/streams")
+        anonymous = server.connect("/streams")
         admin = server.connect("/streams", token=server.token(role="admin"))
-        for names, to_nobody, to_admin in [
+        for names, to_anonymous, to_admin in [
             ("order", "cannot subscribe to order: not authenticated", "subscribed"),
             ("admin.a.b", "cannot subscribe to admin.a.b", "subscribed"),
             ("a.b admin.a.b", "cannot subscribe to admin.a.b", "subscribed"),
             ("a.b.c.d", "cannot subscribe to a.b.c.d", "cannot subscribe to a.b.c.d"),
             ("a.1 a.2 a.3 a.4 a.5 a.6", *["too many streams: a connection has 5 at most"] * 2),
         ]:
-            for client, answer in (nobody, to_nobody), (admin, to_admin):
+            for client, answer in (anonymous, to_anonymous), (admin, to_admin):
                 client.send(names)
                 assert client.receive() == answer
         server.publisher.to_stream("a.b", 1)
         assert admin.receive() == '{"a.b":1}'
-        nobody.send("c.d")
-        assert nobody.receive() == "subscribed", "of those that were refused together none came"
+        anonymous.send("c.d")
+        assert anonymous.receive() == "subscribed", "streams that were refused together are all not subscribed"
 
 
-def test_a_stream_ends_when_it_is_given_up(gateway: Gateway) -> None:
+def test_unsubscribing_ends_a_stream(gateway: Gateway) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
         ws.subscribe("a.b", "order")
@@ -98,7 +98,7 @@ def test_a_stream_ends_when_it_is_given_up(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("message", "error"), [(5, "not int"), (None, "not NoneType"), ({"a": 1}, "json.dumps"), (["a"], "not list")]
 )
-def test_what_is_no_message_is_not_sent(gateway: Gateway, message: object, error: str) -> None:
+def test_only_str_and_bytes_can_be_sent(gateway: Gateway, message: object, error: str) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
         with pytest.raises(TypeError, match=error):
@@ -109,7 +109,7 @@ def test_what_is_no_message_is_not_sent(gateway: Gateway, message: object, error
         assert server.connect("/").receive() == "asked"
 
 
-def test_work_in_a_thread_comes_back_with_its_result_or_its_error(gateway: Gateway) -> None:
+def test_work_in_a_thread_returns_its_result_or_raises_its_error(gateway: Gateway) -> None:
     threads: list[str] = []
 
     def work(number: int, *, fails: bool) -> int:
@@ -137,8 +137,8 @@ def test_require_authenticated_lets_members_pass(gateway: Gateway) -> None:
         assert server.connect("/").closed() == (1008, "Not authenticated.")
 
 
-def test_who_is_asked_who_it_is_says_a_uid_or_nobody_or_fails(gateway: Gateway) -> None:
-    answers: dict[str, Any] = {"ann": "IDANN", "nobody": None, "number": 7, "blank": ""}
+def test_identify_returns_a_uid_or_none_or_fails(gateway: Gateway) -> None:
+    answers: dict[str, Any] = {"ann": "IDANN", "anonymous": None, "number": 7, "blank": ""}
 
     @gateway.websocket("/who", identify=lambda environ: answers[environ["HTTP_COOKIE"]])
     def who(ws: Any) -> None:
@@ -147,7 +147,7 @@ def test_who_is_asked_who_it_is_says_a_uid_or_nobody_or_fails(gateway: Gateway) 
 
     with testing.serve(gateway) as server:
         assert server.connect("/who", cookie="ann").receive() == "('IDANN', '')"
-        assert server.connect("/who", cookie="nobody").receive() == "None"
+        assert server.connect("/who", cookie="anonymous").receive() == "None"
         for cookie in ("number", "blank", "a KeyError"):
             with pytest.raises(InvalidStatus) as refused:
                 server.connect("/who", cookie=cookie)
@@ -157,7 +157,7 @@ def test_who_is_asked_who_it_is_says_a_uid_or_nobody_or_fails(gateway: Gateway) 
         assert refused.value.response.status_code == 403
 
 
-def test_a_connection_keeps_the_text_of_its_request_and_nothing_else() -> None:
+def test_a_connection_keeps_only_the_text_values_of_its_environ() -> None:
     kept: list[dict[str, Any]] = []
 
     def framework(environ: dict[str, Any], start_response: Any) -> Any:
@@ -175,7 +175,7 @@ def test_a_connection_keeps_the_text_of_its_request_and_nothing_else() -> None:
     assert environ["wsgi.url_scheme"] == "http"
 
 
-def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
+def test_a_member_identified_by_a_cookie_does_not_expire() -> None:
     gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
     ticked: list[bool] = []
 
@@ -190,7 +190,7 @@ def test_a_member_by_a_cookie_has_no_end_that_could_be_enforced() -> None:
     assert ticked == [False]
 
 
-def test_a_members_connections_of_both_kinds_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_of_both_kinds_count_for_their_member(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="2")
     full = (1013, "too many connections of this member")
     called: list[str] = []
@@ -216,12 +216,12 @@ def test_a_members_connections_of_both_kinds_are_counted_together(monkeypatch: p
         assert classic.closed() == full
         assert server.connect("/private", token=ann).closed() == full
         assert server.connect("/", token=server.token("IDBOB")).receive() == "here"
-        assert server.connect("/").receive() == "here", "nobody's are counted by address only"
+        assert server.connect("/").receive() == "here", "anonymous's are counted by address only"
     assert told == ["member:IDANN", "member:IDANN", "member:IDBOB"]
     assert not gateway._shared.slot_counts, "nothing is left of them"
 
 
-def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
+def test_a_connection_that_ends_makes_room_for_its_member() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
 
     @gateway.websocket("/chat")
@@ -242,7 +242,7 @@ def test_who_leaves_makes_room_for_another_connection_of_the_member() -> None:
 
 @pytest.fixture
 def answer(gateway: Gateway) -> Callable[[], None]:
-    """Makes the broker answer; without it whatever is asked for waits."""
+    """Return a function that makes the broker answer. Until then requests to the broker wait."""
     ingest, channels = gateway._ingest, (Bindings(), Bindings())
     ingest.interest.members, ingest.interest.streams = (
         OnDemandBindings("members", ("private.#",), 100),
@@ -259,7 +259,7 @@ def answer(gateway: Gateway) -> Callable[[], None]:
 
 
 def needed(gateway: Gateway) -> dict[str, int]:
-    """How many connections need which key."""
+    """Return the number of connections that need each key."""
     members, streams = gateway._ingest.interest.members, gateway._ingest.interest.streams
     assert members is not None
     assert streams is not None
@@ -267,7 +267,7 @@ def needed(gateway: Gateway) -> dict[str, int]:
 
 
 @pytest.mark.usefixtures("answer")
-def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Gateway) -> None:
+def test_an_interrupted_subscribe_may_be_repeated(gateway: Gateway) -> None:
     ingest = gateway._ingest
     caught_up = ingest.replays.caught_up
     members, streams = ingest.interest.members, ingest.interest.streams
@@ -283,7 +283,7 @@ def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Ga
         for _ in range(2):  # and is there, and does not answer: for the member, and for the stream
             with gevent.Timeout(0.01, False):
                 ws.subscribe("order", "a.b")
-            members.detach()  # from here on nobody waits for it
+            members.detach()  # from here on anonymous waits for it
         streams.detach()
         ws.subscribe("order", "a.b")
         ws.send("there")
@@ -304,7 +304,7 @@ def test_who_was_interrupted_while_it_subscribed_may_do_it_once_more(gateway: Ga
 
 
 @pytest.mark.usefixtures("answer")
-def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gateway) -> None:
+def test_a_handler_that_stops_subscribing_leaves_nothing_behind(gateway: Gateway) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
         gateway._ingest.replays.caught_up.clear()
@@ -317,7 +317,7 @@ def test_a_handler_that_gives_up_subscribing_leaves_nothing_behind(gateway: Gate
 
 
 @pytest.mark.parametrize("stream", ["order", "a.b"])
-def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(
+def test_a_handler_that_has_ended_subscribes_to_nothing(
     gateway: Gateway, answer: Callable[[], None], stream: str
 ) -> None:
     children: list[Any] = []
@@ -341,7 +341,7 @@ def test_nothing_is_subscribed_to_for_a_handler_that_has_ended(
     assert not len(gateway._context.router)
 
 
-def test_more_books_than_may_wait_for_a_client_come_as_it_takes_them() -> None:
+def test_many_books_are_sent_as_the_client_reads_them() -> None:
     gateway = testing.gateway(WEBSOCKET_OUTBOX_BYTES="300000")
     rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]  # 160 KB; all of them are more than the kernel holds
     names = [f"m{number}.ob" for number in range(40)]
@@ -361,7 +361,7 @@ def test_more_books_than_may_wait_for_a_client_come_as_it_takes_them() -> None:
         assert ann.receive() == "all of them"
 
 
-def test_two_greenlets_that_subscribe_to_the_same_do_it_once(gateway: Gateway, answer: Callable[[], None]) -> None:
+def test_two_greenlets_subscribe_to_the_same_streams_once(gateway: Gateway, answer: Callable[[], None]) -> None:
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
         both = [gevent.spawn(ws.subscribe, "order", "a.b") for _ in range(2)]

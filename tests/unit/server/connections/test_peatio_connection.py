@@ -1,4 +1,4 @@
-"""A Peatio connection, where what it is told and what it takes of the broker have to keep an order."""
+"""A Peatio connection: the order of its messages, and what it acquires from the broker."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def in_loop(condition: Callable[[], Any]) -> None:
     testing._run(wait)
 
 
-def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
+def test_a_refused_connection_releases_no_streams_of_others() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
     gateway._ingest.interest.streams = streams = OnDemandBindings(
         "streams", ("#",), 100
-    )  # without a broker nobody waits
+    )  # without a broker no connection waits
     path = "/private?stream=a.b"
     with testing.serve(gateway) as server:
         token = server.token("IDANN")
@@ -49,7 +49,7 @@ def test_who_is_one_too_many_takes_no_streams_from_others() -> None:
         in_loop(lambda: streams._counts == {"public.a.b": 0})
 
 
-def test_nothing_comes_before_the_first_answer_however_long_the_broker_takes() -> None:
+def test_no_event_precedes_the_first_answer_if_the_broker_is_slow() -> None:
     gateway = testing.gateway()
     gateway._ingest.interest.streams = streams = OnDemandBindings("streams", ("#",), 100)
     streams.attach(channel := Bindings(), "q", lambda: None)
@@ -74,7 +74,7 @@ def test_nothing_comes_before_the_first_answer_however_long_the_broker_takes() -
 SUBSCRIBED = {"success": {"message": "subscribed", "streams": ["a.ob-inc"]}}
 
 
-def test_a_repeated_subscribe_brings_the_book_again_before_the_reply() -> None:
+def test_a_repeated_subscribe_sends_the_book_before_the_reply() -> None:
     book = {"asks": [["15.0", "1.0"]], "bids": [["14.0", "3.0"]], "sequence": 7}
     with testing.serve(testing.gateway()) as server, server.connect("/public?stream=a.ob-inc") as client:
         assert client.json() == SUBSCRIBED
@@ -89,7 +89,7 @@ def test_a_repeated_subscribe_brings_the_book_again_before_the_reply() -> None:
         assert client.json() == {"a.ob-inc": {"asks": ["15.0", "2.0"], "sequence": 8}}
 
 
-def test_followers_notice_a_sequence_that_starts_again_and_new_clients_wait_for_a_book() -> None:
+def test_a_restarted_sequence_reaches_followers_and_not_new_clients() -> None:
     old = {"asks": [["15.0", "1.0"]], "bids": [], "sequence": 100}
     new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 4}
     increments = [{"asks": ["15.0", f"{number}.0"], "sequence": number} for number in (1, 2, 3)]
@@ -106,7 +106,7 @@ def test_followers_notice_a_sequence_that_starts_again_and_new_clients_wait_for_
             assert late.json() == follower.json() == {"a.ob-snap": new}
 
 
-def test_a_trade_is_told_by_market_and_id_and_has_the_side_that_peatio_2_names() -> None:
+def test_a_private_trade_has_the_side_and_order_of_its_member() -> None:
     trades = [{"id": 7, "market": market, "kind": "ask", "ask_id": 61, "bid_id": 62} for market in ("x", "y")]
     with testing.serve(testing.gateway()) as server:
         ranger = server.connect("/private?stream=trade", token=server.token("IDANN"))

@@ -1,4 +1,4 @@
-"""A client's way from its cursor to live events: whatever it sends in between, no promised event is skipped."""
+"""Resuming: from a cursor to live events. Whatever the client sends in between, no promised event is skipped."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Past(NamedTuple):
         return message
 
     def tell(self, client: testing.Client, resume: object) -> bool:
-        """Send a token with `resume`; the answer's `complete`."""
+        """Send a token with `resume`. Return the answer's `complete`."""
         client.send(self.token(resume))
         answer = client.json()
         assert answer["success"] == {"message": "Authenticated."}
         return bool(answer["resume"]["complete"])
 
     def returned(self, resume: object) -> testing.Client:
-        """A ranger client that resumed by a message, and has no private stream yet."""
+        """Return a ranger client that resumed by a message and has no private stream yet."""
         client = self.server.connect("/public")
         assert "success" in client.json()
         assert self.tell(client, resume)
         return client
 
     def orders(self, client: testing.Client) -> list[int]:
-        """Subscribe, publish order 5, and return all orders that come up to it."""
+        """Subscribe, publish order 5, and return all orders received up to it."""
         client.send({"event": "subscribe", "streams": ["order"]})
         assert client.json()["success"]["streams"] == ["order"]
         return self.until_five(client)
@@ -86,7 +86,7 @@ BETWEEN: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
-def test_a_promised_replay_survives_what_the_client_says_before_it(past: Past, between: list[object]) -> None:
+def test_a_promised_replay_survives_messages_before_it(past: Past, between: list[object]) -> None:
     client = past.returned(1)
     for said in between:
         client.send(said if isinstance(said, dict) else past.token(said))
@@ -95,7 +95,7 @@ def test_a_promised_replay_survives_what_the_client_says_before_it(past: Past, b
     assert past.orders(client) == [2, 3, 4, 5]
 
 
-def test_a_token_of_somebody_else_leaves_a_promised_replay(past: Past) -> None:
+def test_a_token_of_another_member_leaves_a_promised_replay(past: Past) -> None:
     client = past.returned(1)
     client.send(past.token(True, uid="IDBOB"))
     assert "error" in client.json()
@@ -111,13 +111,13 @@ def test_the_latest_cursor_counts_while_a_replay_is_promised(
     assert past.orders(client) == missed
 
 
-def test_a_cursor_that_is_none_ends_a_promised_replay_and_says_so(past: Past) -> None:
+def test_an_invalid_cursor_ends_a_promised_replay_and_says_so(past: Past) -> None:
     client = past.returned(1)
     assert not past.tell(client, "not.a.cursor")
     assert past.orders(client) == [5]
 
 
-def test_a_promise_that_can_be_kept_no_more_is_taken_back(past: Past) -> None:
+def test_a_promise_that_cannot_be_kept_is_withdrawn(past: Past) -> None:
     client = past.returned(1)
     for gateway in testing.Gateway.instances():
         history = gateway._ingest.history
@@ -129,8 +129,8 @@ def test_a_promise_that_can_be_kept_no_more_is_taken_back(past: Past) -> None:
 @pytest.mark.parametrize(
     ("cursor", "complete"), [(True, True), (1, False), (3, False), ("not.a.cursor", False)], ids=str
 )
-def test_a_cursor_after_events_without_cursors_promises_nothing(past: Past, cursor: object, complete: bool) -> None:
-    """Between the cursor and the first token orders were missed, and they are not sent."""
+def test_a_cursor_after_events_without_cursors_guarantees_nothing(past: Past, cursor: object, complete: bool) -> None:
+    """Orders between the cursor and the first token were missed and are not sent."""
     client = past.server.connect("/public")
     client.json()
     client.send(past.token())

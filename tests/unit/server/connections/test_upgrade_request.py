@@ -34,7 +34,7 @@ from tests.unit.samples import settings
         ("null", "exchange.example", "null"),
     ],
 )
-def test_these_may_come(origin: str | None, host: str, allowed: str) -> None:
+def test_pages_of_these_origins_may_connect(origin: str | None, host: str, allowed: str) -> None:
     environ = {"HTTP_HOST": host} | ({"HTTP_ORIGIN": origin} if origin is not None else {})
     check_origin(environ, settings(API_CORS_ORIGINS=allowed))
 
@@ -66,13 +66,13 @@ def test_these_may_come(origin: str | None, host: str, allowed: str) -> None:
         ("https://sub.app.example", "exchange.example", "app.example"),
     ],
 )
-def test_these_are_refused(origin: str, host: str, allowed: str) -> None:
+def test_pages_of_other_origins_are_refused(origin: str, host: str, allowed: str) -> None:
     with pytest.raises(Refused) as refused:
         check_origin({"HTTP_HOST": host, "HTTP_ORIGIN": origin}, settings(API_CORS_ORIGINS=allowed))
     assert refused.value.status.startswith("403 ")
 
 
-def test_where_a_cookie_says_who_it_is_any_origin_means_the_host_itself() -> None:
+def test_with_cookies_any_origin_means_the_gateways_own_host() -> None:
     anywhere = settings(API_CORS_ORIGINS="*,https://app.example")
     for origin in ("https://exchange.example", "https://app.example", None):
         environ = {"HTTP_HOST": "exchange.example"} | ({} if origin is None else {"HTTP_ORIGIN": origin})
@@ -84,7 +84,7 @@ def test_where_a_cookie_says_who_it_is_any_origin_means_the_host_itself() -> Non
             check_origin(evil, given, by_cookie=True)
 
 
-def test_address_of_a_request_goes_by_the_settings() -> None:
+def test_the_address_of_a_request_depends_on_the_settings() -> None:
     environ = {"REMOTE_ADDR": "10.0.0.2", "HTTP_X_FORWARDED_FOR": "198.51.100.1", "HTTP_FORWARDED": "for=192.0.2.1"}
     assert client_address(environ, settings()) == "10.0.0.2"
     assert client_address(environ, settings(TRUSTED_PROXIES="10.0.0.0/8")) == "198.51.100.1"
@@ -108,7 +108,7 @@ def test_other_paths_are_classic(path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/public", "/public/", "/api/v2/ranger/public/", "/ranger", "/ranger/x", "/a//public//"]
 )
-def test_these_paths_are_rangers(path: str) -> None:
+def test_these_paths_are_ranger(path: str) -> None:
     assert ask(path) == UpgradeRequest(Dialect.RANGER, (), None)
 
 
@@ -116,7 +116,7 @@ def test_these_paths_are_rangers(path: str) -> None:
     ("mount", "path"),
     [("/ranger", ""), ("/ranger", "/x"), ("/a/ranger", "/"), ("/public", ""), ("/public", "/"), ("/ws", "/public")],
 )
-def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
+def test_the_mount_prefix_is_part_of_the_path(mount: str, path: str) -> None:
     assert ask(path, SCRIPT_NAME=mount) == UpgradeRequest(Dialect.RANGER, (), None)
     assert ask(path, SCRIPT_NAME="/ws").dialect is (Dialect.RANGER if path == "/public" else Dialect.CLASSIC)
     with pytest.raises(Refused):
@@ -135,11 +135,11 @@ def test_what_it_is_mounted_at_is_of_the_path(mount: str, path: str) -> None:
         ("stream=,%20,", ()),
     ],
 )
-def test_streams_in_the_query_make_it_rangers(query: str, streams: tuple[str, ...]) -> None:
+def test_streams_in_the_query_make_a_ranger_connection(query: str, streams: tuple[str, ...]) -> None:
     assert ask("/", query) == UpgradeRequest(Dialect.RANGER, streams, None)
 
 
-def test_a_token_in_the_header_makes_it_rangers() -> None:
+def test_a_token_in_the_header_makes_a_ranger_connection() -> None:
     assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == UpgradeRequest(Dialect.RANGER, (), "a.b.c")
     assert ask("/private/", HTTP_AUTHORIZATION="bearer  a.b.c ").token == "a.b.c"
     # Without the scheme it is a token that does not verify, not one that nobody offered.
@@ -147,7 +147,7 @@ def test_a_token_in_the_header_makes_it_rangers() -> None:
     assert ask("/public", HTTP_AUTHORIZATION="Bearer").token == ""
 
 
-def test_a_password_for_a_proxy_is_no_token() -> None:
+def test_a_password_for_a_proxy_is_not_a_token() -> None:
     assert ask("/public", HTTP_AUTHORIZATION="Basic YTpi").token is None
 
 
@@ -160,7 +160,7 @@ def test_a_private_path_needs_a_token(path: str, header: dict[str, str]) -> None
     assert ("WWW-Authenticate", "Bearer") in refused.value.headers
 
 
-def test_a_query_without_end_is_refused() -> None:
+def test_a_query_with_too_many_fields_is_refused() -> None:
     with pytest.raises(Refused) as refused:
         ask("/", "&".join(["a=1"] * 1001))
     assert refused.value.status.startswith("400 ")
