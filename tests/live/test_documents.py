@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from peatio_ws.auth import keys
-from tests.support import documents
+from tests.support import documents, shell_pages
 from tests.support.documents import Block
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, Redis, free_port
@@ -26,7 +26,7 @@ from tests.support.transcripts import Failed, Transcript
 SECONDS = 120
 COMMANDS = {
     "python": [sys.executable, "-"],
-    "sh": ["bash", "-eu", "-o", "pipefail", "-s"],
+    "sh": ["bash", "-euo", "pipefail", "-s"],
     "javascript": ["node", "--input-type=module", "-"],
 }
 UID, MEMBER_ID = "ID1234567890", 1001
@@ -36,7 +36,8 @@ BLOCKS: dict[tuple[Path, str], list[Block]] = {}
 for _page in documents.pages():
     for _block in documents.blocks(_page):
         if _block.reason is None and _block.elsewhere is None and not _block.language.startswith("{"):
-            BLOCKS.setdefault((_page, _block.language), []).append(_block)
+            _kind = "sh" if _block.language in shell_pages.LANGUAGES else _block.language
+            BLOCKS.setdefault((_page, _kind), []).append(_block)
 
 
 def of(*languages: str) -> list[tuple[Path, str]]:
@@ -76,6 +77,14 @@ def token(signer: Signer) -> str:
     return signer.token(UID, member_id=MEMBER_ID, role="admin")
 
 
+def in_place(blocks: list[Block]) -> str:
+    """Return one program, with each block at its line of the page, so that a traceback names that line."""
+    program = ""
+    for block in blocks:
+        program += "\n" * (block.line - program.count("\n")) + block.text
+    return program
+
+
 @pytest.mark.parametrize("key", of("python", "sh", "javascript"), ids=shown)
 def test_programs(
     key: tuple[Path, str],
@@ -88,13 +97,16 @@ def test_programs(
     command: Path,
 ) -> None:
     page, language = key
-    # In their places, so that a traceback names the page's line.
-    program = ""
-    for block in BLOCKS[key]:
-        program += "\n" * (block.line - program.count("\n")) + block.text
-    for address in ("127.0.0.1", "localhost"):
-        program = program.replace(f"{address}:8080", f"{address}:{gateway.port}")
-        program = program.replace(f"{address}:4242", f"{address}:{gateway.metrics_port}")
+    ports = {8080: gateway.port, 4242: gateway.metrics_port}
+    replace = {f"{host}:{old}": f"{host}:{new}" for host in ("127.0.0.1", "localhost") for old, new in ports.items()}
+    folder = tmp_path / "here"
+    folder.mkdir()
+    if language == "sh":
+        program = shell_pages.program(BLOCKS[key], tmp_path, replace)
+    else:
+        program = in_place(BLOCKS[key])
+        for old, new in replace.items():
+            program = program.replace(old, new)
     environ = {
         **os.environ,
         **signer.environ,
@@ -106,13 +118,12 @@ def test_programs(
         "METRICS_PORT": str(free_port()),
         "TOKEN": token(signer),
         "KEY": str(key_file),
-        "TMPDIR": str(tmp_path),
     }
     done = subprocess.run(
         COMMANDS[language],
         input=program,
         env=environ,
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -19,12 +19,16 @@ from tests.support.gateway import ROOT
 LEFT_OUT = {"node_modules", "build", ".run", ".cache"}
 RUN_ELSEWHERE = {
     ("README.md", "python"): "tests/live/test_docs.py",
+    ("README.md", "sh"): "tests/live/test_docs.py",
+    ("README.md", "output"): "tests/live/test_docs.py",
     ("docs/handlers.md", "python"): "tests/live/test_docs.py",
     ("clients/python/README.md", "python"): "tests/live/test_client_packages.py",
     ("clients/js/README.md", "js"): "tests/live/test_client_packages.py",
 }
 """Pages whose programs a test of their own runs: page and language to the test."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
+_TEST = re.compile(r"<!-- test: (\S.*) -->\s*")
+_TEST_ONLY = re.compile(r"<!-- test only\n(.*)-->\s*", re.DOTALL)
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
@@ -32,8 +36,9 @@ class Block(NamedTuple):
     """A block of code.
 
     Attributes:
-        language: what stands behind the fence; empty without one.
+        language: the word after the fence; empty without one.
         reason: why it is not run; None if it is.
+        how: how the test runs it, from a comment that readers do not see; None for the usual way.
     """
 
     page: Path
@@ -41,6 +46,7 @@ class Block(NamedTuple):
     language: str
     text: str
     reason: str | None
+    how: str | None = None
 
     @property
     def elsewhere(self) -> str | None:
@@ -66,13 +72,17 @@ def tokens(page: Path) -> list[Token]:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    reason = None
+    """Yield the blocks of code of a page, and the shell commands that only the test runs."""
+    reason = how = None
     for token in tokens(page):
+        line = (token.map or [0])[0] + 1
+        comment = token.content if token.type == "html_block" else ""
         if token.type in ("fence", "code_block"):
-            line = (token.map or [0])[0] + 1
-            yield Block(page, line, token.info.strip(), token.content, reason)
-        match = _NOT_RUN.fullmatch(token.content) if token.type == "html_block" else None
-        reason = match[1] if match else None
+            yield Block(page, line, token.info.strip(), token.content, reason, how)
+        elif hidden := _TEST_ONLY.fullmatch(comment):
+            yield Block(page, line, "sh", hidden[1], None)
+        reason = found[1] if (found := _NOT_RUN.fullmatch(comment)) else None
+        how = found[1] if (found := _TEST.fullmatch(comment)) else None
 
 
 def links(page: Path) -> Iterator[str]:

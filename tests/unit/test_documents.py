@@ -17,7 +17,7 @@ from tests.support.documents import Block
 from tests.support.gateway import ROOT
 
 PAGES = documents.pages()
-RUN = {"python", "sh", "javascript", "frames", "json", "yaml"}
+RUN = {"python", "sh", "output", "javascript", "frames", "json", "yaml"}
 """Languages of the blocks that tests/live/test_documents.py runs."""
 VARIABLES = ROOT / "docs" / "settings.md"
 NOT_TOLD = {"WEBSOCKET_SIMULATION"}
