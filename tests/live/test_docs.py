@@ -1,4 +1,4 @@
-"""The examples of README.md and docs/handlers.md, pasted into files, as a reader would."""
+"""The client of README.md and the examples of docs/handlers.md, pasted into files, as a reader would."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import documents, shell_pages
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
 from tests.support.servers import RabbitMQ
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 Serve = Callable[[str], GatewayProcess]
-
-
-def readme_example() -> str:
-    (example,) = BLOCK.findall((ROOT / "README.md").read_text())
-    return str(example)
 
 
 def page_examples() -> dict[str, str]:
@@ -35,7 +31,7 @@ def pasted(folder: Path) -> Path:
     """A folder with all of them."""
     place = folder / "pasted"
     place.mkdir()
-    for name, text in {**page_examples(), "readme.py": readme_example()}.items():
+    for name, text in page_examples().items():
         (place / name).write_text(text)
     return place
 
@@ -55,8 +51,35 @@ def serve(pasted: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Serve]:
         assert not process.tracebacks()
 
 
-def test_the_readmes_handlers(serve: Serve, signer: Signer) -> None:
-    gateway = serve("readme")
+def test_readme_client_prints_orders_of_the_simulated_exchange(tmp_path: Path) -> None:
+    """In a folder like a checkout after `make run`, by the commands that README.md shows."""
+    gateway = GatewayProcess(tmp_path, {}, ("peatio_ws", "run"), cwd=tmp_path)
+    try:
+        (tmp_path / ".venv").symlink_to(sys.prefix)
+        (client,) = BLOCK.findall((ROOT / "README.md").read_text())
+        (tmp_path / "client.py").write_text(client.replace("8080", str(gateway.port)))
+        blocks = [
+            block
+            for block in documents.blocks(ROOT / "README.md")
+            if block.language in shell_pages.LANGUAGES and block.reason is None
+        ]
+        program = shell_pages.program(blocks, tmp_path, {})
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-s"],
+            input=program,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        gateway.stop()
+
+
+def test_the_first_handlers(serve: Serve, signer: Signer) -> None:
+    gateway = serve("handlers")
     with gateway.connect("echo") as client:
         client.send("hello")
         assert client.recv(timeout=WAIT) == "hello"
