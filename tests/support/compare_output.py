@@ -2,8 +2,8 @@
 
     python -m tests.support.compare_output OUTPUT SHOWN [whole]
 
-Without `whole`, the command still runs in the background: wait until it has printed what the page shows, and start after
-that the next time.
+Without `whole`, the command still runs in the background: wait until it has printed what the page shows, and start
+after that the next time.
 """
 
 from __future__ import annotations

@@ -18,7 +18,12 @@ LANGUAGES = ("sh", "output")
 
 _HEAD = """
 export PYTHONPATH={root}
-trap 'status=$?; for job in $(jobs -p); do kill -- -$job || true; done; [ $status = 0 ] || {{ echo "$AT: status $status"; cat "$OUTPUT"; }}' EXIT
+at_exit() {{
+    status=$?
+    for job in $(jobs -p); do kill -- -$job || true; done
+    [ $status = 0 ] || {{ echo "$AT: status $status"; cat "$OUTPUT"; }}
+}}
+trap at_exit EXIT
 """
 
 

@@ -127,6 +127,21 @@ def test_each_variable_is_told_and_no_other() -> None:
     assert not {name for name in told - names if name.startswith("WEBSOCKET_")}
 
 
+def test_settings_have_their_types_defaults_examples_and_anchors() -> None:
+    """A row each, whose anchor is the variable's name; the default is the one of the code."""
+    rows = re.findall(
+        r'^\| <a id="(\w+)"></a>`([A-Z_<>]+)` \| (.+) \| (.+) \| (.+) \| .+ \|$', VARIABLES.read_text(), re.M
+    )
+    assert [variable.replace("<PREFIX>", "PREFIX") for _, variable, *_ in rows] == [anchor for anchor, *_ in rows]
+    defaults = {variable: default.strip("`") for _, variable, _, default, _ in rows}
+    assert len(defaults) == len(rows)
+    for name, field in Settings.model_fields.items():
+        variable, *others = field.validation_alias.choices if field.validation_alias else [None]  # type: ignore[union-attr]
+        if variable not in (None, *NOT_TOLD) and field.default not in (None, ()):
+            expected = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+            assert defaults[str(variable)] in (expected, *others), name
+
+
 def test_the_documents_do_not_name_where_they_were_written() -> None:
     for page in PAGES:
         assert not re.search(r"/work/|\bshared/|\bissue [0-9]+|\bissue #[0-9]", page.read_text()), page
