@@ -59,5 +59,5 @@ def test_background_command_is_read_as_it_prints(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["```output\nalone\n```\n", "<!-- test: sideways -->\n```sh\ntrue\n```\n"])
 def test_page_that_cannot_be_run_is_an_error(tmp_path: Path, page: str) -> None:
-    with pytest.raises(ValueError, match="no command|unknown instruction"):
+    with pytest.raises(ValueError, match=r"no command|unknown instruction"):
         run(tmp_path, page)
