@@ -1,11 +1,11 @@
-"""A client for the Peatio WebSocket gateway that loses no fill: it comes back after a lost line and goes on.
+"""A client for the Peatio WebSocket gateway that loses no fill: it reconnects and resumes.
 
     client = PeatioClient("wss://exchange.example/", token=fetch_token)
     client.on("trade", lambda event: book(event.data))
     client.on("gap", lambda cursor: book_all(ask_over_rest()))
     client.run()  # or: for event in client: …
 
-`AsyncPeatioClient` is the same for asyncio. README.md says what is promised.
+`AsyncPeatioClient` is the same for asyncio. README.md lists the guarantees.
 """
 
 from peatio_client.aio import AsyncPeatioClient

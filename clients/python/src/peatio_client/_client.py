@@ -1,4 +1,4 @@
-"""What both clients are made of: settings, callbacks, and the course they follow."""
+"""The base of both clients: settings, callbacks, and the course that they follow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Client:
     """Settings and callbacks.
 
     Attributes:
-        silence: seconds without a sign of life after which a line is dead.
+        silence: seconds without a sign of life after which a connection is dead.
     """
 
     def __init__(self, url: str, token: object, streams: Sequence[str], cursor: str | None, silence: float) -> None:
@@ -30,12 +30,12 @@ class Client:
 
     @property
     def cursor(self) -> str | None:
-        """Of the last event taken: what a later process needs to go on."""
+        """The cursor of the last processed event; pass it to a later process to resume there."""
         return self._course.cursor
 
     @property
     def state(self) -> State:
-        """What it is about."""
+        """The state of the connection."""
         return self._course.state
 
     @overload
@@ -53,17 +53,17 @@ class Client:
     @overload
     def on(self, name: str, callback: Callable[[Event], object]) -> Self: ...
     def on(self, name: str, callback: Callable[[Any], object]) -> Self:
-        """Have a callback called.
+        """Register a callback.
 
         Args:
-            name: `order` and `trade` for what is the member's own; a stream's name (`btcusd.trades`) for its events;
-                `event` for every event; `gap` when something may be missing, with the cursor from which it goes on;
-                `book` when a kept book has changed, `stale` when one is not right any more; `notice` for what operators
-                say, asked for from the next connection on; `connected`, authenticated and subscribed, with the streams;
-                `disconnected`, with how it ended and goes on; `error` with what the gateway complained of.
+            name: `order` and `trade` for the member's own events; a stream (`btcusd.trades`) for its events;
+                `event` for every event; `gap` if events may be missing, with the cursor at which the client continues;
+                `book` if a maintained book changed, `stale` if one is no longer correct; `notice` for messages of
+                operators, requested from the next connection on; `connected` once authenticated and subscribed, with
+                the streams; `disconnected` with the reason and the pause; `error` with an error text of the gateway.
 
         Raises:
-            ValueError: nothing is called so.
+            ValueError: there is no such name.
         """
         if name not in NAMES and "." not in name:
             raise ValueError(f"{name!r} is no stream, and none of {', '.join(NAMES)}")
@@ -72,7 +72,7 @@ class Client:
         return self
 
     def _called(self, name: str, what: object) -> list[Callable[[Any], object]]:
-        """The callbacks to call with this."""
+        """Return the callbacks for a name."""
         callbacks = self._callbacks.get(name, [])
         if not callbacks and name in ("gap", "error"):
             log.warning("%s: %s, and nobody is told of it", name, what)

@@ -1,6 +1,6 @@
-"""What a client's course (`_course.py`) asks of whoever has the socket and calls the callbacks.
+"""The commands that a client's course (`_course.py`) yields to the client with the socket and the callbacks.
 
-A command that fails is told by throwing what it raised into the course: `Ended` if the connection ended.
+If a command fails, the client throws the exception into the course: `Ended` if the connection ended.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from peatio_client.events import Event
 
 
 class AskToken(NamedTuple):
-    """Answer with a token; with None if there is none after so many seconds. It is still asked for then, and the next
-    command answers with what came of that.
+    """Answer with a token, or with None if none is available within `seconds`. The request then continues, and the
+    next command answers with its result.
     """
 
     seconds: float
@@ -27,7 +27,7 @@ class Open(NamedTuple):
 
 
 class Receive(NamedTuple):
-    """Answer with the next frame; with None after so many seconds."""
+    """Answer with the next frame, or with None after `seconds`."""
 
     seconds: float
 
@@ -39,7 +39,7 @@ class Send(NamedTuple):
 
 
 class Speak(NamedTuple):
-    """Send what there is to say about streams, now and, where the pace says so, later: see `Course.next_message`."""
+    """Send the pending changes of streams, now or as soon as the pace allows: see `Course.next_message`."""
 
 
 class Shut(NamedTuple):
@@ -47,7 +47,7 @@ class Shut(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Come back after so many seconds, or when the client is closed."""
+    """Return after `seconds`, or when the client is closed."""
 
     seconds: float
 
@@ -60,7 +60,7 @@ class Tell(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """The consumer's next event; go on when it asks for another one."""
+    """Pass an event to the consumer; continue when it asks for the next one."""
 
     event: Event
 

@@ -1,5 +1,5 @@
-"""What a client does, connection after connection, as a generator of commands to whoever has the socket and calls the
-callbacks. Written once for the blocking client and the one of asyncio. Knows neither.
+"""The course of a client, connection after connection, as a generator of commands (`_commands.py`). The blocking client
+and the asyncio client carry them out; this module knows neither.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from peatio_client.books import Book
 from peatio_client.events import Disconnected, Event, Refused
 
 STEADY_SECONDS: Final = 30.0
-"""A connection that was good for so long starts the pauses anew."""
+"""After a connection of this length, the pauses start from the beginning."""
 ANSWER_SECONDS: Final = 30.0
-"""From the connection to the answer to the token: a worker that has just started may read its history first."""
+"""Time from the connection to the answer to the token: a worker that has just started may read its history first."""
 TOKEN_SECONDS: Final = 30.0
-"""How long a token is waited for before it connects; then that is told, and it is tried again later."""
+"""How long to wait for a token before connecting. After that, the client reports an error and tries again later."""
 LOOK_SECONDS: Final = 0.25
-"""How often it is looked whether a fresh token has come, while events are read."""
+"""How often to check for a fresh token while reading events."""
 LONGEST_WAIT: Final = 86400.0
-"""Locks cannot wait for ever."""
+"""Locks cannot wait without a limit."""
 MOST_REFUSALS: Final = 3
-"""Tokens refused in a row, each another one, before it is given up."""
+"""Consecutive refused tokens, all different, before the client gives up."""
 
 State: TypeAlias = Literal["disconnected", "connecting", "connected", "closed"]
 
 
 class Course:
-    """All of a client but its socket and its callbacks.
+    """A client without its socket and its callbacks.
 
     Args:
-        cursor: of the last event that was taken; None to begin now.
-        clock: seconds that only ever grow.
+        cursor: cursor of the last processed event; None to start now.
+        clock: a monotonic clock, in seconds.
         wall: Unix time.
 
     Attributes:
-        wanted: streams to be subscribed to, in that order.
-        notices: whether to ask for notices, from the next connection on.
-        closed: set to end.
+        wanted: streams to subscribe to, in this order.
+        notices: whether to request notices, from the next connection on.
+        closed: set to end the client.
     """
 
     def __init__(
@@ -61,42 +61,42 @@ class Course:
         self.wanted = dict.fromkeys(route.streams)
         self.notices = self.closed = False
         self.state: State = "disconnected"
-        self._shown: str | None = None  # the token that the gateway was shown last
-        self._refused: str | None = None  # the one that is no good any more
+        self._shown: str | None = None  # the token that was last sent to the gateway
+        self._refused: str | None = None  # the last token that the gateway refused
         self._refusals = 0
-        self._renewal, self._asking = Renewal(), False  # whether a fresh token is being waited for
+        self._renewal, self._asking = Renewal(), False  # whether a fresh token was requested
         self._pace = Pace()
         self._conversation: Conversation | None = None
         self._shelf = Shelf()
 
-    # ---- asked by the client's user
+    # ---- called by the user of the client
 
     def close(self) -> None:
         self.closed, self.state = True, "closed"
 
     def subscribe(self, names: tuple[str, ...]) -> None:
-        """Streams to be subscribed to; `next_message` says so, or the next connection."""
+        """Add streams; `next_message` or the next connection subscribes to them."""
         self._route.check(*names)
         self.wanted.update(dict.fromkeys(names))
 
     def unsubscribe(self, names: tuple[str, ...]) -> None:
-        """The same."""
+        """Remove streams; `next_message` unsubscribes from them."""
         for name in names:
             self.wanted.pop(name, None)
             self._shelf.drop(name)
 
     def book(self, market: str) -> Book:
-        """A kept one."""
-        book = self._shelf.put(market)  # first: its snapshot may be here before this returns
+        """Maintain the order book of a market, and return it."""
+        book = self._shelf.put(market)  # first: its snapshot may arrive before this function returns
         stream, asked = f"{book.name}-inc", self._conversation.asked if self._conversation else ()
         if not book.current and (stream in self.wanted or stream in asked):
-            self._shelf.miss(book)  # the stream is not new: nobody sends its book by himself
+            self._shelf.miss(book)  # the stream is not new, so the gateway sends its book only on request
         self.subscribe((stream,))
         return book
 
     def next_message(self) -> tuple[str | None, float]:
-        """What to say now about streams, one message; or None, and in how many seconds to ask again (infinite: there is
-        nothing to say). Many changes are few messages. From any thread, but one at a time."""
+        """Return the next message about streams; or None and the seconds after which to call again (infinite if nothing
+        is pending). Combines changes into few messages. May be called from any thread, but one at a time."""
         conversation = self._conversation
         if conversation is None or not conversation.live:
             return None, math.inf
@@ -112,10 +112,10 @@ class Course:
     # ---- the course
 
     def run(self) -> Doing:
-        """Until `close()`.
+        """Run until `close()`.
 
         Raises:
-            Refused: coming back would not help.
+            Refused: reconnecting would not help.
         """
         pauses = Pauses()
         try:
@@ -150,7 +150,7 @@ class Course:
         yield Wait(pause)
 
     def _connect(self) -> Doing:
-        """One connection."""
+        """Connect, and follow one connection to its end."""
         token = yield from self._ask_for_token()
         if self.closed:
             return
@@ -181,7 +181,7 @@ class Course:
                 raise TimeoutError(f"none within {TOKEN_SECONDS:g} s")
         except Refused:
             raise
-        except Exception as error:  # as likely as not, what gives tokens is out of reach along with the gateway
+        except Exception as error:  # often the source of tokens is unreachable together with the gateway
             yield Tell("error", f"no token: {error!r}")
             raise Ended(LOST, "no token") from error
         if self.closed:
@@ -192,7 +192,7 @@ class Course:
         return self._shown
 
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:
-        """One frame, or what is due before one comes."""
+        """Read one frame, and do what is due before it."""
         if conversation.live:
             if self._asking or self._renewal.due <= self._wall():
                 yield from self._renew(conversation)
@@ -210,9 +210,9 @@ class Course:
             raise Ended(LOST, f"no answer within {ANSWER_SECONDS:g} s")
 
     def _renew(self, conversation: Conversation) -> Doing:
-        """Show a fresh token on the connection there is. What gives tokens may take its time, while events are read."""
+        """Send a fresh token on the open connection. The token function may take its time; events continue."""
         if not self._asking:
-            self._renewal.put_off(self._wall())  # unless there is one
+            self._renewal.put_off(self._wall())  # unless a token is available
         self._asking = True
         try:
             token = yield AskToken(0)
@@ -230,7 +230,7 @@ class Course:
             yield Send(conversation.renew(self._shown))
 
     def _follow(self, conversation: Conversation, text: str) -> Doing:
-        """Do what a frame comes to."""
+        """Carry out the steps of a frame."""
         try:
             steps = list(conversation.take(text))
         except (ValueError, KeyError, AttributeError, RecursionError) as error:
@@ -253,7 +253,7 @@ class Course:
             case Place(cursor, complete):
                 if not complete:
                     yield Tell("gap", cursor)
-                self.cursor = cursor  # only now: if a callback raised, it has to be told again
+                self.cursor = cursor  # only now: if a callback raised, the gap has to be reported again
             case Renewed():
                 self._refused, self._refusals = None, 0
                 if self._shown is not None:
@@ -263,7 +263,7 @@ class Course:
             case Complaint(message, refused, postponed):
                 yield Tell("error", message)
                 if postponed:
-                    self._shown = None  # the gateway does not know it yet: it may be shown again
+                    self._shown = None  # the gateway has no key for it yet: the client may send it again
                 if refused and not conversation.live:
                     raise Ended(401, message)
                 if refused:
@@ -274,7 +274,7 @@ class Course:
 
     def _hand_over(self, event: Event) -> Doing:
         yield from self._shelf.take(event)
-        if event.stream in ("order", "trade") or "." in event.stream:  # and none that is called as other callbacks are
+        if event.stream in ("order", "trade") or "." in event.stream:  # not a stream with the name of another callback
             yield Tell(event.stream, event)
         yield Tell("event", event)
         yield Emit(event)
@@ -282,7 +282,7 @@ class Course:
             self.cursor = event.cursor
 
     def _leave(self) -> Doing:
-        """The connection is over, one way or the other."""
+        """Clean up after the end of a connection."""
         lost = self._shelf.lose()
         self._forget()
         yield Shut()

@@ -1,4 +1,4 @@
-"""How a connection ended, and when to come back. Knows no socket, and no clock."""
+"""How a connection ended, and when to reconnect. Knows no socket and no clock."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ FIRST_PAUSE: Final = 0.5
 """Seconds, as all times here."""
 LONGEST_PAUSE: Final = 30.0
 LONGEST_ASKED: Final = 300.0
-"""Whoever asks for a longer pause than this is asked again."""
+"""The client waits no longer than this, whatever delay the gateway asks for."""
 FULL_PAUSE: Final = 5.0
-"""At least, where there is no room and no time was given."""
+"""Lowest pause if the gateway is full and sent no delay."""
 NO_RETURN: Final = frozenset((1002, 1003, 1007, 1009))
-"""Close codes after which the same would happen again."""
+"""Close codes after which a new connection would fail in the same way."""
 NEW_TOKEN: Final = frozenset((401, 4401, 4403))
 NO_ROOM: Final = frozenset((429, 503, 1013))
 TOO_FAST: Final = 1008
-"""Too many messages, or tokens that failed: with fewer of them a client may come back, but not at once."""
+"""Too many messages or failed tokens: the client may reconnect, but not at once, and with fewer messages."""
 LOST: Final = 1006
-"""Nobody said why."""
+"""The connection ended without a close code."""
 
 
 class Ended(Exception):
-    """How a connection ended. Raised by what talks to the gateway only, never by a callback.
+    """How a connection ended. Raised only by code that talks to the gateway, never by a callback.
 
     Attributes:
         code: the close code, an HTTP status, or `LOST`.
-        asked: seconds for which the gateway asked to stay away.
+        asked: delay in seconds that the gateway asked for.
     """
 
     def __init__(self, code: int, reason: str, asked: float = 0.0) -> None:
@@ -49,11 +49,11 @@ def refused_with(status: int, retry_after: str) -> Ended:
 
 
 class Pauses:
-    """How long to wait before coming back: growing, with full jitter, so that many who left together do not return
-    together; on top of what the gateway asked for.
+    """The pauses before reconnecting: they grow, with full jitter, so that many clients that were disconnected at the
+    same time do not reconnect at the same time. They are added to the delay that the gateway asked for.
 
     Args:
-        chance: gives numbers from 0 to 1.
+        chance: returns numbers from 0 to 1.
     """
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
@@ -63,9 +63,9 @@ class Pauses:
         self._failures = 0
 
     def after(self, ended: Ended) -> float:
-        """Seconds; more of them each time."""
+        """Return the next pause in seconds; it grows with each call."""
         asked = ended.asked
-        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # there will hardly be any at once
+        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # none will be free at once
             self._failures, asked = max(self._failures, 4), FULL_PAUSE
         jitter = self._chance() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 30))
         self._failures += 1

@@ -1,4 +1,4 @@
-"""What both clients do with `websockets` in the same way: how they connect, and what its errors mean."""
+"""How both clients use `websockets`: the options of a connection, and what errors mean."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from peatio_client._endings import LOST, Ended, closed_with, refused_with
 OPEN_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
 MOST_BYTES: Final = 16 * 2**20
-"""Of one frame; a book can be long."""
+"""Largest frame; a book can be long."""
 MOST_FRAMES: Final = 16
-"""That wait for the consumer; then reading stops."""
+"""Frames that wait for the consumer before the client stops reading."""
 
 _log = logging.getLogger("peatio_client.line")
-_log.setLevel(logging.CRITICAL)  # the library's: a lost line is told as "disconnected", and no error
+_log.setLevel(logging.CRITICAL)  # the library logs errors; a lost connection is reported as "disconnected"
 
 
 def options(headers: dict[str, str], silence: float) -> dict[str, Any]:
-    """How to connect.
+    """Return the options of a connection.
 
     Args:
-        silence: seconds without a sign of life after which a line is dead.
+        silence: seconds without a sign of life after which a connection is dead.
     """
     return {
         "additional_headers": headers,
@@ -39,7 +39,7 @@ def options(headers: dict[str, str], silence: float) -> dict[str, Any]:
 
 
 def ended(error: Exception) -> Ended:
-    """What it means that connecting, reading or writing failed."""
+    """Return how a connection ended, from an error in connecting, reading or writing."""
     if isinstance(error, InvalidStatus):
         return refused_with(error.response.status_code, error.response.headers.get("Retry-After", ""))
     if not isinstance(error, ConnectionClosed):

@@ -1,4 +1,4 @@
-"""The books that a client keeps, what is told of them, and which need a new snapshot. Knows no socket."""
+"""The order books that a client maintains, and which of them need a new snapshot. Knows no socket."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from peatio_client.books import Book, Outcome
 from peatio_client.events import Event
 
 SNAPSHOT_SECONDS: Final = 1.0
-"""At least, between two times that snapshots are asked for: a client may not say much."""
+"""Shortest time between two requests for snapshots, because the message rate is limited."""
 
 
 class Shelf:
-    """Books by name. Other threads may put some there."""
+    """Order books by name. Other threads may add books."""
 
     def __init__(self) -> None:
         self._books: dict[str, Book] = {}
@@ -23,21 +23,21 @@ class Shelf:
         self._due = 0.0
 
     def put(self, market: str) -> Book:
-        """The market's book; a new one, if it has none yet."""
+        """Return the book of a market; create it if necessary."""
         name = market if "." in market else f"{market}.ob"
         return self._books.setdefault(name, Book(name))
 
     def miss(self, book: Book) -> None:
-        """It needs a snapshot."""
+        """Request a new snapshot of a book."""
         self._holes[book.name] = None
 
     def drop(self, stream: str) -> None:
-        """The book that this stream changes is not kept any more."""
+        """Remove the book of a stream."""
         if book := self._books.pop(stream.removesuffix("-inc"), None):
             book.current = False
 
     def take(self, event: Event) -> Iterator[Tell]:
-        """Keep what an event says of a book."""
+        """Apply an event to its book."""
         name, _, kind = event.stream.rpartition("-")
         book = self._books.get(name)
         if book is None or kind not in ("snap", "inc"):
@@ -57,11 +57,11 @@ class Shelf:
             yield Tell("stale", book)
 
     def seconds(self, now: float) -> float:
-        """Until snapshots are to be asked for; infinite if none are."""
+        """Return the seconds until snapshots have to be requested; infinite if none are needed."""
         return self._due - now if self._holes else math.inf
 
     def to_ask(self, now: float) -> list[str]:
-        """Streams of books that need a new snapshot, all that there are, and not again for a while."""
+        """Return the streams of all books that need a new snapshot, at most once per `SNAPSHOT_SECONDS`."""
         if self.seconds(now) > 0:
             return []
         books = [self._books[name] for name in self._holes if name in self._books]
@@ -72,7 +72,7 @@ class Shelf:
         return streams
 
     def lose(self) -> list[Book]:
-        """The connection is over: those that were right until now."""
+        """Mark all books as stale after the end of a connection; return those that were current."""
         self._holes.clear()
         lost = [book for book in list(self._books.values()) if book.current]
         for book in lost:

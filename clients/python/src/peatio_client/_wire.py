@@ -1,6 +1,6 @@
-"""What is said on one connection: frames in, steps out. Knows no socket.
+"""The protocol of one connection: frames in, steps out. Knows no socket.
 
-Speaks the classic protocol, or Ranger's with the token in the header.
+Supports the classic protocol, and Ranger's with the token in the header.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ class Say(NamedTuple):
 
 
 class Live(NamedTuple):
-    """From now on events come."""
+    """The connection is authenticated and subscribed; events follow."""
 
     streams: list[str]
 
 
 class Renewed(NamedTuple):
-    """The fresh token was taken."""
+    """The gateway accepted the fresh token."""
 
 
 class Place(NamedTuple):
-    """Where the client is, and whether it has got everything before that."""
+    """The position of the client, and whether it has received everything before it."""
 
     cursor: str | None
     complete: bool
 
 
 class Complaint(NamedTuple):
-    """The gateway did not like something; the token, if `refused`; if `postponed`, it did not look at the token."""
+    """The gateway sent an error. `refused`: about the token; `postponed`: it did not check the token yet."""
 
     message: str
     refused: bool
@@ -46,13 +46,13 @@ class Complaint(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """An operator says something."""
+    """A message from an operator."""
 
     data: Any
 
 
 QUERY_CHARACTERS: Final = 4000
-"""Of the streams in an address; servers and proxies take lines of 8 KiB, with a cursor and all else."""
+"""Limit for the streams in an address; servers and proxies accept lines of 8 KiB, with the cursor and the rest."""
 
 Step: TypeAlias = Event | Say | Live | Renewed | Place | Complaint | Notice
 
@@ -62,19 +62,19 @@ def is_public(stream: str) -> bool:
 
 
 class Route:
-    """Where to connect, and in which protocol.
+    """The address of the gateway, and the protocol.
 
     Args:
-        url: of the gateway; streams of its query count as asked for.
-        streams: asked for; with any, Ranger's protocol is spoken.
-        with_token: whether there will be one.
+        url: address of the gateway; streams in its query are added to `streams`.
+        streams: requested streams; with any, the client uses Ranger's protocol.
+        with_token: whether the client has a token function.
 
     Attributes:
-        url: without streams.
-        streams: all that were asked for.
+        url: the address without streams.
+        streams: all requested streams.
 
     Raises:
-        ValueError: it cannot work.
+        ValueError: the arguments contradict each other.
     """
 
     def __init__(self, url: str, streams: Iterable[str], with_token: bool) -> None:
@@ -95,10 +95,10 @@ class Route:
         self.check(*self.streams)
 
     def check(self, *streams: str) -> None:
-        """See that these can be subscribed to.
+        """Check that the client can subscribe to these streams.
 
         Raises:
-            ValueError: they cannot.
+            ValueError: it cannot.
         """
         for name in streams:
             if not self._with_token and not is_public(name):
@@ -113,15 +113,15 @@ class Conversation:
     """One connection's protocol, from its first frame.
 
     Args:
-        streams: to begin with; those that the address has no room for, and more, by `subscribe`.
-        cursor: of the last event taken; None to begin.
-        notices: whether to ask for notices.
+        streams: initial streams; those that do not fit into the address, and later ones, need `subscribe`.
+        cursor: cursor of the last processed event; None to start now.
+        notices: whether to request notices.
 
     Attributes:
-        address, headers: to connect with.
-        asked: streams that the gateway was asked for.
-        live: whether events come.
-        renewing: whether the answer to a fresh token is due.
+        address, headers: what to connect with.
+        asked: streams that were requested from the gateway.
+        live: whether the connection is authenticated and subscribed.
+        renewing: whether the client waits for the answer to a fresh token.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Conversation:
             self.address = parts._replace(query="&".join(filter(None, (parts.query, urlencode(query))))).geturl()
 
     def subscribe(self, names: Iterable[str]) -> str:
-        """What to say for these streams."""
+        """Return the message that subscribes to these streams."""
         listed = list(names)
         self.asked.update(listed)
         return _message(event="subscribe", streams=listed)
@@ -155,15 +155,15 @@ class Conversation:
         return _message(event="unsubscribe", streams=listed)
 
     def renew(self, token: str) -> str:
-        """What to say with a fresh token."""
+        """Return the message that sends a fresh token."""
         self.renewing = True
         return _message(jwt=f"Bearer {token}")
 
     def take(self, text: str) -> Iterator[Step]:
-        """What a frame comes to, step by step.
+        """Yield the steps that a frame requires.
 
         Raises:
-            ValueError: it is none of the gateway's.
+            ValueError: the frame is not one of the gateway's.
         """
         frame = json.loads(text, parse_float=Decimal)
         if not isinstance(frame, dict) or not frame:
@@ -189,7 +189,7 @@ class Conversation:
             self.live = True
             yield Live(success.get("streams", []))
             if self._token is not None:
-                # A gateway that does not know of resuming promises nothing.
+                # A gateway without resuming guarantees nothing.
                 yield _place(frame.get("resume", {"cursor": None, "complete": False}))
         elif self.renewing and "streams" not in success:
             self.renewing = False

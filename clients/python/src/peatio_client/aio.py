@@ -1,4 +1,4 @@
-"""The same client for asyncio."""
+"""The asyncio client."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from peatio_client.events import Event
 
 
 class AsyncPeatioClient(Client):
-    """A member's orders and trades, and streams, over as many connections as it takes.
+    """A client that receives a member's orders and trades, and streams, and reconnects by itself.
 
-    As `PeatioClient`, on one event loop. Callbacks and `token` may be coroutine functions. Callbacks are awaited one
-    after the other, and nothing is read meanwhile; `token` is awaited while events go on.
+    Like `PeatioClient`, on one event loop. Callbacks and `token` may be coroutine functions. The client awaits
+    callbacks one after the other, and reads nothing in the meantime; while it awaits `token`, events continue.
 
-    A loop that is cancelled while it waits (`asyncio.wait_for(anext(client), 5)`) has taken nothing, and the next one
-    goes on; `close()` ends the connection, and so does leaving `async with`, or cancelling `run()`.
+    If a loop is cancelled while it waits (`asyncio.wait_for(anext(client), 5)`), no event is lost, and the next loop
+    continues. `close()`, leaving `async with` and cancelling `run()` end the connection.
 
     Args:
-        url, token, streams, cursor, silence: as of `PeatioClient`.
+        url, token, streams, cursor, silence: as for `PeatioClient`.
 
     Raises:
-        ValueError: these cannot work together.
+        ValueError: the arguments contradict each other.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class AsyncPeatioClient(Client):
         self._later: asyncio.Task[None] | None = None  # speaks, when the pace allows
         self._gateway: ClientConnection | None = None
         self._running: Doing | None = None
-        self._command: Command | None = None  # what is being done, or was when the task was cancelled
+        self._command: Command | None = None  # the current command, or the one that was cancelled
         self._busy = False
 
     async def run(self) -> None:
-        """Serve the callbacks until `close()`.
+        """Run the callbacks until `close()`.
 
         Raises:
-            Refused: coming back would not help.
-            Exception: whatever a callback raised.
+            Refused: reconnecting would not help.
+            Exception: an exception raised by a callback.
         """
         try:
             async for _ in self:
@@ -79,7 +79,7 @@ class AsyncPeatioClient(Client):
         try:
             return await self._next()
         except asyncio.CancelledError:
-            raise  # and the next call does again what this one was about
+            raise  # the next call repeats the command of this one
         except BaseException:
             self._running = self._command = None
             await self._hang_up()
@@ -97,27 +97,31 @@ class AsyncPeatioClient(Client):
         return command.event
 
     async def subscribe(self, *streams: str) -> None:
-        """More streams, now and after each return.
+        """Subscribe to more streams, now and after each reconnection.
 
         Raises:
-            ValueError: private ones without a token, or in the classic protocol.
+            ValueError: a private stream without a token, or in the classic protocol.
         """
         self._course.subscribe(streams)
         await self._speak()
 
     async def unsubscribe(self, *streams: str) -> None:
-        """Fewer of them."""
+        """Unsubscribe from streams, now and after each reconnection."""
         self._course.unsubscribe(streams)
         await self._speak()
 
     async def book(self, market: str) -> Book:
-        """Have a market's book kept: `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`."""
+        """Maintain the order book of a market, and return it.
+
+        Args:
+            market: `btcusd`, or the name of another pair of streams without `-snap` and `-inc`.
+        """
         book = self._course.book(market)
         await self._speak()
         return book
 
     async def close(self) -> None:
-        """End it, with a closing handshake where there is a connection; harmless a second time."""
+        """End the client, with a closing handshake if it is connected. Idempotent."""
         self._course.close()
         self._stop.set()
         for task in (self._asked, self._later):
@@ -163,7 +167,8 @@ class AsyncPeatioClient(Client):
         return None
 
     async def _ask_for_token(self, seconds: float) -> str | None:
-        """One call at a time; if it takes longer, the next time the same call counts."""
+        """Call the token function, one call at a time. A call that takes longer continues; the next time returns its
+        result."""
         assert self._token is not None
         if self._asked is None:
             self._asked = asyncio.ensure_future(_call(self._token))
@@ -177,7 +182,7 @@ class AsyncPeatioClient(Client):
         return asked.result()
 
     async def _open(self, address: str, headers: dict[str, str]) -> None:
-        await self._hang_up()  # of an attempt that was cancelled at the last moment
+        await self._hang_up()  # a connection of an attempt that was cancelled at the last moment
         try:
             self._gateway = await connect(address, **_lines.options(headers, self.silence))
         except (OSError, InvalidHandshake, ConnectionClosed) as error:
@@ -199,13 +204,13 @@ class AsyncPeatioClient(Client):
             raise _lines.ended(closed) from closed
 
     def _connection(self) -> ClientConnection:
-        if (gateway := self._gateway) is None:  # closed meanwhile
+        if (gateway := self._gateway) is None:  # closed in the meantime
             raise Ended(1000, "")
         return gateway
 
     async def _speak(self) -> None:
-        """Say what there is to say about streams, in the course or outside of it; what comes too soon is said later.
-        Where the connection has just ended, it goes with the next."""
+        """Send the pending changes of streams. What the pace does not allow yet is sent later; if the connection has
+        just ended, it is sent on the next one."""
         async with self._speaking:
             with contextlib.suppress(ConnectionClosed):
                 seconds = 0.0
@@ -230,7 +235,7 @@ class AsyncPeatioClient(Client):
 def _step(advance: Callable[[Any], Command], with_what: Any) -> Command:
     try:
         return advance(with_what)
-    except StopIteration:  # which no coroutine may raise
+    except StopIteration:  # a coroutine must not raise it
         raise StopAsyncIteration from None
 
 

@@ -1,4 +1,4 @@
-"""The blocking client, on the threads of `websockets.sync`."""
+"""The blocking client, based on `websockets.sync`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from peatio_client.events import Event
 
 
 class PeatioClient(Client):
-    """A member's orders and trades, and streams, over as many connections as it takes.
+    """A client that receives a member's orders and trades, and streams, and reconnects by itself.
 
-    `run()` and the loop belong to one thread; everything else may be called from any, and from callbacks.
+    `run()` and the loop belong to one thread. All other methods may be called from any thread and from callbacks.
 
     Args:
-        url: of the gateway.
-        token: called for each connection, and before the token runs out; gives the session's token, a fresh one if it
-            can. Called on a thread of its own, one call at a time, so that events go on while it waits. What it raises
-            is told as an "error" and it is asked again later, but for `Refused`. None for public streams only.
-        streams: to be subscribed to, private ones (`order`, `trade`) too; then Ranger's protocol is spoken. Without any
-            it is the classic one, with all orders and trades of the member.
-        cursor: of the last event that an earlier process took; None to begin now.
-        silence: seconds without a sign of life after which a line is dead.
+        url: address of the gateway.
+        token: returns the session token, a fresh one if possible. The client calls it for each connection and before
+            the token expires, on a separate thread, one call at a time; events arrive in the meantime. An exception is
+            reported as an "error", and the client calls it again later, except for `Refused`. None for public streams
+            only.
+        streams: streams to subscribe to, private ones (`order`, `trade`) too. With streams the client uses Ranger's
+            protocol; without, the classic one, with all orders and trades of the member.
+        cursor: cursor of the last event that an earlier process handled; None to start now.
+        silence: seconds without a sign of life after which a connection is dead.
 
     Raises:
-        ValueError: these cannot work together.
+        ValueError: the arguments contradict each other.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class PeatioClient(Client):
         self._running: Doing | None = None
 
     def run(self) -> None:
-        """Serve the callbacks until `close()`.
+        """Run the callbacks until `close()`.
 
         Raises:
-            Refused: coming back would not help.
-            Exception: whatever a callback raised.
+            Refused: reconnecting would not help.
+            Exception: an exception raised by a callback.
         """
         for _ in self:
             pass
@@ -69,7 +70,7 @@ class PeatioClient(Client):
         return self
 
     def __next__(self) -> Event:
-        # Kept, so that a loop may be left, and another one goes on where it was.
+        # Kept, so that a new loop continues where the last one was left.
         running = self._running = self._running or self._course.run()
         try:
             command = running.send(None)
@@ -82,27 +83,31 @@ class PeatioClient(Client):
             raise
 
     def subscribe(self, *streams: str) -> None:
-        """More streams, now and after each return.
+        """Subscribe to more streams, now and after each reconnection.
 
         Raises:
-            ValueError: private ones without a token, or in the classic protocol.
+            ValueError: a private stream without a token, or in the classic protocol.
         """
         self._course.subscribe(streams)
         self._speak()
 
     def unsubscribe(self, *streams: str) -> None:
-        """Fewer of them."""
+        """Unsubscribe from streams, now and after each reconnection."""
         self._course.unsubscribe(streams)
         self._speak()
 
     def book(self, market: str) -> Book:
-        """Have a market's book kept: `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`."""
+        """Maintain the order book of a market, and return it.
+
+        Args:
+            market: `btcusd`, or the name of another pair of streams without `-snap` and `-inc`.
+        """
         book = self._course.book(market)
         self._speak()
         return book
 
     def close(self) -> None:
-        """End it, with a closing handshake where there is a connection; harmless a second time."""
+        """End the client, with a closing handshake if it is connected. Idempotent."""
         self._course.close()
         self._stop.set()
         if self._asked is not None:
@@ -168,13 +173,13 @@ class PeatioClient(Client):
             raise _lines.ended(closed) from closed
 
     def _connection(self) -> ClientConnection:
-        if (gateway := self._gateway) is None:  # closed meanwhile, by another thread or a callback
+        if (gateway := self._gateway) is None:  # closed in the meantime, by another thread or a callback
             raise Ended(1000, "")
         return gateway
 
     def _speak(self) -> None:
-        """Say what there is to say about streams, in the course or outside of it; what comes too soon is said later.
-        Where the connection has just ended, it goes with the next."""
+        """Send the pending changes of streams. What the pace does not allow yet is sent later; if the connection has
+        just ended, it is sent on the next one."""
         with self._speaking, contextlib.suppress(ConnectionClosed):
             seconds = 0.0
             while not seconds and (gateway := self._gateway) is not None:
@@ -197,20 +202,21 @@ class PeatioClient(Client):
 
 
 class _Asked:
-    """A token that is asked for on a thread of its own, one call at a time.
+    """Calls the token function on a separate thread, one call at a time.
 
     Args:
-        give: what gives tokens.
+        give: the token function.
     """
 
     def __init__(self, give: Callable[[], str]) -> None:
         self._give, self._given_up = give, False
-        self._answered: threading.Event | None = None  # of the call under way, or of one that nobody has asked for yet
+        self._answered: threading.Event | None = None  # of a running call, or an unused result
         self._token: str | None = None
         self._error: BaseException | None = None
 
     def token(self, seconds: float) -> str | None:
-        """What it gives, or raises; None if it takes longer, or was given up. The next time the same call counts."""
+        """Return or raise the result of the function; None if it takes longer, or after `give_up`. A call that takes
+        longer continues, and the next `token` returns its result."""
         if self._answered is None:
             self._token = self._error = None
             self._answered = threading.Event()
@@ -223,7 +229,7 @@ class _Asked:
         return self._token
 
     def give_up(self) -> None:
-        """Nobody waits for it any more."""
+        """Stop waiting for the result."""
         self._given_up = True
         if (answered := self._answered) is not None:
             answered.set()

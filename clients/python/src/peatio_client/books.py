@@ -1,4 +1,4 @@
-"""An order book, kept from its snapshot and increments and checked by their `sequence`. Knows no connection."""
+"""An order book from a snapshot and increments, checked by their `sequence`. Knows no connection."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 
 Level: TypeAlias = tuple[Decimal, Decimal]
-"""Price and volume, with the digits that their publisher wrote."""
+"""Price and volume, with the digits as published."""
 
 
 RESTART = 3
-"""So many increments in a row that count upwards from below are a publisher whose sequence starts again."""
+"""This many consecutive increments with old, rising numbers mean that the publisher's sequence restarted."""
 
 
 class Outcome(enum.Enum):
-    """What a frame did to a book."""
+    """The effect of a frame on a book."""
 
     CHANGED = "changed"
     IGNORED = "ignored"
-    """It is in the book already."""
+    """The book already contains it."""
     HOLE = "hole"
-    """Something is missing before it, or the sequence starts again: a new snapshot is needed."""
+    """Increments are missing before it, or the sequence restarted: a new snapshot is needed."""
 
 
 class Book:
-    """What is on offer in a market. `PeatioClient.book()` makes one and keeps it, on the thread of `run()` or of the
-    loop: there, and in callbacks, it is to be read.
+    """The order book of a market. `PeatioClient.book()` creates it and maintains it on the thread of `run()` or of the
+    loop. Read it there, or in callbacks.
 
     Attributes:
-        name: of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`.
-        current: whether it is right. Not before the first snapshot, nor after a hole in the sequence or the end of a
-            connection until the next one. What was in it can be read meanwhile.
-        sequence: that of the last change; None if the publisher does not number them: then no hole can be seen.
+        name: name of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`.
+        current: whether the book is correct. False before the first snapshot, and after a gap in the sequence or the
+            end of a connection until the next snapshot. The last state can still be read in the meantime.
+        sequence: number of the last change; None if the publisher does not number changes, so that gaps cannot be
+            detected.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,44 +43,44 @@ class Book:
         self.current = False
         self.sequence: int | None = None
         self._asks, self._bids = _Side(), _Side()
-        self._latest: int | None = None  # number of the last increment, however old it was
-        self._behind = 0  # increments in a row that were ignored and count upwards
+        self._latest: int | None = None  # number of the last increment, even if it was an old one
+        self._behind = 0  # consecutive ignored increments with rising numbers
 
     @property
     def asks(self) -> list[Level]:
-        """Best first: ascending."""
+        """Return the asks, best first (ascending)."""
         return list(self._asks)
 
     @property
     def bids(self) -> list[Level]:
-        """Best first: descending."""
+        """Return the bids, best first (descending)."""
         return list(reversed(list(self._bids)))
 
     @property
     def best_ask(self) -> Level | None:
-        """None if nobody sells."""
+        """Return the lowest ask, or None if there are no asks."""
         return self._asks.at(0)
 
     @property
     def best_bid(self) -> Level | None:
-        """None if nobody buys."""
+        """Return the highest bid, or None if there are no bids."""
         return self._bids.at(-1)
 
     def snapshot(self, body: Any) -> Outcome:
-        """Begin anew with what a `-snap` frame says.
+        """Replace the book by the body of a `-snap` frame.
 
         Raises:
-            ValueError: it is no book; nothing was changed.
+            ValueError: the body is not a book; nothing was changed.
         """
         asks, bids, sequence = _read(body)
         self._asks, self._bids = _Side(), _Side()
         return self._apply(asks, bids, sequence)
 
     def increment(self, body: Any) -> Outcome:
-        """Change what an `-inc` frame says, if it follows.
+        """Apply the body of an `-inc` frame, if it follows the last one.
 
         Raises:
-            ValueError: it is no change of a book; nothing was changed.
+            ValueError: the body is not a change of a book; nothing was changed.
         """
         asks, bids, sequence = _read(body)
         if not self.current:
@@ -94,9 +95,9 @@ class Book:
         return self._apply(asks, bids, sequence)
 
     def _look_back(self, sequence: int) -> Outcome:
-        """Tell an increment that is in the book already from the third of a sequence that starts again.
+        """Distinguish an increment that the book already contains from the third one of a restarted sequence.
 
-        One that goes on from the increment before was overtaken by a snapshot, and does not count.
+        An increment that follows the previous one was overtaken by a snapshot, and does not count.
         """
         goes_on = self._latest is not None and sequence == self._latest + 1
         if self._behind or not goes_on:
@@ -115,11 +116,11 @@ class Book:
 
 
 class _Side:
-    """Levels by price, ascending."""
+    """The levels of one side by price, ascending."""
 
     def __init__(self) -> None:
         self._prices: list[Decimal] = []
-        self._levels: dict[Decimal, Level] = {}  # equal decimals are one key, however they are written
+        self._levels: dict[Decimal, Level] = {}  # equal decimals are one key, however they were written
 
     def __iter__(self) -> Iterator[Level]:
         return (self._levels[price] for price in self._prices)
@@ -148,7 +149,7 @@ def _read(body: Any) -> tuple[list[Level], list[Level], int | None]:
 
 
 def _levels(side: Any) -> list[Level]:
-    """Of a flat `[price, volume]`, or a list of such pairs."""
+    """Return the levels of a flat `[price, volume]`, or of a list of such pairs."""
     pairs = [side] if side and not isinstance(side[0], list) else side or []
     return [(_number(price), _number(volume)) for price, volume in pairs]
 

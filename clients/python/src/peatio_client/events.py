@@ -1,4 +1,4 @@
-"""What a client tells of: events, endings, refusals. Knows nothing of how they come about."""
+"""The objects that callbacks receive: events, disconnections, refusals."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 
 class Refused(Exception):
-    """Coming back would not help. A `token` callable may raise it, too, to end the client."""
+    """Reconnecting would not help. A `token` callable may raise it to end the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened.
+    """An event from the gateway.
 
     Attributes:
-        stream: `order` or `trade` for what is the member's own, else the stream's name.
-        data: its body; numbers with a fraction are `Decimal`, so that no digit is lost.
-        cursor: where the client is behind it; None for public streams.
-        text: the frame as it came.
+        stream: `order` or `trade` for the member's own events, otherwise the name of the stream.
+        data: the body; numbers with a fraction are `Decimal`, so that no digit is lost.
+        cursor: the position after this event, for resuming; None for public streams.
+        text: the frame as received.
     """
 
     stream: str
@@ -29,12 +29,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A connection that ended, or did not come about.
+    """A connection that ended, or could not be opened.
 
     Attributes:
-        code: the close code; 1006 if nobody said; an HTTP status if the gateway answered with one.
-        reason: what was said about it.
-        pause: seconds until the next attempt; None if there is none.
+        code: the close code; 1006 if the connection ended without one; an HTTP status if the gateway answered with one.
+        reason: the reason from the close frame, or the error.
+        pause: seconds until the next attempt; None if the client makes no further attempt.
     """
 
     code: int
