@@ -1,43 +1,43 @@
 /**
- * A client for the Peatio WebSocket gateway that loses no fill: it comes back after a lost line, and goes on where it
- * was. For browsers, and for Node 20 and later.
+ * A client for the Peatio WebSocket gateway that loses no fill: it reconnects and resumes. For browsers, and for
+ * Node 20 and later.
  *
  *     const client = new PeatioClient("wss://exchange.example/", { token: fetchToken })
  *       .on("trade", ({ data }) => book(data))
  *       .on("gap", () => bookAll(askOverRest()));
  *     await client.run(); // or: for await (const event of client) …
  *
- * One file; in Node it takes the package `ws`, in browsers what they have. README.md says what is promised.
+ * A single file. In Node it uses the package `ws`, in browsers their WebSocket. README.md lists the guarantees.
  */
-/** Coming back would not help. A `token` function may throw it, too, to end the client. */
+/** Reconnecting would not help. A `token` function may throw it to end the client. */
 export declare class Refused extends Error {
 }
 export type PeatioEvent = {
     /**
-     * `order` or `trade` for what is the member's own, else the stream's name
+     * `order` or `trade` for the member's own events, otherwise the name of the stream
      */
     stream: string;
     /**
-     * its body
+     * the body
      */
     data: any;
     /**
-     * where the client is behind it; null for public streams
+     * the position after this event, for resuming; null for public streams
      */
     cursor: string | null;
     /**
-     * the frame as it came, for those who need every digit of a number
+     * the frame as received, with every digit of its numbers
      */
     text: string;
 };
 export type Disconnected = {
     /**
-     * the close code; 1006 if nobody said; an HTTP status where it can be seen
+     * the close code; 1006 if the connection ended without one; an HTTP status where it is known
      */
     code: number;
     reason: string;
     /**
-     * seconds until the next attempt; null if there is none
+     * seconds until the next attempt; null if the client makes no further attempt
      */
     pause: number | null;
 };
@@ -49,21 +49,21 @@ export type Callbacks = {
      */
     event: (event: PeatioEvent) => unknown;
     /**
-     * a kept book has changed
+     * a maintained book changed
      */
     book: (book: Book) => unknown;
     /**
-     * a kept book is not right any more
+     * a maintained book is no longer correct
      */
     stale: (book: Book) => unknown;
     /**
-     * something may be missing; where it goes on from
+     * events may be missing; continues at this cursor
      */
     gap: (gap: {
         cursor: string | null;
     }) => unknown;
     /**
-     * what operators say; asked for from the next connection on
+     * a message of an operator; requested from the next connection on
      */
     notice: (notice: any) => unknown;
     /**
@@ -74,44 +74,44 @@ export type Callbacks = {
     }) => unknown;
     disconnected: (end: Disconnected) => unknown;
     /**
-     * what the gateway complained of
+     * an error text of the gateway, or why there is no token
      */
     error: (message: string) => unknown;
 };
 export type Level = [price: string, volume: string];
 /**
- * What is on offer in a market, kept from its snapshot and increments and checked by their `sequence`.
- * `PeatioClient.book()` makes one and keeps it.
+ * The order book of a market, from a snapshot and increments, checked by their `sequence`. `PeatioClient.book()`
+ * creates and maintains it.
  */
 export declare class Book {
     #private;
-    /** Of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
+    /** Name of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
     name: string;
     /**
-     * Whether it is right. Not before the first snapshot, nor after a hole in the sequence or the end of a connection
-     * until the next one. What was in it can be read meanwhile.
+     * Whether the book is correct. False before the first snapshot, and after a gap in the sequence or the end of a
+     * connection until the next snapshot. The last state can still be read in the meantime.
      */
     current: boolean;
-    /** That of the last change; null if the publisher does not number them. @type {number | null} */
+    /** Number of the last change; null if the publisher does not number changes. @type {number | null} */
     sequence: number | null;
     /** @param {string} name */
     constructor(name: string);
-    /** Best first: ascending. @returns {Level[]} */
+    /** The asks, best first (ascending). @returns {Level[]} */
     get asks(): Level[];
-    /** Best first: descending. @returns {Level[]} */
+    /** The bids, best first (descending). @returns {Level[]} */
     get bids(): Level[];
-    /** Undefined if nobody sells. @returns {Level | undefined} */
+    /** The lowest ask; undefined if there are no asks. @returns {Level | undefined} */
     get bestAsk(): Level | undefined;
-    /** Undefined if nobody buys. @returns {Level | undefined} */
+    /** The highest bid; undefined if there are no bids. @returns {Level | undefined} */
     get bestBid(): Level | undefined;
     /**
-     * Take what a frame says.
+     * Apply the body of a frame.
      *
      * @param {"snap" | "inc"} kind
      * @param {any} body
-     * @returns {"changed" | "ignored" | "hole"} `ignored` is in the book already; with a `hole` something is missing, and
-     *   a new snapshot is needed
-     * @throws {TypeError} it is no book; nothing was changed
+     * @returns {"changed" | "ignored" | "hole"} `ignored`: the book already contains it; `hole`: increments are missing,
+     *   and a new snapshot is needed
+     * @throws {TypeError} the body is not a book; nothing was changed
      */
     take(kind: "snap" | "inc", body: any): "changed" | "ignored" | "hole";
 }
@@ -141,25 +141,25 @@ export type Place = {
     cursor: string | null;
     complete: boolean;
 };
-/** A member's orders and trades, and streams, over as many connections as it takes. */
+/** A client that receives a member's orders and trades, and streams, and reconnects by itself. */
 export declare class PeatioClient {
     #private;
-    /** Of the last event taken: what a later process needs to go on. @type {string | null} */
+    /** The cursor of the last processed event; pass it to a later process to resume there. @type {string | null} */
     cursor: string | null;
-    /** What it is about. @type {"disconnected" | "connecting" | "connected" | "closed"} */
+    /** The state of the connection. @type {"disconnected" | "connecting" | "connected" | "closed"} */
     state: "disconnected" | "connecting" | "connected" | "closed";
     /**
-     * @param {string} url of the gateway
+     * @param {string} url address of the gateway
      * @param {object} [options]
-     * @param {() => string | Promise<string>} [options.token] called for each connection, and before the token runs out;
-     *   gives the session's token, a fresh one if it can. What it throws is told as an "error" and it is asked again
-     *   later, but for `Refused`. None for public streams only.
-     * @param {string[]} [options.streams] to be subscribed to, private ones (`order`, `trade`) too; then Ranger's protocol
-     *   is spoken. Without any it is the classic one, with all orders and trades of the member.
-     * @param {string | null} [options.cursor] of the last event that was taken earlier; null to begin now
-     * @param {number} [options.silence] seconds without a sign of life after which a line is dead
-     * @param {any} [options.WebSocket] instead of `ws` or the browser's
-     * @throws {TypeError} these cannot work together
+     * @param {() => string | Promise<string>} [options.token] returns the session token, a fresh one if possible.
+     *   The client calls it for each connection and before the token expires. An error is reported as "error", and the
+     *   client calls it again later, except for `Refused`. Omit it for public streams only.
+     * @param {string[]} [options.streams] streams to subscribe to, private ones (`order`, `trade`) too. With streams the
+     *   client uses Ranger's protocol; without, the classic one, with all orders and trades of the member.
+     * @param {string | null} [options.cursor] cursor of the last event that was processed earlier; null to start now
+     * @param {number} [options.silence] seconds without a sign of life after which a connection is dead
+     * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
+     * @throws {TypeError} the options contradict each other
      */
     constructor(url: string, { token, streams, cursor, silence, WebSocket }?: {
         token?: () => string | Promise<string>;
@@ -169,47 +169,47 @@ export declare class PeatioClient {
         WebSocket?: any;
     });
     /**
-     * Have a callback called.
+     * Register a callback.
      *
      * @template {keyof Callbacks | (string & {})} Name
-     * @param {Name} name one of `Callbacks`, or a stream's (`btcusd.trades`) for its events
+     * @param {Name} name one of `Callbacks`, or a stream (`btcusd.trades`) for its events
      * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown} callback
      * @returns {this}
-     * @throws {TypeError} nothing is called so
+     * @throws {TypeError} there is no such name
      */
     on<Name extends keyof Callbacks | (string & {})>(name: Name, callback: Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown): this;
     /**
-     * Serve the callbacks.
+     * Run the callbacks until `close()`.
      *
-     * @returns {Promise<void>} resolves after `close()`; rejects with `Refused` where coming back would not help, and
-     *   with what a callback threw
+     * @returns {Promise<void>} resolves after `close()`; rejects with `Refused` if reconnecting would not help, and
+     *   with the error of a callback
      */
     run(): Promise<void>;
     /**
-     * Events, one after the other. A loop may be left, and another one goes on where it was; nothing is read meanwhile.
+     * The events, one after the other. You can leave the loop and continue in another one; nothing is read meanwhile.
      *
      * @returns {AsyncIterator<PeatioEvent, void, undefined>}
      */
     [Symbol.asyncIterator](): AsyncIterator<PeatioEvent, void, undefined>;
     /**
-     * More streams, now and after each return.
+     * Subscribe to more streams, now and after each reconnection.
      *
      * @param {...string} streams
-     * @throws {TypeError} private ones without a token, or in the classic protocol
+     * @throws {TypeError} a private stream without a token, or in the classic protocol
      */
     subscribe(...streams: string[]): void;
     /**
-     * Fewer of them.
+     * Unsubscribe from streams, now and after each reconnection.
      *
      * @param {...string} streams
      */
     unsubscribe(...streams: string[]): void;
     /**
-     * Have a market's book kept.
+     * Maintain the order book of a market, and return it.
      *
      * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
      */
     book(market: string): Book;
-    /** End it, with a closing handshake where there is a connection; harmless a second time. */
+    /** End the client, with a closing handshake if it is connected. Idempotent. */
     close(): void;
 }

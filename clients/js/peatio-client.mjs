@@ -1,110 +1,110 @@
 /**
- * A client for the Peatio WebSocket gateway that loses no fill: it comes back after a lost line, and goes on where it
- * was. For browsers, and for Node 20 and later.
+ * A client for the Peatio WebSocket gateway that loses no fill: it reconnects and resumes. For browsers, and for
+ * Node 20 and later.
  *
  *     const client = new PeatioClient("wss://exchange.example/", { token: fetchToken })
  *       .on("trade", ({ data }) => book(data))
  *       .on("gap", () => bookAll(askOverRest()));
  *     await client.run(); // or: for await (const event of client) …
  *
- * One file; in Node it takes the package `ws`, in browsers what they have. README.md says what is promised.
+ * A single file. In Node it uses the package `ws`, in browsers their WebSocket. README.md lists the guarantees.
  */
 
 const FIRST_PAUSE = 0.5; // seconds, as all times here
 const LONGEST_PAUSE = 30;
-const LONGEST_ASKED = 300; // whoever asks for a longer pause than this is asked again
-const FULL_PAUSE = 5; // at least, where there is no room and no time was given
-const STEADY = 30; // a connection that was good for so long starts the pauses anew
+const LONGEST_ASKED = 300; // the client waits no longer, whatever delay the gateway asks for
+const FULL_PAUSE = 5; // lowest pause if the gateway is full and sent no delay
+const STEADY = 30; // after a connection of this length, the pauses start from the beginning
 const OPEN = 10;
-const ANSWER = 30; // to the token: a worker that has just started may read its history first
-const EARLY = 60; // before a token runs out a fresh one is asked for; a quarter of what is left, if that is less
-const RENEWAL_PAUSE = 0.5; // at least, until it is asked for again
+const ANSWER = 30; // wait for the answer to the token: a worker that has just started may read its history first
+const EARLY = 60; // renew a token this long before `exp`; a quarter of the remaining time, if that is less
+const RENEWAL_PAUSE = 0.5; // shortest pause between two requests for a token
 const LONGEST_RENEWAL_PAUSE = 60;
-const SNAPSHOTS = 1; // between two times that books are asked for again: a client may not say much
-const LONGEST_TIMER = 86400; // browsers cannot wait for a month
-const MOST_REFUSALS = 3; // tokens refused in a row, each another one, before it is given up
-const FEW_FRAMES = 16; // that wait for the consumer before reading stops, where it can be stopped
-const MOST_FRAMES = 1000; // where it cannot: then the line is hung up
-const MOST_LENGTH = 8 * 2 ** 20; // of these frames together, in UTF-16 units
-const TOKEN = 30; // to wait for a token before connecting; then that is told, and it is tried again later
+const SNAPSHOTS = 1; // shortest time between two requests for snapshots: the message rate is limited
+const LONGEST_TIMER = 86400; // browsers limit timers
+const MOST_REFUSALS = 3; // consecutive refused tokens, all different, before the client gives up
+const FEW_FRAMES = 16; // frames that wait for the consumer before reading stops, if it can be stopped
+const MOST_FRAMES = 1000; // if it cannot: then the client disconnects
+const MOST_LENGTH = 8 * 2 ** 20; // size of these frames together, in UTF-16 units
+const TOKEN = 30; // wait for a token before connecting; then report an error and try again later
 const AT_ONCE = 20; // messages about streams, and A_SECOND after that: less than what the gateway allows by default
 const A_SECOND = 5;
 const PIECE = 100; // streams in a message
-const PIECE_LENGTH = 4000; // and characters of their names
-const QUERY_LENGTH = 4000; // of streams in an address: servers and proxies take lines of 8 KiB, with all else
+const PIECE_LENGTH = 4000; // and characters of their names together
+const QUERY_LENGTH = 4000; // limit for streams in an address: servers and proxies accept lines of 8 KiB, with the rest
 const MOST_SLOWER = 16;
-const TOO_FAST = 1008; // too many messages, or tokens that failed: not at once, and with fewer
-const NO_RETURN = [1002, 1003, 1007, 1009]; // close codes after which the same would happen again
+const TOO_FAST = 1008; // too many messages or failed tokens: reconnect later, with fewer messages
+const NO_RETURN = [1002, 1003, 1007, 1009]; // close codes after which a new connection would fail in the same way
 const NEW_TOKEN = [401, 4401, 4403];
 const NO_ROOM = [429, 503, 1013];
-const LOST = 1006; // nobody said why
+const LOST = 1006; // the connection ended without a close code
 const NAMES = "order trade event book gap stale notice connected disconnected error".split(" ");
 
-/** Coming back would not help. A `token` function may throw it, too, to end the client. */
+/** Reconnecting would not help. A `token` function may throw it to end the client. */
 export class Refused extends Error {}
 
 /**
- * Something that happened.
+ * An event from the gateway.
  *
  * @typedef {object} PeatioEvent
- * @property {string} stream `order` or `trade` for what is the member's own, else the stream's name
- * @property {any} data its body
- * @property {string | null} cursor where the client is behind it; null for public streams
- * @property {string} text the frame as it came, for those who need every digit of a number
+ * @property {string} stream `order` or `trade` for the member's own events, otherwise the name of the stream
+ * @property {any} data the body
+ * @property {string | null} cursor the position after this event, for resuming; null for public streams
+ * @property {string} text the frame as received, with every digit of its numbers
  */
 
 /**
- * A connection that ended, or did not come about.
+ * A connection that ended, or could not be opened.
  *
  * @typedef {object} Disconnected
- * @property {number} code the close code; 1006 if nobody said; an HTTP status where it can be seen
+ * @property {number} code the close code; 1006 if the connection ended without one; an HTTP status where it is known
  * @property {string} reason
- * @property {number | null} pause seconds until the next attempt; null if there is none
+ * @property {number | null} pause seconds until the next attempt; null if the client makes no further attempt
  */
 
 /**
- * What callbacks are told. What they return is awaited before anything else is done.
+ * The callbacks and their arguments. The client awaits what they return before it continues.
  *
  * @typedef {object} Callbacks
  * @property {(event: PeatioEvent) => unknown} order
  * @property {(event: PeatioEvent) => unknown} trade
  * @property {(event: PeatioEvent) => unknown} event every event, whatever its stream
- * @property {(book: Book) => unknown} book a kept book has changed
- * @property {(book: Book) => unknown} stale a kept book is not right any more
- * @property {(gap: { cursor: string | null }) => unknown} gap something may be missing; where it goes on from
- * @property {(notice: any) => unknown} notice what operators say; asked for from the next connection on
+ * @property {(book: Book) => unknown} book a maintained book changed
+ * @property {(book: Book) => unknown} stale a maintained book is no longer correct
+ * @property {(gap: { cursor: string | null }) => unknown} gap events may be missing; continues at this cursor
+ * @property {(notice: any) => unknown} notice a message of an operator; requested from the next connection on
  * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
  * @property {(end: Disconnected) => unknown} disconnected
- * @property {(message: string) => unknown} error what the gateway complained of
+ * @property {(message: string) => unknown} error an error text of the gateway, or why there is no token
  */
 
-/** @typedef {[price: string, volume: string]} Level with the digits that their publisher wrote */
+/** @typedef {[price: string, volume: string]} Level with the digits as published */
 
 // ---- order books
 
-/** So many increments in a row that count upwards from below are a publisher whose sequence starts again. */
+/** This many consecutive increments with old, rising numbers mean that the publisher's sequence restarted. */
 const RESTART = 3;
 
 /**
- * What is on offer in a market, kept from its snapshot and increments and checked by their `sequence`.
- * `PeatioClient.book()` makes one and keeps it.
+ * The order book of a market, from a snapshot and increments, checked by their `sequence`. `PeatioClient.book()`
+ * creates and maintains it.
  */
 export class Book {
-  /** Of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
+  /** Name of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
   name;
   /**
-   * Whether it is right. Not before the first snapshot, nor after a hole in the sequence or the end of a connection
-   * until the next one. What was in it can be read meanwhile.
+   * Whether the book is correct. False before the first snapshot, and after a gap in the sequence or the end of a
+   * connection until the next snapshot. The last state can still be read in the meantime.
    */
   current = false;
-  /** That of the last change; null if the publisher does not number them. @type {number | null} */
+  /** Number of the last change; null if the publisher does not number changes. @type {number | null} */
   sequence = null;
 
   #asks = new Side();
   #bids = new Side();
-  /** Number of the last increment, however old it was. @type {number | null} */
+  /** Number of the last increment, even if it was an old one. @type {number | null} */
   #latest = null;
-  /** Increments in a row that were ignored and count upwards. */
+  /** Consecutive ignored increments with rising numbers. */
   #behind = 0;
 
   /** @param {string} name */
@@ -112,34 +112,34 @@ export class Book {
     this.name = name;
   }
 
-  /** Best first: ascending. @returns {Level[]} */
+  /** The asks, best first (ascending). @returns {Level[]} */
   get asks() {
     return this.#asks.levels.map(({ level }) => level);
   }
 
-  /** Best first: descending. @returns {Level[]} */
+  /** The bids, best first (descending). @returns {Level[]} */
   get bids() {
     return this.#bids.levels.map(({ level }) => level).reverse();
   }
 
-  /** Undefined if nobody sells. @returns {Level | undefined} */
+  /** The lowest ask; undefined if there are no asks. @returns {Level | undefined} */
   get bestAsk() {
     return this.#asks.levels.at(0)?.level;
   }
 
-  /** Undefined if nobody buys. @returns {Level | undefined} */
+  /** The highest bid; undefined if there are no bids. @returns {Level | undefined} */
   get bestBid() {
     return this.#bids.levels.at(-1)?.level;
   }
 
   /**
-   * Take what a frame says.
+   * Apply the body of a frame.
    *
    * @param {"snap" | "inc"} kind
    * @param {any} body
-   * @returns {"changed" | "ignored" | "hole"} `ignored` is in the book already; with a `hole` something is missing, and
-   *   a new snapshot is needed
-   * @throws {TypeError} it is no book; nothing was changed
+   * @returns {"changed" | "ignored" | "hole"} `ignored`: the book already contains it; `hole`: increments are missing,
+   *   and a new snapshot is needed
+   * @throws {TypeError} the body is not a book; nothing was changed
    */
   take(kind, body) {
     const asks = levelsOf(body?.asks);
@@ -165,8 +165,8 @@ export class Book {
   }
 
   /**
-   * Tells an increment that is in the book already from the third of a sequence that starts again. One that goes on from
-   * the increment before was overtaken by a snapshot, and does not count.
+   * Distinguish an increment that the book already contains from the third one of a restarted sequence. An increment
+   * that follows the previous one was overtaken by a snapshot, and does not count.
    *
    * @param {number} sequence
    */
@@ -180,9 +180,9 @@ export class Book {
   }
 }
 
-/** @typedef {{ units: bigint, scale: number, about: number }} Decimal units × 10 ** -scale, and about how much that is */
+/** @typedef {{ units: bigint, scale: number, about: number }} Decimal units × 10 ** -scale, and about its value */
 
-/** Levels by price, ascending. */
+/** The levels of one side by price, ascending. */
 class Side {
   /** @type {{ price: Decimal, level: Level }[]} */
   levels = [];
@@ -213,13 +213,13 @@ function decimal(value) {
 
 /** @param {Decimal} one @param {Decimal} other @returns {number} below, at or above 0 */
 function compare(one, other) {
-  if (one.about !== other.about) return one.about - other.about; // rounding turns no order round
+  if (one.about !== other.about) return one.about - other.about; // rounding does not change the order
   const scale = Math.max(one.scale, other.scale);
   const [left, right] = [one, other].map(({ units, scale: own }) => units * 10n ** BigInt(scale - own));
   return left < right ? -1 : Number(left > right);
 }
 
-/** Of a flat `[price, volume]`, or a list of such pairs. @param {any} side @returns {Level[]} */
+/** The levels of a flat `[price, volume]`, or of a list of such pairs. @param {any} side @returns {Level[]} */
 function levelsOf(side) {
   if (side !== undefined && side !== null && !Array.isArray(side)) throw new TypeError("no side of a book");
   const pairs = side?.length && !Array.isArray(side[0]) ? [side] : (side ?? []);
@@ -238,14 +238,14 @@ function sequenceOf(value) {
   return number;
 }
 
-/** Numbers as the texts that they were, where the engine tells (Node 22, and today's browsers). */
+/** Numbers as their texts, where the engine reports them (Node 22, and current browsers). */
 function exactly(/** @type {string} */ _, /** @type {unknown} */ value, /** @type {any} */ context) {
   return typeof value === "number" && context?.source !== undefined ? context.source : value;
 }
 
 // ---- tokens
 
-/** `exp` of a JWT, Unix time (RFC 7519 section 4.1.4); null where none can be read. @param {string} token */
+/** `exp` of a JWT as Unix time (RFC 7519 section 4.1.4); null if it cannot be read. @param {string} token */
 function expiry(token) {
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
@@ -256,7 +256,7 @@ function expiry(token) {
   }
 }
 
-/** When the token that the gateway has should be followed by another one. */
+/** When to renew the token that the gateway has. */
 class Renewal {
   /** Unix time. */
   due = Infinity;
@@ -264,26 +264,26 @@ class Renewal {
   #exp = null;
   #failures = 0;
 
-  /** The gateway was shown this one. @param {string} token */
+  /** Schedule the renewal of a token that was sent to the gateway. @param {string} token */
   shown(token) {
     this.#exp = expiry(token);
     const left = (this.#exp ?? 0) - wall();
     if (this.#exp === null) this.due = Infinity;
-    else if (left <= 0) this.putOff(); // by this machine's clock, which is ahead, or all of them would be over
+    else if (left <= 0) this.putOff(); // this machine's clock is ahead, or the token has expired
     else {
       this.due = this.#exp - Math.min(EARLY, left / 4);
       this.#failures = 0;
     }
   }
 
-  /** There was no fresh one to be had: after half of what is left, and then less and less often. */
+  /** No fresh token was available: try after half of the remaining time, then less and less often. */
   putOff() {
     const left = (this.#exp ?? wall()) - wall();
     this.due = wall() + Math.max(Math.min(LONGEST_RENEWAL_PAUSE, RENEWAL_PAUSE * 2 ** this.#failures), left / 2);
     this.#failures += 1;
   }
 
-  /** None is taken. */
+  /** Stop renewing: the gateway accepts no token. */
   stop() {
     this.due = Infinity;
   }
@@ -291,24 +291,24 @@ class Renewal {
 
 // ---- the pace
 
-/** How often a client speaks: the gateway closes the connection (1008) of one that sends too many messages. */
+/** The message rate: the gateway closes a connection (1008) that sends too many messages. */
 class Pace {
   #slower = 1;
   #allowance = AT_ONCE;
   #since = -Infinity;
 
-  /** A new connection, of which the gateway has heard nothing yet. @param {number} at */
+  /** Start with a full allowance on a new connection. @param {number} at */
   connected(at) {
     this.#allowance = AT_ONCE / this.#slower;
     this.#since = at;
   }
 
-  /** The gateway found it too fast. */
+  /** Halve the rate and the size of messages: the gateway found the client too fast. */
   slowDown() {
     this.#slower = Math.min(MOST_SLOWER, 2 * this.#slower);
   }
 
-  /** Seconds until the next message may be sent; 0 if one may, and then it counts as sent. @param {number} at */
+  /** Seconds until the next message may be sent; with 0, the message counts as sent. @param {number} at */
   wait(at) {
     const perSecond = A_SECOND / this.#slower;
     const more = Math.max(0, at - this.#since) * perSecond;
@@ -319,7 +319,7 @@ class Pace {
     return 0;
   }
 
-  /** These names, message by message. @param {string[]} names */
+  /** The names, in groups that fit into one message. @param {string[]} names */
   pieces(names) {
     /** @type {string[][]} */
     const pieces = [];
@@ -339,7 +339,7 @@ class Pace {
 
 // ---- one connection
 
-/** How a connection ended. Thrown by what talks to the gateway only, never by a callback. */
+/** How a connection ended. Thrown only by code that talks to the gateway, never by a callback. */
 class Ended extends Error {
   /** @param {number} code @param {string} reason @param {number} [asked] seconds */
   constructor(code, reason, asked = 0) {
@@ -351,21 +351,21 @@ class Ended extends Error {
 }
 
 /**
- * What a frame comes to, in turn.
+ * A step that a frame requires.
  *
  * @typedef {{ say: string } | { live: string[] } | { place: Place } | { event: PeatioEvent } | { notice: any }
  *   | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
- * @typedef {{ cursor: string | null, complete: boolean }} Place where the client is, and whether it has got everything
- *   before that
+ * @typedef {{ cursor: string | null, complete: boolean }} Place the position of the client, and whether it has
+ *   received everything before it
  */
 
-/** What is said on one connection. Knows no socket. */
+/** The protocol of one connection. Knows no socket. */
 class Conversation {
-  /** Streams that the gateway was asked for. @type {Set<string>} */
+  /** Streams that were requested from the gateway. @type {Set<string>} */
   asked;
-  /** To connect to. @type {string} */
+  /** The address to connect to. @type {string} */
   address;
-  /** Whether the answer to a fresh token is due. */
+  /** Whether the client waits for the answer to a fresh token. */
   renewing = false;
 
   #token;
@@ -374,9 +374,9 @@ class Conversation {
   #notices;
   /** @type {string[]} */
   #rest;
-  /** What the gateway is expected to answer. @type {"first" | "token" | "streams" | "nothing"} */
+  /** The expected answer of the gateway. @type {"first" | "token" | "streams" | "nothing"} */
   #awaited = "first";
-  /** Told once events come. @type {Place | null} */
+  /** Reported once the connection is live. @type {Place | null} */
   #place = null;
 
   /**
@@ -392,12 +392,12 @@ class Conversation {
     this.asked = new Set(ranger ? this.#rest : []);
     const parts = new URL(url);
     if (ranger) {
-      // The token comes by a message, because pages cannot send it along; `…/private` would ask for it earlier.
+      // A page sends the token in a message, because it cannot set headers; `…/private` would require it earlier.
       parts.pathname = parts.pathname.replace(/\/private(\/*)$/, "/public$1");
       let room = QUERY_LENGTH;
       for (const name of streams.filter(isPublic)) {
         room -= "stream=&".length + encodeURIComponent(name).length;
-        if (room < 0) break; // the others come by messages
+        if (room < 0) break; // the others are requested by message
         parts.searchParams.append("stream", name);
         this.asked.add(name);
       }
@@ -407,12 +407,12 @@ class Conversation {
     this.address = parts.href;
   }
 
-  /** Whether events come. */
+  /** Whether the connection is authenticated and subscribed. */
   get live() {
     return this.#awaited === "nothing";
   }
 
-  /** What to say for these streams. @param {string[]} streams */
+  /** The message that subscribes to these streams. @param {string[]} streams */
   subscribe(streams) {
     for (const name of streams) this.asked.add(name);
     return JSON.stringify({ event: "subscribe", streams });
@@ -424,7 +424,7 @@ class Conversation {
     return JSON.stringify({ event: "unsubscribe", streams });
   }
 
-  /** What to say with a fresh token. @param {string} token */
+  /** The message that sends a fresh token. @param {string} token */
   renew(token) {
     this.renewing = true;
     return JSON.stringify({ jwt: `Bearer ${token}` });
@@ -462,7 +462,7 @@ class Conversation {
       case "first":
         return this.#token === null ? this.#goLive(streams ?? []) : [this.#showToken()];
       case "token":
-        // A gateway that does not know of resuming promises nothing.
+        // A gateway without resuming guarantees nothing.
         this.#place = placeOf(frame.resume ?? {});
         if (!this.#ranger || !this.#rest.length) return this.#goLive([...this.asked]);
         this.#awaited = "streams";
@@ -484,7 +484,7 @@ class Conversation {
   /** @param {any} error @returns {Step} */
   #complain(error) {
     const complaint = String(error?.message ?? error);
-    // The gateway could not look at the token.
+    // The gateway could not check the token yet.
     const postponed = error?.retry_after !== undefined;
     if (postponed) this.renewing = false;
     let refused = this.#awaited === "token" && Boolean(error?.message) && !postponed; // Ranger's other errors are texts
@@ -501,7 +501,7 @@ function placeOf({ cursor, complete }) {
   return { cursor: cursor ?? null, complete: Boolean(complete) };
 }
 
-/** A WebSocket whose frames are asked for one by one. */
+/** A WebSocket whose frames are read one by one. */
 class Line {
   #socket;
   #silence;
@@ -511,14 +511,14 @@ class Line {
   #length = 0;
   #opened = false;
   #paused = false;
-  /** What comes once the frames are taken. @type {Ended | null} */
+  /** How the connection ended; thrown after the waiting frames. @type {Ended | null} */
   #ended = null;
   #failure = "connection lost";
-  #asked = 0; // when the line was asked for a sign of life; 0 once there was one
+  #asked = 0; // when a ping was sent; 0 after a sign of life
   #nudged = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #pulse;
-  /** Wakes who waits. */
+  /** Wakes `receive`. */
   #wake = () => {};
 
   /**
@@ -537,14 +537,14 @@ class Line {
     });
     socket.addEventListener("message", (/** @type {{ data: unknown }} */ { data }) => this.#put(String(data)));
     socket.addEventListener("error", (/** @type {{ message?: string }} */ { message }) => {
-      this.#failure = message || this.#failure; // a browser does not tell
-      // Node 22 tells of a connection that failed by this event alone (undici 6, nodejs/undici#3546).
+      this.#failure = message || this.#failure; // a browser gives no message
+      // Node 22 reports a failed connection by this event alone (undici 6, nodejs/undici#3546).
       if (!this.#opened) this.#end(new Ended(LOST, this.#failure));
     });
     socket.addEventListener("close", (/** @type {{ code: number, reason: string }} */ { code, reason }) =>
       this.#end(new Ended(code, reason || this.#failure, Number(/retry after (\d{1,9})/.exec(reason)?.[1] ?? 0))),
     );
-    // What only `ws` tells of.
+    // Events that only `ws` has.
     socket.on?.("pong", () => this.#live());
     socket.on?.("unexpected-response", (/** @type {any} */ request, /** @type {any} */ response) => {
       const later = /^\d{1,9}$/.exec(response.headers["retry-after"] ?? "")?.[0] ?? 0;
@@ -553,7 +553,7 @@ class Line {
     });
   }
 
-  /** Resolves once it is open. */
+  /** Resolves when the connection is open. */
   async open() {
     await this.#until(OPEN, () => this.#opened);
     if (!this.#opened && !this.#ended) this.#abandon("no connection in time");
@@ -564,7 +564,7 @@ class Line {
    * The next frame.
    *
    * @param {number} seconds
-   * @returns {Promise<string | null>} null after so many seconds
+   * @returns {Promise<string | null>} null after `seconds`
    */
   async receive(seconds) {
     if (!this.#frames.length && !this.#ended)
@@ -584,7 +584,7 @@ class Line {
     return text;
   }
 
-  /** Let `receive` come back, though there is no frame. */
+  /** Make `receive` return without a frame. */
   nudge() {
     this.#nudged = true;
     this.#wake();
@@ -595,7 +595,7 @@ class Line {
     if (this.#socket.readyState === 1) this.#socket.send(text);
   }
 
-  /** End it, with a closing handshake. What has come and was not taken is forgotten. */
+  /** Close with a closing handshake; drop waiting frames. */
   close() {
     this.#frames = [];
     this.#end(new Ended(1000, ""));
@@ -635,7 +635,7 @@ class Line {
     this.#asked = 0;
   }
 
-  // A page in the background is woken once a minute only: what counts is how long an answer has been due.
+  // A background page is woken only once a minute, so compare how long an answer has been due.
   #feel() {
     if (this.#paused) return;
     if (this.#asked && now() - this.#asked >= this.#silence / 2) return this.#abandon("no sign of life");
@@ -644,18 +644,18 @@ class Line {
     this.#ask();
   }
 
-  /** The other side may not be there any more: its close frame is not waited for. @param {string} reason */
+  /** The peer may be gone, so do not wait for its close frame. @param {string} reason */
   #abandon(reason) {
     this.#end(new Ended(LOST, reason));
     this.#socket.terminate?.();
   }
 
-  /** Nothing more of this socket counts. @param {Ended} ended */
+  /** Ignore this socket from now on. @param {Ended} ended */
   #end(ended) {
     if (this.#ended) return;
     this.#ended = ended;
     clearInterval(this.#pulse);
-    if (this.#paused) this.#socket.resume(); // or it would not see the other side's close frame
+    if (this.#paused) this.#socket.resume(); // otherwise it would not see the peer's close frame
     this.#socket.close(1000);
     this.#wake();
   }
@@ -663,11 +663,11 @@ class Line {
 
 // ---- the client
 
-/** A member's orders and trades, and streams, over as many connections as it takes. */
+/** A client that receives a member's orders and trades, and streams, and reconnects by itself. */
 export class PeatioClient {
-  /** Of the last event taken: what a later process needs to go on. @type {string | null} */
+  /** The cursor of the last processed event; pass it to a later process to resume there. @type {string | null} */
   cursor;
-  /** What it is about. @type {"disconnected" | "connecting" | "connected" | "closed"} */
+  /** The state of the connection. @type {"disconnected" | "connecting" | "connected" | "closed"} */
   state = "disconnected";
 
   #url;
@@ -681,23 +681,23 @@ export class PeatioClient {
   #callbacks = new Map();
   /** @type {Map<string, Book>} */
   #books = new Map();
-  /** Names of books of which a new snapshot is to be asked for. @type {Set<string>} */
+  /** Names of books that need a new snapshot. @type {Set<string>} */
   #holes = new Set();
-  #snapshotsDue = 0; // by the clock, not before
-  /** @type {string | null} the token that the gateway was shown last */
+  #snapshotsDue = 0; // earliest time of the next request
+  /** @type {string | null} the token that was last sent to the gateway */
   #shown = null;
-  /** @type {string | null} the one that is no good any more */
+  /** @type {string | null} the last token that the gateway refused */
   #refused = null;
   #refusals = 0;
   #failures = 0;
   #renewal = new Renewal();
-  #failed = false; // the call for a token
-  /** Settles with the call for a token that is under way. @type {Promise<void> | null} */
+  #failed = false; // whether the call of the token function failed
+  /** Settles with the running call of the token function. @type {Promise<void> | null} */
   #asked = null;
-  /** What came of it. @type {{ token: string } | { error: unknown } | null} */
+  /** Its result. @type {{ token: string } | { error: unknown } | null} */
   #given = null;
   #pace = new Pace();
-  /** Speaks when the pace allows. @type {ReturnType<typeof setTimeout> | undefined} */
+  /** Sends changes of streams when the pace allows. @type {ReturnType<typeof setTimeout> | undefined} */
   #later;
   #running = false;
   /** @type {AsyncGenerator<PeatioEvent, void, undefined> | null} */
@@ -706,20 +706,20 @@ export class PeatioClient {
   #conversation = null;
   /** @type {Line | null} */
   #line = null;
-  #stop = () => {}; // ends what is waited for
+  #stop = () => {}; // ends the current wait
 
   /**
-   * @param {string} url of the gateway
+   * @param {string} url address of the gateway
    * @param {object} [options]
-   * @param {() => string | Promise<string>} [options.token] called for each connection, and before the token runs out;
-   *   gives the session's token, a fresh one if it can. What it throws is told as an "error" and it is asked again
-   *   later, but for `Refused`. None for public streams only.
-   * @param {string[]} [options.streams] to be subscribed to, private ones (`order`, `trade`) too; then Ranger's protocol
-   *   is spoken. Without any it is the classic one, with all orders and trades of the member.
-   * @param {string | null} [options.cursor] of the last event that was taken earlier; null to begin now
-   * @param {number} [options.silence] seconds without a sign of life after which a line is dead
-   * @param {any} [options.WebSocket] instead of `ws` or the browser's
-   * @throws {TypeError} these cannot work together
+   * @param {() => string | Promise<string>} [options.token] returns the session token, a fresh one if possible.
+   *   The client calls it for each connection and before the token expires. An error is reported as "error", and the
+   *   client calls it again later, except for `Refused`. Omit it for public streams only.
+   * @param {string[]} [options.streams] streams to subscribe to, private ones (`order`, `trade`) too. With streams the
+   *   client uses Ranger's protocol; without, the classic one, with all orders and trades of the member.
+   * @param {string | null} [options.cursor] cursor of the last event that was processed earlier; null to start now
+   * @param {number} [options.silence] seconds without a sign of life after which a connection is dead
+   * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
+   * @throws {TypeError} the options contradict each other
    */
   constructor(url, { token, streams = [], cursor = null, silence = 60, WebSocket } = {}) {
     const parts = new URL(url);
@@ -741,13 +741,13 @@ export class PeatioClient {
   }
 
   /**
-   * Have a callback called.
+   * Register a callback.
    *
    * @template {keyof Callbacks | (string & {})} Name
-   * @param {Name} name one of `Callbacks`, or a stream's (`btcusd.trades`) for its events
+   * @param {Name} name one of `Callbacks`, or a stream (`btcusd.trades`) for its events
    * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown} callback
    * @returns {this}
-   * @throws {TypeError} nothing is called so
+   * @throws {TypeError} there is no such name
    */
   on(name, callback) {
     if (!NAMES.includes(name) && !name.includes("."))
@@ -757,10 +757,10 @@ export class PeatioClient {
   }
 
   /**
-   * Serve the callbacks.
+   * Run the callbacks until `close()`.
    *
-   * @returns {Promise<void>} resolves after `close()`; rejects with `Refused` where coming back would not help, and
-   *   with what a callback threw
+   * @returns {Promise<void>} resolves after `close()`; rejects with `Refused` if reconnecting would not help, and
+   *   with the error of a callback
    */
   async run() {
     if (this.#running) throw new Error("it runs already");
@@ -773,7 +773,7 @@ export class PeatioClient {
   }
 
   /**
-   * Events, one after the other. A loop may be left, and another one goes on where it was; nothing is read meanwhile.
+   * The events, one after the other. You can leave the loop and continue in another one; nothing is read meanwhile.
    *
    * @returns {AsyncIterator<PeatioEvent, void, undefined>}
    */
@@ -782,10 +782,10 @@ export class PeatioClient {
   }
 
   /**
-   * More streams, now and after each return.
+   * Subscribe to more streams, now and after each reconnection.
    *
    * @param {...string} streams
-   * @throws {TypeError} private ones without a token, or in the classic protocol
+   * @throws {TypeError} a private stream without a token, or in the classic protocol
    */
   subscribe(...streams) {
     this.#check(streams);
@@ -794,7 +794,7 @@ export class PeatioClient {
   }
 
   /**
-   * Fewer of them.
+   * Unsubscribe from streams, now and after each reconnection.
    *
    * @param {...string} streams
    */
@@ -810,7 +810,7 @@ export class PeatioClient {
   }
 
   /**
-   * Have a market's book kept.
+   * Maintain the order book of a market, and return it.
    *
    * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
    */
@@ -822,13 +822,13 @@ export class PeatioClient {
     this.#check([stream]);
     const book = new Book(name);
     this.#books.set(name, book);
-    // If the stream is not new, nobody sends its book by himself.
+    // If the stream is not new, the gateway sends its book only on request.
     if (this.#wanted.has(stream) || this.#conversation?.asked.has(stream)) this.#holes.add(name);
     this.subscribe(stream);
     return book;
   }
 
-  /** End it, with a closing handshake where there is a connection; harmless a second time. */
+  /** End the client, with a closing handshake if it is connected. Idempotent. */
   close() {
     this.state = "closed";
     clearTimeout(this.#later);
@@ -836,7 +836,7 @@ export class PeatioClient {
     this.#stop();
   }
 
-  /** Say what there is to say about streams; what comes too soon is said later. */
+  /** Send the pending changes of streams, now or as soon as the pace allows. */
   #speak() {
     const conversation = this.#conversation;
     while (conversation?.live) {
@@ -913,14 +913,14 @@ export class PeatioClient {
   }
 
   /**
-   * How long to wait before coming back: growing, with full jitter, so that many who left together do not return
-   * together; on top of what the gateway asked for.
+   * The pause before reconnecting: it grows, with full jitter, so that many clients that were disconnected at the same
+   * time do not reconnect at the same time. It is added to the delay that the gateway asked for.
    *
    * @param {Ended} ended
    */
   #secondsAfter({ code, asked }) {
     if ((NO_ROOM.includes(code) || code === TOO_FAST) && !asked) {
-      // There will hardly be any at once.
+      // A place is unlikely to become free at once.
       this.#failures = Math.max(this.#failures, 4);
       asked = FULL_PAUSE;
     }
@@ -929,7 +929,7 @@ export class PeatioClient {
     return Math.min(asked, LONGEST_ASKED) + jitter;
   }
 
-  /** One connection. */
+  /** Connect, and follow one connection to its end. */
   async *#connect() {
     const token = await this.#askForToken();
     const WebSocket = this.#WebSocket ?? (await webSocket());
@@ -978,7 +978,7 @@ export class PeatioClient {
     return token;
   }
 
-  /** Ask for a token, one call at a time. The line is nudged when something has come of it. */
+  /** Call the token function, one call at a time. The result wakes `receive`. */
   #ask() {
     if (this.#asked || this.#given || !this.#token) return;
     const token = this.#token;
@@ -993,20 +993,20 @@ export class PeatioClient {
       });
   }
 
-  /** The token that was given; undefined if there is none. */
+  /** The result of the token function; undefined if there is none yet. */
   async #taken() {
     const given = this.#given;
     this.#given = null;
     this.#failed = Boolean(given && "error" in given);
     if (!given || !("error" in given)) return given?.token;
     if (given.error instanceof Refused) throw given.error;
-    // As likely as not, what gives tokens is out of reach along with the gateway.
+    // Often the source of tokens is unreachable together with the gateway.
     await this.#tell("error", `no token: ${given.error}`);
     return undefined;
   }
 
   /**
-   * One frame, or what is due before one comes.
+   * Read one frame, and do what is due before it.
    *
    * @param {Line} line
    * @param {Conversation} conversation
@@ -1032,7 +1032,7 @@ export class PeatioClient {
   }
 
   /**
-   * Show a fresh token on the connection there is. Events go on until there is one.
+   * Send a fresh token on the open connection. Events continue while the token function runs.
    *
    * @param {Line} line
    * @param {Conversation} conversation
@@ -1066,7 +1066,7 @@ export class PeatioClient {
     } else if ("place" in step) {
       const { cursor, complete } = step.place;
       if (!complete) await this.#tell("gap", { cursor });
-      this.cursor = cursor; // only now: if a callback threw, it has to be told again
+      this.cursor = cursor; // only now: if a callback threw, the gap has to be reported again
     } else if ("notice" in step) {
       await this.#tell("notice", step.notice);
     } else if ("renewed" in step) {
@@ -1074,7 +1074,7 @@ export class PeatioClient {
       this.#refusals = 0;
       if (this.#shown !== null) this.#renewal.shown(this.#shown);
     } else {
-      if (step.postponed) this.#shown = null; // the gateway does not know it yet: it may be shown again
+      if (step.postponed) this.#shown = null; // the gateway has no key for it yet: send it again
       await this.#complain(conversation, step.complaint, step.refused);
     }
   }
@@ -1093,7 +1093,7 @@ export class PeatioClient {
   async *#handOver(event) {
     const { stream } = event;
     if (this.#books.size) await this.#keepBook(event);
-    // And none that is called as other callbacks are.
+    // Not a stream with the name of another callback.
     if (stream === "order" || stream === "trade" || stream.includes(".")) await this.#tell(stream, event);
     await this.#tell("event", event);
     yield event;
@@ -1118,7 +1118,7 @@ export class PeatioClient {
     if (wasCurrent && !book.current) await this.#tell("stale", book);
   }
 
-  /** New snapshots of all books that need one. @param {Line} line @param {Conversation} conversation */
+  /** Request new snapshots of all books that need one. @param {Line} line @param {Conversation} conversation */
   #askAgain(line, conversation) {
     const names = [...this.#holes].filter((name) => this.#books.get(name)?.current === false);
     this.#holes.clear();
@@ -1173,7 +1173,7 @@ export class PeatioClient {
   }
 }
 
-/** @param {string} text @returns {any} an object with anything in it, or null */
+/** @param {string} text @returns {any} a non-empty object, or null */
 function parsed(text) {
   try {
     const frame = JSON.parse(text);
@@ -1188,7 +1188,7 @@ function isPublic(stream) {
   return stream.split(".").length === 2;
 }
 
-/** Seconds that only ever grow. */
+/** A monotonic clock, in seconds. */
 function now() {
   return performance.now() / 1000;
 }
@@ -1198,12 +1198,12 @@ function wall() {
   return Date.now() / 1000;
 }
 
-/** In Node that of `ws`, which tells of HTTP statuses and can stop reading. Bundlers shall not look for it. */
+/** In Node the WebSocket of `ws`, which reports HTTP statuses and can stop reading. Bundlers must not resolve it. */
 async function webSocket() {
   const page = globalThis.WebSocket;
   if (!(/** @type {any} */ (globalThis).process?.versions?.node)) return page;
   try {
-    // @ts-ignore it need not be there
+    // @ts-ignore it may be missing
     return (await import(/* webpackIgnore: true */ /* @vite-ignore */ "ws")).WebSocket;
   } catch (error) {
     if (page) return page;
