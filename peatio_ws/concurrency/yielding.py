@@ -9,7 +9,7 @@ from typing import Any, Final
 import gevent
 import gevent.event
 
-TURN_SECONDS: Final = 0.01
+TURN_SECONDS: Final = 0.001
 """How long all clients together may keep the hub with what they send."""
 
 

@@ -5,6 +5,7 @@ Knows neither HTTP (`websocket_handler.py`) nor Peatio.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import secrets
 import socket as native_socket
@@ -27,9 +28,13 @@ from peatio_ws.transport.frames import PING, binary_frame, text_frame
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 
 READ_BYTES: Final = 16_384
-SLICE_BYTES: Final = 2_048  # are looked at before others may run: some hundred frames at most
+SLICE_BYTES: Final = 512
+"""Bytes that are parsed before other greenlets may run: at most 85 frames, which take about a millisecond."""
 MOST_UNREAD: Final = 64
-"""Messages that are taken in while nobody asks for them."""
+"""Messages that are parsed while the handler is busy, or after the connection was closed."""
+DISCARD_BYTES: Final = 65_536
+DISCARD_PAUSE: Final = 0.05
+"""Pace, in bytes and seconds, at which what a client sends after the end is read and dropped."""
 
 
 class RawSocket(NamedTuple):
@@ -193,16 +198,20 @@ class WebSocket:
         self.outbox.close(disconnect.code, disconnect.reason)
 
     def end(self) -> None:
-        """Finish the closing handshake: read until the client has ended too, for `CLOSE_SECONDS` at most."""
+        """Finish the closing handshake: read until the client has ended too, for at most `CLOSE_SECONDS`."""
         if self._sock is None:
             return
-        self._answer(self._protocol.data_to_send())
+        protocol, messages = self._protocol, 0
+        self._answer(protocol.data_to_send())
         self.outbox.close(Close.NORMAL)
         with gevent.Timeout(CLOSE_SECONDS, False):
-            while self._protocol.state is not ProtocolState.CLOSED:
+            while not protocol.eof_sent and messages < MOST_UNREAD:
                 self._read()
-                self._protocol.messages.clear()  # nobody takes them any more
-                self._answer(self._protocol.data_to_send())
+                messages += len(protocol.messages)
+                protocol.messages.clear()
+                self._answer(protocol.data_to_send())
+            if protocol.state is not ProtocolState.CLOSED:
+                self._discard()
         self._feed(b"")
         self.outbox.abort()
         self._sock.close()
@@ -223,6 +232,18 @@ class WebSocket:
             self._reading = False
         self._feed(self._ahead[:SLICE_BYTES])
         self._ahead = self._ahead[SLICE_BYTES:]
+
+    def _discard(self) -> None:
+        """Half-close, then read and drop what the client still sends, until it ends.
+
+        Closing the socket at once would reset the connection, and the client could lose the close frame (RFC 6455
+        section 7.1.1). Slowly and unparsed: the kernel's buffer fills, and a client that floods costs next to nothing.
+        """
+        self._ahead = b""
+        self.outbox.end(self.outbox.closing)
+        with contextlib.suppress(OSError):
+            while self._sock.recv(DISCARD_BYTES):
+                gevent.sleep(DISCARD_PAUSE)
 
     def _look(self) -> None:
         """Read pending data while a handler is busy, so that pings are answered and the end is noticed. Never waits."""

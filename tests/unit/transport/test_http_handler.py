@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gevent.pywsgi import MAX_REQUEST_LINE
 from gevent.ssl import SSLContext
 
 from peatio_ws import testing
@@ -24,6 +25,8 @@ from tests.unit.samples import settings
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MOST = 8
 CROWD = 40
+LARGE_BYTES = 32 * 1024 * 1024
+"""More than the buffers of two sockets hold."""
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +53,9 @@ class Served:
 
 
 def _answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Length", "3")])
-    return [b"yes"]
+    body = b"x" * LARGE_BYTES if environ["PATH_INFO"] == "/large" else b"yes"
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
 
 
 @pytest.fixture(params=["plain", "TLS"])
@@ -163,6 +167,28 @@ def test_a_head_that_is_too_large_is_431(served: Any) -> None:
         client.send(b"GET / HTTP/1.1\r\n" + fields + b"B: " + b"x" * 1000 + b"\r\n")
         assert client.answer().status == 431
     assert reached(Limit.REQUEST_SIZE) == before + 1
+
+
+def test_request_line_that_is_too_long_is_414(served: Any) -> None:
+    server, tls = served
+    before = reached(Limit.REQUEST_SIZE)
+    line = b"GET /?" + b"x" * (MAX_REQUEST_LINE - len(b"GET /? HTTP/1.1\r\n") - 1) + b" HTTP/1.1\r\n"
+    with RawClient(server.port, tls) as client:
+        client.send(line + b"Host: localhost\r\n\r\n")
+        assert client.answer().status == 200
+    with RawClient(server.port, tls) as client:
+        client.send(line.replace(b"?", b"?x") + b"Host: localhost\r\n\r\n")
+        assert client.answer().status == 414
+    assert reached(Limit.REQUEST_SIZE) == before + 1
+
+
+def test_answer_that_is_not_read_ends_the_connection(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, tls = served
+    monkeypatch.setattr(Handler, "settings", settings(WEBSOCKET_SEND_TIMEOUT="0.3"))
+    before = reached(Limit.ANSWER_TIME)
+    with RawClient(server.port, tls) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: reached(Limit.ANSWER_TIME) == before + 1, "counted")
 
 
 def test_what_never_arrives_is_counted_by_what_it_was(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:

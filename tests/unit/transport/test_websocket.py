@@ -443,6 +443,33 @@ def test_a_client_that_is_gone_is_known_to_be(pair: Pair) -> None:
     assert ws.close_code == 1006
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param([closing(1000)], id="closes"),
+        pytest.param([Frame(Opcode.CONT, b"of nothing")], id="makes a fault"),
+        pytest.param([text("too late")] * MOST_UNREAD, id="sends on after the server's close"),
+    ],
+)
+def test_flood_after_the_end_is_dropped_unparsed(pair: Pair, first: list[Frame]) -> None:
+    ws = pair.open()
+    fed: list[int] = []
+    parse = ws._protocol.receive
+    ws._protocol.receive = lambda data: (fed.append(len(data)), parse(data))[1]  # type: ignore[method-assign]
+    if len(first) > 1:
+        ws.close(Close.POLICY, "too many messages")
+    ending = gevent.spawn(ws.end)
+    pair.say(*first)
+    head = sum(len(frame.serialize(mask=True)) for frame in first)
+    flood = text("flood").serialize(mask=True) * 20_000
+    sending = gevent.spawn(pair.client.sendall, flood)
+    sending.join()
+    assert pair.heard()[-1][0] == Opcode.CLOSE, "the client has the close frame, whatever it sends"
+    pair.client.shutdown(socket.SHUT_WR)
+    ending.join()
+    assert sum(fed) <= head + 2 * READ_BYTES
+
+
 def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
     ws = pair.open()
     for number in range(3 * MOST_UNREAD):
