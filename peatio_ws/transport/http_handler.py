@@ -36,6 +36,7 @@ been waiting longest is closed, if that is longer than `GRACE_SECONDS`."""
 GRACE_SECONDS: Final = 2.0
 """How long a client has in any case: for a TLS handshake it answers several times, in a rush from a busy machine."""
 _LOOKED_AT: Final = 20  # of those that have been waiting longest
+_CLOSED_AT_ONCE: Final = 4  # for a new connection: a rush that could not be closed at first is worked off
 _DISCARDED: Final = 1024  # bytes of a body that are read at a time; in chunks of one byte each that takes 10 ms
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -127,8 +128,9 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     def await_request(cls, sock: Any, again: bool = False) -> None:
         """Enter a socket into `idle`; with one too many, make room."""
         cls.idle[sock] = Waiting(again, time.monotonic())
-        if len(cls.idle) > cls.most_pending:
-            cls.make_room()
+        for _ in range(_CLOSED_AT_ONCE):
+            if len(cls.idle) <= cls.most_pending or not cls.make_room():
+                break
 
     @classmethod
     def make_room(cls) -> bool:
