@@ -7,11 +7,26 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from peatio_ws.errors import Refused
 
 VERSION: Final = "13"
+
+
+class RawSocket(NamedTuple):
+    """A socket after the handshake, as the HTTP side passes it to a `WebSocket`.
+
+    Attributes:
+        early: bytes the client sent along with the request.
+        answer: bytes to send before the first frame.
+        may_move: whether the socket outlives the request.
+    """
+
+    sock: Any
+    early: bytes
+    answer: bytes
+    may_move: bool
 
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import ssl
 import termios
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import gevent
 from geventwebsocket.exceptions import WebSocketError
@@ -26,30 +26,12 @@ from peatio_ws.errors import Disconnect
 from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING, binary_frame, text_frame
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
+from peatio_ws.transport.handshake import RawSocket
 
 READ_BYTES: Final = 16_384
-SLICE_BYTES: Final = 512
-"""Bytes that are parsed before other greenlets may run: at most 85 frames, which take about a millisecond."""
-MOST_UNREAD: Final = 64
-"""Messages that are parsed while the handler is busy, or after the connection was closed."""
-DISCARD_BYTES: Final = 65_536
-DISCARD_PAUSE: Final = 0.05
-"""Pace, in bytes and seconds, at which what a client sends after the end is read and dropped."""
-
-
-class RawSocket(NamedTuple):
-    """A socket out of its request.
-
-    Attributes:
-        early: bytes the client sent along with the request.
-        answer: what has to go out before the first frame.
-        may_move: whether the socket outlives the request.
-    """
-
-    sock: Any
-    early: bytes
-    answer: bytes
-    may_move: bool
+SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, about 1 ms
+MOST_UNREAD: Final = 64  # messages that are parsed while the handler is busy, or after the connection was closed
+DISCARD_BYTES, DISCARD_PAUSE = 65_536, 0.05  # the pace at which what comes after the end is read and dropped
 
 
 class WebSocket:
@@ -234,11 +216,8 @@ class WebSocket:
         self._ahead = self._ahead[SLICE_BYTES:]
 
     def _discard(self) -> None:
-        """Half-close, then read and drop what the client still sends, until it ends.
-
-        Closing the socket at once would reset the connection, and the client could lose the close frame (RFC 6455
-        section 7.1.1). Slowly and unparsed: the kernel's buffer fills, and a client that floods costs next to nothing.
-        """
+        """Half-close, then read and drop what the client sends until it ends: to close with unread bytes would reset
+        the connection, and the client could lose the close frame (RFC 6455 section 7.1.1)."""
         self._ahead = b""
         self.outbox.end(self.outbox.closing)
         with contextlib.suppress(OSError):

@@ -26,9 +26,9 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect, Refused
 from peatio_ws.monitoring import limits, metrics
 from peatio_ws.transport.client_address import client_address
-from peatio_ws.transport.handshake import check_handshake, respond, wants_upgrade
+from peatio_ws.transport.handshake import RawSocket, check_handshake, respond, wants_upgrade
 from peatio_ws.transport.http_handler import TimedHandler, Waiting
-from peatio_ws.transport.websocket import RawSocket, WebSocket
+from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.transport.websocket_handler")
 
