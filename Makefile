@@ -106,9 +106,10 @@ fuzz: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.fuzz --count $(FUZZ)
 
 # What strangers can do to members: 28 attacks with 10, 100 and 1,000 connections. Nine minutes, in which nothing else should
-# run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout.
+# run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout;
+# `ATTACK=--control` tells how much of a latency is the machine's.
 attack: $(VENV)/.test-ready servers
-	@$(BIN)/python -m tests.programs.attack --root "$(or $(ROOT),.)"
+	@$(BIN)/python -m tests.programs.attack --root "$(or $(ROOT),.)" $(ATTACK)
 
 # The console's picture in README.md.
 screenshot: $(VENV)/.test-ready servers

@@ -1,10 +1,14 @@
 """What strangers can do to members: one attack after the other, while 200 members are sent their orders.
 
     python -m tests.programs.attack [--root CHECKOUT] [--steps 10,100,1000] [--seconds 2] [--only pongs,texts] [--plain]
+        [--control]
 
 Each attack meets a new gateway, first without attackers, then with each number of connections (`--steps`). Prints a
 table: how long an order takes from the publisher to its member, and what it costs the worker. `--root` measures the
 gateway of another checkout. All of it takes about ten minutes; nothing else should run on the machine.
+
+Attackers, broker and members share the machine with the gateway, so part of a latency is the machine's. `--control` tells
+how much: it first attacks another gateway, of which the members know nothing.
 """
 
 from __future__ import annotations
@@ -237,7 +241,6 @@ class Row:
     connections: int
     found: Found
     quiet: Found
-    ended: int = 0
 
     def __str__(self) -> str:
         found, quiet = self.found, self.quiet
@@ -255,25 +258,29 @@ HEADING = (
 )
 
 
-def measured(ground: Ground, attack: str, steps: tuple[int, ...], tls: bool, seconds: float) -> Iterator[Row]:
-    """One attack against a gateway of its own: a row without it, and one for each step."""
+def measured(
+    ground: Ground, attack: str, steps: tuple[int, ...], tls: bool, seconds: float, control: bool = False
+) -> Iterator[Row]:
+    """One attack against a new gateway: a row without it, and one for each step; two with `control`."""
     name = f"{attack}, TLS" if tls else attack
-    with (
-        ground.gateway(tls, SETTINGS.get(attack, {})) as gateway,
-        ground.members(gateway, tls) as members,
-    ):
+    with contextlib.ExitStack() as stack:
+        gateway = stack.enter_context(ground.gateway(tls, SETTINGS.get(attack, {})))
+        other = stack.enter_context(ground.gateway(tls, SETTINGS.get(attack, {}))) if control else None
+        members = stack.enter_context(ground.members(gateway, tls))
         known = ground.known(gateway, members, tls)
         members.measure(0.5)  # nothing is warm before that
         quiet = members.measure(seconds)
         yield Row(f"none (before {name})", 0, quiet, quiet)
         for connections in steps:
-            progress.tell(f"{name}, {connections} connections")
-            with attacked(gateway, [attack], connections, known, tls) as told:
-                found = members.measure(seconds)
-            row = Row(name, connections, found, quiet, sum(one["ended"] for one in told))
-            yield row
-            with contextlib.suppress(TimeoutError):
-                wait_until(functools.partial(_is_quiet, gateway), "the attackers have gone", GONE_SECONDS)
+            for target in (other, gateway):
+                if target is None:
+                    continue
+                progress.tell(f"{name}, {connections} connections")
+                with attacked(target, [attack], connections, known, tls):
+                    found = members.measure(seconds)
+                yield Row(name if target is gateway else f"{name} (at another gateway)", connections, found, quiet)
+                with contextlib.suppress(TimeoutError):
+                    wait_until(functools.partial(_is_quiet, target), "the attackers have gone", GONE_SECONDS)
 
 
 def _is_quiet(gateway: GatewayProcess) -> bool:
@@ -287,6 +294,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--only", default="", help="comma list of attacks")
     parser.add_argument("--plain", action="store_true", help="nothing over TLS")
+    parser.add_argument("--control", action="store_true", help="attack another gateway first: what the machine does")
     options = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -305,7 +313,8 @@ def main() -> int:
             ground = Ground(folder, broker, options.root.resolve())
             for name, tls in tests:
                 try:
-                    for row in measured(ground, name, TLS_STEPS if tls else steps, tls, options.seconds):
+                    chosen_steps = TLS_STEPS if tls else steps
+                    for row in measured(ground, name, chosen_steps, tls, options.seconds, options.control):
                         progress.end()
                         print(row, flush=True)
                 except (AssertionError, OSError, TimeoutError) as error:
