@@ -465,7 +465,7 @@ def test_flood_after_the_end_is_dropped_unparsed(pair: Pair, first: list[Frame])
     flood = text("flood").serialize(mask=True) * 20_000
     sending = gevent.spawn(pair.client.sendall, flood)
     sending.join()
-    assert pair.heard()[-1][0] == Opcode.CLOSE, "the client has the close frame, whatever it sends"
+    assert pair.received_frames()[-1][0] == Opcode.CLOSE, "the client has the close frame, whatever it sends"
     pair.client.shutdown(socket.SHUT_WR)
     ending.join()
     assert sum(fed) <= head + 2 * READ_BYTES
