@@ -25,8 +25,8 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
 from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING, binary_frame, text_frame
-from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 from peatio_ws.transport.handshake import RawSocket
+from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 
 READ_BYTES: Final = 16_384
 SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, about 1 ms

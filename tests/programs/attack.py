@@ -7,8 +7,8 @@ Each attack meets a new gateway, first without attackers, then with each number 
 table: how long an order takes from the publisher to its member, and what it costs the worker. `--root` measures the
 gateway of another checkout. All of it takes about ten minutes; nothing else should run on the machine.
 
-Attackers, broker and members share the machine with the gateway, so part of a latency is the machine's. `--control` tells
-how much: it first attacks another gateway, of which the members know nothing.
+Attackers, broker and members share the machine with the gateway, so part of a latency is the machine's. `--control`
+tells how much: it first attacks another gateway, which the members do not use.
 """
 
 from __future__ import annotations
