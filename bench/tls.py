@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from peatio_ws.protocol.event_kinds import RANGER
+from peatio_ws.protocol.exchanges import RANGER
 from peatio_ws.publisher import Publisher
 from tests.support.gateway import ROOT, GatewayProcess, Signer, authenticate, receive
 from tests.support.servers import RabbitMQ, scratch

@@ -19,7 +19,7 @@ from peatio_ws.amqp.connection import describe_error, exchange, faults_of, open_
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.errors import BadDelivery, PublishError
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys
 
 CONFIRM_SECONDS: Final = 30.0
@@ -31,10 +31,6 @@ RETURNED_SECONDS: Final = 2.0
 """How long on a new connection a member's event that no queue took is published again: RabbitMQ may have just started,
 and overlooks a stream for a moment then (docs/delivery.md)."""
 AGAIN_SECONDS: Final = 0.1
-_FAULTS: Final = {
-    "json": "the body is no JSON",
-    "routing_key": "{key!r} is no routing key: private.UID.EVENT, public.MARKET.EVENT, global.EVENT, PREFIX.ID.EVENT",
-}
 
 
 def check(routing_key: str, body: bytes) -> None:
@@ -43,9 +39,8 @@ def check(routing_key: str, body: bytes) -> None:
         raise ValueError(f"the routing key is not ASCII, or longer than {LONGEST_ROUTING_KEY} bytes")
     try:
         read(Delivery(RANGER, routing_key, {}, body))
-    except BadDelivery as fault:
-        text = _FAULTS.get(fault.reason, "the gateway would drop it: {reason}")
-        raise ValueError(text.format(key=routing_key, reason=fault.reason)) from None
+    except BadDelivery as bad:
+        raise ValueError(f"the gateway would drop the message {routing_key!r}: {bad.advice}") from None
 
 
 class Publisher:

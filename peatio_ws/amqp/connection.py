@@ -18,7 +18,7 @@ from peatio_ws.amqp.tls import PlainTransport
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.config.tls_files import SERVER_NAME, files_of, split
 from peatio_ws.config.urls import EMBEDDED_BROKER
-from peatio_ws.protocol.event_kinds import EXCHANGES
+from peatio_ws.protocol.exchanges import EXCHANGES
 
 HEARTBEAT: Final = 10.0
 """Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""

@@ -17,7 +17,7 @@ from amqp.serialization import loads
 from amqp.transport import TCPTransport
 
 from peatio_ws.amqp.tls import PlainConnection, PlainTransport, TlsTransport
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 READ_BYTES: Final = 65_536
 

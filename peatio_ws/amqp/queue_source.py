@@ -19,7 +19,7 @@ from peatio_ws.amqp.frame_reader import consume
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.source import SourceUnavailable
 from peatio_ws.amqp.topology import Bindings, Canaries, declare_exchange, exchanges_of
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 MAX_QUEUE_BYTES: Final = 256 * 2**20
 """What may wait at the broker for one worker. Without a limit, a worker that does not read would fill the broker until

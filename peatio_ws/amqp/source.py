@@ -45,7 +45,7 @@ class SourceRefused(Exception):
 
     def __init__(self, refusal: Refusal, detail: str = "") -> None:
         super().__init__(refusal.value)
-        self.refusal, self.detail = refusal, detail
+        self.refusal, self.detail, self.remedy = refusal, detail, refusal.value
 
 
 class SourceUnavailable(ConnectionError):

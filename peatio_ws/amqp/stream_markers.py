@@ -29,7 +29,7 @@ from kombu import Connection
 from peatio_ws.amqp.connection import CONNECT_TIMEOUT, describe_error
 from peatio_ws.amqp.frame_reader import OFFSET, consume
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 PREFETCH: Final = 400
 AGAIN_SECONDS: Final = 0.1

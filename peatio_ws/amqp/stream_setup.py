@@ -25,7 +25,7 @@ from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import Alarmed, translated
 from peatio_ws.amqp.topology import PRIVATE, Canaries, attempt, declare_exchange, exchanges_of
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_setup")
 

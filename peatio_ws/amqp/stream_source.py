@@ -30,7 +30,7 @@ from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavaila
 from peatio_ws.amqp.stream_markers import Alarmed, translated
 from peatio_ws.amqp.stream_offset import READER, ReaderInput, ReaderState
 from peatio_ws.amqp.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, StreamSetup, within_step
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_source")
 
@@ -123,7 +123,7 @@ class StreamSource:
         start = self._start_offset() if last is None else _offset(last)
         with within_step(), translated(Refusal.NO_REPLICA):
             self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
-            consume(self._channel, self._queue, self._on_delivery, acks=True, arguments={OFFSET: start})
+            consume(self._channel, self._queue, self.on_delivery, acks=True, arguments={OFFSET: start})
 
     def prepare(self, connection: Connection) -> None:
         self._last = self._setup.make_ready(connection)
@@ -148,7 +148,7 @@ class StreamSource:
             self._channel.basic_ack(self._tag, multiple=True)
             self._acked, self._acked_at = self._tag, time.monotonic()
 
-    def _on_delivery(self, delivery: Delivery, tag: int) -> None:
+    def on_delivery(self, delivery: Delivery, tag: int) -> None:
         self._tag = tag
         if self._state is ReaderState.PROVING and not self._is_unread(delivery):
             return

@@ -18,7 +18,7 @@ from amqp.exceptions import AccessRefused, AMQPError, NotFound, PreconditionFail
 from kombu import Connection
 
 from peatio_ws.amqp.connection import is_embedded
-from peatio_ws.protocol.event_kinds import EXCHANGES, ORDERBOOK, RANGER, TRADE
+from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE
 
 log = structlog.get_logger("peatio_ws.amqp.topology")
 

@@ -18,7 +18,7 @@ import click
 
 from peatio_ws.cli import replay
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.protocol.event_kinds import ORDERBOOK, RANGER, TRADE
+from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE
 from peatio_ws.publisher import Publisher
 
 

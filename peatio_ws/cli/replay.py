@@ -17,7 +17,7 @@ from peatio_ws import publisher as publishers
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import BadDelivery
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.publisher import Publisher
 
 LATE_SECONDS: Final = 1.0
@@ -42,19 +42,8 @@ def check(exchange: str, routing_key: str, headers: Mapping[str, object], body: 
         return
     try:
         read(Delivery(exchange, routing_key, headers, body))
-    except BadDelivery as fault:
-        raise ValueError(
-            _REASONS.get(fault.reason, "the gateway would drop it: {reason}").format(
-                reason=fault.reason, exchange=exchange
-            )
-        ) from None
-
-
-_REASONS: Final = {
-    "json": "the body is no JSON",
-    "shape": "the body is nothing that Peatio publishes to {exchange}",
-    "owner": "it names no owner",
-}
+    except BadDelivery as bad:
+        raise ValueError(f"the gateway would drop the message: {bad.advice}") from None
 
 
 # ---- files of messages

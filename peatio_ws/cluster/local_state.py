@@ -16,8 +16,8 @@ import structlog
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.protocol import encoding
-from peatio_ws.protocol.event_kinds import Order, Owner
+from peatio_ws.protocol.message_fields import Owner
+from peatio_ws.protocol.private_events.order import Order, classic_order
 
 log = structlog.get_logger("peatio_ws.cluster.local_state")
 
@@ -120,7 +120,7 @@ class Orders:
 
     def remember(self, order: Order) -> None:
         """Keep this state of the order instead of an earlier one."""
-        self._put(order.id.strip(b'"'), (order.owner, order))
+        self._put(order.id.strip(b'"'), (order.owners[0], order))
 
     def remember_older(self, order_id: bytes, owner: Owner, classic: bytes) -> None:
         """Keep what another worker saw, unless this one has seen the order itself."""
@@ -136,7 +136,7 @@ class Orders:
         seen_owner, order = seen
         if type(seen_owner) is type(owner) and seen_owner != owner:
             return None
-        return encoding.classic_order(order) if isinstance(order, Order) else order
+        return classic_order(order) if isinstance(order, Order) else order
 
     def _put(self, key: bytes, value: tuple[Owner, Order | bytes]) -> None:
         self._young[key] = value

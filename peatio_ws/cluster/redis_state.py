@@ -27,8 +27,8 @@ from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import ORDERS_KEY, WRITER_KEY
 from peatio_ws.cluster.redis_limits import RedisLimits
 from peatio_ws.cluster.redis_member_ids import RedisMembers
-from peatio_ws.protocol import encoding
-from peatio_ws.protocol.event_kinds import Order, Owner
+from peatio_ws.protocol.message_fields import Owner
+from peatio_ws.protocol.private_events.order import Order, classic_order
 
 log = structlog.get_logger("peatio_ws.cluster.redis_state")
 
@@ -170,7 +170,7 @@ class RedisSharedState(SharedState):
         while some := list(itertools.islice(self._pending.items(), PIECE)):
             with self._connection.redis.pipeline(transaction=False) as pipe:
                 for key, (_, order) in some:
-                    value = msgspec.json.encode((order.owner, msgspec.Raw(encoding.classic_order(order))))
+                    value = msgspec.json.encode((order.owners[0], msgspec.Raw(classic_order(order))))
                     pipe.xadd(ORDERS_KEY, {key: value}, maxlen=ORDERS_KEPT, approximate=True)
                 pipe.expire(ORDERS_KEY, ORDERS_SECONDS)
                 if self._connection.run("writing orders", pipe) is None:

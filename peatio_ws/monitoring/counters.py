@@ -1,16 +1,21 @@
-"""What a worker counts on the way of events: plain numbers, because to tell Prometheus costs more than what is counted.
-`stats.py` hands them over once a second.
+"""What a worker counts: plain numbers, because updating a Prometheus metric costs more than the event that is counted.
+
+Code that counts asks once for the counts of a metric, and adds to them. `stats.py` exports them once a second. So a
+metric needs its declaration in `metrics.py` and the line that counts, and nothing else. Pure.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections import Counter, defaultdict
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias
 
 BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of what a `DurationHistogram` tells apart."""
 
+Labels: TypeAlias = tuple[str, ...]
+"""The values of a metric's labels, in their order; () for a metric without labels."""
 
 STATES: Final = ("new", "public", "member", "closing")
 """How far a connection is: opened; subscribed as nobody; authenticated; said good-bye to."""
@@ -60,27 +65,39 @@ class DurationHistogram:
         self.total += seconds
 
 
-class EventCounters:
-    """Counts since they were handed over last.
-
-    Attributes:
-        deliveries: those that were read and routed, by exchange.
-        others: the rest of them, by exchange and what became of them.
-        events: by what became of them: `sent` (to somebody), for `nobody` here, or a trade known already (`repeated`,
-            for each connection).
-        authentications: tokens shown, by what came of them.
-        accepted: clients that were let in, `private` where the request brought a token, and `public`.
-        frames: text frames put into outboxes, of events, books and answers.
-        batches: seconds from a read of the broker's bytes until what came of it was written, by source.
-    """
-
-    __slots__ = ("accepted", "authentications", "batches", "deliveries", "events", "frames", "others")
+class WorkerCounters:
+    """The counters of one worker since their last export."""
 
     def __init__(self) -> None:
-        self.deliveries: Counter[str] = Counter()
-        self.others: Counter[tuple[str, str]] = Counter()
-        self.events: Counter[str] = Counter()
-        self.authentications: Counter[str] = Counter()
-        self.accepted: Counter[str] = Counter()
-        self.frames = 0
-        self.batches: defaultdict[str, DurationHistogram] = defaultdict(DurationHistogram)
+        self._counts: dict[Any, Counter[Labels]] = {}
+        self._durations: dict[Any, DurationHistogram] = {}
+
+    def of(self, metric: Any) -> Counter[Labels]:
+        """Return the counts of a metric, by label values. Every caller gets the same object.
+
+        Args:
+            metric: a Prometheus counter.
+        """
+        return self._counts.setdefault(metric, Counter())
+
+    def durations(self, metric: Any) -> DurationHistogram:
+        """Return the durations of a metric. Every caller gets the same object.
+
+        Args:
+            metric: a Prometheus histogram without labels, or with its labels set.
+        """
+        return self._durations.setdefault(metric, DurationHistogram())
+
+    def export(self, add: Callable[[Any, DurationHistogram], object]) -> None:
+        """Add all counts to their metrics, and start again from zero.
+
+        Args:
+            add: adds durations to a histogram.
+        """
+        for metric, counts in self._counts.items():
+            found = list(counts.items())
+            counts.clear()
+            for labels, count in found:
+                (metric.labels(*labels) if labels else metric).inc(count)
+        for metric, durations in self._durations.items():
+            add(metric, durations)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from peatio_ws.errors import PeatioWsError
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.throttled_warnings import Throttle
 
@@ -67,11 +68,17 @@ def count(limit: Limit, times: int = 1) -> None:
     metrics.limits_reached.labels(limit.value).inc(times)
 
 
-def log_line(logger: Any, event: str, **seen: Any) -> None:
-    """Log, at level info, what a client caused: at most `LINES_A_MINUTE` lines of each event."""
+def report(logger: Any, error: PeatioWsError, **fields: Any) -> None:
+    """Log an error that a client caused as the error says; see `log_line`."""
+    if error.level is not None:
+        log_line(logger, error.event, error.level, **fields)
+
+
+def log_line(logger: Any, event: str, level: str = "info", **fields: Any) -> None:
+    """Log an event that a client caused: at most `LINES_A_MINUTE` lines of it."""
     left_out = _lines.left_out(event, time.monotonic(), LOG_SECONDS)
     if left_out is not None:
-        logger.info(event, **seen, **_more(left_out))
+        getattr(logger, level)(event, **fields, **_more(left_out))
 
 
 def _more(left_out: int) -> dict[str, int]:

@@ -1,6 +1,6 @@
-"""The `echo` of a client's message, which comes back in each direct answer to it (contract section 2).
+"""The `echo` of a client's message, which each direct answer repeats (contract section 2).
 
-Pure: a JSON text in, a JSON text out.
+Pure: JSON in, JSON out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 MAX_ECHO: Final = 64
-"""Characters of an `echo`."""
+"""The longest `echo`, in characters."""
 
 
 class _Echo(msgspec.Struct):
@@ -24,7 +24,7 @@ _is_integer = re.compile(rb"-?[0-9]{1,64}").fullmatch
 
 
 def echo_in(text: str) -> bytes:
-    """Return the `echo` of a message, a JSON text; nothing if it is neither a short text nor an integer."""
+    """Return the `echo` of a message as JSON. Empty if it is neither a short string nor an integer."""
     raw = bytes(_decode_echo(text).echo)
     if raw[:1] == b'"':
         return raw if len(_decode(raw)) <= MAX_ECHO else b""

@@ -1,21 +1,17 @@
-"""How events and replies look to a classic and to a ranger client (contract sections 1 and 2).
+"""Texts of replies, and the envelopes of events, for classic and ranger clients (contract sections 1 and 2).
 
-Events in, JSON texts out. Frames, sockets and who gets what are others' business.
+Pure. JSON texts out. The bodies of private events are encoded by their kinds (`private_events/`).
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from peatio_ws.close_codes import later_reason
-from peatio_ws.protocol.deliveries import details
-from peatio_ws.protocol.event_kinds import NULL, Order, Trade
 
 
 class Dialect(enum.Enum):
@@ -24,6 +20,10 @@ class Dialect(enum.Enum):
     CLASSIC = "classic"
     RANGER = "ranger"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and runs for each event
+
+
+# ---- replies
 
 AUTHENTICATED: Final = b'{"success":{"message":"Authenticated."}}'
 AUTHENTICATION_FAILED: Final = b'{"error":{"message":"Authentication failed."}}'
@@ -38,56 +38,73 @@ PONG: Final = b"pong"
 
 
 def challenge(nonce: str) -> bytes:
-    """First frame of a classic connection; the nonce is 40 random bytes, url-safe."""
+    """Return the first frame of a classic connection. The nonce is 40 random bytes, url-safe."""
     return b'{"challenge":"%b"}' % nonce.encode()
 
 
 def not_understood(dialect: Dialect, why: str) -> bytes:
-    """Answer to a message that is no JSON object."""
+    """Return the reply to a message that is not a JSON object."""
     return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else _ranger_error(f"Could not parse message: {why}")
 
 
 def unknown_event(dialect: Dialect) -> bytes:
-    """Answer to an object that asks for nothing known."""
+    """Return the reply to an object without a known request."""
     return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else UNKNOWN_EVENT
 
 
 def try_later(why: str, seconds: int) -> bytes:
-    """Answer to a token that may be good, but cannot be looked at for so many seconds. By `retry_after` a client tells
-    it from the answer to a token that failed."""
+    """Return the reply to a token that cannot be verified for some seconds but may be valid. Clients recognize it by
+    the key `retry_after`."""
     return msgspec.json.encode({"error": {"message": later_reason(why, seconds), "retry_after": seconds}})
 
 
 def error(dialect: Dialect, text: str) -> bytes:
-    """A handler's own answer to what cannot be."""
+    """Return an error that a handler raised for its client."""
     return (
         _ranger_error(text) if dialect is Dialect.RANGER else msgspec.json.encode({"error": {"message": _whole(text)}})
     )
 
 
 def failed(dialect: Dialect) -> bytes:
-    """Answer to a message on which a handler failed; what happened is in the log only."""
+    """Return the reply to a message on which a handler failed. Only the log has the details."""
     return NOT_UNDERSTOOD if dialect is Dialect.CLASSIC else _ranger_error("Error while handling message")
 
 
 def subscribed(streams: Iterable[str]) -> bytes:
-    """Answer to a subscription, with all current streams."""
+    """Return the reply to a subscription, with all current streams."""
     return msgspec.json.encode({"success": {"message": "subscribed", "streams": list(streams)}})
 
 
 def unsubscribed(streams: Iterable[str]) -> bytes:
-    """Answer to its end, with all that are left."""
+    """Return the reply to the end of a subscription, with all remaining streams."""
     return msgspec.json.encode({"success": {"message": "unsubscribed", "streams": list(streams)}})
 
 
 def cannot_subscribe(stream: str) -> bytes:
-    """A stream is not for this client, or no stream; of a name without end it repeats the beginning."""
+    """Return the refusal of a stream: the client may not have it, or the name is invalid. Long names are cut."""
     return _ranger_error(f"cannot subscribe to {stream if len(stream) <= 128 else stream[:128] + '…'}")
 
 
 def too_many_streams(most: int) -> bytes:
-    """None of the streams of a message was taken."""
+    """Return the refusal of all streams of a message."""
     return _ranger_error(f"too many streams: a connection has {most} at most")
+
+
+def notice(text: str) -> bytes:
+    """Return an operator's notice."""
+    return msgspec.json.encode({"notice": {"message": text}})
+
+
+def with_echo(payload: bytes, echo: bytes) -> bytes:
+    """Add the `echo` of the client's message to a direct answer, as its last key (contract section 2).
+
+    Args:
+        payload: a JSON object.
+        echo: JSON; empty if the message had none.
+    """
+    if not echo:
+        return payload
+    return b'%b%b"echo":%b}' % (payload[:-1], b"" if payload == b"{}" else b",", echo)
 
 
 def _ranger_error(text: str) -> bytes:
@@ -95,185 +112,36 @@ def _ranger_error(text: str) -> bytes:
 
 
 def _whole(text: str) -> str:
-    """Without half a surrogate pair, which JSON can say and UTF-8 cannot; a client may have sent one."""
+    """Replace unpaired surrogates, which JSON can express and UTF-8 cannot. A client may have sent one."""
     return text.encode(errors="replace").decode()
 
 
-def classic_order(order: Order) -> bytes:
-    """An `Order` object of the classic protocol, always with all its fields, in the documented order."""
-    says = details(order)
-    volumes = b""
-    if says.remaining_volume is not None:
-        volumes += b',"remaining_volume":%b' % says.remaining_volume
-    if says.executed_volume is not None:
-        volumes += b',"executed_volume":%b' % says.executed_volume
-    return (
-        b'{"id":%b,"side":%b,"ord_type":%b,"price":%b,"avg_price":%b,"state":%b,"market_id":%b,"created_at":%b,'
-        b'"origin_volume":%b,"trades_count":%b,"trades":%b%b}'
-    ) % (
-        order.id,
-        says.side,
-        says.ord_type,
-        says.price,
-        says.avg_price,
-        says.state,
-        says.market_id,
-        _as_iso(says.created_at),
-        says.origin_volume,
-        says.trades_count,
-        says.trades,
-        volumes,
-    )
-
-
-def classic_trade(trade: Trade, side: str, order_id: bytes, ask: bytes | None, bid: bytes | None) -> bytes:
-    """A `Trade` object of the classic protocol, for the party on that side.
-
-    Args:
-        side: `ask`, `bid`, `both`, or empty when nobody said.
-        ask, bid: the receiver's own order on that side, as JSON; None for a side that is not the receiver's.
-    """
-    return b'{"id":%b,"price":%b,"volume":%b,"funds":%b,"market_id":%b,"created_at":%b,"side":%b,"order_id":%b%b%b}' % (
-        trade.id,
-        trade.price,
-        trade.volume,
-        trade.funds,
-        trade.market_id,
-        _as_iso(trade.created_at),
-        b'"%b"' % side.encode() if side else NULL,
-        order_id,
-        b',"ask":%b' % ask if ask else b"",
-        b',"bid":%b' % bid if bid else b"",
-    )
-
-
-def order_stub(order_id: bytes) -> bytes:
-    """An order of which nothing is known but its id."""
-    return b'{"id":%b}' % order_id
-
-
-def order(dialect: Dialect, order: Order) -> bytes:
-    """Frame of an order of the receiver's own."""
-    if dialect is Dialect.RANGER:
-        return b'{"order":%b}' % ranger_order(order)
-    return orderbook(classic_order(order))
+# ---- resuming (contract section 5)
 
 
 def resumed(payload: bytes, cursor: str, complete: bool) -> bytes:
-    """A success frame with where the client is, and whether what it missed follows (contract section 5)."""
+    """Add a cursor to a success frame, and whether all missed events follow."""
     return b"%b,%b" % (payload[:-1], resume(cursor, complete)[1:])
 
 
 def resume(cursor: str, complete: bool) -> bytes:
-    """Where a client is, on its own: what came before is complete, or may not be."""
+    """Return a frame with a cursor only, and whether the client has received everything before it."""
     return b'{"resume":{"cursor":"%b","complete":%b}}' % (cursor.encode(), b"true" if complete else b"false")
 
 
-def with_echo(payload: bytes, echo: bytes) -> bytes:
-    """A direct answer, a JSON object, with the `echo` of the client's message as its last key (contract section 2).
-
-    Args:
-        echo: a JSON text; nothing if the message had none that is to be repeated.
-    """
-    if not echo:
-        return payload
-    return b'%b%b"echo":%b}' % (payload[:-1], b"" if payload == b"{}" else b",", echo)
-
-
-def notice(text: str) -> bytes:
-    """What an operator tells clients that want to be told."""
-    return msgspec.json.encode({"notice": {"message": text}})
-
-
 def with_cursor(payload: bytes, cursor: str) -> bytes:
-    """An event for a client that resumes."""
+    """Add a cursor to an event, for a client that resumes."""
     return b'%b,"cursor":"%b"}' % (payload[:-1], cursor.encode())
 
 
-def orderbook(order: bytes) -> bytes:
-    """Frame of an order, or of a book change, for a classic client."""
-    return b'{"orderbook":%b}' % order
+# ---- envelopes of events
 
 
-def trade(body: bytes) -> bytes:
-    """Frame of a trade, for either dialect."""
-    return b'{"trade":%b}' % body
+def orderbook(body: bytes) -> bytes:
+    """Wrap a book change for classic clients."""
+    return b'{"orderbook":%b}' % body
 
 
 def stream_event(stream: str, body: bytes) -> bytes:
-    """Frame of a ranger event; the body goes as it came. The name is quoted as JSON."""
+    """Wrap an event of a stream, whose body stays as published. The name is quoted as JSON."""
     return b"{%b:%b}" % (msgspec.json.encode(stream), body)
-
-
-def ranger_order(order: Order) -> bytes:
-    """An order under Peatio's later field names (its `Order#for_notify`)."""
-    if order.verbatim:
-        return order.body
-    says = details(order)
-    created = _as_unix(says.created_at)
-    return (
-        b'{"id":%b,"market":%b,"kind":%b,"side":%b,"ord_type":%b,"price":%b,"avg_price":%b,"state":%b,'
-        b'"origin_volume":%b,"remaining_volume":%b,"executed_volume":%b,"at":%b,"created_at":%b,"updated_at":%b,'
-        b'"trades_count":%b}'
-    ) % (
-        order.id,
-        says.market_id,
-        {b'"sell"': b'"ask"', b'"buy"': b'"bid"'}.get(says.side, NULL),
-        says.side,
-        says.ord_type,
-        says.price,
-        says.avg_price,
-        says.state,
-        says.origin_volume,
-        says.remaining_volume or NULL,
-        says.executed_volume or NULL,
-        created,
-        created,
-        _as_unix(says.updated_at),
-        says.trades_count,
-    )
-
-
-def ranger_trade(trade: Trade, side: str, order_id: bytes) -> bytes:
-    """A trade under Peatio's later field names (its `Trade#for_notify`); with oneself it is the ask's."""
-    if trade.verbatim is not None:
-        return trade.verbatim
-    return (
-        b'{"id":%b,"price":%b,"amount":%b,"total":%b,"market":%b,"side":%b,"taker_type":%b,"created_at":%b,"order_id":%b}'
-    ) % (
-        trade.id,
-        trade.price,
-        trade.volume,
-        trade.funds,
-        trade.market_id,
-        b'"buy"' if side == "bid" else b'"sell"',
-        trade.taker_type,
-        _as_unix(trade.created_at),
-        order_id,
-    )
-
-
-@functools.lru_cache(4096)
-def _as_iso(moment: bytes) -> bytes:
-    """Unix seconds as ISO 8601; everything else as it is."""
-    if moment[:1] not in b"-0123456789":
-        return moment
-    try:
-        seconds = float(moment)
-        when = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return moment
-    text = when.isoformat(timespec="seconds" if seconds.is_integer() else "milliseconds")
-    return b'"%b"' % text.replace("+00:00", "Z").encode()
-
-
-@functools.lru_cache(4096)
-def _as_unix(moment: bytes) -> bytes:
-    """An ISO 8601 text as Unix seconds; everything else as it is."""
-    if moment[:1] != b'"':
-        return moment
-    try:
-        when = datetime.fromisoformat(moment.strip(b'"').decode())
-    except ValueError:
-        return moment
-    return b"%d" % (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

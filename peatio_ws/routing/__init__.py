@@ -1,1 +1,1 @@
-"""Events to the outboxes of those who get them, live and after a reconnect. Knows no socket."""
+"""Events to the outboxes of their recipients, live and after a reconnect. Knows no socket."""

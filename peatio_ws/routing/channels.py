@@ -1,42 +1,41 @@
-"""Public and prefixed streams: who is subscribed to which, and the book that a new subscriber is sent first.
+"""Public and prefixed streams: their subscribers, and the book that a new subscriber receives first.
 
-Never waits: puts frames into outboxes through the function it is given. Knows nothing of members and of the broker.
+Never waits: puts frames into outboxes through the worker's batch. Does not know members or the broker.
 
-A name that a client invents costs one entry of a table. A feed, with a book, exists only for a name that a publisher
-has used; `max_books` limits how many. Whatever is called periodically looks at feeds, and never at names of clients.
+A stream name that a client invents costs one table entry. Books exist only for names that a publisher has used;
+`max_books` limits their number. Periodic work looks at books, and never at the names of clients.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeAlias
 
 from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.stream_syntax import Kind, client_name
+from peatio_ws.routing.batch import Batch
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
 
-Put = Callable[[bytes, Collection[Outbox], int], None]
-"""Puts frames, so many, into outboxes."""
 Audience: TypeAlias = "Outbox | dict[Outbox, None]"
-"""The subscribers of a stream. An invented name has one; a dictionary for that would be most of what it costs."""
+"""The subscribers of a stream. An invented name has one; a dictionary would be most of its cost."""
 SERVED_AT_ONCE: Final = 1_000
-"""Clients that wait for room are looked at in one call of `serve_waiting`."""
+"""Waiting clients that one call of `serve_waiting` looks at."""
 BOOKS_OF_ROOM: Final = 4
-"""A client may have at least so many times the largest book that it asked for waiting for it."""
+"""The limit of a client's outbox is at least this many times the largest book to which it subscribed."""
 
 
-class _Channel:
-    """One `<name>-inc` stream that has been published: its book, and its subscribers.
+class _BookStream:
+    """A `<name>-inc` stream that has been published: its book, and its subscribers.
 
     Attributes:
-        served: have been sent a book, and get every increment since.
-        waiting: get the book as soon as there is one, and they have room for it. Those who have been sent a book, and
-            asked again while there was none, are in both.
-        touched: whether anything came for it since this was last set to False.
+        served: subscribers that have received a book, and get every increment since.
+        waiting: subscribers that get the book as soon as there is one and their outbox has room. A subscriber that has
+            received a book, and asked again while there was none, is in both.
+        touched: whether a message came for it since this was last set to False.
     """
 
     __slots__ = ("_frames", "name", "served", "sync", "touched", "waiting")
@@ -54,11 +53,11 @@ class _Channel:
         self.touched = True
 
     def __len__(self) -> int:
-        """How many frames the book is."""
+        """Return the number of frames of the book."""
         return len(self.sync.first_frames())
 
     def frames(self) -> bytes:
-        """The book as frames, encoded once for everybody who comes before it changes again."""
+        """Return the book as frames, encoded once for all subscribers until it changes again."""
         if self._frames is None:
             name = client_name(self.name)
             self._frames = b"".join(
@@ -68,80 +67,77 @@ class _Channel:
 
 
 class PublicChannels:
-    """The streams of one worker.
+    """The public and prefixed streams of one worker.
 
     Args:
-        put: see `Put`.
-        flush: sends what was put, where it is not the caller's to do.
-        max_books: how many books are kept; of further ones nothing is sent to new subscribers.
-        report: called with `hole`, `restart` or `full` and the stream, when increments of a book are missing, its
-            sequence starts again, or there is no room for it.
+        batch: the outboxes to flush.
+        max_books: the number of books that are kept. New subscribers of further books receive no book.
+        report: called with `hole`, `restart` or `full` and the stream: increments of a book are missing, its sequence
+            starts again, or there is no room for it.
     """
 
-    def __init__(
-        self, put: Put, flush: Callable[[], object], max_books: int, report: Callable[[str, str], None]
-    ) -> None:
-        self._put, self._flush, self._max_books, self._report = put, flush, max_books, report
+    def __init__(self, batch: Batch, max_books: int, report: Callable[[str, str], None]) -> None:
+        self._batch, self._max_books, self._report = batch, max_books, report
         self._audiences: dict[str, Audience] = {}
-        self._unpublished: dict[str, Audience] = {}  # of `-inc` streams without a feed
-        self._channels: dict[str, _Channel] = {}  # by the book's name
-        self._pending: dict[_Channel, None] = {}  # feeds with clients that had no room for a book
+        self._unpublished: dict[str, Audience] = {}  # of `-inc` streams that were not published yet
+        self._books: dict[str, _BookStream] = {}  # by the book's name
+        self._pending: dict[_BookStream, None] = {}  # with subscribers that had no room for the book
         self._subscriptions: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        """Streams that somebody is subscribed to."""
+        """Return the number of streams with a subscriber."""
         streams = len(self._audiences) + len(self._unpublished)
-        return streams + sum(1 for channel in self._channels.values() if channel.served or channel.waiting)
+        return streams + sum(1 for stream in self._books.values() if stream.served or stream.waiting)
 
     def holds(self, name: str) -> bool:
-        """Whether a client is subscribed to this stream, or it is a book's that was published."""
-        return name in self._audiences or name in self._unpublished or _book_of(name) in self._channels
+        """Return whether the tables have a stream: a client is subscribed to it, or its book was published."""
+        return name in self._audiences or name in self._unpublished or _book_of(name) in self._books
 
     def names(self) -> int:
-        """How many names of clients the tables have."""
+        """Return how many names the tables have because of clients."""
         return len(self._audiences) + len(self._unpublished)
 
     def subscribe(self, outbox: Outbox, name: str) -> int:
-        """From now on this client gets a stream: of an `-inc` the book first, then every increment since. For a client
-        that gets it already the book is sent again.
+        """Send a client a stream from now on. For an `-inc` stream, send the book first, then every increment since. A
+        client that is subscribed already receives the book again.
 
-        The book is in its outbox then, which the caller flushes: nobody else is told, or who comes and goes while the
-        broker is silent would be kept in mind until it speaks.
+        The book is in the client's outbox on return, and the caller flushes it. It is not part of the batch: the batch
+        would keep clients that connect and disconnect until the broker delivers something.
 
         Returns:
-            How many frames that is.
+            The number of frames.
         """
-        channel = self._channels.get(book) if (book := _book_of(name)) is not None else None
-        if channel is None:
+        stream = self._books.get(book) if (book := _book_of(name)) is not None else None
+        if stream is None:
             if _add_subscriber(self._audiences if book is None else self._unpublished, name, outbox):
                 self._subscriptions[_kind(name)] += 1
             return 0
-        if outbox not in channel.served and outbox not in channel.waiting:
+        if outbox not in stream.served and outbox not in stream.waiting:
             self._subscriptions[_kind(name)] += 1
-        if channel.sync.current:
-            frames = channel.frames()
+        if stream.sync.current:
+            frames = stream.frames()
             _make_room(outbox, frames)
-            channel.waiting.pop(outbox, None)
-            channel.served[outbox] = None
+            stream.waiting.pop(outbox, None)
+            stream.served[outbox] = None
             outbox.put(frames)
-            return 0 if outbox.closing else len(channel)
-        channel.waiting[outbox] = None
+            return 0 if outbox.closing else len(stream)
+        stream.waiting[outbox] = None
         return 0
 
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
-        """It gets it no more; harmless if it did not."""
-        channel = self._channels.get(book) if (book := _book_of(name)) is not None else None
-        if channel is None:
+        """Stop sending a client a stream. Idempotent."""
+        stream = self._books.get(book) if (book := _book_of(name)) is not None else None
+        if stream is None:
             left = _remove_subscriber(self._audiences if book is None else self._unpublished, name, outbox)
         else:
-            left = outbox in channel.served or outbox in channel.waiting
-            channel.served.pop(outbox, None)
-            channel.waiting.pop(outbox, None)
+            left = outbox in stream.served or outbox in stream.waiting
+            stream.served.pop(outbox, None)
+            stream.waiting.pop(outbox, None)
         if left:
             self._subscriptions[_kind(name)] -= 1
 
     def publish(self, name: str, body: bytes) -> bool:
-        """Put an event into the outboxes of its subscribers; whether there were any."""
+        """Put an event into the outboxes of its subscribers. Return whether there were any."""
         book = _book_of(name)
         if book is not None:
             return self._increment(book, name, body)
@@ -149,136 +145,137 @@ class PublicChannels:
         return self._send(self._audiences.get(name), name, body) or sent
 
     def mark_stale(self) -> None:
-        """Increments may have been missed: no book is given out before it is known to be right again."""
-        for channel in self._channels.values():
-            channel.sync.mark_stale()
+        """Increments may be missing: send no book to new subscribers until it is known to be correct again."""
+        for stream in self._books.values():
+            stream.sync.mark_stale()
 
     def export(self) -> Iterator[tuple[str, bytes]]:
-        """The books that another worker can go on from, by name."""
-        for name, channel in list(self._channels.items()):
-            if (body := channel.sync.export()) is not None:
+        """Return the books that other workers can continue from, by name."""
+        for name, stream in list(self._books.items()):
+            if (body := stream.sync.export()) is not None:
                 yield name, body
 
     def adopt(self, name: str, body: bytes, fresh: bool) -> bool:
-        """Go on from another worker's book, if it fits to what was heard here.
+        """Continue from another worker's book, if it fits the increments that came here.
 
         Args:
             fresh: whether it is known to be no older than this worker's queue.
 
         Returns:
-            Whether that is settled; False where another is needed, because it does not reach what was heard here.
+            False if another book is needed, because this one ends before the increments that came here begin.
         """
-        channel = self._channel_of(name)
-        if channel is None:
-            return True  # no room for any
-        if channel.sync.adopt(body, fresh):
-            self._send_book_to_all(channel)
-            self._flush()
-        return channel.sync.current
+        stream = self._stream_of(name)
+        if stream is None:
+            return True  # there is no room for a book
+        if stream.sync.adopt(body, fresh):
+            self._send_book_to_all(stream)
+            self._batch.flush()
+        return stream.sync.current
 
     def needs_book(self) -> bool:
-        """Whether somebody waits for a book."""
-        return bool(self._unpublished) or any(channel.waiting for channel in self._channels.values())
+        """Return whether a client waits for a book."""
+        return bool(self._unpublished) or any(stream.waiting for stream in self._books.values())
 
     def serve_waiting(self) -> bool:
-        """Give books to those who had no room for them; whether there still are such. To be called now and then.
+        """Send books to clients whose outbox had no room for them. Return whether there still are any. To be called
+        from time to time.
 
-        It looks at `SERVED_AT_ONCE` of them, those who were looked at longest ago first: how many wait, and for how
-        many books, is for clients to choose.
+        Each call looks at `SERVED_AT_ONCE` clients, those that were looked at longest ago first: clients choose how
+        many of them wait, and for how many books.
         """
         left = SERVED_AT_ONCE
-        for channel in list(self._pending):
-            del self._pending[channel]
-            if not channel.sync.current:
-                continue  # everybody who waits gets it once it is
-            some = list(islice(channel.waiting, left))
+        for stream in list(self._pending):
+            del self._pending[stream]
+            if not stream.sync.current:
+                continue  # all that wait get it once it is current
+            some = list(islice(stream.waiting, left))
             left -= len(some)
-            self._send_book(channel, some)  # which puts it behind the others if somebody still waits
-            self._flush()  # or the next book would find room that this one takes
+            self._send_book(stream, some)  # which adds it at the end again if a client still waits
+            self._batch.flush()  # or the next book would find room that this book takes
             if left <= 0:
                 break
         return bool(self._pending)
 
     def subscriptions(self) -> Counter[str]:
-        """How many `public` and `prefixed` streams clients have, each counted for each of them."""
+        """Return the number of subscriptions to `public` and to `prefixed` streams."""
         return self._subscriptions.copy()
 
     def states(self) -> Counter[str]:
-        """How many books are in which `sync.BookState`."""
-        return Counter(channel.sync.state.value for channel in list(self._channels.values()))
+        """Return the number of books in each `sync.BookState`."""
+        return Counter(stream.sync.state.value for stream in list(self._books.values()))
 
     def touched(self) -> Iterator[str]:
-        """The books for which something came since this was asked last; never one that only a client named."""
-        for name, channel in list(self._channels.items()):
-            if channel.touched:
-                channel.touched = False
+        """Return the books for which a message came since the last call; never one that only clients have named."""
+        for name, stream in list(self._books.items()):
+            if stream.touched:
+                stream.touched = False
                 yield name
 
     def _send(self, audience: Audience | None, name: str, body: bytes) -> bool:
         if not audience:
             return False
         outboxes = audience if isinstance(audience, dict) else (audience,)
-        self._put(text_frame(encoding.stream_event(client_name(name), body)), outboxes, 1)
+        self._batch.put(text_frame(encoding.stream_event(client_name(name), body)), outboxes, 1)
         return True
 
-    def _channel_of(self, book: str) -> _Channel | None:
-        """The feed of a book; None where there is no room for one."""
-        channel = self._channels.get(book)
-        if channel is None:
-            if len(self._channels) >= self._max_books:
+    def _stream_of(self, book: str) -> _BookStream | None:
+        """Return the stream of a book, a new one if necessary; None if there is no room for it."""
+        stream = self._books.get(book)
+        if stream is None:
+            if len(self._books) >= self._max_books:
                 self._report("full", book)
                 return None
             audience = self._unpublished.pop(f"{book}-inc", None)
             waiting = audience if isinstance(audience, dict) else {audience: None} if audience is not None else {}
-            channel = self._channels[book] = _Channel(book, waiting)
-        return channel
+            stream = self._books[book] = _BookStream(book, waiting)
+        return stream
 
     def _snapshot(self, book: str, body: bytes) -> bool:
-        channel = self._channel_of(book)
-        if channel is None:
+        stream = self._stream_of(book)
+        if stream is None:
             return False
-        first = channel.sync.snapshot(body)
-        channel.changed()
-        return first and self._send_book_to_all(channel)
+        first = stream.sync.snapshot(body)
+        stream.changed()
+        return first and self._send_book_to_all(stream)
 
-    def _send_book_to_all(self, channel: _Channel) -> bool:
-        """Give the book to everybody, those who wait for it and those whom increments may have failed."""
-        channel.changed()
-        return self._send_book(channel, channel.served | channel.waiting)
+    def _send_book_to_all(self, stream: _BookStream) -> bool:
+        """Send the book to all subscribers: those that wait, and those that may lack increments."""
+        stream.changed()
+        return self._send_book(stream, stream.served | stream.waiting)
 
-    def _send_book(self, channel: _Channel, outboxes: Iterable[Outbox]) -> bool:
-        """The book to those of them who have room for it; the others wait, without increments, until they have."""
-        frames, ready = channel.frames(), list[Outbox]()
+    def _send_book(self, stream: _BookStream, outboxes: Iterable[Outbox]) -> bool:
+        """Send the book to clients that have room for it. The others wait, without increments, until they have."""
+        frames, ready = stream.frames(), list[Outbox]()
         for outbox in list(outboxes):
             if outbox.size > outbox.limit // 2:
-                channel.served.pop(outbox, None)
-                channel.waiting.pop(outbox, None)
-                channel.waiting[outbox] = None  # behind the others
+                stream.served.pop(outbox, None)
+                stream.waiting.pop(outbox, None)
+                stream.waiting[outbox] = None  # at the end
             else:
-                channel.waiting.pop(outbox, None)
-                channel.served[outbox] = None
+                stream.waiting.pop(outbox, None)
+                stream.served[outbox] = None
                 _make_room(outbox, frames)
                 ready.append(outbox)
-        if channel.waiting:
-            self._pending[channel] = None
-        self._put(frames, ready, len(channel))
+        if stream.waiting:
+            self._pending[stream] = None
+        self._batch.put(frames, ready, len(stream))
         return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:
-        channel = self._channel_of(book)
-        if channel is None:
+        stream = self._stream_of(book)
+        if stream is None:
             return False
-        result = channel.sync.increment(body)
-        channel.changed()
+        result = stream.sync.increment(body)
+        stream.changed()
         if result is SyncResult.RESTORED:
-            return self._send_book_to_all(channel)
+            return self._send_book_to_all(stream)
         if result is SyncResult.HOLE:
             self._report("hole", name)
         elif result is SyncResult.RESTARTED:
             self._report("restart", name)
-        sent = result.passes_on and self._send(channel.served, name, body)
-        if channel.waiting and channel.sync.current:
-            return self._send_book(channel, channel.waiting) or sent
+        sent = result.passes_on and self._send(stream.served, name, body)
+        if stream.waiting and stream.sync.current:
+            return self._send_book(stream, stream.waiting) or sent
         return sent
 
 
@@ -287,7 +284,7 @@ def _make_room(outbox: Outbox, book: bytes) -> None:
 
 
 def _add_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
-    """Add a subscriber; whether it was none before."""
+    """Add a subscriber. Return whether it is new."""
     audience = audiences.get(name)
     if audience is None:
         audiences[name] = outbox
@@ -302,7 +299,7 @@ def _add_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -
 
 
 def _remove_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
-    """Remove a subscriber; whether it was one."""
+    """Remove a subscriber. Return whether it was one."""
     audience = audiences.get(name)
     if audience is outbox:
         del audiences[name]
@@ -320,5 +317,5 @@ def _kind(name: str) -> str:
 
 
 def _book_of(name: str) -> str | None:
-    """The book that a stream's increments belong to."""
+    """Return the book to which the increments of a stream belong; None if it is not an `-inc` stream."""
     return name[:-4] if name.endswith("-inc") else None

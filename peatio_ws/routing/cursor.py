@@ -2,12 +2,12 @@
 
     base64url( id of the key (5) | nonce (12) | AES-256-GCM( offset (8), digest (4) ), tag (16) )
 
-The history's name and the member's uid are authenticated with it, so nobody else can use a cursor. Each one has a
-random nonce: two cursors never look alike, not even of the same position, and no counter tells how many there were.
+The history's name and the member's uid are authenticated with it, so no other member can use a cursor. Each cursor has
+a random nonce: two cursors never look alike, even of the same position, and reveal nothing about the number of events.
 
-Workers agree on a key through the history stream itself. Every marker in the stream carries the key that its worker
-seals with, or a new one; each worker seals with the last key that it has read there, and opens cursors with any of
-them. Whoever can read a cursor's position in the stream has thus read the key before. See `docs/delivery.md`.
+Workers agree on a key through the history stream itself. Every marker in the stream carries the key of its worker, or a
+new key. Each worker seals with the last key that it has read there, and opens cursors with any of them. So a worker
+that has read up to a cursor's position has also read its key. See `docs/delivery.md`.
 
 Pure: randomness and the time are given.
 """
@@ -29,16 +29,16 @@ HEADER: Final = "cursor-key"
 """The header of markers with the key in it."""
 KEY_BYTES: Final = 32
 KEY_SECONDS: Final = 3600.0
-"""A key is used for so long. With random nonces, a key of AES-GCM is good for 2**32 messages (NIST SP 800-38D, 8.3)."""
+"""How long a key is used. With random nonces, an AES-GCM key is good for 2**32 messages (NIST SP 800-38D, 8.3)."""
 MOST_KEYS: Final = 1000
-"""Keys remembered; one that markers still carry is never forgotten before others."""
+"""The number of keys that are remembered. Keys that markers still carry are forgotten last."""
 MOST_SEALED_ALONE: Final = 2**31
 """Cursors sealed with a key that no other worker uses, before the next key."""
 LENGTH: Final = 60
 """Characters of a cursor."""
 _ID, _NONCE, _SEALED = 5, 12, 28
 _NONCES: Final = 256
-"""Drawn at a time: asking the kernel takes as long as sealing does."""
+"""Nonces drawn at a time: a system call takes as long as sealing a cursor."""
 _BODY: Final = struct.Struct(">QI")
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_+/", b"+/!!")
@@ -56,7 +56,7 @@ class Cursors:
 
     Args:
         history: into which they point.
-        random: returns so many random bytes that nobody can guess.
+        random: returns a number of unpredictable random bytes.
     """
 
     def __init__(self, history: History, random: Callable[[int], bytes]) -> None:
@@ -67,19 +67,19 @@ class Cursors:
         self.use_own_key()
 
     def at(self, uid: str, entry: Entry | None = None) -> str:
-        """Return a member's cursor behind this event, or behind the newest."""
+        """Return a member's cursor behind this event, or behind the newest event."""
         return self.seal(self._history.position(entry), uid)
 
     def seal(self, position: Position, uid: str) -> str:
-        """Return a member's cursor for a position. Another one each time."""
+        """Return a member's cursor for a position. Each call returns a different text."""
         nonce, body = next(self._nonces), _BODY.pack(position.offset, position.digest)
         key = self._key
         sealed = key.id + nonce + key.aead.encrypt(nonce, body, _context(key.id, position.history, uid))
         return binascii.b2a_base64(sealed, newline=False).translate(_TO_URL).decode()
 
     def open(self, text: str, uid: str) -> Position | None:
-        """Return the position in the current history; None if the cursor was not sealed for it and for this member, or
-        its key is not known here. All these take the same way."""
+        """Return the position in the current history; None if the cursor was not sealed for this history and member, or
+        with a key that is not known here. The code is the same for all of these."""
         history = self._history.name
         if len(text) != LENGTH or not text.isascii():
             return None
@@ -94,15 +94,15 @@ class Cursors:
     # ---- keys
 
     def use_own_key(self) -> None:
-        """Seal with a new key that no other worker knows, until a marker brings one."""
+        """Seal with a new key that no other worker knows, until a marker carries one."""
         self._alone, self._drawn = True, 0
         self._use(self._random(KEY_BYTES), 0.0)
 
     def learn(self, headers: Mapping[str, Any], now: float) -> None:
-        """A marker was read from the stream: seal with its key from now on.
+        """Seal with the key of a marker from now on.
 
         Args:
-            headers: of the marker; one of another version may carry no key.
+            headers: of the marker, as read from the stream. A marker of another version may carry no key.
             now: monotonic time.
         """
         try:
@@ -114,7 +114,8 @@ class Cursors:
             self._use(secret, now)
 
     def announce(self, now: float) -> dict[str, str]:
-        """Return the headers for a marker: with the key, or with a new one if that is old. It counts once it is read.
+        """Return the headers for a marker: with the key, or with a new one if it is old. A new key is used once the
+        marker is read back.
 
         Args:
             now: monotonic time.
@@ -127,7 +128,7 @@ class Cursors:
         name = hashlib.sha256(b"peatio_ws cursor key" + secret).digest()[:_ID]
         known = self._keys.pop(name, None)
         if known is not None and not known.since:
-            known = known._replace(since=now)  # this worker's own, which others know now
+            known = known._replace(since=now)  # this worker's own key, which others know now
         self._key = self._keys[name] = known or _Key(secret, name, AESGCM(secret), now)
         if len(self._keys) > MOST_KEYS:
             del self._keys[next(iter(self._keys))]
@@ -143,5 +144,5 @@ class Cursors:
 
 
 def _context(key: bytes, history: str, uid: str) -> bytes:
-    """What a cursor is bound to. No name of a history contains the separator."""
+    """Return the data to which a cursor is bound. No name of a history contains the separator."""
     return key + f"{history}\0{uid}".encode("utf-8", "surrogatepass")

@@ -1,8 +1,8 @@
-"""The last private events of everybody, in the order of their offsets, and positions in them (contract section 5).
+"""The last private events of all members, in the order of their offsets, and positions among them (contract section 5).
 
-Deliveries in, deliveries out. Offsets rise and may have holes; whether they are a stream's, the same for every worker,
-or this worker's own count is the caller's business, as is the time. Knows nothing of sessions, of how events look, and
-of how clients see a position (`cursor.py`).
+Deliveries in, deliveries out. Offsets rise and may have holes. The caller chooses them: those of a stream, the same for
+every worker, or this worker's own count. The caller also has the clock. Does not know sessions, the texts of events, or
+the form in which clients see a position (`cursor.py`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import Final
 
 import msgspec
 
-from peatio_ws.protocol.event_kinds import Delivery, Event, Order, Owner, StreamEvent, Trade
+from peatio_ws.protocol.exchanges import Delivery
+from peatio_ws.protocol.message_fields import Owner
 
 STREAM: Final = "s"
-"""Name of a history whose offsets are the same for every worker."""
+"""The name of a history whose offsets are the same for every worker."""
 ENTRY_BYTES: Final = 300
-"""What an event takes beside its body, about."""
+"""Approximate memory of an event in addition to its body."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event in its place.
 
     Attributes:
-        received_at: when, in seconds of any clock.
+        owners: its recipients; none for a marker.
+        received_at: when it was read, in seconds of any clock.
     """
 
     offset: int
@@ -38,17 +40,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def digest(self) -> int:
-        """Tells this event from another with the same offset, in a stream that was deleted and made anew."""
+        """Tells this event from another one with the same offset, in a stream that was deleted and declared again."""
         return zlib.crc32(self.delivery.body)
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """Approximate memory in bytes."""
         return len(self.delivery.body) + ENTRY_BYTES
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in a history, behind an event: what a cursor points to.
+    """A place in a history, behind an event. A cursor contains one.
 
     Attributes:
         history: its name.
@@ -61,26 +63,17 @@ class Position(msgspec.Struct, frozen=True):
     digest: int
 
 
-def owners_of(event: Event) -> tuple[Owner, ...]:
-    """Whom a private event concerns; nobody for a public one."""
-    if isinstance(event, Order):
-        return (event.owner,)
-    if isinstance(event, Trade):
-        return tuple(dict.fromkeys(party.owner for party in event.parties))
-    return (event.owner,) if isinstance(event, StreamEvent) and event.owner else ()
-
-
 class History:
-    """What was sent to whom, for a while.
+    """The private events of the last minutes.
 
     Args:
-        name: of the offsets; another name is another history, whose positions mean nothing here.
-        seconds: for how long events are kept.
-        most_bytes: of events kept, about.
+        name: of the offsets. Positions of a history with another name are invalid here.
+        seconds: how long events are kept.
+        most_bytes: the approximate limit of memory.
 
     Attributes:
-        last: the highest offset; -1 before the first.
-        era: goes up whenever it begins anew, be it under the same name.
+        last: the highest offset; -1 before the first event.
+        era: increases whenever the history begins again, even under the same name.
     """
 
     def __init__(self, name: str, seconds: float, most_bytes: int) -> None:
@@ -96,9 +89,15 @@ class History:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def append(self, offset: int, delivery: Delivery, owners: tuple[Owner, ...], now: float) -> Entry | None:
-        """Keep an event; None, and nothing happens, if it came before."""
-        if offset <= self.last:
+    def append(self, offset: int | None, delivery: Delivery, owners: tuple[Owner, ...], now: float) -> Entry | None:
+        """Add an event. Return None, and do nothing, if it was added before.
+
+        Args:
+            offset: in the stream; None to count on from the last one.
+        """
+        if offset is None:
+            offset = max(self.last, 0) + 1
+        elif offset <= self.last:
             return None
         entry = Entry(offset, delivery, owners, now)
         self.last = offset
@@ -110,7 +109,7 @@ class History:
         return entry
 
     def evict(self, now: float) -> None:
-        """Forget what is too old or too much; never the newest, which is where a fresh cursor points to."""
+        """Remove events that are too old or too many, but never the newest, to which a fresh cursor points."""
         entries, until = self._entries, now - self._seconds
         while len(entries) > 1 and (entries[0].received_at < until or self._bytes > self._most_bytes):
             self._evicted = entry = entries.popleft()
@@ -122,7 +121,7 @@ class History:
                     del self._by_owner[owner]
 
     def clear(self, name: str) -> None:
-        """Begin a new history: what comes does not follow what there was."""
+        """Begin a new history: the next events do not follow the previous ones."""
         self.name = name
         self._entries.clear()
         self._by_owner.clear()
@@ -130,7 +129,7 @@ class History:
         self.era += 1
 
     def position(self, entry: Entry | None = None) -> Position:
-        """Return the position behind this event, or behind the newest."""
+        """Return the position behind this event, or behind the newest event."""
         if entry is None:
             if not self._entries:
                 return Position(self.name, 0, 0)
@@ -138,11 +137,11 @@ class History:
         return Position(self.name, entry.offset, zlib.crc32(entry.delivery.body))
 
     def holds(self, position: Position) -> bool:
-        """Whether everything after this position is here. It is not for one ahead of `last`."""
+        """Return whether all events after a position are here. For a position ahead of `last` they are not."""
         if position.history != self.name:
             return False
         if position.offset == 0 and self.name != STREAM:
-            return self._evicted is None  # from before the first event; a worker counts from 1
+            return self._evicted is None  # a position before the first event; a worker counts from 1
         place = bisect.bisect_left(self._entries, position.offset, key=_offset)
         found = self._entries[place] if place < len(self._entries) else None
         if found is None or found.offset != position.offset:
@@ -150,20 +149,20 @@ class History:
         return found is not None and (found.offset, found.digest) == (position.offset, position.digest)
 
     def has_all_after(self, offset: int) -> bool:
-        """Whether nothing after this offset was forgotten."""
+        """Return whether no event after this offset was removed."""
         return self._evicted is None or self._evicted.offset <= offset
 
     def names(self, owner: Owner, offset: int) -> bool:
-        """Whether there is an event of this owner after an offset."""
+        """Return whether there is an event of this owner after an offset."""
         of_owner = self._by_owner.get(owner, [])
         return bool(of_owner) and of_owner[-1].offset > offset
 
     def numbered_after(self, offset: int) -> bool:
-        """Whether an event after this offset names any member by number. Takes as long as there are owners."""
+        """Return whether an event after this offset names any member by member id. Looks at every owner."""
         return any(isinstance(owner, int) and self.names(owner, offset) for owner in self._by_owner)
 
     def after(self, owners: Iterable[Owner], offset: int) -> Iterator[Entry]:
-        """The events of one member, by all its names, after an offset, in order, each once."""
+        """Return the events of one member, by all its keys, after an offset, in order, each once."""
         last = -1
         for entry in heapq.merge(*(self._from(owner, offset + 1) for owner in owners), key=_offset):
             if entry.offset != last:
@@ -171,7 +170,7 @@ class History:
                 yield entry
 
     def up_to(self, owners: Iterable[Owner], offset: int, most: int) -> list[Entry]:
-        """The last events of one member up to an offset, this one included; each once, in order."""
+        """Return the last events of one member up to and including an offset, in order, each once."""
         found: dict[int, Entry] = {}
         for owner in owners:
             of_owner = self._by_owner.get(owner, [])

@@ -5,20 +5,18 @@ Knows nothing of the broker, of sockets and of tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from peatio_ws.protocol.connection_state import CONNECTION, ConnectionInput, ConnectionState
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.event_kinds import Owner
+from peatio_ws.protocol.message_fields import Owner
+from peatio_ws.protocol.private_events.base import TradeKey
 from peatio_ws.routing.history import Position
-from peatio_ws.routing.seen_trades import Key, SeenTrades
+from peatio_ws.routing.seen_trades import SeenTrades
 from peatio_ws.transport.outbox import Outbox
 
 if TYPE_CHECKING:
     from peatio_ws.routing.replay import ReplayPosition
-
-CLASSIC_EVENTS: Final = ("order", "trade")
-"""The private events of which there is a classic form."""
 
 CursorsOf = tuple[str | None, Position | None] | None
 """A member's, and the position if they are held; None for events without cursors. Equal ones get the same bytes."""
@@ -95,11 +93,7 @@ class Receiver:
         """Whose cursors its events come with."""
         return (self.uid, self.held) if self.resumes else None
 
-    def wants(self, stream: str) -> bool:
-        """Whether a member's events of this kind are for this connection of it."""
-        return stream in self.streams if self.dialect is Dialect.RANGER else stream in CLASSIC_EVENTS
-
-    def is_new_trade(self, key: Key, now: float) -> bool:
+    def is_new_trade(self, key: TradeKey, now: float) -> bool:
         """Return whether this trade was not sent here before, and remember it; see `SeenTrades`."""
         if self.trades is None:
             self.trades = SeenTrades(now)

@@ -1,7 +1,7 @@
-"""What a client that comes back has missed: where its cursor points, and everything since, then live events without a
-seam (contract section 5).
+"""Events that a returning client has missed: where its cursor points, and everything since, then live events without
+a hole or a repetition (contract section 5).
 
-Waits, in the client's own greenlet; never on behalf of others.
+Waits, in the client's own greenlet. Never delays other clients.
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ import gevent.event
 
 from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import ORDERBOOK, Order, Trade
+from peatio_ws.protocol.exchanges import ORDERBOOK
+from peatio_ws.protocol.private_events.base import PrivateEvent
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import Entry, History
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.router import Router
-from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS, key_of
+from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS
 
 READY_SECONDS: Final = 10.0
-"""How long a client waits for a worker that reads its history back, or has not read as far as another had."""
+"""How long a client waits for a worker that reads its history back, or has not read as far as another worker."""
 RETURN_SECONDS: Final = 3
-"""Clients told to come back are spread over at least so many seconds."""
+"""Clients that are asked to come back are spread over at least this time."""
 OLD_SECONDS: Final = 2.0
-"""How long a client waits if its cursor is from before history begins, though the broker does not answer."""
+"""How long a client waits if its cursor is from before the history begins and the broker does not answer."""
 POLL_SECONDS: Final = (0.01, 0.1)
-"""Between two looks at what was read: at first, and in the end."""
+"""The pause between two looks at the history: the first, and the longest."""
 BATCH: Final = 64
-"""So many events at a time, or fewer if they are large."""
+"""Events sent at a time; fewer if they are large."""
 
 
 def reconnect_reason(seconds: int = RETURN_SECONDS) -> str:
-    """The reason of a close frame (1012) whose receiver is to come back within so many seconds."""
+    """Return the reason of a close frame (1012) that asks the client to come back within this time."""
     return f"restart; retry after {random.randint(1, seconds)}"
 
 
 class ReplayPosition(NamedTuple):
-    """From where a client goes on.
+    """The place in the history from which a client continues.
 
     Attributes:
-        offset: of the last event it needs no more.
-        era: of the history; see there.
+        offset: the last event that it has received.
+        era: of the history, see there.
     """
 
     offset: int
@@ -53,15 +54,15 @@ class ReplayPosition(NamedTuple):
 
 
 class Replays:
-    """Those of one worker's clients.
+    """Replays for the clients of one worker.
 
     Args:
         cursors: of the history.
-        has_read_up_to: whether everything that was published up to a monotonic time has come here; finds that out if it
-            is not known, and never waits.
+        has_read_up_to: whether the worker has read everything that was published up to a monotonic time. If that is not
+            known, the call starts to find out. Never waits.
 
     Attributes:
-        caught_up: set while there is nothing to be read back.
+        caught_up: set unless the history is being read back.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class Replays:
         self.caught_up = gevent.event.Event()
 
     def locate(self, cursor: str | None, uid: str) -> tuple[ReplayPosition, bool] | None:
-        """From where a client goes on, and whether nothing between its cursor and that is missing; None if it cannot be
-        known for now: then nothing may be promised, and the client is to come again.
+        """Return the position from which a client continues, and whether nothing is missing between it and the cursor.
+        Return None if that cannot be known for now: then nothing is guaranteed, and the client should come again.
 
         Args:
-            cursor: as the client sent it; None if it begins anew. May wait for what another worker has read already.
+            cursor: as the client sent it; None if it has none. May wait for an event that another worker has read.
             uid: of the client's member.
         """
         if not self.caught_up.wait(READY_SECONDS):
@@ -84,10 +85,10 @@ class Replays:
         return (self.latest(), True) if cursor is None else self._find(cursor, uid)
 
     def follows(self, cursor: str, uid: str, start: ReplayPosition) -> bool:
-        """Return whether a member's cursor points at a place or beyond it. Never waits.
+        """Return whether a member's cursor points to a position or behind it. Never waits.
 
-        For a place in an era that has ended: whether it is a cursor of this history. Whoever received events at that
-        time was notified of the gap.
+        For a position in an earlier era: return whether the cursor is of this history. Clients that received events in
+        that era were notified of the gap.
         """
         position, history = self._cursors.open(cursor, uid), self._history
         if position is None:
@@ -95,21 +96,21 @@ class Replays:
         return start.era != history.era or position.offset >= start.offset
 
     def latest(self) -> ReplayPosition:
-        """Return the place of the newest event."""
+        """Return the position of the newest event."""
         return ReplayPosition(self._history.last, self._history.era)
 
     def run(self, receiver: Receiver, start: ReplayPosition) -> bool:
-        """Send all that the receiver's member was sent after this place, as fast as the client takes it.
+        """Send all events of the receiver's member after a position, as fast as the client reads them.
 
         Returns:
-            Whether it was everything; from its return on live events follow without a hole, if the receiver is admitted
-            before anything else gets to run.
+            Whether nothing is missing. Live events follow without a hole if the caller admits the receiver before any
+            other greenlet runs.
         """
         history, keys = self._history, receiver.keys
         offset, era = start
         self._recall_trades(receiver, offset)
         while history.era == era and history.has_all_after(offset):
-            # Held here, so that they stay though the history forgets them meanwhile.
+            # The list keeps the events although the history may forget them meanwhile.
             missed, offset = list(history.after(keys, offset)), history.last
             if not missed:
                 return True
@@ -120,12 +121,13 @@ class Replays:
     def catch_up(
         self, receiver: Receiver, number: int, start: ReplayPosition, settle: Callable[[int, bool], None]
     ) -> None:
-        """Send what named the receiver's member only by this number after a place; by uid it receives events already.
+        """Send the events after a position that name the receiver's member by this member id only. The receiver gets
+        those that name its uid already.
 
-        An order whose later state was sent already, because that named the uid, is left out: states never go backward.
+        An order is left out if a later state of it has been sent because that event named the uid.
 
         Args:
-            settle: is called before anything else gets to run, with whether it was everything.
+            settle: is called with the member id and whether nothing is missing, before any other greenlet runs.
         """
         history, uid = self._history, receiver.uid
         receiver.member_id = number
@@ -141,22 +143,22 @@ class Replays:
         settle(number, False)
 
     def _send(self, receiver: Receiver, missed: list[Entry]) -> bool:
-        """Send these as fast as the client takes them; False if it has gone."""
+        """Send events as fast as the client reads them. Return False if it has disconnected."""
         for batch in _batches(missed, receiver.outbox.limit // 4):
             let_others_run()  # many clients may resume at once
             for entry in batch:
-                self._router.replay(receiver, read(entry.delivery), entry)
+                self._router.replay(receiver, _event_of(entry), entry)
             receiver.outbox.flush()
             if not receiver.outbox.wait(receiver.outbox.limit // 2):
                 return False
         return True
 
     def _find(self, cursor: str, uid: str) -> tuple[ReplayPosition, bool] | None:
-        """See `locate`. Another worker may have read the cursor's event, or its key, and this one not yet.
+        """See `locate`. Another worker may have read the cursor's event, or its key, before this one.
 
-        What is not here though everything has come that was published before the client did, will not come. The cursor
-        is then of another history or another member, or too old, or made up: all of these are answered alike, and wait
-        for the same.
+        If the event is not here although everything has come that was published before the client connected, it will
+        not come. The cursor is then of another history or member, or too old, or forged. All of these get the same
+        answer after the same wait.
         """
         began, history, (pause, longest) = time.monotonic(), self._history, POLL_SECONDS
         while True:
@@ -176,36 +178,40 @@ class Replays:
         return found if self.caught_up.is_set() else None
 
     def _recall_trades(self, receiver: Receiver, offset: int) -> None:
-        """Remember the trades that the client was sent before it left: of a trade that comes by two exchanges, the
-        second copy may follow."""
+        """Remember the trades that the client received before it left. If a trade comes from two exchanges, its second
+        copy may follow."""
         now = time.monotonic()
         entries = self._history.up_to(receiver.keys, offset, KEPT)
         for number, entry in enumerate(entries, 1):
             if entry.received_at < entries[-1].received_at - KEPT_SECONDS or entry.delivery.exchange == ORDERBOOK:
                 continue
-            event = read(entry.delivery)
-            if isinstance(event, Trade):
-                receiver.is_new_trade(key_of(event), now)
+            if (key := _event_of(entry).key) is not None:
+                receiver.is_new_trade(key, now)
             if number % BATCH == 0:
                 let_others_run()
 
 
+def _event_of(entry: Entry) -> PrivateEvent:
+    event = read(entry.delivery)
+    assert isinstance(event, PrivateEvent)  # the history has no others for an owner
+    return event
+
+
 def _without_stale(entries: list[Entry], sent: list[Entry]) -> list[Entry]:
-    """Return the entries without the orders of which a later state is among those that were sent."""
-    latest: dict[bytes, int] = {}
-    for entry in sent:
-        if isinstance(event := read(entry.delivery), Order):
-            latest[event.id] = entry.offset
-    kept: list[Entry] = []
-    for entry in entries:
-        event = read(entry.delivery)
-        if not isinstance(event, Order) or latest.get(event.id, -1) < entry.offset:
-            kept.append(entry)
-    return kept
+    """Return the entries without the states of objects of which a later state was sent."""
+    latest = {_object_of(entry): entry.offset for entry in sent}
+    latest.pop(None, None)
+    return [entry for entry in entries if latest.get(_object_of(entry), -1) < entry.offset]
+
+
+def _object_of(entry: Entry) -> tuple[str, bytes] | None:
+    """Return the object whose state an event is, for example an order; None if it is not a state."""
+    event = _event_of(entry)
+    return None if event.state_of is None else (type(event).__name__, event.state_of)
 
 
 def _batches(entries: list[Entry], most_bytes: int) -> Iterator[list[Entry]]:
-    """As many at a time as an outbox has room for, at least one."""
+    """Split entries into batches that fit into an outbox, of one entry at least."""
     batch: list[Entry] = []
     size = 0
     for entry in entries:

@@ -1,53 +1,52 @@
-"""Members to outboxes: who is connected here, and who gets which event.
+"""Which connections receive which private event. Public streams are in `channels.py`.
 
-Never waits: an event is encoded once for everybody who gets the same bytes and put into outboxes; `flush` sends what
-the batch brought, one write a client. Public streams are `channels.py`'s. Knows nothing of the broker, of sockets and
-of tokens.
+Never waits: the router encodes an event once for all receivers of the same bytes and puts it into their outboxes;
+`Batch.flush` sends them. Live events, replayed events, and events that are only learned from take the same way:
+`recipients` and `encode`. Knows no kind of event (`protocol/private_events/`), no broker, no socket and no token.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from typing import Final
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeAlias
 
-import gevent
-
-from peatio_ws.monitoring.counters import EventCounters
-from peatio_ws.protocol import encoding, event_kinds
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.protocol import encoding
 from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
+from peatio_ws.protocol.deliveries import Event
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.event_kinds import BookChange, Event, Order, Owner, Party, StreamEvent, Trade
+from peatio_ws.protocol.message_fields import Owner
+from peatio_ws.protocol.private_events.base import PrivateEvent, Recall, Variant
+from peatio_ws.protocol.private_events.order import Order
+from peatio_ws.protocol.public_events import BookChange, PublicEvent
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
+from peatio_ws.routing.batch import Batch
 from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import Entry, Position
 from peatio_ws.routing.receiver import CursorsOf, Receiver
-from peatio_ws.routing.seen_trades import key_of
 from peatio_ws.transport.frames import text_frame
-from peatio_ws.transport.outbox import Outbox, flush_all, put_all
+from peatio_ws.transport.outbox import Outbox
 
-BUSY_SECONDS: Final = 0.008
-"""How long writing may go on without letting other greenlets run."""
-AT_A_TIME: Final = 8
-"""Clients written to between two looks at the clock."""
-
-_Of = Callable[[Owner], "tuple[Receiver, ...]"]
-"""Whose connections an event goes to."""
-Recall = Callable[[bytes, Owner], "bytes | None"]
-"""An order as last seen, as classic JSON, by its id (a JSON text) and its owner; None if it was not seen."""
+Audience: TypeAlias = tuple[Dialect, CursorsOf, Variant]
+"""What the bytes of an event depend on. All connections of an audience receive the same frame, encoded once."""
+_SENT, _NOBODY = ("sent",), ("nobody",)
 
 
 class Router:
-    """The register of one worker, and the routing.
+    """The register of members of one worker.
 
     Args:
         recall: see `Recall`.
-        remember: is given each order that passes, to recall it later.
-        cursors: of the history in which entries are.
+        remember: receives each order, so that `recall` finds it later.
+        cursors: seals the cursors of the events.
+        batch: the outboxes to flush.
+        channels: the public streams.
+        counters: of the worker.
         broadcast: whether book changes without an owner go to every authenticated classic connection.
         translates: whether trades of `peatio.trade` go to ranger connections too (`RANGER_CLASSIC_EVENTS`).
-        counters: gets what became of the events, and how many frames they came to.
     """
 
     def __init__(
@@ -55,23 +54,25 @@ class Router:
         recall: Recall,
         remember: Callable[[Order], None],
         cursors: Cursors,
+        batch: Batch,
+        channels: PublicChannels,
+        counters: WorkerCounters,
         broadcast: bool = False,
-        max_books: int = 1000,
-        report: Callable[[str, str], None] = lambda _what, _stream: None,
-        counters: EventCounters | None = None,
         translates: bool = True,
     ) -> None:
-        self._recall, self._remember, self._broadcast = recall, remember, broadcast
-        self._cursors, self._translates, self.counters = cursors, translates, counters or EventCounters()
-        # Most members have one connection: a tuple of one is small, and safe to iterate whatever happens meanwhile.
+        self._recall, self._remember, self._cursors = recall, remember, cursors
+        self.batch, self.channels = batch, channels
+        self._broadcast, self._translates = broadcast, translates
+        self._events = counters.of(metrics.events)
+        # Most members have one connection. A tuple of one is small, and safe to iterate while members come and go.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._unnumbered: dict[Receiver, Position] = {}
-        self._touched: list[Outbox] = []
-        self.channels = PublicChannels(self._put, self.flush, max_books, report)
 
     def __len__(self) -> int:
-        """Keys in the register; 0 when nobody is connected."""
+        """Return the number of keys in the register; 0 without connections."""
         return len(self._members) + len(self.channels)
+
+    # ---- the register
 
     def go_live(self, receiver: Receiver) -> None:
         """Send an admitted receiver its member's events from now on."""
@@ -82,34 +83,36 @@ class Router:
             receiver.pending_member_id.on_live()
 
     def admit_member_id(self, receiver: Receiver, number: int) -> None:
-        """From now on a receiver that is admitted by its uid also gets what names its member by number."""
+        """Send an admitted receiver also the events that name its member by member id."""
         receiver.member_id = number
         others = self._members.get(number, ())
         if receiver.state is ConnectionState.LIVE and receiver not in others:
             self._members[number] = (*others, receiver)
 
     def hold_cursors(self, receiver: Receiver, position: Position) -> None:
-        """Its member id is not known: after an event that names any member by number, a newer cursor could promise too
-        much."""
+        """Hold back newer cursors after the next event that names any member by member id: the receiver's member id is
+        not known, so a newer cursor could skip an event of its member."""
         self._unnumbered[receiver] = position
 
     def release_cursors(self, receiver: Receiver) -> None:
-        """Its events come with their own cursors again."""
+        """Send the receiver's events with their own cursors again."""
         self._unnumbered.pop(receiver, None)
         receiver.held = None
 
-    def cursor(self, receiver: Receiver, entry: Entry | None = None) -> str:
-        """Return the receiver's cursor behind an event or behind the newest, or the held one."""
-        uid = receiver.uid or ""
-        return self._cursors.at(uid, entry) if receiver.held is None else self._cursors.seal(receiver.held, uid)
+    def cursor(self, receiver: Receiver) -> str:
+        """Return the receiver's cursor behind the newest event, or the held cursor."""
+        return self._cursor(receiver.uid, receiver.held, None)
+
+    def _cursor(self, uid: str | None, held: Position | None, entry: Entry | None) -> str:
+        return self._cursors.at(uid or "", entry) if held is None else self._cursors.seal(held, uid or "")
 
     def subscribe(self, receiver: Receiver, stream: str) -> None:
-        """From now on this receiver gets a stream, the current book first; the caller flushes its outbox."""
-        if kind_of(stream) is not Kind.PRIVATE:  # those go by member, see `Receiver.wants`
-            self.counters.frames += self.channels.subscribe(receiver.outbox, stream)
+        """Send the receiver a stream from now on, its current book first. The caller flushes the outbox."""
+        if kind_of(stream) is not Kind.PRIVATE:  # private streams depend on the member, see `PrivateEvent.variant`
+            self.batch.count(self.channels.subscribe(receiver.outbox, stream))
 
     def unsubscribe(self, receiver: Receiver, stream: str) -> None:
-        """It gets it no more; harmless if it did not."""
+        """Stop sending the receiver a stream. Idempotent."""
         self.channels.unsubscribe(receiver.outbox, stream)
 
     def remove(self, receiver: Receiver) -> None:
@@ -126,169 +129,101 @@ class Router:
             else:
                 self._members.pop(key, None)
 
+    # ---- events
+
     def route(self, event: Event, entry: Entry | None = None) -> None:
-        """Put an event into the outboxes of all whom it concerns; `flush` sends it.
+        """Put an event into the outboxes of its recipients. `Batch.flush` sends it.
 
         Args:
-            entry: a private event's place in history, where there is one.
+            entry: the place of a private event in the history, if there is one.
         """
-        if self._unnumbered and entry is not None and any(isinstance(owner, int) for owner in entry.owners):
+        if not isinstance(event, PrivateEvent):
+            self._route_public(event)
+            return
+        if self._unnumbered and entry is not None and any(isinstance(owner, int) for owner in event.owners):
             self._hold_all()
-        if isinstance(event, Order):
-            self._remember(event)
-            sent = self._route_order(event, self._of_owner, entry)
-        elif isinstance(event, Trade):
-            self.learn(event)
-            sent = self._route_trade(event, self._of_owner, entry)
-        elif isinstance(event, StreamEvent):
-            if event.owner is None:
-                sent = self.channels.publish(event.stream, event.body)
+        for order in event.orders:
+            self._remember(order)
+        audiences = self.recipients(event, self._connections_of(event.owners))
+        for audience, outboxes in audiences.items():
+            self.batch.put(self.encode(event, audience, entry), outboxes)
+        self._events[_SENT if audiences else _NOBODY] += 1
+
+    def learn(self, event: Event) -> None:
+        """Remember the orders of an event that is not to be sent."""
+        if isinstance(event, PrivateEvent):
+            for order in event.orders:
+                self._remember(order)
+
+    def replay(self, receiver: Receiver, event: PrivateEvent, entry: Entry) -> None:
+        """Put a past event of the receiver's member into its outbox. The caller flushes it."""
+        for audience, (outbox,) in self.recipients(event, (receiver,)).items():
+            if not outbox.closing:
+                outbox.put(self.encode(event, audience, entry))
+                self.batch.count(1)
+
+    def recipients(self, event: PrivateEvent, connections: Iterable[Receiver]) -> dict[Audience, list[Outbox]]:
+        """Return the outboxes of the connections that receive an event, by audience.
+
+        Args:
+            connections: of the event's owners.
+        """
+        audiences: dict[Audience, list[Outbox]] = {}
+        for receiver in connections:
+            variant = event.variant(receiver, self._translates)
+            if variant is None:
+                continue
+            if event.key is not None and not receiver.is_new_trade(event.key, time.monotonic()):
+                self._events[("repeated",)] += 1
+                continue
+            audience = (receiver.dialect, receiver.cursors if receiver.resumes else None, variant)
+            if audience in audiences:
+                audiences[audience].append(receiver.outbox)
             else:
-                sent = self._route_private(event, self._of_owner, entry)
-        else:
-            sent = self._route_book_change(event)
-        self.counters.events["sent" if sent else "nobody"] += 1
+                audiences[audience] = [receiver.outbox]
+        return audiences
+
+    def encode(self, event: PrivateEvent, audience: Audience, entry: Entry | None) -> bytes:
+        """Return the frame of an event for an audience.
+
+        Args:
+            entry: the place of the event in the history, for audiences with cursors.
+        """
+        dialect, cursors, variant = audience
+        payload = event.encode(dialect, variant, self._recall)
+        if cursors is not None and entry is not None:
+            payload = encoding.with_cursor(payload, self._cursor(*cursors, entry))
+        return text_frame(payload)
+
+    def _connections_of(self, owners: tuple[Owner, ...]) -> Collection[Receiver]:
+        """Return the connections here of these members, each once."""
+        if len(owners) == 1:
+            return self._members.get(owners[0], ())
+        return dict.fromkeys(receiver for owner in owners for receiver in self._members.get(owner, ()))
+
+    def notify_gap(self) -> int:
+        """Notify all clients that resume that events may be missing (contract section 5). Return how many there are."""
+        resuming = self._all_admitted(lambda receiver: receiver.resumes)
+        for outbox, uid in resuming.items():
+            self.batch.put(text_frame(encoding.resume(self._cursors.at(uid), complete=False)), (outbox,))
+        self.batch.flush()
+        return len(resuming)
 
     def _hold_all(self) -> None:
         held, self._unnumbered = self._unnumbered, {}
         for receiver, position in held.items():
             receiver.held = position
 
-    def learn(self, event: Event) -> None:
-        """Remember the orders of an event that everybody has had before."""
-        if isinstance(event, Order):
-            self._remember(event)
-        elif isinstance(event, Trade):
-            for party in event.parties:
-                if party.order is not None:
-                    self._remember(party.order)
-
-    def replay(self, receiver: Receiver, event: Event, entry: Entry) -> None:
-        """Put an event of the past into the outbox of one whom it concerns; the caller flushes it."""
-
-        def of(owner: Owner) -> tuple[Receiver, ...]:
-            return (receiver,) if owner in receiver.keys else ()
-
-        if isinstance(event, Order):
-            self._route_order(event, of, entry)
-        elif isinstance(event, Trade):
-            self._route_trade(event, of, entry)
-        elif isinstance(event, StreamEvent):
-            self._route_private(event, of, entry)
-        if self._touched and self._touched[-1] is receiver.outbox:
-            self._touched.pop()
-
-    def notify_gap(self) -> int:
-        """Something may have been missed: tell all who resume (contract section 5); how many they are."""
-        resuming = self._all_admitted(lambda receiver: receiver.resumes)
-        for outbox, uid in resuming.items():
-            self._put(text_frame(encoding.resume(self._cursors.at(uid), complete=False)), (outbox,))
-        self.flush()
-        return len(resuming)
-
-    def _of_owner(self, owner: Owner) -> tuple[Receiver, ...]:
-        return self._members.get(owner, ())
-
-    def flush(self) -> bool:
-        """Send what the events since the last call put into outboxes, one write a client; whether there was any."""
-        touched, self._touched, done = self._touched, [], 0
-        until = time.monotonic() + BUSY_SECONDS
-        try:
-            while done < len(touched):
-                if done and time.monotonic() > until:
-                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
-                    until = time.monotonic() + BUSY_SECONDS
-                flush_all(touched[done : done + AT_A_TIME])
-                done += AT_A_TIME
-        finally:
-            # A consumer whose broker is lost is ended in its sleep: the others are for the next one's flush.
-            self._touched = touched[done:] + self._touched
-        return bool(touched)
-
-    def _put(self, frame: bytes, outboxes: Collection[Outbox], frames: int = 1) -> None:
-        self.counters.frames += frames * (len(outboxes) - put_all(frame, outboxes, self._touched))
-
-    def _frame(self, receiver: Receiver, payload: bytes, entry: Entry | None) -> bytes:
-        if receiver.resumes and entry is not None:
-            payload = encoding.with_cursor(payload, self.cursor(receiver, entry))
-        return text_frame(payload)
-
-    def _route_order(self, order: Order, of: _Of, entry: Entry | None) -> bool:
-        frames: dict[tuple[Dialect, CursorsOf], bytes] = {}
-        for receiver in of(order.owner):
-            if not receiver.wants("order"):
-                continue
-            form = (receiver.dialect, receiver.cursors)
-            frame = frames.get(form)
-            if frame is None:
-                frame = frames[form] = self._frame(receiver, encoding.order(receiver.dialect, order), entry)
-            self._put(frame, (receiver.outbox,))
-        return bool(frames)
-
-    def _route_private(self, event: StreamEvent, of: _Of, entry: Entry | None) -> bool:
-        assert event.owner is not None
-        frames: dict[CursorsOf, bytes] = {}
-        for receiver in of(event.owner):
-            if receiver.dialect is not Dialect.RANGER or not receiver.wants(event.stream):
-                continue
-            form = receiver.cursors
-            frame = frames.get(form)
-            if frame is None:
-                payload = encoding.stream_event(event.stream, event.body)
-                frame = frames[form] = self._frame(receiver, payload, entry)
-            self._put(frame, (receiver.outbox,))
-        return bool(frames)
-
-    def _route_trade(self, trade: Trade, of: _Of, entry: Entry | None) -> bool:
-        concerned: dict[Receiver, list[Party]] = {}
-        for party in trade.parties:
-            for receiver in of(party.owner):
-                concerned.setdefault(receiver, []).append(party)
-        if not concerned:
-            return False
-        key, now = key_of(trade), time.monotonic()
-        frames: dict[tuple[Dialect, CursorsOf, tuple[str, ...]], bytes] = {}
-        for receiver, parties in concerned.items():
-            if not receiver.wants("trade") or not self._is_for(receiver, trade):
-                continue
-            if not receiver.is_new_trade(key, now):
-                self.counters.events["repeated"] += 1
-                continue
-            form = (receiver.dialect, receiver.cursors, tuple(party.side for party in parties))
-            frame = frames.get(form)
-            if frame is None:
-                frame = frames[form] = self._frame(receiver, self._trade(receiver.dialect, trade, parties), entry)
-            self._put(frame, (receiver.outbox,))
-        return bool(frames)
-
-    def _is_for(self, receiver: Receiver, trade: Trade) -> bool:
-        """Return whether a trade in this form is for this connection, whoever else gets it."""
-        return self._translates or trade.verbatim is not None or receiver.dialect is Dialect.CLASSIC
-
-    def _trade(self, dialect: Dialect, trade: Trade, parties: list[Party]) -> bytes:
-        if dialect is Dialect.RANGER:
-            return encoding.trade(encoding.ranger_trade(trade, parties[0].side, parties[0].order_id))
-        orders = {party.side: self._own_order(party) for party in parties if party.side}
-        side = "both" if len(orders) == 2 else parties[0].side
-        body = encoding.classic_trade(trade, side, parties[0].order_id, orders.get("ask"), orders.get("bid"))
-        return encoding.trade(body)
-
-    def _own_order(self, party: Party) -> bytes:
-        """The receiver's own order: as the publisher added it, as last seen, or just its id."""
-        if party.order is not None:
-            return encoding.classic_order(party.order)
-        if party.order_id == event_kinds.NULL:
-            return encoding.order_stub(party.order_id)
-        return self._recall(party.order_id, party.owner) or encoding.order_stub(party.order_id)
-
-    def _route_book_change(self, change: BookChange) -> bool:
-        if not self._broadcast:
-            return False
-        frame = text_frame(encoding.orderbook(change.body))
-        everybody = self._all_admitted(lambda receiver: receiver.dialect is Dialect.CLASSIC)
-        self._put(frame, everybody)
-        return bool(everybody)
+    def _route_public(self, event: PublicEvent | BookChange) -> None:
+        sent = False
+        if isinstance(event, PublicEvent):
+            sent = self.channels.publish(event.stream, event.body)
+        elif self._broadcast:
+            classic = self._all_admitted(lambda receiver: receiver.dialect is Dialect.CLASSIC)
+            self.batch.put(text_frame(encoding.orderbook(event.body)), classic)
+            sent = bool(classic)
+        self._events[_SENT if sent else _NOBODY] += 1
 
     def _all_admitted(self, which: Callable[[Receiver], bool]) -> dict[Outbox, str]:
-        """The outboxes of all these, each once, though a member may be here by two names; and their members' uids."""
+        """Return the outboxes of these receivers with their members' uids. Each once: a member has up to two keys."""
         return {r.outbox: r.uid or "" for receivers in self._members.values() for r in receivers if which(r)}

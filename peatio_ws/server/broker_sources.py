@@ -15,7 +15,7 @@ from peatio_ws.amqp.source import Source
 from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import CLASSIC, PRIVATE, every_public, public
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys, with_snapshot
 
 MAX_MEMBER_KEYS: Final = 20_000

@@ -22,7 +22,7 @@ from peatio_ws.cluster.commands import (
     WorkerId,
 )
 from peatio_ws.protocol import encoding
-from peatio_ws.routing.router import BUSY_SECONDS
+from peatio_ws.routing.batch import BUSY_SECONDS
 from peatio_ws.server.registry import ConnectionRegistry, RegisteredConnection
 
 log = structlog.get_logger("peatio_ws.server.commands")

@@ -1,10 +1,10 @@
-"""What all clients of a worker have in common."""
+"""Services shared by all connections of a worker."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
@@ -13,8 +13,9 @@ from peatio_ws.auth.jwks_refresh import JwksRefresh
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cluster.local_state import SharedState, log_lockout
 from peatio_ws.config.settings import Settings
-from peatio_ws.errors import AuthenticationError, TryLater
-from peatio_ws.monitoring import limits
+from peatio_ws.errors import AuthenticationError, Delay, TokenFault, TryLater
+from peatio_ws.monitoring import limits, metrics
+from peatio_ws.monitoring.counters import Labels, WorkerCounters
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.routing.router import Router
@@ -25,71 +26,95 @@ from peatio_ws.transport.client_address import rate_limit_key
 log = structlog.get_logger("peatio_ws.server.context")
 
 
+class Authenticator:
+    """Verifies the tokens of clients, counts them, and logs why a token is refused.
+
+    Args:
+        keys: the published key set, if there is one.
+        shared: knows revocations and addresses with too many failures.
+        counters: of the worker.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        verifier: Verifier,
+        keys: JwksRefresh,
+        shared: SharedState,
+        counters: WorkerCounters,
+    ) -> None:
+        self._settings, self._verifier, self._keys, self._shared = settings, verifier, keys, shared
+        self._outcomes = counters.of(metrics.authentications)
+
+    def verify(self, token: str, connection: str, address: str) -> Identity | None:
+        """Return the identity of a token; None if the token is refused.
+
+        Args:
+            connection: its id, for the log.
+            address: of the client, on which a failure counts unless the gateway may lack the key.
+
+        Raises:
+            TryLater: the key is not here yet.
+        """
+        now = time.time()
+        try:
+            identity = self._verifier.verify(token, now)
+            if self._shared.revocations.refuse(identity, now):
+                raise AuthenticationError("revoked by an operator", TokenFault.REVOKED)
+        except AuthenticationError as refused:
+            fields = {"connection": connection, "address": address, "reason": refused.text}
+            if refused.key_missing and (seconds := self._keys.retry_after()):
+                later = TryLater(Delay.NO_KEY, seconds)
+                self._outcomes[(later.label,)] += 1
+                limits.report(log, later, **fields, retry_after=seconds)
+                raise later from None
+            self._outcomes[(refused.label,)] += 1
+            limits.report(log, refused, **fields)
+            if not refused.key_missing:
+                self._count_failure(address)
+            return None
+        self._outcomes[("accepted",)] += 1
+        return identity
+
+    def check_address(self, address: str) -> None:
+        """Raise TryLater if too many tokens from this address have failed."""
+        key = self._lockout_key(address)
+        seconds = self._shared.lockout.seconds_left(key, time.monotonic()) if key is not None else 0
+        if seconds:
+            later = TryLater(Delay.TOO_MANY_FAILURES, seconds)
+            self._outcomes[(later.label,)] += 1
+            limits.reached(Limit.FAILED_TOKENS, address=address)
+            raise later
+
+    def _count_failure(self, address: str) -> None:
+        key = self._lockout_key(address)
+        if key is not None and self._shared.lockout.add(key, time.monotonic()):
+            log_lockout(key)
+
+    def _lockout_key(self, address: str) -> str | None:
+        """Return the key under which failed tokens from an address are counted; None if they are not counted."""
+        if not self._settings.max_failures_per_address:
+            return None
+        return rate_limit_key(address, self._settings.trusted_proxies)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """Handed to each client; one a worker."""
+    """What each connection of a worker is given.
+
+    Attributes:
+        frames: counts the text frames that connections put into their outboxes.
+    """
 
     settings: Settings
-    verifier: Verifier
-    keys: JwksRefresh
+    authenticator: Authenticator
     shared: SharedState
     ingest: BrokerIngest
     handlers: Handlers
     rules: SubscriptionRules
+    frames: Counter[Labels]
 
     @property
     def router(self) -> Router:
-        """Who gets what."""
+        """Delivers events."""
         return self.ingest.router
-
-
-def verify_token(context: WorkerContext, token: str, connection: str, address: str) -> Identity | None:
-    """Whom a token stands for; None if it does not verify, or is revoked. Counted, and the reason logged, for this
-    connection.
-
-    Raises:
-        TryLater: its key is not there, which is not its fault.
-    """
-    now, shared = time.time(), context.shared
-    counts = True
-    try:
-        identity = context.verifier.verify(token, now)
-        outcome, reason = "accepted", ""
-        if shared.revocations.refuse(identity, now):
-            outcome, reason = "revoked", "revoked by an operator"
-    except AuthenticationError as error:
-        if error.key_missing and (seconds := context.keys.retry_after()):
-            context.ingest.counters.authentications["postponed"] += 1
-            text = {"connection": connection, "address": address, "reason": str(error)}
-            limits.log_line(log, "token cannot be verified yet", **text, retry_after=seconds)
-            raise TryLater(NO_KEY, seconds) from None
-        outcome, reason, counts = "refused", str(error), not error.key_missing
-    context.ingest.counters.authentications[outcome] += 1
-    if outcome == "accepted":
-        return identity
-    limits.log_line(log, "token refused", connection=connection, address=address, reason=reason)
-    whose = _lockout_key(context, address)
-    if counts and whose is not None and shared.lockout.add(whose, time.monotonic()):
-        log_lockout(whose)
-    return None
-
-
-NO_KEY: Final = "no key to verify this token with yet"
-"""For the client."""
-
-
-def lockout_seconds(context: WorkerContext, address: str) -> int:
-    """For how long no token from this address is looked at, because too many failed; 0 if it is. Counted."""
-    whose = _lockout_key(context, address)
-    seconds = context.shared.lockout.seconds_left(whose, time.monotonic()) if whose is not None else 0
-    if seconds:
-        context.ingest.counters.authentications["limited"] += 1
-        limits.reached(Limit.FAILED_TOKENS, address=address)
-    return seconds
-
-
-def _lockout_key(context: WorkerContext, address: str) -> str | None:
-    """As whom failed tokens from an address are counted; None where they are not."""
-    if not context.settings.max_failures_per_address:
-        return None
-    return rate_limit_key(address, context.settings.trusted_proxies)

@@ -1,6 +1,6 @@
-"""The WSGI callable: upgrades for us are served, everything else goes to the wrapped application.
+"""The WSGI application: serves WebSocket upgrades, and passes all other requests to the wrapped application.
 
-Also a worker's life: start, drain, stop. One `Gateway` a worker.
+Also starts, drains and stops the services of a worker. Each worker has one `Gateway`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from peatio_ws.auth.jwks_refresh import JwksRefresh
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.auth.verifier import Verifier
-from peatio_ws.close_codes import Close
 from peatio_ws.cluster.commands import WorkerId
 from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
 from peatio_ws.console.page import Page, WSGIApp
 from peatio_ws.errors import Refused, TryLater
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.monitoring.watchdog import Watchdog
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.publisher import Publisher
@@ -33,7 +34,7 @@ from peatio_ws.server.commands import CommandExecutor
 from peatio_ws.server.connections.handler_connection import HandlerConnection, identify_request
 from peatio_ws.server.connections.peatio_connection import PeatioConnection
 from peatio_ws.server.connections.upgrade_request import check_origin, parse_upgrade_request, token_of, unauthorized
-from peatio_ws.server.context import WorkerContext, lockout_seconds, verify_token
+from peatio_ws.server.context import Authenticator, WorkerContext
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.registry import ConnectionRegistry
 from peatio_ws.server.routes import F, Handlers, Identify
@@ -47,7 +48,7 @@ from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import log_refusal, websocket_of
 
 ROOM_SECONDS: Final = 0.05
-"""How often room is looked for while a book waits for it."""
+"""The pause between two looks for room while a book waits for it."""
 
 
 class Gateway:
@@ -55,11 +56,11 @@ class Gateway:
 
     Args:
         settings: see `Settings.from_env`.
-        app: gets every request that is no upgrade; without one such a request is answered with 426, or with the
+        app: gets every request that is not an upgrade. Without it, such a request is answered with 426, or with the
             console (`page.py`).
 
     Attributes:
-        keys: what tokens are verified with.
+        keys: the published key set.
     """
 
     _all: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
@@ -72,13 +73,18 @@ class Gateway:
         self._app = _with_console(settings, app, self._demo)
         revocations = Revocations(settings.jwt_issued_at_leeway)
         self._shared = open_shared_state(settings.redis_url, revocations, Lockout(settings.max_failures_per_address))
-        self._ingest = BrokerIngest(settings, self._shared)
+        counters = WorkerCounters()
+        self._ingest = BrokerIngest(settings, self._shared, counters)
         verifier = Verifier(settings.token_rules)
         self.keys = JwksRefresh(settings.token_rules, verifier)
         self._handlers = Handlers()
         rules = SubscriptionRules(settings.roles, settings.max_streams, self._ingest.names)
-        self._context = WorkerContext(settings, verifier, self.keys, self._shared, self._ingest, self._handlers, rules)
-        self._stats = StatsReporter(self._context)
+        authenticator = Authenticator(settings, verifier, self.keys, self._shared, counters)
+        self._context = WorkerContext(
+            settings, authenticator, self._shared, self._ingest, self._handlers, rules, counters.of(metrics.frames)
+        )
+        self._accepted = counters.of(metrics.ranger_connected)
+        self._stats = StatsReporter(counters, self._ingest, self._shared)
         self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts)
         self._publisher: Publisher | None = None
         self._started = False
@@ -88,12 +94,12 @@ class Gateway:
 
     @classmethod
     def from_env(cls, app: WSGIApp | None = None) -> Gateway:
-        """A gateway set up by the environment; ConfigurationError with all its faults."""
+        """Create a gateway from the environment. Raise ConfigurationError with all faults of it."""
         return cls(Settings.from_env(), app)
 
     @classmethod
     def instances(cls) -> list[Gateway]:
-        """The gateways of this process, however deep in middleware."""
+        """Return the gateways of this process, even those wrapped in middleware."""
         return list(cls._all)
 
     # ---- handlers
@@ -105,14 +111,14 @@ class Gateway:
         raises with 1011 and a traceback in the log.
 
         Args:
-            path: matched exactly, with or without a last slash, below whatever prefix the gateway is mounted at.
-            identify: asked who it is where the request has no token, for applications that know it by a cookie: called
-                with the WSGI environ before the upgrade, in the request's greenlet; returns a uid, or None for nobody.
-                `Refused` is answered; anything else it raises is a 500 with a traceback in the log. Other sites' pages
-                come with the cookie, too: here `*` in `API_CORS_ORIGINS` stands for the host itself only.
+            path: matched exactly, with or without a last slash, below any prefix at which the gateway is mounted.
+            identify: identifies the client of a request without a token, for applications that use a cookie. It is
+                called with the WSGI environ before the upgrade, in the request's greenlet, and returns a uid or None.
+                `Refused` is answered; any other exception is a 500 with a traceback in the log. Pages of other sites
+                send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means only the host itself.
 
         Raises:
-            ValueError: no path, or one that has a handler.
+            ValueError: the path is invalid, or has a handler.
         """
         return lambda handler: self._handlers.add_path(path, handler, identify)
 
@@ -124,27 +130,27 @@ class Gateway:
         else it raises is answered with a generic error and is in the log with a traceback; the connection stays.
 
         Raises:
-            ValueError: a name that is built in, or has a handler.
+            ValueError: the name is built in, or has a handler.
         """
         return lambda handler: self._handlers.add_event(event, handler)
 
     @property
     def publisher(self) -> Publisher:
-        """Pushes to members and streams by the gateway's own broker, the in-process one too, from any greenlet."""
+        """Publishes to members and streams through the gateway's broker, from any greenlet."""
         if self._publisher is None:
             self._publisher = Publisher(";".join(self._settings.amqp_urls), self._settings.amqp_durable)
         return self._publisher
 
-    # ---- a worker's life
+    # ---- start and stop
 
     def start(self) -> None:
-        """Begin to hear the broker. Called by the worker, or by the first request; harmless a second time, and begins
-        anew after `stop`."""
+        """Connect to the broker and start background work. Idempotent, and possible again after `stop`. Called by the
+        worker, or by the first request."""
         if self._started:
             return
         self._started = True
         executor = CommandExecutor(_worker_id(self._settings), self._registry, self._shared.revocations)
-        self._shared.start(self._ingest.router.channels, executor)
+        self._shared.start(self._ingest.channels, executor)
         self._ingest.start()
         if self._settings.max_blocking:
             self._watchdog = Watchdog(self._settings.max_blocking)
@@ -157,12 +163,12 @@ class Gateway:
         ]
         if self._demo is not None:
             for event, handler in self._demo.events.items():
-                self._handlers.events.setdefault(event, handler)  # an application's own come first
+                self._handlers.events.setdefault(event, handler)  # the application's own handlers have priority
             self._background.append(gevent.spawn(supervise, "simulation", self._demo.run))
 
     def wait(self) -> None:
-        """Until keys and revocations were looked for, for a few seconds at most: better a moment later than a good
-        token refused, or a revoked one taken."""
+        """Wait a few seconds at most until keys and revocations have been read. Before that, the gateway would refuse
+        valid tokens or accept revoked ones."""
         self.keys.wait()
         self._shared.wait()
 
@@ -171,7 +177,7 @@ class Gateway:
         self._registry.drain()
 
     def stop(self) -> None:
-        """End the background greenlets."""
+        """Stop background work and disconnect from the broker."""
         self._started = False
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -181,38 +187,37 @@ class Gateway:
         self._shared.stop()
         if self._publisher is not None:
             self._publisher.close()
-        self._registry.tick()  # nothing that was counted is lost
+        self._registry.tick()  # exports the last counts
 
     def problems(self) -> list[str]:
-        """Why this worker is not ready to serve; nothing if it is."""
+        """Return why this worker is not ready to serve; empty if it is."""
         found = self._ingest.problems() + self.keys.problems()
         if self._registry.draining:
             found.append("draining")
         return found
 
     def _serve_books(self) -> None:
-        """Books that had to wait for room, as soon as there is some."""
+        """Send books to clients that had no room for them, as soon as there is room."""
         waited = False
         while True:
             gevent.sleep(ROOM_SECONDS if waited else 1)
-            waited = self._ingest.router.channels.serve_waiting()
+            waited = self._ingest.channels.serve_waiting()
 
     def _run_keeper(self) -> None:
-        """The keeper: once a second, figures, and each connection's deadlines."""
+        """Check the deadlines of all connections and export metrics, once a second."""
         while True:
             gevent.sleep(1)
             self._ingest.interest.sweep()
             self._registry.tick()
 
-    # ---- from clients
+    # ---- requests
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
         self.start()
         if not wants_upgrade(environ):
             return self._app(environ, start_response)
-        ws = websocket_of(environ)
-        address = ""
+        ws, address = websocket_of(environ), ""
         try:
             if ws is None:
                 raise Refused("501 Not Implemented", _WRONG_WORKER)
@@ -231,7 +236,7 @@ class Gateway:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
         switched(start_response)
-        self._context.ingest.counters.accepted["private" if identity is not None else "public"] += 1
+        self._accepted[("private",) if identity is not None else ("public",)] += 1
         if wanted is not None:
             self._registry.serve(PeatioConnection(self._context, ws, address, wanted, identity))
         elif route is not None:
@@ -239,21 +244,19 @@ class Gateway:
         return []
 
     def _identify(self, token: str | None, ws: WebSocket, address: str) -> Identity | None:
-        """Whom the request's token stands for.
+        """Return the identity of the request's token.
 
         Raises:
-            Refused: 401 if it is no good, on whatever path; 429 if too many were; 503 if its key is not there yet.
+            Refused: 401 if it is invalid, on any path; 429 after too many failures; 503 if its key is not here yet.
         """
         if token is None:
             return None
-        if seconds := lockout_seconds(self._context, address):
-            text = "Too many tokens from this address failed."
-            raise Refused("429 Too Many Requests", text, (("Retry-After", str(seconds)),), Close.FULL)
+        authenticator = self._context.authenticator
         try:
-            identity = verify_token(self._context, token, ws.id, address)
+            authenticator.check_address(address)
+            identity = authenticator.verify(token, ws.id, address)
         except TryLater as later:
-            headers = (("Retry-After", str(later.seconds)),)
-            raise Refused("503 Service Unavailable", f"{later.text.capitalize()}.", headers, Close.FULL) from None
+            raise later.refusal() from None
         if identity is None:
             raise unauthorized("The token in Authorization does not verify.")
         return identity
@@ -269,8 +272,7 @@ class Gateway:
 
 
 def _worker_id(settings: Settings) -> WorkerId:
-    host = socket.gethostname()
-    return WorkerId(host, f"{host}:{settings.unix or settings.port}", os.getpid())
+    return WorkerId(host := socket.gethostname(), f"{host}:{settings.unix or settings.port}", os.getpid())
 
 
 _WRONG_WORKER = (
@@ -280,11 +282,10 @@ _WRONG_WORKER = (
 
 
 def _with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) -> WSGIApp:
-    """What answers plain HTTP: the application, and the console where `WEBSOCKET_CONSOLE` asks for it or where a
-    simulated exchange is all that there is to see."""
-    wanted = settings.console
-    if wanted is None:
-        wanted = demo is not None and app is None
+    """Return what answers plain HTTP: the application, and the console if `WEBSOCKET_CONSOLE` is set, or by default for
+    a simulated exchange without an application."""
+    by_default = demo is not None and app is None
+    wanted = by_default if settings.console is None else settings.console
     plain = app or _upgrade_required
     if not wanted:
         return plain
@@ -292,8 +293,7 @@ def _with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) ->
 
 
 def _upgrade_required(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """What plain HTTP gets where nothing else answers it: `/healthcheck` as Ranger has it for load balancers, and that
-    this is no place for plain HTTP."""
+    """Answer plain HTTP without an application: `/healthcheck` for load balancers, as Ranger does, else 426."""
     if environ.get("PATH_INFO") == "/healthcheck" and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
         return respond(Refused("200 OK", "OK"), start_response)
     text = "This is a WebSocket service: connect with a WebSocket client (ws:// or wss://)."

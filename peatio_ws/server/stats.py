@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from typing import Final, TypeVar
+from typing import Final
 
 import gevent
 
+from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.monitoring import limits, log_writer, metric_files, metrics
-from peatio_ws.monitoring.counters import STATES, ConnectionStatus, DurationHistogram
+from peatio_ws.monitoring.counters import STATES, ConnectionStatus, WorkerCounters
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.orderbook.sync import BookState
-from peatio_ws.protocol.event_kinds import EXCHANGES
-from peatio_ws.server.context import WorkerContext
+from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.transport.websocket import WebSocket
 
 PROTOCOLS: Final = ("classic", "ranger", "handler")
 PROBE_SECONDS: Final = 0.1
 """So far apart is looked whether the loop turns."""
-_Key = TypeVar("_Key")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -53,9 +52,9 @@ class StatsReporter:
     Its roster calls `begin`, then `add_connection` with each connection, then `end`.
     """
 
-    def __init__(self, context: WorkerContext) -> None:
-        self._context = context
-        self._delays = DurationHistogram()
+    def __init__(self, counters: WorkerCounters, ingest: BrokerIngest, shared: SharedState) -> None:
+        self._counters, self._ingest, self._shared = counters, ingest, shared
+        self._delays = counters.durations(metrics.loop_delay)
         self._cpu = 0.0
         self._dropped = 0  # lines of the log
         # Of connections that had ended when it looked around last, of those that were there then, and of those that
@@ -93,15 +92,13 @@ class StatsReporter:
 
     def end(self) -> None:
         """Tell what was seen, and what was counted since the last time."""
-        context = self._context
-        self._report_counters()
+        self._counters.export(metrics.add_durations)
         self._report_connections()
         self._report_stream_names()
-        metrics.add_durations(metrics.loop_delay, self._delays)
-        for source, seconds in context.ingest.behind().items():
+        for source, seconds in self._ingest.behind().items():
             metrics.behind.labels(source).set(seconds)
-        metrics.lag.set(context.ingest.lag())
-        metrics.redis_connected.set(bool(context.shared.connected))
+        metrics.lag.set(self._ingest.lag())
+        metrics.redis_connected.set(bool(self._shared.connected))
         self._report_books()
         used = time.process_time()
         metrics.cpu.inc(used - self._cpu)
@@ -113,24 +110,6 @@ class StatsReporter:
             metrics.memory.set(int(file.read().split()[1]) * _PAGE)
         metrics.turned.set(time.time())
         metric_files.restore()
-
-    def _report_counters(self) -> None:
-        counters = self._context.ingest.counters
-        for exchange, count in _take_counts(counters.deliveries):
-            metrics.deliveries.labels(_exchange_label(exchange), "routed").inc(count)
-        for (exchange, outcome), count in _take_counts(counters.others):
-            if exchange:  # else a marker of the history's, which is no message of Peatio's
-                metrics.deliveries.labels(_exchange_label(exchange), outcome).inc(count)
-        for outcome, count in _take_counts(counters.events):
-            metrics.events.labels(outcome).inc(count)
-        for outcome, count in _take_counts(counters.authentications):
-            metrics.authentications.labels(outcome).inc(count)
-        for auth, count in _take_counts(counters.accepted):
-            metrics.ranger_connected.labels(auth).inc(count)
-        metrics.frames.inc(counters.frames)
-        counters.frames = 0
-        for source, durations in counters.batches.items():
-            metrics.add_durations(metrics.latency.labels(source), durations)
 
     def _report_connections(self) -> None:
         reported, past, now = self._reported, self._past, self._now
@@ -144,7 +123,7 @@ class StatsReporter:
                 metrics.connections.labels(protocol, state).set(self._states[protocol, state])
         metrics.outbox_bytes.set(self._waiting)
         metrics.slow_clients.set(self._slow)
-        streams = self._context.router.channels.subscriptions()
+        streams = self._ingest.channels.subscriptions()
         streams["private"] = max(0, self._streams - streams.total())
         for kind in ("private", "public", "prefixed"):
             metrics.subscriptions.labels(kind).set(streams[kind])
@@ -157,27 +136,15 @@ class StatsReporter:
         metrics.ranger_subscriptions.set(streams.total())
 
     def _report_stream_names(self) -> None:
-        names = self._context.ingest.names
+        names = self._ingest.names
         if names.refused:
             limits.reached(Limit.STREAM_NAMES, names.refused, most=names.most)
             names.refused = 0
 
     def _report_books(self) -> None:
-        channels, now = self._context.router.channels, time.time()
+        channels, now = self._ingest.channels, time.time()
         states = channels.states()
         for state in BookState:
             metrics.books.labels(state.value).set(states[state.value])
         for book in channels.touched():
             metrics.book_updated.labels(book).set(now)
-
-
-def _take_counts(counts: Counter[_Key]) -> list[tuple[_Key, int]]:
-    """What was counted; from now on it is counted anew."""
-    found = list(counts.items())
-    counts.clear()
-    return found
-
-
-def _exchange_label(exchange: str) -> str:
-    """An exchange as a label: Peatio's own, and one for whatever else is bound to the queues."""
-    return exchange if exchange in EXCHANGES else "other"

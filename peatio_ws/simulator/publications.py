@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from peatio_ws.protocol.event_kinds import ORDERBOOK, RANGER, TRADE
+from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE
 from peatio_ws.simulator.matching import BookLevel, Market, MarketEvent, Side, SimulatedOrder, SimulatedTrade
 
 MARKET: Final = "btcusd"

@@ -178,10 +178,12 @@ def read_ahead(sock: Any, rfile: Any) -> bytes:
 
 def log_refusal(refused: Refused, connection: str, address: str, environ: dict[str, Any]) -> None:
     """Count and log a handshake that is answered with plain HTTP; for 403 the log names the page's origin."""
-    status, origin = refused.status.partition(" ")[0], environ.get("HTTP_ORIGIN")
-    metrics.refusals.labels(status).inc()
-    seen = {"reason": refused.text} | ({"origin": allowed_origins.shown(origin)} if status == "403" and origin else {})
-    limits.log_line(log, "handshake refused", connection=connection, address=address, status=int(status), **seen)
+    origin = environ.get("HTTP_ORIGIN") if refused.code == 403 else None
+    metrics.refusals.labels(refused.label).inc()
+    fields = {"status": refused.code, "reason": refused.text} | (
+        {"origin": allowed_origins.shown(origin)} if origin else {}
+    )
+    limits.report(log, refused, connection=connection, address=address, **fields)
 
 
 def _take_socket(stock: Any) -> RawSocket:

@@ -18,7 +18,7 @@ import pytest
 from kombu import Connection
 
 from peatio_ws.amqp.stream_source import PREFETCH, REMOVED
-from peatio_ws.protocol.event_kinds import EXCHANGES
+from peatio_ws.protocol.exchanges import EXCHANGES
 from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
 from tests.support.resuming import Market, Member, Members, faults, untold
 from tests.support.servers import RabbitMQ, Redis

@@ -18,7 +18,7 @@ from peatio_ws.amqp.stream_setup import ARGUMENTS
 from peatio_ws.cli.check import broker_probe
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.event_kinds import EXCHANGES
+from peatio_ws.protocol.exchanges import EXCHANGES
 from tests.support.gateway import GatewayProcess, Signer
 from tests.support.old_broker import OldBroker
 from tests.support.servers import RabbitMQ, wait_until

@@ -25,7 +25,7 @@ from peatio_ws.cluster.commands import Answer, Command
 from peatio_ws.cluster.local_state import ConnectionSlot, SharedState
 from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import Order
+from peatio_ws.protocol.private_events.order import Order
 from tests.support.servers import Redis
 from tests.unit.samples import on_orderbook
 

@@ -37,7 +37,7 @@ from peatio_ws.amqp.queue_source import QueueSource
 from peatio_ws.amqp.source import Source, SourceRefused, Sources
 from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import PRIVATE
-from peatio_ws.protocol.event_kinds import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
 
 WAIT = 30.0
 

@@ -18,7 +18,7 @@ import time
 import amqp
 from kombu.utils.url import url_to_parts
 
-from peatio_ws.protocol.event_kinds import ORDERBOOK
+from peatio_ws.protocol.exchanges import ORDERBOOK
 
 TICK = 0.01
 

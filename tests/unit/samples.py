@@ -22,9 +22,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peatio_ws.auth.keys import PrivateKey, new_private_key, public_text
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.event_kinds import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.routing.batch import Batch
+from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import STREAM, History
+from peatio_ws.routing.router import Router
 
 NOW = 1_700_000_000
 """The Unix time at which tokens are looked at."""
@@ -91,6 +95,20 @@ def as_body(body: Any) -> bytes:
 def cursors(history: History | None = None) -> Cursors:
     """Those of one worker, with a key of its own."""
     return Cursors(History(STREAM, 1000, 10**9) if history is None else history, os.urandom)
+
+
+def channels(max_books: int = 1000, batch: Batch | None = None) -> PublicChannels:
+    """Public streams whose problems with books are not reported."""
+    return PublicChannels(batch or Batch(WorkerCounters()), max_books, lambda _what, _stream: None)
+
+
+def router(
+    recall: Any, remember: Any, own: Cursors | None = None, counters: WorkerCounters | None = None, **options: bool
+) -> Router:
+    """A router with public streams."""
+    counters = counters or WorkerCounters()
+    batch = Batch(counters)
+    return Router(recall, remember, own or cursors(), batch, channels(batch=batch), counters, **options)
 
 
 class Bindings:

@@ -62,7 +62,6 @@ MOST_FILES_OF_A_FOLDER, MOST_MODULES_AT_THE_TOP = 16, 10
 MOST_LINES_OF_A_FUNCTION, MOST_LINES_OF_A_FILE = 40, 300
 LONG_FUNCTIONS: dict[str, str] = {}
 LONG_FILES = {
-    "protocol.deliveries": "Peatio's field names and their readings, which are one table and its rules",
     "transport.outbox": "the only place that writes to a client's socket, on which the order of frames depends",
     "routing.channels": "one register: each of its methods keeps the same tables right",
 }

@@ -24,7 +24,10 @@ from peatio_ws.errors import Refused
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.exchanges import RANGER, Delivery
+from peatio_ws.protocol.private_events.base import PrivateEvent
+from peatio_ws.protocol.private_events.order import ranger_order
+from peatio_ws.protocol.private_events.trade import ranger_trade
 from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.server.connections import upgrade_request
@@ -127,10 +130,10 @@ def test_events_with_a_cursor() -> None:
     body = b'{"id":5,"market":"btcusd","side":"buy","price":"1.0","created_at":1533117600}'
     for name in ("order", "trade"):
         event = read(Delivery(RANGER, f"private.ID1.{name}", {}, body))
-        for form in (encoding.order, None) if name == "order" else (None,):
-            payload = form(Dialect.CLASSIC, event) if form else encoding.stream_event(name, body)  # type: ignore[arg-type]
-            channel = "classic" if form else "ranger"
-            expected = "orderbook" if form else name
+        assert isinstance(event, PrivateEvent)
+        for dialect in Dialect if name == "order" else (Dialect.RANGER,):
+            payload = event.encode(dialect, (0,), lambda _number, _owner: None)
+            channel, expected = dialect.value, "orderbook" if dialect is Dialect.CLASSIC else name
             assert matching(channel, "server", text(payload)) == [expected]
             assert matching(channel, "server", text(encoding.with_cursor(payload, "s.1.00000000"))) == [expected]
     other = encoding.with_cursor(encoding.stream_event("deposit_address", b"[]"), "s.1.00000000")
@@ -148,8 +151,8 @@ def test_what_the_gateway_writes_for_ranger_is_described() -> None:
     order = read(Delivery("peatio.orderbook", "", {"uid": "ID1"}, b'{"id":1,"side":"sell","at":1533117600}'))
     trade = read(Delivery("peatio.trade", "", {"ask_uid": "ID1"}, b'{"id":1,"price":"2.0","ask_id":3}'))
     written = {
-        "RangerOrder": encoding.ranger_order(order),  # type: ignore[arg-type]
-        "RangerTrade": encoding.ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
+        "RangerOrder": ranger_order(order),  # type: ignore[arg-type]
+        "RangerTrade": ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
     }
     for name, payload in written.items():
         assert name in schemas

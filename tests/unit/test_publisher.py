@@ -13,7 +13,7 @@ from peatio_ws import publisher as room
 from peatio_ws.amqp.connection import exchange
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import PublishError
-from peatio_ws.protocol.event_kinds import RANGER
+from peatio_ws.protocol.exchanges import RANGER
 from peatio_ws.publisher import Publisher
 
 
@@ -184,15 +184,15 @@ def test_events_go_where_clients_are_subscribed(queue: Queue) -> None:
     [
         (lambda to: to.to_member("ID1", "a.b", {}), "'a.b' is no name"),
         (lambda to: to.to_member("ID1", "", {}), "'' is no name"),
-        (lambda to: to.to_member("", "a", {}), "'private..a' is no routing key"),
-        (lambda to: to.to_member("I.D", "a", {}), "is no routing key"),
-        (lambda to: to.to_member("ID1", "a", b"{"), "the body is no JSON"),
-        (lambda to: to.to_member("ID1", "order", b'{"id":'), "the body is no JSON"),
+        (lambda to: to.to_member("", "a", {}), "'private..a': the routing key is invalid"),
+        (lambda to: to.to_member("I.D", "a", {}), "the routing key is invalid"),
+        (lambda to: to.to_member("ID1", "a", b"{"), "the body is not JSON"),
+        (lambda to: to.to_member("ID1", "order", b'{"id":'), "the body is not JSON"),
         (lambda to: to.to_member("I" * 300, "a", {}), "longer than 255"),
         (lambda to: to.to_stream("order", {}), "to_member is for members"),
         (lambda to: to.to_stream("private.ID1.order", {}), "to_member is for members"),
         (lambda to: to.to_stream("a.b.c.d", {}), "is no public or prefixed stream"),
-        (lambda to: to.to_stream("btcusd.trades", b"nothing"), "the body is no JSON"),
+        (lambda to: to.to_stream("btcusd.trades", b"nothing"), "the body is not JSON"),
     ],
 )
 def test_what_the_gateway_would_drop_is_not_published(queue: Queue, push: Any, said: str) -> None:

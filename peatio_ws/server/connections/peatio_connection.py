@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Final
 
 import structlog
 
@@ -46,14 +45,12 @@ from peatio_ws.server.connections.event_session import EventSession, call_handle
 from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
 from peatio_ws.server.connections.resumption import Resumption
 from peatio_ws.server.connections.upgrade_request import UpgradeRequest
-from peatio_ws.server.context import WorkerContext, lockout_seconds, verify_token
+from peatio_ws.server.context import WorkerContext
 from peatio_ws.server.routes import EventHandler
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.server.connections.peatio_connection")
-
-TOO_MANY_OF_ADDRESS: Final = "too many tokens from this address failed"
 
 
 class PeatioConnection(BaseConnection):
@@ -210,15 +207,14 @@ class PeatioConnection(BaseConnection):
         outbox = self.ws.outbox
         if not outbox.closing:
             outbox.send(text_frame(payload))
-            self.context.ingest.counters.frames += 1
+            self.context.frames[()] += 1
 
     def _verify(self, action: Verify) -> list[Action]:
-        session, context = self._session, self.context
-        # The lockout does not concern authenticated clients: they have shown a valid token before.
-        if session.identity is None and (seconds := lockout_seconds(context, self.address)):
-            return session.on_postponed(action, TOO_MANY_OF_ADDRESS, seconds)
+        session, authenticator = self._session, self.context.authenticator
         try:
-            identity = verify_token(context, action.token, self.ws.id, self.address)
+            if session.identity is None:  # else it has shown a valid token before
+                authenticator.check_address(self.address)
+            identity = authenticator.verify(action.token, self.ws.id, self.address)
         except TryLater as later:
             return session.on_postponed(action, later.text, later.seconds)
         return session.on_verified(action, identity)

@@ -6,7 +6,7 @@ import pytest
 
 from peatio_ws.amqp.connection import describe_error, exchange, is_embedded, open_connection, shown_url
 from peatio_ws.config.urls import EMBEDDED_BROKER
-from peatio_ws.protocol.event_kinds import EXCHANGES, TRADE
+from peatio_ws.protocol.exchanges import EXCHANGES, TRADE
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from kombu import Connection
 
 from peatio_ws.amqp.frame_reader import OFFSET, READ_BYTES, BufferedConnection, _BufferedTCP, consume
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 HEARTBEAT = struct.pack(">BHIB", 8, 0, 0, 0xCE)
 

@@ -15,7 +15,7 @@ from peatio_ws.amqp.stream_markers import Alarmed
 from peatio_ws.amqp.stream_offset import ReaderState
 from peatio_ws.amqp.stream_setup import PATIENCE_SECONDS, StreamSetup
 from peatio_ws.amqp.stream_source import ACK_EACH, ACK_SECONDS, IDLE_SECONDS, MARK_EACH, PROBE_SECONDS, StreamSource
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 
 
 class Broker:
@@ -84,7 +84,7 @@ class Broker:
     def send(self, delivery: Delivery) -> Delivery:
         self._tag += 1
         self.line.bytes_recv += 1
-        self.stream._on_delivery(delivery, self._tag)
+        self.stream.on_delivery(delivery, self._tag)
         return delivery
 
     def deliver(self, body: bytes = b"{}") -> Delivery:

@@ -69,14 +69,17 @@ def published(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Result:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["event", "public.x", "notjson"], "'public.x' is no routing key"),
-        (["event", "public.btcusd.trades", "notjson"], "the body is no JSON"),
-        (["event", "foo", "{}"], "'foo' is no routing key"),
+        (["event", "public.x", "notjson"], "'public.x': the routing key is invalid"),
+        (["event", "public.btcusd.trades", "notjson"], "the body is not JSON"),
+        (["event", "foo", "{}"], "'foo': the routing key is invalid"),
         (["event", "public.\u00e9.trades", "{}"], "not ASCII"),
-        (["order", "--uid", "ID1", "--file", "body"], "the body is no JSON"),
-        (["trade", "--ask-uid", "ID1", "--bid-uid", "ID2", "--file", "body"], "the body is no JSON"),
-        (["order", "--uid", "ID1", "--file", "list"], "nothing that Peatio publishes to peatio.orderbook"),
-        (["trade", "--ask-uid", "ID1", "--bid-uid", "ID2", "--file", "list"], "publishes to peatio.trade"),
+        (["order", "--uid", "ID1", "--file", "body"], "the body is not JSON"),
+        (["trade", "--ask-uid", "ID1", "--bid-uid", "ID2", "--file", "body"], "the body is not JSON"),
+        (["order", "--uid", "ID1", "--file", "list"], "not what Peatio publishes to this exchange"),
+        (
+            ["trade", "--ask-uid", "ID1", "--bid-uid", "ID2", "--file", "list"],
+            "not what Peatio publishes to this exchange",
+        ),
     ],
 )
 def test_what_the_gateway_would_drop_is_not_published(
@@ -142,7 +145,12 @@ def test_a_replay_without_end_ends_with_ctrl_c_and_status_0(folder: Path, monkey
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "no message"), (b"# all\n\n", "no message"), (TWO_MESSAGES + b"x {}", "line 4: 'x'")]
+    ("content", "said"),
+    [
+        (b"", "no message"),
+        (b"# all\n\n", "no message"),
+        (TWO_MESSAGES + b"x {}", "line 4: the gateway would drop the message 'x'"),
+    ],
 )
 def test_of_a_file_with_a_fault_nothing_is_published(
     folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
@@ -170,7 +178,7 @@ def test_a_pipe_is_published_as_it_comes_up_to_a_bad_line(monkeypatch: pytest.Mo
     with pipe(TWO_MESSAGES + b"x {}\npublic.a.b {}") as name:
         result = replayed(f"publish --file {name}", monkeypatch)
     assert (result.exit_code, Broker.taken) == (1, TAKEN)
-    assert "line 4: 'x'" in result.output
+    assert "line 4: the gateway would drop the message 'x'" in result.output
     assert "published 2 messages" in result.output
     with pipe(TWO_MESSAGES) as name:
         result = replayed(f"publish --file {name} --repeat 2", monkeypatch)

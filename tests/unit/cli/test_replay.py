@@ -12,7 +12,7 @@ import pytest
 from peatio_ws.cli import replay as publishing
 from peatio_ws.cli.replay import RecordedEvent, broker, messages, replay
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.protocol.event_kinds import RANGER
+from peatio_ws.protocol.exchanges import RANGER
 
 
 def test_only_the_brokers_variables_are_looked_at() -> None:
@@ -47,11 +47,11 @@ def test_a_line_is_a_routing_key_and_a_body_byte_for_byte() -> None:
     ("line", "said"),
     [
         (b"public.btcusd.trades", "line 3: there is no body"),
-        (b"public.btcusd.trades {", "line 3: the body is no JSON"),
-        (b'public.btcusd.trades "\xff"', "line 3: the body is no JSON"),
-        (b"order {}", "line 3: 'order' is no routing key"),
-        (b"public.a.b.c {}", "line 3: 'public.a.b.c' is no routing key"),
-        (b'private.ID1.order {"id":1,"id":', "line 3: the body is no JSON"),
+        (b"public.btcusd.trades {", "line 3: the gateway would drop the message"),
+        (b'public.btcusd.trades "\xff"', "line 3: the gateway would drop the message"),
+        (b"order {}", "'order': the routing key is invalid"),
+        (b"public.a.b.c {}", "'public.a.b.c': the routing key is invalid"),
+        (b'private.ID1.order {"id":1,"id":', "line 3: the gateway would drop the message"),
         (b"public.\xc3\xa9.b {}", "line 3: the routing key is not ASCII"),
         (b"public.%b.b {}" % (b"a" * 256), "longer than 255"),
     ],

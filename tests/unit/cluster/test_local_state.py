@@ -17,9 +17,8 @@ from peatio_ws.cluster.commands import Answer, Command
 from peatio_ws.cluster.local_state import ORDERS_KEPT, Orders, SharedState
 from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import Order
-from peatio_ws.routing.channels import PublicChannels
-from tests.unit.samples import on_orderbook
+from peatio_ws.protocol.private_events.order import Order
+from tests.unit.samples import channels, on_orderbook
 
 
 def order(number: Any, owner: str | int = "A", state: str = "wait") -> Order:
@@ -111,7 +110,7 @@ def test_memory_is_bounded() -> None:
 def test_without_redis_each_worker_is_for_itself() -> None:
     alone = by_itself()
     assert type(alone) is SharedState
-    books = PublicChannels(lambda _frame, _outboxes, _count: None, lambda: None, 1, lambda _what, _stream: None)
+    books = channels(1)
     alone.start(books, NobodyThere())
     alone.wait()
     alone.load()
@@ -142,4 +141,4 @@ class NobodyThere:
 def as_recalled(seen: Order) -> bytes | None:
     orders = Orders()
     orders.remember(seen)
-    return orders.recall(seen.id, seen.owner)
+    return orders.recall(seen.id, seen.owners[0])

@@ -1,15 +1,16 @@
-"""How times are sorted by their length."""
+"""How a worker counts, and how its counts are exported."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from peatio_ws.monitoring.counters import BUCKETS, DurationHistogram
+from peatio_ws.monitoring.counters import BUCKETS, DurationHistogram, WorkerCounters
 
 
 @given(st.lists(st.floats(0, 100) | st.sampled_from(BUCKETS)))
-def test_a_time_is_counted_at_the_first_bound_that_it_does_not_exceed(times: list[float]) -> None:
+def test_duration_is_counted_at_the_first_bound_not_below_it(times: list[float]) -> None:
     durations = DurationHistogram()
     for seconds in times:
         durations.add(seconds)
@@ -18,3 +19,27 @@ def test_a_time_is_counted_at_the_first_bound_that_it_does_not_exceed(times: lis
     expected = [sum(low < one <= high for one in times) for low, high in zip(lower, bounds, strict=True)]
     assert durations.counts == expected
     assert abs(durations.total - sum(times)) < 1e-6
+
+
+def test_counts_of_a_metric_are_exported_once() -> None:
+    registry = CollectorRegistry()
+    plain = Counter("plain", "Without labels", registry=registry)
+    labelled = Counter("labelled", "With labels", ["a", "b"], registry=registry)
+    times = Histogram("times", "Durations", buckets=BUCKETS, registry=registry)
+    counters = WorkerCounters()
+    counters.of(plain)[()] += 2
+    counters.of(labelled)["x", "y"] += 3
+    counters.durations(times).add(0.2)
+    exported: list[tuple[object, float]] = []
+    for _ in range(2):
+        counters.export(lambda metric, durations: exported.append((metric, durations.total)))
+    assert registry.get_sample_value("plain_total") == 2
+    assert registry.get_sample_value("labelled_total", {"a": "x", "b": "y"}) == 3
+    assert exported[0] == (times, 0.2)
+
+
+def test_every_caller_counts_in_the_same_place() -> None:
+    counters, metric = WorkerCounters(), object()
+    assert counters.of(metric) is counters.of(metric)
+    assert counters.durations(metric) is counters.durations(metric)
+    assert counters.of(metric) is not counters.of(object())

@@ -12,19 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.errors import BadDelivery
-from peatio_ws.protocol.deliveries import details, read
-from peatio_ws.protocol.event_kinds import (
-    EXCHANGES,
-    ORDERBOOK,
-    RANGER,
-    TRADE,
-    BookChange,
-    Delivery,
-    Details,
-    Order,
-    StreamEvent,
-    Trade,
-)
+from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.protocol.private_events.member_event import MemberEvent
+from peatio_ws.protocol.private_events.order import Order, OrderFields, read_fields
+from peatio_ws.protocol.private_events.trade import Party, Trade
+from peatio_ws.protocol.public_events import BookChange, PublicEvent
 from tests.unit.samples import as_body, on_orderbook, on_ranger, on_trade
 
 ORDER = {"id": 7, "side": "sell", "price": "1.0"}
@@ -37,9 +30,9 @@ def order(delivery: Delivery) -> Order:
     return event
 
 
-def says(delivery: Delivery) -> Details:
+def says(delivery: Delivery) -> OrderFields:
     """What an order says."""
-    return details(order(delivery))
+    return read_fields(order(delivery))
 
 
 def trade(delivery: Delivery) -> Trade:
@@ -51,7 +44,7 @@ def trade(delivery: Delivery) -> Trade:
 def reason(delivery: Delivery) -> str:
     with pytest.raises(BadDelivery) as caught:
         read(delivery)
-    return caught.value.reason
+    return caught.value.code.value
 
 
 def test_the_exchanges_are_peatios() -> None:
@@ -82,7 +75,7 @@ A, B, C = {"uid": "A"}, {"uid": "B"}, {"uid": "C"}
 def test_the_owner_is_in_the_headers_or_the_body_or_its_order(
     headers: dict[str, Any], body: dict[str, Any], owner: str | int
 ) -> None:
-    found = order(on_orderbook(body, **headers)).owner
+    found = order(on_orderbook(body, **headers)).owners[0]
     assert (found, type(found)) == (owner, type(owner))
 
 
@@ -106,7 +99,8 @@ def test_a_uid_and_a_member_id_are_never_mixed(name: str, value: Any, owner: str
         *trade(on_trade({"id": 1}, **{f"ask_{name}": value})).parties,
         *trade(on_trade({"id": 1, f"bid_{name}": value})).parties,
     ):
-        assert (event.owner, type(event.owner)) == (owner, type(owner))
+        found = event.owner if isinstance(event, Party) else event.owners[0]
+        assert (found, type(found)) == (owner, type(owner))
 
 
 NOBODY: list[Any] = [None, "", " ", [], ["x"], {}, {"a": 1}, True, False]
@@ -115,7 +109,7 @@ NOBODY: list[Any] = [None, "", " ", [], ["x"], {}, {"a": 1}, True, False]
 @pytest.mark.parametrize("value", NOBODY)
 @pytest.mark.parametrize("name", ["uid", "member_id"])
 def test_a_name_that_names_nobody_is_passed_over(name: str, value: Any) -> None:
-    assert order(on_orderbook(ORDER | {"uid": "ID1"}, **{name: value})).owner == "ID1"
+    assert order(on_orderbook(ORDER | {"uid": "ID1"}, **{name: value})).owners[0] == "ID1"
     expected = "no_owner" if value is None or not str(value).strip() else "owner"
     if expected == "no_owner":
         assert isinstance(read(on_orderbook({**ORDER, name: value})), BookChange)
@@ -181,8 +175,8 @@ def test_each_party_has_its_own_order() -> None:
     ask, bid = trade(on_trade(body, ask_uid="A", bid_uid="B")).parties
     assert ask.order is not None
     assert bid.order is not None
-    assert (ask.order_id, ask.order.owner, details(ask.order).price) == (b"31", "A", b'"1"')
-    assert (bid.order_id, bid.order.owner, details(bid.order).price) == (b"32", "B", b'"2"')
+    assert (ask.order_id, ask.order.owners[0], read_fields(ask.order).price) == (b"31", "A", b'"1"')
+    assert (bid.order_id, bid.order.owners[0], read_fields(bid.order).price) == (b"32", "B", b'"2"')
 
 
 def test_an_order_that_was_added_tells_its_id_where_the_trade_does_not() -> None:
@@ -287,7 +281,7 @@ def test_a_number_stays_as_it_was_written(number: str, quoted: bool) -> None:
 def test_a_text_stays_as_it_was_written(text: str, escaped: bool) -> None:
     raw = json.dumps(text, ensure_ascii=escaped).encode()
     found = order(on_orderbook(b'{"id":%b,"state":%b,"uid":"A"}' % (raw, raw)))
-    assert (found.id, details(found).state) == (raw, raw)
+    assert (found.id, read_fields(found).state) == (raw, raw)
 
 
 @given(st.binary(max_size=20) | st.sampled_from([b"1e5", b"1.0E-8", b"-0", b"1000.0", b"18446744073709551616"]))
@@ -298,7 +292,7 @@ def test_a_body_stays_as_it_was_published(extra: bytes) -> None:
     except ValueError:
         assert reason(on_ranger("public.btcusd.trades", body)) == "json"
     else:
-        assert read(on_ranger("public.btcusd.trades", body)) == StreamEvent("btcusd.trades", None, body)
+        assert read(on_ranger("public.btcusd.trades", body)) == PublicEvent("btcusd.trades", body)
 
 
 # ---- the executed volume
@@ -376,7 +370,9 @@ def test_trades_that_are_no_list_are_none(trades: Any) -> None:
     ],
 )
 def test_a_routing_key_names_the_stream_and_whose_it_is(routing_key: str, stream: str, owner: str | None) -> None:
-    assert read(on_ranger(routing_key, b"[ 1]")) == StreamEvent(stream, owner, b"[ 1]")
+    assert read(on_ranger(routing_key, b"[ 1]")) == (
+        MemberEvent(stream, b"[ 1]", owners=(owner,)) if owner else PublicEvent(stream, b"[ 1]")
+    )
 
 
 @pytest.mark.parametrize(
@@ -391,8 +387,8 @@ def test_a_routing_key_of_another_shape_is_dropped(routing_key: str) -> None:
 def test_a_private_order_and_trade_are_read_and_kept_verbatim() -> None:
     body = b'{ "id":7, "kind":"bid","market":"btcusd","origin_volume":"2.0","remaining_volume":"0.5"}'
     found = order(on_ranger("private.ID1.order", body))
-    assert (found.owner, found.body, found.verbatim) == ("ID1", body, True)
-    assert (details(found).side, details(found).executed_volume) == (b'"buy"', b'"1.5"')
+    assert (found.owners[0], found.body, found.verbatim) == ("ID1", body, True)
+    assert (read_fields(found).side, read_fields(found).executed_volume) == (b'"buy"', b'"1.5"')
     event = trade(on_ranger("private.ID1.trade", body))
     assert (event.verbatim, event.parties[0].owner, event.id) == (body, "ID1", b"7")
 
@@ -400,11 +396,11 @@ def test_a_private_order_and_trade_are_read_and_kept_verbatim() -> None:
 @pytest.mark.parametrize("name", ["order", "trade"])
 @pytest.mark.parametrize("body", [b"[]", b"5", b"null", b"{}", b'{"id":null}', b'"text"'])
 def test_a_private_body_that_is_no_order_or_trade_is_an_event_like_any_other(name: str, body: bytes) -> None:
-    assert read(on_ranger(f"private.ID1.{name}", body)) == StreamEvent(name, "ID1", body)
+    assert read(on_ranger(f"private.ID1.{name}", body)) == MemberEvent(name, body, owners=("ID1",))
 
 
 def test_the_uid_of_a_routing_key_counts_and_not_the_one_of_the_body() -> None:
-    assert order(on_ranger("private.4242.order", {"id": 1, "uid": "B", "member_id": 5})).owner == "4242"
+    assert order(on_ranger("private.4242.order", {"id": 1, "uid": "B", "member_id": 5})).owners[0] == "4242"
 
 
 # ---- what cannot be read
@@ -500,7 +496,7 @@ def test_a_message_past_all_exchanges_is_dropped(public: bool) -> None:
     for key in ("private.A.order", "public.a.b", ""):
         with pytest.raises(BadDelivery) as caught:
             read(Delivery("", key, {"uid": "A"}, as_body(ORDER)), public=public)
-        assert caught.value.reason == "exchange"
+        assert caught.value.code.value == "exchange"
 
 
 KEYS = st.sampled_from(["private.A.order", "private.A.trade", "public.a.b", "global.a", "x.y.z", "", "a"]) | st.text()
@@ -533,9 +529,9 @@ def test_any_delivery_is_an_event_or_bad(exchange: str, key: str, headers: dict[
     try:
         event = read(Delivery(exchange, key, headers, body))
     except BadDelivery as bad:
-        known = bad.reason in {"json", "shape", "owner", "no_owner", "routing_key", "exchange"}
+        known = bad.code.value in {"json", "shape", "owner", "no_owner", "routing_key", "exchange"}
     else:
-        known = isinstance(event, Order | Trade | BookChange | StreamEvent)
+        known = isinstance(event, Order | Trade | MemberEvent | PublicEvent | BookChange)
         json.loads(body)  # what is passed on is JSON
         assert exchange != "other" or not isinstance(event, BookChange)
     assert known
@@ -571,7 +567,7 @@ def test_a_text_of_digits_is_never_taken_for_a_uid_however_long(digits: str) -> 
         event = read(on_orderbook(ORDER, member_id=digits))
     except BadDelivery:
         return
-    assert not isinstance(event, Order) or isinstance(event.owner, int)
+    assert not isinstance(event, Order) or isinstance(event.owners[0], int)
 
 
 def test_an_executed_volume_is_exact_for_numbers_with_an_exponent() -> None:

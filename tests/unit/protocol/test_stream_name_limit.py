@@ -11,9 +11,8 @@ from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.stream_name_limit import ALWAYS_ALLOWED, StreamNameLimit
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
-from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.transport.outbox import Outbox
-from tests.unit.samples import Wire
+from tests.unit.samples import Wire, channels
 
 MOST = 30
 REFUSED = {"error": "too many streams: this server has no room for more names; try again later"}
@@ -23,7 +22,7 @@ class Worker:
     """Sessions of a worker that holds few names."""
 
     def __init__(self) -> None:
-        self.channels = PublicChannels(lambda *_: None, lambda: None, 10, lambda *_: None)
+        self.channels = channels(10)
         self.names = StreamNameLimit(self.channels.holds, self.channels.names, MOST)
 
     def subscribe(self, session: Session, *streams: str) -> list[object]:

@@ -7,7 +7,7 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Iterable
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import gevent
@@ -46,12 +46,8 @@ class Told:
     def __init__(self, max_books: int = 100) -> None:
         self.troubles: list[tuple[str, str]] = []
         self.flushed = 0
-        self.channels = PublicChannels(
-            self.put, self.flush, max_books, lambda what, stream: self.troubles.append((what, stream))
-        )
-
-    def put(self, frames: bytes, outboxes: Iterable[Outbox], _count: int) -> None:
-        put(frames, outboxes)
+        batch: Any = SimpleNamespace(put=put, flush=self.flush)
+        self.channels = PublicChannels(batch, max_books, lambda what, stream: self.troubles.append((what, stream)))
 
     def flush(self) -> None:
         self.flushed += 1
@@ -255,7 +251,8 @@ def test_books_that_waited_come_as_there_is_room_for_each() -> None:
     reader.wire._takes = lambda offered: offered if taking else 0
     outbox = reader.outbox
     outbox.limit = 2000
-    channels = PublicChannels(put, outbox.flush, 100, lambda _what, _stream: None)
+    batch: Any = SimpleNamespace(put=put, flush=outbox.flush)
+    channels = PublicChannels(batch, 100, lambda _what, _stream: None)
     body = json.dumps({"asks": [[f"{number}.0", "1"] for number in range(100)], "bids": [], "sequence": 1}).encode()
     outbox.size = outbox.limit
     for letter in "abcdefgh":

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.protocol.event_kinds import RANGER, Delivery
+from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.routing import cursor
 from peatio_ws.routing.cursor import HEADER, KEY_BYTES, KEY_SECONDS, LENGTH, MOST_KEYS, Cursors
 from peatio_ws.routing.history import STREAM, History, Position

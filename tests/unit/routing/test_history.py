@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import Delivery
-from peatio_ws.routing.history import ENTRY_BYTES, STREAM, History, Position, owners_of
-from tests.unit.samples import on_orderbook, on_ranger, on_trade
+from peatio_ws.protocol.exchanges import Delivery
+from peatio_ws.routing.history import ENTRY_BYTES, STREAM, History, Position
 
 EVENT = Delivery("peatio.orderbook", "", {}, b'{"id":1}')
 
@@ -22,23 +19,6 @@ def history(name: str = STREAM, seconds: float = 100.0, most_bytes: int = 10**6)
 
 def offsets(kept: History, owners: tuple[Any, ...], after: int) -> list[int]:
     return [entry.offset for entry in kept.after(owners, after)]
-
-
-@pytest.mark.parametrize(
-    ("delivery", "owners"),
-    [
-        (on_orderbook({"id": 1}, uid="A"), ("A",)),
-        (on_orderbook({"id": 1}, member_id=7), (7,)),
-        (on_orderbook({"id": 1}), ()),
-        (on_trade({"id": 1}, ask_uid="A", bid_member_id=7), ("A", 7)),
-        (on_trade({"id": 1}, ask_uid="A", bid_uid="A"), ("A",)),
-        (on_ranger("private.A.order", {"id": 1}), ("A",)),
-        (on_ranger("private.A.deposit", [1]), ("A",)),
-        (on_ranger("public.btcusd.trades", {}), ()),
-    ],
-)
-def test_whom_an_event_concerns(delivery: Delivery, owners: tuple[Any, ...]) -> None:
-    assert owners_of(read(delivery)) == owners
 
 
 def test_a_member_has_what_came_under_each_of_its_names_once_and_in_order() -> None:

@@ -12,16 +12,15 @@ import pytest
 from peatio_ws.amqp import read_pacing
 from peatio_ws.cluster.local_state import Orders
 from peatio_ws.concurrency import yielding
-from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.routing import replay
-from peatio_ws.routing.history import STREAM, History, Position, owners_of
+from peatio_ws.routing.history import STREAM, History, Position
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import ReplayPosition, Replays, reconnect_reason
 from peatio_ws.routing.router import Router
 from peatio_ws.transport.outbox import Outbox
-from tests.unit.samples import Wire, cursors, on_orderbook, texts_in
+from tests.unit.samples import Wire, cursors, on_orderbook, router, texts_in
 
 UID = "IDANN"
 
@@ -33,15 +32,15 @@ class Room:
         orders = Orders()
         self.history = History(STREAM, 1000, 10**9)
         self.cursors = cursors(self.history)
-        router = Router(orders.recall, orders.remember, self.cursors)
-        self.replays = Replays(self.history, self.cursors, router, has_read_up_to)
+        own = router(orders.recall, orders.remember, self.cursors)
+        self.replays = Replays(self.history, self.cursors, own, has_read_up_to)
         self.replays.caught_up.set()
         for offset in offsets:
             self.add(offset)
 
     def add(self, offset: int, **fields: str) -> str:
         delivery: Delivery = on_orderbook({"id": offset, **fields}, uid=UID)
-        entry = self.history.append(offset, delivery, owners_of(read(delivery)), 0.0)
+        entry = self.history.append(offset, delivery, (UID,), 0.0)
         return self.cursors.at(UID, entry)
 
     def locate(self, cursor: str | None) -> tuple[ReplayPosition, bool] | None:

@@ -12,16 +12,20 @@ from hypothesis import strategies as st
 
 from peatio_ws.cluster.local_state import Orders
 from peatio_ws.life_cycle import ImpossibleInput
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.event_kinds import Delivery, Order
-from peatio_ws.routing import router as room
+from peatio_ws.protocol.exchanges import Delivery
+from peatio_ws.protocol.private_events.order import Order
+from peatio_ws.routing import batch as room
 from peatio_ws.routing.history import Entry
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.router import Router
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
-from tests.unit.samples import Wire, cursors, on_orderbook, on_ranger, on_trade, texts_in
+from tests.unit import samples
+from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
 
 
 class Seat:
@@ -53,9 +57,9 @@ class Seat:
         return frames
 
 
-def router(broadcast: bool = False) -> Router:
+def router(counters: WorkerCounters | None = None, **options: bool) -> Router:
     orders = Orders()
-    return Router(orders.recall, orders.remember, cursors(), broadcast)
+    return samples.router(orders.recall, orders.remember, counters=counters, **options)
 
 
 def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
@@ -67,7 +71,7 @@ def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
 def send(where: Router, *deliveries: Delivery) -> None:
     for delivery in deliveries:
         where.route(read(delivery))
-    where.flush()
+    where.batch.flush()
 
 
 # ---- the model
@@ -123,8 +127,8 @@ def test_exactly_those_whom_an_event_concerns_get_one_copy(steps: list[tuple[Any
                     seat.trades.add(trade_id)
                     expected[seat].append(("trade", trade_id, side))
         elif step == "flush":
-            where.flush()
-    where.flush()
+            where.batch.flush()
+    where.batch.flush()
     for seat in everybody:
         got = [(kind, body["id"], body.get("side")) for frame in seat.take() for kind, body in frame.items()]
         assert got == expected[seat]
@@ -146,7 +150,7 @@ def test_nobody_is_written_to_before_the_batch_is_handed_out() -> None:
     where.route(read(on_orderbook({"id": 1}, uid="A")))
     where.route(read(on_orderbook({"id": 2}, uid="A")))
     assert ann.take() == []
-    where.flush()
+    where.batch.flush()
     assert [frame["orderbook"]["id"] for frame in ann.take()] == [1, 2]
 
 
@@ -268,16 +272,18 @@ def test_an_order_seen_as_somebody_elses_is_not_shown() -> None:
 @pytest.mark.parametrize("turn", [1, -1])
 @pytest.mark.parametrize("number", [501, "501"])
 def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any) -> None:
-    where = router()
+    counters = WorkerCounters()
+    where = router(counters)
     (ann,) = seated(where, Seat("A", None))
     both = [on_trade({"id": 501}, ask_uid="A"), on_ranger("private.A.trade", {"id": number, "side": "sell"})]
     send(where, *both[::turn])
     assert len(ann.take()) == 1
-    assert where.counters.events["repeated"] == 1
+    assert counters.of(metrics.events)[("repeated",)] == 1
 
 
 def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
-    where = router()
+    counters = WorkerCounters()
+    where = router(counters)
     ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
     ann.join(where)
     ranger.join(where, "trade")
@@ -292,7 +298,7 @@ def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
     send(where, *copies)
     assert [frame["trade"]["market_id"] for frame in ann.take()] == ["eurusd", "btcusd"]
     assert [frame["trade"]["market"] for frame in ranger.take()] == ["eurusd", "btcusd"]
-    assert where.counters.events["repeated"] == 4
+    assert counters.of(metrics.events)[("repeated",)] == 4
 
 
 @pytest.mark.parametrize("count", [300, 4000])
@@ -308,7 +314,7 @@ def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
 @pytest.mark.parametrize("turn", [1, -1])
 def test_a_ranger_client_gets_peatios_own_trade_where_the_translation_is_off(turn: int) -> None:
     orders = Orders()
-    where = Router(orders.recall, orders.remember, cursors(), translates=False)
+    where = samples.router(orders.recall, orders.remember, translates=False)
     ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
     ann.join(where, "trade", "order")
     old.join(where)
@@ -437,7 +443,7 @@ class Mortal(Outbox):
 def test_what_a_client_is_sent_at_its_own_wish_leaves_nothing_behind_while_the_broker_is_silent(how: str) -> None:
     where = router()
     where.route(read(on_ranger("public.a.ob-snap", {"asks": [["1", "1"]], "bids": []})))
-    where.flush()
+    where.batch.flush()
     outbox = Mortal(Wire(), 2**30, 3600.0)  # type: ignore[arg-type]
     gone = weakref.ref(outbox)
     receiver = Receiver(outbox, Dialect.RANGER, {"a.ob-inc": None, "order": None})
@@ -489,14 +495,16 @@ def test_where_it_is_broadcast_a_book_change_goes_verbatim_and_once_to_every_cla
 
 
 def test_what_became_of_an_event_is_counted() -> None:
-    where = router()
+    counters = WorkerCounters()
+    where = router(counters)
     seated(where, Seat("A", 1))
     send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="B"), on_trade({"id": 3}, bid_uid="A"))
-    assert (where.counters.events["sent"], where.counters.events["nobody"]) == (2, 1)
+    assert counters.of(metrics.events) == {("sent",): 2, ("nobody",): 1}
 
 
 def test_each_frame_that_an_outbox_takes_is_counted() -> None:
-    where = router()
+    counters = WorkerCounters()
+    where = router(counters)
     ann, again, public = seated(where, Seat("A", 1), Seat("A", 1), Seat(None, None, Dialect.RANGER))
     for stream in ("a.trades", "a.ob-inc", "b.other-inc"):
         public.streams.append(stream)
@@ -514,12 +522,12 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
     for seat in (public, late):
         seat.receiver.outbox.flush()
     texts = len(ann.take()) + len(public.take()) + len(late.take()) + 2  # and two that were sent before the close
-    assert where.counters.frames == texts == 4 + 5 + 3 + 2
+    assert counters.of(metrics.frames)[()] == texts == 4 + 5 + 3 + 2
 
 
 def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
     kept: list[Order] = []
-    where = Router(lambda number, owner: None, kept.append, cursors())
+    where = samples.router(lambda number, owner: None, kept.append)
     send(where, on_orderbook({"id": 1}, uid="A"), on_ranger("private.B.order", {"id": 2}))
     assert [json.loads(order.id) for order in kept] == [1, 2]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import Trade
-from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS, Key, SeenTrades, key_of
+from peatio_ws.protocol.private_events.base import TradeKey
+from peatio_ws.protocol.private_events.trade import Trade
+from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS, SeenTrades
 from tests.unit.samples import on_trade
 
 
@@ -16,12 +17,12 @@ def trade(number: object, market: object) -> Trade:
     return event
 
 
-A, B = Key(b"1", b"a"), Key(b"1", b"b")
+A, B = TradeKey(b"1", b"a"), TradeKey(b"1", b"b")
 
 
 def test_a_trade_is_its_market_and_its_id() -> None:
-    assert key_of(trade(1, "btcusd")) == key_of(trade("1", "btcusd"))
-    keys = {key_of(trade(number, market)) for number in (1, 11) for market in ("btcusd", "1btcusd", None)}
+    assert trade(1, "btcusd").key == trade("1", "btcusd").key
+    keys = {trade(number, market).key for number in (1, 11) for market in ("btcusd", "1btcusd", None)}
     assert len(keys) == 6
     seen = SeenTrades(0.0)
     assert all(seen.add(key, 0.0) for key in (A, B))
@@ -31,10 +32,10 @@ def test_a_trade_is_its_market_and_its_id() -> None:
 @pytest.mark.parametrize("turn", [1, -1])
 def test_a_copy_without_a_market_is_a_copy_of_the_trade_with_its_id(turn: int) -> None:
     seen = SeenTrades(0.0)
-    first, second = [A, Key(b"1", b"")][::turn]
+    first, second = [A, TradeKey(b"1", b"")][::turn]
     assert seen.add(first, 0.0)
     assert not seen.add(second, 0.0)
-    assert seen.add(Key(b"2", b""), 0.0)
+    assert seen.add(TradeKey(b"2", b""), 0.0)
 
 
 @pytest.mark.parametrize("at", [0.0, KEPT_SECONDS / 2, KEPT_SECONDS - 0.1, KEPT_SECONDS, KEPT_SECONDS * 1.9])
@@ -49,13 +50,13 @@ def test_what_is_long_ago_is_forgotten() -> None:
     seen = SeenTrades(0.0)
     assert seen.add(A, 0.0)
     assert seen.add(A, 2 * KEPT_SECONDS)
-    assert seen.add(Key(b"1", b""), 5 * KEPT_SECONDS)
+    assert seen.add(TradeKey(b"1", b""), 5 * KEPT_SECONDS)
 
 
 def test_however_many_trades_come_the_last_ones_are_remembered_and_memory_is_bounded() -> None:
     seen = SeenTrades(0.0)
     count = 3 * KEPT + 100
     for number in range(count):
-        assert seen.add(Key(b"%d" % number, b"a"), 0.0)
+        assert seen.add(TradeKey(b"%d" % number, b"a"), 0.0)
         assert len(seen._young) + len(seen._old) <= 4 * KEPT
-    assert not any(seen.add(Key(b"%d" % number, b"a"), 0.0) for number in range(count - KEPT, count))
+    assert not any(seen.add(TradeKey(b"%d" % number, b"a"), 0.0) for number in range(count - KEPT, count))

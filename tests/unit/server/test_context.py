@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +16,8 @@ from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import TryLater
-from peatio_ws.monitoring.counters import EventCounters
-from peatio_ws.protocol.subscription_rules import SubscriptionRules
-from peatio_ws.server.context import WorkerContext, lockout_seconds, verify_token
+from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.server.context import Authenticator
 from tests.unit.samples import claims, private_key, sign
 
 HERE = "203.0.113.7"
@@ -28,24 +26,29 @@ SET = {"JWT_JWKS_URL": "http://issuer"}
 KEY = {"JWT_PUBLIC_KEY": public_text(private_key())}
 
 
-def context(**environ: str) -> WorkerContext:
+def authenticator(**environ: str) -> Authenticator:
     settings = Settings.from_env({"WEBSOCKET_MAX_FAILURES_PER_ADDRESS": str(LIMIT), **environ})
     shared = SharedState(Revocations(), Lockout(settings.max_failures_per_address))
-    heard: Any = SimpleNamespace(counters=EventCounters())
-    handlers: Any = SimpleNamespace()
     verifier = Verifier(settings.token_rules)
-    return WorkerContext(
-        settings, verifier, JwksRefresh(settings.token_rules, verifier), shared, heard, handlers, SubscriptionRules()
-    )
+    keys = JwksRefresh(settings.token_rules, verifier)
+    return Authenticator(settings, verifier, keys, shared, WorkerCounters())
 
 
-def waits(at: WorkerContext, *tokens: str, address: str = HERE) -> bool:
+def waits(at: Authenticator, *tokens: str, address: str = HERE) -> bool:
     """Whether an address has to wait after each of these was shown there as often as may be."""
     for token in tokens:
         for _ in range(LIMIT):
             with contextlib.suppress(TryLater):
-                assert verify_token(at, token, "c1", address) is None
-    return lockout_seconds(at, address) > 0
+                assert at.verify(token, "c1", address) is None
+    return is_locked(at, address)
+
+
+def is_locked(at: Authenticator, address: str) -> bool:
+    try:
+        at.check_address(address)
+    except TryLater as later:
+        return later.seconds > 0
+    return False
 
 
 def good(number: int = 0, **header: Any) -> str:
@@ -53,20 +56,20 @@ def good(number: int = 0, **header: Any) -> str:
     return sign(claims(), key=private_key(number=number), **header)
 
 
-def publish(at: WorkerContext, kid: str, number: int) -> None:
+def publish(at: Authenticator, kid: str, number: int) -> None:
     key = load_public_key(public_text(private_key(number=number)), "RS256")
-    at.verifier.ring = KeyRing(at.verifier.ring.fixed, [NamedKey(kid, key)])
+    at._verifier.ring = KeyRing(at._verifier.ring.fixed, [NamedKey(kid, key)])
 
 
 def test_tokens_that_are_no_good_count() -> None:
-    assert waits(context(**KEY), good(1))
-    assert waits(context(**KEY), good()), "expired"
-    assert waits(context(**KEY), "nonsense")
+    assert waits(authenticator(**KEY), good(1))
+    assert waits(authenticator(**KEY), good()), "expired"
+    assert waits(authenticator(**KEY), "nonsense")
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
 def test_a_gateway_that_has_no_keys_yet_blames_nobody(fixed: dict[str, str]) -> None:
-    at = context(**SET, **fixed)
+    at = authenticator(**SET, **fixed)
     assert not waits(at, good(1, kid="a"), good(1))
     publish(at, "a", 2)
     assert waits(at, good(1, kid="a"))
@@ -74,21 +77,21 @@ def test_a_gateway_that_has_no_keys_yet_blames_nobody(fixed: dict[str, str]) -> 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
 def test_a_token_whose_key_is_not_there_yet_may_come_again(fixed: dict[str, str]) -> None:
-    at = context(**SET, **fixed)
+    at = authenticator(**SET, **fixed)
     for token in (good(1, kid="a"), good(1)):
         with pytest.raises(TryLater) as later:
-            verify_token(at, token, "c1", HERE)
+            at.verify(token, "c1", HERE)
         assert later.value.seconds >= 1
-    assert at.ingest.counters.authentications == {"postponed": 2}
+    assert at._outcomes == {("postponed",): 2}
     publish(at, "a", 2)
     with pytest.raises(TryLater):
-        verify_token(at, good(1, kid="b"), "c1", HERE)
-    assert verify_token(at, good(1, kid="a"), "c1", HERE) is None, "the set has that key, and it is another one"
+        at.verify(good(1, kid="b"), "c1", HERE)
+    assert at.verify(good(1, kid="a"), "c1", HERE) is None, "the set has that key, and it is another one"
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
 def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, str]) -> None:
-    at = context(**SET, **fixed)
+    at = authenticator(**SET, **fixed)
     publish(at, "a", 2)
     assert not waits(at, good(1, kid="b"))
     assert waits(at, good(1))
@@ -105,7 +108,7 @@ def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, s
     ],
 )
 def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, address: str, counts: bool) -> None:
-    assert waits(context(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
+    assert waits(authenticator(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
 
 
 @pytest.mark.parametrize(
@@ -122,10 +125,10 @@ def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, addre
     ],
 )
 def test_who_has_a_network_of_ipv6_is_one(address: str, other: str, together: bool) -> None:
-    at = context(**KEY)
+    at = authenticator(**KEY)
     assert waits(at, "nonsense", address=address)
-    assert (lockout_seconds(at, other) > 0) is together
+    assert is_locked(at, other) is together
 
 
 def test_a_proxys_address_written_as_ipv6_is_the_proxys() -> None:
-    assert not waits(context(**KEY, TRUSTED_PROXIES="10.0.0.0/8"), "nonsense", address="::ffff:10.0.0.2")
+    assert not waits(authenticator(**KEY, TRUSTED_PROXIES="10.0.0.0/8"), "nonsense", address="::ffff:10.0.0.2")

@@ -12,8 +12,10 @@ from peatio_ws.amqp.stream_setup import GAP
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.event_kinds import Delivery
+from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.routing.history import STREAM
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.server.ingest import BrokerIngest
@@ -28,7 +30,8 @@ class Worker:
     """An intake without a broker, and a member that resumes."""
 
     def __init__(self, **environ: str) -> None:
-        self.ingest = BrokerIngest(settings(**environ), SharedState(Revocations(0), Lockout(0)))
+        self.counters = WorkerCounters()
+        self.ingest = BrokerIngest(settings(**environ), SharedState(Revocations(0), Lockout(0)), self.counters)
         self.wire = Wire()
         self.receiver = Receiver(Outbox(self.wire, 2**20, 10.0), Dialect.CLASSIC)
         self.receiver.admit("IDANN")
@@ -36,18 +39,21 @@ class Worker:
         self.ingest.router.go_live(self.receiver)
 
     def heard(self) -> None:
-        self.ingest._on_broker("private", True)
+        self.ingest.on_broker("private", True)
 
     def take(self, number: int, offset: int | None) -> None:
         delivery = on_orderbook({"id": number}, uid="IDANN")
-        self.ingest._on_private(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
+        self.ingest.private.on_delivery(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
+
+    def public(self, delivery: Delivery) -> None:
+        self.ingest.public.on_delivery(delivery)
 
     def mark(self, body: bytes, offset: int) -> None:
-        self.ingest._on_private(Delivery("", "q", {}, body, offset))
+        self.ingest.private.on_delivery(Delivery("", "q", {}, body, offset))
 
     def told(self) -> list[Any]:
         """Numbers of orders and, for a resume frame, whether it is complete."""
-        self.ingest.router.flush()
+        self.ingest.router.batch.flush()
         frames, self.wire.taken = texts_in(self.wire.taken), b""
         return [frame["orderbook"]["id"] if "orderbook" in frame else frame["resume"]["complete"] for frame in frames]
 
@@ -79,11 +85,11 @@ def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
 def test_a_gap_that_is_found_while_reading_is_told_with_the_next_event(worker: Worker) -> None:
     worker.heard()
     worker.take(1, 10)
-    worker.ingest._on_gap()
+    worker.ingest.private.on_gap()
     assert worker.told() == [1], "nothing is known of what is to come"
     worker.take(2, 3)
     assert worker.told() == [False, 2]
-    worker.ingest._on_gap()
+    worker.ingest.private.on_gap()
     worker.heard()
     assert worker.told() == [False], "nothing is to come"
 
@@ -93,13 +99,13 @@ def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
     worker.take(1, 10)
     worker.take(1, 10)
     assert worker.told() == [1]
-    assert worker.ingest.counters.others["peatio.orderbook", "again"] == 1
+    assert worker.counters.of(metrics.deliveries)["peatio.orderbook", "again"] == 1
 
 
 def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None:
     worker.heard()
     worker.take(1, 10)
-    worker.ingest.on_source(REFUSED)
+    worker.ingest.private.on_source(REFUSED)
     own = worker.ingest.history.name
     assert own != STREAM
     worker.heard()
@@ -109,14 +115,14 @@ def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None
 
 
 def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(worker: Worker) -> None:
-    worker.ingest.on_source(REFUSED)
+    worker.ingest.private.on_source(REFUSED)
     worker.heard()
     assert worker.told() == [False]
     worker.take(1, None)
-    worker.ingest.on_trial(True)
+    worker.ingest.private.on_trial(True)
     worker.take(2, None)
     worker.take(3, None)
-    worker.ingest.on_source(None)
+    worker.ingest.private.on_source(None)
     for number, offset in ((2, 5), (3, 6), (4, 7)):
         worker.take(number, offset)
     worker.heard()
@@ -127,12 +133,12 @@ def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(wor
 
 
 def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
-    worker.ingest.on_source(REFUSED)
+    worker.ingest.private.on_source(REFUSED)
     worker.heard()
-    worker.ingest.on_trial(True)
+    worker.ingest.private.on_trial(True)
     worker.take(1, None)
-    worker.ingest.on_trial(False)
-    assert worker.ingest._delivered is None
+    worker.ingest.private.on_trial(False)
+    assert worker.ingest.private._from_queue is None
 
 
 def test_without_history_nothing_is_kept() -> None:
@@ -145,23 +151,23 @@ def test_without_history_nothing_is_kept() -> None:
 
 def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
     worker.heard()
-    worker.ingest._on_private(Delivery("peatio.orderbook", "", {}, b"no json", 3))
-    worker.ingest._on_public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
-    assert worker.ingest.counters.others["peatio.orderbook", "json"] == 1
-    assert worker.ingest.counters.others["peatio.events.ranger", "routing_key"] == 1
+    worker.ingest.private.on_delivery(Delivery("peatio.orderbook", "", {}, b"no json", 3))
+    worker.public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
+    assert worker.counters.of(metrics.deliveries)["peatio.orderbook", "json"] == 1
+    assert worker.counters.of(metrics.deliveries)["peatio.events.ranger", "routing_key"] == 1
 
 
 def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker) -> None:
-    own, others = worker.ingest._marker_headers(), cursors().announce(0.0)
+    own, others = worker.ingest.private.marker_headers(), cursors().announce(0.0)
     for exchange, offset in (("peatio.orderbook", 10), ("peatio.events.ranger", 11), ("", None)):
-        worker.ingest._on_private(Delivery(exchange, "private.A.x", others, b"{}", offset))
-    assert worker.ingest._marker_headers() == own
-    worker.ingest._on_private(Delivery("", "q", others, b"marker", 12))
-    assert worker.ingest._marker_headers() == others
-    worker.ingest._on_private(Delivery("", "q", {}, b"of an older gateway", 13))
-    assert worker.ingest._marker_headers() == others
-    worker.ingest.on_source(REFUSED)
-    assert worker.ingest._marker_headers() not in (own, others), "a history of its own has a key of its own"
+        worker.ingest.private.on_delivery(Delivery(exchange, "private.A.x", others, b"{}", offset))
+    assert worker.ingest.private.marker_headers() == own
+    worker.ingest.private.on_delivery(Delivery("", "q", others, b"marker", 12))
+    assert worker.ingest.private.marker_headers() == others
+    worker.ingest.private.on_delivery(Delivery("", "q", {}, b"of an older gateway", 13))
+    assert worker.ingest.private.marker_headers() == others
+    worker.ingest.private.on_source(REFUSED)
+    assert worker.ingest.private.marker_headers() not in (own, others), "a history of its own has a key of its own"
 
 
 def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -> None:

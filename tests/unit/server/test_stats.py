@@ -13,7 +13,7 @@ from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import metrics
-from peatio_ws.monitoring.counters import ConnectionStatus
+from peatio_ws.monitoring.counters import ConnectionStatus, WorkerCounters
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.stats import StatsReporter
 
@@ -26,8 +26,8 @@ def socket() -> Any:
 
 def stats() -> StatsReporter:
     shared = SharedState(Revocations(), Lockout(0))
-    ingest = BrokerIngest(Settings(AMQP_URL=("memory://",)), shared)
-    return StatsReporter(SimpleNamespace(ingest=ingest, router=ingest.router, shared=shared))  # type: ignore[arg-type]
+    counters = WorkerCounters()
+    return StatsReporter(counters, BrokerIngest(Settings(AMQP_URL=("memory://",)), shared, counters), shared)
 
 
 def told() -> float:

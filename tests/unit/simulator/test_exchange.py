@@ -12,7 +12,7 @@ from kombu import Connection, Queue
 
 from peatio_ws.amqp.connection import exchange
 from peatio_ws.config.urls import EMBEDDED_BROKER
-from peatio_ws.protocol.event_kinds import EXCHANGES
+from peatio_ws.protocol.exchanges import EXCHANGES
 from peatio_ws.simulator import exchange as embedded
 from peatio_ws.simulator.exchange import SimulatedExchange
 from peatio_ws.simulator.publications import Publication

@@ -8,9 +8,11 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peatio_ws.protocol import encoding
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.event_kinds import TRADE, Delivery, Order, StreamEvent, Trade
+from peatio_ws.protocol.exchanges import TRADE, Delivery
+from peatio_ws.protocol.private_events.order import Order, classic_order
+from peatio_ws.protocol.private_events.trade import Trade
+from peatio_ws.protocol.public_events import PublicEvent
 from peatio_ws.simulator.publications import CROWD, Publication, text_of
 from peatio_ws.simulator.simulation import (
     FIRST_PRICE,
@@ -69,11 +71,10 @@ def test_the_package_reads_it_as_any_other_peatios(seed: int) -> None:
         if isinstance(event, Trade):
             assert {party.owner for party in event.parties} == {MEMBER, CROWD}
         elif isinstance(event, Order):
-            shown = json.loads(encoding.classic_order(event))
+            shown = json.loads(classic_order(event))
             assert None not in shown.values()
             whole = Decimal(shown["remaining_volume"]) + Decimal(shown["executed_volume"])
             assert whole == Decimal(shown["origin_volume"])
         else:
-            assert isinstance(event, StreamEvent)
+            assert isinstance(event, PublicEvent)
             assert event.stream in routing_key
-            assert event.owner is None

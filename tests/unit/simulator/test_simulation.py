@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peatio_ws.errors import ClientError
-from peatio_ws.protocol.event_kinds import ORDERBOOK, TRADE
+from peatio_ws.protocol.exchanges import ORDERBOOK, TRADE
 from peatio_ws.simulator.publications import CROWD, LOT, Publication, snapshot, text_of
 from peatio_ws.simulator.simulation import (
     BARGAIN,

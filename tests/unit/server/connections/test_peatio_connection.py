@@ -9,7 +9,7 @@ import gevent
 
 from peatio_ws import testing
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
-from peatio_ws.protocol.event_kinds import StreamEvent
+from peatio_ws.protocol.private_events.member_event import MemberEvent
 from tests.unit.samples import Bindings
 
 
@@ -56,8 +56,8 @@ def test_no_event_precedes_the_first_answer_if_the_broker_is_slow() -> None:
     router = gateway._ingest.router
 
     def publish(number: int) -> None:
-        router.route(StreamEvent(owner="IDANN", stream="order", body=b'{"id":%d}' % number))
-        router.flush()
+        router.route(MemberEvent(owners=("IDANN",), stream="order", body=b'{"id":%d}' % number))
+        router.batch.flush()
 
     with (
         testing.serve(gateway) as server,

@@ -1,0 +1,52 @@
+"""What becomes of the broker's deliveries: counted, and logged if a publisher or the gateway is at fault.
+
+Does not decide which faults are logged, and how: the exceptions say that (`errors.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import structlog
+
+from peatio_ws.errors import BadDelivery
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.monitoring.throttled_warnings import Throttle
+from peatio_ws.protocol.exchanges import EXCHANGES, Delivery
+
+log = structlog.get_logger("peatio_ws.monitoring.delivery_outcomes")
+
+LOG_SECONDS: Final = 10.0
+"""Each fault of an exchange is logged once in this time, with the number of deliveries that were left out before."""
+
+_LABELS: Final = {name: name for name in EXCHANGES}
+
+
+class DeliveryOutcomes:
+    """The outcomes of one worker's deliveries."""
+
+    def __init__(self, counters: WorkerCounters) -> None:
+        self._deliveries = counters.of(metrics.deliveries)
+        self._throttle = Throttle()
+
+    def count(self, delivery: Delivery, outcome: str) -> None:
+        """Count a delivery by its exchange: Peatio's own by name, all others together."""
+        self._deliveries[_LABELS.get(delivery.exchange, "other"), outcome] += 1
+
+    def drop(self, delivery: Delivery, bad: BadDelivery) -> None:
+        """Count a delivery that cannot be read, and log it without its body."""
+        self.count(delivery, bad.label)
+        if bad.level is None:
+            return
+        left_out = self._throttle.left_out((delivery.exchange, bad.code), time.monotonic(), LOG_SECONDS)
+        if left_out is not None:
+            size = len(delivery.body)
+            fields = {"reason": bad.label, "left_out": left_out, "exchange": delivery.exchange, "bytes": size}
+            getattr(log, bad.level)("delivery dropped", **fields)
+
+    def fail(self, delivery: Delivery) -> None:
+        """Count a delivery on which the gateway failed, and log the traceback. To be called while handling it."""
+        self.count(delivery, "failed")
+        log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))

@@ -1,0 +1,57 @@
+"""Frames that events have put into outboxes since the last flush. Router and channels put, the consumer flushes at the
+end of each batch read from the broker. Knows neither members nor streams.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Final
+
+import gevent
+
+from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.transport.outbox import Outbox, flush_all, put_all
+
+BUSY_SECONDS: Final = 0.008
+"""How long writing may continue before other greenlets get a turn."""
+AT_A_TIME: Final = 8
+"""Clients written to between two looks at the clock."""
+
+
+class Batch:
+    """The outboxes to flush, and the count of frames put into outboxes."""
+
+    def __init__(self, counters: WorkerCounters) -> None:
+        self._touched: list[Outbox] = []
+        self._frames = counters.of(metrics.frames)
+
+    def put(self, frames: bytes, outboxes: Collection[Outbox], count: int = 1) -> None:
+        """Put frames into outboxes, to be sent by `flush`. Never waits.
+
+        Args:
+            count: how many frames these are.
+        """
+        self._frames[()] += count * (len(outboxes) - put_all(frames, outboxes, self._touched))
+
+    def count(self, frames: int) -> None:
+        """Count frames that the caller put into an outbox itself, and will flush."""
+        self._frames[()] += frames
+
+    def flush(self) -> bool:
+        """Send what was put since the last call, in one write per client. Return whether there was anything."""
+        touched, self._touched, done = self._touched, [], 0
+        until = time.monotonic() + BUSY_SECONDS
+        try:
+            while done < len(touched):
+                if done and time.monotonic() > until:
+                    gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
+                    until = time.monotonic() + BUSY_SECONDS
+                flush_all(touched[done : done + AT_A_TIME])
+                done += AT_A_TIME
+        finally:
+            # If the broker connection is lost, the consumer is killed while it sleeps here. The next consumer flushes
+            # the rest.
+            self._touched = touched[done:] + self._touched
+        return bool(touched)

@@ -1,0 +1,174 @@
+"""The private deliveries of one worker: each is read, added to the history, and routed to its recipients.
+
+Also decides when clients that resume are notified of a gap. Knows what sources report (`amqp/source.py`); does not open
+or close them (`ingest.py`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+
+import structlog
+
+from peatio_ws.amqp.source import SourceRefused
+from peatio_ws.amqp.stream_setup import GAP
+from peatio_ws.errors import BadDelivery
+from peatio_ws.monitoring.delivery_outcomes import DeliveryOutcomes
+from peatio_ws.protocol.deliveries import Event, read
+from peatio_ws.protocol.exchanges import Delivery
+from peatio_ws.protocol.private_events.base import PrivateEvent
+from peatio_ws.routing.cursor import Cursors
+from peatio_ws.routing.history import STREAM, History
+from peatio_ws.routing.router import Router
+
+log = structlog.get_logger("peatio_ws.server.private_ingest")
+
+
+class PrivateIngest:
+    """What happens to private deliveries, and to the history when their source changes (`amqp.source.Observer`).
+
+    Args:
+        history: the last private events.
+        keeps_history: False with `AMQP_HISTORY=off`.
+        cursors: into the history.
+        router: receives each event.
+        outcomes: counts and logs what becomes of each delivery.
+        queue: the name of the history stream, for the log.
+
+    Attributes:
+        live: whether the history has been read back, so that events are sent to clients.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        keeps_history: bool,
+        cursors: Cursors,
+        router: Router,
+        outcomes: DeliveryOutcomes,
+        queue: str,
+    ) -> None:
+        self._history, self._keeps_history, self._cursors = history, keeps_history, cursors
+        self._router, self._outcomes, self._queue = router, outcomes, queue
+        self.live = False
+        self._gap = False  # clients are to be notified of one
+        # While the history stream is tried: how often a delivery came from the worker's own queue, less how often it
+        # came from the stream.
+        self._from_queue: Counter[tuple[str, str, bytes]] | None = None
+
+    # ---- deliveries
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """Process one delivery. Whatever it contains, the next one is processed too."""
+        try:
+            if delivery.exchange:
+                self._on_event(delivery, read(delivery))
+            else:
+                self._on_marker(delivery)
+        except BadDelivery as bad:
+            if self.live:  # else it was reported when it first arrived
+                self._outcomes.drop(delivery, bad)
+        except Exception:
+            self._outcomes.fail(delivery)
+
+    def _on_event(self, delivery: Delivery, event: Event) -> None:
+        if self._gap and self.live:
+            self._notify_gap()  # first: a client that receives only the event would not know of the gap
+        entry = None
+        if self._keeps_history and isinstance(event, PrivateEvent):
+            entry = self._history.append(delivery.offset, delivery, event.owners, time.monotonic())
+            if entry is None:
+                self._outcomes.count(delivery, "again")
+                return
+        if not self.live:
+            self._router.learn(event)
+            self._outcomes.count(delivery, "read_back")
+        elif self._from_queue is not None and self._is_repeated(delivery):
+            self._outcomes.count(delivery, "again")
+        else:
+            self._router.route(event, entry)
+            self._outcomes.count(delivery, "routed")
+
+    def _on_marker(self, delivery: Delivery) -> None:
+        """Process a message that the gateways themselves put into the history stream, or a gap in it."""
+        if delivery.offset is not None:
+            self._cursors.learn(delivery.headers, time.monotonic())
+        if delivery.body == GAP:
+            self.on_gap()
+        if self._keeps_history and self._history.append(delivery.offset, delivery, (), time.monotonic()) is None:
+            return
+        if self._gap and self.live:
+            self._notify_gap()
+
+    def _is_repeated(self, delivery: Delivery) -> bool:
+        """Return whether a delivery of the stream came from this worker's queue before, while the stream was tried."""
+        assert self._from_queue is not None
+        key = (delivery.exchange, delivery.routing_key, delivery.body)
+        if delivery.offset is None:
+            self._from_queue[key] += 1
+            return False
+        if self._from_queue[key] <= 0:
+            return False
+        self._from_queue[key] -= 1
+        return True
+
+    # ---- what sources report
+
+    def marker_headers(self) -> dict[str, str]:
+        """Return the headers for the next marker in the history stream."""
+        return self._cursors.announce(time.monotonic())
+
+    def on_gap(self) -> None:
+        """Private events may be missing. Clients are notified with the next event, or when no event is to come."""
+        self._begin_history(self._history.name)
+
+    def on_read_back(self, replaced: bool) -> None:
+        """All events that were published before now have been processed; the next ones are live.
+
+        Args:
+            replaced: whether the worker reads its own queue because the history stream was refused.
+        """
+        if not replaced:
+            self._from_queue = None  # repeated events have been repeated by now
+        if self.live and self._keeps_history and self._history.name != STREAM:
+            self._begin_history(own_name())  # events of the time without a connection are in no queue of this worker
+        self.live = True
+        if self._gap:
+            self._notify_gap()
+
+    def on_source(self, refused: SourceRefused | None) -> None:
+        """Begin another history: from now on another source is read (`source.Observer`)."""
+        if refused is None:
+            log.info("the history stream can be read again", queue=self._queue)
+            self._begin_history(STREAM)
+            return
+        log.warning(
+            "cannot read the history stream; this worker keeps its own history until it can, and a client that comes "
+            "back to another worker is notified that it may have missed something",
+            queue=self._queue,
+            remedy=refused.remedy,
+            error=refused.detail,
+        )
+        self._begin_history(own_name())
+        self._cursors.use_own_key()
+
+    def on_trial(self, running: bool) -> None:
+        """The history stream is being tried (`source.Observer`). From now on both the stream and this worker's queue
+        contain every event. Remember those of the queue, so that they are not sent again from the stream."""
+        self._from_queue = Counter() if running else None
+
+    def _begin_history(self, name: str) -> None:
+        self._history.clear(name)
+        self._gap = True
+
+    def _notify_gap(self) -> None:
+        self._gap = False
+        if clients := self._router.notify_gap():
+            log.warning("events may have been missed; clients that resume are notified", clients=clients)
+
+
+def own_name() -> str:
+    """Return a name for a history whose offsets this worker counts itself."""
+    return uuid.uuid4().hex[:12]
