@@ -159,7 +159,7 @@ def test_beside_a_gateway_that_runs_all_is_well(broker: RabbitMQ, gateway: Gatew
 def test_a_broker_that_is_down_is_named(signer: Signer) -> None:
     port = free_port()
     text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:sesame@127.0.0.1:{port}/").remedied("broker")
-    assert text == f"127.0.0.1:{port}: nobody listens there"
+    assert text == f"127.0.0.1:{port}: nothing listens there"
     assert "start it" in remedy
 
 
@@ -292,7 +292,7 @@ def test_a_redis_that_is_down_or_refuses_is_named(signer: Signer, redis: Redis) 
     rest = {**signer.environ, "AMQP_URL": "memory://"}
     port = free_port()
     text, remedy = check(**rest, REDIS_URL=f"redis://127.0.0.1:{port}").remedied("redis")
-    assert text == f"127.0.0.1:{port}: nobody listens there"
+    assert text == f"127.0.0.1:{port}: nothing listens there"
     assert "REDIS_URL" in remedy
     assert "number" in check(**rest, REDIS_URL=f"redis://127.0.0.1:{redis.port}/99").remedied("redis")[1]
     with RedisClient.from_url(redis.url) as client:
@@ -373,7 +373,7 @@ ALONE = {"AMQP_URL": "memory://"}
 @pytest.mark.parametrize(
     ("claims", "text", "remedy"),
     [
-        ({"exp": int(time.time()) - 7200}, "expired (", "take a fresh one"),
+        ({"exp": int(time.time()) - 7200}, "expired (", "use a fresh one"),
         ({"iat": int(time.time()) + 7200}, "issued in the future", "NTP"),
         ({"aud": ["barong"]}, "audience is another (it is ['barong'], JWT_AUDIENCE is peatio)", "JWT_AUDIENCE"),
         ({"iss": "mallory"}, "issuer is another (it is mallory, JWT_ISSUER is barong)", "JWT_ISSUER"),
@@ -395,13 +395,13 @@ def test_a_token_that_is_refused_is_explained(
 
 def test_a_token_of_another_key_or_algorithm_and_one_that_is_none_are_explained(signer: Signer) -> None:
     for token, text, remedy in (
-        (Signer().token("ID1"), "signature does not fit the key (another key signed it", "public half"),
+        (Signer().token("ID1"), "signature does not fit the key (another key signed it", "public key"),
         (
             Signer("ES256").token("ID1"),
             "algorithm is not JWT_ALGORITHM (it is ES256, JWT_ALGORITHM is RS256",
             "that kind",
         ),
-        ("nonsense", "malformed", "is it whole"),
+        ("nonsense", "malformed", "quote it completely"),
     ):
         said, advice = check(**signer.environ, **ALONE, JWT=token).remedied("token")
         assert said.startswith(f"is refused: {text}")

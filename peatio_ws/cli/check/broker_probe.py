@@ -32,7 +32,7 @@ from peatio_ws.cli.check.broker_remedies import Operation, Refusal
 from peatio_ws.cli.check.remedies import Server
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings
-from peatio_ws.protocol.event_kinds import EXCHANGES
+from peatio_ws.protocol.exchanges import EXCHANGES
 
 STEP_SECONDS: Final = 4.0
 """For one operation."""

@@ -12,7 +12,8 @@ from shlex import quote as _word
 from typing import Final, NamedTuple
 
 from peatio_ws.cli.check.remedies import Server, one_line, permissions, version_of
-from peatio_ws.cli.check.report import Finding
+from peatio_ws.cli.check.report import Finding, problem
+from peatio_ws.errors import ErrorCode
 
 STREAMS_SINCE: Final = (3, 9)
 """Version of RabbitMQ."""
@@ -62,57 +63,108 @@ _NO_SUCH_TYPE: Final = (540, 541)
 _DEFAULT: Final = "the exchange amq.default"
 
 
-# ---- what is on the broker
+class BrokerProblem(ErrorCode):
+    """What is wrong on a broker that lets the gateway in, and what to do."""
+
+    NOT_DURABLE = (
+        "not_durable",
+        "is {other}, and AMQP_EXCHANGES_DURABLE is {setting}",
+        "set AMQP_EXCHANGES_DURABLE={wanted}",
+    )
+    OTHER_EXCHANGE = (
+        "other_exchange",
+        "is of another type than {kind}, or has other properties than Peatio gives it ({said})",
+        "Peatio declares it {kind}: who does not? Delete it (`rabbitmqadmin delete exchange name={name}`, or on the "
+        "management page) and let Peatio make it again; or correct the virtual host",
+    )
+    FORBIDDEN = "forbidden", "{user!r} lacks `{permission}` on {resource} ({said})", "{permissions}"
+    REFUSED = "refused", "{resource} cannot {words} ({said})", "the log of the broker may say more about it"
+    ALARM = (
+        "alarm",
+        "the broker takes no messages from anybody: it has too little memory or disk",
+        "`rabbitmq-diagnostics alarms` says which",
+    )
+    LEFT_BEHIND = (
+        "left_behind",
+        "a queue of this name was left behind: RabbitMQ {version} has no streams, and nobody reads it while it fills "
+        "the broker",
+        "`rabbitmqctl delete_queue -p {vhost_word} {name_word}`",
+    )
+    NO_STREAMS = (
+        "no_streams",
+        "this broker ({version}) makes no streams: each worker keeps a history of its own instead",
+        "{flag}AMQP_HISTORY=worker, if that will do",
+    )
+    OTHER_ARGUMENTS = (
+        "other_arguments",
+        "is a queue with other arguments: each worker keeps a history of its own instead ({said})",
+        "`rabbitmqctl delete_queue -p {vhost_word} {name_word}`, if nobody needs it; or set AMQP_HISTORY_QUEUE to "
+        "another name",
+    )
+    NO_REPLICA = (
+        "no_replica",
+        "cannot be read at this node ({said})",
+        "`rabbitmq-streams stream_status {name_word}` has its members, `rabbitmq-streams add_replica {name_word} NODE` "
+        "adds this node",
+    )
+    UNAVAILABLE = (
+        "unavailable",
+        "is there, but cannot {words} ({said})",
+        "does the node with its leader run? `rabbitmq-streams stream_status {name_word}` has them; publishers are "
+        "refused what they publish to an exchange that such a stream is bound to",
+    )
+
+
+def _found(code: BrokerProblem, what: str, server: Server, refusal: Refusal | None, **fields: str) -> Finding:
+    """Return the finding of a problem, with the fields that most of them need."""
+    fields |= {"user": server.user, "vhost_word": _word(server.vhost), "permissions": permissions(server)}
+    if refusal is not None:
+        operation = refusal.operation
+        fields |= {"said": one_line(refusal.said), "words": operation.words, "permission": operation.permission}
+    return problem(code, what, **fields)
+
+
+# ---- exchanges and queues
 
 
 def exchange(server: Server, name: str, kind: str, durable: bool, refusal: Refusal | None, other: bool) -> Finding:
-    """One of Peatio's exchanges that is there, declared again as the gateway does it.
+    """Return what was found of one of Peatio's exchanges that exists, declared again as the gateway does it.
 
     Args:
-        other: whether it is as expected but for being durable.
+        other: whether it differs from the settings only in being durable.
     """
     what = f"exchange {name}"
     if refusal is None:
         return Finding(what, True, f"{kind}, {_durable(durable)}")
     if other:
-        text = f"is {_durable(not durable)}, and AMQP_EXCHANGES_DURABLE is {str(durable).lower()}"
-        return Finding(what, False, text, f"set AMQP_EXCHANGES_DURABLE={str(not durable).lower()}")
+        fields = {"other": _durable(not durable), "setting": str(durable).lower(), "wanted": str(not durable).lower()}
+        return _found(BrokerProblem.NOT_DURABLE, what, server, refusal, **fields)
     if refusal.code == _CONFLICT:
-        return Finding(
-            what,
-            False,
-            f"is of another type than {kind}, or has other properties than Peatio gives it ({one_line(refusal.said)})",
-            f"Peatio declares it {kind}: who does not? Delete it (`rabbitmqadmin delete exchange name={name}`, or "
-            "on the management page) and let Peatio make it again; or correct the virtual host",
-        )
-    return _other(server, what, f"the exchange {name}", refusal)
+        return _found(BrokerProblem.OTHER_EXCHANGE, what, server, refusal, kind=kind, name=name)
+    return _refused(server, what, f"the exchange {name}", refusal)
 
 
 def exchange_to_be(server: Server, name: str, kind: str, durable: bool, refusal: Refusal | None) -> Finding:
-    """One that is not there."""
+    """Return what was found of an exchange that does not exist."""
     what = f"exchange {name}"
     if refusal is None:
         text = f"is not there yet; the gateway will make it ({kind}, {_durable(durable)})"
         return Finding(what, True, text)
-    return _other(server, what, f"the exchange {name}", refusal)
+    return _refused(server, what, f"the exchange {name}", refusal)
 
 
 def _durable(durable: bool) -> str:
     return "durable" if durable else "not durable"
 
 
-def _other(server: Server, what: str, resource: str, refusal: Refusal) -> Finding:
-    """What holds for whatever a broker was asked for."""
-    said = one_line(refusal.said)
-    if refusal.code == _FORBIDDEN:
-        lacks = f"`{refusal.operation.permission}` on {resource}"
-        return Finding(what, False, f"{server.user!r} lacks {lacks} ({said})", permissions(server))
-    text = f"{resource} cannot {refusal.operation.words} ({said})"
-    return Finding(what, False, text, "the log of the broker may say more about it")
+def _refused(server: Server, what: str, resource: str, refusal: Refusal) -> Finding:
+    """Return the problem that any resource of a broker can have."""
+    code = BrokerProblem.FORBIDDEN if refusal.code == _FORBIDDEN else BrokerProblem.REFUSED
+    return _found(code, what, server, refusal, resource=resource)
 
 
 def own_queue(server: Server, refusals: Sequence[Refusal]) -> Iterator[Finding]:
-    """A queue like those of a worker: declared, bound and read."""
+    """Yield what was found of a queue like those of a worker: declared, bound and read."""
     if not refusals:
         yield Finding("queues", True, "can be made, bound and read")
     for refusal in refusals:
@@ -120,51 +172,36 @@ def own_queue(server: Server, refusals: Sequence[Refusal]) -> Iterator[Finding]:
         if refusal.operation is Operation.BIND:
             key = f" with the routing key {refusal.routing_key}" if refusal.routing_key else ""
             resource += f", or `read` on the exchange {refusal.exchange}{key}"
-        yield _other(server, "queues", resource, refusal)
+        yield _refused(server, "queues", resource, refusal)
 
 
 def publishing(server: Server, refusal: Refusal | None, blocked: bool) -> Finding:
-    """A message to the default exchange, by which markers get into the history stream."""
+    """Return what was found of publishing to the default exchange, by which markers get into the history stream."""
     if refusal is None:
         return Finding("publishing", True, "messages are confirmed")
     if blocked:
-        return _blocked("publishing")
-    return _other(server, "publishing", _DEFAULT, refusal)
-
-
-def _blocked(what: str) -> Finding:
-    return Finding(
-        what,
-        False,
-        "the broker takes no messages from anybody: it has too little memory or disk",
-        "`rabbitmq-diagnostics alarms` says which",
-    )
+        return _found(BrokerProblem.ALARM, "publishing", server, refusal)
+    return _refused(server, "publishing", _DEFAULT, refusal)
 
 
 # ---- the history stream
 
 
 def has_streams(version: str) -> bool:
-    """Whether RabbitMQ of this version has streams. One before 3.8 ignores that it is asked for one."""
+    """Return whether RabbitMQ of this version has streams. One before 3.8 ignores that it is asked for one."""
     return version_of(version) >= STREAMS_SINCE
 
 
 def history_of_old(server: Server, name: str, version: str, there: bool, mode: str) -> Finding:
-    """The history on a broker that has no streams.
+    """Return what was found of the history on a broker that has no streams.
 
     Args:
-        there: whether a queue of this name is, which cannot be a stream.
+        there: whether a queue of this name exists, which cannot be a stream.
         mode: `AMQP_HISTORY`.
     """
     what, since = f"history {name}", ".".join(map(str, STREAMS_SINCE))
     if there:
-        return Finding(
-            what,
-            False,
-            f"a queue of this name was left behind: RabbitMQ {version} has no streams, and nobody reads it while it "
-            "fills the broker",
-            f"`rabbitmqctl delete_queue -p {_word(server.vhost)} {_word(name)}`",
-        )
+        return _found(BrokerProblem.LEFT_BEHIND, what, server, None, version=version, name_word=_word(name))
     if mode != "stream":
         return Finding("history", None, f"AMQP_HISTORY={mode}: nothing to try")
     return Finding(
@@ -177,7 +214,7 @@ def history_of_old(server: Server, name: str, version: str, there: bool, mode: s
 
 
 def history_to_be(server: Server, name: str, version: str, refusal: Refusal | None) -> Finding:
-    """A stream that is not there.
+    """Return what was found of a stream that does not exist.
 
     Args:
         refusal: what the broker has against an exclusive stream, which no broker makes.
@@ -187,52 +224,25 @@ def history_to_be(server: Server, name: str, version: str, refusal: Refusal | No
         return Finding(what, True, "is not there yet; can be made")
     if refusal is None or refusal.code in _NO_SUCH_TYPE:
         flag = "`rabbitmqctl enable_feature_flag stream_queue`; or " if version_of(version) < _FLAG_UNTIL else ""
-        return Finding(
-            what,
-            False,
-            f"this broker ({version}) makes no streams: each worker keeps a history of its own instead",
-            f"{flag}AMQP_HISTORY=worker, if that will do",
-        )
+        return _found(BrokerProblem.NO_STREAMS, what, server, refusal, version=version, flag=flag)
     if refusal.code == _NOT_FOUND:
-        return _unavailable(what, name, refusal)
-    return _other(server, what, f"the queue {name}", refusal)
+        return _found(BrokerProblem.UNAVAILABLE, what, server, refusal, name_word=_word(name))
+    return _refused(server, what, f"the queue {name}", refusal)
 
 
 def history(server: Server, name: str, refusal: Refusal | None, blocked: bool) -> Finding:
-    """A queue of the stream's name that is there: declared again, bound, written to and read."""
+    """Return what was found of a queue of the stream's name: declared again, bound, written to and read."""
     what = f"history {name}"
     if refusal is None:
         return Finding(what, True, "is a stream with the right arguments, takes messages and brings them")
     step, code = refusal.operation, refusal.code
     if code == _FORBIDDEN:
-        return _other(server, what, _DEFAULT if step is Operation.PUBLISH else f"the queue {name}", refusal)
+        return _refused(server, what, _DEFAULT if step is Operation.PUBLISH else f"the queue {name}", refusal)
+    problem_code = BrokerProblem.UNAVAILABLE
     if step is Operation.DECLARE and code == _CONFLICT:
-        return Finding(
-            what,
-            False,
-            "is a queue with other arguments: each worker keeps a history of its own instead "
-            f"({one_line(refusal.said)})",
-            f"`rabbitmqctl delete_queue -p {_word(server.vhost)} {_word(name)}`, if nobody needs it; or set "
-            "AMQP_HISTORY_QUEUE to another name",
-        )
-    if blocked:
-        return _blocked(what)
-    if step is Operation.CONSUME and code is not None:
-        return Finding(
-            what,
-            False,
-            f"cannot be read at this node ({one_line(refusal.said)})",
-            f"`rabbitmq-streams stream_status {_word(name)}` has its members, "
-            f"`rabbitmq-streams add_replica {_word(name)} NODE` adds this node",
-        )
-    return _unavailable(what, name, refusal)
-
-
-def _unavailable(what: str, name: str, refusal: Refusal) -> Finding:
-    return Finding(
-        what,
-        False,
-        f"is there, but cannot {refusal.operation.words} ({one_line(refusal.said)})",
-        f"does the node with its leader run? `rabbitmq-streams stream_status {_word(name)}` has them; publishers are "
-        "refused what they publish to an exchange that such a stream is bound to",
-    )
+        problem_code = BrokerProblem.OTHER_ARGUMENTS
+    elif blocked:
+        problem_code = BrokerProblem.ALARM
+    elif step is Operation.CONSUME and code is not None:
+        problem_code = BrokerProblem.NO_REPLICA
+    return _found(problem_code, what, server, refusal, name_word=_word(name))

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from shlex import quote as _word
 from typing import Any, Final, NamedTuple
 
-from peatio_ws.cli.check.report import Finding
+from peatio_ws.cli.check.report import Finding, problem
 from peatio_ws.config.tls_errors import BROKER, REDIS, tls_fault
+from peatio_ws.errors import ErrorCode
 
 REDIS_SINCE: Final = (4, 0)
 """`HSET` with several fields, by which workers give each other books. Orders are shared from 5.0 on."""
@@ -49,31 +50,68 @@ def version_of(text: str) -> tuple[int, ...]:
 # ---- connections
 
 
+class ConnectionProblem(ErrorCode):
+    """Why a server cannot be used, and what to do."""
+
+    NOT_LISTENING = "not_listening", "nothing listens there", "start it, or correct host and port in {variables}"
+    HOST_UNKNOWN = (
+        "host_unknown",
+        "the name of its host is not known",
+        "correct the host in {variables}, or the name service",
+    )
+    SILENT = "silent", "does not answer", "is it frozen, or is a firewall between? Else correct {variables}"
+    NO_TLS = (
+        "no_tls",
+        "TLS does not come about ({said})",
+        "the scheme in {variables} says whether there is TLS (amqps, rediss), and the port has to be that one's",
+    )
+    BROKEN_OFF = (
+        "broken_off",
+        "breaks the connection off ({said})",
+        "is that its port, and does it want TLS? {variables}",
+    )
+    TLS = "tls", "{said}", "{advice}"
+    """What is wrong is told by `config.tls_errors`."""
+    LOGIN_REFUSED = (
+        "login_refused",
+        "refuses the login of {user!r}: wrong user or password",
+        "correct user and password in {variables}; `rabbitmqctl authenticate_user {user_word} PASSWORD` tries them, "
+        "`change_password` sets another. RabbitMQ takes guest from its own host only",
+    )
+    VHOST_REFUSED = (
+        "vhost_refused",
+        "does not let {user!r} into the virtual host {vhost!r} ({said})",
+        "`rabbitmqctl list_vhosts` has all, `rabbitmqctl add_vhost {vhost_word}` makes it; else correct it in "
+        "{variables}, or {permissions}",
+    )
+
+
+_REPLY_CODES: Final = {LOGIN_REFUSED: ConnectionProblem.LOGIN_REFUSED, NOT_ALLOWED: ConnectionProblem.VHOST_REFUSED}
+
+
 def unreachable(server: Server, error: BaseException) -> Finding:
-    """A server that could not be connected to, for whatever reason that is not its own answer."""
-    where = server.variables
+    """Return why a server could not be connected to, unless that is its own answer."""
     if (fault := tls_fault(error, BROKER if server.vhost else REDIS)) is not None:
-        return Finding(server.what, False, f"{server.place}: {fault.text}", fault.remedy)
+        fields = {"said": fault.text, "advice": fault.remedy}
+        return problem(ConnectionProblem.TLS, server.what, server.place, **fields)
+    code, cause = _connection_problem(error)
+    said = one_line(str(cause)) or type(cause).__name__
+    return problem(code, server.what, server.place, variables=server.variables, said=said)
+
+
+def _connection_problem(error: BaseException) -> tuple[ConnectionProblem, BaseException]:
+    """Return the problem behind an exception, and the exception that shows it."""
     for cause in _causes(error):
         number, name = getattr(cause, "errno", None), type(cause).__name__
         if isinstance(cause, ConnectionRefusedError):
-            text, remedy = "nobody listens there", f"start it, or correct host and port in {where}"
-        elif isinstance(number, int) and number < 0:  # of the resolver, which has its own numbers
-            text, remedy = "the name of its host is not known", f"correct the host in {where}, or the name service"
-        elif isinstance(cause, TimeoutError) or name == "TimeoutError":  # redis-py has one too
-            text, remedy = "does not answer", f"is it frozen, or is a firewall between? Else correct {where}"
-        elif name.startswith("SSL"):
-            text = f"TLS does not come about ({one_line(str(cause))})"
-            remedy = (
-                f"the scheme in {where} says whether there is TLS (amqps, rediss), and the port has to be that one's"
-            )
-        else:
-            continue
-        break
-    else:
-        text = f"breaks the connection off ({one_line(str(error)) or type(error).__name__})"
-        remedy = f"is that its port, and does it want TLS? {where}"
-    return Finding(server.what, False, f"{server.place}: {text}", remedy)
+            return ConnectionProblem.NOT_LISTENING, cause
+        if isinstance(number, int) and number < 0:  # of the resolver, which has its own numbers
+            return ConnectionProblem.HOST_UNKNOWN, cause
+        if isinstance(cause, TimeoutError) or name == "TimeoutError":  # redis-py has one too
+            return ConnectionProblem.SILENT, cause
+        if name.startswith("SSL"):
+            return ConnectionProblem.NO_TLS, cause
+    return ConnectionProblem.BROKEN_OFF, error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -92,25 +130,13 @@ def one_line(text: str) -> str:
 
 
 def refused(server: Server, error: BaseException) -> Finding:
-    """A broker that did not let us in."""
-    code = getattr(error, "reply_code", None)
-    vhost, user = server.vhost, server.user
-    if code == LOGIN_REFUSED:
-        text = f"refuses the login of {user!r}: wrong user or password"
-        remedy = (
-            f"correct user and password in {server.variables}; `rabbitmqctl authenticate_user {_word(user)} "
-            "PASSWORD` tries them, "
-            "`change_password` sets another. RabbitMQ takes guest from its own host only"
-        )
-    elif code == NOT_ALLOWED:
-        text = f"does not let {user!r} into the virtual host {vhost!r} ({one_line(str(error))})"
-        remedy = (
-            f"`rabbitmqctl list_vhosts` has all, `rabbitmqctl add_vhost {_word(vhost)}` makes it; else correct it in "
-            f"{server.variables}, or {permissions(server)}"
-        )
-    else:
+    """Return why a broker did not let the gateway in."""
+    code = _REPLY_CODES.get(getattr(error, "reply_code", None) or 0)
+    if code is None:
         return unreachable(server, error)
-    return Finding(server.what, False, f"{server.place}: {text}", remedy)
+    fields = {"user": server.user, "vhost": server.vhost, "variables": server.variables, "said": one_line(str(error))}
+    words = {"user_word": _word(server.user), "vhost_word": _word(server.vhost), "permissions": permissions(server)}
+    return problem(code, server.what, server.place, **fields, **words)
 
 
 def permissions(server: Server) -> str:
@@ -134,35 +160,53 @@ def let_in(server: Server, properties: Mapping[str, Any], heartbeat: float) -> F
 # ---- Redis
 
 
+class RedisProblem(ErrorCode):
+    """Why Redis does not answer as it should, and what to do."""
+
+    LOGIN_REFUSED = (
+        "login_refused",
+        "refuses the login",
+        "correct the password (and user) in {variables}: redis://user:password@",
+    )
+    NO_DATABASE = (
+        "no_database",
+        "has no database of this number",
+        "correct the number at the end of {variables}",
+    )
+    COMMAND_REFUSED = (
+        "command_refused",
+        "refuses a command ({said})",
+        "its user (ACL) needs all commands on peatio:* and peatio_ws:*",
+    )
+    TOO_OLD = "too_old", "is Redis {version}", "the gateway needs Redis {needed} or later"
+
+
 def redis_failed(server: Server, error: BaseException, connecting: bool = False) -> Finding:
-    """A store that did not answer as it should.
+    """Return what is wrong with a Redis that did not answer as it should.
 
     Args:
-        connecting: it happened while the connection was opened, which is a login and the choice of a database.
+        connecting: whether the connection was being opened, which is a login and the choice of a database.
     """
-    kind = type(error).__name__
-    if kind == "AuthenticationError":
-        text, remedy = (
-            "refuses the login",
-            f"correct the password (and user) in {server.variables}: redis://user:password@",
-        )
-    elif kind == "ResponseError" and connecting:
-        text, remedy = "has no database of this number", f"correct the number at the end of {server.variables}"
-    elif kind in ("ResponseError", "NoPermissionError"):
-        text, remedy = (
-            f"refuses a command ({one_line(str(error))})",
-            "its user (ACL) needs all commands on peatio:* and peatio_ws:*",
-        )
-    else:
+    code = _REDIS_ERRORS.get((type(error).__name__, connecting))
+    if code is None:
         return unreachable(server, error)
-    return Finding(server.what, False, f"{server.place}: {text}", remedy)
+    return problem(code, server.what, server.place, variables=server.variables, said=one_line(str(error)))
+
+
+_REDIS_ERRORS: Final = {
+    ("AuthenticationError", True): RedisProblem.LOGIN_REFUSED,
+    ("AuthenticationError", False): RedisProblem.LOGIN_REFUSED,
+    ("ResponseError", True): RedisProblem.NO_DATABASE,
+    ("ResponseError", False): RedisProblem.COMMAND_REFUSED,
+    ("NoPermissionError", True): RedisProblem.COMMAND_REFUSED,
+    ("NoPermissionError", False): RedisProblem.COMMAND_REFUSED,
+}
+"""By redis-py's class, and whether the connection was being opened."""
 
 
 def redis_found(server: Server, version: str | None) -> Finding:
     """One that did; `version` is None where it does not tell."""
     if version and version_of(version) < REDIS_SINCE:
         needed = ".".join(map(str, REDIS_SINCE))
-        return Finding(
-            server.what, False, f"{server.place}: is Redis {version}", f"the gateway needs Redis {needed} or later"
-        )
+        return problem(RedisProblem.TOO_OLD, server.what, server.place, version=version, needed=needed)
     return Finding(server.what, True, f"{server.place}: Redis {version or 'of a version that it does not tell'}")

@@ -18,7 +18,7 @@ from peatio_ws.auth.revocations import Revocations
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.validation_errors import shown
-from peatio_ws.errors import AuthenticationError, Fault, FaultCode, TokenFault
+from peatio_ws.errors import AuthenticationError, ErrorCode, Fault, FaultCode, TokenFault
 
 CLOCK_SECONDS: Final = 2.0
 """By how much two clocks may differ."""
@@ -35,17 +35,29 @@ class Finding:
         ok: None where there is nothing to be right or wrong.
         text: what was found.
         remedy: what to do.
+        code: the problem, for programs; None if there is none, or its text says it all.
     """
 
     what: str
     ok: bool | None
     text: str
     remedy: str = ""
+    code: ErrorCode | None = None
 
     @property
     def mark(self) -> str:
         """In a few letters."""
         return {True: "ok", False: "WRONG", None: "-"}[self.ok]
+
+
+def problem(code: ErrorCode, what: str, place: str = "", **fields: object) -> Finding:
+    """Return the finding of a problem: its text and its remedy, with these fields filled in.
+
+    Args:
+        place: of the server, before the text.
+    """
+    text = code.text.format(**fields)
+    return Finding(what, False, f"{place}: {text}" if place else text, code.remedy.format(**fields), code)
 
 
 # ---- settings
@@ -115,17 +127,19 @@ def token(
     except AuthenticationError as error:
         blame = _blame(error.code, *_looked_at(text), settings, verifier, now)
         said = f"is refused: {error}{f' ({blame})' if blame else ''}"
-        return Finding("token", False, said, _REMEDIES[error.code])
+        return Finding("token", False, said, error.remedy, error.code)
     if revocations is not None and revocations.refuse(found, now):
-        return Finding("token", False, f"verifies, but was revoked by an operator (uid {shown(found.uid)})", _AFRESH)
+        return Finding(
+            "token",
+            False,
+            f"verifies, but was revoked by an operator (uid {shown(found.uid)})",
+            TokenFault.REVOKED.remedy,
+        )
     member = f", member id {found.member_id}" if found.member_id is not None else ""
     role = f", role {shown(found.role)}" if found.role else ""
     unknown = "; whether it was revoked is not known, for Redis cannot be asked" if revocations is None else ""
     text = f"is good for uid {shown(found.uid)}{member}{role}, until {_time(found.expires, now)}{unknown}"
     return Finding("token", True, text)
-
-
-_AFRESH: Final = "the member has to log in again: tokens that are issued from now on are good"
 
 
 def _looked_at(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -168,27 +182,6 @@ _WANTED: Final[Mapping[TokenFault, Callable[[Settings], tuple[str, str, object]]
     TokenFault.SUBJECT: lambda _: ("sub", "", ""),
     TokenFault.STATE: lambda _: ("state", "", ""),
 }
-_CLOCKS: Final = "let NTP set the clocks here and at its issuer"
-_OTHERWISE: Final = "its issuer (Barong) has to make it otherwise; `python -m peatio_ws token` makes whole ones"
-_REMEDIES: Final = {
-    TokenFault.EXPIRED: "take a fresh one: Barong makes one at each login; JWT_EXPIRATION_LEEWAY gives some seconds "
-    "more",
-    TokenFault.ISSUED_LATER: f"{_CLOCKS}; or JWT_ISSUED_AT_LEEWAY",
-    TokenFault.NOT_VALID_YET: f"{_CLOCKS}; or JWT_NOT_BEFORE_LEEWAY",
-    TokenFault.SIGNATURE: "JWT_PUBLIC_KEY, or the set, has to hold the public half of what its issuer (Barong) signs "
-    "with",
-    TokenFault.KEY_UNKNOWN: "its issuer has to publish that key, best a minute before it signs with it",
-    TokenFault.NO_KEY: "see the rows above: the set of keys cannot be read, or holds none",
-    TokenFault.ALGORITHM: "JWT_ALGORITHM has to be what its issuer signs with, and the key of that kind",
-    TokenFault.AUDIENCE: "JWT_AUDIENCE has to name one that it is for",
-    TokenFault.ISSUER: "JWT_ISSUER has to be its issuer",
-    TokenFault.SUBJECT: "take a session token; an API key's is none",
-    TokenFault.STATE: "the member is not active at its issuer (Barong)",
-    TokenFault.CLAIM_MISSING: f"{_OTHERWISE}; iss and aud are asked for by JWT_ISSUER and JWT_AUDIENCE",
-    TokenFault.CLAIM_UNREADABLE: _OTHERWISE,
-    TokenFault.MALFORMED: "is it whole, and in quotes? A token is three parts of base64 with dots between",
-}
-"""What to do."""
 
 
 def _time(value: object, now: float) -> str:

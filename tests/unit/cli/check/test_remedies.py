@@ -36,14 +36,14 @@ def wrapped(kind: type[Exception], cause: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (ConnectionRefusedError(111, "Connection refused"), "nobody listens there"),
+        (ConnectionRefusedError(111, "Connection refused"), "nothing listens there"),
         (socket.gaierror(-2, "Name or service not known"), "the name of its host is not known"),
         (TimeoutError("timed out"), "does not answer"),
         (ssl.SSLError(1, "wrong version number"), "TLS does not come about"),
         (ConnectionResetError(104, "Connection reset by peer"), "breaks the connection off"),
         (OSError("Server unexpectedly closed connection"), "breaks the connection off"),
         (redis.TimeoutError("Timeout reading from socket"), "does not answer"),
-        (wrapped(redis.ConnectionError, ConnectionRefusedError(111, "x")), "nobody listens there"),
+        (wrapped(redis.ConnectionError, ConnectionRefusedError(111, "x")), "nothing listens there"),
         (wrapped(redis.ConnectionError, socket.gaierror(-2, "x")), "host is not known"),
         (wrapped(redis.ConnectionError, ConnectionResetError(104, "x")), "breaks the connection off"),
         (OSError("Connection refused: Name or service not known, SSL"), "breaks the connection off"),

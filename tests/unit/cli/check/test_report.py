@@ -51,7 +51,7 @@ def test_what_is_to_blame_is_told(changed: Any, said: str) -> None:
 def test_a_claim_that_is_missing_is_named(name: str) -> None:
     found = token(sign(claims(without=(name,))))
     assert f"claim {name} is missing" in found.text
-    assert "has to make it otherwise" in found.remedy
+    assert "has to correct it" in found.remedy
 
 
 @given(st.text() | st.binary().map(repr))
