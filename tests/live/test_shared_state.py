@@ -177,7 +177,7 @@ def test_what_is_not_known_now_is_told_later(states: States, own_redis: Redis | 
     lookups = [state.look_up(uid) for uid in ("IDANN", "IDANN", "IDBOB", "IDGONE")]
     for lookup in lookups:
         if not lookup.known:
-            lookup.tell = lambda number, uid=lookup.uid: told.append((uid, number))  # type: ignore[misc]
+            lookup.on_answer = lambda number, uid=lookup.uid: told.append((uid, number))  # type: ignore[misc]
     state.forget_lookup(lookups[-1])
     if own_redis is None:
         assert [(one.known, one.number) for one in lookups] == [(True, None)] * 4
