@@ -87,13 +87,13 @@ class OperatorHandler(TimedHandler):
 
     def run_application(self) -> None:
         if (self.content_length or 0) > MOST_BODY or self.wsgi_input.chunked_input:
-            limits.reached(Limit.REQUEST_SIZE, address=self._peer, port="metrics")
+            limits.reached(Limit.REQUEST_SIZE, address=self.peer, port="metrics")
             self.close_connection = True
             self.application = _too_large
         try:
             super().run_application()
         finally:
-            self._discard_body()
+            self.discard_body()
 
     def log_request(self) -> None:
         """Not logged: there is a request every few seconds."""

@@ -99,7 +99,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             if timeout is not self._request_deadline:
                 raise
             if not self._is_kept():
-                limits.reached(Limit.REQUEST_TIME, address=self._peer)
+                limits.reached(Limit.REQUEST_TIME, address=self.peer)
         finally:
             self._request_is_there()
 
@@ -121,7 +121,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         let_others_run()  # there may be no end of requests that are here already
         line: str = super().read_requestline()
         if len(line) >= MAX_REQUEST_LINE:  # pywsgi answers with 414
-            limits.reached(Limit.REQUEST_SIZE, address=self._peer)
+            limits.reached(Limit.REQUEST_SIZE, address=self.peer)
         return line
 
     @classmethod
@@ -176,7 +176,8 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             self._request_deadline.close()
 
     @property
-    def _peer(self) -> str:
+    def peer(self) -> str:
+        """The address of the connection, for the log and for limits."""
         peer = self.client_address[0] if isinstance(self.client_address, tuple) else ""
         return resolve(peer, {}, ())
 
@@ -186,13 +187,13 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         if self._closed or isinstance(ex, ConnectionError | TimeoutError | ssl.SSLError):
             return None
         if isinstance(ex, TooLarge):
-            limits.reached(Limit.REQUEST_SIZE, address=self._peer)
+            limits.reached(Limit.REQUEST_SIZE, address=self.peer)
             return "431", _TOO_LARGE
         reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
-        limits.log_line(log, "request cannot be read", address=self._peer, reason=reason)
+        limits.log_line(log, "request cannot be read", address=self.peer, reason=reason)
         return "400", _BAD_REQUEST
 
-    def _discard_body(self) -> None:
+    def discard_body(self) -> None:
         """Read what the application left of the request's body. pywsgi would wait for it without end, and let nobody
         else run while it comes (26.9.0)."""
         body = self.wsgi_input
@@ -205,7 +206,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
                     let_others_run()
             return
         except TimeoutError:
-            limits.reached(Limit.BODY, address=self._peer)
+            limits.reached(Limit.BODY, address=self.peer)
         except OSError:  # hung up, or no body
             pass
         self.close_connection = True
@@ -238,7 +239,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
                     super()._sendall(data[at : at + SLICE])
             except ConnectionResetError as error:
                 if error is gone:
-                    limits.reached(Limit.ANSWER_TIME, address=self._peer)
+                    limits.reached(Limit.ANSWER_TIME, address=self.peer)
                 raise
 
 

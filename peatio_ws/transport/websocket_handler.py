@@ -76,7 +76,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             self.result = respond(refused, self.start_response)
             self.process_result()
         finally:
-            self._discard_body()
+            self.discard_body()
 
     def _run_websocket(self) -> None:
         """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""

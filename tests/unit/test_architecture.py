@@ -170,6 +170,33 @@ def test_no_module_uses_asyncio(module: str) -> None:
     assert not [node for node in ast.walk(tree(module)) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
 
 
+# ---- parents and children
+
+
+def classes(module: str) -> dict[str, ast.ClassDef]:
+    return {node.name: node for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef)}
+
+
+def names_of(defined: ast.ClassDef) -> set[str]:
+    """The methods of a class, and the attributes that it sets."""
+    methods = {node.name for node in ast.walk(defined) if isinstance(node, ast.FunctionDef)}
+    return methods | {node.attr for node in of_self(defined) if isinstance(node.ctx, ast.Store)}
+
+
+def of_self(defined: ast.ClassDef) -> list[ast.Attribute]:
+    """The attributes of `self` in a class."""
+    attributes = [node for node in ast.walk(defined) if isinstance(node, ast.Attribute)]
+    return [node for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "self"]
+
+
+def test_a_class_uses_no_private_name_of_its_parent() -> None:
+    every = {name: found for module in MODULES for name, found in classes(module).items()}
+    for name, child in every.items():
+        used = {node.attr for node in of_self(child) if node.attr.startswith("_") and not node.attr.startswith("__")}
+        for parent in (every[base.id] for base in child.bases if isinstance(base, ast.Name) and base.id in every):
+            assert not (used - names_of(child)) & names_of(parent), f"{name} uses privates of {parent.name}"
+
+
 # ---- purity
 
 
