@@ -102,7 +102,7 @@ class Session:
         except (msgspec.DecodeError, RecursionError) as error:
             return [Reply(encoding.not_understood(self.dialect, str(error)))]
         if not isinstance(message, dict):
-            return [Reply(encoding.not_understood(self.dialect, "it is no JSON object"))]
+            return [Reply(encoding.not_understood(self.dialect, "it is not a JSON object"))]
         echo = echo_in(text) if "echo" in message else b""
         return _with_echo(self._read(message, echo), echo)
 

@@ -209,7 +209,7 @@ def test_connections_of_both_kinds_count_for_their_member(monkeypatch: pytest.Mo
             assert server.connect("/", token=ann).receive() == "here"
         third = server.connect("/", token=ann)
         assert third.closed() == full
-        assert len(called) == 2, "the handler never hears of it"
+        assert len(called) == 2, "the handler is not called"
         classic = server.connect("/classic")
         classic.json()  # the challenge
         classic.send({"jwt": f"Bearer {ann}"})
@@ -276,14 +276,14 @@ def test_an_interrupted_subscribe_may_be_repeated(gateway: Gateway) -> None:
 
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
-        caught_up.clear()  # the broker is away
+        caught_up.clear()  # the broker is unreachable
         with gevent.Timeout(0.01, False):
             ws.subscribe("order")
         caught_up.set()
-        for _ in range(2):  # and is there, and does not answer: for the member, and for the stream
+        for _ in range(2):  # it is reachable and does not answer: for the member, and for the stream
             with gevent.Timeout(0.01, False):
                 ws.subscribe("order", "a.b")
-            members.detach()  # from here on anonymous waits for it
+            members.detach()  # from here on no request waits for it
         streams.detach()
         ws.subscribe("order", "a.b")
         ws.send("there")
@@ -343,7 +343,9 @@ def test_a_handler_that_has_ended_subscribes_to_nothing(
 
 def test_many_books_are_sent_as_the_client_reads_them() -> None:
     gateway = testing.gateway(WEBSOCKET_OUTBOX_BYTES="300000")
-    rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]  # 160 KB; all of them are more than the kernel holds
+    rows = [
+        [f"{number}.0", "1.5"] for number in range(1, 10_001)
+    ]  # 160 KB; 40 of them are more than the kernel buffers
     names = [f"m{number}.ob" for number in range(40)]
 
     @gateway.websocket("/")

@@ -1,4 +1,4 @@
-"""What a request says: which browsers may come, whose address counts, and what is asked for."""
+"""Upgrade requests: which origins may connect, which address counts, and what the client asks for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.samples import settings
 @pytest.mark.parametrize(
     ("origin", "host", "allowed"),
     [
-        (None, "exchange.example", ""),  # no browser
+        (None, "exchange.example", ""),  # not a browser
         ("https://exchange.example", "exchange.example", ""),
         ("https://exchange.example", "EXCHANGE.example:443", ""),
         ("http://exchange.example", "exchange.example:80", ""),
@@ -24,7 +24,7 @@ from tests.unit.samples import settings
         ("https://APP.example", "exchange.example", "https://app.example/"),
         ("https://app.example:8443", "exchange.example", "app.example:8443"),
         ("null", "exchange.example", "*"),
-        ("https://exchange.example", "exchange.example", "https://app.example"),  # its own host, whatever is listed
+        ("https://exchange.example", "exchange.example", "https://app.example"),  # its own host is always allowed
         ("https://a.app.example", "exchange.example", "https://*.app.example"),
         ("https://a.b.app.example", "exchange.example", "x.example,*.app.example"),
         ("https://a.app.example:8443", "exchange.example", "https://*.app.example:8443"),
@@ -142,7 +142,7 @@ def test_streams_in_the_query_make_a_ranger_connection(query: str, streams: tupl
 def test_a_token_in_the_header_makes_a_ranger_connection() -> None:
     assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == UpgradeRequest(Dialect.RANGER, (), "a.b.c")
     assert ask("/private/", HTTP_AUTHORIZATION="bearer  a.b.c ").token == "a.b.c"
-    # Without the scheme it is a token that does not verify, not one that nobody offered.
+    # Without the scheme it is a token that does not verify, not a missing one.
     assert ask("/public", HTTP_AUTHORIZATION="a.b.c").token == "a.b.c"
     assert ask("/public", HTTP_AUTHORIZATION="Bearer").token == ""
 
