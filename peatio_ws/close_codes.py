@@ -45,7 +45,7 @@ REASONS: Final = {
 """The reason sent with a code where nothing better is known; at most 123 bytes (RFC 6455 section 5.5)."""
 
 
-def later_reason(text: str, seconds: int) -> str:
+def retry_reason(text: str, seconds: int) -> str:
     """The reason of a close frame after which a client should come back after so many seconds."""
     return f"{text}; retry after {seconds}"
 

@@ -18,7 +18,7 @@ Exceptions within one package have the base class that their callers expect:
 │   ├── SourceUnavailable  `amqp.source`            tried again
 │   ├── Reopen             `amqp.source`            opened again at once
 │   │   └── Restored       `amqp.source`            the preferred source can be read
-│   └── Alarmed            `amqp.stream_markers`    the broker accepts no messages
+│   └── BrokerAlarm        `amqp.stream_markers`    the broker accepts no messages
 ├── SourceRefused          `amqp.source`            another source is read; carries its remedy
 ├── ImpossibleInput        `life_cycle`             a bug: the connection or source ends
 └── ValueError
@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
-from peatio_ws.close_codes import REASONS, Close, later_reason
+from peatio_ws.close_codes import REASONS, Close, retry_reason
 
 
 class PeatioWsError(Exception):
@@ -255,7 +255,7 @@ class Refused(PeatioWsError):
     def reason(self) -> str:
         """The reason of a close frame, with the time of `Retry-After`."""
         later = dict(self.headers).get("Retry-After")
-        return later_reason(self.text.rstrip("."), int(later)) if later else self.text
+        return retry_reason(self.text.rstrip("."), int(later)) if later else self.text
 
 
 class Disconnect(PeatioWsError):

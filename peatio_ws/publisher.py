@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from kombu import Connection
 
-from peatio_ws.amqp.connection import describe_error, exchange, faults_of, open_connection, shown_url
+from peatio_ws.amqp.connection import connection_errors, describe_error, exchange, open_connection, shown_url
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.errors import BadDelivery, PublishError
 from peatio_ws.protocol.deliveries import read
@@ -200,7 +200,7 @@ class Publisher:
                 self.publish(RANGER, routing_key, {}, body)
                 self.confirm()
                 return self._returned == returned
-            except faults_of(self._urls[0]) as error:
+            except connection_errors(self._urls[0]) as error:
                 self._drop()
                 unconfirmed = isinstance(error, TimeoutError) and error.errno is None  # the system's own is a loss
                 if not was_open or unconfirmed:

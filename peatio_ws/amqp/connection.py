@@ -72,7 +72,7 @@ def open_connection(url: str, buffered: bool = True) -> Connection:
     )
 
 
-def faults_of(url: str) -> tuple[type[Exception], ...]:
+def connection_errors(url: str) -> tuple[type[Exception], ...]:
     """What a connection to this broker raises where it is away, refuses or is lost."""
     connection = Connection(split(url)[0])
     return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)

@@ -18,7 +18,7 @@ import gevent
 import structlog
 from kombu import Connection
 
-from peatio_ws.amqp.connection import CONNECT_TIMEOUT, describe_error, faults_of, open_connection, shown_url
+from peatio_ws.amqp.connection import CONNECT_TIMEOUT, connection_errors, describe_error, open_connection, shown_url
 from peatio_ws.amqp.read_pacing import ReadPacing
 from peatio_ws.amqp.source import Reopen, Restored, SourceRefused, Sources
 from peatio_ws.amqp.topology import is_missing_canary
@@ -30,9 +30,9 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 5.0
 CHECK_SECONDS: Final = 1.0
 """How often heartbeats are looked after, and the source looks whether all is well."""
-STEADY_SECONDS: Final = 5.0
+STABLE_SECONDS: Final = 5.0
 """A source that was read for so long is opened again without a pause."""
-TRY_AGAIN_SECONDS: Final = 15.0
+RETRY_SECONDS: Final = 15.0
 """How often a source that was refused is tried again, about."""
 
 
@@ -100,8 +100,8 @@ class Consumer:
             except SourceRefused as refused:
                 self._on_lost()
                 self._replace(refused, url)
-            except faults_of(url) as error:
-                steady = self._connected and time.monotonic() - self._connected_at > STEADY_SECONDS
+            except connection_errors(url) as error:
+                steady = self._connected and time.monotonic() - self._connected_at > STABLE_SECONDS
                 again = steady and (isinstance(error, Reopen) or is_missing_canary(error))
                 if self._connected or not lost:
                     backoff.reset()
@@ -114,7 +114,7 @@ class Consumer:
                     with contextlib.suppress(ConnectionError, SourceRefused):  # what was thrown at it as it failed
                         gevent.sleep(backoff.next_pause())
                     url = next(urls)
-                self._restore_if_nothing_else_can_be_read()
+                self._restore_preferred()
 
     def _log(self, error: Exception, url: str) -> None:
         events, broker = self._sources.name, shown_url(url)
@@ -140,7 +140,7 @@ class Consumer:
     def _replace(self, refused: SourceRefused, url: str) -> None:
         """Read the other source. Raises `refused`, which ends the greenlet, if there is none."""
         self._sources.replace(refused)
-        self._rest_from_trying()
+        self._delay_next_trial()
         log.debug("source replaced", broker=shown_url(url), refusal=refused.refusal.name, detail=refused.detail)
 
     def _read(self, url: str) -> None:
@@ -165,7 +165,7 @@ class Consumer:
 
     def _drain(self, connection: Connection, url: str) -> None:
         """Deliver what comes, batch by batch, until the connection breaks."""
-        heart = gevent.spawn(self._beat, connection, gevent.getcurrent(), url)
+        heart = gevent.spawn(self._send_heartbeats, connection, gevent.getcurrent(), url)
         try:
             pacing, source = ReadPacing(), self._sources.current
             self._transport = transport = getattr(connection.connection, "transport", None)
@@ -180,7 +180,7 @@ class Consumer:
         finally:
             heart.kill()
 
-    def _beat(self, connection: Connection, reader: Any, url: str) -> None:
+    def _send_heartbeats(self, connection: Connection, reader: Any, url: str) -> None:
         """Send heartbeats, and break off a connection that brings none. By the clock: a loop that looks for them only
         when it is idle is cut off by RabbitMQ under steady traffic."""
         source = self._sources.current
@@ -191,9 +191,9 @@ class Consumer:
                 source.check()
                 self._try_preferred(url)
             except (SourceRefused, Reopen) as error:
-                _throw(reader, error)
+                _interrupt(reader, error)
             except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
-                _throw(reader, ConnectionError(describe_error(error)))
+                _interrupt(reader, ConnectionError(describe_error(error)))
 
     def _try_preferred(self, url: str) -> None:
         """See from time to time whether the source that was refused can be read now; raises Reopen if so."""
@@ -207,16 +207,16 @@ class Consumer:
                 self._sources.restore()
                 raise Restored
             self._sources.trial(False)
-            self._rest_from_trying()
+            self._delay_next_trial()
 
-    def _restore_if_nothing_else_can_be_read(self) -> None:
+    def _restore_preferred(self) -> None:
         """Where the other source fails, too, the preferred one may be readable by now."""
-        if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + TRY_AGAIN_SECONDS:
+        if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + RETRY_SECONDS:
             if self._trial is not None:
                 self._trial.kill(block=False)
                 self._trial = None
             self._sources.restore()
-            self._rest_from_trying()
+            self._delay_next_trial()
 
     def _prepare(self, url: str) -> bool:
         connection = open_connection(url)
@@ -227,18 +227,18 @@ class Consumer:
         except SourceRefused as refused:
             log.debug("source still refused", broker=shown_url(url), refusal=refused.refusal.name)
             return False
-        except faults_of(url) as error:
+        except connection_errors(url) as error:
             log.debug("source still unavailable", broker=shown_url(url), error=describe_error(error))
             return False
         finally:
             connection.collect()
         return True
 
-    def _rest_from_trying(self) -> None:
-        self._try_again_at = time.monotonic() + TRY_AGAIN_SECONDS * random.uniform(0.7, 1.3)
+    def _delay_next_trial(self) -> None:
+        self._try_again_at = time.monotonic() + RETRY_SECONDS * random.uniform(0.7, 1.3)
 
 
-def _throw(reader: Any, error: Exception) -> None:
+def _interrupt(reader: Any, error: Exception) -> None:
     """Throw an error at the reader until it has come to its end: what it is at may swallow the first one. The reader
     ends this greenlet then."""
     while True:

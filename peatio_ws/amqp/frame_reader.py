@@ -93,7 +93,7 @@ class _Buffered:
         self._position = end + 1
         return kind, channel, buffer[start + 7 : end]
 
-    def hand_out(self, delivery_callbacks: Mapping[bytes, DeliveryCallback], other: Callable[[Frame], object]) -> bool:
+    def dispatch(self, delivery_callbacks: Mapping[bytes, DeliveryCallback], other: Callable[[Frame], object]) -> bool:
         """All that is there whole, in order: deliveries to their takers, frames of any other kind to `other`.
 
         Returns whether there was anything. Raises OSError, and what `other` raises.
@@ -114,16 +114,16 @@ class _Buffered:
             try:
                 kind, channel, size, method, tag_size = _METHOD(buffer, at)
                 tag = at + 12 + tag_size  # where it ends
-                if method != _DELIVER or kind != 1 or (taker := delivery_callbacks.get(buffer[at + 12 : tag])) is None:
+                if method != _DELIVER or kind != 1 or (sink := delivery_callbacks.get(buffer[at + 12 : tag])) is None:
                     return handed
                 end = at + 7 + size
                 mark, size, body_size, properties = _HEADER(buffer, end)
-                if channel != taker.channel or mark != taker.header:
+                if channel != sink.channel or mark != sink.header:
                     return handed
                 fields, end = end + 20, end + 8 + size
                 if body_size:
                     mark, size = _BODY(buffer, end)
-                    if mark != taker.body or size != body_size:
+                    if mark != sink.body or size != body_size:
                         return handed
                     end += 8 + size
                 if buffer[end] != _FRAME_END:
@@ -131,7 +131,7 @@ class _Buffered:
                 exchange = tag + 10  # after the delivery tag, `redelivered` and its own length
                 key = exchange + buffer[exchange - 1] + 1
                 headers, offset = _headers(buffer, fields, properties) if properties & _HAS_HEADERS else _NO_TABLE
-                if not taker.stream:
+                if not sink.stream:
                     offset = None
                 source = _name(buffer[exchange : key - 1])
                 routing_key = str(buffer[key : key + buffer[key - 1]], "utf-8", "replace")
@@ -140,10 +140,10 @@ class _Buffered:
                 return handed
             self._position = at = end + 1
             handed = True
-            if taker.acks:
-                taker.handle(delivery, *_NUMBER(buffer, tag))
+            if sink.acks:
+                sink.handle(delivery, *_NUMBER(buffer, tag))
             else:
-                taker.handle(delivery)
+                sink.handle(delivery)
 
     def fill(self) -> None:
         """Read what is there, waiting until something is. Raises OSError, TimeoutError."""
@@ -238,11 +238,11 @@ class BufferedConnection(PlainConnection):
     def drain_events(self, timeout: float | None = None) -> None:
         transport = self.transport
         # Who waits for an answer within a batch, as py-amqp does when a channel breaks, begins with the rest of that.
-        if not transport.hand_out(self.delivery_callbacks, self.on_inbound_frame):
+        if not transport.dispatch(self.delivery_callbacks, self.on_inbound_frame):
             with transport.having_timeout(timeout):
                 transport.fill()
             self.bytes_recv += 1  # py-amqp asks only whether it grows, to tell whether the broker is alive
-            transport.hand_out(self.delivery_callbacks, self.on_inbound_frame)
+            transport.dispatch(self.delivery_callbacks, self.on_inbound_frame)
 
 
 class BufferedTransport(PlainTransport):

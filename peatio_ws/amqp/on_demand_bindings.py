@@ -75,7 +75,7 @@ class OnDemandBindings:
         self._sending = False  # a greenlet is at it
         self._bound: set[str] = set()
         # What may have to be bound or unbound. A dict's first key takes longer to find the more went before it.
-        self._unsettled: OrderedDict[str, None] = OrderedDict()
+        self._pending: OrderedDict[str, None] = OrderedDict()
         self._sent: deque[tuple[Any, str]] = deque()  # methods that were not answered yet, with their keys
         self._on_read: Callable[[], None] | None = None  # until it is called
 
@@ -111,15 +111,15 @@ class OnDemandBindings:
             self._opening = True  # clients that come meanwhile wait for this, too
             self._bind_wide(connection)
             self._opening = False
-        self._unsettled = OrderedDict.fromkeys((*self._wide, *self._counts))
-        self._go_on()
+        self._pending = OrderedDict.fromkeys((*self._wide, *self._counts))
+        self._send_next()
 
     def detach(self) -> None:
         """The connection is lost: nobody waits for it any longer. With the next one everything is bound again."""
         self._channel = self._on_read = None
         self._opening = False
         self._sent.clear()
-        self._unsettled.clear()
+        self._pending.clear()
         self._bound.clear()
         for key in list(self._waiting):
             self._notify(key)
@@ -132,13 +132,13 @@ class OnDemandBindings:
             self._idle.pop(key, None)
         if self._channel is None:
             return
-        if not self._is_affordable(len(new)) or len(self._unsettled) > BACKLOG:
+        if not self._is_affordable(len(new)) or len(self._pending) > BACKLOG:
             self._widen()
         for key in new:
             if not self.is_wide:
                 self._waiting[key] = gevent.event.Event()
-            self._unsettled[key] = None
-        self._go_on()
+            self._pending[key] = None
+        self._send_next()
         waits = [self._waiting[key] for key in keys if key in self._waiting]
         until = time.monotonic() + BIND_SECONDS
         for bound in waits:
@@ -157,11 +157,11 @@ class OnDemandBindings:
             if now - since < LINGER_SECONDS:
                 break  # the others are younger
             del self._idle[key], self._counts[key]
-            self._unsettled[key] = None
+            self._pending[key] = None
         for key in [key for key, until in self._refused.items() if now > until]:
             del self._refused[key]
-            self._unsettled[key] = None
-        self._go_on()
+            self._pending[key] = None
+        self._send_next()
 
     # ---- what is to be bound
 
@@ -178,7 +178,7 @@ class OnDemandBindings:
         if self._widened_until is None:
             limits.count(limits.Limit.STREAMS)
             log.info("streams are not bound one by one for a while; all are read", keys=len(self._counts))
-            self._unsettled = OrderedDict.fromkeys((*self._wide, *self._unsettled))
+            self._pending = OrderedDict.fromkeys((*self._wide, *self._pending))
         self._widened_until = time.monotonic() + WIDE_SECONDS
 
     def _is_wanted(self, key: str) -> bool:
@@ -211,7 +211,7 @@ class OnDemandBindings:
             self._refused[key] = time.monotonic() + REFUSED_SECONDS
             self._notify(key)
 
-    def _settle(self) -> bool:
+    def _on_all_answered(self) -> bool:
         """Everything was answered: what comes is what is needed, and possibly more. Look for what to do next.
 
         Returns:
@@ -226,12 +226,12 @@ class OnDemandBindings:
         missing = [key for key in self._counts if key not in self._bound and key not in self._refused]
         if not missing:
             self._widened_until = None
-        self._unsettled.update(dict.fromkeys(missing or self._wide))
+        self._pending.update(dict.fromkeys(missing or self._wide))
         return True
 
     # ---- to the broker, and from it
 
-    def _go_on(self) -> None:
+    def _send_next(self) -> None:
         """Send what may be under way now. Only one greenlet does at a time."""
         if self._channel is None or self._opening or self._sending:
             return
@@ -241,9 +241,9 @@ class OnDemandBindings:
         self._sending = True
         try:
             while len(self._sent) < WINDOW and self._channel is not None:
-                if not self._unsettled and (self._sent or not self._settle()):
+                if not self._pending and (self._sent or not self._on_all_answered()):
                     break
-                key, _ = self._unsettled.popitem(last=False)
+                key, _ = self._pending.popitem(last=False)
                 self._bind_or_unbind(key)
         except (OSError, AMQPError) as error:  # the connection is lost, which its reader finds out
             log.debug("binding not sent", error=type(error).__name__)
@@ -272,8 +272,8 @@ class OnDemandBindings:
             for served in list(self._waiting) if key in self._wide and self.is_wide else (key,):
                 self._notify(served)
         if self._is_wanted(key) != (key in self._bound):
-            self._unsettled[key] = None  # it has changed meanwhile
-        self._go_on()
+            self._pending[key] = None  # it has changed meanwhile
+        self._send_next()
 
     def _on_close(self, code: int, text: str, class_id: int, method_id: int) -> None:
         """The broker refuses what it was asked first, and has not looked at what came after that."""
@@ -283,7 +283,7 @@ class OnDemandBindings:
         method, refused = self._sent.popleft()
         if method == _UNBIND:
             self._bound.add(refused)  # it is bound still
-        self._unsettled = OrderedDict.fromkeys((*(key for _, key in self._sent), *self._unsettled))
+        self._pending = OrderedDict.fromkeys((*(key for _, key in self._sent), *self._pending))
         self._bound.update(key for method, key in self._sent if method == _UNBIND)
         self._sent.clear()
         self._refuse([refused])
@@ -293,7 +293,7 @@ class OnDemandBindings:
 
     def _on_open(self) -> None:
         self._opening = False
-        self._go_on()
+        self._send_next()
 
     def _notify(self, key: str) -> None:
         if bound := self._waiting.pop(key, None):

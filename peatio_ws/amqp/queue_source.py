@@ -102,4 +102,4 @@ class QueueSource:
         # Another name than last time: whoever noticed first that one is gone may have put it back already.
         suffix = f".{random.randrange(WATCH_NAMES)}"
         self._canaries = Canaries(f"peatio_ws.watch.{self.name}", suffix)
-        self._canaries.put(connection, exchanges)
+        self._canaries.declare(connection, exchanges)

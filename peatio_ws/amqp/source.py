@@ -122,7 +122,7 @@ class Source(Protocol):
         """Seconds between an event's arrival at the broker and here, as far as that is known; else 0."""
 
 
-class Observer(Protocol):
+class SourceObserver(Protocol):
     """Is notified when a consumer changes its source."""
 
     def on_source(self, refused: SourceRefused | None) -> None:
@@ -141,21 +141,23 @@ class Sources:
 
     Args:
         preferred: read whenever the broker lets us.
-        instead: read while it does not; None if there is nothing else to read.
+        fallback: read while it does not; None if there is nothing else to read.
         observer: notified of changes.
 
     Attributes:
         state: which of them is read, see `source_state.py`.
     """
 
-    def __init__(self, preferred: Source, instead: Source | None = None, observer: Observer | None = None) -> None:
-        self.preferred, self._instead, self._observer = preferred, instead, observer
+    def __init__(
+        self, preferred: Source, fallback: Source | None = None, observer: SourceObserver | None = None
+    ) -> None:
+        self.preferred, self._fallback, self._observer = preferred, fallback, observer
         self.state = SourceState.PREFERRED
 
     @property
     def current(self) -> Source:
         """The source that is read."""
-        return self.preferred if self._instead is None or not self.replaced else self._instead
+        return self.preferred if self._fallback is None or not self.replaced else self._fallback
 
     @property
     def name(self) -> str:
@@ -169,7 +171,7 @@ class Sources:
 
     def replace(self, refused: SourceRefused) -> None:
         """Read the other source from now on. Raises `refused` if there is none."""
-        if self._instead is None or self.replaced:
+        if self._fallback is None or self.replaced:
             raise refused
         self.state = SOURCE[self.state, SourceInput.REFUSE]
         if self._observer is not None:
@@ -182,7 +184,7 @@ class Sources:
             self._observer.on_source(None)
 
     def trial(self, running: bool) -> None:
-        """A trial of the preferred source begins, or has failed; see `Observer.on_trial`."""
+        """A trial of the preferred source begins, or has failed; see `SourceObserver.on_trial`."""
         self.state = SOURCE[self.state, SourceInput.TRY if running else SourceInput.FAIL]
         if self._observer is not None:
             self._observer.on_trial(running)

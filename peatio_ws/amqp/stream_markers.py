@@ -32,16 +32,16 @@ from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.protocol.exchanges import Delivery
 
 PREFETCH: Final = 400
-AGAIN_SECONDS: Final = 0.1
+RETRY_SECONDS: Final = 0.1
 UNAVAILABLE: Final = (NotFound, ResourceError, ResourceLocked, InternalError)
 """What the broker answers where a stream has no leader, no quorum or no coordinator for the moment."""
 
 
-class Alarmed(ConnectionError):
+class BrokerAlarm(ConnectionError):
     """The broker takes no messages from anybody: it has too little memory or disk (RabbitMQ, "Alarms")."""
 
 
-def put(
+def publish_and_read_back(
     reading: Connection, queue: str, seconds: float, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> Delivery:
     """Put a message into the stream, and read it back. Tries again while the stream is just being made.
@@ -55,19 +55,23 @@ def put(
         The message as every reader of the stream gets it.
 
     Raises:
-        Alarmed, SourceRefused, SourceUnavailable, and what kombu and py-amqp raise where the broker is lost.
+        BrokerAlarm, SourceRefused, SourceUnavailable, and what kombu and py-amqp raise where the broker is lost.
     """
     until = time.monotonic() + seconds
     while True:
         try:
-            return _put(reading, queue, max(0.01, until - time.monotonic()), body or uuid.uuid4().bytes, headers)
+            return _publish_and_read_back(
+                reading, queue, max(0.01, until - time.monotonic()), body or uuid.uuid4().bytes, headers
+            )
         except SourceUnavailable as error:
-            if not error.answered or time.monotonic() + AGAIN_SECONDS > until:
+            if not error.answered or time.monotonic() + RETRY_SECONDS > until:
                 raise
-            gevent.sleep(AGAIN_SECONDS)
+            gevent.sleep(RETRY_SECONDS)
 
 
-def _put(reading: Connection, queue: str, seconds: float, body: bytes, headers: Mapping[str, str] | None) -> Delivery:
+def _publish_and_read_back(
+    reading: Connection, queue: str, seconds: float, body: bytes, headers: Mapping[str, str] | None
+) -> Delivery:
     found: list[Delivery] = []
     owed: list[int] = []
 
@@ -77,7 +81,7 @@ def _put(reading: Connection, queue: str, seconds: float, body: bytes, headers: 
             found.append(delivery)
 
     silence = SourceUnavailable("a message put into the stream did not come back", answered=False)
-    with _another(reading) as connection, translated(Refusal.NO_REPLICA), gevent.Timeout(seconds, silence):
+    with _open_second(reading) as connection, refusals_translated(Refusal.NO_REPLICA), gevent.Timeout(seconds, silence):
         alarms: list[object] = []
         connection.connection.on_blocked = alarms.append
         channel = connection.default_channel
@@ -87,7 +91,7 @@ def _put(reading: Connection, queue: str, seconds: float, body: bytes, headers: 
         channel.basic_publish(_message(body, headers), "", queue)
         while not found:
             if alarms:
-                raise Alarmed("the broker takes no messages: it has too little memory or disk")
+                raise BrokerAlarm("the broker takes no messages: it has too little memory or disk")
             connection.drain_events()
             if len(owed) >= PREFETCH // 2 or (found and found[0].offset is None):
                 channel.basic_ack(owed[-1], multiple=True)  # of a queue that is no stream, this removes the marker
@@ -103,7 +107,7 @@ def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) ->
     Raises what kombu and py-amqp raise where the broker is lost.
     """
     # Without heartbeats: nobody sends any meanwhile, and RabbitMQ would end the connection before it answers.
-    with _another(reading.clone(heartbeat=0), confirm_publish=True) as connection:
+    with _open_second(reading.clone(heartbeat=0), confirm_publish=True) as connection:
         try:
             with gevent.Timeout(seconds, False):
                 connection.default_channel.basic_publish(_message(uuid.uuid4().bytes, None), "", queue)
@@ -113,7 +117,7 @@ def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) ->
 
 
 @contextlib.contextmanager
-def translated(conflict: Refusal) -> Iterator[None]:
+def refusals_translated(conflict: Refusal) -> Iterator[None]:
     """Tell apart, by code, what the broker refuses and what it cannot do for the moment.
 
     Args:
@@ -144,7 +148,7 @@ def _message(body: bytes, headers: Mapping[str, str] | None) -> Any:
 
 
 @contextlib.contextmanager
-def _another(reading: Connection, **options: Any) -> Iterator[Connection]:
+def _open_second(reading: Connection, **options: Any) -> Iterator[Connection]:
     connection = reading.clone(transport_options={**reading.transport_options, **options})
     try:
         with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):

@@ -23,7 +23,7 @@ from kombu import Connection
 from peatio_ws.amqp import stream_markers
 from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import Alarmed, translated
+from peatio_ws.amqp.stream_markers import BrokerAlarm, refusals_translated
 from peatio_ws.amqp.topology import PRIVATE, Canaries, attempt, declare_exchange, exchanges_of
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -41,7 +41,7 @@ STREAMS_SINCE: Final = (3, 9)
 """Version of RabbitMQ. Older ones make a classic queue of it (3.7) or refuse it (3.8)."""
 STEP_SECONDS: Final = 5.0
 """How long one step of opening the stream may take."""
-PATIENCE_SECONDS: Final = 10.0
+GIVE_UP_SECONDS: Final = 10.0
 """A stream that cannot be read for so long, while its broker answers, is not coming back soon."""
 PUBLISHER_SECONDS: Final = 40.0
 """How long it may take the broker to refuse a publisher (30 s where a stream has no quorum, RabbitMQ 3.10)."""
@@ -66,52 +66,54 @@ class StreamSetup:
         self._queue, self._durable, self._headers = queue, durable, headers
         self.canaries = Canaries(f"{queue}.bound", durable=True)
         self.unavailable_since: float | None = None
-        self._sparing: gevent.Greenlet[Any, None] | None = None  # looks whether publishers are harmed
+        self._protecting: gevent.Greenlet[Any, None] | None = None  # looks whether publishers are harmed
         self._unbound = False  # by this worker, for their sake
 
-    def worked(self) -> None:
+    def on_success(self) -> None:
         """It is available, or its broker is away: what it was before does not count any more."""
         self.unavailable_since = None
 
-    def make_ready(self, connection: Connection) -> Delivery | None:
+    def set_up(self, connection: Connection) -> Delivery | None:
         """Declare and bind it; its last message, or None where the broker has an alarm and takes none.
 
         Raises SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.
         """
         began = time.monotonic()
         try:
-            end = self._make_ready(connection)
+            end = self._set_up(connection)
         except SourceUnavailable as error:
-            self.lose_patience(connection, error, began)
+            self.give_up(connection, error, began)
             raise
-        self.worked()
+        self.on_success()
         return end
 
-    def _make_ready(self, connection: Connection) -> Delivery | None:
+    def _set_up(self, connection: Connection) -> Delivery | None:
         _check_version(connection.connection.server_properties)
-        with within_step(), translated(Refusal.OTHER_ARGUMENTS):
+        with step_timeout(), refusals_translated(Refusal.OTHER_ARGUMENTS):
             attempt(connection, self._declare)
         end: Delivery | None = None
         try:
-            end = self.mark(connection)
-        except Alarmed:
+            end = self.publish_marker(connection)
+        except BrokerAlarm:
             log.warning("the broker takes no messages: too little memory or disk", queue=self._queue)
-        with within_step():
+        with step_timeout():
             exchanges = [(name, declare_exchange(connection, name, self._durable)) for name in exchanges_of(PRIVATE)]
-            whole = self.canaries.are_there(connection, exchanges_of(PRIVATE))
-        with within_step(), translated(Refusal.OTHER_ARGUMENTS):
+            whole = self.canaries.exist(connection, exchanges_of(PRIVATE))
+        with step_timeout(), refusals_translated(Refusal.OTHER_ARGUMENTS):
             attempt(connection, lambda channel: self._bind(channel.queue_bind))
         if not whole:
             # What was published until it was bound may be nowhere. A message in the stream tells everybody.
-            end = stream_markers.put(connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex})
-        with within_step():
-            self.canaries.put(connection, exchanges)
+            end = stream_markers.publish_and_read_back(
+                connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex}
+            )
+        with step_timeout():
+            self.canaries.declare(connection, exchanges)
         self._unbound = False
         return end
 
-    def mark(self, connection: Connection) -> Delivery:
-        """Put a marker into the stream; see `stream_markers.put`."""
-        return stream_markers.put(connection, self._queue, STEP_SECONDS, b"", self._headers())
+    def publish_marker(self, connection: Connection) -> Delivery:
+        """Put a marker into the stream; see `stream_markers.publish_and_read_back`."""
+        return stream_markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers())
 
     def _declare(self, channel: Any) -> None:
         channel.queue_declare(self._queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(ARGUMENTS))
@@ -120,7 +122,7 @@ class StreamSetup:
         for exchange, routing_key in PRIVATE:
             bind_or_unbind(self._queue, exchange, routing_key)
 
-    def lose_patience(self, connection: Connection, error: SourceUnavailable, began: float) -> None:
+    def give_up(self, connection: Connection, error: SourceUnavailable, began: float) -> None:
         """Look whether publishers are harmed. Raises SourceRefused if the stream has been unavailable for too long.
 
         To be called whenever it is unavailable, for as long as that lasts: a node may die long after the stream was
@@ -131,21 +133,21 @@ class StreamSetup:
         """
         if self.unavailable_since is None:
             self.unavailable_since = began
-        if self._sparing is None or self._sparing.ready():
-            self._sparing = gevent.spawn(self._spare_publishers, connection.clone(), self.unavailable_since)
-        if time.monotonic() - self.unavailable_since >= PATIENCE_SECONDS:
+        if self._protecting is None or self._protecting.ready():
+            self._protecting = gevent.spawn(self._protect_publishers, connection.clone(), self.unavailable_since)
+        if time.monotonic() - self.unavailable_since >= GIVE_UP_SECONDS:
             raise SourceRefused(error.refusal, str(error)) from error
 
-    def _spare_publishers(self, connection: Connection, since: float) -> None:
+    def _protect_publishers(self, connection: Connection, since: float) -> None:
         """Unbind the stream if publishers get errors from it: bound, it would close Peatio's channels."""
         began = time.monotonic()
         try:
             while stream_markers.is_refused_to_publishers(connection, self._queue, PUBLISHER_SECONDS):
                 if self.unavailable_since != since:
                     return
-                if time.monotonic() - began > PATIENCE_SECONDS / 2:
+                if time.monotonic() - began > GIVE_UP_SECONDS / 2:
                     break
-                gevent.sleep(PATIENCE_SECONDS / 10)  # it may be just being made
+                gevent.sleep(GIVE_UP_SECONDS / 10)  # it may be just being made
             else:
                 return
             with gevent.Timeout(STEP_SECONDS):
@@ -158,7 +160,7 @@ class StreamSetup:
             connection.collect()
 
     def _unbind(self, connection: Connection) -> None:
-        if self._unbound and not self.canaries.are_there(connection, exchanges_of(PRIVATE)):
+        if self._unbound and not self.canaries.exist(connection, exchanges_of(PRIVATE)):
             return  # and nobody has bound it again
         self.canaries.remove(connection, exchanges_of(PRIVATE))
         attempt(connection, lambda channel: self._bind(channel.queue_unbind))
@@ -166,7 +168,7 @@ class StreamSetup:
         log.warning("unbound the history stream: the broker refuses what is published to it", queue=self._queue)
 
 
-def within_step() -> gevent.Timeout:
+def step_timeout() -> gevent.Timeout:
     """A time limit of one step of opening the stream. Raises SourceUnavailable."""
     silence = SourceUnavailable(f"no answer about the stream within {STEP_SECONDS:g} s", answered=False)
     return gevent.Timeout(STEP_SECONDS, silence)

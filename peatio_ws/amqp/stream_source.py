@@ -10,7 +10,7 @@ Theory of operation:
 - *Knowing the end.* A marker is put into the stream now and then (`stream_markers.py`). Once it has come, everything
   before it has.
 - *Being refused.* The broker's codes decide whether the stream is refused for good (`SourceRefused`) or cannot be read
-  for the moment (`SourceUnavailable`). What cannot be read for `PATIENCE_SECONDS` is refused, too.
+  for the moment (`SourceUnavailable`). What cannot be read for `GIVE_UP_SECONDS` is refused, too.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from kombu import Connection
 from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.frame_reader import OFFSET, consume
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import Alarmed, translated
+from peatio_ws.amqp.stream_markers import BrokerAlarm, refusals_translated
 from peatio_ws.amqp.stream_offset import READER, ReaderInput, ReaderState
-from peatio_ws.amqp.stream_setup import KEPT_HOURS, PATIENCE_SECONDS, StreamSetup, within_step
+from peatio_ws.amqp.stream_setup import GIVE_UP_SECONDS, KEPT_HOURS, StreamSetup, step_timeout
 from peatio_ws.protocol.exchanges import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_source")
@@ -80,7 +80,7 @@ class StreamSource:
         self._setup = StreamSetup(queue, durable, marker_headers)
         self._state = ReaderState.CLOSED
         self._last: Delivery | None = None  # None where nothing was read, or nothing that it could go on from
-        self._came_at = 0.0  # when the last one came, by `_now`; 0 before the first
+        self._last_read_at = 0.0  # when the last one came, by `_now`; 0 before the first
         # Of one connection:
         self._connection: Any = None
         self._line: Any = None  # py-amqp's, below it
@@ -108,7 +108,7 @@ class StreamSource:
 
     def open(self, connection: Connection, on_read: Callable[[], None]) -> None:
         self._marked_at = self._tried_at = time.monotonic()
-        end = self._setup.make_ready(connection)
+        end = self._setup.set_up(connection)
         last = self._last
         if last is not None and end is not None and _offset(end) < _offset(last):
             self._forget_position("the stream ends before what was read of it")
@@ -121,21 +121,21 @@ class StreamSource:
         self._received_then = self._line.bytes_recv
         self._step(ReaderInput.OPENED if last is None else ReaderInput.OPENED_AT_LAST)
         start = self._start_offset() if last is None else _offset(last)
-        with within_step(), translated(Refusal.NO_REPLICA):
+        with step_timeout(), refusals_translated(Refusal.NO_REPLICA):
             self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
             consume(self._channel, self._queue, self.on_delivery, acks=True, arguments={OFFSET: start})
 
     def prepare(self, connection: Connection) -> None:
-        self._last = self._setup.make_ready(connection)
-        self._came_at = _now()
+        self._last = self._setup.set_up(connection)
+        self._last_read_at = _now()
         if self._last is None:
-            raise Alarmed("the broker takes no messages: it has too little memory or disk")
+            raise BrokerAlarm("the broker takes no messages: it has too little memory or disk")
 
     def _start_offset(self) -> str:
         """Where to begin without a position: what has not come since anything did."""
-        if not self._came_at:
+        if not self._last_read_at:
             return f"{int(self._seconds) + 1}s"
-        away = _now() - self._came_at + 2
+        away = _now() - self._last_read_at + 2
         return f"{int(away) + 1}s" if away < KEPT_HOURS * 3600 else "first"
 
     # ---- reading
@@ -156,10 +156,10 @@ class StreamSource:
             return
         if (last := self._last) is not None and _offset(delivery) - _offset(last) > NOT_EVENTS:
             self._forget_position(REMOVED)
-        self._last, self._came_at = delivery, _now()
+        self._last, self._last_read_at = delivery, _now()
         self._handle(delivery)
         if _offset(delivery) >= self._end >= 0:
-            self._reach_end()
+            self._on_end_reached()
 
     def _is_unread(self, delivery: Delivery) -> bool:
         """Compare the first delivery with the last one read; whether it is one that was not read yet."""
@@ -175,7 +175,7 @@ class StreamSource:
             return False
         self._step(ReaderInput.SAME_EVENT)
         if _offset(delivery) >= self._end >= 0:
-            self._reach_end()
+            self._on_end_reached()
         return False
 
     def _forget_position(self, why: str) -> None:
@@ -185,7 +185,7 @@ class StreamSource:
 
     def closed(self, unreachable: bool) -> None:
         if unreachable:
-            self._setup.worked()  # a broker that is away says nothing about its stream
+            self._setup.on_success()  # a broker that is away says nothing about its stream
         self._step(ReaderInput.CLOSED)
         self._connection = self._channel = self._on_read = self._refused = self._marking = None
         self._setup.canaries.forget()
@@ -229,7 +229,7 @@ class StreamSource:
 
     def _read_at(self) -> float:
         """When the last delivery came, by the clock of deadlines."""
-        return time.monotonic() - (_now() - self._came_at) if self._came_at else 0.0
+        return time.monotonic() - (_now() - self._last_read_at) if self._last_read_at else 0.0
 
     def _on_silence(self) -> None:
         """Nothing comes, though the broker is alive and something should come, or might."""
@@ -239,11 +239,11 @@ class StreamSource:
             self._step(ReaderInput.OTHER_EVENT)
             self._forget_position("it does not have the last event read")
         elif self._alarmed:
-            self._reach_end()  # the broker takes nothing from anybody
+            self._on_end_reached()  # the broker takes nothing from anybody
             return
         raise Reopen("the stream does not go on")
 
-    def _reach_end(self) -> None:
+    def _on_end_reached(self) -> None:
         self._lag = max(0.0, time.monotonic() - self._ended_at)
         self._end, self._at_end, self._read_up_to = -1, True, self._marked_at
         self._step(ReaderInput.END_REACHED)
@@ -260,7 +260,7 @@ class StreamSource:
     def _publish(self, reading: Connection) -> None:
         found: Delivery | Exception
         try:
-            found = self._setup.mark(reading)
+            found = self._setup.publish_marker(reading)
         except Exception as error:  # whatever it is: it is looked at below
             found = error
         if reading is self._connection:
@@ -268,12 +268,12 @@ class StreamSource:
             self._on_marker(found, reading)
 
     def _on_marker(self, found: Delivery | Exception, reading: Connection) -> None:
-        self._alarmed = isinstance(found, Alarmed)
+        self._alarmed = isinstance(found, BrokerAlarm)
         if isinstance(found, Delivery):
-            self._setup.worked()
+            self._setup.on_success()
             self._end = _offset(found)
             if self._last is not None and self._state is not ReaderState.PROVING and _offset(self._last) >= self._end:
-                self._reach_end()  # it came before it was known
+                self._on_end_reached()  # it came before it was known
         elif not self._alarmed:
             log.debug("marker not published", error=describe_error(found))
             began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # again at the next look
@@ -284,9 +284,9 @@ class StreamSource:
 
     def _on_unavailable(self, error: SourceUnavailable, reading: Connection, began: float) -> None:
         try:
-            self._setup.lose_patience(reading, error, began)
+            self._setup.give_up(reading, error, began)
         except SourceRefused as refused:
-            if time.monotonic() - self._read_at() >= PATIENCE_SECONDS:  # else it can be read all the same
+            if time.monotonic() - self._read_at() >= GIVE_UP_SECONDS:  # else it can be read all the same
                 self._refused = refused
 
 

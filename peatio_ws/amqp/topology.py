@@ -121,7 +121,7 @@ class Canaries:
         """Return the name of an exchange's canary."""
         return f"{self._prefix}.{exchange}{self._suffix}"
 
-    def are_there(self, connection: Connection, exchanges: Iterable[str]) -> bool:
+    def exist(self, connection: Connection, exchanges: Iterable[str]) -> bool:
         """Return whether none of these is missing."""
 
         def is_there(name: str) -> bool:
@@ -131,7 +131,7 @@ class Canaries:
 
         return all(is_there(self.name(exchange)) for exchange in exchanges)
 
-    def put(self, connection: Connection, exchanges: Iterable[tuple[str, bool]]) -> None:
+    def declare(self, connection: Connection, exchanges: Iterable[tuple[str, bool]]) -> None:
         """Declare what is missing. To be called after the queue was bound, with names and durability of exchanges."""
         self._watched, self._channel = [], connection.default_channel
         if is_embedded(connection):

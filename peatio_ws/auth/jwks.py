@@ -51,7 +51,7 @@ class KeySet(NamedTuple):
     exposed: tuple[str, ...] = ()
 
 
-def read_set(data: bytes, algorithm: str) -> KeySet:
+def parse_key_set(data: bytes, algorithm: str) -> KeySet:
     """Read a JWK set.
 
     Args:

@@ -22,7 +22,7 @@ import gevent
 import gevent.event
 import structlog
 
-from peatio_ws.auth.jwks import MOST_BYTES, KeyRing, KeySet, read_set
+from peatio_ws.auth.jwks import MOST_BYTES, KeyRing, KeySet, parse_key_set
 from peatio_ws.auth.verifier import TokenRules, Verifier
 from peatio_ws.concurrency.backoff import Backoff
 
@@ -51,7 +51,7 @@ class JwksRefresh:
 
     def __init__(self, rules: TokenRules, verifier: Verifier) -> None:
         self._verifier, self._algorithm = verifier, rules.algorithm
-        self._read = reader(rules)
+        self._read = reader_for(rules)
         self._location = location(rules)
         self._pause = min(rules.jwks_refresh, FILE_SECONDS) if rules.jwks_file else rules.jwks_refresh
         self._failures = 0
@@ -108,20 +108,20 @@ class JwksRefresh:
         try:
             with gevent.Timeout(FETCH_SECONDS, TimeoutError(f"no answer within {FETCH_SECONDS:g} s")):
                 data = self._read()
-            found = read_set(data, self._algorithm)
+            found = parse_key_set(data, self._algorithm)
         except Exception as error:  # whatever it is: the last keys are better than none
-            self._fail(fetch_error(error))
+            self._on_failure(fetch_error(error))
         else:
-            self._take(found)
+            self._use_keys(found)
 
-    def _fail(self, reason: str) -> None:
+    def _on_failure(self, reason: str) -> None:
         self._failures += 1
         self._state = reason
         if self._failures == 1:
             kept = len(self._verifier.ring.published)
             log.warning("keys cannot be read; the last ones stay", source=self._location, kept=kept, error=reason)
 
-    def _take(self, found: KeySet) -> None:
+    def _use_keys(self, found: KeySet) -> None:
         self._read_at = time.monotonic()
         ring, state = self._verifier.ring, "" if found.keys else "holds no key that can be used"
         if self._failures:
@@ -147,11 +147,11 @@ def location(rules: TokenRules) -> str:
     return f"JWT_JWKS_FILE={rules.jwks_file}" if rules.jwks_file else ""
 
 
-def reader(rules: TokenRules) -> Callable[[], bytes] | None:
+def reader_for(rules: TokenRules) -> Callable[[], bytes] | None:
     """What brings the set, a byte more than `MOST_BYTES` of it at most; OSError and others. None: there is no set."""
     if rules.jwks_url:
         return functools.partial(_fetch, rules.jwks_url)
-    return functools.partial(_beginning, rules.jwks_file) if rules.jwks_file else None
+    return functools.partial(_read_file, rules.jwks_file) if rules.jwks_file else None
 
 
 def fetch_error(error: Exception) -> str:
@@ -165,7 +165,7 @@ def fetch_error(error: Exception) -> str:
     return str(getattr(reason, "strerror", None) or reason) or type(reason).__name__
 
 
-def _beginning(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(MOST_BYTES + 1)
 

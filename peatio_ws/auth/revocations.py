@@ -90,7 +90,7 @@ class Revocations:
             self._members[uid] = (issued, until)
         return True
 
-    def refuse(self, identity: Identity, now: float) -> bool:
+    def is_revoked(self, identity: Identity, now: float) -> bool:
         """Whether this identity's token is one of those. Where no token says who it is, there is none to refuse."""
         if not identity.jti or not (self._tokens or self._members):
             return False

@@ -132,9 +132,9 @@ class Verifier:
                 failure = error  # of another key, perhaps
             except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
                 # A key that does not fit the token can raise a bare TypeError (PyJWT 2.15.1).
-                raise AuthenticationError(*_why(error)) from None
+                raise AuthenticationError(*_reason_for(error)) from None
         # Signed with a key of a set that was not read yet, or of a newer one?
-        raise AuthenticationError(*_why(failure), key_missing=self._reads_set and not ring.publishes(kid))
+        raise AuthenticationError(*_reason_for(failure), key_missing=self._reads_set and not ring.publishes(kid))
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         rules = self._rules
@@ -177,7 +177,7 @@ def _kid(token: str) -> object:
     return header.get("kid") if isinstance(header, dict) else None
 
 
-def _why(error: Exception | None) -> tuple[str, TokenFault]:
+def _reason_for(error: Exception | None) -> tuple[str, TokenFault]:
     """PyJWT's reason without anything out of the token, for people and for programs."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"claim {error.claim} is missing", TokenFault.CLAIM_MISSING

@@ -46,7 +46,7 @@ def make_token(
         raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
 
 
-def there_is_a_key(key: str | None) -> bool:
+def has_key(key: str | None) -> bool:
     """Whether `make_token` has one to sign with; one that was named is taken to be there."""
     return bool(key or os.environ.get("JWT_PRIVATE_KEY")) or KEY_FILE.exists()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from peatio_ws.cli.key_files import make_token, there_is_a_key
+from peatio_ws.cli.key_files import has_key, make_token
 from peatio_ws.cli.listen_client import ENOUGH, ListenTarget, readable, run_listener
 from peatio_ws.cli.token import token_options
 
@@ -59,7 +59,7 @@ def _bearer(target: ListenTarget, given: str | None, options: dict[str, Any]) ->
         return None
     if given:
         return given
-    if target.speaks_ranger and not target.by_message and not there_is_a_key(options["key"]):
+    if target.speaks_ranger and not target.by_message and not has_key(options["key"]):
         click.echo("without a token: there is no private key to make one with", err=True)
         return None
     return make_token(**options)

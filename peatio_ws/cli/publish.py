@@ -198,7 +198,7 @@ def event(routing_key: str, body: str | None, path: str | None) -> None:
 
 def _publish(name: str, routing_key: str, headers: dict[str, Any], body: bytes) -> None:
     try:
-        replay.check(name, routing_key, headers, body)
+        replay.check_event(name, routing_key, headers, body)
     except ValueError as fault:
         raise click.ClickException(f"not published: {fault}") from None
     with _publisher() as publisher:

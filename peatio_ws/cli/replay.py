@@ -35,7 +35,7 @@ def broker(environ: Mapping[str, str]) -> Settings:
     return Settings.from_env({**given, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}, at_start=True)
 
 
-def check(exchange: str, routing_key: str, headers: Mapping[str, object], body: bytes) -> None:
+def check_event(exchange: str, routing_key: str, headers: Mapping[str, object], body: bytes) -> None:
     """ValueError, in words, for a message that the gateway would drop."""
     if exchange == RANGER:
         publishers.check(routing_key, body)

@@ -46,11 +46,11 @@ def run(app: str, folder: Path) -> None:
             environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
     try:
         settings = Settings.from_env(environ, at_start=True)
-        listen_addresses.check(settings)
+        listen_addresses.check_addresses(settings)
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["this cannot be served:", *map(str, error.faults)])) from None
     if simulated:
-        _greet(settings, key)
+        _print_welcome(settings, key)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), app], environ)
 
@@ -67,7 +67,7 @@ def _require_module(app: str) -> None:
         raise click.ClickException(text)
 
 
-def _greet(settings: Settings, key: Path | None) -> None:
+def _print_welcome(settings: Settings, key: Path | None) -> None:
     """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
     if settings.unix:
         click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy, at {settings.unix}\n")

@@ -110,7 +110,7 @@ class MemberIdLookup:
             self._answered.set()
 
 
-class Orders:
+class RecentOrders:
     """Orders as last seen: at most `ORDERS_KEPT`, of which the older half is forgotten together."""
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class SharedState:
     """
 
     def __init__(self, revocations: Revocations, lockout: Lockout) -> None:
-        self.orders = Orders()
+        self.orders = RecentOrders()
         self.slot_counts: Counter[str] = Counter()
         self.revocations, self.lockout = revocations, lockout
 
@@ -184,7 +184,7 @@ class SharedState:
         self.orders.remember(order)
 
     def recall(self, order_id: bytes, owner: Owner) -> bytes | None:
-        """See `Orders.recall`. Never waits."""
+        """See `RecentOrders.recall`. Never waits."""
         return self.orders.recall(order_id, owner)
 
     def load(self) -> None:

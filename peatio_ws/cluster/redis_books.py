@@ -25,11 +25,11 @@ from peatio_ws.concurrency.supervision import supervise
 ANSWER_SECONDS: Final = 1.0
 """How long answers are waited for."""
 POLL_SECONDS: Final = 0.05
-CALM_SECONDS: Final = (0.02, 0.06)
+JITTER_SECONDS: Final = (0.02, 0.06)
 """How long one who answers waits: to have heard what was published before the question, and not to do it twice."""
 EXPIRE_SECONDS: Final = 30
 KEPT_SECONDS: Final = 86_400
-QUESTIONS: Final = 5
+MAX_REQUESTS: Final = 5
 """How often is asked in a row when answers do not reach what was heard here: who answered is behind."""
 PAUSES: Final = (0.5, 60.0)
 """After which it is asked again for a book that somebody waits for and nobody had: the first, and the longest."""
@@ -52,8 +52,8 @@ class RedisBooks:
     def start(self) -> None:
         """Begin to answer, and to ask when it is `wanted`."""
         self._greenlets = [
-            gevent.spawn(supervise, "books, answering", self._answer_on),
-            gevent.spawn(supervise, "books, asking", self._ask_on),
+            gevent.spawn(supervise, "books, answering", self._run_answers),
+            gevent.spawn(supervise, "books, asking", self._run_requests),
         ]
 
     def stop(self) -> None:
@@ -61,7 +61,7 @@ class RedisBooks:
         gevent.killall(self._greenlets)
         self._write(BOOKS_KEY, KEPT_SECONDS, set())
 
-    def want(self) -> None:
+    def request(self) -> None:
         """Ask soon. Never waits."""
         self._wanted.set()
 
@@ -73,7 +73,7 @@ class RedisBooks:
         """
         gevent.spawn(self._connection.ask, "forgetting a book", lambda: self._connection.redis.hdel(BOOKS_KEY, name))
 
-    def _ask_on(self) -> None:
+    def _run_requests(self) -> None:
         backoff = Backoff(*PAUSES, jitter=0)
         pause = backoff.next_pause()
         while True:
@@ -83,15 +83,15 @@ class RedisBooks:
             elif not self._books.needs_book():
                 continue
             pause = backoff.next_pause()
-            for _ in range(QUESTIONS):
-                answered = self._ask_once()
+            for _ in range(MAX_REQUESTS):
+                answered = self._request_once()
                 if answered is None:  # Redis is away
                     self._wanted.set()
                     gevent.sleep(ANSWER_SECONDS)
                 if answered is not False:
                     break
 
-    def _ask_once(self) -> bool | None:
+    def _request_once(self) -> bool | None:
         """One question, and what comes of it: False if an answer was of no use, None if it could not be asked."""
         question = uuid.uuid4().hex
         self._question = question.encode()
@@ -104,12 +104,12 @@ class RedisBooks:
         until = time.monotonic() + ANSWER_SECONDS
         while time.monotonic() < until:
             gevent.sleep(POLL_SECONDS)
-            if not self._take(books_answers_key(question), seen, fresh=True):
+            if not self._adopt_new(books_answers_key(question), seen, fresh=True):
                 return False
-        self._take(BOOKS_KEY, seen, fresh=False)
+        self._adopt_new(BOOKS_KEY, seen, fresh=False)
         return True
 
-    def _take(self, key: str, seen: set[bytes], fresh: bool) -> bool:
+    def _adopt_new(self, key: str, seen: set[bytes], fresh: bool) -> bool:
         """Hand on the books under this key that were not seen yet; whether all were of use."""
         connection = self._connection
         known = connection.ask("reading books", lambda: connection.redis.hkeys(key)) or ()
@@ -123,7 +123,7 @@ class RedisBooks:
         seen.update(names)
         return all(taken)
 
-    def _answer_on(self) -> None:
+    def _run_answers(self) -> None:
         connection = self._connection
         while True:
             try:
@@ -138,7 +138,7 @@ class RedisBooks:
                 gevent.sleep(ANSWER_SECONDS)
 
     def _answer(self, question: str) -> None:
-        gevent.sleep(random.uniform(*CALM_SECONDS))
+        gevent.sleep(random.uniform(*JITTER_SECONDS))
         key = books_answers_key(question[:64])
         known = self._connection.ask("reading books", lambda: self._connection.redis.hkeys(key))
         if known is not None:

@@ -36,7 +36,7 @@ CHECK_SECONDS: Final = 0.5
 """How often is looked whether there are revocations that were not heard of."""
 START_SECONDS: Final = 2.0
 """A worker that starts waits so long to know them; if Redis is away it serves without."""
-AGAIN_SECONDS: Final = 0.5
+RETRY_SECONDS: Final = 0.5
 REFUSED_SECONDS: Final = 5.0
 """After this time all is read again while Redis does not take what it had lost."""
 PAGE: Final = 500
@@ -74,7 +74,7 @@ class RedisCommands:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._greenlet = gevent.spawn(supervise, "steering", self._listen_on)
+        self._greenlet = gevent.spawn(supervise, "steering", self._run_listener)
 
     def stop(self) -> None:
         """End it."""
@@ -82,10 +82,10 @@ class RedisCommands:
             self._greenlet.kill()
 
     def wait(self) -> None:
-        """See `Shared.wait`."""
+        """See `SharedState.wait`."""
         self._read.wait(START_SECONDS)
 
-    def _listen_on(self) -> None:
+    def _run_listener(self) -> None:
         connection = self._connection
         while True:
             try:
@@ -103,7 +103,7 @@ class RedisCommands:
                 if isinstance(error, redis.ResponseError):
                     self._warn_once("redis does not let this worker hear commands", error=str(error))
                 self._check_revocations()  # in case that only this connection was lost
-                gevent.sleep(AGAIN_SECONDS)
+                gevent.sleep(RETRY_SECONDS)
 
     def _on_message(self, data: bytes) -> None:
         """Act on what was published. Whatever it is, the next one is heard too."""

@@ -191,7 +191,7 @@ class RedisConnection:
             return None
         except (redis.RedisError, OSError) as error:
             if self._answered <= began:  # else another request was answered meanwhile
-                self._on_absence(error)
+                self._on_unreachable(error)
             return None
         self._on_answer()
         if self._refusals:
@@ -240,7 +240,7 @@ class RedisConnection:
             self._probe_at = 0.0
             log.info("Redis is reachable again", seconds_away=round(self._answered - self._unreachable_since, 1))
 
-    def _on_absence(self, error: BaseException) -> None:
+    def _on_unreachable(self, error: BaseException) -> None:
         was, self._state = self._state, RedisStatus.UNREACHABLE
         if was is RedisStatus.UNREACHABLE:
             return

@@ -20,7 +20,7 @@ from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, FAILURES_KEY, SLOTS_K
 
 SLOT_SECONDS: Final = 90
 """How long a connection counts after its worker was heard of last."""
-PIECE: Final = 200
+BATCH: Final = 200
 """Connections or addresses that Redis is told of at a time: some 5 ms of a worker's time."""
 
 
@@ -41,14 +41,14 @@ class RedisLimits:
         self._refresh_at = 0.0
 
     def claim(self, slot: ConnectionSlot) -> None:
-        """See `Shared.claim_slot`."""
+        """See `SharedState.claim_slot`."""
         self._slots[slot.id] = slot
         self._new.append(slot)
 
     def release(self, slot: ConnectionSlot) -> None:
-        """See `Shared.release_slot`."""
+        """See `SharedState.release_slot`."""
         if self._slots.pop(slot.id, None) is not None:
-            slot.on_excess = _nothing  # it would hold the connection for as long as Redis is away
+            slot.on_excess = _ignore  # it would hold the connection for as long as Redis is away
             self._left.append(slot)
 
     def release_all(self) -> None:
@@ -83,7 +83,7 @@ class RedisLimits:
 
     def _remove_left(self) -> bool:
         """Some of those who left; whether Redis took it."""
-        some = self._left[:PIECE]
+        some = self._left[:BATCH]
         with self._connection.redis.pipeline(transaction=False) as pipe:
             for slot in some:
                 pipe.zrem(SLOTS_KEY + slot.name, slot.id)
@@ -94,7 +94,7 @@ class RedisLimits:
 
     def _add_new(self) -> bool:
         """Some of those who came, and close whoever is one too many; whether Redis took it."""
-        some, now = self._new[:PIECE], time.time()
+        some, now = self._new[:BATCH], time.time()
         slots = [slot for slot in some if slot.id in self._slots]
         with self._connection.redis.pipeline(transaction=False) as pipe:
             for slot in slots:
@@ -114,7 +114,7 @@ class RedisLimits:
 
     def _renew(self) -> bool:
         """Some of those who stay; whether Redis took it."""
-        some, now = self._due[:PIECE], time.time()
+        some, now = self._due[:BATCH], time.time()
         with self._connection.redis.pipeline(transaction=False) as pipe:
             for slot in some:
                 if slot.id in self._slots:
@@ -127,8 +127,8 @@ class RedisLimits:
     def _count_failures(self) -> None:
         """Piece by piece: after an absence of Redis there may be thousands of addresses."""
         counted = self._lockout.unreported(time.monotonic())
-        for at in range(0, len(counted), PIECE):
-            if not self._report(counted[at : at + PIECE]):
+        for at in range(0, len(counted), BATCH):
+            if not self._report(counted[at : at + BATCH]):
                 return
 
     def _report(self, counted: list[tuple[str, int]]) -> bool:
@@ -145,7 +145,7 @@ class RedisLimits:
             return False
         for (address, count), total, left in zip(counted, answers[1::3], answers[2::3], strict=True):
             if left < 0:  # it expired between the two commands: without a time it would count for ever
-                self._begin_minute(address, seconds)
+                self._start_window(address, seconds)
             seconds_left = left / 1000 if left >= 0 else seconds
             reached = lockout.add_total(address, count, total, seconds_left, time.monotonic())
             if total >= lockout.limit > total - count and seconds_left > 0:
@@ -157,12 +157,12 @@ class RedisLimits:
                 )
         return True
 
-    def _begin_minute(self, address: str, seconds: int) -> None:
+    def _start_window(self, address: str, seconds: int) -> None:
         again = functools.partial(self._connection.redis.expire, FAILURES_KEY + address, seconds)
         self._connection.ask("failed tokens", again)
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     """For a seat that is left."""
 
 

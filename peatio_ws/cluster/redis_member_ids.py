@@ -25,14 +25,14 @@ from peatio_ws.concurrency.supervision import supervise
 log = structlog.get_logger("peatio_ws.cluster.redis_member_ids")
 
 MEMBERS_KEPT: Final = 50_000
-PIECE: Final = 200
+BATCH: Final = 200
 """Members looked up at a time: some milliseconds of a worker's time, with all that follows from it."""
-AWAY_SECONDS: Final = 0.5
+UNREACHABLE_SECONDS: Final = 0.5
 REFUSED_SECONDS: Final = 2.0
 """Time between two attempts while Redis is away, and while it refuses and nobody else asks."""
 
 
-class RedisMembers:
+class RedisMemberIds:
     """The lookups of one worker.
 
     Args:
@@ -41,14 +41,14 @@ class RedisMembers:
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
-        self._open: dict[str, list[MemberIdLookup]] = {}  # by uid, in the order they came
+        self._unanswered: dict[str, list[MemberIdLookup]] = {}  # by uid, in the order they came
         self._wanted = gevent.event.Event()
         self._known: dict[str, int] = {}  # as last told: for those who come back while Redis is away
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
 
     def start(self) -> None:
         """Begin to look up."""
-        self._greenlet = gevent.spawn(supervise, "member ids", self._look_up_on)
+        self._greenlet = gevent.spawn(supervise, "member ids", self._run_lookups)
 
     def stop(self) -> None:
         """End it."""
@@ -56,9 +56,9 @@ class RedisMembers:
             self._greenlet.kill()
 
     def look_up(self, uid: str) -> MemberIdLookup:
-        """See `Shared.look_up`."""
+        """See `SharedState.look_up`."""
         lookup = MemberIdLookup(uid)
-        self._open.setdefault(uid, []).append(lookup)
+        self._unanswered.setdefault(uid, []).append(lookup)
         self._wanted.set()
         if not self._connection.unreachable:
             try:
@@ -72,47 +72,47 @@ class RedisMembers:
         return lookup
 
     def forget(self, lookup: MemberIdLookup) -> None:
-        """See `Shared.forget_lookup`."""
-        lookups = self._open.get(lookup.uid)
+        """See `SharedState.forget_lookup`."""
+        lookups = self._unanswered.get(lookup.uid)
         if lookups is not None and lookup in lookups:
             lookups.remove(lookup)
             if not lookups:
-                del self._open[lookup.uid]
+                del self._unanswered[lookup.uid]
 
-    def _look_up_on(self) -> None:
+    def _run_lookups(self) -> None:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            while self._open:
-                if self._look_up_some():
+            while self._unanswered:
+                if self._look_up_batch():
                     gevent.sleep(1e-6)  # sleep(0) would hardly let I/O run
                     continue
-                for lookup in itertools.chain.from_iterable(self._open.values()):
+                for lookup in itertools.chain.from_iterable(self._unanswered.values()):
                     lookup.stop_waiting()
                 if self._connection.unreachable:
-                    gevent.sleep(AWAY_SECONDS)
+                    gevent.sleep(UNREACHABLE_SECONDS)
                 else:
                     self._wanted.wait(REFUSED_SECONDS)
                     self._wanted.clear()
 
-    def _look_up_some(self) -> bool:
+    def _look_up_batch(self) -> bool:
         """Whether Redis answered."""
-        uids = list(itertools.islice(self._open, PIECE))
+        uids = list(itertools.islice(self._unanswered, BATCH))
         question = functools.partial(self._connection.redis.hmget, MEMBERS_KEY, uids)
         values = self._connection.ask("member ids", question)
         if values is None:
             return False
         for uid, value in zip(uids, values, strict=True):
             number = member_id_of(value.decode(errors="replace")) if isinstance(value, bytes) else None
-            self._keep(uid, number)
-            for lookup in self._open.pop(uid, ()):
+            self._cache(uid, number)
+            for lookup in self._unanswered.pop(uid, ()):
                 try:
                     lookup.answer(number)
                 except Exception:  # a fault of ours costs this session its number, and no other
                     log.exception("a member id could not be used", uid=uid)
         return True
 
-    def _keep(self, uid: str, number: int | None) -> None:
+    def _cache(self, uid: str, number: int | None) -> None:
         with contextlib.suppress(KeyError):
             del self._known[uid]
         if number is not None:

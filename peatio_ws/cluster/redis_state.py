@@ -26,7 +26,7 @@ from peatio_ws.cluster.redis_commands import RedisCommands
 from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import ORDERS_KEY, WRITER_KEY
 from peatio_ws.cluster.redis_limits import RedisLimits
-from peatio_ws.cluster.redis_member_ids import RedisMembers
+from peatio_ws.cluster.redis_member_ids import RedisMemberIds
 from peatio_ws.protocol.message_fields import Owner
 from peatio_ws.protocol.private_events.order import Order, classic_order
 
@@ -35,7 +35,7 @@ log = structlog.get_logger("peatio_ws.cluster.redis_state")
 ORDERS_SECONDS: Final = 86_400
 """How long Redis keeps orders when nobody writes any more."""
 FLUSH_SECONDS: Final = 0.1
-PIECE: Final = 200
+BATCH: Final = 200
 """Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""
 LEASE_SECONDS: Final = 5
 """One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
@@ -56,7 +56,7 @@ class RedisSharedState(SharedState):
         self._id = uuid.uuid4().hex
         self._pending: dict[bytes, tuple[float, Order]] = {}
         self._load_wanted = False
-        self._members = RedisMembers(self._connection)
+        self._members = RedisMemberIds(self._connection)
         self._limits = RedisLimits(self._connection, lockout)
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
         self._books: RedisBooks | None = None
@@ -67,7 +67,7 @@ class RedisSharedState(SharedState):
         return self._connection.connected
 
     def start(self, books: Books, target: CommandTarget) -> None:
-        self._greenlet = gevent.spawn(self._write_on)
+        self._greenlet = gevent.spawn(self._run_writer)
         self._members.start()
         self._books = RedisBooks(self._connection, books)
         self._books.start()
@@ -95,7 +95,7 @@ class RedisSharedState(SharedState):
 
     def ask_books(self) -> None:
         if self._books is not None:
-            self._books.want()
+            self._books.request()
 
     def forget_book(self, name: str) -> None:
         if self._books is not None:
@@ -116,15 +116,15 @@ class RedisSharedState(SharedState):
     def forget_lookup(self, lookup: MemberIdLookup) -> None:
         self._members.forget(lookup)
 
-    def _write_on(self) -> None:
+    def _run_writer(self) -> None:
         while True:
             gevent.sleep(FLUSH_SECONDS)
             try:
-                self._share()
+                self._exchange()
             except Exception:  # a bug here must not end the greenlet in silence
                 log.exception("orders and counts could not be shared")
 
-    def _share(self) -> None:
+    def _exchange(self) -> None:
         self._connection.maintain()
         self._limits.count()  # first, whatever becomes of the orders
         if self._load_wanted:
@@ -135,7 +135,7 @@ class RedisSharedState(SharedState):
         newest: dict[bytes, tuple[Owner, msgspec.Raw]] = {}
         read, before, unreadable = 0, b"+", 0
         while read < ORDERS_KEPT and self._connection.has_streams:
-            page = functools.partial(self._connection.redis.xrevrange, ORDERS_KEY, before, count=PIECE)
+            page = functools.partial(self._connection.redis.xrevrange, ORDERS_KEY, before, count=BATCH)
             rows = self._connection.ask("reading orders", page)
             if rows is None:
                 return
@@ -147,7 +147,7 @@ class RedisSharedState(SharedState):
                         unreadable += 1
                         continue
                     newest.setdefault(order_id, (owner, classic))
-            if len(rows) < PIECE:
+            if len(rows) < BATCH:
                 break
             read, before = read + len(rows), _before(rows[-1][0])
         self._load_wanted = False
@@ -167,7 +167,7 @@ class RedisSharedState(SharedState):
 
     def _write_all(self) -> bool:
         """Write what is pending; whether Redis took all of it."""
-        while some := list(itertools.islice(self._pending.items(), PIECE)):
+        while some := list(itertools.islice(self._pending.items(), BATCH)):
             with self._connection.redis.pipeline(transaction=False) as pipe:
                 for key, (_, order) in some:
                     value = msgspec.json.encode((order.owners[0], msgspec.Raw(classic_order(order))))

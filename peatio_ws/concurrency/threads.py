@@ -27,14 +27,14 @@ def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     Raises:
         BaseException: what it raises.
     """
-    with _short_turns:
+    with _short_switch_interval:
         result, error = gevent.get_hub().threadpool.apply(_outcome, (function, args, kwargs))
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]
 
 
-class _ShortTurns:
+class _ShortSwitchInterval:
     """Entered while something is computed in a thread, by any number of greenlets."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class _ShortTurns:
             sys.setswitchinterval(self._usual)
 
 
-_short_turns: Final = _ShortTurns()
+_short_switch_interval: Final = _ShortSwitchInterval()
 
 
 def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, BaseException | None]:

@@ -46,12 +46,12 @@ def tls_fault(error: BaseException, server: TlsServer = BROKER) -> TlsFault | No
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             text, remedy = _CERTIFICATE.get(cause.verify_code, _OTHERWISE)
-            return _told(text, remedy, server, f" ({cause.verify_message}, code {cause.verify_code})")
+            return _fault(text, remedy, server, f" ({cause.verify_message}, code {cause.verify_code})")
         # A TLS timeout is one of gevent's SSLErrors, without a reason.
         reason = getattr(cause, "reason", None)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _NO_FAULTS) and reason:
             text, remedy = _REASONS.get(reason, _NO_TLS)
-            return _told(text, remedy, server, f" ({reason})")
+            return _fault(text, remedy, server, f" ({reason})")
     return None
 
 
@@ -65,7 +65,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _told(text: str, remedy: str, server: TlsServer, code: str) -> TlsFault:
+def _fault(text: str, remedy: str, server: TlsServer, code: str) -> TlsFault:
     names = {**server._asdict(), "code": code}
     return TlsFault(text.format(**names), remedy.format(**names))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from peatio_ws.auth.jwks import MOST_BYTES, read_set
+from peatio_ws.auth.jwks import MOST_BYTES, parse_key_set
 from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, load_public_key
 from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import Fault, FaultCode
@@ -74,7 +74,7 @@ def _file_fault(path: Path, algorithm: str) -> str:
     """What is wrong with a file that holds a set of keys; empty if nothing is."""
     try:
         with path.open("rb") as file:
-            found = read_set(file.read(MOST_BYTES + 1), algorithm)
+            found = parse_key_set(file.read(MOST_BYTES + 1), algorithm)
     except OSError as error:
         return f"cannot be read: {error.strerror}: {shown(path)}"
     except ValueError as error:

@@ -56,10 +56,10 @@ class LogWriter:
         self._stream, self._notice, self._most = stream, notice, most_bytes
         self._encoding = stream.encoding or "utf-8"
         self._is_file = _is_file(stream)
-        self._begin_anew()
+        self._reset()
         _writers.add(self)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         """Hold nothing, as at the start; also in a process that was forked, where the thread is not there."""
         # Reentrant: a signal handler may log, too.
         self._lock, self._more = _new_reentrant_lock(), _new_lock()
@@ -67,7 +67,7 @@ class LogWriter:
         self._lines: deque[bytes] = deque()
         self._bytes = 0  # of these
         self._part = ""  # of a line
-        self.dropped = self._untold = 0
+        self.dropped = self._unreported = 0
         self._thread = self._busy = self._dropping = False
 
     def write(self, text: str) -> int:
@@ -96,8 +96,10 @@ class LogWriter:
     def _write_now(self, data: bytes) -> None:
         with contextlib.suppress(ValueError):  # the stream is closed: the process ends
             fd = self._stream.fileno()
-            if self._untold and _write(fd, self._notice(self._untold).encode(self._encoding, "backslashreplace")):
-                self._untold = 0
+            if self._unreported and _write(
+                fd, self._notice(self._unreported).encode(self._encoding, "backslashreplace")
+            ):
+                self._unreported = 0
             if not _write(fd, data):
                 self._drop(data.count(b"\n"))
 
@@ -126,7 +128,7 @@ class LogWriter:
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines
-        self._untold += lines
+        self._unreported += lines
 
     def _wake(self) -> None:
         if self._thread:
@@ -159,19 +161,19 @@ class LogWriter:
         while True:
             with self._lock:
                 piece = self._piece()
-                untold = 0 if piece else self._untold
-                self._untold -= untold
+                unreported = 0 if piece else self._unreported
+                self._unreported -= unreported
                 self._dropping = self._dropping and bool(piece)
-                self._busy = bool(piece or untold)
-            if untold and not _write(fd, self._notice(untold).encode(self._encoding, "backslashreplace")):
+                self._busy = bool(piece or unreported)
+            if unreported and not _write(fd, self._notice(unreported).encode(self._encoding, "backslashreplace")):
                 with self._lock:
-                    self._untold += untold
+                    self._unreported += unreported
                     self._busy = bool(self._lines)
                 return  # it is tried again with the next line
             if piece and not _write(fd, b"".join(piece)):
                 with self._lock:
                     self._drop(sum(line.count(b"\n") for line in piece))
-            if not piece and not untold:
+            if not piece and not unreported:
                 return
 
     def _piece(self) -> list[bytes]:
@@ -216,7 +218,7 @@ def settle() -> None:
 
 def _after_fork() -> None:
     for writer in list(_writers):
-        writer._begin_anew()
+        writer._reset()
 
 
 os.register_at_fork(after_in_child=_after_fork)

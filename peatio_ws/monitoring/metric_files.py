@@ -47,7 +47,7 @@ class MetricFile(MmapedDict):
                 raise
             _log_failure(error)
             self._fname, self._positions, self._used = filename, dict[str, int](), _EMPTY
-            self._go_on_in_memory(FIRST_BYTES, _USED.pack(_EMPTY))
+            self._continue_in_memory(FIRST_BYTES, _USED.pack(_EMPTY))
         if not read_mode:
             _open.add(self)
 
@@ -59,7 +59,7 @@ class MetricFile(MmapedDict):
                 self._m, self._capacity = mmap.mmap(self._f.fileno(), capacity), capacity
             except OSError as error:
                 _log_failure(error)
-                self._go_on_in_memory(capacity, self._m[: self._used])
+                self._continue_in_memory(capacity, self._m[: self._used])
         super()._init_value(key)  # type: ignore[no-untyped-call]
 
     def restore(self) -> None:
@@ -71,13 +71,13 @@ class MetricFile(MmapedDict):
             if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
                 return
         _reserve(self._path, self._capacity)
-        self._go_on(self._path, self._capacity, self._m[: self._used])
+        self._continue(self._path, self._capacity, self._m[: self._used])
 
-    def _go_on_in_memory(self, capacity: int, content: bytes) -> None:
+    def _continue_in_memory(self, capacity: int, content: bytes) -> None:
         # RLIMIT_FSIZE holds for files in memory, too. /dev/null stands in for one: it has a number, and can be closed.
-        self._go_on(os.devnull, capacity, content)
+        self._continue(os.devnull, capacity, content)
 
-    def _go_on(self, filename: str, capacity: int, content: bytes) -> None:
+    def _continue(self, filename: str, capacity: int, content: bytes) -> None:
         before: BinaryIO | None = getattr(self, "_f", None)
         self._f, self._capacity = open(filename, "r+b"), capacity  # noqa: SIM115  # as long as this lives
         self._m = mmap.mmap(-1 if filename == os.devnull else self._f.fileno(), capacity)

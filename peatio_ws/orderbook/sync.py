@@ -80,13 +80,13 @@ class BookSync:
     """
 
     __slots__ = (
-        "_behind",
         "_book",
         "_buffered",
         "_frames",
         "_in_step",
         "_latest",
-        "_other",
+        "_old_in_a_row",
+        "_opaque_frames",
         "_recent",
         "_uninterrupted",
         "sequence",
@@ -98,7 +98,7 @@ class BookSync:
         self.sequence: int | None = None
         # At most one of them is there: a book, or the frames of another shape.
         self._book: Book | None = None
-        self._other: list[Frame] = []
+        self._opaque_frames: list[Frame] = []
         self._frames: list[Frame] | None = None  # as last rendered
         self._in_step = True  # those served have what the store has
         # Numbered increments that came while there was no good book; None after one that has no place among them.
@@ -106,7 +106,7 @@ class BookSync:
         self._uninterrupted = False  # since the last of them was heard
         self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
         self._latest: int | None = None  # number of the last increment, however old it was
-        self._behind = 0  # increments in a row that were not new and count upwards
+        self._old_in_a_row = 0  # increments in a row that were not new and count upwards
 
     @property
     def current(self) -> bool:
@@ -124,7 +124,7 @@ class BookSync:
         change = read(body)
         if change is None or not change.has_sides:
             self._reset(BookState.CURRENT, None, None)
-            self._other.append(("snap", body))
+            self._opaque_frames.append(("snap", body))
         else:
             self._reset(BookState.CURRENT, Book(change), change.sequence)
         if is_first:
@@ -135,7 +135,7 @@ class BookSync:
 
     def increment(self, body: bytes) -> SyncResult:
         """Apply a change, if it follows, and tell who is to be sent what."""
-        change = None if self._other else read(body)
+        change = None if self._opaque_frames else read(body)
         sequence = None if change is None else change.sequence
         if self.state is BookState.EMPTY or self.state is BookState.BROKEN:
             return self._buffer(sequence, body)
@@ -159,7 +159,7 @@ class BookSync:
         if self.state is not BookState.CURRENT:
             return []
         if self._frames is None:
-            self._frames = list(self._other) if self._book is None else [("snap", self._book.render())]
+            self._frames = list(self._opaque_frames) if self._book is None else [("snap", self._book.render())]
         return self._frames
 
     def mark_stale(self) -> None:
@@ -208,7 +208,7 @@ class BookSync:
     def _reset(self, state: BookState, book: Book | None, sequence: int | None) -> None:
         """Begin anew with this content."""
         self.state, self.sequence = state, sequence
-        self._book, self._other, self._frames = book, [], None
+        self._book, self._opaque_frames, self._frames = book, [], None
         self._buffered = _empty_buffer()
 
     def _buffer(self, sequence: int | None, body: bytes) -> SyncResult:
@@ -230,7 +230,7 @@ class BookSync:
         return SyncResult.HELD if is_empty else SyncResult.PASS_ON
 
     def _is_new(self, sequence: int | None, body: bytes) -> None:
-        self._latest, self._behind = sequence, 0
+        self._latest, self._old_in_a_row = sequence, 0
         self._recent.append(hash(body))
 
     def _on_old(self, sequence: int, body: bytes) -> SyncResult:
@@ -242,18 +242,18 @@ class BookSync:
         if hash(body) in self._recent:
             return SyncResult.STALE
         goes_on = self._latest is not None and sequence == self._latest + 1
-        if self._behind:
-            self._behind = self._behind + 1 if goes_on else 1
+        if self._old_in_a_row:
+            self._old_in_a_row = self._old_in_a_row + 1 if goes_on else 1
         elif not goes_on:
-            self._behind = 1
+            self._old_in_a_row = 1
         self._latest = sequence
-        if self._behind < RESTART:
+        if self._old_in_a_row < RESTART:
             return SyncResult.STALE
         was_empty = self.state is BookState.EMPTY
         self._reset(BookState.EMPTY if was_empty else BookState.BROKEN, None, None)
         # What other workers have may be a book of the old engine, and its number means nothing any more.
         self._buffered = None
-        self._behind = 0
+        self._old_in_a_row = 0
         return SyncResult.RESTARTED
 
     def _on_hole(self, sequence: int | None, body: bytes) -> SyncResult:
@@ -264,13 +264,13 @@ class BookSync:
     def _append(self, body: bytes) -> SyncResult:
         """Add an increment of another shape as it came; to a book, too, which is none from then on."""
         if self._book is not None:
-            self._other.append(("snap", self._book.render()))
+            self._opaque_frames.append(("snap", self._book.render()))
             self._book, self.sequence = None, None
-        if len(self._other) > INCREMENTS_KEPT:
+        if len(self._opaque_frames) > INCREMENTS_KEPT:
             self._reset(BookState.BROKEN, None, None)
             self._buffered = None
             return SyncResult.PASS_ON
-        self._other.append(("inc", body))
+        self._opaque_frames.append(("inc", body))
         return self._on_applied()
 
     def _on_applied(self) -> SyncResult:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from peatio_ws.close_codes import later_reason
+from peatio_ws.close_codes import retry_reason
 
 
 class Dialect(enum.Enum):
@@ -55,7 +55,7 @@ def unknown_event(dialect: Dialect) -> bytes:
 def try_later(why: str, seconds: int) -> bytes:
     """Return the reply to a token that cannot be verified for some seconds but may be valid. Clients recognize it by
     the key `retry_after`."""
-    return msgspec.json.encode({"error": {"message": later_reason(why, seconds), "retry_after": seconds}})
+    return msgspec.json.encode({"error": {"message": retry_reason(why, seconds), "retry_after": seconds}})
 
 
 def error(dialect: Dialect, text: str) -> bytes:

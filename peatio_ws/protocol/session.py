@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from peatio_ws.auth.identity import Identity
-from peatio_ws.close_codes import Close, later_reason
+from peatio_ws.close_codes import Close, retry_reason
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.actions import (
     Action,
@@ -116,7 +116,7 @@ class Session:
         The token may be valid, so the client is not told that it failed. An authenticated client stays connected.
         """
         if self.identity is None:
-            return [HangUp(Close.FULL, later_reason(why, seconds))]
+            return [HangUp(Close.FULL, retry_reason(why, seconds))]
         return _with_echo([Reply(encoding.try_later(why, seconds))], verify.echo)
 
     def on_member_id(self, number: int | None) -> None:

@@ -148,7 +148,7 @@ class History:
             found = self._evicted
         return found is not None and (found.offset, found.digest) == (position.offset, position.digest)
 
-    def has_all_after(self, offset: int) -> bool:
+    def is_complete_after(self, offset: int) -> bool:
         """Return whether no event after this offset was removed."""
         return self._evicted is None or self._evicted.offset <= offset
 
@@ -157,7 +157,7 @@ class History:
         of_owner = self._by_owner.get(owner, [])
         return bool(of_owner) and of_owner[-1].offset > offset
 
-    def numbered_after(self, offset: int) -> bool:
+    def has_member_ids_after(self, offset: int) -> bool:
         """Return whether an event after this offset names any member by member id. Looks at every owner."""
         return any(isinstance(owner, int) and self.names(owner, offset) for owner in self._by_owner)
 

@@ -109,7 +109,7 @@ class Replays:
         history, keys = self._history, receiver.keys
         offset, era = start
         self._recall_trades(receiver, offset)
-        while history.era == era and history.has_all_after(offset):
+        while history.era == era and history.is_complete_after(offset):
             # The list keeps the events although the history may forget them meanwhile.
             missed, offset = list(history.after(keys, offset)), history.last
             if not missed:
@@ -132,7 +132,7 @@ class Replays:
         history, uid = self._history, receiver.uid
         receiver.member_id = number
         offset, era = start
-        while history.era == era and history.has_all_after(offset):
+        while history.era == era and history.is_complete_after(offset):
             missed = [entry for entry in history.after((number,), offset) if uid not in entry.owners]
             if not missed:
                 settle(number, True)

@@ -27,7 +27,7 @@ from peatio_ws.server.registry import ConnectionRegistry, RegisteredConnection
 
 log = structlog.get_logger("peatio_ws.server.commands")
 
-PIECE: Final = 500
+BATCH: Final = 500
 """Connections in an answer."""
 
 
@@ -61,7 +61,7 @@ class CommandExecutor:
         return _close(
             connection
             for connection in self._registry
-            if connection.identity is not None and self._revocations.refuse(connection.identity, now)
+            if connection.identity is not None and self._revocations.is_revoked(connection.identity, now)
         )
 
     def _disconnect(self, command: DisconnectCommand) -> int:
@@ -74,9 +74,9 @@ class CommandExecutor:
     def _list_connections(self, uid: str | None) -> Iterator[Answer]:
         connections = [connection for connection in self._registry if not connection.ws.outbox.closing]
         own = [connection for connection in connections if _belongs_to(connection, uid)]
-        for at in range(0, len(own), PIECE):  # others get their turn while each is sent
+        for at in range(0, len(own), BATCH):  # others get their turn while each is sent
             yield Answer(
-                self._worker, 0, members=[_describe(connection) for connection in own[at : at + PIECE]], last=False
+                self._worker, 0, members=[_describe(connection) for connection in own[at : at + BATCH]], last=False
             )
         yield Answer(self._worker, len(connections))
 

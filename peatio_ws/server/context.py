@@ -59,7 +59,7 @@ class Authenticator:
         now = time.time()
         try:
             identity = self._verifier.verify(token, now)
-            if self._shared.revocations.refuse(identity, now):
+            if self._shared.revocations.is_revoked(identity, now):
                 raise AuthenticationError("revoked by an operator", TokenFault.REVOKED)
         except AuthenticationError as refused:
             fields = {"connection": connection, "address": address, "reason": refused.text}

@@ -42,7 +42,7 @@ from peatio_ws.server.stats import StatsReporter
 from peatio_ws.simulator.demo import Demo
 from peatio_ws.simulator.publications import MARKET
 from peatio_ws.transport.client_address import client_address
-from peatio_ws.transport.handshake import respond, switched, wants_upgrade
+from peatio_ws.transport.handshake import respond, switch_protocols, wants_upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import log_refusal, websocket_of
@@ -235,7 +235,7 @@ class Gateway:
             log_refusal(refused, ws.id if ws is not None else "", address, environ)
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
-        switched(start_response)
+        switch_protocols(start_response)
         self._accepted[("private",) if identity is not None else ("public",)] += 1
         if wanted is not None:
             self._registry.serve(PeatioConnection(self._context, ws, address, wanted, identity))
@@ -265,7 +265,7 @@ class Gateway:
         if ws is None or not ws.accepted_elsewhere:
             return respond(refused, start_response, ends=ws is not None)
         ws.accept(self._settings)
-        switched(start_response)
+        switch_protocols(start_response)
         ws.close(refused.close, refused.reason)
         ws.end()
         return []

@@ -33,13 +33,13 @@ CONFIGURATION: Final = "configuration: "
 
 def prepare(master: Any) -> None:
     """Change gunicorn's master, whose settings are good; to be called from its hook `on_starting`."""
-    _look_often()
+    _poll_often()
     Worker.patient = True
     reload = master.reload
     master.reload = lambda: _reload(master, reload)
 
 
-def _look_often() -> None:
+def _poll_often() -> None:
     """Let the master notice within `CHECK_SECONDS` that its last worker has ended.
 
     gunicorn (27.0.1) sleeps 0.1 s between two looks, and another 0.1 s after the one that found no worker any more. All
@@ -65,7 +65,7 @@ def _reload(master: Any, reload: Any) -> None:
     gunicorn (27.0.1) would end the master at a fault of the configuration, and the server at a worker that cannot load
     its application, and with them every connection.
     """
-    faults = _try_in_a_child(master)
+    faults = _validate_in_child(master)
     if not faults:
         try:
             reload()
@@ -80,12 +80,12 @@ def _reload(master: Any, reload: Any) -> None:
         log.error("reload refused; the workers go on as they are", fault=fault)
 
 
-def _try_in_a_child(master: Any) -> list[str]:
+def _validate_in_child(master: Any) -> list[str]:
     """Load configuration and application as a reload and its workers would; what is wrong, one line each."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        _try(master, writer)
+        _validate(master, writer)
     os.close(writer)
     told, deadline = b"", time.monotonic() + TRIAL_SECONDS
     with open(reader, "rb", buffering=0) as pipe:
@@ -103,7 +103,7 @@ def _try_in_a_child(master: Any) -> list[str]:
         return [f"configuration and application could not be loaded within {TRIAL_SECONDS:g} s"]
 
 
-def _try(master: Any, writer: int) -> NoReturn:
+def _validate(master: Any, writer: int) -> NoReturn:
     """In the child, which ends here: whatever it does stays in it."""
     said, faults = io.StringIO(), list[str]()
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -130,7 +130,7 @@ def _address_faults(addresses: list[Any]) -> list[str]:
     for address in addresses:
         if isinstance(address, tuple):
             try:
-                listen_addresses.listen(*address[:2]).close()
+                listen_addresses.bind_socket(*address[:2]).close()
             except OSError as error:
                 faults.append(f"bind={address[0]}:{address[1]}: cannot listen there: {error.strerror}")
     return faults

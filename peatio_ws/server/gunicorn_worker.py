@@ -46,16 +46,16 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._let_go: set[Any] = set()
+        self._released: set[Any] = set()
         self.running.append(self)
 
-    def let_go(self, sock: Any) -> None:
+    def release(self, sock: Any) -> None:
         """Leave a socket open, and to others, when its request is over."""
-        self._let_go.add(sock)
+        self._released.add(sock)
 
     def do_close(self, sock: Any, *_: Any) -> None:
-        if sock in self._let_go:
-            self._let_go.discard(sock)
+        if sock in self._released:
+            self._released.discard(sock)
         else:
             sock.close()
 
@@ -158,7 +158,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._ending = gevent.event.Event()
         for server in self._servers():
             server.start()
-        gevent.spawn(supervise, "keeper of applications", _keep)
+        gevent.spawn(supervise, "keeper of applications", _run_keeper)
         try:
             while self.alive:
                 self.notify()
@@ -217,25 +217,25 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
 
 
 def _drain() -> None:
-    _let_requests_arrive()
+    _wait_for_requests()
     Handler.end_idle()
     for websocket in _served():
         websocket.outbox.close(Close.RESTART, reconnect_reason())
     for _ in range(2):  # the second time for the clients that were being upgraded during the first
         gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
-        _let_requests_arrive()
+        _wait_for_requests()
     Handler.end_idle()
 
 
-def _keep() -> None:
+def _run_keeper() -> None:
     """Once a second the deadlines, and pings, of WebSockets that applications serve by themselves."""
     while True:
         gevent.sleep(1)
         for websocket in _served():
-            _look_after(websocket)
+            _tick(websocket)
 
 
-def _look_after(websocket: WebSocket) -> None:
+def _tick(websocket: WebSocket) -> None:
     try:
         websocket.tick(time.monotonic())
     except Exception:  # a fault of ours costs this one, and not the others their deadlines
@@ -247,7 +247,7 @@ def _served() -> list[WebSocket]:
     return [websocket for websocket in Handler.serving if websocket.accepted]
 
 
-def _let_requests_arrive() -> None:
+def _wait_for_requests() -> None:
     """Wait for the requests that are on their way, for `ARRIVE_SECONDS` at most: the client that was accepted last
     receives a close frame, too, instead of being cut off before it could ask."""
     until = time.monotonic() + ARRIVE_SECONDS

@@ -26,7 +26,7 @@ from peatio_ws.monitoring import limits, metrics
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.gateway import Gateway
-from peatio_ws.transport.http_handler import TimedHandler, Waiting
+from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
 
 STUCK_SECONDS: Final = 5.0
 """A worker whose loop has not turned for so long is told of; it should once a second."""
@@ -60,7 +60,7 @@ def bind(settings: Settings) -> None:
     global _listener
     host, port = settings.metrics_host, settings.metrics_port
     try:
-        _listener = listen_addresses.listen(host, port)
+        _listener = listen_addresses.bind_socket(host, port)
     except OSError as error:
         raise ConfigurationError([listen_addresses.fault("METRICS", host, port, error)]) from None
 
@@ -78,7 +78,7 @@ def serve() -> None:
 class OperatorHandler(TimedHandler):
     """A request to the operator's port."""
 
-    idle: ClassVar[dict[Any, Waiting]] = {}
+    idle: ClassVar[dict[Any, PendingRequest]] = {}
     most_pending: ClassVar[int] = MOST_CONNECTIONS
     grace: ClassVar[float] = 0.0  # its clients are near, and the limit is low
     request_seconds: ClassVar[float] = REQUEST_SECONDS

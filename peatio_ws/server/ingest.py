@@ -42,8 +42,8 @@ log = structlog.get_logger("peatio_ws.server.ingest")
 LOG_SECONDS: Final = 10.0
 """Each problem with books is logged once in this time, with the number of lines that were left out."""
 STOP_SECONDS: Final = 5.0
-PLAIN_SECONDS: Final = 5.0
-AWAY_SECONDS: Final = 1.0
+LIVE_SECONDS: Final = 5.0
+UNREACHABLE_SECONDS: Final = 1.0
 """How long a member that authenticates waits for a worker that reads its history back, and for an unreachable
 broker."""
 _BOOK_PROBLEMS: Final = {
@@ -166,9 +166,9 @@ class BrokerIngest:
 
     def wait_until_live(self) -> None:
         """Wait until the history is read back, so that a member without a cursor misses nothing. Wait for at most
-        `PLAIN_SECONDS`, and `AWAY_SECONDS` if the broker is unreachable."""
-        if not self.replays.caught_up.wait(AWAY_SECONDS) and self._consumers["private"].connected:
-            self.replays.caught_up.wait(PLAIN_SECONDS - AWAY_SECONDS)
+        `LIVE_SECONDS`, and `UNREACHABLE_SECONDS` if the broker is unreachable."""
+        if not self.replays.caught_up.wait(UNREACHABLE_SECONDS) and self._consumers["private"].connected:
+            self.replays.caught_up.wait(LIVE_SECONDS - UNREACHABLE_SECONDS)
 
 
 class PublicIngest:

@@ -14,7 +14,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """A TCP socket that listens there. OSError if that cannot be."""
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
@@ -41,7 +41,7 @@ def fault(name: str, host: str, port: int, error: OSError) -> Fault:
 
 def _probe(name: str, host: str, port: int) -> list[Fault]:
     try:
-        listen(host, port).close()
+        bind_socket(host, port).close()
     except OSError as error:
         return [fault(name, host, port, error)]
     return []
@@ -62,7 +62,7 @@ def gateway_faults(settings: Settings) -> list[Fault]:
     return _probe_unix(Path(settings.unix)) if settings.unix else _probe("WEBSOCKET", settings.host, settings.port)
 
 
-def check(settings: Settings) -> None:
+def check_addresses(settings: Settings) -> None:
     """Try the gateway's address and the operator's.
 
     Raises:

@@ -139,7 +139,7 @@ class PrivateIngest:
             self._notify_gap()
 
     def on_source(self, refused: SourceRefused | None) -> None:
-        """Begin another history: from now on another source is read (`source.Observer`)."""
+        """Begin another history: from now on another source is read (`source.SourceObserver`)."""
         if refused is None:
             log.info("the history stream can be read again", queue=self._queue)
             self._begin_history(STREAM)
@@ -155,8 +155,8 @@ class PrivateIngest:
         self._cursors.use_own_key()
 
     def on_trial(self, running: bool) -> None:
-        """The history stream is being tried (`source.Observer`). From now on both the stream and this worker's queue
-        contain every event. Remember those of the queue, so that they are not sent again from the stream."""
+        """The history stream is being tried (`source.SourceObserver`). From now on both the stream and this worker's
+        queue contain every event. Remember those of the queue, so that they are not sent again from the stream."""
         self._from_queue = Counter() if running else None
 
     def _begin_history(self, name: str) -> None:

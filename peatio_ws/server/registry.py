@@ -68,7 +68,7 @@ class ConnectionRegistry:
     """The connections of one worker.
 
     Args:
-        slot_counts: how many of them count towards a limit, by its name; see `Shared.slot_counts`.
+        slot_counts: how many of them count towards a limit, by its name; see `SharedState.slot_counts`.
     """
 
     def __init__(self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from peatio_ws.protocol.session import BUILT_IN
 
 SocketHandler = Callable[[Any], object]
-"""Called with a `Connection`; what it returns is not looked at."""
+"""Called with a `HandlerConnection`; what it returns is not looked at."""
 EventHandler = Callable[[Any, dict[str, Any]], object]
 """Called with an `EventSession` and a message; what it returns is not looked at."""
 Identify = Callable[[dict[str, Any]], str | None]

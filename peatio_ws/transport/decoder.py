@@ -77,14 +77,14 @@ class FrameDecoder(Protocol):
             self.current_size = None
         super().recv_frame(frame)
         if frame.opcode is Opcode.CONT:
-            self._take_piece(frame)
+            self._on_fragment(frame)
         elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             is_text = frame.opcode is Opcode.TEXT
             if frame.fin:
                 self._add(str(frame.data, "utf-8") if is_text else bytes(frame.data))
             else:
                 self._joined, self._decoder = BytesIO(), _Decoder() if is_text else None
-                self._take_piece(frame)
+                self._on_fragment(frame)
 
     def _is_small(self, frame: Frame) -> bool:
         """Whether it is a control frame, but for the one that ends the connection, or a small fragment."""
@@ -92,7 +92,7 @@ class FrameDecoder(Protocol):
             return not frame.fin and len(frame.data) < SMALL_BYTES
         return frame.opcode is not Opcode.CLOSE and len(frame.data) < SMALL_BYTES
 
-    def _take_piece(self, frame: Frame) -> None:
+    def _on_fragment(self, frame: Frame) -> None:
         joined, decoder = self._joined, self._decoder
         assert joined is not None  # the core fails on a continuation of nothing
         joined.write(frame.data)

@@ -78,7 +78,7 @@ def respond(refused: Refused, start_response: Any, ends: bool = True) -> list[by
     return [body]
 
 
-def switched(start_response: Any) -> None:
+def switch_protocols(start_response: Any) -> None:
     """Tell middleware and frameworks around an upgraded connection what became of the request, in headers that satisfy
     those who check them (`wsgiref.validate`). Nothing of it is sent: the 101 is the handler's."""
     start_response("101 Switching Protocols", [("Content-Type", "text/plain"), ("Content-Length", "0")])

@@ -42,7 +42,7 @@ _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class Waiting(NamedTuple):
+class PendingRequest(NamedTuple):
     """A connection on which a request is waited for.
 
     Attributes:
@@ -63,7 +63,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         grace: see `GRACE_SECONDS`.
     """
 
-    idle: ClassVar[dict[Any, Waiting]]
+    idle: ClassVar[dict[Any, PendingRequest]]
     most_pending: ClassVar[int] = MOST_PENDING
     grace: ClassVar[float] = GRACE_SECONDS
     # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
@@ -101,7 +101,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             if not self._is_kept():
                 limits.reached(Limit.REQUEST_TIME, address=self.peer)
         finally:
-            self._request_is_there()
+            self._on_request()
 
     def _is_kept(self) -> bool:
         """Whether it was only kept open after an answer."""
@@ -127,7 +127,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
     @classmethod
     def await_request(cls, sock: Any, again: bool = False) -> None:
         """Enter a socket into `idle`; with one too many, make room."""
-        cls.idle[sock] = Waiting(again, time.monotonic())
+        cls.idle[sock] = PendingRequest(again, time.monotonic())
         for _ in range(_CLOSED_AT_ONCE):
             if len(cls.idle) <= cls.most_pending or not cls.make_room():
                 break
@@ -168,9 +168,9 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             self.close_connection |= self.headers.get("transfer-encoding") is not None
             return True
         finally:
-            self._request_is_there()
+            self._on_request()
 
-    def _request_is_there(self) -> None:
+    def _on_request(self) -> None:
         self._closed = self.idle.pop(self._waiting, None) is None
         if self._request_deadline is not None:
             self._request_deadline.close()

@@ -32,7 +32,7 @@ LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 TLS_RECORD: Final = 16_384
 """The longest TLS record (RFC 8446 section 5.1)."""
-NOT_NOW: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
+WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
 
@@ -104,7 +104,7 @@ class Outbox:
         if self._more is not None:
             data = b"".join((data, *self._more))
             self._more = None
-        self._hand_over(data)
+        self._write_now(data)
 
     def send(self, frames: bytes) -> None:
         """`put` and `flush`."""
@@ -112,9 +112,9 @@ class Outbox:
             self.put(frames)
             self.flush()
         elif not self.closing:
-            self._hand_over(frames)
+            self._write_now(frames)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _write_now(self, data: bytes) -> None:
         """Whole frames to the socket if it takes them all at once, else the rest to the writer greenlet."""
         if self._queue is not None:
             self.size += len(data)
@@ -124,14 +124,14 @@ class Outbox:
         taken = 0
         try:
             taken = self._send_now(data)
-        except NOT_NOW:
+        except WOULD_BLOCK:
             pass
         except OSError:
-            self._break()  # the reader finds out by itself
+            self._on_broken()  # the reader finds out by itself
             return
-        self._took(data, taken)
+        self._on_written(data, taken)
 
-    def _took(self, data: bytes, taken: int) -> None:
+    def _on_written(self, data: bytes, taken: int) -> None:
         """The socket took so much of it at once; of TLS that was a record, and it may take more."""
         if 0 < taken < len(data) and self._is_tls:
             taken = self._write_records(data, taken)
@@ -141,7 +141,7 @@ class Outbox:
             self._blob, self._blob_sent = data, taken
             self._in_flight = min(taken + TLS_RECORD, len(data)) if self._is_tls else taken
             self._queue = gevent.queue.SimpleQueue()
-            gevent.spawn(self._write_on, self._queue)
+            gevent.spawn(self._run_writer, self._queue)
             self._check_limit()
         elif self.ended:
             self._half_close()
@@ -201,10 +201,10 @@ class Outbox:
         """Cut the connection, whatever waits; the reader wakes up with end of file."""
         if not self.closing:
             self.closing = 1006
-        self._break()
+        self._on_broken()
         self._shutdown(socket.SHUT_RDWR)
 
-    def _write_on(self, queue: gevent.queue.SimpleQueue[bytes]) -> None:
+    def _run_writer(self, queue: gevent.queue.SimpleQueue[bytes]) -> None:
         """The writer greenlet: everything that waits, in order, then `LINGER`."""
         while True:
             try:
@@ -222,7 +222,7 @@ class Outbox:
                     break
                 self.close(Close.TOO_SLOW, f"too slow: nothing taken for {self.send_timeout:g} s", cut=True)
             except OSError:
-                self._break()
+                self._on_broken()
                 break
         # No switch between the last look into the queue and this line: nothing is left behind in it.
         self._queue = None
@@ -254,7 +254,7 @@ class Outbox:
         self._blob = self._blob[: frame_end(self._blob, self._in_flight)]
         self.size = len(self._blob) - self._blob_sent
 
-    def _break(self) -> None:
+    def _on_broken(self) -> None:
         self._first = self._more = None
         self._drop_waiting()
         self.size = 0
@@ -311,9 +311,9 @@ def flush_all(outboxes: Iterable[Outbox]) -> None:
         try:
             taken = send(data)
         except OSError:
-            outbox._hand_over(data)  # which finds out what it is
+            outbox._write_now(data)  # which finds out what it is
             continue
         if taken < len(data) or outbox.ended:
-            outbox._took(data, taken)
+            outbox._on_written(data, taken)
         else:
             outbox.sent += taken

@@ -52,9 +52,9 @@ class WebSocket:
     """
 
     __slots__ = (
-        "_ahead",
         "_may_move",
         "_protocol",
+        "_read_ahead",
         "_reading",
         "_settings",
         "_sock",
@@ -83,7 +83,7 @@ class WebSocket:
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
         self.received = self.received_bytes = self._taken = 0
-        self._ahead = b""  # was read, and is to be looked at
+        self._read_ahead = b""  # was read, and is to be looked at
         self._unread = b""  # how much the kernel had when it was looked at last
 
     def accept(self, settings: Settings | None = None) -> None:
@@ -107,7 +107,7 @@ class WebSocket:
         if answer:
             self.outbox.put(answer)  # leaves together with the first message, or before the first wait
         if early:
-            self._feed(early)
+            self._on_bytes(early)
 
     def serve(self, run: Callable[[], None]) -> None:
         """Run the rest of an accepted connection, in a new greenlet where possible: that saves 9 KB of stack."""
@@ -194,7 +194,7 @@ class WebSocket:
                 self._answer(protocol.data_to_send())
             if protocol.state is not ProtocolState.CLOSED:
                 self._discard()
-        self._feed(b"")
+        self._on_bytes(b"")
         self.outbox.abort()
         self._sock.close()
 
@@ -203,28 +203,28 @@ class WebSocket:
         self._reading = True
         try:
             let_others_run()
-            if not self._ahead:
+            if not self._read_ahead:
                 try:
-                    self._ahead = self._sock.recv(READ_BYTES)
+                    self._read_ahead = self._sock.recv(READ_BYTES)
                 except OSError as error:
                     if error.errno is None:
                         raise  # no socket's: a time limit around this call, ours or the handler's own
                 let_others_run()  # many clients may have become ready at once; a time limit here loses nothing
         finally:
             self._reading = False
-        self._feed(self._ahead[:SLICE_BYTES])
-        self._ahead = self._ahead[SLICE_BYTES:]
+        self._on_bytes(self._read_ahead[:SLICE_BYTES])
+        self._read_ahead = self._read_ahead[SLICE_BYTES:]
 
     def _discard(self) -> None:
         """Half-close, then read and drop what the client sends until it ends: to close with unread bytes would reset
         the connection, and the client could lose the close frame (RFC 6455 section 7.1.1)."""
-        self._ahead = b""
+        self._read_ahead = b""
         self.outbox.end(self.outbox.closing)
         with contextlib.suppress(OSError):
             while self._sock.recv(DISCARD_BYTES):
                 gevent.sleep(DISCARD_PAUSE)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Read pending data while a handler is busy, so that pings are answered and the end is noticed. Never waits."""
         protocol, sock = self._protocol, self._sock
         if protocol.state is not ProtocolState.OPEN:
@@ -236,8 +236,8 @@ class WebSocket:
             return
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:
-            data: bytes | None = self._ahead or sock.recv(READ_BYTES)
-            self._ahead = b""
+            data: bytes | None = self._read_ahead or sock.recv(READ_BYTES)
+            self._read_ahead = b""
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
             data = None  # but what came before may be unanswered yet
         except OSError:
@@ -245,7 +245,7 @@ class WebSocket:
         finally:
             sock.settimeout(None)
         if data is not None:
-            self._feed(data)
+            self._on_bytes(data)
         if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
             return  # the client has gone after a message that is to be answered first
         for answers, _ in protocol.messages:
@@ -260,7 +260,7 @@ class WebSocket:
             self.last_read = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
         self._taken = outbox.sent
         if not (self._reading or outbox.closing):
-            self._look()
+            self._poll()
         if outbox.closing:
             if now > outbox.deadline:
                 outbox.abort()
@@ -278,7 +278,7 @@ class WebSocket:
             return int(protocol.close_rcvd.code)
         return own or 1006
 
-    def _feed(self, data: bytes) -> None:
+    def _on_bytes(self, data: bytes) -> None:
         """What came from the client, or its end (no bytes)."""
         protocol = self._protocol
         if protocol.state is ProtocolState.CLOSED:

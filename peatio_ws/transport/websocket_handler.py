@@ -27,7 +27,7 @@ from peatio_ws.errors import Disconnect, Refused
 from peatio_ws.monitoring import limits, metrics
 from peatio_ws.transport.client_address import client_address
 from peatio_ws.transport.handshake import RawSocket, check_handshake, respond, wants_upgrade
-from peatio_ws.transport.http_handler import TimedHandler, Waiting
+from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.transport.websocket_handler")
@@ -50,7 +50,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             `accept` by itself; the worker sets them from the environment.
     """
 
-    idle: ClassVar[dict[Any, Waiting]] = {}
+    idle: ClassVar[dict[Any, PendingRequest]] = {}
     serving: ClassVar[set[WebSocket]] = set()
     settings: ClassVar[Settings] = Settings()
     _upgraded = False
@@ -146,7 +146,7 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         early = read_ahead(sock, rfile)
         rfile.close()
         body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames, whatever the headers said
-        let_go = getattr(self.server, "let_go", None)  # of this package's server
+        let_go = getattr(self.server, "release", None)  # of this package's server
         if let_go is not None:
             let_go(sock)
         elif not is_tls(sock):

@@ -185,7 +185,7 @@ def test_what_is_not_known_now_is_told_later(states: States, own_redis: Redis | 
     own_redis.start()
     until(lambda: len(told) == 3, "all three are told")
     assert sorted(told) == [("IDANN", None), ("IDANN", None), ("IDBOB", None)]
-    assert not state._members._open  # type: ignore[attr-defined]
+    assert not state._members._unanswered  # type: ignore[attr-defined]
 
 
 def test_seats_are_given_back(states: States, own_redis: Redis | None) -> None:

@@ -311,7 +311,7 @@ def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
 def a_short_outage_moves_nobody_off_the_stream(stage: Stage) -> None:
     """An outage is no patience lost."""
     setup = stage.worker.source._setup  # type: ignore[attr-defined]
-    setup.unavailable_since = time.monotonic() - 10 * stream_setup.PATIENCE_SECONDS
+    setup.unavailable_since = time.monotonic() - 10 * stream_setup.GIVE_UP_SECONDS
     stage.worker.source.closed(unreachable=True)
     assert setup.unavailable_since is None
     stage.worker.cut()
@@ -389,7 +389,7 @@ SCENARIOS = {
 
 def main(kind: str, scenario: str, url: str) -> None:
     play = next(one for one in SCENARIOS[kind] if one.__name__ == scenario)
-    consumer_module.TRY_AGAIN_SECONDS = 0.5  # type: ignore[misc]
+    consumer_module.RETRY_SECONDS = 0.5  # type: ignore[misc]
     if play in (what_retention_has_removed_is_noticed, new_segments_are_not_gaps):
         small = {"x-stream-max-segment-size-bytes": 5_000}
         if play is what_retention_has_removed_is_noticed:

@@ -108,6 +108,6 @@ def test_the_test_of_a_budget_exists(row: Row) -> None:
     assert quoted(row.test)
 
 
-@pytest.mark.parametrize("name", ["feeds.Feeds.no_such", "no_such.Feeds", "pace.NO_SUCH"])
+@pytest.mark.parametrize("name", ["channels.PublicChannels.no_such", "no_such.PublicChannels", "read_pacing.NO_SUCH"])
 def test_a_name_that_is_gone_is_seen(name: str) -> None:
     assert not exists(name)

@@ -55,7 +55,7 @@ class Worker:
 
     def read(self, data: bytes) -> None:
         self._transport._buffer, self._transport._position = data, 0
-        self._transport.hand_out(self._callbacks, lambda _frame: None)
+        self._transport.dispatch(self._callbacks, lambda _frame: None)
         self.ingest.router.batch.flush()
 
 

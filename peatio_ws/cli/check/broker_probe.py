@@ -64,9 +64,9 @@ def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Findi
         try:
             probe.connect()
         except Exception as error:  # whatever it is, it is told
-            yield remedies.refused(server, error)
+            yield remedies.login_refused(server, error)
             return
-        yield remedies.let_in(server, probe.connection.server_properties, probe.connection.heartbeat)
+        yield remedies.connected(server, probe.connection.server_properties, probe.connection.heartbeat)
         yield from _BrokerCheck(server, probe, settings).findings()
     finally:
         probe.close()
@@ -167,7 +167,7 @@ class _BrokerCheck:
             yield self._exchange(name, kind)
         yield from told.own_queue(self._server, list(self._own_queue()))
         if self._settings.history == "stream" and told.has_streams(self._version):
-            refusal = self._probe.attempt(Operation.PUBLISH, self._publish_to_nobody)
+            refusal = self._probe.attempt(Operation.PUBLISH, self._publish_unroutable)
             yield told.publishing(self._server, refusal, self._probe.blocked)
         yield self._history(self._settings.history_queue)
 
@@ -181,7 +181,7 @@ class _BrokerCheck:
             refusal = attempt(Operation.DECLARE, lambda channel: declare(channel, arguments=_NO_EXCHANGE))
             if refusal is not None and refusal.code == _CONFLICT:
                 refusal = None
-            return told.exchange_to_be(server, name, kind, durable, refusal)
+            return told.missing_exchange(server, name, kind, durable, refusal)
         other = False
         if refusal is None:
             self._there.add(name)
@@ -221,7 +221,7 @@ class _BrokerCheck:
 
     # ---- the history stream
 
-    def _publish_to_nobody(self, channel: Any) -> None:
+    def _publish_unroutable(self, channel: Any) -> None:
         """A message that no queue takes: RabbitMQ confirms it, and drops it."""
         self._publish(channel, f"peatio_ws.check.{uuid.uuid4().hex}", b"check")
 
@@ -236,17 +236,17 @@ class _BrokerCheck:
         refusal = attempt(Operation.LOOK, lambda channel: channel.queue_declare(name, passive=True))
         there = refusal is None
         if not told.has_streams(self._version):
-            return told.history_of_old(server, name, self._version, there, mode)
+            return told.existing_history(server, name, self._version, there, mode)
         if mode != "stream":
             return Finding("history", None, f"AMQP_HISTORY={mode}: nothing to try")
         if there:
-            refusal = attempt(Operation.DECLARE, functools.partial(_declare_stream, name)) or self._use(name)
+            refusal = attempt(Operation.DECLARE, functools.partial(_declare_stream, name)) or self._use_stream(name)
             return told.history(server, name, refusal, self._probe.blocked)
         if refusal is not None and refusal.code == _NOT_FOUND:
             refusal = attempt(Operation.DECLARE, functools.partial(_declare_exclusive_stream, name))
-        return told.history_to_be(server, name, self._version, refusal)
+        return told.missing_history(server, name, self._version, refusal)
 
-    def _use(self, name: str) -> Refusal | None:
+    def _use_stream(self, name: str) -> Refusal | None:
         """Bind, write and read a stream that is there."""
         for exchange in sorted(self._there):
             # What is not bound can be unbound: nothing changes, but the permissions of binding are looked at.
@@ -255,9 +255,9 @@ class _BrokerCheck:
                 return refusal._replace(exchange=exchange)
         if self._probe.blocked:  # it is known already, without waiting for it once more
             return Refusal(Operation.PUBLISH, None, "the broker takes no messages")
-        return self._probe.attempt(Operation.CONSUME, functools.partial(self._put_and_read, name))
+        return self._probe.attempt(Operation.CONSUME, functools.partial(self._publish_and_read, name))
 
-    def _put_and_read(self, name: str, channel: Any) -> None:
+    def _publish_and_read(self, name: str, channel: Any) -> None:
         marker, found = uuid.uuid4().bytes, []
 
         def on_message(message: Any) -> None:

@@ -144,7 +144,7 @@ def exchange(server: Server, name: str, kind: str, durable: bool, refusal: Refus
     return _refused(server, what, f"the exchange {name}", refusal)
 
 
-def exchange_to_be(server: Server, name: str, kind: str, durable: bool, refusal: Refusal | None) -> Finding:
+def missing_exchange(server: Server, name: str, kind: str, durable: bool, refusal: Refusal | None) -> Finding:
     """Return what was found of an exchange that does not exist."""
     what = f"exchange {name}"
     if refusal is None:
@@ -192,7 +192,7 @@ def has_streams(version: str) -> bool:
     return version_of(version) >= STREAMS_SINCE
 
 
-def history_of_old(server: Server, name: str, version: str, there: bool, mode: str) -> Finding:
+def existing_history(server: Server, name: str, version: str, there: bool, mode: str) -> Finding:
     """Return what was found of the history on a broker that has no streams.
 
     Args:
@@ -213,7 +213,7 @@ def history_of_old(server: Server, name: str, version: str, there: bool, mode: s
     )
 
 
-def history_to_be(server: Server, name: str, version: str, refusal: Refusal | None) -> Finding:
+def missing_history(server: Server, name: str, version: str, refusal: Refusal | None) -> Finding:
     """Return what was found of a stream that does not exist.
 
     Args:

@@ -129,7 +129,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())[:240]
 
 
-def refused(server: Server, error: BaseException) -> Finding:
+def login_refused(server: Server, error: BaseException) -> Finding:
     """Return why a broker did not let the gateway in."""
     code = _REPLY_CODES.get(getattr(error, "reply_code", None) or 0)
     if code is None:
@@ -146,7 +146,7 @@ def permissions(server: Server) -> str:
     return f"`rabbitmqctl set_permissions {where} {rights}`, if it may have no more than it needs"
 
 
-def let_in(server: Server, properties: Mapping[str, Any], heartbeat: float) -> Finding:
+def connected(server: Server, properties: Mapping[str, Any], heartbeat: float) -> Finding:
     """A broker that did.
 
     Args:

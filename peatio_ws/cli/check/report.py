@@ -105,7 +105,7 @@ def published_keys(place: str, found: KeySet) -> list[Finding]:
     return findings
 
 
-def no_set(place: str, reason: str) -> Finding:
+def unreadable_key_set(place: str, reason: str) -> Finding:
     """A set that cannot be read."""
     return Finding("key", False, f"{place}: {reason}", f"correct {place.partition('=')[0]}, or let its issuer answer")
 
@@ -125,10 +125,10 @@ def token(
     try:
         found = verifier.verify(text, now)
     except AuthenticationError as error:
-        blame = _blame(error.code, *_looked_at(text), settings, verifier, now)
+        blame = _find_cause(error.code, *_decode_unverified(text), settings, verifier, now)
         said = f"is refused: {error}{f' ({blame})' if blame else ''}"
         return Finding("token", False, said, error.remedy, error.code)
-    if revocations is not None and revocations.refuse(found, now):
+    if revocations is not None and revocations.is_revoked(found, now):
         return Finding(
             "token",
             False,
@@ -142,7 +142,7 @@ def token(
     return Finding("token", True, text)
 
 
-def _looked_at(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _decode_unverified(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """What a token says, true or not."""
     try:
         return jwt.get_unverified_header(text), jwt.decode(text, options={"verify_signature": False})
@@ -150,7 +150,7 @@ def _looked_at(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         return {}, {}
 
 
-def _blame(
+def _find_cause(
     code: TokenFault,
     header: Mapping[str, Any],
     claims: Mapping[str, Any],

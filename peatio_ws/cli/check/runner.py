@@ -1,4 +1,4 @@
-"""`check`: tries everything that the gateway will need, at the same time, and each thing for a while only.
+"""`run_checks`: tries everything that the gateway will need, at the same time, and each thing for a while only.
 
 What is asked of a broker is `broker_probe.py`'s, of Redis `redis_check.py`'s; what is found, in words, `report.py`'s.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from peatio_ws.auth import jwks_refresh
-from peatio_ws.auth.jwks import KeyRing, read_set
+from peatio_ws.auth.jwks import KeyRing, parse_key_set
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cli.check import broker_probe, redis_check, report
 from peatio_ws.cli.check.report import Finding
@@ -34,7 +34,7 @@ PROBE_SECONDS: Final = 12.0
 Probe = Callable[[], Iterator[Finding]]
 
 
-def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
+def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
     """Everything there is to find, as it is found; in the same order each time.
 
     Args:
@@ -49,7 +49,7 @@ def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
             yield Finding("settings", True, "no fault")
     except ConfigurationError as error:
         yield from map(report.faulty, error.faults)
-        settings, tried = _sound(environ, error.faults)
+        settings, tried = _valid_settings(environ, error.faults)
     probes: list[tuple[str, str, Probe]] = []
     for number, url in enumerate(settings.amqp_urls, 1):
         name = f"broker {number}" if number > 1 else "broker"
@@ -61,7 +61,7 @@ def check(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
         ("files", "open files", functools.partial(_files, settings)),
         ("files", "metrics", functools.partial(_metrics_folder, environ)),
     ]
-    running = [_Running(what, probe) for area, what, probe in probes if area in tried]
+    running = [_RunningProbe(what, probe) for area, what, probe in probes if area in tried]
     for one in running:
         yield from one.findings()
     for area in _AREAS:
@@ -79,7 +79,7 @@ _AREAS: Final = {
 """What is tried, and by which variables it goes."""
 
 
-def _sound(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Settings, set[str]]:
+def _valid_settings(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Settings, set[str]]:
     """The settings without those that are at fault, and what can be tried with them."""
     wrong = {name for fault in faults for name in fault.variables}
     tried = {area for area, names in _AREAS.items() if not any(name.startswith(names) for name in wrong)}
@@ -93,7 +93,7 @@ def _sound(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Settings, s
         return Settings.from_env({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}), set()
 
 
-class _Running:
+class _RunningProbe:
     """A probe in a thread of its own, which is left alone when its time is up."""
 
     def __init__(self, what: str, probe: Probe) -> None:
@@ -128,12 +128,12 @@ def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
     rules = settings.token_rules
     verifier = Verifier(rules)
     yield from report.fixed_keys(settings)
-    read, place = jwks_refresh.reader(rules), jwks_refresh.location(rules)
+    read, place = jwks_refresh.reader_for(rules), jwks_refresh.location(rules)
     if read is not None:
         try:
-            found = read_set(read(), settings.jwt_algorithm)
+            found = parse_key_set(read(), settings.jwt_algorithm)
         except Exception as error:  # whatever it is, it is told
-            yield report.no_set(place, jwks_refresh.fetch_error(error))
+            yield report.unreadable_key_set(place, jwks_refresh.fetch_error(error))
         else:
             verifier.ring = KeyRing(verifier.ring.fixed, found.keys)
             yield from report.published_keys(place, found)
@@ -146,7 +146,7 @@ def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     try:
-        listen_addresses.check(settings)
+        listen_addresses.check_addresses(settings)
     except ConfigurationError as error:
         serving = _serving(settings)
         taken = [fault for fault in error.faults if fault.code is FaultCode.ADDRESS_IN_USE]

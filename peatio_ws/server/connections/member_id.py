@@ -80,7 +80,7 @@ class MemberIdResolution:
             return position, complete
         is_live = receiver.state is ConnectionState.LIVE
         since = self._position if is_live else position
-        if complete and history.numbered_after(since.offset):
+        if complete and history.has_member_ids_after(since.offset):
             position, complete = self._context.ingest.replays.latest(), False
         if not is_live:
             self._position = position

@@ -35,6 +35,6 @@ def test_a_trial_does_not_outlive_the_replacement_of_its_source(monkeypatch: pyt
     reader._try_preferred("amqp://")
     gevent.idle()  # the trial succeeds, while the other source is lost
     now += 1000
-    reader._restore_if_nothing_else_can_be_read()
+    reader._restore_preferred()
     assert sources.current is preferred
     reader._try_preferred("amqp://")  # does not raise: the preferred source is not opened a second time

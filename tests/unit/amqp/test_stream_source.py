@@ -11,9 +11,9 @@ import pytest
 
 from peatio_ws.amqp import stream_markers, stream_source
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import Alarmed
+from peatio_ws.amqp.stream_markers import BrokerAlarm
 from peatio_ws.amqp.stream_offset import ReaderState
-from peatio_ws.amqp.stream_setup import PATIENCE_SECONDS, StreamSetup
+from peatio_ws.amqp.stream_setup import GIVE_UP_SECONDS, StreamSetup
 from peatio_ws.amqp.stream_source import ACK_EACH, ACK_SECONDS, IDLE_SECONDS, MARK_EACH, PROBE_SECONDS, StreamSource
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -43,17 +43,17 @@ class Broker:
         monkeypatch.setattr(stream_source, "time", clock)
         monkeypatch.setattr("peatio_ws.amqp.stream_setup.time", clock)
         monkeypatch.setattr(stream_source, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
-        monkeypatch.setattr(stream_markers, "put", lambda *_: self.put())
-        monkeypatch.setattr(StreamSetup, "_make_ready", lambda *_: self.make_ready())
-        monkeypatch.setattr(StreamSetup, "_spare_publishers", lambda *_: None)
+        monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: self.put())
+        monkeypatch.setattr(StreamSetup, "_set_up", lambda *_: self.set_up())
+        monkeypatch.setattr(StreamSetup, "_protect_publishers", lambda *_: None)
         self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
         self.line = SimpleNamespace(bytes_recv=1)
         self.open()
 
-    def make_ready(self) -> Delivery | None:
+    def set_up(self) -> Delivery | None:
         try:
             return self.put()
-        except Alarmed:
+        except BrokerAlarm:
             return None
 
     def put(self) -> Delivery:
@@ -263,7 +263,7 @@ def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker
 
 
 def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker: Broker) -> None:
-    broker.fault = Alarmed("no memory")
+    broker.fault = BrokerAlarm("no memory")
     broker.again()
     broker.after(1)
     assert not broker.happened
@@ -275,7 +275,7 @@ def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker:
 
 
 def test_an_alarm_that_is_over_while_events_come_is_noticed(broker: Broker) -> None:
-    broker.fault = Alarmed("no memory")
+    broker.fault = BrokerAlarm("no memory")
     broker.again()
     broker.fault = None
     for _ in range(int(IDLE_SECONDS) + 2):
@@ -301,7 +301,7 @@ def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -
 def test_in_an_alarm_a_position_that_brings_nothing_is_one_of_another_stream(broker: Broker) -> None:
     broker.come()
     broker.deliver()
-    broker.fault = Alarmed("no memory")
+    broker.fault = BrokerAlarm("no memory")
     broker.again()
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)
@@ -330,9 +330,9 @@ def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
 def test_a_marker_of_a_lost_connection_keeps_nobody_waiting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     broker.come()
     broker.deliver()
-    monkeypatch.setattr(stream_markers, "put", lambda *_: gevent.sleep(3600))
+    monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: gevent.sleep(3600))
     broker.after(MARK_EACH * 2)
-    monkeypatch.setattr(stream_markers, "put", lambda *_: broker.put())
+    monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: broker.put())
     broker.again()
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)
@@ -365,11 +365,11 @@ def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> Non
     for _ in range(3):
         with pytest.raises(SourceUnavailable):
             broker.again()
-        broker.now += PATIENCE_SECONDS
+        broker.now += GIVE_UP_SECONDS
         broker.stream.closed(unreachable=True)
     with pytest.raises(SourceUnavailable):
         broker.again()
-    broker.now += PATIENCE_SECONDS
+    broker.now += GIVE_UP_SECONDS
     with pytest.raises(SourceRefused) as refused:
         broker.again()
     assert refused.value.refusal is Refusal.UNAVAILABLE
@@ -382,9 +382,9 @@ def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Bro
     broker.come()
     broker.fault = SourceUnavailable("no leader", answered=True)
     for _ in range(10):
-        broker.after(PATIENCE_SECONDS / 2)
+        broker.after(GIVE_UP_SECONDS / 2)
         broker.deliver()
-    for _ in range(int(PATIENCE_SECONDS)):
+    for _ in range(int(GIVE_UP_SECONDS)):
         broker.after(1)
     with pytest.raises(SourceRefused):
         broker.after(1)

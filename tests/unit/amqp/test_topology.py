@@ -78,10 +78,10 @@ def test_channel_is_closed_unless_the_broker_is_silent(broker: Any, error: Excep
 
 def test_canaries_are_bound_and_looked_after(broker: Any) -> None:
     canaries = Canaries("q.bound", durable=True)
-    assert not canaries.are_there(broker, ["a", "b"])
-    canaries.put(broker, [("a", True), ("b", False)])
+    assert not canaries.exist(broker, ["a", "b"])
+    canaries.declare(broker, [("a", True), ("b", False)])
     assert broker.exchanges == {"q.bound.a": (True, "a"), "q.bound.b": (False, "b")}
-    assert canaries.are_there(broker, ["a", "b"])
+    assert canaries.exist(broker, ["a", "b"])
     broker.said.clear()
     canaries.check_bindings()
     assert broker.said == [("look", "q.bound.a"), ("look", "q.bound.b")]
@@ -95,17 +95,17 @@ def test_canaries_are_bound_and_looked_after(broker: Any) -> None:
 def test_canary_that_may_not_be_bound_is_not_watched(broker: Any) -> None:
     broker.refuses = {"a"}
     canaries = Canaries("w", ".7")
-    canaries.put(broker, [("a", False), ("b", False)])
+    canaries.declare(broker, [("a", False), ("b", False)])
     broker.said.clear()
     canaries.check_bindings()
     assert broker.said == [("look", "w.b.7")]
-    assert canaries.are_there(broker, ["a"]), "it tells at least whether the broker restarted"
+    assert canaries.exist(broker, ["a"]), "it tells at least whether the broker restarted"
 
 
 def test_canary_of_an_exchange_that_was_durable_before_is_replaced(broker: Any) -> None:
     canaries = Canaries("w", durable=True)
     broker.exchanges["w.a"] = (True, None)
-    canaries.put(broker, [("a", False)])
+    canaries.declare(broker, [("a", False)])
     assert broker.exchanges["w.a"] == (False, "a")
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed448, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.auth.jwks import MOST_BYTES, KeyRing, NamedKey, read_set
+from peatio_ws.auth.jwks import MOST_BYTES, KeyRing, NamedKey, parse_key_set
 from peatio_ws.auth.keys import ALGORITHMS
 from tests.unit.samples import jwk, jwk_set, private_key
 
@@ -20,12 +20,12 @@ PRIVATE = jwt.algorithms.RSAAlgorithm.to_jwk(private_key(), as_dict=True)  # typ
 
 
 def read(*members: Any, algorithm: str = "RS256") -> dict[str | None, Any]:
-    return dict(read_set(jwk_set(*members), algorithm).keys)
+    return dict(parse_key_set(jwk_set(*members), algorithm).keys)
 
 
 def ignored(member: Any, algorithm: str = "RS256") -> str:
     """Why a key is not used; one that is good beside it is."""
-    found = read_set(jwk_set(member, jwk(private_key(algorithm), "good")), algorithm)
+    found = parse_key_set(jwk_set(member, jwk(private_key(algorithm), "good")), algorithm)
     assert [named.kid for named in found.keys] == ["good"]
     (line,) = found.ignored + found.exposed
     assert "\n" not in line
@@ -97,7 +97,7 @@ def test_a_key_of_the_other_edwards_curve_is_left_out() -> None:
 def test_a_key_that_should_not_have_been_published_is_left_out_and_not_repeated(member: Any, words: str) -> None:
     line = ignored(member)
     assert words in line
-    assert read_set(jwk_set(member), "RS256").exposed
+    assert parse_key_set(jwk_set(member), "RS256").exposed
     assert not [value for value in member.values() if len(str(value)) > 4 and str(value) in line]
 
 
@@ -110,11 +110,11 @@ def test_a_name_that_is_long_or_of_several_lines_makes_one_short_line() -> None:
 )
 def test_what_is_no_set_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="is "):
-        read_set(data, "RS256")
+        parse_key_set(data, "RS256")
 
 
 def test_an_empty_set_is_one() -> None:
-    assert read_set(jwk_set(), "RS256") == ((), (), ())
+    assert parse_key_set(jwk_set(), "RS256") == ((), (), ())
 
 
 JSON = st.recursive(
@@ -127,7 +127,7 @@ MEMBER = st.dictionaries(st.sampled_from("kty kid use alg key_ops n e crv x y d 
 
 @given(st.lists(JSON | MEMBER.map(lambda odd: {**jwk(private_key()), **odd}), max_size=3), st.sampled_from(PAIRS))
 def test_whatever_is_in_a_set_it_is_used_or_named(members: list[Any], algorithm: str) -> None:
-    found = read_set(json.dumps({"keys": members}).encode(), algorithm)
+    found = parse_key_set(json.dumps({"keys": members}).encode(), algorithm)
     assert len(found.keys) + len(found.ignored) + len(found.exposed) == len(members)
 
 

@@ -20,32 +20,32 @@ def identity(uid: str = "ANN", jti: str = "a", issued: float = NOW - 60) -> Iden
 
 def test_a_token_is_refused_by_its_id_and_no_other_one() -> None:
     known = Revocations()
-    assert not known.refuse(identity(), NOW)
+    assert not known.is_revoked(identity(), NOW)
     assert known.add(Revocation("ANN", NOW + 100, "a"), NOW)
-    assert known.refuse(identity(), NOW)
-    assert not known.refuse(identity(jti="b"), NOW)
-    assert not known.refuse(identity(uid="BOB"), NOW), "the same id of somebody else"
+    assert known.is_revoked(identity(), NOW)
+    assert not known.is_revoked(identity(jti="b"), NOW)
+    assert not known.is_revoked(identity(uid="BOB"), NOW), "the same id of somebody else"
 
 
 @pytest.mark.parametrize(("issued", "refused"), [(NOW - 1e6, True), (NOW - 0.5, True), (NOW, True), (NOW + 1, False)])
 def test_all_tokens_of_a_member_that_were_issued_until_then_are_refused(issued: float, refused: bool) -> None:
     known = Revocations()
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
-    assert known.refuse(identity(issued=issued), NOW) is refused
-    assert not known.refuse(identity("BOB", issued=issued), NOW)
+    assert known.is_revoked(identity(issued=issued), NOW) is refused
+    assert not known.is_revoked(identity("BOB", issued=issued), NOW)
 
 
 def test_who_is_known_without_a_token_has_none_that_could_be_refused() -> None:
     known = Revocations()
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
-    assert not known.refuse(Identity("ANN", None, "", float("inf")), NOW)
+    assert not known.is_revoked(Identity("ANN", None, "", float("inf")), NOW)
 
 
 def test_a_clock_that_is_ahead_is_allowed_for() -> None:
     known = Revocations(leeway=5)
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
-    assert known.refuse(identity(issued=NOW + 5), NOW)
-    assert not known.refuse(identity(issued=NOW + 6), NOW)
+    assert known.is_revoked(identity(issued=NOW + 5), NOW)
+    assert not known.is_revoked(identity(issued=NOW + 6), NOW)
 
 
 @pytest.mark.parametrize("one", [Revocation("ANN", NOW + 100, "a"), Revocation("ANN", NOW + 100, None, NOW)])
@@ -53,8 +53,8 @@ def test_it_is_forgotten_in_its_time(one: Revocation) -> None:
     known = Revocations()
     assert known.add(one, NOW)
     assert not known.add(one, NOW), "known already"
-    assert known.refuse(identity(), NOW + 99)
-    assert not known.refuse(identity(), NOW + 100)
+    assert known.is_revoked(identity(), NOW + 99)
+    assert not known.is_revoked(identity(), NOW + 100)
     assert not list(known.known(NOW + 100))
     assert not Revocations().add(one, NOW + 100), "it is over"
 
@@ -87,12 +87,12 @@ def test_whatever_was_revoked_is_refused_and_a_copy_refuses_the_same(
         assert copy.add(one, NOW)
     own = [one for one in said if one.uid == who.uid]
     if any(one.until > later and (one.jti == who.jti or (one.jti is None and who.issued <= one.issued)) for one in own):
-        assert known.refuse(who, later)
+        assert known.is_revoked(who, later)
     if not any(one.jti == who.jti or (one.jti is None and who.issued <= one.issued) for one in own):
-        assert not known.refuse(who, later)
+        assert not known.is_revoked(who, later)
     if not any(one.until > later for one in own):
-        assert not known.refuse(who, later)
-    assert copy.refuse(who, later) is known.refuse(who, later)
+        assert not known.is_revoked(who, later)
+    assert copy.is_revoked(who, later) is known.is_revoked(who, later)
     assert not any(known.add(one, NOW) for one in copy.known(NOW))
 
 
@@ -105,7 +105,7 @@ def test_it_is_bounded_and_says_so_but_what_is_over_makes_room(monkeypatch: pyte
     assert not known.full
     assert not known.add(Revocation("DAN", NOW + 20, "d"), NOW)
     assert known.full
-    assert known.refuse(identity(), NOW), "what is known stays"
+    assert known.is_revoked(identity(), NOW), "what is known stays"
     assert known.add(Revocation("DAN", NOW + 20, "d"), NOW + 10)
     assert len(known) == 3
 

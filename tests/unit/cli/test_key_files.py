@@ -9,7 +9,7 @@ import click
 import pytest
 
 from peatio_ws.auth.keys import load_private_key, private_pem
-from peatio_ws.cli.key_files import KEY_FILE, own_public_key, there_is_a_key, write_private
+from peatio_ws.cli.key_files import KEY_FILE, has_key, own_public_key, write_private
 from tests.unit.samples import private_key
 
 
@@ -37,9 +37,9 @@ def test_a_file_without_a_key_is_not_written_over(folder: Path) -> None:
 
 
 def test_a_key_is_named_in_the_environment_or_in_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [there_is_a_key(None), there_is_a_key("named.pem")]
+    found = [has_key(None), has_key("named.pem")]
     monkeypatch.setenv("JWT_PRIVATE_KEY", "some text")
-    found.append(there_is_a_key(None))
+    found.append(has_key(None))
     monkeypatch.delenv("JWT_PRIVATE_KEY")
     write_private(folder / KEY_FILE, private_key())
-    assert [*found, there_is_a_key(None)] == [False, True, True, True]
+    assert [*found, has_key(None)] == [False, True, True, True]

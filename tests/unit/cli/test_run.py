@@ -53,7 +53,9 @@ def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execve", instead)
-        patch.setattr(listen_addresses, "check", lambda settings: None)  # nothing is served: port 8080 may be taken
+        patch.setattr(
+            listen_addresses, "check_addresses", lambda settings: None
+        )  # nothing is served: port 8080 may be taken
         result = call(line, **environ)
     assert isinstance(result.exception, Started), result.output
     return result, result.exception

@@ -14,7 +14,7 @@ from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster import local_state
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.local_state import ORDERS_KEPT, Orders, SharedState
+from peatio_ws.cluster.local_state import ORDERS_KEPT, RecentOrders, SharedState
 from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.private_events.order import Order
@@ -28,13 +28,13 @@ def order(number: Any, owner: str | int = "A", state: str = "wait") -> Order:
     return event
 
 
-def state_of(orders: Orders, number: bytes, owner: str | int = "A") -> Any:
+def state_of(orders: RecentOrders, number: bytes, owner: str | int = "A") -> Any:
     seen = orders.recall(number, owner)
     return None if seen is None else json.loads(seen)["state"]
 
 
 def test_an_order_is_recalled_as_last_seen() -> None:
-    orders = Orders()
+    orders = RecentOrders()
     orders.remember(order(1, state="wait"))
     orders.remember(order(1, state="done"))
     assert state_of(orders, b"1") == "done"
@@ -43,7 +43,7 @@ def test_an_order_is_recalled_as_last_seen() -> None:
 
 @pytest.mark.parametrize(("seen", "asked"), [(61, b'"61"'), ("61", b"61"), ("61", b'"61"'), (61, b"61")])
 def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> None:
-    orders = Orders()
+    orders = RecentOrders()
     orders.remember(order(seen))
     assert state_of(orders, asked) == "wait"
 
@@ -62,13 +62,13 @@ def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> Non
     ],
 )
 def test_an_order_that_was_seen_as_somebody_elses_is_not_told(owner: str | int, asks: str | int, shown: bool) -> None:
-    orders = Orders()
+    orders = RecentOrders()
     orders.remember(order(1, owner))
     assert (state_of(orders, b"1", asks) == "wait") is shown
 
 
 def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> None:
-    orders = Orders()
+    orders = RecentOrders()
     orders.remember(order(1, state="done"))
     orders.remember_older(b"1", "A", b'{"state":"wait"}')
     orders.remember_older(b"2", "A", b'{"state":"wait"}')
@@ -79,7 +79,7 @@ def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> Non
 
 def test_an_order_that_is_seen_again_is_not_the_next_to_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_state, "ORDERS_KEPT", 4)
-    orders = Orders()
+    orders = RecentOrders()
     for number in (1, 2, 1, 3, 4):
         orders.remember(order(number))
     assert [number for number in (1, 2, 3, 4) if orders.recall(b"%d" % number, "A")] == [1, 3, 4]
@@ -89,7 +89,7 @@ def test_an_order_that_is_seen_again_is_not_the_next_to_be_forgotten(monkeypatch
 def test_the_last_orders_are_known_as_last_seen_and_no_more_than_may_be_kept(numbers: list[int], kept: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_state, "ORDERS_KEPT", kept)
-        orders = Orders()
+        orders = RecentOrders()
         for at, number in enumerate(numbers):
             orders.remember(order(number, state=str(at)))
         known = {number for number in range(10) if orders.recall(b"%d" % number, "A")}
@@ -100,7 +100,7 @@ def test_the_last_orders_are_known_as_last_seen_and_no_more_than_may_be_kept(num
 
 
 def test_memory_is_bounded() -> None:
-    orders, one = Orders(), order(1)
+    orders, one = RecentOrders(), order(1)
     for number in range(ORDERS_KEPT + 10):
         orders.remember_older(b"%d" % number, "A", one.id)
     assert orders.recall(b"9", "A") is None
@@ -139,6 +139,6 @@ class NobodyThere:
 
 
 def as_recalled(seen: Order) -> bytes | None:
-    orders = Orders()
+    orders = RecentOrders()
     orders.remember(seen)
     return orders.recall(seen.id, seen.owners[0])

@@ -12,7 +12,7 @@ import redis
 
 from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.cluster.redis_connection import RedisConnection
-from peatio_ws.cluster.redis_member_ids import PIECE, RedisMembers
+from peatio_ws.cluster.redis_member_ids import BATCH, RedisMemberIds
 
 
 class Store:
@@ -35,26 +35,26 @@ def store() -> Store:
 
 
 @pytest.fixture
-def members(store: Store) -> Iterator[RedisMembers]:
+def members(store: Store) -> Iterator[RedisMemberIds]:
     connection = RedisConnection("redis://127.0.0.1:1/0")
     connection.redis = store  # type: ignore[assignment]
-    found = RedisMembers(connection)
+    found = RedisMemberIds(connection)
     yield found
     found.stop()
 
 
-def test_a_rush_is_looked_up_in_pieces(members: RedisMembers, store: Store) -> None:
-    asking = [gevent.spawn(members.look_up, f"ID{number}") for number in range(2 * PIECE + 1)]
+def test_a_rush_is_looked_up_in_pieces(members: RedisMemberIds, store: Store) -> None:
+    asking = [gevent.spawn(members.look_up, f"ID{number}") for number in range(2 * BATCH + 1)]
     gevent.sleep(0)
     members.start()
     gevent.joinall(asking, timeout=20)
-    assert [one.value.number for one in asking] == list(range(2 * PIECE + 1))
-    assert store.pieces == [PIECE, PIECE, 1]
+    assert [one.value.number for one in asking] == list(range(2 * BATCH + 1))
+    assert store.pieces == [BATCH, BATCH, 1]
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.ResponseError("WRONGTYPE of another kind")])
 def test_nobody_waits_for_what_cannot_be_answered_and_all_are_told_later(
-    members: RedisMembers, store: Store, error: Exception
+    members: RedisMemberIds, store: Store, error: Exception
 ) -> None:
     store.error = error
     members.start()
@@ -71,7 +71,7 @@ def test_nobody_waits_for_what_cannot_be_answered_and_all_are_told_later(
     assert sum(store.pieces) == 1, "the one that left is not asked for"
 
 
-def test_one_that_fails_costs_no_other_its_number(members: RedisMembers, store: Store) -> None:
+def test_one_that_fails_costs_no_other_its_number(members: RedisMemberIds, store: Store) -> None:
     def fail(_number: int | None) -> None:
         raise RuntimeError
 

@@ -15,7 +15,7 @@ import redis
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import ConnectionSlot
-from peatio_ws.cluster.redis_limits import PIECE
+from peatio_ws.cluster.redis_limits import BATCH
 from peatio_ws.cluster.redis_state import RedisSharedState
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -85,7 +85,7 @@ def test_an_order_that_cannot_be_read_costs_only_itself(bad: bytes) -> None:
     rows = [(b"3-0", {b"3": b'["A",{"id":3}]'}), (b"2-0", {b"2": bad}), (b"1-0", {b"1": b'["A",{"id":1}]'})]
     shared = worker(Store(rows), Lockout(0))
     shared.load()
-    shared._share()
+    shared._exchange()
     assert [recalled(shared, number) for number in (b"1", b"2", b"3")] == [{"id": 1}, None, {"id": 3}]
     assert not shared._load_wanted
 
@@ -96,19 +96,19 @@ def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
     shared.load()
     lockout.add("203.0.113.7", time.monotonic())
     with pytest.raises(RuntimeError):
-        shared._share()
+        shared._exchange()
     assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
 
 
 def test_failures_are_told_piece_by_piece() -> None:
     store, lockout = Store(), Lockout(3)
     shared = worker(store, lockout)
-    for number in range(2 * PIECE + 5):
+    for number in range(2 * BATCH + 5):
         lockout.add(f"address {number}", time.monotonic())
-    shared._share()
-    assert store.pieces == [3 * PIECE, 3 * PIECE, 15], "three commands for an address"
-    assert len(store.counts) == 2 * PIECE + 5
-    shared._share()
+    shared._exchange()
+    assert store.pieces == [3 * BATCH, 3 * BATCH, 15], "three commands for an address"
+    assert len(store.counts) == 2 * BATCH + 5
+    shared._exchange()
     assert len(store.pieces) == 3, "nothing is left to tell"
 
 

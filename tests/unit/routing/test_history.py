@@ -61,7 +61,7 @@ def test_a_position_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
     assert [kept.holds(position) for position in positions] == [True, True, True], "behind the first all is there"
     kept.append(9, EVENT, ("A",), 0.0)
     assert [kept.holds(position) for position in positions] == [False, True, True]
-    assert (kept.has_all_after(1), kept.has_all_after(5)) == (False, True)
+    assert (kept.is_complete_after(1), kept.is_complete_after(5)) == (False, True)
 
 
 def test_a_position_says_which_event_it_is_behind() -> None:

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from peatio_ws.amqp import read_pacing
-from peatio_ws.cluster.local_state import Orders
+from peatio_ws.cluster.local_state import RecentOrders
 from peatio_ws.concurrency import yielding
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
@@ -29,7 +29,7 @@ class Room:
     """A worker's history with orders of one member at some offsets, and what its clients are told of it."""
 
     def __init__(self, *offsets: int, has_read_up_to: Callable[[float], bool] = lambda _moment: True) -> None:
-        orders = Orders()
+        orders = RecentOrders()
         self.history = History(STREAM, 1000, 10**9)
         self.cursors = cursors(self.history)
         own = router(orders.recall, orders.remember, self.cursors)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.cluster.local_state import Orders
+from peatio_ws.cluster.local_state import RecentOrders
 from peatio_ws.life_cycle import ImpossibleInput
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
@@ -58,7 +58,7 @@ class Seat:
 
 
 def router(counters: WorkerCounters | None = None, **options: bool) -> Router:
-    orders = Orders()
+    orders = RecentOrders()
     return samples.router(orders.recall, orders.remember, counters=counters, **options)
 
 
@@ -313,7 +313,7 @@ def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_a_ranger_client_gets_peatios_own_trade_where_the_translation_is_off(turn: int) -> None:
-    orders = Orders()
+    orders = RecentOrders()
     where = samples.router(orders.recall, orders.remember, translates=False)
     ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
     ann.join(where, "trade", "order")

@@ -18,7 +18,7 @@ from peatio_ws.server import gunicorn_master
 
 def test_it_looks_often_whether_its_workers_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arbiter, "time", arbiter.time)
-    gunicorn_master._look_often()
+    gunicorn_master._poll_often()
     with gevent.Timeout(10):
         arbiter.time.sleep(1000)
     assert arbiter.time.monotonic() <= arbiter.time.monotonic()

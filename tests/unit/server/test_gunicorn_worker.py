@@ -12,7 +12,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from peatio_ws.server import gunicorn_worker as room
 from peatio_ws.server.gunicorn_worker import Server, Worker
-from peatio_ws.transport.http_handler import Waiting
+from peatio_ws.transport.http_handler import PendingRequest
 
 LIMIT = 10.0
 """Seconds for what happens at once."""
@@ -70,7 +70,9 @@ def test_it_drains_when_its_master_has_died(worker: Any, drained: list[bool], mo
 def test_it_waits_for_a_request_but_not_for_a_connection_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     server = type("Pooled", (), {"pool": {"kept", "being asked on", "a request", "a WebSocket"}})
     monkeypatch.setattr(Server, "running", [server])
-    monkeypatch.setattr(room.Handler, "idle", {"kept": Waiting(True, 0.0), "being asked on": Waiting(False, 0.0)})
+    monkeypatch.setattr(
+        room.Handler, "idle", {"kept": PendingRequest(True, 0.0), "being asked on": PendingRequest(False, 0.0)}
+    )
     monkeypatch.setattr(room, "_served", lambda: ["a WebSocket"])
     assert room._requests() == 2
     server.pool -= {"a request", "being asked on"}
@@ -92,5 +94,5 @@ def test_a_fault_while_one_websocket_is_looked_after_ends_that_one() -> None:
             raise RuntimeError(now)
 
     faulty: Any = Faulty()
-    room._look_after(faulty)
+    room._tick(faulty)
     assert ended

@@ -38,7 +38,7 @@ class Worker:
         self.receiver.resumes = True
         self.ingest.router.go_live(self.receiver)
 
-    def heard(self) -> None:
+    def connected(self) -> None:
         self.ingest.on_broker("private", True)
 
     def take(self, number: int, offset: int | None) -> None:
@@ -66,14 +66,14 @@ def worker() -> Worker:
 def test_what_is_read_back_goes_to_nobody_and_is_kept(worker: Worker) -> None:
     worker.take(1, 10)
     assert worker.told() == []
-    worker.heard()
+    worker.connected()
     worker.take(2, 11)
     assert worker.told() == [2]
     assert [json.loads(entry.delivery.body)["id"] for entry in worker.ingest.history.after(["IDANN"], -1)] == [1, 2]
 
 
 def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
-    worker.heard()
+    worker.connected()
     worker.take(1, 10)
     worker.mark(GAP, 11)
     worker.take(2, 12)
@@ -83,19 +83,19 @@ def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
 
 
 def test_a_gap_that_is_found_while_reading_is_told_with_the_next_event(worker: Worker) -> None:
-    worker.heard()
+    worker.connected()
     worker.take(1, 10)
     worker.ingest.private.on_gap()
     assert worker.told() == [1], "nothing is known of what is to come"
     worker.take(2, 3)
     assert worker.told() == [False, 2]
     worker.ingest.private.on_gap()
-    worker.heard()
+    worker.connected()
     assert worker.told() == [False], "nothing is to come"
 
 
 def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
-    worker.heard()
+    worker.connected()
     worker.take(1, 10)
     worker.take(1, 10)
     assert worker.told() == [1]
@@ -103,12 +103,12 @@ def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
 
 
 def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None:
-    worker.heard()
+    worker.connected()
     worker.take(1, 10)
     worker.ingest.private.on_source(REFUSED)
     own = worker.ingest.history.name
     assert own != STREAM
-    worker.heard()
+    worker.connected()
     assert worker.told() == [1, False]
     worker.take(2, None)
     assert worker.told() == [2]
@@ -116,7 +116,7 @@ def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None
 
 def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(worker: Worker) -> None:
     worker.ingest.private.on_source(REFUSED)
-    worker.heard()
+    worker.connected()
     assert worker.told() == [False]
     worker.take(1, None)
     worker.ingest.private.on_trial(True)
@@ -125,7 +125,7 @@ def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(wor
     worker.ingest.private.on_source(None)
     for number, offset in ((2, 5), (3, 6), (4, 7)):
         worker.take(number, offset)
-    worker.heard()
+    worker.connected()
     worker.take(3, 8)
     assert [one for one in worker.told() if one is not False] == [1, 2, 3, 4, 3], "once it is read, all is new"
     assert worker.ingest.history.name == STREAM
@@ -134,7 +134,7 @@ def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(wor
 
 def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
     worker.ingest.private.on_source(REFUSED)
-    worker.heard()
+    worker.connected()
     worker.ingest.private.on_trial(True)
     worker.take(1, None)
     worker.ingest.private.on_trial(False)
@@ -143,14 +143,14 @@ def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
 
 def test_without_history_nothing_is_kept() -> None:
     worker = Worker(AMQP_HISTORY="off")
-    worker.heard()
+    worker.connected()
     worker.take(1, None)
     assert worker.told() == [1]
     assert not len(worker.ingest.history)
 
 
 def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
-    worker.heard()
+    worker.connected()
     worker.ingest.private.on_delivery(Delivery("peatio.orderbook", "", {}, b"no json", 3))
     worker.public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
     assert worker.counters.of(metrics.deliveries)["peatio.orderbook", "json"] == 1
@@ -171,7 +171,7 @@ def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker
 
 
 def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -> None:
-    worker.heard()
+    worker.connected()
     bob_wire = Wire()
     bob = Receiver(Outbox(bob_wire, 2**20, 10.0), Dialect.CLASSIC)
     bob.admit("IDBOB")

@@ -25,7 +25,7 @@ def faults(**environ: str) -> list[str]:
     """What `check` says of an environment."""
     given = {"WEBSOCKET_HOST": "127.0.0.1", "WEBSOCKET_PORT": "0", "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0"}
     try:
-        listen_addresses.check(settings(**{**given, **environ}))
+        listen_addresses.check_addresses(settings(**{**given, **environ}))
     except ConfigurationError as error:
         return list(map(str, error.faults))
     return []
@@ -78,5 +78,5 @@ def test_a_unix_socket_needs_a_folder_and_takes_the_place_of_an_old_one_only(tmp
 
 
 def test_an_ipv6_address_is_listened_on_as_such() -> None:
-    with listen_addresses.listen("::1", 0) as listener:
+    with listen_addresses.bind_socket("::1", 0) as listener:
         assert listener.family is socket.AF_INET6

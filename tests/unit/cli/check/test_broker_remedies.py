@@ -76,7 +76,7 @@ def test_streams_came_with_39(version: str, streams: bool) -> None:
 )
 def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, code: int | None, remedy: str) -> None:
     refusal = Refusal(Operation.DECLARE, code, MISLEADING) if code else None
-    found = told.history_to_be(BROKER, HISTORY, version, refusal)
+    found = told.missing_history(BROKER, HISTORY, version, refusal)
     assert found.ok is False
     assert "makes no streams" in found.text
     assert remedy in found.remedy
@@ -86,21 +86,21 @@ def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, 
 
 def test_a_stream_that_is_not_there_is_made_or_not() -> None:
     conflict = Refusal(Operation.DECLARE, 406, MISLEADING)
-    assert told.history_to_be(BROKER, HISTORY, "3.10.8", conflict).ok
-    down = told.history_to_be(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
+    assert told.missing_history(BROKER, HISTORY, "3.10.8", conflict).ok
+    down = told.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
     assert "does the node with its leader run?" in down.remedy
-    forbidden = told.history_to_be(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 403, MISLEADING))
+    forbidden = told.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 403, MISLEADING))
     assert "`configure` on the queue" in forbidden.text
 
 
 def test_an_old_broker_falls_back_and_what_it_left_behind_is_named() -> None:
-    found = told.history_of_old(BROKER, HISTORY, "3.7.28", False, "stream")
+    found = told.existing_history(BROKER, HISTORY, "3.7.28", False, "stream")
     assert found.ok is None
     assert "RabbitMQ 3.7.28 has no streams" in found.text
     assert "AMQP_HISTORY=worker" in found.remedy
-    assert "nothing to try" in told.history_of_old(BROKER, HISTORY, "3.7.28", False, "worker").text
+    assert "nothing to try" in told.existing_history(BROKER, HISTORY, "3.7.28", False, "worker").text
     for mode in ("stream", "worker", "off"):
-        found = told.history_of_old(BROKER, HISTORY, "3.7.28", True, mode)
+        found = told.existing_history(BROKER, HISTORY, "3.7.28", True, mode)
         assert found.ok is False
         assert found.remedy == "`rabbitmqctl delete_queue -p / peatio_ws.history`"
 
@@ -125,8 +125,8 @@ def test_a_binding_that_is_refused_is_named_with_its_exchange_and_key() -> None:
 def test_an_answer_that_nobody_expects_is_shown() -> None:
     refusal = Refusal(Operation.DECLARE, 405, "RESOURCE_LOCKED - cannot obtain exclusive access")
     for found in (
-        told.history_to_be(BROKER, HISTORY, "3.10.8", refusal),
-        told.exchange_to_be(BROKER, "peatio.trade", "headers", False, refusal),
+        told.missing_history(BROKER, HISTORY, "3.10.8", refusal),
+        told.missing_exchange(BROKER, "peatio.trade", "headers", False, refusal),
         *told.own_queue(BROKER, [refusal]),
     ):
         assert "cannot be declared (RESOURCE_LOCKED" in found.text

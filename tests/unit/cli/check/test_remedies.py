@@ -63,13 +63,13 @@ def test_an_answer_of_many_lines_becomes_one() -> None:
 
 
 def test_names_in_a_command_are_quoted() -> None:
-    remedy = remedies.refused(BROKER, Answer(530, "any words")).remedy
+    remedy = remedies.login_refused(BROKER, Answer(530, "any words")).remedy
     assert """set_permissions -p / 'ann'"'"'s' """ in remedy
     assert "rabbitmqctl add_vhost /" in remedy
 
 
 def test_what_the_broker_says_of_a_virtual_host_is_shown_as_it_is() -> None:
-    found = remedies.refused(BROKER, Answer(530, "NOT_ALLOWED - node connection limit is reached"))
+    found = remedies.login_refused(BROKER, Answer(530, "NOT_ALLOWED - node connection limit is reached"))
     assert "node connection limit" in found.text
 
 

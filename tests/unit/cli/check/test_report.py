@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.auth.jwks import read_set
+from peatio_ws.auth.jwks import parse_key_set
 from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cli.check import report
@@ -95,13 +95,13 @@ def test_what_is_in_a_set_beside_our_keys_is_wrong_only_if_it_is_secret() -> Non
         {"kid": "secret", "kty": "oct", "k": "AAAA"},
         jwk(private_key(number=1), "private", d="AAAA"),
     ]
-    found = report.published_keys("JWT_JWKS_URL=x", read_set(jwk_set(*members), "RS256"))
+    found = report.published_keys("JWT_JWKS_URL=x", parse_key_set(jwk_set(*members), "RS256"))
     assert [finding.ok for finding in found] == [True, None, False, False]
     assert all(finding.remedy for finding in found if finding.ok is False)
 
 
 def test_a_key_that_is_only_called_a_private_key_is_none() -> None:
-    found = report.published_keys("x", read_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
+    found = report.published_keys("x", parse_key_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
     assert [finding.ok for finding in found] == [None, False]  # and there is no other
 
 

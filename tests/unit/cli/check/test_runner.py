@@ -1,4 +1,4 @@
-"""How `check` goes about it: what is left out, what is late, what fails; the servers are among the live tests."""
+"""How `run_checks` goes about it: what is left out, what is late, what fails; the servers are among the live tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from peatio_ws.cli.check import broker_probe, redis_check, runner
 from peatio_ws.cli.check.report import Finding
-from peatio_ws.cli.check.runner import check
+from peatio_ws.cli.check.runner import run_checks
 from tests.support.servers import free_port
 from tests.unit.samples import environment
 
@@ -30,7 +30,7 @@ def test_a_server_that_falls_silent_holds_nothing_up_and_what_it_said_is_told(mo
 
     monkeypatch.setattr(redis_check, "redis", silent)
     monkeypatch.setattr(runner, "PROBE_SECONDS", 0.05)
-    found = [finding for finding in check(alone(), None) if finding.what == "redis"]
+    found = [finding for finding in run_checks(alone(), None) if finding.what == "redis"]
     freed.set()
     assert [finding.text for finding in found] == ["said something", "no further answer within 0.05 s"]
     assert found[-1].ok is False
@@ -42,7 +42,7 @@ def test_an_answer_that_nobody_expected_is_a_finding(monkeypatch: pytest.MonkeyP
         yield
 
     monkeypatch.setattr(redis_check, "redis", broken)
-    (found,) = (finding for finding in check(alone(), None) if finding.what == "redis")
+    (found,) = (finding for finding in run_checks(alone(), None) if finding.what == "redis")
     assert (found.ok, "surprise" in found.text) == (False, True)
 
 
@@ -56,7 +56,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[set
     monkeypatch.setattr(redis_check, "redis", nothing("redis"))
     for name, what in (("_keys", "keys"), ("_ports", "port"), ("_files", "files"), ("_metrics_folder", "files")):
         monkeypatch.setattr(runner, name, nothing(what))
-    found = list(check(environ, None))
+    found = list(run_checks(environ, None))
     return {finding.what for finding in found if finding.text == "looked at"}, found
 
 
@@ -90,12 +90,12 @@ def test_what_does_not_hang_on_a_fault_is_tried(
 
 
 def test_on_this_machine_alone_all_is_well() -> None:
-    assert [finding for finding in check(alone(), None) if finding.ok is False] == []
+    assert [finding for finding in run_checks(alone(), None) if finding.ok is False] == []
 
 
 def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     def found(folder: Path) -> Finding:
-        (one,) = (one for one in check(alone(PROMETHEUS_MULTIPROC_DIR=str(folder)), None) if one.what == "metrics")
+        (one,) = (one for one in run_checks(alone(PROMETHEUS_MULTIPROC_DIR=str(folder)), None) if one.what == "metrics")
         return one
 
     assert found(tmp_path).ok
@@ -107,7 +107,7 @@ def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path)
 
 
 def test_a_misspelt_variable_is_wrong_and_others_of_that_kind_are_not() -> None:
-    found = list(check({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
+    found = list(run_checks({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
     wrong = [finding for finding in found if finding.ok is False]
     assert [finding.what for finding in wrong] == ["settings"]
     assert "WEBSOCKET_PROT" in wrong[0].text
