@@ -100,7 +100,7 @@ def test_a_worker_that_was_killed_has_the_books_again_at_once(
         followers.check_books()
 
 
-def test_without_redis_who_comes_waits_for_a_snapshot_and_with_it_for_nothing(
+def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
     start: Start, broker: RabbitMQ, own_redis: Redis, publisher: Publisher
 ) -> None:
     stays, dies = (start(**UNPINGED, REDIS_URL=own_redis.url) for _ in range(2))
@@ -133,7 +133,7 @@ def test_without_redis_who_comes_waits_for_a_snapshot_and_with_it_for_nothing(
         followers.check_books()
 
 
-def test_a_question_that_nobody_could_answer_is_asked_again_for_who_waits(
+def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
     start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher
 ) -> None:
     """The other worker is too busy for longer than an answer is waited for; there is no snapshot to come."""

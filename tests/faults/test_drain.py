@@ -20,7 +20,7 @@ KILLED = "SIGKILL"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_every_client_is_told_when_and_the_processes_end(
+def test_every_client_gets_a_return_time_and_processes_end(
     start: Callable[..., GatewayProcess], signer: Signer, how: signal.Signals
 ) -> None:
     gateway = start(WEB_CONCURRENCY="2")
@@ -40,7 +40,7 @@ def test_every_client_is_told_when_and_the_processes_end(
         assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
 
 
-def test_a_reload_refuses_nobody_and_tells_everybody(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+def test_reload_refuses_no_client_and_notifies_all(start: Callable[..., GatewayProcess], signer: Signer) -> None:
     gateway = start(WEB_CONCURRENCY="2")
     token = signer.token("IDANN")
     with Swarm() as swarm:
@@ -76,7 +76,7 @@ def test_an_idle_http_connection_does_not_hold_up_the_end(start: Callable[..., G
     assert KILLED not in gateway.log(), "gunicorn did not have to wait for graceful_timeout"
 
 
-def test_a_worker_whose_consumer_is_lost_gets_it_back_or_ends(
+def test_lost_consumer_is_restored_or_ends_the_worker(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start()

@@ -123,7 +123,7 @@ def end_one(crowd: Crowd, how: signal.Signals) -> list[SwarmClient]:
     raise AssertionError("no worker had a client")
 
 
-def test_what_clients_counted_is_what_the_counters_say(
+def test_metrics_match_what_clients_counted(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer
 ) -> None:
     gateway = start(WEB_CONCURRENCY=str(WORKERS), WEBSOCKET_DRAIN_SECONDS="0.2")
@@ -216,7 +216,7 @@ def serves(gateway: GatewayProcess, signer: Signer) -> None:
         pass
 
 
-def test_a_folder_of_figures_that_is_removed_harms_nobody(
+def test_removed_metrics_folder_is_harmless(
     start: Callable[..., GatewayProcess], signer: Signer, tmp_path: Path
 ) -> None:
     """As cleaners of temporary folders do, the folder above it included."""
@@ -248,7 +248,7 @@ def test_a_gateway_starts_where_nothing_can_be_written(start: Callable[..., Gate
     assert gateway.log() == ""
 
 
-def test_figures_for_which_there_is_no_room_harm_nobody(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+def test_full_metrics_folder_is_harmless(start: Callable[..., GatewayProcess], signer: Signer) -> None:
     gateway = start()
     room = len(gateway.log()) + 40_000  # for its log, and for no file of figures
     resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))

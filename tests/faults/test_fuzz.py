@@ -8,7 +8,7 @@ from tests.programs.fuzz import fuzz
 from tests.support.servers import RabbitMQ
 
 
-def test_whatever_a_client_sends_is_answered_and_nobody_else_notices(folder: Path, broker: RabbitMQ) -> None:
+def test_fuzzed_client_is_answered_and_affects_no_other(folder: Path, broker: RabbitMQ) -> None:
     told = fuzz(folder, broker, count=10_000, seed=7)
     assert set(told["closes"]) == {1003, 1007, 1008, 1009}, "all of them were come by"
     assert {101, 400, 401} <= set(told["requests"])

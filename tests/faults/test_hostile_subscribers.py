@@ -31,7 +31,7 @@ def change(client: RawClient, event: str, streams: list[str]) -> list[str]:
     return streams_now
 
 
-def test_names_that_nobody_publishes_leave_nothing_behind(start: Callable[..., GatewayProcess]) -> None:
+def test_unpublished_names_leave_nothing_behind(start: Callable[..., GatewayProcess]) -> None:
     command = ("gunicorn", "tests.support.apps.soak_app")
     gateway = start(command, WEBSOCKET_MESSAGE_BURST="100000", LOG_LEVEL="warning")
     some = names()

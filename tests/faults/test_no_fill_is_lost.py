@@ -314,7 +314,7 @@ def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
     print(play.run(trouble))
 
 
-def test_what_exchanges_that_do_not_last_may_have_lost_is_told(
+def test_possible_loss_with_transient_exchanges_is_announced(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer
 ) -> None:
     """Between the broker's return and a worker's nothing brings what is published to the stream."""
@@ -373,7 +373,7 @@ def lose_the_disk(broker: RabbitMQ) -> None:
 @pytest.mark.parametrize(
     ("lose", "workers", "times"), [(lose_the_stream, 3, 3), (declare_exchanges_again, 3, 3), (lose_the_disk, 4, 2)]
 )
-def test_every_member_is_told_of_a_loss_under_load(
+def test_every_member_is_notified_of_a_loss_under_load(
     stage: Callable[..., Stage], lose: Callable[[RabbitMQ], None], workers: int, times: int
 ) -> None:
     play = stage(workers=workers)

@@ -94,7 +94,7 @@ def test_late_member_id_does_not_repeat_trades_or_take_orders_back(
         assert order_of(ann) == 9, "the older state of order 1 is not sent after the newer one"
 
 
-def test_cursor_of_a_session_without_its_member_id_promises_nothing_unknown(
+def test_cursor_without_member_id_promises_only_what_is_known(
     start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start(REDIS_URL=own_redis.url)
@@ -128,7 +128,7 @@ def test_cursor_of_a_session_without_its_member_id_promises_nothing_unknown(
         assert [order_of(ann) for _ in range(2)] == [3, 4]
 
 
-def test_login_rush_at_a_slow_redis_costs_nobody_a_member_id(
+def test_login_rush_on_a_slow_redis_loses_no_member_id(
     start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher
 ) -> None:
     members = {f"RUSH{number}": 10_000 + number for number in range(400)}

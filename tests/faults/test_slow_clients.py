@@ -36,7 +36,7 @@ def tls(request: pytest.FixtureRequest, folder: Path) -> Tls:
     return {"WEBSOCKET_SSL_KEY": str(made.key), "WEBSOCKET_SSL_CERT": str(made.cert)}, made.trusted()
 
 
-def test_a_client_that_does_not_read_is_hung_up_on_and_costs_nobody_else_anything(
+def test_slow_client_is_closed_and_does_not_affect_others(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, tls: Tls
 ) -> None:
     environ, context = tls

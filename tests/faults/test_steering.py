@@ -92,7 +92,7 @@ class Outcast:
             self.current[number] = self._join()
 
 
-def test_exactly_one_member_is_out_at_once_and_everywhere_during_a_rolling_restart(
+def test_disconnect_reaches_one_member_everywhere_during_a_restart(
     folder: Path, broker: RabbitMQ, own_redis: Redis, signer: Signer
 ) -> None:
     environ = {**signer.environ, **ENVIRON, "AMQP_URL": broker.url, "REDIS_URL": own_redis.url, "WEB_CONCURRENCY": "2"}

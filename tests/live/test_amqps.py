@@ -181,7 +181,7 @@ def test_publish_works_and_names_what_is_refused(
     assert "AMQP_KEY_FILE holds a certificate" in said
 
 
-def test_who_is_online_is_asked_over_tls(secure: GatewayProcess, signer: Signer, environ: dict[str, str]) -> None:
+def test_who_works_over_tls(secure: GatewayProcess, signer: Signer, environ: dict[str, str]) -> None:
     with secure.member(signer.token("IDDAN")):
         ended = command("who", "--json", **environ)
         assert ended.returncode == 0, ended.stderr

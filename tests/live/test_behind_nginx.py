@@ -119,7 +119,7 @@ def test_limits_of_an_address_are_the_clients_own(behind: Front, signer: Signer,
         assert not other.ended
 
 
-def test_a_rolling_restart_tells_everybody_and_refuses_nobody(behind: Front, signer: Signer) -> None:
+def test_rolling_restart_notifies_all_and_refuses_no_client(behind: Front, signer: Signer) -> None:
     with Swarm() as swarm:
         clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
         wait_until(lambda: behind.connections() == [CLIENTS / 2, CLIENTS / 2], "half of them on each gateway")
@@ -151,7 +151,7 @@ def test_a_gateway_that_ends_is_not_chosen_until_it_is_back(behind: Front, signe
         assert not any(client.ended for client in (*clients.current, *extra))
 
 
-def test_full_gateways_say_so_through_nginx(
+def test_full_gateways_answer_through_nginx(
     folder: Path, certificate: Certificate, environ: dict[str, str], signer: Signer
 ) -> None:
     with (

@@ -48,7 +48,7 @@ def subscribe(client: RawClient, streams: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("what", PATTERNS)
-def test_name_that_the_broker_refuses_harms_nobody_else(
+def test_name_refused_by_the_broker_affects_no_other_client(
     what: str, vhosts: dict[str, str], broker: RabbitMQ, start: Callable[..., GatewayProcess]
 ) -> None:
     """An honest client got 0 of 10 trades for as long as the other one stayed."""

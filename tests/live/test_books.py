@@ -17,7 +17,7 @@ SECONDS = 7
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_five_hundred_who_join_at_any_moment_have_the_same_book(
+def test_500_clients_joining_at_any_time_have_the_same_book(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, publisher: Publisher, workers: int
 ) -> None:
     gateway = start(**UNPINGED, WEB_CONCURRENCY=str(workers))

@@ -174,7 +174,7 @@ def on(broker: RabbitMQ, vhost: str) -> list[str]:
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_check_names_what_the_user_may_not_do_and_the_gateway_is_refused_it(
+def test_check_names_the_permissions_that_the_gateway_lacks(
     what: str,
     before: dict[str, list[Finding]],
     gateways: dict[str, GatewayProcess],
@@ -235,7 +235,7 @@ def row(findings: list[Finding], what: str) -> Finding:
     return found
 
 
-def test_a_stream_whose_leader_does_not_answer_is_named(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
+def test_stream_with_a_silent_leader_is_named(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
     def leader(how: str) -> None:
         queue = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{HISTORY}">>)'
         broker.ctl(
@@ -267,9 +267,7 @@ def test_an_alarm_of_the_broker_is_named(broker: RabbitMQ, vhost: str, signer: S
 
 
 @pytest.mark.parametrize("version", ["3.7.28", "3.8.34"])
-def test_an_old_broker_has_no_streams_and_check_asks_for_none(
-    broker: RabbitMQ, vhost: str, signer: Signer, version: str
-) -> None:
+def test_check_asks_an_old_broker_for_no_stream(broker: RabbitMQ, vhost: str, signer: Signer, version: str) -> None:
     with OldBroker(broker.port, version) as old:
         url = old.url.removesuffix("/") + vhost
         found = check(url, signer, AMQP_HISTORY_QUEUE="another")
@@ -282,7 +280,7 @@ def test_an_old_broker_has_no_streams_and_check_asks_for_none(
         assert not [name for name, arguments in old.declared if "x-queue-type" in arguments]
 
 
-def test_an_old_broker_is_told_with_the_version_that_it_says(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
+def test_old_broker_is_reported_with_its_version(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
     with OldBroker(broker.port, "3.7.6") as old:
         found = row(check(old.url.removesuffix("/") + vhost, signer), "broker")
     assert "RabbitMQ 3.7.6" in found.text

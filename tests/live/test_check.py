@@ -142,7 +142,7 @@ def test_before_the_first_start_all_is_well_and_nothing_is_left_behind(
     assert "is good for uid ID1, member id 7" in found.rows["token"][0][1]
 
 
-def test_beside_a_gateway_that_runs_all_is_well(broker: RabbitMQ, gateway: GatewayProcess) -> None:
+def test_check_passes_while_a_gateway_runs(broker: RabbitMQ, gateway: GatewayProcess) -> None:
     ours = {name: value for name, value in gateway.environ.items() if name not in os.environ or name == "PYTHONPATH"}
     before = on(broker, "/")
     found = check(**{**ours, "WEBSOCKET_MAX_CONNECTIONS": "500"})
@@ -192,7 +192,7 @@ def test_a_wrong_virtual_host_is_named(signer: Signer, broker: RabbitMQ) -> None
     assert "rabbitmqctl add_vhost nope" in remedy
 
 
-def test_permissions_that_are_missing_are_named_and_those_that_are_told_are_enough(
+def test_named_missing_permissions_are_sufficient_once_granted(
     signer: Signer, broker: RabbitMQ, vhost: str, start: Callable[..., GatewayProcess]
 ) -> None:
     user, name = f"user-{uuid.uuid4().hex[:8]}", vhost.rpartition("/")[2]
@@ -342,7 +342,7 @@ def test_redis_user_without_all_its_rights_is_named(signer: Signer, redis: Redis
     ("version", "mark", "text"),
     [("5.0.14", "ok", "Redis 5.0.14"), ("4.0.10", "-", "has no streams"), ("3.2.12", "WRONG", "is Redis 3.2.12")],
 )
-def test_version_of_redis_is_told(signer: Signer, redis: Redis, version: str, mark: str, text: str) -> None:
+def test_version_of_redis_is_logged(signer: Signer, redis: Redis, version: str, mark: str, text: str) -> None:
     with OldRedis(redis.port, version) as old:
         found = check(**signer.environ, AMQP_URL="memory://", REDIS_URL=old.url)
     assert found.status == (1 if mark == "WRONG" else 0), found.output
@@ -354,7 +354,7 @@ def test_version_of_redis_is_told(signer: Signer, redis: Redis, version: str, ma
 # ---- keys and tokens
 
 
-def test_all_faults_are_told_and_what_they_leave_is_tried(signer: Signer, broker: RabbitMQ) -> None:
+def test_all_faults_are_reported_and_the_rest_is_checked(signer: Signer, broker: RabbitMQ) -> None:
     environ = {"JWT_PUBLIC_KEY": keys.public_text(keys.new_private_key("ES256")), "LOG_LEVEL": "loud"}
     found = check("--token", signer.token("ID1"), **environ, AMQP_URL=broker.url)
     assert [row[1] for row in found.rows["settings"]] == [
@@ -393,7 +393,7 @@ def test_a_token_that_is_refused_is_explained(
     assert not [part for part in token.split(".") if part in found.output]
 
 
-def test_a_token_of_another_key_or_algorithm_and_one_that_is_none_are_explained(signer: Signer) -> None:
+def test_invalid_tokens_are_explained(signer: Signer) -> None:
     for token, text, remedy in (
         (Signer().token("ID1"), "signature does not fit the key (another key signed it", "public key"),
         (
@@ -424,7 +424,7 @@ def test_a_token_that_an_operator_revoked_is_refused(signer: Signer, redis: Redi
         client.delete(REVOCATIONS_KEY, VERSION_KEY)
 
 
-def test_published_keys_are_told_and_those_that_should_not_be(signer: Signer) -> None:
+def test_published_keys_are_listed_with_exposed_private_ones(signer: Signer) -> None:
     ours, other = Issued("ours"), Issued("other")
     with issuing(members(ours)) as issuer:
         environ = {"JWT_JWKS_URL": issuer.url, **ALONE}
@@ -448,7 +448,7 @@ def test_published_keys_are_told_and_those_that_should_not_be(signer: Signer) ->
 # ---- this machine
 
 
-def test_a_port_that_somebody_else_has_is_named(signer: Signer) -> None:
+def test_port_in_use_is_named(signer: Signer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_PORT=port).remedied("port")

@@ -36,7 +36,7 @@ TRADE = {
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_a_member_sees_its_trade_and_nobody_else_does(
+def test_only_its_member_sees_a_trade(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, workers: str
 ) -> None:
     gateway = start(WEB_CONCURRENCY=workers)
@@ -61,9 +61,7 @@ def test_numbers_pass_digit_for_digit(gateway: GatewayProcess, signer: Signer, p
         assert '"price":1000.0,' in frame
 
 
-def test_a_trade_that_comes_by_two_exchanges_is_told_once(
-    gateway: GatewayProcess, signer: Signer, publisher: Publisher
-) -> None:
+def test_trade_from_two_exchanges_is_sent_once(gateway: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
     with gateway.member(signer.token("IDANN", member_id=1001)) as ann:
         publisher.trade(TRADE, ask_member_id=1001, bid_member_id=1002)
         publisher.event("private.IDANN.trade", {"id": 501, "price": "9100.0", "side": "sell", "order_id": 31})
@@ -96,7 +94,7 @@ def test_a_member_id_is_looked_up_in_redis(
         assert receive(ann)["trade"]["order_id"] == 31
 
 
-def test_a_member_id_that_was_told_once_outlives_redis(
+def test_known_member_id_outlives_redis(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, folder: Path
 ) -> None:
     import redis as client
@@ -131,7 +129,7 @@ def test_the_order_last_seen_outlives_its_worker(
         assert receive(ann)["trade"]["ask"] == {**ORDER, "id": 31}
 
 
-def test_bad_deliveries_are_counted_by_reason_and_logged_without_their_body(
+def test_bad_deliveries_are_counted_and_logged_without_body(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start()

@@ -309,7 +309,7 @@ def test_after_an_end_of_session_it_takes_a_new_token(drive: Drive, code: int) -
 
 
 @pytest.mark.parametrize("language", COMMANDS)
-def test_pauses_are_those_it_was_told_and_some(drive: Drive, language: str) -> None:
+def test_client_returns_at_the_given_time_with_jitter(drive: Drive, language: str) -> None:
     with closing_with((1012, "restart; retry after 1"), (503, "7")) as (url, times):
         client = drive(language, url, tokens=["any"])
         client.wait_for("disconnected", times=2)

@@ -104,7 +104,7 @@ def test_each_fault_is_a_line_and_nothing_is_started(tmp_path: Path, environ: di
     assert PRIVATE[100:140] not in said
 
 
-def test_a_misspelt_variable_is_told_once_and_the_gateway_starts(tmp_path: Path) -> None:
+def test_misspelt_variable_is_reported_once_and_the_gateway_starts(tmp_path: Path) -> None:
     """Others' variables, of Kubernetes say, are not."""
     environ = {**Signer().environ, "AMQP_URL": "memory://", "WEBSOCKET_PNIG_TIMEOUT": "9", "REDIS_SERVICE_HOST": "::1"}
     gateway = GatewayProcess(tmp_path, environ)
@@ -125,7 +125,7 @@ def taken() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("name", "other"), [("WEBSOCKET", "METRICS"), ("METRICS", "WEBSOCKET")])
-def test_a_taken_port_is_told_at_once_by_gunicorn_and_by_run(tmp_path: Path, taken: int, name: str, other: str) -> None:
+def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, taken: int, name: str, other: str) -> None:
     expected = (
         f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
         f"is another gateway running? {name}_PORT takes another port"

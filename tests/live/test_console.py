@@ -138,7 +138,7 @@ def test_an_order_that_waits_is_marked_in_the_book_and_cancelled(
     expect(here.order(number).locator(".trail")).to_have_text("open → cancelled")
 
 
-def test_what_is_wrong_with_an_order_is_said(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+def test_invalid_order_gets_an_explanation(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
     here = visit(simulated.port)
     here.is_live()
     here.page.locator("#price").fill("9000.55")

@@ -70,7 +70,7 @@ def test_no_variable_is_unknown() -> None:
     assert named <= known | {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"}
 
 
-def test_metrics_that_are_looked_at_are_there() -> None:
+def test_metrics_in_the_dashboard_exist() -> None:
     named = set(
         re.findall(r"\bpeatio_ws_[a-z_]+", text("grafana.json") + (ROOT / "docs" / "operations.md").read_text())
     )
@@ -211,7 +211,7 @@ class Activated(GatewayProcess):
             )
 
 
-def test_who_comes_while_the_service_restarts_waits_for_it(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
+def test_new_connections_wait_for_a_restarting_service(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
     """The socket unit, without systemd; and Type=notify."""
     gateway = Activated(tmp_path, {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"})
     try:

@@ -170,7 +170,7 @@ def test_does_not_come_back_where_it_would_not_help(sample: Callable[..., Sample
         assert len(times) == 2, "it came once"
 
 
-def test_the_commands_of_the_python_example_run_where_nothing_of_ours_is_installed(
+def test_commands_of_the_python_example_run_in_a_fresh_environment(
     gateway: GatewayProcess, signer: Signer, tmp_path: Path
 ) -> None:
     for name in ("examples", "clients/python"):

@@ -121,7 +121,7 @@ def notices(visitor: Visitor) -> Iterator[ClientConnection]:
         yield client
 
 
-def test_who_logged_in_by_the_session_gets_what_a_view_pushed(site: GatewayProcess, ann: Visitor) -> None:
+def test_session_login_receives_what_a_view_pushed(site: GatewayProcess, ann: Visitor) -> None:
     bob = Visitor(site).log_in("bob")
     with contextlib.ExitStack() as pages:
         ann_pages = [pages.enter_context(notices(ann)) for _ in range(8)]
@@ -135,7 +135,7 @@ def test_who_logged_in_by_the_session_gets_what_a_view_pushed(site: GatewayProce
     assert not site.tracebacks()
 
 
-def test_who_has_not_logged_in_or_logged_out_is_nobody(site: GatewayProcess) -> None:
+def test_logged_out_client_is_anonymous(site: GatewayProcess) -> None:
     with Visitor(site).websocket("notices") as client:
         assert refusal(client) == (1008, "Not authenticated.")
     bob = Visitor(site).log_in("bob")
@@ -195,7 +195,7 @@ def test_static_files_are_served_as_they_lie_there(site: GatewayProcess, ann: Vi
 
 
 @pytest.mark.parametrize("site", ["django"], indirect=True)
-def test_no_database_connection_is_held_by_an_open_page_and_a_command_pushes(
+def test_open_page_holds_no_database_connection_and_command_pushes(
     site: GatewayProcess, ann: Visitor, database: dict[str, str]
 ) -> None:
     with notices(ann) as page:

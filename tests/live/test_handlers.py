@@ -109,9 +109,7 @@ def test_a_connection_ends_as_its_handler_does(handlers: GatewayProcess, said: s
 
 
 @pytest.mark.parametrize("said", ["raise", "exit"])
-def test_a_failing_handler_ends_its_connection_with_1011_and_tells_only_the_log(
-    handlers: GatewayProcess, said: str
-) -> None:
+def test_failing_handler_closes_with_1011_and_is_logged(handlers: GatewayProcess, said: str) -> None:
     with handlers.connect("echo") as other, one_traceback(handlers), handlers.connect("ends") as client:
         client.send(said)
         assert closed(client) == (1011, "internal error")
@@ -143,7 +141,7 @@ def test_a_handler_that_sends_without_end_goes_at_its_clients_pace(handlers: Gat
         assert closed(client) == (1000, "")
 
 
-def test_who_has_a_token_is_its_member_and_any_other_token_is_refused(handlers: GatewayProcess, signer: Signer) -> None:
+def test_token_identifies_its_member_and_invalid_ones_are_refused(handlers: GatewayProcess, signer: Signer) -> None:
     with handlers.connect("member?a=b", additional_headers=bearer(signer, member_id=7)) as client:
         assert client.recv(timeout=WAIT) == "IDANN 7 a=b"
     with handlers.connect("member") as client:
@@ -183,7 +181,7 @@ def test_streams_of_a_handlers_connection(handlers: GatewayProcess, signer: Sign
         assert admin.recv(timeout=WAIT) == '{"eurusd.sys":{}}'
 
 
-def test_while_a_handler_waits_its_clients_pings_are_answered_and_its_end_is_known(handlers: GatewayProcess) -> None:
+def test_pings_and_disconnects_are_handled_while_a_handler_waits(handlers: GatewayProcess) -> None:
     with RawClient(handlers.port) as client:
         client.upgrade("/slow?pinged")
         assert client.next() == Frame(TEXT, b"slow")
@@ -263,7 +261,7 @@ def ask(client: ClientConnection, event: str, **fields: Any) -> Any:
     return receive(client)
 
 
-def test_a_handler_knows_whose_message_it_is(handlers: GatewayProcess, signer: Signer) -> None:
+def test_handler_knows_the_sender_of_a_message(handlers: GatewayProcess, signer: Signer) -> None:
     with handlers.member(signer.token("IDANN", member_id=3)) as ann:
         answer = ask(ann, "who", id=5)
         assert answer == {"who": ["IDANN", 3, "member", "127.0.0.1"], "said": {"event": "who", "id": 5}}
@@ -290,7 +288,7 @@ def test_errors_are_in_the_clients_dialect_and_the_connection_stays(handlers: Ga
         assert closed(ranger) == (4003, "enough")
 
 
-def test_a_handler_that_waits_keeps_its_clients_messages_in_order_and_its_events_coming(
+def test_waiting_handler_keeps_message_order_and_events_flowing(
     handlers: GatewayProcess, signer: Signer, broker: RabbitMQ
 ) -> None:
     with handlers.member(signer.token("IDANN")) as ann, Publisher(broker.url) as publisher:
@@ -318,7 +316,7 @@ def test_a_view_and_a_handler_push_with_one_line(handlers: GatewayProcess, signe
         assert ranger.recv(timeout=WAIT) == '{"btcusd.trades":{"price":"1.50"}}'
 
 
-def test_nobody_waits_for_a_handler_that_waits_fails_or_computes_in_a_thread(handlers: GatewayProcess) -> None:
+def test_waiting_failing_or_computing_handler_delays_no_other_client(handlers: GatewayProcess) -> None:
     """How long it takes `bench.handlers` says; here, that others are answered before those handlers are done."""
     with contextlib.ExitStack() as stack:
         busy = []
@@ -353,7 +351,7 @@ def test_a_handler_that_holds_the_cpu_is_named_with_its_stack(handlers: GatewayP
 # ---- applications that take environ["wsgi.websocket"] by themselves
 
 
-def test_an_application_that_is_no_gateway_has_pings_deadlines_and_a_good_bye(folder: Path) -> None:
+def test_application_without_gateway_has_pings_deadlines_and_close(folder: Path) -> None:
     limits = {"WEBSOCKET_PING_INTERVAL": "0.5", "WEBSOCKET_PING_TIMEOUT": "2"}
     with served(folder, "examples.echo", **limits) as echo, RawClient(echo.port) as silent:
         silent.upgrade()

@@ -31,7 +31,7 @@ def test_too_many_messages_close_with_1008(start: Start) -> None:
         assert client.closed() == (1008, "too many messages")
 
 
-def test_a_restart_tells_everybody_with_1012_when_to_return(start: Start, signer: Signer) -> None:
+def test_restart_closes_all_with_1012_and_a_time_to_return(start: Start, signer: Signer) -> None:
     gateway = start(WEBSOCKET_DRAIN_SECONDS="0.5")
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(gateway_client(gateway)) for _ in range(5)]
@@ -86,7 +86,7 @@ def test_an_expired_token_ends_the_connection_with_4401(start: Start, signer: Si
         assert lasting.next() == Frame(PONG, b"")
 
 
-def test_nobody_stays_without_authenticating(start: Start, signer: Signer) -> None:
+def test_idle_anonymous_connection_is_closed(start: Start, signer: Signer) -> None:
     gateway = start(WEBSOCKET_AUTH_TIMEOUT="4")
     with RawClient(gateway.port) as member, gateway_client(gateway) as client:
         authenticated(member, signer.token("IDANN"))
@@ -122,9 +122,7 @@ def read_orders_until_close(client: RawClient) -> tuple[int, tuple[int, str]]:
         count += 1
 
 
-def test_a_client_for_whom_too_much_waits_is_closed_with_4413(
-    start: Start, signer: Signer, publisher: Publisher
-) -> None:
+def test_client_with_a_full_outbox_is_closed_with_4413(start: Start, signer: Signer, publisher: Publisher) -> None:
     gateway = start(WEBSOCKET_OUTBOX_BYTES="200000")
     with RawClient(gateway.port, receive_buffer=4096) as slow, RawClient(gateway.port) as quick:
         authenticated(slow, signer.token("IDANN"))

@@ -91,9 +91,7 @@ def test_fifty_clients_over_tls_get_events_while_they_send(
     assert not gateway.tracebacks()
 
 
-def test_a_client_that_sends_without_end_over_tls_keeps_nobody_waiting(
-    start: Start, certificate: dict[str, str]
-) -> None:
+def test_flooding_client_over_tls_delays_no_other_client(start: Start, certificate: dict[str, str]) -> None:
     """In records smaller than what is read at a time: none of them is followed by a wait."""
     gateway = start(**certificate)
     tls = ssl.create_default_context(cafile=certificate["WEBSOCKET_SSL_CERT"])
@@ -170,7 +168,9 @@ def test_the_stock_worker_serves_the_classic_protocol_too(
 
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])
-def test_a_worker_that_cannot_upgrade_says_so(folder: Path, start: Start, signer: Signer, worker: str) -> None:
+def test_worker_that_cannot_upgrade_answers_with_an_error(
+    folder: Path, start: Start, signer: Signer, worker: str
+) -> None:
     with served(folder, "wsgi", worker, **signer.environ, AMQP_URL="amqp://guest:guest@127.0.0.1:1//") as gateway:
         with RawClient(gateway.port) as client:
             answer = client.request()

@@ -178,7 +178,7 @@ def all_kinds_of_traffic(talkative: GatewayProcess, secrets: Secrets, publisher:
     assert not found, [line for line in log.splitlines() if any(one in line for one in found)]
 
 
-def test_the_log_tells_everything_but_tokens_and_payloads(
+def test_log_has_everything_but_tokens_and_payloads(
     talkative: GatewayProcess, secrets: Secrets, publisher: Publisher
 ) -> None:
     all_kinds_of_traffic(talkative, secrets, publisher)

@@ -12,7 +12,7 @@ from tests.support.raw_client import RawClient
 from tests.support.servers import wait_until
 
 
-def test_a_book_is_told_by_its_age_and_its_state(gateway: GatewayProcess, publisher: Publisher) -> None:
+def test_book_metrics_report_age_and_state(gateway: GatewayProcess, publisher: Publisher) -> None:
     updated = 'peatio_ws_book_updated_timestamp_seconds{book="aged.ob"}'
     with gateway.connect("public?stream=nobody-publishes.ob-inc") as client:
         assert "success" in receive(client)
@@ -28,7 +28,7 @@ def test_a_book_is_told_by_its_age_and_its_state(gateway: GatewayProcess, publis
     assert "nobody-publishes" not in gateway.operators("/metrics")[1]
 
 
-def test_what_waits_for_a_client_that_does_not_read_is_told(gateway: GatewayProcess, publisher: Publisher) -> None:
+def test_outbox_bytes_of_slow_clients_are_reported(gateway: GatewayProcess, publisher: Publisher) -> None:
     with RawClient(gateway.port, receive_buffer=4096) as client:
         client.upgrade("/public?stream=slow.trades")
         client.json()

@@ -61,7 +61,7 @@ def test_a_member_gets_what_is_its_own_wherever_the_gateway_is(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_path_says_the_same_below_a_mount(mounts: GatewayProcess, place: str) -> None:
+def test_path_means_the_same_below_a_mount(mounts: GatewayProcess, place: str) -> None:
     with RawClient(mounts.port) as client:
         client.upgrade(f"{place}/public?stream=btcusd.trades")
         assert client.json() == {"success": {"message": "subscribed", "streams": ["btcusd.trades"]}}
@@ -70,7 +70,7 @@ def test_a_path_says_the_same_below_a_mount(mounts: GatewayProcess, place: str) 
         assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_who_it_is_and_from_where_is_what_middleware_says(mounts: GatewayProcess) -> None:
+def test_identity_and_address_come_from_middleware(mounts: GatewayProcess) -> None:
     origin = {"Origin": "https://exchange.example", "X-Forwarded-Host": "exchange.example"}
     with RawClient(mounts.port) as client:
         assert client.request(origin, "GET /bare/ HTTP/1.1").status == 403
@@ -103,9 +103,7 @@ def upgrade_as(client: RawClient, cookie: str | None, path: str = "/who", **head
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_view_pushes_to_whom_the_application_knows(
-    mounts: GatewayProcess, browser: HTTPConnection, place: str
-) -> None:
+def test_view_pushes_to_members_of_the_application(mounts: GatewayProcess, browser: HTTPConnection, place: str) -> None:
     with RawClient(mounts.port) as ann, RawClient(mounts.port) as bob:
         for client, uid in ((ann, "IDANN"), (bob, "IDBOB")):
             assert upgrade_as(client, uid, f"{place}/who") == 101
@@ -116,7 +114,7 @@ def test_a_view_pushes_to_whom_the_application_knows(
         assert bob.json() == {"notice": {"text": "for Bob"}}
 
 
-def test_a_token_says_more_than_a_cookie(mounts: GatewayProcess, signer: Signer) -> None:
+def test_token_takes_precedence_over_a_cookie(mounts: GatewayProcess, signer: Signer) -> None:
     with RawClient(mounts.port) as client:
         assert upgrade_as(client, "IDBOB", Authorization=f"Bearer {signer.token('IDANN')}") == 101
         assert client.json() == ["IDANN", "http://localhost/who"]
@@ -124,7 +122,7 @@ def test_a_token_says_more_than_a_cookie(mounts: GatewayProcess, signer: Signer)
         assert upgrade_as(client, "IDBOB", Authorization="Bearer nonsense") == 401
 
 
-def test_who_is_nobody_or_refused_or_comes_from_elsewhere(mounts: GatewayProcess) -> None:
+def test_anonymous_refused_and_cross_origin_clients(mounts: GatewayProcess) -> None:
     with RawClient(mounts.port) as client:
         assert upgrade_as(client, None) == 101
         assert client.json() == [None, "http://localhost/who"]
@@ -199,7 +197,7 @@ def test_a_chunked_body_is_what_the_framework_makes_of_it(browser: HTTPConnectio
     assert browser.sock is None, "the answer says that the connection ends: nothing behind chunks is a request"
 
 
-def test_a_body_that_nobody_reads_is_not_taken_for_the_next_request(browser: HTTPConnection, site: str) -> None:
+def test_unread_body_is_not_parsed_as_the_next_request(browser: HTTPConnection, site: str) -> None:
     assert body_of(browser, f"{site}/ignores", "POST", body=FILE) == b"never mind"
     assert_kept(browser, site)
 
@@ -227,7 +225,7 @@ def test_a_bug_is_answered_with_the_frameworks_page(browser: HTTPConnection, sit
     assert_kept(browser, site)
 
 
-def test_a_bug_in_finding_out_who_it_is_upgrades_nobody(mounts: GatewayProcess) -> None:
+def test_failing_identify_prevents_the_upgrade(mounts: GatewayProcess) -> None:
     with RawClient(mounts.port) as client:
         answer = client.request({"Cookie": "bug"}, "GET /who HTTP/1.1")
     assert (answer.status, b"database" in answer.body) == (500, False)
@@ -282,7 +280,7 @@ def test_a_server_that_knows_no_websocket_is_named(folder: Path, signer: Signer)
         server.stop()
 
 
-def test_at_the_end_every_client_is_told_wherever_it_is(mounts: GatewayProcess, signer: Signer) -> None:
+def test_every_client_is_notified_at_the_end(mounts: GatewayProcess, signer: Signer) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(RawClient(mounts.port)) for _ in PLACES]
         for client, place in zip(clients, PLACES, strict=True):

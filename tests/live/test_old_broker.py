@@ -58,7 +58,7 @@ def published_and_received(channel: amqp.Channel, name: str, **consume: Any) -> 
     return received[0]
 
 
-def test_37_makes_a_classic_queue_of_a_stream_and_says_nothing(broker: RabbitMQ, queue: str) -> None:
+def test_rabbitmq_37_silently_makes_a_classic_queue_of_a_stream(broker: RabbitMQ, queue: str) -> None:
     with OldBroker(broker.port, "3.7.28") as old, channel_of(old.url) as channel:
         assert channel.connection.server_properties["version"] == "3.7.28"
         assert channel.connection.server_properties["product"] == "RabbitMQ"
@@ -159,7 +159,7 @@ def orders_come(pair: Pair, signer: Signer, publisher: Publisher) -> None:
 
 
 @pytest.mark.parametrize("version", OLD)
-def test_gateway_of_a_broker_without_streams_is_ready_and_declares_none(
+def test_gateway_is_ready_on_a_broker_without_streams(
     version: str, pairs: dict[str, Pair], broker: RabbitMQ, signer: Signer, publisher: Publisher
 ) -> None:
     """FAULTS 3: 3.7 makes a classic queue of a stream, without a word, and fills it for ever."""

@@ -124,7 +124,7 @@ def test_a_key_that_is_added_lets_in_and_one_that_is_taken_away_does_not(
     assert OLD.member["n"] not in said
 
 
-def test_a_gateway_without_keys_starts_and_says_that_it_is_not_ready(
+def test_gateway_without_keys_starts_and_is_not_ready(
     start_alone: Callable[..., GatewayProcess], issuer: Issuer
 ) -> None:
     port = free_port()
@@ -146,9 +146,7 @@ def test_a_gateway_without_keys_starts_and_says_that_it_is_not_ready(
     assert "sesame" not in gateway.log()
 
 
-def test_a_silent_issuer_delays_a_start_a_little_and_nobody_who_is_there(
-    start_alone: Callable[..., GatewayProcess], issuer: Issuer
-) -> None:
+def test_silent_issuer_delays_only_the_start(start_alone: Callable[..., GatewayProcess], issuer: Issuer) -> None:
     issuer.held = True
     gateway = start_alone(wait=False, JWT_JWKS_URL=issuer.url)
     wait_until(lambda: gateway.operators("/readyz")[0] == 503, "not ready", SECONDS, 0.05)
@@ -162,7 +160,7 @@ def test_a_silent_issuer_delays_a_start_a_little_and_nobody_who_is_there(
     assert gateway.operators("/readyz")[0] == 200
 
 
-def test_a_fixed_key_counts_beside_published_ones(
+def test_fixed_key_is_used_together_with_published_ones(
     start_alone: Callable[..., GatewayProcess], signer: Signer, issuer: Issuer
 ) -> None:
     gateway = start_alone(JWT_JWKS_URL=issuer.url, JWT_PUBLIC_KEY=signer.environ["JWT_PUBLIC_KEY"])

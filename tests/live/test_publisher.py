@@ -25,16 +25,14 @@ def test_it_comes_back_to_a_broker_that_has_cut_it_off(
     gateway.wait_ready()  # it was cut off, too
 
 
-def test_it_tells_of_an_event_for_which_there_is_no_queue(gateway: GatewayProcess, broker: RabbitMQ) -> None:
+def test_publisher_reports_an_event_without_a_queue(gateway: GatewayProcess, broker: RabbitMQ) -> None:
     with Publisher(broker.url) as publisher:
         assert publisher.to_stream("btcusd.trades", {}) is True
         assert publisher.to_stream("nobody.hears.this", {}) is False
         assert publisher.sent == publisher.confirmed == 2
 
 
-def test_exchanges_that_are_declared_otherwise_and_a_wrong_password_are_told_with_what_to_do(
-    gateway: GatewayProcess, broker: RabbitMQ
-) -> None:
+def test_exchange_conflicts_and_a_wrong_password_have_remedies(gateway: GatewayProcess, broker: RabbitMQ) -> None:
     with pytest.raises(PublishError, match=r"AMQP_EXCHANGES_DURABLE \(durable=True in Python\) says it"):
         Publisher(broker.url, durable=True).to_stream("btcusd.trades", {})
     place = broker.url.rpartition("@")[2]

@@ -56,13 +56,13 @@ def test_refusals_by_http(gateway: GatewayProcess, signer: Signer) -> None:
     assert expired not in gateway.log()
 
 
-def test_more_streams_than_allowed_are_told_so(gateway: GatewayProcess) -> None:
+def test_too_many_streams_are_answered_with_an_error(gateway: GatewayProcess) -> None:
     with gateway.connect("public?stream=a.a,a.b,a.c,a.d,a.e,a.f") as client:
         assert "too many streams" in receive(client)["error"]
         assert receive(client) == subscribed()
 
 
-def test_a_subscriber_may_stay_without_a_token_but_nobody_without_either(
+def test_connection_needs_a_token_or_a_subscription_to_stay(
     start: Callable[..., GatewayProcess],
 ) -> None:
     gateway = start(WEBSOCKET_AUTH_TIMEOUT="1")
@@ -77,7 +77,7 @@ def test_a_subscriber_may_stay_without_a_token_but_nobody_without_either(
         assert stays.recv(timeout=WAIT) == "pong"
 
 
-def test_a_client_with_many_large_books_is_not_too_slow_for_what_it_asked_for(
+def test_client_that_subscribed_to_large_books_is_not_too_slow(
     start: Callable[..., GatewayProcess], publisher: Publisher
 ) -> None:
     """Its books are more than its outbox may hold; they come one after the other, as it takes them."""

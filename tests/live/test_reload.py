@@ -52,7 +52,7 @@ def test_a_saved_file_restarts_an_idle_worker_at_once(tmp_path: Path, signer: Si
         gateway.stop()
 
 
-def test_clients_of_a_master_that_was_killed_are_told(tmp_path: Path, signer: Signer) -> None:
+def test_clients_of_a_killed_master_are_notified(tmp_path: Path, signer: Signer) -> None:
     gateway = GatewayProcess(tmp_path, {**signer.environ, **PATIENT})
     (worker,) = gateway.workers()
     with gateway.connect() as client:

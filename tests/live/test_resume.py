@@ -63,14 +63,14 @@ def test_without_asking_not_one_byte_differs(keeping: GatewayProcess, signer: Si
 @pytest.mark.parametrize(
     "cursor", ["", "x", "s.5.00000000", "s.ffffffff.00000000", "s.0.", "A" * 5000, "s.1.0000000g", "w.1.00000000"]
 )
-def test_a_cursor_that_is_none_is_told_to_be_incomplete(keeping: GatewayProcess, signer: Signer, cursor: str) -> None:
+def test_invalid_cursor_is_answered_as_incomplete(keeping: GatewayProcess, signer: Signer, cursor: str) -> None:
     with keeping.connect() as client:
         answer = resume(client, signer.token("IDFORGED"), cursor or "-")
         assert answer["complete"] is False
         assert answer["cursor"] != cursor
 
 
-def test_a_cursor_of_somebody_else_is_refused_like_a_forged_one(
+def test_cursor_of_another_member_is_treated_as_forged(
     keeping: GatewayProcess, signer: Signer, publisher: Publisher
 ) -> None:
     with keeping.connect() as ann:
@@ -94,7 +94,7 @@ def test_a_cursor_of_somebody_else_is_refused_like_a_forged_one(
         assert resume(ann, signer.token("IDANN"), cursor)["complete"] is True, "for her it is good"
 
 
-def test_cursors_tell_nothing_of_what_others_trade(
+def test_cursors_reveal_nothing_about_other_members_trades(
     keeping: GatewayProcess, signer: Signer, publisher: Publisher
 ) -> None:
     """All but the two members of a trade is public. A checksum of it in a cursor would tell them to who guesses."""
@@ -171,7 +171,7 @@ def test_two_connections_may_resume_from_one_cursor(
             assert [number for number, _ in orders(client, 1)] == [9], "the trade came by two exchanges: once"
 
 
-def test_a_trade_whose_second_copy_comes_after_the_cut_is_not_repeated(
+def test_second_copy_of_a_trade_after_a_disconnect_is_not_sent(
     keeping: GatewayProcess, signer: Signer, publisher: Publisher
 ) -> None:
     token = signer.token("IDCOPY")
@@ -309,7 +309,7 @@ def test_what_was_forgotten_is_not_promised(start: Start, signer: Signer, publis
         assert [number for number, _ in orders(client, 1)] == [99]
 
 
-def test_who_came_back_is_counted(start: Start, signer: Signer) -> None:
+def test_resumed_connections_are_counted(start: Start, signer: Signer) -> None:
     gateway, token = start(), signer.token("IDCOUNT")
     cursor = ""
     for cursor_of_ours in (False, True):

@@ -168,7 +168,7 @@ def test_many_lookups_at_once_are_all_answered(states: States, own_redis: Redis 
     )
 
 
-def test_what_is_not_known_now_is_told_later(states: States, own_redis: Redis | None) -> None:
+def test_unknown_member_id_is_delivered_later(states: States, own_redis: Redis | None) -> None:
     (state,) = states(Worker())
     until(lambda: own_redis is None or state.connected, "connected")
     if own_redis is not None:
@@ -208,7 +208,7 @@ def test_seats_are_given_back(states: States, own_redis: Redis | None) -> None:
         until(lambda: connection.zcard("peatio_ws:connections:member:IDANN") == 0, "all are given back")
 
 
-def test_failed_tokens_shut_an_address(states: States, own_redis: Redis | None) -> None:
+def test_failed_tokens_lock_an_address(states: States, own_redis: Redis | None) -> None:
     one, other = states(Worker(), Worker())
     for state in (one, one, other) if own_redis is not None else (one, one, one):
         state.lockout.add("203.0.113.7", time.monotonic())

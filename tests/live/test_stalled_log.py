@@ -59,9 +59,7 @@ def dropped(gateway: GatewayProcess) -> float:
     return gateway.metric("peatio_ws_log_lines_dropped_total")
 
 
-def test_a_log_that_nobody_reads_holds_up_no_event(
-    tmp_path: Path, broker: RabbitMQ, signer: Signer, publisher: Publisher
-) -> None:
+def test_unread_log_delays_no_event(tmp_path: Path, broker: RabbitMQ, signer: Signer, publisher: Publisher) -> None:
     with piped(tmp_path, broker, signer) as gateway, gateway.member(signer.token("IDANN")) as ann:
         number = 0
         while not dropped(gateway):
@@ -97,7 +95,7 @@ def test_a_log_that_nobody_reads_holds_up_no_event(
     assert [one["event"] for one in events if one.get("logger") == "gunicorn.error"][-1].startswith("Shutting down")
 
 
-def test_a_gateway_ends_though_nobody_reads_its_log(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
+def test_gateway_ends_even_if_its_log_is_not_read(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
     with piped(tmp_path, broker, signer) as gateway:
         while not dropped(gateway):
             for number in range(50):

@@ -110,7 +110,7 @@ def is_stopped(process: int) -> bool:
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def test_who_is_online(steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer) -> None:
+def test_who_lists_online_members(steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer) -> None:
     ann, bob = signer.token("IDANN"), signer.token("IDBOB")
     with (
         gateways[0].member(ann),
@@ -138,7 +138,7 @@ def test_who_is_online(steer: Callable[..., Result], gateways: list[GatewayProce
     assert steer("who", "IDANN").stdout == ""
 
 
-def test_a_member_is_disconnected_and_nobody_else(
+def test_only_the_named_member_is_disconnected(
     steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     token = signer.token("IDANN")
@@ -211,7 +211,7 @@ def test_one_token_is_revoked(steer: Callable[..., Result], gateways: list[Gatew
     assert is_refused_everywhere(gateways, stolen)
 
 
-def test_a_revocation_that_was_not_heard_is_read_within_a_second(
+def test_missed_revocation_is_read_within_a_second(
     gateways: list[GatewayProcess], signer: Signer, own_redis: Redis
 ) -> None:
     """As if the message had been lost: only what is written down."""
@@ -232,7 +232,7 @@ def test_a_revocation_that_was_not_heard_is_read_within_a_second(
     assert is_refused_everywhere(gateways, token)
 
 
-def test_notices_go_to_those_who_asked(
+def test_notices_go_to_clients_that_requested_them(
     steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     text = "Maintenance at 10:00 UTC - keep calm"
@@ -284,7 +284,7 @@ def test_a_gateway_is_drained_and_takes_clients_again(
     assert "no gateway is called elsewhere; there are: " in steer("drain", "--host", "elsewhere", status=3).stderr
 
 
-def test_what_is_no_command_does_no_harm(
+def test_invalid_command_is_harmless(
     steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer, own_redis: Redis
 ) -> None:
     nonsense: list[Any] = [
@@ -307,7 +307,7 @@ def test_what_is_no_command_does_no_harm(
         assert "a command failed" not in told
 
 
-def test_a_worker_that_does_not_answer_is_told_of(steer: Callable[..., Result], gateways: list[GatewayProcess]) -> None:
+def test_silent_worker_is_reported(steer: Callable[..., Result], gateways: list[GatewayProcess]) -> None:
     worker = gateways[0].workers()[0]
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -316,7 +316,7 @@ def test_a_worker_that_does_not_answer_is_told_of(steer: Callable[..., Result], 
         os.kill(worker, signal.SIGCONT)
 
 
-def test_commands_say_what_they_need() -> None:
+def test_commands_name_the_missing_setting() -> None:
     def give(**environ: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "peatio_ws", "who"]
         return subprocess.run(

@@ -66,7 +66,9 @@ def gone(gateway: GatewayProcess) -> None:
     assert held(gateway)["register"] == 0
 
 
-def test_who_takes_its_books_slowly_is_alive_and_misses_nothing(gateway: GatewayProcess, publisher: Publisher) -> None:
+def test_client_that_reads_books_slowly_is_alive_and_misses_nothing(
+    gateway: GatewayProcess, publisher: Publisher
+) -> None:
     """Slower than the time without a sign of life; it could not answer the pings that wait behind the books."""
     sequences: dict[str, int] = {}
     began, changes = time.monotonic(), 0
@@ -93,14 +95,14 @@ def test_who_takes_its_books_slowly_is_alive_and_misses_nothing(gateway: Gateway
         assert time.monotonic() - began > 4
 
 
-def test_who_leaves_before_the_last_book_is_forgotten(gateway: GatewayProcess) -> None:
+def test_client_that_leaves_before_the_last_book_is_forgotten(gateway: GatewayProcess) -> None:
     wishing(gateway).drop()
     gone(gateway)
     wishing(gateway).reset()
     gone(gateway)
 
 
-def test_what_it_says_meanwhile_is_heard_after_the_last_book(gateway: GatewayProcess, publisher: Publisher) -> None:
+def test_messages_sent_meanwhile_are_read_after_the_last_book(gateway: GatewayProcess, publisher: Publisher) -> None:
     unsubscribe, hang_up = text({"event": "unsubscribe", "streams": STREAMS[1:]}), frame(CLOSE, b"\x03\xe8")
     with wishing(gateway, unsubscribe, hang_up) as client:
         names = []

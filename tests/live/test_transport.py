@@ -73,13 +73,13 @@ def test_a_bad_upgrade_is_answered_with_a_status_and_a_body(
 
 
 @pytest.mark.parametrize("line", ["GET / HTTP/one", "this is no request", "GET"])
-def test_what_is_no_request_is_answered_and_ends(gateway: GatewayProcess, line: str) -> None:
+def test_invalid_request_is_answered_and_closed(gateway: GatewayProcess, line: str) -> None:
     with RawClient(gateway.port) as client:
         assert client.request(line=line).status == 400
         client.ended()
 
 
-def test_what_is_no_request_is_logged_without_what_it_said(gateway: GatewayProcess) -> None:
+def test_invalid_request_is_logged_without_its_content(gateway: GatewayProcess) -> None:
     with RawClient(gateway.port) as client:
         assert client.request(line="GET /public?stream=secret-of-somebody HTTP/2.0").status == 400
     with RawClient(gateway.port) as client:
@@ -93,7 +93,7 @@ def test_what_is_no_request_is_logged_without_what_it_said(gateway: GatewayProce
     assert not gateway.tracebacks()
 
 
-def test_a_body_announced_with_an_upgrade_is_none(gateway: GatewayProcess) -> None:
+def test_content_length_of_an_upgrade_is_ignored(gateway: GatewayProcess) -> None:
     with RawClient(gateway.port) as client:
         assert client.request({"Content-Length": "100"}, along=frame(PING, b"x")).status == 101
         assert "challenge" in client.json()
@@ -136,7 +136,7 @@ def test_half_a_request_ends_within_the_limit(start: Start, sent: bytes) -> None
         (b"", b"GET /app HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200),
     ],
 )
-def test_requests_without_end_keep_nobody_waiting(folder: Path, first: bytes, more: bytes) -> None:
+def test_endless_requests_delay_no_other_client(folder: Path, first: bytes, more: bytes) -> None:
     with served(folder, "tests.support.apps.apps:legacy") as app, RawClient(app.port) as flood:
         flood.send(first)
         with without_end(flood, more):
@@ -211,9 +211,7 @@ def test_the_echo_of_text_binary_fragments_and_pings(client: RawClient) -> None:
         pytest.param(1009, (frame(TEXT, b"x" * 9000, fin=False) + frame(CONT, b"y" * 9000)), id="fragments too long"),
     ],
 )
-def test_a_faulty_frame_closes_with_its_code_and_what_came_before_is_answered(
-    client: RawClient, code: int, sent: bytes
-) -> None:
+def test_faulty_frame_closes_with_its_code_after_earlier_answers(client: RawClient, code: int, sent: bytes) -> None:
     client.send(text("before"), sent)
     assert client.next() == Frame(TEXT, b"before")
     assert client.closed()[0] == code
@@ -248,7 +246,7 @@ def test_a_handler_that_returns_closes_with_1000_and_nothing_comes_after(folder:
         assert not app.tracebacks()
 
 
-def test_a_handler_that_raises_closes_with_1011_and_tells_only_the_log(folder: Path) -> None:
+def test_raising_handler_closes_with_1011_and_is_logged(folder: Path) -> None:
     with served(folder, "tests.support.apps.apps:raises") as app, RawClient(app.port) as client:
         client.upgrade().send(text("go"))
         assert client.closed() == (1011, "internal error")
@@ -266,7 +264,7 @@ def test_a_bug_that_a_framework_answers_closes_with_1011(folder: Path) -> None:
         assert client.ended() < CLOSE_SECONDS
 
 
-def test_a_handler_can_end_a_connection_with_a_code_of_its_own(folder: Path) -> None:
+def test_handler_can_close_with_its_own_code(folder: Path) -> None:
     with served(folder, "tests.support.apps.apps:disconnects") as app, RawClient(app.port) as client:
         assert client.upgrade().closed() == (4000, "go away")
         client.send(close(4000))
@@ -297,7 +295,7 @@ def test_a_client_that_never_answers_a_close_is_cut(gateway: GatewayProcess) -> 
         client.ended()
 
 
-def test_a_client_that_sends_without_end_keeps_nobody_waiting(gateway: GatewayProcess) -> None:
+def test_flooding_client_delays_no_other_client(gateway: GatewayProcess) -> None:
     with gateway_client(gateway) as flood:
         failed = threading.Event()
         burst = frame(PONG, b"x" * 125) * 8000

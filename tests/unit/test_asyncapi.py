@@ -96,7 +96,7 @@ def test_no_token_is_in_the_recording() -> None:
 # ---- what the recording has not
 
 
-def test_every_close_code_of_the_gateway_is_described_with_its_usual_reason() -> None:
+def test_every_close_code_is_described_with_its_reason() -> None:
     for code in Close:
         frame = {"code": int(code), "reason": REASONS[code]}
         assert matching("classic", "server", frame) == matching("ranger", "server", frame) == ["close"]
@@ -141,7 +141,7 @@ def test_events_with_a_cursor() -> None:
     assert matching("ranger", "server", '{"a":1,"b":2}') == []
 
 
-def test_a_book_change_without_an_owner_is_told_apart_from_an_order() -> None:
+def test_book_change_without_an_owner_is_not_an_order() -> None:
     change = text(encoding.orderbook(b'{"action":"new","order":{"id":1,"price":"2.0"}}'))
     assert matching("classic", "server", change) == ["bookChange"]
 
@@ -246,7 +246,7 @@ def test_frames_that_the_gateway_never_sends(channel: str, frame: str) -> None:
         ),
     ],
 )
-def test_whatever_a_client_sends_is_one_message_whose_reply_is_one_of_its_operation(channel: str, sent: str) -> None:
+def test_every_client_text_is_one_message_with_one_of_its_replies(channel: str, sent: str) -> None:
     names = matching(channel, "client", sent)
     assert len(names) == 1
     session = Session(Dialect(channel), SubscriptionRules())

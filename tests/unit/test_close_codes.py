@@ -21,7 +21,7 @@ def test_every_code_has_a_reason_that_fits_into_a_close_frame(code: Close) -> No
     assert len(REASONS[code].encode()) <= 123
 
 
-def test_a_restart_tells_the_seconds_to_wait() -> None:
+def test_restart_reason_has_the_seconds_to_wait() -> None:
     words, _, seconds = REASONS[Close.RESTART].rpartition(" ")
     assert words == "restart; retry after"
     assert int(seconds) > 0

@@ -72,7 +72,7 @@ def test_a_dead_link_is_seen(link: str, why: str | None) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_each_block_is_run_or_says_why_not(page: Path) -> None:
+def test_each_block_is_run_or_states_why_not(page: Path) -> None:
     wrong = [str(block) for block in documents.blocks(page) if not is_in_order(block)]
     assert not wrong, "neither run nor marked with <!-- not run: WHY -->; see docs/contributing.md"
 
@@ -91,7 +91,7 @@ def test_pages_that_are_run_elsewhere_are_known_there() -> None:
         assert language in {block.language for block in documents.blocks(ROOT / page)}
 
 
-def test_a_block_that_nobody_runs_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_that_no_test_runs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "ROOT", tmp_path)
     page = tmp_path / "page.md"
     page.write_text(
@@ -115,7 +115,7 @@ def test_every_page_of_the_site_is_in_its_contents() -> None:
     assert listed == pages - {"index"}
 
 
-def test_each_variable_is_told_and_no_other() -> None:
+def test_documents_name_exactly_the_existing_variables() -> None:
     told = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", VARIABLES.read_text()))
     names = {
         alias

@@ -206,7 +206,7 @@ def test_a_decision_by_text_is_found(code: str) -> None:
         "def f(name: str):\n return 'exchange' in name",
     ],
 )
-def test_showing_a_text_is_no_decision(code: str) -> None:
+def test_showing_a_text_is_not_a_decision(code: str) -> None:
     assert not decisions(ast.parse(code))
 
 

@@ -84,7 +84,7 @@ def test_the_block_is_left_when_all_is_confirmed() -> None:
 
 
 @pytest.mark.parametrize("answers", [[], [(1, False, True)], [(2, True, True)]])
-def test_what_is_not_confirmed_is_told(answers: list[tuple[int, bool, bool]]) -> None:
+def test_unconfirmed_message_is_reported(answers: list[tuple[int, bool, bool]]) -> None:
     publisher = Confirming()
     with pytest.raises(TimeoutError, match="not confirmed"):
         three(publisher, answers)
@@ -93,14 +93,14 @@ def test_what_is_not_confirmed_is_told(answers: list[tuple[int, bool, bool]]) ->
 
 
 @pytest.mark.parametrize("multiple", [False, True])
-def test_what_is_refused_is_told(multiple: bool) -> None:
+def test_refusal_is_reported(multiple: bool) -> None:
     publisher = Confirming()
     with pytest.raises(ConnectionError, match="refused"):
         three(publisher, [(1, False, True), (3, multiple, False), (2, False, True)])
     assert publisher.confirmed == (1 if multiple else 2)
 
 
-def test_no_more_than_so_many_wait_for_their_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unconfirmed_messages_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "MOST_UNCONFIRMED", 4)
     with Confirming() as publisher:
         publisher.answers = [(2, True, True), (5, True, True), (6, False, True)]
@@ -135,7 +135,7 @@ def test_a_message_arrives_as_it_was_handed_over() -> None:
 
 
 @pytest.mark.parametrize("fault", [ValueError("line 7"), KeyboardInterrupt()])
-def test_what_was_sent_before_a_bad_line_or_ctrl_c_is_confirmed_all_the_same(fault: BaseException) -> None:
+def test_lines_before_a_bad_line_or_ctrl_c_are_confirmed(fault: BaseException) -> None:
     publisher = Confirming()
     with pytest.raises(type(fault)):
         three(publisher, [(3, True, True)], fault)
@@ -210,7 +210,7 @@ def test_a_lost_connection_is_opened_again_and_the_event_published_again() -> No
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError("gone"), (1, False, False), None])
-def test_what_a_broker_does_not_take_over_a_new_connection_either_is_an_error(fault: Any) -> None:
+def test_message_refused_over_a_second_connection_is_an_error(fault: Any) -> None:
     publisher = Confirming()
     publisher.answers = [fault] if fault else []
     with pytest.raises(PublishError, match=r"memory:// did not take it: .*; is it up"):
@@ -232,7 +232,7 @@ def test_a_members_event_that_comes_back_is_published_again_for_a_while(monkeypa
     assert publisher.sent == 4
 
 
-def test_an_event_that_no_queue_takes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unroutable_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = Confirming()
     publisher.answers, publisher.comes_back = [(1, False, True), (2, False, True)], {2}
     assert publisher.to_member("ID1", "note", {}) is True
@@ -241,7 +241,7 @@ def test_an_event_that_no_queue_takes_is_told(monkeypatch: pytest.MonkeyPatch) -
     assert publisher.sent == 2
 
 
-def test_who_waits_too_long_behind_others_is_told() -> None:
+def test_publish_that_waits_too_long_behind_others_fails() -> None:
     publisher = Publisher(EMBEDDED_BROKER, timeout=0.01)
     with publisher._lock, pytest.raises(PublishError, match="others have waited"):
         publisher.to_stream("btcusd.trades", {})

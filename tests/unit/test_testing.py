@@ -57,7 +57,7 @@ def test_an_application_with_a_gateway_in_it_is_served() -> None:
         assert client.receive() == b"\x00"
 
 
-def test_handlers_share_the_tests_memory_and_their_failures_reach_the_client_only_as_a_code() -> None:
+def test_handlers_share_memory_with_the_test_and_fail_with_a_code_only() -> None:
     gateway, seen = testing.gateway(), list[Any]()
 
     @gateway.websocket("/")
@@ -85,11 +85,11 @@ def test_tokens_are_what_the_gateway_takes() -> None:
             server.member()
 
 
-def test_faults_of_its_variables_are_told() -> None:
+def test_faults_of_its_variables_are_reported() -> None:
     with pytest.raises(ConfigurationError, match="WEBSOCKET_PORT"):
         testing.gateway(WEBSOCKET_PORT="many")
 
 
-def test_what_a_test_forgot_to_read_is_told_at_the_end() -> None:
+def test_unread_messages_are_reported_at_the_end_of_a_test() -> None:
     with testing.serve(testing.gateway()) as server, pytest.raises(AssertionError, match="challenge"):
         server.connect().closed()

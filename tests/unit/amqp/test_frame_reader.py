@@ -196,7 +196,7 @@ def test_an_offset_that_a_publisher_wrote_is_not_believed(offset: int, more: dic
     assert (found.delivery.offset, found.delivery.headers) == (None, more)
 
 
-def test_a_routing_key_that_is_no_text_breaks_nothing() -> None:
+def test_routing_key_that_is_not_text_is_harmless() -> None:
     message = Told("plain", Delivery("x", "KEY", {}, b"body"), None)
     data = b"".join(frames_of(1, message)).replace(b"KEY", b"\xff\xfeY")
     (found,) = line().read(data)
@@ -224,13 +224,13 @@ def test_a_delivery_that_comes_with_the_answer_to_consume_is_handled() -> None:
     assert heard.sent == [spec.Basic.Consume], "nothing is refused"
 
 
-def test_a_delivery_on_another_channel_than_its_consumers_is_py_amqps_business() -> None:
+def test_delivery_on_an_unexpected_channel_is_left_to_py_amqp() -> None:
     heard = line()
     assert heard.read(b"".join(frames_of(2, Told("plain", Delivery("x", "", {}, b"body"), None)))) == []
     assert heard.sent[-1] == spec.Basic.Reject
 
 
-def test_what_follows_an_answer_that_was_waited_for_within_a_batch_is_not_waited_for() -> None:
+def test_data_after_an_awaited_answer_in_a_batch_is_not_awaited() -> None:
     """A channel that the broker closed is opened again by py-amqp, from within the reading."""
     messages = [Told("stream", Delivery("x", "", {}, body), 7) for body in (b"one", b"two")]
     heard = line()
@@ -281,7 +281,7 @@ def test_the_end_of_the_connection_is_an_error() -> None:
         heard.amqp.drain_events()
 
 
-def test_a_kill_reaches_who_waits_for_the_broker() -> None:
+def test_kill_reaches_a_greenlet_that_waits_for_the_broker() -> None:
     """As when heartbeats are missed."""
 
     class Silent(Pieces):

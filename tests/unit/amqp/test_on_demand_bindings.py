@@ -100,7 +100,7 @@ def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(
     assert broker.bound == {"a"}
 
 
-def test_nobody_waits_for_a_broker_that_is_unreachable(needed: OnDemandBindings, broker: Bindings) -> None:
+def test_clients_do_not_wait_for_an_unreachable_broker(needed: OnDemandBindings, broker: Bindings) -> None:
     waits = gevent.spawn(needed.acquire, ["a"])
     gevent.idle()
     needed.detach()
@@ -127,7 +127,7 @@ def test_a_client_that_is_interrupted_gives_back_what_it_took(
     assert needed.keys == set()
 
 
-def test_a_new_connection_brings_everything_at_once_and_is_narrowed_afterwards(needed: OnDemandBindings) -> None:
+def test_new_connection_reads_everything_and_is_narrowed_later(needed: OnDemandBindings) -> None:
     """However many members there are, nobody waits for their bindings."""
     needed.detach()
     keys = [f"key{number}" for number in range(MOST)]
@@ -195,7 +195,7 @@ def test_keys_that_come_and_go_too_fast_are_read_wide(
     assert len(broker.said) <= 4 * MOST
 
 
-def test_a_refused_key_harms_nobody_else(needed: OnDemandBindings, broker: Bindings, clock: list[float]) -> None:
+def test_refused_key_affects_no_other_key(needed: OnDemandBindings, broker: Bindings, clock: list[float]) -> None:
     """RabbitMQ closes the channel where it refuses a binding."""
     broker.refused = {"bad"}
     take(needed, broker, "a", "bad", "b")

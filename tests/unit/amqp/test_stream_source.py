@@ -115,7 +115,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     return Broker(monkeypatch)
 
 
-def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
+def test_it_is_current_once_the_marker_has_arrived(broker: Broker) -> None:
     assert not broker.happened
     assert broker.stream.state is ReaderState.READING_BACK
     broker.come()
@@ -127,7 +127,7 @@ def test_it_is_heard_once_the_marker_has_come(broker: Broker) -> None:
     assert broker.happened == ["heard"], "once for each connection"
 
 
-def test_the_first_time_it_reads_back_and_later_goes_on_from_the_last_event(broker: Broker) -> None:
+def test_first_open_reads_back_and_later_ones_continue(broker: Broker) -> None:
     broker.come()
     last = broker.deliver()
     broker.again()
@@ -298,7 +298,7 @@ def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -
     assert tries <= 3
 
 
-def test_in_an_alarm_a_position_that_brings_nothing_is_one_of_another_stream(broker: Broker) -> None:
+def test_in_an_alarm_a_silent_offset_means_another_stream(broker: Broker) -> None:
     broker.come()
     broker.deliver()
     broker.fault = BrokerAlarm("no memory")
@@ -317,7 +317,7 @@ def test_a_stream_that_does_not_go_on_is_opened_again(broker: Broker) -> None:
     assert "gap" not in broker.happened
 
 
-def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
+def test_silence_of_a_frozen_broker_changes_nothing(broker: Broker) -> None:
     broker.line.bytes_recv = 0
     broker.stream._received_then = 0
     broker.after(100, heartbeat=False)
@@ -327,7 +327,7 @@ def test_the_silence_of_a_frozen_broker_says_nothing(broker: Broker) -> None:
     assert broker.happened == ["heard"]
 
 
-def test_a_marker_of_a_lost_connection_keeps_nobody_waiting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marker_of_a_lost_connection_delays_nothing(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     broker.come()
     broker.deliver()
     monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: gevent.sleep(3600))

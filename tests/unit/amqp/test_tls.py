@@ -143,7 +143,7 @@ def test_each_fault_of_a_certificate_has_its_own_remedy(authority: Authority, tm
         assert "sesame" not in said
 
 
-def test_what_the_file_holds_is_trusted_though_it_is_no_root(authority: Authority) -> None:
+def test_certificate_in_the_file_is_trusted_even_if_not_a_root(authority: Authority) -> None:
     cert, key = authority.issue("pinned", "localhost")
     with TlsServer(cert, key) as server:
         transport_to(server.port, cert).close()
@@ -229,7 +229,7 @@ def test_one_read_takes_all_records_that_are_there(
 
 
 @pytest.mark.parametrize("module", [ssl, gevent.ssl])
-def test_a_read_that_leaves_records_behind_says_so(
+def test_read_that_leaves_tls_records_behind_is_not_drained(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, module: Any
 ) -> None:
     """Else `broker_behind_seconds` could not rise."""

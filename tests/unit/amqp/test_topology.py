@@ -76,7 +76,7 @@ def test_channel_is_closed_unless_the_broker_is_silent(broker: Any, error: Excep
     assert broker.closed == closed
 
 
-def test_canaries_are_bound_and_looked_after(broker: Any) -> None:
+def test_canaries_are_bound_and_watched(broker: Any) -> None:
     canaries = Canaries("q.bound", durable=True)
     assert not canaries.exist(broker, ["a", "b"])
     canaries.declare(broker, [("a", True), ("b", False)])

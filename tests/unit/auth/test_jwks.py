@@ -39,7 +39,7 @@ def test_a_key_of_every_kind_is_read_under_its_name(algorithm: str) -> None:
     assert read(*members, algorithm=algorithm) == {kid: key.public_key() for kid, key in keys.items()}
 
 
-def test_a_key_need_not_say_more_than_its_kind_and_its_numbers() -> None:
+def test_key_needs_only_its_kind_and_numbers() -> None:
     assert read(jwk(private_key(), key_ops=None)) == {None: private_key().public_key()}
 
 
@@ -47,7 +47,7 @@ def test_the_newer_name_of_eddsa_is_understood() -> None:
     assert "a" in read(jwk(private_key("EdDSA"), "a", alg="Ed25519"), algorithm="EdDSA")
 
 
-def test_members_that_nobody_here_knows_do_not_matter() -> None:
+def test_unknown_members_are_ignored() -> None:
     assert "a" in read(jwk(private_key(), "a", x5t="x", x5c=["x"], exp=1, anything={}))
 
 
@@ -77,7 +77,7 @@ def test_a_key_that_is_not_for_us_is_left_out_and_named(member: Any, words: str)
 
 
 @pytest.mark.parametrize("member", [None, 5, "text", [], {}, {"kid": 5}, {"kid": None, "kty": ["RSA"]}])
-def test_what_is_no_key_at_all_is_left_out_and_counted(member: Any) -> None:
+def test_invalid_key_is_ignored_and_counted(member: Any) -> None:
     assert ignored(member).startswith("key 1 ")
 
 
@@ -94,7 +94,7 @@ def test_a_key_of_the_other_edwards_curve_is_left_out() -> None:
         ({"kid": "x", "kty": "oct", "k": "c2VjcmV0LXNlY3JldA"}, "is a shared secret"),
     ],
 )
-def test_a_key_that_should_not_have_been_published_is_left_out_and_not_repeated(member: Any, words: str) -> None:
+def test_published_private_key_is_ignored_and_not_logged(member: Any, words: str) -> None:
     line = ignored(member)
     assert words in line
     assert parse_key_set(jwk_set(member), "RS256").exposed
@@ -108,7 +108,7 @@ def test_a_name_that_is_long_or_of_several_lines_makes_one_short_line() -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\xff", b"[]", b"5", b"{}", b'{"keys":{}}', b"[" * 200_000, b" " * (MOST_BYTES + 1)], ids=repr
 )
-def test_what_is_no_set_is_a_value_error(data: bytes) -> None:
+def test_invalid_key_set_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="is "):
         parse_key_set(data, "RS256")
 
@@ -126,7 +126,7 @@ MEMBER = st.dictionaries(st.sampled_from("kty kid use alg key_ops n e crv x y d 
 
 
 @given(st.lists(JSON | MEMBER.map(lambda odd: {**jwk(private_key()), **odd}), max_size=3), st.sampled_from(PAIRS))
-def test_whatever_is_in_a_set_it_is_used_or_named(members: list[Any], algorithm: str) -> None:
+def test_every_member_of_a_set_is_used_or_named(members: list[Any], algorithm: str) -> None:
     found = parse_key_set(json.dumps({"keys": members}).encode(), algorithm)
     assert len(found.keys) + len(found.ignored) + len(found.exposed) == len(members)
 
@@ -151,7 +151,7 @@ NAMELESS = NamedKey(None, private_key(number=2).public_key())
         ((FIXED,), None, [FIXED, OLD.key, NEW.key, NAMELESS.key]),
     ],
 )
-def test_a_name_means_the_sets_key_another_one_a_fixed_key_and_none_any(fixed: Any, kid: Any, keys: Any) -> None:
+def test_kid_selects_the_published_key_or_a_fixed_one(fixed: Any, kid: Any, keys: Any) -> None:
     assert list(KeyRing(fixed, (OLD, NEW, NAMELESS)).for_token(kid)) == keys
 
 

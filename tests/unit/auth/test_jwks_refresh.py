@@ -66,7 +66,7 @@ def test_the_ring_follows_the_set(issuer: Issuer) -> None:
     assert source.refresh() == ["second"]
 
 
-def test_fixed_keys_stay_whatever_is_published(issuer: Issuer) -> None:
+def test_fixed_keys_stay_when_the_set_changes(issuer: Issuer) -> None:
     source = Source(**environment(JWT_JWKS_URL=issuer.url))
     source.refresh()
     assert source.verifier.ring.fixed == (private_key().public_key(),)
@@ -92,7 +92,7 @@ TROUBLE: dict[str, tuple[Callable[[Issuer], None], str]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
-def test_what_goes_wrong_is_said_once_and_the_last_keys_stay(
+def test_failure_is_logged_once_and_the_last_keys_stay(
     issuer: Issuer, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks_refresh, "FETCH_SECONDS", 0.5)
@@ -108,7 +108,7 @@ def test_what_goes_wrong_is_said_once_and_the_last_keys_stay(
     assert source.source.problems() == []
 
 
-def test_what_works_again_is_said_and_trouble_after_that_too(issuer: Issuer) -> None:
+def test_recovery_and_later_trouble_are_logged(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
     issuer.status = 500
     assert source.refresh_and_log()
@@ -120,7 +120,7 @@ def test_what_works_again_is_said_and_trouble_after_that_too(issuer: Issuer) -> 
     assert source.refresh_and_log()
 
 
-def test_without_any_key_the_problem_is_told(issuer: Issuer) -> None:
+def test_missing_keys_are_reported_as_a_problem(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=f"http://127.0.0.1:{free_port()}/keys?secret=x")
     (problem,) = source.source.problems()
     assert "not read yet" in problem
@@ -133,7 +133,7 @@ def test_without_any_key_the_problem_is_told(issuer: Issuer) -> None:
     assert JwksRefresh(settings().token_rules, Verifier(settings().token_rules)).problems() == []
 
 
-def test_a_set_without_a_key_is_taken_at_its_word_and_said_once(issuer: Issuer) -> None:
+def test_empty_key_set_is_used_and_logged_once(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
     source.refresh()
     issuer.body = jwk_set()
@@ -144,7 +144,7 @@ def test_a_set_without_a_key_is_taken_at_its_word_and_said_once(issuer: Issuer) 
     assert "holds no key that can be used" in source.source.problems()[0]
 
 
-def test_keys_that_are_left_out_are_said_when_they_change(issuer: Issuer) -> None:
+def test_ignored_keys_are_logged_when_they_change(issuer: Issuer) -> None:
     issuer.body = jwk_set(FIRST, {"kty": "oct", "k": "AAAA", "kid": "shared"})
     source = Source(JWT_JWKS_URL=issuer.url)
     (line,) = source.refresh_and_log()
@@ -155,13 +155,13 @@ def test_keys_that_are_left_out_are_said_when_they_change(issuer: Issuer) -> Non
 
 
 @pytest.mark.parametrize("to", ["http://127.0.0.1:1/", "ftp://127.0.0.1/", "file:///etc/hostname"])
-def test_nobody_is_sent_elsewhere(issuer: Issuer, to: str) -> None:
+def test_redirects_are_not_followed(issuer: Issuer, to: str) -> None:
     issuer.status, issuer.headers = 302, {"Location": to}
     (line,) = Source(JWT_JWKS_URL=issuer.url).refresh_and_log()
     assert "HTTP 302; it is elsewhere" in line["error"]
 
 
-def test_an_issuer_whose_certificate_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
+def test_issuer_with_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     key, cert = certificate(tmp_path, 0)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(cert, key)
@@ -189,7 +189,9 @@ def test_a_file_is_read_again_however_it_changes(tmp_path: Path) -> None:
     assert source.refresh() == ["first"]
 
 
-def test_it_goes_on_by_itself_and_who_waits_has_the_first_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_runs_alone_and_wait_returns_with_the_first_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jwks_refresh, "FILE_SECONDS", 0.01)
     path = tmp_path / "keys.json"
     path.write_bytes(jwk_set(FIRST))
@@ -212,7 +214,7 @@ def test_where_nothing_is_published_nothing_runs() -> None:
     source.wait()
 
 
-def test_a_token_whose_key_is_missing_may_come_again_where_the_set_is_not_read(issuer: Issuer) -> None:
+def test_token_with_unknown_key_may_be_retried_if_the_set_is_unread(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
     assert source.source.retry_after() == 1, "not read yet"
     source.refresh()

@@ -124,7 +124,7 @@ def test_a_private_key_behind_a_password_is_refused_as_well() -> None:
 
 
 @given(st.text())
-def test_text_that_is_no_key_is_a_value_error(text: str) -> None:
+def test_text_without_a_key_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         keys.load_public_key(text, "RS256")
 
@@ -175,12 +175,12 @@ def test_a_private_key_for_the_tools_is_read_back(algorithm: str, written: str) 
 
 
 @given(st.text())
-def test_text_that_is_no_private_key_is_a_value_error(text: str) -> None:
+def test_text_without_a_private_key_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         keys.load_private_key(text)
 
 
-def test_a_private_key_of_a_kind_that_nobody_uses_is_a_value_error() -> None:
+def test_private_key_of_an_unsupported_kind_is_a_value_error() -> None:
     pem = dsa.generate_private_key(1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(ValueError, match="no supported algorithm"):
         keys.load_private_key(pem.decode())

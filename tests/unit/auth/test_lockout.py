@@ -73,7 +73,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [number for number in range(25) if counted.seconds_left(str(number), 25.0)] == list(range(15, 25))
 
 
-def test_what_was_told_or_is_over_is_not_looked_at_again() -> None:
+def test_reported_or_expired_failures_are_not_visited_again() -> None:
     counted = Lockout(5)
     for number in range(20):
         counted.add(str(number), float(number))
@@ -89,7 +89,7 @@ def test_what_was_told_or_is_over_is_not_looked_at_again() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABCD"), st.integers(0, 3), st.floats(0, 50)), max_size=60))
-def test_each_failure_is_told_once_or_never_needed(steps: list[tuple[str, int, float]]) -> None:
+def test_each_failure_is_reported_once_or_expires(steps: list[tuple[str, int, float]]) -> None:
     """However telling, new failures and the ends of minutes follow on each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lockout, "ADDRESSES_KEPT", 3)

@@ -35,7 +35,7 @@ def test_all_tokens_of_a_member_that_were_issued_until_then_are_refused(issued: 
     assert not known.is_revoked(identity("BOB", issued=issued), NOW)
 
 
-def test_who_is_known_without_a_token_has_none_that_could_be_refused() -> None:
+def test_member_without_a_token_cannot_be_revoked() -> None:
     known = Revocations()
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
     assert not known.is_revoked(Identity("ANN", None, "", float("inf")), NOW)
@@ -75,9 +75,7 @@ def test_it_is_forgotten_in_its_time(one: Revocation) -> None:
         identity, st.sampled_from(["ANN", "BOB"]), st.sampled_from(["a", "c"]), st.sampled_from([NOW - 15, NOW - 5])
     ),
 )
-def test_whatever_was_revoked_is_refused_and_a_copy_refuses_the_same(
-    said: list[Revocation], later: float, who: Identity
-) -> None:
+def test_revoked_tokens_are_refused_and_a_copy_agrees(said: list[Revocation], later: float, who: Identity) -> None:
     known, copy = Revocations(), Revocations()
     for one in said:
         known.add(one, NOW)
@@ -96,7 +94,7 @@ def test_whatever_was_revoked_is_refused_and_a_copy_refuses_the_same(
     assert not any(known.add(one, NOW) for one in copy.known(NOW))
 
 
-def test_it_is_bounded_and_says_so_but_what_is_over_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_bounded_and_expired_entries_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "REVOCATIONS_KEPT", 3)
     known = Revocations()
     assert known.add(Revocation("ANN", NOW + 10, "a"), NOW)
@@ -126,5 +124,5 @@ def test_it_is_bounded_and_says_so_but_what_is_over_makes_room(monkeypatch: pyte
         b'{"uid":"\xff","until":2}',
     ],
 )
-def test_what_is_no_revocation_is_none(data: bytes) -> None:
+def test_invalid_revocation_is_ignored(data: bytes) -> None:
     assert read(data) is None

@@ -88,7 +88,7 @@ def test_a_segment_is_taken_or_refused_as_pyjwt_does(segment: bytes) -> None:
     assert read_by(_Jws, segment) == read_by(PyJWS, segment)
 
 
-def test_a_good_token_is_not_looked_through_character_by_character(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_token_is_not_scanned_by_character(monkeypatch: pytest.MonkeyPatch) -> None:
     def looks_through(segment: bytes, name: str) -> bytes:
         raise AssertionError("PyJWT's own was asked; does it have another name in this version?")
 
@@ -211,7 +211,7 @@ def test_a_state_need_not_be_there() -> None:
     [None, True, False, "", str(NOW), "soon", [], [NOW], {}, 10**400, -(10**400), 1e300, *map(float, ("nan", "inf"))],
     ids=SHORT,
 )
-def test_a_time_that_is_no_number_of_seconds_is_refused(name: str, value: Any) -> None:
+def test_time_that_is_not_a_number_of_seconds_is_refused(name: str, value: Any) -> None:
     assert name in refused(sign(claims(**{name: value})))
 
 
@@ -224,7 +224,7 @@ def test_claims_that_python_cannot_read_are_refused(value: str) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"5", b'"text"', b"", b"\xff", b"{"])
-def test_a_token_whose_payload_is_no_object_is_refused(payload: bytes) -> None:
+def test_token_with_a_payload_that_is_not_an_object_is_refused(payload: bytes) -> None:
     refused(jwt.api_jws.encode(payload, private_key(), algorithm="RS256"))
 
 
@@ -241,7 +241,7 @@ def test_a_token_whose_payload_is_no_object_is_refused(payload: bytes) -> None:
         ("iat", "JWT_ISSUED_AT_LEEWAY", lambda leeway: NOW + leeway, lambda leeway: NOW + leeway + 0.5),
     ],
 )
-def test_a_time_counts_to_the_end_of_its_own_leeway(
+def test_each_time_claim_has_its_own_leeway(
     claim: str, variable: str, last_good: Any, first_bad: Any, leeway: float
 ) -> None:
     for name in (variable, "JWT_DEFAULT_LEEWAY"):
@@ -317,14 +317,14 @@ def test_the_issuer_is_the_one_that_is_set(wanted: str, issuer: Any, accepted: b
 
 
 @pytest.mark.parametrize(("role", "seen"), [("admin", "admin"), (None, ""), (5, ""), (["admin"], "")])
-def test_a_role_is_a_text_or_none(role: Any, seen: str) -> None:
+def test_role_is_text_or_absent(role: Any, seen: str) -> None:
     assert verify(sign(claims(role=role))).role == seen
 
 
 # ---- whatever comes
 
 
-def test_a_token_longer_than_any_is_refused_before_it_is_looked_at() -> None:
+def test_overlong_token_is_refused_before_parsing() -> None:
     token = sign(claims(padding="x" * MAX_TOKEN_CHARACTERS))
     assert refused(token) == "longer than any token"
     assert is_accepted(sign(claims(padding="x" * (MAX_TOKEN_CHARACTERS // 2))))
@@ -422,7 +422,7 @@ def test_a_token_is_verified_with_the_published_key_it_names(number: int, header
 
 
 @pytest.mark.parametrize("kid", [None, "of the fixed one"])
-def test_a_fixed_key_counts_beside_published_ones(kid: str | None) -> None:
+def test_fixed_key_is_used_together_with_published_ones(kid: str | None) -> None:
     verifier = published("a", JWT_PUBLIC_KEY=rotation(5))
     header = {} if kid is None else {"kid": kid}
     assert why_not(verifier, signed(5, **header)) == ""
@@ -448,12 +448,12 @@ def test_a_name_does_not_matter_where_nothing_is_published() -> None:
 
 
 @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-def test_whatever_stands_for_a_header_is_refused(header: str) -> None:
+def test_malformed_token_header_is_refused(header: str) -> None:
     verifier = published("a", None)
     assert why_not(verifier, f"{header}.{signed(0).partition('.')[2]}")
 
 
 @pytest.mark.parametrize("kid", [None, 5, True, 1.5, [], ["a"], {}, {"a": "a"}])
-def test_a_name_that_is_no_text_lets_nobody_else_in(kid: Any) -> None:
+def test_kid_that_is_not_text_is_refused(kid: Any) -> None:
     whole = forge({"typ": "JWT", "alg": "RS256", "kid": kid}, claims())
     assert why_not(published("a", None), whole)

@@ -237,7 +237,7 @@ def test_a_token_that_was_given_is_taken() -> None:
         assert served.bearer == "Bearer T"
 
 
-def test_without_a_key_it_comes_without_a_token_and_tells_what_it_did_not_get() -> None:
+def test_listen_without_a_key_names_the_streams_it_did_not_get() -> None:
     with server(lambda talk: talk.say(subscribed("btcusd.trades"))) as served:
         result = listen(f"{served.url}/ --stream order --stream btcusd.trades")
         assert served.bearer is None
@@ -246,7 +246,7 @@ def test_without_a_key_it_comes_without_a_token_and_tells_what_it_did_not_get() 
     assert "not subscribed: order;" in result.stderr
 
 
-def test_a_key_that_was_named_and_is_none_is_told() -> None:
+def test_named_file_without_a_key_is_reported() -> None:
     result = listen("ws://127.0.0.1:1/ --stream order --key missing")
     assert result.exit_code == 1
     assert "missing" in result.stderr
@@ -288,20 +288,20 @@ def test_an_error_is_shown_and_ends_it_with_status_3(key: None, error: Any) -> N
         (HTTPStatus.SERVICE_UNAVAILABLE, 1, ": HTTP 503 (a token, please)"),
     ],
 )
-def test_a_handshake_that_is_refused_is_told(key: None, status: HTTPStatus, code: int, said: str) -> None:
+def test_refused_handshake_is_reported(key: None, status: HTTPStatus, code: int, said: str) -> None:
     with server(lambda _: None, (status, "a token, please\n")) as served:
         result = listen(f"{served.url}/private")
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
 
 
-def test_a_close_is_told_with_its_reason() -> None:
+def test_close_is_shown_with_its_reason() -> None:
     with server(lambda talk: talk.close(1012, "restart; retry after 3")) as served:
         result = listen(f"{served.url}/public")
     assert (result.exit_code, result.stderr) == (4, "closed by the gateway: 1012 (restart; retry after 3)\n")
 
 
-def test_a_pipe_that_nobody_reads_any_more_is_enough() -> None:
+def test_closed_pipe_ends_the_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with server(lambda talk: talk.say(subscribed(), TRADES)) as served:
@@ -311,7 +311,7 @@ def test_a_pipe_that_nobody_reads_any_more_is_enough() -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_nobody_there_is_told() -> None:
+def test_unreachable_gateway_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     result = listen(f"ws://127.0.0.1:{port}/public")
@@ -320,7 +320,7 @@ def test_nobody_there_is_told() -> None:
     assert listen("http://127.0.0.1/public").exit_code == 1
 
 
-def test_no_answer_is_told_unless_the_time_was_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_answer_is_reported_unless_time_was_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect_patiently(url: str, **options: Any) -> Any:
         return connect(url, **{**options, "open_timeout": WAIT})
 
@@ -333,7 +333,7 @@ def test_no_answer_is_told_unless_the_time_was_limited(monkeypatch: pytest.Monke
         assert listen(f"{served.url}/ --stream btcusd.ob-inc --seconds 0").exit_code == 0
 
 
-def test_after_so_many_seconds_it_ends() -> None:
+def test_it_ends_after_the_given_seconds() -> None:
     with server(lambda talk: talk.say(subscribed("a.b"))) as served:
         for seconds in (0.2, 2, WAIT):  # more only if the machine was too slow for the answer
             result = listen(f"{served.url}/ --stream a.b --seconds {seconds}")

@@ -54,18 +54,18 @@ def test_the_help_names_every_command() -> None:
         "drain --host a --all",
     ],
 )
-def test_wrong_usage_is_told_with_status_2(line: str) -> None:
+def test_wrong_usage_exits_with_status_2(line: str) -> None:
     assert "Usage: " in fails(line, status=2)
 
 
 @pytest.mark.parametrize("line", ["who", "disconnect ID1", "notice hello", "drain --all"])
-def test_without_redis_url_a_command_says_in_a_line_what_to_set(line: str) -> None:
+def test_command_without_redis_url_names_the_variable(line: str) -> None:
     said = fails(line)
     assert said.startswith("Error: REDIS_URL is not set")
     assert said.count("\n") == 1
 
 
-def test_an_algorithm_that_does_not_exist_is_told() -> None:
+def test_unknown_algorithm_is_reported() -> None:
     call("keygen")
     assert isinstance(call("token --algorithm nonsense").exception, SystemExit)
 
@@ -80,7 +80,7 @@ def test_an_algorithm_that_does_not_exist_is_told() -> None:
         "run --folder junk",
     ],
 )
-def test_what_cannot_be_read_or_written_is_told(folder: Path, line: str) -> None:
+def test_unreadable_and_unwritable_files_are_reported(folder: Path, line: str) -> None:
     (folder / "file").write_text("")
     (folder / "junk").mkdir()
     (folder / "junk" / "private.pem").write_text("junk")

@@ -20,14 +20,14 @@ from tests.unit.cli.calling import call, fails
 
 
 @pytest.mark.parametrize("line", ["order --uid A", "trade --ask-uid A --bid-uid B", "event global.tickers {}"])
-def test_faults_of_the_brokers_url_are_told_without_its_password(line: str) -> None:
+def test_faults_of_the_broker_url_are_shown_without_password(line: str) -> None:
     said = fails(f"publish {line}", AMQP_URL="http://user:sesame@host/")
     assert "AMQP_URL" in said
     assert "sesame" not in said
     assert "AMQP_URL" in fails(f"publish {line}", AMQP_URL="memory://")
 
 
-def test_a_broker_that_is_not_there_is_told_with_all_its_addresses_and_no_password() -> None:
+def test_unreachable_broker_is_reported_with_addresses_not_password() -> None:
     said = fails("publish order --uid A", AMQP_URL="amqp://a:sesame@127.0.0.1:1/;amqp://b:sesame@127.0.0.1:2/x")
     assert "127.0.0.1:1/ or 127.0.0.1:2/x did not take it" in said
     assert "sesame" not in said

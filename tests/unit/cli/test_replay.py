@@ -15,7 +15,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.protocol.exchanges import RANGER
 
 
-def test_only_the_brokers_variables_are_looked_at() -> None:
+def test_only_the_broker_variables_are_read() -> None:
     found = broker({"AMQP_URL": "amqp://host/", "AMQP_EXCHANGES_DURABLE": "1", "WEBSOCKET_PORT": "x", "PATH": ""})
     assert (found.amqp_urls, found.amqp_durable) == (("amqp://host/",), True)
     assert broker({"RABBITMQ_HOST": "rabbit"}).amqp_urls == ("amqp://guest:guest@rabbit:5672/%2F",)
@@ -79,7 +79,7 @@ class Collecting:
 MESSAGES = [RecordedEvent(f"public.m{number}.trades", b"{}") for number in range(5)]
 
 
-def test_a_replay_keeps_the_order_and_tells_how_far_it_is() -> None:
+def test_replay_keeps_the_order_and_shows_progress() -> None:
     publisher, told = Collecting(), list[int]()
     replay(publisher, MESSAGES, None, told.append)  # type: ignore[arg-type]
     assert publisher.taken == MESSAGES

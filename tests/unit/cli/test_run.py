@@ -21,7 +21,7 @@ from tests.unit.cli.calling import call, fails
 from tests.unit.samples import private_key
 
 
-def test_run_tells_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_reports_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object) -> None:
         raise AssertionError("started with a faulty environment")
 
@@ -61,7 +61,7 @@ def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
     return result, result.exception
 
 
-def test_run_brings_gunicorns_settings_and_serves_what_it_is_told(folder: Path) -> None:
+def test_run_configures_gunicorn_and_serves_the_given_app(folder: Path) -> None:
     (folder / "mine.py").write_text("")
     for line, app in (("run", "peatio_ws.wsgi"), ("run mine:application", "mine:application")):
         arguments = turned_into(line)[1].arguments
@@ -71,12 +71,12 @@ def test_run_brings_gunicorns_settings_and_serves_what_it_is_told(folder: Path) 
 
 
 @pytest.mark.parametrize("app", ["yours", "yours:application", "mine.py", "mine.py:application", "README.md", ":a"])
-def test_run_tells_of_an_application_that_is_not_there(folder: Path, app: str) -> None:
+def test_run_reports_a_missing_application(folder: Path, app: str) -> None:
     (folder / "mine.py").write_text("")
     assert f"{app}: there is no such module here" in fails(f"run {app}")
 
 
-def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in() -> None:
+def test_run_without_a_broker_simulates_and_prints_a_valid_token() -> None:
     result, environ = start("run")
     gateway = Settings.from_env(environ)
     assert gateway.embedded
@@ -95,13 +95,13 @@ def test_run_without_a_broker_is_the_simulation_and_prints_a_token_that_lets_in(
         ({"WEBSOCKET_CONSOLE": "false"}, None),
     ],
 )
-def test_run_says_where_the_console_is(variables: dict[str, str], shown: str | None) -> None:
+def test_run_prints_the_console_address(variables: dict[str, str], shown: str | None) -> None:
     result, _ = start("run", **variables)
     assert ("http" in result.output) is (shown is not None)
     assert shown is None or f"    {shown}" in result.output
 
 
-def test_run_on_a_socket_file_names_no_address_where_nobody_listens(folder: Path) -> None:
+def test_run_on_a_socket_file_names_no_address(folder: Path) -> None:
     result, _ = start("run", WEBSOCKET_UNIX=str(folder / "socket"))
     assert str(folder / "socket") in result.output
     assert "://" not in result.output

@@ -62,7 +62,7 @@ def test_a_token_ends_as_long_after_its_beginning_as_asked_for() -> None:
     assert int(str(shown["exp"])) - int(str(shown["iat"])) == -60
 
 
-def test_the_key_is_a_file_that_was_named_or_the_environments_or_the_one_made_here(folder: Path) -> None:
+def test_key_is_a_named_file_or_the_environments_or_the_local_one(folder: Path) -> None:
     for number, name in enumerate(["named", "variable", "made"]):
         (folder / name).write_bytes(private_pem(private_key(number=number)))
     (folder / ".run").mkdir()
@@ -77,12 +77,12 @@ def test_the_key_is_a_file_that_was_named_or_the_environments_or_the_one_made_he
         assert Verifier(gateway.token_rules).verify(call(line, **environ).stdout.strip(), time.time())
 
 
-def test_without_a_key_it_is_told_how_to_make_one() -> None:
+def test_missing_key_is_answered_with_how_to_make_one() -> None:
     assert "keygen" in fails("token")
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END"])
-def test_a_file_that_is_no_key_is_told(folder: Path, content: bytes) -> None:
+def test_file_without_a_key_is_reported(folder: Path, content: bytes) -> None:
     (folder / "key").write_bytes(content)
     fails("token --key key")
     fails("token --key .")
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_key_is_told(folder: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])
-def test_an_algorithm_without_a_key_pair_is_told(algorithm: str) -> None:
+def test_algorithm_without_a_key_pair_is_reported(algorithm: str) -> None:
     call("keygen")
     told = call(f"token --algorithm {algorithm}")
     assert told.exit_code == 2
@@ -98,6 +98,6 @@ def test_an_algorithm_without_a_key_pair_is_told(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
-def test_a_key_that_cannot_sign_with_the_algorithm_is_told(algorithm: str) -> None:
+def test_key_that_does_not_fit_the_algorithm_is_reported(algorithm: str) -> None:
     call("keygen --algorithm RS256")
     assert algorithm in fails(f"token --algorithm {algorithm}")

@@ -32,7 +32,7 @@ def expected(changes: list[dict[str, Any]], side: str) -> list[tuple[str, str]]:
 
 
 @given(st.lists(BODIES, min_size=1, max_size=8))
-def test_a_book_is_what_was_said_of_each_price_last(bodies: list[dict[str, Any]]) -> None:
+def test_book_holds_the_last_volume_of_each_price(bodies: list[dict[str, Any]]) -> None:
     book = Book("btcusd.ob")
     assert book.snapshot({**bodies[0], "sequence": 1}) is Outcome.CHANGED
     for number, body in enumerate(bodies[1:], 2):
@@ -98,7 +98,7 @@ def test_without_numbers_everything_follows() -> None:
         {"sequence": "x"},
     ],
 )
-def test_what_is_no_book_changes_nothing(body: Any) -> None:
+def test_invalid_book_changes_nothing(body: Any) -> None:
     book = Book("btcusd.ob")
     book.snapshot({"asks": [["2", "1"]], "sequence": 1})
     for take in (book.snapshot, book.increment):

@@ -140,7 +140,7 @@ def test_it_resumes_with_the_last_cursor() -> None:
     assert followed.all("gap") == []
 
 
-def test_a_gap_is_told_before_its_cursor_counts() -> None:
+def test_gap_notice_precedes_its_cursor() -> None:
     followed = course()
     answer = {**AUTHENTICATED, "resume": {"cursor": "new", "complete": False}}
     assert Followed(followed, [CHALLENGE, answer]).all("gap") == ["new"]
@@ -219,7 +219,7 @@ def inc(number: int) -> dict[str, Any]:
     return {"btcusd.ob-inc": {"asks": ["2", str(number)], "sequence": number}}
 
 
-def test_a_hole_in_a_book_is_told_and_asks_for_a_new_snapshot() -> None:
+def test_hole_in_a_book_is_reported_and_requests_a_snapshot() -> None:
     followed = course(f"{URL}public", with_token=False)
     book = followed.book("btcusd")
     run = Followed(followed, [SNAP, SUBSCRIBED, inc(2), inc(4), inc(5), 0.5, SNAP, inc(2), 5.0, SNAP])
@@ -258,7 +258,7 @@ def test_holes_are_mended_together_and_not_all_the_time() -> None:
     assert [len(message["streams"]) for message in run.said] == [1, 1, 50, 50]
 
 
-def test_a_book_of_another_shape_is_told() -> None:
+def test_book_of_another_shape_is_reported() -> None:
     followed = course(f"{URL}public", with_token=False)
     book = followed.book("btcusd")
     run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": "none"}}])
@@ -266,14 +266,14 @@ def test_a_book_of_another_shape_is_told() -> None:
     assert run.all("stale") == [book]
 
 
-def test_a_stream_is_no_callback_of_another_kind() -> None:
+def test_stream_is_not_a_callback_of_another_kind() -> None:
     run = Followed(course(streams=("error", "gap")), [SUBSCRIBED | {"resume": AUTHENTICATED["resume"]}, {"gap": 1}])
     assert run.all("gap") == []
     assert [event.stream for event in run.events] == ["gap"]
 
 
 @pytest.mark.parametrize(("streams", "where"), [((), "message"), (("order",), "query")])
-def test_notices_are_asked_for_and_told(streams: tuple[str, ...], where: str) -> None:
+def test_notices_are_sent_on_request(streams: tuple[str, ...], where: str) -> None:
     followed = course(streams=streams)
     followed.notices = True
     first = [CHALLENGE, AUTHENTICATED] if not streams else [SUBSCRIBED | {"resume": AUTHENTICATED["resume"]}]
@@ -315,7 +315,7 @@ def test_what_is_not_the_tokens_fault_does_not_end_a_client(code: int) -> None:
     assert [message["jwt"] for message in run.said] == ["Bearer first"], "the same token, and it was good"
 
 
-def test_a_fresh_token_that_was_not_looked_at_is_shown_again() -> None:
+def test_postponed_token_is_sent_again() -> None:
     first, second = token(exp=1_000_100), token(exp=1_000_900)
     later = {"error": {"message": "no key; retry after 3", "retry_after": 3}}
     script = [CHALLENGE, AUTHENTICATED, 75, *[later, 12.5, later, 6.25, later, 3.125, RENEWED], 600]
@@ -361,7 +361,7 @@ def test_a_hundred_books_are_few_messages_and_not_too_fast() -> None:
     assert max(len(json.dumps(message)) for message in said) < 8192
 
 
-def test_after_too_many_messages_it_comes_back_slower_and_with_smaller_pieces() -> None:
+def test_client_returns_slower_after_too_many_messages() -> None:
     streams = tuple(f"market{number}.trades" for number in range(900))
     sizes = []
     for times in range(3):
@@ -388,14 +388,14 @@ def test_a_token_that_hangs_costs_no_cpu() -> None:
     assert 50 < run.received < 250, "four times a second at most, once one is due"
 
 
-def test_a_token_that_does_not_come_is_told_and_asked_for_again() -> None:
+def test_missing_token_is_reported_and_requested_again() -> None:
     run = Followed(course(), [CHALLENGE, AUTHENTICATED], [None, None, "late"])
     assert run.all("error") == ["no token: TimeoutError('none within 30 s')"] * 2
     assert [message["jwt"] for message in run.said] == ["Bearer late"]
 
 
 @pytest.mark.parametrize("while_it", [AskToken, Tell, Speak, Receive])
-def test_it_may_be_closed_whatever_it_does(while_it: type) -> None:
+def test_it_may_be_closed_at_any_time(while_it: type) -> None:
     followed = course(streams=("order",))
     running, _ = live(followed, while_it)
     followed.close()
@@ -410,6 +410,6 @@ def test_it_may_be_closed_whatever_it_does(while_it: type) -> None:
 @pytest.mark.parametrize(
     ("url", "streams"), [("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ()), ("ws://x/public", "order")]
 )
-def test_settings_that_cannot_work_are_told(url: str, streams: Any) -> None:
+def test_settings_that_cannot_work_are_reported(url: str, streams: Any) -> None:
     with pytest.raises(ValueError):
         Route(url, streams, with_token=False)

@@ -28,7 +28,7 @@ def test_reads_exp_whatever_the_padding(name: str) -> None:
     "text",
     ["", "any", "a.b.c", "a.e30.c", "a.W10.c", "a.bnVsbA.c", token(exp="soon"), token(exp=1e999), token(uid="x")],
 )
-def test_what_says_no_end_has_none(text: str) -> None:
+def test_token_without_expiry_is_never_renewed(text: str) -> None:
     assert expiry(text) is None
     renewal = Renewal()
     renewal.shown(text, NOW)

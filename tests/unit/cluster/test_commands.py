@@ -41,7 +41,7 @@ PLACE = WorkerId("web1", "web1:8080", 42)
 
 
 @given(COMMANDS)
-def test_a_command_comes_as_it_was_said(command: commands.Command | AddressLocked) -> None:
+def test_command_survives_encoding_and_decoding(command: commands.Command | AddressLocked) -> None:
     assert commands.read_command(commands.encode(command)) == command
 
 
@@ -80,7 +80,7 @@ def test_what_a_later_version_adds_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("tail", [b"[" * 100_000, b'"\xff"}'])
-def test_nonsense_where_nobody_looks_is_nothing(tail: bytes) -> None:
+def test_malformed_unused_fields_are_refused(tail: bytes) -> None:
     assert commands.read_command(b'{"do":"who","more":' + tail) is None
 
 
@@ -93,7 +93,7 @@ def test_an_answer_comes_as_it_was_given(members: list[MemberConnection], last: 
 @pytest.mark.parametrize(
     ("uid", "jti", "meant"), [("A", None, True), ("A", "a", True), ("A", "b", False), ("B", None, False)]
 )
-def test_whom_a_disconnect_concerns(uid: str, jti: str | None, meant: bool) -> None:
+def test_connections_that_a_disconnect_closes(uid: str, jti: str | None, meant: bool) -> None:
     assert DisconnectCommand(QUESTION, uid, jti).concerns(Identity("A", None, "", 1.0, "a", 0.0)) is meant
     assert not DisconnectCommand(QUESTION, uid, jti).concerns(None)
 

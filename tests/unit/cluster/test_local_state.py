@@ -61,7 +61,7 @@ def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> Non
         (1, "A", True),
     ],
 )
-def test_an_order_that_was_seen_as_somebody_elses_is_not_told(owner: str | int, asks: str | int, shown: bool) -> None:
+def test_order_of_another_owner_is_not_recalled(owner: str | int, asks: str | int, shown: bool) -> None:
     orders = RecentOrders()
     orders.remember(order(1, owner))
     assert (state_of(orders, b"1", asks) == "wait") is shown
@@ -86,7 +86,7 @@ def test_an_order_that_is_seen_again_is_not_the_next_to_be_forgotten(monkeypatch
 
 
 @given(st.lists(st.integers(0, 9), min_size=5, max_size=40), st.integers(2, 10))
-def test_the_last_orders_are_known_as_last_seen_and_no_more_than_may_be_kept(numbers: list[int], kept: int) -> None:
+def test_last_orders_are_recalled_within_the_limit(numbers: list[int], kept: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_state, "ORDERS_KEPT", kept)
         orders = RecentOrders()

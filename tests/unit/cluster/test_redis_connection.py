@@ -51,7 +51,7 @@ def test_code_of_a_reply_is_read_and_not_its_text(error: Exception, code: str) -
     assert code_of(error) == code
 
 
-def test_what_is_no_reply_has_no_code() -> None:
+def test_error_that_is_not_a_reply_has_no_code() -> None:
     assert [code_of(error) for error in ABSENT] == ["", "", "", "LOADING", "NOAUTH"]
 
 
@@ -169,7 +169,7 @@ def test_another_server_under_the_same_address_is_noticed(connection: RedisConne
     assert generations == [0, 0, 1, 1]
 
 
-def test_a_server_that_does_not_tell_which_it_is_is_asked_once(connection: RedisConnection) -> None:
+def test_server_without_run_id_is_asked_once(connection: RedisConnection) -> None:
     class Server:
         asked = 0
 

@@ -43,7 +43,7 @@ def members(store: Store) -> Iterator[RedisMemberIds]:
     found.stop()
 
 
-def test_a_rush_is_looked_up_in_pieces(members: RedisMemberIds, store: Store) -> None:
+def test_many_lookups_run_in_batches(members: RedisMemberIds, store: Store) -> None:
     asking = [gevent.spawn(members.look_up, f"ID{number}") for number in range(2 * BATCH + 1)]
     gevent.sleep(0)
     members.start()
@@ -53,7 +53,7 @@ def test_a_rush_is_looked_up_in_pieces(members: RedisMemberIds, store: Store) ->
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.ResponseError("WRONGTYPE of another kind")])
-def test_nobody_waits_for_what_cannot_be_answered_and_all_are_told_later(
+def test_lookups_do_not_wait_in_vain_and_are_answered_later(
     members: RedisMemberIds, store: Store, error: Exception
 ) -> None:
     store.error = error

@@ -100,7 +100,7 @@ def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
     assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
 
 
-def test_failures_are_told_piece_by_piece() -> None:
+def test_failures_are_reported_in_batches() -> None:
     store, lockout = Store(), Lockout(3)
     shared = worker(store, lockout)
     for number in range(2 * BATCH + 5):
@@ -112,7 +112,7 @@ def test_failures_are_told_piece_by_piece() -> None:
     assert len(store.pieces) == 3, "nothing is left to tell"
 
 
-def test_who_came_and_left_while_redis_was_away_is_forgotten() -> None:
+def test_connections_that_ended_during_a_redis_outage_are_forgotten() -> None:
     class Away(Pipe):
         def zrem(self, *_: Any) -> None: ...
 

@@ -11,7 +11,7 @@ import pytest
 from peatio_ws.concurrency.threads import TURN_SECONDS, in_thread
 
 
-def test_work_in_a_thread_holds_nobody_and_turns_are_short_meanwhile() -> None:
+def test_work_in_a_thread_delays_no_client_and_shortens_turns() -> None:
     usual, ticks = sys.getswitchinterval(), 0
 
     def busy() -> float:
@@ -30,7 +30,7 @@ def test_work_in_a_thread_holds_nobody_and_turns_are_short_meanwhile() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
-def test_what_falls_out_of_a_thread_is_raised_here_and_said_nowhere(
+def test_error_in_a_thread_is_raised_in_the_caller_and_not_logged(
     error: BaseException, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:

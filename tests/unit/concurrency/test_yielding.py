@@ -29,7 +29,7 @@ def test_clients_that_are_ready_at_once_share_one_turn_of_the_loop(monkeypatch: 
         assert max(looked_at) - min(looked_at) <= 3, "none is forgotten"
 
 
-def test_a_client_that_gives_up_waiting_for_its_turn_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_stops_waiting_for_its_turn_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [200.0]
     monkeypatch.setattr(yielding.time, "monotonic", lambda: now[0])
     gone = [gevent.spawn(yielding.let_others_run) for _ in range(3)]

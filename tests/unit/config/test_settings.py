@@ -186,14 +186,14 @@ def test_a_tls_key_and_its_certificate_go_together(tmp_path: Path) -> None:
         assert "WEBSOCKET_SSL_CERT" in line
 
 
-def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(WEBSOCKET_PORT="8181").items():
         monkeypatch.setenv(name, value)
     assert Settings.from_env().port == 8181
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*DEFAULTS, *FAULTY})), st.text(max_size=20), max_size=5))
-def test_any_environment_is_taken_or_told_its_faults(environ: dict[str, str]) -> None:
+def test_any_environment_is_accepted_or_reported_with_faults(environ: dict[str, str]) -> None:
     told = ["NOTHING"]
     try:
         Settings.from_env(environment(**environ))
@@ -207,5 +207,5 @@ def test_any_environment_is_taken_or_told_its_faults(environ: dict[str, str]) ->
     ("given", "limit"),
     [({}, 0), ({"TRUSTED_PROXIES": "127.0.0.1"}, 0), ({"WEBSOCKET_MAX_FAILURES_PER_ADDRESS": "7"}, 7)],
 )
-def test_failed_tokens_are_limited_only_where_somebody_asked_for_it(given: dict[str, str], limit: int) -> None:
+def test_failed_tokens_are_limited_only_if_configured(given: dict[str, str], limit: int) -> None:
     assert settings(**given).max_failures_per_address == limit

@@ -61,7 +61,7 @@ def test_each_fault_has_a_text_and_a_remedy(error: Exception, text: str, remedy:
         ConnectionResetError(),
     ],
 )
-def test_what_is_no_tls_fault_is_left_to_others(error: Exception) -> None:
+def test_other_errors_are_not_tls_faults(error: Exception) -> None:
     assert tls_fault(error) is None
 
 

@@ -170,7 +170,7 @@ def test_files_without_a_url_with_tls_are_a_fault(authority: Authority, url: dic
     assert "amqps://" in fault
 
 
-def test_a_file_that_a_url_names_is_looked_at(tmp_path: Path) -> None:
+def test_file_named_in_a_url_is_checked(tmp_path: Path) -> None:
     fault = only_fault(AMQP_URL=f"{AMQPS}?cacertfile={tmp_path / 'none.pem'}")
     assert fault.startswith("AMQP_URL (cacertfile) cannot be read: No such file or directory")
     fault = only_fault(REDIS_URL=f"rediss://r?ssl_ca_certs={tmp_path / 'none.pem'}")

@@ -24,7 +24,7 @@ def test_a_fault_is_one_line_that_begins_with_its_variable(variable: str, text: 
 
 
 @given(st.lists(st.sampled_from(sorted(FAULTY)), min_size=2, unique=True).map(set))
-def test_all_faults_are_told_together(variables: set[str]) -> None:
+def test_all_faults_are_reported_together(variables: set[str]) -> None:
     if "AMQP_URL" in variables:
         variables.discard("RABBITMQ_PORT")  # not looked at then
     told = faults(environment(**{name: FAULTY[name][0] for name in variables}))
@@ -35,7 +35,7 @@ def test_all_faults_are_told_together(variables: set[str]) -> None:
     assert len(told) == len(set(told))
 
 
-def test_a_fault_of_an_older_name_is_told_under_that_name() -> None:
+def test_fault_of_an_older_variable_is_reported_under_that_name() -> None:
     (line,) = faults(environment(RANGER_PORT="x"))
     assert line.startswith("RANGER_PORT")
 
@@ -62,7 +62,7 @@ def test_no_fault_repeats_a_password_or_a_key(broken: dict[str, str]) -> None:
     assert SECRET not in "\n".join(faults(environment(**broken)))
 
 
-def test_faults_of_pairs_are_told_together_with_all_others() -> None:
+def test_faults_of_pairs_are_reported_with_all_others() -> None:
     told = faults(
         environment(LOG_LEVEL="loud", WEBSOCKET_PING_INTERVAL="70", AMQP_URL="memory://", WEB_CONCURRENCY="2")
     )
@@ -71,7 +71,7 @@ def test_faults_of_pairs_are_told_together_with_all_others() -> None:
         assert [line for line in told if name in line]
 
 
-def test_a_fault_of_the_default_leeway_is_told_once() -> None:
+def test_fault_of_the_default_leeway_is_reported_once() -> None:
     (line,) = faults(environment(JWT_DEFAULT_LEEWAY="a minute"))
     assert line.startswith("JWT_DEFAULT_LEEWAY")
 

@@ -39,7 +39,7 @@ def test_a_shared_secret_counts_only_where_hs256_is_named() -> None:
     assert [line.split()[0] for line in faults({"JWT_PUBLIC_KEY": secret})] == ["JWT_PUBLIC_KEY"]
 
 
-def test_without_a_key_there_is_no_start() -> None:
+def test_start_is_refused_without_a_key() -> None:
     (fault,) = faults({})
     assert fault.startswith("JWT_PUBLIC_KEY is not set")
 
@@ -48,7 +48,7 @@ SECRET = "correcthorsebattery"
 
 
 @pytest.mark.parametrize("host", ["a;b", "a b:c", "user@a/b:c", "::1:x"])
-def test_a_fault_of_the_brokers_host_is_told_under_its_name(host: str) -> None:
+def test_fault_of_the_broker_host_names_its_variable(host: str) -> None:
     (line,) = faults(environment(RABBITMQ_HOST=host))
     assert line.startswith("RABBITMQ_HOST")
 
@@ -60,7 +60,7 @@ def test_secrets_of_a_rotation_may_be_written_with_blanks_between() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://issuer/keys", "https://issuer:8443/api/v2/keys?format=jwks"])
-def test_a_set_of_keys_stands_in_for_a_key(url: str) -> None:
+def test_key_set_replaces_a_fixed_key(url: str) -> None:
     found = Settings.from_env({"JWT_JWKS_URL": url})
     assert (found.jwt_keys, found.jwks_url, found.jwks_file, found.jwks_refresh) == ((), url, None, 30)
     assert settings(JWT_JWKS_URL=url).jwt_keys == settings().jwt_keys
@@ -78,7 +78,7 @@ def key_file(folder: Path, *members: Any) -> str:
     return str(path)
 
 
-def test_a_file_of_keys_is_looked_at_before_anything_starts(tmp_path: Path) -> None:
+def test_key_file_is_checked_before_anything_starts(tmp_path: Path) -> None:
     good = key_file(tmp_path, jwk(private_key(), "a"), jwk(private_key("ES256"), "b"))
     assert str(Settings.from_env({"JWT_JWKS_FILE": good}).jwks_file) == good
     told = faults({"JWT_JWKS_FILE": good, "JWT_ALGORITHM": "ES384", "LOG_LEVEL": "loud"})
@@ -101,14 +101,14 @@ def test_a_file_without_a_key_or_with_a_secret_one_is_a_fault(tmp_path: Path, me
     assert SECRET not in line
 
 
-def test_a_file_that_is_none_of_keys_is_a_fault(tmp_path: Path) -> None:
+def test_file_that_is_not_a_key_set_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html>")
     for name, words in (("page", "is no JSON"), ("missing", "cannot be read"), (".", "cannot be read")):
         (line,) = faults({"JWT_JWKS_FILE": str(tmp_path / name)})
         assert line.startswith(f"JWT_JWKS_FILE {words}")
 
 
-def test_a_worker_that_starts_while_the_file_is_written_anew_does_not_mind(tmp_path: Path) -> None:
+def test_worker_can_start_while_the_file_is_rewritten(tmp_path: Path) -> None:
     assert Settings.from_env({"JWT_JWKS_FILE": str(tmp_path / "missing")}).jwks_file == tmp_path / "missing"
 
 

@@ -95,19 +95,19 @@ def test_its_files_are_served_so_that_nothing_else_can_slip_in(path: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["evil; script-src *", "a b", "host:80x", "[::1", "x" * 300, ""])
-def test_a_host_that_is_none_does_not_come_into_the_policy(host: str) -> None:
+def test_invalid_host_is_not_put_into_the_policy(host: str) -> None:
     policy = Answer(page(), "/", HTTP_HOST=host).headers["Content-Security-Policy"]
     assert "connect-src 'self'; " in policy
     assert policy.count("script-src") == 1
 
 
 @pytest.mark.parametrize("host", ["exchange.example", "[::1]:8080"])
-def test_a_websocket_of_the_same_host_is_allowed_to_browsers_that_do_not_count_it_as_self(host: str) -> None:
+def test_policy_allows_websocket_of_the_same_host_in_all_browsers(host: str) -> None:
     policy = Answer(page(), "/", HTTP_HOST=host).headers["Content-Security-Policy"]
     assert f"connect-src 'self' ws://{host} wss://{host};" in policy
 
 
-def test_the_page_needs_nothing_that_the_policy_forbids_and_nothing_of_another_host() -> None:
+def test_page_obeys_its_policy_and_needs_no_other_host() -> None:
     html = (FOLDER / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)", html) == []
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", html)
@@ -137,7 +137,7 @@ def test_a_head_is_answered_without_a_body() -> None:
 
 
 @pytest.mark.parametrize(("path", "method"), [("/", "POST"), ("/console/console.css", "PUT"), (SESSION, "GET")])
-def test_another_method_is_told_which_there_are(path: str, method: str) -> None:
+def test_other_methods_are_answered_with_the_allowed_ones(path: str, method: str) -> None:
     answer = Answer(page(), path, method)
     assert answer.status == "405 Method Not Allowed"
     assert answer.headers["Allow"] == ("POST" if path == SESSION else "GET, HEAD")
@@ -156,7 +156,7 @@ def test_where_it_is_mounted_it_is_below_a_slash() -> None:
     assert Answer(page(), "", SCRIPT_NAME="/gateway").headers["X-App"] == "yes"
 
 
-def test_the_page_is_told_whether_the_exchange_is_simulated() -> None:
+def test_page_knows_whether_the_exchange_is_simulated() -> None:
     assert b'<html lang="en" data-simulated="yes" data-market="btcusd">' in Answer(page(), "/").body
     assert b'<html lang="en" data-simulated="no" data-market="btcusd">' in Answer(page(signs=False), "/").body
 
@@ -176,7 +176,7 @@ def test_all_files_are_packed() -> None:
 
 
 @pytest.mark.parametrize("site", [{}, {"HTTP_SEC_FETCH_SITE": "same-origin"}])
-def test_a_page_of_its_own_gets_a_token(site: dict[str, str]) -> None:
+def test_same_origin_page_gets_a_token(site: dict[str, str]) -> None:
     answer = Answer(page(), SESSION, "POST", **site)
     assert (answer.status, json.loads(answer.body)) == ("200 OK", {"token": "a.token"})
     assert answer.headers["Cache-Control"] == "no-store"
@@ -184,7 +184,7 @@ def test_a_page_of_its_own_gets_a_token(site: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
-def test_another_page_gets_none(site: str) -> None:
+def test_cross_origin_page_gets_no_token(site: str) -> None:
     def sign() -> str:
         raise AssertionError("a token was made")
 

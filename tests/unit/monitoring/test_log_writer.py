@@ -47,7 +47,7 @@ def read_lines(reader: int, until: str) -> list[str]:
     return found.decode().splitlines()
 
 
-def test_a_reader_that_stalls_holds_up_nothing_and_is_told_what_was_dropped() -> None:
+def test_stalled_log_reader_delays_nothing_and_learns_what_was_dropped() -> None:
     lines = [f"{number:04} {'x' * 95}" for number in range(1000)]
     with pipe() as (reader, stream):
         writer = LogWriter(stream, notice, most_bytes=20_000)
@@ -107,7 +107,7 @@ def test_parts_of_a_line_are_written_together(monkeypatch: pytest.MonkeyPatch) -
     assert all(piece.endswith((b"\n", b": ")) for piece in pieces)
 
 
-def test_a_disk_that_is_full_is_told_of_once_it_takes_lines_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_once_writes_succeed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     full, taken = [True], list[bytes]()
 
     def write(fd: int, data: bytes) -> int:
@@ -194,7 +194,7 @@ def test_lines_for_a_file_are_written_at_once(tmp_path: Path) -> None:
         assert (tmp_path / "log").read_text() == "one\n"
 
 
-def test_lines_that_a_file_does_not_take_are_dropped_and_told(tmp_path: Path) -> None:
+def test_lines_that_a_file_refuses_are_dropped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("w") as stream:
         writer, kept = LogWriter(stream, notice), os.dup(stream.fileno())

@@ -18,14 +18,14 @@ def line(**atoms: str) -> dict[str, Any]:
     return dict(logs._request(None, "info", {"logger": "gunicorn.access", "positional_args": known}))
 
 
-def test_a_client_cannot_speak_to_the_terminal_of_who_reads_the_log() -> None:
+def test_client_cannot_write_terminal_codes_into_the_log() -> None:
     told = line(U="/\x1b]0;mine\x07", a="\x1b[2J", m="GET\x9b", h="\x1b")
     for name in ("path", "user_agent", "method", "address"):
         assert told[name].isprintable()
     assert told["path"] == r"'/\x1b]0;mine\x07'"
 
 
-def test_what_is_printable_is_told_as_it_is() -> None:
+def test_printable_text_is_logged_unchanged() -> None:
     told = line(U="/ranger/public", a="Mozilla/5.0 (X11)", m="GET", h="10.0.0.1")
     assert (told["path"], told["user_agent"], told["method"], told["address"]) == (
         "/ranger/public",
@@ -65,7 +65,7 @@ def test_what_is_printable_is_rendered_as_it_is() -> None:
     assert rendered("text", said="Zoë-\\n") == "said                           said=Zoë-\\n"
 
 
-def test_a_traceback_has_its_lines_and_nothing_of_its_error_speaks_to_the_terminal() -> None:
+def test_traceback_keeps_its_lines_and_escapes_terminal_codes() -> None:
     try:
         raise ValueError("\x1b[2J\x9b")
     except ValueError:

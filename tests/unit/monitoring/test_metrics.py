@@ -77,7 +77,7 @@ def test_what_the_dead_counted_stays_and_how_they_stood_does_not(
     assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
 
 
-def test_many_times_put_into_a_histogram_at_once_are_as_if_each_were_observed() -> None:
+def test_adding_durations_at_once_equals_observing_each() -> None:
     durations, chance = DurationHistogram(), random.Random(1)
     times = [chance.expovariate(20) for _ in range(1000)]
     for seconds in times:

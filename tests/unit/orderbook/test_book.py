@@ -80,7 +80,7 @@ ODD_VALUES += ["1" * 65, "1" * 300, "0." + "1" * 300, "1e999999999", '"1e-999999
 
 @pytest.mark.parametrize("value", ODD_VALUES, ids="{:.12}".format)
 @pytest.mark.parametrize("side", ["[{},1]", '["1",{}]', '[["1","2"],[{},"2"]]', "[[1,{}]]"])
-def test_a_price_or_volume_that_is_no_plain_decimal_makes_it_no_book(side: str, value: str) -> None:
+def test_price_or_volume_that_is_not_a_plain_decimal_is_not_a_book(side: str, value: str) -> None:
     assert read(f'{{"asks":{side.format(value)}}}'.encode()) is None
     assert read(f'{{"asks":[["1","1"]],"bids":{side.format(value)}}}'.encode()) is None
 
@@ -95,11 +95,11 @@ def test_a_side_of_another_form_makes_it_no_book(side: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"[1,2,3]", b"null", b"5", b'"asks"', b"{}", b'{"a":[1,2]}', b'[["1","2"]]', b"", b"{"]
 )
-def test_a_body_that_names_nothing_of_a_book_is_none(body: bytes) -> None:
+def test_body_without_book_fields_is_not_a_change(body: bytes) -> None:
     assert read(body) is None
 
 
-def test_a_sequence_alone_changes_a_book_and_is_none() -> None:
+def test_sequence_alone_is_a_change_but_not_a_book() -> None:
     change = read(b'{"sequence":5}')
     assert change is not None
     assert (change.sequence, change.has_sides) == (5, False)
@@ -179,19 +179,19 @@ JSON = st.recursive(
 
 
 @given(JSON.map(lambda value: json.dumps(value).encode()) | st.binary())
-def test_any_body_is_a_change_or_none(body: bytes) -> None:
+def test_any_body_is_a_change_or_is_ignored(body: bytes) -> None:
     change: Any = read(body)
     if change is not None:
         json.loads(Book(change).render())
 
 
 @pytest.mark.parametrize("start", [b"[", b'{"asks":', b'{"asks":[', b'{"x":'])
-def test_a_body_nested_beyond_all_bounds_is_none(start: bytes) -> None:
+def test_deeply_nested_body_is_not_a_change(start: bytes) -> None:
     assert read(start * 50_000) is None
     assert read(b'{"asks":[],"bids":' + b"[" * 50_000 + b"]" * 50_000 + b"}") is None
 
 
-def test_a_side_of_a_hundred_thousand_levels_is_read_whichever_way_it_is_sorted() -> None:
+def test_side_of_100000_levels_is_read_in_any_order() -> None:
     rows = [f'["{price}","1"]' for price in range(100_000)]
     down = book(f'{{"asks":[{",".join(reversed(rows))}]}}'.encode())
     assert down == book(f'{{"asks":[{",".join(rows)}]}}'.encode())

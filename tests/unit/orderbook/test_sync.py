@@ -174,7 +174,7 @@ def test_every_increment_has_its_verdict_in_every_state(make: Make, name: str) -
 
 
 @EVERY_STATE
-def test_only_a_current_store_serves(make: Make) -> None:
+def test_only_a_current_book_is_served(make: Make) -> None:
     sync = make()
     assert sync.current == (sync.state is CURRENT) == bool(sync.first_frames())
     assert sync.current or sync.export() is None
@@ -182,7 +182,7 @@ def test_only_a_current_store_serves(make: Make) -> None:
 
 @pytest.mark.parametrize("body", [SNAPSHOT, UNNUMBERED, b"[1]"])
 @EVERY_STATE
-def test_a_snapshot_makes_any_store_current_and_is_for_everybody_if_it_was_not(make: Make, body: bytes) -> None:
+def test_snapshot_makes_any_book_current_and_serves_all_if_it_was_not(make: Make, body: bytes) -> None:
     sync = make()
     before = sync.state
     assert sync.snapshot(body) == (before is not CURRENT)
@@ -191,7 +191,7 @@ def test_a_snapshot_makes_any_store_current_and_is_for_everybody_if_it_was_not(m
 
 
 @EVERY_STATE
-def test_a_doubt_leaves_no_store_current(make: Make) -> None:
+def test_no_book_is_current_after_mark_stale(make: Make) -> None:
     sync = make()
     numbered = sync.sequence is not None
     before = sync.state
@@ -223,7 +223,7 @@ def test_a_book_is_one_snapshot_that_increments_keep_up_to_date() -> None:
     assert (sync.sequence, sync.export()) == (9, rendered)
 
 
-def test_a_book_is_rendered_once_for_all_who_come_between_two_changes() -> None:
+def test_book_is_rendered_once_between_two_changes() -> None:
     sync = current()
     frames = sync.first_frames()
     assert sync.first_frames() is frames
@@ -259,7 +259,7 @@ def test_a_later_snapshot_of_the_same_state_is_nothing_to_those_served() -> None
     assert sync.first_frames() == [("snap", b'{"asks":[],"bids":[],"sequence":9}')]
 
 
-def test_snapshots_without_a_number_between_numbered_increments_are_taken_as_they_come() -> None:
+def test_unnumbered_snapshots_between_increments_are_accepted() -> None:
     sync = current()
     assert not sync.snapshot(UNNUMBERED)
     assert (sync.sequence, sync.export()) == (None, None)
@@ -275,7 +275,7 @@ def test_an_increment_without_a_number_takes_the_books_number_away() -> None:
     assert (sync.sequence, sync.export()) == (None, None)
 
 
-def test_a_hole_is_told_once() -> None:
+def test_hole_is_reported_once() -> None:
     sync = current()
     verdicts = [sync.increment(inc(number)) for number in (9, 10, 12, 12, 13)]
     assert [result.value for result in verdicts] == ["hole", "pass_on", "pass_on", "stale", "pass_on"]
@@ -283,7 +283,7 @@ def test_a_hole_is_told_once() -> None:
     assert sync.increment(inc(22)) is SyncResult.HOLE
 
 
-def test_a_doubt_that_nothing_was_missed_in_costs_nobody_anything() -> None:
+def test_confirmed_stale_book_costs_subscribers_nothing() -> None:
     sync = current()
     sync.mark_stale()
     sync.mark_stale()
@@ -293,13 +293,13 @@ def test_a_doubt_that_nothing_was_missed_in_costs_nobody_anything() -> None:
     assert sync.first_frames() == [("snap", book(9))]
 
 
-def test_a_doubt_while_those_served_lag_behind_serves_everybody_anew() -> None:
+def test_stale_book_with_lagging_subscribers_serves_everybody_again() -> None:
     sync = out_of_step()
     sync.mark_stale()
     assert sync.increment(inc(8)) is SyncResult.RESTORED
 
 
-def test_those_who_lagged_behind_a_book_that_broke_are_in_step_after_the_next_snapshot() -> None:
+def test_lagging_subscribers_are_in_step_after_the_next_snapshot() -> None:
     sync = out_of_step()
     sync.increment(inc(9))
     assert sync.snapshot(book(9))
@@ -331,7 +331,7 @@ def test_three_that_count_upwards_from_below_end_the_old_book(make: Make) -> Non
     assert verdicts(sync, new(7), new(8)) == ["send", "send"]
 
 
-def test_before_the_first_book_a_sequence_that_starts_again_ends_what_was_heard() -> None:
+def test_restarted_sequence_before_the_first_book_drops_the_buffer() -> None:
     sync = after(100, 101)
     assert [sync.increment(new(number)) for number in (1, 2, 3, 4)][:2] == [SyncResult.HELD] * 2
     assert sync.state is EMPTY
@@ -342,7 +342,7 @@ def test_before_the_first_book_a_sequence_that_starts_again_ends_what_was_heard(
 @pytest.mark.parametrize(
     "numbers", [(1, 1, 1, 1), (1, 2, 1, 2, 1), (3, 2, 1), (1, 3, 5), (5, 5, 6, 6), (1, 2, 4, 5)], ids=str
 )
-def test_what_does_not_count_upwards_is_no_new_sequence(numbers: tuple[int, ...]) -> None:
+def test_numbers_that_do_not_rise_are_not_a_new_sequence(numbers: tuple[int, ...]) -> None:
     sync = current()
     assert set(verdicts(sync, *map(new, numbers))) == {"stale"}
     assert (sync.state, sync.sequence) == (CURRENT, 7)
@@ -355,7 +355,7 @@ def test_an_increment_that_follows_ends_the_count() -> None:
 
 
 @pytest.mark.parametrize("repeated", [3, REPEATS_REMEMBERED])
-def test_what_a_publisher_repeats_is_no_new_sequence(repeated: int) -> None:
+def test_repeated_increments_are_not_a_new_sequence(repeated: int) -> None:
     """After it lost its connection, because it does not know whether they had arrived."""
     sync = current()
     last = 7 + 2 * REPEATS_REMEMBERED
@@ -377,7 +377,7 @@ def test_increments_that_a_snapshot_has_overtaken_are_no_new_sequence() -> None:
     assert sync.increment(inc(21)) is SyncResult.RESTORED
 
 
-def test_a_second_engine_that_starts_again_without_a_snapshot_is_noticed_too() -> None:
+def test_second_restart_without_a_snapshot_is_noticed() -> None:
     sync = current()
     for first in (1, 5):
         assert verdicts(sync, *map(new, range(first, first + 3)))[-1] in ("restarted", "pass_on")
@@ -405,13 +405,13 @@ def test_frames_once_given_out_do_not_change() -> None:
     assert frames == snaps(b"[1, 2]")
 
 
-def test_a_sequence_alone_is_no_snapshot_of_a_book() -> None:
+def test_sequence_alone_is_not_a_snapshot() -> None:
     sync = BookSync()
     sync.snapshot(b'{ "sequence":5}')
     assert sync.first_frames() == snaps(b'{ "sequence":5}')
 
 
-def test_a_book_that_gets_another_shapes_increment_is_its_rendering_and_that() -> None:
+def test_increment_of_another_shape_follows_the_rendered_book() -> None:
     sync = current()
     sync.increment(inc(8))
     assert sync.increment(b"[4]") is SyncResult.SEND
@@ -475,7 +475,7 @@ def after(*heard: int | None, mark_stale: bool = False) -> BookSync:
         ((None,), 9, True, CURRENT, 9),
     ],
 )
-def test_a_book_is_adopted_with_what_was_heard_on_top(
+def test_book_is_adopted_with_buffered_increments_on_top(
     heard: tuple[int | None, ...], start: int, fresh: bool, state: BookState, sequence: int | None
 ) -> None:
     sync = after(*heard)
@@ -493,7 +493,7 @@ def test_a_book_is_adopted_with_what_was_heard_on_top(
     ids="{!r:.20}".format,
 )
 @EVERY_STATE
-def test_what_is_no_numbered_book_is_not_adopted(make: Make, body: bytes) -> None:
+def test_book_without_a_sequence_is_not_adopted(make: Make, body: bytes) -> None:
     sync = make()
     before = (sync.state, sync.sequence, sync.first_frames())
     assert not sync.adopt(body, fresh=True)
@@ -521,16 +521,14 @@ def test_what_is_no_numbered_book_is_not_adopted(make: Make, body: bytes) -> Non
         (doubted, 9, False, UNCONFIRMED, 9),
     ],
 )
-def test_a_store_adopts_nothing_that_is_older_than_what_it_has(
-    make: Make, start: int, fresh: bool, state: BookState, sequence: int | None
-) -> None:
+def test_older_book_is_not_adopted(make: Make, start: int, fresh: bool, state: BookState, sequence: int | None) -> None:
     sync = make()
     before = sync.state
     assert sync.adopt(book(start), fresh) == (state is CURRENT and before is not CURRENT)
     assert (sync.state, sync.sequence) == (state, sequence)
 
 
-def test_those_served_before_an_unconfirmed_book_moved_on_are_served_anew() -> None:
+def test_earlier_subscribers_are_served_again_after_unconfirmed_changes() -> None:
     sync = unconfirmed()
     sync.adopt(SNAPSHOT, fresh=False)
     assert sync.increment(inc(8)) is SyncResult.CONFIRMED, "the same book again"
@@ -542,7 +540,7 @@ def test_those_served_before_an_unconfirmed_book_moved_on_are_served_anew() -> N
 
 
 @pytest.mark.parametrize("body", [b"[4]", b'{"asks":["1","1"]}'])
-def test_what_was_heard_without_a_number_has_no_place_on_another_workers_book(body: bytes) -> None:
+def test_unnumbered_increments_prevent_adopting_a_book(body: bytes) -> None:
     sync = after(10)
     sync.increment(body)
     sync.increment(inc(11))
@@ -552,7 +550,7 @@ def test_what_was_heard_without_a_number_has_no_place_on_another_workers_book(bo
     assert sync.adopt(book(8), fresh=True), "a snapshot is a new beginning"
 
 
-def test_only_so_many_increments_are_remembered() -> None:
+def test_remembered_increments_are_limited() -> None:
     sync = after(*range(1, INCREMENTS_REMEMBERED + 2))
     assert not sync.adopt(book(0), fresh=True)
     assert sync.adopt(book(1), fresh=True)

@@ -56,7 +56,7 @@ def test_one_core_is_one_at_the_lowest_priority(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_failures_are_counted_by_test_and_way(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_counted_by_test_and_mode(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tests = given(tmp_path, PASSING + FAILING)
     assert again.main(["--times", "2", "--ways", "alone,one-core", "--processes", "0", tests]) == 1
     runs, table = capsys.readouterr().out.split("\n\n")

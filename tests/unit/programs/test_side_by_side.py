@@ -31,6 +31,6 @@ def test_one_that_fails_is_a_failure(lines: tuple[str, ...], status: int) -> Non
     assert side_by_side.main(lines) == status
 
 
-def test_what_they_say_is_kept_together() -> None:
+def test_answers_are_kept_together() -> None:
     said = run("sh -c 'echo a; sleep 0.05; echo b'", "sh -c 'echo c; sleep 0.02; echo d'").stdout
     assert "a\nb\n== sh -c 'echo a; sleep 0.05; echo b': ok, " in said

@@ -108,7 +108,7 @@ NOBODY: list[Any] = [None, "", " ", [], ["x"], {}, {"a": 1}, True, False]
 
 @pytest.mark.parametrize("value", NOBODY)
 @pytest.mark.parametrize("name", ["uid", "member_id"])
-def test_a_name_that_names_nobody_is_passed_over(name: str, value: Any) -> None:
+def test_empty_or_unreadable_owner_fields_are_skipped(name: str, value: Any) -> None:
     assert order(on_orderbook(ORDER | {"uid": "ID1"}, **{name: value})).owners[0] == "ID1"
     expected = "no_owner" if value is None or not str(value).strip() else "owner"
     if expected == "no_owner":
@@ -132,7 +132,7 @@ def test_a_name_that_names_nobody_is_passed_over(name: str, value: Any) -> None:
         {"user": "ID1"},
     ],
 )
-def test_an_order_whose_owner_is_not_understood_is_nobodys(named: dict[str, Any]) -> None:
+def test_order_with_an_unreadable_owner_has_no_owner(named: dict[str, Any]) -> None:
     assert reason(on_orderbook(ORDER | named)) == "owner"
     assert reason(on_orderbook({"action": "add", "order": ORDER | named})) == "owner"
     assert reason(on_orderbook({"action": "add", "order": ORDER} | named)) == "owner"
@@ -179,12 +179,12 @@ def test_each_party_has_its_own_order() -> None:
     assert (bid.order_id, bid.order.owners[0], read_fields(bid.order).price) == (b"32", "B", b'"2"')
 
 
-def test_an_order_that_was_added_tells_its_id_where_the_trade_does_not() -> None:
+def test_included_order_supplies_an_id_missing_in_the_trade() -> None:
     (party,) = trade(on_trade({"id": 1, "ask": {"id": 31}}, ask_uid="A")).parties
     assert party.order_id == b"31"
 
 
-def test_a_party_whose_order_was_not_added_has_its_id() -> None:
+def test_party_without_its_order_has_the_order_id() -> None:
     (party,) = trade(on_trade({"id": 1, "ask_id": 31, "ask": None}, ask_uid="A")).parties
     assert (party.order_id, party.order) == (b"31", None)
 
@@ -232,7 +232,7 @@ def test_an_order_is_understood_under_each_of_peatios_names(field: str, names: l
     ("value", "side"),
     [("sell", "sell"), ("buy", "buy"), ("ask", "sell"), ("bid", "buy"), ("OrderAsk", "sell"), ("OrderBid", "buy")],
 )
-def test_a_side_is_sell_or_buy_whatever_the_publisher_calls_it(name: str, value: str, side: str) -> None:
+def test_side_is_normalized_to_sell_or_buy(name: str, value: str, side: str) -> None:
     assert says(on_orderbook({"id": 1, name: value}, uid="A")).side == json.dumps(side).encode()
 
 
@@ -338,7 +338,7 @@ def test_an_executed_volume_that_cannot_be_known_is_not_made_up(body: dict[str, 
 # ---- trades of an order
 
 
-def test_the_trades_of_an_order_tell_nothing_of_the_other_party() -> None:
+def test_trades_of_an_order_do_not_reveal_the_other_party() -> None:
     row = {"id": 5, "price": "1.0", "ask_member_id": 1, "bid_member_id": 2, "ask_id": 8, "bid_id": 9, "ask_uid": "X"}
     found = says(on_orderbook({"id": 1, "trades": [row | {"fee": "1", "email": "a@b", "side": "sell"}]}, uid="A"))
     assert json.loads(found.trades) == [{"id": 5, "price": "1.0", "side": "sell"}]
@@ -352,7 +352,7 @@ def test_the_numbers_of_an_orders_trades_stay_as_they_were(numbers: list[str]) -
 
 
 @pytest.mark.parametrize("trades", [None, 0, "none", {}, [5], [{"id": 1}, "one"]])
-def test_trades_that_are_no_list_are_none(trades: Any) -> None:
+def test_trades_that_are_not_a_list_are_ignored(trades: Any) -> None:
     assert says(on_orderbook({"id": 1, "trades": trades}, uid="A")).trades == b"[]"
 
 
@@ -369,7 +369,7 @@ def test_trades_that_are_no_list_are_none(trades: Any) -> None:
         ("admin.eurusd.sys", "admin.eurusd.sys", None),
     ],
 )
-def test_a_routing_key_names_the_stream_and_whose_it_is(routing_key: str, stream: str, owner: str | None) -> None:
+def test_routing_key_names_the_stream_and_its_member(routing_key: str, stream: str, owner: str | None) -> None:
     assert read(on_ranger(routing_key, b"[ 1]")) == (
         MemberEvent(stream, b"[ 1]", owners=(owner,)) if owner else PublicEvent(stream, b"[ 1]")
     )
@@ -395,7 +395,7 @@ def test_a_private_order_and_trade_are_read_and_kept_verbatim() -> None:
 
 @pytest.mark.parametrize("name", ["order", "trade"])
 @pytest.mark.parametrize("body", [b"[]", b"5", b"null", b"{}", b'{"id":null}', b'"text"'])
-def test_a_private_body_that_is_no_order_or_trade_is_an_event_like_any_other(name: str, body: bytes) -> None:
+def test_other_private_body_is_an_ordinary_event(name: str, body: bytes) -> None:
     assert read(on_ranger(f"private.ID1.{name}", body)) == MemberEvent(name, body, owners=("ID1",))
 
 
@@ -410,7 +410,7 @@ NO_JSON += [b'{"id":1,"a":"\xff"}', b'{"id":1,"a":"\xed\xa0\x80"}', b'{"a":' * 5
 
 
 @pytest.mark.parametrize("body", NO_JSON, ids="{!r:.20}".format)
-def test_a_body_that_is_no_json_is_dropped(body: bytes) -> None:
+def test_body_that_is_not_json_is_dropped(body: bytes) -> None:
     for delivery in (
         on_orderbook(body, uid="A"),
         on_trade(body, ask_uid="A"),
@@ -472,12 +472,12 @@ def test_a_trade_that_another_exchange_forwards_is_read_as_one(key: str, headers
 
 @pytest.mark.parametrize("body", [ORDER, {**ORDER, "uid": "A"}, {"id": 1, "ask_id": 31, "side": "sell"}, [1], "text"])
 @pytest.mark.parametrize("name", ["order", "trade", "deposit_address"])
-def test_a_private_event_that_another_exchange_forwards_goes_to_its_routing_key(name: str, body: Any) -> None:
+def test_forwarded_private_event_is_read_by_its_routing_key(name: str, body: Any) -> None:
     assert read(Delivery(OTHER, f"private.A.{name}", {}, as_body(body))) == read(on_ranger(f"private.A.{name}", body))
 
 
 @pytest.mark.parametrize("key", ["public.btcusd.trades", "global.tickers", "admin.eurusd.sys"])
-def test_a_public_event_that_another_exchange_forwards_goes_by_its_routing_key(key: str) -> None:
+def test_forwarded_public_event_is_read_by_its_routing_key(key: str) -> None:
     for headers in ({}, {"uid": "A"}):
         body = as_body({"uid": "A", "id": 1})
         assert read(Delivery(OTHER, key, headers, body), public=True) == read(on_ranger(key, body))
@@ -557,7 +557,7 @@ def test_json_nested_beyond_all_bounds_is_dropped() -> None:
 
 @pytest.mark.parametrize("empty", ["side", "kind"])
 @pytest.mark.parametrize(("name", "value"), [("kind", "ask"), ("type", "OrderAsk")])
-def test_a_side_that_is_null_is_looked_for_under_the_other_names(empty: str, name: str, value: str) -> None:
+def test_null_side_is_read_from_the_other_field_names(empty: str, name: str, value: str) -> None:
     assert says(on_orderbook({"id": 1, empty: None, name: value}, uid="A")).side == b'"sell"'
 
 

@@ -32,7 +32,7 @@ ROLES = {"admin": frozenset({"admin"}), "": frozenset({"admin"})}
         ("ordér", None),
     ],
 )
-def test_the_dots_of_a_name_say_whose_it_is(name: str, kind: Kind | None) -> None:
+def test_dots_in_a_name_give_its_kind(name: str, kind: Kind | None) -> None:
     assert kind_of(name) is kind
 
 
@@ -43,7 +43,7 @@ def test_no_name_means_anything_in_a_pattern_of_the_broker(name: str) -> None:
         assert all(name.split("."))
 
 
-def test_a_prefix_is_for_its_roles_and_an_unknown_one_for_nobody() -> None:
+def test_prefix_is_for_its_roles_and_an_unknown_one_is_denied() -> None:
     assert is_permitted("admin.a.b", "admin", ROLES)
     assert not is_permitted("admin.a.b", "member", ROLES)
     assert not is_permitted("admin.a.b", "", {"admin": frozenset({""})})

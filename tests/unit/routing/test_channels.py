@@ -73,7 +73,7 @@ def test_a_stream_reaches_its_subscribers_byte_for_byte() -> None:
     assert bob.take() == []
 
 
-def test_a_prefixed_stream_comes_without_its_prefix_and_only_to_its_own_subscribers() -> None:
+def test_prefixed_stream_is_sent_without_prefix_to_its_subscribers() -> None:
     told = Told()
     boss, public = told.reader("admin.a.sys"), told.reader("a.sys")
     told.publish("admin.a.sys", 1)
@@ -89,7 +89,7 @@ def test_prefixed_books_have_stores_of_their_own() -> None:
     assert told.reader("admin.a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
 
 
-def test_who_waits_for_a_book_gets_the_first_and_later_ones_go_into_the_store_only() -> None:
+def test_waiting_client_gets_the_first_book_and_no_later_snapshot() -> None:
     told = Told()
     ann = told.reader("a.ob-inc")
     assert not told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 5})
@@ -99,7 +99,7 @@ def test_who_waits_for_a_book_gets_the_first_and_later_ones_go_into_the_store_on
     assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
 
 
-def test_who_asks_for_the_snapshots_gets_each_as_it_came() -> None:
+def test_snapshot_stream_sends_each_snapshot_unchanged() -> None:
     told = Told()
     ann = told.reader("a.ob-snap")
     for _ in range(2):
@@ -107,7 +107,7 @@ def test_who_asks_for_the_snapshots_gets_each_as_it_came() -> None:
     assert ann.take() == [{"a.ob-snap": {"bids": [], "asks": []}}] * 2
 
 
-def test_a_hole_is_told_once_and_those_who_come_then_wait_for_the_next_snapshot() -> None:
+def test_hole_is_reported_once_and_new_clients_wait_for_a_snapshot() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     early = told.reader("a.ob-inc")
@@ -125,7 +125,7 @@ def test_a_hole_is_told_once_and_those_who_come_then_wait_for_the_next_snapshot(
     assert not told.channels.needs_book()
 
 
-def test_followers_see_a_sequence_that_starts_again_and_nobody_new_gets_the_dead_book() -> None:
+def test_restarted_sequence_reaches_followers_and_ends_the_old_book() -> None:
     told = Told()
     told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 100})
     follower = told.reader("a.ob-inc")
@@ -142,7 +142,7 @@ def test_followers_see_a_sequence_that_starts_again_and_nobody_new_gets_the_dead
     assert follower.take() == late.take() == [{"a.ob-snap": new}]
 
 
-def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -> None:
+def test_stale_book_is_served_again_once_the_next_change_confirms_it() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     early = told.reader("a.ob-inc")
@@ -156,7 +156,7 @@ def test_a_book_in_doubt_is_given_out_again_when_the_next_change_confirms_it() -
     assert book["a.ob-snap"]["asks"] == [["2.0", "1"], ["3.0", "1"]]
 
 
-def test_a_client_that_asks_again_is_sent_the_book_again_and_no_change_twice() -> None:
+def test_repeated_subscribe_sends_the_book_again_and_no_change_twice() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     ann, bob = told.reader("a.ob-inc"), told.reader("a.ob-inc")
@@ -170,7 +170,7 @@ def test_a_client_that_asks_again_is_sent_the_book_again_and_no_change_twice() -
 
 
 @pytest.mark.parametrize("ends", ["confirmed", "snapshot", "adopted"])
-def test_a_client_that_asks_again_while_there_is_no_book_gets_it_once_when_there_is(ends: str) -> None:
+def test_repeated_subscribe_without_a_book_gets_it_once_it_exists(ends: str) -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     ann = told.reader("a.ob-inc")
@@ -193,7 +193,7 @@ def test_a_client_that_asks_again_while_there_is_no_book_gets_it_once_when_there
     assert len(told.channels) == 0
 
 
-def test_another_workers_book_is_given_to_all_who_wait() -> None:
+def test_adopted_book_is_sent_to_all_waiting_clients() -> None:
     there, here = Told(), Told()
     there.publish("a.ob-snap", SNAPSHOT)
     ann = here.reader("a.ob-inc")
@@ -206,7 +206,7 @@ def test_another_workers_book_is_given_to_all_who_wait() -> None:
     assert ann.take() == [], "there is no need of it"
 
 
-def test_a_book_that_does_not_reach_what_was_heard_is_not_enough() -> None:
+def test_book_older_than_buffered_increments_is_not_adopted() -> None:
     there, here = Told(), Told(max_books=1)
     there.publish("a.ob-snap", SNAPSHOT)
     there.publish("b.ob-snap", SNAPSHOT)
@@ -221,7 +221,7 @@ def test_a_book_that_does_not_reach_what_was_heard_is_not_enough() -> None:
     assert [frame["a.ob-snap"]["sequence"] for frame in late.take()] == [7]
 
 
-def test_who_has_no_room_for_a_book_waits_for_it_and_misses_nothing_of_it() -> None:
+def test_client_without_room_for_a_book_waits_and_misses_nothing() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     slow, quick, late = told.reader("a.ob-inc"), told.reader("a.ob-inc"), told.reader("b.ob-inc")
@@ -300,7 +300,7 @@ def test_no_more_books_than_allowed_are_kept() -> None:
     assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
 
 
-def test_many_who_come_between_two_changes_get_the_very_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_between_two_changes_get_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     seen = set()
@@ -310,7 +310,7 @@ def test_many_who_come_between_two_changes_get_the_very_same_bytes(monkeypatch: 
     assert len(seen) == 1
 
 
-def test_nothing_is_left_of_who_has_gone() -> None:
+def test_nothing_is_left_of_a_closed_connection() -> None:
     told = Told()
     names = ("a.trades", "a.ob-inc", "b.ob-inc", "a.ob-snap")
     told.publish("b.ob-snap", SNAPSHOT)
@@ -352,7 +352,7 @@ def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
     assert (used - of_names) / NAMES < 150
 
 
-def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
+def test_periodic_work_ignores_unpublished_names() -> None:
     told = Told()
     told.publish("a.ob-snap", SNAPSHOT)
     channels = told.channels
@@ -387,7 +387,7 @@ def test_no_periodic_work_looks_at_names_that_nobody_publishes() -> None:
     assert channels.subscriptions() == {"public": 2 * NAMES}
 
 
-def test_those_who_wait_for_room_are_looked_at_some_at_a_time_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_waiting_for_room_are_served_in_turn_and_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds_module, "SERVED_AT_ONCE", 3)
     told = Told()
     waiting = [told.reader("a.ob-inc", "b.ob-inc") for _ in range(4)]
@@ -437,7 +437,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 @settings(max_examples=200)
-def test_every_subscriber_has_the_publishers_book_with_consecutive_sequences(steps: list[tuple[str, int]]) -> None:
+def test_subscribers_get_the_publishers_book_and_consecutive_numbers(steps: list[tuple[str, int]]) -> None:
     told, sequence = Told(), 0
     book: dict[str, str] = {}
     readers: dict[Reader, dict[str, str] | None] = {}

@@ -57,12 +57,12 @@ def test_a_cursor_is_behind_its_event_or_behind_the_newest() -> None:
 @given(
     st.text(max_size=70) | st.from_regex(r"[A-Za-z0-9_-]{60}", fullmatch=True) | st.from_regex(r"s\.\d+\.[0-9a-f]{8}")
 )
-def test_any_other_text_is_no_cursor(text: str) -> None:
+def test_any_other_text_is_not_a_cursor(text: str) -> None:
     assert cursors().open(text, ANN) is None
 
 
 @given(st.integers(0, LENGTH - 1), st.sampled_from("AZaz09-_+/=.\x00é"))
-def test_a_cursor_with_another_character_is_none(place: int, character: str) -> None:
+def test_cursor_with_a_changed_character_is_invalid(place: int, character: str) -> None:
     some = cursors()
     text = some.at(ANN)
     other = text[:place] + character + text[place + 1 :]
@@ -75,7 +75,7 @@ def test_a_cursor_is_good_for_its_member_only(uid: str, other: str) -> None:
     assert some.open(some.at(uid), other) == (some._history.position() if other == uid else None)
 
 
-def test_a_uid_that_is_no_unicode_has_cursors_too() -> None:
+def test_uid_with_surrogates_has_cursors() -> None:
     some = cursors()
     assert some.open(some.at("\ud800"), "\ud800") is not None
 
@@ -126,7 +126,7 @@ def xor(one: bytes, other: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(one, other, strict=True))
 
 
-def test_cursors_cannot_be_told_from_noise_whether_anything_was_traded_or_not() -> None:
+def test_cursors_look_like_noise_whether_or_not_there_were_trades() -> None:
     count = 10_000
     history, some, busy = others_trade(count)
     quiet = [some.at(ANN) for _ in range(count)]
@@ -218,7 +218,7 @@ def test_a_key_that_markers_carry_is_kept_however_many_come() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, b"", "", "zz", "00", "00" * 31, "00" * 33, "é", "0" * 63, {}, []])
-def test_a_header_that_is_no_key_is_ignored(value: object) -> None:
+def test_header_that_is_not_a_key_is_ignored(value: object) -> None:
     some = cursors()
     before = some.announce(0.0)
     some.learn({HEADER: value}, 0.0)
@@ -236,7 +236,7 @@ def test_a_worker_by_itself_does_not_seal_too_many_with_one_key(monkeypatch: pyt
     assert all(number <= 1000 + 256 for number in keys[0].values())
 
 
-def test_randomness_is_drawn_anew_for_each_cursor() -> None:
+def test_each_cursor_has_fresh_randomness() -> None:
     drawn: list[bytes] = []
 
     def random(count: int) -> bytes:
@@ -257,7 +257,7 @@ ways: dict[str, Callable[[Cursors, Cursors], str]] = {
 
 
 @pytest.mark.parametrize("way", ways)
-def test_whatever_is_wrong_with_a_cursor_it_is_decrypted(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_cursors_are_decrypted_all_the_same(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One code path: the time does not tell a cursor of somebody else's from one that was made up."""
     some = cursors()
     text = ways[way](some, cursors())

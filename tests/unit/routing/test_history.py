@@ -64,7 +64,7 @@ def test_a_position_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
     assert (kept.is_complete_after(1), kept.is_complete_after(5)) == (False, True)
 
 
-def test_a_position_says_which_event_it_is_behind() -> None:
+def test_position_names_the_event_before_it() -> None:
     kept, anew = history(), history()
     entry = kept.append(5, EVENT, ("A",), 0.0)
     anew.append(5, Delivery("peatio.orderbook", "", {}, b'{"id":2}'), ("A",), 0.0)
@@ -76,7 +76,7 @@ def test_a_position_says_which_event_it_is_behind() -> None:
     assert not history("abc").holds(position), "another history"
 
 
-def test_a_history_that_a_worker_counts_for_itself_has_a_position_before_its_first_event() -> None:
+def test_own_history_has_a_position_before_its_first_event() -> None:
     kept = history("abc", most_bytes=1)
     position = kept.position()
     assert kept.holds(position)

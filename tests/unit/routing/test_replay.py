@@ -131,7 +131,7 @@ NO_GOOD: dict[str, Callable[[Room], str]] = {
 
 
 @pytest.mark.parametrize("kind", NO_GOOD)
-def test_all_cursors_that_are_no_good_are_answered_alike_and_wait_for_the_same(kind: str) -> None:
+def test_all_invalid_cursors_get_the_same_answer_and_wait(kind: str) -> None:
     looks: list[float] = []
     room = Room(1, 2, has_read_up_to=lambda moment: bool(looks.append(moment)) or len(looks) > 3)
     located = room.locate(NO_GOOD[kind](room))
@@ -159,7 +159,7 @@ def test_what_is_lost_while_it_is_waited_for_is_not_promised() -> None:
     assert room.locate(cursor) is None
 
 
-def test_a_history_that_begins_anew_is_not_taken_for_the_one_before() -> None:
+def test_restarted_history_is_not_mistaken_for_the_previous_one() -> None:
     room = Room(1, 2)
     located = room.locate(room.cursors.at(UID))
     assert located is not None
@@ -171,7 +171,7 @@ def test_a_history_that_begins_anew_is_not_taken_for_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("body", [10, 2000, 40_000])
-def test_large_events_do_not_fill_the_outbox_of_one_who_asked_for_them(body: int) -> None:
+def test_large_replayed_events_do_not_overflow_the_outbox(body: int) -> None:
     limit = 150_000
     budget, most = 0, 0
 
@@ -222,5 +222,5 @@ def test_clients_that_replay_at_once_share_one_turn_of_the_loop(monkeypatch: pyt
     assert max(passed.values()) <= yielding.TURN_SECONDS + (replay.BATCH + 1) * seconds
 
 
-def test_a_client_is_told_when_to_come_again() -> None:
+def test_client_is_told_when_to_reconnect() -> None:
     assert {reconnect_reason() for _ in range(100)} == {f"restart; retry after {seconds}" for seconds in (1, 2, 3)}

@@ -97,7 +97,7 @@ def named(side: str, owner: Any) -> dict[str, Any]:
 
 
 @given(STEPS, st.integers(1, 3))
-def test_exactly_those_whom_an_event_concerns_get_one_copy(steps: list[tuple[Any, ...]], trade_ids: int) -> None:
+def test_each_recipient_of_an_event_gets_exactly_one_copy(steps: list[tuple[Any, ...]], trade_ids: int) -> None:
     where = router()
     seats: list[Seat] = []
     expected: dict[Seat, list[Any]] = {}
@@ -144,7 +144,7 @@ def test_the_member_id_zero_is_one_like_any_other() -> None:
     assert (len(zero.take()), none.take()) == (1, [])
 
 
-def test_nobody_is_written_to_before_the_batch_is_handed_out() -> None:
+def test_nothing_is_written_before_the_batch_is_routed() -> None:
     where = router()
     (ann,) = seated(where, Seat("A", None))
     where.route(read(on_orderbook({"id": 1}, uid="A")))
@@ -163,7 +163,7 @@ def test_a_receiver_that_was_never_live_may_be_removed() -> None:
     assert len(ann.take()) == 1
 
 
-def test_who_has_been_hung_up_on_does_not_keep_the_others_waiting() -> None:
+def test_closed_client_does_not_delay_the_others() -> None:
     where = router()
     gone, here = seated(where, Seat("A", None), Seat("A", None))
     gone.receiver.outbox.close(1000)
@@ -262,7 +262,7 @@ def test_an_order_that_came_with_one_trade_is_known_at_the_next() -> None:
     assert [frame["trade"]["ask"]["price"] for frame in ann.take()] == ["1.0", "1.0"]
 
 
-def test_an_order_seen_as_somebody_elses_is_not_shown() -> None:
+def test_order_seen_with_another_owner_is_not_shown() -> None:
     where = router()
     (bob,) = seated(where, Seat("B", None))
     send(where, on_orderbook({"id": 31, "price": "1"}, uid="A"), on_trade({"id": 5, "ask_id": 31}, ask_uid="B"))
@@ -312,7 +312,7 @@ def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
 
 
 @pytest.mark.parametrize("turn", [1, -1])
-def test_a_ranger_client_gets_peatios_own_trade_where_the_translation_is_off(turn: int) -> None:
+def test_ranger_client_gets_peatios_own_trade_without_translation(turn: int) -> None:
     orders = RecentOrders()
     where = samples.router(orders.recall, orders.remember, translates=False)
     ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
@@ -385,7 +385,7 @@ def ranger(where: Router, *streams: str, uid: str = "A", member_id: int | None =
     return seat
 
 
-def test_a_ranger_session_gets_the_private_streams_it_asked_for_and_no_other() -> None:
+def test_ranger_session_gets_only_subscribed_private_streams() -> None:
     where = router()
     both, orders, none = ranger(where, "order", "trade", "deposit"), ranger(where, "order"), ranger(where)
     bob = ranger(where, "order", "trade", "deposit", uid="B", member_id=2)
@@ -401,7 +401,7 @@ def test_a_ranger_session_gets_the_private_streams_it_asked_for_and_no_other() -
     assert none.take() == bob.take() == []
 
 
-def test_orders_and_trades_of_the_classic_exchanges_reach_a_ranger_session_under_the_later_names() -> None:
+def test_classic_orders_and_trades_reach_ranger_under_ranger_names() -> None:
     where = router()
     ann, bob = ranger(where, "order", "trade"), ranger(where, "order", "trade", uid="B", member_id=2)
     send(
@@ -420,7 +420,7 @@ def test_orders_and_trades_of_the_classic_exchanges_reach_a_ranger_session_under
     assert (trade["trade"]["side"], trade["trade"]["order_id"]) == ("buy", 2)
 
 
-def test_a_ranger_session_is_told_a_trade_once_too() -> None:
+def test_ranger_session_gets_a_trade_once() -> None:
     where = router()
     ann = ranger(where, "trade")
     send(where, on_ranger("private.A.trade", {"id": 501}), on_trade({"id": 501}, ask_uid="A"))
@@ -440,7 +440,7 @@ class Mortal(Outbox):
 
 
 @pytest.mark.parametrize("how", ["book", "replay"])
-def test_what_a_client_is_sent_at_its_own_wish_leaves_nothing_behind_while_the_broker_is_silent(how: str) -> None:
+def test_books_sent_on_request_leave_no_state_while_broker_is_silent(how: str) -> None:
     where = router()
     where.route(read(on_ranger("public.a.ob-snap", {"asks": [["1", "1"]], "bids": []})))
     where.batch.flush()
@@ -460,7 +460,7 @@ def test_what_a_client_is_sent_at_its_own_wish_leaves_nothing_behind_while_the_b
     assert gone() is None
 
 
-def test_who_leaves_gets_nothing_of_any_stream_more() -> None:
+def test_removed_client_gets_no_further_events() -> None:
     where = router()
     ann = ranger(where, "order", "btcusd.trades", "btcusd.ob-inc")
     where.remove(ann.receiver)
@@ -473,14 +473,14 @@ def test_who_leaves_gets_nothing_of_any_stream_more() -> None:
 # ---- changes of the public book
 
 
-def test_a_book_change_goes_to_nobody() -> None:
+def test_book_change_without_broadcast_is_sent_to_no_client() -> None:
     where = router()
     (ann,) = seated(where, Seat("A", 1))
     send(where, on_orderbook({"action": "add", "order": {"id": 1}}))
     assert ann.take() == []
 
 
-def test_where_it_is_broadcast_a_book_change_goes_verbatim_and_once_to_every_classic_session() -> None:
+def test_broadcast_book_change_reaches_every_classic_session_once() -> None:
     where = router(broadcast=True)
     seats = seated(where, Seat("A", 1), Seat("A", 1), Seat("B", None))
     (other,) = seated(where, Seat("A", 1, Dialect.RANGER))
@@ -525,7 +525,7 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
     assert counters.of(metrics.frames)[()] == texts == 4 + 5 + 3 + 2
 
 
-def test_every_order_that_passes_is_remembered_though_nobody_is_here() -> None:
+def test_orders_are_remembered_without_connected_members() -> None:
     kept: list[Order] = []
     where = samples.router(lambda number, owner: None, kept.append)
     send(where, on_orderbook({"id": 1}, uid="A"), on_ranger("private.B.order", {"id": 2}))

@@ -39,7 +39,7 @@ def test_a_copy_without_a_market_is_a_copy_of_the_trade_with_its_id(turn: int) -
 
 
 @pytest.mark.parametrize("at", [0.0, KEPT_SECONDS / 2, KEPT_SECONDS - 0.1, KEPT_SECONDS, KEPT_SECONDS * 1.9])
-def test_a_trade_is_remembered_for_a_while_whatever_comes_meanwhile(at: float) -> None:
+def test_trade_is_remembered_for_a_while_among_other_trades(at: float) -> None:
     seen = SeenTrades(0.0)
     assert seen.add(A, at)
     assert seen.add(B, at + KEPT_SECONDS / 2)
@@ -53,7 +53,7 @@ def test_what_is_long_ago_is_forgotten() -> None:
     assert seen.add(TradeKey(b"1", b""), 5 * KEPT_SECONDS)
 
 
-def test_however_many_trades_come_the_last_ones_are_remembered_and_memory_is_bounded() -> None:
+def test_last_trades_are_remembered_in_bounded_memory() -> None:
     seen = SeenTrades(0.0)
     count = 3 * KEPT + 100
     for number in range(count):

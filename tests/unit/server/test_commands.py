@@ -98,7 +98,7 @@ def test_a_member_that_has_to_go_goes_by_token_and_by_cookie(
         assert is_served(let_in(server, cookie="IDANN")), "who may come by a cookie the application says"
 
 
-def test_a_revocation_that_is_heard_of_ends_what_came_by_such_a_token(gateway: Gateway) -> None:
+def test_received_revocation_closes_connections_of_its_tokens(gateway: Gateway) -> None:
     revocations = gateway._shared.revocations
     executor = CommandExecutor(PLACE, gateway._registry, revocations)
     with testing.serve(gateway) as server:
@@ -114,7 +114,7 @@ def test_a_revocation_that_is_heard_of_ends_what_came_by_such_a_token(gateway: G
 
 
 @pytest.mark.parametrize("who", ["token", "cookie"])
-def test_what_a_client_says_after_it_was_put_out_is_not_done(
+def test_messages_after_a_disconnect_are_ignored(
     gateway: Gateway, tell: Callable[[Command], list[Answer]], orders: list[str], who: str
 ) -> None:
     with testing.serve(gateway) as server, RawClient(server.port) as ann:

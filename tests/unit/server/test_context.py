@@ -61,14 +61,14 @@ def publish(at: Authenticator, kid: str, number: int) -> None:
     at._verifier.ring = KeyRing(at._verifier.ring.fixed, [NamedKey(kid, key)])
 
 
-def test_tokens_that_are_no_good_count() -> None:
+def test_invalid_tokens_are_counted() -> None:
     assert waits(authenticator(**KEY), good(1))
     assert waits(authenticator(**KEY), good()), "expired"
     assert waits(authenticator(**KEY), "nonsense")
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
-def test_a_gateway_that_has_no_keys_yet_blames_nobody(fixed: dict[str, str]) -> None:
+def test_gateway_without_keys_counts_no_failures(fixed: dict[str, str]) -> None:
     at = authenticator(**SET, **fixed)
     assert not waits(at, good(1, kid="a"), good(1))
     publish(at, "a", 2)
@@ -76,7 +76,7 @@ def test_a_gateway_that_has_no_keys_yet_blames_nobody(fixed: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
-def test_a_token_whose_key_is_not_there_yet_may_come_again(fixed: dict[str, str]) -> None:
+def test_token_with_a_missing_key_may_be_retried(fixed: dict[str, str]) -> None:
     at = authenticator(**SET, **fixed)
     for token in (good(1, kid="a"), good(1)):
         with pytest.raises(TryLater) as later:
@@ -90,7 +90,7 @@ def test_a_token_whose_key_is_not_there_yet_may_come_again(fixed: dict[str, str]
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
-def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, str]) -> None:
+def test_token_of_an_unread_key_counts_as_no_failure(fixed: dict[str, str]) -> None:
     at = authenticator(**SET, **fixed)
     publish(at, "a", 2)
     assert not waits(at, good(1, kid="b"))
@@ -107,7 +107,7 @@ def test_a_token_of_a_key_that_was_not_read_yet_blames_nobody(fixed: dict[str, s
         ("", "10.0.0.2", True),
     ],
 )
-def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, address: str, counts: bool) -> None:
+def test_only_addresses_that_identify_a_client_are_locked(trusted: str, address: str, counts: bool) -> None:
     assert waits(authenticator(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
 
 
@@ -124,7 +124,7 @@ def test_where_everybody_seems_to_come_from_nobody_is_blamed(trusted: str, addre
         ("a name", "another", False),
     ],
 )
-def test_who_has_a_network_of_ipv6_is_one(address: str, other: str, together: bool) -> None:
+def test_ipv6_network_counts_as_one_client(address: str, other: str, together: bool) -> None:
     at = authenticator(**KEY)
     assert waits(at, "nonsense", address=address)
     assert is_locked(at, other) is together

@@ -23,7 +23,7 @@ STEP_CLIENTS = 20
     [lambda there: there.set_draining(True), lambda there: there.drain()],
     ids=["an operator's", "the worker's"],
 )
-def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(
+def test_identify_that_outlasts_a_drain_is_refused(
     leave: Callable[[registry.ConnectionRegistry], None],
 ) -> None:
     gateway = testing.gateway()
@@ -37,7 +37,7 @@ def test_who_was_asked_for_longer_than_a_drain_takes_comes_too_late(
         assert status_of(server) == 503
 
 
-def test_an_undone_drain_leaves_those_who_were_not_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undone_drain_keeps_connections_not_yet_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
     gateway = chatting(WEBSOCKET_DRAIN_SECONDS="120")
     there = gateway._registry
@@ -84,7 +84,7 @@ def test_a_second_drain_is_the_first_and_one_undo_ends_both() -> None:
         assert gateway.problems() == []
 
 
-def test_who_undoes_a_drain_does_not_keep_a_worker_that_ends() -> None:
+def test_undoing_a_drain_does_not_stop_an_ending_worker() -> None:
     gateway = chatting()
 
     def end_aside_and_undo() -> list[str]:

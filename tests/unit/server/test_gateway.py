@@ -47,14 +47,14 @@ def test_a_plain_request_is_the_applications() -> None:
         assert "challenge" in server.connect().json()
 
 
-def test_without_an_application_a_plain_request_is_told_to_upgrade() -> None:
+def test_plain_request_without_an_application_gets_426() -> None:
     with testing.serve(testing.gateway()) as server:
         status, headers, body = plain(server)
         assert (status, headers["Upgrade"]) == (426, "websocket")
         assert "WebSocket" in body
 
 
-def test_a_server_that_cannot_upgrade_is_told_the_worker_class() -> None:
+def test_server_that_cannot_upgrade_names_the_worker_class() -> None:
     """Any WSGI server but the two: nothing in the environ to upgrade with."""
     said: list[str] = []
     environ = {
@@ -125,7 +125,7 @@ def known() -> Gateway:
     return gateway
 
 
-def test_a_handlers_client_is_who_the_application_says_it_is() -> None:
+def test_handler_connection_has_the_identity_given_by_the_application() -> None:
     with testing.serve(known()) as server:
         assert server.connect("/who").json() is None
         assert server.connect("/who", cookie="IDANN").json() == "IDANN"
@@ -167,7 +167,7 @@ def test_decorators_leave_the_function_as_it_is_and_take_a_name_once() -> None:
 # ---- a worker's life
 
 
-def test_it_is_ready_once_it_hears_the_broker_and_not_before_nor_after() -> None:
+def test_it_is_ready_only_while_connected_to_the_broker() -> None:
     gateway = testing.gateway()
     assert gateway.problems()
     with testing.serve(gateway):
@@ -210,7 +210,7 @@ def _until(check: Callable[[], bool]) -> None:
             gevent.sleep(0.01)
 
 
-def test_the_gateways_of_a_process_are_known_while_somebody_has_them() -> None:
+def test_gateways_of_a_process_are_listed_while_referenced() -> None:
     gateway = testing.gateway()
     assert gateway in Gateway.instances()
     number = id(gateway)
@@ -228,7 +228,7 @@ def test_its_publisher_is_one_and_pushes_to_its_clients() -> None:
         assert ann.json()["orderbook"]["id"] == 7
 
 
-def test_a_faulty_environment_is_told_with_all_its_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faulty_environment_is_reported_with_all_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in testing.environ(WEBSOCKET_PORT="http", LOG_LEVEL="loud").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as told:

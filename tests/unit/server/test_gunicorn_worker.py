@@ -48,7 +48,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("begun", [True, False])
-def test_it_drains_at_once_when_told_to_end(worker: Any, drained: list[bool], how: str, begun: bool) -> None:
+def test_it_drains_at_once_at_term(worker: Any, drained: list[bool], how: str, begun: bool) -> None:
     if begun:
         gevent.spawn(ENDS[how], worker)
     else:
@@ -79,7 +79,7 @@ def test_it_waits_for_a_request_but_not_for_a_connection_that_is_kept(monkeypatc
     assert room._requests() == 0
 
 
-def test_a_fault_while_one_websocket_is_looked_after_ends_that_one() -> None:
+def test_failing_tick_of_a_websocket_ends_only_that_one() -> None:
     ended: list[bool] = []
 
     class Faulty:

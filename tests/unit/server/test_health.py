@@ -148,7 +148,7 @@ def _answering() -> int:
     return health._server._connections - len(health.OperatorHandler.idle)
 
 
-def test_scrapes_at_the_same_time_are_one_and_none_is_older_than_its_request() -> None:
+def test_concurrent_scrapes_share_one_fresh_result() -> None:
     counted, going = [0], gevent.event.Event
 
     def run() -> tuple[list[bytes], int]:
@@ -177,7 +177,7 @@ def test_scrapes_at_the_same_time_are_one_and_none_is_older_than_its_request() -
     assert renders == 2
 
 
-def test_what_a_scrape_raises_is_raised_in_all_who_wait() -> None:
+def test_failing_scrape_raises_in_all_waiting_requests() -> None:
     def fails() -> bytes:
         raise TimeoutError("another worker does not come to an end")
 

@@ -63,7 +63,7 @@ def worker() -> Worker:
     return Worker()
 
 
-def test_what_is_read_back_goes_to_nobody_and_is_kept(worker: Worker) -> None:
+def test_events_read_back_are_kept_and_not_sent(worker: Worker) -> None:
     worker.take(1, 10)
     assert worker.told() == []
     worker.connected()
@@ -72,7 +72,7 @@ def test_what_is_read_back_goes_to_nobody_and_is_kept(worker: Worker) -> None:
     assert [json.loads(entry.delivery.body)["id"] for entry in worker.ingest.history.after(["IDANN"], -1)] == [1, 2]
 
 
-def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
+def test_gap_notice_is_sent_once_and_before_the_next_event(worker: Worker) -> None:
     worker.connected()
     worker.take(1, 10)
     worker.mark(GAP, 11)
@@ -82,7 +82,7 @@ def test_a_gap_is_told_once_and_before_what_comes_next(worker: Worker) -> None:
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [12, 13]
 
 
-def test_a_gap_that_is_found_while_reading_is_told_with_the_next_event(worker: Worker) -> None:
+def test_gap_found_while_reading_is_announced_with_the_next_event(worker: Worker) -> None:
     worker.connected()
     worker.take(1, 10)
     worker.ingest.private.on_gap()
@@ -102,7 +102,7 @@ def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
     assert worker.counters.of(metrics.deliveries)["peatio.orderbook", "again"] == 1
 
 
-def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None:
+def test_refused_stream_starts_another_history_and_is_announced(worker: Worker) -> None:
     worker.connected()
     worker.take(1, 10)
     worker.ingest.private.on_source(REFUSED)
@@ -114,7 +114,7 @@ def test_a_refused_stream_is_another_history_and_is_told(worker: Worker) -> None
     assert worker.told() == [2]
 
 
-def test_what_came_by_the_queue_while_the_stream_was_tried_is_not_sent_again(worker: Worker) -> None:
+def test_events_from_the_queue_are_not_repeated_from_the_stream(worker: Worker) -> None:
     worker.ingest.private.on_source(REFUSED)
     worker.connected()
     assert worker.told() == [False]
@@ -170,7 +170,7 @@ def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker
     assert worker.ingest.private.marker_headers() not in (own, others), "a history of its own has a key of its own"
 
 
-def test_a_gap_is_told_to_each_member_with_a_cursor_of_its_own(worker: Worker) -> None:
+def test_gap_notice_has_a_cursor_for_each_member(worker: Worker) -> None:
     worker.connected()
     bob_wire = Wire()
     bob = Receiver(Outbox(bob_wire, 2**20, 10.0), Dialect.CLASSIC)

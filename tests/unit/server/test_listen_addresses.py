@@ -53,18 +53,18 @@ def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
     assert fault.endswith("METRICS_HOST takes an address of this machine")
 
 
-def test_both_faults_are_told(taken: str) -> None:
+def test_both_faults_are_reported(taken: str) -> None:
     assert len(faults(WEBSOCKET_PORT=taken, METRICS_HOST="192.0.2.1")) == 2
 
 
-def test_a_port_that_needs_a_right_is_told_so() -> None:
+def test_privileged_port_is_reported() -> None:
     error = PermissionError(13, "Permission denied")
     assert str(listen_addresses.fault("WEBSOCKET", "127.0.0.1", 443, error)).endswith(
         "WEBSOCKET_PORT takes another port, 1024 or higher"
     )
 
 
-def test_a_unix_socket_needs_a_folder_and_takes_the_place_of_an_old_one_only(tmp_path: Path) -> None:
+def test_unix_socket_needs_a_folder_and_replaces_only_an_old_socket(tmp_path: Path) -> None:
     assert faults(WEBSOCKET_UNIX=str(tmp_path / "a.sock")) == []
     assert "is no folder that may be written to" in faults(WEBSOCKET_UNIX=str(tmp_path / "none" / "a.sock"))[0]
     (tmp_path / "file").write_text("somebody's")

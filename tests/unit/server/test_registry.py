@@ -16,7 +16,7 @@ from tests.unit.server.served import chatting, ends, status_of
 # ---- a path's `identify` that takes its time
 
 
-def test_a_limit_holds_while_it_is_asked_who_somebody_is() -> None:
+def test_limit_holds_while_identify_runs() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1")
     asked: list[str] = []
     both = gevent.event.Event()
@@ -44,7 +44,7 @@ def test_a_limit_holds_while_it_is_asked_who_somebody_is() -> None:
         ("", "", 101),  # a proxy that says nothing of whose it is
     ],
 )
-def test_connections_of_an_address_are_limited_whose_ever_they_can_be(first: str, second: str, status: int) -> None:
+def test_connections_are_limited_per_address_if_it_identifies_a_client(first: str, second: str, status: int) -> None:
     gateway = chatting(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1", TRUSTED_PROXIES="127.0.0.1")
     with testing.serve(gateway) as server:
         assert server.connect("/", x_forwarded_for=first).receive() == "here"
@@ -54,7 +54,7 @@ def test_connections_of_an_address_are_limited_whose_ever_they_can_be(first: str
 # ---- the keeper
 
 
-def test_a_connection_that_cannot_be_looked_at_costs_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_tick_ends_only_that_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = chatting()
     ticked: list[str] = []
 

@@ -45,7 +45,7 @@ def test_a_path_is_matched_exactly_with_or_without_its_last_slash(registered: st
 
 
 @pytest.mark.parametrize("path", ["", "echo", "/echo?a=b", "/echo#a", "ws://host/echo"])
-def test_what_is_no_path_is_not_taken(path: str) -> None:
+def test_invalid_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="is no path"):
         Handlers().add_path(path, one)
 
@@ -60,7 +60,7 @@ def test_a_path_has_one_handler(again: str, handler: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["subscribe", "unsubscribe", "jwt"])
-def test_what_the_gateway_answers_itself_is_no_handlers_name(name: str) -> None:
+def test_built_in_event_names_cannot_be_handlers(name: str) -> None:
     with pytest.raises(ValueError, match="by the gateway itself"):
         Handlers().add_event(name, one)
 

@@ -38,7 +38,7 @@ STEPS = st.lists(st.sampled_from(["come", "send", "leave", "look", "round"]), ma
 
 
 @given(STEPS)
-def test_each_byte_is_told_once_in_the_end_and_never_too_early(steps: list[str]) -> None:
+def test_each_byte_is_counted_once_and_never_too_early(steps: list[str]) -> None:
     measured, before = stats(), told()
     there: list[Any] = []
     unseen: list[Any] = []
@@ -68,7 +68,7 @@ def test_each_byte_is_told_once_in_the_end_and_never_too_early(steps: list[str])
     assert told() - before == sent
 
 
-def test_a_connection_is_told_by_how_far_it_is() -> None:
+def test_connection_state_is_reported() -> None:
     measured = stats()
     measured.begin()
     gone = ConnectionStatus("classic", True, 0, "IDANN")

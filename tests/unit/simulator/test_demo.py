@@ -40,7 +40,7 @@ class Session:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "HS256"])
-def test_its_tokens_let_in_as_its_member_beside_those_of_the_keys_that_were_given(algorithm: str) -> None:
+def test_demo_tokens_and_tokens_of_given_keys_are_accepted(algorithm: str) -> None:
     more = {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "s" * 32} if algorithm == "HS256" else {}
     given = settings(JWT_AUDIENCE="peatio,other", JWT_ISSUER="barong", **more)
     shown = Demo(given)
@@ -58,7 +58,7 @@ def test_its_key_is_its_own() -> None:
             Verifier(other.token_rules).verify(token, time.time())
 
 
-def test_there_is_no_simulation_beside_a_real_broker() -> None:
+def test_simulation_is_refused_with_a_real_broker() -> None:
     with pytest.raises(ConfigurationError, match="never for a real exchange"):
         Settings.from_env(environment(AMQP_URL="amqp://host", WEBSOCKET_SIMULATION="true"))
 
@@ -78,14 +78,14 @@ def test_an_order_is_placed_and_cancelled() -> None:
 
 
 @pytest.mark.parametrize("event", ["place_order", "cancel_order"])
-def test_nobody_trades_without_a_token(event: str) -> None:
+def test_trading_needs_a_token(event: str) -> None:
     session = Session(None)
     with pytest.raises(ClientError, match="Not authenticated"):
         Demo(settings()).events[event](session, dict(ORDER))
     assert not session.replies
 
 
-def test_what_is_wrong_with_an_order_is_told() -> None:
+def test_invalid_order_is_answered_with_a_reason() -> None:
     with pytest.raises(ClientError, match="side: has to be sell or buy"):
         Demo(settings()).events["place_order"](Session(), {**ORDER, "side": "both"})
 

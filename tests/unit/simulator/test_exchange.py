@@ -88,7 +88,7 @@ def test_messages_arrive_compact_and_under_their_routing_keys(monkeypatch: pytes
     assert set(clock.rests) == {STEP_SECONDS}
 
 
-def test_what_a_member_does_between_two_steps_is_told_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_member_actions_between_steps_are_published_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, began = Clock(monkeypatch), Clock.now
     exchange = SimulatedExchange()
     numbers = list[int]()

@@ -85,7 +85,9 @@ def test_orders_meet_by_price_and_then_by_time(given: list[tuple[str | None, Sid
 
 
 @given(orders)
-def test_levels_are_told_in_sequence_and_are_what_waits(given: list[tuple[str | None, Side, int | None, int]]) -> None:
+def test_published_levels_are_in_sequence_and_match_the_book(
+    given: list[tuple[str | None, Side, int | None, int]],
+) -> None:
     market, known, sequence = Market(), dict[tuple[Side, int], int](), 0
     for number, (owner, side, price, volume) in enumerate(given):
         for happening in market.place(new(number, owner, side, price, volume)):

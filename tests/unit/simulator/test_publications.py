@@ -33,7 +33,7 @@ def messages(seed: int, steps: int) -> list[Publication]:
 
 @seeds
 @settings(max_examples=10)
-def test_public_trades_candles_and_tickers_tell_of_the_same_trades(seed: int) -> None:
+def test_public_trades_candles_and_tickers_agree(seed: int) -> None:
     volume, funds, minutes, prices = Decimal(0), Decimal(0), dict[int, list[float]](), [text_of(FIRST_PRICE)]
     private: dict[int, tuple[str, str]] = {}
     for exchange, key, _, body in messages(seed, 2 * SNAPSHOT_STEPS):

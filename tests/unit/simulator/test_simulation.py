@@ -138,7 +138,7 @@ def replicas(seed: int, steps: int) -> Iterator[tuple[Simulation, Replica]]:
 
 @seeds
 @settings(max_examples=6)
-def test_a_book_kept_from_the_first_snapshot_on_is_the_simulations_own_and_never_crossed(seed: int) -> None:
+def test_followed_book_equals_the_simulations_and_is_never_crossed(seed: int) -> None:
     for simulation, replica in replicas(seed, 2 * SNAPSHOT_STEPS + 2):
         own = Replica(snapshot(simulation.market).body)
         assert (own.levels, own.sequence) == (replica.levels, replica.sequence)
@@ -250,7 +250,7 @@ class Ledger:
 
 @given(seed=st.integers(0, 2**32), deeds=deeds)
 @settings(max_examples=100)
-def test_whatever_people_do_volumes_add_up_and_no_book_is_ever_crossed(
+def test_volumes_add_up_and_no_book_is_ever_crossed(
     seed: int, deeds: list[tuple[str, int | dict[str, Any] | None]]
 ) -> None:
     simulation, now = Simulation(seed, BEGIN), BEGIN
@@ -279,7 +279,7 @@ def test_whatever_people_do_volumes_add_up_and_no_book_is_ever_crossed(
     assert (own.levels, own.sequence) == (ledger.replica.levels, ledger.replica.sequence)
 
 
-def test_an_order_at_the_best_price_of_the_other_side_is_filled_there_and_the_rest_waits() -> None:
+def test_order_at_the_best_price_is_filled_and_the_rest_waits() -> None:
     simulation = Simulation(3, BEGIN)
     ledger = Ledger(simulation)
     ask, offered = snapshot(simulation.market).body["asks"][0]
@@ -293,7 +293,7 @@ def test_an_order_at_the_best_price_of_the_other_side_is_filled_there_and_the_re
     assert snapshot(simulation.market).body["bids"][0] != [ask, "1.0"]
 
 
-def test_a_market_order_takes_price_after_price_and_what_nobody_offers_is_cancelled() -> None:
+def test_market_order_takes_all_prices_and_the_rest_is_cancelled() -> None:
     simulation = Simulation(3, BEGIN)
     ledger = Ledger(simulation)
     asks = snapshot(simulation.market).body["asks"]
@@ -307,7 +307,7 @@ def test_a_market_order_takes_price_after_price_and_what_nobody_offers_is_cancel
     assert len(snapshot(simulation.market).body["asks"]) >= LEVELS, "the crowd did not come back"
 
 
-def test_nobody_trades_with_himself() -> None:
+def test_member_does_not_trade_with_itself() -> None:
     simulation = Simulation(3, BEGIN)
     ledger = Ledger(simulation)
     best = Decimal(snapshot(simulation.market).body["asks"][0][0])
@@ -368,7 +368,7 @@ def test_numbers_may_be_numbers_and_ord_type_need_not_be_there() -> None:
         ({"volume": "1000.0001"}, "volume: has to be more than 0 and at most 1000"),
     ],
 )
-def test_an_order_that_is_none_is_refused_in_words_and_changes_nothing(changed: dict[str, Any], why: str) -> None:
+def test_invalid_order_is_refused_with_a_text_and_changes_nothing(changed: dict[str, Any], why: str) -> None:
     simulation = Simulation(3, BEGIN)
     before = snapshot(simulation.market)
     with pytest.raises(ClientError) as refused:
@@ -377,7 +377,7 @@ def test_an_order_that_is_none_is_refused_in_words_and_changes_nothing(changed: 
     assert snapshot(simulation.market) == before
 
 
-def test_a_member_has_so_many_orders_waiting_and_no_more() -> None:
+def test_waiting_orders_of_a_member_are_limited() -> None:
     simulation = Simulation(3, BEGIN)
     numbers = [simulation.place("IDANN", LIMIT, BEGIN)[0] for _ in range(MOST_WAITING)]
     with pytest.raises(ClientError, match=f"^{MOST_WAITING} orders of yours wait already; cancel one first$"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.broker_rpc import expressions
 
 
-def test_words_are_binaries_whatever_is_in_them() -> None:
+def test_arguments_are_passed_as_binaries() -> None:
     found = expressions(("set_permissions", "-p", "here", "ann", "^$", r"a\.b", 'q"'))
     assert found == (
         r'rabbit_auth_backend_internal:set_permissions(<<"ann">>, <<"here">>, <<"^$">>, <<"a\\.b">>, '

@@ -54,7 +54,7 @@ def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_message_in_very_small_fragments_takes_no_more_memory_than_it_has_bytes(opcode: int) -> None:
+def test_tiny_fragments_take_no_more_memory_than_the_message(opcode: int) -> None:
     incoming = FrameDecoder(100_000)
     pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
     incoming.small_frames = 50_000.0
@@ -143,7 +143,7 @@ def test_the_limit_counts_from_the_header_on(sent: bytes, code: int | None) -> N
     assert close_code(fed(sent)) == code
 
 
-def test_after_a_message_in_fragments_the_next_starts_anew() -> None:
+def test_message_after_a_fragmented_one_starts_fresh() -> None:
     incoming = fed(frame(TEXT, b"a", fin=False), frame(CONT, b"b"), frame(BINARY, b"c", fin=False), frame(CONT, b"d"))
     assert [message for _, message in incoming.messages] == ["ab", b"cd"]
 

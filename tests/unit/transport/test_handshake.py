@@ -72,7 +72,7 @@ def test_a_refusal_of_the_version_names_the_right_one() -> None:
     ("upgrade", "wanted"),
     [("websocket", True), ("WebSocket", True), ("h2c, websocket", True), ("h2c", False), ("", False), (None, False)],
 )
-def test_an_upgrade_to_websocket_is_told_from_other_requests(upgrade: str | None, wanted: bool) -> None:
+def test_websocket_upgrade_is_distinguished_from_other_requests(upgrade: str | None, wanted: bool) -> None:
     assert wants_upgrade({} if upgrade is None else {"HTTP_UPGRADE": upgrade}) is wanted
 
 

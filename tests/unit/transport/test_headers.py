@@ -72,7 +72,7 @@ def test_pywsgi_finds_what_it_asks_for() -> None:
         (b"Transfer-Encoding: gzip, chunked\r\n", "a transfer coding other than chunked"),
     ],
 )
-def test_what_is_no_field_is_refused_and_not_repeated(line: bytes, reason: str) -> None:
+def test_invalid_field_is_refused_and_not_repeated(line: bytes, reason: str) -> None:
     with pytest.raises(ValueError) as refused:
         read(b"Host: a\r\n" + line + b"\r\n")
     assert str(refused.value) == reason

@@ -79,7 +79,7 @@ def reached(limit: Limit) -> float:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: loc"])
-def test_a_crowd_that_never_asks_is_bounded_and_shuts_nobody_out(served: Any, sent: bytes) -> None:
+def test_pending_connections_are_bounded_and_lock_no_client_out(served: Any, sent: bytes) -> None:
     server, tls = served
     before = reached(Limit.PENDING)
     with contextlib.ExitStack() as crowd:
@@ -123,7 +123,7 @@ def test_tls_handshakes_that_never_end_are_bounded(served: Any) -> None:
         wait_until(lambda: reached(Limit.PENDING) >= before + CROWD - MOST - 1, "the oldest were closed")
 
 
-def test_a_rush_of_honest_clients_loses_none(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rush_of_honest_clients_loses_no_connection(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have all asked before the worker comes to look at the first of them."""
     server, tls = served
     if tls is not None:
@@ -208,7 +208,7 @@ def test_what_never_arrives_is_counted_by_what_it_was(served: Any, monkeypatch: 
     assert reached(Limit.TLS_TIME) == handshakes + (1 if tls else 0)
 
 
-def test_a_kept_connection_that_is_idle_is_no_attack(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_keep_alive_connection_is_not_an_attack(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server, tls = served
     monkeypatch.setattr(Handler, "settings", settings(WEBSOCKET_HANDSHAKE_TIMEOUT="0.3"))
     before = reached(Limit.REQUEST_TIME)

@@ -137,7 +137,7 @@ CHUNKS = {
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_a_line_that_is_none_is_refused(line: bytes) -> None:
+def test_malformed_line_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError) as refused:
         check_request_line(line.decode("latin-1"))
     assert str(refused.value) == "a request line that is none"
@@ -161,7 +161,7 @@ def test_an_odd_line_is_taken(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("request_", FIELDS.values(), ids=FIELDS)
-def test_fields_that_are_none_are_refused(request_: bytes) -> None:
+def test_malformed_fields_are_refused(request_: bytes) -> None:
     with pytest.raises(ValueError):
         read(request_)
 
@@ -214,12 +214,12 @@ BAD_REQUEST = [b"HTTP/1.1 400 Bad Request"]
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_a_line_that_is_none_is_answered_with_400_and_ends(server: testing.Server, line: bytes) -> None:
+def test_malformed_request_line_is_answered_with_400(server: testing.Server, line: bytes) -> None:
     assert answers(server, line + b"Host: a\r\n\r\n" + SMUGGLED) == BAD_REQUEST
 
 
 @pytest.mark.parametrize("request_", FIELDS.values(), ids=FIELDS)
-def test_fields_that_are_none_are_answered_with_400_and_end(server: testing.Server, request_: bytes) -> None:
+def test_malformed_fields_are_answered_with_400(server: testing.Server, request_: bytes) -> None:
     assert answers(server, request_ + SMUGGLED) == BAD_REQUEST
 
 
@@ -275,11 +275,11 @@ def test_a_malformed_handshake_is_answered_and_ends(server: testing.Server, requ
     assert line.startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_what_follows_a_good_handshake_is_frames_whatever_length_it_announced(server: testing.Server) -> None:
+def test_bytes_after_a_handshake_are_frames_despite_content_length(server: testing.Server) -> None:
     assert answers(server, handshake("Content-Length: 4") + SMUGGLED) == [b"HTTP/1.1 101 Switching Protocols"]
 
 
-def test_the_answer_says_that_the_connection_ends_behind_chunks(server: testing.Server) -> None:
+def test_answer_announces_close_after_chunks(server: testing.Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 30) as client:
         client.sendall(with_fields(CHUNKED, line=b"GET /healthcheck HTTP/1.1") + b"0\r\n\r\n")
         came = b""

@@ -42,7 +42,7 @@ def let_write(outbox: Outbox) -> None:
 
 
 @given(SIZES)
-def test_a_text_frame_is_as_the_rfc_says(size: int) -> None:
+def test_text_frame_follows_the_rfc(size: int) -> None:
     payload = b"x" * size
     assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
 
@@ -224,9 +224,7 @@ def test_an_end_waits_for_what_a_slow_client_has_yet_to_take() -> None:
 
 
 @given(steps=STEPS, takes=TAKES, tls=st.booleans(), end=st.sampled_from(["close", "end", "abort"]))
-def test_after_the_end_nothing_is_taken_whatever_was_put_in_before(
-    steps: list[tuple[str, int]], takes: list[int], tls: bool, end: str
-) -> None:
+def test_nothing_is_queued_after_the_end(steps: list[tuple[str, int]], takes: list[int], tls: bool, end: str) -> None:
     wire = Wire(unsteady(takes), tls)
     outbox, put = outbox_on(wire), b""
     for step, size in steps:
@@ -279,7 +277,7 @@ def test_a_reset_raises_nothing_and_leaves_nothing(good: int, tls: bool, pieces:
     assert (wire.taken, outbox.size, outbox.closing) == (b"x" * good * (30 if tls else 1), 0, 1006)
 
 
-def test_an_abort_cuts_whatever_waits() -> None:
+def test_abort_drops_queued_frames() -> None:
     wire = Wire(lambda offered: 0)
     outbox = outbox_on(wire)
     outbox.send(b"waiting")
@@ -308,7 +306,7 @@ class Stuck(Wire):
         self.shut.set(how)
 
 
-def test_a_client_that_takes_nothing_is_told_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_reads_nothing_is_closed_and_then_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "CLOSE_SECONDS", 0.001)
     wire = Stuck()
     outbox = outbox_on(wire, send_timeout=0.001)

@@ -145,7 +145,7 @@ def test_what_came_along_with_the_handshake_is_not_lost() -> None:
     made.close()
 
 
-def test_a_ping_is_answered_with_its_payload_and_is_no_message(pair: Pair) -> None:
+def test_ping_is_answered_with_its_payload_and_is_not_a_message(pair: Pair) -> None:
     ws = pair.open()
     pair.say(Frame(Opcode.PING, b"are you there"), text("message"))
     assert ws.receive() == "message"
@@ -265,7 +265,7 @@ def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) ->
 
 
 @pytest.mark.parametrize("code", [Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY])
-def test_who_was_put_out_is_not_heard_any_more(pair: Pair, code: Close) -> None:
+def test_disconnected_client_is_not_read_any_more(pair: Pair, code: Close) -> None:
     ws = pair.open()
     waiting = gevent.spawn(ws.receive)
     gevent.idle()  # it waits for the client
@@ -284,7 +284,7 @@ def test_what_had_come_before_the_client_was_put_out_does_not_count_either(pair:
     assert list(ws) == []
 
 
-def test_what_was_said_before_a_restart_was_known_still_counts(pair: Pair) -> None:
+def test_messages_received_before_a_restart_close_are_read(pair: Pair) -> None:
     ws = pair.open()
     pair.say(text("one"), text("two"))
     assert ws.receive() == "one"
@@ -343,7 +343,7 @@ def test_no_sign_of_life_for_long_enough_ends_it(pair: Pair) -> None:
     assert ws.outbox.closing == Close.IDLE
 
 
-def test_who_takes_what_waits_for_it_is_alive(pair: Pair) -> None:
+def test_client_that_reads_its_outbox_is_alive(pair: Pair) -> None:
     ws = pair.open()
     began = ws.last_read
     ws.pinged = began + 1000
@@ -390,7 +390,7 @@ def test_a_wait_for_a_message_may_have_a_limit_and_loses_nothing(pair: Pair) -> 
     assert ws.receive(timeout=LIMIT) is None
 
 
-def test_pings_of_a_client_whose_handler_is_busy_are_answered(pair: Pair) -> None:
+def test_pings_are_answered_while_the_handler_is_busy(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.opened)
     pair.say(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
@@ -405,7 +405,7 @@ def test_pings_of_a_client_whose_handler_is_busy_are_answered(pair: Pair) -> Non
     assert pair.received_frames()[0] == (Opcode.TEXT, b"answer")
 
 
-def test_a_ping_that_came_with_the_message_the_handler_is_busy_with_is_answered(pair: Pair) -> None:
+def test_ping_in_the_same_read_as_a_slow_message_is_answered(pair: Pair) -> None:
     ws = pair.open()
     pair.say(text("a"), Frame(Opcode.PING, b"1"))
     assert ws.receive() == "a"
@@ -481,7 +481,7 @@ def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
     assert list(ws) == [str(number) for number in range(3 * MOST_UNREAD)]
 
 
-def test_a_client_whose_messages_nobody_reads_is_alive_while_it_sends(pair: Pair) -> None:
+def test_client_with_unread_messages_is_alive_while_it_sends(pair: Pair) -> None:
     ws = pair.open()
     for _ in range(MOST_UNREAD):
         pair.say(text("are you there?"))
@@ -496,7 +496,7 @@ def test_a_client_whose_messages_nobody_reads_is_alive_while_it_sends(pair: Pair
     assert ws.outbox.closing == Close.IDLE
 
 
-def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
+def test_handler_that_waits_for_a_message_is_not_interrupted(pair: Pair) -> None:
     ws = pair.open()
     waiting = gevent.spawn(ws.receive)
     gevent.sleep(0)
@@ -506,7 +506,7 @@ def test_who_waits_for_a_message_is_left_alone(pair: Pair) -> None:
     assert waiting.get(timeout=LIMIT) == "for the one that waits"
 
 
-def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handler_that_yields_between_reads_is_not_interrupted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peatio_ws.concurrency.yielding.TURN_SECONDS", -1.0)
     ws = pair.open()
     pair.say(text("question"), Frame(Opcode.PING, b"later"), text("x" * READ_BYTES))
@@ -526,7 +526,7 @@ def test_who_lets_others_run_between_two_reads_is_left_alone(pair: Pair, monkeyp
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_the_answer_to_the_handshake_is_no_frame_to_be_cut(pair: Pair, taken: bool) -> None:
+def test_handshake_answer_is_not_cut_like_a_frame(pair: Pair, taken: bool) -> None:
     answer, big = b"HTTP/1.1 101 Switching Protocols\r\n\r\n", text_frame(b"x" * 900_000)
     ws = WebSocket(lambda: RawSocket(pair.sock, b"", answer, True), pair.settings)
     ws.accept()

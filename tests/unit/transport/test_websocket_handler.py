@@ -41,7 +41,7 @@ def test_an_answer_that_is_not_taken_ends(monkeypatch: pytest.MonkeyPatch) -> No
         assert page.over.wait(WAIT)
 
 
-def test_nothing_is_kept_of_who_has_gone() -> None:
+def test_nothing_is_kept_of_a_closed_connection() -> None:
     with testing.serve(testing.gateway()) as server:
         before = set(Handler.idle)
         for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):

@@ -51,7 +51,7 @@ def test_a_stream_that_is_there_and_cannot_be_used_is_named(refusal: Refusal, te
     assert remedy in found.remedy
 
 
-def test_an_alarm_of_the_broker_is_no_fault_of_the_stream() -> None:
+def test_broker_alarm_is_not_a_fault_of_the_stream() -> None:
     silence = Refusal(Operation.PUBLISH, None, "no answer")
     for found in (told.history(BROKER, HISTORY, silence, True), told.publishing(BROKER, silence, True)):
         assert "too little memory or disk" in found.text
@@ -105,7 +105,7 @@ def test_an_old_broker_falls_back_and_what_it_left_behind_is_named() -> None:
         assert found.remedy == "`rabbitmqctl delete_queue -p / peatio_ws.history`"
 
 
-def test_another_difference_of_an_exchange_is_shown_in_the_words_of_the_broker() -> None:
+def test_other_exchange_conflicts_show_the_brokers_text() -> None:
     refusal = Refusal(Operation.DECLARE, 406, "inequivalent arg 'internal' for exchange")
     found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=False)
     assert found.ok is False
@@ -122,7 +122,7 @@ def test_a_binding_that_is_refused_is_named_with_its_exchange_and_key() -> None:
     assert "the routing key private.#" in found.text
 
 
-def test_an_answer_that_nobody_expects_is_shown() -> None:
+def test_unexpected_answer_is_shown() -> None:
     refusal = Refusal(Operation.DECLARE, 405, "RESOURCE_LOCKED - cannot obtain exclusive access")
     for found in (
         told.missing_history(BROKER, HISTORY, "3.10.8", refusal),

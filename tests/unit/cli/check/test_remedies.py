@@ -50,7 +50,7 @@ def wrapped(kind: type[Exception], cause: Exception) -> Exception:
         (ValueError(), "breaks the connection off (ValueError)"),
     ],
 )
-def test_whatever_keeps_us_from_a_server_is_named_with_a_remedy(error: Exception, text: str) -> None:
+def test_connection_errors_are_named_with_a_remedy(error: Exception, text: str) -> None:
     found = remedies.unreachable(BROKER, error)
     assert (found.what, found.ok) == ("broker", False)
     assert found.text.startswith("mq:5672: ")
@@ -68,7 +68,7 @@ def test_names_in_a_command_are_quoted() -> None:
     assert "rabbitmqctl add_vhost /" in remedy
 
 
-def test_what_the_broker_says_of_a_virtual_host_is_shown_as_it_is() -> None:
+def test_brokers_text_about_a_virtual_host_is_shown_unchanged() -> None:
     found = remedies.login_refused(BROKER, Answer(530, "NOT_ALLOWED - node connection limit is reached"))
     assert "node connection limit" in found.text
 

@@ -21,7 +21,7 @@ def token(text: str, **environ: str) -> Finding:
     return report.token(Verifier(found.token_rules), found, text, NOW, Revocations())
 
 
-def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
+def test_valid_token_is_shown_with_member_and_expiry() -> None:
     found = token(f" Bearer {sign(claims(member_id=7, role='admin'))}\n")
     assert found.ok
     assert found.text == (
@@ -40,7 +40,7 @@ def test_a_good_token_is_told_with_whom_it_is_for_and_until_when() -> None:
         ({"state": "a\nb"}, "state is not active (it is a…)"),
     ],
 )
-def test_what_is_to_blame_is_told(changed: Any, said: str) -> None:
+def test_cause_of_a_refused_token_is_reported(changed: Any, said: str) -> None:
     found = token(sign(claims(**changed)))
     assert found.ok is False
     assert said in found.text
@@ -55,7 +55,7 @@ def test_a_claim_that_is_missing_is_named(name: str) -> None:
 
 
 @given(st.text() | st.binary().map(repr))
-def test_any_text_is_told_in_a_line_with_a_remedy(text: str) -> None:
+def test_any_text_yields_one_line_with_a_remedy(text: str) -> None:
     found = token(text)
     assert found.ok is False
     assert len(found.text.splitlines()) == 1
@@ -88,7 +88,7 @@ def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
     assert "whether it was revoked is not known" in told.text
 
 
-def test_what_is_in_a_set_beside_our_keys_is_wrong_only_if_it_is_secret() -> None:
+def test_other_keys_in_a_set_are_wrong_only_if_secret() -> None:
     members = [
         jwk(private_key(), "ours"),
         jwk(private_key("ES256"), "of another algorithm"),
@@ -100,7 +100,7 @@ def test_what_is_in_a_set_beside_our_keys_is_wrong_only_if_it_is_secret() -> Non
     assert all(finding.remedy for finding in found if finding.ok is False)
 
 
-def test_a_key_that_is_only_called_a_private_key_is_none() -> None:
+def test_kid_that_says_private_key_is_not_an_exposed_key() -> None:
     found = report.published_keys("x", parse_key_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
     assert [finding.ok for finding in found] == [None, False]  # and there is no other
 

@@ -21,7 +21,7 @@ def alone(**more: str) -> dict[str, str]:
     return environment(AMQP_URL="memory://", WEBSOCKET_MAX_CONNECTIONS="10", **ports, **more)
 
 
-def test_a_server_that_falls_silent_holds_nothing_up_and_what_it_said_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_delays_nothing_and_its_answers_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     freed = threading.Event()
 
     def silent(*_: object) -> Iterator[Finding]:
@@ -36,7 +36,7 @@ def test_a_server_that_falls_silent_holds_nothing_up_and_what_it_said_is_told(mo
     assert found[-1].ok is False
 
 
-def test_an_answer_that_nobody_expected_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Iterator[Finding]:
         raise KeyError("surprise")
         yield
