@@ -56,17 +56,11 @@ def test_readme_client_prints_orders_of_the_simulated_exchange(tmp_path: Path) -
     gateway = GatewayProcess(tmp_path, {}, ("peatio_ws", "run"), cwd=tmp_path)
     try:
         (tmp_path / ".venv").symlink_to(sys.prefix)
-        (client,) = BLOCK.findall((ROOT / "README.md").read_text())
-        (tmp_path / "client.py").write_text(client.replace("8080", str(gateway.port)))
-        blocks = [
-            block
-            for block in documents.blocks(ROOT / "README.md")
-            if block.language in shell_pages.LANGUAGES and block.reason is None
-        ]
-        program = shell_pages.program(blocks, tmp_path, {})
+        found = documents.blocks(ROOT / "README.md")
+        blocks = [block for block in found if shell_pages.belongs(block) and block.reason is None]
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-s"],
-            input=program,
+            shell_pages.COMMAND,
+            input=shell_pages.program(blocks, tmp_path, {"8080": str(gateway.port)}),
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -26,7 +26,7 @@ from tests.support.transcripts import Failed, Transcript
 SECONDS = 120
 COMMANDS = {
     "python": [sys.executable, "-"],
-    "sh": ["bash", "-euo", "pipefail", "-s"],
+    "sh": shell_pages.COMMAND,
     "javascript": ["node", "--input-type=module", "-"],
 }
 UID, MEMBER_ID = "ID1234567890", 1001
@@ -36,7 +36,7 @@ BLOCKS: dict[tuple[Path, str], list[Block]] = {}
 for _page in documents.pages():
     for _block in documents.blocks(_page):
         if _block.reason is None and _block.elsewhere is None and not _block.language.startswith("{"):
-            _kind = "sh" if _block.language in shell_pages.LANGUAGES else _block.language
+            _kind = "sh" if shell_pages.belongs(_block) else _block.language
             BLOCKS.setdefault((_page, _kind), []).append(_block)
 
 

@@ -14,7 +14,7 @@ from tests.support import compare_output
 from tests.support.documents import Block
 from tests.support.gateway import ROOT
 
-LANGUAGES = ("sh", "output")
+COMMAND = ["bash", "-euo", "pipefail", "-s"]
 
 _HEAD = """
 export PYTHONPATH={root}
@@ -27,6 +27,11 @@ trap at_exit EXIT
 """
 
 
+def belongs(block: Block) -> bool:
+    """Return whether a block is part of the program of its page: a command, an output, or a file."""
+    return block.language in ("sh", "output") or (block.how or "").startswith("file ")
+
+
 def program(blocks: Iterable[Block], folder: Path, replace: Mapping[str, str]) -> str:
     """Return a bash program that runs the blocks of a page in order and compares their outputs.
 
@@ -37,32 +42,52 @@ def program(blocks: Iterable[Block], folder: Path, replace: Mapping[str, str]) -
     Raises:
         ValueError: an output without a command above it, or an unknown instruction.
     """
-    parts, background, last = [_HEAD.format(root=shlex.quote(str(ROOT)))], dict[str, Path](), None
+    script = _Script(folder)
     for block in blocks:
-        path, text = folder / f"{block.line}.txt", block.text
+        text = block.text
         for old, new in replace.items():
             text = text.replace(old, new)
-        parts.append(f"AT={shlex.quote(str(block))}")
+        script.add(block, text)
+    return "\n".join(script.parts)
+
+
+class _Script:
+    """A program under construction."""
+
+    def __init__(self, folder: Path) -> None:
+        self.parts = [_HEAD.format(root=shlex.quote(str(ROOT)))]
+        self._folder = folder
+        self._background: dict[str, Path] = {}  # outputs of commands in the background
+        self._last: Path | None = None  # the output of the last command
+
+    def add(self, block: Block, text: str) -> None:
+        path = self._folder / f"{block.line}.txt"
+        self.parts.append(f"AT={shlex.quote(str(block))}")
         if block.language == "output":
-            name = (block.how or "").removeprefix("of ")
-            compared = background[name] if name else last
-            if compared is None:
-                raise ValueError(f"{block}: no command above prints this")
-            path.write_text(text)
-            whole = [] if compared in background.values() else ["whole"]
-            words = [sys.executable, "-m", compare_output.__name__, str(compared), str(path), *whole]
-            parts.append(shlex.join(words))
-            continue
-        last = path
+            self._compare(block, path, text)
+            return
         group = f'OUTPUT={shlex.quote(str(path))}\n{{\n{text}\n}} > "$OUTPUT" 2>&1 < /dev/null'
         match (block.how or "").split():
+            case ["file", name]:
+                path.write_text(text)
+                self.parts.append(shlex.join(["cp", str(path), name]))
+                return
             case []:
-                parts.append(group)
+                self.parts.append(group)
             case ["background", name]:
-                background[name] = path
-                parts.append(f"set -m\n{group} &\nset +m")  # a separate process group, which the trap ends
+                self._background[name] = path
+                self.parts.append(f"set -m\n{group} &\nset +m")  # a separate process group, which the trap ends
             case ["status", status]:
-                parts.append(f"status=0\n{group} || status=$?\n[ $status = {status} ]")
+                self.parts.append(f"status=0\n{group} || status=$?\n[ $status = {status} ]")
             case _:
                 raise ValueError(f"{block}: unknown instruction: {block.how}")
-    return "\n".join(parts)
+        self._last = path
+
+    def _compare(self, block: Block, path: Path, text: str) -> None:
+        name = (block.how or "").removeprefix("of ")
+        output = self._background[name] if name else self._last
+        if output is None:
+            raise ValueError(f"{block}: no command above prints this")
+        path.write_text(text)
+        whole = [] if output in self._background.values() else ["whole"]
+        self.parts.append(shlex.join([sys.executable, "-m", compare_output.__name__, str(output), str(path), *whole]))

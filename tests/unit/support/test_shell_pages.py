@@ -18,7 +18,7 @@ def run(folder: Path, page_text: str) -> tuple[int, str]:
     blocks = [block._replace(page=page) for block in documents.blocks(path)]
     program = shell_pages.program(blocks, folder, {"8080": "18080"})
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-s"], input=program, capture_output=True, text=True, timeout=60, check=False
+        shell_pages.COMMAND, input=program, cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -54,7 +54,14 @@ def test_background_command_is_read_as_it_prints(tmp_path: Path) -> None:
         "<!-- test: background cat -->\n```sh\ntail -f words\n```\n\n```output\none\n```\n\n"
         "```sh\necho two >> words\n```\n\n<!-- test: of cat -->\n```output\ntwo\n```\n"
     )
-    assert run(tmp_path, f"<!-- test only\ncd {tmp_path}; echo one > words\n-->\n\n{page}") == (0, "")
+    assert run(tmp_path, f"<!-- test only\necho one > words\n-->\n\n{page}") == (0, "")
+
+
+def test_block_becomes_a_file(tmp_path: Path) -> None:
+    page = (
+        "<!-- test: file one.txt -->\n```python\none 8080\n```\n\n```sh\ncat one.txt\n```\n\n```output\none 8080\n```\n"
+    )
+    assert run(tmp_path, page) == (0, "")
 
 
 @pytest.mark.parametrize("page", ["```output\nalone\n```\n", "<!-- test: sideways -->\n```sh\ntrue\n```\n"])
