@@ -22,7 +22,7 @@ WAIT = 10 # seconds for the challenge and for the answer to the token
 SILENCE = 60 # the gateway pings every 25 s; the gem does not report every lost connection
 STEADY = 60 # after a connection of this many seconds, the pauses start again from the shortest
 LONGEST_PAUSE = 30
-NO_RETURN = [1002, 1003, 1007, 1009].to_h { |code| [code, "it would happen again"] }.merge(
+NO_RETURN = [1002, 1003, 1007, 1009].to_h { |code| [code, "reconnecting would fail again"] }.merge(
   4401 => "the token has expired",
   4403 => "an operator has ended the session"
 )
@@ -90,7 +90,7 @@ def answer(gateway, state, text, uid)
     gateway.send(JSON.generate(jwt: "Bearer #{token(uid)}"))
     :asked
   when :asked
-    abort "the gateway does not take this token" unless JSON.parse(text).key?("success")
+    abort "the gateway refuses this token" unless JSON.parse(text).key?("success")
     :member
   else
     state

@@ -436,7 +436,7 @@ class Conversation {
    */
   take(text) {
     const frame = parsed(text);
-    if (!frame) throw new Ended(LOST, "not the gateway's");
+    if (!frame) throw new Ended(LOST, "not a message of the gateway");
     if ("challenge" in frame) return [this.#showToken()];
     if ("success" in frame) return this.#succeed(frame);
     if ("error" in frame) return [this.#complain(frame.error)];
@@ -736,7 +736,7 @@ export class PeatioClient {
     this.cursor = cursor;
     if (!token && last === "private") throw new TypeError("…/private needs a token");
     if (!token && !this.#ranger)
-      throw new TypeError("the classic protocol needs a token; without one name public streams, or a path …/public");
+      throw new TypeError("the classic protocol needs a token; without one, name public streams or use …/public");
     this.#check([...this.#wanted]);
   }
 
@@ -751,7 +751,7 @@ export class PeatioClient {
    */
   on(name, callback) {
     if (!NAMES.includes(name) && !name.includes("."))
-      throw new TypeError(`${name} is no stream, and none of ${NAMES.join(", ")}`);
+      throw new TypeError(`unknown name ${name}: neither a stream, which has a dot, nor one of ${NAMES.join(", ")}`);
     this.#callbacks.set(name, [...(this.#callbacks.get(name) ?? []), callback]);
     return this;
   }
@@ -856,9 +856,9 @@ export class PeatioClient {
   /** @param {string[]} streams */
   #check(streams) {
     for (const name of streams) {
-      if (!this.#token && !isPublic(name)) throw new TypeError(`${name}: only public streams come without a token`);
+      if (!this.#token && !isPublic(name)) throw new TypeError(`${name}: needs a token; only public streams do not`);
       if (!this.#ranger && !name.includes("."))
-        throw new TypeError(`${name}: in the classic protocol orders and trades come by themselves, and no other`);
+        throw new TypeError(`${name}: the classic protocol sends orders and trades unasked, and has no private streams`);
     }
   }
 
@@ -903,9 +903,9 @@ export class PeatioClient {
     const { code, reason } = ended;
     let why = "";
     if (code === TOO_FAST) this.#pace.slowDown();
-    if (NO_RETURN.includes(code)) why = `closed: ${code} ${reason}; it would happen again`;
+    if (NO_RETURN.includes(code)) why = `closed: ${code} ${reason}; reconnecting would fail again`;
     else if (this.#refusals >= MOST_REFUSALS)
-      why = `the gateway does not take this token, nor ${MOST_REFUSALS - 1} before it`;
+      why = `the gateway refuses this token, after ${MOST_REFUSALS - 1} others`;
     const pause = why ? null : this.#secondsAfter(ended);
     await this.#tell("disconnected", { code, reason, pause });
     if (pause === null) throw new Refused(why);
@@ -973,7 +973,7 @@ export class PeatioClient {
       throw new Ended(LOST, "no token");
     }
     if (token === this.#refused)
-      throw new Refused("the gateway does not take this token any more, and there is no other");
+      throw new Refused("the gateway refuses this token, and the token function returned no other");
     this.#shown = token;
     return token;
   }
@@ -1111,7 +1111,7 @@ export class PeatioClient {
       outcome = book.take(/** @type {"snap" | "inc"} */ (kind), JSON.parse(text, /** @type {any} */ (exactly))[stream]);
     } catch {
       book.current = false;
-      await this.#tell("error", `${stream}: a body that is no order book; it is not kept`);
+      await this.#tell("error", `${stream}: the body is not an order book`);
     }
     if (outcome === "hole") this.#holes.add(name);
     if (outcome === "changed") await this.#tell("book", book);
@@ -1149,7 +1149,7 @@ export class PeatioClient {
     const callbacks = this.#callbacks.get(name) ?? [];
     for (const callback of callbacks) await callback(what);
     if (!callbacks.length && (name === "gap" || name === "error"))
-      console.warn(`peatio-client: ${name}, and nobody is told of it:`, what);
+      console.warn(`peatio-client: ${name} without a callback:`, what);
   }
 
   /** @param {"disconnected" | "connecting" | "connected"} state */

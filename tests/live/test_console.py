@@ -289,7 +289,7 @@ def test_with_a_real_broker_it_shows_what_a_token_that_is_pasted_lets_see(
     assert found.violations_count == 0, found.generate_report()
     page.locator("#token").fill("no.token.atall")
     page.locator("#entry button").click()
-    expect(page.locator("#news")).to_contain_text("does not take this token")
+    expect(page.locator("#news")).to_contain_text("refuses this token")
     page.locator("#token").fill(signer.token("IDANN"))
     page.locator("#entry button").click()
     expect(page.locator("#state")).to_have_text("live")

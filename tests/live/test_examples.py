@@ -159,7 +159,7 @@ def test_gives_up_where_its_token_is_not_taken(gateway: GatewayProcess, sample: 
     ann = sample(gateway.url, JWT_AUDIENCE="another")
     assert ann.ended() == 1
     assert "Authentication failed." in ann.notes
-    assert "does not take this token" in ann.notes
+    assert "refuses this token" in ann.notes
 
 
 def test_does_not_come_back_where_it_would_not_help(sample: Callable[..., Sample]) -> None:

@@ -6,7 +6,7 @@ import { Book, PeatioClient } from "../peatio-client.mjs";
 
 const URL = "ws://gateway.example/public";
 
-/** A gateway's end of a line: says what it is told to, and keeps what it hears. */
+/** The gateway's side of a connection: sends what the test tells it to, and records what it receives. */
 class Gateway {
   static script = [];
   static heard = [];
@@ -103,7 +103,7 @@ test("increments that a snapshot has overtaken are in the book", () => {
   assert.deepEqual([4, 5, 6, 7, 8, 9, 10].map(take), [...Array(6).fill("ignored"), "changed"]);
 });
 
-test("what is no book changes nothing", () => {
+test("a body that is not a book changes nothing", () => {
   const book = new Book("btcusd.ob");
   book.take("snap", { asks: [["2", "1"]], sequence: 1 });
   for (const body of [{ asks: 1 }, { asks: [["1"]] }, { asks: ["a", "1"] }, { asks: [["NaN", "1"]] }, { sequence: "x" }]) {
@@ -112,7 +112,7 @@ test("what is no book changes nothing", () => {
   assert.deepEqual([book.asks, book.sequence, book.current], [[["2", "1"]], 1, true]);
 });
 
-test("a hole is told and asks for a new snapshot", async () => {
+test("a gap is reported and requests a new snapshot", async () => {
   const inc = (sequence) => ({ "btcusd.ob-inc": { asks: ["2", "1"], sequence } });
   const one = client([{ "btcusd.ob-snap": { asks: [["2", "1"]], sequence: 1 } }, subscribed, inc(2), inc(4), inc(5)]);
   const told = [];
@@ -145,7 +145,7 @@ test("streams come and go while it runs", async () => {
   assert.throws(() => client([], { streams: ["btcusd.trades"] }).subscribe("trade"), TypeError);
 });
 
-test("notices are asked for once somebody listens", async () => {
+test("notices are requested once there is a callback", async () => {
   const plain = client([subscribed, { notice: { text: "soon" } }], { streams: ["btcusd.trades"] });
   plain.on("event", () => plain.close());
   await plain.run();
@@ -159,7 +159,7 @@ test("notices are asked for once somebody listens", async () => {
   assert.deepEqual(told, [{ text: "soon" }]);
 });
 
-test("with a token they are asked for beside it", async () => {
+test("notices are requested in the message with the token", async () => {
   const asking = client([{ challenge: "any" }, subscribed, { notice: 1 }], { token: () => "any" });
   await asking.on("gap", () => {}).on("notice", () => asking.close()).run();
   assert.deepEqual(Gateway.heard[0], { jwt: "Bearer any", resume: true, notices: true });
@@ -274,7 +274,7 @@ test("events come while a fresh token is waited for, and it may be closed", asyn
   await waiting;
 });
 
-test("settings that cannot work are told", () => {
+test("contradictory options are errors", () => {
   for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"]])
     assert.throws(() => new PeatioClient(url, { streams }), TypeError);
   assert.throws(() => client([]).on("gaps", () => {}), TypeError);

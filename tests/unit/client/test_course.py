@@ -173,7 +173,7 @@ def test_what_gives_tokens_may_fail_now_and_then() -> None:
 def test_fresh_tokens_that_are_refused_are_shown_three_times_at_most() -> None:
     tokens = [token(exp=1_000_100, jti=number) for number in range(9)]
     script = [CHALLENGE, AUTHENTICATED, 75, REFUSED, 12.5, REFUSED, 6.25, REFUSED, 1000, Ended(4401, "token expired")]
-    with pytest.raises(Refused, match="nor 2 before it"):
+    with pytest.raises(Refused, match="after 2 others"):
         Followed(course(), script, tokens)
 
 
@@ -262,7 +262,7 @@ def test_book_of_another_shape_is_reported() -> None:
     followed = course(f"{URL}public", with_token=False)
     book = followed.book("btcusd")
     run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": "none"}}])
-    assert run.all("error") == ["btcusd.ob-inc: a body that is no order book; it is not kept"]
+    assert run.all("error") == ["btcusd.ob-inc: the body is not an order book"]
     assert run.all("stale") == [book]
 
 

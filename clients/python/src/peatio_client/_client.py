@@ -66,7 +66,7 @@ class Client:
             ValueError: there is no such name.
         """
         if name not in NAMES and "." not in name:
-            raise ValueError(f"{name!r} is no stream, and none of {', '.join(NAMES)}")
+            raise ValueError(f"unknown name {name!r}: neither a stream, which has a dot, nor one of {', '.join(NAMES)}")
         self._callbacks.setdefault(name, []).append(callback)
         self._course.notices |= name == "notice"
         return self
@@ -75,5 +75,5 @@ class Client:
         """Return the callbacks for a name."""
         callbacks = self._callbacks.get(name, [])
         if not callbacks and name in ("gap", "error"):
-            log.warning("%s: %s, and nobody is told of it", name, what)
+            log.warning("%s without a callback: %s", name, what)
         return callbacks

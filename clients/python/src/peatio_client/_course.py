@@ -140,9 +140,9 @@ class Course:
         if ended.code == TOO_FAST:
             self._pace.slow_down()
         if ended.code in NO_RETURN:
-            why = f"closed: {ended.code} {ended.reason}; it would happen again"
+            why = f"closed: {ended.code} {ended.reason}; reconnecting would fail again"
         elif self._refusals >= MOST_REFUSALS:
-            why = f"the gateway does not take this token, nor {MOST_REFUSALS - 1} before it"
+            why = f"the gateway refuses this token, after {MOST_REFUSALS - 1} others"
         pause = None if why else pauses.after(ended)
         yield Tell("disconnected", Disconnected(ended.code, ended.reason, pause))
         if pause is None:
@@ -187,7 +187,7 @@ class Course:
         if self.closed:
             return None
         if token == self._refused:
-            raise Refused("the gateway does not take this token any more, and there is no other")
+            raise Refused("the gateway refuses this token, and the token function returned no other")
         self._shown = str(token)
         return self._shown
 
@@ -234,7 +234,7 @@ class Course:
         try:
             steps = list(conversation.take(text))
         except (ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise Ended(LOST, f"not the gateway's: {error}") from error
+            raise Ended(LOST, f"not a message of the gateway: {error}") from error
         for step in steps:
             if isinstance(step, Event):
                 yield from self._hand_over(step)

@@ -47,7 +47,7 @@ class Shelf:
             outcome = book.snapshot(event.data) if kind == "snap" else book.increment(event.data)
         except ValueError as error:
             book.current = False
-            yield Tell("error", f"{event.stream}: {error}; it is not kept")
+            yield Tell("error", f"{event.stream}: {error}")
         else:
             if outcome is Outcome.CHANGED:
                 yield Tell("book", book)

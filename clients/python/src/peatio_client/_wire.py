@@ -91,7 +91,7 @@ class Route:
         if not with_token and segments[-1] == "private":
             raise ValueError("…/private needs a token")
         if not with_token and not self.ranger:
-            raise ValueError("the classic protocol needs a token; without one name public streams, or a path …/public")
+            raise ValueError("the classic protocol needs a token; without one, name public streams or use …/public")
         self.check(*self.streams)
 
     def check(self, *streams: str) -> None:
@@ -102,10 +102,10 @@ class Route:
         """
         for name in streams:
             if not self._with_token and not is_public(name):
-                raise ValueError(f"{name!r}: only public streams come without a token")
+                raise ValueError(f"{name!r}: needs a token; only public streams do not")
             if not self.ranger and "." not in name:
                 raise ValueError(
-                    f"{name!r}: in the classic protocol orders and trades come by themselves, and no other"
+                    f"{name!r}: the classic protocol sends orders and trades unasked, and has no private streams"
                 )
 
 
@@ -167,7 +167,7 @@ class Conversation:
         """
         frame = json.loads(text, parse_float=Decimal)
         if not isinstance(frame, dict) or not frame:
-            raise ValueError("no JSON object with anything in it")
+            raise ValueError("not a JSON object, or an empty one")
         if "challenge" in frame:
             notices = {"notices": True} if self._notices else {}
             yield Say(_message(jwt=f"Bearer {self._token}", resume=self._cursor or True, **notices))

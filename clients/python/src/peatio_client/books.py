@@ -145,7 +145,7 @@ def _read(body: Any) -> tuple[list[Level], list[Level], int | None]:
         sequence = body.get("sequence")
         return _levels(body.get("asks")), _levels(body.get("bids")), None if sequence is None else int(sequence)
     except (AttributeError, TypeError, ValueError, InvalidOperation):
-        raise ValueError("a body that is no order book") from None
+        raise ValueError("the body is not an order book") from None
 
 
 def _levels(side: Any) -> list[Level]:
