@@ -1,4 +1,4 @@
-"""The client of README.md and the examples of docs/handlers.md, pasted into files, as a reader would."""
+"""The first clients of the READMEs and the examples of docs/handlers.md, pasted into files, as a reader would."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.conftest import EXAMPLES
 from tests.support import documents, shell_pages
+from tests.support.driving import PYTHON_CLIENT
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
 from tests.support.servers import RabbitMQ
 
+FIRST_CLIENTS = ["README.md", "clients/python/README.md", "clients/js/README.md"]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 Serve = Callable[[str], GatewayProcess]
 
@@ -51,16 +54,19 @@ def serve(pasted: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Serve]:
         assert not process.tracebacks()
 
 
-def test_readme_client_prints_orders_of_the_simulated_exchange(tmp_path: Path) -> None:
-    """In a folder like a checkout after `make run`, by the commands that README.md shows."""
+@pytest.mark.parametrize("page", FIRST_CLIENTS)
+def test_first_client_prints_orders_of_the_simulated_exchange(page: str, tmp_path: Path, node_modules: None) -> None:
+    """In a folder like a checkout after `make run`, by the commands that the page shows."""
     gateway = GatewayProcess(tmp_path, {}, ("peatio_ws", "run"), cwd=tmp_path)
     try:
         (tmp_path / ".venv").symlink_to(sys.prefix)
-        found = documents.blocks(ROOT / "README.md")
+        (tmp_path / "node_modules").symlink_to(EXAMPLES / "node_modules")
+        found = documents.blocks(ROOT / page)
         blocks = [block for block in found if shell_pages.belongs(block) and block.reason is None]
         done = subprocess.run(
             shell_pages.COMMAND,
             input=shell_pages.program(blocks, tmp_path, {"8080": str(gateway.port)}),
+            env={**os.environ, "PYTHONPATH": str(PYTHON_CLIENT)},
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -23,7 +23,11 @@ RUN_ELSEWHERE = {
     ("README.md", "output"): "tests/live/test_docs.py",
     ("docs/handlers.md", "python"): "tests/live/test_docs.py",
     ("clients/python/README.md", "python"): "tests/live/test_client_packages.py",
+    ("clients/python/README.md", "sh"): "tests/live/test_docs.py",
+    ("clients/python/README.md", "output"): "tests/live/test_docs.py",
     ("clients/js/README.md", "js"): "tests/live/test_client_packages.py",
+    ("clients/js/README.md", "sh"): "tests/live/test_docs.py",
+    ("clients/js/README.md", "output"): "tests/live/test_docs.py",
 }
 """Pages whose programs a test of their own runs: page and language to the test."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")

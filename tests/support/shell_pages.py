@@ -17,7 +17,7 @@ from tests.support.gateway import ROOT
 COMMAND = ["bash", "-euo", "pipefail", "-s"]
 
 _HEAD = """
-export PYTHONPATH={root}
+export PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}}
 at_exit() {{
     status=$?
     for job in $(jobs -p); do kill -- -$job || true; done
