@@ -167,16 +167,18 @@ class Consumer:
         """Deliver what comes, batch by batch, until the connection breaks."""
         heart = gevent.spawn(self._send_heartbeats, connection, gevent.getcurrent(), url)
         try:
-            pacing, source = ReadPacing(), self._sources.current
-            self._transport = transport = getattr(connection.connection, "transport", None)
+            pacing, source, line = ReadPacing(), self._sources.current, connection.connection
+            self._transport = transport = getattr(line, "transport", None)
+            # Not kombu's, where it only calls py-amqp's: that looks up the connection by six calls, and may make one.
+            drain = line.drain_events if transport is not None else connection.drain_events
             self._flush()  # what came along with the broker's answer to the last question
             source.after_batch()
             while True:
-                connection.drain_events()
+                drain()
                 if self._flush() and transport is not None:
                     self._on_sent(time.monotonic() - transport.read_at)
                 source.after_batch()
-                pacing.pause(connection.connection)
+                pacing.pause(line)
         finally:
             heart.kill()
 

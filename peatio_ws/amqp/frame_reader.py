@@ -11,13 +11,16 @@ import functools
 import struct
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from amqp.serialization import loads
 from amqp.transport import TCPTransport
 
-from peatio_ws.amqp.tls import PlainConnection, PlainTransport, TlsTransport
+from peatio_ws.amqp.tls import PlainConnection, PlainTransport, TlsTransport, read_records
 from peatio_ws.protocol.exchanges import Delivery
+
+if TYPE_CHECKING:
+    from peatio_ws.amqp.socket_reader import SocketReader
 
 READ_BYTES: Final = 65_536
 
@@ -63,7 +66,7 @@ class _Buffered:
     """Mixed into py-amqp's transports.
 
     Attributes:
-        rested: monotonic time at which the socket was last waited for, and other greenlets ran.
+        rested: monotonic time until which the socket was last waited for, and other greenlets ran.
         read_at: when something was read last.
         drained: whether that took all that was there.
         level_at: when it did so last.
@@ -72,6 +75,7 @@ class _Buffered:
     sock: Any
     connected: bool
     _buffer, _position, rested, read_at, drained, level_at = b"", 0, 0.0, 0.0, False, 0.0
+    _reader: SocketReader | None = None
 
     def read_frame(self) -> Frame:
         """One AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
@@ -99,7 +103,7 @@ class _Buffered:
         Returns whether there was anything. Raises OSError, and what `other` raises.
         """
         handed = self._deliver(delivery_callbacks)
-        while (frame := self.next_frame()) is not None:
+        while self.has_unread and (frame := self.next_frame()) is not None:
             handed = True
             other(frame)  # which may wait for an answer meanwhile, and so come by here itself
             if not self.connected:
@@ -110,7 +114,7 @@ class _Buffered:
     def _deliver(self, delivery_callbacks: Mapping[bytes, DeliveryCallback]) -> bool:
         """The deliveries that come next, until one is not whole or something else comes; whether there were any."""
         buffer, at, handed = self._buffer, self._position, False
-        while True:
+        while at < len(buffer):
             try:
                 kind, channel, size, method, tag_size = _METHOD(buffer, at)
                 tag = at + 12 + tag_size  # where it ends
@@ -144,16 +148,20 @@ class _Buffered:
                 sink.handle(delivery, *_NUMBER(buffer, tag))
             else:
                 sink.handle(delivery)
+        return handed
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something was read that is not handed out; it may not be whole."""
+        return self._position < len(self._buffer)
 
     def fill(self) -> None:
         """Read what is there, waiting until something is. Raises OSError, TimeoutError."""
-        import gevent  # not above: `publisher.py` does without it
-
-        loop = gevent.get_hub().loop
-        turn = loop.iteration
-        data = self._receive()
+        waits = self.drained
+        reader = self._reader or self._open_reader()
+        data = (reader or self.sock).recv(READ_BYTES)
         self.read_at = time.monotonic()
-        if loop.iteration != turn:
+        if waits:
             self.rested = self.read_at
         if not data:
             raise ConnectionResetError("the broker closed the connection")
@@ -162,9 +170,26 @@ class _Buffered:
             self.level_at = self.read_at
         self._buffer, self._position = self._buffer[self._position :] + data, 0
 
-    def _receive(self) -> bytes:
-        data: bytes = self.sock.recv(READ_BYTES)
-        return data
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        super().close()  # type: ignore[misc]  # py-amqp's, which this is mixed into
+
+    def _open_reader(self) -> SocketReader | None:
+        """Return a reader for a gevent socket; None for any other one, which waits by itself."""
+        if not hasattr(self.sock, "hub"):
+            return None
+        from peatio_ws.amqp.socket_reader import SocketReader  # not above: `publisher.py` does without gevent
+
+        self._reader = SocketReader(self.sock, self._read_now())
+        return self._reader
+
+    def _read_now(self) -> Callable[[int], bytes]:
+        """Return what reads a gevent socket without waiting; see `SocketReader`."""
+        read: Callable[[int], bytes] = self.sock._sock.recv
+        return read
 
 
 def _headers(buffer: bytes, place: int, properties: int) -> tuple[Mapping[str, Any], int | None]:
@@ -205,21 +230,9 @@ class _BufferedTCP(_Buffered, TCPTransport):  # type: ignore[misc]  # py-amqp ha
 
 
 class _BufferedTLS(_Buffered, TlsTransport):
-    def _receive(self) -> bytes:
-        # A TLS socket gives one record at a time, however many are there: a burst would be read in small pieces, and
-        # each of them would look like all there is.
-        data: bytes = self.sock.recv(READ_BYTES)
-        pieces, size, timeout = [data], len(data), self.sock.gettimeout()
-        self.sock.settimeout(0)
-        try:
-            while data and size < READ_BYTES:
-                pieces.append(data := self.sock.recv(READ_BYTES - size))
-                size += len(data)
-        except OSError:  # nothing more is there; an error, or the end, comes again with the next read
-            pass
-        finally:
-            self.sock.settimeout(timeout)
-        return b"".join(pieces)
+    def _read_now(self) -> Callable[[int], bytes]:
+        read = self.sock._sslobj.read
+        return lambda size: read_records(read(size), read, size)
 
 
 class BufferedConnection(PlainConnection):
@@ -238,9 +251,12 @@ class BufferedConnection(PlainConnection):
     def drain_events(self, timeout: float | None = None) -> None:
         transport = self.transport
         # Who waits for an answer within a batch, as py-amqp does when a channel breaks, begins with the rest of that.
-        if not transport.dispatch(self.delivery_callbacks, self.on_inbound_frame):
-            with transport.having_timeout(timeout):
+        if not (transport.has_unread and transport.dispatch(self.delivery_callbacks, self.on_inbound_frame)):
+            if timeout is None:
                 transport.fill()
+            else:
+                with transport.having_timeout(timeout):
+                    transport.fill()
             self.bytes_recv += 1  # py-amqp asks only whether it grows, to tell whether the broker is alive
             transport.dispatch(self.delivery_callbacks, self.on_inbound_frame)
 

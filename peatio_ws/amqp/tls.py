@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from amqp.transport import SSLTransport, TCPTransport
@@ -66,6 +67,22 @@ def _context(files: TlsFiles, _versions: object) -> ssl.SSLContext:
     if files.cert is not None:
         made.load_cert_chain(files.cert, files.key, password="")
     return made
+
+
+def read_records(data: bytes, read: Callable[[int], bytes], size: int) -> bytes:
+    """Return the data of a record, and of those after it that have come already, up to a size.
+
+    A TLS socket gives one record at a time, however many have come: a burst would be read in small pieces, and each of
+    them would look like all there is.
+    """
+    pieces, taken = [data], len(data)
+    try:
+        while data and taken < size:
+            pieces.append(data := read(size - taken))
+            taken += len(data)
+    except OSError:  # nothing more is there; an error, or the end, comes again with the next read
+        pass
+    return b"".join(pieces)
 
 
 class PlainConnection(pyamqp.Connection):  # type: ignore[misc]

@@ -208,12 +208,9 @@ def frames(count: int) -> tuple[bytes, ...]:
     return (struct.pack(">BHIB", 8, 0, 0, 0xCE),) * count
 
 
-@pytest.mark.parametrize("module", [ssl, gevent.ssl])
-def test_one_read_takes_all_records_that_are_there(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch, module: Any
-) -> None:
+def test_one_read_takes_all_records_that_are_there(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = frames(300)
-    monkeypatch.setattr(tls.ssl, "SSLContext", module.SSLContext)
+    monkeypatch.setattr(tls.ssl, "SSLContext", gevent.ssl.SSLContext)
     tls._context.cache_clear()
     try:
         with TlsServer(*authority.issue("burst", "localhost"), pieces) as server:
@@ -228,14 +225,13 @@ def test_one_read_takes_all_records_that_are_there(
         tls._context.cache_clear()
 
 
-@pytest.mark.parametrize("module", [ssl, gevent.ssl])
 def test_read_that_leaves_tls_records_behind_is_not_drained(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch, module: Any
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else `broker_behind_seconds` could not rise."""
     pieces = (b"x" * 10_000,) * 8
     assert READ_BYTES < 80_000 < 2 * READ_BYTES
-    monkeypatch.setattr(tls.ssl, "SSLContext", module.SSLContext)
+    monkeypatch.setattr(tls.ssl, "SSLContext", gevent.ssl.SSLContext)
     tls._context.cache_clear()
     try:
         with TlsServer(*authority.issue("large", "localhost"), pieces) as server:
@@ -254,11 +250,33 @@ def test_read_that_leaves_tls_records_behind_is_not_drained(
         tls._context.cache_clear()
 
 
+def test_what_openssl_holds_back_is_not_waited_for(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is read in part: nothing is left in the kernel then, and no watcher tells of the rest."""
+    pieces = (b"x" * 16_000,) * 4 + (b"x" * 2_000,)
+    assert 4 * 16_000 < READ_BYTES < 66_000
+    monkeypatch.setattr(tls.ssl, "SSLContext", gevent.ssl.SSLContext)
+    tls._context.cache_clear()
+    try:
+        with TlsServer(*authority.issue("rest", "localhost"), pieces) as server:
+            transport = transport_to(server.port, authority.cert)
+            wait_until_received(transport.sock, 66_000 + len(pieces) * RECORD_BYTES)
+            transport.fill()
+            assert received(transport.sock) == 0
+            with gevent.Timeout(SECONDS):
+                transport.fill()
+            assert len(transport._buffer) == 66_000
+            assert transport.drained
+            transport.close()
+    finally:
+        tls._context.cache_clear()
+
+
+def received(sock: Any) -> int:
+    """Return how many bytes lie in the kernel, not read yet."""
+    (found,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0" * 4))
+    return int(found)
+
+
 def wait_until_received(sock: Any, size: int) -> None:
     """Until so many bytes lie in the kernel, not read yet."""
-
-    def waiting() -> int:
-        (found,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0" * 4))
-        return int(found)
-
-    wait_until(lambda: waiting() >= size, f"{size} bytes", SECONDS)
+    wait_until(lambda: received(sock) >= size, f"{size} bytes", SECONDS)
