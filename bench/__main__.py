@@ -39,6 +39,8 @@ def chosen_scenarios(options: argparse.Namespace) -> list[Scenario]:
 
     found = []
     for scenario in scenarios(options.quick):
+        if scenario.guest and "*" in patterns:
+            continue
         loads = tuple(load for load in scenario.loads if wanted(load.figure))
         connect = scenario.connect if wanted(scenario.connect) else None
         if loads or connect:

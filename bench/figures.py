@@ -39,6 +39,7 @@ class Scenario:
         connect: figure for opening most of them; None if nobody wants to know.
         warm_up: events before the first load, as fast as it goes.
         rounds: at most so many runs of each contestant.
+        guest: measured only where its figures are named.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scenario:
     warm_up: int
     connect: str | None = None
     rounds: int = 100
+    guest: bool = False
 
     @property
     def fan_out(self) -> bool:
@@ -85,6 +87,8 @@ class Value:
 BURST = 60
 """Events of a burst, for however many connections: what comes at once leaves in one write a client, so that bursts of
 different lengths do not compare."""
+RATES = (200, 500, 1000, 2000, 5000, 10_000)
+"""Private events a second along the curve."""
 WARM_CONNECTIONS = 300
 """Opened before opening is measured."""
 
@@ -113,6 +117,8 @@ def scenarios(quick: bool) -> list[Scenario]:
             Load(f"fan-out-burst@{count}", BURST),
         )
         found.append(Scenario(f"fan-out@{count}", count, 1, fan_out, 20_000 // count, rounds=2))
+    curve = tuple(Load(f"curve-{rate}", min(int(rate * seconds), 8000), rate) for rate in RATES)
+    found.append(Scenario("curve", 1000, 1000, curve, 4000, guest=True))
     return found
 
 
