@@ -13,6 +13,8 @@ from typing import Final
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol
 
+from peatio_ws.transport.inflate import Inflater, longest_frame
+
 SMALL_BYTES: Final = 1024
 """A fragment with fewer bytes counts as a small frame; larger ones are limited by the size of a message."""
 SMALL_AT_ONCE: Final = 500
@@ -31,7 +33,8 @@ class FrameDecoder(Protocol):
     1007 or 1009, by itself; the answers are in `data_to_send()`.
 
     Args:
-        max_message_bytes: limit for a message, checked when a frame's header is there.
+        max_message_bytes: limit for a message, checked when a frame's header is there, and while it is decompressed.
+        compressed: whether the client may compress what it sends.
 
     Attributes:
         small_frames: how many more control frames and small fragments may come; the caller gives more as time goes by.
@@ -41,8 +44,12 @@ class FrameDecoder(Protocol):
             whoever takes them takes them out.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
-        super().__init__(SERVER, max_size=max_message_bytes, logger=_log)
+    def __init__(self, max_message_bytes: int, compressed: bool = False) -> None:
+        longest = longest_frame(max_message_bytes) if compressed else max_message_bytes
+        super().__init__(SERVER, max_size=longest, logger=_log)
+        self._inflater = Inflater(max_message_bytes) if compressed else None
+        if self._inflater is not None:
+            self.extensions.append(self._inflater)
         self.small_frames = float(SMALL_AT_ONCE)
         self._refilled = 0.0
         self.messages: list[tuple[list[bytes], str | bytes]] = []
@@ -88,9 +95,10 @@ class FrameDecoder(Protocol):
 
     def _is_small(self, frame: Frame) -> bool:
         """Whether it is a control frame, but for the one that ends the connection, or a small fragment."""
+        size = len(frame.data) if self._inflater is None else self._inflater.wire_bytes
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
-            return not frame.fin and len(frame.data) < SMALL_BYTES
-        return frame.opcode is not Opcode.CLOSE and len(frame.data) < SMALL_BYTES
+            return not frame.fin and size < SMALL_BYTES
+        return frame.opcode is not Opcode.CLOSE and size < SMALL_BYTES
 
     def _on_fragment(self, frame: Frame) -> None:
         joined, decoder = self._joined, self._decoder

@@ -21,6 +21,11 @@ def text_frame(payload: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (size.to_bytes(8), payload)
 
 
+def compressed_text_frame(payload: bytes) -> bytes:
+    """A text frame whose payload is compressed: with the bit RSV1 set (RFC 7692 section 6)."""
+    return b"\xc1%b" % text_frame(payload)[1:]
+
+
 def binary_frame(payload: bytes) -> bytes:
     """A binary frame (RFC 6455 section 5.6)."""
     return Frame(Opcode.BINARY, payload).serialize(mask=False)
@@ -42,10 +47,15 @@ def frame_end(frames: bytes, at: int) -> int:
     """
     end = frames.index(b"\r\n\r\n") + 4 if frames.startswith(b"HTTP/") else 0
     while end < at:
-        size, skip = frames[end + 1], 2
-        if size == 126:
-            size, skip = int.from_bytes(frames[end + 2 : end + 4]), 4
-        elif size == 127:
-            size, skip = int.from_bytes(frames[end + 2 : end + 10]), 10
-        end += skip + size
+        _, end = payload_at(frames, end)
     return end
+
+
+def payload_at(frames: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of the unmasked frame that begins at `at` begins and ends."""
+    size, start = frames[at + 1], at + 2
+    if size == 126:
+        size, start = int.from_bytes(frames[at + 2 : at + 4]), at + 4
+    elif size == 127:
+        size, start = int.from_bytes(frames[at + 2 : at + 10]), at + 10
+    return start, start + size

@@ -38,7 +38,7 @@ PURE = {"close_codes", "errors", "life_cycle", "auth", "protocol", "orderbook", 
 """Packages that know no socket, clock, environment or greenlet."""
 NOT_PURE = {"auth.jwks_refresh", "auth.signing"}
 ALSO_PURE = {
-    *(f"transport.{name}" for name in "client_address decoder frames handshake headers".split()),
+    *(f"transport.{name}" for name in "client_address compression decoder frames handshake headers inflate".split()),
     *(f"routing.{name}" for name in "history seen_trades".split()),
     *(f"cluster.{name}" for name in "commands redis_keys".split()),
     *(f"simulator.{name}" for name in "matching publications simulation".split()),
