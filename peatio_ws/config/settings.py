@@ -125,6 +125,10 @@ class Settings(BaseModel):
     trusted_proxies_header: Annotated[Header, BeforeValidator(_lower)] | None = _named("TRUSTED_PROXIES_HEADER")
 
     max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
+    compression: bool = _named("WEBSOCKET_COMPRESSION", default=True)
+    compression_threshold: Annotated[int, Field(ge=0, le=2**30)] = _named(
+        "WEBSOCKET_COMPRESSION_THRESHOLD", default=512
+    )  # bytes of a text; see `compression.LEVEL` for what it costs
     outbox_bytes: Annotated[int, Field(ge=4096, le=2**31)] = _named("WEBSOCKET_OUTBOX_BYTES", default=2**20)
     auth_timeout: Seconds = _named("WEBSOCKET_AUTH_TIMEOUT", default=30)
     ping_interval: Seconds = _named("WEBSOCKET_PING_INTERVAL", default=25)

@@ -46,6 +46,11 @@ messages = Counter("peatio_ws_received_messages", "Messages of clients")
 received = Counter("peatio_ws_received_bytes", "Bytes that came from clients")
 frames = Counter("peatio_ws_frames", "Text frames put out for clients: events, books and answers")
 sent = Counter("peatio_ws_sent_bytes", "Bytes that clients' sockets took")
+compressing_connections = Gauge(
+    "peatio_ws_compressing_connections", "Open connections that negotiated compression", multiprocess_mode="livesum"
+)
+compressed_texts = Counter("peatio_ws_compressed_texts", "Texts that were compressed, once for all who receive them")
+compressed_bytes = Counter("peatio_ws_compressed_text_bytes", "Bytes of these texts, before and after", ["stage"])
 outbox_bytes = Gauge("peatio_ws_outbox_bytes", "Bytes that wait for slow clients", multiprocess_mode="livesum")
 slow_clients = Gauge("peatio_ws_slow_clients", "Clients for whom something waits", multiprocess_mode="livesum")
 

@@ -12,7 +12,8 @@ import gevent
 
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
-from peatio_ws.transport.outbox import Outbox, flush_all, put_all
+from peatio_ws.transport.compression import Variants
+from peatio_ws.transport.outbox import NEVER, Outbox, flush_all, put_all
 
 BUSY_SECONDS: Final = 0.008
 """How long writing may continue before other greenlets get a turn."""
@@ -21,19 +22,25 @@ AT_A_TIME: Final = 8
 
 
 class Batch:
-    """The outboxes to flush, and the count of frames put into outboxes."""
+    """The outboxes to flush, and the count of frames put into outboxes.
 
-    def __init__(self, counters: WorkerCounters) -> None:
+    Args:
+        compress_over: frames that are longer, in bytes, are compressed once for the outboxes that negotiated it.
+    """
+
+    def __init__(self, counters: WorkerCounters, compress_over: int = NEVER) -> None:
         self._touched: list[Outbox] = []
+        self._compress_over = compress_over
         self._frames = counters.of(metrics.frames)
 
-    def put(self, frames: bytes, outboxes: Collection[Outbox], count: int = 1) -> None:
+    def put(self, frames: bytes | Variants, outboxes: Collection[Outbox], count: int = 1) -> None:
         """Put frames into outboxes, to be sent by `flush`. Never waits.
 
         Args:
             count: how many frames these are.
         """
-        self._frames[()] += count * (len(outboxes) - put_all(frames, outboxes, self._touched))
+        refused = put_all(frames, outboxes, self._touched, self._compress_over)
+        self._frames[()] += count * (len(outboxes) - refused)
 
     def count(self, frames: int) -> None:
         """Count frames that the caller put into an outbox itself, and will flush."""

@@ -17,6 +17,7 @@ from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.stream_syntax import Kind, client_name
 from peatio_ws.routing.batch import Batch
+from peatio_ws.transport.compression import Variants
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
 
@@ -45,7 +46,7 @@ class _BookStream:
         self.sync = BookSync()
         self.served: dict[Outbox, None] = {}
         self.waiting = waiting
-        self._frames: bytes | None = None
+        self._frames: Variants | None = None
         self.touched = False
 
     def changed(self) -> None:
@@ -56,13 +57,12 @@ class _BookStream:
         """Return the number of frames of the book."""
         return len(self.sync.first_frames())
 
-    def frames(self) -> bytes:
-        """Return the book as frames, encoded once for all subscribers until it changes again."""
+    def frames(self) -> Variants:
+        """Return the book as frames, encoded and compressed once for all subscribers until it changes again."""
         if self._frames is None:
             name = client_name(self.name)
-            self._frames = b"".join(
-                text_frame(encoding.stream_event(f"{name}-{kind}", body)) for kind, body in self.sync.first_frames()
-            )
+            texts = [encoding.stream_event(f"{name}-{kind}", body) for kind, body in self.sync.first_frames()]
+            self._frames = Variants(b"".join(map(text_frame, texts)))
         return self._frames
 
 
@@ -119,7 +119,7 @@ class PublicChannels:
             _make_room(outbox, frames)
             stream.waiting.pop(outbox, None)
             stream.served[outbox] = None
-            outbox.put(frames)
+            outbox.put(frames[outbox.compression])
             return 0 if outbox.closing else len(stream)
         stream.waiting[outbox] = None
         return 0
@@ -279,8 +279,8 @@ class PublicChannels:
         return sent
 
 
-def _make_room(outbox: Outbox, book: bytes) -> None:
-    outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book))
+def _make_room(outbox: Outbox, book: Variants) -> None:
+    outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book[None]))
 
 
 def _add_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:

@@ -36,6 +36,7 @@ from peatio_ws.routing.replay import Replays
 from peatio_ws.routing.router import Router
 from peatio_ws.server.broker_sources import ClientInterest, private_sources, public_source
 from peatio_ws.server.private_ingest import PrivateIngest, own_name
+from peatio_ws.transport.outbox import NEVER
 
 log = structlog.get_logger("peatio_ws.server.ingest")
 
@@ -76,7 +77,8 @@ class BrokerIngest:
         keeps_history = settings.history != "off"
         streamed = settings.history == "stream" and not settings.embedded
         name = STREAM if streamed else own_name() if keeps_history else "off"
-        outcomes, self._batch = DeliveryOutcomes(counters), Batch(counters)
+        compress_over = settings.compression_threshold if settings.compression else NEVER
+        outcomes, self._batch = DeliveryOutcomes(counters), Batch(counters, compress_over)
         self.history = History(name, settings.resume_seconds, settings.resume_bytes)
         self.cursors = Cursors(self.history, os.urandom)
         books = BookProblems(shared)

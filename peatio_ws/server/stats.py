@@ -15,6 +15,7 @@ from peatio_ws.monitoring.counters import STATES, ConnectionStatus, WorkerCounte
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.orderbook.sync import BookState
 from peatio_ws.server.ingest import BrokerIngest
+from peatio_ws.transport.compression import Compression
 from peatio_ws.transport.websocket import WebSocket
 
 PROTOCOLS: Final = ("classic", "ranger", "handler")
@@ -61,6 +62,7 @@ class StatsReporter:
         # have ended since; and all of it that was told.
         self._past, self._now, self._left, self._reported = _Traffic(), _Traffic(), _Traffic(), _Traffic()
         self._states: Counter[tuple[str, str]] = Counter()
+        self._compressing: Counter[Compression] = Counter()
         self._waiting = self._slow = self._streams = 0
 
     def probe(self) -> None:
@@ -79,6 +81,7 @@ class StatsReporter:
         self._past.move_from(self._left)
         self._now = _Traffic()
         self._states.clear()
+        self._compressing = Counter(dict.fromkeys(self._compressing, 0))  # with those of which none is left
         self._waiting = self._slow = self._streams = 0
 
     def add_connection(self, status: ConnectionStatus, ws: WebSocket) -> None:
@@ -89,11 +92,14 @@ class StatsReporter:
         self._waiting += size
         self._slow += size > 0
         self._now.add(ws)
+        if ws.outbox.compression is not None:
+            self._compressing[ws.outbox.compression] += 1
 
     def end(self) -> None:
         """Tell what was seen, and what was counted since the last time."""
         self._counters.export(metrics.add_durations)
         self._report_connections()
+        self._report_compression()
         self._report_stream_names()
         for source, seconds in self._ingest.behind().items():
             metrics.behind.labels(source).set(seconds)
@@ -134,6 +140,14 @@ class StatsReporter:
         metrics.ranger_connections.labels("private").set(members)
         metrics.ranger_connections.labels("public").set(self._states.total() - members)
         metrics.ranger_subscriptions.set(streams.total())
+
+    def _report_compression(self) -> None:
+        metrics.compressing_connections.set(self._compressing.total())
+        for compression in self._compressing:
+            texts, before, after = compression.take_counts()
+            metrics.compressed_texts.inc(texts)
+            metrics.compressed_bytes.labels("before").inc(before)
+            metrics.compressed_bytes.labels("after").inc(after)
 
     def _report_stream_names(self) -> None:
         names = self._ingest.names

@@ -10,6 +10,7 @@ import binascii
 from typing import Any, Final, NamedTuple
 
 from peatio_ws.errors import Refused
+from peatio_ws.transport.compression import Compression
 
 VERSION: Final = "13"
 
@@ -21,12 +22,14 @@ class RawSocket(NamedTuple):
         early: bytes the client sent along with the request.
         answer: bytes to send before the first frame.
         may_move: whether the socket outlives the request.
+        compression: what was negotiated, if anything.
     """
 
     sock: Any
     early: bytes
     answer: bytes
     may_move: bool
+    compression: Compression | None = None
 
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:

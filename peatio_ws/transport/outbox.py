@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,8 @@ import gevent
 import gevent.queue
 
 from peatio_ws.close_codes import REASONS, Close
-from peatio_ws.transport.frames import close_frame, frame_end
+from peatio_ws.transport.compression import Compression, Variants
+from peatio_ws.transport.frames import binary_frame, close_frame, frame_end, text_frame
 
 if TYPE_CHECKING:
     import gevent.socket
@@ -32,6 +34,8 @@ LINGER: Final = 1.0
 """Seconds a writer greenlet waits for more before it ends."""
 TLS_RECORD: Final = 16_384
 """The longest TLS record (RFC 8446 section 5.1)."""
+NEVER: Final = sys.maxsize
+"""No frame is that long."""
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
@@ -44,6 +48,8 @@ class Outbox:
         sock: an upgraded gevent socket, TLS or not; nobody else may write to it.
         limit: bytes that may wait for a client that does not read; more, and it is closed with 4413.
         send_timeout: seconds in which such a client has to take something.
+
+        compression: how texts are compressed; None if that was not negotiated.
 
     Attributes:
         size: bytes waiting.
@@ -63,6 +69,7 @@ class Outbox:
         "_send_now",
         "_sock",
         "closing",
+        "compression",
         "deadline",
         "ended",
         "limit",
@@ -71,12 +78,15 @@ class Outbox:
         "size",
     )
 
-    def __init__(self, sock: gevent.socket.socket, limit: int, send_timeout: float) -> None:
+    def __init__(
+        self, sock: gevent.socket.socket, limit: int, send_timeout: float, compression: Compression | None = None
+    ) -> None:
         self._sock: Any = sock
         # What is below gevent's socket never waits: the plain socket, and OpenSSL's object on it.
         self._is_tls = hasattr(sock, "do_handshake")
         self._send_now = _by_record(self._sock._sslobj.write) if self._is_tls else self._sock._sock.send
         self.limit, self.send_timeout = limit, send_timeout
+        self.compression = compression
         self._first: bytes | None = None  # what was put in first since the last flush; None once closing
         self._more: list[bytes] | None = None  # and what after it: seldom anything
         self._queue: gevent.queue.SimpleQueue[bytes] | None = None  # there while a writer greenlet is
@@ -113,6 +123,17 @@ class Outbox:
             self.flush()
         elif not self.closing:
             self._write_now(frames)
+
+    def send_text(self, payload: bytes) -> None:
+        """`send` a text, compressed if that was negotiated and makes it smaller."""
+        frame, compression = text_frame(payload), self.compression
+        if compression is not None and len(payload) > compression.threshold:
+            frame = compression.compress(frame)
+        self.send(frame)
+
+    def send_binary(self, payload: bytes) -> None:
+        """`send` a binary message, which is never compressed."""
+        self.send(binary_frame(payload))
 
     def _write_now(self, data: bytes) -> None:
         """Whole frames to the socket if it takes them all at once, else the rest to the writer greenlet."""
@@ -277,16 +298,44 @@ def _by_record(write: Callable[[Any], int]) -> Callable[[Any], int]:
     return lambda data: write(data if len(data) <= TLS_RECORD else memoryview(data)[:TLS_RECORD])
 
 
-def put_all(frame: bytes, outboxes: Iterable[Outbox], touched: list[Outbox]) -> int:
+def put_all(
+    frame: bytes | Variants, outboxes: Iterable[Outbox], touched: list[Outbox], compress_over: int = NEVER
+) -> int:
     """`put` for many; those for which it is the first since their last flush are appended to `touched`.
 
     As one loop, here and in `flush_all`: with a call for each outbox a delivery to a thousand costs a tenth more.
 
+    Args:
+        frame: whole frames of texts, or variants of them that were made before.
+        compress_over: frames that are longer, in bytes, are compressed for outboxes that negotiated it.
+
     Returns:
         How many take nothing any more.
     """
+    if not isinstance(frame, bytes):
+        return _put_variants(frame, outboxes, touched)
+    if len(frame) > compress_over:
+        return _put_variants(Variants(frame), outboxes, touched)
     refused = 0
     for outbox in outboxes:
+        if outbox._first is None:
+            if not outbox.closing:
+                outbox._first = frame
+                touched.append(outbox)
+            else:
+                refused += 1
+        elif outbox._more is None:
+            outbox._more = [frame]
+        else:
+            outbox._more.append(frame)
+    return refused
+
+
+def _put_variants(frames: Variants, outboxes: Iterable[Outbox], touched: list[Outbox]) -> int:
+    """As above, with each outbox's variant."""
+    refused, plain = 0, frames[None]
+    for outbox in outboxes:
+        frame = plain if outbox.compression is None else frames[outbox.compression]
         if outbox._first is None:
             if not outbox.closing:
                 outbox._first = frame

@@ -24,12 +24,12 @@ from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
 from peatio_ws.transport.decoder import FrameDecoder
-from peatio_ws.transport.frames import PING, binary_frame, text_frame
+from peatio_ws.transport.frames import PING
 from peatio_ws.transport.handshake import RawSocket
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 
 READ_BYTES: Final = 16_384
-SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, about 1 ms
+SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, or 500 KB inflated, about 1 ms
 MOST_UNREAD: Final = 64  # messages that are parsed while the handler is busy, or after the connection was closed
 DISCARD_BYTES: Final = 65_536
 DISCARD_PAUSE: Final = 0.05  # in seconds, for so many bytes of what comes after the end
@@ -90,24 +90,22 @@ class WebSocket:
         """Upgrade now. Harmless a second time.
 
         Args:
-            settings: instead of the request's; `max_message_bytes`, `outbox_bytes`, `send_timeout` and the ping times
-                are looked at.
+            settings: instead of the request's, for the limits of bytes and the times.
         """
         if self._upgrade is None:
             return
-        sock, early, answer, self._may_move = self._upgrade()
+        sock, early, answer, self._may_move, compression = self._upgrade()
         self._sock, self._upgrade = sock, None  # the request is let go
         self._settings = settings = settings or self._settings
         if sock.family != native_socket.AF_UNIX:
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NODELAY, 1)
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
-        self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout)
-        self._protocol = FrameDecoder(settings.max_message_bytes)
+        self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout, compression)
+        self._protocol = FrameDecoder(settings.max_message_bytes, compressed=compression is not None)
         self.opened = self.last_read = self.pinged = time.monotonic()
         if answer:
             self.outbox.put(answer)  # leaves together with the first message, or before the first wait
-        if early:
-            self._on_bytes(early)
+        self._read_ahead = early
 
     def serve(self, run: Callable[[], None]) -> None:
         """Run the rest of an accepted connection, in a new greenlet where possible: that saves 9 KB of stack."""
@@ -168,9 +166,8 @@ class WebSocket:
         if not isinstance(message, str | bytes | bytearray | memoryview):
             raise TypeError(f"a message is a str or bytes, not {type(message).__name__}; json.dumps() makes it one")
         data = message.encode() if isinstance(message, str) else bytes(message)
-        if binary is None:
-            binary = not isinstance(message, str)
-        self.outbox.send(binary_frame(data) if binary else text_frame(data))
+        as_text = isinstance(message, str) if binary is None else not binary
+        (self.outbox.send_text if as_text else self.outbox.send_binary)(data)
 
     def close(self, code: int = Close.NORMAL, reason: str | bytes | None = None) -> None:
         """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""
@@ -212,6 +209,9 @@ class WebSocket:
                 let_others_run()  # many clients may have become ready at once; a time limit here loses nothing
         finally:
             self._reading = False
+        self._on_slice()
+
+    def _on_slice(self) -> None:
         self._on_bytes(self._read_ahead[:SLICE_BYTES])
         self._read_ahead = self._read_ahead[SLICE_BYTES:]
 
@@ -236,16 +236,16 @@ class WebSocket:
             return
         sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
         try:
-            data: bytes | None = self._read_ahead or sock.recv(READ_BYTES)
-            self._read_ahead = b""
+            self._read_ahead = self._read_ahead or sock.recv(READ_BYTES)
+            self._on_slice()
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            data = None  # but what came before may be unanswered yet
+            pass  # but what came before may be unanswered yet
         except OSError:
-            data = b""
+            self._on_bytes(b"")
         finally:
             sock.settimeout(None)
-        if data is not None:
-            self._on_bytes(data)
+        while self._read_ahead and len(protocol.messages) < MOST_UNREAD:
+            self._on_slice()
         if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
             return  # the client has gone after a message that is to be answered first
         for answers, _ in protocol.messages:

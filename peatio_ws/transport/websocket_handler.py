@@ -26,6 +26,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect, Refused
 from peatio_ws.monitoring import limits, metrics
 from peatio_ws.transport.client_address import client_address
+from peatio_ws.transport.compression import Compression, negotiate
 from peatio_ws.transport.handshake import RawSocket, check_handshake, respond, wants_upgrade
 from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
 from peatio_ws.transport.websocket import WebSocket
@@ -33,7 +34,8 @@ from peatio_ws.transport.websocket import WebSocket
 log = structlog.get_logger("peatio_ws.transport.websocket_handler")
 
 _SWITCHING: Final = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
 )
 _LOGGED: Final = ("REQUEST_METHOD", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT", "peatio_ws.connection")
 """What an access log is given of a request, beside its path and where it comes from: a token may be in the query, in a
@@ -142,7 +144,8 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         an object behind whose `__del__` costs as much as the rest of the upgrade (0.10.1).
         """
         sock, rfile, body = self.socket, self.rfile, self.wsgi_input
-        answer = _SWITCHING % accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode()
+        extensions, compression = self._negotiate()
+        answer = _SWITCHING % (accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode(), extensions)
         early = read_ahead(sock, rfile)
         rfile.close()
         body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames, whatever the headers said
@@ -157,7 +160,17 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         self._upgraded = self.headers_sent = self.close_connection = True
         self.socket = self.rfile = None
         self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may hold a token
-        return RawSocket(sock, early, answer, may_move)
+        return RawSocket(sock, early, answer, may_move, compression)
+
+    def _negotiate(self) -> tuple[bytes, Compression | None]:
+        """Return the header field that says which extension was agreed, if any, and what was agreed."""
+        offers = self.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS")
+        if not (offers and self.settings.compression):
+            return b"", None
+        agreed = negotiate(offers, self.settings.compression_threshold)
+        if agreed is None:
+            return b"", None
+        return b"Sec-WebSocket-Extensions: %b\r\n" % agreed.answer.encode(), agreed.compression
 
 
 def is_tls(sock: Any) -> bool:

@@ -203,6 +203,10 @@ class RawClient:
             size = int.from_bytes(self._exactly(2 if size == 126 else 8, deadline), "big")
         return Frame(first & 0x0F, self._exactly(size, deadline), bool(first & 0x80))
 
+    def take(self, size: int) -> bytes:
+        """The next bytes, whatever they are."""
+        return self._exactly(size, time.monotonic() + WAIT)
+
     def json(self) -> Any:
         """The next frame, which has to be a whole text frame, as JSON."""
         found = self.next()

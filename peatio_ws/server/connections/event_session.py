@@ -19,7 +19,6 @@ from peatio_ws.monitoring import metrics
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.session import Session
 from peatio_ws.server.routes import EventHandler
-from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.server.connections.event_session")
@@ -84,7 +83,7 @@ class EventSession:
         payload.decode()
         if self._echo and _lacks_echo(payload):
             payload = encoding.with_echo(payload.strip(), self._echo[0])
-        self._ws.outbox.send(text_frame(payload))
+        self._ws.outbox.send_text(payload)
 
     def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
         """Close the connection. Idempotent. Raises ValueError for a code that may not be sent."""
@@ -99,7 +98,7 @@ class EventSession:
         self._answer(encoding.failed(self._session.dialect))
 
     def _answer(self, payload: bytes) -> None:
-        self._ws.outbox.send(text_frame(encoding.with_echo(payload, self._echo[0] if self._echo else b"")))
+        self._ws.outbox.send_text(encoding.with_echo(payload, self._echo[0] if self._echo else b""))
 
 
 def call_handler(handler: EventHandler, name: str, session: EventSession, message: dict[str, Any]) -> None:

@@ -19,7 +19,6 @@ from peatio_ws.protocol.connection_state import ConnectionState
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import ReplayPosition
 from peatio_ws.server.context import WorkerContext
-from peatio_ws.transport.frames import text_frame
 
 log = structlog.get_logger("peatio_ws.server.connections.member_id")
 
@@ -136,4 +135,4 @@ class MemberIdResolution:
         # Always: no frame would reveal that no event had named any member by member id.
         if receiver.resumes and not receiver.outbox.closing:
             cursor = self._context.ingest.cursors.at(receiver.uid or "")
-            receiver.outbox.send(text_frame(encoding.resume(cursor, complete)))
+            receiver.outbox.send_text(encoding.resume(cursor, complete))

@@ -47,7 +47,6 @@ from peatio_ws.server.connections.resumption import Resumption
 from peatio_ws.server.connections.upgrade_request import UpgradeRequest
 from peatio_ws.server.context import WorkerContext
 from peatio_ws.server.routes import EventHandler
-from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.server.connections.peatio_connection")
@@ -206,7 +205,7 @@ class PeatioConnection(BaseConnection):
     def _send(self, payload: bytes) -> None:
         outbox = self.ws.outbox
         if not outbox.closing:
-            outbox.send(text_frame(payload))
+            outbox.send_text(payload)
             self.context.frames[()] += 1
 
     def _verify(self, action: Verify) -> list[Action]:

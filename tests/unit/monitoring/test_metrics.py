@@ -110,7 +110,7 @@ def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
 
 def test_no_label_is_one_that_a_client_could_choose() -> None:
     """A new label has to be thought about, and put here."""
-    allowed = "protocol state type outcome status code exchange source book auth handler limit".split()
+    allowed = "protocol state type outcome status code exchange source book auth handler limit stage".split()
     for name, metric in vars(metrics).items():
         if hasattr(metric, "_labelnames"):
             assert set(metric._labelnames) <= set(allowed), name

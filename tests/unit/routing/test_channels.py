@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from peatio_ws.routing import channels as feeds_module
 from peatio_ws.routing.channels import PublicChannels
-from peatio_ws.transport.outbox import Outbox
+from peatio_ws.transport.compression import Variants
+from peatio_ws.transport.outbox import Outbox, put_all
 from tests.unit.samples import Wire, texts_in
 
 SNAPSHOT = {"asks": [["2.0", "1"]], "bids": [["1.0", "1"]], "sequence": 5}
@@ -37,9 +38,8 @@ class Reader:
         return frames
 
 
-def put(frames: bytes, outboxes: Iterable[Outbox], _count: int = 1) -> None:
-    for outbox in outboxes:
-        outbox.put(frames)
+def put(frames: bytes | Variants, outboxes: Iterable[Outbox], _count: int = 1) -> None:
+    put_all(frames, outboxes, [])
 
 
 class Told:

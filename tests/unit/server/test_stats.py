@@ -16,12 +16,15 @@ from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import ConnectionStatus, WorkerCounters
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.stats import StatsReporter
+from peatio_ws.transport.compression import Compression
+from peatio_ws.transport.frames import text_frame
 
 NEW = ConnectionStatus("classic", False, 0, None)
 
 
-def socket() -> Any:
-    return SimpleNamespace(outbox=SimpleNamespace(size=0, sent=0), received=1, received_bytes=2)
+def socket(compression: Compression | None = None) -> Any:
+    outbox = SimpleNamespace(size=0, sent=0, compression=compression)
+    return SimpleNamespace(outbox=outbox, received=1, received_bytes=2)
 
 
 def stats() -> StatsReporter:
@@ -79,3 +82,23 @@ def test_connection_state_is_reported() -> None:
     assert counts == {"new": 1, "public": 1, "member": 1}
     assert metrics.connections.labels("classic", "closing")._value.get() == 2
     assert metrics.rango_clients._value.get() == 5
+
+
+def test_what_was_compressed_is_reported_though_its_clients_have_left() -> None:
+    measured, compression = stats(), Compression(12, 512)
+    counters = [metrics.compressed_texts, *(metrics.compressed_bytes.labels(stage) for stage in ("before", "after"))]
+    before = [counter._value.get() for counter in counters]
+    measured.begin()
+    for one in (socket(compression), socket(compression), socket()):
+        measured.add_connection(NEW, one)
+    measured.end()
+    assert metrics.compressing_connections._value.get() == 2
+    made = compression.compress(text_frame(b"x" * 5_000))
+    measured.begin()
+    measured.end()
+    assert metrics.compressing_connections._value.get() == 0
+    assert [counter._value.get() - count for counter, count in zip(counters, before, strict=True)] == [
+        1,
+        5_000,
+        len(made) - 2,
+    ]
