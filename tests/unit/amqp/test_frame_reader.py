@@ -129,7 +129,9 @@ def frames_of(channel: int, message: Told, largest: int = 131_072, **properties:
 # ---- whatever comes, however it comes
 
 TEXTS = st.text(max_size=20)
-HEADERS = st.dictionaries(TEXTS, TEXTS | st.integers(-(2**31), 2**31) | st.booleans() | st.none(), max_size=3)
+# A publisher's header of this name is dropped; hypothesis finds the name in the source.
+NAMES = TEXTS.filter(lambda name: name != OFFSET)
+HEADERS = st.dictionaries(NAMES, TEXTS | st.integers(-(2**31), 2**31) | st.booleans() | st.none(), max_size=3)
 # A small one is written as 32 bits here, a large one as RabbitMQ does.
 OFFSETS = st.none() | st.integers(0, 9) | st.integers(2**40, 2**62)
 PROPERTIES = st.fixed_dictionaries(
