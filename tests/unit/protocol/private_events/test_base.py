@@ -35,7 +35,7 @@ def recipient(dialect: Dialect, *streams: str) -> Receiver:
         (on_trade({"id": 1}, ask_uid="A", bid_member_id=7), ("A", 7)),
         (on_trade({"id": 1}, ask_uid="A", bid_uid="A"), ("A",)),
         (on_ranger("private.A.order", {"id": 1}), ("A",)),
-        (on_ranger("private.A.deposit", [1]), ("A",)),
+        (on_ranger("private.A.balance", [1]), ("A",)),
     ],
 )
 def test_owners_are_the_members_that_the_publisher_names(delivery: Delivery, owners: tuple[Any, ...]) -> None:
@@ -55,7 +55,7 @@ def test_public_events_are_not_private(delivery: Delivery) -> None:
         (on_ranger("private.A.order", {"id": 1}), "order", True),
         (on_ranger("private.A.trade", {"id": 1}), "trade", True),
         (on_ranger("private.A.order", {"x": 1}), "order", False),
-        (on_ranger("private.A.deposit", {"id": 1}), "deposit", False),
+        (on_ranger("private.A.balance", {"id": 1}), "balance", False),
     ],
 )
 def test_connections_receive_what_their_protocol_has(delivery: Delivery, name: str, classic: bool) -> None:
