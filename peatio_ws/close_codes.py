@@ -42,14 +42,14 @@ REASONS: Final = {
     Close.IDLE: "no sign of life",
     Close.TOO_SLOW: "too slow",
 }
-"""The reason sent with a code where nothing better is known; at most 123 bytes (RFC 6455 section 5.5)."""
+"""The default reason of each code, at most 123 bytes (RFC 6455 section 5.5)."""
 
 
 def retry_reason(text: str, seconds: int) -> str:
-    """The reason of a close frame after which a client should come back after so many seconds."""
+    """Return the reason of a close frame that asks the client to come back after some seconds."""
     return f"{text}; retry after {seconds}"
 
 
 FINAL: Final = frozenset({Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY})
-"""Once a client was sent one of these, nothing that it says counts any more. After any other code it does: it was said
-before the client could know."""
+"""After one of these codes, messages of the client are ignored. After any other code they are processed: the client
+sent them before it received the close frame."""

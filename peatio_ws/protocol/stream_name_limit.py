@@ -1,6 +1,6 @@
-"""The stream names that the clients of one worker keep it holding: how many it takes, and that it holds each once.
+"""The limit of stream names that the clients of a worker may invent. Each name is held once.
 
-Pure. Which client has which names is the session's to know, who gets their events `channels.py`'s.
+Pure. Does not know which client has which names (`session.py`), nor their subscribers (`routing/channels.py`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Final
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
 
 ALWAYS_ALLOWED: Final = 20
-"""Streams that a connection may have however many names the worker holds, so that a flood of names does not stop a
-client that only wants its market."""
+"""Streams that a connection may always have, so that a flood of names does not stop a client that only wants its
+market."""
 
 
 class StreamNameLimit:
-    """A limit for names that no other client of the worker has. Names that are shared cost a connection 40 bytes each,
-    and are limited by `WEBSOCKET_MAX_STREAMS` alone; an invented one costs 150.
+    """A limit for names that no other client of the worker has. A shared name costs a connection 40 bytes, and only
+    `WEBSOCKET_MAX_STREAMS` limits those. An invented name costs 150 bytes.
 
     Args:
         is_held: whether the worker holds a name already: a publisher used it, or another client asked for it.
-        held: how many names the worker holds.
-        most: beyond so many, new ones are refused (`WEBSOCKET_MAX_STREAM_NAMES`).
+        held: returns how many names the worker holds.
+        most: the limit (`WEBSOCKET_MAX_STREAM_NAMES`).
 
     Attributes:
         most: see above.
-        pending: names that were taken, and that the worker does not hold yet because the broker is waited for.
-        refused: how many were, since this was last set to 0.
+        pending: names that were granted, but that the worker does not hold yet because it waits for the broker.
+        refused: how many names were refused since this was last set to 0.
     """
 
     def __init__(self, is_held: Callable[[str], bool], held: Callable[[], int], most: int) -> None:
@@ -44,7 +44,7 @@ class StreamNameLimit:
         if self._is_held(name):
             return sys.intern(name)
         if kind_of(name) is Kind.PRIVATE:
-            return name  # a member's, which the tables do not have
+            return name  # private names are not in the tables
         if streams >= ALWAYS_ALLOWED and self._held() + self.pending >= self.most:
             self.refused += 1
             return None

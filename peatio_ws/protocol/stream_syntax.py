@@ -1,6 +1,6 @@
-"""What a stream's name says: whose it is, and who may have it (contract section 2).
+"""The syntax of stream names: the kind of a stream, and who may subscribe to it (contract section 2).
 
-Pure. Which streams somebody has is the session's to know, where they come from the broker's.
+Pure. Does not know which streams a client has (`session.py`), nor where they come from.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Final
 
 MAX_CHARACTERS: Final = 128
-"""Of a stream's name."""
-# No character that means something in a routing key's pattern (*, #), in JSON or in a log.
+"""The longest stream name."""
+# No character with a meaning in a binding's pattern (*, #), in JSON or in a log.
 _NAME: Final = re.compile(r"[A-Za-z0-9_:@+/-]+(?:\.[A-Za-z0-9_:@+/-]+){0,2}")
 
 Roles = Mapping[str, frozenset[str]]
-"""Prefix to the roles that may subscribe to its streams (`RANGO_RBAC_<PREFIX>`)."""
+"""The roles that may subscribe to the streams of a prefix (`RANGO_RBAC_<PREFIX>`)."""
 
 
 class Kind(enum.IntEnum):
@@ -28,29 +28,29 @@ class Kind(enum.IntEnum):
 
 
 def kind_of(name: str) -> Kind | None:
-    """What kind of stream a name means; None if it is no stream's name."""
+    """Return the kind of stream with this name; None if the name is invalid."""
     if len(name) > MAX_CHARACTERS or not _NAME.fullmatch(name):
         return None
     return Kind(name.count("."))
 
 
 def is_permitted(name: str, role: str, roles: Roles) -> bool:
-    """Whether a role may have this prefixed stream. An unknown prefix is for nobody."""
+    """Return whether a role may subscribe to this prefixed stream. No role may use an unknown prefix."""
     return bool(role) and role in roles.get(name.partition(".")[0], ())
 
 
 def client_name(name: str) -> str:
-    """The name under which a stream's events reach clients: a prefixed one's is without its prefix, as Rango's are."""
+    """Return the name under which a stream's events reach clients: without the prefix, as Rango sends them."""
     return name.partition(".")[2] if name.count(".") == Kind.PREFIXED else name
 
 
 def routing_keys(name: str) -> tuple[str, ...]:
-    """The routing keys whose events come under this name, of a public or prefixed stream (contract section 3)."""
+    """Return the routing keys of a public or prefixed stream (contract section 3)."""
     if name.count(".") == Kind.PREFIXED:
         return (name,)
     return (f"public.{name}", name) if name.startswith("global.") else (f"public.{name}",)
 
 
 def with_snapshot(name: str) -> tuple[str, ...]:
-    """A stream, and with an `-inc` the `-snap` that belongs to it."""
+    """Return a stream, and for an `-inc` also its `-snap`."""
     return (name, f"{name.removesuffix('-inc')}-snap") if name.endswith("-inc") else (name,)

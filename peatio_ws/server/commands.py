@@ -1,4 +1,4 @@
-"""What an operator's commands do to the clients of this worker."""
+"""Carries out an operator's commands on the connections of this worker."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from peatio_ws.server.registry import ConnectionRegistry, RegisteredConnection
 log = structlog.get_logger("peatio_ws.server.commands")
 
 BATCH: Final = 500
-"""Connections in an answer."""
+"""Connections in one answer."""
 
 
 class CommandExecutor:
-    """The clients of a worker, to be steered.
+    """Carries out commands on the connections of one worker.
 
     Args:
         worker: where this worker is.
@@ -44,7 +44,7 @@ class CommandExecutor:
         self._worker, self._registry, self._revocations = worker, registry, revocations
 
     def execute(self, command: Command) -> Iterator[Answer]:
-        """Do it, and say what was done."""
+        """Carry out a command, and yield what was done."""
         match command:
             case WhoCommand(uid=uid):
                 yield from self._list_connections(uid)
@@ -56,7 +56,7 @@ class CommandExecutor:
                 yield self._drain(where, undo)
 
     def close_revoked(self) -> int:
-        """Close the connections whose token is revoked by now; how many there were."""
+        """Close the connections whose token has been revoked. Return how many there were."""
         now = time.time()
         return _close(
             connection
@@ -74,14 +74,14 @@ class CommandExecutor:
     def _list_connections(self, uid: str | None) -> Iterator[Answer]:
         connections = [connection for connection in self._registry if not connection.ws.outbox.closing]
         own = [connection for connection in connections if _belongs_to(connection, uid)]
-        for at in range(0, len(own), BATCH):  # others get their turn while each is sent
+        for at in range(0, len(own), BATCH):  # other greenlets run while each is sent
             yield Answer(
                 self._worker, 0, members=[_describe(connection) for connection in own[at : at + BATCH]], last=False
             )
         yield Answer(self._worker, len(connections))
 
     def _notify(self, payload: bytes, uid: str | None) -> int:
-        """Send this to all who want notices; how many they are."""
+        """Send a text to all clients that asked for notices. Return how many there are."""
         notified, until = 0, time.monotonic() + BUSY_SECONDS
         for connection in self._registry:
             if (uid is None or _belongs_to(connection, uid)) and connection.notify(payload):
@@ -101,7 +101,7 @@ class CommandExecutor:
 
 
 def _belongs_to(connection: RegisteredConnection, uid: str | None) -> bool:
-    """Whether it is this member's, or, without one, any member's."""
+    """Return whether a connection belongs to this member, or to any member if none is given."""
     identity = connection.identity
     return identity is not None and uid in (None, identity.uid)
 
@@ -115,7 +115,7 @@ def _describe(connection: RegisteredConnection) -> MemberConnection:
 
 
 def _close(connections: Iterable[RegisteredConnection]) -> int:
-    """Hang up on them: what still waits for them is not sent any more. How many were open."""
+    """Close connections at once; data that waits for them is not sent. Return how many were open."""
     closed = 0
     for connection in connections:
         if not connection.ws.outbox.closing:

@@ -1,6 +1,6 @@
-"""Draining a worker: every client is asked to come back later, a few at a time.
+"""Draining a worker: it asks every client to come back later, a few at a time.
 
-Knows of a connection only what `DrainableConnection` says; does not know why the worker is drained.
+Knows of a connection only what `DrainableConnection` contains. Does not know why the worker is drained.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from peatio_ws.transport.websocket import WebSocket
 DRAIN_STEP: Final = 0.1
 """Seconds between two groups of clients."""
 DRAIN_AT_ONCE: Final = 20
-"""Clients in a group, at least."""
+"""The smallest group of clients."""
 RETURN_A_SECOND: Final = 1000
-"""Clients told to come back are spread over a second more for each so many."""
+"""Returning clients are spread over one second for each of these."""
 
 
 class DrainableConnection(Protocol):
@@ -36,10 +36,10 @@ class DrainableConnection(Protocol):
 class Drain:
     """Closes the connections of a worker with 1012, over `WEBSOCKET_DRAIN_SECONDS`.
 
-    Each client is given a time to return, so that neither this host nor the next one has all of them at once.
+    Each client gets a time to return, so that not all of them reach a host at once.
 
     Args:
-        connections: the connections, which come and go meanwhile.
+        connections: come and go meanwhile.
         seconds: the time over which they are closed.
     """
 
@@ -47,7 +47,7 @@ class Drain:
         self._connections, self._seconds = connections, seconds
 
     def run(self) -> None:
-        """Ask every client to come back later, and wait until they have gone, for `CLOSE_SECONDS` at most."""
+        """Ask every client to come back later. Wait until they have gone, for `CLOSE_SECONDS` at most."""
         connections = list(self._connections)
         if not connections:
             return
@@ -59,7 +59,7 @@ class Drain:
         give_up = time.monotonic() + CLOSE_SECONDS
         while self._connections and time.monotonic() < give_up:
             for connection in list(self._connections):
-                self._close(connection)  # one that connected meanwhile
+                self._close(connection)  # includes clients that connected meanwhile
             gevent.sleep(DRAIN_STEP)
         for connection in list(self._connections):
             connection.ws.outbox.abort()

@@ -1,7 +1,9 @@
-"""The operator's port: `/metrics`, `/healthz`, `/readyz`. Its socket is bound once and shared by all workers, and
-whichever takes a request speaks for itself; one whose loop does not turn takes none.
+"""The operator's port: `/metrics`, `/healthz`, `/readyz`.
 
-A client of it has limits of time, size and number, like those of the gateway's own port: `http_handler.py`.
+All workers share its socket. The worker that accepts a request reports its own health. A worker whose event loop is
+stuck accepts none.
+
+Clients have limits of time, size and number, as on the gateway's own port (`http_handler.py`).
 """
 
 from __future__ import annotations
@@ -29,34 +31,34 @@ from peatio_ws.server.gateway import Gateway
 from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
 
 STUCK_SECONDS: Final = 5.0
-"""A worker whose loop has not turned for so long is told of; it should once a second."""
+"""A worker is reported if its event loop has not turned for this time. It should once a second."""
 
 MOST_CONNECTIONS: Final = 64
-"""Connections of a worker. With more, one whose request has not come is closed; if there is none, the answer is 503."""
+"""Connections of a worker. If there are more, one without a request is closed; if there is none, the answer is 503."""
 REQUEST_SECONDS: Final = 5.0
-"""How long a request may take to arrive, and how long the rest of its body may take."""
+"""The time limit for a request to arrive, and for the rest of its body."""
 IDLE_SECONDS: Final = 75.0
-"""How long a connection is kept open after an answer: longer than most scrapers pause."""
+"""How long a connection stays open after an answer: longer than the interval of most scrapers."""
 SEND_SECONDS: Final = 10.0
-"""How long a client may take for each 64 KiB of an answer."""
+"""The time limit for each 64 KiB of an answer."""
 ROOM_SECONDS: Final = 1.0
-"""How long a connection that is one too many waits for another one to end, before it is answered with 503."""
+"""How long a connection over the limit waits for another one to end, before it is answered with 503."""
 LOOK_SECONDS: Final = 0.005
 MOST_BODY: Final = 65_536
-"""Bytes of a request's body; with more the answer is 413."""
+"""The limit of a request's body in bytes; a larger one is answered with 413."""
 REST: Final = 2.0
-"""Between two scrapes a worker rests for so many times as long as the first one took. Clients that come meanwhile share
-the next one."""
+"""A worker pauses between two scrapes for this many times the duration of the first one. Clients that come meanwhile
+share the next one."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 faults: list[str] = []
-"""What keeps this worker from starting."""
+"""Why this worker cannot start."""
 _server: WSGIServer | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
 
 
 def bind(settings: Settings) -> None:
-    """Listen on `METRICS_HOST:METRICS_PORT`, in gunicorn's master; ConfigurationError if that cannot be."""
+    """Listen on `METRICS_HOST:METRICS_PORT`, in gunicorn's master. Raise ConfigurationError if that fails."""
     global _listener
     host, port = settings.metrics_host, settings.metrics_port
     try:
@@ -66,8 +68,8 @@ def bind(settings: Settings) -> None:
 
 
 def serve() -> None:
-    """Answer on the master's socket from this worker; nothing if there is none (another server than gunicorn).
-    Idempotent."""
+    """Answer on the master's socket from this worker. Do nothing if there is no such socket, under a server other than
+    gunicorn. Idempotent."""
     global _server
     if _listener is not None and _server is None:
         shared = gevent_socket(_listener.family, _listener.type, fileno=os.dup(_listener.fileno()))
@@ -96,7 +98,7 @@ class OperatorHandler(TimedHandler):
             self.discard_body()
 
     def log_request(self) -> None:
-        """Not logged: there is a request every few seconds."""
+        """Do not log: there is a request every few seconds."""
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
@@ -109,7 +111,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         self._connections = 0
 
     def handle(self, sock: Any, address: Any) -> None:
-        """One connection."""
+        """Serve one connection."""
         self._connections += 1
         try:
             if self._connections <= MOST_CONNECTIONS or _find_room():
@@ -123,8 +125,8 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
 
 def _find_room() -> bool:
-    """Close a connection that has not sent its request; False if there is none for `ROOM_SECONDS`. What has come is
-    read first: in a rush that takes some turns of the loop."""
+    """Close a connection that has not sent its request. Return False if there is none for `ROOM_SECONDS`. Received data
+    is read first, which may take some turns of the event loop."""
     until = time.monotonic() + ROOM_SECONDS
     while not OperatorHandler.make_room():
         if time.monotonic() > until:
@@ -134,10 +136,10 @@ def _find_room() -> bool:
 
 
 class Scrapes:
-    """Scrapes of many clients: one at a time, with pauses, and shared by all who asked before it began.
+    """Scrapes of many clients: one at a time, with pauses. Clients that ask before a scrape begins share it.
 
     Args:
-        render: what a scrape takes time for.
+        render: returns the metrics, which takes time.
     """
 
     def __init__(self, render: Callable[[], bytes]) -> None:
@@ -146,7 +148,7 @@ class Scrapes:
         self._rested = 0.0  # monotonic time
 
     def text(self) -> bytes:
-        """What `render` returns, or raises; called after this was."""
+        """Return what `render` returns, or raise what it raises. It starts after this call."""
         if self._next is None:
             self._next = AsyncResult()
             gevent.spawn(self._run, self._next)
@@ -174,7 +176,7 @@ def _too_large(_environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """WSGI: what a scraper, a load balancer or a person asks."""
+    """Answer scrapers, load balancers and people (WSGI)."""
     path = environ.get("PATH_INFO", "")
     status, kind = "200 OK", "application/json"
     if path == "/metrics":
@@ -183,7 +185,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         except TimeoutError as error:
             status, body = "503 Service Unavailable", msgspec.json.encode({"error": str(error)})
     elif path == "/healthz":
-        # gunicorn deals with the others: no reason to end this worker, too.
+        # Problems of other workers are gunicorn's to solve, and no reason to end this worker, too.
         body = msgspec.json.encode({"ok": True, "problems": _stuck()})
     elif path == "/readyz":
         problems = faults + [problem for gateway in Gateway.instances() for problem in gateway.problems()]
@@ -196,7 +198,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 def _stuck() -> list[str]:
-    """Workers whose loop does not turn, in words."""
+    """Return a line for each worker whose event loop is stuck."""
     ages = {pid: time.time() - at for pid, at in metrics.turned_at().items()}
     return [
         f"worker {pid} does not turn, for {age:.0f} s now; gunicorn ends it after its timeout"

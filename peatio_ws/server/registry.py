@@ -1,6 +1,6 @@
-"""Who is connected to a worker: how many may be, their deadlines, and what becomes of them when it ends.
+"""The connections of a worker: their limits, their deadlines, and their end when the worker drains.
 
-Knows of a connection only what `RegisteredConnection` says.
+Knows of a connection only what `RegisteredConnection` contains.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class RegisteredConnection(Protocol):
     """A connection, of either kind.
 
     Attributes:
-        address: where it comes from.
-        identity: whose it is; None for nobody's.
+        address: of the client.
+        identity: of the member; None if the connection is not authenticated.
     """
 
     ws: WebSocket
@@ -43,7 +43,7 @@ class RegisteredConnection(Protocol):
 
     @property
     def status(self) -> ConnectionStatus:
-        """How far it is, for log and metrics."""
+        """The status, for log and metrics."""
 
     @property
     def identity(self) -> Identity | None: ...
@@ -52,23 +52,23 @@ class RegisteredConnection(Protocol):
         """Serve until either side closes."""
 
     def tick(self, now: float) -> None:
-        """Deadlines; called about once a second with the monotonic time."""
+        """Check the deadlines. Called about once a second with the monotonic time."""
 
     def send_cursor(self) -> None:
-        """Before it is told to come back."""
+        """Send the current cursor, before the client is asked to come back."""
 
     def notify(self, notice: bytes) -> bool:
-        """Send an operator's notice to a client that wants any; whether it was sent."""
+        """Send an operator's notice if the client asked for notices. Return whether it was sent."""
 
     def claim_slot(self, name: str, limit: int, reason: str) -> bool:
-        """Count it, here and across workers; whether there was room here."""
+        """Count the connection towards a limit, here and across workers. Return whether there was room here."""
 
 
 class ConnectionRegistry:
     """The connections of one worker.
 
     Args:
-        slot_counts: how many of them count towards a limit, by its name; see `SharedState.slot_counts`.
+        slot_counts: how many connections count towards a limit, by its name; see `SharedState.slot_counts`.
     """
 
     def __init__(self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str]) -> None:
@@ -76,10 +76,10 @@ class ConnectionRegistry:
         self._connections: set[RegisteredConnection] = set()
         self._drain = Drain(self._connections, settings.drain_seconds)
         self._ending = False
-        self._operator_drain: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, under way or done
+        self._operator_drain: gevent.Greenlet[Any, Any] | None = None  # an operator's drain, running or finished
 
     def __iter__(self) -> Iterator[RegisteredConnection]:
-        """All as they are now, whoever comes and goes meanwhile."""
+        """Iterate over a copy: connections come and go meanwhile."""
         return iter(list(self._connections))
 
     def __len__(self) -> int:
@@ -87,15 +87,15 @@ class ConnectionRegistry:
 
     @property
     def draining(self) -> bool:
-        """Whether all are told to come back later: because the worker ends, or by an operator's wish."""
+        """Whether clients are asked to come back later: the worker ends, or an operator drains it."""
         return self._ending or self._operator_drain is not None
 
     def check_capacity(self, address: str, waited: bool = False) -> None:
-        """Refused with 503 or 429 where there is no room for one more from this address.
+        """Raise Refused (503 or 429) if there is no room for another connection from this address.
 
         Args:
-            waited: whether there was room, and it has taken its time since. While the worker ends it is refused, too:
-                all others may have gone by now.
+            waited: whether the request has waited since the first check. It is then refused while the worker ends: all
+                other connections may have been closed by now.
         """
         settings = self._settings
         if self._operator_drain is not None or (waited and self._ending):
@@ -110,14 +110,14 @@ class ConnectionRegistry:
             raise Refused("429 Too Many Requests", text, (("Retry-After", "5"),), Close.FULL)
 
     def serve(self, connection: RegisteredConnection) -> None:
-        """Let a connection live, in a greenlet of its own where that can be."""
+        """Serve a connection until it ends, in a dedicated greenlet if possible."""
         self._connections.add(connection)
         if (name := self._address_key(connection.address)) is not None:
             connection.claim_slot(name, self._settings.max_per_address, "too many connections from this address")
         connection.ws.serve(functools.partial(self._run, connection))
 
     def tick(self) -> None:
-        """Each connection's deadlines, and how all of them stand; to be called once a second."""
+        """Check the deadlines of all connections, and report their status. To be called once a second."""
         self._stats.begin()
         for number, connection in enumerate(self):
             if number % 20 == 19:
@@ -125,13 +125,13 @@ class ConnectionRegistry:
             try:
                 connection.tick(time.monotonic())
                 self._stats.add_connection(connection.status, connection.ws)
-            except Exception:  # a fault of ours costs this one, and not the keeper of all
+            except Exception:  # a bug ends this connection, and not the greenlet that serves all
                 log.exception("connection failed", connection=connection.ws.id)
                 connection.ws.outbox.abort()
         self._stats.end()
 
     def set_draining(self, draining: bool) -> None:
-        """By an operator's wish take no clients any more and send away those there are, or take them again."""
+        """Stop accepting connections and close those there are, or accept connections again. For an operator."""
         if draining and self._operator_drain is None:
             self._operator_drain = gevent.spawn(self._drain.run)
         elif not draining and self._operator_drain is not None:
@@ -139,12 +139,12 @@ class ConnectionRegistry:
             self._operator_drain = None
 
     def drain(self) -> None:
-        """The worker ends: send all away, and wait until they have gone, for `CLOSE_SECONDS` at most."""
+        """Close all connections before the worker ends. Wait until they have gone, for `CLOSE_SECONDS` at most."""
         self._ending = True
         self._drain.run()
 
     def _address_key(self, address: str) -> str | None:
-        """As what connections from an address count together; None where they do not."""
+        """Return the name under which connections from an address are counted; None if they are not counted."""
         whose = rate_limit_key(address, self._settings.trusted_proxies) if self._settings.max_per_address else None
         return f"address:{whose}" if whose is not None else None
 

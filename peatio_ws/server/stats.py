@@ -1,4 +1,4 @@
-"""Once a second, how a worker stands and what it has counted, to the metrics."""
+"""Exports the counters and the status of a worker to the metrics, once a second."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from peatio_ws.transport.websocket import WebSocket
 
 PROTOCOLS: Final = ("classic", "ranger", "handler")
 PROBE_SECONDS: Final = 0.1
-"""So far apart is looked whether the loop turns."""
+"""The interval at which the delay of the event loop is measured."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Traffic:
-    """What went to and fro, on any number of connections."""
+    """The traffic of any number of connections."""
 
     __slots__ = ("messages", "received", "sent")
 
@@ -38,7 +38,7 @@ class _Traffic:
         self.sent += ws.outbox.sent
 
     def move_from(self, other: _Traffic) -> None:
-        """Add all of it, and leave nothing there."""
+        """Add all traffic of another object, and set that to zero."""
         for name in _TRAFFIC:
             setattr(self, name, getattr(self, name) + getattr(other, name))
             setattr(other, name, 0)
@@ -48,36 +48,36 @@ _TRAFFIC: Final = {"messages": metrics.messages, "received": metrics.received, "
 
 
 class StatsReporter:
-    """Of one worker.
+    """The reporter of one worker.
 
-    Its roster calls `begin`, then `add_connection` with each connection, then `end`.
+    The registry calls `begin`, then `add_connection` for each connection, then `end`.
     """
 
     def __init__(self, counters: WorkerCounters, ingest: BrokerIngest, shared: SharedState) -> None:
         self._counters, self._ingest, self._shared = counters, ingest, shared
         self._delays = counters.durations(metrics.loop_delay)
         self._cpu = 0.0
-        self._dropped = 0  # lines of the log
-        # Of connections that had ended when it looked around last, of those that were there then, and of those that
-        # have ended since; and all of it that was told.
+        self._dropped = 0  # log lines, as reported
+        # Of connections that had ended before the last round, of those that were open in it, and of those that have
+        # ended since; and the sum that was reported.
         self._past, self._now, self._left, self._reported = _Traffic(), _Traffic(), _Traffic(), _Traffic()
         self._states: Counter[tuple[str, str]] = Counter()
         self._compressing: Counter[Compression] = Counter()
         self._waiting = self._slow = self._streams = 0
 
     def probe(self) -> None:
-        """Measure without end how late this greenlet comes to run: what holds it up holds up everybody."""
+        """Measure forever how late this greenlet runs: what delays it delays every client."""
         while True:
             began = time.monotonic()
             gevent.sleep(PROBE_SECONDS)
             self._delays.add(max(0.0, time.monotonic() - began - PROBE_SECONDS))
 
     def add_closed(self, ws: WebSocket) -> None:
-        """A connection has ended, and is none of the worker's any more."""
+        """Add a connection that has ended and left the registry."""
         self._left.add(ws)
 
     def begin(self) -> None:
-        """Look around anew."""
+        """Start a round over all connections."""
         self._past.move_from(self._left)
         self._now = _Traffic()
         self._states.clear()
@@ -85,7 +85,7 @@ class StatsReporter:
         self._waiting = self._slow = self._streams = 0
 
     def add_connection(self, status: ConnectionStatus, ws: WebSocket) -> None:
-        """One of the worker's connections."""
+        """Add an open connection."""
         size = ws.outbox.size
         self._states[status.protocol, status.state] += 1
         self._streams += status.streams
@@ -96,7 +96,7 @@ class StatsReporter:
             self._compressing[ws.outbox.compression] += 1
 
     def end(self) -> None:
-        """Tell what was seen, and what was counted since the last time."""
+        """Report the connections of this round, and everything counted since the last one."""
         self._counters.export(metrics.add_durations)
         self._report_connections()
         self._report_compression()
@@ -120,7 +120,7 @@ class StatsReporter:
     def _report_connections(self) -> None:
         reported, past, now = self._reported, self._past, self._now
         for name, counter in _TRAFFIC.items():
-            # Less than before? One left before it was looked at; the next time it is among those that have ended.
+            # It is less if a connection left before it was added. The next round finds it among those that have ended.
             more = max(0, getattr(past, name) + getattr(now, name) - getattr(reported, name))
             setattr(reported, name, getattr(reported, name) + more)
             counter.inc(more)
@@ -134,7 +134,7 @@ class StatsReporter:
         for kind in ("private", "public", "prefixed"):
             metrics.subscriptions.labels(kind).set(streams[kind])
             metrics.rango_subscriptions.labels(kind).set(streams[kind])
-        # Under the older names.
+        # Under the names of Rango and Ranger.
         members = sum(count for (_, state), count in self._states.items() if state == "member")
         metrics.rango_clients.set(self._states.total())
         metrics.ranger_connections.labels("private").set(members)
