@@ -1,4 +1,4 @@
-"""The tree of exceptions, and what an exception carries."""
+"""The tree of exceptions, and the policy that an exception carries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What deliveries mean, and that nothing but BadDelivery comes of those that mean nothing."""
+"""Deliveries are read into events; invalid ones raise nothing but BadDelivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many stream names a worker takes of its clients, and that it keeps each once."""
+"""The limit of stream names of a worker, and that it holds each name once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream's name says."""
+"""The syntax of stream names."""
 
 from __future__ import annotations
 

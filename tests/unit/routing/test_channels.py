@@ -1,4 +1,4 @@
-"""Streams: who is subscribed to which gets it, and of a book the whole, then every change."""
+"""Public streams: subscribers receive every event, and of a book first the whole, then every change."""
 
 from __future__ import annotations
 

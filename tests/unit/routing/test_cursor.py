@@ -1,4 +1,4 @@
-"""Cursors: what they say to their member's gateway, and that they say nothing to anybody else."""
+"""Cursors open for their member only, and reveal nothing."""
 
 from __future__ import annotations
 

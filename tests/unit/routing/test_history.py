@@ -1,4 +1,4 @@
-"""What is kept of private events, and what a position into it promises."""
+"""Which private events the history keeps, and what a position guarantees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events are for a receiver."""
+"""A connection as the router sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is promised to a client that comes back, and what it is sent."""
+"""What a returning client receives, and what it is guaranteed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets what: the router against a model that looks through everybody for every event."""
+"""Recipients of private events: the router against a simple model."""
 
 from __future__ import annotations
 

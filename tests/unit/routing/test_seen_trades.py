@@ -1,4 +1,4 @@
-"""One trade is told from another by market and id, for long enough, in bounded memory."""
+"""Trades are told apart by market and id, for long enough, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator's commands do to connections of handlers, by token and by whom a path asks."""
+"""An operator's commands on connections of handlers, by token and by `identify`."""
 
 from __future__ import annotations
 

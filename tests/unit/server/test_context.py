@@ -1,4 +1,4 @@
-"""Tokens as all clients of a worker have them verified: which failures count against an address."""
+"""Tokens are verified, and failures count towards the lockout of an address."""
 
 from __future__ import annotations
 

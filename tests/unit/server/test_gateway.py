@@ -1,4 +1,4 @@
-"""The gateway as a WSGI application: who is upgraded, who is answered with HTTP, and a worker's life."""
+"""The gateway as a WSGI application: upgrades, HTTP answers, start and stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator's port, over real sockets: nothing is held without end, and a client that is quick is served."""
+"""The operator's port over real sockets: nothing is held forever, and quick clients are served."""
 
 from __future__ import annotations
 

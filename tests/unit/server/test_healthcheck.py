@@ -1,4 +1,4 @@
-"""What plain HTTP gets of a gateway that has nothing else to serve."""
+"""Plain HTTP to a gateway without an application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker makes of what it reads: history, gaps, and events that come by two sources."""
+"""What a worker does with deliveries: history, gaps, and events from two sources."""
 
 from __future__ import annotations
 

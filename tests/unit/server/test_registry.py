@@ -1,4 +1,4 @@
-"""Who may come, and who has to go: with clients that are really connected, while something else happens."""
+"""Limits of connections and drains, with clients that are really connected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The register of handlers: which path and which name is whose."""
+"""The register of handlers, by path and by event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went to and fro is told once, whoever comes and goes while it is looked at."""
+"""Traffic is reported once, although connections come and go meanwhile."""
 
 from __future__ import annotations
 

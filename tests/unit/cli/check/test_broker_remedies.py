@@ -1,4 +1,4 @@
-"""What is told of a broker's answers, by code and operation; the real answers are among the live tests."""
+"""Findings from a broker's answers, by code and operation. Live tests have the real answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a broker's and of Redis' answers; the real answers of today's versions are among the live tests."""
+"""Findings from answers of brokers and Redis. Live tests have the real answers of today's versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings, keys, tokens and a machine as rows of a table."""
+"""Settings, keys, tokens and the machine as rows of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How `run_checks` goes about it: what is left out, what is late, what fails; the servers are among the live tests."""
+"""How `run_checks` runs: what is skipped, late, or fails. Live tests have the servers."""
 
 from __future__ import annotations
 
