@@ -12,22 +12,22 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias
 
 BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of what a `DurationHistogram` tells apart."""
+"""Upper bounds of the buckets of a `DurationHistogram`, in seconds."""
 
 Labels: TypeAlias = tuple[str, ...]
 """The values of a metric's labels, in their order; () for a metric without labels."""
 
 STATES: Final = ("new", "public", "member", "closing")
-"""How far a connection is: opened; subscribed as nobody; authenticated; said good-bye to."""
+"""The states of a connection: opened; subscribed, not authenticated; authenticated; the close frame was sent."""
 
 
 class ConnectionStatus(NamedTuple):
-    """How a connection stands.
+    """The status of a connection.
 
     Attributes:
-        protocol: which one it speaks, as a word.
-        streams: how many it is subscribed to.
-        uid: whose it is; None for nobody's.
+        protocol: `classic`, `ranger` or `handler`.
+        streams: the number of its streams.
+        uid: of the member; None if it is not authenticated.
     """
 
     protocol: str
@@ -46,11 +46,12 @@ class ConnectionStatus(NamedTuple):
 
 
 class DurationHistogram:
-    """How many times were how long.
+    """A histogram of durations.
 
     Attributes:
-        counts: for each of `BUCKETS` those that were not longer (and longer than the one before); then the others.
-        total: of all of them, in seconds.
+        counts: for each of `BUCKETS`, the durations that are not longer (and longer than the one before); then the
+            rest.
+        total: the sum in seconds.
     """
 
     __slots__ = ("counts", "total")
@@ -60,7 +61,7 @@ class DurationHistogram:
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Add a duration."""
         self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 

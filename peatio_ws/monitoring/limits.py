@@ -1,6 +1,6 @@
-"""What strangers may cause, and what is said of it: each limit that is reached is counted, and logged once a minute.
+"""Counts each limit that is reached, and logs it once a minute.
 
-`docs/security.md` lists the limits. Knows metrics and the log; does not know what is limited.
+`docs/security.md` lists the limits. Does not know what is limited.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from peatio_ws.monitoring.throttled_warnings import Throttle
 log = structlog.get_logger("peatio_ws.monitoring.limits")
 
 LOG_SECONDS: Final = 60.0
-"""A limit is logged once in this time, with how many times it was reached since the line before."""
+"""A limit is logged once in this time, with the number of times that it was reached since the last line."""
 LINES_A_MINUTE: Final = 300
-"""Log lines of one kind that clients can cause in a minute; the next minute begins with how many were left out."""
+"""Log lines of one kind that clients can cause in a minute. The next minute begins with the number left out."""
 
 
 class Limit(StrEnum):
@@ -43,7 +43,7 @@ class Limit(StrEnum):
 
 
 _EVENTS: Final = {Limit.REFUSED_KEYS: "the broker refuses routing keys; no events come for them"}
-"""What the log says of a limit instead of `limit reached`."""
+"""Log events other than `limit reached`."""
 
 
 _limits: Final = Throttle()
@@ -64,7 +64,7 @@ def reached(limit: Limit, times: int = 1, **seen: Any) -> None:
 
 
 def count(limit: Limit, times: int = 1) -> None:
-    """Only count it, where the log is told otherwise."""
+    """Count a limit that is logged elsewhere."""
     metrics.limits_reached.labels(limit.value).inc(times)
 
 

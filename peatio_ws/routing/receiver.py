@@ -46,7 +46,7 @@ class Receiver:
         uid, member_id: the names under which it receives its member's events; None before it is admitted, or while the
             member id is not known.
         resumes: whether its events come with cursors.
-        held: the position of the cursors that its events come with instead of their own; see `Router.hold_cursors`.
+        held: a position that all its cursors have until it is released; see `Router.hold_cursors`.
         pending_member_id: its member id, which is not known yet.
     """
 

@@ -71,7 +71,7 @@ class ConnectionProblem(ErrorCode):
         "is that its port, and does it want TLS? {variables}",
     )
     TLS = "tls", "{said}", "{advice}"
-    """What is wrong is told by `config.tls_errors`."""
+    """`config.tls_errors` has the text and the remedy."""
     LOGIN_REFUSED = (
         "login_refused",
         "refuses the login of {user!r}: wrong user or password",

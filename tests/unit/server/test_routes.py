@@ -46,7 +46,7 @@ def test_a_path_is_matched_exactly_with_or_without_its_last_slash(registered: st
 
 @pytest.mark.parametrize("path", ["", "echo", "/echo?a=b", "/echo#a", "ws://host/echo"])
 def test_invalid_path_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="is no path"):
+    with pytest.raises(ValueError, match="is not a path"):
         Handlers().add_path(path, one)
 
 
