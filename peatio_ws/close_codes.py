@@ -10,7 +10,7 @@ from typing import Final
 
 
 class Close(enum.IntEnum):
-    """Close codes this gateway sends (RFC 6455 section 7.4.1; 4000-4999 are private; contract section 6)."""
+    """Close codes that this gateway sends (RFC 6455 section 7.4.1; 4000-4999 are private; contract section 6)."""
 
     NORMAL = 1000
     PROTOCOL_ERROR = 1002

@@ -1,6 +1,6 @@
-"""The exceptions of the package, as one tree. An exception carries its policy, so that code which catches it does not
-decide it: a code for programs, a text and a remedy for people, the level at which it is logged, and the label under
-which it is counted.
+"""The exceptions of the package, as one tree. An exception carries its policy, so the code that catches it decides
+nothing: a code for programs, a text and a remedy for people, the log level, and the label under which metrics count
+it.
 
 PeatioWsError              code             logged    counted as
 ├── ConfigurationError     each fault's     -         -                               the process ends before it serves
@@ -122,7 +122,7 @@ class DeliveryFault(ErrorCode):
     """A trade on `peatio.trade` that names no owner. Peatio 2.3 and later publish every trade there, and notify its
     owners with `private.<uid>.trade`."""
     ROUTING_KEY = "routing_key", "the routing key is invalid", _ROUTING_KEYS
-    EXCHANGE = "exchange", "it was forwarded from another exchange, and does not show what it is"
+    EXCHANGE = "exchange", "it was forwarded from another exchange, and its kind is not clear"
 
 
 class BadDelivery(PeatioWsError):
@@ -138,7 +138,7 @@ class BadDelivery(PeatioWsError):
 
 
 class PublishError(PeatioWsError):
-    """The broker did not accept a message, or it is not known whether it did."""
+    """The broker did not accept a message, or did not confirm it."""
 
     code = "not_published"
 
@@ -157,20 +157,20 @@ class TokenFault(ErrorCode):
     MALFORMED = (
         "malformed",
         "",
-        "quote it completely: a token is three parts of base64 with dots between",
+        "paste the whole token: three parts of base64, separated by dots",
     )
     CLAIM_MISSING = "claim_missing", "", f"{_ISSUER}. JWT_ISSUER and JWT_AUDIENCE require iss and aud"
     CLAIM_UNREADABLE = "claim_unreadable", "", _ISSUER
-    ALGORITHM = "algorithm", "", "set JWT_ALGORITHM to the algorithm of its issuer, and use a key of that kind"
+    ALGORITHM = "algorithm", "", "set JWT_ALGORITHM to the algorithm of its issuer, and use a matching key"
     SIGNATURE = "signature", "", "JWT_PUBLIC_KEY, or the key set, must contain the public key of its issuer (Barong)"
-    KEY_UNKNOWN = "key_unknown", "", "its issuer has to publish that key, best a minute before it signs with it"
+    KEY_UNKNOWN = "key_unknown", "", "its issuer has to publish that key, ideally a minute before signing with it"
     NO_KEY = "no_key", "", "see the rows above: the key set cannot be read, or is empty"
-    EXPIRED = "expired", "", "use a fresh one: Barong issues one at each login. JWT_EXPIRATION_LEEWAY adds some seconds"
+    EXPIRED = "expired", "", "use a new one: Barong issues one at each login. JWT_EXPIRATION_LEEWAY adds some seconds"
     ISSUED_LATER = "issued_later", "", f"{_CLOCKS}; or set JWT_ISSUED_AT_LEEWAY"
     NOT_VALID_YET = "not_valid_yet", "", f"{_CLOCKS}; or set JWT_NOT_BEFORE_LEEWAY"
     AUDIENCE = "audience", "", "JWT_AUDIENCE must name one of its audiences"
     ISSUER = "issuer", "", "set JWT_ISSUER to its issuer"
-    SUBJECT = "subject", "", "use a session token; the token of an API key is not one"
+    SUBJECT = "subject", "", "use a session token, not the token of an API key"
     STATE = "state", "", "the member is not active at its issuer (Barong)"
     REVOKED = "revoked", "", "the member has to log in again: tokens issued from now on are valid"
 

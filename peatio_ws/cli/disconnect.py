@@ -1,4 +1,4 @@
-"""`disconnect`: ends a member's connections, and revokes tokens."""
+"""`disconnect`: closes the connections of a member, and revokes tokens."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ DAY: Final = 86_400
 
 @operator_command
 @click.argument("uid")
-@click.option("--revoke", is_flag=True, help="Refuse its tokens from now on: all that were issued until now.")
-@click.option("--jti", help="Only the token of this id, and the connections that showed it.")
+@click.option("--revoke", is_flag=True, help="Also refuse all tokens issued to this member until now.")
+@click.option("--jti", help="Only the token with this id, and the connections that used it.")
 @click.option(
     "--keep",
     metavar="DAYS",
     default=30.0,
     show_default=True,
     type=click.FloatRange(0, MOST_SECONDS / DAY, min_open=True),
-    help="How long refused: at least as long as a token lives.",
+    help="How long to refuse them: at least the lifetime of a token.",
 )
 def disconnect(uid: str, revoke: bool, jti: str | None, keep: float) -> None:
-    """Close a member's connections (4403), everywhere and at once.
+    """Close all connections of a member (4403), on all gateways and at once.
 
-    Without --revoke it may come back with the token that it has. With it, it has to log in again: tokens that were
-    issued until now are refused, on workers that start later too. Lock the account first, or it does.
+    Without --revoke, the member can reconnect with the same token. With --revoke, the member has to log in again:
+    the gateways refuse all tokens issued until now, on workers that start later too. Lock the account first, or the
+    member just logs in again.
     """
     now = time.time()
     revoked = None
@@ -40,7 +41,7 @@ def disconnect(uid: str, revoke: bool, jti: str | None, keep: float) -> None:
         revoked = Revocation(uid, now + keep * DAY, jti) if jti else Revocation(uid, now + keep * DAY, None, now)
     with connected_operator() as operator:
         if revoked is not None and operator.revocations_left() < 1:
-            raise click.ClickException("there are as many revocations as can be kept; nothing was done")
+            raise click.ClickException("the limit of revocations is reached; nothing was done")
         result = operator.send(DisconnectCommand(new_question(), uid, jti, revoked), revoked)
     if revoked is not None:
         which = f"the token {jti} of {uid}" if jti else f"tokens of {uid} issued until {iso_time(now)}"

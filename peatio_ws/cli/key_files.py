@@ -1,7 +1,7 @@
-"""Keys and tokens for trying things out, as the command line makes and keeps them.
+"""Key pairs and tokens for trials: how the command line makes and stores them.
 
-On a real exchange Barong has the private key, and makes the tokens. Whatever is wrong is a ClickException, to be read
-by who typed the command.
+On a real exchange, Barong holds the private key and issues the tokens. All errors are ClickExceptions, for the person
+who typed the command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from peatio_ws.auth import keys
 from peatio_ws.auth.signing import session_token
 
 KEY_FILE: Final = Path(".run/private.pem")
-"""Where a private key is kept, unless another file is named."""
+"""The default file of the private key."""
 
 
 def make_token(
@@ -32,7 +32,7 @@ def make_token(
     key: str | None,
     algorithm: str,
 ) -> str:
-    """A session token as Barong makes them. ClickException if there is no usable key."""
+    """Return a session token as Barong makes them. ClickException if there is no usable key."""
     claims = {
         "role": role,
         **({"member_id": member_id} if member_id is not None else {}),
@@ -47,7 +47,7 @@ def make_token(
 
 
 def has_key(key: str | None) -> bool:
-    """Whether `make_token` has one to sign with; one that was named is taken to be there."""
+    """Return whether `make_token` has a key to sign with. A key named by the caller is assumed to exist."""
     return bool(key or os.environ.get("JWT_PRIVATE_KEY")) or KEY_FILE.exists()
 
 
@@ -58,20 +58,20 @@ def _private_text(key: str | None) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        hint = "" if key else "; `peatio_ws keygen` makes one, --key or JWT_PRIVATE_KEY names another"
+        hint = "" if key else "; `peatio_ws keygen` makes one, or use --key or JWT_PRIVATE_KEY for another"
         raise click.ClickException(f"{path}: {error.strerror}{hint}") from None
 
 
 def write_private(path: Path, key: keys.PrivateKey) -> None:
-    """For its owner's eyes only. OSError."""
+    """Write a key that only its owner can read. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)  # of one that was there, too
+        os.fchmod(file.fileno(), 0o600)  # of an existing file, too
         file.write(keys.private_pem(key))
 
 
 def own_public_key(path: Path) -> str:
-    """The public half of the pair kept at `path`, which is made if there is none. ClickException if it is no use."""
+    """Return the public key of the pair at `path`, and make the pair if there is none. ClickException if unusable."""
     try:
         if not path.exists():
             write_private(path, keys.new_private_key("RS256"))
@@ -79,8 +79,8 @@ def own_public_key(path: Path) -> str:
         keys.load_public_key(text, "RS256")
     except OSError as error:
         raise click.ClickException(
-            f"{path}: {error.strerror}; a key pair is kept there, unless JWT_PUBLIC_KEY brings one"
+            f"{path}: {error.strerror}; the key pair is stored there unless JWT_PUBLIC_KEY is set"
         ) from None
     except ValueError as error:
-        raise click.ClickException(f"{path} {error}; move it away, and a new pair is made") from None
+        raise click.ClickException(f"{path} {error}; move it away, and the command makes a new pair") from None
     return text

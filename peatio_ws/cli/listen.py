@@ -16,11 +16,11 @@ from peatio_ws.cli.token import token_options
 
 @click.command()
 @click.argument("url", default="ws://127.0.0.1:8080/")
-@click.option("--stream", "streams", multiple=True, metavar="NAME", help="Subscribe to it; any number of times.")
+@click.option("--stream", "streams", multiple=True, metavar="NAME", help="Subscribe to this stream; repeatable.")
 @click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Use this token instead of making one. [JWT]")
-@click.option("--jwt", "by_message", is_flag=True, help="Show the token in a message even where streams are named.")
-@click.option("--count", type=int, help="End after so many events.")
-@click.option("--seconds", type=float, help="End after so many seconds.")
+@click.option("--jwt", "by_message", is_flag=True, help="Send the token in a message even if streams are named.")
+@click.option("--count", type=int, help="End after this number of events.")
+@click.option("--seconds", type=float, help="End after this number of seconds.")
 @token_options
 def listen(
     url: str,
@@ -31,12 +31,12 @@ def listen(
     seconds: float | None,
     **options: Any,
 ) -> None:
-    """Connect to URL, and print every frame: over several lines on a terminal, a line of JSON each in a pipe. Numbers
-    and texts are shown as they came.
+    """Connect to URL, and print every frame: over several lines on a terminal, as one line of JSON in a pipe. Numbers
+    and texts are printed unchanged.
 
-    Without streams it authenticates, and gets its member's orders and trades. With --stream, or a URL of Ranger's
-    (…/public, …/private, …?stream=NAME), it subscribes; a token is made and shown, in the Authorization header, for
-    private streams (no dot in the name), prefixed ones (two dots) and …/private only.
+    Without streams, it authenticates and receives the orders and trades of its member. With --stream, or with a Ranger
+    URL (…/public, …/private, …?stream=NAME), it subscribes. It makes a token and sends it in the Authorization header
+    only for private streams (no dot in the name), prefixed streams (two dots) and …/private.
 
     \b
       peatio-ws listen --stream btcusd.trades --stream btcusd.ob-inc
@@ -44,7 +44,7 @@ def listen(
 
     \b
     Status: 0 ended by --count, --seconds or Ctrl-C; 1 no connection, or no answer; 3 not authenticated, or
-    not let into a stream; 4 closed by the gateway.
+    a stream was refused; 4 closed by the gateway.
     """
     target = ListenTarget(url, streams, by_message=by_message, count=count, seconds=seconds)
     end = run_listener(target.with_token(_bearer(target, given, options)), _print)
@@ -54,13 +54,13 @@ def listen(
 
 
 def _bearer(target: ListenTarget, given: str | None, options: dict[str, Any]) -> str | None:
-    """The token to come with, if there is anything to see that is not for everybody."""
+    """Return the token to send, or None if only public streams are wanted."""
     if not target.needs_token:
         return None
     if given:
         return given
     if target.speaks_ranger and not target.by_message and not has_key(options["key"]):
-        click.echo("without a token: there is no private key to make one with", err=True)
+        click.echo("connecting without a token: there is no private key to make one", err=True)
         return None
     return make_token(**options)
 
@@ -69,8 +69,8 @@ def _print(frame: str) -> None:
     if not sys.stdout.isatty():
         try:
             print(frame, flush=True)
-        except BrokenPipeError:  # who reads the pipe has seen enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        except BrokenPipeError:  # the reader of the pipe has ended, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's flush at exit
             sys.exit(ENOUGH)
         return
     click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + readable(frame))

@@ -1,7 +1,7 @@
-"""A client that looks on, for `listen`: how it connects, what it says, and when it has seen enough.
+"""The client of `listen`: how it connects, what it sends, and when it ends.
 
-Speaks Peatio's classic protocol and Ranger's (contract sections 1 and 2). Does not know options, terminals or tokens'
-making (`main.py`), nor anything of the gateway's other rooms: it stands on the other end of the wire.
+Speaks Peatio's classic protocol and Ranger's (contract sections 1 and 2). Knows neither options and terminals nor how
+tokens are made (`listen.py`), nor any other package of the gateway.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ENOUGH, NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 0, 1, 3, 4
 """Exit statuses of `listen`; 2 is click's for wrong usage."""
 
 ANSWER_SECONDS: Final = 10.0
-"""How long a handshake, and Ranger's first answer, may take."""
+"""Time limit of a handshake, and of Ranger's first answer."""
 
 
 class ListenResult(NamedTuple):
-    """Why it is over: an exit status, and what to say of it."""
+    """Why listening ended: an exit status, and a text."""
 
     status: int
     why: str = ""
@@ -38,12 +38,11 @@ class ListenTarget:
     """Where to listen, and to what.
 
     Attributes:
-        url: as it was given, its own query included.
-        streams: more of them than the URL names already.
-        bearer: the token, or None to come without.
-        by_message: show the token in a message after connecting, as a browser has to, even where Ranger's protocol is
-            spoken.
-        count, seconds: when it is enough; None for never.
+        url: as given, with its query.
+        streams: streams in addition to those in the URL.
+        bearer: the token, or None to connect without one.
+        by_message: send the token in a message after connecting, as a browser has to, even in Ranger's protocol.
+        count, seconds: when to end; None for never.
     """
 
     url: str
@@ -58,20 +57,20 @@ class ListenTarget:
 
     @property
     def speaks_ranger(self) -> bool:
-        """Whether the gateway answers as Ranger did."""
+        """Whether the gateway answers in Ranger's protocol."""
         segments = [segment for segment in urlsplit(self.url).path.split("/") if segment]
         return bool(self.wanted or segments[-1:] in (["public"], ["private"]) or "ranger" in segments)
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """All streams, each once, those of the URL first."""
+        """All streams without duplicates, those of the URL first."""
         query = parse_qsl(urlsplit(self.url).query)
         named = [name for key, value in query if key == "stream" for name in value.split(",") if name]
         return tuple(dict.fromkeys([*named, *self.streams]))
 
     @property
     def needs_token(self) -> bool:
-        """Whether there is anything that is not for everybody: private and prefixed streams."""
+        """Whether the target includes anything that is not public: private and prefixed streams."""
         if not self.speaks_ranger or self.by_message:
             return True
         ends_private = urlsplit(self.url).path.rstrip("/").endswith("/private")
@@ -79,7 +78,7 @@ class ListenTarget:
 
     @property
     def address(self) -> str:
-        """The URL to connect to; streams that wait for a token in a message are not in it."""
+        """The URL to connect to, without the streams that wait for a token in a message."""
         if self.by_message or not self.streams:
             return self.url
         parts = urlsplit(self.url)
@@ -88,18 +87,18 @@ class ListenTarget:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Ranger's way to show a token."""
+        """The handshake's headers: Ranger's way to send a token."""
         shown = self.speaks_ranger and not self.by_message and self.bearer
         return {"Authorization": f"Bearer {self.bearer}"} if shown else {}
 
     @property
     def speaks_first(self) -> bool:
-        """Whether the token goes in a message."""
+        """Whether the token is sent in a message."""
         return self.bearer is not None and not self.headers
 
 
 def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenResult:
-    """Connect, and show every frame until it is enough or over. A KeyboardInterrupt is enough, too."""
+    """Connect, and show every frame until the target's limit or the end of the connection. Ctrl-C ends it, too."""
     try:
         with connect(
             target.address, additional_headers=target.headers, open_timeout=ANSWER_SECONDS, max_size=None
@@ -119,7 +118,7 @@ def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenRes
         return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {said}")
     except ConnectionRefusedError:
         return ListenResult(
-            NOT_CONNECTED, f"no connection to {target.address}: nobody listens there; is the gateway running?"
+            NOT_CONNECTED, f"no connection to {target.address}: nothing listens there; is the gateway running?"
         )
     except (OSError, InvalidHandshake, InvalidURI) as error:
         why = tls_fault(error, GATEWAY) or error
@@ -127,14 +126,14 @@ def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenRes
 
 
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
-"""Of JSON (RFC 8259): texts, punctuation, and whatever else stands between white space."""
+"""The tokens of JSON (RFC 8259): texts, punctuation, and everything else between white space."""
 _CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
-"""Characters that JSON may hold as they are, and that steer a terminal."""
+"""Characters that JSON may contain unescaped and that control a terminal."""
 
 
 def readable(frame: str) -> str:
-    """JSON over several lines, each name, text and number as it came: `9120.50` stays `9120.50`. Anything else as it
-    is."""
+    """Return JSON over several lines, with names, texts and numbers unchanged: `9120.50` stays `9120.50`. Return
+    anything else as it is."""
     try:
         json.loads(frame)
     except (ValueError, RecursionError):
@@ -159,13 +158,13 @@ def readable(frame: str) -> str:
 
 
 class _Listener:
-    """One connection, from the first word to the last."""
+    """One connection, from the handshake to its end."""
 
     def __init__(self, target: ListenTarget, client: ClientConnection, show: Callable[[str], None]) -> None:
         self._target, self._client, self._show = target, client, show
         self._began = time.monotonic()
         self._events = 0
-        # Who asks for streams wants to know that they will come.
+        # With named streams, wait for the answer that confirms them.
         self._settled = not target.speaks_ranger
         self._asked = not target.by_message
 
@@ -208,7 +207,7 @@ class _Listener:
     def _on_success(self, success: dict[str, Any]) -> ListenResult | None:
         wanted, streams = self._target.wanted, success.get("streams")
         if not self._asked:
-            # The token goes first; what was subscribed without it does not count.
+            # Send the token first; a subscription confirmed before it does not count.
             if success.get("message") != "subscribed":
                 self._asked = True
                 self._settled = not wanted
@@ -217,7 +216,7 @@ class _Listener:
         elif success.get("message") == "subscribed" and isinstance(streams, list):
             if missing := [name for name in wanted if name not in streams]:
                 return ListenResult(
-                    NOT_AUTHENTICATED, f"not subscribed: {', '.join(missing)}; it needs a token, or another one"
+                    NOT_AUTHENTICATED, f"not subscribed: {', '.join(missing)}; this needs a token, or another one"
                 )
             self._settled = True
         return None

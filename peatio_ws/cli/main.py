@@ -1,4 +1,4 @@
-"""The command line: `python -m peatio_ws …`. Each command is a file of this folder.
+"""The command line: `python -m peatio_ws …`. Each command has its own file in this folder.
 
 A new command: a file with its function, and its name in the list below.
 """
@@ -21,23 +21,23 @@ from peatio_ws.cli.who import who
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """Tools around the Peatio WebSocket gateway. Where it is not installed, peatio-ws is `python -m peatio_ws`.
+    """Tools for the Peatio WebSocket gateway. If the package is not installed, type `python -m peatio_ws`.
 
     \b
-    A first round, on one machine:
+    To try it on one machine:
       peatio-ws run                            the gateway with a simulated exchange, on port 8080, and a console
-      peatio-ws listen                         connects to it, authenticates, prints what comes
+      peatio-ws listen                         connects, authenticates and prints what it receives
       peatio-ws listen --stream btcusd.trades  the same for a public stream
-    Against a real broker:
+    With a real broker:
       peatio-ws keygen                         a key pair; give the printed JWT_PUBLIC_KEY to the gateway
-      peatio-ws listen --uid ID1234567890      one member's orders and trades
+      peatio-ws listen --uid ID1234567890      orders and trades of one member
       peatio-ws publish order --uid ID1234567890
       peatio-ws publish --file FILE            replays a file of messages
-    The gateway itself is started with `gunicorn wsgi`, or, in any folder, peatio-ws run; before that,
-      peatio-ws check                          tries all it needs, and says what to do
-    While it runs,
+    Start the gateway with `gunicorn wsgi`, or with `peatio-ws run` in any folder. Before that:
+      peatio-ws check                          tries everything the gateway needs, and suggests remedies
+    While it runs:
       peatio-ws who                            shows which members are online
-      peatio-ws disconnect UID --revoke        ends their sessions; notice and drain steer it too
+      peatio-ws disconnect UID --revoke        ends their sessions; notice and drain control it too
     """
 
 

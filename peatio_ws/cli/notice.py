@@ -1,4 +1,4 @@
-"""`notice`: a text to clients that ask for notices."""
+"""`notice`: sends a text to the clients that ask for notices."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from peatio_ws.cluster.commands import MOST_CHARACTERS, NoticeCommand
 @click.argument("text")
 @click.option("--uid", help="Only to this member.")
 def notice(text: str, uid: str | None) -> None:
-    """Send {"notice":{"message":TEXT}} to all clients that want to be told ("notices":true, ?notices=1)."""
+    """Send {"notice":{"message":TEXT}} to all clients that asked for notices ("notices":true, ?notices=1)."""
     if not 0 < len(text) <= MOST_CHARACTERS:
         raise click.ClickException(f"a notice has 1 to {MOST_CHARACTERS} characters")
     with connected_operator() as operator:
         result = operator.send(NoticeCommand(new_question(), text, uid))
-    end(result, f"told {counted(result.connections, 'connection')}{f' of {uid}' if uid else ''}")
+    end(result, f"sent to {counted(result.connections, 'connection')}{f' of {uid}' if uid else ''}")

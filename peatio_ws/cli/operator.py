@@ -1,4 +1,4 @@
-"""Tells all workers what an operator wants, through Redis, and gathers what they did. The command line's side."""
+"""The command line's side of steering: sends a command to all workers through Redis, and collects their answers."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
 
 ANSWER_SECONDS: Final = 3
-"""How long is waited for the answer of a worker that does not say anything more. Redis 5 takes whole seconds only."""
+"""Time limit for the next answer of a worker. Redis 5 accepts whole seconds only."""
 REDIS_SECONDS: Final = 5.0
 
 
 @dataclass
 class CommandResult:
-    """What came of a command.
+    """The result of a command.
 
     Attributes:
-        workers: how many it was delivered to.
-        answers: the last of each that answered.
-        members: what they said of members' connections.
-        places: where each of these is, by its id.
+        workers: the number of workers that received it.
+        answers: the last answer of each worker.
+        members: the connections of members that they reported.
+        places: the worker of each of these connections, by the connection's id.
     """
 
     workers: int
@@ -44,36 +44,36 @@ class CommandResult:
 
     @property
     def meant(self) -> list[Answer]:
-        """Of those it was for."""
+        """The answers of the workers that the command was for."""
         return [answer for answer in self.answers if answer.meant]
 
     @property
     def connections(self) -> int:
-        """How many connections it came to."""
+        """How many connections the command affected."""
         return sum(answer.connections for answer in self.answers)
 
     @property
     def silent(self) -> int:
-        """Workers that did not answer in time."""
+        """The number of workers that did not answer in time."""
         return max(0, self.workers - len(self.answers))
 
 
 def new_question() -> str:
-    """A name for a command and its answers."""
+    """Return an id for a command and its answers."""
     return uuid.uuid4().hex
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
-    """`REDIS_URL`, checked, with the certificate files of `REDIS_CA_FILE` and its like.
+    """Return `REDIS_URL`, checked, with the certificate files of `REDIS_CA_FILE` and related variables.
 
     Raises:
-        ConfigurationError: it is not set, or no such URL, or something is wrong with a file.
+        ConfigurationError: it is missing or invalid, or one of the files is.
     """
     given = {name: value for name, value in environ.items() if name.startswith("REDIS_") and value.strip()}
     url = Settings.limits_from_env(given).redis_url
     if url is None:
         raise ConfigurationError(
-            ["REDIS_URL is not set: it has to name the Redis of the gateways, as theirs does, like redis://host:6379/0"]
+            ["REDIS_URL is not set: set it to the Redis that the gateways use, for example redis://host:6379/0"]
         )
     if faults := tls_files.faults(given):
         raise ConfigurationError(faults)
@@ -81,16 +81,16 @@ def redis_url(environ: Mapping[str, str]) -> str:
 
 
 class Operator:
-    """A connection to the gateways' Redis.
+    """A connection to the Redis of the gateways.
 
     Raises:
-        redis.RedisError, OSError: from all methods, where Redis cannot be reached or does not answer.
+        redis.RedisError, OSError: from all methods, if Redis is unreachable or does not answer.
     """
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(
             url,
-            protocol=2,  # Redis 5 does not know HELLO
+            protocol=2,  # Redis 5 has no HELLO
             socket_timeout=REDIS_SECONDS,
             socket_connect_timeout=REDIS_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -98,22 +98,22 @@ class Operator:
         )
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._redis.close()
 
     def revocations_left(self) -> int:
-        """How many more revocations fit."""
+        """Return how many more revocations fit."""
         self._redis.zremrangebyscore(REVOCATIONS_KEY, 0, time.time())
         return REVOCATIONS_KEPT - int(self._redis.zcard(REVOCATIONS_KEY))
 
     def send(self, command: Command, revoked: Revocation | None = None) -> CommandResult:
-        """Publish a command, and wait for what comes of it.
+        """Publish a command, and wait for the answers.
 
         Args:
-            revoked: is written down in the same breath, for workers that do not hear it now.
+            revoked: stored in the same transaction, for workers that do not receive the command.
 
         Raises:
-            ValueError: no worker would understand it.
+            ValueError: no worker would understand the command.
         """
         message = commands.encode(command)
         if commands.read_command(message) is None:
@@ -125,7 +125,7 @@ class Operator:
             result = CommandResult(int(pipe.execute()[-1]))
         key = answers_key(command.question)
         while result.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
-            answer = commands.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # nothing is decoded here
+            answer = commands.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # the client decodes nothing
             if answer is not None:
                 _add(result, answer)
         self._redis.delete(key)

@@ -1,4 +1,4 @@
-"""What `who`, `disconnect`, `notice` and `drain` have in common: the connection to Redis, the end and its status."""
+"""Shared by `who`, `disconnect`, `notice` and `drain`: the connection to Redis, the last line and the exit status."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from peatio_ws.config.tls_errors import REDIS, tls_fault
 from peatio_ws.errors import ConfigurationError
 
 NOBODY: Final = 3
-"""Status of a command that no gateway heard."""
+"""Exit status if no gateway received the command."""
 NOT_ALL: Final = 4
-"""Status of one that not all workers answered."""
+"""Exit status if some workers did not answer."""
 _HOW = """
 
-    Every gateway hears it that has the same REDIS_URL.
+    Every gateway with the same REDIS_URL receives it.
 
     \b
-    Status: 0 done; 1 no REDIS_URL, or no such Redis; 3 no gateway was there to hear it; 4 some worker did not answer.
+    Status: 0 done; 1 REDIS_URL missing or Redis unreachable; 3 no gateway received it; 4 a worker did not answer.
     """
 
 
@@ -37,7 +37,7 @@ def operator_command(function: Callable[..., None]) -> click.Command:
 
 @contextlib.contextmanager
 def connected_operator() -> Iterator[Operator]:
-    """A connection to the gateways' Redis; ClickException for what is wrong with it."""
+    """Open a connection to the Redis of the gateways. ClickException if that fails."""
     try:
         url = redis_url(os.environ)
     except ConfigurationError as error:
@@ -51,7 +51,7 @@ def connected_operator() -> Iterator[Operator]:
         parts = urlsplit(url)
         where = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
         raise click.ClickException(
-            f"Redis at {where} (REDIS_URL) did not take it: "
+            f"Redis at {where} (REDIS_URL) did not accept the command: "
             f"{tls_fault(error, REDIS) or str(error) or type(error).__name__}"
         ) from None
     finally:
@@ -59,14 +59,14 @@ def connected_operator() -> Iterator[Operator]:
 
 
 def end(result: CommandResult, line: str) -> None:
-    """Say what came of it, and end with the status for that."""
+    """Print the result, and exit with the status for it."""
     if not result.workers:
-        click.echo(f"{line}: no gateway was there to hear it", err=True)
+        click.echo(f"{line}: no gateway received it", err=True)
         sys.exit(NOBODY)
     answers = result.meant
     gateways = len({answer.place.gateway for answer in answers})
-    heard_by = f"{counted(len(answers), 'worker')} of {counted(gateways, 'gateway')}"
-    click.echo(f"{line}; heard by {heard_by}", err=True)
+    received_by = f"{counted(len(answers), 'worker')} of {counted(gateways, 'gateway')}"
+    click.echo(f"{line}; received by {received_by}", err=True)
     if result.silent:
         click.echo(f"{counted(result.silent, 'worker')} did not answer", err=True)
         sys.exit(NOT_ALL)

@@ -1,4 +1,4 @@
-"""`publish`: messages to the broker, one or a file of them."""
+"""`publish`: publishes one message, or a file of messages, to the broker."""
 
 from __future__ import annotations
 
@@ -28,11 +28,9 @@ from peatio_ws.publisher import Publisher
     "path",
     metavar="FILE",
     type=click.Path(exists=True, allow_dash=True, dir_okay=False),
-    help="Replay these messages instead; - is standard input.",
+    help="Replay this file of messages; - is standard input.",
 )
-@click.option(
-    "--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Messages a second. [as fast as it goes]"
-)
+@click.option("--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Messages a second. [unlimited]")
 @click.option(
     "--repeat", metavar="N", default=1, show_default=True, type=click.IntRange(min=0), help="Times; 0 until Ctrl-C."
 )
@@ -43,19 +41,19 @@ def publish(context: click.Context, path: str | None, rate: float | None, repeat
     Broker: AMQP_URL, or RABBITMQ_HOST, RABBITMQ_PORT, RABBITMQ_USER, RABBITMQ_PASSWORD, RABBITMQ_VHOST.
 
     \b
-    A file has a message for peatio.events.ranger on each line, routing key and JSON, as for Rango's inject-msg:
+    Each line of a file is a message for peatio.events.ranger: routing key and JSON, as for Rango's inject-msg:
       public.btcusd.trades {"trades":[{"tid":7,"taker_type":"buy","price":"9120.5","amount":"0.1"}]}
-      # a comment; the next one is sent byte for byte
+      # a comment; the next body is sent byte for byte
       private.ID1234567890.order {"id": 22, "price": 9120.50}
 
-    It is checked before anything is published; a pipe line by line. When the command ends with status 0, the broker has
-    confirmed all of it.
+    The file is checked before anything is published; a pipe is checked line by line. If the command ends with status 0,
+    the broker has confirmed every message.
     """
     if context.invoked_subcommand is not None:
         if path is not None:
-            raise click.UsageError(f"a file of messages, or one {context.invoked_subcommand}: not both")
+            raise click.UsageError(f"use either a file of messages or one {context.invoked_subcommand}, not both")
     elif path is None:
-        raise click.UsageError("either a command, for one message, or --file FILE, for many")
+        raise click.UsageError("use either a command, for one message, or --file FILE, for many")
     else:
         with click.open_file(path, "rb") as file:
             _replay(file, rate, repeat)
@@ -66,11 +64,11 @@ def _replay(file: IO[bytes], rate: float | None, repeat: int) -> None:
     if start is not None:
         try:
             if not sum(1 for _ in replay.messages(file)):
-                raise click.ClickException("there is no message in it")
+                raise click.ClickException("the file contains no message")
         except ValueError as fault:
             raise click.ClickException(str(fault)) from None
     elif repeat != 1:
-        raise click.UsageError("--repeat needs a file that can be read again; this one cannot")
+        raise click.UsageError("--repeat needs a file that can be read again, not a pipe")
 
     def source() -> Iterator[replay.RecordedEvent]:
         for _ in range(repeat) if repeat else itertools.count():
@@ -91,7 +89,7 @@ def _replay(file: IO[bytes], rate: float | None, repeat: int) -> None:
 
 
 class _Progress:
-    """How far a replay is, for who looks on; where nobody does, only what came of it. On standard error."""
+    """The progress of a replay, on standard error: continuous on a terminal, else only the result."""
 
     def __init__(self) -> None:
         self._began, self._shown, self._terminal = time.monotonic(), 0.0, sys.stderr.isatty()
@@ -115,11 +113,11 @@ def _decimal(_context: Any, _parameter: Any, value: str) -> Decimal:
     try:
         return Decimal(value)
     except ArithmeticError:
-        raise click.BadParameter(f"{value} is no number") from None
+        raise click.BadParameter(f"{value} is not a number") from None
 
 
 def _body(path: str | None, sample: dict[str, Any]) -> bytes:
-    """What to publish: a file's content byte for byte, `-` being standard input, or the sample."""
+    """Return the body to publish: the content of a file byte for byte (`-` is standard input), or the sample."""
     if path is None:
         return json.dumps(sample).encode()
     return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
@@ -130,7 +128,7 @@ _file = click.option(
     "path",
     metavar="FILE",
     type=click.Path(exists=True, allow_dash=True, dir_okay=False),
-    help="Body instead of the sample; - is standard input.",
+    help="File with a body to use instead of the sample; - is standard input.",
 )
 
 
@@ -142,7 +140,7 @@ _file = click.option(
 @click.option("--market", default="btcusd", show_default=True)
 @_file
 def order(uid: str, side: str, price: Decimal, volume: Decimal, market: str, path: str | None) -> None:
-    """An order, to peatio.orderbook."""
+    """Publish an order to peatio.orderbook."""
     sample = {
         "id": int(time.time() * 1000),
         "side": side,
@@ -161,14 +159,14 @@ def order(uid: str, side: str, price: Decimal, volume: Decimal, market: str, pat
 
 
 @publish.command()
-@click.option("--ask-uid", required=True, help="Who sold.")
-@click.option("--bid-uid", required=True, help="Who bought.")
+@click.option("--ask-uid", required=True, help="The seller.")
+@click.option("--bid-uid", required=True, help="The buyer.")
 @click.option("--price", default="9120.5", show_default=True, callback=_decimal)
 @click.option("--volume", default="0.5", show_default=True, callback=_decimal)
 @click.option("--market", default="btcusd", show_default=True)
 @_file
 def trade(ask_uid: str, bid_uid: str, price: Decimal, volume: Decimal, market: str, path: str | None) -> None:
-    """A trade between two members, to peatio.trade."""
+    """Publish a trade between two members to peatio.trade."""
     number = int(time.time() * 1000)
     sample = {
         "id": number,
@@ -188,7 +186,7 @@ def trade(ask_uid: str, bid_uid: str, price: Decimal, volume: Decimal, market: s
 @click.argument("body", required=False)
 @_file
 def event(routing_key: str, body: str | None, path: str | None) -> None:
-    """An event, to peatio.events.ranger: private.UID.EVENT, public.MARKET.EVENT, global.EVENT or PREFIX.ID.EVENT.
+    """Publish an event to peatio.events.ranger: private.UID.EVENT, public.MARKET.EVENT, global.EVENT, PREFIX.ID.EVENT.
 
     \b
       peatio-ws publish event private.ID1234567890.order '{"id":1,"side":"buy"}'
@@ -208,7 +206,7 @@ def _publish(name: str, routing_key: str, headers: dict[str, Any], body: bytes) 
 
 @contextlib.contextmanager
 def _publisher() -> Iterator[Publisher]:
-    """A connection to the broker that the environment names; ClickException for what is wrong with it."""
+    """Open a connection to the broker that the environment names. ClickException if that fails."""
     try:
         settings = replay.broker(os.environ)
     except ConfigurationError as error:
@@ -219,9 +217,9 @@ def _publisher() -> Iterator[Publisher]:
     try:
         with publisher:
             yield publisher
-    except OSError as error:  # before ValueError, which a certificate that is refused is, too
+    except OSError as error:  # before ValueError: a refused certificate is both
         raise click.ClickException(publisher.explain(error)) from None
-    except ValueError as fault:  # a bad line of what is replayed
+    except ValueError as fault:  # an invalid line of the replayed file
         raise click.ClickException(str(fault)) from None
     except Exception as error:
         raise click.ClickException(publisher.explain(error)) from None

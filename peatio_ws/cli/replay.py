@@ -1,7 +1,7 @@
-"""What `publish` does: which broker is meant, and files of messages that are replayed to it.
+"""The work of `publish`: which broker to use, and how a file of messages is replayed to it.
 
-Knows how such a file is written; does not know the broker itself (`publisher.py`), nor options, terminals and exit
-statuses (`main.py`).
+Knows the format of such a file. Does not know the broker itself (`publisher.py`), nor options, terminals and exit
+statuses (`publish.py`).
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.publisher import Publisher
 
 LATE_SECONDS: Final = 1.0
-"""What is lost of a pace by more than this is not made up for."""
+"""A replay that falls behind its pace by more than this does not catch up."""
 
 
 def broker(environ: Mapping[str, str]) -> Settings:
-    """The broker that the environment names; of these settings only `embedded` and what begins with `amqp_` counts.
+    """Return the settings of the broker that the environment names. Only `embedded` and the `amqp_` fields are valid.
 
     Raises:
         ConfigurationError: for the broker's variables.
     """
     given = {name: value for name, value in environ.items() if name.startswith(("AMQP_", "RABBITMQ_"))}
-    # The key is one that fits, so that none is asked for.
+    # A placeholder key that fits, so that the settings do not require one.
     return Settings.from_env({**given, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}, at_start=True)
 
 
 def check_event(exchange: str, routing_key: str, headers: Mapping[str, object], body: bytes) -> None:
-    """ValueError, in words, for a message that the gateway would drop."""
+    """Raise ValueError with a readable text for a message that the gateway would drop."""
     if exchange == RANGER:
         publishers.check(routing_key, body)
         return
@@ -50,24 +50,24 @@ def check_event(exchange: str, routing_key: str, headers: Mapping[str, object], 
 
 
 class RecordedEvent(NamedTuple):
-    """A line of such a file, for `peatio.events.ranger`."""
+    """A line of a file of messages, for `peatio.events.ranger`."""
 
     routing_key: str
     body: bytes
 
 
 def messages(lines: Iterable[bytes]) -> Iterator[RecordedEvent]:
-    """What lines of a routing key, white space and a JSON body say; blank ones and those that begin with # are nothing.
+    """Yield the messages of lines with a routing key, white space and a JSON body. Skip blank lines and comments (#).
 
     Raises:
-        ValueError: a line that the gateway would drop; with its number.
+        ValueError: the gateway would drop the message of a line. The text contains the line number.
     """
     for number, line in enumerate(lines, 1):
         key, *rest = line.rstrip(b"\r\n").split(None, 1) or [b"#"]
         if key.startswith(b"#"):
             continue
         if not rest:
-            raise ValueError(f"line {number}: there is no body after the routing key")
+            raise ValueError(f"line {number}: the body after the routing key is missing")
         try:
             yield _message(key, rest[0])
         except ValueError as fault:
@@ -83,7 +83,7 @@ def _message(key: bytes, body: bytes) -> RecordedEvent:
 def replay(
     publisher: Publisher, source: Iterable[RecordedEvent], rate: float | None, progress: Callable[[int], None]
 ) -> None:
-    """Publish all, `rate` of them a second or as fast as it goes. `progress` is told how many went out so far.
+    """Publish all messages, at `rate` a second or as fast as possible. Call `progress` with the number sent so far.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, between two messages.
@@ -101,8 +101,8 @@ def replay(
 
 
 class _Interruption:
-    """Ctrl-C at a bearable moment: half a frame would cost all that the broker has not read yet. At once the second
-    time."""
+    """Delays Ctrl-C until a message is written: after half a frame, the broker drops all that it has not read yet. The
+    second Ctrl-C takes effect at once."""
 
     def __enter__(self) -> _Interruption:
         self._busy = self._wanted = False

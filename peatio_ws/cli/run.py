@@ -1,4 +1,4 @@
-"""`run`: serves, with a simulated exchange where no broker is named."""
+"""`run`: starts the gateway, with a simulated exchange if no broker is named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from peatio_ws.server import listen_addresses
 from peatio_ws.simulator import publications, simulation
 
 CONFIG = Path(__file__).parents[1] / "server" / "gunicorn.conf.py"
-"""gunicorn's settings; the file is a link to the one of the project's folder, so that it is installed too."""
+"""gunicorn's settings. The file is a link to the one in the project's root, so that it is installed too."""
 
 
 @click.command()
@@ -30,11 +30,11 @@ CONFIG = Path(__file__).parents[1] / "server" / "gunicorn.conf.py"
     "--folder", default=KEY_FILE.parent, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
 )
 def run(app: str, folder: Path) -> None:
-    """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real one.
+    """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real broker.
 
-    Works in any folder. In the project's own it is the same as `gunicorn wsgi` with the environment filled in;
-    WEBSOCKET_PORT and the other variables work as there, and gunicorn's options are in GUNICORN_CMD_ARGS. APP is an
-    application of your own instead of the gateway alone, as MODULE or MODULE:NAME.
+    Works in any folder. In the folder of the project it equals `gunicorn wsgi` with a complete environment.
+    WEBSOCKET_PORT and the other variables apply; GUNICORN_CMD_ARGS holds gunicorn's options. APP is your own
+    application, served together with the gateway, as MODULE or MODULE:NAME.
     """
     _require_module(app)
     environ = dict(os.environ)
@@ -48,7 +48,7 @@ def run(app: str, folder: Path) -> None:
         settings = Settings.from_env(environ, at_start=True)
         listen_addresses.check_addresses(settings)
     except ConfigurationError as error:
-        raise click.ClickException("\n  ".join(["this cannot be served:", *map(str, error.faults)])) from None
+        raise click.ClickException("\n  ".join(["the gateway cannot start:", *map(str, error.faults)])) from None
     if simulated:
         _print_welcome(settings, key)
     sys.stdout.flush()
@@ -56,19 +56,19 @@ def run(app: str, folder: Path) -> None:
 
 
 def _require_module(app: str) -> None:
-    """ClickException for an APP that gunicorn could not find: it would end with a traceback. Imports nothing."""
+    """Raise ClickException if gunicorn could not find APP: it would end with a traceback. Imports nothing."""
     module = app.partition(":")[0]
     if os.environ.get("GUNICORN_CMD_ARGS"):
         return  # they may name another folder
     package = module.partition(".")[0]
     here = importlib.machinery.PathFinder.find_spec(package, [os.getcwd()])  # gunicorn looks here first
     if module.endswith(".py") or not package or not (here or importlib.util.find_spec(package)):
-        text = f"{app}: there is no such module here; APP is MODULE or MODULE:NAME, as `handlers` for handlers.py"
+        text = f"{app}: no such module here; APP is MODULE or MODULE:NAME, for example `handlers` for handlers.py"
         raise click.ClickException(text)
 
 
 def _print_welcome(settings: Settings, key: Path | None) -> None:
-    """Tell what to do next. `key`: the private key made here; None where the caller brought a public one."""
+    """Print what to try next. `key`: the private key made here; None if the caller configured a public key."""
     if settings.unix:
         click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy, at {settings.unix}\n")
         return
@@ -82,16 +82,16 @@ def _print_welcome(settings: Settings, key: Path | None) -> None:
     if settings.console is not False:
         click.echo("  Open it in a browser, and trade:")
         click.echo(f"    http{place}\n")
-    click.echo("  See orders and trades move, in another terminal:")
+    click.echo("  See orders and trades live, in another terminal:")
     click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
-    click.echo("  See the book move, and the market's trades (these are for everybody):")
+    click.echo("  See the order book and the market's trades (public):")
     streams = [f"{publications.MARKET}.ob-inc", f"{publications.MARKET}.trades", "global.tickers"]
     click.echo(f"    {_command('listen', f'{url}public', *(f'--stream={name}' for name in streams))}\n")
     if key is not None:
         bearer = make_token(
             **member, **claims, role="member", claims={}, expires=86_400, key=str(key), algorithm="RS256"
         )
-        click.echo("  Or with any client; after the challenge send (good for a day):")
+        click.echo("  Or use any client; after the challenge, send (valid for a day):")
         click.echo(f'    {{"jwt":"Bearer {bearer}"}}\n')
     click.echo("  With a real Peatio:")
     click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> \\")
@@ -109,5 +109,5 @@ def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | Non
 
 
 def _command(*words: str) -> str:
-    """Works from any folder: the package is not installed but lies here, and so does the key."""
+    """Return a command that works from any folder, although the package and the key are in the current one."""
     return f"cd {shlex.quote(os.getcwd())} && {shlex.join([sys.executable, '-m', 'peatio_ws', *words])}"

@@ -1,4 +1,4 @@
-"""`token`: a session token as Barong would make it; and the options of all commands that make one."""
+"""`token`: prints a session token like Barong's. Also the options of all commands that make a token."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def _claim(_context: Any, _parameter: Any, values: tuple[str, ...]) -> dict[str,
 
 
 def token_options(command: Any) -> Any:
-    """What every command that makes a token takes."""
+    """Add the options of every command that makes a token."""
     for option in reversed(
         [
-            click.option("--uid", default=simulation.MEMBER, show_default=True, help="Whom the token is for."),
+            click.option("--uid", default=simulation.MEMBER, show_default=True, help="The member's uid."),
             click.option("--member-id", type=int, help="Peatio's numeric id, as claim member_id."),
             click.option("--role", default="member", show_default=True),
             click.option("--expires", default=3600, show_default=True, metavar="SECONDS", help="From now."),
-            click.option("--audience", envvar="JWT_AUDIENCE", help="Claim aud; commas between several. [JWT_AUDIENCE]"),
+            click.option("--audience", envvar="JWT_AUDIENCE", help="Claim aud; comma-separated. [JWT_AUDIENCE]"),
             click.option("--issuer", envvar="JWT_ISSUER", help="Claim iss. [JWT_ISSUER]"),
             click.option(
                 "--claim",

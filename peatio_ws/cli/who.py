@@ -15,11 +15,11 @@ from peatio_ws.cluster.commands import MemberConnection, WhoCommand
 
 @operator_command
 @click.argument("uid", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each connection.")
+@click.option("--json", "as_json", is_flag=True, help="Print each connection as a line of JSON.")
 def who(uid: str | None, as_json: bool) -> None:
-    """Show the members who are online: how many connections each has, since when, and where.
+    """Show the members who are online: how many connections each has, since when, and on which gateways.
 
-    With a UID that member's connections one by one, with their ids in the gateways' log.
+    With a UID, show each connection of that member, with its id in the gateways' log.
     """
     with connected_operator() as operator:
         result = operator.send(WhoCommand(new_question(), uid))
@@ -34,15 +34,15 @@ def who(uid: str | None, as_json: bool) -> None:
         _table(("SINCE", "PROTOCOL", "ADDRESS", "WORKER", "CONNECTION"), rows)
     if uid is None:
         members = counted(len({one.uid for one in found}), "member")
-        nobody = result.connections - len(found)
-        line = f"{members} with {counted(len(found), 'connection')}, {nobody} of nobody"
+        anonymous = result.connections - len(found)
+        line = f"{members} with {counted(len(found), 'connection')}, {anonymous} anonymous"
     else:
         line = f"{counted(len(found), 'connection')} of {uid}"
     end(result, line)
 
 
 def _members(found: list[MemberConnection], result: CommandResult) -> list[tuple[str, ...]]:
-    """A row for each member, who has been there longest first among its own."""
+    """Return a row for each member, with the time of its oldest connection."""
     rows: dict[str, list[MemberConnection]] = {}
     for one in found:
         rows.setdefault(one.uid, []).append(one)
@@ -77,7 +77,7 @@ def _as_json(one: MemberConnection, result: CommandResult) -> dict[str, Any]:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    # What a client could choose, as an address that a proxy passes on, must not steer a terminal.
+    # Escape what a client could choose, such as an address that a proxy passes on: it must not control a terminal.
     shown = [tuple("".join(sign if sign.isprintable() else "?" for sign in cell) for cell in row) for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
     for row in (head, *shown) if shown else ():

@@ -137,9 +137,9 @@ def test_before_the_first_start_all_is_well_and_nothing_is_left_behind(
         "metrics",
     ]
     assert "RabbitMQ 3." in found.rows["broker"][0][1]
-    assert "is not there yet; the gateway will make it" in found.rows["exchange peatio.trade"][0][1]
+    assert "does not exist yet; the gateway will make it" in found.rows["exchange peatio.trade"][0][1]
     assert "an RSA key of 2048 bits" in found.rows["key"][0][1]
-    assert "is good for uid ID1, member id 7" in found.rows["token"][0][1]
+    assert "is valid for uid ID1, member id 7" in found.rows["token"][0][1]
 
 
 def test_check_passes_while_a_gateway_runs(broker: RabbitMQ, gateway: GatewayProcess) -> None:
@@ -172,7 +172,7 @@ def test_of_several_brokers_each_is_tried(signer: Signer, broker: RabbitMQ) -> N
 
 def test_a_host_that_is_not_known_is_named(signer: Signer) -> None:
     text, _ = check(**signer.environ, RABBITMQ_HOST="there-is-none.invalid").remedied("broker")
-    assert text == "there-is-none.invalid:5672: the name of its host is not known"
+    assert text == "there-is-none.invalid:5672: the name of its host cannot be resolved"
 
 
 def test_a_wrong_password_is_named_and_not_repeated(signer: Signer, broker: RabbitMQ) -> None:
@@ -187,7 +187,7 @@ def test_a_wrong_virtual_host_is_named(signer: Signer, broker: RabbitMQ) -> None
     text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{broker.port}/nope").remedied(
         "broker"
     )
-    assert "does not let 'guest' into the virtual host 'nope'" in text
+    assert "refuses 'guest' access to the virtual host 'nope'" in text
     assert "not found" in text  # the broker's own words
     assert "rabbitmqctl add_vhost nope" in remedy
 
@@ -201,7 +201,7 @@ def test_named_missing_permissions_are_sufficient_once_granted(
     with link(vhost) as channel:
         channel.exchange_declare("peatio.trade", "headers", durable=False, auto_delete=False)
     text, remedy = check(**signer.environ, AMQP_URL=url).remedied("broker")
-    assert f"does not let '{user}' into the virtual host '{name}'" in text
+    assert f"refuses '{user}' access to the virtual host '{name}'" in text
     broker.ctl("set_permissions", "-p", name, user, "^$", "^$", "^$")
     found = check(**signer.environ, AMQP_URL=url)
     assert found.wrong() == [
@@ -364,7 +364,7 @@ def test_all_faults_are_reported_and_the_rest_is_checked(signer: Signer, broker:
     assert "EC P-256 for ES256" in found.rows["settings"][0][2]
     assert found.wrong() == ["settings", "settings"]
     assert found.rows["broker"][0][0] == "ok"
-    assert found.rows["keys"] == [("-", "not tried: its settings have to be right first", "")]
+    assert found.rows["keys"] == [("-", "not tried: correct its settings first", "")]
 
 
 ALONE = {"AMQP_URL": "memory://"}
@@ -432,13 +432,13 @@ def test_published_keys_are_listed_with_exposed_private_ones(signer: Signer) -> 
         assert found.status == 0, found.output
         assert found.rows["key"] == [("ok", f"JWT_JWKS_URL={issuer.url}: 'ours', an RSA key of 2048 bits", "")]
         said, advice = check("--token", other.token("ID1"), **environ).remedied("token")
-        assert said == "is refused: kid names no key that is known (its kid is 'other'; there are 'ours')"
+        assert said == "is refused: kid names no key that is known (its kid is 'other'; the set contains 'ours')"
         assert "publish that key" in advice
         issuer.body = b'{"keys":[{"kty":"oct","kid":"x","k":"c2VzYW1lc2VzYW1l"}]}'
         found = check(**environ)
         assert found.wrong() == ["key", "key"]
         assert "is a shared secret" in found.output
-        assert "holds no key that can be used" in found.output
+        assert "contains no usable key" in found.output
         issuer.held = True
         found = check(**environ)
         assert "timed out" in found.remedied("key")[0], "it did not wait for the answer"

@@ -139,7 +139,7 @@ def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, tak
     process = GatewayProcess(tmp_path / "run", environ, command, wait=False)
     assert process.process is not None
     assert process.process.wait(SECONDS) == 1
-    assert process.log() == f"Error: this cannot be served:\n  {expected}\n"
+    assert process.log() == f"Error: the gateway cannot start:\n  {expected}\n"
 
 
 def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_path: Path) -> None:

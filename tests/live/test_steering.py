@@ -128,7 +128,7 @@ def test_who_lists_online_members(steer: Callable[..., Result], gateways: list[G
             (["IDANN", "2"], where),
             (["IDBOB", "1"], [f"{host}:{gateways[1].port}"]),
         ]
-        assert "2 members with 3 connections, 1 of nobody; heard by 3 workers of 2 gateways" in shown.stderr
+        assert "2 members with 3 connections, 1 anonymous; received by 3 workers of 2 gateways" in shown.stderr
         lines = [json.loads(line) for line in steer("who", "IDBOB", "--json").stdout.splitlines()]
         assert [(one["uid"], one["protocol"], one["address"], one["gateway"]) for one in lines] == [
             ("IDBOB", "ranger", "127.0.0.1", f"{host}:{gateways[1].port}")
@@ -144,7 +144,7 @@ def test_only_the_named_member_is_disconnected(
     token = signer.token("IDANN")
     with gateways[0].member(token) as one, gateways[1].member(token) as two, gateways[0].member(signer.token("B")) as b:
         result = steer("disconnect", "IDANN")
-        assert "closed 2 connections of IDANN; heard by 3 workers of 2 gateways" in result.stderr
+        assert "closed 2 connections of IDANN; received by 3 workers of 2 gateways" in result.stderr
         assert close_of(one) == close_of(two) == (4403, "disconnected by the operator")
         publisher.order("B", 5)
         assert receive(b)["orderbook"]["id"] == 5
@@ -245,7 +245,7 @@ def test_notices_go_to_clients_that_requested_them(
         receive(ann), receive(public), receive(plain)
         ann.send(json.dumps({"jwt": f"Bearer {signer.token('IDANN')}", "notices": True}))
         assert receive(ann) == {"success": {"message": "Authenticated."}}
-        assert "told 2 connections; heard by 3 workers" in steer("notice", text).stderr
+        assert "sent to 2 connections; received by 3 workers" in steer("notice", text).stderr
         assert receive(ann) == receive(public) == {"notice": {"message": text}}
         assert "told 1 connection of IDANN" in steer("notice", "only you", "--uid", "IDANN").stderr
         assert receive(ann) == {"notice": {"message": "only you"}}
@@ -264,7 +264,7 @@ def test_a_gateway_is_drained_and_takes_clients_again(
     workers = first.workers()
     with first.member(signer.token("IDANN")) as ann, second.member(signer.token("IDBOB")) as bob:
         result = steer("drain", "--host", name)
-        assert "1 connection told to go; heard by 2 workers of 1 gateway" in result.stderr
+        assert "draining 1 connection; received by 2 workers of 1 gateway" in result.stderr
         code, reason = close_of(ann)
         assert code == 1012
         assert reason.startswith("restart; retry after ")
@@ -276,12 +276,13 @@ def test_a_gateway_is_drained_and_takes_clients_again(
         assert refused.value.response.headers["Retry-After"] == "5"
         assert second.operators("/readyz")[0] == 200
         assert first.workers() == workers, "nothing ends"
-        assert "takes clients again; heard by 2 workers of 1 gateway" in steer("drain", "--host", name, "--undo").stderr
+        undone = steer("drain", "--host", name, "--undo").stderr
+        assert "accepts clients again; received by 2 workers of 1 gateway" in undone
         first.wait_ready()
         with first.member(signer.token("IDANN")):
             pass
         authenticate(bob, signer.token("IDBOB"))
-    assert "no gateway is called elsewhere; there are: " in steer("drain", "--host", "elsewhere", status=3).stderr
+    assert "no gateway is called elsewhere; the gateways are" in steer("drain", "--host", "elsewhere", status=3).stderr
 
 
 def test_invalid_command_is_harmless(
@@ -329,11 +330,11 @@ def test_commands_name_the_missing_setting() -> None:
     assert without.stderr.count("\n") == 1
     away = give(REDIS_URL="redis://:secret@127.0.0.1:1/0")
     assert away.returncode == 1
-    assert away.stderr.startswith("Error: Redis at 127.0.0.1:1 (REDIS_URL) did not take it")
+    assert away.stderr.startswith("Error: Redis at 127.0.0.1:1 (REDIS_URL) did not accept the command")
     assert "secret" not in away.stderr
     with scratch() as path:
         empty = Redis(path)
         nobody = give(REDIS_URL=empty.url)
         empty.kill()
     assert nobody.returncode == 3
-    assert "no gateway was there to hear it" in nobody.stderr
+    assert "no gateway received it" in nobody.stderr

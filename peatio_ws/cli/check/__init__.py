@@ -1,1 +1,1 @@
-"""`peatio-ws check`: tries what the gateway needs, and says what to do."""
+"""`peatio-ws check`: tries what the gateway needs, and suggests remedies."""

@@ -1,12 +1,12 @@
-"""What `check` asks of a broker: everything that a gateway does there, one operation at a time.
+"""What `check` tries on a broker: everything that a gateway does there, one operation at a time.
 
-Each operation has a name, a channel and a time limit. What the broker answers is told by its reply code and by the
-operation that was under way, never by a text; `broker_remedies.py` says what it means.
+Each operation has a name, a channel and a time limit. Findings depend on the reply code of the broker and on the
+operation under way, never on a text; `broker_remedies.py` interprets them.
 
-It leaves nothing behind, and changes nothing that others use. What it declares is there already with the same
-properties, or goes with the connection, or cannot be made: of an exchange or a stream that is not there yet it finds
-out whether the user may make it by a declaration that RabbitMQ refuses *after* it has looked at the permissions. Into a
-history stream that is there it puts a marker, as each worker does twice a minute.
+The probe leaves nothing behind, and changes nothing that others use. What it declares exists already with the same
+properties, or is deleted with the connection, or cannot be made. To learn whether the user may make an exchange or a
+stream that does not exist, it sends a declaration that RabbitMQ refuses *after* it has checked the permissions. It puts
+a marker into an existing history stream, as each worker does twice a minute.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.protocol.exchanges import EXCHANGES
 
 STEP_SECONDS: Final = 4.0
-"""For one operation."""
+"""Time limit of one operation."""
 _NOT_FOUND, _CONFLICT = 404, 406
 _NO_EXCHANGE: Final = {"alternate-exchange": 0}
-"""No exchange can be made with this argument: RabbitMQ answers 406, or 403 if the user may not make it."""
+"""No broker makes an exchange with this argument: RabbitMQ answers 406, or 403 if the user may not make it."""
 
 
 def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Finding]:
-    """Try one broker: whether it lets us in, and whether it allows everything that the gateway does.
+    """Try one broker: whether it accepts the login, and allows everything that the gateway does.
 
     Args:
-        what: name of the broker's row, where there are several.
+        what: name of the broker's row, if there are several.
     """
     if settings.embedded:
         yield Finding("broker", None, "inside the process: nothing to try")
@@ -55,7 +55,7 @@ def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Findi
     server = Server(
         what,
         f"{known['hostname']}:{known['port']}",
-        "AMQP_URL, or RABBITMQ_HOST and its like",
+        "AMQP_URL, or RABBITMQ_HOST and related variables",
         known["userid"] or "guest",
         known["virtual_host"] or "/",
     )
@@ -63,7 +63,7 @@ def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Findi
     try:
         try:
             probe.connect()
-        except Exception as error:  # whatever it is, it is told
+        except Exception as error:  # report any exception
             yield remedies.login_refused(server, error)
             return
         yield remedies.connected(server, probe.connection.server_properties, probe.connection.heartbeat)
@@ -73,15 +73,15 @@ def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Findi
 
 
 class Probe:
-    """A connection over which operations are tried, each with a time limit. Opens another one when it is lost.
+    """A connection over which operations are tried, each with a time limit. It reconnects after a loss.
 
     Args:
         establish: opens a connection of py-amqp.
 
     Attributes:
         connection: the connection.
-        operation: what is under way, or was last.
-        blocked: whether the broker takes no messages (RabbitMQ, "Alarms").
+        operation: the current operation, or the last one.
+        blocked: whether the broker accepts no messages (RabbitMQ, "Alarms").
     """
 
     def __init__(self, establish: Callable[[], Any]) -> None:
@@ -91,7 +91,7 @@ class Probe:
         self.operation, self.blocked = Operation.LOOK, False
 
     def connect(self) -> None:
-        """Open a connection. Raises what kombu and py-amqp raise."""
+        """Open a connection. Raises the exceptions of kombu and py-amqp."""
         self.connection = self._establish()
         drain = self.connection.drain_events
 
@@ -105,10 +105,10 @@ class Probe:
         self.connection.on_blocked = self._on_blocked
 
     def attempt(self, operation: Operation, action: Callable[[Any], object]) -> Refusal | None:
-        """Return what the broker has against an action on a channel made for it; None if it has nothing.
+        """Run an action on a new channel. Return why the broker refused it, or None if it did not.
 
         Args:
-            operation: what the action does; the action may name its further steps in `operation`.
+            operation: what the action does. The action may name its further steps in `operation`.
 
         Raises:
             OSError: the connection cannot be opened again.
@@ -123,10 +123,10 @@ class Probe:
             action(channel)
             channel.close()
         except TimeoutError:
-            self._hang_up()  # an answer that comes late would be taken for another one's
+            self._hang_up()  # so that a late answer is not mistaken for the answer to the next operation
             return Refusal(self.operation, None, f"no answer within {STEP_SECONDS:g} s")
         except MessageNacked:
-            return Refusal(self.operation, None, "the broker did not take a message")
+            return Refusal(self.operation, None, "the broker did not accept a message")
         except AMQPError as error:
             if not error.reply_code:
                 raise
@@ -134,12 +134,12 @@ class Probe:
         return None
 
     def read_until(self, done: Callable[[], object]) -> None:
-        """Read from the connection until something is true. Raises TimeoutError, and what py-amqp raises."""
+        """Read from the connection until `done` returns true. Raises TimeoutError, and the exceptions of py-amqp."""
         while not done():
             self.connection.drain_events()
 
     def close(self) -> None:
-        """End the connection in an orderly way, unless the broker does not answer."""
+        """Close the connection properly, unless the broker does not answer."""
         if self.connection is not None:
             self._until = time.monotonic() + 1
             with contextlib.suppress(Exception):
@@ -155,12 +155,12 @@ class Probe:
 
 
 class _BrokerCheck:
-    """Everything that is tried on one broker."""
+    """All operations tried on one broker."""
 
     def __init__(self, server: Server, probe: Probe, settings: Settings) -> None:
         self._server, self._probe, self._settings = server, probe, settings
         self._version = str(probe.connection.server_properties.get("version", ""))
-        self._there: set[str] = set()  # exchanges
+        self._there: set[str] = set()  # existing exchanges
 
     def findings(self) -> Iterator[Finding]:
         for name, kind in EXCHANGES.items():
@@ -185,7 +185,7 @@ class _BrokerCheck:
         other = False
         if refusal is None:
             self._there.add(name)
-            # Declared again it stays as it is; the broker complains of any difference.
+            # Declaring an exchange again changes nothing; the broker reports any difference.
             refusal = attempt(Operation.DECLARE, lambda channel: declare(channel, durable=durable))
             if refusal is not None and refusal.code == _CONFLICT:
                 other = attempt(Operation.DECLARE, lambda channel: declare(channel, durable=not durable)) is None
@@ -198,7 +198,7 @@ class _BrokerCheck:
         attempt = self._probe.attempt
 
         def declare(channel: Any) -> None:
-            # Bound, it gets what the exchange publishes meanwhile, and keeps the last few.
+            # Once bound, the queue receives what the exchange publishes meanwhile, and keeps the last few messages.
             channel.queue_declare(
                 name, durable=False, exclusive=True, auto_delete=False, arguments={"x-max-length": 10}
             )
@@ -213,7 +213,7 @@ class _BrokerCheck:
             yield refusal
         for exchange, key in dict.fromkeys((*PRIVATE, *public(self._settings.roles, self._settings.books))):
             refusal = attempt(Operation.BIND, functools.partial(_bind, name, exchange, key))
-            # RabbitMQ looks at the permissions before it looks for the exchange.
+            # RabbitMQ checks the permissions before it looks for the exchange.
             to_be = exchange not in self._there and refusal is not None and refusal.code == _NOT_FOUND
             if refusal is not None and not to_be:
                 yield refusal._replace(exchange=exchange, routing_key=key)
@@ -222,7 +222,7 @@ class _BrokerCheck:
     # ---- the history stream
 
     def _publish_unroutable(self, channel: Any) -> None:
-        """A message that no queue takes: RabbitMQ confirms it, and drops it."""
+        """Publish a message that no queue receives: RabbitMQ confirms it, and drops it."""
         self._publish(channel, f"peatio_ws.check.{uuid.uuid4().hex}", b"check")
 
     def _publish(self, channel: Any, queue: str, body: bytes) -> None:
@@ -247,14 +247,14 @@ class _BrokerCheck:
         return told.missing_history(server, name, self._version, refusal)
 
     def _use_stream(self, name: str) -> Refusal | None:
-        """Bind, write and read a stream that is there."""
+        """Bind, write and read an existing stream."""
         for exchange in sorted(self._there):
-            # What is not bound can be unbound: nothing changes, but the permissions of binding are looked at.
+            # Unbinding a missing binding changes nothing, but the broker checks the permissions for it.
             unbind = functools.partial(_unbind, name, exchange)
             if refusal := self._probe.attempt(Operation.BIND, unbind):
                 return refusal._replace(exchange=exchange)
-        if self._probe.blocked:  # it is known already, without waiting for it once more
-            return Refusal(Operation.PUBLISH, None, "the broker takes no messages")
+        if self._probe.blocked:  # known already: no need to wait for it again
+            return Refusal(Operation.PUBLISH, None, "the broker accepts no messages")
         return self._probe.attempt(Operation.CONSUME, functools.partial(self._publish_and_read, name))
 
     def _publish_and_read(self, name: str, channel: Any) -> None:
@@ -290,7 +290,7 @@ def _declare_stream(name: str, channel: Any) -> None:
 
 
 def _declare_exclusive_stream(name: str, channel: Any) -> None:
-    """No stream is exclusive, so none is made. A broker that has no streams all the same makes a queue, which goes."""
+    """RabbitMQ makes no exclusive streams. A broker without streams makes a queue, deleted with the connection."""
     arguments = {"x-queue-type": "stream"}
     channel.queue_declare(name, durable=True, exclusive=True, auto_delete=False, arguments=arguments)
     channel.queue_delete(name)

@@ -1,7 +1,7 @@
-"""What `check` makes of exchanges, queues and the history stream on a broker, and of its user's permissions.
+"""How `check` interprets the answers of a broker about exchanges, queues, the history stream and permissions.
 
-Is told which operation was under way and the code of the answer; does not ask the broker itself (`broker_probe.py`).
-The broker's texts decide nothing: they are shown.
+Receives the operation under way and the code of the answer; does not ask the broker itself (`broker_probe.py`). The
+texts of the broker are shown, but decide nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from peatio_ws.cli.check.report import Finding, problem
 from peatio_ws.errors import ErrorCode
 
 STREAMS_SINCE: Final = (3, 9)
-"""Version of RabbitMQ."""
+"""The first version of RabbitMQ with streams."""
 _FLAG_UNTIL: Final = (3, 12)
-"""Since then no RabbitMQ runs with the feature flag of streams off."""
+"""Since this version, the feature flag of streams is always on."""
 
 
 class Operation(enum.Enum):
-    """What a broker was asked to do, and the permission that its user needs for that."""
+    """An operation on a broker, and the permission that it needs."""
 
     LOOK = "be looked at", ""
     DECLARE = "be declared", "configure"
@@ -42,11 +42,11 @@ class Operation(enum.Enum):
 
 
 class Refusal(NamedTuple):
-    """What a broker has against an operation.
+    """Why a broker refused an operation.
 
     Attributes:
-        code: its reply code (AMQP 0-9-1 section 1.2); None if it did not answer, or only said no.
-        said: its own words, to be shown.
+        code: its reply code (AMQP 0-9-1 section 1.2); None if it did not answer, or answered without a code.
+        said: the text of the broker, to be shown.
         exchange, routing_key: of a binding.
     """
 
@@ -59,12 +59,12 @@ class Refusal(NamedTuple):
 
 _FORBIDDEN, _NOT_FOUND, _CONFLICT = 403, 404, 406
 _NO_SUCH_TYPE: Final = (540, 541)
-"""What RabbitMQ 3.9 to 3.11 answer where the feature flag of streams is off."""
+"""The codes of RabbitMQ 3.9 to 3.11 if the feature flag of streams is off."""
 _DEFAULT: Final = "the exchange amq.default"
 
 
 class BrokerProblem(ErrorCode):
-    """What is wrong on a broker that lets the gateway in, and what to do."""
+    """What is wrong on a broker that accepted the login, and what to do."""
 
     NOT_DURABLE = (
         "not_durable",
@@ -74,44 +74,44 @@ class BrokerProblem(ErrorCode):
     OTHER_EXCHANGE = (
         "other_exchange",
         "is of another type than {kind}, or has other properties than Peatio gives it ({said})",
-        "Peatio declares it {kind}: who does not? Delete it (`rabbitmqadmin delete exchange name={name}`, or on the "
-        "management page) and let Peatio make it again; or correct the virtual host",
+        "Peatio declares it {kind}; another program does not. Delete it (`rabbitmqadmin delete exchange name={name}`, "
+        "or on the management page) and let Peatio make it again; or correct the virtual host",
     )
     FORBIDDEN = "forbidden", "{user!r} lacks `{permission}` on {resource} ({said})", "{permissions}"
-    REFUSED = "refused", "{resource} cannot {words} ({said})", "the log of the broker may say more about it"
+    REFUSED = "refused", "{resource} cannot {words} ({said})", "see the log of the broker"
     ALARM = (
         "alarm",
-        "the broker takes no messages from anybody: it has too little memory or disk",
-        "`rabbitmq-diagnostics alarms` says which",
+        "the broker accepts no messages: it is low on memory or disk",
+        "`rabbitmq-diagnostics alarms` shows which",
     )
     LEFT_BEHIND = (
         "left_behind",
-        "a queue of this name was left behind: RabbitMQ {version} has no streams, and nobody reads it while it fills "
-        "the broker",
+        "a queue of this name was left behind: RabbitMQ {version} has no streams, so nothing reads the queue, and it "
+        "fills the broker",
         "`rabbitmqctl delete_queue -p {vhost_word} {name_word}`",
     )
     NO_STREAMS = (
         "no_streams",
-        "this broker ({version}) makes no streams: each worker keeps a history of its own instead",
-        "{flag}AMQP_HISTORY=worker, if that will do",
+        "this broker ({version}) supports no streams: each worker keeps a separate history instead",
+        "{flag}AMQP_HISTORY=worker, if that is enough",
     )
     OTHER_ARGUMENTS = (
         "other_arguments",
-        "is a queue with other arguments: each worker keeps a history of its own instead ({said})",
-        "`rabbitmqctl delete_queue -p {vhost_word} {name_word}`, if nobody needs it; or set AMQP_HISTORY_QUEUE to "
+        "is a queue with other arguments: each worker keeps a separate history instead ({said})",
+        "`rabbitmqctl delete_queue -p {vhost_word} {name_word}`, if it is not needed; or set AMQP_HISTORY_QUEUE to "
         "another name",
     )
     NO_REPLICA = (
         "no_replica",
         "cannot be read at this node ({said})",
-        "`rabbitmq-streams stream_status {name_word}` has its members, `rabbitmq-streams add_replica {name_word} NODE` "
-        "adds this node",
+        "`rabbitmq-streams stream_status {name_word}` lists its members, `rabbitmq-streams add_replica {name_word} "
+        "NODE` adds this node",
     )
     UNAVAILABLE = (
         "unavailable",
-        "is there, but cannot {words} ({said})",
-        "does the node with its leader run? `rabbitmq-streams stream_status {name_word}` has them; publishers are "
-        "refused what they publish to an exchange that such a stream is bound to",
+        "exists, but cannot {words} ({said})",
+        "is the node with its leader running? `rabbitmq-streams stream_status {name_word}` shows the nodes. RabbitMQ "
+        "rejects messages for an exchange to which such a stream is bound",
     )
 
 
@@ -128,10 +128,10 @@ def _found(code: BrokerProblem, what: str, server: Server, refusal: Refusal | No
 
 
 def exchange(server: Server, name: str, kind: str, durable: bool, refusal: Refusal | None, other: bool) -> Finding:
-    """Return what was found of one of Peatio's exchanges that exists, declared again as the gateway does it.
+    """Return the finding of an existing exchange of Peatio, after declaring it as the gateway does.
 
     Args:
-        other: whether it differs from the settings only in being durable.
+        other: whether only its durability differs from the settings.
     """
     what = f"exchange {name}"
     if refusal is None:
@@ -145,10 +145,10 @@ def exchange(server: Server, name: str, kind: str, durable: bool, refusal: Refus
 
 
 def missing_exchange(server: Server, name: str, kind: str, durable: bool, refusal: Refusal | None) -> Finding:
-    """Return what was found of an exchange that does not exist."""
+    """Return the finding of an exchange that does not exist."""
     what = f"exchange {name}"
     if refusal is None:
-        text = f"is not there yet; the gateway will make it ({kind}, {_durable(durable)})"
+        text = f"does not exist yet; the gateway will make it ({kind}, {_durable(durable)})"
         return Finding(what, True, text)
     return _refused(server, what, f"the exchange {name}", refusal)
 
@@ -158,13 +158,13 @@ def _durable(durable: bool) -> str:
 
 
 def _refused(server: Server, what: str, resource: str, refusal: Refusal) -> Finding:
-    """Return the problem that any resource of a broker can have."""
+    """Return the finding of a refusal that is possible for any resource of a broker."""
     code = BrokerProblem.FORBIDDEN if refusal.code == _FORBIDDEN else BrokerProblem.REFUSED
     return _found(code, what, server, refusal, resource=resource)
 
 
 def own_queue(server: Server, refusals: Sequence[Refusal]) -> Iterator[Finding]:
-    """Yield what was found of a queue like those of a worker: declared, bound and read."""
+    """Yield the findings of a queue like a worker's: declared, bound and read."""
     if not refusals:
         yield Finding("queues", True, "can be made, bound and read")
     for refusal in refusals:
@@ -176,7 +176,7 @@ def own_queue(server: Server, refusals: Sequence[Refusal]) -> Iterator[Finding]:
 
 
 def publishing(server: Server, refusal: Refusal | None, blocked: bool) -> Finding:
-    """Return what was found of publishing to the default exchange, by which markers get into the history stream."""
+    """Return the finding of publishing to the default exchange, which puts markers into the history stream."""
     if refusal is None:
         return Finding("publishing", True, "messages are confirmed")
     if blocked:
@@ -188,15 +188,15 @@ def publishing(server: Server, refusal: Refusal | None, blocked: bool) -> Findin
 
 
 def has_streams(version: str) -> bool:
-    """Return whether RabbitMQ of this version has streams. One before 3.8 ignores that it is asked for one."""
+    """Return whether this version of RabbitMQ has streams. Before 3.8, the broker ignores a request for one."""
     return version_of(version) >= STREAMS_SINCE
 
 
 def existing_history(server: Server, name: str, version: str, there: bool, mode: str) -> Finding:
-    """Return what was found of the history on a broker that has no streams.
+    """Return the finding of the history on a broker that has no streams.
 
     Args:
-        there: whether a queue of this name exists, which cannot be a stream.
+        there: whether a queue of this name exists. It cannot be a stream.
         mode: `AMQP_HISTORY`.
     """
     what, since = f"history {name}", ".".join(map(str, STREAMS_SINCE))
@@ -207,21 +207,21 @@ def existing_history(server: Server, name: str, version: str, there: bool, mode:
     return Finding(
         what,
         None,
-        f"RabbitMQ {version} has no streams: each worker keeps a history of its own, and a client that comes back to "
-        "another worker is told that it may have missed something",
-        f"RabbitMQ {since} or later; or AMQP_HISTORY=worker, if that will do",
+        f"RabbitMQ {version} has no streams: each worker keeps a separate history. A client that reconnects to another "
+        "worker is notified that events may be missing",
+        f"upgrade to RabbitMQ {since} or later; or set AMQP_HISTORY=worker, if that is enough",
     )
 
 
 def missing_history(server: Server, name: str, version: str, refusal: Refusal | None) -> Finding:
-    """Return what was found of a stream that does not exist.
+    """Return the finding of a stream that does not exist.
 
     Args:
-        refusal: what the broker has against an exclusive stream, which no broker makes.
+        refusal: how the broker refused an exclusive stream, which no broker makes.
     """
     what = f"history {name}"
     if refusal is not None and refusal.code == _CONFLICT:
-        return Finding(what, True, "is not there yet; can be made")
+        return Finding(what, True, "does not exist yet; can be made")
     if refusal is None or refusal.code in _NO_SUCH_TYPE:
         flag = "`rabbitmqctl enable_feature_flag stream_queue`; or " if version_of(version) < _FLAG_UNTIL else ""
         return _found(BrokerProblem.NO_STREAMS, what, server, refusal, version=version, flag=flag)
@@ -231,10 +231,10 @@ def missing_history(server: Server, name: str, version: str, refusal: Refusal | 
 
 
 def history(server: Server, name: str, refusal: Refusal | None, blocked: bool) -> Finding:
-    """Return what was found of a queue of the stream's name: declared again, bound, written to and read."""
+    """Return the finding of a queue with the stream's name: declared again, bound, written to and read."""
     what = f"history {name}"
     if refusal is None:
-        return Finding(what, True, "is a stream with the right arguments, takes messages and brings them")
+        return Finding(what, True, "is a stream with the right arguments; can be written and read")
     step, code = refusal.operation, refusal.code
     if code == _FORBIDDEN:
         return _refused(server, what, _DEFAULT if step is Operation.PUBLISH else f"the queue {name}", refusal)

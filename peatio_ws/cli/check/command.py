@@ -1,4 +1,4 @@
-"""`check`: prints what `runner.py` finds."""
+"""`check`: prints the findings of `runner.py`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from peatio_ws.cli.check import runner
 
 
 @click.command()
-@click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Verify this one as well. [JWT]")
+@click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Also verify this token. [JWT]")
 def check(given: str | None) -> None:
-    """Try all that the gateway needs: settings, broker, Redis, keys, ports, open files.
+    """Try everything the gateway needs: settings, broker, Redis, keys, ports, open files.
 
     Run it where the gateway will run. It reads the environment as `gunicorn wsgi` does, starts nothing and leaves
-    nothing behind. Of each thing it tells whether it is fine, and if not, what is wrong and what to do. A token is
-    verified as a client's would be; where it is refused, what of it is to blame is told, but never to a client.
+    nothing behind. For each item it prints whether it is fine; if not, what is wrong and what to do. It verifies a
+    token like a client's. If the token is refused, it prints the claim at fault, which a client never learns.
 
     \b
-    Status: 0 all is well; 1 something is not.
+    Status: 0 all is well; 1 something is wrong.
     """
     wrong = 0
     terminal = sys.stderr.isatty()
@@ -28,7 +28,7 @@ def check(given: str | None) -> None:
     found = runner.run_checks(os.environ, given)
     while True:
         if terminal:
-            click.echo("looking …", err=True, nl=False)
+            click.echo("checking …", err=True, nl=False)
         finding = next(found, None)
         if terminal:
             click.echo("\r\x1b[K", err=True, nl=False)

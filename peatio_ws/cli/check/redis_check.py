@@ -1,4 +1,4 @@
-"""What `check` asks of Redis. What the answers mean is `remedies.py`'s."""
+"""What `check` tries on Redis. `remedies.py` interprets the answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
 from peatio_ws.config.settings import Settings
 
 STEP_SECONDS: Final = 5.0
-"""For one answer, where that can be told."""
+"""Time limit of one answer, where it can be set."""
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
-    """The store that workers share, and its clock."""
+    """Check the store that workers share, and its clock."""
     if settings.redis_url is None:
-        yield Finding("redis", None, "REDIS_URL is not set: each worker keeps to itself what it could share")
+        yield Finding("redis", None, "REDIS_URL is not set: workers share no state")
         return
     parts = urlsplit(settings.redis_url)
     server = Server(
@@ -50,7 +50,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
 
 
 def revocations(settings: Settings) -> Revocations | None:
-    """Which tokens the gateways refuse though they verify; None if Redis cannot be asked."""
+    """Return the tokens that the gateways refuse although they verify; None if Redis cannot be asked."""
     found = Revocations(settings.jwt_issued_at_leeway)
     if settings.redis_url is None:
         return found
@@ -72,7 +72,7 @@ def revocations(settings: Settings) -> Revocations | None:
 def _client(url: str) -> Redis:
     return Redis.from_url(
         url,
-        protocol=2,  # Redis 5 does not know HELLO
+        protocol=2,  # Redis 5 has no HELLO
         socket_timeout=STEP_SECONDS,
         socket_connect_timeout=STEP_SECONDS,
         retry=Retry(NoBackoff(), 0),

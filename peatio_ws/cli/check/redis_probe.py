@@ -1,6 +1,6 @@
-"""What `check` tries on a Redis that lets it in: each kind of request that the gateway will make.
+"""What `check` tries on a Redis that accepted the login: each kind of request that the gateway makes.
 
-Leaves nothing behind: keys of its own that expire or are deleted. Decides by the codes of error replies.
+Leaves nothing behind: it uses separate keys that expire or are deleted. Decides by the codes of error replies.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from peatio_ws.cluster.redis_keys import (
 _NAME: Final = "check"
 _ACL: Final = "its user (ACL) needs `+@all ~peatio:* ~peatio_ws:* &peatio_ws:*`"
 _REMEDIES: Final = {
-    "READONLY": "it is a replica: REDIS_URL has to name the primary, or an address that follows it",
+    "READONLY": "it is a replica: set REDIS_URL to the primary, or to an address that follows it",
     "OOM": "it is full: raise maxmemory, or choose maxmemory-policy volatile-ttl",
-    "MISCONF": "it cannot save to its disk: its log says why",
+    "MISCONF": "it cannot save to its disk: see its log",
     "NOREPLICAS": "it has fewer replicas than min-replicas-to-write",
-    "MASTERDOWN": "it is a replica that has lost its primary: REDIS_URL has to name the primary",
+    "MASTERDOWN": "it is a replica that has lost its primary: set REDIS_URL to the primary",
     "NOPERM": _ACL,
-    "WRONGTYPE": "another program uses this key: give the gateways a database, or a Redis, of their own",
+    "WRONGTYPE": "another program uses this key: give the gateways a separate database or Redis",
 }
 
 
 def probe(client: redis.Redis, server: Server, version: str | None) -> Iterator[Finding]:
-    """Try what the gateway does; nothing is found if all is well.
+    """Try what the gateway does. Yields nothing if all is well.
 
     Args:
-        version: of Redis, if it tells.
+        version: of Redis, if known.
     """
     known = numbers(version) if version else None
     if known is not None and known < STREAMS_SINCE:
-        text = f"{server.place}: Redis {version} has no streams: orders as last seen stay in each worker"
-        yield Finding(server.what, None, text, "Redis 5 or later has them")
+        text = f"{server.place}: Redis {version} has no streams: workers do not share the latest orders"
+        yield Finding(server.what, None, text, "upgrade to Redis 5 or later")
     reported: set[str] = set()
     for request, ask in _requests(client, known):
         try:
@@ -54,7 +54,7 @@ def probe(client: redis.Redis, server: Server, version: str | None) -> Iterator[
         except redis.ResponseError as error:
             code = code_of(error)
             if code in reported and code in ("READONLY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN"):
-                continue  # said of the server: once is enough
+                continue  # this code concerns the server: report it once
             reported.add(code)
             text = f"{server.place}: refuses {request} ({code})"
             yield Finding(server.what, False, text, _REMEDIES.get(code, f"its log may say more; {_ACL}"))

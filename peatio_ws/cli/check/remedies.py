@@ -1,8 +1,8 @@
-"""What `check` makes of the answers of a broker and of Redis: what is wrong, and what to do about it.
+"""How `check` interprets the answers of a broker and of Redis: what is wrong, and what to do.
 
-Is told the type of the exception and the code in it; does not ask the servers itself (`broker_probe.py`,
-`redis_check.py`). No text of a server decides anything: it is shown. What is on a broker that lets us in is
-`broker_remedies.py`'s.
+Receives the type of an exception and its code; does not ask the servers itself (`broker_probe.py`, `redis_check.py`).
+The texts of a server are shown, but decide nothing. For problems after the login to a broker, see
+`broker_remedies.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from peatio_ws.config.tls_errors import BROKER, REDIS, tls_fault
 from peatio_ws.errors import ErrorCode
 
 REDIS_SINCE: Final = (4, 0)
-"""`HSET` with several fields, by which workers give each other books. Orders are shared from 5.0 on."""
+"""The first version with `HSET` of several fields, used to share books. Orders are shared from 5.0 on."""
 
 
 LOGIN_REFUSED: Final = 403
@@ -26,12 +26,12 @@ NOT_ALLOWED: Final = 530
 
 
 class Server(NamedTuple):
-    """Who was asked.
+    """The server that was asked.
 
     Attributes:
-        what: of its findings.
+        what: the first column of its findings.
         place: host and port.
-        variables: where to set it.
+        variables: the variables that configure it.
         user, vhost: of a broker.
     """
 
@@ -43,7 +43,7 @@ class Server(NamedTuple):
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """Major and minor number of a server's version, to be compared."""
+    """Return the major and minor number of a server's version, for comparisons."""
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
@@ -56,32 +56,32 @@ class ConnectionProblem(ErrorCode):
     NOT_LISTENING = "not_listening", "nothing listens there", "start it, or correct host and port in {variables}"
     HOST_UNKNOWN = (
         "host_unknown",
-        "the name of its host is not known",
+        "the name of its host cannot be resolved",
         "correct the host in {variables}, or the name service",
     )
-    SILENT = "silent", "does not answer", "is it frozen, or is a firewall between? Else correct {variables}"
+    SILENT = "silent", "does not answer", "is it frozen, or blocked by a firewall? If not, correct {variables}"
     NO_TLS = (
         "no_tls",
-        "TLS does not come about ({said})",
-        "the scheme in {variables} says whether there is TLS (amqps, rediss), and the port has to be that one's",
+        "the TLS handshake failed ({said})",
+        "the scheme in {variables} selects TLS (amqps, rediss) or none; the port must match it",
     )
     BROKEN_OFF = (
         "broken_off",
-        "breaks the connection off ({said})",
-        "is that its port, and does it want TLS? {variables}",
+        "closes the connection ({said})",
+        "is that its port, and does it require TLS? Check {variables}",
     )
     TLS = "tls", "{said}", "{advice}"
     """`config.tls_errors` has the text and the remedy."""
     LOGIN_REFUSED = (
         "login_refused",
         "refuses the login of {user!r}: wrong user or password",
-        "correct user and password in {variables}; `rabbitmqctl authenticate_user {user_word} PASSWORD` tries them, "
-        "`change_password` sets another. RabbitMQ takes guest from its own host only",
+        "correct user and password in {variables}; `rabbitmqctl authenticate_user {user_word} PASSWORD` tests them, "
+        "`change_password` sets a new one. RabbitMQ accepts guest from its own host only",
     )
     VHOST_REFUSED = (
         "vhost_refused",
-        "does not let {user!r} into the virtual host {vhost!r} ({said})",
-        "`rabbitmqctl list_vhosts` has all, `rabbitmqctl add_vhost {vhost_word}` makes it; else correct it in "
+        "refuses {user!r} access to the virtual host {vhost!r} ({said})",
+        "`rabbitmqctl list_vhosts` lists all, `rabbitmqctl add_vhost {vhost_word}` makes it; or correct it in "
         "{variables}, or {permissions}",
     )
 
@@ -90,7 +90,7 @@ _REPLY_CODES: Final = {LOGIN_REFUSED: ConnectionProblem.LOGIN_REFUSED, NOT_ALLOW
 
 
 def unreachable(server: Server, error: BaseException) -> Finding:
-    """Return why a server could not be connected to, unless that is its own answer."""
+    """Return the finding of a failed connection, except for refusals by the server itself."""
     if (fault := tls_fault(error, BROKER if server.vhost else REDIS)) is not None:
         fields = {"said": fault.text, "advice": fault.remedy}
         return problem(ConnectionProblem.TLS, server.what, server.place, **fields)
@@ -100,12 +100,12 @@ def unreachable(server: Server, error: BaseException) -> Finding:
 
 
 def _connection_problem(error: BaseException) -> tuple[ConnectionProblem, BaseException]:
-    """Return the problem behind an exception, and the exception that shows it."""
+    """Return the problem that an exception means, and the exception in its chain that shows it."""
     for cause in _causes(error):
         number, name = getattr(cause, "errno", None), type(cause).__name__
         if isinstance(cause, ConnectionRefusedError):
             return ConnectionProblem.NOT_LISTENING, cause
-        if isinstance(number, int) and number < 0:  # of the resolver, which has its own numbers
+        if isinstance(number, int) and number < 0:  # the resolver has separate numbers
             return ConnectionProblem.HOST_UNKNOWN, cause
         if isinstance(cause, TimeoutError) or name == "TimeoutError":  # redis-py has one too
             return ConnectionProblem.SILENT, cause
@@ -115,7 +115,7 @@ def _connection_problem(error: BaseException) -> tuple[ConnectionProblem, BaseEx
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those that it came of, the newest first."""
+    """Yield an exception and its causes, the newest first."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
@@ -125,12 +125,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def one_line(text: str) -> str:
-    """A server's words as they may be shown."""
+    """Return the text of a server on one line, limited in length."""
     return " ".join(text.split())[:240]
 
 
 def login_refused(server: Server, error: BaseException) -> Finding:
-    """Return why a broker did not let the gateway in."""
+    """Return the finding of a refused login to a broker."""
     code = _REPLY_CODES.get(getattr(error, "reply_code", None) or 0)
     if code is None:
         return unreachable(server, error)
@@ -140,17 +140,17 @@ def login_refused(server: Server, error: BaseException) -> Finding:
 
 
 def permissions(server: Server) -> str:
-    """The command that gives the user what the gateway needs."""
+    """Return the command that grants the user what the gateway needs."""
     rights = r"'^peatio' '^(peatio_ws|amq\.default)' '^peatio'"
     where = f"-p {_word(server.vhost)} {_word(server.user)}"
-    return f"`rabbitmqctl set_permissions {where} {rights}`, if it may have no more than it needs"
+    return f"`rabbitmqctl set_permissions {where} {rights}`, which grants only what the gateway needs"
 
 
 def connected(server: Server, properties: Mapping[str, Any], heartbeat: float) -> Finding:
-    """A broker that did.
+    """Return the finding of a successful connection to a broker.
 
     Args:
-        heartbeat: seconds between two of them, as was agreed.
+        heartbeat: the agreed interval in seconds.
     """
     what = f"{properties.get('product', 'a broker')} {properties.get('version', '')}".strip()
     text = f"{what}, virtual host {server.vhost!r}, as the user {server.user!r}, a heartbeat every {heartbeat:g} s"
@@ -161,7 +161,7 @@ def connected(server: Server, properties: Mapping[str, Any], heartbeat: float) -
 
 
 class RedisProblem(ErrorCode):
-    """Why Redis does not answer as it should, and what to do."""
+    """Why Redis does not answer as expected, and what to do."""
 
     LOGIN_REFUSED = (
         "login_refused",
@@ -170,7 +170,7 @@ class RedisProblem(ErrorCode):
     )
     NO_DATABASE = (
         "no_database",
-        "has no database of this number",
+        "has no database with this number",
         "correct the number at the end of {variables}",
     )
     COMMAND_REFUSED = (
@@ -182,10 +182,10 @@ class RedisProblem(ErrorCode):
 
 
 def redis_failed(server: Server, error: BaseException, connecting: bool = False) -> Finding:
-    """Return what is wrong with a Redis that did not answer as it should.
+    """Return the finding of a Redis that did not answer as expected.
 
     Args:
-        connecting: whether the connection was being opened, which is a login and the choice of a database.
+        connecting: whether it failed while connecting, which includes the login and the choice of a database.
     """
     code = _REDIS_ERRORS.get((type(error).__name__, connecting))
     if code is None:
@@ -201,12 +201,12 @@ _REDIS_ERRORS: Final = {
     ("NoPermissionError", True): RedisProblem.COMMAND_REFUSED,
     ("NoPermissionError", False): RedisProblem.COMMAND_REFUSED,
 }
-"""By redis-py's class, and whether the connection was being opened."""
+"""By redis-py's class, and whether the failure was while connecting."""
 
 
 def redis_found(server: Server, version: str | None) -> Finding:
-    """One that did; `version` is None where it does not tell."""
+    """Return the finding of a successful connection to Redis; `version` is None if it is unknown."""
     if version and version_of(version) < REDIS_SINCE:
         needed = ".".join(map(str, REDIS_SINCE))
         return problem(RedisProblem.TOO_OLD, server.what, server.place, version=version, needed=needed)
-    return Finding(server.what, True, f"{server.place}: Redis {version or 'of a version that it does not tell'}")
+    return Finding(server.what, True, f"{server.place}: Redis {version or 'of an unknown version'}")

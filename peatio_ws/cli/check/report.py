@@ -1,6 +1,6 @@
-"""What `check` finds, as rows of a table: the settings, the keys, a token and this machine, in words.
+"""The findings of `check` as rows of a table, in words: the settings, the keys, a token and this machine.
 
-Is told what there is; looks at nothing itself (`runner.py`). Broker and Redis are `remedies.py`'s.
+Receives the facts as arguments and reads nothing itself (`runner.py` does). Broker and Redis: `remedies.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import AuthenticationError, ErrorCode, Fault, FaultCode, TokenFault
 
 CLOCK_SECONDS: Final = 2.0
-"""By how much two clocks may differ."""
+"""The largest difference between two clocks that is accepted."""
 FILES_BESIDE: Final = 300
-"""Files that a worker may need beside its connections: those that are being refused, broker, Redis, logs, metrics."""
+"""Files that a worker may need besides its connections: refused connections, broker, Redis, logs, metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Finding:
     """A row of the table.
 
     Attributes:
-        what: was looked at.
-        ok: None where there is nothing to be right or wrong.
+        what: the item that was checked.
+        ok: None if the item can be neither right nor wrong.
         text: what was found.
         remedy: what to do.
-        code: the problem, for programs; None if there is none, or its text says it all.
+        code: the problem, for programs; None if there is none, or its text is enough.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def mark(self) -> str:
-        """In a few letters."""
+        """The result as a short word."""
         return {True: "ok", False: "WRONG", None: "-"}[self.ok]
 
 
@@ -54,7 +54,7 @@ def problem(code: ErrorCode, what: str, place: str = "", **fields: object) -> Fi
     """Return the finding of a problem: its text and its remedy, with these fields filled in.
 
     Args:
-        place: of the server, before the text.
+        place: the server's host and port, put before the text.
     """
     text = code.text.format(**fields)
     return Finding(what, False, f"{place}: {text}" if place else text, code.remedy.format(**fields), code)
@@ -64,21 +64,21 @@ def problem(code: ErrorCode, what: str, place: str = "", **fields: object) -> Fi
 
 
 def faulty(fault: Fault) -> Finding:
-    """A fault of the environment."""
+    """Return the finding of a fault of the environment."""
     if fault.code is FaultCode.KEY_UNUSABLE:
         return Finding("settings", False, fault.text, _KIND)
-    remedy = fault.remedy or "correct it: docs/settings.md says what it may be"
+    remedy = fault.remedy or "correct it: docs/settings.md lists the valid values"
     return Finding("settings", False, fault.text, remedy)
 
 
 def misspelt(name: str, meant: str) -> Finding:
-    """A variable that the gateway does not read, named nearly like one that it does."""
+    """Return the finding of a variable that the gateway does not read but that resembles one of its own."""
     text = f"{name} is not a variable of the gateway, which ignores it; {meant} is"
     return Finding("settings", False, text, f"rename it to {meant}, or remove it")
 
 
 _KIND: Final = (
-    "JWT_ALGORITHM is what the issuer (Barong) signs with, and the key has to be of its kind: RSA for RS and PS, EC "
+    "JWT_ALGORITHM is the algorithm that the issuer (Barong) signs with. The key must match it: RSA for RS and PS, EC "
     "P-256 for ES256, P-384 for ES384, P-521 for ES512, Ed25519 for EdDSA"
 )
 
@@ -87,27 +87,27 @@ _KIND: Final = (
 
 
 def fixed_keys(settings: Settings) -> list[Finding]:
-    """Those of the environment."""
-    return [Finding("key", True, f"of the environment: {description(key)}") for key in settings.jwt_keys]
+    """Return the findings of the keys in the environment."""
+    return [Finding("key", True, f"from the environment: {description(key)}") for key in settings.jwt_keys]
 
 
 def published_keys(place: str, found: KeySet) -> list[Finding]:
-    """Those of a set, and what is in it beside them."""
+    """Return the findings of a key set: its keys, and its other entries."""
     findings = [
         Finding("key", True, f"{place}: {shown_kid(named.kid)}, {description(named.key)}") for named in found.keys
     ]
     findings += [Finding("key", None, f"{place}: {line}") for line in found.ignored]
-    findings += [Finding("key", False, f"{place}: {line}", "take it out of the set") for line in found.exposed]
+    findings += [Finding("key", False, f"{place}: {line}", "remove it from the set") for line in found.exposed]
     if not found.keys:
         findings.append(
-            Finding("key", False, f"{place}: holds no key that can be used", f"publish a public key there; {_KIND}")
+            Finding("key", False, f"{place}: contains no usable key", f"publish a public key there; {_KIND}")
         )
     return findings
 
 
 def unreadable_key_set(place: str, reason: str) -> Finding:
-    """A set that cannot be read."""
-    return Finding("key", False, f"{place}: {reason}", f"correct {place.partition('=')[0]}, or let its issuer answer")
+    """Return the finding of a key set that cannot be read."""
+    return Finding("key", False, f"{place}: {reason}", f"correct {place.partition('=')[0]}, or check its issuer")
 
 
 # ---- a token
@@ -116,10 +116,10 @@ def unreadable_key_set(place: str, reason: str) -> Finding:
 def token(
     verifier: Verifier, settings: Settings, text: str, now: float, revocations: Revocations | None = None
 ) -> Finding:
-    """Whether a token would be accepted at a time, in Unix seconds; if not, why, and what of it is to blame.
+    """Return whether the gateway would accept a token at a time (Unix seconds); if not, why, and the claim at fault.
 
     Args:
-        revocations: those that count; None where nobody knows.
+        revocations: the current revocations; None if they are unknown.
     """
     text = text.strip().removeprefix("Bearer ").strip()
     try:
@@ -137,13 +137,13 @@ def token(
         )
     member = f", member id {found.member_id}" if found.member_id is not None else ""
     role = f", role {shown(found.role)}" if found.role else ""
-    unknown = "; whether it was revoked is not known, for Redis cannot be asked" if revocations is None else ""
-    text = f"is good for uid {shown(found.uid)}{member}{role}, until {_time(found.expires, now)}{unknown}"
+    unknown = "; Redis is unreachable, so it is not known whether it was revoked" if revocations is None else ""
+    text = f"is valid for uid {shown(found.uid)}{member}{role}, until {_time(found.expires, now)}{unknown}"
     return Finding("token", True, text)
 
 
 def _decode_unverified(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What a token says, true or not."""
+    """Return the header and the claims of a token without verifying it."""
     try:
         return jwt.get_unverified_header(text), jwt.decode(text, options={"verify_signature": False})
     except (jwt.PyJWTError, TypeError, ValueError, RecursionError):
@@ -158,7 +158,7 @@ def _find_cause(
     verifier: Verifier,
     now: float,
 ) -> str:
-    """What of a token is to blame."""
+    """Return which part of a token is at fault."""
     kid = header.get("kid")
     named = "it names no key" if kid is None else f"its kid is {shown_kid(str(kid))}"
     if code in _TIMES:
@@ -170,7 +170,7 @@ def _find_cause(
     if code is TokenFault.SIGNATURE:
         return f"another key signed it; {named}"
     if code is TokenFault.KEY_UNKNOWN:
-        return f"{named}; there are {', '.join(shown_kid(key.kid) for key in verifier.ring.published)}"
+        return f"{named}; the set contains {', '.join(shown_kid(key.kid) for key in verifier.ring.published)}"
     return ""
 
 
@@ -185,7 +185,7 @@ _WANTED: Final[Mapping[TokenFault, Callable[[Settings], tuple[str, str, object]]
 
 
 def _time(value: object, now: float) -> str:
-    """A time in Unix seconds for people, and how far from now that is."""
+    """Return a time (Unix seconds) for people, with its distance from now."""
     try:
         seconds = float(str(value))
         text = datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
@@ -199,32 +199,30 @@ def _time(value: object, now: float) -> str:
 
 
 def files(settings: Settings, soft: int, hard: int, host: int | None) -> Finding:
-    """Open files: what a process may have, and the host, beside what the settings may come to."""
+    """Compare the limits of open files, of a process and of the host, with what the settings may need."""
     most = settings.max_connections
     a_worker = most + FILES_BESIDE
     every = a_worker * settings.workers
-    text = f"a process may have {soft}; a worker may need {a_worker} (WEBSOCKET_MAX_CONNECTIONS={most})"
+    text = f"a process may open {soft}; a worker may need {a_worker} (WEBSOCKET_MAX_CONNECTIONS={most})"
     fewer = f"or WEBSOCKET_MAX_CONNECTIONS={max(1, soft - FILES_BESIDE)}"
     if soft < a_worker:
-        as_root = f", as root, for the hard limit is {hard}" if hard < a_worker else ""
-        remedy = (
-            f"`ulimit -n {a_worker}` before it is started{as_root} (LimitNOFILE={a_worker} in a systemd unit); {fewer}"
-        )
+        as_root = f", as root, because the hard limit is {hard}" if hard < a_worker else ""
+        remedy = f"`ulimit -n {a_worker}` before it starts{as_root} (LimitNOFILE={a_worker} in a systemd unit); {fewer}"
         return Finding("open files", False, text, remedy)
     if host is not None and host < every:
-        text = f"this host may have {host}; {settings.workers} workers may need {every}"
+        text = f"this host may open {host}; {settings.workers} workers may need {every}"
         return Finding("open files", False, text, f"`sysctl fs.file-max={2 * every}`; or fewer connections or workers")
     return Finding("open files", True, text)
 
 
 def clock(difference: float) -> Finding:
-    """This host's beside that of Redis: Redis minus ours, in seconds."""
+    """Compare this host's clock with that of Redis. `difference`: Redis minus ours, in seconds."""
     if abs(difference) <= CLOCK_SECONDS:
         return Finding("clock", True, "agrees with that of Redis")
     way = "behind" if difference > 0 else "ahead of"
     return Finding(
         "clock",
         False,
-        f"is {abs(difference):.0f} s {way} that of Redis; tokens begin and end by the clock here",
+        f"is {abs(difference):.0f} s {way} that of Redis; the gateway checks tokens by the clock of this host",
         "let NTP set the clocks of both hosts",
     )

@@ -1,6 +1,6 @@
-"""`run_checks`: tries everything that the gateway will need, at the same time, and each thing for a while only.
+"""`run_checks`: tries everything the gateway needs, in parallel, each item with a time limit.
 
-What is asked of a broker is `broker_probe.py`'s, of Redis `redis_check.py`'s; what is found, in words, `report.py`'s.
+`broker_probe.py` asks a broker, `redis_check.py` asks Redis; `report.py` puts the findings into words.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 from peatio_ws.server import listen_addresses
 
 PROBE_SECONDS: Final = 12.0
-"""For all that is asked of one server."""
+"""Time limit of all requests to one server."""
 
 Probe = Callable[[], Iterator[Finding]]
 
 
 def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Finding]:
-    """Everything there is to find, as it is found; in the same order each time.
+    """Yield all findings as they arrive, in the same order each time.
 
     Args:
         environ: as the gateway would read it.
-        token: to be verified, if any.
+        token: a token to verify, or None.
     """
     near_misses = misspelt_variables.near_misses(environ)
     yield from map(report.misspelt, near_misses, near_misses.values())
@@ -66,7 +66,7 @@ def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Findin
         yield from one.findings()
     for area in _AREAS:
         if area not in tried:
-            yield Finding(area, None, "not tried: its settings have to be right first")
+            yield Finding(area, None, "not tried: correct its settings first")
 
 
 _AREAS: Final = {
@@ -76,11 +76,11 @@ _AREAS: Final = {
     "port": ("WEBSOCKET_HOST", "WEBSOCKET_PORT", "WEBSOCKET_UNIX", "RANGER_", "METRICS_"),
     "files": ("WEBSOCKET_MAX_CONNECTIONS", "WEB_CONCURRENCY"),
 }
-"""What is tried, and by which variables it goes."""
+"""The checked areas, and the prefixes of the variables that each depends on."""
 
 
 def _valid_settings(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Settings, set[str]]:
-    """The settings without those that are at fault, and what can be tried with them."""
+    """Return the settings without the faulty ones, and the areas that can be checked with them."""
     wrong = {name for fault in faults for name in fault.variables}
     tried = {area for area, names in _AREAS.items() if not any(name.startswith(names) for name in wrong)}
     left = {name: value for name, value in environ.items() if name not in wrong}
@@ -89,12 +89,12 @@ def _valid_settings(environ: Mapping[str, str], faults: list[Fault]) -> tuple[Se
         left |= {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}
     try:
         return Settings.from_env(left), tried
-    except ConfigurationError:  # of several variables, perhaps; a look at this machine is all that is left
+    except ConfigurationError:  # a combination of variables is at fault: only this machine can be checked
         return Settings.from_env({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}), set()
 
 
 class _RunningProbe:
-    """A probe in a thread of its own, which is left alone when its time is up."""
+    """A probe in a separate thread, which is abandoned when its time is over."""
 
     def __init__(self, what: str, probe: Probe) -> None:
         self._what, self._probe = what, probe
@@ -107,18 +107,18 @@ class _RunningProbe:
         try:
             for finding in self._probe():
                 self._found.append(finding)
-        except Exception as error:  # whatever it is, it is what was found
-            text = f"cannot be tried to the end: {' '.join(str(error).split())[:160] or type(error).__name__}"
+        except Exception as error:  # report any exception as a finding
+            text = f"cannot be checked completely: {' '.join(str(error).split())[:160] or type(error).__name__}"
             self._found.append(Finding(self._what, False, text, "the log of that server may say more about it"))
 
     def findings(self) -> Iterator[Finding]:
-        """What it found, or has found until now."""
+        """Yield all that the probe found, or has found so far."""
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
         late = self._thread.is_alive()
         yield from list(self._found)
         if late:
             text = f"no further answer within {PROBE_SECONDS:g} s"
-            yield Finding(self._what, False, text, "is it frozen, overloaded, or cut off by a firewall?")
+            yield Finding(self._what, False, text, "is it frozen, overloaded, or blocked by a firewall?")
 
 
 # ---- keys
@@ -132,7 +132,7 @@ def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
     if read is not None:
         try:
             found = parse_key_set(read(), settings.jwt_algorithm)
-        except Exception as error:  # whatever it is, it is told
+        except Exception as error:  # report any exception
             yield report.unreadable_key_set(place, jwks_refresh.fetch_error(error))
         else:
             verifier.ring = KeyRing(verifier.ring.fixed, found.keys)
@@ -161,7 +161,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _serving(settings: Settings) -> list[str] | None:
-    """What a gateway that has the operator's port says is wrong; None if no gateway has it."""
+    """Return the problems that a gateway on the operator's port reports; None if no gateway listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.metrics_host, settings.metrics_host)
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.metrics_port}/readyz"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -188,17 +188,17 @@ def _files(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics_folder(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Where the workers keep their figures: a folder that the operator names, or one in the system's temporary one."""
+    """Check where the workers store their metrics: a folder that the operator names, or a temporary folder."""
     name = environ.get("PROMETHEUS_MULTIPROC_DIR")
     try:
         folder = name or tempfile.gettempdir()
         with tempfile.TemporaryFile(dir=folder):
-            yield Finding("metrics", True, f"{folder} can be written to")
+            yield Finding("metrics", True, f"{folder} is writable")
     except OSError as error:
         variable = "PROMETHEUS_MULTIPROC_DIR" if name else "TMPDIR"
         yield Finding(
             "metrics",
             False,
             f"no file can be written to {name or 'any temporary folder'}: {error.strerror}",
-            f"{variable} has to name a folder that is there and that the gateway may write to",
+            f"set {variable} to an existing folder that the gateway may write to",
         )

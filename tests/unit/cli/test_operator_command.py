@@ -15,19 +15,19 @@ def answer(gateway: str, pid: int, meant: bool = True) -> Answer:
 
 def test_a_command_that_all_workers_answered_has_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     end(CommandResult(2, [answer("host:8080", 1), answer("host:8080", 2)]), "done")
-    assert capsys.readouterr().err == "done; heard by 2 workers of 1 gateway\n"
+    assert capsys.readouterr().err == "done; received by 2 workers of 1 gateway\n"
 
 
 def test_workers_that_the_command_does_not_concern_are_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
     end(CommandResult(2, [answer("host:8080", 1), answer("other:8080", 2, meant=False)]), "done")
-    assert capsys.readouterr().err == "done; heard by 1 worker of 1 gateway\n"
+    assert capsys.readouterr().err == "done; received by 1 worker of 1 gateway\n"
 
 
 def test_a_command_without_a_gateway_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         end(CommandResult(0), "nothing done")
     assert ended.value.code == NOBODY
-    assert "no gateway was there" in capsys.readouterr().err
+    assert "no gateway received it" in capsys.readouterr().err
 
 
 def test_a_worker_that_does_not_answer_is_counted(capsys: pytest.CaptureFixture[str]) -> None:

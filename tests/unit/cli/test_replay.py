@@ -46,7 +46,7 @@ def test_a_line_is_a_routing_key_and_a_body_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"public.btcusd.trades", "line 3: there is no body"),
+        (b"public.btcusd.trades", "line 3: the body after the routing key is missing"),
         (b"public.btcusd.trades {", "line 3: the gateway would drop the message"),
         (b'public.btcusd.trades "\xff"', "line 3: the gateway would drop the message"),
         (b"order {}", "'order': the routing key is invalid"),

@@ -73,7 +73,7 @@ def test_run_configures_gunicorn_and_serves_the_given_app(folder: Path) -> None:
 @pytest.mark.parametrize("app", ["yours", "yours:application", "mine.py", "mine.py:application", "README.md", ":a"])
 def test_run_reports_a_missing_application(folder: Path, app: str) -> None:
     (folder / "mine.py").write_text("")
-    assert f"{app}: there is no such module here" in fails(f"run {app}")
+    assert f"{app}: no such module here" in fails(f"run {app}")
 
 
 def test_run_without_a_broker_simulates_and_prints_a_valid_token() -> None:

@@ -25,7 +25,7 @@ def test_valid_token_is_shown_with_member_and_expiry() -> None:
     found = token(f" Bearer {sign(claims(member_id=7, role='admin'))}\n")
     assert found.ok
     assert found.text == (
-        "is good for uid ID1, member id 7, role admin, until 2023-11-14 22:14:20 UTC, 0:01:00 from now"
+        "is valid for uid ID1, member id 7, role admin, until 2023-11-14 22:14:20 UTC, 0:01:00 from now"
     )
 
 
@@ -85,7 +85,7 @@ def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
     found = settings()
     told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, None)
     assert told.ok
-    assert "whether it was revoked is not known" in told.text
+    assert "it is not known whether it was revoked" in told.text
 
 
 def test_other_keys_in_a_set_are_wrong_only_if_secret() -> None:
@@ -117,7 +117,7 @@ def test_clocks_may_differ_a_little(difference: float, ok: bool) -> None:
     [
         (10_300, 10_300, None, ""),
         (10_299, 2**63, 2**63, "`ulimit -n 10300` before"),
-        (1024, 4096, None, "as root, for the hard limit is 4096"),
+        (1024, 4096, None, "as root, because the hard limit is 4096"),
         (1024, 4096, None, "WEBSOCKET_MAX_CONNECTIONS=724"),
         (20_000, 20_000, 41_199, "sysctl fs.file-max=82400"),
         (20_000, 20_000, 41_200, ""),
