@@ -1,1 +1,1 @@
-"""The page at `/`: what the gateway does, in a browser. Its files are in `static/`."""
+"""The page at `/`, which shows the gateway at work. Its files are in `static/`."""

@@ -1,7 +1,7 @@
-"""The console: a page at `/` on which one sees what the gateway does, and trades in the simulated exchange.
+"""The console: a page at `/` that shows what the gateway does, and trades in the simulated exchange.
 
-A WSGI application out of the files in `static/`, which is in front of another one or behind it. Knows nothing of
-connections; what signs a token for the simulated member is handed in, where there is one.
+A WSGI application that serves the files in `static/`, in front of or behind another application. Knows nothing of
+connections. With a simulated exchange it receives a function that signs a token for its member.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SESSION: Final = "/console/session"
-"""Where a page gets its token for the simulated exchange."""
+"""The path at which the page gets its token for the simulated exchange."""
 
 _FOLDER: Final = Path(__file__).with_name("static")
 _TYPES: Final = {
@@ -45,20 +45,20 @@ class _File(NamedTuple):
 
 
 class Page:
-    """Serves the console, and leaves everything else to an application.
+    """Serves the console, and passes all other requests to an application.
 
     Args:
-        app: whose the other paths are.
-        app_first: whether it is asked about the console's paths, too, which are then served only where it has nothing
-            (404).
-        sign: makes a token for the simulated member; None where the exchange is a real one.
-        market: the one that is shown first.
+        app: serves the other paths.
+        app_first: whether the application is asked first, even for the console's paths. The console then serves them
+            only if the application answers 404.
+        sign: makes a token for the simulated member; None on a real exchange.
+        market: the market shown first.
     """
 
     def __init__(self, app: WSGIApp, app_first: bool, sign: Callable[[], str] | None, market: str = "") -> None:
         self._app, self._app_first, self._sign = app, app_first, sign
         self._files = {f"/console/{path.name}": _read(path) for path in _FOLDER.iterdir() if path.suffix in _TYPES}
-        # What the page is told before it has a connection.
+        # What the page needs to know before it has a connection.
         page = self._files.pop("/console/index.html")
         about = f'data-simulated="{"no" if sign is None else "yes"}" data-market="{market}"'
         self._files["/"] = page._replace(body=page.body.replace(b"data-simulated", about.encode(), 1))
@@ -73,7 +73,7 @@ class Page:
         asked = _AppResponse(start_response)
         body = self._app(environ, asked.start_response)
         chunks = iter(body)
-        first = next(chunks, b"")  # an application may begin its answer as late as here
+        first = next(chunks, b"")  # an application may call start_response as late as here
         if not asked.has_nothing:
             return _rest(first, chunks, body)
         _close(body)
@@ -82,7 +82,7 @@ class Page:
     def _answer(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         method, allowed = environ["REQUEST_METHOD"], ("POST",) if path == SESSION else ("GET", "HEAD")
         if method not in allowed:
-            text = f"{method} is not for this path.\n".encode()
+            text = f"{method} is not allowed for this path.\n".encode()
             headers = [("Content-Type", "text/plain; charset=utf-8"), ("Allow", ", ".join(allowed))]
             return _respond(start_response, "405 Method Not Allowed", headers, text)
         if path == SESSION:
@@ -93,18 +93,18 @@ class Page:
         return _respond(start_response, "200 OK", headers, file.body, method == "HEAD")
 
     def _session(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        """A token, for a page of this very origin: no other one may read the answer, as there is no CORS header, and
-        where a browser says that another one asks (Fetch Metadata, `Sec-Fetch-Site`), none is made."""
+        """Return a token for a page of the same origin. Without a CORS header, no other origin can read the answer; if
+        the browser reports that another origin asks (Fetch Metadata, `Sec-Fetch-Site`), no token is made."""
         assert self._sign is not None
         if environ.get("HTTP_SEC_FETCH_SITE", "same-origin") != "same-origin":
-            text = b"The console's own page only gets a token here.\n"
+            text = b"Only the console's own page gets a token here.\n"
             return _respond(start_response, "403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")], text)
         body = json.dumps({"token": self._sign()}).encode()
         return _respond(start_response, "200 OK", [("Content-Type", "application/json")], body)
 
 
 class _AppResponse:
-    """Hands on how an application begins its answer, unless it is that it has nothing there."""
+    """Passes on the start of an application's response, unless it is a 404."""
 
     def __init__(self, start_response: Callable[..., Any]) -> None:
         self._start_response = start_response

@@ -1,1 +1,1 @@
-"""Order books. Pure: bodies of snapshots and increments in, books out."""
+"""Order books. Pure: takes the bodies of snapshots and increments, and returns books."""

@@ -1,7 +1,7 @@
-"""One order book: levels out of the bodies of snapshots and increments, kept in order, and back into a body.
+"""One order book: reads levels from the bodies of snapshots and increments, keeps them sorted, and renders a body.
 
-Prices are compared as decimals and kept, as volumes are, as the JSON texts that the publisher wrote, so that no digit
-changes. Looks at a sequence, but does not know which one is due (`sync.py`).
+Prices are compared as decimals. Prices and volumes are kept as the JSON texts that the publisher wrote, so no digit
+changes. Reads sequence numbers, but does not know which number is due (`sync.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 FEW_LEVELS: Final = 16
-"""Up to so many changes are looked up one by one; more are merged in, so that no body costs its length squared."""
+"""Up to this number, changes are looked up one by one; more are merged, so that no body takes quadratic time."""
 
 
 class _Wire(msgspec.Struct, gc=False):
@@ -40,7 +40,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 _decode_wire = msgspec.json.Decoder(_Wire).decode
 
-# Bounded and without a way back, so that no text takes long to be refused and no Decimal grows large.
+# Bounded and without backtracking, so that refusing a text never takes long and no Decimal grows large.
 _NUMBER: Final = r"-?[0-9]{1,64}+(?:\.[0-9]{1,64}+)?+(?:[eE][+-]?[0-9]{1,2}+)?+"
 _SPACE: Final = r"[ \t\n\r]*+"
 _VALUE: Final = rf'(?:"{_NUMBER}"|{_NUMBER})'
@@ -51,7 +51,7 @@ _is_sequence = re.compile(r'-?[0-9]{1,64}+|"[0-9]{1,64}+"').fullmatch
 
 
 def read(body: bytes) -> Change | None:
-    """What a body says of a book; None if it is of another shape."""
+    """Return the levels in a body; None if it has another shape."""
     try:
         wire = _decode_wire(body)
     except (msgspec.DecodeError, RecursionError):
@@ -87,9 +87,9 @@ class Book:
 
 
 class _Side:
-    """One side of a book: prices, ascending, and at the same places the levels as JSON, `["15.0","22.5"]`.
+    """One side of a book: ascending prices, and a parallel list of the levels as JSON, `["15.0","22.5"]`.
 
-    Two lists and no dict: the hash of a Decimal takes longer than to look it up among a thousand.
+    Two lists instead of a dict: hashing a Decimal takes longer than finding it among a thousand.
     """
 
     __slots__ = ("levels", "prices")
@@ -99,7 +99,7 @@ class _Side:
         self.levels: list[str] = []
 
     def change(self, changes: list[Level]) -> None:
-        """Set each price to its volume, or remove it where that is zero, in this order."""
+        """Set each price to its volume, or remove it if the volume is zero, in this order."""
         rows = [
             (Decimal(price), f"[{quote}{price}{quote},{quote2}{volume}{quote2}]" if Decimal(volume) else "")
             for quote, price, quote2, volume in changes
@@ -121,7 +121,7 @@ class _Side:
 
     def _merge(self, rows: list[tuple[Decimal, str]]) -> None:
         merged = [*zip(self.prices, self.levels, strict=True), *rows]
-        merged.sort(key=itemgetter(0))  # of equal prices the last stays the last
+        merged.sort(key=itemgetter(0))  # stable: of equal prices the last one stays last
         prices: list[Decimal] = []
         levels: list[str] = []
         for price, level in merged:

@@ -1,9 +1,9 @@
-"""What a new subscriber of an `-inc` stream is sent first: the book, kept up to date from snapshots and increments
+"""The first frames for a new subscriber of an `-inc` stream: the book, kept up to date from snapshots and increments
 (contract section 2, "Books").
 
-One `BookSync` for each pair of `<name>-snap` and `<name>-inc`: bodies in, bodies out, and a verdict on each increment.
-Prices and volumes stay the JSON texts that the publisher wrote. Does not know what the streams are called, who is
-subscribed and who has been served; nor where another worker's book comes from.
+One `BookSync` for each pair of `<name>-snap` and `<name>-inc`. It takes bodies, and returns bodies and a result per
+increment. Prices and volumes stay the JSON texts that the publisher wrote. Knows neither the names of the streams, nor
+the subscribers, nor where another worker's book comes from.
 """
 
 from __future__ import annotations
@@ -15,54 +15,54 @@ from typing import Final, Literal, TypeAlias
 from peatio_ws.orderbook.book import Book, read
 
 INCREMENTS_KEPT: Final = 1_000
-"""Increments since a snapshot that is no book; with more, the store waits for the next snapshot."""
+"""Limit of increments since a snapshot that is not a book; beyond it, the store waits for the next snapshot."""
 RESTART: Final = 3
-"""So many increments in a row that count upwards from below are a sequence that starts again."""
+"""After this many increments in a row that ascend from a lower number, the sequence has restarted."""
 REPEATS_REMEMBERED: Final = 32
-"""Increments that a publisher may repeat after it lost its connection, without being taken for a restart."""
+"""Increments that a publisher may repeat after it lost its connection, without being mistaken for a restart."""
 INCREMENTS_REMEMBERED: Final = 10_000
-"""Increments heard without a book to apply them to, for a book that another worker hands over."""
+"""Increments received without a book, kept for a book that another worker sends."""
 
 Frame: TypeAlias = tuple[Literal["snap", "inc"], bytes]
-"""Which of the two streams a body goes out on, and the body."""
+"""The stream a body is sent on, and the body."""
 
 
 class BookState(enum.Enum):
     EMPTY = "empty"
-    """Never held anything."""
+    """No snapshot or book so far."""
     CURRENT = "current"
     """New subscribers are served at once."""
     UNCONFIRMED = "unconfirmed"
-    """A numbered book that is good if the next increment follows it."""
+    """A numbered book that is valid if the next increment follows it."""
     BROKEN = "broken"
-    """Increments are missing: waits for a snapshot, or another worker's book."""
+    """Increments are missing: the store waits for a snapshot, or for another worker's book."""
 
 
 class SyncResult(enum.Enum):
-    """What to do with an increment. *Served* are those who were sent `first_frames()`, *waiting* those who were not."""
+    """What to do with an increment. *Served* subscribers were sent `first_frames()`, *waiting* ones were not."""
 
     SEND = "send"
-    """To those served."""
+    """Send to the served subscribers."""
     CONFIRMED = "confirmed"
-    """To those served; those waiting are sent `first_frames()` instead, which has it in it."""
+    """Send to the served subscribers. Send `first_frames()`, which include it, to the waiting ones."""
     RESTORED = "restored"
-    """Everybody, served or waiting, is sent `first_frames()` instead: between what those served have and this increment
-    something is missing that the store has since come by."""
+    """Send `first_frames()` to all subscribers instead: something is missing between the book that the served ones have
+    and this increment, but the store has it by now."""
     HOLE = "hole"
-    """To those served, who see the hole in its number; to be counted. The store has just broken."""
+    """Send to the served subscribers, who see the gap in its number. Count it. The store has just broken."""
     PASS_ON = "pass_on"
-    """To those served; the store is broken, and that was told before."""
+    """Send to the served subscribers. The store is broken, which was reported before."""
     RESTARTED = "restarted"
-    """To those served, who see its number; to be counted. The sequence starts again: the store held the book of an
-    engine that is gone, and has just broken. Only a snapshot mends that, no other worker's book."""
+    """Send to the served subscribers, who see its number. Count it. The sequence starts again: the store held the book
+    of an engine that has ended, and has just broken. Only a snapshot repairs it, no other worker's book."""
     STALE = "stale"
-    """To nobody: not newer than the last."""
+    """Drop: not newer than the last."""
     HELD = "held"
-    """To nobody: there has never been a snapshot."""
+    """Drop: there has never been a snapshot."""
 
     @property
     def passes_on(self) -> bool:
-        """Whether those served are sent the increment as it came."""
+        """Whether the served subscribers are sent the increment unchanged."""
         return self in _PASSED_ON
 
 
@@ -72,11 +72,11 @@ _PASSED_ON: Final = frozenset(
 
 
 class BookSync:
-    """What one pair of streams says at the moment.
+    """The book of one pair of streams.
 
     Attributes:
         state: see `BookState`.
-        sequence: that of the last change in the book, also of one that broke later; None if it has no number.
+        sequence: of the last change in the book, even if the book broke later; None if it has no number.
     """
 
     __slots__ = (
@@ -96,17 +96,17 @@ class BookSync:
     def __init__(self) -> None:
         self.state = BookState.EMPTY
         self.sequence: int | None = None
-        # At most one of them is there: a book, or the frames of another shape.
+        # At most one of the two is set: a book, or the frames of another shape.
         self._book: Book | None = None
         self._opaque_frames: list[Frame] = []
         self._frames: list[Frame] | None = None  # as last rendered
-        self._in_step = True  # those served have what the store has
-        # Numbered increments that came while there was no good book; None after one that has no place among them.
+        self._in_step = True  # the served subscribers have what the store has
+        # Numbered increments received while there was no valid book; None after one that has no place among them.
         self._buffered: deque[tuple[int, bytes]] | None = _empty_buffer()
-        self._uninterrupted = False  # since the last of them was heard
+        self._uninterrupted = False  # since the last of them was received
         self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
-        self._latest: int | None = None  # number of the last increment, however old it was
-        self._old_in_a_row = 0  # increments in a row that were not new and count upwards
+        self._latest: int | None = None  # number of the last increment, even of an old one
+        self._old_in_a_row = 0  # consecutive increments that are not new and ascend
 
     @property
     def current(self) -> bool:
@@ -117,8 +117,8 @@ class BookSync:
         """Replace the content, whatever its sequence: a publisher may start again from 0.
 
         Returns:
-            Whether the store was not current before: then everybody subscribed is sent `first_frames()`. Else nobody is
-            sent anything; should it not follow what those served have, the next increment is `RESTORED`.
+            Whether the store was not current before; then send `first_frames()` to all subscribers. Otherwise send
+            nothing: if the snapshot does not follow the served subscribers' book, the next increment is `RESTORED`.
         """
         before, is_first = self.sequence, self.state is not BookState.CURRENT
         change = read(body)
@@ -134,7 +134,7 @@ class BookSync:
         return is_first
 
     def increment(self, body: bytes) -> SyncResult:
-        """Apply a change, if it follows, and tell who is to be sent what."""
+        """Apply a change if it follows, and return what to send to which subscribers."""
         change = None if self._opaque_frames else read(body)
         sequence = None if change is None else change.sequence
         if self.state is BookState.EMPTY or self.state is BookState.BROKEN:
@@ -155,7 +155,7 @@ class BookSync:
         return self._on_applied()
 
     def first_frames(self) -> list[Frame]:
-        """What a new subscriber is sent; nothing unless the store is current. The same list until something changes."""
+        """Return what to send a new subscriber; nothing unless the store is current. Cached until the next change."""
         if self.state is not BookState.CURRENT:
             return []
         if self._frames is None:
@@ -172,20 +172,20 @@ class BookSync:
                 self.state = BookState.UNCONFIRMED
 
     def export(self) -> bytes | None:
-        """The book for another worker to adopt; None if it is not current or has no sequence."""
+        """Return the book for another worker to adopt; None if it is not current or has no sequence."""
         return None if self.sequence is None or not self.current else self.first_frames()[0][1]
 
     def adopt(self, body: bytes, fresh: bool) -> bool:
-        """Take over a book that another worker exported, with the increments on top that were heard meanwhile.
+        """Adopt a book that another worker exported, and apply the increments received since.
 
         Args:
-            fresh: the other worker answered just now. A book that is not is believed only if what was heard here since
-                the last doubt reaches it; else the next increment has to confirm it.
+            fresh: the other worker answered just now. A book that is not fresh is accepted only if the increments
+                received here since the last interruption reach it; otherwise the next increment has to confirm it.
 
         Returns:
-            Whether the store became current: then everybody subscribed is sent `first_frames()`. A book that is of no
-            use (without a sequence, older than this store's, with a hole between it and what was heard) and any book
-            for a store that is current change nothing.
+            Whether the store became current; then send `first_frames()` to all subscribers. An unusable book (without a
+            sequence, older than this store's, or with a gap before the increments received here) changes nothing, nor
+            does any book if the store is current.
         """
         change, buffered = read(body), self._buffered
         if self.current or buffered is None or change is None or not change.has_sides or change.sequence is None:
@@ -206,13 +206,13 @@ class BookSync:
         return good
 
     def _reset(self, state: BookState, book: Book | None, sequence: int | None) -> None:
-        """Begin anew with this content."""
+        """Start from this content."""
         self.state, self.sequence = state, sequence
         self._book, self._opaque_frames, self._frames = book, [], None
         self._buffered = _empty_buffer()
 
     def _buffer(self, sequence: int | None, body: bytes) -> SyncResult:
-        """Remember an increment that there is no book for."""
+        """Buffer an increment that has no book yet."""
         buffered = self._buffered
         is_empty = self.state is BookState.EMPTY
         if sequence is None:
@@ -234,10 +234,10 @@ class BookSync:
         self._recent.append(hash(body))
 
     def _on_old(self, sequence: int, body: bytes) -> SyncResult:
-        """Tell an increment that is not new from the third of a sequence that starts again.
+        """Tell an old increment from the third of a restarted sequence.
 
-        Not counted are those that were heard before, and those that go on from the last one: a snapshot has overtaken
-        them.
+        Not counted: increments received before, and those that continue from the last one, because a snapshot has
+        overtaken them.
         """
         if hash(body) in self._recent:
             return SyncResult.STALE
@@ -251,7 +251,7 @@ class BookSync:
             return SyncResult.STALE
         was_empty = self.state is BookState.EMPTY
         self._reset(BookState.EMPTY if was_empty else BookState.BROKEN, None, None)
-        # What other workers have may be a book of the old engine, and its number means nothing any more.
+        # Other workers may hold the book of the old engine, whose numbers mean nothing any more.
         self._buffered = None
         self._old_in_a_row = 0
         return SyncResult.RESTARTED
@@ -262,7 +262,7 @@ class BookSync:
         return SyncResult.HOLE
 
     def _append(self, body: bytes) -> SyncResult:
-        """Add an increment of another shape as it came; to a book, too, which is none from then on."""
+        """Append an increment of another shape unchanged. A book then counts as another shape, too."""
         if self._book is not None:
             self._opaque_frames.append(("snap", self._book.render()))
             self._book, self.sequence = None, None

@@ -1,7 +1,7 @@
-"""The simulated exchange as its clients see it: it takes their orders, and lets everybody in as its member.
+"""The simulated exchange for its clients: it accepts their orders, and logs everyone in as its member.
 
-Tokens are made with a key of this process, which nobody else has and which ends with it, for one member of an exchange
-that is inside the process, too. `Settings` sees to it that there is none of this on a real one.
+Tokens are signed with a key of this process that is never stored, for one member of an exchange in the same process.
+`Settings` ensures that none of this exists on a real exchange.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Handler = Callable[[Any, dict[str, Any]], object]
 
 
 class Demo:
-    """One a process.
+    """One per process.
 
     Attributes:
-        settings: those that were given, with the key for its tokens beside the others.
+        settings: the given settings, with the key of its tokens added.
         events: its handlers, by event.
     """
 
@@ -46,11 +46,11 @@ class Demo:
         }
 
     def run(self) -> None:
-        """Publish what happens, for ever."""
+        """Publish what happens, forever."""
         self._exchange.run()
 
     def token(self) -> str:
-        """A session token for the simulated member."""
+        """Return a session token for the simulated member."""
         settings = self.settings
         claims: dict[str, Any] = {"member_id": MEMBER_ID, "role": "member"}
         claims |= {"aud": list(settings.jwt_audience)} if settings.jwt_audience else {}
@@ -58,14 +58,14 @@ class Demo:
         return session_token(MEMBER, TOKEN_SECONDS, claims, self._key, settings.jwt_algorithm)
 
     def _place(self, session: Any, message: dict[str, Any]) -> None:
-        """`{"event":"place_order",…}`, with what `Simulation.place` takes. ClientError."""
+        """Handle `{"event":"place_order",…}`, with the fields that `Simulation.place` accepts. Raises ClientError."""
         require_authenticated(session)
         assert session.uid is not None
         number = self._exchange.place(session.uid, message)
         session.reply({"success": {"message": "Order placed.", "order_id": number}})
 
     def _cancel(self, session: Any, message: dict[str, Any]) -> None:
-        """`{"event":"cancel_order","id":<its id>}`. ClientError."""
+        """Handle `{"event":"cancel_order","id":<its id>}`. Raises ClientError."""
         require_authenticated(session)
         assert session.uid is not None
         self._exchange.cancel(session.uid, message.get("id"))

@@ -1,7 +1,7 @@
-"""The simulated exchange at work: what it says is published to the in-process broker, as Peatio would.
+"""Runs the simulated exchange: publishes its messages to the in-process broker, as Peatio would.
 
-By the publisher that everybody uses, so that all after it is the real thing. Never started against a real broker. There
-is one exchange in the process, as there is one worker: `Settings` allows no second one with the in-process broker.
+It uses the publisher that is public, so everything after it is the real code. Never started with a real broker. There
+is one exchange per process, and one worker: `Settings` allows no second worker with the in-process broker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
 
 class SimulatedExchange:
-    """A `Simulation` by the clock. What it says goes out in the order in which it happened, by one greenlet."""
+    """A `Simulation` that follows the clock. One greenlet publishes its messages in order."""
 
     def __init__(self) -> None:
         self._simulation = Simulation(None, time.time())
@@ -30,17 +30,17 @@ class SimulatedExchange:
         self._has_unpublished = gevent.event.Event()
 
     def place(self, uid: str, wanted: Mapping[str, Any]) -> int:
-        """Place a member's order; its id. ClientError, as in `Simulation.place`."""
+        """Place a member's order, and return its id. Raises ClientError, as `Simulation.place` does."""
         number, messages = self._simulation.place(uid, wanted, time.time())
         self._enqueue(messages)
         return number
 
     def cancel(self, uid: str, number: object) -> None:
-        """Cancel a member's order. ClientError."""
+        """Cancel a member's order. Raises ClientError."""
         self._enqueue(self._simulation.cancel(uid, number, time.time()))
 
     def run(self) -> None:
-        """Publish what happens, for ever."""
+        """Publish what happens, forever."""
         with Publisher(EMBEDDED_BROKER) as publisher:
             next_step = time.monotonic() + STEP_SECONDS
             while True:

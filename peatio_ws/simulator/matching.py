@@ -1,7 +1,7 @@
-"""One market's book of orders, matched by price and then by time; what `simulation.py` trades in.
+"""The order book of one market, matched by price and then by time, for `simulation.py`.
 
-Whole numbers only: prices in ticks, volumes in lots, so that every sum is exact. Orders in; what became of them, of
-others' and of the book out, in the order in which it happened. Knows no names of Peatio's, no clock and no chance.
+Whole numbers only: prices in ticks, volumes in lots, so every sum is exact. Takes orders, and returns what happened to
+them, to other orders and to the book, in order. Knows none of Peatio's names, no clock and no randomness.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ OrderState: TypeAlias = Literal["wait", "done", "cancel"]
 
 OTHER_SIDE: Final[dict[Side, Side]] = {"sell": "buy", "buy": "sell"}
 DIRECTION: Final[dict[Side, int]] = {"sell": 1, "buy": -1}
-"""In which direction of the price an offer of a side gets worse for who takes it."""
+"""The direction in which an offer on this side gets worse for the taker."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SimulatedOrder:
-    """An order as it is at some time.
+    """The state of an order at some time.
 
     Attributes:
-        id: of two orders the later has the greater.
-        owner: whose it is; None for anybody's of the crowd, who are not told of it.
+        id: later orders have greater ids.
+        owner: the member; None for the crowd's orders, which are not reported to a member.
         price: ticks; None for a market order.
-        volume: lots that are left of it.
-        origin: lots that it began with.
+        volume: remaining lots.
+        origin: initial lots.
         created: Unix time.
         funds: ticks times lots that were traded.
-        trades: how many trades it had.
+        trades: the number of its trades.
     """
 
     id: int
@@ -55,18 +55,18 @@ class SimulatedOrder:
         )
 
     def comes_before(self, other: SimulatedOrder) -> bool:
-        """Whether this limit order is taken before another one of the same side, which waits too."""
+        """Whether this limit order is matched before another waiting order of the same side."""
         if self.price is None or other.price is None:
-            return False  # they do not wait
+            return False  # market orders do not wait
         return ((self.price - other.price) * DIRECTION[self.side], self.id) < (0, other.id)
 
     def reaches(self, price: int) -> bool:
-        """Whether an offer of the other side at this price would be taken."""
+        """Whether this order would take an offer of the other side at this price."""
         return self.price is None or (price - self.price) * DIRECTION[self.side] >= 0
 
 
 class SimulatedTrade(NamedTuple):
-    """Two orders met, at the price of the one that waited; both as they are after it."""
+    """A trade of two orders, at the price of the one that waited. Both are given in their state after it."""
 
     price: int
     volume: int
@@ -75,10 +75,10 @@ class SimulatedTrade(NamedTuple):
 
 
 class BookLevel(NamedTuple):
-    """All that is offered at a price from now on; 0 for nothing.
+    """The new total volume at a price; 0 if nothing is left.
 
     Attributes:
-        sequence: counts the changes of the book, without a hole.
+        sequence: counts the changes of the book, without gaps.
     """
 
     side: Side
@@ -88,26 +88,26 @@ class BookLevel(NamedTuple):
 
 
 MarketEvent: TypeAlias = SimulatedOrder | SimulatedTrade | BookLevel
-"""An order that came, or changed; a trade; a change of the book."""
+"""A new or changed order, a trade, or a change of the book."""
 
 
 class Market:
-    """The orders that wait. At no time does a bid reach an ask.
+    """The waiting orders. A bid never reaches an ask.
 
     Attributes:
         sequence: of the last change.
     """
 
     def __init__(self) -> None:
-        # At each price the orders, the first that came first.
+        # The orders at each price, the oldest first.
         self._levels: dict[Side, dict[int, list[SimulatedOrder]]] = {"sell": {}, "buy": {}}
         self._places: dict[int, tuple[Side, int]] = {}
         self.sequence = 0
 
     def place(self, order: SimulatedOrder) -> list[MarketEvent]:
-        """Match a new order; what is left of a limit order waits, what is left of a market order is cancelled.
+        """Match a new order. The rest of a limit order waits, the rest of a market order is cancelled.
 
-        Nobody trades with himself: an order of his own that is in the way is cancelled.
+        Members do not trade with themselves: an order of the same owner that is in the way is cancelled.
         """
         happenings: list[MarketEvent] = [order]
         while order.volume:
@@ -128,26 +128,26 @@ class Market:
         return happenings
 
     def cancel(self, number: int) -> list[MarketEvent]:
-        """Take an order away. KeyError if none of this number waits."""
+        """Remove an order. Raises KeyError if no order with this id waits."""
         order = dataclasses.replace(self.waiting(number), state="cancel")
         return [order, self._replace(order)]
 
     def waiting(self, number: int) -> SimulatedOrder:
-        """An order that waits. KeyError."""
+        """Return a waiting order. Raises KeyError."""
         side, price = self._places[number]
         return next(order for order in self._levels[side][price] if order.id == number)
 
     def orders(self, side: Side) -> Iterator[SimulatedOrder]:
-        """All that wait."""
+        """Yield all waiting orders of a side."""
         for orders in self._levels[side].values():
             yield from orders
 
     def best(self, side: Side) -> int | None:
-        """The price that is taken first; None where nothing is offered."""
+        """Return the price that is matched first; None if there are no orders."""
         return min(self._levels[side], key=lambda price: price * DIRECTION[side], default=None)
 
     def levels(self, side: Side) -> list[tuple[int, int]]:
-        """Prices and what is offered there, the best first."""
+        """Return prices with their total volumes, the best first."""
         prices = sorted(self._levels[side], key=lambda price: price * DIRECTION[side])
         return [(price, self._volume(side, price)) for price in prices]
 
@@ -158,7 +158,7 @@ class Market:
         return self._changed(order.side, order.price)
 
     def _replace(self, order: SimulatedOrder) -> BookLevel:
-        """Keep an order as it is now; one that does not wait any more goes."""
+        """Store the new state of an order; remove it if it does not wait any more."""
         side, price = self._places[order.id]
         orders = self._levels[side][price]
         place = next(place for place, one in enumerate(orders) if one.id == order.id)

@@ -1,6 +1,6 @@
-"""How the simulated exchange tells what happened: as Peatio does, message by message.
+"""Turns the events of the simulated market into the messages that Peatio publishes.
 
-What happens in a market in (`matching.py`), what would be published out. Knows no clock and no broker.
+Takes what happens in a market (`matching.py`), and returns what to publish. Knows no clock and no broker.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ TICK: Final = Decimal("0.1")
 LOT: Final = Decimal("0.0001")
 """The smallest step between two volumes."""
 CROWD: Final = "IDDEMO000002"
-"""uid of everybody whose orders are nobody's that one can be."""
+"""uid of the crowd, whose orders belong to no member."""
 
 _SIDES: Final[dict[Side, str]] = {"sell": "asks", "buy": "bids"}
 
 
 class Publication(NamedTuple):
-    """What Peatio would publish."""
+    """A message that Peatio would publish."""
 
     exchange: str
     routing_key: str
@@ -34,11 +34,11 @@ class Publication(NamedTuple):
 
 
 class PublicationWriter:
-    """Tells of one market; counts its trades.
+    """Writes the messages of one market, and counts its trades.
 
     Args:
-        price: ticks; where it opens.
-        number: the last id that is taken.
+        price: opening price, in ticks.
+        number: the last id in use.
     """
 
     def __init__(self, price: int, number: int) -> None:
@@ -46,7 +46,7 @@ class PublicationWriter:
         self._number = number
 
     def next_id(self) -> int:
-        """Orders and trades are counted together: no id comes twice."""
+        """Return a new id. Orders and trades share one counter, so ids are unique."""
         self._number += 1
         return self._number
 
@@ -92,10 +92,10 @@ class PublicationWriter:
 
 
 class TradeTape:
-    """What the public trades come to: the ticker, and the candle of the minute.
+    """Aggregates the public trades: the ticker, and the candle of the current minute.
 
     Attributes:
-        candle: the minute's beginning, open, high, low, close and volume, as numbers.
+        candle: start of the minute, open, high, low, close and volume, as numbers.
     """
 
     def __init__(self, price: str) -> None:
@@ -132,7 +132,7 @@ class TradeTape:
 
 
 def snapshot(market: Market) -> Publication:
-    """All of the book, the best prices first."""
+    """Return the whole book, the best prices first."""
     sides = {
         name: [[text_of(price), volume_text(volume)] for price, volume in market.levels(side)]
         for side, name in _SIDES.items()
@@ -149,7 +149,7 @@ def volume_text(lots: int) -> str:
 
 
 def plain(number: Decimal) -> str:
-    """All digits that say something, at least one behind the point where there are any before it, and no exponent."""
+    """Return all significant digits, without an exponent. A whole number keeps one digit after the point."""
     text = f"{number:f}".rstrip("0") if number != number.to_integral() else f"{number.to_integral():f}.0"
     return text if number else "0"
 
@@ -161,7 +161,7 @@ def _order(order: SimulatedOrder) -> dict[str, Any]:
         "side": order.side,
         "ord_type": "market" if order.price is None else "limit",
         "price": None if order.price is None else text_of(order.price),
-        # The only figure that may have to be rounded.
+        # The only number that may have to be rounded.
         "avg_price": plain(round(order.funds * TICK / done, 4)) if done else "0.0",
         "state": order.state,
         "market_id": MARKET,

@@ -1,7 +1,7 @@
-"""The simulated exchange of `make run`: a market that moves, one member whose orders are filled, and anybody's orders.
+"""The simulated exchange of `make run`: a market that moves, one member whose orders are filled, and other orders.
 
-Says what happens as the messages that Peatio publishes then. The same seed, times and orders are the same market. Knows
-no clock and no broker (`exchange.py`), and no connection.
+Returns what happens as the messages that Peatio would publish. The same seed, times and orders give the same market.
+Knows no clock, no broker (`exchange.py`) and no connection.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ MEMBER: Final = "IDDEMO000001"
 MEMBER_ID: Final = 1001
 
 STEP_SECONDS: Final = 0.25
-"""Between two steps: the book's pace."""
+"""Time between two steps: the pace of the book."""
 ORDER_STEPS: Final = 6
-"""After so many steps something happens to the member's order."""
+"""The number of steps after which something happens to the member's order."""
 TICKER_STEPS: Final = 12
 SNAPSHOT_STEPS: Final = 240
 
 FIRST_PRICE: Final = 91_200
 LEVELS: Final = 25
-"""Prices with something on offer, at least, on each side of the book."""
+"""Minimum number of prices with offers on each side of the book."""
 REACH: Final = 200
-"""Ticks from the price to the farthest of the crowd's orders."""
+"""Ticks from the price to the farthest order of the crowd."""
 WITHDRAWN: Final = 0.4
-"""How often, of the steps, somebody of the crowd changes his mind."""
+"""The share of steps in which a member of the crowd changes an order."""
 TAKEN: Final = 0.2
-"""How often somebody of the crowd takes what is offered."""
+"""The share of steps in which a member of the crowd takes an offer."""
 BARGAIN: Final = 20
-"""Ticks from the price that make one."""
+"""Ticks from the price that make an order a bargain for the crowd."""
 BITE: Final = 20_000
-"""Lots that are taken of it at once, at least."""
+"""Minimum lots that the crowd takes of a bargain at once."""
 MOST_WAITING: Final = 50
-"""Orders that a member may have waiting, so that nobody fills the memory."""
+"""Waiting orders allowed per member, so that no client fills the memory."""
 MOST_PRICE: Final = Decimal(1_000_000)
 MOST_VOLUME: Final = Decimal(1000)
 
@@ -49,10 +49,10 @@ _is_number = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?").fullmatch
 
 
 class Simulation:
-    """A price that walks, the crowd around it, orders of one member that are filled piece by piece, and others'.
+    """A moving price, the crowd around it, one member whose orders are filled piece by piece, and other members.
 
     Args:
-        seed: None for a market that nobody has seen yet.
+        seed: None for a random market.
         now: Unix time; ids begin there.
     """
 
@@ -66,7 +66,7 @@ class Simulation:
         self._fill_up(now)
 
     def step(self, now: float) -> list[Publication]:
-        """What happens next, at the Unix time `now`; to be called every `STEP_SECONDS`."""
+        """Return what happens next, at the Unix time `now`. Call it every `STEP_SECONDS`."""
         messages = [snapshot(self.market)] if self._steps % SNAPSHOT_STEPS == 0 else []
         own = self._own_order()
         self._price += self._drift(own)
@@ -79,44 +79,44 @@ class Simulation:
         self._steps += 1
         return messages
 
-    # ---- orders of people
+    # ---- orders of clients
 
     def place(self, uid: str, wanted: Mapping[str, Any], now: float) -> tuple[int, list[Publication]]:
         """Place a member's order.
 
         Args:
-            wanted: `market`, `side` (`sell`, `buy`), `ord_type` (`limit`, which it is without one, or `market`),
-                `volume` and, for a limit order, `price`: numbers, or texts of numbers.
+            wanted: `market`, `side` (`sell`, `buy`), `ord_type` (`limit`, the default, or `market`), `volume` and, for
+                a limit order, `price`: numbers, or texts of numbers.
 
         Returns:
-            The order's id, and all that happens because of it.
+            The order's id, and everything that happens because of it.
 
         Raises:
-            ClientError: what is wrong with it, in words for who sent it.
+            ClientError: what is wrong with the order, in words for its sender.
         """
         if wanted.get("market") != MARKET:
-            raise ClientError(f"market: there is {MARKET} only")
+            raise ClientError(f"market: the only market is {MARKET}")
         side, kind = wanted.get("side"), wanted.get("ord_type", "limit")
         if side not in ("sell", "buy"):
-            raise ClientError("side: has to be sell or buy")
+            raise ClientError("side: use sell or buy")
         if kind not in ("limit", "market"):
-            raise ClientError("ord_type: has to be limit or market")
+            raise ClientError("ord_type: use limit or market")
         volume = _steps_of(wanted, "volume", LOT, MOST_VOLUME)
         if kind == "market" and wanted.get("price") is not None:
             raise ClientError("price: a market order has none")
         price = _steps_of(wanted, "price", TICK, MOST_PRICE) if kind == "limit" else None
         if sum(order.owner == uid for one in DIRECTION for order in self.market.orders(one)) >= MOST_WAITING:
-            raise ClientError(f"{MOST_WAITING} orders of yours wait already; cancel one first")
+            raise ClientError(f"{MOST_WAITING} of your orders are waiting already; cancel one first")
         order = self._new(uid, side, price, volume, now)
         return order.id, self._publications(self.market.place(order), now)
 
     def cancel(self, uid: str, number: object, now: float) -> list[Publication]:
-        """Cancel a member's order. ClientError if he has none of this id that waits."""
+        """Cancel a member's order. Raises ClientError if the member has no waiting order with this id."""
         try:
             if not isinstance(number, int) or self.market.waiting(number).owner != uid:
                 raise KeyError(number)
         except KeyError:
-            raise ClientError("id: no order of yours waits under it") from None
+            raise ClientError("id: you have no waiting order with this id") from None
         return self._publications(self.market.cancel(number), now)
 
     # ---- the member whose orders are simulated
@@ -126,30 +126,30 @@ class Simulation:
             try:
                 return self.market.waiting(self._own)
             except KeyError:
-                self._own = None  # done, or cancelled
+                self._own = None  # filled, or cancelled
         return None
 
     def _place(self, now: float) -> list[MarketEvent]:
-        """An order at the price, but one that waits: whatever else the member has there is left alone."""
+        """Place an order at the price that does not trade at once; leave the member's other orders alone."""
         side: Side = self._random.choice(("sell", "buy"))
         best = self.market.best(OTHER_SIDE[side])
         price = self._price
         if best is not None and (price - best) * DIRECTION[side] <= 0:
             price = best + DIRECTION[side]
         if abs(price - self._price) > BARGAIN:
-            return []  # somebody's order is in the way
+            return []  # another order is in the way
         order = self._new(MEMBER, side, price, self._random.randrange(5, 30) * 1000, now)
         self._own = order.id
         return self.market.place(order)
 
     def _fill(self, own: SimulatedOrder, now: float) -> list[MarketEvent]:
-        """Somebody takes a piece of it, and all that is offered before it."""
+        """The crowd takes a piece of the member's order, and all offers before it."""
         before = sum(order.volume for order in self.market.orders(own.side) if order.comes_before(own))
         piece = min(own.volume, self._random.randrange(1, 12) * 1000)
         return self.market.place(self._new(None, OTHER_SIDE[own.side], own.price, before + piece, now))
 
     def _drift(self, own: SimulatedOrder | None) -> int:
-        """The price's next move: towards the member's order, which is filled there; else slowly back to the first."""
+        """Return the price's next move: towards the member's order, which is filled there; else slowly to the start."""
         if own is not None and own.price is not None:
             pull = (own.price - self._price) / 8
         else:
@@ -169,7 +169,7 @@ class Simulation:
         ]
 
     def _leave(self) -> list[MarketEvent]:
-        """Take away what lies behind the price now, and what is far off. Before anything is offered anew."""
+        """Remove orders that the price has passed, and orders far from it. Runs before new offers are made."""
         far = [
             order.id
             for side, direction in DIRECTION.items()
@@ -191,7 +191,7 @@ class Simulation:
         return self.market.place(self._new(None, side, None, self._random.randrange(10, 8000), now))
 
     def _hunt(self, now: float) -> list[MarketEvent]:
-        """Take what somebody offers for far less than the price, or wants for far more, piece by piece."""
+        """Take bargains: offers far below the price, or bids far above it, piece by piece."""
         happenings: list[MarketEvent] = []
         for side, direction in DIRECTION.items():
             best = self.market.best(side)
@@ -202,12 +202,12 @@ class Simulation:
         return happenings
 
     def _fill_up(self, now: float) -> list[MarketEvent]:
-        """New offers where there are few; they wait, whatever others offer there."""
+        """Add offers where there are few. They wait, whatever others offer there."""
         happenings: list[MarketEvent] = []
         for side, direction in DIRECTION.items():
             taken = {order.price for order in self._crowds(side)}
             best = self.market.best(OTHER_SIDE[side])
-            for _ in range(4 * LEVELS):  # somebody's order may leave no room for as many as there should be
+            for _ in range(4 * LEVELS):  # other orders may leave too little room
                 if len(taken) >= LEVELS:
                     break
                 price = self._price + direction * self._random.randrange(1, REACH + 1)
@@ -217,7 +217,7 @@ class Simulation:
         return happenings
 
     def _change(self, now: float) -> list[MarketEvent]:
-        """Somebody wants more, or less."""
+        """A member of the crowd changes the volume of an order."""
         side: Side = self._random.choice(("sell", "buy"))
         mine = self._crowds(side)
         if not mine:
@@ -234,7 +234,7 @@ class Simulation:
     def _amount(self) -> int:
         return self._random.randrange(1, 3000) * 10
 
-    # ---- all of them
+    # ---- all orders
 
     def _new(self, owner: str | None, side: Side, price: int | None, volume: int, now: float) -> SimulatedOrder:
         return SimulatedOrder(self._writer.next_id(), owner, side, price, volume, volume, now)
@@ -244,16 +244,16 @@ class Simulation:
 
 
 def _steps_of(wanted: Mapping[str, Any], name: str, step: Decimal, most: Decimal) -> int:
-    """A positive number of whole steps. ClientError, in words."""
+    """Return a positive number of whole steps. Raises ClientError."""
     value = wanted.get(name)
     if value is None:
         raise ClientError(f"{name}: is missing")
     text = str(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not _is_number(text):
-        raise ClientError(f"{name}: has to be a number, like 0.5")
+        raise ClientError(f"{name}: use a number, like 0.5")
     number = Decimal(text)
     if not 0 < number <= most:
-        raise ClientError(f"{name}: has to be more than 0 and at most {most}")
+        raise ClientError(f"{name}: must be more than 0 and at most {most}")
     if number % step:
-        raise ClientError(f"{name}: has to be a multiple of {step}")
+        raise ClientError(f"{name}: must be a multiple of {step}")
     return int(number / step)

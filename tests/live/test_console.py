@@ -143,7 +143,7 @@ def test_invalid_order_gets_an_explanation(simulated: GatewayProcess, visit: Cal
     here.is_live()
     here.page.locator("#price").fill("9000.55")
     here.page.locator("#place").click()
-    expect(here.page.locator("#answer")).to_have_text("price: has to be a multiple of 0.1")
+    expect(here.page.locator("#answer")).to_have_text("price: must be a multiple of 0.1")
     here.page.locator("#price").fill("cheap")  # the browser itself says that it is no number
     here.page.locator("#place").click()
     expect(here.page.locator("#price:invalid")).to_be_focused()

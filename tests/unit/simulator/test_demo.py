@@ -86,7 +86,7 @@ def test_trading_needs_a_token(event: str) -> None:
 
 
 def test_invalid_order_is_answered_with_a_reason() -> None:
-    with pytest.raises(ClientError, match="side: has to be sell or buy"):
+    with pytest.raises(ClientError, match="side: use sell or buy"):
         Demo(settings()).events["place_order"](Session(), {**ORDER, "side": "both"})
 
 

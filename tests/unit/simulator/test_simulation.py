@@ -346,26 +346,26 @@ def test_numbers_may_be_numbers_and_ord_type_need_not_be_there() -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"market": None}, "market: there is btcusd only"),
-        ({"market": ["btcusd"]}, "market: there is btcusd only"),
-        ({"side": "ask"}, "side: has to be sell or buy"),
-        ({"side": {}}, "side: has to be sell or buy"),
-        ({"ord_type": "stop"}, "ord_type: has to be limit or market"),
+        ({"market": None}, "market: the only market is btcusd"),
+        ({"market": ["btcusd"]}, "market: the only market is btcusd"),
+        ({"side": "ask"}, "side: use sell or buy"),
+        ({"side": {}}, "side: use sell or buy"),
+        ({"ord_type": "stop"}, "ord_type: use limit or market"),
         ({"ord_type": "market"}, "price: a market order has none"),
         ({"price": None}, "price: is missing"),
-        ({"price": True}, "price: has to be a number, like 0.5"),
-        ({"price": "-1"}, "price: has to be a number, like 0.5"),
-        ({"price": "1e3"}, "price: has to be a number, like 0.5"),
-        ({"price": "٣"}, "price: has to be a number, like 0.5"),
-        ({"price": "9" * 100}, "price: has to be a number, like 0.5"),
-        ({"price": float("nan")}, "price: has to be a number, like 0.5"),
-        ({"price": "0.0"}, "price: has to be more than 0 and at most 1000000"),
-        ({"price": "1000000.1"}, "price: has to be more than 0 and at most 1000000"),
-        ({"price": "9000.55"}, "price: has to be a multiple of 0.1"),
+        ({"price": True}, "price: use a number, like 0.5"),
+        ({"price": "-1"}, "price: use a number, like 0.5"),
+        ({"price": "1e3"}, "price: use a number, like 0.5"),
+        ({"price": "٣"}, "price: use a number, like 0.5"),
+        ({"price": "9" * 100}, "price: use a number, like 0.5"),
+        ({"price": float("nan")}, "price: use a number, like 0.5"),
+        ({"price": "0.0"}, "price: must be more than 0 and at most 1000000"),
+        ({"price": "1000000.1"}, "price: must be more than 0 and at most 1000000"),
+        ({"price": "9000.55"}, "price: must be a multiple of 0.1"),
         ({"volume": None}, "volume: is missing"),
-        ({"volume": []}, "volume: has to be a number, like 0.5"),
-        ({"volume": "0.00005"}, "volume: has to be a multiple of 0.0001"),
-        ({"volume": "1000.0001"}, "volume: has to be more than 0 and at most 1000"),
+        ({"volume": []}, "volume: use a number, like 0.5"),
+        ({"volume": "0.00005"}, "volume: must be a multiple of 0.0001"),
+        ({"volume": "1000.0001"}, "volume: must be more than 0 and at most 1000"),
     ],
 )
 def test_invalid_order_is_refused_with_a_text_and_changes_nothing(changed: dict[str, Any], why: str) -> None:
@@ -380,7 +380,7 @@ def test_invalid_order_is_refused_with_a_text_and_changes_nothing(changed: dict[
 def test_waiting_orders_of_a_member_are_limited() -> None:
     simulation = Simulation(3, BEGIN)
     numbers = [simulation.place("IDANN", LIMIT, BEGIN)[0] for _ in range(MOST_WAITING)]
-    with pytest.raises(ClientError, match=f"^{MOST_WAITING} orders of yours wait already; cancel one first$"):
+    with pytest.raises(ClientError, match=f"^{MOST_WAITING} of your orders are waiting already; cancel one first$"):
         simulation.place("IDANN", LIMIT, BEGIN)
     simulation.place("IDBOB", LIMIT, BEGIN)
     simulation.cancel("IDANN", numbers[0], BEGIN)
@@ -393,7 +393,7 @@ def test_only_ones_own_orders_are_cancelled(number: object) -> None:
     anns, _ = simulation.place("IDANN", LIMIT, BEGIN)
     crowds = next(simulation.market.orders("sell")).id
     for one in (number, anns, crowds):
-        with pytest.raises(ClientError, match="no order of yours waits under it"):
+        with pytest.raises(ClientError, match="you have no waiting order with this id"):
             simulation.cancel("IDBOB", one, BEGIN)
     simulation.cancel("IDANN", anns, BEGIN)
 
