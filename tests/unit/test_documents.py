@@ -20,6 +20,8 @@ PAGES = documents.pages()
 RUN = {"python", "sh", "output", "javascript", "frames", "json", "yaml"}
 """Languages of the blocks that tests/live/test_documents.py runs."""
 VARIABLES = ROOT / "docs" / "settings.md"
+TESTS = {name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
+"""All tests, by name."""
 NOT_TOLD = {"WEBSOCKET_SIMULATION"}
 """Variables for `make run` only."""
 
@@ -140,6 +142,15 @@ def test_settings_have_their_types_defaults_examples_and_anchors() -> None:
         if variable not in (None, *NOT_TOLD) and field.default not in (None, ()):
             expected = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
             assert defaults[str(variable)] in (expected, *others), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_tests_and_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"::(test_\w+)", text)) <= TESTS
+    folders = "tests|peatio_ws|bench|deploy|examples|clients|docs"
+    named = re.findall(rf"(?<![\w./(])((?:{folders})/[\w./-]+\.\w+)", text)
+    assert [name for name in named if not (ROOT / name).exists() and not name.startswith("deploy/tls/")] == []
 
 
 def test_the_documents_do_not_name_where_they_were_written() -> None:
