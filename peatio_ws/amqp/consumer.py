@@ -22,12 +22,10 @@ from peatio_ws.amqp.connection import CONNECT_TIMEOUT, connection_errors, descri
 from peatio_ws.amqp.read_pacing import ReadPacing
 from peatio_ws.amqp.source import Reopen, Restored, SourceRefused, Sources
 from peatio_ws.amqp.topology import is_missing_canary
-from peatio_ws.concurrency.backoff import Backoff
+from peatio_ws.concurrency.backoff import BROKER_PAUSES, Backoff
 
 log = structlog.get_logger("peatio_ws.amqp.consumer")
 
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 5.0
 CHECK_SECONDS: Final = 1.0
 """How often heartbeats are looked after, and the source looks whether all is well."""
 STABLE_SECONDS: Final = 5.0
@@ -92,7 +90,7 @@ class Consumer:
 
     def run(self) -> None:
         """Read until `stop`. A broker that is lost, or refuses, is tried again with growing pauses, and logged once."""
-        urls, backoff, lost = itertools.cycle(self._urls), Backoff(FIRST_PAUSE, LONGEST_PAUSE), False
+        urls, backoff, lost = itertools.cycle(self._urls), Backoff(*BROKER_PAUSES), False
         url = next(urls)
         while not self._stopped:
             try:

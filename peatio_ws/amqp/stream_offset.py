@@ -1,8 +1,8 @@
-"""The life cycle of the reader of the history stream, as a table. Pure.
+"""Offsets in the history stream: where a reader begins, what a gap is, and the reader's life cycle as a table. Pure.
 
-A reader that had a connection before goes on from the last event that it has read, and has the broker send that event
-again. If the same event comes, the stream is the one that was read before. If another one comes, it is a stream of the
-same name that was made since, and its position there means nothing.
+A reader that had a connection before continues from the last event that it has read, and has the broker send that event
+again. If the same event arrives, the stream is the one that was read before. If another event arrives, it is a newer
+stream with the same name, and the position of the old one means nothing in it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,15 @@ import enum
 from typing import Final
 
 from peatio_ws.life_cycle import LifeCycle
+from peatio_ws.protocol.exchanges import Delivery
+
+NOT_EVENTS: Final = 16
+"""RabbitMQ's own records take up to this many offsets between two events: one at the start of each segment. Retention
+removes whole segments, which have more."""
+KEPT_HOURS: Final = 1
+"""How long RabbitMQ keeps events in the stream."""
+MARGIN_SECONDS: Final = 2
+"""A reader that returns begins this much earlier than its last event: the clocks of hosts differ."""
 
 
 class ReaderState(enum.Enum):
@@ -55,3 +64,27 @@ READER: Final = LifeCycle(
     }
 )
 """The next state. A pair that is missing cannot happen."""
+
+
+def offset_of(delivery: Delivery) -> int:
+    """Return the offset of a delivery that comes from a stream."""
+    assert delivery.offset is not None
+    return delivery.offset
+
+
+def is_gap(last: Delivery, delivery: Delivery) -> bool:
+    """Return whether events between these two deliveries are missing: retention has overtaken the reader."""
+    return (delivery.offset or 0) - (last.offset or 0) > NOT_EVENTS
+
+
+def start_without_position(history_seconds: float, away: float | None) -> str:
+    """Return where a reader without a position begins, as RabbitMQ's `x-stream-offset`.
+
+    Args:
+        history_seconds: how much history a new worker reads.
+        away: seconds since this worker read its last event; None if it has read none.
+    """
+    if away is None:
+        return f"{int(history_seconds) + 1}s"
+    seconds = away + MARGIN_SECONDS
+    return f"{int(seconds) + 1}s" if seconds < KEPT_HOURS * 3600 else "first"

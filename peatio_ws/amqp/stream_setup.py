@@ -24,12 +24,12 @@ from peatio_ws.amqp import stream_markers
 from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import BrokerAlarm, refusals_translated
+from peatio_ws.amqp.stream_offset import KEPT_HOURS
 from peatio_ws.amqp.topology import PRIVATE, Canaries, attempt, declare_exchange, exchanges_of
 from peatio_ws.protocol.exchanges import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_setup")
 
-KEPT_HOURS: Final = 1
 ARGUMENTS: Final[Mapping[str, Any]] = {
     # Fixed: a queue that is there already must be declared with the same ones.
     "x-queue-type": "stream",

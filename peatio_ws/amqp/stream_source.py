@@ -28,8 +28,15 @@ from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.frame_reader import OFFSET, consume
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.stream_markers import BrokerAlarm, refusals_translated
-from peatio_ws.amqp.stream_offset import READER, ReaderInput, ReaderState
-from peatio_ws.amqp.stream_setup import GIVE_UP_SECONDS, KEPT_HOURS, StreamSetup, step_timeout
+from peatio_ws.amqp.stream_offset import (
+    READER,
+    ReaderInput,
+    ReaderState,
+    is_gap,
+    offset_of,
+    start_without_position,
+)
+from peatio_ws.amqp.stream_setup import GIVE_UP_SECONDS, StreamSetup, step_timeout
 from peatio_ws.protocol.exchanges import Delivery
 
 log = structlog.get_logger("peatio_ws.amqp.stream_source")
@@ -46,7 +53,6 @@ MARKED_WITHIN: Final = 20.0
 """Seconds within which a marker precedes each event, with the key of its cursor (`cursor.py`)."""
 PROBE_SECONDS: Final = 0.5
 """So far apart are the markers published for clients that have seen more than was read here."""
-NOT_EVENTS: Final = 16  # offsets that RabbitMQ's own records take, one in each segment; retention removes whole ones
 REMOVED: Final = "the stream no longer has them: this reader was cut off, or too slow, for longer than events are kept"
 _SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock of Linux; that of macOS goes on by itself."""
@@ -110,17 +116,18 @@ class StreamSource:
         self._marked_at = self._tried_at = time.monotonic()
         end = self._setup.set_up(connection)
         last = self._last
-        if last is not None and end is not None and _offset(end) < _offset(last):
+        if last is not None and end is not None and offset_of(end) < offset_of(last):
             self._forget_position("the stream ends before what was read of it")
             last = None
         self._connection, self._line, self._on_read = connection, connection.connection, on_read
         self._channel, self._tag, self._acked = connection.default_channel, 0, 0
         self._acked_at = self._ended_at = time.monotonic()
-        self._alarmed, self._end = end is None, -1 if end is None else _offset(end)
+        self._alarmed, self._end = end is None, -1 if end is None else offset_of(end)
         self._at_end = False
         self._received_then = self._line.bytes_recv
         self._step(ReaderInput.OPENED if last is None else ReaderInput.OPENED_AT_LAST)
-        start = self._start_offset() if last is None else _offset(last)
+        away = _now() - self._last_read_at if self._last_read_at else None
+        start = start_without_position(self._seconds, away) if last is None else offset_of(last)
         with step_timeout(), refusals_translated(Refusal.NO_REPLICA):
             self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
             consume(self._channel, self._queue, self.on_delivery, acks=True, arguments={OFFSET: start})
@@ -130,13 +137,6 @@ class StreamSource:
         self._last_read_at = _now()
         if self._last is None:
             raise BrokerAlarm("the broker takes no messages: it has too little memory or disk")
-
-    def _start_offset(self) -> str:
-        """Where to begin without a position: what has not come since anything did."""
-        if not self._last_read_at:
-            return f"{int(self._seconds) + 1}s"
-        away = _now() - self._last_read_at + 2
-        return f"{int(away) + 1}s" if away < KEPT_HOURS * 3600 else "first"
 
     # ---- reading
 
@@ -154,18 +154,18 @@ class StreamSource:
             return
         if self._state is ReaderState.LOST:
             return
-        if (last := self._last) is not None and _offset(delivery) - _offset(last) > NOT_EVENTS:
+        if (last := self._last) is not None and is_gap(last, delivery):
             self._forget_position(REMOVED)
         self._last, self._last_read_at = delivery, _now()
         self._handle(delivery)
-        if _offset(delivery) >= self._end >= 0:
+        if offset_of(delivery) >= self._end >= 0:
             self._on_end_reached()
 
     def _is_unread(self, delivery: Delivery) -> bool:
         """Compare the first delivery with the last one read; whether it is one that was not read yet."""
         last = self._last
         assert last is not None
-        if _offset(delivery) > _offset(last):
+        if offset_of(delivery) > offset_of(last):
             self._step(ReaderInput.LATER_EVENT)
             self._forget_position(REMOVED)  # even if it is the next one: it may be another stream
             return True
@@ -174,7 +174,7 @@ class StreamSource:
             self._forget_position("another event has the offset of the last one read")
             return False
         self._step(ReaderInput.SAME_EVENT)
-        if _offset(delivery) >= self._end >= 0:
+        if offset_of(delivery) >= self._end >= 0:
             self._on_end_reached()
         return False
 
@@ -271,8 +271,8 @@ class StreamSource:
         self._alarmed = isinstance(found, BrokerAlarm)
         if isinstance(found, Delivery):
             self._setup.on_success()
-            self._end = _offset(found)
-            if self._last is not None and self._state is not ReaderState.PROVING and _offset(self._last) >= self._end:
+            self._end = offset_of(found)
+            if self._last is not None and self._state is not ReaderState.PROVING and offset_of(self._last) >= self._end:
                 self._on_end_reached()  # it came before it was known
         elif not self._alarmed:
             log.debug("marker not published", error=describe_error(found))
@@ -288,11 +288,6 @@ class StreamSource:
         except SourceRefused as refused:
             if time.monotonic() - self._read_at() >= GIVE_UP_SECONDS:  # else it can be read all the same
                 self._refused = refused
-
-
-def _offset(delivery: Delivery) -> int:
-    assert delivery.offset is not None
-    return delivery.offset
 
 
 def _now() -> float:

@@ -19,7 +19,7 @@ import redis
 from peatio_ws.cluster.local_state import Books
 from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import BOOKS_KEY, books_answers_key
-from peatio_ws.concurrency.backoff import Backoff
+from peatio_ws.concurrency.backoff import REDIS_BOOKS_PAUSES, Backoff
 from peatio_ws.concurrency.supervision import supervise
 
 ANSWER_SECONDS: Final = 1.0
@@ -31,8 +31,6 @@ EXPIRE_SECONDS: Final = 30
 KEPT_SECONDS: Final = 86_400
 MAX_REQUESTS: Final = 5
 """How often is asked in a row when answers do not reach what was heard here: who answered is behind."""
-PAUSES: Final = (0.5, 60.0)
-"""After which it is asked again for a book that somebody waits for and nobody had: the first, and the longest."""
 
 
 class RedisBooks:
@@ -74,7 +72,7 @@ class RedisBooks:
         gevent.spawn(self._connection.ask, "forgetting a book", lambda: self._connection.redis.hdel(BOOKS_KEY, name))
 
     def _run_requests(self) -> None:
-        backoff = Backoff(*PAUSES, jitter=0)
+        backoff = Backoff(*REDIS_BOOKS_PAUSES, jitter=0)
         pause = backoff.next_pause()
         while True:
             if self._wanted.wait(pause):

@@ -8,6 +8,12 @@ from __future__ import annotations
 import random
 from typing import Final
 
+BROKER_PAUSES: Final = (0.5, 5.0)
+"""First and longest pause before the broker is connected to again, in seconds."""
+RESTART_PAUSES: Final = (0.4, 30.0)
+"""The same before a greenlet that failed is started again."""
+REDIS_BOOKS_PAUSES: Final = (0.5, 60.0)
+"""The same before a book that no other worker had is requested again."""
 _MOST_DOUBLINGS: Final = 16
 
 

@@ -10,14 +10,11 @@ from typing import Final
 import gevent
 import structlog
 
-from peatio_ws.concurrency.backoff import Backoff
+from peatio_ws.concurrency.backoff import RESTART_PAUSES, Backoff
 
 log = structlog.get_logger("peatio_ws.concurrency.supervision")
 
 MAX_RESTARTS: Final = 6
-FIRST_PAUSE: Final = 0.4
-LONGEST_PAUSE: Final = 30.0
-"""Seconds before a greenlet is started again."""
 STEADY_SECONDS: Final = 60.0
 """A background greenlet that ran for so long had its earlier failures for nothing."""
 
@@ -27,7 +24,7 @@ def supervise(name: str, loop: Callable[[], None]) -> None:
 
     If that does not help, the worker ends, to be started anew: better than one that serves and hears nothing.
     """
-    failures, backoff = 0, Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0)
+    failures, backoff = 0, Backoff(*RESTART_PAUSES, jitter=0)
     while failures < MAX_RESTARTS:
         started = time.monotonic()
         try:
