@@ -1,16 +1,16 @@
-"""gunicorn's settings out of the environment (docs/settings.md). `gunicorn wsgi` reads this file by itself."""
+"""gunicorn's settings from the environment (docs/settings.md). `gunicorn wsgi` reads this file automatically."""
 
 # ruff: noqa: E402
 import gc
 
-gc.disable()  # modules that are being loaded leave nothing to collect: without it a start takes a tenth less
+gc.disable()  # modules being loaded leave nothing to collect; this makes the start a tenth faster
 
 import functools
 import importlib.metadata
 
 from gevent import monkey
 
-# gevent (26.9.0) asks 25 times which of the installed packages have plugins for it: half the time that patching takes.
+# gevent (26.9.0) searches the installed packages for its plugins 25 times: half the time that patching takes.
 _entry_points = importlib.metadata.entry_points
 importlib.metadata.entry_points = functools.cache(_entry_points)
 monkey.patch_all()  # before all other imports: what the master imports, the workers inherit
@@ -26,12 +26,12 @@ import shutil
 import sys
 import tempfile
 
-# Before the first import of a metric, which looks where to keep its figures. A folder that another gateway made (which
-# started this one, by USR2) is not ours; after a reload this one is there already.
+# Before the first import of a metric, which looks up its folder. A folder made by another gateway (which started this
+# one, by USR2) is not ours; after a reload, our own folder exists already.
 _MADE = "peatio_ws-metrics-"
 _PREFIX = f"{_MADE}{os.getpid()}-"
 _name = os.path.basename(os.environ.get("PROMETHEUS_MULTIPROC_DIR", _MADE))
-# A container's read-only file system often has this one.
+# Often writable in a container with a read-only file system.
 _MEMORY = "/dev/shm"
 
 
@@ -41,7 +41,7 @@ def _new_folder():
             return tempfile.mkdtemp(prefix=_PREFIX, dir=where)
         except OSError:
             pass
-    sys.exit("configuration: TMPDIR: no folder for temporary files can be written to; TMPDIR takes another one")
+    sys.exit("configuration: TMPDIR: no temporary folder is writable; set TMPDIR to one that is")
 
 
 if _name.startswith(_MADE) and not _name.startswith(_PREFIX):
@@ -49,13 +49,13 @@ if _name.startswith(_MADE) and not _name.startswith(_PREFIX):
 
 
 def _tidy(master=None):
-    """Remove the folder made above; with `master`, only in the process of that number."""
+    """Remove the folder made above. With `master`, only in the process with that id."""
     folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
     if os.path.basename(folder).startswith(_PREFIX) and master in (None, os.getpid()):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-atexit.register(_tidy, os.getpid())  # for an end before `on_exit` is in force
+atexit.register(_tidy, os.getpid())  # if the process ends before `on_exit` is in force
 
 import structlog
 
@@ -84,23 +84,23 @@ _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 bind = f"unix:{_settings.unix}" if _settings.unix else f"{_host}:{_settings.port}"
 keyfile = str(_settings.ssl_key) if _settings.ssl_key else None
 certfile = str(_settings.ssl_cert) if _settings.ssl_cert else None
-# Over the limit a client gets an answer (503); beyond worker_connections it would hang.
+# Above the connection limit a client gets an answer (503); above worker_connections it would hang.
 worker_connections = _settings.max_connections + 200
 backlog = 4096
 graceful_timeout = round(_settings.drain_seconds) + 12
 timeout = 60
 control_socket_disable = True
-# gunicorn (27.0.1) makes a file there for each new worker, and its master ends where that fails: a folder that no
-# cleaner removes.
+# gunicorn (27.0.1) makes a file there for each new worker, and its master ends if that fails. So choose a folder that
+# no cleanup job empties.
 worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
 proc_name = "peatio_ws"
 
 
-metrics.forget(os.getpid())  # the master has figures, too, as soon as there are any; it stands for nobody
+metrics.forget(os.getpid())  # the master has metrics, too, as soon as it imports them, but serves no clients
 
 
 def on_starting(server):
-    # Where another bind was given, or an open socket, there is nothing to try.
+    # With another bind, or an open socket, there is no address to try.
     ours = server.cfg.bind == [bind] and not ("GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ)
     faults = listen_addresses.gateway_faults(_settings) if ours else []
     try:
@@ -125,4 +125,4 @@ def post_worker_init(worker):
 
 def on_exit(server):
     _tidy()
-    gc.freeze()  # Python would look through all there is, once more, which takes longer than the rest of the end
+    gc.freeze()  # otherwise Python's final collection takes longer than the rest of the shutdown

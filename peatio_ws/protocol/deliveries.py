@@ -99,7 +99,7 @@ _ORDER_OWNERS: Final = ("uid", "member_id")
 
 def _read_forwarded(delivery: Delivery) -> Event:
     """Read a private message of another exchange, which an operator bound to one of Peatio's. AMQP keeps the name of
-    the first exchange, so the message itself must show what it is. If in mark_stale, it is dropped."""
+    the first exchange, so the message itself must show what it is. If in doubt, it is dropped."""
     if not delivery.exchange:
         raise BadDelivery(DeliveryFault.EXCHANGE)
     body, headers = delivery.body, delivery.headers or {}

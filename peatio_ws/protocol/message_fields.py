@@ -101,7 +101,7 @@ def owner_in_body(uid: msgspec.Raw, member_id: msgspec.Raw) -> Owner | None:
 
 
 def may_name_owner(headers: Mapping[str, Any] | None, *bodies: bytes) -> bool:
-    """Return whether an order may name an owner in a form that is not understood. If in mark_stale, it does: a private
+    """Return whether an order may name an owner in a form that is not understood. If in doubt, it does: a private
     order must not be mistaken for a public book change."""
     named = {name: value for name, value in (headers or {}).items() if name.lower() in _OWNER_FIELDS}
     if not all(is_blank_header(value) for value in named.values()):

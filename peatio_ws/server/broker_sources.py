@@ -1,6 +1,6 @@
-"""Which sources a worker reads, by its settings, and what is bound for its clients while they need it.
+"""Which sources a worker reads, by its settings, and which routing keys it binds for its clients on demand.
 
-Knows which routing keys a stream and a member have; does not know clients.
+Knows the routing keys of streams and members; does not know clients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys, with_s
 
 MAX_MEMBER_KEYS: Final = 20_000
 MAX_STREAM_KEYS: Final = 1_000
-"""Members and streams that are bound one by one; with more of them a worker reads the events of all."""
+"""Up to this number, members and streams are bound one by one; beyond it, the worker reads the events of all."""
 
 Handle = Callable[[Delivery], None]
 
@@ -29,12 +29,12 @@ class ClientInterest:
     """What the clients of a worker need from the broker.
 
     Attributes:
-        members: routing keys of members; None where everybody's events are read anyway.
-        streams: routing keys of public and prefixed streams; None where all are read anyway.
+        members: routing keys of members; None if the events of all members are read anyway.
+        streams: routing keys of public and prefixed streams; None if all are read anyway.
     """
 
     def __init__(self, settings: Settings) -> None:
-        # The in-process broker cannot bind on demand; whoever keeps history needs everybody's events.
+        # The in-process broker cannot bind on demand; a history needs the events of all members.
         by_member = settings.history == "off" and not settings.embedded
         by_stream = bool(settings.books) and not settings.embedded
         self.members = OnDemandBindings(RANGER, ("private.#",), MAX_MEMBER_KEYS) if by_member else None
@@ -42,7 +42,7 @@ class ClientInterest:
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
 
     def acquire_stream(self, name: str) -> None:
-        """A client subscribes to a public or prefixed stream. Waits until the broker sends it, if it does not yet."""
+        """A client subscribes to a public or prefixed stream. Wait until the broker sends it, if necessary."""
         if self.streams is not None:
             self.streams.acquire(self._keys(name))
 
@@ -52,7 +52,7 @@ class ClientInterest:
             self.streams.release(self._keys(name))
 
     def acquire_member(self, uid: str) -> None:
-        """A member authenticates. Waits until the broker sends its events, if it does not yet."""
+        """A member authenticates. Wait until the broker sends its events, if necessary."""
         if self.members is not None:
             self.members.acquire((f"private.{uid}.#",))
 
@@ -62,14 +62,14 @@ class ClientInterest:
             self.members.release((f"private.{uid}.#",))
 
     def sweep(self) -> None:
-        """Unbind what no client needs any more; to be called about once a second."""
+        """Unbind what no client needs any more. Call it about once a second."""
         for on_demand in (self.members, self.streams):
             if on_demand is not None:
                 on_demand.sweep(time.monotonic())
 
     def _keys(self, name: str) -> list[str]:
         if kind_of(name) is Kind.PRIVATE or name.rpartition(".")[2] in self._book_names:
-            return []  # of members, and bound in any case
+            return []  # private streams: bound in any case
         return [key for half in with_snapshot(name) for key in routing_keys(half)]
 
 
@@ -80,7 +80,7 @@ def private_sources(
     on_gap: Callable[[], None],
     marker_headers: Callable[[], Mapping[str, str]],
 ) -> tuple[Source, Source | None]:
-    """Return the source of private events, and the one to read while the broker refuses that.
+    """Return the source of private events, and the one to read while the broker refuses the first.
 
     Args:
         marker_headers: returns the headers for the next marker in the history stream.

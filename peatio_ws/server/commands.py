@@ -68,7 +68,7 @@ class CommandExecutor:
         if command.revoked is not None:
             self._revocations.add(command.revoked, time.time())
         closed = _close(connection for connection in self._registry if command.concerns(connection.identity))
-        log.info("a member is disconnected", uid=command.uid, closed=closed, revoked=command.revoked is not None)
+        log.info("member disconnected by operator", uid=command.uid, closed=closed, revoked=command.revoked is not None)
         return closed
 
     def _list_connections(self, uid: str | None) -> Iterator[Answer]:
@@ -94,7 +94,7 @@ class CommandExecutor:
     def _drain(self, where: str | None, undo: bool) -> Answer:
         if not self._worker.matches(where):
             return Answer(self._worker, 0, meant=False)
-        log.warning("an operator lets this worker take clients again" if undo else "an operator drains this worker")
+        log.warning("operator ended the drain of this worker" if undo else "operator drains this worker")
         there = len(self._registry)
         self._registry.set_draining(not undo)
         return Answer(self._worker, there)

@@ -48,7 +48,7 @@ from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import log_refusal, websocket_of
 
 ROOM_SECONDS: Final = 0.05
-"""The pause between two looks for room while a book waits for it."""
+"""The pause between two checks for room while a book waits for it."""
 
 
 class Gateway:
@@ -56,7 +56,7 @@ class Gateway:
 
     Args:
         settings: see `Settings.from_env`.
-        app: gets every request that is not an upgrade. Without it, such a request is answered with 426, or with the
+        app: receives every request that is not an upgrade. Without it, such a request is answered with 426, or with the
             console (`page.py`).
 
     Attributes:
@@ -105,17 +105,17 @@ class Gateway:
     # ---- handlers
 
     def websocket(self, path: str, identify: Identify | None = None) -> Callable[[F], F]:
-        """A decorator: the function gets a `HandlerConnection` for each WebSocket of this path, and may block.
+        """Decorate a function that serves the WebSockets of a path. It gets a `HandlerConnection`, and may block.
 
-        When it returns, the connection is closed with 1000; `Disconnect` closes with its own code, anything else it
-        raises with 1011 and a traceback in the log.
+        When it returns, the connection is closed with 1000. `Disconnect` closes with its own code, any other exception
+        with 1011 and a traceback in the log.
 
         Args:
             path: matched exactly, with or without a last slash, below any prefix at which the gateway is mounted.
             identify: identifies the client of a request without a token, for applications that use a cookie. It is
                 called with the WSGI environ before the upgrade, in the request's greenlet, and returns a uid or None.
-                `Refused` is answered; any other exception is a 500 with a traceback in the log. Pages of other sites
-                send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means only the host itself.
+                `Refused` is sent as answer; any other exception is a 500 with a traceback in the log. Pages of other
+                sites send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means only the host itself.
 
         Raises:
             ValueError: the path is invalid, or has a handler.
@@ -123,11 +123,11 @@ class Gateway:
         return lambda handler: self._handlers.add_path(path, handler, identify)
 
     def on(self, event: str) -> Callable[[F], F]:
-        """A decorator: the function gets an `EventSession` and the message for each `{"event":"<event>",…}` of a
-        client, of either protocol, and may block. Messages of one client are handled in order.
+        """Decorate a function that handles each `{"event":"<event>",…}` of a client, of either protocol. It gets an
+        `EventSession` and the message, and may block. Messages of one client are handled in order.
 
-        What it sends it sends by `session.reply`. `ClientError` is answered as an error, `Disconnect` closes, anything
-        else it raises is answered with a generic error and is in the log with a traceback; the connection stays.
+        It answers with `session.reply`. `ClientError` is sent to the client as an error, `Disconnect` closes. After any
+        other exception the client gets a generic error, the log gets a traceback, and the connection stays.
 
         Raises:
             ValueError: the name is built in, or has a handler.
@@ -136,7 +136,7 @@ class Gateway:
 
     @property
     def publisher(self) -> Publisher:
-        """Publishes to members and streams through the gateway's broker, from any greenlet."""
+        """Return the publisher to members and streams through the gateway's broker, usable from any greenlet."""
         if self._publisher is None:
             self._publisher = Publisher(";".join(self._settings.amqp_urls), self._settings.amqp_durable)
         return self._publisher
@@ -247,7 +247,7 @@ class Gateway:
         """Return the identity of the request's token.
 
         Raises:
-            Refused: 401 if it is invalid, on any path; 429 after too many failures; 503 if its key is not here yet.
+            Refused: 401 if it is invalid, on any path; 429 after too many failures; 503 if its key is not known yet.
         """
         if token is None:
             return None

@@ -1,5 +1,5 @@
-"""What gunicorn's master does differently for a gateway: it looks often whether its workers have ended, and tries a
-reload before it does one. Knows gunicorn's `Arbiter`; knows no client and no broker.
+"""Changes to gunicorn's master for a gateway: it polls often whether its workers have ended, and validates the
+configuration before a reload. Knows gunicorn's `Arbiter`; knows no client and no broker.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from peatio_ws.server.gunicorn_worker import Worker
 log = structlog.get_logger("peatio_ws.server.gunicorn_master")
 
 LOOK_SECONDS: Final = 0.01
-"""How often an ending or reloading master looks at its workers."""
+"""How often an ending or reloading master checks its workers."""
 TRIAL_SECONDS: Final = 60.0
-"""How long configuration and application may take to load."""
+"""Time limit for loading configuration and application."""
 CONFIGURATION: Final = "configuration: "
-"""What a fault begins with where gunicorn.conf.py ends the process."""
+"""The prefix of a fault with which gunicorn.conf.py ends the process."""
 
 
 def prepare(master: Any) -> None:
-    """Change gunicorn's master, whose settings are good; to be called from its hook `on_starting`."""
+    """Change gunicorn's master, whose settings are valid. Call it from gunicorn's hook `on_starting`."""
     _poll_often()
     Worker.patient = True
     reload = master.reload
@@ -42,8 +42,8 @@ def prepare(master: Any) -> None:
 def _poll_often() -> None:
     """Let the master notice within `CHECK_SECONDS` that its last worker has ended.
 
-    gunicorn (27.0.1) sleeps 0.1 s between two looks, and another 0.1 s after the one that found no worker any more. All
-    these loops have a deadline of their own.
+    gunicorn (27.0.1) sleeps 0.1 s between two checks, and another 0.1 s after the one that found no worker left.
+    These loops have deadlines.
     """
     arbiter.time = _Clock()
 
@@ -60,28 +60,28 @@ class _Clock:
 
 
 def _reload(master: Any, reload: Any) -> None:
-    """Reload if that will work; else log each fault, and leave everything as it is.
+    """Reload if that will succeed; otherwise log each fault, and change nothing.
 
-    gunicorn (27.0.1) would end the master at a fault of the configuration, and the server at a worker that cannot load
-    its application, and with them every connection.
+    gunicorn (27.0.1) would end the master at a fault in the configuration, and the whole server at a worker that cannot
+    load its application, and with them every connection.
     """
     faults = _validate_in_child(master)
     if not faults:
         try:
             reload()
         except SystemExit as end:
-            # A worker ends so, too, in its own process. The master takes its new settings before it changes anything.
+            # A worker process reaches this, too. The master takes its new settings before it changes anything.
             if os.getpid() != master.pid or master.app.cfg is master.cfg:
                 raise
             faults = _lines(end, "")
             master.app.cfg = master.cfg
             os.environ.update(master.cfg.env)
     for fault in faults:
-        log.error("reload refused; the workers go on as they are", fault=fault)
+        log.error("reload refused; workers keep their settings", fault=fault)
 
 
 def _validate_in_child(master: Any) -> list[str]:
-    """Load configuration and application as a reload and its workers would; what is wrong, one line each."""
+    """Load configuration and application as a reload and its workers would. Return the faults, one line each."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -94,7 +94,7 @@ def _validate_in_child(master: Any) -> list[str]:
                 break
             told += data
     with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)  # it has ended, or takes too long
+        os.kill(child, signal.SIGKILL)  # it has ended, or exceeded the limit
     with contextlib.suppress(ChildProcessError):
         os.waitpid(child, 0)
     try:
@@ -104,7 +104,7 @@ def _validate_in_child(master: Any) -> list[str]:
 
 
 def _validate(master: Any, writer: int) -> NoReturn:
-    """In the child, which ends here: whatever it does stays in it."""
+    """Runs in the child process, and ends it: no effect remains in the master."""
     said, faults = io.StringIO(), list[str]()
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -125,7 +125,7 @@ def _validate(master: Any, writer: int) -> NoReturn:
 
 
 def _address_faults(addresses: list[Any]) -> list[str]:
-    """What keeps the master from listening at addresses that are new. gunicorn would try for 5 s, and then end."""
+    """Return why the master could not listen at new addresses. gunicorn would retry for 5 s, and then end."""
     faults = []
     for address in addresses:
         if isinstance(address, tuple):
@@ -137,10 +137,10 @@ def _address_faults(addresses: list[Any]) -> list[str]:
 
 
 def _lines(error: BaseException, said: str) -> list[str]:
-    """A fault in words, one line each.
+    """Return the text of a fault, one line each.
 
     Args:
-        said: what was printed before; gunicorn prints the traceback of a configuration file and exits with a number.
+        said: the output so far; gunicorn prints the traceback of a configuration file and exits with a number.
     """
     if isinstance(error, ConfigurationError):
         return [str(fault) for fault in error.faults]

@@ -1,4 +1,4 @@
-"""gunicorn's worker: gevent-websocket's, with strict handshakes, and an end that every client is told of."""
+"""gunicorn's worker: gevent-websocket's, with strict handshakes and a close frame for every client at shutdown."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ log = structlog.get_logger("peatio_ws.server.gunicorn_worker")
 
 ARRIVE_SECONDS: Final = 0.5
 NOTIFY_SECONDS: Final = 1.0
-"""How often gunicorn's master is shown that the loop turns."""
+"""How often the worker shows gunicorn's master that its event loop turns."""
 LOOK_SECONDS: Final = 0.01
-"""How often an ending worker looks whether its requests are done."""
+"""How often an ending worker checks whether its requests are done."""
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
-    """pywsgi's server; a TLS handshake that does not come to an end is given up."""
+    """pywsgi's server with a time limit for TLS handshakes."""
 
     running: ClassVar[list[Server]] = []
 
@@ -50,7 +50,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         self.running.append(self)
 
     def release(self, sock: Any) -> None:
-        """Leave a socket open, and to others, when its request is over."""
+        """Keep a socket open when its request is over: another part of the worker uses it."""
         self._released.add(sock)
 
     def do_close(self, sock: Any, *_: Any) -> None:
@@ -60,7 +60,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
             sock.close()
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
-        # Two steps: a timeout inside wrap_socket() would leave the socket open, owned by nobody (gevent 26.9.0).
+        # Two steps: a timeout inside wrap_socket() would leave the socket open, without an owner (gevent 26.9.0).
         try:
             wrapped = self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args)
         except OSError:
@@ -90,21 +90,21 @@ def _shake_hands(wrapped: Any) -> bool:
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no types
     """`worker_class` of gunicorn.conf.py.
 
-    gunicorn's gevent worker (27.0.1) looks once a second whether it should end, and once a second whether its requests
-    are done. This one waits for events instead, so that an idle worker ends at once.
+    gunicorn's gevent worker (27.0.1) checks once a second whether it should end, and once a second whether its requests
+    are done. This one waits for events instead, so an idle worker ends at once.
     """
 
     server_class = Server
     wsgi_handler = Handler
     patient: ClassVar[bool] = False
-    """Whether a worker waits for settings that are wrong. Set by a master that has found them good."""
+    """Whether a worker waits while its settings are invalid. Set by a master that has validated them before."""
     _ssl_args: dict[str, Any]
     _alive = True
     _ending: gevent.event.Event | None = None  # None while the worker starts
 
     @property
     def alive(self) -> bool:
-        """Whether the worker should go on. Signal handlers and gunicorn's reloader set it to False."""
+        """Whether the worker should continue. Signal handlers and gunicorn's reloader set it to False."""
         return self._alive
 
     @alive.setter
@@ -116,8 +116,8 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     def load_wsgi(self) -> None:
         """Load the application.
 
-        A worker that cannot would have gunicorn end the whole server (27.0.1). Where the settings have been good
-        before, what is wrong is a file (a certificate) that is being written, so a patient worker tries again.
+        If a worker cannot load it, gunicorn ends the whole server (27.0.1). If the settings were valid before, probably
+        a file (a certificate) is being written, so a patient worker retries.
         """
         self._ending = gevent.event.Event()
         while True:
@@ -133,27 +133,27 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         health.faults.clear()
 
     def _wait_for_settings(self, error: Exception) -> None:
-        """Tell what is wrong, by the log and `/readyz`, and let a moment pass."""
+        """Report the faults in the log and at `/readyz`, and pause."""
         faults = (
             [*map(str, error.faults)] if isinstance(error, ConfigurationError) else [f"{type(error).__name__}: {error}"]
         )
         if faults != health.faults:
             health.faults[:] = faults
             for fault in faults:
-                log.error("worker cannot start yet; trying again", fault=fault)
+                log.error("worker cannot start yet; retrying", fault=fault)
         health.serve()
         self.notify()
         assert self._ending is not None
         if self._ending.wait(NOTIFY_SECONDS):
-            sys.exit(0)  # told to end
+            sys.exit(0)  # asked to end
 
     def run(self) -> None:
-        """Serve until `alive` is False, then tell every client."""
-        # A connection is a few dozen objects that live as long as it does: looking through all of them, again and again
-        # while thousands come, finds nothing.
+        """Serve until `alive` is False, then send every client a close frame."""
+        # A connection consists of a few dozen objects with the same lifetime. To scan all of them repeatedly while
+        # thousands of clients connect would find nothing.
         gc.set_threshold(20_000, 20, 50)
         gc.collect()
-        gc.freeze()  # what is there now stays: it need not be looked through for each generation of connections
+        gc.freeze()  # permanent objects need not be scanned for each generation of connections
         if self._ending is None:
             self._ending = gevent.event.Event()
         for server in self._servers():
@@ -172,7 +172,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
                 gateway.stop()
 
     def _servers(self) -> list[Server]:
-        """One server for each socket that gunicorn's master listens on."""
+        """Return one server for each socket that gunicorn's master listens on."""
         environ = base_environ(self.cfg) | {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION}
         servers = []
         for sock in self.sockets:
@@ -191,7 +191,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         return servers
 
     def _end(self) -> None:
-        """Stop accepting, tell every client, and wait for the requests that are being answered."""
+        """Stop accepting, send every client a close frame, and wait for the requests that are being answered."""
         deadline = time.monotonic() + self.cfg.graceful_timeout
         for server in Server.running:
             server.close()
@@ -204,15 +204,15 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
                 server.stop(timeout=1)
 
     def notify(self) -> None:
-        """Show gunicorn's master that the loop turns. Without a master a worker ends, as on TERM: gunicorn's own would
-        end the process on the spot (27.0.1)."""
+        """Show gunicorn's master that the event loop turns. Without a master, end as on TERM; gunicorn's own method
+        would end the process at once (27.0.1)."""
         try:
             super().notify()
         except SystemExit:
             self.alive = False
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """End as on TERM. gunicorn's own handler would end the process on the spot, and leave its clients untold."""
+        """End as on TERM. gunicorn's own handler would end the process at once, without close frames."""
         self.handle_exit(sig, frame)
 
 
@@ -221,14 +221,14 @@ def _drain() -> None:
     Handler.end_idle()
     for websocket in _served():
         websocket.outbox.close(Close.RESTART, reconnect_reason())
-    for _ in range(2):  # the second time for the clients that were being upgraded during the first
+    for _ in range(2):  # the second pass reaches clients whose upgrade was under way during the first
         gevent.joinall([gevent.spawn(gateway.drain) for gateway in Gateway.instances()])
         _wait_for_requests()
     Handler.end_idle()
 
 
 def _run_keeper() -> None:
-    """Once a second the deadlines, and pings, of WebSockets that applications serve by themselves."""
+    """Once a second, check the deadlines and send the pings of WebSockets that applications serve themselves."""
     while True:
         gevent.sleep(1)
         for websocket in _served():
@@ -238,7 +238,7 @@ def _run_keeper() -> None:
 def _tick(websocket: WebSocket) -> None:
     try:
         websocket.tick(time.monotonic())
-    except Exception:  # a fault of ours costs this one, and not the others their deadlines
+    except Exception:  # a bug ends this connection only; the others keep their deadlines
         log.exception("connection failed", connection=websocket.id)
         websocket.outbox.abort()
 
@@ -248,16 +248,16 @@ def _served() -> list[WebSocket]:
 
 
 def _wait_for_requests() -> None:
-    """Wait for the requests that are on their way, for `ARRIVE_SECONDS` at most: the client that was accepted last
-    receives a close frame, too, instead of being cut off before it could ask."""
+    """Wait for requests in progress, for `ARRIVE_SECONDS` at most: the client that was accepted last receives a close
+    frame, too, instead of being cut off before its request."""
     until = time.monotonic() + ARRIVE_SECONDS
     while _requests() > 0 and time.monotonic() < until:
         gevent.sleep(LOOK_SECONDS)
 
 
 def _requests() -> int:
-    """The number of connections whose request is on its way or not decided yet: not those kept open after an answer,
-    nor those that have become WebSockets."""
+    """Return the number of connections whose request is arriving or not yet answered. Connections kept open after an
+    answer, and WebSockets, do not count."""
     return (
         sum(len(server.pool) for server in Server.running)
         - sum(waiting.again for waiting in Handler.idle.values())

@@ -27,7 +27,7 @@ log = structlog.get_logger("peatio_ws.server.private_ingest")
 
 
 class PrivateIngest:
-    """What happens to private deliveries, and to the history when their source changes (`amqp.source.Observer`).
+    """Processes private deliveries, and begins a new history when their source changes (`amqp.source.Observer`).
 
     Args:
         history: the last private events.
@@ -54,7 +54,7 @@ class PrivateIngest:
         self._router, self._outcomes, self._queue = router, outcomes, queue
         self.live = False
         self._gap = False  # clients are to be notified of one
-        # While the history stream is tried: how often a delivery came from the worker's own queue, less how often it
+        # While the history stream is tried: how often a delivery came from the worker's own queue, minus how often it
         # came from the stream.
         self._from_queue: Counter[tuple[str, str, bytes]] | None = None
 
@@ -68,7 +68,7 @@ class PrivateIngest:
             else:
                 self._on_marker(delivery)
         except BadDelivery as bad:
-            if self.live:  # else it was reported when it first arrived
+            if self.live:  # otherwise it was reported when it first arrived
                 self._outcomes.drop(delivery, bad)
         except Exception:
             self._outcomes.fail(delivery)
@@ -131,22 +131,21 @@ class PrivateIngest:
             replaced: whether the worker reads its own queue because the history stream was refused.
         """
         if not replaced:
-            self._from_queue = None  # repeated events have been repeated by now
+            self._from_queue = None  # all repeated events have arrived by now
         if self.live and self._keeps_history and self._history.name != STREAM:
-            self._begin_history(own_name())  # events of the time without a connection are in no queue of this worker
+            self._begin_history(own_name())  # this worker has no events from the time without a connection
         self.live = True
         if self._gap:
             self._notify_gap()
 
     def on_source(self, refused: SourceRefused | None) -> None:
-        """Begin another history: from now on another source is read (`source.SourceObserver`)."""
+        """Begin a new history: from now on the worker reads another source (`source.SourceObserver`)."""
         if refused is None:
-            log.info("the history stream can be read again", queue=self._queue)
+            log.info("history stream readable again", queue=self._queue)
             self._begin_history(STREAM)
             return
         log.warning(
-            "cannot read the history stream; this worker keeps its own history until it can, and a client that comes "
-            "back to another worker is notified that it may have missed something",
+            "cannot read the history stream; this worker keeps its own history",
             queue=self._queue,
             remedy=refused.remedy,
             error=refused.detail,

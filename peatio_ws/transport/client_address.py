@@ -1,12 +1,12 @@
-"""Whose address a request comes from, behind whatever proxies: addresses and headers in, one address out.
+"""The address of the client behind any proxies: takes addresses and headers, returns one address.
 
-`resolve` is the only place that decides it; the log, the limits, `who` and handlers all show its answer. Knows no
+`resolve` is the only function that decides it; the log, the limits, `who` and handlers all show its result. Knows no
 sockets.
 
 Theory of operation. Each proxy appends the address of its own peer to a header, so the header is read from the right.
-A hop is believed as long as the one that reported it is trusted; the first hop that is not trusted is the client. What
-stands further left is the client's claim. A hop that cannot be read ends the walk: the client is then `unknown via` the
-proxy that reported it, and all such clients of that proxy count together towards the limits.
+A hop is believed if the one that reported it is trusted; the first hop that is not trusted is the client. Everything
+further left is the client's claim. A hop that cannot be read ends the walk: the client is then `unknown via` the proxy
+that reported it, and all such clients of that proxy count together towards the limits.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from peatio_ws.config.trusted_proxies import Header, Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 UNKNOWN: Final = "unknown"
-"""The address of a client that cannot be told from its headers, as RFC 7239 section 6.2 names it."""
+"""The address of a client that the headers do not tell, as RFC 7239 section 6.2 names it."""
 MOST_HOPS: Final = 32
-"""Trusted hops that are followed; a chain without end is a client's work."""
+"""The limit of trusted hops to follow: clients can send a chain of any length."""
 HOP_CHARACTERS: Final = 512
-"""The length of a hop, at most; a longer one is not read."""
+"""The longest hop in characters; a longer one is not read."""
 
 _UNIX: Final = "unix:"
 """nginx's name for a peer on a Unix socket."""
@@ -35,26 +35,25 @@ _PORT: Final = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
 _IPV4: Final = re.compile(rf"([0-9.]+){_PORT}").fullmatch
 _BRACKETED: Final = re.compile(rf"\[([^\[\]]+)\]{_PORT}").fullmatch
 
-# RFC 7239 section 4. A value without quotes may also hold an address with its port, which it should not.
+# RFC 7239 section 4. A value without quotes may also contain an address with its port, although it should not.
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR: Final = rf'({_TOKEN})=({_TOKEN}|[0-9A-Za-z.:%\[\]_-]+|"(?:[^"\\]|\\.)*")'
 _pair: Final = re.compile(rf"[ \t]*{_PAIR}[ \t]*(?:;|$)").match
 
 
 def resolve(peer: str, environ: Mapping[str, str], trusted: Sequence[Network], header: Header | None = None) -> str:
-    """Return the address of the client, in its shortest form: IPv4 where it is IPv4-mapped, without port and zone.
+    """Return the address of the client in its shortest form: IPv4 if it is IPv4-mapped, without port and zone.
 
     Args:
-        peer: the address of the connection; empty for a Unix socket, which only what may open the file can use.
+        peer: the address of the connection; empty for a Unix socket, which only local processes with access can use.
         environ: a WSGI environ, of which `X-Forwarded-For` and `Forwarded` count.
-        trusted: networks of the proxies whose headers are believed. A Unix socket's peer is believed where there are
-            any.
-        header: the header that the proxies set, so that the other one is ignored. None for `X-Forwarded-For` where it
-            is there, else `Forwarded`.
+        trusted: networks of the proxies whose headers are believed. With any, a Unix socket's peer is believed, too.
+        header: the header that the proxies set; the other one is ignored. None: `X-Forwarded-For` if it is present,
+            otherwise `Forwarded`.
 
     Returns:
-        The address; empty for a Unix socket's peer that reports none; `unknown`, or `unknown via` the proxy, where
-        there is one that cannot be read.
+        The address; empty for a Unix socket's peer that reports none; `unknown`, or `unknown via` the proxy, if it
+        cannot be read.
     """
     at = _read(peer)
     if at is None:
@@ -78,13 +77,13 @@ def resolve(peer: str, environ: Mapping[str, str], trusted: Sequence[Network], h
 def rate_limit_key(address: str, trusted: Sequence[Network]) -> str | None:
     """Return the name under which connections and failed tokens from an address are counted together.
 
-    An IPv6 address counts as its /64, because a client that has one address has all of them (RFC 6177).
+    An IPv6 address counts as its /64, because a client with one address of it has all of them (RFC 6177).
 
     Args:
         address: as `resolve` returns it.
 
     Returns:
-        The name; None for an address that stands for many clients: a Unix socket's, or a trusted proxy's own.
+        The name; None for an address shared by many clients: a Unix socket's, or a trusted proxy's own.
     """
     at = _read(address)
     if at is None:
@@ -97,7 +96,7 @@ def rate_limit_key(address: str, trusted: Sequence[Network]) -> str | None:
 
 
 def _read(node: str) -> Address | Literal[""] | None:
-    """Return the address in a hop, empty for a Unix socket's peer; None if there is none that can be read."""
+    """Return the address in a hop, empty for a Unix socket's peer; None if it cannot be read."""
     text = node.strip()
     if text in ("", _UNIX):
         return ""
@@ -110,7 +109,7 @@ def _read(node: str) -> Address | Literal[""] | None:
         return None
     if isinstance(found, ipaddress.IPv4Address):
         return found
-    return found.ipv4_mapped or ipaddress.IPv6Address(int(found))  # a zone means something on its own host only
+    return found.ipv4_mapped or ipaddress.IPv6Address(int(found))  # a zone has a meaning on its own host only
 
 
 def _is_trusted(at: Address | Literal[""], trusted: Sequence[Network]) -> bool:
@@ -126,8 +125,8 @@ def _hops(environ: Mapping[str, str], header: Header | None) -> Iterator[str]:
 
 
 def _listed(text: str) -> Iterator[str]:
-    """Yield the hops of `X-Forwarded-For`. An empty one is one of them: a proxy that does not know its peer must not
-    make the client's own claim count."""
+    """Yield the hops of `X-Forwarded-For`. An empty hop counts: a proxy that does not know its peer must not make the
+    client's own claim count."""
     for hop in reversed(text.rsplit(",", MOST_HOPS) if text else ()):
         bare = hop.strip()
         yield bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] == '"' else bare
@@ -136,8 +135,8 @@ def _listed(text: str) -> Iterator[str]:
 def _elements(text: str) -> Iterator[str]:
     """Yield `for` of the elements of `Forwarded` (RFC 7239).
 
-    The elements are found from the right: read from the left, a client that sends a quote without its end would make
-    what a proxy appends part of its own text. The shortest rest that is an element is one: none begins
+    The elements are found from the right. Read from the left, a client that sends an unclosed quote would absorb what a
+    proxy appends into its own text. The shortest rest that is an element is taken: no element begins
     within quotes.
     """
     end = len(text)
@@ -154,7 +153,7 @@ def _elements(text: str) -> Iterator[str]:
 
 
 def _pairs(element: str) -> list[tuple[str, str]] | None:
-    """Return the names, in small letters, and values of an element; None if it is none."""
+    """Return the names, in lower case, and the values of an element; None if it is not one."""
     pairs, at = [], 0
     while at < len(element):
         found = _pair(element, at)

@@ -1,6 +1,6 @@
 """Frames as a server sends them: whole, and not masked (RFC 6455 section 5).
 
-Pure: bytes in, bytes out. What a client's frames say is `decoder.py`'s.
+Pure: takes and returns bytes. `decoder.py` reads a client's frames.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A text frame (RFC 6455 section 5.6), to be put into any number of outboxes."""
+    """Return a text frame (RFC 6455 section 5.6), for any number of outboxes."""
     size = len(payload)
     if size < 126:
         return b"\x81%c%b" % (size, payload)
@@ -22,17 +22,17 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def compressed_text_frame(payload: bytes) -> bytes:
-    """A text frame whose payload is compressed: with the bit RSV1 set (RFC 7692 section 6)."""
+    """Return a text frame whose payload is compressed: with the bit RSV1 set (RFC 7692 section 6)."""
     return b"\xc1%b" % text_frame(payload)[1:]
 
 
 def binary_frame(payload: bytes) -> bytes:
-    """A binary frame (RFC 6455 section 5.6)."""
+    """Return a binary frame (RFC 6455 section 5.6)."""
     return Frame(Opcode.BINARY, payload).serialize(mask=False)
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """A close frame; a reason that is too long is cut at 123 bytes (RFC 6455 section 5.5)."""
+    """Return a close frame; a reason that is too long is cut at 123 bytes (RFC 6455 section 5.5)."""
     fitting = reason.encode(errors="replace")[:123].decode(errors="ignore")
     return Frame(Opcode.CLOSE, CloseFrame(code, fitting).serialize()).serialize(mask=False)
 
@@ -41,9 +41,9 @@ PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 
 
 def frame_end(frames: bytes, at: int) -> int:
-    """Where the frame ends that holds the byte before `at`, in whole unmasked frames; 0 for 0.
+    """Return the end of the frame that contains the byte before `at`, in whole unmasked frames; 0 for 0.
 
-    The answer to the handshake may be before the first frame, and counts as held.
+    The answer to the handshake may precede the first frame, and counts as part of it.
     """
     end = frames.index(b"\r\n\r\n") + 4 if frames.startswith(b"HTTP/") else 0
     while end < at:
@@ -52,7 +52,7 @@ def frame_end(frames: bytes, at: int) -> int:
 
 
 def payload_at(frames: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the unmasked frame that begins at `at` begins and ends."""
+    """Return the start and the end of the payload of the unmasked frame that begins at `at`."""
     size, start = frames[at + 1], at + 2
     if size == 126:
         size, start = int.from_bytes(frames[at + 2 : at + 4]), at + 4

@@ -1,7 +1,7 @@
-"""A request's first line and header fields, to the letter (RFC 9112 sections 3 and 5), as pywsgi wants to find them.
+"""A strict parser for a request's first line and header fields (RFC 9112 sections 3 and 5), with pywsgi's interface.
 
-It would have Python's parser of e-mail read them, which takes nearly everything for a field, the end of a connection
-for the end of the fields, and a tenth of what a connection costs (gevent 26.9.0).
+By default, pywsgi uses Python's e-mail parser. That accepts nearly everything as a field, treats the end of a
+connection as the end of the fields, and takes a tenth of what a connection costs (gevent 26.9.0).
 """
 
 from __future__ import annotations
@@ -11,52 +11,52 @@ from typing import Any, Final
 
 MOST_FIELDS: Final = 100
 LINE_BYTES: Final = 8190
-"""Limits as gunicorn's own workers have them by default."""
+"""The default limits of gunicorn's own workers."""
 HEAD_BYTES: Final = 32_768
-"""All header fields of a request together: four lines of the longest, as nginx has it by default."""
+"""The limit of all header fields of a request together: four of the longest lines, nginx's default."""
 
-# One way to match only: blanks that could be the value's or around it would be tried each way, for hours.
+# Matches in one way only: blanks that could belong to the value or surround it would be tried each way, for hours.
 # A line ends with CR and LF: a proxy that took a lone LF for a part of a value would see fewer fields than this server.
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n").fullmatch
 _END: Final = b"\r\n"
 _REQUEST_LINE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e]+ HTTP/1\.[01]\r\n").fullmatch
 _ONCE: Final = ("content-length", "transfer-encoding", "host")
-"""Where a proxy believed one of two, and this server the other, a client could slip a request past the proxy."""
+"""If a proxy used one of two such fields and this server the other, a client could smuggle a request past the proxy."""
 _LENGTH: Final = re.compile("[0-9]{1,18}").fullmatch
 
 
 class TooLarge(ValueError):
-    """A request's header fields are more than this server reads (RFC 6585 section 5)."""
+    """A request's header fields exceed a limit of this server (RFC 6585 section 5)."""
 
 
 def check_request_line(line: str) -> None:
-    """Check the first line of a request (RFC 9112 section 3): a method, a target and a version, with one space between
-    them. pywsgi takes any white space, and HTTP/0.9 (gevent 26.9.0).
+    """Check the first line of a request (RFC 9112 section 3): a method, a target and a version, separated by single
+    spaces. pywsgi accepts any white space, and HTTP/0.9 (gevent 26.9.0).
 
     Raises:
-        ValueError: it is another one.
-        ConnectionError: the client has hung up before its end.
+        ValueError: the line is invalid.
+        ConnectionError: the client disconnected within it.
     """
     if not line.endswith("\n"):
-        raise ConnectionResetError("hung up within a request")
+        raise ConnectionResetError("client disconnected within a request")
     if not _REQUEST_LINE(line):
-        raise ValueError("a request line that is none")
+        raise ValueError("invalid request line")
 
 
 class Headers:
-    """Reads them up to the empty line that ends them.
+    """Reads header fields up to the empty line that ends them.
 
     Args:
-        rfile: reads the request, behind its first line.
+        rfile: reads the request, after its first line.
 
     Attributes:
         headers: the lines, in order.
-        status: empty: what cannot be read raises.
+        status: always empty: faults raise exceptions.
 
     Raises:
         TooLarge: there are too many fields, or too long ones.
-        ValueError: something is no field; the text says nothing of what it was.
-        ConnectionError: the client has hung up before the end.
+        ValueError: a field is invalid; the text does not quote it.
+        ConnectionError: the client disconnected before the end.
         OSError: as the socket does.
     """
 
@@ -82,23 +82,23 @@ class Headers:
             if name not in self._first:
                 self._first[name] = value
             elif name in _ONCE:
-                raise ValueError("two fields of which there may be one")
+                raise ValueError("duplicate field")
         if self._first.get("transfer-encoding", "chunked").lower() != "chunked":
-            raise ValueError("a transfer coding other than chunked")
+            raise ValueError("transfer coding other than chunked")
         if "transfer-encoding" in self._first and "content-length" in self._first:
-            raise ValueError("a length beside a transfer coding")
-        if not _LENGTH(self._first.get("content-length", "0")):  # Python's int() takes more for a number
-            raise ValueError("a length that is no number")
+            raise ValueError("length and transfer coding together")
+        if not _LENGTH(self._first.get("content-length", "0")):  # Python's int() accepts more than digits
+            raise ValueError("length is not a number")
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first field of this name, without the white space around it."""
+        """Return the value of the first field with this name, without surrounding white space."""
         return self._first.get(name.lower(), default)
 
     getheader = get
 
     @property
     def typeheader(self) -> str | None:
-        """The content type."""
+        """Return the content type."""
         return self._first.get("content-type")
 
     def __delitem__(self, name: str) -> None:
@@ -108,6 +108,6 @@ class Headers:
 def _fault(line: bytes) -> Exception:
     if not line.endswith(b"\n"):
         if len(line) > LINE_BYTES:
-            return TooLarge(f"a header field longer than {LINE_BYTES} bytes")
-        return ConnectionResetError("hung up within a request")
-    return ValueError("a header line that is no field")
+            return TooLarge(f"header field longer than {LINE_BYTES} bytes")
+        return ConnectionResetError("client disconnected within a request")
+    return ValueError("invalid header line")

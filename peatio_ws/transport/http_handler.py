@@ -1,6 +1,7 @@
-"""HTTP requests with limits: gevent's request handler, for which a client has to be quick and brief.
+"""gevent's handler of HTTP requests, with limits of time and size.
 
-`websocket_handler.py` has it for the gateway's port, `health.py` for the operator's. Knows no WebSocket and no Peatio.
+Used by `websocket_handler.py` for the gateway's port, and by `health.py` for the operator's. Knows no WebSocket and no
+Peatio.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ from peatio_ws.transport.outbox import SLICE
 log = structlog.get_logger("peatio_ws.transport.http_handler")
 
 MOST_PENDING: Final = 1000
-"""Connections of a worker that have not sent their request yet, TLS handshakes among them. With more, the one that has
-been waiting longest is closed, if that is longer than `GRACE_SECONDS`."""
+"""Connections of a worker that have not sent their request yet, including TLS handshakes. Above this limit, the one
+that has waited longest is closed, if it has waited longer than `GRACE_SECONDS`."""
 GRACE_SECONDS: Final = 2.0
-"""How long a client has in any case: for a TLS handshake it answers several times, in a rush from a busy machine."""
-_LOOKED_AT: Final = 20  # of those that have been waiting longest
-_CLOSED_AT_ONCE: Final = 4  # for a new connection: a rush that could not be closed at first is worked off
-_DISCARDED: Final = 1024  # bytes of a body that are read at a time; in chunks of one byte each that takes 10 ms
+"""The time that every client gets: a TLS handshake takes several round trips, in a rush also from a busy machine."""
+_LOOKED_AT: Final = 20  # connections to check, those that have waited longest
+_CLOSED_AT_ONCE: Final = 4  # per new connection: so a rush that could not be closed at first is worked off
+_DISCARDED: Final = 1024  # bytes of a body to read at a time; in chunks of one byte each that takes 10 ms
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class PendingRequest(NamedTuple):
-    """A connection on which a request is waited for.
+    """A connection that waits for a request.
 
     Attributes:
-        again: whether an earlier one was answered.
+        again: whether an earlier request was answered.
         since: monotonic time.
     """
 
@@ -55,46 +56,46 @@ class PendingRequest(NamedTuple):
 
 
 class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
-    """pywsgi's handler that waits for nothing without end. Each kind of it is a class with an `idle` of its own.
+    """pywsgi's handler with a limit for every wait. Each subclass has a separate `idle`.
 
     Class attributes:
-        idle: sockets on which a request is waited for, the one that began first in front.
-        most_pending: how many there may be.
+        idle: sockets that wait for a request, the oldest first.
+        most_pending: the limit of such sockets.
         grace: see `GRACE_SECONDS`.
     """
 
     idle: ClassVar[dict[Any, PendingRequest]]
     most_pending: ClassVar[int] = MOST_PENDING
     grace: ClassVar[float] = GRACE_SECONDS
-    # For pywsgi (26.9.0) a TLS client that has gone is an error of the application, with a traceback.
+    # pywsgi (26.9.0) logs a disconnected TLS client as an error of the application, with a traceback.
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, ssl.SSL_ERROR_EOF)
-    environ: Any  # of the request that is served; None before there is one
+    environ: Any  # of the current request; None before the first
     rfile: Any
     socket: Any
     _request_deadline: gevent.Timeout | None = None
-    _waiting: Any = None  # the socket in `idle`; pywsgi forgets its own before the end
-    _closed = False  # to make room for others, before its request was there
+    _waiting: Any = None  # the socket in `idle`; pywsgi drops its own reference before the end
+    _closed = False  # to make room for others, before its request arrived
 
     @property
     def request_seconds(self) -> float:
-        """How long the head of a request may take to arrive, or the rest of a body after the answer."""
+        """Time limit for the head of a request, and for the rest of a body after the answer."""
         raise NotImplementedError
 
     @property
     def idle_seconds(self) -> float:
-        """How long a connection is kept open after an answer."""
+        """How long a connection stays open after an answer."""
         return self.request_seconds
 
     @property
     def send_seconds(self) -> float:
-        """How long the client may take for each `SLICE` of an answer."""
+        """Time limit for each `SLICE` of an answer."""
         raise NotImplementedError
 
     def handle(self) -> None:
         try:
             super().handle()
         except OSError:
-            pass  # gone before it could be told that its request is none
+            pass  # the client disconnected before it could receive the error
         except gevent.Timeout as timeout:
             if timeout is not self._request_deadline:
                 raise
@@ -104,7 +105,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             self._on_request()
 
     def _is_kept(self) -> bool:
-        """Whether it was only kept open after an answer."""
+        """Whether the connection was only kept open after an answer."""
         waiting = self.idle.get(self._waiting)
         return waiting is not None and waiting.again
 
@@ -118,7 +119,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             self._request_deadline.close()
             self.await_request(self.socket)
         self._request_deadline = gevent.Timeout.start_new(self.request_seconds)
-        let_others_run()  # there may be no end of requests that are here already
+        let_others_run()  # the client may have sent any number of requests already
         line: str = super().read_requestline()
         if len(line) >= MAX_REQUEST_LINE:  # pywsgi answers with 414
             limits.reached(Limit.REQUEST_SIZE, address=self.peer)
@@ -126,7 +127,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     @classmethod
     def await_request(cls, sock: Any, again: bool = False) -> None:
-        """Enter a socket into `idle`; with one too many, make room."""
+        """Add a socket to `idle`; above the limit, make room."""
         cls.idle[sock] = PendingRequest(again, time.monotonic())
         for _ in range(_CLOSED_AT_ONCE):
             if len(cls.idle) <= cls.most_pending or not cls.make_room():
@@ -134,10 +135,10 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     @classmethod
     def make_room(cls) -> bool:
-        """Close the connection that has been waiting longest for its request; False if there is none.
+        """Close the connection that has waited longest for its request. Return False if there is none to close.
 
-        One whose bytes have not been read yet waits for this worker, and is not closed: in a rush of honest clients
-        there are many.
+        A connection with unread bytes waits for this worker, and is not closed: in a rush of honest clients there are
+        many.
         """
         due = time.monotonic() - cls.grace
         for sock, waiting in list(itertools.islice(cls.idle.items(), _LOOKED_AT)):
@@ -153,7 +154,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
     @classmethod
     def end_idle(cls) -> None:
-        """Hear no more of who has not asked for anything (yet, or again): nothing is lost, and a worker can end."""
+        """Stop reading from connections without a request in progress: nothing is lost, and a worker can end."""
         for sock in list(cls.idle):
             _shut(sock, native_socket.SHUT_RD)
 
@@ -164,7 +165,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         try:
             check_request_line(raw_requestline)
             super().read_request(raw_requestline)
-            # A proxy may see another end of the chunks than pywsgi: what follows them is not taken for a request.
+            # A proxy may see another end of the chunks than pywsgi: do not take what follows for a request.
             self.close_connection |= self.headers.get("transfer-encoding") is not None
             return True
         finally:
@@ -182,20 +183,20 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         return resolve(peer, {}, ())
 
     def _handle_client_error(self, ex: Exception) -> tuple[str, bytes] | None:
-        """A request that is none. pywsgi would write down what came, which may hold a token, and of a client that hangs
-        up in the middle of it a traceback (26.9.0)."""
+        """Answer an invalid request. pywsgi would log what it received, which may contain a token, and a traceback for
+        a client that disconnects within a request (26.9.0)."""
         if self._closed or isinstance(ex, ConnectionError | TimeoutError | ssl.SSLError):
             return None
         if isinstance(ex, TooLarge):
             limits.reached(Limit.REQUEST_SIZE, address=self.peer)
             return "431", _TOO_LARGE
-        reason = re.split("[:;]", str(ex))[0][:80]  # what comes after that is the client's
+        reason = re.split("[:;]", str(ex))[0][:80]  # the rest is the client's text
         limits.log_line(log, "request cannot be read", address=self.peer, reason=reason)
         return "400", _BAD_REQUEST
 
     def discard_body(self) -> None:
-        """Read what the application left of the request's body. pywsgi would wait for it without end, and let nobody
-        else run while it comes (26.9.0)."""
+        """Read what the application left of the request's body. pywsgi would wait for it without limit, and would not
+        let other greenlets run while it arrives (26.9.0)."""
         body = self.wsgi_input
         if body._chunked_input_error or not (body.chunked_input or body.position < (body.content_length or 0)):
             return
@@ -207,13 +208,13 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             return
         except TimeoutError:
             limits.reached(Limit.BODY, address=self.peer)
-        except OSError:  # hung up, or no body
+        except OSError:  # the client disconnected, or there is no body
             pass
         self.close_connection = True
         body.content_length, body.chunked_input = 0, False
 
-    # An answer to HEAD has no body (RFC 9110 section 9.3.2), though the application may give one. pywsgi (26.9.0) would
-    # send it, and the client take it for the next answer.
+    # An answer to HEAD has no body (RFC 9110 section 9.3.2), though the application may return one. pywsgi (26.9.0)
+    # would send it, and the client would take it for the next answer.
 
     def process_result(self) -> None:
         if self.command != "HEAD":
@@ -221,7 +222,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             return
         for _ in self.result:
             if self.status:
-                break  # what comes is the body; it may have no end
+                break  # the rest is the body, which may be endless
         if not self.headers_sent:
             self.write(b"")
 
@@ -230,10 +231,10 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             super()._write(data)
 
     def _sendall(self, data: bytes) -> None:
-        """In pieces, each of which the client has to take within `send_seconds`; pywsgi would wait without end
+        """Send in pieces. The client has to accept each within `send_seconds`; pywsgi would wait without limit
         (26.9.0)."""
         for at in range(0, len(data), SLICE):
-            gone = ConnectionResetError(errno.ECONNRESET, "took nothing of an answer for too long")
+            gone = ConnectionResetError(errno.ECONNRESET, "client read nothing of an answer for too long")
             try:
                 with gevent.Timeout(self.send_seconds, gone):
                     super()._sendall(data[at : at + SLICE])
@@ -244,7 +245,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
 
 
 def _unread(sock: Any) -> bool:
-    """Whether something has come that was not read yet."""
+    """Return whether a socket has unread bytes."""
     try:
         found = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
     except (OSError, ValueError):
@@ -254,5 +255,5 @@ def _unread(sock: Any) -> bool:
 
 def _shut(sock: Any, how: int) -> None:
     with contextlib.suppress(OSError):
-        # The plain one: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
+        # The plain socket: on shutdown(), gevent's TLS socket drops its TLS state while its reader runs (26.9.0).
         sock._sock.shutdown(how)

@@ -187,7 +187,7 @@ def remedies(gateway: GatewayProcess) -> list[str]:
 
 
 def reads_again(gateway: GatewayProcess) -> bool:
-    return any(event["event"] == "the history stream can be read again" for event in gateway.events())
+    return any(event["event"] == "history stream readable again" for event in gateway.events())
 
 
 def wait_for_orders(member: Member, numbers: Numbers, what: str) -> None:

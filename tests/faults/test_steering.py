@@ -44,7 +44,7 @@ RATE = 300
 PER_MEMBER = 5
 AT_ONCE = 1.0
 """Seconds from the command to the last of the workers that hung up, in the long form."""
-DISCONNECTED = "a member is disconnected"
+DISCONNECTED = "member disconnected by operator"
 AWAY = "Redis is unreachable; continuing without what workers share"
 BACK = "Redis is reachable again"
 

@@ -453,7 +453,7 @@ def test_port_in_use_is_named(signer: Signer) -> None:
         port = str(taken.getsockname()[1])
         text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_PORT=port).remedied("port")
     assert text == f"WEBSOCKET_HOST=127.0.0.1 WEBSOCKET_PORT={port}: cannot listen there: Address already in use"
-    assert "WEBSOCKET_PORT takes another port" in remedy
+    assert "set WEBSOCKET_PORT to another port" in remedy
 
 
 def test_fewer_open_files_than_connections_are_named(signer: Signer) -> None:

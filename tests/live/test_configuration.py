@@ -67,7 +67,7 @@ FAULTS: list[tuple[dict[str, str], list[str]]] = [
     ({"JWT_DEFAULT_LEEWAY": "-1"}, ["JWT_DEFAULT_LEEWAY=-1: has to be 0 or more"]),
     (
         {"WEBSOCKET_UNIX": "/there/is/none.sock"},
-        ["WEBSOCKET_UNIX=/there/is/none.sock: cannot listen there: /there/is is no folder that may be written to"],
+        ["WEBSOCKET_UNIX=/there/is/none.sock: cannot listen there: /there/is is not a writable folder"],
     ),
     ({"WEBSOCKET_PORT": "8081", "METRICS_PORT": "8081"}, ["WEBSOCKET_PORT and METRICS_PORT have to differ"]),
     (
@@ -128,7 +128,7 @@ def taken() -> Iterator[int]:
 def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, taken: int, name: str, other: str) -> None:
     expected = (
         f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
-        f"is another gateway running? {name}_PORT takes another port"
+        f"is another gateway running? Otherwise set {name}_PORT to another port"
     )
     environ = {f"{name}_PORT": str(taken), f"{other}_PORT": "0"}
     status, said = failing(tmp_path, **environ)

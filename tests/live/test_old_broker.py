@@ -181,7 +181,7 @@ def test_worker_comes_to_the_stream_when_its_broker_is_upgraded(
     pair = upgraded[version]
 
     def reads_the_stream() -> bool:
-        told = any(line["event"] == "the history stream can be read again" for line in pair.gateway.events())
+        told = any(line["event"] == "history stream readable again" for line in pair.gateway.events())
         return told and pair.gateway.operators("/readyz")[0] == 200
 
     wait_until(reads_the_stream, "the stream is read")

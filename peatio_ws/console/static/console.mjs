@@ -1,8 +1,8 @@
 /**
- * The console: what the client of `peatio-client.mjs` is told, shown as it comes.
+ * The console: shows what the client in `peatio-client.mjs` receives, as it arrives.
  *
- * One classic connection for all of it: the member's own orders and trades, which resume, and the market's public
- * streams, which begin anew. Nothing is fetched from anywhere but this gateway.
+ * It uses one classic connection: for the member's orders and trades, which resume, and for the public streams,
+ * which start from scratch. The page fetches nothing from any other host.
  */
 
 import { Depth } from "./depth.mjs";
@@ -14,7 +14,7 @@ const SHOWN_ROWS = 60;
 const DRAW_EVERY = 100; // ms
 const ANSWER_WITHIN = 10_000; // ms
 const LADDER_ROW = 21.5; // px
-const LADDER_REST = 120; // px: what else is in its card
+const LADDER_REST = 120; // px: the rest of its card
 
 const { simulated, market: given } = document.documentElement.dataset;
 const isSimulated = simulated === "yes";
@@ -28,7 +28,7 @@ const element = (name, text = "", kind = "") => Object.assign(document.createEle
 const clock = (at) => new Date(at).toLocaleTimeString([], { hour12: false });
 /** @param {unknown} number @param {number} [digits] */
 const fixed = (number, digits = 4) => Number(number).toFixed(digits);
-/** The end of an id is enough to tell it from its neighbours. @param {string | number} id */
+/** The end of an id is enough to distinguish it from its neighbours. @param {string | number} id */
 const short = (id) => `#${String(id).slice(-6)}`;
 /** @param {number} count @param {string} what */
 const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
@@ -38,18 +38,18 @@ const putFirst = (body, row) => {
   while (body.children.length > SHOWN_ROWS) body.lastElementChild?.remove();
 };
 
-// ---- the frames as they pass, and what they say about the connection
+// ---- the frames, and what they say about the connection
 
 const line = new Line(listen);
 const count = { in: 0, out: 0 };
-/** What is waiting to be shown while the pane is held. @type {Element[]} */
+/** Frames to show later, while the pane is paused. @type {Element[]} */
 const heldFrames = [];
 /**
- * Whether what comes had been missed: from the answer to the token until that to what is said next, which the gateway
- * handles only after it has sent everything.
+ * Whether arriving events are missed ones: from the answer to the token until the answer to the next message, which the
+ * gateway handles only after it has sent all missed events.
  */
 let isReplaying = false;
-/** Cursors of what had been missed. @type {Set<string>} */
+/** Cursors of missed events. @type {Set<string>} */
 const missed = new Set();
 
 /** @param {"in" | "out"} direction @param {string} text */
@@ -80,7 +80,7 @@ function showFrame(direction, text, isPublic, wasMissed) {
   if (isPublic && !$("all").checked) return;
   const row = element("li", "", wasMissed ? `${direction} missed` : direction);
   row.append(element("time", clock(Date.now())), element("b", direction === "in" ? "←" : "→"));
-  // A token is nobody's but its owner's, not even on a picture of the screen.
+  // Never show a token, not even in a picture of the screen.
   row.append(element("code", text.replace(/(Bearer )[^"]+/, "$1…").slice(0, 600)));
   if (!$("hold").checked) prependFrames(row);
   else if (heldFrames.push(row) > SHOWN_FRAMES) heldFrames.shift();
@@ -104,7 +104,7 @@ function step(name, text) {
 
 /** @type {"connecting" | "live" | "cut" | "away" | "ended"} */
 let state = "connecting";
-/** When it was lost; null while there is nothing to come back from. @type {number | null} */
+/** When the connection was lost; null if it was not. @type {number | null} */
 let lostAt = null;
 let isGap = false;
 let nextTry = 0;
@@ -132,10 +132,10 @@ function tell(text, kind) {
 
 function connected() {
   become("live");
-  if (lostAt === null) $("news").hidden = true; // what was in the way of the first connection is no more
+  if (lostAt === null) $("news").hidden = true; // the obstacle to the first connection is gone
 }
 
-/** On a connection that goes on, at once; else with the rest that there is to say of the return. */
+/** At once on a connection that stays; otherwise with the other news of the reconnect. */
 function tellGap() {
   isGap = true;
   if (state === "live" && lostAt === null) tell("Something may be missing: read your orders over REST.", "bad");
@@ -183,14 +183,14 @@ function tick() {
   }
 }
 
-// ---- one's own orders and trades
+// ---- the member's orders and trades
 
 /** @typedef {{ data: any, trail: string[], isMissed: boolean }} Known */
 /** @type {Map<number, Known>} */
 const orders = new Map();
 const STATES = /** @type {Record<string, string>} */ ({ wait: "open", done: "done", cancel: "cancelled" });
 
-/** @param {any} data @returns {string} the side's word */
+/** @param {any} data @returns {string} the word for the side */
 const sideOf = (data) => (data.side === "sell" || data.side === "ask" ? "sell" : "buy");
 
 /** @param {any} data @param {boolean} wasMissed */
@@ -201,7 +201,7 @@ function takeOrder(data, wasMissed) {
   if (known.trail.at(-1) !== step) known.trail.push(step);
   known.data = data;
   known.isMissed = wasMissed;
-  orders.delete(data.id); // the last that changed comes first
+  orders.delete(data.id); // the last changed order comes first
   orders.set(data.id, known);
   const row = orderRow(known);
   $(`order-${data.id}`)?.remove();
@@ -259,7 +259,7 @@ function takeFill(data, wasMissed) {
 
 // ---- the market
 
-/** Kept by the client; none before it is there. @type {import("./peatio-client.mjs").Book | null} */
+/** Maintained by the client; null before it is available. @type {import("./peatio-client.mjs").Book | null} */
 let book = null;
 const depth = new Depth($("depth"));
 let isDrawing = false;
@@ -299,7 +299,7 @@ function drawNow() {
   total();
 }
 
-/** Prices of the member's orders that wait. */
+/** Prices of the member's waiting orders. */
 function ownPrices() {
   const waiting = [...orders.values()].filter(({ data }) => data.state === "wait" && data.price);
   return waiting.map(({ data }) => Number(data.price));
@@ -307,7 +307,7 @@ function ownPrices() {
 
 /** @param {import("./depth.mjs").Row[]} asks @param {import("./depth.mjs").Row[]} bids @param {number[]} own */
 function drawLadder(asks, bids, own) {
-  // As much as fits; a card that grows with what is in it (on a phone) gets a few rows.
+  // As many rows as fit; a card that grows with its content (on a phone) gets a few rows.
   const isNarrow = matchMedia("(max-width: 700px)").matches;
   const room = Math.floor(($("book").clientHeight - LADDER_REST) / LADDER_ROW / 2);
   const ladder = isNarrow ? 8 : Math.max(4, room);
@@ -317,7 +317,7 @@ function drawLadder(asks, bids, own) {
     $(side).replaceChildren(...shown[side].map((row) => ladderRow(row, most, own)));
 }
 
-// Its card gets lower when a line above it appears or wraps, and no event may come to draw the book again.
+// Its card shrinks when a line above it appears or wraps, and no event may arrive to redraw the book.
 new ResizeObserver(() => drawLadder(rows("asks"), rows("bids"), ownPrices())).observe($("book"));
 
 /** @param {import("./depth.mjs").Row} row @param {number} most @param {number[]} own */
@@ -346,7 +346,7 @@ function takeTrade(row) {
 function showLast(price) {
   const before = Number($("last").textContent);
   $("last").textContent = price;
-  // The ticker comes now and then only.
+  // The ticker arrives only occasionally.
   if (Number(price) > Number($("high").textContent)) $("high").textContent = price;
   if (Number(price) < Number($("low").textContent)) $("low").textContent = price;
   if (before && before !== Number(price)) $("last").dataset.moved = Number(price) > before ? "up" : "down";
@@ -376,7 +376,7 @@ function take({ stream, data, cursor }) {
 
 // ---- an order
 
-/** Whether somebody chose the price; else it follows the market. */
+/** Whether the user chose the price; otherwise it follows the market. */
 let isPriced = false;
 let isWaiting = false;
 let patience = 0;
@@ -414,7 +414,7 @@ function answerOrder(text, isWell) {
   allowOrders();
 }
 
-// ---- all of it
+// ---- start
 
 /** @returns {Promise<string>} */
 async function fetchToken() {
@@ -433,9 +433,9 @@ async function run(token) {
     .on("event", take)
     .on("book", draw)
     .on("stale", draw)
-    .on("gap", () => {}) // seen by `listen`, among the frames between which it came
+    .on("gap", () => {}) // `listen` sees it among the frames
     .on("error", (message) => (isWaiting ? answerOrder(message, false) : tell(message, "bad")));
-  $("market").textContent = market.toUpperCase(); // until a ticker has a name for it
+  $("market").textContent = market.toUpperCase(); // until a ticker provides its name
   book = client.book(market);
   client.subscribe(`${market}.trades`, "global.tickers");
   become("connecting");

@@ -1,10 +1,10 @@
-/** What is on offer in a market, as a picture. */
+/** A picture of the offers in a market. */
 
-/** @typedef {{ price: string, volume: string, number: number, sum: number }} Row with what is offered up to there */
+/** @typedef {{ price: string, volume: string, number: number, sum: number }} Row with the total volume up to it */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The book's depth as a picture that follows its element's size; a pointer over it reads it off. */
+/** The depth of the book as a picture that follows the size of its element. A pointer over it shows the values. */
 export class Depth {
   #svg;
   /** @type {{ asks: Row[], bids: Row[], own: number[] }} */
@@ -26,7 +26,7 @@ export class Depth {
     });
   }
 
-  /** @param {Row[]} asks @param {Row[]} bids @param {number[]} own prices of one's own orders */
+  /** @param {Row[]} asks @param {Row[]} bids @param {number[]} own prices of the member's orders */
   show(asks, bids, own) {
     this.#shown = { asks, bids, own };
     this.#draw();
@@ -38,7 +38,7 @@ export class Depth {
     this.#svg.replaceChildren();
     if (!asks.length || !bids.length || width < 80) return;
     const middle = (asks[0].number + bids[0].number) / 2;
-    // What lies far off says nothing about here and would flatten the rest.
+    // Distant offers are irrelevant here and would flatten the rest.
     const far = Math.max(middle / 50, 3 * (asks[0].number - bids[0].number));
     const near = (/** @type {Row[]} */ rows) => rows.filter(({ number }) => Math.abs(number - middle) < far);
     const [up, down] = [near(asks), near(bids)];

@@ -1,20 +1,20 @@
 /**
- * A line that can be cut, and that one can listen in on: it stands between the client and the browser's WebSocket.
+ * A line that can be cut and monitored, between the client and the browser's WebSocket.
  *
- * A cut line behaves as one without a network: what is open breaks without a close frame, and what is opened anew does
- * not come about until the line is mended.
+ * A cut line behaves like a lost network: open connections break without a close frame, and new ones are not
+ * established until the line is mended.
  */
 export class Line {
-  /** Since when nothing passes; null while it does. @type {number | null} */
+  /** Since when the line is cut; null while it is not. @type {number | null} */
   cutSince = null;
   /** @type {Set<Connection>} */
   connections = new Set();
 
-  /** @param {(direction: "in" | "out", text: string) => void} listen called before the client is told */
+  /** @param {(direction: "in" | "out", text: string) => void} listen called before the client receives the text */
   constructor(listen) {
     this.listen = listen;
     const line = this;
-    /** For the client, in place of the global one. */
+    /** For the client, instead of the global class. */
     this.WebSocket = class extends Connection {
       /** @param {string} url */
       constructor(url) {
@@ -33,7 +33,7 @@ export class Line {
     for (const connection of this.connections) connection.open();
   }
 
-  /** Say something beside what the client says. @param {object} message */
+  /** Send a message in addition to those of the client. @param {object} message */
   say(message) {
     for (const connection of this.connections) connection.send(JSON.stringify(message));
   }
@@ -90,9 +90,9 @@ class Connection extends EventTarget {
 
   break() {
     const socket = this.#socket;
-    if (socket === null) return; // it has not come about
+    if (socket === null) return; // it was not established
     this.#line.connections.delete(this);
-    this.#socket = null; // from now on nothing of it is heard
+    this.#socket = null; // ignores all its later events
     socket.close();
     this.dispatchEvent(new CloseEvent("close", { code: 1006, reason: "the line was cut" }));
   }

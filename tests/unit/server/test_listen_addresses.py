@@ -42,7 +42,7 @@ def test_free_ports_are_no_fault_and_are_let_go() -> None:
 def test_a_taken_port_is_named_with_its_variable(taken: str, name: str) -> None:
     assert faults(**{f"{name}_PORT": taken}) == [
         f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
-        f"is another gateway running? {name}_PORT takes another port"
+        f"is another gateway running? Otherwise set {name}_PORT to another port"
     ]
 
 
@@ -50,7 +50,7 @@ def test_a_taken_port_is_named_with_its_variable(taken: str, name: str) -> None:
 def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
     (fault,) = faults(METRICS_HOST=host)
     assert fault.startswith(f"METRICS_HOST={host} METRICS_PORT=0: cannot listen there: ")
-    assert fault.endswith("METRICS_HOST takes an address of this machine")
+    assert fault.endswith("set METRICS_HOST to an address of this machine")
 
 
 def test_both_faults_are_reported(taken: str) -> None:
@@ -60,16 +60,16 @@ def test_both_faults_are_reported(taken: str) -> None:
 def test_privileged_port_is_reported() -> None:
     error = PermissionError(13, "Permission denied")
     assert str(listen_addresses.fault("WEBSOCKET", "127.0.0.1", 443, error)).endswith(
-        "WEBSOCKET_PORT takes another port, 1024 or higher"
+        "set WEBSOCKET_PORT to another port, 1024 or higher"
     )
 
 
 def test_unix_socket_needs_a_folder_and_replaces_only_an_old_socket(tmp_path: Path) -> None:
     assert faults(WEBSOCKET_UNIX=str(tmp_path / "a.sock")) == []
-    assert "is no folder that may be written to" in faults(WEBSOCKET_UNIX=str(tmp_path / "none" / "a.sock"))[0]
+    assert "is not a writable folder" in faults(WEBSOCKET_UNIX=str(tmp_path / "none" / "a.sock"))[0]
     (tmp_path / "file").write_text("somebody's")
     assert faults(WEBSOCKET_UNIX=str(tmp_path / "file")) == [
-        f"WEBSOCKET_UNIX={tmp_path}/file: cannot listen there: it exists and is no socket"
+        f"WEBSOCKET_UNIX={tmp_path}/file: cannot listen there: it exists and is not a socket"
     ]
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(tmp_path / "old.sock"))
