@@ -1,12 +1,11 @@
 """Compression of what the gateway sends (permessage-deflate, RFC 7692): its negotiation, and compressed frames.
 
-Pure: bytes in, bytes out. `inflate.py` decompresses what clients send.
+Pure: takes and returns bytes. `inflate.py` decompresses what clients send.
 
-Theory of operation. No connection has a compressor of its own. `server_no_context_takeover` makes a compressed frame
-independent of what was sent before it, so one frame serves all connections that negotiated the same `Compression`, of
-which there are two. A text is compressed when the first of them is to receive it. Connections without compression
-receive the frame that they always did. `client_no_context_takeover` does the same for what clients send: between two
-messages nothing is kept.
+Theory of operation. Connections share compressors. `server_no_context_takeover` makes a compressed frame independent of
+earlier ones, so one frame serves all connections that negotiated the same `Compression`; there are two of them. A text
+is compressed when the first of these connections is to receive it. Connections without compression receive the
+uncompressed frame. With `client_no_context_takeover`, clients do the same: nothing is kept between two messages.
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ from websockets.headers import build_extension, parse_extension
 from peatio_ws.transport.frames import compressed_text_frame, payload_at
 
 LEVEL: Final = 5
-"""Of zlib. A book of 600 levels (13.3 KB) takes 100 us and becomes 4.0 KB; at level 6 400 us for 0.7 % less, at level 1
-57 us and 4.7 KB. Tickers of 20 markets (5 KB) take 33 us and become 1.4 KB; at level 6 39 us for 0.3 % less."""
+"""The level of zlib. A book of 600 levels (13.3 KB) takes 100 us and becomes 4.0 KB; at level 6 400 us for 0.7 % less,
+at level 1 57 us and 4.7 KB. Tickers of 20 markets (5 KB) take 33 us and become 1.4 KB; at level 6 39 us for 0.3 %
+less."""
 WINDOW_BITS: Final = 12
-"""Base-2 logarithm of the window, 4 KiB: what the library `websockets` asks for, and as good as 15 for these texts."""
+"""Base-2 logarithm of the window, 4 KiB: requested by the library `websockets`, and as good as 15 for these texts."""
 SMALL_WINDOW_BITS: Final = 9
-"""For all clients that ask for less. The smallest that zlib makes, which every one of them can read."""
+"""For all clients that ask for less: the smallest window of zlib, which all of them can read."""
 MEMORY_LEVEL: Final = 5
-"""Of zlib. With the 8 that is its default, a text takes up to 100 us more in a small window and is no shorter."""
+"""zlib's `memLevel`. With its default, 8, a text takes up to 100 us longer in a small window and is no shorter."""
 REMEMBERED_BYTES: Final = 65_536
 """A handler may send one text to a thousand clients; up to this size it is compressed once."""
 
@@ -37,25 +37,25 @@ _FACTORY: Final = ServerPerMessageDeflateFactory(server_no_context_takeover=True
 
 
 class Compression:
-    """How texts are compressed for all connections that negotiated the same.
+    """How texts are compressed for all connections that negotiated the same parameters.
 
     Args:
         window_bits: base-2 logarithm of the window, 9 to 15.
         threshold: longer texts, in bytes, are compressed.
 
     Attributes:
-        texts, bytes_before, bytes_after: what was compressed since `take_counts`; frames' headers are not included.
+        texts, bytes_before, bytes_after: totals of the texts compressed since `take_counts`, without frame headers.
     """
 
     __slots__ = ("_compressed", "_frames", "_window_bits", "bytes_after", "bytes_before", "texts", "threshold")
 
     def __init__(self, window_bits: int, threshold: int) -> None:
         self._window_bits, self.threshold = window_bits, threshold
-        self._frames = self._compressed = b""  # the last ones
+        self._frames = self._compressed = b""  # the most recent ones
         self.texts = self.bytes_before = self.bytes_after = 0
 
     def compress(self, frames: bytes) -> bytes:
-        """Return text frames with those compressed that are over the threshold and become smaller by it.
+        """Return text frames, compressing those that are over the threshold if that makes them smaller.
 
         Args:
             frames: whole frames, of texts only, as `frames.text_frame` makes them.
@@ -79,7 +79,7 @@ class Compression:
         return counts
 
     def _compress_text(self, payload: bytes) -> bytes | None:
-        """Return a compressed frame (RFC 7692 section 7.2.1); None if the text is to be sent as it is."""
+        """Return a compressed frame (RFC 7692 section 7.2.1); None if the text should be sent unchanged."""
         if len(payload) <= self.threshold:
             return None
         compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -self._window_bits, MEMORY_LEVEL)
@@ -93,8 +93,7 @@ class Compression:
 
 
 class Variants(dict["Compression | None", bytes]):
-    """Text frames as each connection receives them, by its compression. A compressed variant is made when it is first
-    asked for.
+    """Text frames as each connection receives them, by its compression. A compressed variant is made on first use.
 
     Args:
         frames: for connections without compression.
@@ -111,7 +110,7 @@ class Variants(dict["Compression | None", bytes]):
 
 
 class Agreement(NamedTuple):
-    """What was negotiated.
+    """The result of a negotiation.
 
     Attributes:
         answer: value of `Sec-WebSocket-Extensions` in the answer.
@@ -121,9 +120,9 @@ class Agreement(NamedTuple):
     compression: Compression
 
 
-@functools.lru_cache(64)  # browsers of one kind all offer the same
+@functools.lru_cache(64)  # browsers of one kind make the same offers
 def negotiate(offers: str, threshold: int) -> Agreement | None:
-    """Return what is agreed with a client; None if it offers nothing that can be accepted.
+    """Return the agreement with a client; None if it offers nothing acceptable.
 
     Args:
         offers: its `Sec-WebSocket-Extensions`. A header that cannot be read offers nothing.
@@ -147,5 +146,5 @@ def negotiate(offers: str, threshold: int) -> Agreement | None:
 
 @functools.cache
 def shared_compression(window_bits: int, threshold: int) -> Compression:
-    """Return the one `Compression` of all connections that negotiated this."""
+    """Return the one `Compression` of all connections that negotiated these parameters."""
     return Compression(window_bits, threshold)

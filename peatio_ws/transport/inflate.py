@@ -1,6 +1,6 @@
-"""Decompression of what a client sends (permessage-deflate, RFC 7692), never further than a message may be long.
+"""Decompression of what a client sends (permessage-deflate, RFC 7692), limited to the longest message allowed.
 
-Pure: frames in, frames out. `compression.py` compresses what the gateway sends, and negotiates.
+Pure: takes and returns frames. `compression.py` compresses what the gateway sends, and negotiates.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from websockets.frames import CTRL_OPCODES, Frame, Opcode
 from websockets.typing import ExtensionName
 
 _TAIL: Final = b"\x00\x00\xff\xff"
-"""What a sender leaves out at the end of a message (RFC 7692 section 7.2.1)."""
+"""The bytes that a sender omits at the end of a message (RFC 7692 section 7.2.1)."""
 _END: Final = b"\x03\x00"
-"""An empty last block. zlib reports the end of the data only if the message was whole before it."""
+"""An empty last block. zlib reports the end of the data only if the message before it was complete."""
 _BEHIND_A_LAST_BLOCK: Final = (b"", b"\x00")
-"""What may follow if the sender has ended the data by itself (RFC 7692 section 7.2.3.4)."""
+"""Bytes that may follow if the sender has ended the data itself (RFC 7692 section 7.2.3.4)."""
 _BITS: Final = 15
-"""A decompressor with the largest window reads what was compressed with any."""
+"""A decompressor with the largest window reads data compressed with any window."""
 
 
 class Inflater(Extension):
-    """Decompresses the messages of one connection, and limits how long all its messages are. Between two messages it
-    holds nothing: clients agreed to `client_no_context_takeover`. The sans-IO core calls it with each frame before it
-    looks at the frame itself.
+    """Decompresses the messages of one connection, and limits the size of all its messages. It holds nothing between
+    two messages, because clients agreed to `client_no_context_takeover`. The sans-IO core calls it with each frame
+    before it checks the frame itself.
 
     Args:
-        max_message_bytes: limit for a message, compressed or not. The core has to let frames of
-            `longest_frame(max_message_bytes)` pass.
+        max_message_bytes: limit for a message, compressed or not. The core must accept frames of
+            `longest_frame(max_message_bytes)`.
 
     Attributes:
-        wire_bytes: how long the payload of the last frame was as it came.
+        wire_bytes: length of the payload of the last frame as received.
     """
 
     name = ExtensionName("permessage-deflate")
@@ -41,30 +41,30 @@ class Inflater(Extension):
     def __init__(self, max_message_bytes: int) -> None:
         self.wire_bytes = 0
         self._limit = max_message_bytes
-        self._decompressor: Any = None  # there while a compressed message is coming in
-        self._size = self._wire_size = 0  # of the message so far, decompressed and as it came
+        self._decompressor: Any = None  # exists within a compressed message
+        self._size = self._wire_size = 0  # of the message so far, decompressed and as received
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         """Return the frame with its payload decompressed.
 
         Args:
-            max_size: is not looked at: it is about the frame as it came.
+            max_size: ignored: it is about the frame as received.
 
         Raises:
-            ProtocolError: the data is malformed, or the bit is set where it means nothing.
-            PayloadTooBig: the message is longer. No more than a byte beyond the limit was decompressed.
+            ProtocolError: the data is malformed, or the bit is set in a wrong frame.
+            PayloadTooBig: the message is too long. At most one byte beyond the limit was decompressed.
         """
         del max_size
         self.wire_bytes = len(frame.data)
         if frame.opcode in CTRL_OPCODES:
-            return frame  # the core fails on the bit
+            return frame  # the core rejects the bit
         if frame.opcode is not Opcode.CONT:
             self._size = self._wire_size = 0
             self._decompressor = zlib.decompressobj(-_BITS) if frame.rsv1 else None
         elif frame.rsv1:
             raise ProtocolError("RSV1 bit set in continuation frame")
         self._wire_size += len(frame.data)
-        if self._wire_size > longest_frame(self._limit):  # blocks without content could go on for ever
+        if self._wire_size > longest_frame(self._limit):  # empty blocks could go on forever
             raise PayloadTooBig(None, self._limit)
         compressed = self._decompressor is not None
         data = self._inflate(bytes(frame.data), frame.fin) if compressed else frame.data
@@ -76,11 +76,11 @@ class Inflater(Extension):
         return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3) if compressed else frame
 
     def encode(self, frame: Frame) -> Frame:
-        """Return the frame as it is. The core itself sends control frames only, which are never compressed."""
+        """Return the frame unchanged. The core itself sends control frames only, which are never compressed."""
         return frame
 
     def _inflate(self, data: bytes, fin: bool) -> bytes:
-        """Return what comes of some data, and not more than a byte beyond the limit."""
+        """Decompress some data. Return at most one byte beyond the limit."""
         decompressor, most = self._decompressor, self._limit - self._size + 1
         try:
             inflated: bytes = decompressor.decompress(data + _TAIL + _END if fin else data, most)
@@ -99,5 +99,5 @@ class Inflater(Extension):
 
 
 def longest_frame(max_message_bytes: int) -> int:
-    """Return how long a message of the limit may be compressed: what cannot be compressed becomes a little longer."""
+    """Return the longest compressed form of a message of the limit: incompressible data becomes a little longer."""
     return max_message_bytes + max_message_bytes // 1_000 + 64

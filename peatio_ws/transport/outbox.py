@@ -1,8 +1,8 @@
-"""What one client has yet to be sent, and the only place that writes to its socket.
+"""The frames that wait for one client, and the only code that writes to its socket.
 
-Putting never waits. What the socket takes at once leaves in one write; what it does not goes through a gevent queue to
-a writer greenlet of this client's own, in order, and a client that takes too little too slowly is hung up on. Knows
-frames only by their length; knows nothing of protocols and events.
+Putting never waits. What the socket accepts at once is sent in one write. The rest goes through a gevent queue to a
+writer greenlet of this client, in order. A client that reads too little or too slowly is disconnected. Knows frames
+only by their length; knows nothing of protocols and events.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
     import gevent.socket
 
 CLOSE_SECONDS: Final = 5.0
-"""How long a client may take to answer a close frame, and to take what comes before it."""
+"""Time limit for a client to read what precedes a close frame, and to answer it."""
 SLICE: Final = 65_536
-"""Bytes the writer greenlet hands to the socket at a time."""
+"""Bytes that the writer greenlet passes to the socket at a time."""
 WAIT_STEP: Final = 0.01
 LINGER: Final = 1.0
-"""Seconds a writer greenlet waits for more before it ends."""
+"""Seconds that a writer greenlet waits for more before it ends."""
 TLS_RECORD: Final = 16_384
 """The longest TLS record (RFC 8446 section 5.1)."""
 NEVER: Final = sys.maxsize
-"""No frame is that long."""
+"""Longer than any frame."""
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
-"""TCP_NOTSENT_LOWAT: what the kernel holds back for a client that does not read, instead of some MB."""
+"""TCP_NOTSENT_LOWAT: limits what the kernel holds for a client that does not read, instead of some MB."""
 
 
 class Outbox:
     """Frames on their way to one socket.
 
     Args:
-        sock: an upgraded gevent socket, TLS or not; nobody else may write to it.
-        limit: bytes that may wait for a client that does not read; more, and it is closed with 4413.
-        send_timeout: seconds in which such a client has to take something.
+        sock: an upgraded gevent socket, TLS or not; no other code may write to it.
+        limit: bytes that may wait for a client that does not read; above it, the client is closed with 4413.
+        send_timeout: seconds within which such a client has to read something.
 
-        compression: how texts are compressed; None if that was not negotiated.
+        compression: how texts are compressed; None if it was not negotiated.
 
     Attributes:
         size: bytes waiting.
-        sent: bytes the socket took.
-        closing: code of the close frame that was put in last; 0 before. After it nothing more is taken.
+        sent: bytes that the socket accepted.
+        closing: code of the close frame that was put in last; 0 before. After it, no frame is accepted.
         deadline: monotonic time at which a closing connection is cut.
     """
 
@@ -82,22 +82,22 @@ class Outbox:
         self, sock: gevent.socket.socket, limit: int, send_timeout: float, compression: Compression | None = None
     ) -> None:
         self._sock: Any = sock
-        # What is below gevent's socket never waits: the plain socket, and OpenSSL's object on it.
+        # The layers below gevent's socket, which never wait: the plain socket, and OpenSSL's object on it.
         self._is_tls = hasattr(sock, "do_handshake")
         self._send_now = _by_record(self._sock._sslobj.write) if self._is_tls else self._sock._sock.send
         self.limit, self.send_timeout = limit, send_timeout
         self.compression = compression
-        self._first: bytes | None = None  # what was put in first since the last flush; None once closing
-        self._more: list[bytes] | None = None  # and what after it: seldom anything
-        self._queue: gevent.queue.SimpleQueue[bytes] | None = None  # there while a writer greenlet is
-        self._blob, self._blob_sent, self._in_flight = b"", 0, 0  # what the writer is at
+        self._first: bytes | None = None  # the first frame put in since the last flush; None once closing
+        self._more: list[bytes] | None = None  # the frames after it: rarely any
+        self._queue: gevent.queue.SimpleQueue[bytes] | None = None  # exists while a writer greenlet runs
+        self._blob, self._blob_sent, self._in_flight = b"", 0, 0  # what the writer is sending
         self.size = self.sent = 0
         self.closing = 0
         self.ended = False  # half-close once everything is written
         self.deadline = 0.0
 
     def put(self, frames: bytes) -> None:
-        """Add whole frames, to leave at the next `flush`."""
+        """Add whole frames, to be sent by the next `flush`."""
         if self._first is not None:
             if self._more is None:
                 self._more = []
@@ -106,7 +106,7 @@ class Outbox:
             self._first = frames
 
     def flush(self) -> None:
-        """Hand over all that was put in. Never waits, never raises."""
+        """Send everything that was put in. Never waits, never raises."""
         data = self._first
         if data is None:
             return
@@ -136,7 +136,7 @@ class Outbox:
         self.send(binary_frame(payload))
 
     def _write_now(self, data: bytes) -> None:
-        """Whole frames to the socket if it takes them all at once, else the rest to the writer greenlet."""
+        """Write whole frames to the socket if it accepts them at once; leave the rest to the writer greenlet."""
         if self._queue is not None:
             self.size += len(data)
             self._queue.put(data)
@@ -148,12 +148,12 @@ class Outbox:
         except WOULD_BLOCK:
             pass
         except OSError:
-            self._on_broken()  # the reader finds out by itself
+            self._on_broken()  # the reader notices it separately
             return
         self._on_written(data, taken)
 
     def _on_written(self, data: bytes, taken: int) -> None:
-        """The socket took so much of it at once; of TLS that was a record, and it may take more."""
+        """The socket accepted some bytes at once. With TLS that was one record, and it may accept more."""
         if 0 < taken < len(data) and self._is_tls:
             taken = self._write_records(data, taken)
         self.sent += taken
@@ -168,9 +168,9 @@ class Outbox:
             self._half_close()
 
     def _write_records(self, data: bytes, taken: int) -> int:
-        """Write what the TLS socket takes at once of the rest. Return how much it has taken in all."""
+        """Write what the TLS socket accepts at once of the rest. Return the total number of bytes accepted."""
         view = memoryview(data)
-        with contextlib.suppress(OSError):  # a connection that is broken is found out by the writer greenlet
+        with contextlib.suppress(OSError):  # the writer greenlet notices a broken connection
             while taken < len(data):
                 taken += self._send_now(view[taken:])
         return taken
@@ -180,22 +180,22 @@ class Outbox:
             self.close(Close.TOO_SLOW, f"too slow: more than {self.limit} bytes waiting", cut=True)
 
     def wait(self, most: int) -> bool:
-        """Wait until no more than so many bytes are left to be taken; False if the connection closes.
+        """Wait until at most this many bytes are left to send. Return False if the connection closes.
 
-        For a greenlet that has much to send at the client's own wish. Looked at now and then rather than told, so that
-        nothing of it is in the way of all other writing.
+        For a greenlet that sends much at the client's own request. It polls instead of being notified, so that all
+        other writing has no extra cost.
         """
         while self.size > most and not self.closing:
             gevent.sleep(WAIT_STEP)
         return not self.closing
 
     def close(self, code: int, reason: str | None = None, cut: bool = False) -> None:
-        """Put in a close frame, the last frame of all; a second time does nothing.
+        """Put in a close frame, the last frame of all. Idempotent.
 
         Args:
             code: see `errors.Close`.
             reason: for the client; by default the code's own.
-            cut: drop whole frames that still wait, so that the close frame is next.
+            cut: drop waiting frames that were not begun, so that the close frame is next.
         """
         if self.closing:
             return
@@ -208,7 +208,7 @@ class Outbox:
         self.flush()
 
     def end(self, code: int) -> None:
-        """Nothing comes after what was put in: half-close the socket as soon as that is written."""
+        """Half-close the socket as soon as everything put in is written. Nothing comes after it."""
         if not self.closing:
             self.closing = code
             self.deadline = time.monotonic() + CLOSE_SECONDS
@@ -219,14 +219,14 @@ class Outbox:
             self._half_close()
 
     def abort(self) -> None:
-        """Cut the connection, whatever waits; the reader wakes up with end of file."""
+        """Cut the connection, whatever is waiting. The reader wakes up with end of file."""
         if not self.closing:
             self.closing = 1006
         self._on_broken()
         self._shutdown(socket.SHUT_RDWR)
 
     def _run_writer(self, queue: gevent.queue.SimpleQueue[bytes]) -> None:
-        """The writer greenlet: everything that waits, in order, then `LINGER`."""
+        """The writer greenlet: write everything that waits, in order, then wait `LINGER` seconds for more."""
         while True:
             try:
                 self._write_blob()
@@ -235,7 +235,7 @@ class Outbox:
                 self._blob = queue.get(timeout=LINGER)
                 self._blob_sent = self._in_flight = 0
             except gevent.queue.Empty:
-                if queue.empty():  # something may have come in the very turn of the loop in which the wait ended
+                if queue.empty():  # a frame may have arrived in the same turn of the loop in which the wait ended
                     break
             except TimeoutError:
                 if self.closing and time.monotonic() >= self.deadline:
@@ -245,7 +245,7 @@ class Outbox:
             except OSError:
                 self._on_broken()
                 break
-        # No switch between the last look into the queue and this line: nothing is left behind in it.
+        # No switch between the last look into the queue and this line, so no frame is left in it.
         self._queue = None
         self._blob = b""
         if self.ended:
@@ -255,9 +255,9 @@ class Outbox:
         while self._blob_sent < len(self._blob):
             self._in_flight = min(self._blob_sent + SLICE, len(self._blob))
             piece = memoryview(self._blob)[self._blob_sent : self._in_flight]
-            # Once closing, the deadline counts: the close frame gets its time, whatever the send timeout.
+            # While closing, only the deadline counts: the close frame gets its time, whatever the send timeout.
             patience = self.deadline - time.monotonic() if self.closing else self.send_timeout
-            # The socket's own timeout is the reader's; gevent's send() takes no other for plain sockets (26.9.0).
+            # The socket's own timeout belongs to the reader; gevent's send() takes no other for plain sockets (26.9.0).
             with gevent.Timeout(max(patience, 0), TimeoutError):
                 taken = self._sock.send(piece)
             self._blob_sent += taken
@@ -265,7 +265,7 @@ class Outbox:
             self.size -= taken
 
     def _drop_waiting(self) -> None:
-        """Forget all frames of which no byte was handed to the socket. Not the answer to the handshake."""
+        """Drop all frames of which no byte was passed to the socket, except the answer to the handshake."""
         first = self._first or b""
         self._first, self._more = first[: frame_end(first, 0)] or None, None
         if self._queue is None:
@@ -287,30 +287,30 @@ class Outbox:
 
     def _shutdown(self, how: int) -> None:
         with contextlib.suppress(OSError):
-            # The one below: gevent's TLS socket forgets on shutdown() that it is one, under its reader (26.9.0).
+            # The plain socket: on shutdown(), gevent's TLS socket drops its TLS state while its reader runs (26.9.0).
             sock = self._sock._sock if self._is_tls else self._sock
             sock.shutdown(how)
 
 
 def _by_record(write: Callable[[Any], int]) -> Callable[[Any], int]:
-    """OpenSSL writes all that it is offered, or says that it cannot now: it may have sent part of it then, and wants
-    all of it again. So it is offered one record at a time."""
+    """Offer OpenSSL one record at a time. It writes all it is offered, or reports that it cannot now. It may then have
+    sent a part, and requires the same data again."""
     return lambda data: write(data if len(data) <= TLS_RECORD else memoryview(data)[:TLS_RECORD])
 
 
 def put_all(
     frame: bytes | Variants, outboxes: Iterable[Outbox], touched: list[Outbox], compress_over: int = NEVER
 ) -> int:
-    """`put` for many; those for which it is the first since their last flush are appended to `touched`.
+    """`put` into many outboxes. Append those for which it is the first since their last flush to `touched`.
 
-    As one loop, here and in `flush_all`: with a call for each outbox a delivery to a thousand costs a tenth more.
+    A single loop, here and in `flush_all`: a call for each outbox makes a delivery to a thousand a tenth slower.
 
     Args:
-        frame: whole frames of texts, or variants of them that were made before.
-        compress_over: frames that are longer, in bytes, are compressed for outboxes that negotiated it.
+        frame: whole text frames, or variants of them made before.
+        compress_over: longer frames, in bytes, are compressed for outboxes that negotiated it.
 
     Returns:
-        How many take nothing any more.
+        How many outboxes accept nothing any more.
     """
     if not isinstance(frame, bytes):
         return _put_variants(frame, outboxes, touched)
@@ -332,7 +332,7 @@ def put_all(
 
 
 def _put_variants(frames: Variants, outboxes: Iterable[Outbox], touched: list[Outbox]) -> int:
-    """As above, with each outbox's variant."""
+    """`put_all` with the variant of each outbox."""
     refused, plain = 0, frames[None]
     for outbox in outboxes:
         frame = plain if outbox.compression is None else frames[outbox.compression]
@@ -350,7 +350,7 @@ def _put_variants(frames: Variants, outboxes: Iterable[Outbox], touched: list[Ou
 
 
 def flush_all(outboxes: Iterable[Outbox]) -> None:
-    """`flush` for many. Never waits, never raises."""
+    """`flush` many outboxes. Never waits, never raises."""
     for outbox in outboxes:
         data, send = outbox._first, outbox._send_now
         if data is None or outbox._more is not None or outbox._queue is not None:
@@ -360,7 +360,7 @@ def flush_all(outboxes: Iterable[Outbox]) -> None:
         try:
             taken = send(data)
         except OSError:
-            outbox._write_now(data)  # which finds out what it is
+            outbox._write_now(data)  # which handles the error
             continue
         if taken < len(data) or outbox.ended:
             outbox._on_written(data, taken)

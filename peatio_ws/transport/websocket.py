@@ -1,4 +1,4 @@
-"""One WebSocket connection: frames by `websockets`' sans-IO core, deadlines, and an outbox for all that it writes.
+"""One WebSocket connection: frames by `websockets`' sans-IO core, deadlines, and an outbox for everything it writes.
 
 Knows neither HTTP (`websocket_handler.py`) nor Peatio.
 """
@@ -30,25 +30,25 @@ from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 
 READ_BYTES: Final = 16_384
 SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, or 500 KB inflated, about 1 ms
-MOST_UNREAD: Final = 64  # messages that are parsed while the handler is busy, or after the connection was closed
+MOST_UNREAD: Final = 64  # messages to parse while the handler is busy, or after the connection was closed
 DISCARD_BYTES: Final = 65_536
-DISCARD_PAUSE: Final = 0.05  # in seconds, for so many bytes of what comes after the end
+DISCARD_PAUSE: Final = 0.05  # seconds to pause after each group of bytes received after the end
 
 
 class WebSocket:
-    """A server's WebSocket. Speaks from its first use, or from `accept`; before that the application may still answer
-    with plain HTTP. Legacy code for gevent-websocket finds `receive`, `send`, `close` and `closed` as it knows them.
+    """The server side of a WebSocket. It upgrades at its first use, or on `accept`; before that the application may
+    still answer with plain HTTP. `receive`, `send`, `close` and `closed` are compatible with gevent-websocket.
 
     Args:
         upgrade: takes the socket out of the request; called once.
-        settings: limits, unless `accept` brings others.
+        settings: limits, unless `accept` gets others.
 
     Attributes:
         id: for the log, from the upgrade to the end.
         accepted_elsewhere: whether the stock handler has sent the 101 already.
-        moved: whether it is served by a greenlet of its own.
+        moved: whether a dedicated greenlet serves it.
         opened, last_read, pinged: monotonic times, in seconds.
-        received, received_bytes: messages of the client; bytes, frames' own ones included.
+        received, received_bytes: number of the client's messages; bytes, including frame headers.
     """
 
     __slots__ = (
@@ -83,19 +83,19 @@ class WebSocket:
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
         self.received = self.received_bytes = self._taken = 0
-        self._read_ahead = b""  # was read, and is to be looked at
-        self._unread = b""  # how much the kernel had when it was looked at last
+        self._read_ahead = b""  # bytes that were read but not parsed
+        self._unread = b""  # how many bytes the kernel held at the last check
 
     def accept(self, settings: Settings | None = None) -> None:
-        """Upgrade now. Harmless a second time.
+        """Upgrade now. Idempotent.
 
         Args:
-            settings: instead of the request's, for the limits of bytes and the times.
+            settings: replace the request's settings for limits and times.
         """
         if self._upgrade is None:
             return
         sock, early, answer, self._may_move, compression = self._upgrade()
-        self._sock, self._upgrade = sock, None  # the request is let go
+        self._sock, self._upgrade = sock, None  # release the request
         self._settings = settings = settings or self._settings
         if sock.family != native_socket.AF_UNIX:
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NODELAY, 1)
@@ -104,11 +104,11 @@ class WebSocket:
         self._protocol = FrameDecoder(settings.max_message_bytes, compressed=compression is not None)
         self.opened = self.last_read = self.pinged = time.monotonic()
         if answer:
-            self.outbox.put(answer)  # leaves together with the first message, or before the first wait
+            self.outbox.put(answer)  # sent together with the first message, or before the first wait
         self._read_ahead = early
 
     def serve(self, run: Callable[[], None]) -> None:
-        """Run the rest of an accepted connection, in a new greenlet where possible: that saves 9 KB of stack."""
+        """Run the rest of an accepted connection, in a new greenlet if possible, which saves 9 KB of stack."""
         self.moved = self._may_move
         if self.moved:
             gevent.spawn(run)
@@ -126,11 +126,11 @@ class WebSocket:
         return self._sock is not None and self.outbox.closing != 0
 
     def receive(self, timeout: float | None = None) -> str | bytes | None:
-        """The client's next message: text as str, binary as bytes; None once there will be no more, or once this side
-        has closed with a code of `FINAL`. Blocks this greenlet only; control frames are dealt with meanwhile.
+        """Return the client's next message: text as str, binary as bytes. Return None when there are no more, or when
+        this side has closed with a code of `FINAL`. Blocks this greenlet only; control frames are answered meanwhile.
 
         Args:
-            timeout: seconds after which it is a TimeoutError; nothing is lost by that.
+            timeout: seconds until a TimeoutError; no message is lost by it.
         """
         if timeout is not None:
             with gevent.Timeout(max(timeout, 0), TimeoutError(f"no message within {timeout:g} s")):
@@ -139,7 +139,7 @@ class WebSocket:
         self.outbox.flush()
         messages = self._protocol.messages
         while not messages or self.outbox.closing in FINAL:
-            # Only now, so that the application's answer to a message leaves before a pong or close that came after it.
+            # Not earlier: the application's answer to a message must leave before a pong or close for later frames.
             self._answer(self._protocol.data_to_send())
             if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:
                 return None
@@ -157,8 +157,8 @@ class WebSocket:
         """Send a message: str as text, bytes as binary, or as `binary` says. Never waits.
 
         Raises:
-            WebSocketError: closed already; gevent-websocket's own, which legacy code expects.
-            TypeError: no message.
+            WebSocketError: the connection is closed; gevent-websocket's class, which legacy code expects.
+            TypeError: not a message.
         """
         self.accept()
         if self.outbox.closing:
@@ -170,7 +170,7 @@ class WebSocket:
         (self.outbox.send_text if as_text else self.outbox.send_binary)(data)
 
     def close(self, code: int = Close.NORMAL, reason: str | bytes | None = None) -> None:
-        """Start the closing handshake; harmless a second time. ValueError for a code that may not be sent."""
+        """Start the closing handshake. Idempotent. Raises ValueError for a code that may not be sent."""
         self.accept()
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         disconnect = Disconnect(code, text)
@@ -196,7 +196,7 @@ class WebSocket:
         self._sock.close()
 
     def _read(self) -> None:
-        """Read some bytes of the client, or its end. Lets others run in between, however fast it sends."""
+        """Read some bytes of the client, or its end. Lets others run in between, however fast the client sends."""
         self._reading = True
         try:
             let_others_run()
@@ -205,8 +205,8 @@ class WebSocket:
                     self._read_ahead = self._sock.recv(READ_BYTES)
                 except OSError as error:
                     if error.errno is None:
-                        raise  # no socket's: a time limit around this call, ours or the handler's own
-                let_others_run()  # many clients may have become ready at once; a time limit here loses nothing
+                        raise  # not the socket's: a time limit around this call, ours or the handler's
+                let_others_run()  # many clients may be ready at once; a time limit here loses nothing
         finally:
             self._reading = False
         self._on_slice()
@@ -216,8 +216,8 @@ class WebSocket:
         self._read_ahead = self._read_ahead[SLICE_BYTES:]
 
     def _discard(self) -> None:
-        """Half-close, then read and drop what the client sends until it ends: to close with unread bytes would reset
-        the connection, and the client could lose the close frame (RFC 6455 section 7.1.1)."""
+        """Half-close, then read and drop what the client sends until it ends. Closing with unread bytes would reset the
+        connection, and the client could lose the close frame (RFC 6455 section 7.1.1)."""
         self._read_ahead = b""
         self.outbox.end(self.outbox.closing)
         with contextlib.suppress(OSError):
@@ -231,15 +231,15 @@ class WebSocket:
             return
         if len(protocol.messages) >= MOST_UNREAD:
             unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
-            if unread != self._unread:  # pongs may be among it
+            if unread != self._unread:  # there may be pongs in it
                 self._unread, self.last_read = unread, time.monotonic()
             return
-        sock.settimeout(0.0)  # of the reader's; no other greenlet runs in between
+        sock.settimeout(0.0)  # the reader's timeout; no other greenlet runs in between
         try:
             self._read_ahead = self._read_ahead or sock.recv(READ_BYTES)
             self._on_slice()
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
-            pass  # but what came before may be unanswered yet
+            pass  # earlier data may still need an answer
         except OSError:
             self._on_bytes(b"")
         finally:
@@ -247,17 +247,17 @@ class WebSocket:
         while self._read_ahead and len(protocol.messages) < MOST_UNREAD:
             self._on_slice()
         if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
-            return  # the client has gone after a message that is to be answered first
+            return  # the client ended after a message that must be answered first
         for answers, _ in protocol.messages:
             self._answer(answers)
             answers.clear()
         self._answer(protocol.data_to_send())
 
     def tick(self, now: float) -> None:
-        """Keep alive, or give up; called about once a second by the worker's keeper greenlet."""
+        """Keep the connection alive, or close it. Called about once a second by the worker's keeper greenlet."""
         outbox, settings = self.outbox, self._settings
         if outbox.size and outbox.sent != self._taken:
-            self.last_read = now  # it takes what waits for it; a ping, or the reading of a pong, would be behind that
+            self.last_read = now  # the client reads what waits for it; a ping, or its pong, would queue behind that
         self._taken = outbox.sent
         if not (self._reading or outbox.closing):
             self._poll()
@@ -272,14 +272,14 @@ class WebSocket:
 
     @property
     def close_code(self) -> int:
-        """The code this connection ended with: the first close frame of either side, else 1006."""
+        """The code this connection ended with: the first close frame of either side, otherwise 1006."""
         protocol, own = self._protocol, self.outbox.closing
         if protocol.close_rcvd is not None and (protocol.close_rcvd_then_sent or not own):
             return int(protocol.close_rcvd.code)
         return own or 1006
 
     def _on_bytes(self, data: bytes) -> None:
-        """What came from the client, or its end (no bytes)."""
+        """Process bytes of the client, or its end (no bytes)."""
         protocol = self._protocol
         if protocol.state is ProtocolState.CLOSED:
             return
@@ -290,7 +290,7 @@ class WebSocket:
         protocol.receive(data)
 
     def _answer(self, chunks: list[bytes]) -> None:
-        """Put what the protocol has to say (pongs, close frames; nothing is the end) into the outbox."""
+        """Put the protocol's output (pongs, close frames; an empty chunk is the end) into the outbox."""
         outbox = self.outbox
         for chunk in chunks:
             if chunk:

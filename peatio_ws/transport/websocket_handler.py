@@ -1,7 +1,7 @@
-"""The HTTP side of a WebSocket: gevent-websocket's request handler, with a handshake checked to the letter.
+"""The HTTP side of a WebSocket: gevent-websocket's request handler with a strict handshake.
 
 `Handler` is for gunicorn's worker and `geventwebsocket.server`: it checks the request and puts a `WebSocket` into
-`environ["wsgi.websocket"]`, which upgrades when it is first used. Knows nothing of frames and of Peatio.
+`environ["wsgi.websocket"]`, which upgrades at its first use. Knows nothing of frames and of Peatio.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _SWITCHING: Final = (
     b"Sec-WebSocket-Accept: %b\r\n%b\r\n"
 )
 _LOGGED: Final = ("REQUEST_METHOD", "PATH_INFO", "SERVER_PROTOCOL", "HTTP_USER_AGENT", "peatio_ws.connection")
-"""What an access log is given of a request, beside its path and where it comes from: a token may be in the query, in a
-cookie, and in many a header."""
+"""What an access log gets of a request, in addition to its path and address. A token may be in the query, in a cookie,
+and in many headers."""
 
 
 class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-websocket has no types
-    """gevent-websocket's handler with its faults mended: the handshake is checked to the letter, errors have bodies,
-    nothing is upgraded before the application could refuse.
+    """gevent-websocket's handler with corrections: the handshake is strict, errors have bodies, and nothing is upgraded
+    before the application could refuse.
 
     Class attributes:
-        serving: WebSockets that an application serves within its request; a `Gateway` looks after its own.
-        settings: how long a request may take to arrive, and limits for connections that the application does not
-            `accept` by itself; the worker sets them from the environment.
+        serving: WebSockets that an application serves within its request; a `Gateway` keeps its own list.
+        settings: time limits of requests, and limits for connections that the application does not `accept` itself.
+            The worker sets them from the environment.
     """
 
     idle: ClassVar[dict[Any, PendingRequest]] = {}
@@ -81,19 +81,19 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             self.discard_body()
 
     def _run_websocket(self) -> None:
-        """Call the application; however it ends, a connection it upgraded ends with a closing handshake."""
+        """Call the application. However it ends, a connection that it upgraded ends with a closing handshake."""
         self.environ["wsgi.websocket"] = websocket = WebSocket(self.upgrade, self.settings)
         self.environ["peatio_ws.connection"] = websocket.id
         self.serving.add(websocket)
         try:
-            # Past gevent-websocket's own run_application, which upgrades before the application is asked.
+            # Bypass gevent-websocket's own run_application, which upgrades before it calls the application.
             WSGIHandler.run_application(self)
         except Disconnect as disconnect:
             websocket.close(disconnect.code, disconnect.reason)
         except (Exception, gevent.Timeout) as error:
             if not self._upgraded or websocket.moved:
                 raise
-            if not (isinstance(error, WebSocketError) and websocket.closed):  # it sent to a client that had gone
+            if not (isinstance(error, WebSocketError) and websocket.closed):  # it sent to a disconnected client
                 log.exception("handler failed", connection=websocket.id)
             websocket.outbox.close(Close.INTERNAL_ERROR)
         finally:
@@ -102,8 +102,8 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
                 websocket.end()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """Harmless after the upgrade: frameworks answer every request. Where one has caught what its view raised, its
-        answer is all that tells."""
+        """Do nothing after the upgrade: frameworks answer every request. If a framework has caught an exception of its
+        view, its answer is the only sign of it."""
         if not self._upgraded:
             if self.close_connection and not any(name.lower() == "connection" for name, _ in headers):
                 headers = [*headers, ("Connection", "close")]
@@ -124,11 +124,11 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         return environ
 
     def log_request(self) -> None:
-        """gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler knows none."""
+        """Write gunicorn's access log, for HTTP and WebSocket alike; gevent-websocket's handler does not."""
         log: Any = getattr(self.server, "log", None)
         if self.environ is None:
-            return  # what is no request is in the log already
-        # gunicorn would put a line together for nobody, once there is a `logconfig_dict` (27.0.1).
+            return  # the log has invalid requests already
+        # With a `logconfig_dict`, gunicorn would format a line even without a handler for it (27.0.1).
         if hasattr(log, "access") and log.access_log.handlers:
             status, headers = self._orig_status or "000", self.response_headers or []
             response = SimpleNamespace(status=status, headers=headers, sent=self.response_length)
@@ -138,18 +138,18 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             log.access(response, [], seen, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
 
     def upgrade(self) -> RawSocket:
-        """Take the socket out of the request: it, what the client sent along, and the 101 that has to go out first.
+        """Take the socket out of the request, with the bytes that the client sent early, and the 101 to send first.
 
-        gevent-websocket's own `upgrade_connection` would write that at once, apart from the first message, and leave
-        an object behind whose `__del__` costs as much as the rest of the upgrade (0.10.1).
+        gevent-websocket's own `upgrade_connection` would write the 101 at once, separately from the first message, and
+        leave an object whose `__del__` costs as much as the rest of the upgrade (0.10.1).
         """
         sock, rfile, body = self.socket, self.rfile, self.wsgi_input
         extensions, compression = self._negotiate()
         answer = _SWITCHING % (accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode(), extensions)
         early = read_ahead(sock, rfile)
         rfile.close()
-        body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames, whatever the headers said
-        let_go = getattr(self.server, "release", None)  # of this package's server
+        body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames follow, whatever the headers say
+        let_go = getattr(self.server, "release", None)  # only the server of this package has it
         if let_go is not None:
             let_go(sock)
         elif not is_tls(sock):
@@ -159,11 +159,11 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
         self._orig_status, self.code = "101 Switching Protocols", 101
         self._upgraded = self.headers_sent = self.close_connection = True
         self.socket = self.rfile = None
-        self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may hold a token
+        self.environ["RAW_URI"] = self.path.partition("?")[0]  # the query may contain a token
         return RawSocket(sock, early, answer, may_move, compression)
 
     def _negotiate(self) -> tuple[bytes, Compression | None]:
-        """Return the header field that says which extension was agreed, if any, and what was agreed."""
+        """Return the header field for the agreed extension, empty if none, and the agreed compression."""
         offers = self.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS")
         if not (offers and self.settings.compression):
             return b"", None
@@ -174,12 +174,12 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
 
 
 def is_tls(sock: Any) -> bool:
-    """Whether a gevent socket encrypts."""
+    """Return whether a gevent socket uses TLS."""
     return hasattr(sock, "do_handshake")
 
 
 def read_ahead(sock: Any, rfile: Any) -> bytes:
-    """What a buffered reader holds, without waiting for more."""
+    """Return the bytes that a buffered reader holds, without waiting for more."""
     sock.settimeout(0.0)
     try:
         return bytes(rfile.peek())
@@ -190,7 +190,7 @@ def read_ahead(sock: Any, rfile: Any) -> bytes:
 
 
 def log_refusal(refused: Refused, connection: str, address: str, environ: dict[str, Any]) -> None:
-    """Count and log a handshake that is answered with plain HTTP; for 403 the log names the page's origin."""
+    """Count and log a handshake that is answered with plain HTTP. For a 403, log the origin of the page."""
     origin = environ.get("HTTP_ORIGIN") if refused.code == 403 else None
     metrics.refusals.labels(refused.label).inc()
     fields = {"status": refused.code, "reason": refused.text} | (
@@ -202,12 +202,12 @@ def log_refusal(refused: Refused, connection: str, address: str, environ: dict[s
 def _take_socket(stock: Any) -> RawSocket:
     """Take over the connection of a stock gevent-websocket `WebSocket`, whose 101 has been sent."""
     handler = stock.handler
-    stock.closed = True  # or its __del__ would write to the socket (gevent-websocket 0.10.1)
+    stock.closed = True  # otherwise its __del__ would write to the socket (gevent-websocket 0.10.1)
     return RawSocket(handler.socket, read_ahead(handler.socket, handler.rfile), b"", may_move=False)
 
 
 def websocket_of(environ: dict[str, Any]) -> WebSocket | None:
-    """The WebSocket of an upgrade request, under this package's handler or the stock one; None if there is none."""
+    """Return the WebSocket of an upgrade request, of this package's handler or the stock one; None if there is none."""
     found = environ.get("wsgi.websocket")
     if found is None or isinstance(found, WebSocket):
         return found
