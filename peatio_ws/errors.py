@@ -48,12 +48,14 @@ class PeatioWsError(Exception):
         event: the log event.
         level: the level of the log line; None if it is not logged.
         label: the label value under which metrics count it.
+        close: the close code of a connection that it ends; None if it ends none.
     """
 
     code: object = None
     text = remedy = label = ""
     event: ClassVar[str] = ""
     level: str | None = None
+    close: int | None = None
 
     @property
     def advice(self) -> str:
@@ -242,6 +244,7 @@ class Refused(PeatioWsError):
     event = "handshake refused"
     level = "info"
     code: int
+    close: int
 
     def __init__(
         self, status: str, text: str, headers: tuple[tuple[str, str], ...] = (), close: Close = Close.POLICY
@@ -267,6 +270,7 @@ class Disconnect(PeatioWsError):
     """
 
     code: int
+    close: int
 
     def __init__(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
@@ -274,7 +278,7 @@ class Disconnect(PeatioWsError):
         known = code in Close.__members__.values()
         self.text = self.reason = REASONS.get(Close(code), "") if reason is None and known else reason or ""
         super().__init__(code, self.reason)
-        self.code = int(code)
+        self.code = self.close = int(code)
         self.label = str(self.code) if known else "other"
 
 
@@ -289,6 +293,7 @@ class ClientError(PeatioWsError):
     """
 
     code = "client_error"
+    close: int = Close.POLICY
 
     def __init__(self, text: object = "") -> None:
         super().__init__(text)

@@ -17,8 +17,13 @@ from peatio_ws.errors import AuthenticationError, Delay, TokenFault, TryLater
 from peatio_ws.monitoring import limits, metrics
 from peatio_ws.monitoring.counters import Labels, WorkerCounters
 from peatio_ws.monitoring.limits import Limit
+from peatio_ws.protocol.stream_name_limit import StreamNameLimit
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
+from peatio_ws.routing.cursor import Cursors
+from peatio_ws.routing.history import History
+from peatio_ws.routing.replay import Replays
 from peatio_ws.routing.router import Router
+from peatio_ws.server.broker_sources import ClientInterest
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.routes import Handlers
 from peatio_ws.transport.client_address import rate_limit_key
@@ -100,9 +105,12 @@ class Authenticator:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What each connection of a worker is given.
+    """The services that each connection of a worker is given.
 
     Attributes:
+        router, history, cursors, replays: deliver live and missed events.
+        interest: what the broker sends the worker because clients need it.
+        stream_names: the stream names that the worker has room for.
         frames: counts the text frames that connections put into their outboxes.
     """
 
@@ -110,11 +118,39 @@ class WorkerContext:
     authenticator: Authenticator
     shared: SharedState
     ingest: BrokerIngest
+    router: Router
+    history: History
+    cursors: Cursors
+    replays: Replays
+    interest: ClientInterest
+    stream_names: StreamNameLimit
     handlers: Handlers
     rules: SubscriptionRules
     frames: Counter[Labels]
 
-    @property
-    def router(self) -> Router:
-        """Delivers events."""
-        return self.ingest.router
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        authenticator: Authenticator,
+        shared: SharedState,
+        ingest: BrokerIngest,
+        handlers: Handlers,
+        counters: WorkerCounters,
+    ) -> WorkerContext:
+        """Collect the services of a worker."""
+        return cls(
+            settings=settings,
+            authenticator=authenticator,
+            shared=shared,
+            ingest=ingest,
+            router=ingest.router,
+            history=ingest.history,
+            cursors=ingest.cursors,
+            replays=ingest.replays,
+            interest=ingest.interest,
+            stream_names=ingest.names,
+            handlers=handlers,
+            rules=SubscriptionRules(settings.roles, settings.max_streams, ingest.names),
+            frames=counters.of(metrics.frames),
+        )

@@ -28,7 +28,6 @@ from peatio_ws.errors import Refused, TryLater
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.monitoring.watchdog import Watchdog
-from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.publisher import Publisher
 from peatio_ws.server.commands import CommandExecutor
 from peatio_ws.server.connections.handler_connection import HandlerConnection, identify_request
@@ -78,10 +77,9 @@ class Gateway:
         verifier = Verifier(settings.token_rules)
         self.keys = JwksRefresh(settings.token_rules, verifier)
         self._handlers = Handlers()
-        rules = SubscriptionRules(settings.roles, settings.max_streams, self._ingest.names)
         authenticator = Authenticator(settings, verifier, self.keys, self._shared, counters)
-        self._context = WorkerContext(
-            settings, authenticator, self._shared, self._ingest, self._handlers, rules, counters.of(metrics.frames)
+        self._context = WorkerContext.build(
+            settings, authenticator, self._shared, self._ingest, self._handlers, counters
         )
         self._accepted = counters.of(metrics.ranger_connected)
         self._stats = StatsReporter(counters, self._ingest, self._shared)

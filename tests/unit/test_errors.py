@@ -80,6 +80,14 @@ def test_exception_carries_its_policy(error: PeatioWsError) -> None:
     assert bool(error.level) <= bool(error.event and error.label), "what is logged has an event, and is counted"
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Disconnect(4000), 4000), (ClientError("no"), Close.POLICY), (Refused("403 Forbidden", "No."), Close.POLICY)],
+)
+def test_error_that_ends_a_connection_has_a_close_code(error: PeatioWsError, code: int) -> None:
+    assert error.close == code
+
+
 @pytest.mark.parametrize("fault", TokenFault)
 def test_every_fault_of_a_token_has_a_remedy(fault: TokenFault) -> None:
     assert AuthenticationError("any words", fault).remedy

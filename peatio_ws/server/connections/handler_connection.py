@@ -175,7 +175,7 @@ class HandlerConnection(BaseConnection):
         for name in set(streams).intersection(receiver.streams):
             receiver.streams.remove(name)
             self.context.router.unsubscribe(receiver, name)
-            self.context.ingest.interest.release_stream(name)
+            self.context.interest.release_stream(name)
 
     # ---- for the gateway
 
@@ -197,10 +197,8 @@ class HandlerConnection(BaseConnection):
             member = self.member = self._resolve_member_id()
             if not ws.closed and (member is None or self.claim_member_slot(member.uid)):
                 self._route.handler(self)
-        except Disconnect as end:
-            ws.close(end.code, end.reason)
-        except ClientError as fault:
-            ws.close(Close.POLICY, str(fault))
+        except (Disconnect, ClientError) as end:
+            ws.close(end.close, end.text)
         except HANDLER_FAILURES as error:
             if not (isinstance(error, WebSocketError) and ws.closed):  # it sent to a closed connection
                 self._log_failure()
@@ -244,18 +242,18 @@ class HandlerConnection(BaseConnection):
 
     def _admit(self, receiver: Receiver) -> None:
         """Send the client the events of its member, of the streams it is subscribed to. Idempotent."""
-        ingest, member, lookup = self.context.ingest, self.member, self._lookup
+        context, member, lookup = self.context, self.member, self._lookup
         assert member is not None and lookup is not None  # noqa: PT018
         if receiver.state not in NOT_ADMITTED:
             return
-        ingest.wait_until_live()
+        context.ingest.wait_until_live()
         admitted = False
         try:
-            ingest.interest.acquire_member(member.uid)  # may wait
+            context.interest.acquire_member(member.uid)  # may wait
             admitted = receiver.state in NOT_ADMITTED
         finally:
             if not admitted:
-                ingest.interest.release_member(member.uid)
+                context.interest.release_member(member.uid)
         if admitted:
             receiver.admit(member.uid)
             MemberIdResolution(self.context, receiver, lookup, self.ws.id, self._on_member_id).begin()
@@ -263,14 +261,14 @@ class HandlerConnection(BaseConnection):
 
     def _add(self, receiver: Receiver, name: str) -> None:
         """Send the client this stream from now on. Idempotent."""
-        ingest, mine = self.context.ingest, receiver.streams
+        interest, mine = self.context.interest, receiver.streams
         added = False
         try:
-            ingest.interest.acquire_stream(name)  # may wait
+            interest.acquire_stream(name)  # may wait
             added = name not in mine and receiver.state is not ConnectionState.ENDED
         finally:
             if not added:
-                ingest.interest.release_stream(name)
+                interest.release_stream(name)
         if added:
             receiver.advance(ConnectionInput.SUBSCRIBE)
             mine.append(name)
@@ -286,7 +284,7 @@ class HandlerConnection(BaseConnection):
         self.unsubscribe(*receiver.streams)
         context.router.remove(receiver)
         if receiver.uid is not None:
-            context.ingest.interest.release_member(receiver.uid)
+            context.interest.release_member(receiver.uid)
 
     def _log_failure(self) -> None:
         metrics.handler_failures.labels(self._route.path).inc()

@@ -55,7 +55,7 @@ class MemberIdResolution:
     ) -> None:
         self._context, self._receiver, self._lookup, self._connection = context, receiver, lookup, connection
         self._on_found = on_found
-        self._position = context.ingest.replays.latest()
+        self._position = context.replays.latest()
         receiver.pending_member_id = self
 
     def begin(self) -> None:
@@ -66,7 +66,7 @@ class MemberIdResolution:
             receiver.pending_member_id = None
             self._on_found(lookup.number)
         else:
-            self._position = self._context.ingest.replays.latest()
+            self._position = self._context.replays.latest()
             lookup.on_answer = self._on_answer
 
     def start_from(self, position: ReplayPosition, complete: bool, cursor: str | None) -> tuple[ReplayPosition, bool]:
@@ -74,16 +74,16 @@ class MemberIdResolution:
 
         While its member id is unknown, an event may be missing as soon as one since then names any member by member id.
         """
-        receiver, history = self._receiver, self._context.ingest.history
+        receiver, history = self._receiver, self._context.history
         if receiver.pending_member_id is None:
             return position, complete
         is_live = receiver.state is ConnectionState.LIVE
         since = self._position if is_live else position
         if complete and history.has_member_ids_after(since.offset):
-            position, complete = self._context.ingest.replays.latest(), False
+            position, complete = self._context.replays.latest(), False
         if not is_live:
             self._position = position
-        at = self._context.ingest.cursors.open(cursor, receiver.uid or "") if complete and cursor is not None else None
+        at = self._context.cursors.open(cursor, receiver.uid or "") if complete and cursor is not None else None
         self._context.router.hold_cursors(receiver, at or history.position())
         return position, complete
 
@@ -100,7 +100,7 @@ class MemberIdResolution:
 
     def _on_answer(self, number: int | None) -> None:
         """Act on the answer. Called in the greenlet that looks up, so it never waits."""
-        receiver, history = self._receiver, self._context.ingest.history
+        receiver, history = self._receiver, self._context.history
         if receiver.state is ConnectionState.REPLAYING:
             return  # until `on_live`
         self._on_found(number)
@@ -119,7 +119,7 @@ class MemberIdResolution:
 
     def _catch_up(self, number: int) -> None:
         try:
-            self._context.ingest.replays.catch_up(self._receiver, number, self._position, self._settle)
+            self._context.replays.catch_up(self._receiver, number, self._position, self._settle)
         except Exception:
             log.exception("replay by member id failed", connection=self._connection)
             self._receiver.outbox.abort()
@@ -134,5 +134,5 @@ class MemberIdResolution:
         router.release_cursors(receiver)
         # Always: no frame would reveal that no event had named any member by member id.
         if receiver.resumes and not receiver.outbox.closing:
-            cursor = self._context.ingest.cursors.at(receiver.uid or "")
+            cursor = self._context.cursors.at(receiver.uid or "")
             receiver.outbox.send_text(encoding.resume(cursor, complete))

@@ -133,7 +133,7 @@ class PeatioConnection(BaseConnection):
             ws.outbox.close(Close.INTERNAL_ERROR)
 
     def _leave(self) -> None:
-        interest, uid = self.context.ingest.interest, self._receiver.uid
+        interest, uid = self.context.interest, self._receiver.uid
         self.context.router.remove(self._receiver)
         for stream in self._session.streams:
             interest.release_stream(stream)
@@ -227,19 +227,19 @@ class PeatioConnection(BaseConnection):
             return False
         receiver.admit(identity.uid)
         resolution.begin()
-        context.ingest.interest.acquire_member(identity.uid)  # may wait
+        context.interest.acquire_member(identity.uid)  # may wait
         log.debug("authenticated", connection=self.ws.id, uid=identity.uid, member_id=lookup.number)
         return True
 
     def _subscribe(self, names: tuple[str, ...]) -> None:
         self._receiver.advance(ConnectionInput.SUBSCRIBE)
-        ingest = self.context.ingest
-        ingest.names.pending += len(names)
+        context = self.context
+        context.stream_names.pending += len(names)
         try:
             for name in names:
-                ingest.interest.acquire_stream(name)  # may wait
+                context.interest.acquire_stream(name)  # may wait
         finally:
-            ingest.names.pending -= len(names)
+            context.stream_names.pending -= len(names)
         self._send_streams(names)
 
     def _send_streams(self, names: tuple[str, ...]) -> None:
@@ -262,7 +262,7 @@ class PeatioConnection(BaseConnection):
     def _unsubscribe(self, names: Iterable[str]) -> None:
         for name in names:
             self.context.router.unsubscribe(self._receiver, name)
-            self.context.ingest.interest.release_stream(name)
+            self.context.interest.release_stream(name)
 
     def _resume(self, action: Resume) -> None:
         session = self._session

@@ -53,7 +53,7 @@ class Resumption:
         if receiver.state is ConnectionState.LIVE:
             return self._begin_live(resume)
         cursor = resume.cursor or self._cursor
-        located = context.ingest.replays.locate(cursor, self._uid)  # may wait
+        located = context.replays.locate(cursor, self._uid)  # may wait
         if located is None:
             return False
         self._start, complete = located
@@ -82,7 +82,7 @@ class Resumption:
     def _begin_live(self, resume: Resume) -> bool:
         """Answer a client that receives its events already. Nothing is replayed: either all events after its cursor
         were sent on this connection, or the answer is not complete."""
-        replays, receiver, cursor = self._context.ingest.replays, self._receiver, resume.cursor
+        replays, receiver, cursor = self._context.replays, self._receiver, resume.cursor
         located = replays.locate(None, self._uid)  # may wait
         if located is None:
             return False
@@ -103,7 +103,7 @@ class Resumption:
             return
         assert self._start is not None
         receiver.advance(ConnectionInput.REPLAY)
-        complete = context.ingest.replays.run(receiver, self._start)
+        complete = context.replays.run(receiver, self._start)
         self._cursor = None
         self._cursor_sent_at = time.monotonic()
         if not complete:
@@ -124,7 +124,7 @@ class Resumption:
         """Send a cursor of this moment, or the held one, to a live client. Send none if there may be a gap."""
         context, receiver = self._context, self._receiver
         is_live = receiver.resumes and receiver.state is ConnectionState.LIVE
-        if is_live and context.ingest.replays.caught_up.is_set():
+        if is_live and context.replays.caught_up.is_set():
             self._send(encoding.resume(context.router.cursor(receiver), complete=True))
 
     @property
@@ -132,7 +132,7 @@ class Resumption:
         return self._receiver.uid or ""
 
     def _newest_cursor(self) -> str:
-        return self._context.ingest.cursors.at(self._uid)
+        return self._context.cursors.at(self._uid)
 
     def _answer(self, resume: Resume, cursor: str, complete: bool) -> None:
         self._send(encoding.with_echo(encoding.resumed(resume.payload, cursor, complete), resume.echo))
