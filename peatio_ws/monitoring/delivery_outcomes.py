@@ -21,19 +21,25 @@ log = structlog.get_logger("peatio_ws.monitoring.delivery_outcomes")
 LOG_SECONDS: Final = 10.0
 """Each fault of an exchange is logged once in this time, with the number of deliveries that were left out before."""
 
-_LABELS: Final = {name: name for name in EXCHANGES}
+_OTHER: Final = "other"
 
 
 class DeliveryOutcomes:
     """The outcomes of one worker's deliveries."""
 
     def __init__(self, counters: WorkerCounters) -> None:
-        self._deliveries = counters.of(metrics.deliveries)
+        self._counters = counters
+        self._routed = {name: counters.count(metrics.deliveries, name, "routed") for name in (*EXCHANGES, _OTHER)}
         self._throttle = Throttle()
 
     def count(self, delivery: Delivery, outcome: str) -> None:
         """Count a delivery by its exchange: Peatio's own by name, all others together."""
-        self._deliveries[_LABELS.get(delivery.exchange, "other"), outcome] += 1
+        exchange = delivery.exchange if delivery.exchange in EXCHANGES else _OTHER
+        self._counters.count(metrics.deliveries, exchange, outcome).value += 1
+
+    def count_routed(self, delivery: Delivery) -> None:
+        """Count a delivery that was routed."""
+        (self._routed.get(delivery.exchange) or self._routed[_OTHER]).value += 1
 
     def drop(self, delivery: Delivery, bad: BadDelivery) -> None:
         """Count a delivery that cannot be read, and log it without its body."""

@@ -31,7 +31,7 @@ class Batch:
     def __init__(self, counters: WorkerCounters, compress_over: int = NEVER) -> None:
         self._touched: list[Outbox] = []
         self._compress_over = compress_over
-        self._frames = counters.of(metrics.frames)
+        self._frames = counters.count(metrics.frames)
 
     def put(self, frames: bytes | Variants, outboxes: Collection[Outbox], count: int = 1) -> None:
         """Put frames into outboxes, to be sent by `flush`. Never waits.
@@ -40,11 +40,11 @@ class Batch:
             count: how many frames these are.
         """
         refused = put_all(frames, outboxes, self._touched, self._compress_over)
-        self._frames[()] += count * (len(outboxes) - refused)
+        self._frames.value += count * (len(outboxes) - refused)
 
     def count(self, frames: int) -> None:
         """Count frames that the caller put into an outbox itself, and will flush."""
-        self._frames[()] += frames
+        self._frames.value += frames
 
     def flush(self) -> bool:
         """Send what was put since the last call, in one write per client. Return whether there was anything."""

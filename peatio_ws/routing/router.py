@@ -32,7 +32,6 @@ from peatio_ws.transport.outbox import Outbox
 
 Audience: TypeAlias = tuple[Dialect, CursorsOf, Variant]
 """What the bytes of an event depend on. All connections of an audience receive the same frame, encoded once."""
-_SENT, _NOBODY = ("sent",), ("nobody",)
 
 
 class Router:
@@ -63,7 +62,9 @@ class Router:
         self._recall, self._remember, self._cursors = recall, remember, cursors
         self.batch, self.channels = batch, channels
         self._broadcast, self._translates = broadcast, translates
-        self._events = counters.of(metrics.events)
+        self._sent, self._unsent, self._repeated = (
+            counters.count(metrics.events, outcome) for outcome in ("sent", "nobody", "repeated")
+        )
         # Most members have one connection. A tuple of one is small, and safe to iterate while members come and go.
         self._members: dict[Owner, tuple[Receiver, ...]] = {}
         self._unnumbered: dict[Receiver, Position] = {}
@@ -147,7 +148,7 @@ class Router:
         audiences = self.recipients(event, self._connections_of(event.owners))
         for audience, outboxes in audiences.items():
             self.batch.put(self.encode(event, audience, entry), outboxes)
-        self._events[_SENT if audiences else _NOBODY] += 1
+        (self._sent if audiences else self._unsent).value += 1
 
     def learn(self, event: Event) -> None:
         """Remember the orders of an event that is not to be sent."""
@@ -174,7 +175,7 @@ class Router:
             if variant is None:
                 continue
             if event.key is not None and not receiver.is_new_trade(event.key, time.monotonic()):
-                self._events[("repeated",)] += 1
+                self._repeated.value += 1
                 continue
             audience = (receiver.dialect, receiver.cursors if receiver.resumes else None, variant)
             if audience in audiences:
@@ -222,7 +223,7 @@ class Router:
             classic = self._all_admitted(lambda receiver: receiver.dialect is Dialect.CLASSIC)
             self.batch.put(text_frame(encoding.orderbook(event.body)), classic)
             sent = bool(classic)
-        self._events[_SENT if sent else _NOBODY] += 1
+        (self._sent if sent else self._unsent).value += 1
 
     def _all_admitted(self, which: Callable[[Receiver], bool]) -> dict[Outbox, str]:
         """Return the outboxes of these receivers with their members' uids. Each once: a member has up to two keys."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +14,7 @@ from peatio_ws.cluster.local_state import SharedState, log_lockout
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import AuthenticationError, Delay, TokenFault, TryLater
 from peatio_ws.monitoring import limits, metrics
-from peatio_ws.monitoring.counters import Labels, WorkerCounters
+from peatio_ws.monitoring.counters import Count, WorkerCounters
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.protocol.stream_name_limit import StreamNameLimit
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
@@ -49,7 +48,7 @@ class Authenticator:
         counters: WorkerCounters,
     ) -> None:
         self._settings, self._verifier, self._keys, self._shared = settings, verifier, keys, shared
-        self._outcomes = counters.of(metrics.authentications)
+        self._counters = counters
 
     def verify(self, token: str, connection: str, address: str) -> Identity | None:
         """Return the identity of a token; None if the token is refused.
@@ -70,15 +69,15 @@ class Authenticator:
             fields = {"connection": connection, "address": address, "reason": refused.text}
             if refused.key_missing and (seconds := self._keys.retry_after()):
                 later = TryLater(Delay.NO_KEY, seconds)
-                self._outcomes[(later.label,)] += 1
+                self._count(later.label)
                 limits.report(log, later, **fields, retry_after=seconds)
                 raise later from None
-            self._outcomes[(refused.label,)] += 1
+            self._count(refused.label)
             limits.report(log, refused, **fields)
             if not refused.key_missing:
                 self._count_failure(address)
             return None
-        self._outcomes[("accepted",)] += 1
+        self._count("accepted")
         return identity
 
     def check_address(self, address: str) -> None:
@@ -87,9 +86,12 @@ class Authenticator:
         seconds = self._shared.lockout.seconds_left(key, time.monotonic()) if key is not None else 0
         if seconds:
             later = TryLater(Delay.TOO_MANY_FAILURES, seconds)
-            self._outcomes[(later.label,)] += 1
+            self._count(later.label)
             limits.reached(Limit.FAILED_TOKENS, address=address)
             raise later
+
+    def _count(self, outcome: str) -> None:
+        self._counters.count(metrics.authentications, outcome).value += 1
 
     def _count_failure(self, address: str) -> None:
         key = self._lockout_key(address)
@@ -126,7 +128,7 @@ class WorkerContext:
     stream_names: StreamNameLimit
     handlers: Handlers
     rules: SubscriptionRules
-    frames: Counter[Labels]
+    frames: Count
 
     @classmethod
     def build(
@@ -152,5 +154,5 @@ class WorkerContext:
             stream_names=ingest.names,
             handlers=handlers,
             rules=SubscriptionRules(settings.roles, settings.max_streams, ingest.names),
-            frames=counters.of(metrics.frames),
+            frames=counters.count(metrics.frames),
         )

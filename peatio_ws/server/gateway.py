@@ -81,7 +81,7 @@ class Gateway:
         self._context = WorkerContext.build(
             settings, authenticator, self._shared, self._ingest, self._handlers, counters
         )
-        self._accepted = counters.of(metrics.ranger_connected)
+        self._counters = counters
         self._stats = StatsReporter(counters, self._ingest, self._shared)
         self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts)
         self._publisher: Publisher | None = None
@@ -234,7 +234,7 @@ class Gateway:
             return self._refuse(ws, refused, start_response)
         ws.accept(self._settings)
         switch_protocols(start_response)
-        self._accepted[("private",) if identity is not None else ("public",)] += 1
+        self._counters.count(metrics.ranger_connected, "public" if identity is None else "private").value += 1
         if wanted is not None:
             self._registry.serve(PeatioConnection(self._context, ws, address, wanted, identity))
         elif route is not None:

@@ -183,7 +183,7 @@ class PublicIngest:
         """Process one delivery. Whatever it contains, the next one is processed too."""
         try:
             self._router.route(read(delivery, public=True))
-            self._outcomes.count(delivery, "routed")
+            self._outcomes.count_routed(delivery)
         except BadDelivery as bad:
             self._outcomes.drop(delivery, bad)
         except Exception:

@@ -89,7 +89,7 @@ class PrivateIngest:
             self._outcomes.count(delivery, "again")
         else:
             self._router.route(event, entry)
-            self._outcomes.count(delivery, "routed")
+            self._outcomes.count_routed(delivery)
 
     def _on_marker(self, delivery: Delivery) -> None:
         """Process a message that the gateways themselves put into the history stream, or a gap in it."""

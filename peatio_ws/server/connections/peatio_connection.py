@@ -206,7 +206,7 @@ class PeatioConnection(BaseConnection):
         outbox = self.ws.outbox
         if not outbox.closing:
             outbox.send_text(payload)
-            self.context.frames[()] += 1
+            self.context.frames.value += 1
 
     def _verify(self, action: Verify) -> list[Action]:
         session, authenticator = self._session, self.context.authenticator

@@ -27,8 +27,8 @@ def test_counts_of_a_metric_are_exported_once() -> None:
     labelled = Counter("labelled", "With labels", ["a", "b"], registry=registry)
     times = Histogram("times", "Durations", buckets=BUCKETS, registry=registry)
     counters = WorkerCounters()
-    counters.of(plain)[()] += 2
-    counters.of(labelled)["x", "y"] += 3
+    counters.count(plain).value += 2
+    counters.count(labelled, "x", "y").value += 3
     counters.durations(times).add(0.2)
     exported: list[tuple[object, float]] = []
     for _ in range(2):
@@ -40,6 +40,6 @@ def test_counts_of_a_metric_are_exported_once() -> None:
 
 def test_every_caller_counts_in_the_same_place() -> None:
     counters, metric = WorkerCounters(), object()
-    assert counters.of(metric) is counters.of(metric)
+    assert counters.count(metric, "a") is counters.count(metric, "a")
     assert counters.durations(metric) is counters.durations(metric)
-    assert counters.of(metric) is not counters.of(object())
+    assert counters.count(metric, "a") is not counters.count(metric, "b")

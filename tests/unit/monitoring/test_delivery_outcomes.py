@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -16,16 +14,38 @@ from peatio_ws.protocol.exchanges import TRADE, Delivery
 DELIVERY = Delivery(TRADE, "", {}, b"secret")
 
 
-def outcomes() -> tuple[DeliveryOutcomes, Any]:
+class Counted(dict[tuple[str, str], int]):
+    """The counts of deliveries that are not zero."""
+
+    def __init__(self, counters: WorkerCounters) -> None:
+        self._counters = counters
+
+    def __eq__(self, expected: object) -> bool:
+        counts = self._counters._counts.items()
+        return {
+            labels: one.value for (metric, labels), one in counts if metric is metrics.deliveries and one.value
+        } == (expected)
+
+    def __getitem__(self, labels: tuple[str, str]) -> int:
+        return self._counters.count(metrics.deliveries, *labels).value
+
+
+def outcomes() -> tuple[DeliveryOutcomes, Counted]:
     counters = WorkerCounters()
-    return DeliveryOutcomes(counters), counters.of(metrics.deliveries)
+    return DeliveryOutcomes(counters), Counted(counters)
 
 
 def test_other_exchanges_are_counted_together() -> None:
     counted, counts = outcomes()
     for exchange in (TRADE, "a.stranger", "another"):
-        counted.count(Delivery(exchange, "", {}, b""), "routed")
-    assert counts == {(TRADE, "routed"): 1, ("other", "routed"): 2}
+        counted.count_routed(Delivery(exchange, "", {}, b""))
+        counted.count(Delivery(exchange, "", {}, b""), "again")
+    assert counts == {
+        (TRADE, "routed"): 1,
+        ("other", "routed"): 2,
+        (TRADE, "again"): 1,
+        ("other", "again"): 2,
+    }
 
 
 @pytest.mark.parametrize("fault", DeliveryFault)

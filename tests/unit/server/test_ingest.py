@@ -99,7 +99,7 @@ def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
     worker.take(1, 10)
     worker.take(1, 10)
     assert worker.told() == [1]
-    assert worker.counters.of(metrics.deliveries)["peatio.orderbook", "again"] == 1
+    assert worker.counters.count(metrics.deliveries, "peatio.orderbook", "again").value == 1
 
 
 def test_refused_stream_starts_another_history_and_is_announced(worker: Worker) -> None:
@@ -153,8 +153,8 @@ def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
     worker.connected()
     worker.ingest.private.on_delivery(Delivery("peatio.orderbook", "", {}, b"no json", 3))
     worker.public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
-    assert worker.counters.of(metrics.deliveries)["peatio.orderbook", "json"] == 1
-    assert worker.counters.of(metrics.deliveries)["peatio.events.ranger", "routing_key"] == 1
+    assert worker.counters.count(metrics.deliveries, "peatio.orderbook", "json").value == 1
+    assert worker.counters.count(metrics.deliveries, "peatio.events.ranger", "routing_key").value == 1
 
 
 def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker) -> None:
