@@ -21,6 +21,9 @@ SMALL_AT_ONCE: Final = 500
 SMALL_A_SECOND: Final = 50
 """Control frames and small fragments that a client may send at once, and in a second after that. One that answers pings
 sends two a minute."""
+SMALL_FRAGMENT: Final = 64
+"""A client may send a message of the limit in fragments of this size. Over a limit of 32,000 bytes for a message this
+allows more small frames than the two numbers above, at once and in a second."""
 POLICY: Final = 1008
 
 _log = logging.getLogger("peatio_ws.frames")  # what the sans-IO core has to say; nobody needs it
@@ -50,7 +53,8 @@ class FrameDecoder(Protocol):
         self._inflater = Inflater(max_message_bytes) if compressed else None
         if self._inflater is not None:
             self.extensions.append(self._inflater)
-        self.small_frames = float(SMALL_AT_ONCE)
+        self._most_small = max(SMALL_AT_ONCE, max_message_bytes // SMALL_FRAGMENT)
+        self.small_frames = float(self._most_small)
         self._refilled = 0.0
         self.messages: list[tuple[list[bytes], str | bytes]] = []
         self._joined: BytesIO | None = None  # a message in fragments; a list of them may be many times its size
@@ -58,9 +62,10 @@ class FrameDecoder(Protocol):
 
     def refill(self, now: float) -> None:
         """Refill the bucket of small frames, at this monotonic time."""
-        if self.small_frames < SMALL_AT_ONCE:
-            more = (now - self._refilled) * SMALL_A_SECOND
-            self.small_frames = min(SMALL_AT_ONCE, self.small_frames + more)
+        most = self._most_small
+        if self.small_frames < most:
+            more = (now - self._refilled) * most * SMALL_A_SECOND / SMALL_AT_ONCE
+            self.small_frames = min(most, self.small_frames + more)
         self._refilled = now
 
     def receive(self, data: bytes) -> None:

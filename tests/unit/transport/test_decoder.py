@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from peatio_ws.transport.decoder import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, FrameDecoder
+from peatio_ws.transport.decoder import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, SMALL_FRAGMENT, FrameDecoder
 from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
 
 LIMIT = 1000
@@ -78,7 +78,7 @@ def test_tiny_fragments_take_no_more_memory_than_the_message(opcode: int) -> Non
     ids=["ping", "pong", "long pong", "empty fragment", "fragment"],
 )
 def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
-    incoming = FrameDecoder(100_000)
+    incoming = FrameDecoder(16_384)
     incoming.receive(frame(TEXT, b"x" * SMALL_BYTES, fin=False))
     incoming.refill(100.0)
     incoming.receive(small * SMALL_AT_ONCE)
@@ -87,6 +87,20 @@ def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
     incoming.receive(small * SMALL_A_SECOND)
     assert close_code(incoming) is None
     incoming.receive(small * 5)
+    assert close_code(incoming) == 1008
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_small_fragments_of_a_message_of_the_limit_are_allowed(compressed: bool) -> None:
+    """Autobahn's suite cuts messages of 4 MiB so (9.3.1). A client may do so where long messages are allowed."""
+    incoming = FrameDecoder(2**22, compressed)
+    incoming.receive(frame(TEXT, b"x" * SMALL_FRAGMENT, fin=False))
+    incoming.receive(frame(CONT, b"x" * SMALL_FRAGMENT, fin=False) * (2**22 // SMALL_FRAGMENT - 2))
+    incoming.receive(frame(CONT, b"x" * SMALL_FRAGMENT))
+    assert close_code(incoming) is None
+    ((_, message),) = incoming.messages
+    assert len(message) == 2**22
+    incoming.receive(frame(PONG) * 10)
     assert close_code(incoming) == 1008
 
 
