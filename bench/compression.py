@@ -88,7 +88,8 @@ class Client:
         assert head.startswith(b"HTTP/1.1 101"), head
         assert (b"permessage-deflate" in head) is compressed, head
         self.last = b""
-        while not self.frames:  # the answer to the subscription
+        self._count(self._rest)  # the answer to the subscription, if it came along
+        while not self.frames:
             self.read()
         self.frames = self.bytes = 0
         self.sock.setblocking(False)
