@@ -1,7 +1,7 @@
-"""A WebSocket gateway between a Peatio exchange and its traders; gevent, synchronous style.
+"""A WebSocket gateway for Peatio exchanges, in synchronous style on gevent.
 
-The public names below are imported when they are first used (PEP 562). So `peatio_ws.publisher`, which other programs
-import, loads neither gevent nor what else only a gateway needs.
+The public names below are imported at their first use (PEP 562). Other programs can therefore import
+`peatio_ws.publisher` without loading gevent and the gateway.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from peatio_ws.config.settings import Settings
     from peatio_ws.errors import ClientError, Disconnect
     from peatio_ws.server.gateway import Gateway
-else:  # a type checker that saw it would take any name for a public one
+else:  # hidden from type checkers, which would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:

@@ -1,4 +1,4 @@
-"""A life cycle as a table: from a state and an input to the next state. Pure.
+"""Life cycles as tables: a state and an input give the next state. Pure.
 
 The tables are next to what they describe: `protocol/connection_state.py`, `amqp/source_state.py`,
 `amqp/stream_offset.py`. The pictures in docs/architecture.md are drawn from them.

@@ -1,6 +1,6 @@
-"""Pushing to members and streams, from any process: through the broker, as Peatio itself does.
+"""Publishes events to members and streams from any process, through the broker, as Peatio does.
 
-For web applications, jobs and scripts; gevent is not needed. Knows the broker, and what the gateway would drop.
+For web applications, jobs and scripts; does not need gevent. Knows the broker, and which messages the gateway drops.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys
 
 CONFIRM_SECONDS: Final = 30.0
-"""How long the broker may take to confirm."""
+"""Default time limit for the broker's confirm."""
 MOST_UNCONFIRMED: Final = 1000
 LONGEST_ROUTING_KEY: Final = 255
-"""Bytes (AMQP 0-9-1 section 4.2.5.3)."""
+"""In bytes (AMQP 0-9-1 section 4.2.5.3)."""
 RETURNED_SECONDS: Final = 2.0
-"""How long on a new connection a member's event that no queue took is published again: RabbitMQ may have just started,
-and overlooks a stream for a moment then (docs/delivery.md)."""
+"""How long, on a new connection, a member's event is published again if no queue receives it. RabbitMQ that has just
+started does not route to a stream for a moment (docs/delivery.md)."""
 AGAIN_SECONDS: Final = 0.1
 
 
 def check(routing_key: str, body: bytes) -> None:
-    """ValueError for a message to `peatio.events.ranger` that the gateway would drop."""
+    """Raise ValueError if the gateway would drop this message to `peatio.events.ranger`."""
     if not routing_key.isascii() or len(routing_key) > LONGEST_ROUTING_KEY:
-        raise ValueError(f"the routing key is not ASCII, or longer than {LONGEST_ROUTING_KEY} bytes")
+        raise ValueError(f"the routing key is not ASCII, or is longer than {LONGEST_ROUTING_KEY} bytes")
     try:
         read(Delivery(RANGER, routing_key, {}, body))
     except BadDelivery as bad:
@@ -44,19 +44,19 @@ def check(routing_key: str, body: bytes) -> None:
 
 
 class Publisher:
-    """A connection to a broker, opened when it is first used and again when it was lost.
+    """A connection to a broker, opened at its first use, and again after it was lost.
 
-    `to_member` and `to_stream` return when the broker has confirmed, and may be called by many threads or greenlets at
-    once. `publish` waits for nothing, and `confirm`, or the end of a `with` block, for all of it.
+    `to_member` and `to_stream` return when the broker has confirmed the event. Threads and greenlets may call them
+    concurrently. `publish` does not wait for a confirm; `confirm`, or the end of a `with` block, waits for all of them.
 
     Args:
-        url: the broker; several with `;` between them are tried in turn. `amqps://host/vhost?cacertfile=/path/ca.pem`
-            for TLS (docs/settings.md).
+        url: the broker. Several URLs, separated by `;`, are tried in turn. For TLS use
+            `amqps://host/vhost?cacertfile=/path/ca.pem` (docs/settings.md).
         durable: whether Peatio's exchanges are declared durable (`AMQP_EXCHANGES_DURABLE`).
-        timeout: seconds in which the broker has to confirm.
+        timeout: time limit for a confirm, in seconds.
 
     Attributes:
-        sent: messages so far, on this connection.
+        sent: number of messages on the current connection.
     """
 
     def __init__(self, url: str, durable: bool = False, timeout: float = CONFIRM_SECONDS) -> None:
@@ -71,43 +71,43 @@ class Publisher:
         self._opened = 0.0
         self.sent = 0
 
-    # ---- for people
+    # ---- single events
 
     def to_member(self, uid: str, event: str, body: object) -> bool:
-        """Push a private event to all connections of a member, wherever they are; it is in their history too.
+        """Publish a private event to all connections of a member. It also enters the member's history.
 
         Args:
             uid: Barong's uid of the member.
-            event: `order`, `trade` (then the body has Peatio's fields) or a name of your own; without a dot.
-            body: bytes as they are, which have to be JSON, anything else encoded as JSON.
+            event: `order`, `trade` (with a body that has Peatio's fields) or your own name, without a dot.
+            body: bytes are sent as they are, and have to be JSON. Any other object is encoded as JSON.
 
         Returns:
-            Whether a queue took it. False where no gateway hears the broker nor ever did (or `AMQP_HISTORY=off` and the
-            member is not connected).
+            Whether a queue received the event. False if no gateway is or was ever connected to the broker, or if
+            `AMQP_HISTORY=off` and the member is not connected.
 
         Raises:
-            ValueError: the gateway would drop it.
-            PublishError: the broker did not take it, or did not say so in time.
+            ValueError: the gateway would drop the event.
+            PublishError: the broker did not accept the event, or did not confirm it in time.
         """
         if kind_of(event) is not Kind.PRIVATE:
-            raise ValueError(f"{event!r} is no name of a member's event: letters and digits, no dot")
+            raise ValueError(f"{event!r} is not a name of a private event; use letters and digits, without a dot")
         return self._push(f"private.{uid}.{event}", _encoded(body), again=True)
 
     def to_stream(self, stream: str, body: object) -> bool:
-        """Push an event to all who are subscribed to a public or prefixed stream.
+        """Publish an event to all subscribers of a public or prefixed stream. Returns and raises as `to_member`.
 
         Args:
-            stream: as clients subscribe to it: `btcusd.trades`, `global.tickers`, `admin.eurusd.sys`.
-            body: as of `to_member`; so are what it returns and raises.
+            stream: name that clients subscribe to: `btcusd.trades`, `global.tickers`, `admin.eurusd.sys`.
+            body: see `to_member`.
         """
         if kind_of(stream) not in (Kind.PUBLIC, Kind.PREFIXED) or stream.startswith("private."):
-            raise ValueError(f"{stream!r} is no public or prefixed stream (one dot or two); to_member is for members")
+            raise ValueError(f"{stream!r} is not a public or prefixed stream (1 or 2 dots); to_member is for members")
         return self._push(routing_keys(stream)[-1], _encoded(body), again=False)
 
     def close(self) -> None:
-        """Leave the broker; the next use comes back. Harmless a second time.
+        """Close the connection; the next use opens it again. Idempotent.
 
-        In an orderly way: RabbitMQ drops what it has not read yet of a publisher that just goes.
+        The close handshake matters: RabbitMQ drops unread messages of a publisher that only closes the socket.
         """
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -119,25 +119,26 @@ class Publisher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            of_broker = isinstance(error, OSError)  # a certificate that is refused is a ValueError, too
+            of_broker = isinstance(error, OSError)  # a refused certificate is a ValueError, too
             if error is None or (isinstance(error, ValueError | KeyboardInterrupt) and not of_broker):
                 self.confirm()
         finally:
             self.close()
 
-    # ---- many at once
+    # ---- many events
 
     @property
     def confirmed(self) -> int:
-        """How many messages are at the broker for certain."""
+        """Number of messages that the broker has confirmed."""
         return self.sent - len(self._waiting) - self._refused
 
     def publish(self, name: str, routing_key: str, headers: Mapping[str, Any], body: bytes) -> None:
-        """Send a message to one of Peatio's exchanges; waits only while too many are not confirmed. Not for several
-        threads at once.
+        """Send a message to one of Peatio's exchanges. Waits only while too many messages are unconfirmed.
+
+        Not thread-safe.
 
         Raises:
-            Exception: whatever py-amqp has for a broker that is away, refuses or falls silent.
+            Exception: any error of py-amqp for a broker that is unreachable, refuses or does not answer.
         """
         if self._connection is None:
             self._open()
@@ -162,14 +163,14 @@ class Publisher:
             self.confirm(MOST_UNCONFIRMED // 2)
 
     def confirm(self, most: int = 0) -> None:
-        """Wait until the broker has confirmed all but `most`. ConnectionError if it refused one, TimeoutError."""
+        """Wait until at most `most` messages are unconfirmed. ConnectionError if one was refused; TimeoutError."""
         while len(self._waiting) > most:
             assert self._connection is not None
             try:
                 self._connection.drain_events(timeout=self._timeout)
             except TimeoutError as error:
                 if error.errno is not None:
-                    raise  # the system's: the connection is lost
+                    raise  # the error of the operating system: the connection is lost
                 raise TimeoutError(f"{len(self._waiting)} not confirmed within {self._timeout:g} s") from None
         if self._refused:
             raise ConnectionError(f"it refused {self._refused} of {self.sent}")
@@ -177,11 +178,11 @@ class Publisher:
     # ---- the connection
 
     def _push(self, routing_key: str, body: bytes, again: bool) -> bool:
-        """Publish one message, and wait until it is confirmed; on a new connection `again` while no queue takes it."""
+        """Publish a message and wait for its confirm; on a new connection, with `again`, until a queue receives it."""
         check(routing_key, body)
         while True:
             if not self._lock.acquire(timeout=self._timeout):
-                text = f"others have waited for {self._place()} for {self._timeout:g} s: is it frozen or full?"
+                text = f"other calls have waited {self._timeout:g} s for {self._place()}; is the broker frozen or full?"
                 raise PublishError(text)
             try:
                 taken = self._push_once(routing_key, body)
@@ -192,7 +193,7 @@ class Publisher:
             time.sleep(AGAIN_SECONDS)
 
     def _push_once(self, routing_key: str, body: bytes) -> bool:
-        """Over the connection there is, and if that turns out to be lost, over a new one."""
+        """Publish over the open connection; if it turns out to be lost, over a new one."""
         while True:
             was_open = self._connection is not None
             try:
@@ -202,18 +203,18 @@ class Publisher:
                 return self._returned == returned
             except connection_errors(self._urls[0]) as error:
                 self._drop()
-                unconfirmed = isinstance(error, TimeoutError) and error.errno is None  # the system's own is a loss
+                unconfirmed = isinstance(error, TimeoutError) and error.errno is None  # errno: a lost connection
                 if not was_open or unconfirmed:
                     raise PublishError(self.explain(error)) from error
             except BaseException:
-                self._drop()  # half a frame may have been written
+                self._drop()  # a part of a frame may have been written
                 raise
 
     def _open(self) -> None:
-        """To the first broker that answers. The last one's error if none does."""
+        """Connect to the first broker that answers. Raises the last one's error if none does."""
         for number, url in enumerate(self._urls, 1):
             connection = open_connection(url, buffered=False)
-            # None could be sent while nothing is published; a dead broker is noticed by what it is sent.
+            # Nothing would send heartbeats between two calls. A dead broker is noticed at the next message.
             connection.heartbeat = 0
             try:
                 connection.connect()
@@ -227,7 +228,7 @@ class Publisher:
 
     def _prepare(self, connection: Connection) -> None:
         self._channel = connection.default_channel
-        self._confirms = connection.transport.driver_type != "memory"  # the in-process broker takes all at once
+        self._confirms = connection.transport.driver_type != "memory"  # the in-process broker has no confirms
         if self._confirms:
             self._channel.confirm_select()
             self._channel.events["basic_ack"].add(self._on_ack)
@@ -240,7 +241,7 @@ class Publisher:
         self._connection, self._opened = connection, time.monotonic()
 
     def _drop(self) -> None:
-        """Forget a connection that is good for nothing any more, without a word that could be waited for."""
+        """Drop a broken connection without sending anything that could block."""
         connection, self._connection = self._connection, None
         self._waiting.clear()
         if connection is not None:
@@ -261,20 +262,20 @@ class Publisher:
         return " or ".join(shown_url(url) for url in self._urls)
 
     def explain(self, error: BaseException) -> str:
-        """What is wrong and what to do, for an error of `publish` or `confirm`."""
-        text = f"the broker at {self._place()} did not take it: {describe_error(error)}"
+        """Return the text and the remedy for an error of `publish` or `confirm`."""
+        text = f"the broker at {self._place()} did not accept the message: {describe_error(error)}"
         if tls_fault(error) is not None:
-            return text  # which says what to do
+            return text  # it contains the remedy
         code: Any = getattr(error, "reply_code", None)
-        return f"{text}; {_ADVICE.get(code, 'is it up, and the URL right? `python -m peatio_ws check` tries it')}"
+        return f"{text}; {_ADVICE.get(code, 'is it up, and the URL right? `python -m peatio_ws check` tests it')}"
 
 
 _ADVICE: Final = {
     403: "the URL's user or password is wrong, or the user may not write to Peatio's exchanges",
-    406: "Peatio declares its exchanges durable, or does not: AMQP_EXCHANGES_DURABLE (durable=True in Python) says it",
-    530: "the URL names a virtual host that is not there",
+    406: "set AMQP_EXCHANGES_DURABLE (durable=True in Python) as Peatio declares its exchanges",
+    530: "the virtual host in the URL does not exist",
 }
-"""What to do, by the reply code of RabbitMQ (AMQP 0-9-1 section 1.2)."""
+"""Remedies by RabbitMQ's reply code (AMQP 0-9-1 section 1.2)."""
 
 
 def _encoded(body: object) -> bytes:

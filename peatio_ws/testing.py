@@ -1,7 +1,7 @@
-"""For tests of people's own handlers: a gateway on a port of its own, with everything it needs inside this process.
+"""A gateway inside the test process, on its own port, for tests of your handlers.
 
-No RabbitMQ, Redis or gunicorn, and no patches by gevent: server and handlers run in one thread of their own, the test
-in another. The in-process broker stands in RabbitMQ's place; all else is what is served.
+It needs no RabbitMQ, Redis, gunicorn or patches by gevent. Server and handlers run in a dedicated thread, the test in
+another. An in-process broker replaces RabbitMQ; everything else is the production code.
 
     from peatio_ws import testing
 
@@ -43,42 +43,43 @@ from peatio_ws.server.gateway import Gateway
 from peatio_ws.transport.websocket_handler import Handler
 
 WAIT: Final = 30.0
-"""Seconds in which anything expected has to come, unless the test says otherwise: only a failing test waits so long."""
+"""Default time limit for an expected message, in seconds. Only a failing test waits this long."""
 CLOSE_SECONDS: Final = 5.0
-"""How long the end of a client, or of the server, may take. What has not ended by then is cut off."""
+"""Time limit for closing a client or the server. Connections that are still open are then cut off."""
 START_SECONDS: Final = 30.0
 ALGORITHM: Final = "ES256"
 
 
 def environ(**variables: str) -> dict[str, str]:
-    """The variables that a gateway needs to be tested: the in-process broker, and the public half of a key that signs
-    the tokens of `Server.token`. With `os.environ.update(testing.environ())` before its import, an application that
-    calls `Gateway.from_env()` can be served here.
+    """Return the variables for a gateway under test: the in-process broker, and the public key of `Server.token`.
+
+    An application that calls `Gateway.from_env()` can be served here, too. Call `os.environ.update(testing.environ())`
+    before you import it.
 
     Args:
-        variables: more of them, or others.
+        variables: additional or different variables.
     """
     return {
         "AMQP_URL": EMBEDDED_BROKER,
         "JWT_ALGORITHM": ALGORITHM,
         "JWT_PUBLIC_KEY": keys.public_text(_key()),
-        "WEBSOCKET_MAX_BLOCKING_SECONDS": "0",  # without gevent's patches whatever waits holds the loop
+        "WEBSOCKET_MAX_BLOCKING_SECONDS": "0",  # without gevent's patches every wait blocks the loop
         **variables,
     }
 
 
 def gateway(app: WSGIApp | None = None, **variables: str) -> Gateway:
-    """A gateway of these variables and no others. ConfigurationError."""
+    """Return a gateway that is configured by these variables only. Raises ConfigurationError."""
     return Gateway(Settings.from_env(environ(**variables)), app)
 
 
 @contextlib.contextmanager
 def serve(application: WSGIApp) -> Iterator[Server]:
-    """Serve a gateway, or a WSGI application that has one in it, on 127.0.0.1 until the block is left.
+    """Serve a gateway, or a WSGI application that contains one, on 127.0.0.1 until the block ends.
 
-    It is there and hears the broker when the block is entered. Clients of it are closed at the end, and the gateway can
-    be served again. A handler that blocks without gevent's patches holds up this server, and nothing else; to have it
-    wait as in production, patch first of all: `gevent.monkey.patch_all()` at the beginning of `conftest.py`.
+    When the block begins, the gateway accepts connections and receives from the broker. When it ends, clients are
+    closed, and the gateway can be served again. Without gevent's patches, a handler that blocks delays this server, but
+    not the test. To let handlers wait as in production, begin `conftest.py` with `gevent.monkey.patch_all()`.
     """
     gateways = [application] if isinstance(application, Gateway) else Gateway.instances()
     listener = _run(lambda: _start(application, gateways))
@@ -91,10 +92,10 @@ def serve(application: WSGIApp) -> Iterator[Server]:
 
 
 class Server:
-    """A gateway that is served.
+    """A running gateway.
 
     Args:
-        port: where, on 127.0.0.1.
+        port: its port on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
@@ -103,34 +104,36 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Without a last slash."""
+        """The URL of the gateway, without a trailing slash."""
         return f"ws://127.0.0.1:{self.port}"
 
     @functools.cached_property
     def publisher(self) -> Publisher:
-        """Publishes as Peatio does, from outside: the in-process broker has taken an event when a call returns, and
-        clients get it a few milliseconds later."""
+        """A publisher that publishes as Peatio does.
+
+        When a call returns, the in-process broker has the event. Clients receive it a few milliseconds later.
+        """
         return self._open.enter_context(Publisher(EMBEDDED_BROKER))
 
     def token(self, uid: str = "ID1", expires: int = 3600, **claims: Any) -> str:
-        """A session token that verifies, without the scheme.
+        """Return a valid session token, without the scheme.
 
         Args:
             expires: seconds from now.
-            claims: `member_id`, `role`, or any other; they count before those that are there by themselves.
+            claims: `member_id`, `role` or any other claim; they override the default ones.
         """
         return session_token(uid, expires, {"role": "member", **claims}, _key(), ALGORITHM)
 
     def connect(self, path: str = "/", token: str | None = None, **headers: str) -> Client:
-        """A client that is connected, closed at the end at the latest.
+        """Return a connected client. It is closed when the server ends.
 
         Args:
-            path: query and all.
-            token: for the header `Authorization`.
-            headers: more of them, with _ for -: `origin="https://example.com"`.
+            path: path, with the query.
+            token: token for the header `Authorization`.
+            headers: additional headers, with _ for -: `origin="https://example.com"`.
 
         Raises:
-            websockets.exceptions.InvalidStatus: refused with plain HTTP; its `response` says how.
+            websockets.exceptions.InvalidStatus: the gateway refused with plain HTTP; see its `response`.
         """
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
@@ -139,7 +142,7 @@ class Server:
         return Client(self._open.enter_context(opening))
 
     def member(self, uid: str = "ID1", **claims: Any) -> Client:
-        """A client of the classic protocol that has authenticated: its next frame is an event, or an answer."""
+        """Return an authenticated client of the classic protocol. Its next frame is an event or a reply."""
         client = self.connect()
         assert "challenge" in client.json()
         client.send({"jwt": f"Bearer {self.token(uid, **claims)}"})
@@ -148,15 +151,15 @@ class Server:
         return client
 
     def close(self) -> None:
-        """End all its clients."""
+        """Close all clients."""
         self._open.close()
 
 
 class Client:
-    """A client that waits for what it asks for.
+    """A blocking client.
 
     Args:
-        connection: of the library `websockets`, for whatever else a test needs.
+        connection: the connection of the library `websockets`, for anything else that a test needs.
     """
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -169,28 +172,30 @@ class Client:
         self.close()
 
     def send(self, message: object) -> None:
-        """A str as text, bytes as binary, anything else as JSON. ConnectionClosed."""
+        """Send a str as text, bytes as binary, anything else as JSON. Raises ConnectionClosed."""
         self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     def receive(self, timeout: float = WAIT) -> str | bytes:
-        """The next message. TimeoutError; ConnectionClosed if the connection ends."""
+        """Return the next message. Raises TimeoutError, or ConnectionClosed if the connection ends."""
         return self.connection.recv(timeout=timeout)
 
     def json(self, timeout: float = WAIT) -> Any:
-        """The next message, out of JSON."""
+        """Return the next message, decoded from JSON."""
         return json.loads(self.receive(timeout))
 
     def closed(self, timeout: float = WAIT) -> tuple[int, str]:
-        """Wait until the connection ends: code and reason of the close frame; (1006, "") where there was none.
-        AssertionError for a message that comes before. TimeoutError."""
+        """Wait until the connection ends. Return code and reason of the close frame, or (1006, "") without one.
+
+        Raises AssertionError if a message arrives first, or TimeoutError.
+        """
         try:
             message = self.receive(timeout)
         except ConnectionClosed as end:
             return (end.rcvd.code, end.rcvd.reason) if end.rcvd is not None else (1006, "")
-        raise AssertionError(f"a message came before the end: {message!r}")
+        raise AssertionError(f"a message arrived before the close frame: {message!r}")
 
     def close(self) -> None:
-        """Close it with 1000; harmless a second time."""
+        """Close the connection with 1000. Idempotent."""
         self.connection.close()
 
 
@@ -222,7 +227,7 @@ def _stop(listener: Any, gateways: list[Gateway]) -> None:
 
 
 def _run(job: Callable[[], Any]) -> Any:
-    """Have something done in the loop's thread, and wait for what comes of it."""
+    """Run a function in the loop's thread, and return its result."""
     return _loop().run(job)
 
 
@@ -232,7 +237,7 @@ def _loop() -> _Loop:
 
 
 class _Loop:
-    """A thread with a gevent loop, for as long as the process lives."""
+    """A thread with a gevent loop that lives as long as the process."""
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
@@ -241,7 +246,7 @@ class _Loop:
         self._there.wait(START_SECONDS)
 
     def run(self, job: Callable[[], Any]) -> Any:
-        """What it returns, or raises."""
+        """Run a function in this thread. Return its result, or raise its exception."""
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def do() -> None:

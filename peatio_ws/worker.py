@@ -1,5 +1,7 @@
-"""The worker class for gunicorn: `gunicorn -k peatio_ws.worker.Worker`. It is implemented in
-`server/gunicorn_worker.py`."""
+"""The public name of the gunicorn worker: `gunicorn -k peatio_ws.worker.Worker`.
+
+Implemented in `server/gunicorn_worker.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What gunicorn serves where the package is installed: `peatio-ws run`."""
+"""The WSGI application that gunicorn serves for `peatio-ws run`."""
 
 from peatio_ws import Gateway
 

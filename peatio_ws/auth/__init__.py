@@ -1,1 +1,1 @@
-"""Who a client is: tokens, the keys that verify them, revocations and the lockout of addresses. Knows no connection."""
+"""The identity of a client: tokens, the keys that verify them, revocations and lockouts. Knows no connection."""

@@ -1,4 +1,4 @@
-"""The identity that a verified token proves, and what handlers may ask of it.
+"""The identity that a verified token proves, and the check that handlers make of it.
 
 Pure. Does not know how a token is verified (`verifier.py`).
 """
@@ -13,15 +13,15 @@ from peatio_ws.errors import ClientError
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a verified token speaks for.
+    """The member whose token was verified.
 
     Attributes:
         uid: Barong's uid.
         member_id: Peatio's numeric id, if the token names it.
-        role: for prefixed streams; empty if the token names none.
-        expires: end of the token, leeway included, as Unix time in seconds.
-        jti: the token's own name.
-        issued: when it was made, as Unix time in seconds.
+        role: for prefixed streams; empty if the token has no role.
+        expires: when the token expires, leeway included; Unix time in seconds.
+        jti: the token's unique id.
+        issued: when the token was issued; Unix time in seconds.
     """
 
     uid: str
@@ -33,7 +33,10 @@ class Identity:
 
 
 def member_id_of(value: object) -> int | None:
-    """A member id from a claim, header or body: a number, or a text of digits only (contract section 3); else None."""
+    """Return the member id in a claim, header or body (contract section 3); None for any other value.
+
+    A member id is a number, or a text of digits only.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 64:
@@ -42,7 +45,10 @@ def member_id_of(value: object) -> int | None:
 
 
 def require_authenticated(session: Any) -> None:
-    """Let a handler continue for an authenticated member only. `session` is the handler's argument, of either kind.
+    """Check that the client of a handler is an authenticated member.
+
+    Args:
+        session: the argument of the handler, of either kind.
 
     Raises:
         ClientError: the client is not authenticated.

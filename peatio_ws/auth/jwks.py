@@ -1,6 +1,6 @@
-"""A set of keys as an issuer publishes it (RFC 7517), and which of them a token is verified with.
+"""A JWK set as an issuer publishes it (RFC 7517), and the choice of the key that verifies a token.
 
-Knows neither where the set comes from nor when; that is `jwks_refresh.py`'s.
+Does not know where the set comes from, or when; see `jwks_refresh.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from peatio_ws.auth.keys import ExposedKey, PublicKey, fitting, known
 
 MOST_BYTES: Final = 262_144
-"""Of a set: some hundred keys with their certificates."""
+"""Maximum size of a set: enough for some hundred keys with their certificates."""
 _PRIVATE: Final = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth"))
 """Members of a JWK that only the private half has (RFC 7518 sections 6.2.2 and 6.3.2)."""
 _LONGEST_KID: Final = 80
-"""Characters that are shown of one."""
+"""Characters of a kid that are logged."""
 _NAMES: Final = {"EdDSA": ("EdDSA", "Ed25519")}
-"""What `alg` may say beside the algorithm's own name (RFC 9864)."""
+"""Values of `alg` that are accepted for an algorithm with more than one name (RFC 9864)."""
 _KINDS: Final[dict[str, Any]] = {
     "RSA": jwt.algorithms.RSAAlgorithm,
     "EC": jwt.algorithms.ECAlgorithm,
@@ -31,19 +31,19 @@ _KINDS: Final[dict[str, Any]] = {
 
 
 class NamedKey(NamedTuple):
-    """A key of a set; `kid` is None where the set gives it no name."""
+    """A key of a set. `kid` is None if the set does not name the key."""
 
     kid: str | None
     key: PublicKey
 
 
 class KeySet(NamedTuple):
-    """What a set comes to.
+    """The keys of a parsed set.
 
     Attributes:
-        keys: those that the algorithm can use.
-        ignored: the others, a line each: which, and why.
-        exposed: such lines of keys that should never have been published.
+        keys: keys that the algorithm can use.
+        ignored: one line for each key that is not used: which key, and why.
+        exposed: one line for each key that should never have been published.
     """
 
     keys: tuple[NamedKey, ...]
@@ -52,24 +52,24 @@ class KeySet(NamedTuple):
 
 
 def parse_key_set(data: bytes, algorithm: str) -> KeySet:
-    """Read a JWK set.
+    """Parse a JWK set.
 
     Args:
-        data: JSON, as it came.
-        algorithm: one of `ALGORITHMS` but HS256; a key that does not fit it is ignored.
+        data: JSON, as received.
+        algorithm: one of `ALGORITHMS` except HS256; keys that do not fit it are ignored.
 
     Raises:
-        ValueError: it is none; what is wrong, in words.
+        ValueError: the data is not a JWK set; the text says what is wrong.
     """
     if len(data) > MOST_BYTES:
         raise ValueError(f"is larger than the {MOST_BYTES} bytes that a set of keys may have")
     try:
         found = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not JSON") from None
     members = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(members, list):
-        raise ValueError('is no set of keys, {"keys":[…]} (RFC 7517 section 5)')
+        raise ValueError('is not a JWK set, {"keys":[…]} (RFC 7517 section 5)')
     keys: list[NamedKey] = []
     ignored: list[str] = []
     exposed: list[str] = []
@@ -93,7 +93,7 @@ def _shown(member: Any, number: int) -> str:
 
 
 def shown_kid(kid: str | None) -> str:
-    """A key's name as it may stand in one line."""
+    """Return a key id for the log: one line, limited in length."""
     if kid is None:
         return "without a kid"
     text = kid[:_LONGEST_KID]
@@ -101,14 +101,14 @@ def shown_kid(kid: str | None) -> str:
 
 
 def _public_key(member: Any, algorithm: str) -> PublicKey:
-    """Raises ValueError: why it is not for us."""
+    """Return the public key. Raises ValueError with the reason if it cannot be used."""
     if not isinstance(member, dict):
-        raise ValueError("is no object")
+        raise ValueError("is not a JSON object")
     kind = member.get("kty")
     if kind == "oct":
-        raise ExposedKey("is a shared secret (oct), which has no place in a set that others read; change it")
+        raise ExposedKey("is a shared secret (oct), which must not be published; replace it")
     if _PRIVATE & member.keys():
-        raise ExposedKey("is a private key; publish its public half only, and change that pair: it has been exposed")
+        raise ExposedKey("is a private key, and is now exposed; replace the key pair, and publish only the public half")
     if member.get("use", "sig") != "sig":
         raise ValueError("is not for signatures (use)")
     operations = member.get("key_ops", ["verify"])
@@ -122,32 +122,32 @@ def _public_key(member: Any, algorithm: str) -> PublicKey:
     try:
         key = _KINDS[kind].from_jwk(member)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, UnsupportedAlgorithm):
-        raise ValueError(f"is no key of the kind {kind} that its members make it out to be") from None
+        raise ValueError(f"is not a valid {kind} key") from None
     return fitting(known(key), algorithm)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """All keys that count at a moment.
+    """The keys that are trusted at a moment.
 
     Attributes:
-        fixed: of `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS`; they have no names.
-        published: of the set.
+        fixed: keys of `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS`; they have no names.
+        published: keys of the JWK set.
     """
 
     fixed: Sequence[PublicKey] = ()
     published: Sequence[NamedKey] = ()
 
     def for_token(self, kid: object) -> Sequence[PublicKey]:
-        """The keys to try, in turn.
+        """Return the keys to try, in this order.
 
-        A name that the set has means the set's key and no other. Any other name means a fixed key, for the issuer may
-        give names to those too. Without a name it may be any.
+        If the set has a key with this `kid`, only that key is tried. Any other `kid` selects the fixed keys, because
+        the issuer may name those too. Without a `kid`, every key is tried.
         """
         if kid is None:
             return (*self.fixed, *(named.key for named in self.published))
         return [named.key for named in self.published if named.kid == kid] or self.fixed
 
     def publishes(self, kid: object) -> bool:
-        """Whether the set has a key of this name; for None, any key at all."""
+        """Return whether the set has a key with this `kid`; for None, whether it has any key."""
         return any(kid is None or named.kid == kid for named in self.published)

@@ -1,6 +1,6 @@
-"""Keys as their issuer publishes them: fetched, or read from a file, in the background, for the verifier.
+"""Refreshes the verifier's keys in the background, from the issuer's URL or from a file.
 
-A handshake never waits for them. What cannot be had changes nothing: the last keys stay.
+A handshake never waits for keys. If the set cannot be read, the last keys stay in use.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from peatio_ws.concurrency.backoff import Backoff
 log = structlog.get_logger("peatio_ws.auth.jwks_refresh")
 
 FETCH_SECONDS: Final = 5.0
-"""For all of a set to arrive."""
+"""Time limit for fetching a whole set."""
 FILE_SECONDS: Final = 5.0
-"""How often a file is looked at, at least."""
+"""Longest time between two reads of a file."""
 START_SECONDS: Final = 3.0
-"""How long a worker waits for its first keys before it takes connections without them."""
+"""How long a worker waits for its first keys before it accepts connections without them."""
 
 FRESH_SECONDS: Final = 5.0
-"""A set that was read this short a time ago is not read again for a token whose key is not in it."""
+"""A set read less than this time ago is not read again for a token with an unknown key."""
 LONGEST_WAIT: Final = 30
-"""Seconds after which a client is told to come back, at most."""
+"""Maximum of the seconds after which a client is asked to retry."""
 
 
 class JwksRefresh:
-    """Keeps the verifier's ring up to date.
+    """Keeps the verifier's key ring up to date.
 
     Args:
-        rules: where the set of keys is; without one there is nothing to do.
-        verifier: is given each new ring as a whole.
+        rules: location of the JWK set; without one there is nothing to do.
+        verifier: receives each new ring as a whole.
     """
 
     def __init__(self, rules: TokenRules, verifier: Verifier) -> None:
@@ -59,31 +59,31 @@ class JwksRefresh:
         self._ignored: tuple[str, ...] = ()
         self._state = "not read yet"
         self._tried = gevent.event.Event()
-        self._wanted = gevent.event.Event()  # a token's key is not there: do not wait for the next read
+        self._wanted = gevent.event.Event()  # a token names an unknown key: read the set early
         self._read_at = -math.inf
         self._next_read = -math.inf
 
     def run(self) -> None:
-        """Read the set, again and again; returns at once where there is none."""
+        """Read the set repeatedly. Returns at once if no set is configured."""
         while self._read is not None:
             self.refresh()
             self._tried.set()
-            # Not all workers at once.
+            # Jitter, so that workers do not read at the same time.
             pause = self._backoff.next_pause() if self._failures else self._pause * random.uniform(0.8, 1)
             self._next_read = time.monotonic() + pause
             self._wanted.clear()
             self._wanted.wait(pause)
 
     def wait(self) -> None:
-        """Until the set was tried for the first time, for `START_SECONDS` at most."""
+        """Wait for the first attempt to read the set, for up to `START_SECONDS`."""
         if self._read is not None:
             self._tried.wait(START_SECONDS)
 
     def retry_after(self) -> int:
-        """After how many seconds a token may be shown again whose key is not there; 0 if it will hardly be there then.
+        """Return after how many seconds a client may retry a token with an unknown key; 0 if retrying is pointless.
 
-        Without any key, and while the set cannot be read, that is no fault of the token. The issuer may also have begun
-        to use a key since the set was read: then it is read again at once.
+        The token is not at fault if no key is known, or if the set cannot be read. The issuer may also have started to
+        use a new key since the last read; the set is then read again at once.
         """
         if self._read is None:
             return 0
@@ -96,11 +96,9 @@ class JwksRefresh:
         return 1
 
     def problems(self) -> list[str]:
-        """Why no token can be verified; nothing if some can."""
+        """Return why no token can be verified; an empty list if there are keys."""
         ring = self._verifier.ring
-        return (
-            [] if ring.fixed or ring.published else [f"no key to verify tokens with: {self._location}: {self._state}"]
-        )
+        return [] if ring.fixed or ring.published else [f"no key to verify tokens: {self._location}: {self._state}"]
 
     def refresh(self) -> None:
         """Read the set once."""
@@ -109,7 +107,7 @@ class JwksRefresh:
             with gevent.Timeout(FETCH_SECONDS, TimeoutError(f"no answer within {FETCH_SECONDS:g} s")):
                 data = self._read()
             found = parse_key_set(data, self._algorithm)
-        except Exception as error:  # whatever it is: the last keys are better than none
+        except Exception as error:  # any failure: the last keys stay in use
             self._on_failure(fetch_error(error))
         else:
             self._use_keys(found)
@@ -119,45 +117,50 @@ class JwksRefresh:
         self._state = reason
         if self._failures == 1:
             kept = len(self._verifier.ring.published)
-            log.warning("keys cannot be read; the last ones stay", source=self._location, kept=kept, error=reason)
+            log.warning(
+                "published keys cannot be read; keeping the last ones", source=self._location, kept=kept, error=reason
+            )
 
     def _use_keys(self, found: KeySet) -> None:
         self._read_at = time.monotonic()
-        ring, state = self._verifier.ring, "" if found.keys else "holds no key that can be used"
+        ring, state = self._verifier.ring, "" if found.keys else "contains no usable key"
         if self._failures:
             self._failures = 0
             self._backoff.reset()
-            log.info("keys are read again", source=self._location)
+            log.info("published keys can be read again", source=self._location)
         ignored = found.exposed + found.ignored
         if ignored != self._ignored:
             for line in ignored:
-                log.warning("a published key is not used", source=self._location, reason=line)
+                log.warning("published key ignored", source=self._location, reason=line)
         if found.keys != ring.published:
             self._verifier.ring = KeyRing(ring.fixed, found.keys)
-            log.info("keys changed", source=self._location, kids=[named.kid for named in found.keys])
+            log.info("published keys changed", source=self._location, kids=[named.kid for named in found.keys])
         if state and state != self._state:
-            log.warning("no published key can be used; no token of one is accepted", source=self._location)
+            log.warning("no published key is usable; tokens signed with them are rejected", source=self._location)
         self._ignored, self._state = ignored, state
 
 
 def location(rules: TokenRules) -> str:
-    """Where the set is, in the operator's words; without what may be a secret in a URL's query."""
+    """Return the setting that names the set, for the log; without the URL's query, which may hold a secret."""
     if rules.jwks_url:
         return f"JWT_JWKS_URL={urlsplit(rules.jwks_url)._replace(query='', fragment='').geturl()}"
     return f"JWT_JWKS_FILE={rules.jwks_file}" if rules.jwks_file else ""
 
 
 def reader_for(rules: TokenRules) -> Callable[[], bytes] | None:
-    """What brings the set, a byte more than `MOST_BYTES` of it at most; OSError and others. None: there is no set."""
+    """Return a function that reads the set, up to one byte over `MOST_BYTES`; None if no set is configured.
+
+    The function raises OSError and others.
+    """
     if rules.jwks_url:
         return functools.partial(_fetch, rules.jwks_url)
     return functools.partial(_read_file, rules.jwks_file) if rules.jwks_file else None
 
 
 def fetch_error(error: Exception) -> str:
-    """What kept the set from being read."""
+    """Return why the set could not be read."""
     if isinstance(error, urllib.error.HTTPError):
-        elsewhere = "; it is elsewhere, which has to be named here" if 300 <= error.code < 400 else ""
+        elsewhere = "; redirects are not followed, configure the final URL" if 300 <= error.code < 400 else ""
         return f"answers with HTTP {error.code}{elsewhere}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, http.client.HTTPException):
@@ -182,11 +185,11 @@ def _fetch(url: str) -> bytes:
 
 @functools.cache
 def _opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS only: no other scheme, no proxy, and no redirect, which could lead from one to the other."""
+    """Return an opener for HTTP and HTTPS only. It uses no proxy and follows no redirect to another scheme."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),  # reading the authorities takes a while
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),  # made once: loading the authorities is slow
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
     ):

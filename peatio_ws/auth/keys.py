@@ -1,6 +1,6 @@
-"""Texts and keys: a public key out of the environment, a new pair, a private key for the tools.
+"""Parses and makes keys: public keys from the environment, new pairs, private keys for the tools.
 
-Knows PEM, its base64 and Rango's raw Ed25519 form; knows nothing of tokens.
+Knows PEM, base64 of PEM and Rango's raw Ed25519 form; does not know tokens.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
 }
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS: Final = (*_RSA, *_CURVES, "EdDSA", "HS256")
-"""What `JWT_ALGORITHM` may be (contract section 4)."""
+"""Values of `JWT_ALGORITHM` (contract section 4)."""
 
 
 class ExposedKey(ValueError):
-    """A key that only its owner may have is where others read it."""
+    """A private key or secret was found where a public key belongs."""
 
 
 class UnusableKey(ValueError):
@@ -40,21 +40,21 @@ _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTA
 
 
 def load_public_key(text: str, algorithm: str) -> PublicKey:
-    """Read a public key as operators write it into an environment variable.
+    """Parse a public key as operators write it into an environment variable.
 
     Args:
-        text: PEM, or its base64 in either alphabet, padded or not; for Ed25519 also the raw 32 bytes inside PEM, as
-            Rango's tools write it. With HS256 the secret itself.
+        text: PEM, or base64 of PEM in either alphabet, padded or not. For Ed25519 also the raw 32 bytes inside PEM,
+            as Rango's tools write it. For HS256 the secret itself.
         algorithm: one of `ALGORITHMS`; the key has to fit it.
 
     Raises:
-        ExposedKey: it is a private key.
-        UnusableKey: it is a key that the algorithm cannot use.
-        ValueError: it is not a key. In each of them is what is wrong, in words; the text itself is not.
+        ExposedKey: the text is a private key.
+        UnusableKey: the algorithm cannot use the key.
+        ValueError: the text is not a key. Each error says what is wrong, and never contains the text.
     """
     if algorithm == "HS256":
         if "-----BEGIN" in text or _is_encoded_pem(text):
-            raise ValueError("is a key in PEM, which everybody may know; HS256 needs a secret")
+            raise ValueError("is a PEM key, which may be public; HS256 needs a secret")
         if len(text.encode()) < 32:
             raise ValueError("is shorter than the 32 bytes that HS256 needs (RFC 7518 section 3.2)")
         return text.encode()
@@ -77,37 +77,37 @@ def _pem_of(text: str) -> bytes:
         except binascii.Error:
             raise ValueError("is neither PEM nor base64 of PEM") from None
     if b"PRIVATE KEY" in data:
-        raise ExposedKey("is a private key; give the public half only, and change that pair: it has been exposed")
+        raise ExposedKey("is a private key, and is now exposed; replace the key pair, and set only the public half")
     return data
 
 
 def _parse_public(pem: bytes) -> PublicKey:
     found = _PEM.search(pem)
     if not found:
-        raise ValueError("holds no PEM block (-----BEGIN PUBLIC KEY-----)")
+        raise ValueError("contains no PEM block (-----BEGIN PUBLIC KEY-----)")
     body = b"".join(found[2].split())
     try:
         raw = base64.b64decode(body, validate=True)
     except binascii.Error:
-        raise ValueError("holds a PEM block that is not base64") from None
+        raise ValueError("contains a PEM block that is not base64") from None
     try:
         if len(raw) == 32:
             return Ed25519PublicKey.from_public_bytes(raw)
         key = serialization.load_pem_public_key(found[0])
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError(f"holds a PEM block ({found[1].decode()}) that is no public key") from None
+        raise ValueError(f"contains a PEM block ({found[1].decode()}) that is not a public key") from None
     return known(key)
 
 
 def known(key: object) -> PublicKey:
-    """The key itself. ValueError if it is no public key of a kind that some algorithm uses."""
+    """Return the key. Raises ValueError if no supported algorithm uses keys of its kind."""
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey):
         raise ValueError(f"is of a kind that no supported algorithm uses ({type(key).__name__})")
     return key
 
 
 def fitting(key: PublicKey, algorithm: str) -> PublicKey:
-    """The key itself. UnusableKey, in words, if the algorithm cannot use it."""
+    """Return the key. Raises UnusableKey, with the reason, if the algorithm cannot use it."""
     if isinstance(key, rsa.RSAPublicKey):
         fits = algorithm in _RSA
         if fits and key.key_size < 2048:
@@ -123,7 +123,7 @@ def fitting(key: PublicKey, algorithm: str) -> PublicKey:
 
 
 def description(key: PublicKey) -> str:
-    """Kind and size of a key, for people."""
+    """Return kind and size of a key, for error texts."""
     if isinstance(key, rsa.RSAPublicKey):
         return f"an RSA key of {key.key_size} bits"
     if isinstance(key, ec.EllipticCurvePublicKey):
@@ -132,10 +132,10 @@ def description(key: PublicKey) -> str:
 
 
 def load_private_key(text: str) -> PrivateKey:
-    """Read a private key for making tokens: PEM, or its base64 in either alphabet.
+    """Parse a private key that signs tokens: PEM, or base64 of PEM in either alphabet.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a private key.
     """
     data = text.strip().replace("\\n", "\n").encode()
     if b"-----BEGIN" not in data:
@@ -143,14 +143,14 @@ def load_private_key(text: str) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError("is no private key in PEM without a password, nor base64 of one") from None
+        raise ValueError("is not a private key as PEM without a password, or base64 of it") from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey):
         raise ValueError(f"is of a kind that no supported algorithm uses ({type(key).__name__})")
     return key
 
 
 def new_private_key(algorithm: str) -> PrivateKey:
-    """A fresh private key for one of `ALGORITHMS` but HS256 (ValueError)."""
+    """Return a new private key for one of `ALGORITHMS`. Raises ValueError for HS256."""
     if algorithm in _RSA:
         return rsa.generate_private_key(public_exponent=65537, key_size=2048)
     if algorithm in _CURVES:
@@ -161,13 +161,13 @@ def new_private_key(algorithm: str) -> PrivateKey:
 
 
 def private_pem(key: PrivateKey) -> bytes:
-    """PKCS #8 PEM without a password."""
+    """Return the key as PKCS #8 PEM without a password."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def public_text(key: PrivateKey) -> str:
-    """The public half as one line for `JWT_PUBLIC_KEY`: url-safe base64 of its PEM, as Barong and Peatio take it."""
+    """Return the public half as one line for `JWT_PUBLIC_KEY`: url-safe base64 of its PEM, as in Barong and Peatio."""
     pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return base64.urlsafe_b64encode(pem).decode()

@@ -1,6 +1,6 @@
-"""How often tokens from an address failed within a minute, and how long it has to wait then.
+"""Counts failed tokens per address, and locks out an address for the rest of the minute.
 
-Pure: the time is handed in, as monotonic seconds. What other workers counted is told by `redis_limits.py`.
+Pure: callers pass the time, as monotonic seconds. `redis_limits.py` exchanges the counts with other workers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ADDRESSES_KEPT: Final = 20_000
 
 
 class _Window:
-    """A minute of one address, from its first failure on."""
+    """One minute of an address, from its first failure."""
 
     __slots__ = ("count", "ends", "unreported")
 
@@ -23,19 +23,20 @@ class _Window:
 
 
 class Lockout:
-    """Counts of one worker, and what it knows of the others'.
+    """The failures that one worker counted, and those that other workers reported.
 
     Args:
-        limit: so many failures in a minute, and nothing more is looked at until it is over; 0 is no limit.
+        limit: failures in a minute after which further tokens are rejected unread until the minute ends; 0 means
+            no limit.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._windows: dict[str, _Window] = {}
-        self._unreported: dict[str, None] = {}  # addresses, the one that waits longest first
+        self._unreported: dict[str, None] = {}  # addresses, oldest first
 
     def add(self, address: str, now: float) -> bool:
-        """A token from there failed; whether that was as often as may be."""
+        """Count a failed token of an address. Return whether this failure reached the limit."""
         if not self.limit:
             return False
         window = self._window(address, now)
@@ -45,24 +46,29 @@ class Lockout:
         return window.count == self.limit
 
     def seconds_left(self, address: str, now: float) -> int:
-        """For how many seconds no token from there is looked at; 0 if it is."""
+        """Return for how many seconds the address stays locked out; 0 if it is not."""
         window = self._windows.get(address)
         if window is None or window.count < self.limit:
             return 0
         return max(0, math.ceil(window.ends - now))
 
     def unreported(self, now: float) -> list[tuple[str, int]]:
-        """Addresses with failures that the other workers have not been told of, and how many; of minutes that are over
-        nobody needs to know any more."""
+        """Return addresses with the number of failures not yet reported to other workers.
+
+        Failures of minutes that are over are discarded.
+        """
         for address in [address for address in self._unreported if self._windows[address].ends <= now]:
             del self._unreported[address]
         return [(address, self._windows[address].unreported) for address in self._unreported]
 
     def add_total(self, address: str, count: int, total: int, seconds: float, now: float) -> bool:
-        """So many were told; all workers together counted `total` in a minute that has so many seconds left.
+        """Record that `count` failures were reported, and that all workers together counted `total`.
+
+        Args:
+            seconds: time left in the minute of the address.
 
         Returns:
-            Whether only that made it as many as may be.
+            Whether the reported total made the address reach the limit.
         """
         window = self._window(address, now)
         before, window.unreported = window.count, max(0, window.unreported - count)
@@ -73,7 +79,7 @@ class Lockout:
         return before < self.limit <= window.count
 
     def lock(self, address: str, seconds: float, now: float) -> None:
-        """Another worker says that this address is over the limit."""
+        """Lock out an address that reached the limit on another worker."""
         if self.limit:
             self.add_total(address, 0, self.limit, seconds, now)
 
@@ -82,7 +88,7 @@ class Lockout:
         if window is None or window.ends <= now:
             self._forget(address)
             if len(self._windows) >= ADDRESSES_KEPT:
-                self._forget(next(iter(self._windows)))  # the minute that began first
+                self._forget(next(iter(self._windows)))  # the oldest
             window = self._windows[address] = _Window(now + WINDOW_SECONDS)
         return window
 

@@ -1,6 +1,6 @@
-"""Which tokens are refused though they verify: those that an operator revoked, until they have expired.
+"""Tokens that an operator revoked: they are rejected although they verify, until they expire.
 
-Pure: the time is handed in. How a worker comes to know of them is `redis_commands.py`'s.
+Pure: callers pass the time. `redis_commands.py` brings revocations to a worker.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import msgspec
 from peatio_ws.auth.identity import Identity
 
 REVOCATIONS_KEPT: Final = 100_000
-"""A worker knows so many at most: some 25 MB."""
+"""Maximum per worker: about 25 MB."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 """A uid, or the `jti` of a token."""
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """An operator's word about tokens of a member.
+    """An operator's revocation of one token, or of all tokens of a member.
 
     Attributes:
-        until: when it may be forgotten, as Unix time in seconds: when the last of these tokens has expired.
-        jti: of the one token that is meant; None if all are that were issued until `issued`.
+        until: when the revocation can be forgotten because all its tokens have expired; Unix time in seconds.
+        jti: the id of the revoked token; None if all tokens issued until `issued` are revoked.
         issued: Unix time in seconds.
     """
 
@@ -38,7 +38,7 @@ _decoder = msgspec.json.Decoder(Revocation)
 
 
 def read(data: bytes) -> Revocation | None:
-    """A revocation as it was written down; None for anything else."""
+    """Decode a stored revocation; None for any other data."""
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -46,13 +46,13 @@ def read(data: bytes) -> Revocation | None:
 
 
 class Revocations:
-    """Those that count. Bounded, and each is forgotten in its time.
+    """The revocations in force. Bounded; each is forgotten when its tokens have expired.
 
     Args:
-        leeway: seconds by which the clock of who issues tokens may be ahead of the operator's.
+        leeway: seconds by which the token issuer's clock may be ahead of the operator's.
 
     Attributes:
-        full: whether one was not taken for want of room.
+        full: whether a revocation was rejected because the limit was reached.
     """
 
     def __init__(self, leeway: float = 0.0) -> None:
@@ -65,7 +65,7 @@ class Revocations:
         return len(self._tokens) + len(self._members)
 
     def add(self, revocation: Revocation, now: float) -> bool:
-        """Take one in; whether that says anything new.
+        """Add a revocation. Return whether it was new.
 
         Args:
             now: Unix time in seconds.
@@ -91,7 +91,7 @@ class Revocations:
         return True
 
     def is_revoked(self, identity: Identity, now: float) -> bool:
-        """Whether this identity's token is one of those. Where no token says who it is, there is none to refuse."""
+        """Return whether the token of this identity is revoked; False for an identity without a token."""
         if not identity.jti or not (self._tokens or self._members):
             return False
         if self._tokens.get((identity.uid, identity.jti), 0.0) > now:
@@ -100,7 +100,7 @@ class Revocations:
         return until > now and identity.issued - self._leeway <= issued
 
     def known(self, now: float) -> Iterator[Revocation]:
-        """All that count, to be written down."""
+        """Yield all revocations in force, to be stored."""
         for (uid, jti), until in self._tokens.items():
             if until > now:
                 yield Revocation(uid, until, jti)

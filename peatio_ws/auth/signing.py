@@ -1,4 +1,4 @@
-"""Session tokens as Barong makes them, with a key at hand: for trying things out, never for a real exchange."""
+"""Makes session tokens like Barong's with a given key. For tests and demos, never for a real exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peatio_ws.auth.keys import PrivateKey
 
 
 def session_token(uid: str, expires: int, claims: Mapping[str, Any], key: PrivateKey | bytes, algorithm: str) -> str:
-    """A session token for `expires` seconds from now. `claims` count before what stands here by itself.
+    """Return a session token that is valid for `expires` seconds. `claims` override the default claims.
 
     Raises:
         TypeError, jwt.PyJWTError: the key cannot sign with this algorithm.

@@ -1,6 +1,6 @@
-"""A token becomes an identity, or an error that says why not (contract section 4).
+"""Verifies tokens: returns the identity, or raises an error with the reason (contract section 4).
 
-Pure: the time is handed in, nothing is fetched. What a token may do is not decided here.
+Pure: callers pass the time, and nothing is fetched. Does not decide what an identity is allowed to do.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _REQUIRED: Final = ["exp", "iat", "jti", "sub", "uid"]
 
 @dataclass(frozen=True, slots=True, repr=False)  # a key may be a secret
 class TokenRules:
-    """Which tokens are valid, and where the keys that verify them come from. `Settings.token_rules` makes it.
+    """Which tokens are valid, and where their keys come from. `Settings.token_rules` makes it.
 
     Attributes:
-        algorithm: of every signature, for example RS256.
-        keys: public keys that the environment gives.
-        jwks_url, jwks_file: where the issuer publishes a set of keys; at most one of them.
+        algorithm: the only accepted signature algorithm, for example RS256.
+        keys: public keys from the environment.
+        jwks_url, jwks_file: where the issuer publishes a JWK set; at most one of them is set.
         jwks_refresh: seconds between two reads of that set.
-        issuer, audience: what `iss` and `aud` have to be; None and () accept any.
+        issuer, audience: required values of `iss` and `aud`; None and () accept any.
         member_id_claim: the claim that holds Peatio's numeric member id.
-        expiration_leeway, not_before_leeway, issued_at_leeway: seconds by which clocks may differ.
+        expiration_leeway, not_before_leeway, issued_at_leeway: allowed clock difference in seconds.
     """
 
     algorithm: str
@@ -53,12 +53,12 @@ class TokenRules:
 
 
 class Verifier:
-    """Checks tokens with the keys and rules that it is given.
+    """Verifies tokens with the given keys and rules.
 
-    Verifying holds the thread: RS256 60 µs, ES256 and EdDSA about twice that.
+    Verification occupies the thread: 60 µs for RS256, about twice that for ES256 and EdDSA.
 
     Attributes:
-        ring: the keys that count from now on; whoever fetches a set of them puts a whole new one here.
+        ring: the current keys. A refresh replaces the whole ring.
     """
 
     def __init__(self, rules: TokenRules) -> None:
@@ -70,7 +70,7 @@ class Verifier:
         self._algorithms = [rules.algorithm]
         self._options: Any = {
             "require": _REQUIRED,
-            # PyJWT has one leeway for the three times; these have one each and are checked below.
+            # PyJWT has a single leeway for all three times. They are checked below, each with its own leeway.
             "verify_exp": False,
             "verify_iat": False,
             "verify_nbf": False,
@@ -79,23 +79,23 @@ class Verifier:
         }
 
     def verify(self, token: str, now: float) -> Identity:
-        """The identity a token stands for.
+        """Verify a token, and return the identity it proves.
 
         Args:
             token: compact JWS, without the scheme.
             now: Unix time in seconds.
 
         Raises:
-            AuthenticationError: the token does not verify; `str()` of it says why.
+            AuthenticationError: the token does not verify; `str(error)` is the reason.
         """
         if len(token) > MAX_TOKEN_CHARACTERS:
-            raise AuthenticationError("longer than any token")
+            raise AuthenticationError(f"longer than {MAX_TOKEN_CHARACTERS} characters")
         claims = self._claims(token)
         self._check_times(claims, now)
         rules = self._rules
         for name in ("uid", "jti"):
             if not isinstance(claims[name], str) or not claims[name].strip():
-                raise AuthenticationError(f"{name} is blank or no text", TokenFault.CLAIM_UNREADABLE)
+                raise AuthenticationError(f"{name} is blank or not a text", TokenFault.CLAIM_UNREADABLE)
         if claims.get("state", "active") != "active":
             raise AuthenticationError("state is not active", TokenFault.STATE)
         role = claims.get("role")
@@ -115,7 +115,7 @@ class Verifier:
         keys = ring.for_token(kid)
         if not keys:
             if ring.published:
-                raise AuthenticationError("kid names no key that is known", TokenFault.KEY_UNKNOWN, key_missing=True)
+                raise AuthenticationError("kid names an unknown key", TokenFault.KEY_UNKNOWN, key_missing=True)
             raise AuthenticationError("no key is known yet", TokenFault.NO_KEY, key_missing=True)
         for key in keys:
             try:
@@ -129,11 +129,11 @@ class Verifier:
                     subject="session",
                 )
             except jwt.InvalidSignatureError as error:
-                failure = error  # of another key, perhaps
+                failure = error  # another key may fit
             except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
                 # A key that does not fit the token can raise a bare TypeError (PyJWT 2.15.1).
                 raise AuthenticationError(*_reason_for(error)) from None
-        # Signed with a key of a set that was not read yet, or of a newer one?
+        # The token may be signed with a key that was published after the last read of the set.
         raise AuthenticationError(*_reason_for(failure), key_missing=self._reads_set and not ring.publishes(kid))
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
@@ -141,7 +141,7 @@ class Verifier:
         for name in ("exp", "iat", "nbf"):
             value = claims.get(name, 0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
-                raise AuthenticationError(f"{name} is no number of seconds", TokenFault.CLAIM_UNREADABLE)
+                raise AuthenticationError(f"{name} is not a number of seconds", TokenFault.CLAIM_UNREADABLE)
         if claims["exp"] + rules.expiration_leeway <= now:
             raise AuthenticationError("expired", TokenFault.EXPIRED)
         if claims["iat"] - rules.issued_at_leeway > now:
@@ -152,8 +152,10 @@ class Verifier:
 
 
 class _Jws(PyJWS):
-    """PyJWT's JWS (RFC 7515) without its look at each character of a token in Python, which takes longer than all the
-    rest (PyJWT 2.15.1): its next check, that a segment is what its bytes come to, finds the same."""
+    """PyJWT's JWS (RFC 7515) without its check of each character, the slowest part of verifying (PyJWT 2.15.1).
+
+    PyJWT's next check, that encoding the decoded bytes gives the same segment, finds the same faults.
+    """
 
     @staticmethod
     def _decode_base64url_segment(segment: bytes, name: str) -> bytes:
@@ -161,24 +163,24 @@ class _Jws(PyJWS):
             decoded = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
             if base64.urlsafe_b64encode(decoded).rstrip(b"=") == segment:
                 return decoded
-        return PyJWS._decode_base64url_segment(segment, name)  # it says what is wrong, or takes it after all
+        return PyJWS._decode_base64url_segment(segment, name)  # raises the precise error, or accepts it
 
 
 def _kid(token: str) -> object:
-    """The name of the key that a token says it was signed with; None where it says nothing.
+    """Return the `kid` of a token's header, the name of the key that signed it; None if it has no `kid`.
 
-    Whatever it says, it only chooses among keys that are trusted.
+    The value is not trusted: it only selects one of the trusted keys.
     """
     part = token.partition(".")[0]
     try:
         header = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (ValueError, RecursionError):
-        return None  # PyJWT finds that out too
+        return None  # PyJWT reports it
     return header.get("kid") if isinstance(header, dict) else None
 
 
 def _reason_for(error: Exception | None) -> tuple[str, TokenFault]:
-    """PyJWT's reason without anything out of the token, for people and for programs."""
+    """Return PyJWT's reason as a text and as a code, without content of the token."""
     if isinstance(error, jwt.MissingRequiredClaimError):
         return f"claim {error.claim} is missing", TokenFault.CLAIM_MISSING
     for kind, reason in _REASONS.items():
@@ -188,9 +190,9 @@ def _reason_for(error: Exception | None) -> tuple[str, TokenFault]:
 
 
 _REASONS: Final[dict[type[Exception], tuple[str, TokenFault]]] = {
-    jwt.InvalidSignatureError: ("signature does not fit the key", TokenFault.SIGNATURE),
-    jwt.InvalidAudienceError: ("audience is another", TokenFault.AUDIENCE),
-    jwt.InvalidIssuerError: ("issuer is another", TokenFault.ISSUER),
+    jwt.InvalidSignatureError: ("signature does not match the key", TokenFault.SIGNATURE),
+    jwt.InvalidAudienceError: ("audience does not match JWT_AUDIENCE", TokenFault.AUDIENCE),
+    jwt.InvalidIssuerError: ("issuer does not match JWT_ISSUER", TokenFault.ISSUER),
     InvalidSubjectError: ("subject is not session", TokenFault.SUBJECT),
     jwt.InvalidAlgorithmError: ("algorithm is not JWT_ALGORITHM", TokenFault.ALGORITHM),
 }

@@ -1,1 +1,1 @@
-"""What workers share, through Redis or within one of them. Knows no socket."""
+"""State shared by workers, in Redis or local to one worker. Knows no socket."""

@@ -1,6 +1,6 @@
-"""What an operator can tell all workers, and what they answer: messages in JSON, and whom each is for.
+"""An operator's commands to all workers, and the workers' answers, as JSON messages.
 
-Pure: who carries them is `redis_commands.py`'s and `operator.py`'s, who acts on them `server/commands.py`'s.
+Pure: `redis_commands.py` and `operator.py` send and receive them; `server/commands.py` executes them.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from peatio_ws.auth.identity import Identity
 from peatio_ws.auth.revocations import Name, Revocation
 
 MOST_CHARACTERS: Final = 4096
-"""Of a notice."""
+"""Longest text of a notice."""
 
 Question = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8,64}$")]
-"""Under which answers are given."""
+"""A random id that the answers to a command refer to."""
 
 
 class WhoCommand(msgspec.Struct, frozen=True, tag="who", tag_field="do"):
-    """Who is connected: everybody, or one member."""
+    """List connections: all of them, or those of one member."""
 
     question: Question
     uid: Name | None = None
 
 
 class DisconnectCommand(msgspec.Struct, frozen=True, tag="disconnect", tag_field="do"):
-    """Close a member's connections, all or those of one token.
+    """Close all connections of a member, or those of one token.
 
     Attributes:
-        revoked: beside that, refuse its tokens from now on.
+        revoked: in addition, reject these tokens from now on.
     """
 
     question: Question
@@ -39,12 +39,12 @@ class DisconnectCommand(msgspec.Struct, frozen=True, tag="disconnect", tag_field
     revoked: Revocation | None = None
 
     def concerns(self, identity: Identity | None) -> bool:
-        """Whether a connection that belongs to this identity is to be closed."""
+        """Return whether a connection of this identity is to be closed."""
         return identity is not None and identity.uid == self.uid and self.jti in (None, identity.jti)
 
 
 class NoticeCommand(msgspec.Struct, frozen=True, tag="notice", tag_field="do"):
-    """Tell something to all clients that want to be told, or to those of one member."""
+    """Send a text to all clients that subscribed to notices, or to those of one member."""
 
     question: Question
     text: Annotated[str, msgspec.Meta(min_length=1, max_length=MOST_CHARACTERS)]
@@ -52,10 +52,10 @@ class NoticeCommand(msgspec.Struct, frozen=True, tag="notice", tag_field="do"):
 
 
 class DrainCommand(msgspec.Struct, frozen=True, tag="drain", tag_field="do"):
-    """Take no clients any more and send away those that are there, or (`undo`) take clients again.
+    """Reject new connections and close the open ones, or (`undo`) accept connections again.
 
     Attributes:
-        where: a host, or one gateway on it (`host:port`); None for all there are.
+        where: a host, or one gateway on it (`host:port`); None for all gateways.
     """
 
     question: Question
@@ -64,10 +64,10 @@ class DrainCommand(msgspec.Struct, frozen=True, tag="drain", tag_field="do"):
 
 
 class AddressLocked(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
-    """Said by a worker: too many tokens from this address failed, over all workers. Nobody answers.
+    """A worker's message to the others: an address reached the limit of failed tokens. It is not answered.
 
     Attributes:
-        seconds: for which no more of them are looked at.
+        seconds: how long the address stays locked out.
     """
 
     address: Annotated[str, msgspec.Meta(max_length=256)]
@@ -78,7 +78,7 @@ Command: TypeAlias = WhoCommand | DisconnectCommand | NoticeCommand | DrainComma
 
 
 class WorkerId(msgspec.Struct, frozen=True):
-    """Where a worker is.
+    """The host, gateway and process id of a worker.
 
     Attributes:
         gateway: the host's name and the port (or the socket file) of the gateway that the worker belongs to.
@@ -90,7 +90,7 @@ class WorkerId(msgspec.Struct, frozen=True):
     worker: int
 
     def matches(self, where: str | None) -> bool:
-        """Whether `DrainCommand.where` names it."""
+        """Return whether `DrainCommand.where` includes this worker."""
         return where in (None, self.host, self.gateway)
 
 
@@ -98,7 +98,7 @@ class MemberConnection(msgspec.Struct, frozen=True, array_like=True):
     """A connection of a member.
 
     Attributes:
-        id: as in the log.
+        id: the id that the log uses.
         since: Unix time in seconds.
     """
 
@@ -110,13 +110,13 @@ class MemberConnection(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a worker did.
+    """The result of a command on one worker.
 
     Attributes:
-        connections: how many it did it to; for `WhoCommand` how many there are, of members or of nobody.
-        meant: whether the command was for this worker.
-        members: for `WhoCommand`, some of the connections of members.
-        last: whether this is the last that this worker has to say.
+        connections: how many were affected; for `WhoCommand` how many are open, anonymous ones included.
+        meant: whether the command applied to this worker.
+        members: for `WhoCommand`, a part of the members' connections.
+        last: whether this is the worker's last answer to the command.
     """
 
     place: WorkerId
@@ -131,7 +131,7 @@ _answers = msgspec.json.Decoder(Answer)
 
 
 def read_command(data: bytes) -> Command | AddressLocked | None:
-    """What was published on `COMMANDS_CHANNEL`; None for what is no command."""
+    """Decode a message on `COMMANDS_CHANNEL`; None if it is not a command."""
     try:
         message: Command | AddressLocked = _commands.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -140,7 +140,7 @@ def read_command(data: bytes) -> Command | AddressLocked | None:
 
 
 def read_answer(data: bytes) -> Answer | None:
-    """What a worker answered; None for anything else."""
+    """Decode a worker's answer; None for any other data."""
     try:
         return _answers.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -148,5 +148,5 @@ def read_answer(data: bytes) -> Answer | None:
 
 
 def encode(message: Command | AddressLocked | Answer | Revocation) -> bytes:
-    """Any of these as JSON."""
+    """Encode a message as JSON."""
     return msgspec.json.encode(message)

@@ -1,6 +1,6 @@
-"""What workers share, as a worker on its own has it: orders as last seen, tokens that failed, and nobody to ask.
+"""Shared state without Redis: each worker keeps its own orders and counts of failed tokens.
 
-`redis_state.py` is the same with others.
+`redis_state.py` shares them with other workers.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ ORDERS_KEPT: Final = 20_000
 
 
 class Books(Protocol):
-    """A worker's order books, as far as they are shared."""
+    """A worker's order books, as other workers use them."""
 
     def export(self) -> Iterable[tuple[str, bytes]]:
-        """Those that another worker can go on from, by name."""
+        """Return the books that another worker can continue from, by name."""
 
     def adopt(self, name: str, body: bytes, fresh: bool) -> bool:
-        """Go on from another worker's book, if it fits to what was heard here.
+        """Continue from another worker's book if it matches the increments received here.
 
         Args:
-            fresh: whether it is known to be no older than what this worker heard first.
+            fresh: whether the book is known to be at least as new as the first increment received here.
 
         Returns:
-            Whether that is settled; False where another is needed, because it does not reach what was heard here.
+            False if another copy is needed because this one ends before the increments received here; else True.
         """
 
     def needs_book(self) -> bool:
-        """Whether somebody waits for one."""
+        """Return whether a client waits for a book."""
 
 
 class CommandTarget(Protocol):
-    """A worker's clients, as far as an operator steers them."""
+    """A worker's clients, as an operator's commands see them."""
 
     def execute(self, command: Command) -> Iterator[Answer]:
-        """Do it, and say what was done."""
+        """Execute a command, and yield the results."""
 
     def close_revoked(self) -> int:
-        """Close the connections whose token is revoked by now; how many there were."""
+        """Close the connections whose token is revoked. Return their number."""
 
 
 class ConnectionSlot:
     """A connection that counts towards a limit across workers.
 
     Args:
-        name: what is counted, for example `member:ID1234567890`.
-        limit: how many there may be.
-        on_excess: called, from a background greenlet, if there are more.
+        name: the subject that is counted, for example `member:ID1234567890`.
+        limit: maximum number of connections.
+        on_excess: called from a background greenlet if there are more.
     """
 
     __slots__ = ("id", "limit", "name", "on_excess")
@@ -71,12 +71,12 @@ class ConnectionSlot:
 
 
 class MemberIdLookup:
-    """A question for a member's numeric id, which may be answered much later.
+    """A lookup of a member's numeric id, which may be answered much later.
 
     Attributes:
-        known: whether it is answered.
+        known: whether the lookup is answered.
         number: the answer; None if the member has no number.
-        on_answer: is called with an answer that comes when nobody waits for it any more.
+        on_answer: called with the answer if it arrives after waiting was given up.
     """
 
     __slots__ = ("_answered", "known", "number", "on_answer", "uid")
@@ -89,7 +89,7 @@ class MemberIdLookup:
         self._answered: gevent.event.Event | None = None
 
     def answer(self, number: int | None) -> None:
-        """Settle it."""
+        """Set the answer."""
         self.known, self.number = True, number
         if self._answered is not None:
             self._answered.set()
@@ -97,7 +97,7 @@ class MemberIdLookup:
             self.on_answer(number)
 
     def wait(self, seconds: float) -> None:
-        """Until it is answered, or given up for now."""
+        """Wait for the answer, for up to this many seconds or until `stop_waiting`."""
         self._answered = gevent.event.Event()
         try:
             self._answered.wait(seconds)
@@ -105,30 +105,30 @@ class MemberIdLookup:
             self._answered = None
 
     def stop_waiting(self) -> None:
-        """Nobody shall wait for it for now."""
+        """End `wait` without an answer."""
         if self._answered is not None:
             self._answered.set()
 
 
 class RecentOrders:
-    """Orders as last seen: at most `ORDERS_KEPT`, of which the older half is forgotten together."""
+    """Orders as last seen: at most `ORDERS_KEPT`. The older half is discarded at once."""
 
     def __init__(self) -> None:
-        # To know at each order which was seen longest ago costs a tenth of all that is done about an order.
+        # Exact LRU order would cost a tenth of all the work on an order.
         self._young: dict[bytes, tuple[Owner, Order | bytes]] = {}
         self._old: dict[bytes, tuple[Owner, Order | bytes]] = {}
 
     def remember(self, order: Order) -> None:
-        """Keep this state of the order instead of an earlier one."""
+        """Store the newest state of an order."""
         self._put(order.id.strip(b'"'), (order.owners[0], order))
 
     def remember_older(self, order_id: bytes, owner: Owner, classic: bytes) -> None:
-        """Keep what another worker saw, unless this one has seen the order itself."""
+        """Store an order that another worker saw, unless this worker has seen it too."""
         if order_id not in self._young and order_id not in self._old:
             self._put(order_id, (owner, classic))
 
     def recall(self, order_id: bytes, owner: Owner) -> bytes | None:
-        """The order as classic JSON; None if it was not seen, or seen as somebody else's."""
+        """Return the order as classic JSON; None if it is unknown or has another owner."""
         key = order_id.strip(b'"')
         seen = self._young.get(key) or self._old.get(key)
         if seen is None:
@@ -145,14 +145,14 @@ class RecentOrders:
 
 
 class SharedState:
-    """Without Redis: each worker for itself.
+    """State of a worker without Redis; nothing is shared.
 
     Args:
-        revocations: tokens that are refused; an operator's word is added to them.
-        lockout: counts tokens that fail.
+        revocations: revoked tokens; an operator's commands add to them.
+        lockout: counts failed tokens.
 
     Attributes:
-        slot_counts: connections of this worker that count towards a limit, by its name; see `base_connection.py`.
+        slot_counts: this worker's connections that count towards a limit, by slot name; see `base_connection.py`.
     """
 
     def __init__(self, revocations: Revocations, lockout: Lockout) -> None:
@@ -162,25 +162,25 @@ class SharedState:
 
     @property
     def connected(self) -> bool:
-        """Whether Redis answered when it was asked last; False where there is none."""
+        """Whether Redis answered the last request; False without Redis."""
         return False
 
     def start(self, books: Books, target: CommandTarget) -> None:
-        """Begin what runs in the background.
+        """Start the background greenlets.
 
         Args:
-            books: of this worker; others may ask for them, and their answers are put in.
-            target: its clients.
+            books: this worker's books: other workers may request them, and their answers are added to them.
+            target: this worker's clients.
         """
 
     def wait(self) -> None:
-        """Until it is known which tokens are revoked, for `START_SECONDS` at most."""
+        """Wait until the revoked tokens are known, for up to `START_SECONDS`."""
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the background greenlets."""
 
     def remember(self, order: Order) -> None:
-        """Keep an order for `recall`, here and for other workers."""
+        """Store an order for `recall`, in this worker and in others."""
         self.orders.remember(order)
 
     def recall(self, order_id: bytes, owner: Owner) -> bytes | None:
@@ -188,35 +188,35 @@ class SharedState:
         return self.orders.recall(order_id, owner)
 
     def load(self) -> None:
-        """Fetch what other workers have seen; called when the worker begins to hear the broker."""
+        """Load the orders that other workers saw. Called when the worker starts to receive from the broker."""
 
     def ask_books(self) -> None:
-        """Ask other workers for their books. Never waits."""
+        """Request books from other workers. Never waits."""
 
     def forget_book(self, name: str) -> None:
-        """The book that a worker left behind under this name is of no use any more. Never waits."""
+        """Delete the stored book of this name, which is outdated. Never waits."""
 
     def claim_slot(self, slot: ConnectionSlot) -> None:
-        """Count a connection; if it is one too many across workers, `slot.on_excess` is called soon. Never waits."""
+        """Count a connection. `slot.on_excess` is called soon if it exceeds the limit across workers. Never waits."""
 
     def release_slot(self, slot: ConnectionSlot) -> None:
-        """Count it no more. Never waits."""
+        """Stop counting a connection. Never waits."""
 
     def look_up(self, uid: str) -> MemberIdLookup:
-        """Look up a member's numeric id. May wait, for `REDIS_TIMEOUT` at most.
+        """Look up a member's numeric id. May wait for up to `REDIS_TIMEOUT`.
 
         Returns:
-            The lookup. If it is not `known` yet because Redis is away, slow or refuses, it will be: set its
-            `on_answer`, or give it to `forget_lookup`.
+            The lookup. If Redis is unreachable, slow or refuses, the lookup is not `known` yet. Set its `on_answer`, or
+            pass it to `forget_lookup`.
         """
         lookup = MemberIdLookup(uid)
         lookup.answer(None)
         return lookup
 
     def forget_lookup(self, lookup: MemberIdLookup) -> None:
-        """Its session has ended. Never waits."""
+        """Drop a lookup whose session has ended. Never waits."""
 
 
 def log_lockout(address: str) -> None:
-    """Log that an address has reached its limit: once in its minute, by the worker at which it was reached."""
-    log.warning("too many tokens from an address failed; for a while none of it is looked at", address=address)
+    """Log that an address was locked out: once per minute of the address, by the worker that reached the limit."""
+    log.warning("address locked out after too many failed tokens", address=address)

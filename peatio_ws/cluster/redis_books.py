@@ -1,8 +1,9 @@
-"""Order books between workers: one that starts, or has lost the thread, asks, and another answers, through Redis.
+"""Exchanges order books between workers through Redis.
 
-Nothing is written while nobody asks, but for the books as a worker leaves them when it ends. A question is published on
-the channel `peatio_ws:books`; answers are fields of the hash `peatio_ws:books:<question>`, one a book; what was left
-behind is in the hash `peatio_ws:books`. Whether a book fits to what was heard here is for `sync.py` to say.
+A worker that starts, or misses increments, publishes a request on the channel `peatio_ws:books`. Other workers write
+their books as fields of the hash `peatio_ws:books:<question>`. Without a request nothing is written, except that a
+worker that ends stores its books in the hash `peatio_ws:books`. `sync.py` decides whether a book matches the increments
+received here.
 """
 
 from __future__ import annotations
@@ -23,22 +24,23 @@ from peatio_ws.concurrency.backoff import REDIS_BOOKS_PAUSES, Backoff
 from peatio_ws.concurrency.supervision import supervise
 
 ANSWER_SECONDS: Final = 1.0
-"""How long answers are waited for."""
+"""How long a worker waits for answers."""
 POLL_SECONDS: Final = 0.05
 JITTER_SECONDS: Final = (0.02, 0.06)
-"""How long one who answers waits: to have heard what was published before the question, and not to do it twice."""
+"""Delay of an answer: the worker first reads what was published before the request, and skips books that another worker
+has already answered with."""
 EXPIRE_SECONDS: Final = 30
 KEPT_SECONDS: Final = 86_400
 MAX_REQUESTS: Final = 5
-"""How often is asked in a row when answers do not reach what was heard here: who answered is behind."""
+"""Requests in a row while answers end before the increments received here: the answering worker is behind."""
 
 
 class RedisBooks:
-    """Asks and answers for one worker.
+    """Sends and answers book requests for one worker.
 
     Args:
         connection: to Redis.
-        books: this worker's.
+        books: this worker's books.
     """
 
     def __init__(self, connection: RedisConnection, books: Books) -> None:
@@ -48,26 +50,26 @@ class RedisBooks:
         self._greenlets: list[gevent.Greenlet[Any, Any]] = []
 
     def start(self) -> None:
-        """Begin to answer, and to ask when it is `wanted`."""
+        """Start to answer requests, and to send them after `request`."""
         self._greenlets = [
             gevent.spawn(supervise, "books, answering", self._run_answers),
             gevent.spawn(supervise, "books, asking", self._run_requests),
         ]
 
     def stop(self) -> None:
-        """End, and leave the books behind for a worker that starts when nobody is there to answer."""
+        """Stop, and store the books for a worker that starts when no other one is running."""
         gevent.killall(self._greenlets)
         self._write(BOOKS_KEY, KEPT_SECONDS, set())
 
     def request(self) -> None:
-        """Ask soon. Never waits."""
+        """Request books soon. Never waits."""
         self._wanted.set()
 
     def forget(self, name: str) -> None:
-        """Remove the book that a worker left behind under this name. Never waits.
+        """Delete the stored book of this name. Never waits.
 
-        A sequence that starts again comes to its number sooner or later, and a worker that starts then would go on
-        from it.
+        A sequence that starts again will reach the number of the stored book at some time. A worker that starts then
+        would continue from the outdated book.
         """
         gevent.spawn(self._connection.ask, "forgetting a book", lambda: self._connection.redis.hdel(BOOKS_KEY, name))
 
@@ -83,14 +85,14 @@ class RedisBooks:
             pause = backoff.next_pause()
             for _ in range(MAX_REQUESTS):
                 answered = self._request_once()
-                if answered is None:  # Redis is away
+                if answered is None:  # Redis is unreachable
                     self._wanted.set()
                     gevent.sleep(ANSWER_SECONDS)
                 if answered is not False:
                     break
 
     def _request_once(self) -> bool | None:
-        """One question, and what comes of it: False if an answer was of no use, None if it could not be asked."""
+        """Send one request. Return False if an answer was of no use, None if Redis is unreachable, else True."""
         question = uuid.uuid4().hex
         self._question = question.encode()
         if (
@@ -108,7 +110,7 @@ class RedisBooks:
         return True
 
     def _adopt_new(self, key: str, seen: set[bytes], fresh: bool) -> bool:
-        """Hand on the books under this key that were not seen yet; whether all were of use."""
+        """Adopt the books under this key that are not in `seen`. Return whether all of them were of use."""
         connection = self._connection
         known = connection.ask("reading books", lambda: connection.redis.hkeys(key)) or ()
         names = [name for name in known if name not in seen]

@@ -1,9 +1,9 @@
-"""What an operator says, through Redis to this worker: commands, and which tokens are revoked.
+"""Receives an operator's commands and revocations from Redis.
 
-Commands come on the channel `peatio_ws:steering` and are answered in lists that expire. Revocations stay in the sorted
-set `peatio_ws:revocations`, by the time at which each may be forgotten; with each change of it
-`peatio_ws:revocations:version` gets another value, by which a worker that was cut off notices what it did not hear.
-What Redis has lost, the workers write down again. What a command means to clients is `server/commands.py`'s.
+Commands arrive on the channel `peatio_ws:steering`; answers go to lists that expire. Revocations are in the sorted set
+`peatio_ws:revocations`, scored by the time at which each can be forgotten. Every change sets a new value in
+`peatio_ws:revocations:version`, so that a worker that was cut off notices changes it missed. Workers write back
+revocations that Redis has lost. `server/commands.py` executes the commands.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from peatio_ws.concurrency.supervision import supervise
 log = structlog.get_logger("peatio_ws.cluster.redis_commands")
 
 MOST_SECONDS: Final = 90 * 86_400
-"""A revocation may be kept for so long; after that time without another one Redis forgets the whole set."""
+"""Longest life of a revocation. Redis deletes the whole set after this time without a new one."""
 CHECK_SECONDS: Final = 0.5
-"""How often is looked whether there are revocations that were not heard of."""
+"""How often a worker checks for revocations that it missed."""
 START_SECONDS: Final = 2.0
-"""A worker that starts waits so long to know them; if Redis is away it serves without."""
+"""How long a starting worker waits for the revocations. If Redis is unreachable, it serves without them."""
 RETRY_SECONDS: Final = 0.5
 REFUSED_SECONDS: Final = 5.0
-"""After this time all is read again while Redis does not take what it had lost."""
+"""Time until the next full read while Redis refuses to store the revocations it had lost."""
 PAGE: Final = 500
 ANSWER_SECONDS: Final = 30
 
 
 def store_revocations(pipe: Any, revoked: list[Revocation], now: float) -> None:
-    """Write revocations down, and let every worker notice."""
+    """Store revocations, and set a new version so that every worker notices."""
     pipe.zremrangebyscore(REVOCATIONS_KEY, 0, now)
     pipe.zadd(REVOCATIONS_KEY, {commands.encode(one): one.until for one in revoked})
     pipe.expire(REVOCATIONS_KEY, MOST_SECONDS)
@@ -52,13 +52,13 @@ def store_revocations(pipe: Any, revoked: list[Revocation], now: float) -> None:
 
 
 class RedisCommands:
-    """Listens for one worker.
+    """Receives commands for one worker.
 
     Args:
         connection: to Redis.
-        revocations: of this worker.
-        lockout: of this worker.
-        target: its clients.
+        revocations: this worker's revocations.
+        lockout: this worker's lockout.
+        target: this worker's clients.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class RedisCommands:
     ) -> None:
         self._connection = connection
         self._revocations, self._lockout, self._target = revocations, lockout, target
-        self._version: object = self  # of what was read; none that Redis could have
+        self._version: object = self  # of the last read; at first a value that Redis cannot have
         self._check_at = 0.0
         self._read = gevent.event.Event()
         self._warned: set[str] = set()
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start to receive commands."""
         self._greenlet = gevent.spawn(supervise, "steering", self._run_listener)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop receiving commands."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -92,7 +92,7 @@ class RedisCommands:
                 generation = connection.generation
                 with connection.redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
                     listener.subscribe(COMMANDS_CHANNEL)
-                    listener.get_message(timeout=CHECK_SECONDS)  # that it is subscribed: from now on nothing is missed
+                    listener.get_message(timeout=CHECK_SECONDS)  # the confirmation; nothing is missed after it
                     self._version, self._check_at = self, 0.0
                     while connection.generation == generation:
                         self._check_revocations()
@@ -101,23 +101,23 @@ class RedisCommands:
                             self._on_message(message["data"])
             except (redis.RedisError, OSError) as error:
                 if isinstance(error, redis.ResponseError):
-                    self._warn_once("redis does not let this worker hear commands", error=str(error))
-                self._check_revocations()  # in case that only this connection was lost
+                    self._warn_once("Redis refuses the subscription to operator commands", error=str(error))
+                self._check_revocations()  # only the subscription may be lost
                 gevent.sleep(RETRY_SECONDS)
 
     def _on_message(self, data: bytes) -> None:
-        """Act on what was published. Whatever it is, the next one is heard too."""
+        """Execute a published command. No failure prevents the next command from being received."""
         try:
             command = commands.read_command(data)
             if command is None:
-                self._warn_once("a message on the channel of commands cannot be read", bytes=len(data))
+                self._warn_once("unreadable message on the channel of operator commands", bytes=len(data))
             elif isinstance(command, AddressLocked):
                 self._lockout.lock(command.address, command.seconds, time.monotonic())
             else:
                 for answer in self._target.execute(command):
                     self._answer(answers_key(command.question), answer)
         except Exception:
-            log.exception("a command failed")
+            log.exception("operator command failed")
 
     def _answer(self, key: str, answer: Answer) -> None:
         with self._connection.redis.pipeline(transaction=False) as pipe:
@@ -126,20 +126,24 @@ class RedisCommands:
             self._connection.run("answers to commands", pipe)
 
     def _check_revocations(self) -> None:
-        """Read revocations if they are others than those that were read last."""
+        """Read the revocations if their version has changed."""
         if time.monotonic() < self._check_at:
             return
         self._check_at = time.monotonic() + CHECK_SECONDS
         answer = self._connection.ask("reading revocations", lambda: (self._connection.redis.get(VERSION_KEY),))
         if answer is not None and answer[0] != self._version and self._read_revocations():
-            self._version = answer[0]  # as it was before: what came meanwhile is read the next time
+            self._version = answer[0]  # the version before the read; later changes are read next time
 
     def _read_revocations(self) -> bool:
-        """Take in what Redis has, and add what it has lost; False if it went away meanwhile."""
+        """Read all revocations from Redis, and write back those it has lost.
+
+        Returns:
+            False if Redis became unreachable or refused.
+        """
         known, stored = self._revocations, Revocations()
         news = at = 0
         while at < REVOCATIONS_KEPT:
-            # From the end: what is forgotten meanwhile goes at the beginning.
+            # From the end, because entries that expire meanwhile are removed at the beginning.
             page = functools.partial(self._connection.redis.zrevrange, REVOCATIONS_KEY, at, at + PAGE - 1)
             rows = self._connection.ask("reading revocations", page)
             if rows is None:
@@ -152,7 +156,7 @@ class RedisCommands:
                 break
             at += PAGE
         if known.full:
-            self._warn_once("there are more revocations than can be kept; some tokens that were revoked are accepted")
+            self._warn_once("too many revocations; some revoked tokens are accepted")
         if news:
             closed = self._target.close_revoked()
             log.info("revocations read", new=news, known=len(known), closed=closed)
@@ -168,7 +172,7 @@ class RedisCommands:
             if stored.add(one, now):
                 lost.append(one)
             if number % PAGE == 0:
-                # sleep(0) would hardly let I/O run. Nothing is added meanwhile: only this greenlet does that.
+                # sleep(0) would hardly let I/O run. Only this greenlet adds revocations, so none are added meanwhile.
                 gevent.sleep(1e-6)
         for at in range(0, len(lost), PAGE):
             with self._connection.redis.pipeline(transaction=True) as pipe:
@@ -176,7 +180,7 @@ class RedisCommands:
                 if self._connection.run("writing revocations", pipe) is None:
                     return False
         if lost:
-            log.warning("redis had lost revocations; they are written down again", revocations=len(lost))
+            log.warning("Redis had lost revocations; they are stored again", revocations=len(lost))
         return True
 
     def _warn_once(self, text: str, **more: Any) -> None:

@@ -1,16 +1,16 @@
-"""A worker's connections to Redis: whether it is there, which version it is, and what it refuses.
+"""A worker's connections to Redis: whether it is reachable, its version, and the requests that it refuses.
 
-Three outcomes of a request are told apart:
+A request has one of three outcomes:
 
 - an answer;
 - a refusal: Redis answers an error to this request (READONLY, OOM, MISCONF, NOREPLICAS, NOPERM, WRONGTYPE …). Other
   requests may still succeed, so reading goes on while writes are refused. Each code is logged once when it begins and
-  once when it is over;
-- absence: there is no connection, no answer in time, or Redis admits nobody (LOADING, NOAUTH). This is logged once, as
-  is the return.
+  once when it ends;
+- unreachable: there is no connection, no answer in time, or Redis accepts no client (LOADING, NOAUTH). This is logged
+once, and so is the recovery.
 
-Decisions use the code of an error reply, which RESP puts first, and never its text. Requests are those that Redis 5
-understands, so one way serves all versions. Knows no keys but its own probe.
+Decisions use the code of an error reply, which RESP puts first, and never its text. All requests work with Redis 5, so
+the code is the same for all versions. Knows no key except its own probe.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ REDIS_TIMEOUT: Final = 1.0
 MOST_CONNECTIONS: Final = 16
 PROBE: Final = "a write"
 PROBE_SECONDS: Final = (2.0, 0.5)
-"""How often a worker tries whether Redis takes writes, even an idle one, and how often while it does not."""
+"""Seconds between two test writes of a worker, even an idle one; the second value counts while Redis refuses writes."""
 QUIET_SECONDS: Final = 5.0
-"""A refusal is over when the request succeeds and none was refused with that code for this long."""
+"""A refusal ends when the request succeeds, and none was refused with this code for this long."""
 DROP_SECONDS: Final = 1.0
 """Connections to a Redis that answers READONLY are dropped at most this often."""
 STREAMS_SINCE: Final = (5, 0)
-"""Version of Redis that has streams, in which workers share orders as last seen."""
+"""First version of Redis with streams. Workers share orders as last seen in a stream."""
 
 _CODES: Final[dict[type[Exception], str]] = {
     redis.ReadOnlyError: "READONLY",
@@ -52,9 +52,9 @@ _CODES: Final[dict[type[Exception], str]] = {
     redis.exceptions.MasterDownError: "MASTERDOWN",
     redis.exceptions.ExecAbortError: "EXECABORT",
 }
-"""redis-py takes these codes out of the text (8.1.0 keeps them as `status_code`; before that the class tells)."""
+"""redis-py removes these codes from the text: 8.1.0 keeps them as `status_code`, older versions have only the class."""
 _SERVER_WIDE: Final = frozenset(("READONLY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN"))
-"""Codes that say something about the server, not about one request: they are over when a write succeeds."""
+"""Codes that concern the whole server, not one request. They end when a write succeeds."""
 
 
 def code_of(error: BaseException) -> str:
@@ -74,11 +74,11 @@ def code_of(error: BaseException) -> str:
 
 
 class RedisStatus(enum.Enum):
-    """Whether Redis is there.
+    """Whether Redis is reachable.
 
-    Each request ends in an answer (a refusal is one) or in absence:
+    Each request either gets an answer (refusals are answers too) or finds Redis unreachable:
 
-        state        answer     absence
+        state        answer     no answer
         UNKNOWN      CONNECTED  UNREACHABLE
         CONNECTED    CONNECTED  UNREACHABLE
         UNREACHABLE  CONNECTED  UNREACHABLE
@@ -91,7 +91,7 @@ class RedisStatus(enum.Enum):
 
 @dataclass(slots=True)
 class _Refusal:
-    """A request that Redis refuses: since when, when it did last, and whether it was accepted since."""
+    """A refused request: since when, the time of the last refusal, and whether it has succeeded since."""
 
     since: float
     last: float
@@ -99,11 +99,11 @@ class _Refusal:
 
 
 class _Pool(redis.BlockingConnectionPool):
-    """Waits its turn while all connections are busy, and replaces connections that are dropped."""
+    """A pool that waits while all connections are busy, and replaces dropped connections."""
 
     def __init__(self, **options: Any) -> None:
         self._dropped: set[Any] = set()
-        # A busy pool is no sign that Redis is away: each use ends within REDIS_TIMEOUT.
+        # A busy pool does not mean that Redis is unreachable: each use ends within REDIS_TIMEOUT.
         super().__init__(**options, max_connections=MOST_CONNECTIONS, timeout=None)  # type: ignore[no-untyped-call]
 
     def drop(self) -> None:
@@ -124,15 +124,15 @@ class _Pool(redis.BlockingConnectionPool):
 
 
 class RedisConnection:
-    """One worker's.
+    """The connections of one worker.
 
     Args:
         url: `REDIS_URL`.
 
     Attributes:
         redis: the client.
-        generation: rises when another server may answer under the same address; listeners then subscribe again.
-        version: of Redis, as it says; None while unknown.
+        generation: increases when another server may answer at this address; listeners then subscribe again.
+        version: version that Redis reports; None while unknown.
     """
 
     def __init__(self, url: str) -> None:
@@ -150,7 +150,7 @@ class RedisConnection:
         self._state = RedisStatus.UNKNOWN
         self._unreachable_since = self._answered = self._probe_at = self._drop_at = 0.0
         self._refusals: dict[tuple[str, str], _Refusal] = {}  # by code and request; PROBE if it is server-wide
-        self._silent_in = -1  # generation in which Redis does not tell which server it is
+        self._silent_in = -1  # generation in which Redis refuses INFO
         self._run_id = self._logged_version = ""
 
     @property
@@ -165,20 +165,20 @@ class RedisConnection:
 
     @property
     def refused(self) -> frozenset[str]:
-        """Codes with which Redis refuses requests now."""
+        """Codes of the current refusals."""
         return frozenset(code for code, _ in self._refusals)
 
     @property
     def has_streams(self) -> bool:
-        """Whether this version has streams; assumed of one that does not tell."""
+        """Whether this version has streams; assumed if the version is unknown."""
         return self.version is None or self.version >= STREAMS_SINCE
 
     def ask(self, request: str, question: Callable[[], Any]) -> Any:
-        """Return the answer; None if Redis refuses the request or is away.
+        """Send a request, and return its answer; None if Redis refuses it or is unreachable.
 
         Args:
-            request: what is asked, in a few words for the log; the same words for the same kind of request.
-            question: sends it, and returns or raises what came.
+            request: a short name for the log, the same for each request of a kind.
+            question: sends the request; returns the answer or raises the error.
         """
         began = time.monotonic()
         try:
@@ -200,11 +200,11 @@ class RedisConnection:
 
     def run(self, request: str, pipe: Any) -> Any:
         """`ask` with a pipeline: the list of its answers; None if one of its commands is refused."""
-        # raise_on_error would put the command, and so a member's order, into the error's text (redis-py 8.1.0).
+        # raise_on_error would put the command, with a member's order, into the error's text (redis-py 8.1.0).
         return self.ask(request, lambda: pipe.execute(raise_on_error=False))
 
     def maintain(self) -> None:
-        """Find out now and then which server answers, and whether it takes writes. May wait."""
+        """Check from time to time which server answers, and whether it accepts writes. May wait."""
         if time.monotonic() < self._probe_at:
             return
         if self._silent_in != self.generation:
@@ -216,7 +216,7 @@ class RedisConnection:
         found = self.ask("INFO", lambda: self.redis.info("server"))
         if found is None:
             if self.connected:
-                self._silent_in = self.generation  # it does not tell
+                self._silent_in = self.generation  # INFO is refused
             return
         run_id = str(found.get("run_id", ""))
         if self._run_id not in ("", run_id):
@@ -238,7 +238,7 @@ class RedisConnection:
         if was is RedisStatus.UNREACHABLE:
             self.generation += 1
             self._probe_at = 0.0
-            log.info("Redis is reachable again", seconds_away=round(self._answered - self._unreachable_since, 1))
+            log.info("Redis is reachable again", seconds_unreachable=round(self._answered - self._unreachable_since, 1))
 
     def _on_unreachable(self, error: BaseException) -> None:
         was, self._state = self._state, RedisStatus.UNREACHABLE
@@ -246,8 +246,8 @@ class RedisConnection:
             return
         self._unreachable_since = time.monotonic()
         code = code_of(error)
-        text = "Redis admits nobody" if code else "Redis is unreachable"
-        log.warning(f"{text}; continuing without what workers share", code=code, error=str(error) or repr(error))
+        text = "Redis accepts no clients" if code else "Redis is unreachable"
+        log.warning(f"{text}; continuing without shared state", code=code, error=str(error) or repr(error))
 
     def _on_refusal(self, request: str, error: BaseException) -> None:
         code, now = code_of(error), time.monotonic()
@@ -255,7 +255,7 @@ class RedisConnection:
         known = self._refusals.get(key)
         if known is None:
             self._refusals[key] = _Refusal(now, now)
-            log.warning("Redis refuses a request; what it still answers is used", code=code, request=request)
+            log.warning("Redis refuses a request; other requests continue", code=code, request=request)
         else:
             known.last, known.over = now, False
         if code == "READONLY" and now >= self._drop_at:
@@ -268,7 +268,7 @@ class RedisConnection:
         for (code, refused), known in list(self._refusals.items()):
             if refused != request:
                 continue
-            self.generation += code == "READONLY" and not known.over  # another server: listeners have to come along
+            self.generation += code == "READONLY" and not known.over  # another server: listeners must reconnect
             known.over = True
             if now - known.last >= QUIET_SECONDS:
                 del self._refusals[code, refused]
@@ -278,14 +278,14 @@ class RedisConnection:
 
 
 def named_version(info: dict[str, Any]) -> tuple[str, str]:
-    """Return name and version of a server, from its answer to INFO: Valkey also says as which Redis it behaves."""
+    """Return name and version of a server from its answer to INFO. Valkey reports the version of Redis, too."""
     if "valkey_version" in info:
         return "Valkey", str(info["valkey_version"])
     return "Redis", str(info.get("redis_version", "unknown"))
 
 
 def numbers(version: str) -> tuple[int, ...] | None:
-    """Return a version as numbers; None for anything else."""
+    """Return a version as numbers; None if it is not a version."""
     parts = version.split(".")
     return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else None
 

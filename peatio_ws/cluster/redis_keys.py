@@ -1,6 +1,6 @@
 """Every key and channel that the gateway uses in Redis. docs/operations.md lists them for an ACL.
 
-Pure: names only. Which module reads or writes a key stands with it.
+Pure: names only. Each comment names the module that uses the key.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ MEMBERS_KEY: Final = "peatio:members"
 ORDERS_KEY: Final = "peatio_ws:orders"
 """Stream: orders as last seen. `redis_state.py`."""
 WRITER_KEY: Final = "peatio_ws:orders:writer"
-"""String: the worker whose turn it is to write orders. `redis_state.py`."""
+"""String: the worker that currently writes orders. `redis_state.py`."""
 BOOKS_KEY: Final = "peatio_ws:books"
-"""Hash: order books that a worker left when it ended. Channel: questions for books. `redis_books.py`."""
+"""Hash: order books that a worker stored when it ended. Channel: requests for books. `redis_books.py`."""
 SLOTS_KEY: Final = "peatio_ws:connections:"
 """Prefix of sorted sets: the connections of a member or an address. `redis_limits.py`."""
 FAILURES_KEY: Final = "peatio_ws:failures:"
@@ -30,7 +30,7 @@ PROBE_KEY: Final = "peatio_ws:probe"
 
 
 def books_answers_key(question: str) -> str:
-    """Return the name of the hash to which workers answer a question for books."""
+    """Return the name of the hash to which workers write the books that were requested."""
     return f"{BOOKS_KEY}:{question}"
 
 

@@ -1,8 +1,8 @@
-"""What workers count together through Redis: connections of a member or an address, and failed tokens of an address.
+"""Limits across workers: connections of a member or an address, and failed tokens of an address.
 
-Connections are entries of the sorted sets `peatio_ws:connections:…`, which expire unless their worker renews them;
-failures are counters `peatio_ws:failures:<address>`, which live for a minute. Never in a client's way: a worker's own
-counts decide at once, and these a tenth of a second later.
+Connections are entries of the sorted sets `peatio_ws:connections:…`, which expire unless their worker renews them.
+Failures are counters `peatio_ws:failures:<address>`, which live for a minute. Clients never wait for Redis: a worker's
+own counts apply at once, and those of all workers a tenth of a second later.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from peatio_ws.cluster.redis_connection import RedisConnection
 from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, FAILURES_KEY, SLOTS_KEY
 
 SLOT_SECONDS: Final = 90
-"""How long a connection counts after its worker was heard of last."""
+"""How long a connection counts after its worker last renewed it."""
 BATCH: Final = 200
-"""Connections or addresses that Redis is told of at a time: some 5 ms of a worker's time."""
+"""Connections or addresses per pipeline: about 5 ms of a worker's time."""
 
 
 class RedisLimits:
-    """The counts of one worker, told to the others.
+    """Reports the counts of one worker to Redis.
 
     Args:
         connection: to Redis.
-        lockout: of this worker; what all have counted is put in.
+        lockout: this worker's lockout, which receives the totals of all workers.
     """
 
     def __init__(self, connection: RedisConnection, lockout: Lockout) -> None:
         self._connection, self._lockout = connection, lockout
         self._slots: dict[str, ConnectionSlot] = {}
-        self._left: list[ConnectionSlot] = []  # to be struck out
+        self._left: list[ConnectionSlot] = []  # to be removed
         self._due: list[ConnectionSlot] = []  # to be renewed
-        self._new: list[ConnectionSlot] = []  # to be entered
+        self._new: list[ConnectionSlot] = []  # to be added
         self._refresh_at = 0.0
 
     def claim(self, slot: ConnectionSlot) -> None:
@@ -48,27 +48,27 @@ class RedisLimits:
     def release(self, slot: ConnectionSlot) -> None:
         """See `SharedState.release_slot`."""
         if self._slots.pop(slot.id, None) is not None:
-            slot.on_excess = _ignore  # it would hold the connection for as long as Redis is away
+            slot.on_excess = _ignore  # the callback would keep the connection alive while Redis is unreachable
             self._left.append(slot)
 
     def release_all(self) -> None:
-        """The worker ends."""
+        """Release all slots: the worker ends."""
         self._left += self._slots.values()
         self._slots.clear()
         self._count_slots()
 
     def count(self) -> None:
-        """Tell Redis what is new, and learn what the others counted. Waits for Redis."""
+        """Report new counts to Redis, and read the totals of all workers. Waits for Redis."""
         self._count_slots()
         self._count_failures()
 
     def _count_slots(self) -> None:
-        """Enter who came, strike out who left, and now and then say that the others are still there."""
+        """Add new connections, remove those that ended, and renew the others from time to time."""
         now = time.monotonic()
         if now >= self._refresh_at:
             self._refresh_at = now + SLOT_SECONDS / 3
             self._due = list(self._slots.values())
-        # Not all at once: putting together the commands for thousands would hold up everybody's events.
+        # In batches, because commands for thousands of connections would delay the events of all clients.
         while self._left or self._new or self._due:
             if not (self._remove_left() if self._left else self._add_new() if self._new else self._renew()):
                 self._refresh_at = 0.0
@@ -76,24 +76,24 @@ class RedisLimits:
                 return
 
     def _forget_short_lived(self) -> None:
-        """While Redis is away: who came and left meanwhile is not in it."""
+        """Forget connections that both started and ended while Redis was unreachable."""
         new = {slot.id for slot in self._new}
         self._left = [slot for slot in self._left if slot.id not in new]
         self._new = [slot for slot in self._new if slot.id in self._slots]
 
     def _remove_left(self) -> bool:
-        """Some of those who left; whether Redis took it."""
+        """Remove a batch of ended connections. Return whether Redis accepted it."""
         some = self._left[:BATCH]
         with self._connection.redis.pipeline(transaction=False) as pipe:
             for slot in some:
                 pipe.zrem(SLOTS_KEY + slot.name, slot.id)
             if self._connection.run("connections that left", pipe) is None:
                 return False
-        del self._left[: len(some)]  # others may have been put behind them
+        del self._left[: len(some)]  # others may have been appended meanwhile
         return True
 
     def _add_new(self) -> bool:
-        """Some of those who came, and close whoever is one too many; whether Redis took it."""
+        """Add a batch of new connections, and close those over the limit. Return whether Redis accepted it."""
         some, now = self._new[:BATCH], time.time()
         slots = [slot for slot in some if slot.id in self._slots]
         with self._connection.redis.pipeline(transaction=False) as pipe:
@@ -113,7 +113,7 @@ class RedisLimits:
         return True
 
     def _renew(self) -> bool:
-        """Some of those who stay; whether Redis took it."""
+        """Renew a batch of open connections. Return whether Redis accepted it."""
         some, now = self._due[:BATCH], time.time()
         with self._connection.redis.pipeline(transaction=False) as pipe:
             for slot in some:
@@ -125,18 +125,18 @@ class RedisLimits:
         return True
 
     def _count_failures(self) -> None:
-        """Piece by piece: after an absence of Redis there may be thousands of addresses."""
+        """Report failures in batches: after Redis was unreachable there may be thousands of addresses."""
         counted = self._lockout.unreported(time.monotonic())
         for at in range(0, len(counted), BATCH):
             if not self._report(counted[at : at + BATCH]):
                 return
 
     def _report(self, counted: list[tuple[str, int]]) -> bool:
-        """Some addresses that failed, and learn what the others counted; whether Redis took it."""
+        """Report a batch of addresses, and read their totals. Return whether Redis accepted it."""
         lockout, seconds = self._lockout, round(WINDOW_SECONDS)
         with self._connection.redis.pipeline(transaction=False) as pipe:
             for address, count in counted:
-                # EXPIRE … NX is of Redis 7.0; this begins the minute with the first failure on any version.
+                # Starts the minute at the first failure on any version; EXPIRE … NX needs Redis 7.0.
                 pipe.set(FAILURES_KEY + address, 0, ex=seconds, nx=True)
                 pipe.incrby(FAILURES_KEY + address, count)
                 pipe.pttl(FAILURES_KEY + address)
@@ -144,7 +144,7 @@ class RedisLimits:
         if answers is None:
             return False
         for (address, count), total, left in zip(counted, answers[1::3], answers[2::3], strict=True):
-            if left < 0:  # it expired between the two commands: without a time it would count for ever
+            if left < 0:  # it expired between the two commands, and without a TTL it would stay for ever
                 self._start_window(address, seconds)
             seconds_left = left / 1000 if left >= 0 else seconds
             reached = lockout.add_total(address, count, total, seconds_left, time.monotonic())
@@ -153,7 +153,7 @@ class RedisLimits:
                     log_lockout(address)
                 message = commands.encode(AddressLocked(address, seconds_left))
                 self._connection.ask(
-                    "telling of a limit", functools.partial(self._connection.redis.publish, COMMANDS_CHANNEL, message)
+                    "publishing a lockout", functools.partial(self._connection.redis.publish, COMMANDS_CHANNEL, message)
                 )
         return True
 
@@ -163,7 +163,7 @@ class RedisLimits:
 
 
 def _ignore() -> None:
-    """For a seat that is left."""
+    """Do nothing: the callback of a released slot."""
 
 
 def _add_slot(pipe: Any, slot: ConnectionSlot, now: float) -> None:

@@ -1,8 +1,8 @@
 """Members' numeric ids in Redis: the hash `peatio:members`, uid to member id.
 
-One greenlet a worker looks up all members who authenticate, several with one HMGET, so that a rush of logins waits its
-turn instead of exhausting the connections. What could not be looked up stays in line until Redis answers, however long
-that takes; a session does not wait for it longer than `REDIS_TIMEOUT` and is notified later.
+One greenlet per worker looks up the ids of authenticating members, several with one HMGET, so that a rush of logins
+queues up instead of exhausting the connections. A lookup stays queued until Redis answers, however long that takes. A
+session waits for up to `REDIS_TIMEOUT`, and is notified later.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ log = structlog.get_logger("peatio_ws.cluster.redis_member_ids")
 
 MEMBERS_KEPT: Final = 50_000
 BATCH: Final = 200
-"""Members looked up at a time: some milliseconds of a worker's time, with all that follows from it."""
+"""Members per HMGET: a few milliseconds of a worker's time, the handling of the answers included."""
 UNREACHABLE_SECONDS: Final = 0.5
 REFUSED_SECONDS: Final = 2.0
-"""Time between two attempts while Redis is away, and while it refuses and nobody else asks."""
+"""Time between two attempts while Redis is unreachable, and while it refuses and no new lookup arrives."""
 
 
 class RedisMemberIds:
@@ -41,17 +41,17 @@ class RedisMemberIds:
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
-        self._unanswered: dict[str, list[MemberIdLookup]] = {}  # by uid, in the order they came
+        self._unanswered: dict[str, list[MemberIdLookup]] = {}  # by uid, in order of arrival
         self._wanted = gevent.event.Event()
-        self._known: dict[str, int] = {}  # as last told: for those who come back while Redis is away
+        self._known: dict[str, int] = {}  # last answers, for clients that return while Redis is unreachable
         self._greenlet: gevent.Greenlet[Any, Any] | None = None
 
     def start(self) -> None:
-        """Begin to look up."""
+        """Start the lookups."""
         self._greenlet = gevent.spawn(supervise, "member ids", self._run_lookups)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the lookups."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -96,7 +96,7 @@ class RedisMemberIds:
                     self._wanted.clear()
 
     def _look_up_batch(self) -> bool:
-        """Whether Redis answered."""
+        """Look up a batch of members. Return whether Redis answered."""
         uids = list(itertools.islice(self._unanswered, BATCH))
         question = functools.partial(self._connection.redis.hmget, MEMBERS_KEY, uids)
         values = self._connection.ask("member ids", question)
@@ -108,8 +108,8 @@ class RedisMemberIds:
             for lookup in self._unanswered.pop(uid, ()):
                 try:
                     lookup.answer(number)
-                except Exception:  # a fault of ours costs this session its number, and no other
-                    log.exception("a member id could not be used", uid=uid)
+                except Exception:  # a bug affects this session only
+                    log.exception("member id could not be used", uid=uid)
         return True
 
     def _cache(self, uid: str, number: int | None) -> None:

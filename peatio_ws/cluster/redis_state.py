@@ -1,9 +1,9 @@
-"""What workers share through Redis.
+"""State that workers share through Redis.
 
-Each order as last seen (stream `peatio_ws:orders`, bounded and expiring), so that a trade which names its orders by id
-can be completed by a worker that started a moment ago. Member ids are `redis_member_ids.py`'s, order books
-`redis_books.py`'s, limits `redis_limits.py`'s, what an operator says `redis_commands.py`'s. Redis away is no reason to
-stop: `redis_connection.py` logs it once, clients notice nothing.
+This module shares orders as last seen, in the stream `peatio_ws:orders`, which is bounded and expires. With them, a
+worker that has just started can complete a trade that names its orders by id. Other modules share member ids
+(`redis_member_ids.py`), books (`redis_books.py`), limits (`redis_limits.py`) and commands (`redis_commands.py`). If
+Redis is unreachable, the gateway continues: `redis_connection.py` logs it once, and clients notice nothing.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from peatio_ws.protocol.private_events.order import Order, classic_order
 log = structlog.get_logger("peatio_ws.cluster.redis_state")
 
 ORDERS_SECONDS: Final = 86_400
-"""How long Redis keeps orders when nobody writes any more."""
+"""How long Redis keeps orders after the last write."""
 FLUSH_SECONDS: Final = 0.1
 BATCH: Final = 200
-"""Orders that Redis is told or asked of at a time: all of them at once would hold up everybody's events."""
+"""Orders per request. All of them in one request would delay the events of all clients."""
 LEASE_SECONDS: Final = 5
-"""One worker writes orders to Redis at a time; if it dies, another takes over after at most this."""
+"""Only one worker at a time writes orders to Redis. If it dies, another takes over within this time."""
 
 _row = msgspec.json.Decoder(tuple[str | int, msgspec.Raw])
 
 
 class RedisSharedState(SharedState):
-    """With Redis.
+    """State shared through Redis.
 
     Args:
         url: `REDIS_URL`.
@@ -108,7 +108,7 @@ class RedisSharedState(SharedState):
         self._limits.release(slot)
 
     def load(self) -> None:
-        self._load_wanted = True  # by the background greenlet, which tries until Redis answers
+        self._load_wanted = True  # the background greenlet retries until Redis answers
 
     def look_up(self, uid: str) -> MemberIdLookup:
         return self._members.look_up(uid)
@@ -121,12 +121,12 @@ class RedisSharedState(SharedState):
             gevent.sleep(FLUSH_SECONDS)
             try:
                 self._exchange()
-            except Exception:  # a bug here must not end the greenlet in silence
-                log.exception("orders and counts could not be shared")
+            except Exception:  # a bug must not end the greenlet silently
+                log.exception("sharing orders and counts failed")
 
     def _exchange(self) -> None:
         self._connection.maintain()
-        self._limits.count()  # first, whatever becomes of the orders
+        self._limits.count()  # first, so that it does not depend on the orders
         if self._load_wanted:
             self._load()
         self._write_pending()
@@ -160,13 +160,13 @@ class RedisSharedState(SharedState):
             return
         if self._connection.has_streams and self._holds_lease() and self._write_all():
             return
-        # Another worker writes; what it could not have written if it died is kept until the lease has passed over.
+        # Another worker writes. Orders that it may lose if it dies are kept until the lease has changed hands.
         now = time.monotonic()
         for key in [key for key, (at, _) in self._pending.items() if now - at > 2 * LEASE_SECONDS]:
             del self._pending[key]
 
     def _write_all(self) -> bool:
-        """Write what is pending; whether Redis took all of it."""
+        """Write the pending orders. Return whether Redis accepted all of them."""
         while some := list(itertools.islice(self._pending.items(), BATCH)):
             with self._connection.redis.pipeline(transaction=False) as pipe:
                 for key, (_, order) in some:
@@ -182,7 +182,7 @@ class RedisSharedState(SharedState):
 
     def _holds_lease(self) -> bool:
         seconds = LEASE_SECONDS * 1000
-        with self._connection.redis.pipeline(transaction=False) as pipe:  # SET … NX GET is of Redis 7.0
+        with self._connection.redis.pipeline(transaction=False) as pipe:  # SET … NX GET needs Redis 7.0
             pipe.set(WRITER_KEY, self._id, nx=True, px=seconds)
             pipe.get(WRITER_KEY)
             answers = self._connection.run("writing orders, in turn", pipe)
@@ -193,7 +193,7 @@ class RedisSharedState(SharedState):
 
 
 def _before(entry_id: bytes) -> bytes:
-    """Return the largest id below this one. An exclusive range, `(id`, is of Redis 6.2."""
+    """Return the largest id below this one. Exclusive ranges, `(id`, need Redis 6.2."""
     milliseconds, _, number = entry_id.partition(b"-")
     if int(number):
         return b"%b-%d" % (milliseconds, int(number) - 1)
@@ -201,8 +201,8 @@ def _before(entry_id: bytes) -> bytes:
 
 
 def open_shared_state(redis_url: str | None, revocations: Revocations, lockout: Lockout) -> SharedState:
-    """What workers share according to `REDIS_URL`."""
+    """Return the shared state that `REDIS_URL` selects."""
     if redis_url is None:
-        log.info("no REDIS_URL: what workers would share stays in each worker")
+        log.info("REDIS_URL is not set; workers share no state")
         return SharedState(revocations, lockout)
     return RedisSharedState(redis_url, revocations, lockout)

@@ -1,2 +1,1 @@
-"""What greenlets need whatever they do: restarts, pauses, turns of the loop, threads. Knows nothing of the rest of the
-package."""
+"""Tools for greenlets: restarts, backoff, yielding, threads. Knows nothing of the rest of the package."""

@@ -1,6 +1,6 @@
-"""Growing pauses between attempts, for whatever is tried again.
+"""Growing pauses between attempts.
 
-Pure but for chance: does not wait, and does not know what is tried.
+Pure, except for randomness: does not wait, and does not know what is attempted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Backoff:
     Args:
         first: seconds before the second attempt.
         longest: seconds, at most.
-        jitter: the part of a pause that chance may take off it, from 0 to 1, so that workers do not try in step.
+        jitter: largest random reduction of a pause, as a part from 0 to 1, so that workers do not retry in step.
     """
 
     def __init__(self, first: float, longest: float, jitter: float = 0.5) -> None:
@@ -36,5 +36,5 @@ class Backoff:
         return pause * random.uniform(1 - self._jitter, 1) if self._jitter else pause
 
     def reset(self) -> None:
-        """Begin with the first pause again: an attempt succeeded."""
+        """Start again with the first pause, after an attempt has succeeded."""
         self._failures = 0

@@ -1,4 +1,4 @@
-"""Keeps a background greenlet alive, or ends the worker: never silence."""
+"""Restarts background greenlets that fail, or ends the worker. A greenlet never ends silently."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ log = structlog.get_logger("peatio_ws.concurrency.supervision")
 
 MAX_RESTARTS: Final = 6
 STEADY_SECONDS: Final = 60.0
-"""A background greenlet that ran for so long had its earlier failures for nothing."""
+"""After a run of this length, earlier failures of the greenlet no longer count."""
 
 
 def supervise(name: str, loop: Callable[[], None]) -> None:
-    """Run a loop that should not end; if it fails, say so and start it again, with growing pauses.
+    """Run a loop that should not end. If it fails, log the failure and restart the loop after a growing pause.
 
-    If that does not help, the worker ends, to be started anew: better than one that serves and hears nothing.
+    After `MAX_RESTARTS` failures the worker ends, and gunicorn replaces it. A worker that serves clients without
+    receiving events would be worse.
     """
     failures, backoff = 0, Backoff(*RESTART_PAUSES, jitter=0)
     while failures < MAX_RESTARTS:
@@ -31,13 +32,13 @@ def supervise(name: str, loop: Callable[[], None]) -> None:
             loop()
             return
         except (gevent.GreenletExit, SystemExit, KeyboardInterrupt):
-            raise  # it is told to end
-        except BaseException:  # a gevent.Timeout that belongs to nobody is no Exception
-            log.exception("background greenlet failed; starting it again", greenlet=name)
+            raise  # the greenlet or the process is asked to end
+        except BaseException:  # a stray gevent.Timeout is not an Exception
+            log.exception("background greenlet failed; restarting it", greenlet=name)
         if time.monotonic() - started > STEADY_SECONDS:
             failures = 0
             backoff.reset()
         failures += 1
         gevent.sleep(backoff.next_pause())
-    log.critical("background greenlet cannot be kept alive; this worker ends", greenlet=name)
+    log.critical("background greenlet keeps failing; worker ends", greenlet=name)
     signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Running work that holds the CPU in a native thread, so that the loop goes on."""
+"""Runs work that occupies the CPU in a native thread, so that the event loop continues."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import gevent
 P = ParamSpec("P")
 R = TypeVar("R")
 TURN_SECONDS: Final = 0.00005
-"""Python's turn of a thread while one computes. The loop gives its own away at each write: with Python's 5 ms an event
-for 200 clients would take as long as the thread does."""
+"""Python's switch interval while a thread computes. The event loop releases the GIL at each write. With Python's
+default of 5 ms, an event for 200 clients would take as long as the thread's work."""
 
 
 def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a function in a native thread of the worker's pool; this greenlet waits for it, everybody else goes on.
+    """Call a function in a native thread of the worker's pool. Only the calling greenlet waits for it.
 
-    For work that computes for more than some milliseconds, and for libraries that wait in C, where gevent's patches do
-    not reach. The function must not touch greenlets: no `ws`, no `session`.
+    Use it for work that computes for more than a few milliseconds, and for libraries that wait in C code, which gevent
+    cannot patch. The function must not touch greenlets: no `ws`, no `session`.
 
     Returns:
-        What it returns.
+        The function's result.
 
     Raises:
-        BaseException: what it raises.
+        BaseException: any exception of the function.
     """
     with _short_switch_interval:
         result, error = gevent.get_hub().threadpool.apply(_outcome, (function, args, kwargs))
@@ -35,7 +35,7 @@ def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 class _ShortSwitchInterval:
-    """Entered while something is computed in a thread, by any number of greenlets."""
+    """A context in which Python switches threads more often. Any number of greenlets can be in it."""
 
     def __init__(self) -> None:
         self._computing, self._usual = 0, 0.0
@@ -56,7 +56,10 @@ _short_switch_interval: Final = _ShortSwitchInterval()
 
 
 def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, BaseException | None]:
-    """The pool would write a traceback of its own for what falls out of the function (gevent 26.9.0)."""
+    """Call a function, and return its result or its exception.
+
+    The pool would print a traceback for an exception that leaves the function (gevent 26.9.0).
+    """
     try:
         return function(*args, **kwargs), None
     except BaseException as error:

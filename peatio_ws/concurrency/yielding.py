@@ -1,4 +1,4 @@
-"""How greenlets that always have something to do let others run."""
+"""Lets other greenlets run while many clients send data."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import gevent
 import gevent.event
 
 TURN_SECONDS: Final = 0.001
-"""How long all clients together may keep the hub with what they send."""
+"""Time that all clients together get per turn of the event loop."""
 
 
 class _Turn:
-    """The clients' turn of a hub's loop.
+    """The clients' share of a hub's loop.
 
     Attributes:
-        iteration: of the loop, in which `let_others_run` was last called.
-        began: the first time that it was, in seconds.
-        waiting: greenlets that wait for a turn, the longest first. Only the first looks at each turn of the loop
-            whether there is time; each of the others is woken by the one before it, so that a thousand cost no more.
+        iteration: iteration of the loop in which `let_others_run` was last called.
+        began: monotonic time of the first call in that iteration.
+        waiting: greenlets that wait for a turn, oldest first. Only the first one checks the time in each turn of the
+            loop, and wakes the next one when it leaves. So a thousand waiting greenlets cost no more than one.
     """
 
     __slots__ = ("began", "iteration", "waiting")
@@ -30,12 +30,12 @@ class _Turn:
 
 
 def let_others_run() -> None:
-    """Switch to the hub until it is this greenlet's turn, if clients have had `TURN_SECONDS` of the hub's loop already.
+    """Wait for this greenlet's turn if clients have used up `TURN_SECONDS` of the current turn of the loop.
 
-    For whoever reads from a client, before each read and before what was read is looked at. gevent's recv() switches
-    only when there is nothing to read (26.9.0): a client that sends faster than it is read would keep the hub from
-    everybody else, and from every timeout. And a hundred clients that are ready at once would each take a turn: all of
-    them together have one, in the order in which they came.
+    Called by code that reads from a client, before each read and before the data is processed. gevent's recv() switches
+    only if there is nothing to read (26.9.0). A client that sends faster than it is read would therefore block all
+    other greenlets and all timeouts. And a hundred clients that are ready at once would each take a turn; with this
+    function they share one, in order of arrival.
     """
     hub = gevent.get_hub()
     turn: _Turn | None = getattr(hub, "clients_turn", None)
@@ -60,7 +60,7 @@ def let_others_run() -> None:
 
 
 def _is_time_left(hub: Any, turn: _Turn) -> bool:
-    # Not by the loop's own time: whoever starts a timer sets that (26.9.0).
+    # Not the loop's own time, because starting a timer updates it (26.9.0).
     iteration, now = hub.loop.iteration, time.monotonic()
     if iteration != turn.iteration:
         turn.iteration, turn.began = iteration, now

@@ -1,1 +1,1 @@
-"""The environment: every variable, and what is wrong with it."""
+"""Settings from environment variables, and the faults in them."""

@@ -1,6 +1,6 @@
-"""The origins that a browser's page may have: entries of `API_CORS_ORIGINS` against the `Origin` of a request.
+"""Checks the `Origin` of a request against the entries of `API_CORS_ORIGINS`.
 
-Knows no environ and no settings.
+Does not know the WSGI environ or the settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_OF_A_HOST: Final = 253  # RFC 1035 section 2.3.4
 
 
 class _Origin(NamedTuple):
-    """An origin, or an entry; the scheme is empty for an entry that names a host only."""
+    """An origin, or an entry. The scheme is empty if an entry contains only a host."""
 
     scheme: str
     host: str
@@ -32,11 +32,11 @@ def is_allowed(origin: str, own_host: str, allowed: Sequence[str], any_counts: b
     """Return whether a page of this origin may connect.
 
     Args:
-        origin: the header, as it came.
+        origin: the header, as received.
         own_host: the request's `Host`, which is always allowed.
-        allowed: entries of `API_CORS_ORIGINS`: `*`, or a host with or without scheme and port, whose first label may be
-            `*`. A path is ignored, and an entry `http://…` allows the same host's `https://…` too, as in Rango.
-        any_counts: whether `*` means any origin; else it means the host itself.
+        allowed: entries of `API_CORS_ORIGINS`: `*`, or a host with or without scheme and port. The first label may be
+            `*`. A path is ignored. As in Rango, an entry `http://…` also allows `https://…` of the same host.
+        any_counts: whether `*` means any origin; otherwise it means only the request's own host.
     """
     if any_counts and ANY in allowed:
         return True
@@ -60,11 +60,11 @@ def fault_of(entry: str) -> str | None:
     place = _parse_origin(entry.lower())
     if place is not None and place.host.startswith(_MASK) and _NAMES(place.host[len(_MASK) :]):
         return None
-    return "where * can only be the whole entry, or the first label of a host: https://*.example.com"
+    return "but * must be the whole entry or the first label of a host: https://*.example.com"
 
 
 def shown(origin: str) -> str:
-    """Return an origin for the log: scheme, host and port; nothing else, since what a client sends may be a token."""
+    """Return an origin for the log: only scheme, host and port, because other text of a client may be a token."""
     place = _parse_origin(origin.strip().lower())
     if origin.strip() == "null":
         return "null"
@@ -80,7 +80,7 @@ def _parse_origins(allowed: tuple[str, ...]) -> tuple[_Origin | None, ...]:
 
 
 def _parse_origin(text: str) -> _Origin | None:
-    """Return the parts of an origin, or of an entry, in small letters; None if it has no host."""
+    """Return the parts of an origin or entry, in lower case; None if it has no host."""
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         port = parts.port
@@ -95,7 +95,7 @@ def _parse_origin(text: str) -> _Origin | None:
 
 
 def _matches(page: _Origin, entry: _Origin) -> bool:
-    """Return whether a page is of the origin, or of the host, that an entry names."""
+    """Return whether a page's origin matches an entry."""
     if entry.scheme not in ("", page.scheme) and (entry.scheme, page.scheme) != ("http", "https"):
         return False
     usual = _PORTS.get(entry.scheme, "")

@@ -1,6 +1,6 @@
-"""Names of variables that look like a misspelt one of the gateway, which would ignore them without a word.
+"""Finds variables that look like a misspelt setting, which the gateway would silently ignore.
 
-Pure. Only near misses count: the environment of a container holds many variables of others whose names begin like the
+Pure. Only near misses count, because a container has many variables of other programs whose names begin like the
 gateway's (`REDIS_PORT_6379_TCP_ADDR` of Kubernetes, `RABBITMQ_DEFAULT_USER` of RabbitMQ's image).
 """
 
@@ -15,21 +15,21 @@ from pydantic import AliasChoices
 from peatio_ws.config.settings import Settings
 
 ALIKE: Final = 0.87
-"""How alike two names have to be, from 0 to 1 (`difflib.SequenceMatcher.ratio`): two letters swapped in `AMQP_URL` are
-0.875."""
+"""Minimum similarity of two names, from 0 to 1 (`difflib.SequenceMatcher.ratio`). Two swapped letters in `AMQP_URL`
+give 0.875."""
 MOST_EDITS: Final = 2
-"""Letters that may be added, removed or replaced: `RABBITMQ_URL` is not `RABBITMQ_USER`."""
+"""Maximum number of letters added, removed or replaced: `RABBITMQ_URL` is not a misspelt `RABBITMQ_USER`."""
 
 _FAMILY: Final = "RANGO_RBAC_"
 _OTHERS: Final = (
     *"JWT_PUBLIC_KEY JWT_PUBLIC_KEYS JWT_PRIVATE_KEY PROMETHEUS_MULTIPROC_DIR".split(),
     *"RABBITMQ_HOST RABBITMQ_PORT RABBITMQ_USER RABBITMQ_PASSWORD RABBITMQ_VHOST".split(),
 )
-"""Those that are not fields of `Settings` (`variables.py`), or are read elsewhere."""
+"""Variables that are not fields of `Settings` (`variables.py`), or are read elsewhere."""
 
 
 def _known() -> frozenset[str]:
-    """All variables that the gateway reads, but for families."""
+    """Return all variables that the gateway reads, except families of variables."""
     names = {
         str(choice)
         for field in Settings.model_fields.values()
@@ -43,14 +43,14 @@ KNOWN: Final = _known()
 
 
 def near_misses(names: Iterable[str]) -> dict[str, str]:
-    """The names that are nearly a variable of the gateway, each with the name that is probably meant."""
+    """Return the names that are probably misspelt, each with the variable that is probably meant."""
     found = {name: _nearest(name) for name in sorted(names) if name not in KNOWN and not name.startswith(_FAMILY)}
     return {name: meant for name, meant in found.items() if meant is not None}
 
 
 def _nearest(name: str) -> str | None:
     given, parts = name.upper(), name.upper().split("_", 2)
-    # A family has no list of its names: what follows is taken as it is.
+    # A family has no list of names, so the rest of the name counts as right.
     names = [*KNOWN, _FAMILY + parts[2]] if len(parts) == 3 else list(KNOWN)
     for meant in difflib.get_close_matches(given, names, n=3, cutoff=ALIKE):
         if _edits(given, meant) <= MOST_EDITS:

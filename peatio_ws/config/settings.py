@@ -1,7 +1,7 @@
-"""The environment, checked, as one frozen object.
+"""The settings: the environment, validated, as one frozen object.
 
-The table of names, defaults and meanings is contract section 7; `docs/settings.md` has it for operators. Only this
-module knows the names; everything else takes a `Settings`.
+Contract section 7 has the names, defaults and meanings, and `docs/settings.md` describes them for operators. Only this
+package knows the names; all other code uses `Settings`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _networks(value: Any) -> Any:
         try:
             networks.append(network(part))
         except ValueError:
-            raise ValueError(f"holds {shown(part)}, which is no network like 10.0.0.0/8 nor an address") from None
+            raise ValueError(f"contains {shown(part)}, which is not a network like 10.0.0.0/8 or an address") from None
     return tuple(networks)
 
 
@@ -40,7 +40,7 @@ def _origins(value: Any) -> Any:
     origins = comma_list(value)
     for one in origins:
         if (fault := origin_fault(one)) is not None:
-            raise ValueError(f"holds {shown(one)}, {fault}")
+            raise ValueError(f"contains {shown(one)}, {fault}")
     return origins
 
 
@@ -57,7 +57,7 @@ def _lower(value: Any) -> Any:
 
 
 def _level(value: Any) -> Any:
-    return "warning" if _lower(value) == "warn" else _lower(value)  # Ranger's and Rango's name of it
+    return "warning" if _lower(value) == "warn" else _lower(value)  # the name in Ranger and Rango
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(comma_list)]
@@ -69,12 +69,12 @@ ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 
 
 def _named(*names: str, default: Any = None) -> Any:
-    """A field read from the first of these variables that is set."""
+    """Return a field that is read from the first of these variables that is set."""
     return Field(default, validation_alias=AliasChoices(*names))
 
 
 class Settings(BaseModel):
-    """What the gateway was told. Made by `from_env`; every field is checked; units are in the comments."""
+    """The validated settings of a gateway, made by `from_env`. Comments give the units."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -86,7 +86,7 @@ class Settings(BaseModel):
     workers: Annotated[int, Field(ge=1, le=512)] = _named("WEB_CONCURRENCY", default=1)
 
     amqp_urls: Annotated[tuple[str, ...], BeforeValidator(read_amqp_urls)] = _named("AMQP_URL", default=())
-    # Certificate files are in the URLs, as parameters: `tls_files.py`.
+    # `tls_files.py` adds the certificate files to the URLs, as parameters.
     amqp_ca_file: Path | None = _named("AMQP_CA_FILE")
     amqp_cert_file: Path | None = _named("AMQP_CERT_FILE")
     amqp_key_file: Path | None = _named("AMQP_KEY_FILE")
@@ -117,7 +117,7 @@ class Settings(BaseModel):
     jwt_expiration_leeway: Leeway = _named("JWT_EXPIRATION_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
     jwt_not_before_leeway: Leeway = _named("JWT_NOT_BEFORE_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
     jwt_issued_at_leeway: Leeway = _named("JWT_ISSUED_AT_LEEWAY", "JWT_DEFAULT_LEEWAY", default=0)  # s
-    roles: Mapping[str, frozenset[str]] = {}  # prefix of streams to who may have them: RANGO_RBAC_<PREFIX>
+    roles: Mapping[str, frozenset[str]] = {}  # stream prefix to the roles that may subscribe: RANGO_RBAC_<PREFIX>
     jwt_enforce_expiry: bool = _named("JWT_ENFORCE_EXPIRY", default=False)
 
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = _named("API_CORS_ORIGINS", default=())
@@ -152,7 +152,7 @@ class Settings(BaseModel):
         "WEBSOCKET_MAX_BLOCKING_SECONDS", default=0.1
     )  # s; 0: not watched
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
-    console: bool | None = _named("WEBSOCKET_CONSOLE")  # None: where there is a simulation and nothing else to serve
+    console: bool | None = _named("WEBSOCKET_CONSOLE")  # None: only with a simulation and without an application
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(
         "LOG_LEVEL", default="info"
@@ -164,12 +164,12 @@ class Settings(BaseModel):
 
     @property
     def embedded(self) -> bool:
-        """Whether broker and store are inside this process."""
+        """Whether broker and shared state are inside this process."""
         return self.amqp_urls == (EMBEDDED_BROKER,)
 
     @property
     def token_rules(self) -> TokenRules:
-        """Which tokens are valid."""
+        """The rules for valid tokens."""
         return TokenRules(
             algorithm=self.jwt_algorithm,
             keys=self.jwt_keys,
@@ -194,13 +194,13 @@ class Settings(BaseModel):
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.ssl_cert, self.ssl_key, password="")
             except (ssl.SSLError, OSError):
-                text = "are no PEM key (without a passphrase) and certificate that belong together"
+                text = "are not a matching pair of PEM key (without a passphrase) and certificate"
                 faults.append(Fault(f"{' and '.join(pair)} {text}", pair))
         if self.embedded and self.workers > 1:
-            text = "WEB_CONCURRENCY has to be 1 with the in-process broker, which workers cannot share"
+            text = "WEB_CONCURRENCY has to be 1, because workers cannot share the in-process broker"
             faults.append(Fault(text, ("WEB_CONCURRENCY",)))
         if self.simulation and not self.embedded:
-            text = f"WEBSOCKET_SIMULATION is for AMQP_URL={EMBEDDED_BROKER} only, never for a real exchange"
+            text = f"WEBSOCKET_SIMULATION requires AMQP_URL={EMBEDDED_BROKER}; it is never for a real exchange"
             faults.append(Fault(text, ("WEBSOCKET_SIMULATION",)))
         if self.ping_interval >= self.ping_timeout:
             pings = ("WEBSOCKET_PING_INTERVAL", "WEBSOCKET_PING_TIMEOUT")
@@ -214,14 +214,15 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, at_start: bool = False) -> Settings:
-        """Read and check the environment.
+        """Read and validate the environment.
 
         Args:
-            environ: instead of `os.environ`. A variable that is set to nothing counts as not set.
-            at_start: look into files that may be written anew later, too; a worker that starts meanwhile does not mind.
+            environ: replaces `os.environ`. An empty variable counts as not set.
+            at_start: check the content of certificate and key files, too. Workers skip this check, because a file may
+                be half written while they start.
 
         Raises:
-            ConfigurationError: with all faults, one line each.
+            ConfigurationError: contains all faults, one line each.
         """
         values = _given(environ)
         faults: list[Fault] = []
@@ -237,7 +238,10 @@ class Settings(BaseModel):
 
     @classmethod
     def limits_from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """The same without keys and broker: for an application that uses the transport only (`examples/echo.py`)."""
+        """Read the environment without keys and broker, for applications that only use the transport.
+
+        See `examples/echo.py`.
+        """
         return cls._checked(_given(environ), [])
 
     @classmethod
@@ -249,7 +253,7 @@ class Settings(BaseModel):
             faults += faults_of(error)
             wrong = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
         if wrong:
-            # What concerns several variables is checked last, on sound ones; told with the rest if it names no other.
+            # Checks of several variables run on valid ones only. Report their faults if they name no invalid variable.
             try:
                 cls.model_validate({name: value for name, value in values.items() if name not in wrong})
             except ValidationError as error:

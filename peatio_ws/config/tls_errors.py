@@ -1,6 +1,6 @@
-"""Why a TLS connection did not come about, and what to do: by the type and the codes of an exception, never its text.
+"""Explains failed TLS connections: text and remedy by the type and codes of an exception, never by its text.
 
-Knows the codes of OpenSSL; does not know the server, nor what is read from it.
+Knows OpenSSL's codes; does not know the server or its protocol.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 
 
 class TlsServer(NamedTuple):
-    """Where the settings of a connection are made.
+    """The settings that configure TLS for a server.
 
     Attributes:
         url: variable with the server's URL.
-        ca: variable with the file of authorities that are trusted.
+        ca: variable with the file of trusted authorities.
         client: variables with the client certificate and its key.
-        scheme: of a URL without TLS.
+        scheme: scheme of a URL without TLS.
     """
 
     url: str
@@ -32,7 +32,7 @@ GATEWAY: Final = TlsServer("the URL", "SSL_CERT_FILE", "a client certificate", "
 
 
 class TlsFault(NamedTuple):
-    """What is wrong, and what to do."""
+    """A fault and its remedy."""
 
     text: str
     remedy: str
@@ -42,12 +42,12 @@ class TlsFault(NamedTuple):
 
 
 def tls_fault(error: BaseException, server: TlsServer = BROKER) -> TlsFault | None:
-    """The TLS fault behind an exception, whatever it was wrapped in; None where it is no TLS fault."""
+    """Return the TLS fault behind an exception, even if it was wrapped; None if it is not a TLS fault."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             text, remedy = _CERTIFICATE.get(cause.verify_code, _OTHERWISE)
             return _fault(text, remedy, server, f" ({cause.verify_message}, code {cause.verify_code})")
-        # A TLS timeout is one of gevent's SSLErrors, without a reason.
+        # gevent reports a TLS timeout as an SSLError without a reason.
         reason = getattr(cause, "reason", None)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _NO_FAULTS) and reason:
             text, remedy = _REASONS.get(reason, _NO_TLS)
@@ -56,7 +56,7 @@ def tls_fault(error: BaseException, server: TlsServer = BROKER) -> TlsFault | No
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those that it came of, the newest first."""
+    """Yield an exception and its causes, newest first."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -74,12 +74,12 @@ _NO_FAULTS: Final = (ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWr
 
 _ANOTHER: Final = (
     "the server's certificate is for another host{code}",
-    "{url} has to use a host name or an address that is in the certificate (subjectAltName), or the server needs a "
+    "use a host name or address in {url} that is in the certificate (subjectAltName), or give the server a "
     "certificate for the host in {url}",
 )
 _SELF_SIGNED: Final = (
     "the server's certificate is self-signed{code}",
-    "if it is the right one, set {ca} to a file with that certificate",
+    "if this is intended, set {ca} to a file with that certificate",
 )
 _UNKNOWN: Final = (
     "the server's certificate was issued by an authority that is not trusted{code}",
@@ -87,58 +87,58 @@ _UNKNOWN: Final = (
 )
 _PARTIAL: Final = (
     "the server's certificate was issued by an authority that is not trusted{code}",
-    "set {ca} to a file with the certificate of that authority; the server has to send the intermediate certificates",
+    "set {ca} to a file with the certificate of that authority, and let the server send the intermediate certificates",
 )
 _CERTIFICATE: Final = {
     # X509_V_ERR_… in openssl/x509_vfy.h, which Python's ssl does not name.
     62: _ANOTHER,  # HOSTNAME_MISMATCH
     64: _ANOTHER,  # IP_ADDRESS_MISMATCH
-    10: ("the server's certificate, or one that it depends on, has expired{code}", "renew it on the server"),
+    10: ("the server's certificate, or one in its chain, has expired{code}", "renew it on the server"),
     9: (
         "the server's certificate is not valid yet{code}",
-        "let NTP set the clocks of both hosts, or renew the certificate on the server",
+        "synchronize the clocks of both hosts (NTP), or renew the certificate on the server",
     ),
     18: _SELF_SIGNED,  # DEPTH_ZERO_SELF_SIGNED_CERT
     19: _UNKNOWN,  # SELF_SIGNED_CERT_IN_CHAIN
     2: _PARTIAL,  # UNABLE_TO_GET_ISSUER_CERT
     20: _PARTIAL,  # UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     21: _PARTIAL,  # UNABLE_TO_VERIFY_LEAF_SIGNATURE
-    23: ("the server's certificate was revoked{code}", "the server needs another one"),  # CERT_REVOKED
+    23: ("the server's certificate was revoked{code}", "replace it on the server"),  # CERT_REVOKED
     26: (  # INVALID_PURPOSE
         "the server's certificate is not for servers{code}",
-        "the server needs one whose extendedKeyUsage has serverAuth",
+        "replace it by one whose extendedKeyUsage has serverAuth",
     ),
-    66: ("the server's key is too small{code}", "the server needs an RSA key of 2048 bits or an EC key"),
+    66: ("the server's key is too small{code}", "replace it by an RSA key of 2048 bits or more, or an EC key"),
 }
 """By `verify_code`."""
 _OTHERWISE: Final = (
     "the server's certificate is not acceptable{code}",
-    "the server needs another one, or {ca} is wrong",
+    "replace it on the server, or correct {ca}",
 )
 
 _NO_TLS: Final = (
     "TLS failed{code}",
-    "{url} says with its scheme whether there is TLS ({scheme} or {scheme}s), and its port has to match",
+    "check scheme ({scheme} without TLS, {scheme}s with TLS) and port in {url}",
 )
 _PLAIN: Final = (
     "the server does not speak TLS on this port{code}",
-    "correct the port in {url}, or take {scheme}:// where there is no TLS",
+    "correct the port in {url}, or use {scheme}:// for a server without TLS",
 )
-_WANTED: Final = ("the server wants a client certificate{code}", "set {client}")
+_WANTED: Final = ("the server requires a client certificate{code}", "set {client}")
 _REFUSED: Final = (
     "the server refuses the client certificate{code}",
-    "{client} have to be a pair, not expired, that an authority known to the server issued for clients (clientAuth)",
+    "{client} must be a valid pair for clients (clientAuth), issued by an authority that the server trusts",
 )
 _VERSION: Final = (
     "the server and this host have no TLS version in common{code}",
-    "let the server offer TLS 1.2 or 1.3",
+    "enable TLS 1.2 or 1.3 on the server",
 )
 _FILE: Final = (
     "a certificate file cannot be used{code}",
-    "look at {ca}, {client}: `check` names what is wrong with them",
+    "check {ca}, {client}; `peatio-ws check` reports the fault",
 )
 _REASONS: Final = {
-    # Of files that were changed while the gateway runs.
+    # Faults in files that changed while the gateway was running.
     "NO_CERTIFICATE_OR_CRL_FOUND": _FILE,
     "NO_START_LINE": _FILE,
     "PEM_LIB": _FILE,
@@ -150,7 +150,7 @@ _REASONS: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTED,
     "SSLV3_ALERT_HANDSHAKE_FAILURE": (
         "the server refuses the handshake{code}",
-        "it may want a client certificate ({client}), or there is no cipher in common",
+        "it may require a client certificate ({client}), or there is no common cipher",
     ),
     "TLSV1_ALERT_UNKNOWN_CA": _REFUSED,
     "TLSV1_ALERT_ACCESS_DENIED": _REFUSED,
@@ -163,4 +163,4 @@ _REASONS: Final = {
     "UNSUPPORTED_PROTOCOL": _VERSION,
     "TLSV1_UNRECOGNIZED_NAME": _ANOTHER,
 }
-"""By `reason`, OpenSSL's name of an error (its text is `strerror`)."""
+"""By `reason`, OpenSSL's name of an error (`strerror` is its text)."""

@@ -1,8 +1,8 @@
-"""Certificate files for TLS to the broker and to Redis: how they get into a URL, and what is wrong with them.
+"""Certificate files for TLS to the broker and Redis: adds them to URLs, and finds faults in them.
 
-A file belongs to a URL, as a query parameter with the name that its reader knows: RabbitMQ's for a broker
-(https://www.rabbitmq.com/docs/uri-query-parameters), redis-py's for Redis. The variables AMQP_CA_FILE and so on are
-added to each URL that does not name such a file itself. Knows files; opens no connection.
+Files are query parameters of a URL, with RabbitMQ's names for a broker
+(https://www.rabbitmq.com/docs/uri-query-parameters) and redis-py's names for Redis. The variables (AMQP_CA_FILE and so
+on) are added to each URL that does not name its own file. Knows files; opens no connection.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class TlsFiles(NamedTuple):
     """Paths of PEM files.
 
     Attributes:
-        ca: the authorities to trust; None for the system's.
-        cert, key: the client certificate with its chain, and its private key; both or none.
+        ca: trusted authorities; None for those of the system.
+        cert, key: the client certificate with its chain, and its private key; both or neither.
     """
 
     ca: str | None = None
@@ -39,9 +39,9 @@ class _Kind(NamedTuple):
     """A kind of server.
 
     Attributes:
-        scheme: of its URLs with TLS.
-        example: such a URL.
-        parameters: of its URLs, in the order of `TlsFiles`.
+        scheme: scheme of URLs with TLS.
+        example: an example of such a URL.
+        parameters: parameters of URLs, in the order of `TlsFiles`.
     """
 
     scheme: str
@@ -55,22 +55,22 @@ _KINDS: Final = {
 }
 _FILES: Final = ("CA_FILE", "CERT_FILE", "KEY_FILE")
 SERVER_NAME: Final = "server_name_indication"
-"""Parameter of a broker's URL: the name that its certificate has to be for, where that is not the URL's host."""
+"""Parameter of a broker's URL: the name in the broker's certificate, if it differs from the URL's host."""
 
 
 def split(url: str) -> tuple[str, dict[str, str]]:
-    """A URL without its query, and the query's parameters."""
+    """Return a URL without its query, and the parameters of the query."""
     bare, _, query = url.partition("?")
     return bare, dict(parse_qsl(query, keep_blank_values=True))
 
 
 def files_of(parameters: Mapping[str, str]) -> TlsFiles:
-    """The files that the parameters of a broker's URL name."""
+    """Return the files that the parameters of a broker's URL name."""
     return TlsFiles(*(parameters.get(name) for name in _KINDS["AMQP"].parameters))
 
 
 def parameter_fault(url: str) -> str | None:
-    """What is wrong with the parameters of a broker's URL."""
+    """Return the fault in the parameters of a broker's URL; None if there is none."""
     secure, (_, given) = url.startswith("amqps:"), split(url)
     for name, value in given.items():
         if name == "verify" and secure:
@@ -78,15 +78,15 @@ def parameter_fault(url: str) -> str | None:
                 return "has verify=verify_none, which is not supported: the broker's certificate is always verified"
         elif name in (*_KINDS["AMQP"].parameters, SERVER_NAME):
             if not secure:
-                return f"has {name}=, which is for TLS: the URL has to begin with amqps://"
+                return f"has {name}=, which needs TLS: the URL has to begin with amqps://"
         else:
             known = ", ".join((*_KINDS["AMQP"].parameters, SERVER_NAME))
-            return f"has the parameter {shown(name)}, which is unknown; there are {known}, for amqps://"
+            return f"has the parameter {shown(name)}, which is unknown; known for amqps:// are {known}"
     return None
 
 
 def extended(values: Mapping[str, str]) -> dict[str, str]:
-    """`AMQP_URL` and `REDIS_URL` with the files of the variables as parameters, as far as they are set."""
+    """Return `AMQP_URL` and `REDIS_URL`, if set, with the files of the variables added as parameters."""
     urls = {}
     for server, kind in _KINDS.items():
         if url := values.get(f"{server}_URL"):
@@ -107,7 +107,7 @@ def _extended(url: str, server: str, kind: _Kind, values: Mapping[str, str]) -> 
 
 
 def _urls(text: str, server: str) -> list[str]:
-    """Brokers have `;` between them."""
+    """Return the URLs in a variable; brokers are separated by `;`."""
     return [part.strip() for part in text.split(";")] if server == "AMQP" else [text]
 
 
@@ -115,19 +115,19 @@ def _variables(server: str) -> list[str]:
     return [f"{server}_{name}" for name in _FILES]
 
 
-# ---- what is wrong with them
+# ---- faults
 
 
 def faults(values: Mapping[str, str]) -> list[Fault]:
-    """What is wrong with the certificate files as they are now, one line each."""
+    """Return the current faults in the certificate files, one line each."""
     found: list[Fault] = []
     for server, kind in _KINDS.items():
         names = [name for name in _variables(server) if name in values]
         urls = _urls(extended(values).get(f"{server}_URL", ""), server)
         secure = [url for url in urls if url.startswith(f"{kind.scheme}:")]
         if names and not secure:
-            text = f"{' and '.join(names)} would have no effect: {server}_URL does not ask for TLS"
-            found.append(Fault(text, tuple(names), f"it has to be like {kind.example}"))
+            text = f"{' and '.join(names)} would have no effect, because {server}_URL does not use TLS"
+            found.append(Fault(text, tuple(names), f"use a URL like {kind.example}"))
         for url in secure:
             given = split(url)[1]
             paths = [given.get(name) for name in kind.parameters]
@@ -137,7 +137,7 @@ def faults(values: Mapping[str, str]) -> list[Fault]:
 
 
 def _labels(server: str, kind: _Kind, paths: list[str | None], values: Mapping[str, str]) -> TlsFiles:
-    """What to call each file: its variable, or the parameter of the URL that names another one."""
+    """Return the name of each file for error texts: its variable, or the URL parameter that overrides it."""
     labels = []
     for variable, parameter, path in zip(_variables(server), kind.parameters, paths, strict=True):
         ours = path is None or values.get(variable) == path
@@ -183,7 +183,7 @@ def _pair_faults(cert: str, key: str, named: TlsFiles) -> Iterator[str]:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert, key, password="")
         except ssl.SSLError as error:
             reason = (error.reason or "unknown").replace("_", " ").lower()
-            yield f"{named.cert} and {named.key} cannot be used: OpenSSL says {reason}: {shown(cert)}"
+            yield f"{named.cert} and {named.key} cannot be used: OpenSSL reports {reason}: {shown(cert)}"
 
 
 def _read(path: str, name: str) -> bytes:
@@ -198,7 +198,7 @@ def _certificates(path: str, name: str, wanted: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError:
-        raise ValueError(f"{name} holds {_content(data)}; it has to be {wanted}, as PEM: {shown(path)}") from None
+        raise ValueError(f"{name} contains {_content(data)}; it has to be {wanted}, as PEM: {shown(path)}") from None
 
 
 def _private_key(path: str, name: str) -> Any:
@@ -207,12 +207,11 @@ def _private_key(path: str, name: str) -> Any:
         key = load_pem_private_key(data, None)
     except TypeError:
         raise ValueError(
-            f"{name} is encrypted with a passphrase; `openssl pkey -in FILE -out NEW` writes it without one: "
-            f"{shown(path)}"
+            f"{name} is encrypted with a passphrase; remove it with `openssl pkey -in FILE -out NEW`: {shown(path)}"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError(
-            f"{name} holds {_content(data)}; it has to be the private key of the client certificate, as PEM: "
+            f"{name} contains {_content(data)}; it has to be the private key of the client certificate, as PEM: "
             f"{shown(path)}"
         ) from None
     if not isinstance(key, _SIGNING):
@@ -231,23 +230,23 @@ _SIGNING: Final = (
 
 
 def _content(data: bytes) -> str:
-    """What a file has in place of what it should have."""
+    """Return what a file contains instead of the expected content."""
     for mark, what in _CONTENTS:
         if mark in data:
             return what
-    return "nothing of the kind"
+    return "no PEM data"
 
 
 _CONTENTS: Final = (
     (b"PRIVATE KEY-----", "a private key"),
     (b"PUBLIC KEY-----", "a public key"),
-    (b"CERTIFICATE REQUEST-----", "a request for a certificate"),
+    (b"CERTIFICATE REQUEST-----", "a certificate request"),
     (b"CERTIFICATE-----", "a certificate"),
 )
 
 
 def _kind(key: Any) -> str:
-    """The kind of a public key, with its article."""
+    """Return the kind of a public key, with its article."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"an EC key ({key.curve.name})"
     name = type(key).__name__.removeprefix("_").removesuffix("PublicKey")

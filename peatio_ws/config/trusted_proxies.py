@@ -1,4 +1,4 @@
-"""Networks of trusted proxies, and the header in which they report a client's address.
+"""Networks of trusted proxies, and the header with which they report a client's address.
 
 Pure. `client_address.py` applies them to a request.
 """
@@ -16,7 +16,7 @@ _MAPPED: Final = 96
 
 
 def network(text: str) -> Network:
-    """Return a network, or an address as one; IPv4 where it is written as IPv4-mapped IPv6. ValueError otherwise."""
+    """Parse a network or an address. IPv4-mapped IPv6 gives an IPv4 network. Raises ValueError."""
     found = ipaddress.ip_network(text, strict=False)
     if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= _MAPPED:
         mapped = found.network_address.ipv4_mapped

@@ -1,6 +1,6 @@
-"""URLs among the variables: of brokers, Redis and a set of keys. Errors never repeat a URL: it may hold a password.
+"""Validates the URLs of brokers, Redis and JWK sets. Errors never contain a URL, which may contain a password.
 
-Pure. Validators of `settings.py`; certificate files in a URL's query are `tls_files.py`'s.
+Pure. `settings.py` uses these validators; `tls_files.py` handles certificate files in a URL's query.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ EMBEDDED_BROKER = "memory://"
 def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
     try:
         parts = urlsplit(value)
-        parts.port  # noqa: B018  (reading it raises on a port that is none)
+        parts.port  # noqa: B018  (raises for an invalid port)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in schemes or not (parts.hostname or parts.scheme in ("memory", "unix")):
-        # The value may hold a password: it is not repeated.
-        raise ValueError(f"is no URL of the kind {example}")
+        # Do not repeat the value, which may contain a password.
+        raise ValueError(f"is not a URL like {example}")
     return value
 
 
 def read_amqp_urls(value: Any) -> Any:
-    """Return the URLs of brokers, which `;` separates. ValueError otherwise."""
+    """Parse the URLs of brokers, which are separated by `;`. Raises ValueError."""
     urls = [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
     if not urls:
-        raise ValueError("names no broker")
+        raise ValueError("contains no broker")
     if EMBEDDED_BROKER in urls and len(urls) > 1:
-        raise ValueError(f"mixes {EMBEDDED_BROKER}, which is inside this process, with brokers that are not")
+        raise ValueError(f"mixes {EMBEDDED_BROKER}, the in-process broker, with other brokers")
     for url in urls:
         _url(("amqp", "amqps", "memory"), url, "amqp://user:password@host:5672/vhost")
         if (fault := parameter_fault(url)) is not None:
@@ -41,13 +41,13 @@ def read_amqp_urls(value: Any) -> Any:
 
 
 def read_redis_url(value: Any) -> Any:
-    """Return the URL of a Redis. ValueError otherwise."""
+    """Parse the URL of Redis. Raises ValueError."""
     return _url(("redis", "rediss", "unix"), value, "redis://host:6379/0")
 
 
 def read_jwks_url(value: Any) -> Any:
-    """Return the URL of a published set of keys. ValueError otherwise."""
+    """Parse the URL of a JWK set. Raises ValueError."""
     url = _url(("http", "https"), value, "https://host/path")
     if urlsplit(url).username is not None:
-        raise ValueError("holds a user or a password, which are not sent; a set of keys is public")
+        raise ValueError("contains a user or password, which would not be sent; a JWK set is public")
     return url

@@ -1,4 +1,4 @@
-"""What is wrong with a variable of the environment, in an operator's words instead of pydantic's."""
+"""Translates pydantic's errors into texts about environment variables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from peatio_ws.errors import Fault
 
 
 class SeveralFaults(ValueError):
-    """Faults of several variables together, for pydantic's validators of a whole model.
+    """Faults that concern several variables, for pydantic's validators of a whole model.
 
     Args:
         faults: all of them.
@@ -22,7 +22,7 @@ class SeveralFaults(ValueError):
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
-    """Each fault, with the variables that it is about."""
+    """Return the faults in a validation error, each with its variables."""
     return [fault for found in error.errors(include_url=False) for fault in _faults(found)]
 
 
@@ -36,7 +36,7 @@ def _faults(found: Any) -> list[Fault]:
 
 def _line(fault: Any, name: str, cause: Any) -> str:
     text = str(fault["msg"])
-    if isinstance(cause, ValueError):  # of a validator of ours
+    if isinstance(cause, ValueError):  # raised by our own validator
         return f"{name} {cause}" if name else str(cause)
     if not name:
         return text
@@ -61,10 +61,10 @@ _WORDS = {
     "less_than_equal": "has to be {le} or less",
     "literal_error": "has to be {expected}",
 }
-"""pydantic's kinds of faults, in the words of an operator."""
+"""Texts by pydantic's error type."""
 
 
 def shown(value: object) -> str:
-    """A wrong value as it may stand in one line: a slip can put a whole file into a variable."""
+    """Return a wrong value for an error text: one short line, because the value may be a whole file by mistake."""
     text = (str(value).splitlines() or [""])[0][:60]
     return text if text == str(value) else f"{text}…"

@@ -1,7 +1,7 @@
-"""Variables that take more than a look at one value: keys, roles, and the broker's URL out of its parts.
+"""Reads variables that pydantic cannot validate alone: keys, roles, and the parts of the broker's URL.
 
-Each adds what is wrong to a list of faults, one line each, and returns what can be made of the rest. Of `settings.py`,
-which has all others.
+Each function appends faults to a list, one line each, and returns the value of the valid parts. `settings.py` uses
+them, and declares all other variables.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from peatio_ws.protocol.stream_syntax import Kind, kind_of
 
 
 def comma_list(value: Any) -> Any:
-    """The parts of a text with commas between them; anything else as it is."""
+    """Split a text at its commas; return any other value unchanged."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey, ...]:
-    """The keys of `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS`, for `JWT_ALGORITHM` (contract section 4)."""
+    """Return the keys in `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS` (contract section 4)."""
     algorithm = values.get("JWT_ALGORITHM", "RS256")
     if algorithm not in ALGORITHMS:
         text = f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}"
@@ -38,19 +38,19 @@ def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey
     sets = [name for name in _SETS if name in values]
     if not texts and not sets:
         text = (
-            "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its "
-            "base64; `python -m peatio_ws keygen` makes a pair for trying things out"
+            "JWT_PUBLIC_KEY is not set; set it to the public half of the key that signs sessions (Barong's), as PEM or "
+            "base64 of PEM; `python -m peatio_ws keygen` makes a pair for tests"
         )
         faults.append(Fault(text, ("JWT_PUBLIC_KEY",)))
     if len(sets) > 1:
-        faults.append(Fault(f"{' and '.join(sets)} are both set; a gateway reads one set of keys", tuple(sets)))
+        faults.append(Fault(f"{' and '.join(sets)} are both set; set only one of them", tuple(sets)))
     if sets and algorithm == "HS256":
-        text = f"{sets[0]} does not go with JWT_ALGORITHM=HS256: a set is public, its secret must not be"
+        text = f"{sets[0]} cannot be used with JWT_ALGORITHM=HS256: a JWK set is public, and a secret must not be"
         faults.append(Fault(text, (sets[0], "JWT_ALGORITHM")))
     keys = []
     for name, text in texts:
         try:
-            # Without an algorithm the text is still looked at, so that all faults are told at once.
+            # Parse the text even if the algorithm is wrong, so that all faults are reported together.
             keys.append(load_public_key(text, algorithm or "RS256"))
         except UnusableKey as error:
             if algorithm:
@@ -62,7 +62,7 @@ def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey
 
 
 def file_faults(values: Mapping[str, str]) -> list[Fault]:
-    """What is wrong with the set of keys in `JWT_JWKS_FILE` as it is now."""
+    """Return the current faults in the JWK set in `JWT_JWKS_FILE`."""
     path, algorithm = values.get("JWT_JWKS_FILE"), values.get("JWT_ALGORITHM", "RS256")
     if path is None or algorithm not in ALGORITHMS or algorithm == "HS256":
         return []
@@ -71,7 +71,7 @@ def file_faults(values: Mapping[str, str]) -> list[Fault]:
 
 
 def _file_fault(path: Path, algorithm: str) -> str:
-    """What is wrong with a file that holds a set of keys; empty if nothing is."""
+    """Return the fault in a file with a JWK set; an empty text if there is none."""
     try:
         with path.open("rb") as file:
             found = parse_key_set(file.read(MOST_BYTES + 1), algorithm)
@@ -80,21 +80,21 @@ def _file_fault(path: Path, algorithm: str) -> str:
     except ValueError as error:
         return str(error)
     if found.exposed:
-        return f"holds what should not be in it: {'; '.join(found.exposed)}"
-    return "" if found.keys else f"holds no key that can be used: {'; '.join(found.ignored) or 'it is empty'}"
+        return f"contains keys that must not be published: {'; '.join(found.exposed)}"
+    return "" if found.keys else f"contains no usable key: {'; '.join(found.ignored) or 'it is empty'}"
 
 
 _SETS = ("JWT_JWKS_URL", "JWT_JWKS_FILE")
 
 
 def read_roles(values: Mapping[str, str], faults: list[Fault]) -> dict[str, frozenset[str]]:
-    """Prefix to roles, of all `RANGO_RBAC_<PREFIX>`."""
+    """Return the roles by stream prefix, from all variables `RANGO_RBAC_<PREFIX>`."""
     roles = {}
     for name in sorted(values):
         if name.startswith(_RBAC):
             prefix = name.removeprefix(_RBAC).lower()
             if kind_of(f"{prefix}.id.event") is not Kind.PREFIXED or prefix in _NO_PREFIXES:
-                text = f"{name}: {shown(prefix)} is no prefix; it is RANGO_RBAC_ADMIN for streams like admin.id.event"
+                text = f"{name}: {shown(prefix)} is not a prefix; use RANGO_RBAC_ADMIN for streams like admin.id.event"
                 faults.append(Fault(text, (name,)))
             roles[prefix] = frozenset(comma_list(values[name]))
     return roles
@@ -102,21 +102,21 @@ def read_roles(values: Mapping[str, str], faults: list[Fault]) -> dict[str, froz
 
 _RBAC = "RANGO_RBAC_"
 _NO_PREFIXES = ("private", "public", "global")
-"""First words of routing keys that mean something else."""
+"""First words of routing keys that have another meaning."""
 
 
 def broker_url(values: Mapping[str, str], faults: list[Fault]) -> str:
-    """The URL that `RABBITMQ_HOST` and its like come to."""
+    """Return the URL of the broker from `RABBITMQ_HOST` and the related variables."""
     port = values.get("RABBITMQ_PORT", "5672")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
-        faults.append(Fault(f"RABBITMQ_PORT={shown(port)}: is no port number from 1 to 65535", ("RABBITMQ_PORT",)))
+        faults.append(Fault(f"RABBITMQ_PORT={shown(port)}: is not a port number from 1 to 65535", ("RABBITMQ_PORT",)))
         port = "5672"
     host = values.get("RABBITMQ_HOST", "localhost")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
         try:
             host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
         except ValueError:
-            text = f"RABBITMQ_HOST={shown(host)}: is neither the name of a host nor an address"
+            text = f"RABBITMQ_HOST={shown(host)}: is neither a host name nor an address"
             faults.append(Fault(text, ("RABBITMQ_HOST",)))
             host = "localhost"
     part = functools.partial(quote, safe="")

@@ -1,1 +1,1 @@
-"""What an operator sees: metrics, logs, a watch over the loop."""
+"""What operators see: metrics, logs, and the watchdog of the event loop."""

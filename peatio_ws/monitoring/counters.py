@@ -1,7 +1,7 @@
-"""What a worker counts: plain numbers, because updating a Prometheus metric costs more than the event that is counted.
+"""Counters of a worker: plain numbers, because updating a Prometheus metric costs more than the event it counts.
 
-Code that counts asks once for the `Count` of a metric, and adds to it. `stats.py` exports all counts once a second. A
-metric needs its declaration in `metrics.py` and the line that counts, and nothing else. Pure.
+Code that counts gets the `Count` of a metric once, and adds to it. `stats.py` exports all counts once a second. A new
+metric needs only its declaration in `metrics.py` and the line that counts. Pure.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Labels: TypeAlias = tuple[str, ...]
 """The values of a metric's labels, in their order; () for a metric without labels."""
 
 STATES: Final = ("new", "public", "member", "closing")
-"""The states of a connection: opened; subscribed, not authenticated; authenticated; the close frame was sent."""
+"""States of a connection in metrics: opened; subscribed without authentication; authenticated; closing."""
 
 
 class ConnectionStatus(NamedTuple):
-    """The status of a connection.
+    """The status of a connection, for metrics.
 
     Attributes:
         protocol: `classic`, `ranger` or `handler`.
-        streams: the number of its streams.
-        uid: of the member; None if it is not authenticated.
+        streams: number of its subscriptions.
+        uid: uid of its member; None if it is anonymous.
     """
 
     protocol: str
@@ -48,9 +48,8 @@ class DurationHistogram:
     """A histogram of durations.
 
     Attributes:
-        counts: for each of `BUCKETS`, the durations that are not longer (and longer than the one before); then the
-            rest.
-        total: the sum in seconds.
+        counts: number of durations up to each bound of `BUCKETS` (and over the bound before); last, all longer ones.
+        total: sum of all durations, in seconds.
     """
 
     __slots__ = ("counts", "total")
@@ -60,7 +59,7 @@ class DurationHistogram:
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
-        """Add a duration."""
+        """Count a duration."""
         self.counts[bisect.bisect_left(BUCKETS, seconds)] += 1
         self.total += seconds
 

@@ -1,6 +1,6 @@
-"""What becomes of the broker's deliveries: counted, and logged if a publisher or the gateway is at fault.
+"""Counts the outcomes of the broker's deliveries, and logs those that a publisher or the gateway caused.
 
-Does not decide which faults are logged, and how: the exceptions say that (`errors.py`).
+The exceptions decide which faults are logged, and at which level (`errors.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from peatio_ws.protocol.exchanges import EXCHANGES, Delivery
 log = structlog.get_logger("peatio_ws.monitoring.delivery_outcomes")
 
 LOG_SECONDS: Final = 10.0
-"""Each fault of an exchange is logged once in this time, with the number of deliveries that were left out before."""
+"""Each fault of an exchange is logged once in this time, with the number of deliveries left out since the last line."""
 
 _OTHER: Final = "other"
 
@@ -33,7 +33,7 @@ class DeliveryOutcomes:
         self._throttle = Throttle()
 
     def count(self, delivery: Delivery, outcome: str) -> None:
-        """Count a delivery by its exchange: Peatio's own by name, all others together."""
+        """Count a delivery by its exchange: Peatio's exchanges by name, all others as one."""
         exchange = delivery.exchange if delivery.exchange in EXCHANGES else _OTHER
         self._counters.count(metrics.deliveries, exchange, outcome).value += 1
 
@@ -42,7 +42,7 @@ class DeliveryOutcomes:
         (self._routed.get(delivery.exchange) or self._routed[_OTHER]).value += 1
 
     def drop(self, delivery: Delivery, bad: BadDelivery) -> None:
-        """Count a delivery that cannot be read, and log it without its body."""
+        """Count an unreadable delivery, and log it without its body."""
         self.count(delivery, bad.label)
         if bad.level is None:
             return
@@ -53,6 +53,6 @@ class DeliveryOutcomes:
             getattr(log, bad.level)("delivery dropped", **fields)
 
     def fail(self, delivery: Delivery) -> None:
-        """Count a delivery on which the gateway failed, and log the traceback. To be called while handling it."""
+        """Count a delivery on which the gateway failed, and log the traceback. Call it in the exception handler."""
         self.count(delivery, "failed")
         log.exception("delivery failed", exchange=delivery.exchange, bytes=len(delivery.body))

@@ -1,6 +1,6 @@
-"""Counts each limit that is reached, and logs it once a minute.
+"""Counts and logs the limits that clients reach. Each limit is logged once a minute.
 
-`docs/security.md` lists the limits. Does not know what is limited.
+`docs/security.md` lists the limits. Knows metrics and the log; does not enforce the limits.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from peatio_ws.monitoring.throttled_warnings import Throttle
 log = structlog.get_logger("peatio_ws.monitoring.limits")
 
 LOG_SECONDS: Final = 60.0
-"""A limit is logged once in this time, with the number of times that it was reached since the last line."""
+"""A limit is logged once in this time, with the number of times it was reached since the last line."""
 LINES_A_MINUTE: Final = 300
-"""Log lines of one kind that clients can cause in a minute. The next minute begins with the number left out."""
+"""Log lines of a kind that clients can cause in a minute. The next minute's first line has the number left out."""
 
 
 class Limit(StrEnum):
@@ -42,8 +42,8 @@ class Limit(StrEnum):
     REFUSED_KEYS = "routing_keys_refused"
 
 
-_EVENTS: Final = {Limit.REFUSED_KEYS: "the broker refuses routing keys; no events come for them"}
-"""Log events other than `limit reached`."""
+_EVENTS: Final = {Limit.REFUSED_KEYS: "broker refuses routing keys; their events are not received"}
+"""Log events of limits that are not logged as `limit reached`."""
 
 
 _limits: Final = Throttle()
@@ -54,8 +54,8 @@ def reached(limit: Limit, times: int = 1, **seen: Any) -> None:
     """Count that a limit was reached, and log it once a minute.
 
     Args:
-        times: how often it was.
-        seen: fields of the log line; nothing that could be a token.
+        times: number of times.
+        seen: fields of the log line. They must not contain tokens.
     """
     count(limit, times)
     left_out = _limits.left_out(limit, time.monotonic(), LOG_SECONDS)
@@ -64,18 +64,18 @@ def reached(limit: Limit, times: int = 1, **seen: Any) -> None:
 
 
 def count(limit: Limit, times: int = 1) -> None:
-    """Count a limit that is logged elsewhere."""
+    """Count that a limit was reached, without a log line."""
     metrics.limits_reached.labels(limit.value).inc(times)
 
 
 def report(logger: Any, error: PeatioWsError, **fields: Any) -> None:
-    """Log an error that a client caused as the error says; see `log_line`."""
+    """Log an error that a client caused, with the event and level of the error; see `log_line`."""
     if error.level is not None:
         log_line(logger, error.event, error.level, **fields)
 
 
 def log_line(logger: Any, event: str, level: str = "info", **fields: Any) -> None:
-    """Log an event that a client caused: at most `LINES_A_MINUTE` lines of it."""
+    """Log an event that a client caused, up to `LINES_A_MINUTE` times a minute."""
     left_out = _lines.left_out(event, time.monotonic(), LOG_SECONDS)
     if left_out is not None:
         getattr(logger, level)(event, **fields, **_more(left_out))

@@ -1,13 +1,13 @@
-"""Log lines on their way to standard error or output, whose reader may stall.
+"""Writes log lines to standard error or output without waiting for a reader that stalls.
 
-Theory of operation. A write to a full pipe waits until its reader goes on, and with it the whole worker. So a line is
-put into a bounded buffer, and a native thread writes it. If the buffer is full, lines are dropped until the thread has
-written all of it; then one line tells how many were dropped. Lines stay in order. A thread that has had nothing to
-write for `LINGER_SECONDS` ends, so that gunicorn's master hardly ever forks a process with threads.
+Theory of operation. A write to a full pipe blocks the whole worker until the reader continues. So lines go into a
+bounded buffer, and a native thread writes them. If the buffer is full, lines are dropped until the thread has written
+all of it. One line then reports how many were dropped. Lines stay in order. The thread ends after `LINGER_SECONDS`
+without work, so that gunicorn's master hardly ever forks a process with threads.
 
-A file has no reader that could stall: its lines are written at once. A process that crashes has written all of them.
+A file has no reader that could stall, so its lines are written at once, and none is lost in a crash.
 
-Knows neither gevent's loop nor what a line says.
+Does not know gevent's loop or the content of a line.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Any, Final, TextIO
 from gevent import monkey
 
 MOST_BYTES: Final = 1_048_576
-"""What waits for the reader, for each stream of a process: some 5,000 lines."""
+"""Size of the buffer of each stream of a process: about 5,000 lines."""
 PIECE_BYTES: Final = 4096
-"""Written at a time: with so much a pipe takes all or nothing (PIPE_BUF), so lines of several workers never mix."""
+"""Size of a write. A pipe takes this much whole or not at all (PIPE_BUF), so lines of several workers never mix."""
 LINGER_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 1.0
-"""How long a process that ends waits for the reader."""
+"""How long an ending process waits for the reader."""
 RETRY_SECONDS: Final = 0.05
 
 _start_thread: Final = monkey.get_original("_thread", "start_new_thread")
@@ -41,15 +41,15 @@ _writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 class LogWriter:
-    """A text stream in the place of another one: `write()` never waits.
+    """A replacement for a text stream whose `write()` never waits.
 
     Args:
         stream: standard error or output.
-        notice: a line, with its end, that tells that so many lines were dropped.
-        most_bytes: what may wait.
+        notice: returns the line, with its newline, that reports a number of dropped lines.
+        most_bytes: size of the buffer.
 
     Attributes:
-        dropped: lines since the start of the process.
+        dropped: lines dropped since the start of the process.
     """
 
     def __init__(self, stream: TextIO, notice: Callable[[int], str], most_bytes: int = MOST_BYTES) -> None:
@@ -60,7 +60,7 @@ class LogWriter:
         _writers.add(self)
 
     def _reset(self) -> None:
-        """Hold nothing, as at the start; also in a process that was forked, where the thread is not there."""
+        """Set the initial state; also after a fork, where the thread does not exist."""
         # Reentrant: a signal handler may log, too.
         self._lock, self._more = _new_reentrant_lock(), _new_lock()
         self._more.acquire()
@@ -71,7 +71,7 @@ class LogWriter:
         self._thread = self._busy = self._dropping = False
 
     def write(self, text: str) -> int:
-        """Put lines into the buffer, or drop them. What is not a whole line yet is kept until it is."""
+        """Add lines to the buffer, or drop them. An incomplete line is kept until its end arrives."""
         with self._lock:
             whole, end, rest = text.rpartition("\n")
             if end or len(self._part) > PIECE_BYTES:
@@ -104,26 +104,26 @@ class LogWriter:
                 self._drop(data.count(b"\n"))
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Each as with `write`."""
+        """Call `write` with each line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Put what is not a whole line into the buffer, too. Does not wait: see `settle`."""
+        """Add an incomplete line to the buffer, too. Does not wait; see `settle`."""
         if self._part:
             with self._lock:
                 self._put(self._part)
                 self._part = ""
 
     def settle(self, seconds: float) -> None:
-        """Wait until all is written, for so many seconds at most. For the end of a process."""
+        """Wait until everything is written, for up to this many seconds. Called at the end of a process."""
         self.flush()
         until = time.monotonic() + seconds
         while self._busy and time.monotonic() < until:
             _sleep(0.001)
 
     def __getattr__(self, name: str) -> Any:
-        """`fileno`, `isatty`, `encoding` and all else: the stream's own."""
+        """Return any other attribute, such as `fileno` or `encoding`, from the stream."""
         return getattr(self._stream, name)
 
     def _drop(self, lines: int) -> None:
@@ -135,7 +135,7 @@ class LogWriter:
             if self._more.locked():
                 self._more.release()
             return
-        with contextlib.suppress(RuntimeError):  # no room for one, or the process ends
+        with contextlib.suppress(RuntimeError):  # no thread can be started, or the process ends
             self._thread = True
             _start_thread(self._run, ())
             return
@@ -157,7 +157,7 @@ class LogWriter:
             self._busy = False
 
     def _write_all(self, fd: int) -> None:
-        """Write what there is; where lines were dropped, that they were."""
+        """Write all buffered lines, and the notice if lines were dropped."""
         while True:
             with self._lock:
                 piece = self._piece()
@@ -169,7 +169,7 @@ class LogWriter:
                 with self._lock:
                     self._unreported += unreported
                     self._busy = bool(self._lines)
-                return  # it is tried again with the next line
+                return  # retried with the next line
             if piece and not _write(fd, b"".join(piece)):
                 with self._lock:
                     self._drop(sum(line.count(b"\n") for line in piece))
@@ -177,7 +177,7 @@ class LogWriter:
                 return
 
     def _piece(self) -> list[bytes]:
-        """The next lines, as many as are written at a time."""
+        """Return the lines of the next write."""
         piece, size = list[bytes](), 0
         while self._lines and (not piece or size + len(self._lines[0]) <= PIECE_BYTES):
             piece.append(self._lines.popleft())
@@ -194,11 +194,11 @@ def _is_file(stream: TextIO) -> bool:
 
 
 def _write(fd: int, data: bytes) -> bool:
-    """Write all of it, however long that takes; whether it could be written."""
+    """Write all data, however long that takes. Return whether it could be written."""
     while data:
         try:
             data = data[os.write(fd, data) :]
-        except BlockingIOError:  # whoever gave us the stream has made it so
+        except BlockingIOError:  # the stream was passed to us in non-blocking mode
             _sleep(RETRY_SECONDS)
         except OSError:
             return False
@@ -206,12 +206,12 @@ def _write(fd: int, data: bytes) -> bool:
 
 
 def dropped() -> int:
-    """Lines that this process has dropped."""
+    """Return the number of lines that this process has dropped."""
     return sum(writer.dropped for writer in _writers)
 
 
 def settle() -> None:
-    """Wait for the readers of all streams; at the end of a process."""
+    """Wait for the readers of all streams. Called at the end of a process."""
     for writer in list(_writers):
         writer.settle(FLUSH_SECONDS)
 

@@ -1,5 +1,6 @@
-"""One line an event: readable on a terminal, JSON elsewhere (`LOG_FORMAT`). Neither tokens nor payloads are ever given
-to it. With `LOG_ACCESS` each request is an event, too. `log_writer.py` writes the lines.
+"""Configures the log: one line per event, readable on a terminal, JSON elsewhere (`LOG_FORMAT`).
+
+Tokens and payloads are never logged. With `LOG_ACCESS` each request is an event, too. `log_writer.py` writes the lines.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SHARED: list[Any] = [
 
 
 _IN_LINES: Final = ("exception", "stack")
-"""Values that are more than one line."""
+"""Fields that may have several lines."""
 
 
 def _renderers(settings: Settings) -> list[Any]:
@@ -35,8 +36,10 @@ def _renderers(settings: Settings) -> list[Any]:
 
 
 def never_wait(settings: Settings) -> None:
-    """Have standard error and output written so that a reader that stalls holds up nothing. Before `configure` and
-    `for_gunicorn`; harmless a second time."""
+    """Make standard error and output independent of a reader that stalls.
+
+    Call it before `configure` and `for_gunicorn`. Idempotent.
+    """
     notice = _notice(settings)
     for name in ("stderr", "stdout"):
         stream = getattr(sys, name)
@@ -45,21 +48,21 @@ def never_wait(settings: Settings) -> None:
 
 
 def _notice(settings: Settings) -> Callable[[int], str]:
-    """The line that tells how many lines were dropped."""
+    """Return a function that makes the line about dropped lines."""
     processors = [*_SHARED, *_renderers(settings)]
 
     def notice(dropped: int) -> str:
-        told: Any = {"event": "log lines dropped; the log was not read in time", "dropped": dropped}
-        told["logger"] = "peatio_ws.monitoring.logs"
+        entry: Any = {"event": "log lines dropped; the log was not read in time", "dropped": dropped}
+        entry["logger"] = "peatio_ws.monitoring.logs"
         for processor in processors:
-            told = processor(None, "warning", told)
-        return f"{told}\n"
+            entry = processor(None, "warning", entry)
+        return f"{entry}\n"
 
     return notice
 
 
 def configure(settings: Settings) -> None:
-    """Set up the package's own log, to standard error."""
+    """Configure the package's log, on standard error."""
     level = getattr(logging, settings.log_level.upper())
     structlog.configure(
         processors=[_name, *_SHARED, *_renderers(settings)],
@@ -70,7 +73,7 @@ def configure(settings: Settings) -> None:
 
 
 def for_gunicorn(settings: Settings) -> dict[str, Any]:
-    """`logconfig_dict` by which gunicorn's own log looks the same."""
+    """Return the `logconfig_dict` that gives gunicorn's log the same format."""
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(settings)],
@@ -93,7 +96,7 @@ def for_gunicorn(settings: Settings) -> dict[str, Any]:
 
 
 class _Named(structlog.WriteLogger):
-    """Writes to standard error; knows the name it was asked for by. A line for which there is no room is lost."""
+    """A logger with a name that writes to standard error. A line that cannot be written is lost."""
 
     def __init__(self, name: str = "") -> None:
         super().__init__(sys.stderr)
@@ -113,7 +116,7 @@ def _name(logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def _request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What gunicorn tells its access log by letters (`access_log_format`), by names instead."""
+    """Replace the letters of gunicorn's access log (`access_log_format`) by named fields."""
     atoms = event.pop("positional_args", None)
     if event["logger"] == "gunicorn.access" and isinstance(atoms, Mapping):
         more = {
@@ -132,8 +135,11 @@ def _request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
 
 
 def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Write control characters (C0, C1, and those that change the direction of text) as escapes, so that no text of a
-    client or a broker is a command to the terminal, or begins a line of the log. JSON escapes them in any case."""
+    """Escape control characters (C0, C1, and those that change the direction of text).
+
+    Without this, a text from a client or the broker could send commands to the terminal or start a new line of the log.
+    JSON escapes them anyway.
+    """
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             kept = "\n\t" if key in _IN_LINES else ""
@@ -144,6 +150,6 @@ def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Muta
 
 
 def _printable(value: Any) -> str:
-    """What a client sent, for a terminal that would obey it."""
+    """Return a client's text without characters that a terminal would interpret."""
     text = str(value)
     return text if text.isprintable() else ascii(text)

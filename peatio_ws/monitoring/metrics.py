@@ -1,8 +1,7 @@
-"""Counters and gauges for Prometheus; `docs/metrics.md` has them all. No label that a client can choose.
+"""Metrics for Prometheus; `docs/metrics.md` lists them. Clients cannot choose the value of a label.
 
-With gunicorn `PROMETHEUS_MULTIPROC_DIR` is set before this module is imported. Each worker writes its figures into
-files of its own there, and whichever is asked tells those of all workers together. What a worker that died has counted
-stays; how it stood does not.
+With gunicorn `PROMETHEUS_MULTIPROC_DIR` is set before this module is imported. Each worker writes its metrics into its
+own files there, and any worker can export those of all workers. The counters of a dead worker stay; its gauges do not.
 """
 
 from __future__ import annotations
@@ -35,95 +34,97 @@ metric_files.install()
 # ---- clients
 
 connections = Gauge("peatio_ws_connections", "Open connections", ["protocol", "state"], multiprocess_mode="livesum")
-subscriptions = Gauge("peatio_ws_subscriptions", "Streams that clients have", ["type"], multiprocess_mode="livesum")
-authentications = Counter("peatio_ws_authentications", "Tokens shown", ["outcome"])
-refusals = Counter("peatio_ws_refused_handshakes", "Upgrades answered with HTTP instead", ["status"])
+subscriptions = Gauge("peatio_ws_subscriptions", "Subscriptions of clients", ["type"], multiprocess_mode="livesum")
+authentications = Counter("peatio_ws_authentications", "Tokens presented", ["outcome"])
+refusals = Counter("peatio_ws_refused_handshakes", "WebSocket upgrades refused with an HTTP status", ["status"])
 limits_reached = Counter("peatio_ws_limits_reached", "Times that a limit for clients was reached", ["limit"])
 closes = Counter("peatio_ws_closes", "Connections that ended, by close code", ["code"])
-handler_failures = Counter("peatio_ws_handler_failures", "Times that a handler raised something", ["handler"])
-replays = Counter("peatio_ws_replays", "Clients that came back, by whether all they missed was there", ["outcome"])
-messages = Counter("peatio_ws_received_messages", "Messages of clients")
-received = Counter("peatio_ws_received_bytes", "Bytes that came from clients")
-frames = Counter("peatio_ws_frames", "Text frames put out for clients: events, books and answers")
-sent = Counter("peatio_ws_sent_bytes", "Bytes that clients' sockets took")
+handler_failures = Counter("peatio_ws_handler_failures", "Exceptions raised by handlers", ["handler"])
+replays = Counter("peatio_ws_replays", "Clients that resumed, by whether all missed events were available", ["outcome"])
+messages = Counter("peatio_ws_received_messages", "Messages received from clients")
+received = Counter("peatio_ws_received_bytes", "Bytes received from clients")
+frames = Counter("peatio_ws_frames", "Text frames queued for clients: events, books and replies")
+sent = Counter("peatio_ws_sent_bytes", "Bytes written to clients' sockets")
 compressing_connections = Gauge(
     "peatio_ws_compressing_connections", "Open connections that negotiated compression", multiprocess_mode="livesum"
 )
-compressed_texts = Counter("peatio_ws_compressed_texts", "Texts that were compressed, once for all who receive them")
-compressed_bytes = Counter("peatio_ws_compressed_text_bytes", "Bytes of these texts, before and after", ["stage"])
-outbox_bytes = Gauge("peatio_ws_outbox_bytes", "Bytes that wait for slow clients", multiprocess_mode="livesum")
-slow_clients = Gauge("peatio_ws_slow_clients", "Clients for whom something waits", multiprocess_mode="livesum")
+compressed_texts = Counter("peatio_ws_compressed_texts", "Texts compressed, each once for all receivers")
+compressed_bytes = Counter(
+    "peatio_ws_compressed_text_bytes", "Bytes of compressed texts, before and after compression", ["stage"]
+)
+outbox_bytes = Gauge("peatio_ws_outbox_bytes", "Bytes waiting for slow clients", multiprocess_mode="livesum")
+slow_clients = Gauge("peatio_ws_slow_clients", "Clients with waiting bytes", multiprocess_mode="livesum")
 
 # ---- events
 
-deliveries = Counter("peatio_ws_deliveries", "Messages of the broker, by what became of them", ["exchange", "outcome"])
-events = Counter("peatio_ws_events", "Events that were read, by what became of them", ["outcome"])
+deliveries = Counter("peatio_ws_deliveries", "Messages received from the broker, by outcome", ["exchange", "outcome"])
+events = Counter("peatio_ws_events", "Events, by outcome", ["outcome"])
 latency = Histogram(
     "peatio_ws_event_seconds",
-    "From the read of the broker's bytes until what came of them was written to the sockets, for each batch",
+    "Time from reading a batch from the broker to writing its events to the sockets",
     ["source"],
     buckets=BUCKETS,
 )
-broker_connected = Gauge("peatio_ws_broker_connected", "Workers that hear the broker", multiprocess_mode="livesum")
-broker_losses = Counter("peatio_ws_broker_losses", "Times that the broker was lost", ["source"])
+broker_connected = Gauge("peatio_ws_broker_connected", "Workers connected to the broker", multiprocess_mode="livesum")
+broker_losses = Counter("peatio_ws_broker_losses", "Lost connections to the broker", ["source"])
 behind = Gauge(
     "peatio_ws_broker_behind_seconds",
-    "For how long the broker's bytes have been coming faster than they are read, in the worker that is worst off",
+    "How long the broker has been sending faster than it is read, in the slowest worker",
     ["source"],
     multiprocess_mode="livemax",
 )
 lag = Gauge(
     "peatio_ws_history_lag_seconds",
-    "How long after the broker had it a message of the history stream was read, in the worker that is worst off",
+    "Delay between the broker receiving a history message and a worker reading it, in the slowest worker",
     multiprocess_mode="livemax",
 )
-books = Gauge("peatio_ws_books", "Order books kept, all workers together", ["state"], multiprocess_mode="livesum")
+books = Gauge("peatio_ws_books", "Order books kept by all workers", ["state"], multiprocess_mode="livesum")
 book_updated = Gauge(
     "peatio_ws_book_updated_timestamp_seconds",
-    "When a book changed last, in the worker where that is longest ago",
+    "Last change of a book, in the worker where it is oldest",
     ["book"],
     multiprocess_mode="livemin",
 )
-book_holes = Counter("peatio_ws_book_holes", "Times that increments of a book were missing")
-book_restarts = Counter("peatio_ws_book_restarts", "Times that the sequence of a book started again without a snapshot")
+book_holes = Counter("peatio_ws_book_holes", "Gaps in the increments of a book")
+book_restarts = Counter("peatio_ws_book_restarts", "Restarts of a book's sequence without a snapshot")
 
 # ---- workers
 
-redis_connected = Gauge("peatio_ws_redis_connected", "Workers that reach Redis", multiprocess_mode="livesum")
+redis_connected = Gauge("peatio_ws_redis_connected", "Workers connected to Redis", multiprocess_mode="livesum")
 turned = Gauge(
-    "peatio_ws_worker_turned_timestamp_seconds", "When a worker's loop turned last", multiprocess_mode="liveall"
+    "peatio_ws_worker_turned_timestamp_seconds", "Last turn of a worker's event loop", multiprocess_mode="liveall"
 )
 loop_delay = Histogram(
     "peatio_ws_loop_delay_seconds",
-    "How late a greenlet came that wanted to run, ten times a second",
+    "Delay of a timer in the event loop, sampled ten times a second",
     buckets=BUCKETS,
 )
-log_dropped = Counter("peatio_ws_log_lines_dropped", "Lines of the log that its reader did not take in time")
-cpu = Counter("peatio_ws_worker_cpu_seconds", "CPU that workers used")
-memory = Gauge("peatio_ws_worker_memory_bytes", "Memory that workers hold (RSS)", multiprocess_mode="livesum")
+log_dropped = Counter("peatio_ws_log_lines_dropped", "Log lines dropped because the log was not read in time")
+cpu = Counter("peatio_ws_worker_cpu_seconds", "CPU time used by workers")
+memory = Gauge("peatio_ws_worker_memory_bytes", "Resident memory of workers (RSS)", multiprocess_mode="livesum")
 
-# ---- under the names that Rango and Ranger have for them
+# ---- under the names of Rango and Ranger
 
 rango_clients = Gauge("rango_hub_clients_count", "peatio_ws_connections", multiprocess_mode="livesum")
 rango_subscriptions = Gauge(
     "rango_hub_subscriptions_count", "peatio_ws_subscriptions", ["type"], multiprocess_mode="livesum"
 )
 ranger_connections = Gauge("ranger_connections_current", "peatio_ws_connections", ["auth"], multiprocess_mode="livesum")
-ranger_connected = Counter("ranger_connections", "Connections there have been", ["auth"])
+ranger_connected = Counter("ranger_connections", "Connections opened", ["auth"])
 ranger_subscriptions = Gauge("ranger_subscriptions_current", "peatio_ws_subscriptions", multiprocess_mode="livesum")
 
 _FILE = re.compile(r"(counter|histogram|gauge_live\w+)_(\d+)\.db")
 _UNREADABLE: Final = (OSError, ValueError, RuntimeError, struct.error)
-"""What reading the files raises where one is gone or was cut off."""
+"""Exceptions of reading a file that is gone or truncated."""
 _DEAD: Final = 0
-"""Stands for the pid in the names of the files that hold what workers counted that are gone."""
+"""The pid in the names of the files with the counters of dead workers."""
 LOCK_SECONDS: Final = 2.0
 
 
 def add_durations(histogram: Histogram, durations: DurationHistogram) -> None:
-    """Put what was counted into a histogram, and begin to count anew.
+    """Add durations to a histogram, and reset them.
 
-    `observe` would have to be called for each of them (prometheus-client 0.26.0 has nothing for many at once).
+    prometheus-client 0.26.0 can only `observe` one duration at a time.
     """
     for number, count in enumerate(durations.counts):
         if count:
@@ -134,7 +135,7 @@ def add_durations(histogram: Histogram, durations: DurationHistogram) -> None:
 
 
 def text() -> bytes:
-    """All figures in Prometheus' text format, of all workers where there are several."""
+    """Return the metrics of all workers in Prometheus' text format."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return generate_latest(REGISTRY)
@@ -145,17 +146,17 @@ def text() -> bytes:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         with _locked(folder):
             _remove_dead_workers(folder)
-            # In a thread: with 2,000 books and four workers it takes 70 ms, in which nobody would be sent anything.
+            # In a thread: with 2,000 books and four workers this takes 70 ms, and would delay all clients.
             return in_thread(generate_latest, registry)
     except TimeoutError:
         raise
     except _UNREADABLE as error:
-        log.warning("figures of all workers cannot be read; these are one worker's", error=str(error))
+        log.warning("metrics of all workers cannot be read; exporting one worker's", error=str(error))
         return generate_latest(REGISTRY)
 
 
 def turned_at() -> dict[int, float]:
-    """When each worker's loop turned last (Unix time), by pid."""
+    """Return the last turn of each worker's event loop as Unix time, by pid."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return {}
@@ -168,26 +169,28 @@ def turned_at() -> dict[int, float]:
         int(sample.labels["pid"]): sample.value
         for metric in found
         for sample in metric.samples
-        if sample.name == turned._name and sample.value  # else it has just begun
+        if sample.name == turned._name and sample.value  # else it has just started
     }
 
 
 def forget(pid: int) -> None:
-    """How a process stands that is no worker: the master, for itself.
+    """Remove the gauges of a process that is not a worker. The master calls it for itself.
 
-    Of workers that are gone a scrape takes care. Done from gunicorn's `child_exit` as well, a file may vanish under
-    `mark_process_dead`: an OSError there, at which the master ends everything (gunicorn 27.0.1).
+    A scrape removes those of dead workers. If gunicorn's `child_exit` did so too, a file could vanish during
+    `mark_process_dead`, and the OSError would end the master and all workers (gunicorn 27.0.1).
     """
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def _remove_dead_workers(folder: str) -> None:
-    """Forget how those stood that are gone, and put what they counted into one file: a gateway that runs for months
-    has had many workers."""
+    """Remove the gauges of dead workers, and merge their counters into one file.
+
+    Without this, a gateway that runs for months would collect the files of many workers.
+    """
     for path, kind, pid in _files(folder):
         if pid == _DEAD or _is_alive(pid):
             continue
-        if not kind.startswith("gauge") and path.stat().st_size:  # none yet, if it was killed as it made the file
+        if not kind.startswith("gauge") and path.stat().st_size:  # empty if the worker was killed while making the file
             kept = MetricFile(f"{folder}/{kind}_{_DEAD}.db")
             for key, value, _, _ in MetricFile.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
                 kept.write_value(key, kept.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
@@ -196,14 +199,14 @@ def _remove_dead_workers(folder: str) -> None:
 
 
 def _files(folder: str) -> list[tuple[Path, str, int]]:
-    """The files with figures: each with what is in it, and whose it is."""
+    """Return the files with metrics, each with its kind and the pid of its worker."""
     found = ((path, _FILE.fullmatch(path.name)) for path in Path(folder).iterdir())
     return [(path, match[1], int(match[2])) for path, match in found if match]
 
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """One worker at a time: another would count twice what this one moves. TimeoutError if one of them hangs."""
+    """Lock the folder, because another worker would count twice what this one merges. TimeoutError if one hangs."""
     until = time.monotonic() + LOCK_SECONDS
     with open(f"{folder}/lock", "ab") as file:
         while True:
@@ -212,7 +215,7 @@ def _locked(folder: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise TimeoutError("another worker does not come to an end with the figures") from None
+                    raise TimeoutError("another worker holds the lock of the metrics") from None
                 gevent.sleep(0.01)
         yield
 

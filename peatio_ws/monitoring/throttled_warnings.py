@@ -1,6 +1,6 @@
-"""Warnings that would repeat: one at a time for each subject, with the number of those that were left out.
+"""Limits repeated warnings to one per subject and time window, and counts those left out.
 
-Pure: the caller has the clock and the log.
+Pure: the caller passes the time, and writes the log.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ class Throttle:
     Subjects are never forgotten; the caller keeps them few.
 
     Args:
-        most: how many are logged within the time that the caller gives.
+        most: number of warnings that are logged per window.
     """
 
     def __init__(self, most: int = 1) -> None:
         self._most = most
-        self._logged: dict[Hashable, tuple[float, int]] = {}  # when a window began, and how many have come in it
+        self._logged: dict[Hashable, tuple[float, int]] = {}  # start of the window, and warnings in it
 
     def left_out(self, subject: Hashable, now: float, seconds: float) -> int | None:
-        """Return how many warnings about a subject were left out in the window before, once, if this one may be logged;
-        else None.
+        """Return None if a warning must not be logged, else the number of warnings left out since the last window.
+
+        The number is returned once, with the first warning of a window; for further ones it is 0.
 
         Args:
-            now: in seconds, by whatever clock.
-            seconds: how long a window is; it begins with the first warning that is logged.
+            now: time in seconds, on any clock.
+            seconds: length of a window, which begins with the first logged warning.
         """
         began, count = self._logged.get(subject, (-seconds, 0))
         if now - began < seconds:

@@ -258,10 +258,10 @@ def test_full_metrics_folder_is_harmless(start: Callable[..., GatewayProcess], s
     gateway.wait_ready()
     serves(gateway, signer)
     wait_until(lambda: counted(gateway) == 1, "its own figures are told", START_SECONDS, 0.1)
-    (line,) = [event for event in gateway.events() if event["event"].startswith("figures cannot be written")]
+    (line,) = [event for event in gateway.events() if event["event"].startswith("metrics cannot be written")]
     assert line["error"] == "File too large"
     (worker,) = gateway.workers()
     for process in (gateway.pid, worker):
         resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    wait_until(lambda: "figures are written again" in gateway.log(), "told when there is room again", START_SECONDS)
+    wait_until(lambda: "metrics can be written again" in gateway.log(), "told when there is room again", START_SECONDS)
     assert counted(gateway) == 1

@@ -22,9 +22,9 @@ from tests.support.swarm import Swarm, SwarmClient
 
 NUMBER = 7001
 TRADE = {"id": 501, "price": "9100.0", "volume": "0.5", "market_id": "btcusd", "ask_id": 31, "bid_id": 41}
-UNREACHABLE = "Redis is unreachable; continuing without what workers share"
+UNREACHABLE = "Redis is unreachable; continuing without shared state"
 REACHABLE = "Redis is reachable again"
-REFUSES = "Redis refuses a request; what it still answers is used"
+REFUSES = "Redis refuses a request; other requests continue"
 ACCEPTS = "Redis accepts the request again"
 
 

@@ -45,7 +45,7 @@ PER_MEMBER = 5
 AT_ONCE = 1.0
 """Seconds from the command to the last of the workers that hung up, in the long form."""
 DISCONNECTED = "member disconnected by operator"
-AWAY = "Redis is unreachable; continuing without what workers share"
+AWAY = "Redis is unreachable; continuing without shared state"
 BACK = "Redis is reachable again"
 
 

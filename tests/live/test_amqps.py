@@ -135,13 +135,13 @@ def test_a_broker_s_certificate_of_another_host_is_refused_and_named(
         wait_until(lambda: len(losses(gateway)) == 2, "both connections are refused")
         for said in losses(gateway):
             assert "the server's certificate is for another host" in said
-            assert "AMQP_URL has to use a host name or an address that is in the certificate" in said
+            assert "use a host name or address in AMQP_URL that is in the certificate" in said
         assert gateway.operators("/readyz")[0] == 503
     finally:
         gateway.stop()
     text, remedy = check(**wrong).remedied("broker")
     assert text.startswith(f"127.0.0.2:{broker.tls_port}: the server's certificate is for another host")
-    assert remedy.startswith("AMQP_URL has to use a host name")
+    assert remedy.startswith("use a host name or address in AMQP_URL")
 
 
 def test_a_redis_certificate_of_another_host_is_refused_and_named(environ: dict[str, str], redis: Redis) -> None:
@@ -149,7 +149,7 @@ def test_a_redis_certificate_of_another_host_is_refused_and_named(environ: dict[
         found = check(**{**environ, "REDIS_URL": f"rediss://localhost:{server.port}/0"})
     text, remedy = found.remedied("redis")
     assert "the server's certificate is for another host" in text
-    assert remedy.startswith("REDIS_URL has to use a host name")
+    assert remedy.startswith("use a host name or address in REDIS_URL")
 
 
 def test_check_finds_all_well_over_tls(environ: dict[str, str]) -> None:
@@ -178,7 +178,7 @@ def test_publish_works_and_names_what_is_refused(
     assert "the server's certificate is for another host" in said
     status, said = publish("order", "--uid", "IDANN", **{**environ, "AMQP_KEY_FILE": environ["AMQP_CERT_FILE"]})
     assert status == 1
-    assert "AMQP_KEY_FILE holds a certificate" in said
+    assert "AMQP_KEY_FILE contains a certificate" in said
 
 
 def test_who_works_over_tls(secure: GatewayProcess, signer: Signer, environ: dict[str, str]) -> None:

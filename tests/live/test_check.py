@@ -375,11 +375,15 @@ ALONE = {"AMQP_URL": "memory://"}
     [
         ({"exp": int(time.time()) - 7200}, "expired (", "use a fresh one"),
         ({"iat": int(time.time()) + 7200}, "issued in the future", "NTP"),
-        ({"aud": ["barong"]}, "audience is another (it is ['barong'], JWT_AUDIENCE is peatio)", "JWT_AUDIENCE"),
-        ({"iss": "mallory"}, "issuer is another (it is mallory, JWT_ISSUER is barong)", "JWT_ISSUER"),
+        (
+            {"aud": ["barong"]},
+            "audience does not match JWT_AUDIENCE (it is ['barong'], JWT_AUDIENCE is peatio)",
+            "JWT_AUDIENCE",
+        ),
+        ({"iss": "mallory"}, "issuer does not match JWT_ISSUER (it is mallory, JWT_ISSUER is barong)", "JWT_ISSUER"),
         ({"sub": "api_key"}, "subject is not session (it is api_key)", "session token"),
         ({"state": "banned"}, "state is not active (it is banned)", "not active"),
-        ({"jti": " "}, "jti is blank or no text", "peatio_ws token"),
+        ({"jti": " "}, "jti is blank or not a text", "peatio_ws token"),
     ],
 )
 def test_a_token_that_is_refused_is_explained(
@@ -395,7 +399,7 @@ def test_a_token_that_is_refused_is_explained(
 
 def test_invalid_tokens_are_explained(signer: Signer) -> None:
     for token, text, remedy in (
-        (Signer().token("ID1"), "signature does not fit the key (another key signed it", "public key"),
+        (Signer().token("ID1"), "signature does not match the key (another key signed it", "public key"),
         (
             Signer("ES256").token("ID1"),
             "algorithm is not JWT_ALGORITHM (it is ES256, JWT_ALGORITHM is RS256",
@@ -432,7 +436,7 @@ def test_published_keys_are_listed_with_exposed_private_ones(signer: Signer) -> 
         assert found.status == 0, found.output
         assert found.rows["key"] == [("ok", f"JWT_JWKS_URL={issuer.url}: 'ours', an RSA key of 2048 bits", "")]
         said, advice = check("--token", other.token("ID1"), **environ).remedied("token")
-        assert said == "is refused: kid names no key that is known (its kid is 'other'; the set contains 'ours')"
+        assert said == "is refused: kid names an unknown key (its kid is 'other'; the set contains 'ours')"
         assert "publish that key" in advice
         issuer.body = b'{"keys":[{"kty":"oct","kid":"x","k":"c2VzYW1lc2VzYW1l"}]}'
         found = check(**environ)

@@ -22,18 +22,18 @@ SECONDS = 30.0
 
 PRIVATE = keys.private_pem(keys.new_private_key("RS256")).decode()
 ELLIPTIC = keys.public_text(keys.new_private_key("ES256"))
-NO_AMQP_URL = "AMQP_URL is no URL of the kind amqp://user:password@host:5672/vhost"
+NO_AMQP_URL = "AMQP_URL is not a URL like amqp://user:password@host:5672/vhost"
 NO_PAIR = "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT go together; one of them is missing"
 NO_KEY = (
-    "JWT_PUBLIC_KEY is not set; it is the public half of the key that signs sessions (Barong's), as PEM or its base64; "
-    "`python -m peatio_ws keygen` makes a pair for trying things out"
+    "JWT_PUBLIC_KEY is not set; set it to the public half of the key that signs sessions (Barong's), as PEM or "
+    "base64 of PEM; `python -m peatio_ws keygen` makes a pair for tests"
 )
 
 FAULTS: list[tuple[dict[str, str], list[str]]] = [
     ({"JWT_PUBLIC_KEY": ""}, [NO_KEY]),
     (
         {"JWT_PUBLIC_KEY": PRIVATE},
-        ["JWT_PUBLIC_KEY is a private key; give the public half only, and change that pair: it has been exposed"],
+        ["JWT_PUBLIC_KEY is a private key, and is now exposed; replace the key pair, and set only the public half"],
     ),
     ({"JWT_PUBLIC_KEY": "hello, world"}, ["JWT_PUBLIC_KEY is neither PEM nor base64 of PEM"]),
     (
@@ -46,10 +46,10 @@ FAULTS: list[tuple[dict[str, str], list[str]]] = [
     ),
     ({"WEBSOCKET_PORT": "http"}, ["WEBSOCKET_PORT=http: is not a whole number"]),
     ({"WEBSOCKET_PORT": "", "RANGER_PORT": "65536"}, ["RANGER_PORT=65536: has to be 65535 or less"]),
-    ({"RABBITMQ_PORT": "amqp"}, ["RABBITMQ_PORT=amqp: is no port number from 1 to 65535"]),
+    ({"RABBITMQ_PORT": "amqp"}, ["RABBITMQ_PORT=amqp: is not a port number from 1 to 65535"]),
     ({"AMQP_URL": "http://user:sesame@host/"}, [NO_AMQP_URL]),
     ({"AMQP_URL": "amqp://user:sesame@host:port/"}, [NO_AMQP_URL]),
-    ({"REDIS_URL": "localhost:6379"}, ["REDIS_URL is no URL of the kind redis://host:6379/0"]),
+    ({"REDIS_URL": "localhost:6379"}, ["REDIS_URL is not a URL like redis://host:6379/0"]),
     (
         {"WEBSOCKET_SSL_KEY": "/there/is/none", "WEBSOCKET_SSL_CERT": __file__},
         ["WEBSOCKET_SSL_KEY cannot be read: No such file or directory: /there/is/none"],

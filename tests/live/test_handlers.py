@@ -335,7 +335,7 @@ def test_waiting_failing_or_computing_handler_delays_no_other_client(handlers: G
 
 def test_a_handler_that_holds_the_cpu_is_named_with_its_stack(handlers: GatewayProcess) -> None:
     def named() -> list[dict[str, Any]]:
-        return [event for event in handlers.events() if "the loop is held up" in event["event"]]
+        return [event for event in handlers.events() if "event loop blocked" in event["event"]]
 
     with handlers.connect("public") as client:
         receive(client)

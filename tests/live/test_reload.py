@@ -84,7 +84,7 @@ class Files:
             self.certificate: certificate.cert.read_text(),
         }
         self.bad = {
-            self.keys: ('{"keys":[{"kty"', "JWT_JWKS_FILE is no JSON"),
+            self.keys: ('{"keys":[{"kty"', "JWT_JWKS_FILE is not JSON"),
             self.certificate: (
                 self.good[self.certificate][:300],
                 "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are",

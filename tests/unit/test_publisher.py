@@ -182,8 +182,8 @@ def test_events_go_where_clients_are_subscribed(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("push", "said"),
     [
-        (lambda to: to.to_member("ID1", "a.b", {}), "'a.b' is no name"),
-        (lambda to: to.to_member("ID1", "", {}), "'' is no name"),
+        (lambda to: to.to_member("ID1", "a.b", {}), "'a.b' is not a name"),
+        (lambda to: to.to_member("ID1", "", {}), "'' is not a name"),
         (lambda to: to.to_member("", "a", {}), "'private..a': the routing key is invalid"),
         (lambda to: to.to_member("I.D", "a", {}), "the routing key is invalid"),
         (lambda to: to.to_member("ID1", "a", b"{"), "the body is not JSON"),
@@ -191,7 +191,7 @@ def test_events_go_where_clients_are_subscribed(queue: Queue) -> None:
         (lambda to: to.to_member("I" * 300, "a", {}), "longer than 255"),
         (lambda to: to.to_stream("order", {}), "to_member is for members"),
         (lambda to: to.to_stream("private.ID1.order", {}), "to_member is for members"),
-        (lambda to: to.to_stream("a.b.c.d", {}), "is no public or prefixed stream"),
+        (lambda to: to.to_stream("a.b.c.d", {}), "is not a public or prefixed stream"),
         (lambda to: to.to_stream("btcusd.trades", b"nothing"), "the body is not JSON"),
     ],
 )
@@ -213,7 +213,7 @@ def test_a_lost_connection_is_opened_again_and_the_event_published_again() -> No
 def test_message_refused_over_a_second_connection_is_an_error(fault: Any) -> None:
     publisher = Confirming()
     publisher.answers = [fault] if fault else []
-    with pytest.raises(PublishError, match=r"memory:// did not take it: .*; is it up"):
+    with pytest.raises(PublishError, match=r"memory:// did not accept the message: .*; is it up"):
         publisher.to_stream("btcusd.trades", {})
     assert publisher.opened == 1
     publisher.answers = [(1, False, True)]
@@ -243,11 +243,11 @@ def test_unroutable_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_publish_that_waits_too_long_behind_others_fails() -> None:
     publisher = Publisher(EMBEDDED_BROKER, timeout=0.01)
-    with publisher._lock, pytest.raises(PublishError, match="others have waited"):
+    with publisher._lock, pytest.raises(PublishError, match="other calls have waited"):
         publisher.to_stream("btcusd.trades", {})
 
 
 def test_a_broker_that_is_not_there_is_named_without_its_password() -> None:
-    with pytest.raises(PublishError, match=r"127\.0\.0\.1:1 or 127\.0\.0\.1:2/x did not take it") as told:
+    with pytest.raises(PublishError, match=r"127\.0\.0\.1:1 or 127\.0\.0\.1:2/x did not accept the message") as told:
         Publisher("amqp://me:secret@127.0.0.1:1;amqp://me:secret@127.0.0.1:2/x").to_member("ID1", "note", {})
     assert "secret" not in str(told.value)

@@ -82,10 +82,10 @@ def misbehave(**how: Any) -> Callable[[Issuer], None]:
 
 TROUBLE: dict[str, tuple[Callable[[Issuer], None], str]] = {
     "an error": (misbehave(status=503), "HTTP 503"),
-    "a page": (misbehave(body=b"<html>"), "is no JSON"),
-    "another object": (misbehave(body=b'{"error":"x"}'), "is no set of keys"),
+    "a page": (misbehave(body=b"<html>"), "is not JSON"),
+    "another object": (misbehave(body=b'{"error":"x"}'), "is not a JWK set"),
     "too much": (misbehave(body=b" " * (MOST_BYTES + 1)), "larger than"),
-    "nothing": (misbehave(body=b""), "is no JSON"),
+    "nothing": (misbehave(body=b""), "is not JSON"),
     "no answer": (misbehave(held=True), "no answer|timed out"),
     "nobody": (lambda issuer: issuer.close(), "Connection refused"),
 }
@@ -101,7 +101,7 @@ def test_failure_is_logged_once_and_the_last_keys_stay(
     start, words = TROUBLE[trouble]
     start(issuer)
     (line,) = source.refresh_and_log()
-    assert line["event"] == "keys cannot be read; the last ones stay"
+    assert line["event"] == "published keys cannot be read; keeping the last ones"
     assert any(word in line["error"] for word in words.split("|")), line
     assert source.refresh_and_log() == []
     assert source.refresh() == ["first"]
@@ -115,7 +115,7 @@ def test_recovery_and_later_trouble_are_logged(issuer: Issuer) -> None:
     issuer.status = 200
     with capture_logs() as lines:
         source.refresh()
-    assert "keys are read again" in [line["event"] for line in lines]
+    assert "published keys can be read again" in [line["event"] for line in lines]
     issuer.status = 500
     assert source.refresh_and_log()
 
@@ -138,10 +138,10 @@ def test_empty_key_set_is_used_and_logged_once(issuer: Issuer) -> None:
     source.refresh()
     issuer.body = jwk_set()
     (line,) = source.refresh_and_log()
-    assert line["event"].startswith("no published key can be used")
+    assert line["event"].startswith("no published key is usable")
     assert source.refresh() == []
     assert source.refresh_and_log() == []
-    assert "holds no key that can be used" in source.source.problems()[0]
+    assert "contains no usable key" in source.source.problems()[0]
 
 
 def test_ignored_keys_are_logged_when_they_change(issuer: Issuer) -> None:
@@ -158,7 +158,7 @@ def test_ignored_keys_are_logged_when_they_change(issuer: Issuer) -> None:
 def test_redirects_are_not_followed(issuer: Issuer, to: str) -> None:
     issuer.status, issuer.headers = 302, {"Location": to}
     (line,) = Source(JWT_JWKS_URL=issuer.url).refresh_and_log()
-    assert "HTTP 302; it is elsewhere" in line["error"]
+    assert "HTTP 302; redirects are not followed" in line["error"]
 
 
 def test_issuer_with_an_untrusted_certificate_is_refused(tmp_path: Path) -> None:

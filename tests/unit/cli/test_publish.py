@@ -29,7 +29,7 @@ def test_faults_of_the_broker_url_are_shown_without_password(line: str) -> None:
 
 def test_unreachable_broker_is_reported_with_addresses_not_password() -> None:
     said = fails("publish order --uid A", AMQP_URL="amqp://a:sesame@127.0.0.1:1/;amqp://b:sesame@127.0.0.1:2/x")
-    assert "127.0.0.1:1/ or 127.0.0.1:2/x did not take it" in said
+    assert "127.0.0.1:1/ or 127.0.0.1:2/x did not accept the message" in said
     assert "sesame" not in said
 
 

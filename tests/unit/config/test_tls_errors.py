@@ -35,11 +35,15 @@ def failed(reason: str | None) -> ssl.SSLError:
         (unverified(20), "not trusted", "intermediate"),
         (unverified(26), "not for servers", "serverAuth"),
         (unverified(999), "not acceptable (a message, code 999)", "AMQP_CA_FILE"),
-        (failed("WRONG_VERSION_NUMBER"), "does not speak TLS", "take amqp://"),
-        (failed("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "wants a client certificate", "AMQP_CERT_FILE and AMQP_KEY_FILE"),
+        (failed("WRONG_VERSION_NUMBER"), "does not speak TLS", "use amqp://"),
+        (
+            failed("TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+            "requires a client certificate",
+            "AMQP_CERT_FILE and AMQP_KEY_FILE",
+        ),
         (failed("TLSV1_ALERT_UNKNOWN_CA"), "refuses the client certificate", "clientAuth"),
         (failed("PEM_LIB"), "certificate file cannot be used", "check"),
-        (failed("SOMETHING_NEW"), "TLS failed (SOMETHING_NEW)", "amqp or amqps"),
+        (failed("SOMETHING_NEW"), "TLS failed (SOMETHING_NEW)", "amqps with TLS"),
     ],
 )
 def test_each_fault_has_a_text_and_a_remedy(error: Exception, text: str, remedy: str) -> None:

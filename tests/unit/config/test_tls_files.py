@@ -114,11 +114,11 @@ def test_a_file_of_another_content_is_named(authority: Authority, pair: tuple[st
     cert, key = pair
     (tmp_path / "empty").write_text("")
     fault = only_fault(AMQP_URL=AMQPS, AMQP_CA_FILE=key)
-    assert fault.startswith("AMQP_CA_FILE holds a private key; it has to be the certificate of the authority")
+    assert fault.startswith("AMQP_CA_FILE contains a private key; it has to be the certificate of the authority")
     fault = only_fault(AMQP_URL=AMQPS, AMQP_CA_FILE=str(tmp_path / "empty"))
-    assert fault.startswith("AMQP_CA_FILE holds nothing of the kind")
+    assert fault.startswith("AMQP_CA_FILE contains no PEM data")
     fault = only_fault(REDIS_URL="rediss://r", REDIS_CERT_FILE=cert, REDIS_KEY_FILE=cert)
-    assert fault.startswith("REDIS_KEY_FILE holds a certificate; it has to be the private key")
+    assert fault.startswith("REDIS_KEY_FILE contains a certificate; it has to be the private key")
 
 
 def test_a_certificate_without_its_key_is_named(pair: tuple[str, str]) -> None:
@@ -142,7 +142,11 @@ def test_a_certificate_without_its_key_is_named(pair: tuple[str, str]) -> None:
             "it is an RSA key and the certificate is for an EC key (secp256r1)",
         ),
         (x25519.X25519PrivateKey.generate(), None, "is an X25519 key, which TLS cannot use"),
-        (ec.generate_private_key(ec.SECP256R1()), b"sesame", "is encrypted with a passphrase; `openssl pkey"),
+        (
+            ec.generate_private_key(ec.SECP256R1()),
+            b"sesame",
+            "is encrypted with a passphrase; remove it with `openssl pkey",
+        ),
     ],
 )
 def test_a_key_that_does_not_fit_is_named(
@@ -159,14 +163,14 @@ def test_a_public_key_is_not_a_private_one(pair: tuple[str, str], tmp_path: Path
     path = tmp_path / "key.pem"
     path.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     fault = only_fault(AMQP_URL=AMQPS, AMQP_CERT_FILE=pair[0], AMQP_KEY_FILE=str(path))
-    assert fault.startswith("AMQP_KEY_FILE holds a public key; it has to be the private key")
+    assert fault.startswith("AMQP_KEY_FILE contains a public key; it has to be the private key")
 
 
 @pytest.mark.parametrize("url", [{}, {"AMQP_URL": "amqp://mq/"}, {"AMQP_URL": "memory://"}])
 def test_files_without_a_url_with_tls_are_a_fault(authority: Authority, url: dict[str, str]) -> None:
     """The operator would believe that the connection is encrypted."""
     fault = only_fault(AMQP_CA_FILE=str(authority.cert), **url)
-    assert fault.startswith("AMQP_CA_FILE would have no effect: AMQP_URL does not ask for TLS")
+    assert fault.startswith("AMQP_CA_FILE would have no effect, because AMQP_URL does not use TLS")
     assert "amqps://" in fault
 
 

@@ -83,14 +83,14 @@ def test_key_file_is_checked_before_anything_starts(tmp_path: Path) -> None:
     assert str(Settings.from_env({"JWT_JWKS_FILE": good}).jwks_file) == good
     told = faults({"JWT_JWKS_FILE": good, "JWT_ALGORITHM": "ES384", "LOG_LEVEL": "loud"})
     assert [line.split()[0] for line in told] == ["JWT_JWKS_FILE", "LOG_LEVEL=loud:"]
-    assert "holds no key that can be used: key 'a' is an RSA key of 2048 bits" in told[0]
+    assert "contains no usable key: key 'a' is an RSA key of 2048 bits" in told[0]
 
 
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ([], "holds no key that can be used: it is empty"),
-        ([{"kty": "oct", "k": SECRET}], "holds what should not be in it: key 1 is a shared secret"),
+        ([], "contains no usable key: it is empty"),
+        ([{"kty": "oct", "k": SECRET}], "contains keys that must not be published: key 1 is a shared secret"),
         ([jwk(private_key(), "a"), jwk(private_key(), "b", d=SECRET)], "key 'b' is a private key"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_file_without_a_key_or_with_a_secret_one_is_a_fault(tmp_path: Path, me
 
 def test_file_that_is_not_a_key_set_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("<html>")
-    for name, words in (("page", "is no JSON"), ("missing", "cannot be read"), (".", "cannot be read")):
+    for name, words in (("page", "is not JSON"), ("missing", "cannot be read"), (".", "cannot be read")):
         (line,) = faults({"JWT_JWKS_FILE": str(tmp_path / name)})
         assert line.startswith(f"JWT_JWKS_FILE {words}")
 
@@ -114,6 +114,6 @@ def test_worker_can_start_while_the_file_is_rewritten(tmp_path: Path) -> None:
 
 def test_one_set_is_enough_and_has_no_shared_secret(tmp_path: Path) -> None:
     both = {"JWT_JWKS_URL": "http://issuer", "JWT_JWKS_FILE": key_file(tmp_path, jwk(private_key()))}
-    assert faults(both) == ["JWT_JWKS_URL and JWT_JWKS_FILE are both set; a gateway reads one set of keys"]
+    assert faults(both) == ["JWT_JWKS_URL and JWT_JWKS_FILE are both set; set only one of them"]
     (line,) = faults({"JWT_JWKS_URL": "http://issuer", "JWT_ALGORITHM": "HS256"})
-    assert line.startswith("JWT_JWKS_URL does not go with JWT_ALGORITHM=HS256")
+    assert line.startswith("JWT_JWKS_URL cannot be used with JWT_ALGORITHM=HS256")

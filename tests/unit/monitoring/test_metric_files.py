@@ -87,8 +87,8 @@ def test_without_room_figures_stay_in_memory_until_there_is_some(tmp_path: Path)
         metric_files.restore()
     assert len(read(path)) == len(MANY)
     assert [line["event"] for line in lines] == [
-        "figures cannot be written; this worker keeps its own in memory",
-        "figures are written again",
+        "metrics cannot be written; keeping them in memory",
+        "metrics can be written again",
     ]
 
 

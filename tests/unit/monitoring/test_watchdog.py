@@ -85,7 +85,7 @@ def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
         noticed.once()
     monkeypatch.setattr(watchdog, "LOG_SECONDS", 0.0)
     noticed.once()
-    assert [entry["untold"] for entry in told] == [0, 1]
+    assert [entry["left_out"] for entry in told] == [0, 1]
 
 
 def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[str, Any]]) -> None:

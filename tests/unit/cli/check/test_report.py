@@ -35,7 +35,7 @@ def test_valid_token_is_shown_with_member_and_expiry() -> None:
         ({"exp": NOW - 86_400}, "expired (2023-11-13 22:13:20 UTC, 1 day, 0:00:00 ago)"),
         ({"iat": NOW + 60}, "2023-11-14 22:14:20 UTC, 0:01:00 from now)"),
         ({"nbf": NOW + 60}, "2023-11-14 22:14:20 UTC, 0:01:00 from now)"),
-        ({"exp": "soon"}, "exp is no number of seconds"),
+        ({"exp": "soon"}, "exp is not a number of seconds"),
         ({"exp": -1e14}, "expired (-1"),
         ({"state": "a\nb"}, "state is not active (it is a…)"),
     ],
