@@ -1,1 +1,1 @@
-"""Reading from RabbitMQ. Knows no client."""
+"""Reads from RabbitMQ. Knows no client."""

@@ -1,6 +1,6 @@
-"""How the broker is connected to, what it is called in the log, and what Peatio's exchanges are.
+"""Connections to the broker, their names and errors in the log, and Peatio's exchanges.
 
-Knows kombu; does not know what is read or published.
+Knows kombu; does not know the messages.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.protocol.exchanges import EXCHANGES
 
 HEARTBEAT: Final = 10.0
-"""Seconds; RabbitMQ and the consumer each give up on a silent peer after two of them."""
+"""Interval in seconds. RabbitMQ and the consumer each give up on a silent peer after two intervals."""
 _USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
-"""An option of Linux."""
+"""Available on Linux only."""
 CONNECT_TIMEOUT: Final = 8.0
 POLL_SECONDS: Final = 0.005
-"""How often the in-process broker is looked at."""
+"""How often the in-process broker is polled."""
 
 
 class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
-    """kombu's in-process broker; who waits for it lets other greenlets run, in a process without gevent's patches too
-    (`testing.py`)."""
+    """kombu's in-process broker. Waiting lets other greenlets run, even without gevent's patches (`testing.py`)."""
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         if timeout is not None:
@@ -41,7 +40,7 @@ class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
             try:
                 super().drain_events(connection, 0)
             except TimeoutError:
-                import gevent  # not above: `publisher.py` does without it
+                import gevent  # not at the top: `publisher.py` must not load it
 
                 gevent.sleep(POLL_SECONDS)
             else:
@@ -49,17 +48,18 @@ class _InProcess(memory.Transport):  # type: ignore[misc]  # kombu has no types
 
 
 def open_connection(url: str, buffered: bool = True) -> Connection:
-    """A kombu connection, not yet connected, as this package uses it: heartbeats, time limits, TLS that verifies the
-    server's certificate and its name.
+    """Return a kombu connection that is not yet connected.
+
+    It has heartbeats and time limits. With TLS it verifies the server's certificate and its name.
 
     Args:
-        url: `amqps` for TLS; `tls_files.py` has its parameters.
-        buffered: read with gevent, as much as is there at once; otherwise as py-amqp does, in any process.
+        url: URL of the broker, `amqps` for TLS; `tls_files.py` has its parameters.
+        buffered: read all available bytes at once, which requires gevent. If false, read as py-amqp does.
     """
     if url == EMBEDDED_BROKER:
         return Connection(url, transport=_InProcess)
     bare, parameters = split(url)
-    # Not kombu's own way to fill in the name: it connects to 127.0.0.1 for localhost, and would check that name.
+    # kombu would fill in the wrong name: it replaces localhost by 127.0.0.1.
     tls = {"files": files_of(parameters), "server_hostname": parameters.get(SERVER_NAME) or urlsplit(bare).hostname}
     return Connection(
         bare,
@@ -67,35 +67,35 @@ def open_connection(url: str, buffered: bool = True) -> Connection:
         ssl=tls if bare.startswith("amqps:") else False,
         heartbeat=HEARTBEAT,
         connect_timeout=CONNECT_TIMEOUT / 2,
-        # py-amqp's own 1 s would drop the connection on every hiccup of the network (py-amqp 5.4.2).
+        # py-amqp's default of 1 s would drop the connection at every short network problem (py-amqp 5.4.2).
         transport_options={"socket_settings": {_USER_TIMEOUT: int(HEARTBEAT * 2000)} if _USER_TIMEOUT else {}},
     )
 
 
 def connection_errors(url: str) -> tuple[type[Exception], ...]:
-    """What a connection to this broker raises where it is away, refuses or is lost."""
+    """Return the exceptions of a connection to a broker that is unreachable, refuses or is lost."""
     connection = Connection(split(url)[0])
     return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
 
 
 def exchange(name: str, durable: bool, embedded: bool = False) -> Exchange:
-    """One of Peatio's exchanges as it declares them itself."""
+    """Return one of Peatio's exchanges, as Peatio declares it."""
     kind = EXCHANGES[name]
     if embedded and kind == "headers":
-        kind = "fanout"  # what a binding without arguments comes to; kombu's memory:// knows no headers exchange
+        kind = "fanout"  # same as a binding without arguments; kombu's memory:// has no headers exchange
     return Exchange(name, kind, durable=durable, auto_delete=False)
 
 
 def is_embedded(connection: Connection) -> bool:
-    """Whether a connection is to the in-process broker."""
+    """Return whether a connection is to the in-process broker."""
     return bool(connection.transport.driver_type == "memory")
 
 
 def shown_url(url: str) -> str:
-    """Host and port of a URL, without its password."""
+    """Return host, port and virtual host of a URL, without user and password."""
     return url.rpartition("@")[2].partition("?")[0] or url
 
 
 def describe_error(error: BaseException) -> str:
-    """An error of the broker's, for people: what is wrong with TLS and its remedy, or the error in its own words."""
+    """Return the text of a broker's error; for TLS faults, text and remedy."""
     return str(tls_fault(error) or error) or type(error).__name__

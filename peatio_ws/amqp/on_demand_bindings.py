@@ -1,17 +1,17 @@
-"""Routing keys that are bound only while a client of this worker needs them, so that the broker sends nothing in vain.
+"""Binds routing keys only while a client of this worker needs them, so that the broker sends nothing unnecessary.
 
-Theory of operation. The broker takes 0.4 to 1 ms for a binding, one after the other, whoever asks. So bindings are made
-in the background, a few at a time, and nobody's events depend on how many there are:
+Theory of operation. The broker takes 0.4 to 1 ms per binding, and processes the bindings of all connections one after
+the other. So bindings are made in the background, a few at a time, and their number does not delay events:
 
-- A new queue is first bound *wide*: to patterns that match every key. From then on everything comes. Then the keys are
-  bound one by one, and at last the wide patterns are unbound.
-- More than `most` keys, or more than `BINDS_A_SECOND` new ones for a while, and the queue is bound wide again, until
-  there are fewer. What clients ask for thus costs the broker no more than that. In a rush (`BACKLOG`), too, so that no
-  client waits for the keys of those before it.
-- The keys are bound over a channel of their own. RabbitMQ closes it where it refuses a key (topic permissions); that
-  key is left out for a while, and all others are bound over another channel.
+- A new queue is first bound *wide*: to patterns that match every key. From then on it receives everything. Then the
+  keys are bound one by one, and finally the wide patterns are unbound.
+- With more than `most` keys, or more than `BINDS_A_SECOND` new keys for a while, the queue is bound wide again until
+  there are fewer. This limits the cost for the broker. In a rush (`BACKLOG`) the queue is bound wide, too, so that a
+  client does not wait for the keys of earlier clients.
+- The keys are bound over a dedicated channel. RabbitMQ closes it if it refuses a key (topic permissions). The key is
+  then left out for a while, and the channel is opened again for the others.
 
-Knows nothing of streams and members; its caller turns them into keys.
+Does not know streams or members; the caller turns them into keys.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from peatio_ws.monitoring import limits
 log = structlog.get_logger("peatio_ws.amqp.on_demand_bindings")
 
 BIND_SECONDS: Final = 2.0
-"""How long a client waits for the broker to bind what it asked for."""
+"""How long a client waits for the bindings of its streams."""
 LINGER_SECONDS: Final = 5.0
-"""How long a key stays bound after the last client that needed it has left: clients that leave often come back."""
+"""How long a key stays bound after its last client has left, because clients often return soon."""
 WINDOW: Final = 8
-"""Bindings that are under way at a time."""
+"""Number of unanswered bindings at a time."""
 BINDS_A_SECOND: Final = 100.0
 BACKLOG: Final = 100
-"""Keys that may have to be bound before that of a client: about 0.1 s, and as much again for each other worker."""
+"""Number of pending keys ahead of a client's key: about 0.1 s, and the same again for each other worker."""
 WIDE_SECONDS: Final = 30.0
-"""How long a queue stays bound wide at least after there were too many keys."""
+"""How long a queue stays bound wide, at least, after there were too many keys."""
 REFUSED_SECONDS: Final = 60.0
-"""How long a key that the broker refused is not asked for again."""
+"""How long a refused key is not requested again."""
 ATTACH_SECONDS: Final = 8.0
 
 _BIND, _UNBIND = spec.Queue.Bind, spec.Queue.Unbind
@@ -55,52 +55,52 @@ class OnDemandBindings:
     """The keys of one queue on one topic exchange.
 
     Args:
-        exchange: the topic exchange's name.
-        wide: patterns that together match every key there may be.
-        most: keys bound one by one; with more of them the queue is bound wide.
+        exchange: name of the topic exchange.
+        wide: patterns that together match every possible key.
+        most: maximum number of keys that are bound one by one; with more keys the queue is bound wide.
     """
 
     def __init__(self, exchange: str, wide: Collection[str], most: int) -> None:
         self._exchange, self._wide, self._most = exchange, tuple(wide), most
-        self._counts: dict[str, int] = {}  # by key: how many need it; 0 while it lingers
-        self._idle: dict[str, float] = {}  # since when nobody does
-        self._refused: dict[str, float] = {}  # keys and patterns, and until when they are not asked for
-        self._waiting: dict[str, gevent.event.Event] = {}  # clients, by the key that they wait for
-        self._widened_until: float | None = None  # monotonic time; None while it is not to be bound wide
+        self._counts: dict[str, int] = {}  # by key: number of clients; 0 while the key lingers
+        self._idle: dict[str, float] = {}  # by key: since when no client needs it
+        self._refused: dict[str, float] = {}  # keys and patterns, and until when they are not requested
+        self._waiting: dict[str, gevent.event.Event] = {}  # events of waiting clients, by key
+        self._widened_until: float | None = None  # monotonic time; None unless the queue is to be bound wide
         self._credit, self._credited_at = float(most), 0.0
-        # Of one connection:
+        # State of one connection:
         self._channel: Any = None
         self._queue = ""
-        self._opening = False  # the channel is being opened again
-        self._sending = False  # a greenlet is at it
+        self._opening = False  # the channel is being opened
+        self._sending = False  # a greenlet is in `_send_next`
         self._bound: set[str] = set()
-        # What may have to be bound or unbound. A dict's first key takes longer to find the more went before it.
+        # Keys to bind or unbind. OrderedDict, because a dict's first key is slow to find after many removals.
         self._pending: OrderedDict[str, None] = OrderedDict()
-        self._sent: deque[tuple[Any, str]] = deque()  # methods that were not answered yet, with their keys
+        self._sent: deque[tuple[Any, str]] = deque()  # unanswered methods, with their keys
         self._on_read: Callable[[], None] | None = None  # until it is called
 
     @property
     def keys(self) -> set[str]:
-        """What is needed, or was a moment ago."""
+        """Keys that clients need, or needed a moment ago."""
         return set(self._counts)
 
     @property
     def is_wide(self) -> bool:
-        """Whether everything comes, needed or not."""
+        """Whether the queue is bound wide, and so receives everything."""
         return self._bound.issuperset(self._wide)
 
     def attach(self, connection: Any, queue: str, on_read: Callable[[], None]) -> None:
-        """Go on with a new connection's queue.
+        """Bind the queue of a new connection.
 
         Args:
-            on_read: called once everything comes that is needed.
+            on_read: called once the queue receives everything that clients need.
         """
         self.detach()
         silence = SourceUnavailable("no channel for bindings", answered=False)
         with gevent.Timeout(ATTACH_SECONDS, silence):
             self._channel = connection.channel()
         self._queue, self._on_read = queue, on_read
-        # py-amqp has no callback for an answer that no greenlet waits for (5.4.2).
+        # py-amqp has no callbacks for answers that no greenlet waits for (5.4.2).
         self._channel._callbacks |= {
             spec.Queue.BindOk: self._on_answer,
             spec.Queue.UnbindOk: self._on_answer,
@@ -108,14 +108,14 @@ class OnDemandBindings:
             spec.Channel.OpenOk: self._on_open,
         }
         if self._counts:
-            self._opening = True  # clients that come meanwhile wait for this, too
+            self._opening = True  # new clients wait for this, too
             self._bind_wide(connection)
             self._opening = False
         self._pending = OrderedDict.fromkeys((*self._wide, *self._counts))
         self._send_next()
 
     def detach(self) -> None:
-        """The connection is lost: nobody waits for it any longer. With the next one everything is bound again."""
+        """End all waiting, because the connection is lost. The next connection binds everything again."""
         self._channel = self._on_read = None
         self._opening = False
         self._sent.clear()
@@ -125,9 +125,9 @@ class OnDemandBindings:
             self._notify(key)
 
     def acquire(self, keys: Collection[str]) -> None:
-        """One more client needs these keys. Waits until they are bound, for `BIND_SECONDS` at most."""
+        """Bind keys for a client. Waits until they are bound, for up to `BIND_SECONDS`."""
         new = [key for key in keys if key not in self._counts]
-        for key in keys:  # before anything waits: whoever is interrupted gives back all of them
+        for key in keys:  # before waiting, because an interrupted caller releases all of them
             self._counts[key] = self._counts.get(key, 0) + 1
             self._idle.pop(key, None)
         if self._channel is None:
@@ -145,14 +145,14 @@ class OnDemandBindings:
             bound.wait(max(0.0, until - time.monotonic()))
 
     def release(self, keys: Iterable[str]) -> None:
-        """One client needs them no more."""
+        """Release keys that a client no longer needs."""
         for key in keys:
             self._counts[key] -= 1
             if not self._counts[key]:
                 self._idle[key] = time.monotonic()
 
     def sweep(self, now: float) -> None:
-        """Unbind what nobody has needed for `LINGER_SECONDS`; called about once a second with the monotonic time."""
+        """Unbind keys unused for `LINGER_SECONDS`. Called about once a second, with the monotonic time."""
         for key, since in list(self._idle.items()):
             if now - since < LINGER_SECONDS:
                 break  # the others are younger
@@ -163,10 +163,10 @@ class OnDemandBindings:
             self._pending[key] = None
         self._send_next()
 
-    # ---- what is to be bound
+    # ---- deciding what to bind
 
     def _is_affordable(self, new: int) -> bool:
-        """Whether so many more keys are to be bound one by one."""
+        """Return whether this number of new keys can be bound one by one."""
         now = time.monotonic()
         self._credit = min(self._most, self._credit + (now - self._credited_at) * BINDS_A_SECOND) - new
         self._credited_at = now
@@ -177,7 +177,7 @@ class OnDemandBindings:
     def _widen(self) -> None:
         if self._widened_until is None:
             limits.count(limits.Limit.STREAMS)
-            log.info("streams are not bound one by one for a while; all are read", keys=len(self._counts))
+            log.info("too many stream bindings; receiving all streams for a while", keys=len(self._counts))
             self._pending = OrderedDict.fromkeys((*self._wide, *self._pending))
         self._widened_until = time.monotonic() + WIDE_SECONDS
 
@@ -189,7 +189,7 @@ class OnDemandBindings:
         return key in self._counts and (len(self._counts) <= self._most or not self.is_wide)
 
     def _bind_wide(self, connection: Any) -> None:
-        """Bind the patterns, and wait for it: then nothing else has to be waited for."""
+        """Bind the patterns, and wait for the answers. Clients then need not wait for their keys."""
         if self._widened_until is None:
             self._widened_until = 0.0
         silence = SourceUnavailable("bindings were not answered", answered=False)
@@ -212,10 +212,10 @@ class OnDemandBindings:
             self._notify(key)
 
     def _on_all_answered(self) -> bool:
-        """Everything was answered: what comes is what is needed, and possibly more. Look for what to do next.
+        """Find the next step after all bindings were answered. The queue now receives at least what clients need.
 
         Returns:
-            Whether there is anything.
+            Whether there is anything to send.
         """
         on_read, self._on_read = self._on_read, None
         if on_read is not None:
@@ -229,10 +229,10 @@ class OnDemandBindings:
         self._pending.update(dict.fromkeys(missing or self._wide))
         return True
 
-    # ---- to the broker, and from it
+    # ---- messages to and from the broker
 
     def _send_next(self) -> None:
-        """Send what may be under way now. Only one greenlet does at a time."""
+        """Send up to `WINDOW` methods. Only one greenlet does this at a time."""
         if self._channel is None or self._opening or self._sending:
             return
         if self.is_wide and self._on_read is not None:
@@ -245,7 +245,7 @@ class OnDemandBindings:
                     break
                 key, _ = self._pending.popitem(last=False)
                 self._bind_or_unbind(key)
-        except (OSError, AMQPError) as error:  # the connection is lost, which its reader finds out
+        except (OSError, AMQPError) as error:  # the connection is lost; its reader handles that
             log.debug("binding not sent", error=type(error).__name__)
             self.detach()
         finally:
@@ -265,24 +265,24 @@ class OnDemandBindings:
 
     def _on_answer(self) -> None:
         if not self._sent:
-            return  # the connection turned out to be lost, with answers unread
+            return  # a late answer, after the connection was found to be lost
         method, key = self._sent.popleft()
         if method == _BIND:
             self._bound.add(key)
             for served in list(self._waiting) if key in self._wide and self.is_wide else (key,):
                 self._notify(served)
         if self._is_wanted(key) != (key in self._bound):
-            self._pending[key] = None  # it has changed meanwhile
+            self._pending[key] = None  # the need for it has changed meanwhile
         self._send_next()
 
     def _on_close(self, code: int, text: str, class_id: int, method_id: int) -> None:
-        """The broker refuses what it was asked first, and has not looked at what came after that."""
+        """Handle a refusal: the broker refused the oldest unanswered method, and ignored the later ones."""
         method = (class_id, method_id)
         if code != AccessRefused.code or method not in (_BIND, _UNBIND) or not self._sent:
             raise error_for_code(code, text, method, ChannelError)
         method, refused = self._sent.popleft()
         if method == _UNBIND:
-            self._bound.add(refused)  # it is bound still
+            self._bound.add(refused)  # it is still bound
         self._pending = OrderedDict.fromkeys((*(key for _, key in self._sent), *self._pending))
         self._bound.update(key for method, key in self._sent if method == _UNBIND)
         self._sent.clear()

@@ -1,6 +1,6 @@
-"""A source that is a queue of one worker and lives as long as its connection.
+"""A source that reads a dedicated queue, which lives as long as its connection.
 
-On RabbitMQ, or on the in-process broker, which knows neither exclusive queues nor several channels.
+Works with RabbitMQ, and with the in-process broker, which has no exclusive queues and only one channel.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from peatio_ws.amqp.topology import Bindings, Canaries, declare_exchange, exchan
 from peatio_ws.protocol.exchanges import Delivery
 
 MAX_QUEUE_BYTES: Final = 256 * 2**20
-"""What may wait at the broker for one worker. Without a limit, a worker that does not read would fill the broker until
-it blocks all publishers. The oldest messages go first (RabbitMQ, "Queue Length Limit")."""
+"""Size limit of a worker's queue. Without it, a worker that does not read would fill the broker until the broker blocks
+all publishers. The broker drops the oldest messages first (RabbitMQ, "Queue Length Limit")."""
 WATCH_NAMES: Final = 16
-"""Workers share so many names of canaries; the leftovers of workers that died stay few."""
+"""Number of canary names that workers share, so that dead workers leave few canaries behind."""
 
 
 class QueueSource:
-    """A queue that lives as long as its connection.
+    """A source that reads a queue of this worker.
 
     Args:
-        name: of the events: `private` or `public`.
+        name: name of the events: `private` or `public`.
         durable: whether the publishers declare the exchanges durable.
-        bindings: what is read in any case.
-        handle: called with each delivery; may raise nothing.
-        on_demand: what is read of `peatio.events.ranger` while it is needed; None if `bindings` have everything.
+        bindings: permanent bindings.
+        handle: called with each delivery; must not raise.
+        on_demand: bindings to `peatio.events.ranger` that exist while needed; None if `bindings` are sufficient.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class QueueSource:
         self._canaries: Canaries | None = None
 
     def open(self, connection: Connection, on_read: Callable[[], None]) -> None:
-        # A new name each time: a broker that has not noticed yet how the last connection broke keeps that queue locked.
+        # A new name for each connection: until the broker notices that the last one broke, it keeps that queue locked.
         name = f"peatio_ws.{self.name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         silence = SourceUnavailable(f"no answer within {CONNECT_TIMEOUT:g} s", answered=False)
         with gevent.Timeout(CONNECT_TIMEOUT, silence):
@@ -73,13 +73,13 @@ class QueueSource:
         if self._canaries is not None:
             self._canaries.check_bindings()
 
-    def closed(self, unreachable: bool) -> None:  # noqa: ARG002  # a queue of its own knows no difference
+    def closed(self, unreachable: bool) -> None:  # noqa: ARG002  # makes no difference for a queue
         if self._on_demand is not None:
             self._on_demand.detach()
         if self._canaries is not None:
             self._canaries.forget()
 
-    def has_read_up_to(self, moment: float) -> bool:  # noqa: ARG002  # nobody else reads it, or is ahead
+    def has_read_up_to(self, moment: float) -> bool:  # noqa: ARG002  # no other worker reads this queue
         return True
 
     def lag(self) -> float:
@@ -99,7 +99,7 @@ class QueueSource:
         durable = dict(exchanges)
         for one, routing_key in self._bindings:
             queue.bind_to(exchange(one, durable[one], embedded), routing_key=routing_key)
-        # Another name than last time: whoever noticed first that one is gone may have put it back already.
+        # A random name, because another worker that noticed a missing canary may have declared it again already.
         suffix = f".{random.randrange(WATCH_NAMES)}"
         self._canaries = Canaries(f"peatio_ws.watch.{self.name}", suffix)
         self._canaries.declare(connection, exchanges)

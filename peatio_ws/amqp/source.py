@@ -1,12 +1,12 @@
-"""What a consumer reads from: the interface that every source implements, and why a source is left.
+"""The interface of a source that a consumer reads, and the exceptions that make it leave a source.
 
-Knows kombu's connection by name only; knows nothing of what the events mean.
+Does not know kombu, or the meaning of events.
 
-    StreamSource   the history stream of RabbitMQ, which all workers read (`stream_source.py`)
+    StreamSource   the history stream in RabbitMQ, which all workers read (`stream_source.py`)
     QueueSource    a queue of one worker, on RabbitMQ or on the in-process broker (`queue_source.py`)
 
-A source never changes into another one. Where the broker refuses a source, it raises `SourceRefused`; the consumer then
-reads the next source of its `Sources`, and tries the refused one again after a while.
+A source never changes into another one. If the broker refuses a source, it raises `SourceRefused`. The consumer then
+reads the other source of its `Sources`, and tries the refused one again after a while.
 """
 
 from __future__ import annotations
@@ -18,29 +18,27 @@ from typing import Any, Protocol
 from peatio_ws.amqp.source_state import SOURCE, SourceInput, SourceState
 
 Connect = Callable[[], Any]
-"""Makes another kombu connection to the same broker; it is not connected yet."""
+"""Makes another kombu connection to the same broker, which is not yet connected."""
 
 
 class Refusal(enum.Enum):
-    """Why the broker does not let a worker read the history stream, and what an operator can do about it."""
+    """Why the broker refuses the history stream, with the remedy."""
 
-    TOO_OLD = "RabbitMQ has streams since 3.9; upgrade it"
-    NO_STREAMS = "this broker does not know streams, or has them switched off (feature flag stream_queue)"
-    NOT_ALLOWED = (
-        "its user has to be allowed to configure, write and read the stream and to write to the exchange amq.default"
-    )
-    OTHER_ARGUMENTS = "a queue of this name with other arguments is there; delete it, or set AMQP_HISTORY_QUEUE"
-    NOT_A_STREAM = "a queue of this name is there that is no stream; delete it, or set AMQP_HISTORY_QUEUE"
+    TOO_OLD = "RabbitMQ supports streams from version 3.9; upgrade it"
+    NO_STREAMS = "this broker does not support streams, or they are disabled (feature flag stream_queue)"
+    NOT_ALLOWED = "allow its user to configure, write and read the stream, and to write to the exchange amq.default"
+    OTHER_ARGUMENTS = "a queue of this name with other arguments exists; delete it, or set AMQP_HISTORY_QUEUE"
+    NOT_A_STREAM = "a queue of this name exists that is not a stream; delete it, or set AMQP_HISTORY_QUEUE"
     NO_REPLICA = "this node of the cluster has no replica of the stream; add one (rabbitmq-streams add_replica)"
-    UNAVAILABLE = "the broker has the stream, but cannot open it or write to it; is the node with its replica down?"
+    UNAVAILABLE = "the broker cannot open the stream or write to it; is the node with its replica down?"
 
 
 class SourceRefused(Exception):
-    """The broker answers, and does not let this worker read the source.
+    """The broker refuses to let this worker read the source.
 
     Args:
-        refusal: why.
-        detail: what the broker said, for the log.
+        refusal: the reason.
+        detail: the broker's text, for the log.
     """
 
     def __init__(self, refusal: Refusal, detail: str = "") -> None:
@@ -49,12 +47,12 @@ class SourceRefused(Exception):
 
 
 class SourceUnavailable(ConnectionError):
-    """The source is there and cannot be read for the moment; to be tried again.
+    """The source cannot be read for the moment. The consumer retries.
 
     Args:
         text: what happened.
-        answered: whether the broker said so, instead of saying nothing.
-        refusal: what to call it if it stays so.
+        answered: whether the broker answered, rather than staying silent.
+        refusal: the reason to report if the source stays unavailable.
     """
 
     def __init__(self, text: str, answered: bool, refusal: Refusal = Refusal.UNAVAILABLE) -> None:
@@ -63,15 +61,15 @@ class SourceUnavailable(ConnectionError):
 
 
 class Reopen(ConnectionError):
-    """The connection is sound, but what is read from it is not; to be opened again at once."""
+    """The connection works, but its data cannot be used. The consumer opens the source again at once."""
 
 
 class Restored(Reopen):
-    """A source that was refused can be read again."""
+    """The refused source can be read again."""
 
 
 class Source(Protocol):
-    """What a consumer reads: which queue, and how.
+    """A source of deliveries: which queue to read, and how.
 
     Attributes:
         name: of the events, for people and metrics: `private` or `public`.
@@ -80,18 +78,19 @@ class Source(Protocol):
     name: str
 
     def open(self, connection: Any, on_read: Callable[[], None]) -> None:
-        """Declare and consume on a new connection. Called in the reader's greenlet; bounds its own waiting.
+        """Declare and consume on a new connection. Called in the reader's greenlet. Limits its own waiting.
 
         Args:
-            on_read: called once everything published from then on will come.
+            on_read: called once the source receives everything that is published from then on.
 
         Raises:
             SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.
         """
 
     def prepare(self, connection: Any) -> None:
-        """Find out, over a connection made for this, whether a source that was refused can be read now, and make `open`
-        go on from here. Called while another source is read.
+        """Check over a separate connection whether a refused source can be read now.
+
+        If it can, `open` continues from here. Called while another source is read.
 
         Raises:
             SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.
@@ -101,51 +100,53 @@ class Source(Protocol):
         """Called after each batch, in the reader's greenlet. Raises Reopen."""
 
     def check(self) -> None:
-        """Called about once a second from another greenlet while the source is open; never waits for an answer.
+        """Check the open source. Called about once a second from another greenlet; never waits for an answer.
 
         Raises:
             Reopen, SourceRefused.
         """
 
     def closed(self, unreachable: bool) -> None:
-        """The connection has ended.
+        """Handle the end of the connection.
 
         Args:
-            unreachable: whether it had never been established.
+            unreachable: whether the connection was never established.
         """
 
     def has_read_up_to(self, moment: float) -> bool:
-        """Whether everything published up to this monotonic time has come. Finds out if that is not known; never
-        waits."""
+        """Return whether everything published up to this monotonic time has been read.
+
+        If that is unknown, start to find out. Never waits.
+        """
 
     def lag(self) -> float:
-        """Seconds between an event's arrival at the broker and here, as far as that is known; else 0."""
+        """Return the seconds from an event's arrival at the broker to its arrival here; 0 if unknown."""
 
 
 class SourceObserver(Protocol):
     """Is notified when a consumer changes its source."""
 
     def on_source(self, refused: SourceRefused | None) -> None:
-        """From now on another source is read. Its events do not follow those there were.
+        """Handle a change of the source. The events of the new source do not continue those of the old one.
 
         Args:
-            refused: why the preferred one is not read any more; None if it is read again.
+            refused: why the preferred source is no longer read; None if it is read again.
         """
 
     def on_trial(self, running: bool) -> None:
-        """The refused source is being tried beside the one that is read, or that has failed."""
+        """Handle the start of a trial of the refused source, or its failure."""
 
 
 class Sources:
-    """The source that a consumer reads, and another one to read while the broker refuses that.
+    """The preferred source of a consumer, and a fallback to read while the broker refuses it.
 
     Args:
-        preferred: read whenever the broker lets us.
-        fallback: read while it does not; None if there is nothing else to read.
+        preferred: read unless the broker refuses it.
+        fallback: read while the broker refuses the preferred source; None if there is no other source.
         observer: notified of changes.
 
     Attributes:
-        state: which of them is read, see `source_state.py`.
+        state: which source is read; see `source_state.py`.
     """
 
     def __init__(
@@ -166,11 +167,11 @@ class Sources:
 
     @property
     def replaced(self) -> bool:
-        """Whether another source is read instead of the preferred one."""
+        """Whether the fallback is read instead of the preferred source."""
         return self.state is not SourceState.PREFERRED
 
     def replace(self, refused: SourceRefused) -> None:
-        """Read the other source from now on. Raises `refused` if there is none."""
+        """Read the fallback from now on. Raises `refused` if there is none."""
         if self._fallback is None or self.replaced:
             raise refused
         self.state = SOURCE[self.state, SourceInput.REFUSE]
@@ -184,7 +185,7 @@ class Sources:
             self._observer.on_source(None)
 
     def trial(self, running: bool) -> None:
-        """A trial of the preferred source begins, or has failed; see `SourceObserver.on_trial`."""
+        """Record that a trial of the preferred source begins or has failed; see `SourceObserver.on_trial`."""
         self.state = SOURCE[self.state, SourceInput.TRY if running else SourceInput.FAIL]
         if self._observer is not None:
             self._observer.on_trial(running)

@@ -1,4 +1,4 @@
-"""The life cycle of the source that a consumer reads, as a table. Pure.
+"""The life cycle of a consumer's source, as a table. Pure.
 
 A broker may refuse the preferred source, for example because it is too old for streams. The consumer then reads another
 source, and tries the preferred one again from time to time on another connection.
@@ -40,4 +40,4 @@ SOURCE: Final = LifeCycle(
         (_State.TRYING, _Input.RESTORE): _State.PREFERRED,
     }
 )
-"""The next state. A pair that is missing cannot happen."""
+"""The next state. Pairs that are not listed cannot happen."""

@@ -1,8 +1,8 @@
-"""Markers: messages that are put into the history stream and read back, over a connection made for it.
+"""Markers: messages that are published to the history stream and read back, over a dedicated connection.
 
-A marker that comes back proves that the stream takes messages and can be read at this node, and its offset is where the
-stream ends. Never over the connection that reads the events: there a blocked publisher is a blocked reader (RabbitMQ,
-"Alarms").
+A marker that comes back proves that the stream accepts messages and can be read at this node. Its offset is the end of
+the stream. Markers never use the connection that reads the events, because RabbitMQ would block its reader together
+with the publisher (RabbitMQ, "Alarms").
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from peatio_ws.protocol.exchanges import Delivery
 PREFETCH: Final = 400
 RETRY_SECONDS: Final = 0.1
 UNAVAILABLE: Final = (NotFound, ResourceError, ResourceLocked, InternalError)
-"""What the broker answers where a stream has no leader, no quorum or no coordinator for the moment."""
+"""Errors of a stream that has no leader, no quorum or no coordinator for the moment."""
 
 
 class BrokerAlarm(ConnectionError):
-    """The broker takes no messages from anybody: it has too little memory or disk (RabbitMQ, "Alarms")."""
+    """The broker blocks all publishers, because it has too little memory or disk (RabbitMQ, "Alarms")."""
 
 
 def publish_and_read_back(
     reading: Connection, queue: str, seconds: float, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> Delivery:
-    """Put a message into the stream, and read it back. Tries again while the stream is just being made.
+    """Publish a message to the stream, and read it back. Retries while the stream is being created.
 
     Args:
-        reading: a connection to the same broker; another one is made like it.
-        seconds: for how long to wait.
-        body: a random one if empty.
+        reading: a connection to the same broker, which is cloned.
+        seconds: time limit.
+        body: the message; random if empty.
 
     Returns:
-        The message as every reader of the stream gets it.
+        The message as readers of the stream receive it.
 
     Raises:
-        BrokerAlarm, SourceRefused, SourceUnavailable, and what kombu and py-amqp raise where the broker is lost.
+        BrokerAlarm, SourceRefused, SourceUnavailable, and what kombu and py-amqp raise if the broker is lost.
     """
     until = time.monotonic() + seconds
     while True:
@@ -80,7 +80,7 @@ def _publish_and_read_back(
         if delivery.body == body and not delivery.exchange:
             found.append(delivery)
 
-    silence = SourceUnavailable("a message put into the stream did not come back", answered=False)
+    silence = SourceUnavailable("a message published to the stream did not come back", answered=False)
     with _open_second(reading) as connection, refusals_translated(Refusal.NO_REPLICA), gevent.Timeout(seconds, silence):
         alarms: list[object] = []
         connection.connection.on_blocked = alarms.append
@@ -91,10 +91,10 @@ def _publish_and_read_back(
         channel.basic_publish(_message(body, headers), "", queue)
         while not found:
             if alarms:
-                raise BrokerAlarm("the broker takes no messages: it has too little memory or disk")
+                raise BrokerAlarm("the broker accepts no messages: it has too little memory or disk")
             connection.drain_events()
             if len(owed) >= PREFETCH // 2 or (found and found[0].offset is None):
-                channel.basic_ack(owed[-1], multiple=True)  # of a queue that is no stream, this removes the marker
+                channel.basic_ack(owed[-1], multiple=True)  # if the queue is not a stream, this removes the marker
                 owed.clear()
         if found[0].offset is None:
             raise SourceRefused(Refusal.NOT_A_STREAM)
@@ -102,11 +102,11 @@ def _publish_and_read_back(
 
 
 def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) -> bool:
-    """Whether the broker answers with an error what is published to the stream, as it then does to Peatio. Waits.
+    """Return whether the broker refuses messages to the stream, and so Peatio's messages, too. Waits.
 
-    Raises what kombu and py-amqp raise where the broker is lost.
+    Raises what kombu and py-amqp raise if the broker is lost.
     """
-    # Without heartbeats: nobody sends any meanwhile, and RabbitMQ would end the connection before it answers.
+    # Without heartbeats: nothing sends them meanwhile, and RabbitMQ would close the connection before it answers.
     with _open_second(reading.clone(heartbeat=0), confirm_publish=True) as connection:
         try:
             with gevent.Timeout(seconds, False):
@@ -118,17 +118,17 @@ def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) ->
 
 @contextlib.contextmanager
 def refusals_translated(conflict: Refusal) -> Iterator[None]:
-    """Tell apart, by code, what the broker refuses and what it cannot do for the moment.
+    """Translate the broker's errors, by code, into `SourceRefused` and `SourceUnavailable`.
 
     Args:
-        conflict: what 406 (PRECONDITION_FAILED) means to this operation.
+        conflict: what 406 (PRECONDITION_FAILED) means for this operation.
     """
     try:
         yield
     except AccessRefused as error:
         raise SourceRefused(Refusal.NOT_ALLOWED, describe_error(error)) from error
     except PreconditionFailed as error:
-        if conflict is Refusal.NO_REPLICA:  # or it is just being made: RabbitMQ 3.10 says the same then
+        if conflict is Refusal.NO_REPLICA:  # RabbitMQ 3.10 gives the same error while a stream is being created
             raise SourceUnavailable(describe_error(error), answered=True, refusal=conflict) from error
         raise SourceRefused(conflict, describe_error(error)) from error
     except AMQPNotImplementedError as error:
@@ -155,6 +155,6 @@ def _open_second(reading: Connection, **options: Any) -> Iterator[Connection]:
             connection.connect()
         yield connection
         with gevent.Timeout(CONNECT_TIMEOUT, False):
-            connection.close()  # in an orderly way: RabbitMQ drops what it has not read yet of a client that just goes
+            connection.close()  # RabbitMQ drops unread messages of a client that only closes its socket
     finally:
         connection.collect()  # not close(): the broker may be frozen

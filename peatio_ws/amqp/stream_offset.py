@@ -1,8 +1,8 @@
 """Offsets in the history stream: where a reader begins, what a gap is, and the reader's life cycle as a table. Pure.
 
-A reader that had a connection before continues from the last event that it has read, and has the broker send that event
-again. If the same event arrives, the stream is the one that was read before. If another event arrives, it is a newer
-stream with the same name, and the position of the old one means nothing in it.
+A reader that reconnects continues from the last event that it has read, and asks the broker to send that event again.
+If the same event arrives, the stream is the same as before. If another event arrives, the stream was deleted and
+created again, and the reader's position is meaningless.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARGIN_SECONDS: Final = 2
 
 
 class ReaderState(enum.Enum):
-    """What the reader knows."""
+    """What the reader knows about its position."""
 
     CLOSED = "no connection"
     PROVING = "waiting for the last event read, to see that it is the same stream"
@@ -33,7 +33,7 @@ class ReaderState(enum.Enum):
 
 
 class ReaderInput(enum.Enum):
-    """What happens to it."""
+    """What happens to the reader."""
 
     OPENED = "consuming from a time"
     OPENED_AT_LAST = "consuming from the last event read"
@@ -63,7 +63,7 @@ READER: Final = LifeCycle(
         (ReaderState.LOST, ReaderInput.CLOSED): ReaderState.CLOSED,
     }
 )
-"""The next state. A pair that is missing cannot happen."""
+"""The next state. Pairs that are not listed cannot happen."""
 
 
 def offset_of(delivery: Delivery) -> int:

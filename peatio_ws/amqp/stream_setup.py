@@ -1,11 +1,11 @@
-"""The history stream as it has to be before it is read: declared, proved to work, and bound to Peatio's exchanges.
+"""Prepares the history stream for reading: declares it, tests it, and binds it to Peatio's exchanges.
 
-- A stream that was just declared may have no leader yet, and RabbitMQ then closes the connection of a publisher whose
-  message is routed to it. So a message is first put directly into the stream and read back (`stream_markers.py`), and
-  only then the stream is bound.
-- Canaries (`topology.py`) tell whether it has been bound all the time. Where one is missing, a GAP message goes into
-  the stream before it is bound again: every worker, now and later, reads it there.
-- A stream that takes no messages is unbound: bound, it would close the channels of Peatio's publishers.
+- A new stream may have no leader yet, and RabbitMQ then closes the connection of a publisher whose message is routed to
+  it. So a message is first published directly to the stream and read back (`stream_markers.py`). Only then is the
+  stream bound.
+- Canaries (`topology.py`) show whether the stream has been bound without interruption. If one is missing, the worker
+  binds the stream again and publishes a GAP message to it, which every worker reads, now or later.
+- A stream that accepts no messages is unbound, because it would close the channels of Peatio's publishers.
 """
 
 from __future__ import annotations
@@ -31,50 +31,50 @@ from peatio_ws.protocol.exchanges import Delivery
 log = structlog.get_logger("peatio_ws.amqp.stream_setup")
 
 ARGUMENTS: Final[Mapping[str, Any]] = {
-    # Fixed: a queue that is there already must be declared with the same ones.
+    # Fixed, because an existing queue must be declared with the same arguments.
     "x-queue-type": "stream",
     "x-max-age": f"{KEPT_HOURS}h",
     "x-max-length-bytes": 2_000_000_000,
     "x-stream-max-segment-size-bytes": 16_000_000,
 }
 STREAMS_SINCE: Final = (3, 9)
-"""Version of RabbitMQ. Older ones make a classic queue of it (3.7) or refuse it (3.8)."""
+"""First version of RabbitMQ with streams. Older ones declare a classic queue instead (3.7) or refuse (3.8)."""
 STEP_SECONDS: Final = 5.0
-"""How long one step of opening the stream may take."""
+"""Time limit of one step of opening the stream."""
 GIVE_UP_SECONDS: Final = 10.0
-"""A stream that cannot be read for so long, while its broker answers, is not coming back soon."""
+"""A stream that is unavailable for this long, while its broker answers, counts as refused."""
 PUBLISHER_SECONDS: Final = 40.0
-"""How long it may take the broker to refuse a publisher (30 s where a stream has no quorum, RabbitMQ 3.10)."""
+"""How long the broker may take to refuse a publisher (30 s for a stream without quorum, RabbitMQ 3.10)."""
 GAP: Final = b"gap"
-"""Body of a message that is put into the stream where something may be missing from it."""
+"""Body of a message that marks a place in the stream where events may be missing."""
 
 
 class StreamSetup:
-    """Makes one stream ready, as often as it has to be.
+    """Prepares one stream, at each connection.
 
     Args:
         queue: name of the stream.
         durable: whether the publishers declare the exchanges durable.
-        headers: returns those for the next marker; what reads the stream may tell other workers something by them.
+        headers: returns the headers of the next marker, with which workers can exchange information.
 
     Attributes:
-        canaries: next to its bindings.
-        unavailable_since: monotonic time; None while it works, or its broker is away.
+        canaries: canaries next to the stream's bindings.
+        unavailable_since: monotonic time; None while the stream works, or while the broker is unreachable.
     """
 
     def __init__(self, queue: str, durable: bool, headers: Callable[[], Mapping[str, str]] = dict) -> None:
         self._queue, self._durable, self._headers = queue, durable, headers
         self.canaries = Canaries(f"{queue}.bound", durable=True)
         self.unavailable_since: float | None = None
-        self._protecting: gevent.Greenlet[Any, None] | None = None  # looks whether publishers are harmed
-        self._unbound = False  # by this worker, for their sake
+        self._protecting: gevent.Greenlet[Any, None] | None = None  # checks whether publishers get errors
+        self._unbound = False  # by this worker, to protect publishers
 
     def on_success(self) -> None:
-        """It is available, or its broker is away: what it was before does not count any more."""
+        """Reset the time of unavailability: the stream is available, or its broker is unreachable."""
         self.unavailable_since = None
 
     def set_up(self, connection: Connection) -> Delivery | None:
-        """Declare and bind it; its last message, or None where the broker has an alarm and takes none.
+        """Declare and bind the stream. Return its last message, or None if the broker blocks publishers.
 
         Raises SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.
         """
@@ -95,14 +95,14 @@ class StreamSetup:
         try:
             end = self.publish_marker(connection)
         except BrokerAlarm:
-            log.warning("the broker takes no messages: too little memory or disk", queue=self._queue)
+            log.warning("broker accepts no messages: too little memory or disk", queue=self._queue)
         with step_timeout():
             exchanges = [(name, declare_exchange(connection, name, self._durable)) for name in exchanges_of(PRIVATE)]
             whole = self.canaries.exist(connection, exchanges_of(PRIVATE))
         with step_timeout(), refusals_translated(Refusal.OTHER_ARGUMENTS):
             attempt(connection, lambda channel: self._bind(channel.queue_bind))
         if not whole:
-            # What was published until it was bound may be nowhere. A message in the stream tells everybody.
+            # Events published before the stream was bound may be lost. The message tells all workers.
             end = stream_markers.publish_and_read_back(
                 connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex}
             )
@@ -112,7 +112,7 @@ class StreamSetup:
         return end
 
     def publish_marker(self, connection: Connection) -> Delivery:
-        """Put a marker into the stream; see `stream_markers.publish_and_read_back`."""
+        """Publish a marker to the stream; see `stream_markers.publish_and_read_back`."""
         return stream_markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers())
 
     def _declare(self, channel: Any) -> None:
@@ -123,13 +123,13 @@ class StreamSetup:
             bind_or_unbind(self._queue, exchange, routing_key)
 
     def give_up(self, connection: Connection, error: SourceUnavailable, began: float) -> None:
-        """Look whether publishers are harmed. Raises SourceRefused if the stream has been unavailable for too long.
+        """Handle an unavailable stream. Raises SourceRefused if it has been unavailable for too long.
 
-        To be called whenever it is unavailable, for as long as that lasts: a node may die long after the stream was
-        refused for another reason.
+        Also checks whether publishers get errors. Call it each time the stream is unavailable, because a node may fail
+        long after the stream was refused for another reason.
 
         Args:
-            began: monotonic time, when the attempt began that found it unavailable.
+            began: monotonic time at the start of the attempt that found the stream unavailable.
         """
         if self.unavailable_since is None:
             self.unavailable_since = began
@@ -139,7 +139,7 @@ class StreamSetup:
             raise SourceRefused(error.refusal, str(error)) from error
 
     def _protect_publishers(self, connection: Connection, since: float) -> None:
-        """Unbind the stream if publishers get errors from it: bound, it would close Peatio's channels."""
+        """Unbind the stream if publishers get errors from it, which would close Peatio's channels."""
         began = time.monotonic()
         try:
             while stream_markers.is_refused_to_publishers(connection, self._queue, PUBLISHER_SECONDS):
@@ -147,35 +147,33 @@ class StreamSetup:
                     return
                 if time.monotonic() - began > GIVE_UP_SECONDS / 2:
                     break
-                gevent.sleep(GIVE_UP_SECONDS / 10)  # it may be just being made
+                gevent.sleep(GIVE_UP_SECONDS / 10)  # it may be in creation
             else:
                 return
             with gevent.Timeout(STEP_SECONDS):
                 self._unbind(connection)
-        except (Exception, gevent.Timeout) as failure:  # whatever it is: this was an attempt to help
-            log.debug(
-                "could not find out whether publishers are harmed", queue=self._queue, error=describe_error(failure)
-            )
+        except (Exception, gevent.Timeout) as failure:  # any failure: this is only a protective measure
+            log.debug("could not check whether publishers get errors", queue=self._queue, error=describe_error(failure))
         finally:
             connection.collect()
 
     def _unbind(self, connection: Connection) -> None:
         if self._unbound and not self.canaries.exist(connection, exchanges_of(PRIVATE)):
-            return  # and nobody has bound it again
+            return  # and no worker has bound it again
         self.canaries.remove(connection, exchanges_of(PRIVATE))
         attempt(connection, lambda channel: self._bind(channel.queue_unbind))
         self._unbound = True
-        log.warning("unbound the history stream: the broker refuses what is published to it", queue=self._queue)
+        log.warning("history stream unbound, because the broker refuses messages to it", queue=self._queue)
 
 
 def step_timeout() -> gevent.Timeout:
-    """A time limit of one step of opening the stream. Raises SourceUnavailable."""
+    """Return the timeout of one step of opening the stream, which raises SourceUnavailable."""
     silence = SourceUnavailable(f"no answer about the stream within {STEP_SECONDS:g} s", answered=False)
     return gevent.Timeout(STEP_SECONDS, silence)
 
 
 def _check_version(properties: Mapping[str, Any]) -> None:
-    """Raises SourceRefused for a RabbitMQ that would make something else of a stream."""
+    """Raise SourceRefused for a RabbitMQ without streams."""
     version = str(properties.get("version", ""))
     found = re.match(r"(\d+)\.(\d+)", version)
     if properties.get("product") == "RabbitMQ" and found and (int(found[1]), int(found[2])) < STREAMS_SINCE:

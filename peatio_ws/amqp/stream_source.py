@@ -1,16 +1,16 @@
-"""The private events of all three exchanges in one durable stream of RabbitMQ, which every worker reads.
+"""Reads the private events of all three exchanges from one durable stream in RabbitMQ, which all workers read.
 
-An event's offset in the stream is its place in history, the same for every worker and host. What is kept of it is
-`history.py`'s; the stream itself is RabbitMQ's documentation's and `stream_setup.py`'s.
+An event's offset in the stream is its position in history, the same for every worker and host. `history.py` keeps the
+events; `stream_setup.py` declares the stream.
 
 Theory of operation:
 
-- *Going on.* After a lost connection the reader consumes from its last event, and compares what comes first with it
-  (`stream_offset.py`). Retention may have overtaken it, or the stream may be another one.
-- *Knowing the end.* A marker is put into the stream now and then (`stream_markers.py`). Once it has come, everything
-  before it has.
-- *Being refused.* The broker's codes decide whether the stream is refused for good (`SourceRefused`) or cannot be read
-  for the moment (`SourceUnavailable`). What cannot be read for `GIVE_UP_SECONDS` is refused, too.
+- *Continuing.* After a lost connection, the reader consumes from its last event, and compares the first event it
+  receives with it (`stream_offset.py`). Retention may have removed events, or the stream may be a new one.
+- *Knowing the end.* From time to time, a marker is published to the stream (`stream_markers.py`). Once the reader
+  receives it, the reader has received everything before it.
+- *Refusals.* The broker's codes decide whether the stream is refused (`SourceRefused`) or unavailable for the moment
+  (`SourceUnavailable`). A stream that is unavailable for `GIVE_UP_SECONDS` counts as refused.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ log = structlog.get_logger("peatio_ws.amqp.stream_source")
 PREFETCH: Final = 2000
 ACK_EACH: Final = 500
 ACK_SECONDS: Final = 60.0
-"""The last few are acknowledged too: RabbitMQ closes a channel that owes an acknowledgement for half an hour."""
+"""Fewer deliveries are acknowledged after this time. RabbitMQ closes a channel that owes one for half an hour."""
 IDLE_SECONDS: Final = 5.0
-"""If nothing comes for so long, though the stream has more, the connection is opened again."""
+"""If nothing arrives for this long although the stream has more, the connection is opened again."""
 MARK_EACH: Final = 10.0
-"""Seconds between markers, about: for fresh cursors on a quiet exchange, and to know how far behind reading is."""
+"""Approximate seconds between markers, for fresh cursors on a quiet exchange, and to measure the reader's lag."""
 MARKED_WITHIN: Final = 20.0
-"""Seconds within which a marker precedes each event, with the key of its cursor (`cursor.py`)."""
+"""Each event is preceded, within these seconds, by a marker with the key of its cursor (`cursor.py`)."""
 PROBE_SECONDS: Final = 0.5
-"""So far apart are the markers published for clients that have seen more than was read here."""
-REMOVED: Final = "the stream no longer has them: this reader was cut off, or too slow, for longer than events are kept"
+"""Seconds between markers that are published for clients whose cursor is ahead of this reader."""
+REMOVED: Final = "the stream no longer has them: this reader was disconnected or slow for longer than events are kept"
 _SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""A clock of Linux; that of macOS goes on by itself."""
+"""Linux only; CLOCK_MONOTONIC of macOS includes suspended time."""
 
 
 class StreamSource:
@@ -64,9 +64,9 @@ class StreamSource:
     Args:
         queue: name of the stream.
         durable: whether the publishers declare the exchanges durable.
-        seconds: how far to read back at first.
-        handle: called with each delivery; may raise nothing.
-        on_gap: called when events may have been missed, before the first one that came after.
+        seconds: how far to read back at the first start.
+        handle: called with each delivery; must not raise.
+        on_gap: called if events may have been missed, before the first event after the gap.
         marker_headers: see `StreamSetup`.
     """
 
@@ -85,25 +85,25 @@ class StreamSource:
         self._handle, self._on_gap = handle, on_gap
         self._setup = StreamSetup(queue, durable, marker_headers)
         self._state = ReaderState.CLOSED
-        self._last: Delivery | None = None  # None where nothing was read, or nothing that it could go on from
-        self._last_read_at = 0.0  # when the last one came, by `_now`; 0 before the first
-        # Of one connection:
+        self._last: Delivery | None = None  # None if there is no event to continue from
+        self._last_read_at = 0.0  # when the last delivery arrived, by `_now`; 0 before the first
+        # State of one connection:
         self._connection: Any = None
-        self._line: Any = None  # py-amqp's, below it
+        self._line: Any = None  # py-amqp's connection below kombu's
         self._channel: Any = None
         self._on_read: Callable[[], None] | None = None  # until it is called
         self._tag, self._acked, self._acked_at = 0, 0, 0.0
-        # The marker under way:
-        self._end = -1  # its offset; -1 where it is not known
+        # State of the current marker:
+        self._end = -1  # its offset; -1 if unknown
         self._marking: gevent.Greenlet[Any, Any] | None = None
-        self._alarmed = False  # the broker takes none
-        self._at_end = False  # everything up to the last marker has come
-        self._refused: SourceRefused | None = None  # to be raised where it can be
-        self._marked_at = self._ended_at = 0.0  # when it was published, and when it was read back
-        self._tried_at = 0.0  # when that was tried
-        self._read_up_to = 0.0  # when the last one was published that has come
+        self._alarmed = False  # the broker accepts no messages
+        self._at_end = False  # everything up to the last marker has been received
+        self._refused: SourceRefused | None = None  # raised by `check`
+        self._marked_at = self._ended_at = 0.0  # when the marker was published, and when it was read back
+        self._tried_at = 0.0  # when publishing a marker was last tried
+        self._read_up_to = 0.0  # when the last marker that arrived was published
         self._received_then, self._lag = 0, 0.0
-        self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # not all workers at once
+        self._mark_each = MARK_EACH * random.uniform(1, 1.3)  # jitter, so that workers do not publish at the same time
 
     @property
     def state(self) -> ReaderState:
@@ -117,7 +117,7 @@ class StreamSource:
         end = self._setup.set_up(connection)
         last = self._last
         if last is not None and end is not None and offset_of(end) < offset_of(last):
-            self._forget_position("the stream ends before what was read of it")
+            self._forget_position("the stream ends before the last event read")
             last = None
         self._connection, self._line, self._on_read = connection, connection.connection, on_read
         self._channel, self._tag, self._acked = connection.default_channel, 0, 0
@@ -136,7 +136,7 @@ class StreamSource:
         self._last = self._setup.set_up(connection)
         self._last_read_at = _now()
         if self._last is None:
-            raise BrokerAlarm("the broker takes no messages: it has too little memory or disk")
+            raise BrokerAlarm("the broker accepts no messages: it has too little memory or disk")
 
     # ---- reading
 
@@ -162,12 +162,12 @@ class StreamSource:
             self._on_end_reached()
 
     def _is_unread(self, delivery: Delivery) -> bool:
-        """Compare the first delivery with the last one read; whether it is one that was not read yet."""
+        """Compare the first delivery with the last one read. Return whether it is new."""
         last = self._last
         assert last is not None
         if offset_of(delivery) > offset_of(last):
             self._step(ReaderInput.LATER_EVENT)
-            self._forget_position(REMOVED)  # even if it is the next one: it may be another stream
+            self._forget_position(REMOVED)  # even if it is the next offset, the stream may be a new one
             return True
         if delivery != last:
             self._step(ReaderInput.OTHER_EVENT)
@@ -185,7 +185,7 @@ class StreamSource:
 
     def closed(self, unreachable: bool) -> None:
         if unreachable:
-            self._setup.on_success()  # a broker that is away says nothing about its stream
+            self._setup.on_success()  # an unreachable broker says nothing about its stream
         self._step(ReaderInput.CLOSED)
         self._connection = self._channel = self._on_read = self._refused = self._marking = None
         self._setup.canaries.forget()
@@ -203,12 +203,12 @@ class StreamSource:
         self._setup.canaries.check_bindings()
         now = time.monotonic()
         if self._is_awaited():
-            # The silence of a broker that is frozen, or while this worker is, says nothing.
+            # Silence means nothing if the broker, or this worker, is frozen.
             alive = self._line.bytes_recv > self._received_then
             if alive and now - max(self._ended_at, self._read_at()) > IDLE_SECONDS:
                 self._on_silence()
             elif self._alarmed and self._read_at() > self._ended_at and now - self._tried_at > IDLE_SECONDS:
-                self._mark()  # something came: the alarm may be over
+                self._mark()  # something arrived, so the alarm may be over
         elif now - self._marked_at > (IDLE_SECONDS if self._alarmed else self._mark_each):
             self._mark()
 
@@ -224,24 +224,24 @@ class StreamSource:
         return time.monotonic() - self._ended_at if self._end >= 0 else self._lag
 
     def _is_awaited(self) -> bool:
-        """Whether a marker is on its way; in an alarm, in which there is none, whether more may come all the same."""
+        """Return whether the reader waits for a marker; during an alarm, whether more events may arrive."""
         return not self._at_end
 
     def _read_at(self) -> float:
-        """When the last delivery came, by the clock of deadlines."""
+        """Return when the last delivery arrived, in monotonic time."""
         return time.monotonic() - (_now() - self._last_read_at) if self._last_read_at else 0.0
 
     def _on_silence(self) -> None:
-        """Nothing comes, though the broker is alive and something should come, or might."""
+        """Handle silence while the broker is alive and a delivery should, or may, arrive."""
         if self._marking is not None:
-            return  # that ends by itself
+            return  # it has its own timeout
         if self._state is ReaderState.PROVING:
             self._step(ReaderInput.OTHER_EVENT)
-            self._forget_position("it does not have the last event read")
+            self._forget_position("the stream does not have the last event read")
         elif self._alarmed:
-            self._on_end_reached()  # the broker takes nothing from anybody
+            self._on_end_reached()  # the broker accepts no messages, so there are no more
             return
-        raise Reopen("the stream does not go on")
+        raise Reopen("the stream has stalled")
 
     def _on_end_reached(self) -> None:
         self._lag = max(0.0, time.monotonic() - self._ended_at)
@@ -252,7 +252,7 @@ class StreamSource:
             on_read()
 
     def _mark(self) -> None:
-        """Publish a marker: when it comes, everything before it has come."""
+        """Publish a marker. When it arrives, everything before it has arrived."""
         self._marked_at = self._tried_at = time.monotonic()
         self._received_then, self._at_end = self._line.bytes_recv, False
         self._marking = gevent.spawn(self._publish, self._connection)
@@ -261,7 +261,7 @@ class StreamSource:
         found: Delivery | Exception
         try:
             found = self._setup.publish_marker(reading)
-        except Exception as error:  # whatever it is: it is looked at below
+        except Exception as error:  # any error: `_on_marker` handles it
             found = error
         if reading is self._connection:
             self._marking, self._ended_at = None, time.monotonic()
@@ -273,10 +273,10 @@ class StreamSource:
             self._setup.on_success()
             self._end = offset_of(found)
             if self._last is not None and self._state is not ReaderState.PROVING and offset_of(self._last) >= self._end:
-                self._on_end_reached()  # it came before it was known
+                self._on_end_reached()  # it had arrived before its offset was known
         elif not self._alarmed:
             log.debug("marker not published", error=describe_error(found))
-            began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # again at the next look
+            began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # retried at the next check
             if isinstance(found, SourceRefused):
                 self._refused = found
             elif isinstance(found, SourceUnavailable):
@@ -286,10 +286,10 @@ class StreamSource:
         try:
             self._setup.give_up(reading, error, began)
         except SourceRefused as refused:
-            if time.monotonic() - self._read_at() >= GIVE_UP_SECONDS:  # else it can be read all the same
+            if time.monotonic() - self._read_at() >= GIVE_UP_SECONDS:  # otherwise it can still be read
                 self._refused = refused
 
 
 def _now() -> float:
-    """Seconds that go on while the machine is suspended, too: the stream does."""
+    """Return a monotonic time that includes suspended time, as the age of events in the stream does."""
     return max(time.monotonic(), time.clock_gettime(_SUSPENDED_TOO))

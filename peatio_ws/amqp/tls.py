@@ -1,6 +1,6 @@
-"""py-amqp's TLS transport, with contexts that are made once, and without the timeout that it leaves behind.
+"""py-amqp's TLS transport with cached contexts, and without the timeout that py-amqp leaves on the socket.
 
-Knows TLS; does not know gevent, nor what is read (`frame_reader.py`).
+Knows TLS; does not know gevent or the frames (`frame_reader.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from peatio_ws.config.tls_files import TlsFiles
 
 
 class TlsTransport(SSLTransport):  # type: ignore[misc]  # py-amqp has no types
-    """py-amqp's transport over TLS. Its option `ssl` is a dict with `files` and `server_hostname`."""
+    """py-amqp's TLS transport. Its option `ssl` is a dict with `files` and `server_hostname`."""
 
     sock: Any
 
@@ -28,23 +28,23 @@ class TlsTransport(SSLTransport):  # type: ignore[misc]  # py-amqp has no types
 
     def _setup_transport(self) -> None:
         super()._setup_transport()
-        # py-amqp (5.4.2; celery/py-amqp#474) sets connect_timeout for the handshake and leaves it: a read that waits
-        # longer fails, and a quiet connection is lost before the broker's next heartbeat. A dead broker is found by
-        # missing heartbeats.
+        # py-amqp (5.4.2; celery/py-amqp#474) sets connect_timeout for the handshake and never removes it. A read that
+        # waits longer then fails, and a quiet connection is lost before the broker's next heartbeat. Missing heartbeats
+        # reveal a dead broker anyway.
         self.sock.settimeout(None)
 
     def _shutdown_transport(self) -> None:
-        # Not unwrap() as py-amqp has it: without a timeout that waits for a frozen broker for ever.
+        # py-amqp's unwrap() would wait for a frozen broker for ever, because there is no timeout.
         with contextlib.suppress(OSError, ValueError):
             self.sock.settimeout(0)
             self.sock.unwrap()
 
 
 def context(files: TlsFiles) -> ssl.SSLContext:
-    """The TLS context for these files as they are now: a renewed certificate counts from the next connection on.
+    """Return the TLS context for the current content of these files. Renewed certificates apply to new connections.
 
     Raises:
-        OSError: a file cannot be read or used (`ssl.SSLError` is one).
+        OSError: a file cannot be read or used (`ssl.SSLError` is a subclass).
     """
     return _context(files, tuple(_version(path) for path in files))
 
@@ -56,14 +56,16 @@ def _version(path: str | None) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-@functools.lru_cache(8)  # reading the system's authorities takes 20 ms
+@functools.lru_cache(8)  # loading the system's authorities takes 20 ms
 def _context(files: TlsFiles, _versions: object) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     if files.ca is None:
         made.load_default_certs()
     else:
         made.load_verify_locations(files.ca)
-        made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # what the file holds is trusted, be it root or not
+        made.verify_flags |= (
+            ssl.VERIFY_X509_PARTIAL_CHAIN
+        )  # trust each certificate in the file, even if it is not a root
     if files.cert is not None:
         made.load_cert_chain(files.cert, files.key, password="")
     return made
@@ -86,7 +88,7 @@ def read_records(data: bytes, read: Callable[[int], bytes], size: int) -> bytes:
 
 
 class PlainConnection(pyamqp.Connection):  # type: ignore[misc]
-    """py-amqp's connection, with the transport over TLS of this package."""
+    """py-amqp's connection with this package's TLS transport."""
 
     tcp: Any = TCPTransport
     tls: Any = TlsTransport
@@ -112,6 +114,6 @@ class PlainConnection(pyamqp.Connection):  # type: ignore[misc]
 
 
 class PlainTransport(pyamqp.Transport):  # type: ignore[misc]
-    """kombu's transport that reads as py-amqp does, in any process."""
+    """kombu's transport with `PlainConnection`. Works in any process, also without gevent."""
 
     Connection = PlainConnection

@@ -1,9 +1,9 @@
-"""Peatio's exchanges, what is bound to them, and how a worker notices that such a binding is gone.
+"""Declares Peatio's exchanges and lists the bindings to them. Detects bindings that are lost.
 
-An exchange that is deleted and declared again has no bindings: its events go nowhere, and no error tells. AMQP has no
-question for bindings either. So next to a binding goes a *canary*: an auto-delete exchange that is bound to Peatio's
-exchange and carries no message. RabbitMQ deletes a canary as soon as it is bound to nothing. As long as it is there,
-Peatio's exchange has been there all the time, and so have its bindings.
+An exchange that is deleted and declared again has lost its bindings. Its events go nowhere, without any error, and AMQP
+has no request that lists bindings. So the gateway declares a *canary* next to a binding: an auto-delete exchange that
+is bound to Peatio's exchange and carries no messages. RabbitMQ deletes a canary when its last binding is gone. As long
+as the canary exists, Peatio's exchange and its bindings have existed without interruption.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE
 log = structlog.get_logger("peatio_ws.amqp.topology")
 
 Bindings = Sequence[tuple[str, str]]
-"""Exchange and routing key of everything that a queue is to get."""
+"""Exchange and routing key of each binding of a queue."""
 CLASSIC: Final[Bindings] = ((ORDERBOOK, ""), (TRADE, ""))
 PRIVATE: Final[Bindings] = (*CLASSIC, (RANGER, "private.#"))
 
 
 def public(prefixes: Iterable[str], books: Sequence[str] = ()) -> Bindings:
-    """Return what brings public streams, and those with these prefixes.
+    """Return the bindings for public streams, and for streams with these prefixes.
 
     Args:
-        books: names whose `-snap` and `-inc` alone are to come; all streams without any.
+        books: names of books, to receive only their `-snap` and `-inc`; empty for all streams.
     """
     if not books:
         return [(RANGER, key) for key in every_public(prefixes)]
@@ -42,7 +42,7 @@ def public(prefixes: Iterable[str], books: Sequence[str] = ()) -> Bindings:
 
 
 def every_public(prefixes: Iterable[str]) -> tuple[str, ...]:
-    """Return the routing keys of all public streams, and of all with these prefixes."""
+    """Return the routing keys of all public streams, and of all streams with these prefixes."""
     return tuple(f"{word}.#" for word in ("public", "global", *prefixes))
 
 
@@ -55,17 +55,17 @@ def declare_exchange(connection: Connection, name: str, durable: bool) -> bool:
     """Declare one of Peatio's exchanges.
 
     Args:
-        durable: as the publishers declare it (`AMQP_EXCHANGES_DURABLE`); one that is there may differ.
+        durable: as the publishers declare it (`AMQP_EXCHANGES_DURABLE`). An existing exchange may differ.
 
     Returns:
-        Whether it is durable.
+        Whether the exchange is durable.
 
     Raises:
-        PreconditionFailed: it is there with another type; else what py-amqp raises.
+        PreconditionFailed: the exchange exists with another type. Other errors of py-amqp are possible.
     """
     kind = EXCHANGES[name]
     if is_embedded(connection):
-        # What a headers exchange comes to that is bound without arguments; kombu's memory:// has no headers exchange.
+        # kombu's memory:// has no headers exchange; without arguments, fanout is equivalent.
         connection.default_channel.exchange_declare(name, "fanout" if kind == "headers" else kind, durable=durable)
         return durable
     if _is_accepted(connection, _declaration(name, kind, durable), PreconditionFailed):
@@ -84,11 +84,11 @@ def _declaration(name: str, kind: str, durable: bool) -> Callable[[Any], object]
 
 
 def attempt(connection: Connection, action: Callable[[Any], object]) -> None:
-    """Do something over a channel made for it, which the broker closes where it refuses. Raises what py-amqp raises."""
+    """Run an action on a separate channel, which the broker closes if it refuses. Raises what py-amqp raises."""
     channel = connection.channel()
     try:
         action(channel)
-    except AMQPError:  # it was answered; else the caller's time limit is over, and closing would wait without one
+    except AMQPError:  # not after a timeout of the caller, because closing could wait without limit
         channel.close()
         raise
     channel.close()
@@ -106,9 +106,9 @@ class Canaries:
     """The canaries next to the bindings of one queue.
 
     Args:
-        prefix: of their names.
-        suffix: of their names.
-        durable: whether they outlive the broker's restart where the exchange does.
+        prefix: prefix of their names.
+        suffix: suffix of their names.
+        durable: whether they survive a restart of the broker if the exchange does.
     """
 
     def __init__(self, prefix: str, suffix: str = "", durable: bool = False) -> None:
@@ -122,7 +122,7 @@ class Canaries:
         return f"{self._prefix}.{exchange}{self._suffix}"
 
     def exist(self, connection: Connection, exchanges: Iterable[str]) -> bool:
-        """Return whether none of these is missing."""
+        """Return whether the canaries of all these exchanges exist."""
 
         def is_there(name: str) -> bool:
             return _is_accepted(
@@ -132,7 +132,7 @@ class Canaries:
         return all(is_there(self.name(exchange)) for exchange in exchanges)
 
     def declare(self, connection: Connection, exchanges: Iterable[tuple[str, bool]]) -> None:
-        """Declare what is missing. To be called after the queue was bound, with names and durability of exchanges."""
+        """Declare missing canaries. Call it after the queue is bound, with names and durability of the exchanges."""
         self._watched, self._channel = [], connection.default_channel
         if is_embedded(connection):
             return
@@ -140,18 +140,20 @@ class Canaries:
             name = self.name(exchange)
             declare = functools.partial(_declare_canary, name, self._durable and durable)
             try:
-                if not _is_accepted(connection, declare, PreconditionFailed):  # left by an exchange that was different
+                if not _is_accepted(
+                    connection, declare, PreconditionFailed
+                ):  # left over from an exchange with other durability
                     attempt(connection, functools.partial(_delete_exchange, name))
                     attempt(connection, declare)
                 attempt(connection, functools.partial(_bind_canary, name, exchange))
             except AccessRefused:
-                # Not bound to anything it stays as long as the broker runs, and tells at least whether that restarted.
+                # An unbound canary exists as long as the broker runs, so it still reveals a restart of the broker.
                 self._log_unwatched(exchange)
             else:
                 self._watched.append(name)
 
     def check_bindings(self) -> None:
-        """Ask whether they are there, without waiting: where one is not, the broker closes the channel with 404."""
+        """Check that the canaries exist, without waiting. If one is missing, the broker closes the channel with 404."""
         for name in self._watched:
             self._channel.exchange_declare(name, "fanout", passive=True, nowait=True)
 
@@ -159,7 +161,7 @@ class Canaries:
         if not self._logged:
             self._logged = True
             log.info(
-                "an exchange cannot be watched: if it is deleted and declared again, this worker does not notice; "
+                "cannot detect whether an exchange is deleted and declared again; "
                 "allow the broker's user to write to Peatio's exchanges and to configure peatio_ws.*",
                 exchange=exchange,
             )
@@ -169,7 +171,7 @@ class Canaries:
         self._watched, self._channel = [], None
 
     def remove(self, connection: Connection, exchanges: Iterable[str]) -> None:
-        """Delete them, so that whoever binds the queue next finds out that it was not bound for a while."""
+        """Delete the canaries, so that the next worker that binds the queue notices that it was unbound."""
         for name in [self.name(exchange) for exchange in exchanges]:
             attempt(connection, functools.partial(_delete_exchange, name))
 
@@ -187,5 +189,5 @@ def _delete_exchange(name: str, channel: Any) -> None:
 
 
 def is_missing_canary(error: Exception) -> bool:
-    """Return whether the broker closed a channel because a canary is not there."""
+    """Return whether the broker closed a channel because a canary is missing."""
     return isinstance(error, NotFound) and error.method_sig == spec.Exchange.Declare

@@ -58,8 +58,8 @@ FAULTS: list[tuple[dict[str, str], list[str]]] = [
     (
         {"WEBSOCKET_SSL_KEY": __file__, "WEBSOCKET_SSL_CERT": __file__},
         [
-            "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are no PEM key (without a passphrase) and certificate that "
-            "belong together"
+            "WEBSOCKET_SSL_KEY and WEBSOCKET_SSL_CERT are not a matching pair of PEM key "
+            "(without a passphrase) and certificate"
         ],
     ),
     ({"AMQP_EXCHANGES_DURABLE": "maybe"}, ["AMQP_EXCHANGES_DURABLE=maybe: is neither true nor false"]),
