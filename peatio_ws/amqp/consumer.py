@@ -1,8 +1,8 @@
-"""The kombu loop: a source, read in batches, for as long as the worker lives.
+"""The consumer loop: reads a source in batches for as long as the worker lives.
 
-A worker has two of them, on connections of their own, so that private events never wait behind public ones.
+A worker has two consumers with separate connections, so that private events never wait behind public ones.
 
-Does not know the router: it is given a function for each delivery and one for the end of each batch.
+Does not know the router: callers pass a function for each delivery and one for the end of each batch.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from peatio_ws.concurrency.backoff import BROKER_PAUSES, Backoff
 log = structlog.get_logger("peatio_ws.amqp.consumer")
 
 CHECK_SECONDS: Final = 1.0
-"""How often heartbeats are looked after, and the source looks whether all is well."""
+"""Interval of heartbeats, and of the checks of the source."""
 STABLE_SECONDS: Final = 5.0
-"""A source that was read for so long is opened again without a pause."""
+"""A source that was read for this long is opened again without a pause."""
 RETRY_SECONDS: Final = 15.0
-"""How often a source that was refused is tried again, about."""
+"""Approximate interval between trials of a refused source."""
 
 
 TRIAL_SECONDS: Final = 40.0
-"""How long a trial may take in all."""
+"""Time limit of a trial."""
 
 
 class Consumer:
@@ -44,9 +44,9 @@ class Consumer:
     Args:
         sources: see `Sources`.
         urls: brokers, tried in turn.
-        flush: called at the end of each batch; whether there was anything to send.
-        on_status: called with True once the source is read, with False when it is not any more.
-        on_sent: called after a batch with something to send: the seconds since it was read.
+        flush: called at the end of each batch; returns whether there was anything to send.
+        on_status: called with True when the source is being read, and with False when it no longer is.
+        on_sent: called after a batch with something to send, with the seconds since it was read.
     """
 
     def __init__(
@@ -67,29 +67,29 @@ class Consumer:
         self._stopped = False
         self._connected = False
         self._connected_at = 0.0
-        self._transport: Any = None  # of the connection there is, or was
+        self._transport: Any = None  # of the current or last connection
         self._try_again_at = 0.0
         self._trial: gevent.Greenlet[Any, bool] | None = None
         self._is_reading = False
 
     @property
     def connected(self) -> bool:
-        """Whether the source is open, though not all of it may have come yet."""
+        """Whether the source is open. Older events may still be missing."""
         return self._connected
 
     def behind(self) -> float:
-        """For how many seconds each read has found more than it could take; 0 while nothing waits to be read."""
+        """Return for how many seconds each read has left bytes unread; 0 if nothing waits to be read."""
         transport = self._transport
         if not self._connected or getattr(transport, "drained", True):
             return 0.0
         return float(time.monotonic() - transport.level_at)
 
     def stop(self) -> None:
-        """Make `run` close the connection as it returns: within a second, or when its greenlet is killed."""
+        """Make `run` close the connection and return, within a second or when its greenlet is killed."""
         self._stopped = True
 
     def run(self) -> None:
-        """Read until `stop`. A broker that is lost, or refuses, is tried again with growing pauses, and logged once."""
+        """Read until `stop`. If the broker is lost or refuses, log it once, and retry with growing pauses."""
         urls, backoff, lost = itertools.cycle(self._urls), Backoff(*BROKER_PAUSES), False
         url = next(urls)
         while not self._stopped:
@@ -109,7 +109,7 @@ class Consumer:
                 lost = True
                 self._on_lost()
                 if not again:
-                    with contextlib.suppress(ConnectionError, SourceRefused):  # what was thrown at it as it failed
+                    with contextlib.suppress(ConnectionError, SourceRefused):  # a late error of the heartbeat greenlet
                         gevent.sleep(backoff.next_pause())
                     url = next(urls)
                 self._restore_preferred()
@@ -117,11 +117,11 @@ class Consumer:
     def _log(self, error: Exception, url: str) -> None:
         events, broker = self._sources.name, shown_url(url)
         if is_missing_canary(error):
-            log.warning("an exchange was deleted and declared again; binding to it again", events=events, broker=broker)
+            log.warning("exchange was deleted and declared again; binding to it again", events=events, broker=broker)
         elif isinstance(error, Restored):
             log.debug("opening the preferred source", events=events, broker=broker)
         elif isinstance(error, Reopen):
-            log.warning("opening the events again", events=events, broker=broker, error=describe_error(error))
+            log.warning("reopening the source", events=events, broker=broker, error=describe_error(error))
         else:
             log.warning("broker connection lost; retrying", events=events, broker=broker, error=describe_error(error))
 
@@ -129,20 +129,22 @@ class Consumer:
         if self._connected or self._is_reading:
             self._connected = self._is_reading = False
             self._on_status(False)
-            self._try_again_at = min(self._try_again_at, time.monotonic() + CHECK_SECONDS)  # it may be another broker
+            self._try_again_at = min(
+                self._try_again_at, time.monotonic() + CHECK_SECONDS
+            )  # the next broker may accept the source
 
     def _on_read(self) -> None:
         self._is_reading = True
         self._on_status(True)
 
     def _replace(self, refused: SourceRefused, url: str) -> None:
-        """Read the other source. Raises `refused`, which ends the greenlet, if there is none."""
+        """Read the other source. Raises `refused`, which ends the greenlet, if there is no other source."""
         self._sources.replace(refused)
         self._delay_next_trial()
         log.debug("source replaced", broker=shown_url(url), refusal=refused.refusal.name, detail=refused.detail)
 
     def _read(self, url: str) -> None:
-        """One connection, from its opening to its end."""
+        """Open a connection, and read from it until it ends."""
         connection, source, unreachable = open_connection(url), self._sources.current, True
         try:
             with gevent.Timeout(CONNECT_TIMEOUT, TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s")):
@@ -157,19 +159,19 @@ class Consumer:
             if self._stopped:
                 with contextlib.suppress(Exception), gevent.Timeout(1, TimeoutError):
                     connection.close()
-            # Else not close(): that waits for a broker which may be frozen.
+            # Otherwise no close(), which waits for the broker, and the broker may be frozen.
             connection.collect()
             source.closed(unreachable)
 
     def _drain(self, connection: Connection, url: str) -> None:
-        """Deliver what comes, batch by batch, until the connection breaks."""
+        """Read and deliver batches until the connection breaks."""
         heart = gevent.spawn(self._send_heartbeats, connection, gevent.getcurrent(), url)
         try:
             pacing, source, line = ReadPacing(), self._sources.current, connection.connection
             self._transport = transport = getattr(line, "transport", None)
             # Not kombu's, where it only calls py-amqp's: that looks up the connection by six calls, and may make one.
             drain = line.drain_events if transport is not None else connection.drain_events
-            self._flush()  # what came along with the broker's answer to the last question
+            self._flush()  # deliveries that arrived together with the broker's last answer
             source.after_batch()
             while True:
                 drain()
@@ -181,8 +183,10 @@ class Consumer:
             heart.kill()
 
     def _send_heartbeats(self, connection: Connection, reader: Any, url: str) -> None:
-        """Send heartbeats, and break off a connection that brings none. By the clock: a loop that looks for them only
-        when it is idle is cut off by RabbitMQ under steady traffic."""
+        """Send heartbeats, and end a connection on which none arrive.
+
+        A loop that sends heartbeats only when idle would be disconnected by RabbitMQ under steady traffic.
+        """
         source = self._sources.current
         while connection.heartbeat:
             gevent.sleep(CHECK_SECONDS)
@@ -192,11 +196,11 @@ class Consumer:
                 self._try_preferred(url)
             except (SourceRefused, Reopen) as error:
                 _interrupt(reader, error)
-            except Exception as error:  # whatever it is: without heartbeats the connection is as good as lost
+            except Exception as error:  # any error: without heartbeats the connection is lost
                 _interrupt(reader, ConnectionError(describe_error(error)))
 
     def _try_preferred(self, url: str) -> None:
-        """See from time to time whether the source that was refused can be read now; raises Reopen if so."""
+        """Try from time to time whether the refused source can be read. Raises Reopen if it can."""
         if self._trial is None:
             if self._sources.replaced and time.monotonic() > self._try_again_at:
                 self._sources.trial(True)
@@ -210,7 +214,7 @@ class Consumer:
             self._delay_next_trial()
 
     def _restore_preferred(self) -> None:
-        """Where the other source fails, too, the preferred one may be readable by now."""
+        """Return to the preferred source if the other source fails, too."""
         if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + RETRY_SECONDS:
             if self._trial is not None:
                 self._trial.kill(block=False)
@@ -239,8 +243,10 @@ class Consumer:
 
 
 def _interrupt(reader: Any, error: Exception) -> None:
-    """Throw an error at the reader until it has come to its end: what it is at may swallow the first one. The reader
-    ends this greenlet then."""
+    """Raise an error in the reader until it ends, because its current call may swallow the first one.
+
+    The reader then kills this greenlet.
+    """
     while True:
         gevent.kill(reader, error)
         gevent.sleep(CHECK_SECONDS)

@@ -1,8 +1,8 @@
-"""py-amqp's transport and connection, reading what is there at once instead of seven bytes, a payload and one byte.
+"""py-amqp's transport and connection, reading all available bytes at once instead of each frame in three reads.
 
-Extends py-amqp and kombu at the places they offer for it (`Connection.Transport`, `transport=`); changes nothing of the
-protocol. Deliveries that lie in the buffer whole are taken out of it as they are; all else, and a delivery that is not
-whole yet, has a body in several frames or frames of others in between, goes py-amqp's own way to the same function.
+Extends py-amqp and kombu at their extension points (`Connection.Transport`, `transport=`), and does not change the
+protocol. Deliveries that are complete in the buffer are parsed here. Everything else takes py-amqp's way to the same
+function: other frames, incomplete deliveries, bodies in several frames, and deliveries with other frames in between.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ READ_BYTES: Final = 65_536
 Frame: TypeAlias = tuple[int, int, bytes]
 """Type, channel, payload."""
 
-# AMQP 0-9-1 sections 2.3.5 and 4.2: frames of a method, a content header and a body, as far as they are looked at.
+# AMQP 0-9-1 sections 2.3.5 and 4.2: the parts of method, content header and body frames that are read here.
 _METHOD: Final = struct.Struct(">BHIIB").unpack_from
-"""Type, channel, size; class and method in one; how long the first argument is, where it is a short text."""
+"""Type, channel, size; class and method in one number; length of the first argument, if it is a short string."""
 _HEADER: Final = struct.Struct(">II4xQH").unpack_from
-"""The frame before's last byte, this one's type and channel in one; size; size of the body; which properties follow."""
+"""End byte of the frame before, type and channel in one number; size; size of the body; flags of the properties."""
 _BODY: Final = struct.Struct(">II").unpack_from
-"""The frame before's last byte, this one's type and channel in one; size."""
+"""End byte of the frame before, type and channel in one number; size."""
 _NUMBER: Final = struct.Struct(">Q").unpack_from
 _FRAME_END: Final = 0xCE
 _DELIVER: Final = 60 << 16 | 60
@@ -45,13 +45,13 @@ _OFFSET_HEADER: Final = b"\x0f" + OFFSET.encode() + b"l"
 
 
 class DeliveryCallback(NamedTuple):
-    """Who is handed the deliveries with one consumer tag.
+    """The receiver of deliveries with one consumer tag.
 
     Attributes:
-        header, body: what a content header and a body on its channel begin with, counted from the frame end before.
-        handle: called with each delivery and, if `acks`, its delivery tag; may raise nothing.
-        stream: whether the queue is a stream. Only there does the broker set the offset; anywhere else it is a
-            publisher's header.
+        header, body: first number of a content header and of a body on its channel, the end byte before included.
+        handle: called with each delivery and, if `acks`, its delivery tag; must not raise.
+        stream: whether the queue is a stream. Only there does the broker set the offset; in other queues a publisher
+            may have set that header.
     """
 
     channel: int
@@ -63,13 +63,13 @@ class DeliveryCallback(NamedTuple):
 
 
 class _Buffered:
-    """Mixed into py-amqp's transports.
+    """A mixin for py-amqp's transports.
 
     Attributes:
-        rested: monotonic time until which the socket was last waited for, and other greenlets ran.
-        read_at: when something was read last.
-        drained: whether that took all that was there.
-        level_at: when it did so last.
+        rested: monotonic time of the end of the last wait for the socket, when other greenlets ran.
+        read_at: monotonic time of the last read.
+        drained: whether the last read took all available bytes.
+        level_at: monotonic time of the last read that did.
     """
 
     sock: Any
@@ -78,13 +78,13 @@ class _Buffered:
     _reader: SocketReader | None = None
 
     def read_frame(self) -> Frame:
-        """One AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
+        """Read an AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
         while (frame := self.next_frame()) is None:
             self.fill()
         return frame
 
     def next_frame(self, unpack: Any = struct.unpack_from) -> Frame | None:
-        """The same without waiting: None when no whole frame is there."""
+        """Return the next frame without waiting; None if no complete frame is buffered."""
         buffer, start = self._buffer, self._position
         if len(buffer) - start < 8:
             return None
@@ -93,31 +93,31 @@ class _Buffered:
         if len(buffer) <= end:
             return None
         if buffer[end] != _FRAME_END:
-            raise OSError("the broker's stream of frames is broken")
+            raise OSError("invalid frame from the broker")
         self._position = end + 1
         return kind, channel, buffer[start + 7 : end]
 
     def dispatch(self, delivery_callbacks: Mapping[bytes, DeliveryCallback], other: Callable[[Frame], object]) -> bool:
-        """All that is there whole, in order: deliveries to their takers, frames of any other kind to `other`.
+        """Pass each complete delivery in the buffer to its receiver, and each other frame to `other`, in order.
 
-        Returns whether there was anything. Raises OSError, and what `other` raises.
+        Returns whether there was any. Raises OSError, and what `other` raises.
         """
         handed = self._deliver(delivery_callbacks)
         while self.has_unread and (frame := self.next_frame()) is not None:
             handed = True
-            other(frame)  # which may wait for an answer meanwhile, and so come by here itself
+            other(frame)  # may wait for an answer, and so call this method itself
             if not self.connected:
                 break
             self._deliver(delivery_callbacks)
         return handed
 
     def _deliver(self, delivery_callbacks: Mapping[bytes, DeliveryCallback]) -> bool:
-        """The deliveries that come next, until one is not whole or something else comes; whether there were any."""
+        """Pass on deliveries until one is incomplete or another frame comes. Return whether there were any."""
         buffer, at, handed = self._buffer, self._position, False
         while at < len(buffer):
             try:
                 kind, channel, size, method, tag_size = _METHOD(buffer, at)
-                tag = at + 12 + tag_size  # where it ends
+                tag = at + 12 + tag_size  # end of the consumer tag
                 if method != _DELIVER or kind != 1 or (sink := delivery_callbacks.get(buffer[at + 12 : tag])) is None:
                     return handed
                 end = at + 7 + size
@@ -152,11 +152,11 @@ class _Buffered:
 
     @property
     def has_unread(self) -> bool:
-        """Whether something was read that is not handed out; it may not be whole."""
+        """Whether the buffer has unprocessed bytes, perhaps of an incomplete frame."""
         return self._position < len(self._buffer)
 
     def fill(self) -> None:
-        """Read what is there, waiting until something is. Raises OSError, TimeoutError."""
+        """Read all available bytes; wait if there are none. Raises OSError, TimeoutError."""
         waits = self.drained
         reader = self._reader or self._open_reader()
         data = (reader or self.sock).recv(READ_BYTES)
@@ -178,22 +178,22 @@ class _Buffered:
         super().close()  # type: ignore[misc]  # py-amqp's, which this is mixed into
 
     def _open_reader(self) -> SocketReader | None:
-        """Return a reader for a gevent socket; None for any other one, which waits by itself."""
+        """Return a reader for a gevent socket; None for a blocking socket."""
         if not hasattr(self.sock, "hub"):
             return None
-        from peatio_ws.amqp.socket_reader import SocketReader  # not above: `publisher.py` does without gevent
+        from peatio_ws.amqp.socket_reader import SocketReader  # not at the top: `publisher.py` must not load gevent
 
         self._reader = SocketReader(self.sock, self._read_now())
         return self._reader
 
     def _read_now(self) -> Callable[[int], bytes]:
-        """Return what reads a gevent socket without waiting; see `SocketReader`."""
+        """Return a function that reads from a gevent socket without waiting; see `SocketReader`."""
         read: Callable[[int], bytes] = self.sock._sock.recv
         return read
 
 
 def _headers(buffer: bytes, place: int, properties: int) -> tuple[Mapping[str, Any], int | None]:
-    """The headers of a delivery whose properties begin there, and the offset where it comes from a stream."""
+    """Return the headers of a delivery whose properties begin at `place`, and the offset if it comes from a stream."""
     place += 2
     for flag in (0x8000, 0x4000):  # content type and encoding, short texts
         if properties & flag:
@@ -202,7 +202,7 @@ def _headers(buffer: bytes, place: int, properties: int) -> tuple[Mapping[str, A
     end = start + int.from_bytes(buffer[place:start])
     last = end - len(_OFFSET_HEADER) - 8
     if last >= start and buffer.startswith(_OFFSET_HEADER, last):
-        # As RabbitMQ appends it. Without this, telling streams apart would cost more than all the rest.
+        # RabbitMQ appends the offset last. Parsing it with the table would cost more than all the rest.
         return _table(buffer[start:last]), int.from_bytes(buffer[end - 8 : end])
     return _without_offset(_table(buffer[start:end]))
 
@@ -215,13 +215,13 @@ def _without_offset(headers: Mapping[str, Any]) -> tuple[Mapping[str, Any], int 
 
 @functools.lru_cache(64)
 def _name(exchange: bytes) -> str:
-    """Always the same text of an exchange, as history keeps many of them."""
+    """Return an exchange's name, always as the same object, because history keeps many of them."""
     return str(exchange, "utf-8", "replace")
 
 
 @functools.lru_cache(4096)
 def _table(entries: bytes) -> Mapping[str, Any]:
-    """A table of headers (AMQP 0-9-1 section 4.2.5.5). Those of one member, or market, come again and again."""
+    """Parse a table of headers (AMQP 0-9-1 section 4.2.5.5). Cached, because a member's or market's headers repeat."""
     return loads("F", len(entries).to_bytes(4) + entries, 0)[0][0] if entries else _NO_HEADERS
 
 
@@ -236,7 +236,7 @@ class _BufferedTLS(_Buffered, TlsTransport):
 
 
 class BufferedConnection(PlainConnection):
-    """py-amqp's connection over a buffered transport; one `drain_events` is all that one read brought.
+    """py-amqp's connection over a buffered transport. One `drain_events` handles everything of one read.
 
     Attributes:
         delivery_callbacks: by consumer tag; see `consume`.
@@ -250,33 +250,33 @@ class BufferedConnection(PlainConnection):
 
     def drain_events(self, timeout: float | None = None) -> None:
         transport = self.transport
-        # Who waits for an answer within a batch, as py-amqp does when a channel breaks, begins with the rest of that.
+        # A call that waits for an answer within a batch, as in py-amqp when a channel breaks, continues the batch.
         if not (transport.has_unread and transport.dispatch(self.delivery_callbacks, self.on_inbound_frame)):
             if timeout is None:
                 transport.fill()
             else:
                 with transport.having_timeout(timeout):
                     transport.fill()
-            self.bytes_recv += 1  # py-amqp asks only whether it grows, to tell whether the broker is alive
+            self.bytes_recv += 1  # py-amqp only checks whether it grows, to see that the broker is alive
             transport.dispatch(self.delivery_callbacks, self.on_inbound_frame)
 
 
 class BufferedTransport(PlainTransport):
-    """kombu's transport that reads with gevent, as much as is there at once."""
+    """kombu's transport with `BufferedConnection`. Requires gevent."""
 
     Connection = BufferedConnection
 
 
 def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = False, **options: Any) -> None:
-    """Hear a queue from now on; its name is the consumer tag.
+    """Start to consume a queue. Its name is the consumer tag.
 
     Args:
-        channel: kombu's, of any broker; its `auto_decode` is off.
-        handle: called with each `Delivery`, and its delivery tag (int) if `acks`; may raise nothing.
-        options: more for py-amqp's `basic_consume`; with `x-stream-offset` among its `arguments` the queue is a stream.
+        channel: kombu's channel to any broker, with `auto_decode` off.
+        handle: called with each `Delivery`, and its delivery tag (int) if `acks`; must not raise.
+        options: more for `basic_consume`; the queue is a stream if `arguments` has `x-stream-offset`.
     """
 
-    stream = OFFSET in (options.get("arguments") or ())  # a consumer of a stream says where to begin
+    stream = OFFSET in (options.get("arguments") or ())  # every consumer of a stream sets it
 
     def on_message(message: Any) -> None:
         info, body = message.delivery_info, message.body
@@ -294,7 +294,7 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
         connection.delivery_callbacks[queue.encode()] = DeliveryCallback(
             number, after | 2 << 16, after | 3 << 16, handle, acks, stream
         )
-        # py-amqp would do it after the broker's answer; a delivery may have come with that.
+        # py-amqp sets it after the broker's answer, but a delivery may arrive together with the answer.
         channel.callbacks[queue] = on_message
-    # Not by kombu's Consumer, whose messages cost a tenth of what an event costs in all.
+    # Not with kombu's Consumer: its messages take a tenth of the total cost of an event.
     channel.basic_consume(queue=queue, no_ack=not acks, consumer_tag=queue, callback=on_message, **options)

@@ -1,4 +1,4 @@
-"""When the greenlet that reads the broker lets others run."""
+"""Decides when the broker's reader lets other greenlets run."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, Final
 import gevent
 
 BUSY_SECONDS: Final = 0.008
-"""How long the loop may go on without letting other greenlets run."""
+"""How long the reader may run without letting other greenlets run."""
 
 
 class ReadPacing:
-    """When the loop lets others run.
+    """Decides after each batch whether to let other greenlets run.
 
-    While the reader keeps up, each read takes all that is there, and the next one lets others run before it reads
-    (`socket_reader.py`): an event goes out as soon as it comes, and what comes while one batch goes out is the next
-    one. Only a reader with a backlog has to be interrupted, by the clock.
+    While the reader keeps up, each read takes all available bytes, and the next read first lets other greenlets run
+    (`socket_reader.py`). So an event is sent as soon as it arrives, and events that arrive meanwhile form the next
+    batch. Only a reader with a backlog has to yield by the clock.
     """
 
     def __init__(self) -> None:
-        self._yielded = time.monotonic()  # the last time
+        self._yielded = time.monotonic()  # time of the last yield
 
     def pause(self, connection: Any) -> None:
-        """After each batch. `connection` tells how it came, if it is an `BufferedConnection`."""
+        """Yield if necessary. Called after each batch; only a `BufferedConnection` tells how the batch was read."""
         transport = getattr(connection, "transport", None)
         if getattr(transport, "drained", False):
             return

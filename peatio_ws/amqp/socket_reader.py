@@ -1,8 +1,8 @@
-"""Reads the broker's gevent socket with a watcher that stays started.
+"""Reads the broker's gevent socket with a permanent watcher.
 
-gevent's `recv` starts a watcher for each wait and stops it afterwards. Here the event loop switches straight to the
-greenlet that reads, and a read that took all there was is followed by a wait rather than by a read in vain. Knows
-sockets and the event loop; knows nothing of what is read.
+gevent's `recv` starts and stops a watcher for each wait. Here the watcher stays started, and the event loop switches
+directly to the reading greenlet. After a read that took all available bytes, the reader waits before it reads again.
+Knows sockets and the event loop; does not know the data.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ class SocketReader:
 
     Args:
         sock: a gevent socket, TLS or not.
-        read_now: reads up to a number of bytes without waiting; raises one of `NOT_NOW` if there is nothing. A result
-            that is shorter is all that there is.
+        read_now: reads up to a number of bytes without waiting; raises one of `NOT_NOW` if there are none. A shorter
+            result means that no more bytes are available.
     """
 
     def __init__(self, sock: Any, read_now: Callable[[int], bytes]) -> None:
         self._sock, self._read_now = sock, read_now
         self._hub = gevent.get_hub()
         self._watcher = self._hub.loop.io(sock.fileno(), READABLE)
-        self._waiting: Any = None  # a greenlet
+        self._waiting: Any = None  # the greenlet that waits
         self._is_drained = False
 
     def recv(self, size: int) -> bytes:
-        """Read what is there, waiting until something is. Return nothing at the end of the connection.
+        """Read available bytes, and wait if there are none. Return b"" at the end of the connection.
 
-        After a read that took all there was, other greenlets run first, even if more has come meanwhile.
+        After a read that took all available bytes, other greenlets run first, even if more bytes have arrived.
 
         Raises:
             OSError: the connection is broken.
-            TimeoutError: nothing came within the socket's timeout.
+            TimeoutError: nothing arrived within the socket's timeout.
         """
         timeout = self._sock.timeout
         if timeout is not None:
@@ -50,7 +50,7 @@ class SocketReader:
         return self._read(size)
 
     def close(self) -> None:
-        """Stop watching. To be called before the socket is closed; a greenlet that waits gets an OSError."""
+        """Stop watching. Call it before the socket is closed. A waiting greenlet gets an OSError."""
         self._watcher.stop()
         self._watcher.close()
         if self._waiting is not None:
@@ -64,9 +64,9 @@ class SocketReader:
                 data = self._read_now(size)
             except NOT_NOW:
                 self._wait()
-            except ssl.SSLEOFError:  # closed without a good-bye, as the end of a plain connection
+            except ssl.SSLEOFError:  # closed without close_notify; same as the end of a plain connection
                 return b""
-            except ssl.SSLWantWriteError:  # TLS has to answer first (RFC 8446 section 4.6.3)
+            except ssl.SSLWantWriteError:  # TLS has to write first (RFC 8446 section 4.6.3)
                 data = self._sock.recv(size)
                 break
             else:
@@ -75,7 +75,7 @@ class SocketReader:
         return data
 
     def _wait(self) -> None:
-        """Let other greenlets run until there is something to read. May return without."""
+        """Let other greenlets run until the socket is readable. May return early."""
         if not self._watcher.active:
             self._watcher.start(self._on_readable)
         self._waiting = gevent.getcurrent()
@@ -88,5 +88,5 @@ class SocketReader:
         if self._waiting is not None:
             self._waiting.switch()
         else:
-            # Nobody waits: the reader is at something else. It would be called at every turn of the loop.
+            # The reader is busy. A started watcher would call this at every turn of the loop.
             self._watcher.stop()

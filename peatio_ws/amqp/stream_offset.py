@@ -14,12 +14,12 @@ from peatio_ws.life_cycle import LifeCycle
 from peatio_ws.protocol.exchanges import Delivery
 
 NOT_EVENTS: Final = 16
-"""RabbitMQ's own records take up to this many offsets between two events: one at the start of each segment. Retention
-removes whole segments, which have more."""
+"""RabbitMQ's own records take up to this many offsets between two events, one per segment. A larger difference is a
+gap, because retention removes whole segments, which have more."""
 KEPT_HOURS: Final = 1
 """How long RabbitMQ keeps events in the stream."""
 MARGIN_SECONDS: Final = 2
-"""A reader that returns begins this much earlier than its last event: the clocks of hosts differ."""
+"""A returning reader begins this much before its last event, because the clocks of hosts differ."""
 
 
 class ReaderState(enum.Enum):
@@ -73,7 +73,7 @@ def offset_of(delivery: Delivery) -> int:
 
 
 def is_gap(last: Delivery, delivery: Delivery) -> bool:
-    """Return whether events between these two deliveries are missing: retention has overtaken the reader."""
+    """Return whether events between these deliveries are missing, because retention has removed them."""
     return (delivery.offset or 0) - (last.offset or 0) > NOT_EVENTS
 
 

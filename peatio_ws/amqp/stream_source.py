@@ -53,7 +53,9 @@ MARKED_WITHIN: Final = 20.0
 """Each event is preceded, within these seconds, by a marker with the key of its cursor (`cursor.py`)."""
 PROBE_SECONDS: Final = 0.5
 """Seconds between markers that are published for clients whose cursor is ahead of this reader."""
-REMOVED: Final = "the stream no longer has them: this reader was disconnected or slow for longer than events are kept"
+REMOVED: Final = (
+    "the stream no longer has them: this reader was disconnected, or too slow, for longer than events are kept"
+)
 _SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Linux only; CLOCK_MONOTONIC of macOS includes suspended time."""
 

@@ -9,11 +9,11 @@ import random
 from typing import Final
 
 BROKER_PAUSES: Final = (0.5, 5.0)
-"""First and longest pause before the broker is connected to again, in seconds."""
+"""First and longest pause before a reconnect to the broker, in seconds."""
 RESTART_PAUSES: Final = (0.4, 30.0)
-"""The same before a greenlet that failed is started again."""
+"""First and longest pause before a failed greenlet is restarted, in seconds."""
 REDIS_BOOKS_PAUSES: Final = (0.5, 60.0)
-"""The same before a book that no other worker had is requested again."""
+"""First and longest pause before a book that no worker has is requested again, in seconds."""
 _MOST_DOUBLINGS: Final = 16
 
 
@@ -22,7 +22,7 @@ class Backoff:
 
     Args:
         first: seconds before the second attempt.
-        longest: seconds, at most.
+        longest: longest pause in seconds.
         jitter: largest random reduction of a pause, as a part from 0 to 1, so that workers do not retry in step.
     """
 
