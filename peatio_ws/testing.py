@@ -241,9 +241,9 @@ class _Loop:
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], None]] = deque()
-        self._there = threading.Event()
-        threading.Thread(target=self._live, name="peatio_ws.testing", daemon=True).start()
-        self._there.wait(START_SECONDS)
+        self._started = threading.Event()
+        threading.Thread(target=self._run_loop, name="peatio_ws.testing", daemon=True).start()
+        self._started.wait(START_SECONDS)
 
     def run(self, job: Callable[[], Any]) -> Any:
         """Run a function in this thread. Return its result, or raise its exception."""
@@ -259,12 +259,12 @@ class _Loop:
         self._wake.send()
         return future.result(timeout=2 * START_SECONDS)
 
-    def _live(self) -> None:
+    def _run_loop(self) -> None:
         self._wake = gevent.get_hub().loop.async_()
-        self._wake.start(self._take)
-        self._there.set()
+        self._wake.start(self._run_jobs)
+        self._started.set()
         gevent.event.Event().wait()
 
-    def _take(self) -> None:
+    def _run_jobs(self) -> None:
         while self._jobs:
             gevent.spawn(self._jobs.popleft())

@@ -23,7 +23,7 @@ class ReadPacing:
         self._yielded = time.monotonic()  # time of the last yield
 
     def pause(self, connection: Any) -> None:
-        """Yield if necessary. Called after each batch; only a `BufferedConnection` tells how the batch was read."""
+        """Yield if necessary. Called after each batch; only a `BufferedConnection` knows how the batch was read."""
         transport = getattr(connection, "transport", None)
         if getattr(transport, "drained", False):
             return

@@ -73,10 +73,10 @@ def _publish_and_read_back(
     reading: Connection, queue: str, seconds: float, body: bytes, headers: Mapping[str, str] | None
 ) -> Delivery:
     found: list[Delivery] = []
-    owed: list[int] = []
+    unacked: list[int] = []
 
     def on_delivery(delivery: Delivery, tag: int) -> None:
-        owed.append(tag)
+        unacked.append(tag)
         if delivery.body == body and not delivery.exchange:
             found.append(delivery)
 
@@ -93,9 +93,9 @@ def _publish_and_read_back(
             if alarms:
                 raise BrokerAlarm("the broker accepts no messages: it has too little memory or disk")
             connection.drain_events()
-            if len(owed) >= PREFETCH // 2 or (found and found[0].offset is None):
-                channel.basic_ack(owed[-1], multiple=True)  # if the queue is not a stream, this removes the marker
-                owed.clear()
+            if len(unacked) >= PREFETCH // 2 or (found and found[0].offset is None):
+                channel.basic_ack(unacked[-1], multiple=True)  # if the queue is not a stream, this removes the marker
+                unacked.clear()
         if found[0].offset is None:
             raise SourceRefused(Refusal.NOT_A_STREAM)
         return found[0]

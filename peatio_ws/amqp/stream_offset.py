@@ -26,10 +26,10 @@ class ReaderState(enum.Enum):
     """What the reader knows about its position."""
 
     CLOSED = "no connection"
-    PROVING = "waiting for the last event read, to see that it is the same stream"
-    READING_BACK = "reading what was published until it was opened"
-    CURRENT = "everything published before the last marker has come"
-    LOST = "another stream than before; nothing is taken from it until it is opened again"
+    PROVING = "waiting for the last event read, to check that the stream is the same"
+    READING_BACK = "reading the events that were published before it was opened"
+    CURRENT = "everything published before the last marker has been received"
+    LOST = "a different stream than before; its events are ignored until it is opened again"
 
 
 class ReaderInput(enum.Enum):
@@ -38,9 +38,9 @@ class ReaderInput(enum.Enum):
     OPENED = "consuming from a time"
     OPENED_AT_LAST = "consuming from the last event read"
     SAME_EVENT = "the first event is the last one read"
-    LATER_EVENT = "the first event is a later one: retention has removed what was between"
-    OTHER_EVENT = "another event has the offset of one that was read, or the stream ends before it"
-    END_REACHED = "the marker has come, or nothing more can come"
+    LATER_EVENT = "the first event is a later one: retention has removed the events between"
+    OTHER_EVENT = "a different event has the offset of one that was read, or the stream ends before it"
+    END_REACHED = "the marker has arrived, or no more events can arrive"
     CLOSED = "the connection has ended"
 
 

@@ -72,17 +72,17 @@ def _context(files: TlsFiles, _versions: object) -> ssl.SSLContext:
 
 
 def read_records(data: bytes, read: Callable[[int], bytes], size: int) -> bytes:
-    """Return the data of a record, and of those after it that have come already, up to a size.
+    """Return the data of a record, and of further records that have already arrived, up to a size.
 
-    A TLS socket gives one record at a time, however many have come: a burst would be read in small pieces, and each of
-    them would look like all there is.
+    A TLS socket returns one record at a time. A burst would be read in small pieces, and each of them would look as if
+    no more data were available.
     """
     pieces, taken = [data], len(data)
     try:
         while data and taken < size:
             pieces.append(data := read(size - taken))
             taken += len(data)
-    except OSError:  # nothing more is there; an error, or the end, comes again with the next read
+    except OSError:  # no more data; the next read reports an error or the end again
         pass
     return b"".join(pieces)
 

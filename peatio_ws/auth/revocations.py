@@ -110,5 +110,5 @@ class Revocations:
 
     def _make_room(self, now: float) -> bool:
         self._tokens = {key: until for key, until in self._tokens.items() if until > now}
-        self._members = {uid: word for uid, word in self._members.items() if word[1] > now}
+        self._members = {uid: times for uid, times in self._members.items() if times[1] > now}
         return len(self) < REVOCATIONS_KEPT

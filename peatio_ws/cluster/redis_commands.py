@@ -18,9 +18,8 @@ import gevent.event
 import redis
 import structlog
 
-from peatio_ws.auth import revocations as words
 from peatio_ws.auth.lockout import Lockout
-from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation, Revocations
+from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation, Revocations, read
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import AddressLocked, Answer
 from peatio_ws.cluster.local_state import CommandTarget
@@ -149,7 +148,7 @@ class RedisCommands:
             if rows is None:
                 return False
             now = time.time()
-            for one in filter(None, map(words.read, rows)):
+            for one in filter(None, map(read, rows)):
                 stored.add(one, now)
                 news += known.add(one, now)
             if len(rows) < PAGE:

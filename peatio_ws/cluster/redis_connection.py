@@ -4,10 +4,10 @@ A request has one of three outcomes:
 
 - an answer;
 - a refusal: Redis answers an error to this request (READONLY, OOM, MISCONF, NOREPLICAS, NOPERM, WRONGTYPE …). Other
-  requests may still succeed, so reading goes on while writes are refused. Each code is logged once when it begins and
+  requests may still succeed, so reads continue while writes are refused. Each code is logged once when it begins and
   once when it ends;
 - unreachable: there is no connection, no answer in time, or Redis accepts no client (LOADING, NOAUTH). This is logged
-once, and so is the recovery.
+  once, and so is the recovery.
 
 Decisions use the code of an error reply, which RESP puts first, and never its text. All requests work with Redis 5, so
 the code is the same for all versions. Knows no key except its own probe.

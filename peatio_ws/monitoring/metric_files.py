@@ -28,7 +28,7 @@ _MOST_BESIDES_KEY: Final = 28
 """Bytes of an entry besides its key: its length, up to 8 bytes of padding, two numbers."""
 
 _open: weakref.WeakSet[MetricFile] = weakref.WeakSet()
-_troubled_in = 0  # the process that logged the failure; a failure of the master says nothing about its workers
+_failure_logged_by = 0  # the process that logged the failure; a failure of the master says nothing about its workers
 
 
 class MetricFile(MmapedDict):
@@ -99,24 +99,24 @@ def restore() -> bool:
     Returns:
         Whether the files exist; False if the metrics are in memory.
     """
-    global _troubled_in
+    global _failure_logged_by
     try:
         for file in list(_open):
             file.restore()
     except OSError as error:
         _log_failure(error)
         return False
-    if _troubled_in == os.getpid():
-        _troubled_in = 0
+    if _failure_logged_by == os.getpid():
+        _failure_logged_by = 0
         log.info("metrics can be written again")
     return True
 
 
 def _log_failure(error: OSError) -> None:
     """Log that metrics cannot be written, once until they can be written again."""
-    global _troubled_in
-    if _troubled_in != os.getpid() and structlog.is_configured():  # else the log is not configured yet
-        _troubled_in = os.getpid()
+    global _failure_logged_by
+    if _failure_logged_by != os.getpid() and structlog.is_configured():  # else the log is not configured yet
+        _failure_logged_by = os.getpid()
         log.warning("metrics cannot be written; keeping them in memory", error=error.strerror)
 
 

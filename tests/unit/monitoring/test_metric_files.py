@@ -23,7 +23,7 @@ MANY = [f"name of a figure, number {number}" for number in range(3000)]
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     structlog.reset_defaults()
     metric_files._open.clear()
-    monkeypatch.setattr(metric_files, "_troubled_in", 0)
+    monkeypatch.setattr(metric_files, "_failure_logged_by", 0)
 
 
 def read(path: Path) -> dict[str, float]:
