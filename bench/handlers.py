@@ -73,7 +73,7 @@ def run(folder: Path, broker: RabbitMQ, clients: Path, event: str) -> tuple[floa
             got = traders.received()
             if event != "nobody":
                 caller.end()
-            held = [line for line in gateway.events() if "the loop is held" in line["event"]]
+            held = [line for line in gateway.events() if "event loop blocked" in line["event"]]
             named = [f"{line['place'].rpartition('/')[2]} {line['seconds']:.2f} s" for line in held]
             p50, p99, worst = (microseconds / 1000 for microseconds in (got.p50, got.p99, got.worst))
             print(
