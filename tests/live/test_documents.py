@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -99,6 +100,9 @@ def test_programs(
     page, language = key
     ports = {8080: gateway.port, 4242: gateway.metrics_port}
     replace = {f"{host}:{old}": f"{host}:{new}" for host in ("127.0.0.1", "localhost") for old, new in ports.items()}
+    for name, server in (("rabbitmq:5672", broker), ("redis:6379", redis)):
+        address = urlsplit(server.url)
+        replace[f" {name}: "] = f" {address.hostname}:{address.port}: "  # as `check` shows them
     folder = tmp_path / "here"
     folder.mkdir()
     if language == "sh":
