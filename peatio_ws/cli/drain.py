@@ -7,7 +7,7 @@ import sys
 import click
 
 from peatio_ws.cli.operator import new_question
-from peatio_ws.cli.operator_command import NOBODY, connected_operator, counted, end, operator_command
+from peatio_ws.cli.operator_command import NO_GATEWAY, connected_operator, counted, end, operator_command
 from peatio_ws.cluster.commands import DrainCommand
 
 
@@ -28,5 +28,5 @@ def drain(where: str | None, everywhere: bool, undo: bool) -> None:
     if result.workers and not result.meant and not result.silent:
         names = ", ".join(sorted({answer.place.gateway for answer in result.answers}))
         click.echo(f"no gateway is called {where}; the gateways are: {names}", err=True)
-        sys.exit(NOBODY)
+        sys.exit(NO_GATEWAY)
     end(result, "accepts clients again" if undo else f"draining {counted(result.connections, 'connection')}")

@@ -17,7 +17,7 @@ from peatio_ws.cli.operator import CommandResult, Operator, redis_url
 from peatio_ws.config.tls_errors import REDIS, tls_fault
 from peatio_ws.errors import ConfigurationError
 
-NOBODY: Final = 3
+NO_GATEWAY: Final = 3
 """Exit status if no gateway received the command."""
 NOT_ALL: Final = 4
 """Exit status if some workers did not answer."""
@@ -62,7 +62,7 @@ def end(result: CommandResult, line: str) -> None:
     """Print the result, and exit with the status for it."""
     if not result.workers:
         click.echo(f"{line}: no gateway received it", err=True)
-        sys.exit(NOBODY)
+        sys.exit(NO_GATEWAY)
     answers = result.meant
     gateways = len({answer.place.gateway for answer in answers})
     received_by = f"{counted(len(answers), 'worker')} of {counted(gateways, 'gateway')}"

@@ -92,7 +92,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Send the missed events now, if they are promised: the client has subscribed to a private stream."""
+    """Send the missed events now, if they are guaranteed: the client has subscribed to a private stream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ Theory of operation:
 - The first valid token makes it ADMITTING: the worker prepares for the member's events. The client receives none of
   them before the answer to its token.
 - Without resuming the connection is LIVE after that answer. A client that resumes is PENDING first: the events that it
-  missed are promised, but it may have no private stream yet to receive them on. Only REPLAYING or the end leaves
-  PENDING. Whatever else the client sends meanwhile, no promised event is skipped.
+  missed are guaranteed, but it may have no private stream yet to receive them on. Only REPLAYING or the end leaves
+  PENDING. Whatever else the client sends meanwhile, no guaranteed event is skipped.
 - Closing is not a state here. In any state the close frame can be in the outbox; `Outbox.closing` holds its code. The
   connection is ENDED when it has left the router.
 
@@ -29,7 +29,7 @@ class ConnectionState(enum.Enum):
     OPEN = "neither authenticated nor subscribed"
     PUBLIC = "anonymous; receives public streams"
     ADMITTING = "authenticated; the worker prepares for its member's events"
-    PENDING = "the events that it missed are promised; it has no private stream for them yet"
+    PENDING = "the events that it missed are guaranteed; it has no private stream for them yet"
     REPLAYING = "receives the private events that it missed"
     LIVE = "receives its member's events as they happen"
     ENDED = "has left the router"

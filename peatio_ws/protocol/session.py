@@ -113,7 +113,7 @@ class Session:
     def on_postponed(self, verify: Verify, why: str, seconds: int) -> list[Action]:
         """Return the actions for a token that cannot be verified for some seconds.
 
-        The token may be valid, so the client is not told that it failed. An authenticated client stays connected.
+        The token may be valid, so the reply does not say that it failed. An authenticated client stays connected.
         """
         if self.identity is None:
             return [HangUp(Close.FULL, retry_reason(why, seconds))]

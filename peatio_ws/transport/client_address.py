@@ -3,7 +3,7 @@
 `resolve` is the only function that decides it; the log, the limits, `who` and handlers all show its result. Knows no
 sockets.
 
-Theory of operation. Each proxy appends the address of its own peer to a header, so the header is read from the right.
+Theory of operation. Each proxy appends its peer's address to a header, so the header is read from the right.
 A hop is believed if the one that reported it is trusted; the first hop that is not trusted is the client. Everything
 further left is the client's claim. A hop that cannot be read ends the walk: the client is then `unknown via` the proxy
 that reported it, and all such clients of that proxy count together towards the limits.

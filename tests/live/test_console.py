@@ -183,7 +183,7 @@ def test_nothing_is_missing_after_a_cut(
     meanwhile = set(observer.trades) - before
     here.page.locator("#cut").click()
     expect(here.page.locator("#news")).to_have_text(
-        re.compile(r"^Back after [\d.]+ s, resumed at the cursor: \d+ events came meanwhile, marked below\. Nothing is")
+        re.compile(r"^Back after [\d.]+ s, resumed at the cursor: \d+ events missed, marked below\. Nothing is")
     )
     meanwhile = {trade for trade in meanwhile if trade > min(before)}  # the page came later than the observer
     wait_until(lambda: here.missed() >= meanwhile, f"the missed trades {meanwhile}, marked", 30)

@@ -72,7 +72,7 @@ def faulty(fault: Fault) -> Finding:
 
 
 def misspelt(name: str, meant: str) -> Finding:
-    """Return the finding of a variable that the gateway does not read but that resembles one of its own."""
+    """Return the finding of a variable that the gateway does not read but that resembles a known one."""
     text = f"{name} is not a variable of the gateway, which ignores it; {meant} is"
     return Finding("settings", False, text, f"rename it to {meant}, or remove it")
 

@@ -138,15 +138,15 @@ function connected() {
 /** At once on a connection that stays; otherwise with the other news of the reconnect. */
 function tellGap() {
   isGap = true;
-  if (state === "live" && lostAt === null) tell("Something may be missing: read your orders over REST.", "bad");
+  if (state === "live" && lostAt === null) tell("Events may be missing: read your orders over REST.", "bad");
 }
 
 function endReplay() {
   isReplaying = false;
   const seconds = ((performance.now() - (lostAt ?? 0)) / 1000).toFixed(1);
   lostAt = null;
-  const found = missed.size ? `${counted(missed.size, "event")} came meanwhile, marked below` : "no event of yours came meanwhile";
-  if (isGap) tell(`Back after ${seconds} s, but something may be missing: read your orders over REST.`, "bad");
+  const found = missed.size ? `${counted(missed.size, "event")} missed, marked below` : "no events missed";
+  if (isGap) tell(`Back after ${seconds} s, but events may be missing: read your orders over REST.`, "bad");
   else tell(`Back after ${seconds} s, resumed at the cursor: ${found}. Nothing is missing.`, "well");
 }
 
@@ -154,10 +154,10 @@ function endReplay() {
 function disconnected({ code, reason, pause }) {
   lostAt ??= state === "live" || state === "cut" ? performance.now() : null;
   for (const item of $("steps").children) item.classList.toggle("done", item.id === "step-cursor");
-  if (isWaiting) answerOrder("The line was lost before an answer came; your orders will tell.", false);
+  if (isWaiting) answerOrder("The connection was lost before the answer; check your orders.", false);
   nextTry = performance.now() + (pause ?? 0) * 1000;
   if (line.cutSince !== null) return become("cut");
-  become("away", "away");
+  become("away", "disconnected");
   tell(`Connection lost (${code}${reason ? `: ${reason}` : ""}).`, "bad");
 }
 
@@ -168,7 +168,7 @@ function cutOrMend() {
     become("cut");
   } else {
     line.mend();
-    become("away", "coming back");
+    become("away", "reconnecting");
   }
   tick();
 }
@@ -179,7 +179,7 @@ function tick() {
     tell(`The line is cut. The market goes on without you: ${seconds} s.`, "cut");
   } else if (state === "away") {
     const seconds = Math.ceil((nextTry - performance.now()) / 1000);
-    $("state").textContent = seconds > 0 ? `back in ${seconds} s` : "coming back";
+    $("state").textContent = seconds > 0 ? `reconnecting in ${seconds} s` : "reconnecting";
   }
 }
 
@@ -212,7 +212,7 @@ function takeOrder(data, wasMissed) {
 }
 
 function missedMark() {
-  return Object.assign(element("span", "missed", "mark"), { title: "came while the line was away" });
+  return Object.assign(element("span", "missed", "mark"), { title: "published while the connection was lost" });
 }
 
 /** @param {Known} known */
@@ -401,7 +401,7 @@ function place(event) {
   isWaiting = true;
   $("answer").textContent = "";
   allowOrders();
-  patience = setTimeout(() => answerOrder("No answer came; your orders will tell.", false), ANSWER_WITHIN);
+  patience = setTimeout(() => answerOrder("No answer yet; check your orders.", false), ANSWER_WITHIN);
   line.say({ event: "place_order", market, side, ord_type, ...(ord_type === "limit" && { price }), volume });
 }
 

@@ -1,7 +1,7 @@
 """How a client that resumes gets from its cursor to live events (contract section 5).
 
 The states and their order are in `protocol/connection_state.py`: a connection is PENDING when the missed events are
-promised but the client has no private stream to receive them on. What PENDING needs to know, the client's cursor and
+guaranteed but the client has no private stream to receive them on. What PENDING needs to know, the client's cursor and
 the position from which to replay, is held here. Runs in the client's own greenlet. Knows no history
 (`routing/replay.py`).
 """
@@ -71,7 +71,7 @@ class Resumption:
         return True
 
     def _begin_without_history(self, resume: Resume) -> None:
-        """Promise nothing. The client receives its events from now on."""
+        """Guarantee nothing. The client receives its events from now on."""
         is_live = self._receiver.state is ConnectionState.LIVE
         if not is_live:
             self._context.ingest.wait_until_live()
@@ -97,7 +97,7 @@ class Resumption:
         return True
 
     def replay(self) -> None:
-        """Send the missed events, if they are promised, then live events. Waits as long as the client needs."""
+        """Send the missed events, if they are guaranteed, then live events. Waits as long as the client needs."""
         context, receiver = self._context, self._receiver
         if receiver.state is not ConnectionState.PENDING:
             return
