@@ -373,7 +373,7 @@ ALONE = {"AMQP_URL": "memory://"}
 @pytest.mark.parametrize(
     ("claims", "text", "remedy"),
     [
-        ({"exp": int(time.time()) - 7200}, "expired (", "use a fresh one"),
+        ({"exp": int(time.time()) - 7200}, "expired (", "use a new one"),
         ({"iat": int(time.time()) + 7200}, "issued in the future", "NTP"),
         (
             {"aud": ["barong"]},
@@ -403,9 +403,9 @@ def test_invalid_tokens_are_explained(signer: Signer) -> None:
         (
             Signer("ES256").token("ID1"),
             "algorithm is not JWT_ALGORITHM (it is ES256, JWT_ALGORITHM is RS256",
-            "that kind",
+            "a matching key",
         ),
-        ("nonsense", "malformed", "quote it completely"),
+        ("nonsense", "malformed", "paste the whole token"),
     ):
         said, advice = check(**signer.environ, **ALONE, JWT=token).remedied("token")
         assert said.startswith(f"is refused: {text}")
