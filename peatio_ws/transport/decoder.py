@@ -1,6 +1,6 @@
-"""What a client's bytes say: whole messages, out of frames that `websockets`' sans-IO core checks (RFC 6455 section 5).
+"""Reads whole messages from a client's bytes; `websockets`' sans-IO core checks the frames (RFC 6455 section 5).
 
-Bytes in; messages, and bytes to answer with, out. Pure: knows nothing of sockets, time and Peatio.
+Takes bytes; returns messages, and bytes to answer with. Pure: knows nothing of sockets, time and Peatio.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from websockets.protocol import SERVER, Protocol
 from peatio_ws.transport.inflate import Inflater, longest_frame
 
 SMALL_BYTES: Final = 1024
-"""A fragment with fewer bytes counts as a small frame; larger ones are limited by the size of a message."""
+"""A fragment with fewer bytes counts as a small frame; the size limit of a message covers larger ones."""
 SMALL_AT_ONCE: Final = 500
 SMALL_A_SECOND: Final = 50
 """Control frames and small fragments that a client may send at once, and in a second after that. One that answers pings
@@ -26,25 +26,25 @@ SMALL_FRAGMENT: Final = 64
 allows more small frames than the two numbers above, at once and in a second."""
 POLICY: Final = 1008
 
-_log = logging.getLogger("peatio_ws.frames")  # what the sans-IO core has to say; nobody needs it
+_log = logging.getLogger("peatio_ws.frames")  # silences the log of the sans-IO core
 _log.setLevel(logging.WARNING)
 _Decoder: Final = codecs.getincrementaldecoder("utf-8")
 
 
 class FrameDecoder(Protocol):
-    """The core, with messages instead of frames. It answers pings and close frames, and fails the connection with 1002,
-    1007 or 1009, by itself; the answers are in `data_to_send()`.
+    """The core, with messages instead of frames. It answers pings and close frames itself, and fails the connection
+    with 1002, 1007 or 1009; the answers are in `data_to_send()`.
 
     Args:
-        max_message_bytes: limit for a message, checked when a frame's header is there, and while it is decompressed.
-        compressed: whether the client may compress what it sends.
+        max_message_bytes: limit for a message, checked at a frame's header, and during decompression.
+        compressed: whether the client may send compressed messages.
 
     Attributes:
-        small_frames: how many more control frames and small fragments may come; the caller gives more as time goes by.
-            With one too many the connection fails with 1008. A frame of two bytes costs as much as a message, and
-            nothing else limits how many come.
-        messages: that have come, each with the answers to what came before it, which are to leave before its own;
-            whoever takes them takes them out.
+        small_frames: how many more control frames and small fragments are allowed; `refill` raises it over time. Above
+            it, the connection fails with 1008. A frame of two bytes costs as much as a message, and nothing else limits
+            their number.
+        messages: the messages received, each with the answers to what preceded it, to be sent before its own. The
+            reader removes them.
     """
 
     def __init__(self, max_message_bytes: int, compressed: bool = False) -> None:
@@ -58,7 +58,7 @@ class FrameDecoder(Protocol):
         self._refilled = 0.0
         self.messages: list[tuple[list[bytes], str | bytes]] = []
         self._joined: BytesIO | None = None  # a message in fragments; a list of them may be many times its size
-        self._decoder: codecs.IncrementalDecoder | None = None  # of a text: sees at once what is no UTF-8
+        self._decoder: codecs.IncrementalDecoder | None = None  # of a text: detects invalid UTF-8 at once
 
     def refill(self, now: float) -> None:
         """Refill the bucket of small frames, at this monotonic time."""
@@ -69,12 +69,12 @@ class FrameDecoder(Protocol):
         self._refilled = now
 
     def receive(self, data: bytes) -> None:
-        """What came from the client; nothing is its end."""
+        """Process bytes of the client; no bytes mean its end."""
         if data:
             self.receive_data(data)
         else:
             self.receive_eof()
-        self.events.clear()  # the frames: `messages` has what they said
+        self.events.clear()  # the frames: `messages` has their content
 
     def recv_frame(self, frame: Frame) -> None:
         """The core calls this with each checked frame, and fails with 1007 on a UnicodeDecodeError."""
@@ -99,7 +99,7 @@ class FrameDecoder(Protocol):
                 self._on_fragment(frame)
 
     def _is_small(self, frame: Frame) -> bool:
-        """Whether it is a control frame, but for the one that ends the connection, or a small fragment."""
+        """Return whether it is a small fragment, or a control frame other than the close frame."""
         size = len(frame.data) if self._inflater is None else self._inflater.wire_bytes
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.BINARY:
             return not frame.fin and size < SMALL_BYTES
