@@ -87,18 +87,18 @@ def _validate_in_child(master: Any) -> list[str]:
     if not child:
         _validate(master, writer)
     os.close(writer)
-    told, deadline = b"", time.monotonic() + TRIAL_SECONDS
+    output, deadline = b"", time.monotonic() + TRIAL_SECONDS
     with open(reader, "rb", buffering=0) as pipe:
         while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
             if not (data := pipe.read(65_536)):
                 break
-            told += data
+            output += data
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)  # it has ended, or exceeded the limit
     with contextlib.suppress(ChildProcessError):
         os.waitpid(child, 0)
     try:
-        return msgspec.json.decode(told, type=list[str])
+        return msgspec.json.decode(output, type=list[str])
     except msgspec.DecodeError:
         return [f"configuration and application could not be loaded within {TRIAL_SECONDS:g} s"]
 

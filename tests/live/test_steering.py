@@ -247,7 +247,7 @@ def test_notices_go_to_clients_that_requested_them(
         assert receive(ann) == {"success": {"message": "Authenticated."}}
         assert "sent to 2 connections; received by 3 workers" in steer("notice", text).stderr
         assert receive(ann) == receive(public) == {"notice": {"message": text}}
-        assert "told 1 connection of IDANN" in steer("notice", "only you", "--uid", "IDANN").stderr
+        assert "sent to 1 connection of IDANN" in steer("notice", "only you", "--uid", "IDANN").stderr
         assert receive(ann) == {"notice": {"message": "only you"}}
         assert "told 0 connections of IDBOB" in steer("notice", "only you", "--uid", "IDBOB").stderr
         publisher.event("public.btcusd.trades", {"trades": []})

@@ -1,4 +1,4 @@
-"""What `check` tries on a broker: everything that a gateway does there, one operation at a time.
+"""How `check` tests a broker: everything that a gateway does there, one operation at a time.
 
 Each operation has a name, a channel and a time limit. Findings depend on the reply code of the broker and on the
 operation under way, never on a text; `broker_remedies.py` interprets them.
@@ -26,8 +26,7 @@ from peatio_ws.amqp.connection import open_connection
 from peatio_ws.amqp.frame_reader import OFFSET
 from peatio_ws.amqp.stream_setup import ARGUMENTS
 from peatio_ws.amqp.topology import PRIVATE, public
-from peatio_ws.cli.check import broker_remedies as told
-from peatio_ws.cli.check import remedies
+from peatio_ws.cli.check import broker_remedies, remedies
 from peatio_ws.cli.check.broker_remedies import Operation, Refusal
 from peatio_ws.cli.check.remedies import Server
 from peatio_ws.cli.check.report import Finding
@@ -165,10 +164,10 @@ class _BrokerCheck:
     def findings(self) -> Iterator[Finding]:
         for name, kind in EXCHANGES.items():
             yield self._exchange(name, kind)
-        yield from told.own_queue(self._server, list(self._own_queue()))
-        if self._settings.history == "stream" and told.has_streams(self._version):
+        yield from broker_remedies.own_queue(self._server, list(self._own_queue()))
+        if self._settings.history == "stream" and broker_remedies.has_streams(self._version):
             refusal = self._probe.attempt(Operation.PUBLISH, self._publish_unroutable)
-            yield told.publishing(self._server, refusal, self._probe.blocked)
+            yield broker_remedies.publishing(self._server, refusal, self._probe.blocked)
         yield self._history(self._settings.history_queue)
 
     # ---- exchanges
@@ -181,7 +180,7 @@ class _BrokerCheck:
             refusal = attempt(Operation.DECLARE, lambda channel: declare(channel, arguments=_NO_EXCHANGE))
             if refusal is not None and refusal.code == _CONFLICT:
                 refusal = None
-            return told.missing_exchange(server, name, kind, durable, refusal)
+            return broker_remedies.missing_exchange(server, name, kind, durable, refusal)
         other = False
         if refusal is None:
             self._there.add(name)
@@ -189,7 +188,7 @@ class _BrokerCheck:
             refusal = attempt(Operation.DECLARE, lambda channel: declare(channel, durable=durable))
             if refusal is not None and refusal.code == _CONFLICT:
                 other = attempt(Operation.DECLARE, lambda channel: declare(channel, durable=not durable)) is None
-        return told.exchange(server, name, kind, durable, refusal, other)
+        return broker_remedies.exchange(server, name, kind, durable, refusal, other)
 
     # ---- a queue like those of a worker
 
@@ -235,16 +234,16 @@ class _BrokerCheck:
         server, attempt, mode = self._server, self._probe.attempt, self._settings.history
         refusal = attempt(Operation.LOOK, lambda channel: channel.queue_declare(name, passive=True))
         there = refusal is None
-        if not told.has_streams(self._version):
-            return told.existing_history(server, name, self._version, there, mode)
+        if not broker_remedies.has_streams(self._version):
+            return broker_remedies.existing_history(server, name, self._version, there, mode)
         if mode != "stream":
             return Finding("history", None, f"AMQP_HISTORY={mode}: nothing to try")
         if there:
             refusal = attempt(Operation.DECLARE, functools.partial(_declare_stream, name)) or self._use_stream(name)
-            return told.history(server, name, refusal, self._probe.blocked)
+            return broker_remedies.history(server, name, refusal, self._probe.blocked)
         if refusal is not None and refusal.code == _NOT_FOUND:
             refusal = attempt(Operation.DECLARE, functools.partial(_declare_exclusive_stream, name))
-        return told.missing_history(server, name, self._version, refusal)
+        return broker_remedies.missing_history(server, name, self._version, refusal)
 
     def _use_stream(self, name: str) -> Refusal | None:
         """Bind, write and read an existing stream."""

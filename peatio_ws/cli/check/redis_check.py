@@ -1,4 +1,4 @@
-"""What `check` tries on Redis. `remedies.py` interprets the answers."""
+"""How `check` tests Redis. `remedies.py` interprets the answers."""
 
 from __future__ import annotations
 

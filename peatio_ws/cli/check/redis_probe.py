@@ -1,4 +1,4 @@
-"""What `check` tries on a Redis that accepted the login: each kind of request that the gateway makes.
+"""How `check` tests a Redis that accepted the login: each kind of request that the gateway makes.
 
 Leaves nothing behind: it uses separate keys that expire or are deleted. Decides by the codes of error replies.
 """

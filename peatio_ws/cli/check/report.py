@@ -22,7 +22,7 @@ from peatio_ws.errors import AuthenticationError, ErrorCode, Fault, FaultCode, T
 
 CLOCK_SECONDS: Final = 2.0
 """The largest difference between two clocks that is accepted."""
-FILES_BESIDE: Final = 300
+EXTRA_FILES: Final = 300
 """Files that a worker may need besides its connections: refused connections, broker, Redis, logs, metrics."""
 
 
@@ -201,10 +201,10 @@ def _time(value: object, now: float) -> str:
 def files(settings: Settings, soft: int, hard: int, host: int | None) -> Finding:
     """Compare the limits of open files, of a process and of the host, with what the settings may need."""
     most = settings.max_connections
-    a_worker = most + FILES_BESIDE
+    a_worker = most + EXTRA_FILES
     every = a_worker * settings.workers
     text = f"a process may open {soft}; a worker may need {a_worker} (WEBSOCKET_MAX_CONNECTIONS={most})"
-    fewer = f"or WEBSOCKET_MAX_CONNECTIONS={max(1, soft - FILES_BESIDE)}"
+    fewer = f"or WEBSOCKET_MAX_CONNECTIONS={max(1, soft - EXTRA_FILES)}"
     if soft < a_worker:
         as_root = f", as root, because the hard limit is {hard}" if hard < a_worker else ""
         remedy = f"`ulimit -n {a_worker}` before it starts{as_root} (LimitNOFILE={a_worker} in a systemd unit); {fewer}"

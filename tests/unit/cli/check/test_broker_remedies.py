@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.cli.check import broker_remedies as told
+from peatio_ws.cli.check import broker_remedies
 from peatio_ws.cli.check.broker_remedies import Operation, Refusal
 from peatio_ws.cli.check.remedies import Server
 
@@ -24,7 +24,7 @@ MISLEADING = "queue 'exchange' in vhost 'exchange': access refused, not found, i
     ],
 )
 def test_the_operation_names_the_permission_that_is_missing(operation: Operation, lacks: str) -> None:
-    found = told.history(BROKER, HISTORY, Refusal(operation, 403, MISLEADING), False)
+    found = broker_remedies.history(BROKER, HISTORY, Refusal(operation, 403, MISLEADING), False)
     assert found.ok is False
     assert lacks in found.text
     assert "rabbitmqctl set_permissions -p / ann " in found.remedy
@@ -45,7 +45,7 @@ def test_the_operation_names_the_permission_that_is_missing(operation: Operation
     ],
 )
 def test_a_stream_that_is_there_and_cannot_be_used_is_named(refusal: Refusal, text: str, remedy: str) -> None:
-    found = told.history(BROKER, HISTORY, refusal, False)
+    found = broker_remedies.history(BROKER, HISTORY, refusal, False)
     assert found.ok is False
     assert text in found.text
     assert remedy in found.remedy
@@ -53,7 +53,10 @@ def test_a_stream_that_is_there_and_cannot_be_used_is_named(refusal: Refusal, te
 
 def test_broker_alarm_is_not_a_fault_of_the_stream() -> None:
     silence = Refusal(Operation.PUBLISH, None, "no answer")
-    for found in (told.history(BROKER, HISTORY, silence, True), told.publishing(BROKER, silence, True)):
+    for found in (
+        broker_remedies.history(BROKER, HISTORY, silence, True),
+        broker_remedies.publishing(BROKER, silence, True),
+    ):
         assert "low on memory or disk" in found.text
         assert "rabbitmq-diagnostics alarms" in found.remedy
 
@@ -63,7 +66,7 @@ def test_broker_alarm_is_not_a_fault_of_the_stream() -> None:
     [("3.7.28", False), ("3.8.34", False), ("3.9.0", True), ("3.10.8", True), ("4.1.0-rc.1", True), ("", False)],
 )
 def test_streams_came_with_39(version: str, streams: bool) -> None:
-    assert told.has_streams(version) is streams
+    assert broker_remedies.has_streams(version) is streams
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_streams_came_with_39(version: str, streams: bool) -> None:
 )
 def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, code: int | None, remedy: str) -> None:
     refusal = Refusal(Operation.DECLARE, code, MISLEADING) if code else None
-    found = told.missing_history(BROKER, HISTORY, version, refusal)
+    found = broker_remedies.missing_history(BROKER, HISTORY, version, refusal)
     assert found.ok is False
     assert "supports no streams" in found.text
     assert remedy in found.remedy
@@ -86,38 +89,38 @@ def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, 
 
 def test_a_stream_that_is_not_there_is_made_or_not() -> None:
     conflict = Refusal(Operation.DECLARE, 406, MISLEADING)
-    assert told.missing_history(BROKER, HISTORY, "3.10.8", conflict).ok
-    down = told.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
+    assert broker_remedies.missing_history(BROKER, HISTORY, "3.10.8", conflict).ok
+    down = broker_remedies.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
     assert "is the node with its leader running?" in down.remedy
-    forbidden = told.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 403, MISLEADING))
+    forbidden = broker_remedies.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 403, MISLEADING))
     assert "`configure` on the queue" in forbidden.text
 
 
 def test_an_old_broker_falls_back_and_what_it_left_behind_is_named() -> None:
-    found = told.existing_history(BROKER, HISTORY, "3.7.28", False, "stream")
+    found = broker_remedies.existing_history(BROKER, HISTORY, "3.7.28", False, "stream")
     assert found.ok is None
     assert "RabbitMQ 3.7.28 has no streams" in found.text
     assert "AMQP_HISTORY=worker" in found.remedy
-    assert "nothing to try" in told.existing_history(BROKER, HISTORY, "3.7.28", False, "worker").text
+    assert "nothing to try" in broker_remedies.existing_history(BROKER, HISTORY, "3.7.28", False, "worker").text
     for mode in ("stream", "worker", "off"):
-        found = told.existing_history(BROKER, HISTORY, "3.7.28", True, mode)
+        found = broker_remedies.existing_history(BROKER, HISTORY, "3.7.28", True, mode)
         assert found.ok is False
         assert found.remedy == "`rabbitmqctl delete_queue -p / peatio_ws.history`"
 
 
 def test_other_exchange_conflicts_show_the_brokers_text() -> None:
     refusal = Refusal(Operation.DECLARE, 406, "inequivalent arg 'internal' for exchange")
-    found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=False)
+    found = broker_remedies.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=False)
     assert found.ok is False
     assert "internal" in found.text
     assert "rabbitmqadmin delete exchange name=peatio.trade" in found.remedy
-    found = told.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=True)
+    found = broker_remedies.exchange(BROKER, "peatio.trade", "headers", False, refusal, other=True)
     assert found.remedy == "set AMQP_EXCHANGES_DURABLE=true"
 
 
 def test_a_binding_that_is_refused_is_named_with_its_exchange_and_key() -> None:
     refusal = Refusal(Operation.BIND, 403, MISLEADING, "peatio.events.ranger", "private.#")
-    (found,) = told.own_queue(BROKER, [refusal])
+    (found,) = broker_remedies.own_queue(BROKER, [refusal])
     assert "`write` on queues peatio_ws.…, or `read` on the exchange peatio.events.ranger" in found.text
     assert "the routing key private.#" in found.text
 
@@ -125,9 +128,9 @@ def test_a_binding_that_is_refused_is_named_with_its_exchange_and_key() -> None:
 def test_unexpected_answer_is_shown() -> None:
     refusal = Refusal(Operation.DECLARE, 405, "RESOURCE_LOCKED - cannot obtain exclusive access")
     for found in (
-        told.missing_history(BROKER, HISTORY, "3.10.8", refusal),
-        told.missing_exchange(BROKER, "peatio.trade", "headers", False, refusal),
-        *told.own_queue(BROKER, [refusal]),
+        broker_remedies.missing_history(BROKER, HISTORY, "3.10.8", refusal),
+        broker_remedies.missing_exchange(BROKER, "peatio.trade", "headers", False, refusal),
+        *broker_remedies.own_queue(BROKER, [refusal]),
     ):
         assert "cannot be declared (RESOURCE_LOCKED" in found.text
         assert "log of the broker" in found.remedy
