@@ -249,7 +249,7 @@ def test_notices_go_to_clients_that_requested_them(
         assert receive(ann) == receive(public) == {"notice": {"message": text}}
         assert "sent to 1 connection of IDANN" in steer("notice", "only you", "--uid", "IDANN").stderr
         assert receive(ann) == {"notice": {"message": "only you"}}
-        assert "told 0 connections of IDBOB" in steer("notice", "only you", "--uid", "IDBOB").stderr
+        assert "sent to 0 connections of IDBOB" in steer("notice", "only you", "--uid", "IDBOB").stderr
         publisher.event("public.btcusd.trades", {"trades": []})
         publisher.order("IDBOB", 9)
         assert receive(public) == receive(plain) == {"btcusd.trades": {"trades": []}}
