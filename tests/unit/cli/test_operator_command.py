@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peatio_ws.cli.operator import CommandResult
-from peatio_ws.cli.operator_command import NOBODY, NOT_ALL, counted, end, iso_time
+from peatio_ws.cli.operator_command import NO_GATEWAY, NOT_ALL, counted, end, iso_time
 from peatio_ws.cluster.commands import Answer, WorkerId
 
 
@@ -26,7 +26,7 @@ def test_workers_that_the_command_does_not_concern_are_not_counted(capsys: pytes
 def test_a_command_without_a_gateway_has_its_own_status(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         end(CommandResult(0), "nothing done")
-    assert ended.value.code == NOBODY
+    assert ended.value.code == NO_GATEWAY
     assert "no gateway received it" in capsys.readouterr().err
 
 
