@@ -150,12 +150,14 @@ def test_a_bomb_ends_with_1009_and_others_are_served(place: Place) -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (frame(TEXT, b"\x07\x00", reserved=4), 1002),
-        (frame(TEXT, deflated(b'{"event":"subscribe"}')[:9], reserved=4), 1002),
-        (frame(TEXT, deflated(b"{}"), fin=False, reserved=4) + frame(CONT, b"", reserved=4), 1002),
-        (frame(PING, b"", reserved=4), 1002),
-        (frame(TEXT, deflated(b"{}"), reserved=5), 1002),
-        (frame(TEXT, deflated(b"\xff"), reserved=4), 1007),
+        pytest.param(frame(TEXT, b"\x07\x00", reserved=4), 1002, id="not deflate"),
+        pytest.param(frame(TEXT, deflated(b'{"event":"subscribe"}')[:9], reserved=4), 1002, id="cut off"),
+        pytest.param(
+            frame(TEXT, deflated(b"{}"), fin=False, reserved=4) + frame(CONT, b"", reserved=4), 1002, id="continuation"
+        ),
+        pytest.param(frame(PING, b"", reserved=4), 1002, id="control frame"),
+        pytest.param(frame(TEXT, deflated(b"{}"), reserved=5), 1002, id="another reserved bit"),
+        pytest.param(frame(TEXT, deflated(b"\xff"), reserved=4), 1007, id="not UTF-8"),
     ],
 )
 def test_malformed_frames_close(place: Place, data: bytes, code: int) -> None:
