@@ -116,9 +116,13 @@ class History:
             self._bytes -= entry.size
             for owner in entry.owners:
                 of_owner = self._by_owner[owner]
-                del of_owner[0]
-                if not of_owner:
+                if of_owner[-1] is entry:
                     del self._by_owner[owner]
+                    continue
+                # Not each on its own: a member may have most of all events, and all of them would move up.
+                some = len(of_owner) // 64
+                if of_owner[some].offset <= entry.offset:
+                    del of_owner[: some + 1]
 
     def clear(self, name: str) -> None:
         """Begin a new history: the next events do not follow the previous ones."""
@@ -174,13 +178,17 @@ class History:
         found: dict[int, Entry] = {}
         for owner in owners:
             of_owner = self._by_owner.get(owner, [])
-            end = bisect.bisect_right(of_owner, offset, key=_offset)
-            found.update((entry.offset, entry) for entry in of_owner[max(0, end - most) : end])
+            start, end = self._start(of_owner), bisect.bisect_right(of_owner, offset, key=_offset)
+            found.update((entry.offset, entry) for entry in of_owner[max(start, end - most) : end])
         return [found[key] for key in sorted(found)][-most:]
 
     def _from(self, owner: Owner, offset: int) -> list[Entry]:
         of_owner = self._by_owner.get(owner, [])
-        return of_owner[bisect.bisect_left(of_owner, offset, key=_offset) :]
+        return of_owner[max(self._start(of_owner), bisect.bisect_left(of_owner, offset, key=_offset)) :]
+
+    def _start(self, of_owner: list[Entry]) -> int:
+        """Return where the events of a member begin that have not been removed."""
+        return 0 if self._evicted is None else bisect.bisect_right(of_owner, self._evicted.offset, key=_offset)
 
 
 def _offset(entry: Entry) -> int:

@@ -52,6 +52,29 @@ def test_the_oldest_is_forgotten_by_age_and_by_size_but_never_the_newest() -> No
     assert offsets(kept, ("A",), -1) == [8]
 
 
+class CountingList(list[Any]):
+    """Counts the items that move up when others in front of them are removed."""
+
+    moved = 0
+
+    def __delitem__(self, place: Any) -> None:
+        super().__delitem__(place)
+        self.moved += len(self)
+
+
+def test_removing_an_event_costs_the_same_for_a_member_of_many_events() -> None:
+    """A market maker has most events of an exchange."""
+    kept, of_member = history(seconds=5000, most_bytes=10**9), CountingList()
+    kept._by_owner["A"] = of_member
+    for offset in range(20_000):
+        kept.append(offset, EVENT, ("A",), float(offset))
+        assert len(of_member) - len(kept) <= len(of_member) / 64 + 1, "memory"
+        assert offset < 100 or offsets(kept, ("A",), offset - 2) == [offset - 1, offset]
+    assert offsets(kept, ("A",), -1) == list(range(14_999, 20_000))
+    assert kept._by_owner["A"] is of_member
+    assert of_member.moved <= 64 * 20_000
+
+
 def test_a_position_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
     kept = history(most_bytes=2 * (len(EVENT.body) + ENTRY_BYTES))
     positions = []
