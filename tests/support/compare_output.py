@@ -2,8 +2,8 @@
 
     python -m tests.support.compare_output OUTPUT SHOWN [whole]
 
-Without `whole`, the command still runs in the background: wait until it has printed what the page shows, and start
-after that the next time.
+Without `whole`, the command runs in the background and may not have started yet: wait until it has printed what the
+page shows. The next comparison starts after that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(output: Path, shown: Path, *, whole: bool) -> int:
     done = int(read.read_text()) if read.exists() else 0
     until = time.monotonic() + (0 if whole else SECONDS)
     while True:
-        text = output.read_text()[done:]
+        text = "" if not whole and not output.exists() else output.read_text()[done:]
         if found := wanted.fullmatch(text) if whole else wanted.match(text):
             read.write_text(str(done + found.end()))
             return 0
