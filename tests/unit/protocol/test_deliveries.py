@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from peatio_ws.errors import BadDelivery
 from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.private_events.order import Order, OrderFields, read_fields
 from peatio_ws.protocol.private_events.trade import Party, Trade
@@ -45,10 +45,6 @@ def reason(delivery: Delivery) -> str:
     with pytest.raises(BadDelivery) as caught:
         read(delivery)
     return caught.value.code.value
-
-
-def test_the_exchanges_are_peatios() -> None:
-    assert EXCHANGES == {"peatio.orderbook": "fanout", "peatio.trade": "headers", "peatio.events.ranger": "topic"}
 
 
 # ---- whose an order is

@@ -18,11 +18,9 @@ from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.protocol.private_events.order import Order
-from peatio_ws.routing import batch as room
 from peatio_ws.routing.history import Entry
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.router import Router
-from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
 from tests.unit import samples
 from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
@@ -171,52 +169,6 @@ def test_closed_client_does_not_delay_the_others() -> None:
     send(where, on_orderbook({"id": 1}, uid="A"))
     assert gone.wire.taken == b""
     assert len(here.take()) == 1
-
-
-@pytest.mark.parametrize("events", [1, 2])
-def test_what_others_send_while_a_batch_is_handed_out_comes_after_it(
-    events: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    where = router()
-    seats = seated(where, *[Seat("A", None) for _ in range(100)])
-    before = [on_orderbook({"id": number}, uid="A") for number in range(events)]
-
-    def others(_: float) -> None:
-        """Run whenever the router lets others run: an answer to somebody, and once another batch."""
-        for seat in seats:
-            seat.receiver.outbox.send(text_frame(b'{"orderbook":{"id":"answer"}}'))
-        if rests:
-            return
-        rests.append(0)
-        send(where, on_orderbook({"id": "later"}, uid="A"))
-
-    rests: list[int] = []
-    monkeypatch.setattr(room, "BUSY_SECONDS", -1.0)
-    monkeypatch.setattr(room.gevent, "sleep", others)
-    send(where, *before)
-    assert rests
-    for seat in seats:
-        found = [frame["orderbook"]["id"] for frame in seat.take()]
-        assert found[:events] == list(range(events))
-        assert found.count("later") == 1
-
-
-def test_a_flush_that_is_broken_off_leaves_the_rest_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    where = router()
-    seats = seated(where, *[Seat("A", None) for _ in range(100)])
-
-    def lost(_: float) -> None:
-        raise ConnectionError("the broker is lost")
-
-    monkeypatch.setattr(room, "BUSY_SECONDS", -1.0)
-    monkeypatch.setattr(room.gevent, "sleep", lost)
-    with pytest.raises(ConnectionError):
-        send(where, on_orderbook({"id": 1}, uid="A"))
-    assert not seats[-1].wire.taken
-    monkeypatch.undo()
-    send(where, on_orderbook({"id": 2}, uid="A"))
-    for seat in seats:
-        assert [frame["orderbook"]["id"] for frame in seat.take()] == [1, 2]
 
 
 # ---- trades

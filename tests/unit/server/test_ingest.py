@@ -1,185 +1,140 @@
-"""What a worker does with deliveries: history, gaps, and events from two sources."""
+"""What a worker does when a source of events is connected or lost, and with problems of books."""
 
 from __future__ import annotations
 
-import json
+from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
+from structlog.testing import capture_logs
 
-from peatio_ws.amqp.source import Refusal, SourceRefused
-from peatio_ws.amqp.stream_setup import GAP
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
-from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.exchanges import Delivery
-from peatio_ws.routing.history import STREAM
-from peatio_ws.routing.receiver import Receiver
-from peatio_ws.server.ingest import BrokerIngest
-from peatio_ws.transport.outbox import Outbox
-from tests.unit.samples import Wire, cursors, on_orderbook, settings, texts_in
-
-MARKER = Delivery("", "q", {}, b"\x00\x01", None)
-REFUSED = SourceRefused(Refusal.TOO_OLD)
+from peatio_ws.server import ingest as ingest_module
+from peatio_ws.server.ingest import BookProblems, BrokerIngest
+from tests.unit.samples import on_ranger, settings
 
 
-class Worker:
-    """An intake without a broker, and a member that resumes."""
+class Shared(SharedState):
+    """The shared state of one worker. It notes what it is asked for."""
 
-    def __init__(self, **environ: str) -> None:
-        self.counters = WorkerCounters()
-        self.ingest = BrokerIngest(settings(**environ), SharedState(Revocations(0), Lockout(0)), self.counters)
-        self.wire = Wire()
-        self.receiver = Receiver(Outbox(self.wire, 2**20, 10.0), Dialect.CLASSIC)
-        self.receiver.admit("IDANN")
-        self.receiver.resumes = True
-        self.ingest.router.go_live(self.receiver)
+    def __init__(self) -> None:
+        super().__init__(Revocations(0), Lockout(0))
+        self.calls: list[str] = []
 
-    def connected(self) -> None:
-        self.ingest.on_broker("private", True)
+    def load(self) -> None:
+        self.calls.append("load orders")
 
-    def take(self, number: int, offset: int | None) -> None:
-        delivery = on_orderbook({"id": number}, uid="IDANN")
-        self.ingest.private.on_delivery(Delivery(delivery.exchange, "", delivery.headers, delivery.body, offset))
+    def ask_books(self) -> None:
+        self.calls.append("ask for books")
 
-    def public(self, delivery: Delivery) -> None:
-        self.ingest.public.on_delivery(delivery)
-
-    def mark(self, body: bytes, offset: int) -> None:
-        self.ingest.private.on_delivery(Delivery("", "q", {}, body, offset))
-
-    def told(self) -> list[Any]:
-        """Numbers of orders and, for a resume frame, whether it is complete."""
-        self.ingest.router.batch.flush()
-        frames, self.wire.taken = texts_in(self.wire.taken), b""
-        return [frame["orderbook"]["id"] if "orderbook" in frame else frame["resume"]["complete"] for frame in frames]
+    def forget_book(self, name: str) -> None:
+        self.calls.append(f"forget {name}")
 
 
 @pytest.fixture
-def worker() -> Worker:
-    return Worker()
+def shared() -> Shared:
+    return Shared()
 
 
-def test_events_read_back_are_kept_and_not_sent(worker: Worker) -> None:
-    worker.take(1, 10)
-    assert worker.told() == []
-    worker.connected()
-    worker.take(2, 11)
-    assert worker.told() == [2]
-    assert [json.loads(entry.delivery.body)["id"] for entry in worker.ingest.history.after(["IDANN"], -1)] == [1, 2]
+@pytest.fixture
+def counters() -> WorkerCounters:
+    return WorkerCounters()
 
 
-def test_gap_notice_is_sent_once_and_before_the_next_event(worker: Worker) -> None:
-    worker.connected()
-    worker.take(1, 10)
-    worker.mark(GAP, 11)
-    worker.take(2, 12)
-    worker.take(3, 13)
-    assert worker.told() == [1, False, 2, 3]
-    assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [12, 13]
+@pytest.fixture
+def ingest(shared: Shared, counters: WorkerCounters) -> BrokerIngest:
+    return BrokerIngest(settings(), shared, counters)
 
 
-def test_gap_found_while_reading_is_announced_with_the_next_event(worker: Worker) -> None:
-    worker.connected()
-    worker.take(1, 10)
-    worker.ingest.private.on_gap()
-    assert worker.told() == [1], "nothing is known of what is to come"
-    worker.take(2, 3)
-    assert worker.told() == [False, 2]
-    worker.ingest.private.on_gap()
-    worker.connected()
-    assert worker.told() == [False], "nothing is to come"
+@pytest.fixture
+def consumers(ingest: BrokerIngest) -> dict[str, Any]:
+    """Both consumers, neither connected."""
+    ingest._consumers = found = {name: SimpleNamespace(connected=False) for name in ("private", "public")}  # type: ignore[assignment]
+    return found
 
 
-def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
-    worker.connected()
-    worker.take(1, 10)
-    worker.take(1, 10)
-    assert worker.told() == [1]
-    assert worker.counters.count(metrics.deliveries, "peatio.orderbook", "again").value == 1
+def test_a_worker_is_ready_once_both_sources_are_read(ingest: BrokerIngest, consumers: dict[str, Any]) -> None:
+    assert ingest.problems() == ["not connected to the broker"]
+    ingest.on_broker("public", True)
+    assert ingest.problems() == ["not connected to the broker"]
+    consumers["private"].connected = True
+    assert ingest.problems() == ["history is being read back"]
+    ingest.on_broker("private", True)
+    assert ingest.problems() == []
+    assert ingest.private.live
+    ingest.on_broker("public", False)
+    assert ingest.problems() == ["not connected to the broker"]
 
 
-def test_refused_stream_starts_another_history_and_is_announced(worker: Worker) -> None:
-    worker.connected()
-    worker.take(1, 10)
-    worker.ingest.private.on_source(REFUSED)
-    own = worker.ingest.history.name
-    assert own != STREAM
-    worker.connected()
-    assert worker.told() == [1, False]
-    worker.take(2, None)
-    assert worker.told() == [2]
+def test_orders_and_books_of_others_are_loaded_with_each_connection(ingest: BrokerIngest, shared: Shared) -> None:
+    ingest.on_broker("private", True)
+    assert shared.calls == ["load orders"]
+    ingest.on_broker("public", True)
+    ingest.on_broker("public", False)
+    ingest.on_broker("public", True)
+    assert shared.calls == ["load orders", "ask for books", "ask for books"]
 
 
-def test_events_from_the_queue_are_not_repeated_from_the_stream(worker: Worker) -> None:
-    worker.ingest.private.on_source(REFUSED)
-    worker.connected()
-    assert worker.told() == [False]
-    worker.take(1, None)
-    worker.ingest.private.on_trial(True)
-    worker.take(2, None)
-    worker.take(3, None)
-    worker.ingest.private.on_source(None)
-    for number, offset in ((2, 5), (3, 6), (4, 7)):
-        worker.take(number, offset)
-    worker.connected()
-    worker.take(3, 8)
-    assert [one for one in worker.told() if one is not False] == [1, 2, 3, 4, 3], "once it is read, all is new"
-    assert worker.ingest.history.name == STREAM
-    assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
+def test_a_lost_connection_is_counted_for_its_source(ingest: BrokerIngest) -> None:
+    def losses() -> list[float]:
+        return [metrics.broker_losses.labels(name)._value.get() for name in ("private", "public")]
+
+    before = losses()
+    ingest.on_broker("public", False)
+    assert losses() == [before[0], before[1] + 1]
 
 
-def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
-    worker.ingest.private.on_source(REFUSED)
-    worker.connected()
-    worker.ingest.private.on_trial(True)
-    worker.take(1, None)
-    worker.ingest.private.on_trial(False)
-    assert worker.ingest.private._from_queue is None
+@pytest.mark.parametrize("connected", [False, True])
+def test_clients_wait_longer_for_a_history_than_for_a_broker(
+    ingest: BrokerIngest, consumers: dict[str, Any], connected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(ingest.replays, "caught_up", SimpleNamespace(wait=lambda seconds: waits.append(seconds)))
+    consumers["private"].connected = connected
+    ingest.wait_until_live()
+    rest = ingest_module.LIVE_SECONDS - ingest_module.UNREACHABLE_SECONDS
+    assert waits == [ingest_module.UNREACHABLE_SECONDS, *([rest] if connected else [])]
 
 
-def test_without_history_nothing_is_kept() -> None:
-    worker = Worker(AMQP_HISTORY="off")
-    worker.connected()
-    worker.take(1, None)
-    assert worker.told() == [1]
-    assert not len(worker.ingest.history)
+def test_clients_do_not_wait_for_a_live_worker(ingest: BrokerIngest) -> None:
+    ingest.on_broker("private", True)
+    with gevent.Timeout(20):
+        ingest.wait_until_live()
 
 
-def test_what_cannot_be_read_is_counted(worker: Worker) -> None:
-    worker.connected()
-    worker.ingest.private.on_delivery(Delivery("peatio.orderbook", "", {}, b"no json", 3))
-    worker.public(Delivery("peatio.events.ranger", "x", {}, b"{}", None))
-    assert worker.counters.count(metrics.deliveries, "peatio.orderbook", "json").value == 1
-    assert worker.counters.count(metrics.deliveries, "peatio.events.ranger", "routing_key").value == 1
+def test_public_deliveries_are_counted_by_their_outcome(ingest: BrokerIngest, counters: WorkerCounters) -> None:
+    for key, body in (("public.btcusd.trades", b"{}"), ("x", b"{}"), ("public.btcusd.trades", b"no json")):
+        ingest.public.on_delivery(on_ranger(key, body))
+    found = counters.of(metrics.deliveries)
+    outcomes = ("routed", "routing_key", "json")
+    assert [found["peatio.events.ranger", outcome] for outcome in outcomes] == [1, 1, 1]
 
 
-def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker) -> None:
-    own, others = worker.ingest.private.marker_headers(), cursors().announce(0.0)
-    for exchange, offset in (("peatio.orderbook", 10), ("peatio.events.ranger", 11), ("", None)):
-        worker.ingest.private.on_delivery(Delivery(exchange, "private.A.x", others, b"{}", offset))
-    assert worker.ingest.private.marker_headers() == own
-    worker.ingest.private.on_delivery(Delivery("", "q", others, b"marker", 12))
-    assert worker.ingest.private.marker_headers() == others
-    worker.ingest.private.on_delivery(Delivery("", "q", {}, b"of an older gateway", 13))
-    assert worker.ingest.private.marker_headers() == others
-    worker.ingest.private.on_source(REFUSED)
-    assert worker.ingest.private.marker_headers() not in (own, others), "a history of its own has a key of its own"
+# ---- problems of books
 
 
-def test_gap_notice_has_a_cursor_for_each_member(worker: Worker) -> None:
-    worker.connected()
-    bob_wire = Wire()
-    bob = Receiver(Outbox(bob_wire, 2**20, 10.0), Dialect.CLASSIC)
-    bob.admit("IDBOB")
-    bob.resumes = True
-    worker.ingest.router.go_live(bob)
-    worker.mark(GAP, 10)
-    for wire, uid, other in ((worker.wire, "IDANN", "IDBOB"), (bob_wire, "IDBOB", "IDANN")):
-        (frame,) = texts_in(wire.taken)
-        cursor = frame["resume"]["cursor"]
-        assert worker.ingest.cursors.open(cursor, uid) == worker.ingest.history.position()
-        assert worker.ingest.cursors.open(cursor, other) is None
+@pytest.mark.parametrize(
+    ("problem", "calls"), [("hole", ["ask for books"]), ("restart", ["forget btcusd.ob"]), ("full", [])]
+)
+def test_a_problem_of_a_book_is_logged_and_mended(shared: Shared, problem: str, calls: list[str]) -> None:
+    with capture_logs() as lines:
+        BookProblems(shared).report(problem, "btcusd.ob-inc")
+    assert shared.calls == calls
+    assert [(line["reason"], line["stream"], line["log_level"]) for line in lines] == [
+        (problem, "btcusd.ob-inc", "warning")
+    ]
+
+
+def test_repeated_problems_are_mended_each_time_and_logged_once(shared: Shared) -> None:
+    problems = BookProblems(shared)
+    with capture_logs() as lines:
+        for _ in range(3):
+            problems.report("hole", "btcusd.ob-inc")
+        problems.report("restart", "btcusd.ob-inc")
+    assert shared.calls == ["ask for books"] * 3 + ["forget btcusd.ob"]
+    assert [line["reason"] for line in lines] == ["hole", "restart"]

@@ -1,0 +1,160 @@
+"""A worker's own queue, on the in-process broker and on a model of RabbitMQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from kombu import Connection, Exchange, Producer
+
+from peatio_ws.amqp import queue_source
+from peatio_ws.amqp.connection import open_connection
+from peatio_ws.amqp.queue_source import QueueSource
+from peatio_ws.amqp.source import SourceUnavailable
+from peatio_ws.amqp.topology import PRIVATE
+from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.protocol.exchanges import RANGER, Delivery
+
+PUBLIC = ((RANGER, "public.#"),)
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    with open_connection(EMBEDDED_BROKER) as opened:
+        opened.connect()
+        yield opened
+
+
+def publish(connection: Connection, exchange: str, kind: str, key: str, body: str) -> None:
+    producer = Producer(connection.default_channel, Exchange(exchange, kind, durable=False), key)
+    producer.publish(body, content_type="application/json", content_encoding="utf-8")
+
+
+def test_events_of_the_bindings_are_handled_once_it_is_open(connection: Connection) -> None:
+    handled: list[Delivery] = []
+    read: list[bool] = []
+    source = QueueSource("private", False, PRIVATE, handled.append)
+    source.open(connection, lambda: read.append(True))
+    assert read == [True]
+    publish(connection, "peatio.orderbook", "fanout", "", '{"id":1}')
+    publish(connection, RANGER, "topic", "private.ANN.order", '{"id":2}')
+    publish(connection, RANGER, "topic", "public.btcusd.trades", '{"id":3}')
+    for _ in range(2):
+        connection.drain_events(timeout=20)
+    assert [(one.exchange, one.routing_key, one.body, one.offset) for one in handled] == [
+        ("peatio.orderbook", "", b'{"id":1}', None),
+        (RANGER, "private.ANN.order", b'{"id":2}', None),
+    ]
+
+
+def test_a_queue_of_one_worker_is_never_behind(connection: Connection) -> None:
+    source = QueueSource("private", False, PUBLIC, lambda _: None)
+    source.open(connection, lambda: None)
+    source.prepare(connection)
+    source.after_batch()
+    source.check()
+    assert source.has_read_up_to(1e9)
+    assert source.lag() == 0
+
+
+class OnDemand:
+    """Notes what the source does with the bindings that clients need."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def attach(self, _connection: Any, queue: str, on_read: Any) -> None:
+        self.notes.append(queue)
+        on_read()
+
+    def detach(self) -> None:
+        self.notes.append("detached")
+
+
+def test_bindings_on_demand_belong_to_the_queue_of_each_connection(connection: Connection) -> None:
+    on_demand: Any = OnDemand()
+    read: list[bool] = []
+    source = QueueSource("public", False, PUBLIC, lambda _: None, on_demand)
+    for _ in range(2):
+        source.open(connection, lambda: read.append(True))
+        source.closed(unreachable=True)
+    first, detached, second, detached_again = on_demand.notes
+    assert first.startswith("peatio_ws.public.")
+    assert second.startswith("peatio_ws.public.")
+    assert first != second, "a broker that has not noticed the lost connection still holds the old queue"
+    assert detached == detached_again == "detached"
+    assert read == [True, True]
+
+
+class RabbitMQ:
+    """Accepts every declaration and notes them."""
+
+    def __init__(self) -> None:
+        self.queues: list[dict[str, Any]] = []
+        self.bound: list[tuple[str, str]] = []
+        self.looked_at: list[str] = []
+        self.transport = SimpleNamespace(driver_type="amqp")
+        self.default_channel = self
+
+    def channel(self) -> RabbitMQ:
+        return self
+
+    def close(self) -> None: ...
+
+    def exchange_bind(self, *_: Any) -> None: ...
+
+    def exchange_declare(self, name: str, _kind: str, **how: Any) -> None:
+        if how.get("nowait"):
+            self.looked_at.append(name)
+
+
+@pytest.fixture
+def rabbitmq(monkeypatch: pytest.MonkeyPatch) -> Any:
+    broker = RabbitMQ()
+
+    class Queue:
+        def __init__(self, name: str, **how: Any) -> None:
+            broker.queues.append({"name": name, **how})
+
+        def bind(self, _channel: Any) -> Queue:
+            return self
+
+        def queue_declare(self) -> None: ...
+
+        def bind_to(self, exchange: Exchange, routing_key: str) -> None:
+            broker.bound.append((exchange.name, routing_key))
+
+    monkeypatch.setattr(queue_source, "Queue", Queue)
+    monkeypatch.setattr(queue_source, "consume", lambda *_: None)
+    return broker
+
+
+def test_the_queue_on_rabbitmq_is_exclusive_and_bounded(rabbitmq: Any) -> None:
+    QueueSource("private", False, PRIVATE, lambda _: None).open(rabbitmq, lambda: None)
+    (queue,) = rabbitmq.queues
+    assert (queue["exclusive"], queue["auto_delete"], queue["durable"]) == (True, True, False)
+    assert queue["max_length_bytes"] == queue_source.MAX_QUEUE_BYTES
+    assert rabbitmq.bound == list(PRIVATE)
+
+
+def test_canaries_are_looked_at_while_the_connection_lasts(rabbitmq: Any) -> None:
+    source = QueueSource("public", False, PUBLIC, lambda _: None)
+    source.check()
+    source.open(rabbitmq, lambda: None)
+    source.check()
+    (canary,) = rabbitmq.looked_at
+    assert canary.startswith(f"peatio_ws.watch.public.{RANGER}.")
+    source.closed(unreachable=False)
+    source.check()
+    assert rabbitmq.looked_at == [canary]
+
+
+def test_a_silent_broker_makes_the_source_unavailable(rabbitmq: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_source, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(queue_source, "consume", lambda *_: gevent.sleep(30))
+    with pytest.raises(SourceUnavailable) as unavailable:
+        QueueSource("public", False, PUBLIC, lambda _: None).open(rabbitmq, lambda: None)
+    assert not unavailable.value.answered

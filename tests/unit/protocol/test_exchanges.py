@@ -1,0 +1,23 @@
+"""Peatio's exchanges, and the message that one of them delivered."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.protocol.exchanges import EXCHANGES, Delivery
+
+
+def test_the_exchanges_are_peatios() -> None:
+    assert EXCHANGES == {"peatio.orderbook": "fanout", "peatio.trade": "headers", "peatio.events.ranger": "topic"}
+
+
+def test_a_delivery_does_not_change_and_equals_a_redelivery() -> None:
+    delivery = Delivery("peatio.trade", "", {"uid": "A"}, b"{}", 7)
+    assert delivery == Delivery("peatio.trade", "", {"uid": "A"}, b"{}", 7)
+    assert delivery != Delivery("peatio.trade", "", {"uid": "A"}, b"{}", 8)
+    with pytest.raises(AttributeError):
+        delivery.offset = 8  # type: ignore[misc]
+
+
+def test_a_delivery_of_an_ordinary_queue_has_no_offset() -> None:
+    assert Delivery("peatio.trade", "", {}, b"{}").offset is None

@@ -1,0 +1,129 @@
+"""Which sources a worker reads by its settings, and what is bound while its clients need it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import pytest
+
+from peatio_ws.amqp.on_demand_bindings import LINGER_SECONDS, OnDemandBindings
+from peatio_ws.amqp.queue_source import QueueSource
+from peatio_ws.amqp.stream_source import StreamSource
+from peatio_ws.amqp.topology import CLASSIC, PRIVATE
+from peatio_ws.server import broker_sources
+from peatio_ws.server.broker_sources import ClientInterest, private_sources, public_source
+from tests.unit.samples import settings
+
+RABBITMQ = {"AMQP_URL": "amqp://localhost"}
+
+
+def interest(**environ: str) -> ClientInterest:
+    return ClientInterest(settings(**{**RABBITMQ, **environ}))
+
+
+def sources(**environ: str) -> tuple[Any, Any]:
+    chosen = settings(**{**RABBITMQ, **environ})
+    return private_sources(chosen, ClientInterest(chosen), lambda _: None, lambda: None, dict)
+
+
+def keys(on_demand: OnDemandBindings | None) -> set[str]:
+    assert on_demand is not None
+    return on_demand.keys
+
+
+# ---- sources
+
+
+@pytest.mark.parametrize(
+    ("environ", "kind", "other"),
+    [
+        ({}, StreamSource, QueueSource),
+        ({"AMQP_HISTORY": "worker"}, QueueSource, None),
+        ({"AMQP_HISTORY": "off"}, QueueSource, None),
+        ({"AMQP_URL": "memory://"}, QueueSource, None),
+    ],
+)
+def test_only_the_history_stream_has_a_source_to_replace_it(
+    environ: dict[str, str], kind: type[Any], other: type[Any] | None
+) -> None:
+    preferred, replacement = sources(**environ)
+    assert isinstance(preferred, kind)
+    assert preferred.name == "private"
+    assert replacement is None if other is None else isinstance(replacement, other)
+
+
+@pytest.mark.parametrize(
+    ("environ", "bindings"),
+    [({"AMQP_HISTORY": "worker"}, PRIVATE), ({"AMQP_HISTORY": "off"}, CLASSIC)],
+)
+def test_members_are_bound_one_by_one_only_without_history(environ: dict[str, str], bindings: Any) -> None:
+    queue, _ = sources(**environ)
+    assert queue._bindings == bindings
+    assert (queue._on_demand is None) is (bindings is PRIVATE)
+
+
+def test_books_are_bound_in_any_case_and_other_streams_on_demand() -> None:
+    def bound(**environ: str) -> set[str]:
+        chosen = settings(**RABBITMQ, **environ)
+        source: Any = public_source(chosen, ClientInterest(chosen), lambda _: None)
+        return {key for _, key in source._bindings}
+
+    assert {"public.#", "global.#"} <= bound(WEBSOCKET_BOOKS="")
+    assert {"public.*.ob-inc", "public.*.ob-snap", "global.ob-inc"} <= bound(WEBSOCKET_BOOKS="ob")
+    assert "public.#" not in bound(WEBSOCKET_BOOKS="ob")
+
+
+# ---- what clients need
+
+
+def test_a_stream_is_needed_until_its_last_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(broker_sources.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("peatio_ws.amqp.on_demand_bindings.time.monotonic", lambda: now[0])
+    needed = interest(WEBSOCKET_BOOKS="ob")
+    for _ in range(2):
+        needed.acquire_stream("btcusd.trades")
+    needed.release_stream("btcusd.trades")
+    now[0] += LINGER_SECONDS + 1
+    needed.sweep()
+    assert keys(needed.streams) == {"public.btcusd.trades"}
+    needed.release_stream("btcusd.trades")
+    now[0] += LINGER_SECONDS + 1
+    needed.sweep()
+    assert keys(needed.streams) == set()
+
+
+@pytest.mark.parametrize(
+    ("stream", "routing_keys"),
+    [
+        ("btcusd.trades", {"public.btcusd.trades"}),
+        ("global.tickers", {"public.global.tickers", "global.tickers"}),
+        ("admin.btcusd.sys", {"admin.btcusd.sys"}),
+        ("btcusd.depth-inc", {"public.btcusd.depth-inc", "public.btcusd.depth-snap"}),
+        ("btcusd.ob-inc", set()),
+        ("order", set()),
+    ],
+)
+def test_a_stream_is_bound_by_its_routing_keys(stream: str, routing_keys: set[str]) -> None:
+    needed = interest(WEBSOCKET_BOOKS="ob")
+    needed.acquire_stream(stream)
+    assert keys(needed.streams) == routing_keys
+
+
+def test_a_member_is_bound_by_its_uid_without_history() -> None:
+    needed = interest(AMQP_HISTORY="off")
+    needed.acquire_member("ANN")
+    assert keys(needed.members) == {"private.ANN.#"}
+    needed.release_member("ANN")
+    assert keys(needed.members) == {"private.ANN.#"}, "members often come back"
+
+
+@pytest.mark.parametrize("environ", [{}, {"AMQP_URL": "memory://", "AMQP_HISTORY": "off", "WEBSOCKET_BOOKS": "ob"}])
+def test_clients_of_a_worker_that_reads_everything_bind_nothing(environ: dict[str, str]) -> None:
+    needed = interest(**{"WEBSOCKET_BOOKS": "", **environ})
+    assert (needed.members, needed.streams) == (None, None)
+    with gevent.Timeout(20):
+        for act in (needed.acquire_stream, needed.release_stream, needed.acquire_member, needed.release_member):
+            act("ANN")
+        needed.sweep()
