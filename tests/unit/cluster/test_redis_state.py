@@ -1,21 +1,17 @@
-"""What a worker makes of what is in Redis, and how it is told: with a stand-in for Redis that answers at once, so that
-what waits and what does not can be told apart. The real one is in `tests/live`."""
+"""Orders that a worker loads from Redis, with a stand-in for Redis that answers at once. The real one is in
+`tests/live`."""
 
 from __future__ import annotations
 
 import json
 import time
-import weakref
 from collections import Counter
 from typing import Any
 
 import pytest
-import redis
 
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cluster.local_state import ConnectionSlot
-from peatio_ws.cluster.redis_limits import BATCH
 from peatio_ws.cluster.redis_state import RedisSharedState
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -27,11 +23,10 @@ class Store:
     def __init__(self, rows: list[Any] | None = None) -> None:
         self.rows = rows
         self.counts = Counter[str]()
-        self.pieces: list[int] = []  # commands that came at a time
 
     def xrevrange(self, _key: str, _before: bytes, count: int) -> Any:
         if self.rows is None:
-            raise RuntimeError("something that nobody thought of")
+            raise RuntimeError("an unexpected error")
         assert len(self.rows) < count
         return self.rows
 
@@ -65,7 +60,6 @@ class Pipe:
         self._answers.append(30_000)
 
     def execute(self, raise_on_error: bool) -> list[Any]:
-        self._store.pieces.append(len(self._answers))
         return self._answers
 
 
@@ -98,47 +92,3 @@ def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
     with pytest.raises(RuntimeError):
         shared._exchange()
     assert store.counts == {"peatio_ws:failures:203.0.113.7": 1}
-
-
-def test_failures_are_reported_in_batches() -> None:
-    store, lockout = Store(), Lockout(3)
-    shared = worker(store, lockout)
-    for number in range(2 * BATCH + 5):
-        lockout.add(f"address {number}", time.monotonic())
-    shared._exchange()
-    assert store.pieces == [3 * BATCH, 3 * BATCH, 15], "three commands for an address"
-    assert len(store.counts) == 2 * BATCH + 5
-    shared._exchange()
-    assert len(store.pieces) == 3, "nothing is left to tell"
-
-
-def test_connections_that_ended_during_a_redis_outage_are_forgotten() -> None:
-    class Away(Pipe):
-        def zrem(self, *_: Any) -> None: ...
-
-        zadd = zcard = zremrangebyscore = expire = zrem
-
-        def execute(self, raise_on_error: bool) -> list[Any]:
-            raise redis.ConnectionError
-
-    class Gone(Store):
-        def pipeline(self, transaction: bool) -> Pipe:
-            return Away(self)
-
-    class Connection:
-        def hang_up(self) -> None: ...
-
-    shared = worker(Gone(), Lockout(0))
-    left: list[weakref.ref[Connection]] = []
-    for _ in range(100):
-        connection = Connection()
-        left.append(weakref.ref(connection))
-        slot = ConnectionSlot("member:IDANN", 10, connection.hang_up)
-        shared.claim_slot(slot)
-        shared.release_slot(slot)
-    stays = ConnectionSlot("member:IDANN", 10, connection.hang_up)
-    shared.claim_slot(stays)
-    shared._limits._count_slots()
-    assert shared._limits._new == [stays]
-    assert not shared._limits._left
-    assert sum(one() is not None for one in left) == 1
