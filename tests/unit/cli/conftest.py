@@ -1,4 +1,4 @@
-"""A folder for each test of a command."""
+"""An empty folder, and a key in it, for each test of a command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from peatio_ws.cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +17,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, and none of the gateway's variables."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
-        if re.match("JWT|AMQP_|RABBITMQ_|WEBSOCKET_|RANGER_|REDIS_URL", name):
+        if re.match("JWT|AMQP_|RABBITMQ_|WEBSOCKET_|RANGER_|REDIS_|(?i:(https?|all|no|ws)_proxy$)", name):
             monkeypatch.delenv(name)
     return tmp_path
+
+
+@pytest.fixture
+def key(folder: Path) -> None:
+    """The key pair that `keygen` writes into the folder."""
+    assert CliRunner().invoke(main, ["keygen"]).exit_code == 0
