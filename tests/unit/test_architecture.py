@@ -65,6 +65,12 @@ LONG_FILES = {
     "transport.outbox": "the only place that writes to a client's socket, on which the order of frames depends",
     "routing.channels": "one register: each of its methods keeps the same tables right",
 }
+WITHOUT_TEST_FILE = {
+    "__main__": "two lines that call `cli.main`",
+    "wsgi": "two lines that every live test runs",
+    "protocol.public_events": "two structs without behaviour",
+}
+"""Modules without a test file, and why. A package's `__init__` is no module here: `test_public_names.py` reads it."""
 
 
 def name_of(path: Path) -> str:
@@ -290,6 +296,22 @@ def test_each_path_in_the_document_exists() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     for path in re.findall(r"`((?:\w+/)+[\w.]+\.\w+)`", page):
         assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
+
+
+def file_of_tests(module: str) -> Path:
+    """The test file of a module: of `server.gunicorn.conf`, `server/test_gunicorn_conf.py`."""
+    path = path_of(module)
+    folder = ROOT / "tests" / "unit" / path.parent.relative_to(PACKAGE)
+    return folder / f"test_{path.stem.replace('.', '_')}.py"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.rpartition(".")[2] != "__init__"])
+def test_each_module_has_its_test_file_but_for_a_reason(module: str) -> None:
+    assert file_of_tests(module).exists() is (module not in WITHOUT_TEST_FILE), file_of_tests(module)
+
+
+def test_modules_without_a_test_file_exist() -> None:
+    assert set(WITHOUT_TEST_FILE) <= set(MODULES)
 
 
 def test_unit_tests_mirror_the_package() -> None:

@@ -1,0 +1,99 @@
+"""A stand-in for Redis, with workers that answer an operator's commands at once.
+
+The real ones are in `tests/live/test_steering.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from peatio_ws.cluster import commands
+from peatio_ws.cluster.commands import AddressLocked, Answer, Command, WorkerId
+
+
+class SteeredWorkers:
+    """Redis and the workers that listen to it.
+
+    Attributes:
+        workers: those that are connected; each returns its answers to a command.
+        received: every command that was published.
+        revocations: the sorted set.
+        expired: whether old revocations were removed before they were counted.
+        error: raised instead of an answer of Redis.
+    """
+
+    def __init__(self) -> None:
+        self.workers: list[Callable[[Command], list[Answer]]] = []
+        self.received: list[Command] = []
+        self.revocations: dict[bytes, float] = {}
+        self.lists: dict[str, list[bytes]] = {}
+        self.expired = self.closed = False
+        self.error: Exception | None = None
+        self._results: list[Any] = []
+
+    def add(self, gateway: str = "host:8080", connections: int = 1, meant: bool = True) -> WorkerId:
+        """Connect a worker that answers every command with this many connections."""
+        place = WorkerId(gateway.partition(":")[0], gateway, len(self.workers) + 1)
+        self.workers.append(lambda _: [Answer(place, connections, meant)])
+        return place
+
+    def add_silent(self) -> None:
+        """Connect a worker that does not answer."""
+        self.workers.append(lambda _: [])
+
+    # ---- Redis, as `Operator` uses it
+
+    def close(self) -> None:
+        self.closed = True
+
+    def zremrangebyscore(self, _key: str, _least: float, most: float) -> None:
+        self.expired = abs(most - time.time()) < 3600
+        self.revocations = {row: until for row, until in self.revocations.items() if until > most}
+
+    def zcard(self, _key: str) -> int:
+        self._fail()
+        return len(self.revocations)
+
+    def pipeline(self, transaction: bool) -> SteeredWorkers:
+        assert transaction, "a revocation is kept if and only if the workers are notified"
+        self._results.clear()
+        return self
+
+    def __enter__(self) -> SteeredWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def zadd(self, _key: str, rows: dict[bytes, float]) -> None:
+        self.revocations |= rows
+
+    def expire(self, *_: Any) -> None: ...
+
+    def set(self, *_: Any, **__: Any) -> None: ...
+
+    def publish(self, _channel: str, message: bytes) -> None:
+        command = commands.read_command(message)
+        assert command is not None
+        assert not isinstance(command, AddressLocked)
+        self.received.append(command)
+        answers = [answer for worker in self.workers for answer in worker(command)]
+        self.lists[f"peatio_ws:steering:{command.question}"] = [commands.encode(answer) for answer in answers]
+        self._results.append(len(self.workers))
+
+    def execute(self) -> list[Any]:
+        self._fail()
+        return self._results
+
+    def blpop(self, keys: list[str], timeout: int) -> tuple[str, bytes] | None:
+        assert timeout > 0
+        answers = self.lists.get(keys[0])
+        return (keys[0], answers.pop(0)) if answers else None
+
+    def delete(self, key: str) -> None:
+        self.lists.pop(key, None)
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error

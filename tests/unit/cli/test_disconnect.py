@@ -1,0 +1,73 @@
+"""`disconnect`: the command that workers receive, the revocation that is kept, and what is printed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from peatio_ws.auth.revocations import REVOCATIONS_KEPT
+from peatio_ws.cli.operator_command import NOBODY
+from peatio_ws.cluster.commands import Command, DisconnectCommand
+from tests.unit.cli.calling import call, fails
+from tests.unit.cli.steered_workers import SteeredWorkers
+
+DAY = 86_400
+
+
+def received(workers: SteeredWorkers) -> DisconnectCommand:
+    command: Command
+    (command,) = workers.received
+    assert isinstance(command, DisconnectCommand)
+    return command
+
+
+def test_connections_are_closed_without_revoking_anything(workers: SteeredWorkers) -> None:
+    workers.add(connections=2)
+    result = call("disconnect ANN")
+    assert result.exit_code == 0
+    assert "2 connections of ANN" in result.stderr
+    assert (received(workers).uid, received(workers).jti, received(workers).revoked) == ("ANN", None, None)
+    assert workers.revocations == {}
+
+
+def test_revoke_refuses_all_tokens_issued_until_now(workers: SteeredWorkers) -> None:
+    workers.add()
+    began = time.time()
+    result = call("disconnect ANN --revoke --keep 2")
+    revoked = received(workers).revoked
+    assert result.exit_code == 0
+    assert revoked is not None
+    assert revoked.jti is None
+    assert began <= revoked.issued <= time.time()
+    assert revoked.until == pytest.approx(revoked.issued + 2 * DAY)
+    assert "tokens of ANN issued until " in result.stderr
+    assert list(workers.revocations.values()) == [revoked.until]
+
+
+def test_revoke_of_one_token_spares_the_others(workers: SteeredWorkers) -> None:
+    workers.add()
+    result = call("disconnect ANN --revoke --jti stolen")
+    revoked = received(workers).revoked
+    assert revoked is not None
+    assert (received(workers).jti, revoked.jti, revoked.issued) == ("stolen", "stolen", 0.0)
+    assert "the token stolen of ANN" in result.stderr
+
+
+def test_a_revocation_is_kept_even_if_no_worker_is_there(workers: SteeredWorkers) -> None:
+    assert call("disconnect ANN --revoke").exit_code == NOBODY
+    assert len(workers.revocations) == 1
+
+
+def test_nothing_is_done_if_no_more_revocations_fit(workers: SteeredWorkers) -> None:
+    until = time.time() + DAY
+    workers.revocations = {b"%d" % number: until for number in range(REVOCATIONS_KEPT)}
+    assert "nothing was done" in fails("disconnect ANN --revoke")
+    assert workers.received == []
+    assert call("disconnect ANN").exit_code == NOBODY, "without --revoke it needs no room"
+
+
+@pytest.mark.parametrize("days", ["0", "91", "-1"])
+def test_a_revocation_is_kept_for_up_to_90_days(workers: SteeredWorkers, days: str) -> None:
+    assert "--keep" in fails(f"disconnect ANN --revoke --keep {days}", status=2)
+    assert workers.received == []

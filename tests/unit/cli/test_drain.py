@@ -1,0 +1,59 @@
+"""`drain`: which gateways it names, and what it says if there is no such gateway."""
+
+from __future__ import annotations
+
+import pytest
+
+from peatio_ws.cli.operator_command import NOBODY, NOT_ALL
+from peatio_ws.cluster.commands import DrainCommand
+from tests.unit.cli.calling import call, fails
+from tests.unit.cli.steered_workers import SteeredWorkers
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "undo", "said"),
+    [
+        ("--all", None, False, "3 connections"),
+        ("--host host:8080", "host:8080", False, "3 connections"),
+        ("--host host --undo", "host", True, "takes clients again"),
+    ],
+)
+def test_gateways_are_drained_and_taken_back(
+    workers: SteeredWorkers, line: str, where: str | None, undo: bool, said: str
+) -> None:
+    workers.add(connections=3)
+    result = call(f"drain {line}")
+    assert result.exit_code == 0
+    assert said in result.stderr
+    (command,) = workers.received
+    assert isinstance(command, DrainCommand)
+    assert (command.where, command.undo) == (where, undo)
+
+
+@pytest.mark.parametrize("line", ["", "--host host --all"])
+def test_one_way_to_name_gateways_is_needed(workers: SteeredWorkers, line: str) -> None:
+    workers.add()
+    assert "--host NAME, or --all" in fails(f"drain {line}", status=2)
+    assert workers.received == []
+
+
+def test_an_unknown_gateway_is_answered_with_the_known_ones(workers: SteeredWorkers) -> None:
+    for gateway in ("b:8080", "a:8080", "a:8080"):
+        workers.add(gateway, connections=0, meant=False)
+    result = call("drain --host c")
+    assert result.exit_code == NOBODY
+    assert "c; there are: a:8080, b:8080\n" in result.stderr
+
+
+def test_a_worker_that_did_not_answer_may_be_the_one_that_was_named(workers: SteeredWorkers) -> None:
+    workers.add("a:8080", connections=0, meant=False)
+    workers.add_silent()
+    result = call("drain --host c")
+    assert result.exit_code == NOT_ALL
+    assert "there are:" not in result.stderr
+
+
+def test_without_any_gateway_nothing_is_drained(workers: SteeredWorkers) -> None:
+    result = call("drain --all")
+    assert result.exit_code == NOBODY
+    assert workers.closed

@@ -1,0 +1,93 @@
+"""gunicorn's settings as `gunicorn wsgi` reads them from the environment, each time in a new process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import ROOT
+from tests.unit.samples import environment
+
+CONFIG = ROOT / "peatio_ws" / "server" / "gunicorn.conf.py"
+READ = """
+import json, os, runpy, sys
+found = runpy.run_path(sys.argv[1])
+names = "bind workers worker_class worker_connections graceful_timeout keyfile certfile worker_tmp_dir".split()
+folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+print(json.dumps({name: found[name] for name in names} | {"folder": folder, "there": os.path.isdir(folder)}))
+"""
+
+
+def read(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", READ, str(CONFIG)]
+    whole = {**kept, **environment(AMQP_URL="memory://"), **environ}
+    return subprocess.run(command, env=whole, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+
+def settings(tmp_path: Path, **environ: str) -> dict[str, Any]:
+    done = read(tmp_path, **environ)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_settings_follow_the_environment(tmp_path: Path) -> None:
+    environ = {
+        "WEBSOCKET_HOST": "::1",
+        "WEBSOCKET_PORT": "8081",
+        "WEBSOCKET_MAX_CONNECTIONS": "300",
+        "WEBSOCKET_DRAIN_SECONDS": "20",
+    }
+    found = settings(tmp_path, **environ)
+    assert found["bind"] == "[::1]:8081"
+    assert found["workers"] == 1
+    assert found["worker_class"] == "peatio_ws.worker.Worker"
+    assert found["worker_connections"] > 300, "a client over the limit is answered"
+    assert found["graceful_timeout"] > 20
+    assert (found["keyfile"], found["certfile"]) == (None, None)
+
+
+def test_the_folder_for_metrics_lives_as_long_as_the_process(tmp_path: Path) -> None:
+    found = settings(tmp_path)
+    assert found["there"]
+    assert Path(found["folder"]).parent == tmp_path
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_the_operator_is_used_and_kept(tmp_path: Path) -> None:
+    own = tmp_path / "figures"
+    own.mkdir()
+    assert settings(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(own))["folder"] == str(own)
+    assert own.is_dir()
+
+
+def test_a_folder_of_another_gateway_is_not_used(tmp_path: Path) -> None:
+    other = tmp_path / "peatio_ws-metrics-1-x"
+    other.mkdir()
+    assert settings(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(other))["folder"] != str(other)
+    assert other.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("environ", "faults"),
+    [
+        ({"WEBSOCKET_PORT": "x"}, ["WEBSOCKET_PORT"]),
+        ({"WEBSOCKET_PORT": "x", "LOG_LEVEL": "loud"}, ["LOG_LEVEL", "WEBSOCKET_PORT"]),
+    ],
+)
+def test_wrong_settings_are_all_named_and_nothing_is_left(
+    tmp_path: Path, environ: dict[str, str], faults: list[str]
+) -> None:
+    done = read(tmp_path, **environ)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert sorted(line.split()[1].partition("=")[0] for line in lines) == faults
+    assert all(line.startswith("configuration: ") for line in lines)
+    assert not list(tmp_path.iterdir())
