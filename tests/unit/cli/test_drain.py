@@ -15,7 +15,7 @@ from tests.unit.cli.steered_workers import SteeredWorkers
     [
         ("--all", None, False, "3 connections"),
         ("--host host:8080", "host:8080", False, "3 connections"),
-        ("--host host --undo", "host", True, "takes clients again"),
+        ("--host host --undo", "host", True, "accepts clients again"),
     ],
 )
 def test_gateways_are_drained_and_taken_back(
@@ -33,7 +33,7 @@ def test_gateways_are_drained_and_taken_back(
 @pytest.mark.parametrize("line", ["", "--host host --all"])
 def test_one_way_to_name_gateways_is_needed(workers: SteeredWorkers, line: str) -> None:
     workers.add()
-    assert "--host NAME, or --all" in fails(f"drain {line}", status=2)
+    assert "--host NAME or --all" in fails(f"drain {line}", status=2)
     assert workers.received == []
 
 
@@ -42,7 +42,7 @@ def test_an_unknown_gateway_is_answered_with_the_known_ones(workers: SteeredWork
         workers.add(gateway, connections=0, meant=False)
     result = call("drain --host c")
     assert result.exit_code == NOBODY
-    assert "c; there are: a:8080, b:8080\n" in result.stderr
+    assert "c; the gateways are: a:8080, b:8080\n" in result.stderr
 
 
 def test_a_worker_that_did_not_answer_may_be_the_one_that_was_named(workers: SteeredWorkers) -> None:
@@ -50,7 +50,7 @@ def test_a_worker_that_did_not_answer_may_be_the_one_that_was_named(workers: Ste
     workers.add_silent()
     result = call("drain --host c")
     assert result.exit_code == NOT_ALL
-    assert "there are:" not in result.stderr
+    assert "no gateway is called" not in result.stderr
 
 
 def test_without_any_gateway_nothing_is_drained(workers: SteeredWorkers) -> None:

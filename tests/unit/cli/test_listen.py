@@ -81,7 +81,7 @@ def test_unreachable_gateway_is_reported() -> None:
         port = unused.getsockname()[1]
     result = listen(f"ws://127.0.0.1:{port}/public")
     assert result.exit_code == 1
-    assert f"no connection to ws://127.0.0.1:{port}/public: nobody listens there" in result.stderr
+    assert f"no connection to ws://127.0.0.1:{port}/public: nothing listens there" in result.stderr
     assert listen("http://127.0.0.1/public").exit_code == 1
 
 

@@ -211,7 +211,7 @@ def test_a_question_for_a_book_that_a_client_waits_for_is_repeated(
     start: Callable[[Books], RedisBooks], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_books, "ANSWER_SECONDS", 0.02)
-    monkeypatch.setattr(redis_books, "PAUSES", (0.001, 0.002))
+    monkeypatch.setattr(redis_books, "REDIS_BOOKS_PAUSES", (0.001, 0.002))
     asking: Any = Books()
     asking.needs_book = lambda: True
     start(asking)
