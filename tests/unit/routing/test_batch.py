@@ -33,7 +33,7 @@ class Clients:
 
     @property
     def counted(self) -> int:
-        return self.counters.of(metrics.frames)[()]
+        return self.counters.count(metrics.frames).value
 
 
 @pytest.fixture

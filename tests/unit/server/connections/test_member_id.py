@@ -47,7 +47,14 @@ class Worker:
         self.ingest = BrokerIngest(chosen, self.shared, WorkerCounters())
         self.ingest.on_broker("private", True)
         self.router = self.ingest.router
-        self.context: Any = SimpleNamespace(shared=self.shared, ingest=self.ingest, router=self.router, settings=chosen)
+        self.context: Any = SimpleNamespace(
+            shared=self.shared,
+            settings=chosen,
+            router=self.router,
+            history=self.ingest.history,
+            cursors=self.ingest.cursors,
+            replays=self.ingest.replays,
+        )
         self.wire = Wire()
         self.receiver = Receiver(Outbox(self.wire, 2**20, 10.0), Dialect.CLASSIC)
         self.found: list[int | None] = []
