@@ -1,10 +1,10 @@
-"""Run tests over and over, in three ways, and count which of them fail how often.
+"""Run tests repeatedly, in three ways, and count how often each fails.
 
     python -m tests.programs.again [--times 10] [--ways alone,beside,one-core] [--processes 4] [TEST ...]
 
-Ways: `alone`; `beside` two processes that burn a core each; and on `one-core`, pinned there by `taskset` with the
-lowest priority (`nice`). The ways take turns, so that an early Ctrl-C still leaves a picture of each. By default the
-tests are those of tests/live and tests/faults. What a failed run printed, and the folder with the logs of its brokers
+Ways: `alone`; `beside`, next to two processes that burn a core each; and on `one-core`, pinned there by `taskset` with
+the lowest priority (`nice`). The ways take turns, so that an early Ctrl-C still leaves results of each. By default the
+tests are those of tests/live and tests/faults. The output of a failed run, and the folder with the logs of its brokers
 and gateways, stay under `build/again`; the rest is deleted.
 
 The status is 0 if nothing failed, 1 if something did, 130 after Ctrl-C.
@@ -62,7 +62,7 @@ WAYS = {
 
 @dataclass
 class Tally:
-    """How often each test ran and failed, by way.
+    """How often each test ran and failed in each way.
 
     Attributes:
         kept: where the output of runs with failures is.
@@ -73,13 +73,13 @@ class Tally:
     kept: list[Path] = field(default_factory=list)
 
     def add(self, way: str, outcomes: dict[str, bool]) -> None:
-        """Count a run: by test, whether it passed."""
+        """Count a run by whether each test passed."""
         for test, passed in outcomes.items():
             self.ran[way, test] += 1
             self.failed[way, test] += not passed
 
     def table(self, ways: Sequence[str]) -> str:
-        """The tests that failed, with how often of how many times in each way."""
+        """Return the tests that failed, with how often of how many runs in each way."""
         tests = sorted({test for (_, test), times in self.failed.items() if times})
         if not tests:
             return f"no failure in {self.ran.total():,} tests"
@@ -92,7 +92,7 @@ class Tally:
 
 
 def outcomes(report: Path) -> dict[str, bool]:
-    """By test, whether it passed, out of pytest's JUnit report; a skipped test counts as passed."""
+    """Return whether each test passed, from pytest's JUnit report; a skipped test counts as passed."""
     found: dict[str, bool] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         name = f"{case.get('classname', '').replace('.', '/')}::{case.get('name', '')}"
@@ -103,7 +103,7 @@ def outcomes(report: Path) -> dict[str, bool]:
 
 @contextlib.contextmanager
 def burning(count: int) -> Iterator[list[int]]:
-    """Burn so many cores; yields the processes' ids."""
+    """Run processes that burn this many cores; yields their ids."""
     processes = [subprocess.Popen([sys.executable, "-c", BURN, str(os.getpid())]) for _ in range(count)]
     try:
         yield [process.pid for process in processes]
@@ -114,7 +114,7 @@ def burning(count: int) -> Iterator[list[int]]:
 
 
 def run(command: Sequence[str], folder: Path, seconds: float = MOST_SECONDS) -> int | None:
-    """Run this with its temporary files in a folder; its status, or None if it had to be ended."""
+    """Run a command with its temporary files in a folder. Return its status, or None if it had to be ended."""
     environ = {**os.environ, "TMPDIR": str(folder)}
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT)
@@ -132,7 +132,7 @@ def run(command: Sequence[str], folder: Path, seconds: float = MOST_SECONDS) -> 
 
 
 def once(name: str, way: str, pytest: Sequence[str], tally: Tally) -> None:
-    """One run of all tests in one way."""
+    """Run all tests once in one way."""
     # Below the system's temporary folder: the path of a Unix socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="again-"))
     began = time.monotonic()

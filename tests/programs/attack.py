@@ -1,4 +1,4 @@
-"""What strangers can do to members: one attack after the other, while 200 members are sent their orders.
+"""What attackers can do to members: one attack after the other, while 200 members receive their orders.
 
     python -m tests.programs.attack [--root CHECKOUT] [--steps 10,100,1000] [--seconds 2] [--only pongs,texts] [--plain]
         [--control]
@@ -8,7 +8,7 @@ table: how long an order takes from the publisher to its member, and what it cos
 gateway of another checkout. All of it takes about ten minutes; nothing else should run on the machine.
 
 Attackers, broker and members share the machine with the gateway, so part of a latency is the machine's. `--control`
-tells how much: it first attacks another gateway, which the members do not use.
+shows how much: it first attacks another gateway, which the members do not use.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ LATE_SECONDS = 2.0
 GONE_SECONDS = 10.0
 """For how long attackers may be on the gateway's list after they have hung up."""
 SETTINGS: dict[str, dict[str, str]] = {"names that come and go": {"WEBSOCKET_BOOKS": "ob"}}
-"""What the gateway is told besides for an attack: here that it binds names one by one."""
+"""Additional variables of the gateway for an attack: here it binds names one by one."""
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Found:
-    """What was measured in a while."""
+    """What was measured in one period."""
 
     seconds: list[float] = field(default_factory=list)
     lost: int = 0
@@ -66,7 +66,7 @@ class Found:
     closes: Counter[str] = field(default_factory=Counter)
 
     def at(self, part: float) -> float:
-        """The latency that this part of the orders did not exceed, in ms."""
+        """Return the latency that this share of the orders did not exceed, in ms."""
         if not self.seconds:
             return float("inf")
         return sorted(self.seconds)[min(len(self.seconds) - 1, int(len(self.seconds) * part))] * 1000
@@ -94,7 +94,7 @@ class Members:
         return not any(client.ended for client in self._swarm.clients)
 
     def measure(self, seconds: float, late: float = LATE_SECONDS) -> Found:
-        """Publish orders at a steady rate and see when they come."""
+        """Publish orders at a steady rate and measure when they arrive."""
         found, due = Found(), dict[int, float]()
         (worker,) = self._gateway.workers()
         closes, used = _closes(self._gateway), _cpu(worker)
@@ -138,7 +138,7 @@ def _megabytes(pid: int) -> float:
 
 
 def _closes(gateway: GatewayProcess) -> Counter[str]:
-    """How connections and handshakes ended so far, by code."""
+    """Return how connections and handshakes have ended so far, by code."""
     found: Counter[str] = Counter()
     for line in gateway.operators("/metrics")[1].splitlines():
         if line.startswith(("peatio_ws_closes_total{", "peatio_ws_refused_handshakes_total{")):
@@ -184,7 +184,7 @@ class Ground:
         return ssl.create_default_context(cafile=str(self._authority.cert))
 
     def known(self, gateway: GatewayProcess, members: Members, tls: bool) -> Given:
-        """Tokens, and a cursor of one who has missed `MISSED` orders since."""
+        """Return tokens, and a cursor of a member that has missed `MISSED` orders since."""
         token = self.signer.token
         known = {
             "good": token("IDSTRANGER"),
@@ -206,7 +206,7 @@ class Ground:
 def attacked(
     gateway: GatewayProcess, attacks: list[str], connections: int, known: Given, tls: bool, processes: int = PROCESSES
 ) -> Iterator[list[dict[str, int]]]:
-    """Attack until the block is left; then the list has what each process of the attackers counted."""
+    """Attack until the block is left. Then the list has the counts of each attacking process."""
     crowds, told = [], list[dict[str, int]]()
     share = -(-connections // processes)
     for first in range(0, connections, share):
@@ -261,7 +261,7 @@ HEADING = (
 def measured(
     ground: Ground, attack: str, steps: tuple[int, ...], tls: bool, seconds: float, control: bool = False
 ) -> Iterator[Row]:
-    """One attack against a new gateway: a row without it, and one for each step; two with `control`."""
+    """Run one attack against a new gateway: a row without it, and one for each step; two with `control`."""
     name = f"{attack}, TLS" if tls else attack
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(ground.gateway(tls, SETTINGS.get(attack, {})))

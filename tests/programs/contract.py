@@ -7,8 +7,8 @@
     python -m tests.programs.contract PATH/check.py --cases DIR
                                                       runs the cases in DIR too, besides the checker's own
 
-The checker is a program with cases beside it, which drives a gateway over sockets and the broker. It is not part of
-this project; where it is not to be had, `tests/live` stands alone.
+The checker is a program with a folder of cases. It drives a gateway over sockets and the broker. It is not part of
+this project; without it, use `tests/live`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def run(
 
 @contextlib.contextmanager
 def recorded(gateway: GatewayProcess) -> Iterator[str]:
-    """A URL of this gateway; what goes through it is in `RECORDING` afterwards."""
+    """Yield a URL of this gateway whose traffic is in `RECORDING` afterwards."""
     with Relay(gateway.port) as relay:
         yield f"ws://127.0.0.1:{relay.port}/"
     lines = [json.dumps(dataclasses.asdict(connection), separators=(",", ":")) for connection in relay.connections]

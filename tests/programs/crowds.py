@@ -1,11 +1,11 @@
-"""Crowds whose single routing keys are bound at the broker, and what becomes of them when it is lost.
+"""Crowds whose single routing keys are bound at the broker, and what they miss when it is lost.
 
     python -m tests.programs.crowds members [--workers 4] [--clients 10000]  # AMQP_HISTORY=off, the broker is restarted
     python -m tests.programs.crowds streams [--clients 300] [--names 200]    # WEBSOCKET_BOOKS=ob, connections closed
     python -m tests.programs.crowds churn [--clients 40] [--seconds 20]      # clients subscribe and unsubscribe
 
-Each prints what it measured: how long members, or an honest client, got nothing, and RabbitMQ's CPU. Ends with
-status 1 if that was longer than `LIMITS` says.
+Each prints how long members, or an honest client, received nothing, and RabbitMQ's CPU time. Ends with status 1 if that
+was longer than `LIMITS` says.
 
 `--clients` of `members` is the number for each worker. Each such share is a process with its own address, because ports
 and open files are limited.
@@ -46,18 +46,18 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu(pid: int) -> float:
-    """CPU time in seconds that a process has used."""
+    """Return the Return the Return the CPU time in seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * _TICK
 
 
 def routes(broker: RabbitMQ) -> int:
-    """How many bindings there are."""
+    """Return the number of bindings."""
     return int(broker.ctl("eval", "ets:info(rabbit_route, size)."))
 
 
 def until_settled(broker: RabbitMQ) -> tuple[float, int]:
-    """Wait until RabbitMQ has nothing to do and bindings stay as they are; since when, and how many there are."""
+    """Wait until RabbitMQ is idle and bindings stay as they are. Return since when, and how many there are."""
     count, since = routes(broker), until_idle(broker)
     while (now := routes(broker)) != count:
         count, since = now, until_idle(broker)
@@ -65,7 +65,7 @@ def until_settled(broker: RabbitMQ) -> tuple[float, int]:
 
 
 def until_idle(broker: RabbitMQ) -> float:
-    """Wait until RabbitMQ has had nothing to do for `QUIET` seconds; since when."""
+    """Wait until RabbitMQ has been idle for `QUIET` seconds. Return since when."""
     began, idle = time.monotonic(), 0
     while idle < QUIET:
         assert time.monotonic() < began + WAIT, "RabbitMQ is still busy"
@@ -83,10 +83,10 @@ def uid_of(share: int, number: int) -> str:
 
 
 def be_members(pipe: Pipe, port: int, secret: str, share: int, clients: int) -> None:
-    """Connect a share of all members; then answer each message from the pipe.
+    """Connect a share of all members, then answer each message from the pipe.
 
-    `"forget"` forgets what came. `"missing"` is answered with the numbers of members that got nothing since, and how
-    many connections have ended.
+    `"forget"` forgets received events. `"missing"` is answered with the numbers of members that received nothing
+    since, and how many connections have ended.
     """
     now = int(time.time())
     claims = {"iat": now, "exp": now + 7200, "sub": "session", "iss": "barong", "aud": ["peatio"], "state": "active"}
@@ -118,7 +118,7 @@ def be_members(pipe: Pipe, port: int, secret: str, share: int, clients: int) -> 
 
 @contextlib.contextmanager
 def members_of(gateway: GatewayProcess, secret: str, shares: int, clients: int) -> Iterator[list[Pipe]]:
-    """All members, authenticated: a pipe to each share's process."""
+    """Authenticate all members. Return a pipe to each share's process."""
     spawn, pipes, processes = multiprocessing.get_context("spawn"), [], []
     try:
         for share in range(shares):
@@ -138,7 +138,7 @@ def members_of(gateway: GatewayProcess, secret: str, shares: int, clients: int) 
 
 
 def missing_of(pipes: list[Pipe]) -> tuple[list[str], int]:
-    """uids of members that have got nothing, and how many connections have ended."""
+    """Return the uids of members that have received nothing, and how many connections have ended."""
     for pipe in pipes:
         pipe.send("missing")
     answers = [pipe.recv() for pipe in pipes]
@@ -155,7 +155,7 @@ def publish_to(publisher: Publisher, uids: list[str]) -> None:
 
 
 def everybody_gets_something(url: str, pipes: list[Pipe]) -> int:
-    """Publish to each member until it has got something; how many rounds it took."""
+    """Publish to each member until it has received something. Return the number of rounds."""
     for rounds in itertools.count(1):
         with Publisher(url, confirm=False) as publisher:
             uids, ended = missing_of(pipes)
@@ -173,7 +173,7 @@ def everybody_gets_something(url: str, pipes: list[Pipe]) -> int:
 
 
 def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float:
-    """`AMQP_HISTORY=off`, a restart of the broker; seconds until every member gets events again."""
+    """Restart the broker with `AMQP_HISTORY=off`. Return the seconds until every member receives events again."""
     secret = secrets.token_hex(32)
     environ = {
         **Signer("ES256").environ,
@@ -197,7 +197,7 @@ def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float
                 pipe.send("forget")
             broker.restart()
             serves, used = time.monotonic(), cpu(broker.pid)
-            # What is published before is nobody's.
+            # No client receives what is published before.
             wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == workers, "all are connected", WAIT, 0.1)
             connected, begun = time.monotonic() - serves, cpu(broker.pid)
             print(f"all workers receive {connected:.1f} s after the broker serves", flush=True)
@@ -225,7 +225,7 @@ def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float
 
 
 class Trades(threading.Thread):
-    """Publishes a trade every 20 ms, whatever becomes of its connection."""
+    """Publishes a trade every 20 ms, even if its connection is lost."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -240,7 +240,7 @@ class Trades(threading.Thread):
 
 
 class Honest(threading.Thread):
-    """A client that wants one stream, and what it got: when each trade was published, and when it came."""
+    """A client of one stream, and its trades: when each was published, and when it arrived."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         super().__init__(daemon=True)
@@ -261,7 +261,7 @@ class Honest(threading.Thread):
         self._client.drop()
 
     def gets(self, published_since: float) -> float:
-        """Wait for a trade that was published after this moment; how long after it the trade came."""
+        """Wait for a trade that was published after this moment. Return how long after it the trade arrived."""
 
         def come() -> list[float]:
             return [came - published_since for at, came in self.got[-1000:] if at > published_since]
@@ -292,7 +292,7 @@ def trades_of_one_client(folder: Path, broker: RabbitMQ) -> Iterator[tuple[Gatew
 
 
 def streams(folder: Path, broker: RabbitMQ, clients: int, names: int) -> float:
-    """`WEBSOCKET_BOOKS=ob` and clients with names that nobody publishes; the longest silence for an honest client."""
+    """Run `WEBSOCKET_BOOKS=ob` with clients of unused names. Return the longest silence for an honest client."""
     with trades_of_one_client(folder, broker) as (gateway, honest), contextlib.ExitStack() as stack:
         began, used, crowd = time.monotonic(), cpu(broker.pid), []
         for number in range(clients):
@@ -323,7 +323,7 @@ def streams(folder: Path, broker: RabbitMQ, clients: int, names: int) -> float:
 
 
 def churn(folder: Path, broker: RabbitMQ, clients: int, seconds: float) -> float:
-    """Clients that subscribe and unsubscribe as often as they may; the longest silence for an honest client."""
+    """Run clients that subscribe and unsubscribe up to the limit. Return the longest silence for an honest client."""
     over, counts = threading.Event(), [0] * clients
 
     def come_and_go(number: int, client: RawClient) -> None:

@@ -1,7 +1,8 @@
 """The lowest versions that the two `pyproject.toml` allow, as requirements for pip; `make test-floors` installs them.
 
-Each dependency comes at exactly its floor, all else (what tests need, what a dependency brings along) as
-`requirements-dev.txt` pins it. Knows no library but Python's own: it runs before any is installed.
+Each dependency has exactly its lowest version. Everything else (the tests' requirements, and what a dependency
+requires) has the version of `requirements-dev.txt`. Imports only Python's own library: it runs before any other is
+installed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Floor(NamedTuple):
 
     Attributes:
         name: as `normalized` has it.
-        extras: in brackets; empty if there are none.
+        extras: in brackets; empty without extras.
     """
 
     name: str
@@ -36,18 +37,18 @@ class Floor(NamedTuple):
 
 
 def normalized(name: str) -> str:
-    """A package's name as it is compared (PEP 503)."""
+    """Return a package's name in the form that is compared (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def dependencies(project: Path) -> list[str]:
-    """What a `pyproject.toml` depends on, as it says it."""
+    """Return the dependencies of a `pyproject.toml`, as they are written there."""
     found: list[str] = tomllib.loads(project.read_text())["project"]["dependencies"]
     return found
 
 
 def floor(dependency: str) -> Floor:
-    """The lowest version that a dependency allows. ValueError if it names none."""
+    """Return the lowest version that a dependency allows. ValueError if it names none."""
     match = _FLOOR.fullmatch(dependency)
     if match is None:
         raise ValueError(f"{dependency!r} is not of the form NAME>=VERSION or NAME>=VERSION,<VERSION")
@@ -55,7 +56,7 @@ def floor(dependency: str) -> Floor:
 
 
 def floors() -> dict[str, Floor]:
-    """By name. ValueError if the projects name different ones: they are tested in one environment."""
+    """Return the lowest versions by name. ValueError if the projects differ: they are tested in one environment."""
     found: dict[str, Floor] = {}
     for project in PROJECTS:
         for one in map(floor, dependencies(project)):
@@ -65,7 +66,7 @@ def floors() -> dict[str, Floor]:
 
 
 def pins(file: Path = PINS) -> Iterator[tuple[str, str]]:
-    """Names and versions that a file of requirements pins, and those it includes; some come twice."""
+    """Return the names and versions that a file of requirements and its includes pin; some are repeated."""
     for line in file.read_text().splitlines():
         text = line.partition("#")[0].strip()
         if text.startswith("-r "):
@@ -76,7 +77,7 @@ def pins(file: Path = PINS) -> Iterator[tuple[str, str]]:
 
 
 def requirements() -> list[str]:
-    """All lines for pip."""
+    """Return all lines for pip."""
     lowest = floors()
     others = {name: version for name, version in pins() if name not in lowest and name not in TIED}
     return [f"{name}{extras}=={version}" for name, extras, version in lowest.values()] + [

@@ -1,9 +1,9 @@
-"""A hundred thousand messages that no client should send, at a real gateway: each is answered, or the connection is
-closed with a documented code, and nobody else notices.
+"""A hundred thousand messages that no client should send, to a real gateway. Each is answered, or the connection is
+closed with a documented code, and other clients do not notice.
 
     python -m tests.programs.fuzz [--count 100000] [--seed 1]
 
-A twentieth as many requests and raw streams of frames come on top. The same seed says the same again.
+A twentieth as many requests and raw streams of frames are sent too. The same seed sends the same again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATUSES = (101, 400, 401, 405, 411, 413, 414, 426, 431, 501, 505)
 MARKED = b'{"event":"mark","number":%d}'
 """Sent behind a message, and sent back by `fuzz_app`."""
 MARK = b"of-a-bystander"
-"""In all that bystanders are sent; nobody else may have it."""
+"""A text in all events of bystanders; no other client may receive it."""
 
 
 # ---- messages
@@ -43,9 +43,9 @@ PATHS = ("/", "/public?stream=a.trades", "/", "/public")
 
 
 class Sender:
-    """Sends messages over one connection after the other, and sees that each is answered that has to be.
+    """Sends messages over one connection after the other, and checks that each is answered that has to be.
 
-    Each goes with a mark behind it, which a handler answers in its turn. Not with a ping: its pong need not wait while
+    A mark follows each message, and a handler answers it in order. A ping would not do: its pong need not wait while
     a subscription waits for the broker.
     """
 
@@ -64,7 +64,7 @@ class Sender:
                     pass
 
     def _send_some(self, client: RawClient, due: deque[Message]) -> bool:
-        """Some messages, taken out as they are answered; False once the connection is closed."""
+        """Send some messages and remove answered ones. Return False once the connection is closed."""
         batch = list(due)[:AT_ONCE]
         client.send(*(frame(*message) + frame(TEXT, MARKED % number) for number, message in enumerate(batch)))
         number, answered = 0, False
@@ -85,7 +85,7 @@ class Sender:
         return True
 
     def _is_silent(self, message: Message) -> bool:
-        """Whether it is not to be answered: Ranger's clients send blanks to keep a connection."""
+        """Return whether a message has no answer: Ranger's clients send blanks to keep a connection."""
         opcode, payload = message
         return opcode == TEXT and self._path != "/" and not payload.decode(errors="replace").strip()
 
@@ -115,7 +115,7 @@ class Sender:
 
 
 def send_requests(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
-    """Odd requests; how they were answered. What is no request at all may be hung up on."""
+    """Send odd requests. Return how they were answered. The gateway may close the connection if it is not a request."""
     statuses: Counter[int] = Counter()
     for number in range(count):
         progress.tell(f"{number:,} of {count:,} requests")
@@ -134,7 +134,7 @@ def send_requests(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
 
 
 def send_frames(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
-    """Odd frames, then the end; the codes that connections were closed with (0 for none)."""
+    """Send odd frames, then end. Return the codes with which connections were closed (0 without one)."""
     codes: Counter[int] = Counter()
     for number in range(count):
         progress.tell(f"{number:,} of {count:,} streams of frames")
@@ -154,11 +154,11 @@ def send_frames(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
     return codes
 
 
-# ---- those who are not to notice
+# ---- clients that must not notice
 
 
 class Bystanders:
-    """One client of each protocol that gets its events all the while."""
+    """One client of each protocol that receives its events throughout."""
 
     def __init__(self, gateway: GatewayProcess, url: str, signer: Signer) -> None:
         self._gateway, self._url, self._token = gateway, url, signer.token("IDBYSTANDER")
@@ -193,11 +193,11 @@ class Bystanders:
 
     @property
     def events(self) -> int:
-        """How many they have had so far."""
+        """Return how many events they have received so far."""
         return sum(map(len, self._frames))
 
     def check(self) -> None:
-        """Everything came, in order, and the connections are open. Ends the publishing."""
+        """Check that all events arrived, in order, and that the connections are open. Ends the publishing."""
         self._over.set()
         self._publisher.join()
         count, (orders, frames) = self._published, self._frames
@@ -231,7 +231,7 @@ class Bystanders:
 
 
 def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int) -> dict[str, Any]:
-    """Run it; what became of it. AssertionError where the gateway did what it should not."""
+    """Run it. Return the outcomes. AssertionError if the gateway did what it should not."""
     signer = Signer("ES256")
     tokens = [signer.token("IDFUZZ"), signer.token("IDFUZZ", role="admin"), signer.token("IDFUZZ", exp=1)]
     environ = {"WEBSOCKET_MESSAGE_BURST": "10000000", "RANGO_RBAC_ADMIN": "admin", "LOG_LEVEL": "debug"}
@@ -273,7 +273,7 @@ def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int) -> dict[str, Any
 
 
 def _in_threads(senders: list[Sender], messages: list[Message]) -> None:
-    """Each sender its share at the same time."""
+    """Run each sender's share at the same time."""
     failures: list[BaseException] = []
 
     def run(number: int, sender: Sender) -> None:

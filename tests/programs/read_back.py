@@ -1,8 +1,8 @@
-"""How fast a worker that starts reads back the private events of the last while.
+"""How fast a worker that starts reads back recent private events.
 
     python -m tests.programs.read_back [--events 100000]
 
-Starts a gateway on an empty stream, and again once there is so much in it; the difference is what reading back takes.
+Starts a gateway on an empty stream, and another one on a full stream. The difference is the time of reading back.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Start gateways on new history streams, and delete the streams under them, beside a publisher that must not notice.
+"""Start gateways on new history streams and delete the streams, with a publisher that must not notice.
 
     python -m tests.programs.renewals [--rounds 20] [--workers 4] [--rate 3000]
 
 Each round is a first start (`AMQP_HISTORY_QUEUE` has a new name) and a renewal: the stream is unbound and deleted, and
-the workers make it again. The publisher asks for no confirms and gives up at the first error (`steady_publisher`). Ends
-with status 1 if it did. Its short form is `publishers_are_not_harmed_while_a_stream_is_made` in `source_scenarios.py`.
+the workers create it again. The publisher asks for no confirms and gives up at the first error (`steady_publisher`).
+The status is 1 if it did. The short form is `publishers_are_not_harmed_while_a_stream_is_made` in
+`source_scenarios.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WAIT = 120.0
 
 
 class Harmed(Exception):
-    """The publisher got an error."""
+    """The publisher received an error."""
 
 
 def delete(url: str, stream: str) -> None:
@@ -40,7 +41,7 @@ def delete(url: str, stream: str) -> None:
 
 
 def play(folder: Path, url: str, workers: int, check: Callable[[], None]) -> tuple[float, float]:
-    """One first start and one renewal; how many seconds each took.
+    """Play one first start and one renewal. Return how many seconds each took.
 
     Args:
         check: raises Harmed.
@@ -79,7 +80,7 @@ def play(folder: Path, url: str, workers: int, check: Callable[[], None]) -> tup
 
 
 def run(folder: Path, broker: RabbitMQ, rounds: int, workers: int, rate: int) -> int:
-    """All rounds; how many messages the publisher sent meanwhile. Raises Harmed."""
+    """Play all rounds. Return how many messages the publisher sent meanwhile. Raises Harmed."""
     command = [sys.executable, "-m", "tests.support.steady_publisher", broker.url, str(rate)]
     publisher = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

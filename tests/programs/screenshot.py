@@ -1,4 +1,4 @@
-"""`make screenshot`: the picture of the console that README.md shows, of what `make run` serves."""
+"""`make screenshot`: the picture in README.md of the console that `make run` serves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_BYTES = 150_000
 
 
 def take(folder: Path) -> bytes:
-    """A console that has traded, and come back after a cut."""
+    """Take a picture of a console that has traded and reconnected."""
     gateway = GatewayProcess(folder, {}, command=("peatio_ws", "run", "--folder", str(folder / "run")))
     try:
         with chromium() as browser:

@@ -1,9 +1,9 @@
-"""Run some commands at the same time.
+"""Run several commands at the same time.
 
     python -m tests.programs.side_by_side "make lint" "make unit" "make system"
 
-What the last one says is shown as it comes; what the others say, once they have ended. The status is the first one that
-is not 0, in the order of the commands.
+The output of the last command is shown at once, that of the others when they have ended. The status is the first one
+that is not 0, in the order of the commands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 
 class Command:
-    """One that runs."""
+    """A running command."""
 
     def __init__(self, line: str, shown: bool) -> None:
         self._line, self._began = line, time.monotonic()
@@ -35,7 +35,7 @@ class Command:
         print(f"\n{said}== {self._line}: {result}, {took}", flush=True)
 
     def status(self) -> int:
-        """Wait for its end, Ctrl-C or not: it gets that, too, and may have something to put away."""
+        """Wait for its end, even after Ctrl-C: the command receives that too, and may have to clean up."""
         while self._thread.is_alive():
             with contextlib.suppress(KeyboardInterrupt):
                 self._thread.join()

@@ -1,8 +1,8 @@
-"""Clients that come and go under steady traffic, for a long time: nothing may be left of them.
+"""Clients that connect and disconnect under steady traffic, for a long time, and must leave nothing behind.
 
     python -m tests.programs.soak [--seconds 600] [--clients 2000] [--rate 1700]
 
-Prints a line every ten seconds, and at the end what the worker held before the crowd came and after it had gone.
+Prints a line every ten seconds, and at the end the worker's resources before the crowd connected and after it left.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def held(gateway: GatewayProcess) -> dict[str, int]:
 def soak(
     folder: Path, broker: RabbitMQ, seconds: float, clients: int, rate: int, least: int = 0
 ) -> tuple[dict[str, int], dict[str, int], int]:
-    """Run it, for longer if clients have not got `least` events by then; what the worker held before and after, and how
-    many they got."""
+    """Run it, and longer until clients have received `least` events. Return the worker's resources before and after,
+    and the number of events."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     signer = Signer("ES256")
     tokens = [signer.token(f"ID{number}") for number in range(clients)]
@@ -76,7 +76,7 @@ def _publish(url: str, clients: int, rate: int, over: threading.Event) -> None:
 
 
 def _crowd(swarm: Swarm, gateway: GatewayProcess, tokens: list[str], seconds: float, least: int = 0) -> int:
-    """Let clients come and go; how many events they got."""
+    """Connect and disconnect clients. Return how many events they received."""
     began = shown = left = time.monotonic()
     got, shortest = 0, 0.2
     while (now := time.monotonic()) < began + seconds or got < least:
@@ -112,7 +112,7 @@ def main() -> int:
 
 
 def is_back(before: dict[str, int], after: dict[str, int]) -> bool:
-    """Whether nothing is left: the same counts, and no more memory than the noise of an allocator."""
+    """Return whether nothing is left: the same counts, and no more memory than an allocator's noise."""
     counts = ("greenlets", "descriptors", "register", "connections", "seats")
     return all(after[name] <= before[name] + 2 for name in counts) and after["kilobytes"] < before["kilobytes"] * 1.05
 

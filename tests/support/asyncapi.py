@@ -1,4 +1,4 @@
-"""docs/asyncapi.yaml as a judge of frames: which of its messages one is."""
+"""Which messages of docs/asyncapi.yaml a frame matches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Messages = dict[str, tuple[str, Draft7Validator]]
 
 
 def at(reference: str) -> Any:
-    """What a `$ref` of the document stands for, to the end of a chain of them."""
+    """Resolve a `$ref` of the document, through a chain of them."""
     found = DOCUMENT
     for part in reference.removeprefix("#/").split("/"):
         found = found[part]
@@ -35,7 +35,7 @@ def kind_of(message: dict[str, Any]) -> str:
 
 
 def messages(channel: str, sender: str) -> Messages:
-    """What one side may send on a channel: by the operations, and their replies."""
+    """Return what one side may send on a channel: by the operations, and their replies."""
     found: Messages = {}
     for operation in DOCUMENT["operations"].values():
         if operation["channel"]["$ref"] != f"#/channels/{channel}":
@@ -55,10 +55,10 @@ MESSAGES = {key: messages(*key) for key in itertools.product(("classic", "ranger
 
 
 def matching(channel: str, sender: str, frame: Any) -> list[str]:
-    """The messages that a frame is one of.
+    """Return the messages that a frame matches.
 
     Args:
-        frame: a text as it came, or what `relay.Connection` has for other frames.
+        frame: a text as it was received, or what `relay.Connection` has for other frames.
     """
     kinds, value = ["close"] if isinstance(frame, dict) and "code" in frame else ["application/octet-stream"], frame
     if isinstance(frame, str):

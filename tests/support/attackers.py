@@ -1,12 +1,12 @@
 """The attackers of `tests.programs.attack`: a process with many connections that send prepared bytes as fast as they
-may.
+can.
 
     python -m tests.support.attackers '{"port": 8080, "attacks": ["pongs"], "connections": 100, "given": {}, "tls":
     false}'
 
-A connection that ends comes back one to two seconds later. Says `ready` once each connection was answered, or after a
-while, goes on until its standard input ends, and then says how often connections were opened, accepted, and ended by
-the gateway.
+A connection that ends is replaced one to two seconds later. The process prints `ready` once every connection has been
+answered, or after a while. It continues until its standard input ends, then prints how many connections were opened,
+accepted, and closed by the gateway.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ AT_ONCE = 65_536
 
 
 class Attacker:
-    """One connection, and those that come after it."""
+    """One connection, and those that replace it."""
 
     def __init__(self, crowd: Crowd, script: Script, tls: ssl.SSLContext | None) -> None:
         self._crowd, self._script, self._tls = crowd, script, tls
@@ -124,7 +124,7 @@ class Attacker:
         return True
 
     def lost(self, now: float) -> None:
-        """The gateway has hung up."""
+        """The gateway has closed the connection."""
         self._crowd.ended += 1
         self.end(now)
 
@@ -151,7 +151,7 @@ class Crowd:
         self._poll.register(attacker.fd, select.EPOLLIN)
 
     def ignore(self, attacker: Attacker) -> None:
-        """Read it no more."""
+        """Stop reading it."""
         self._poll.modify(attacker.fd, 0)
 
     def remove(self, attacker: Attacker) -> None:

@@ -1,5 +1,4 @@
-"""What strangers send in `tests.programs.attack`: for each attack a request and what follows it, as bytes that are made
-once.
+"""What attackers send in `tests.programs.attack`: for each attack a request and the bytes that follow it, made once.
 
 Knows the protocols; does not know how the bytes are sent (`attackers.py`).
 """
@@ -25,12 +24,12 @@ class Script(NamedTuple):
 
     Attributes:
         request: sent first; nothing for a connection that stays silent.
-        frames: sent behind the answer 101, again and again; nothing to only listen.
+        frames: sent repeatedly after the answer 101; empty to only listen.
         first: sent once before them.
         rate: bytes of `frames` a second.
-        reads: whether it takes what it is sent.
+        reads: whether it reads what it is sent.
         slowly: whether `request` is sent one byte at a time.
-        lasts: seconds after which it hangs up and comes again; 0 for never.
+        lasts: seconds after which it disconnects and connects again; 0 for never.
     """
 
     request: bytes
@@ -56,7 +55,7 @@ def upgrade(path: str = PUBLIC, *headers: str) -> bytes:
 
 
 def flood(frames: bytes, first: bytes = b"", rate: float = RATE) -> Make:
-    """The same frames without end, some KB of them in a packet."""
+    """The same frames without end, some KB in a packet."""
     many = frames * max(1, 3_000 // len(frames))
     return lambda _number, _given: Script(upgrade(), many, first, rate)
 
@@ -74,14 +73,14 @@ def names(number: int, _given: Given) -> Script:
 
 
 def churn(number: int, _given: Given) -> Script:
-    """Subscribe and unsubscribe, eight times a second each: as often as messages are allowed."""
+    """Subscribe and unsubscribe, eight times a second each: the limit of messages."""
     streams = [f"m{number}.ob-inc", f"m{number}.trades"]
     turn = b"".join(text({"event": event, "streams": streams}) for event in ("subscribe", "unsubscribe"))
     return Script(upgrade("/public"), turn, rate=4.0 * len(turn))
 
 
 def authenticating(kind: str) -> Make:
-    """A classic client that shows the same token again and again."""
+    """A classic client that sends the same token repeatedly."""
     return lambda _number, given: Script(upgrade("/"), text({"jwt": f"Bearer {given[kind]}"}))
 
 
@@ -135,7 +134,7 @@ BARE = ("silence", "half handshakes")
 
 
 def given(tokens: Mapping[str, str], cursor: str) -> Given:
-    """What attackers have to know, as `Script` makers take it."""
+    """Return what attackers have to know, as the makers of `Script` take it."""
     return {**tokens, "cursor": cursor}
 
 

@@ -1,7 +1,7 @@
-"""Commands of `rabbitmqctl` and `rabbitmq-streams` without their program: by a call into the node, with `erl_call`.
+"""Commands of `rabbitmqctl` and `rabbitmq-streams` as calls into the node with `erl_call`.
 
 The programs take half a second of CPU time to start; a call takes a millisecond. Commands that are not in `COMMANDS`
-need the programs.
+still need the programs.
 
 Knows RabbitMQ's own functions (3.10 to 4.x); knows no process and no folder of the tests.
 """
@@ -30,7 +30,7 @@ end"""
 
 
 class BrokerError(Exception):
-    """The node refused a command; with what it said."""
+    """The node refused a command; its text is the node's."""
 
 
 def available() -> bool:
@@ -66,7 +66,7 @@ def evaluate(node: str, cookie: str, environ: Mapping[str, str], expressions: st
 
 
 def expressions(words: tuple[str, ...]) -> str | None:
-    """Translate a command, as `rabbitmqctl` takes it; None for one that is not known here."""
+    """Translate a command of `rabbitmqctl`; None for one that is not known here."""
     name, *rest = (word for word in words if word != "--silent")
     vhost = "/"
     for option in ("-p", "--vhost"):

@@ -1,6 +1,6 @@
-"""The documents as they are read: their links, headings and blocks of code (docs/contributing.md has the rules).
+"""The documents' links, headings and code blocks (docs/contributing.md has the rules).
 
-Knows Markdown; does not know what a block says.
+Knows Markdown; does not know what a block contains.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RUN_ELSEWHERE = {
     ("clients/js/README.md", "sh"): "tests/live/test_docs.py",
     ("clients/js/README.md", "output"): "tests/live/test_docs.py",
 }
-"""Pages whose programs a test of their own runs: page and language to the test."""
+"""Pages whose programs another test runs: page and language to the test."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
 _TEST = re.compile(r"<!-- test: (\S.*) -->\s*")
 _TEST_ONLY = re.compile(r"<!-- test only\n(.*)-->\s*", re.DOTALL)
@@ -54,7 +54,7 @@ class Block(NamedTuple):
 
     @property
     def elsewhere(self) -> str | None:
-        """The test that runs it, where that is not tests/live/test_documents.py."""
+        """Return the test that runs the block, if it is not tests/live/test_documents.py."""
         return RUN_ELSEWHERE.get((str(self.page.relative_to(ROOT)), self.language))
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Where links and pictures lead."""
+    """Return where links and pictures lead."""
     for token in tokens(page):
         for inner in token.children or []:
             for name in ("href", "src"):
@@ -99,7 +99,7 @@ def links(page: Path) -> Iterator[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to a heading of this page may end with, as GitHub and the site make it."""
+    """Return the anchors of the headings of a page, as GitHub and the site make them."""
     found: set[str] = set()
     seen = Counter[str]()
     inside = False

@@ -1,5 +1,5 @@
-"""Runs a client of `clients/python`, `blocking` or `asyncio`, as its second argument says (JSON), and prints what it is
-told, each a line of JSON.
+"""Runs a client of `clients/python`, `blocking` or `asyncio`, by the JSON in its second argument. Prints each callback
+of the client as one line of JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def tell_book(name: str, book: Book) -> None:
 
 
 def stumbles(event: Event) -> bool:
-    """Whether this one is to fail, once."""
+    """Return whether this callback is to fail, once."""
     if given.get("stumble") != event.data["id"]:
         return False
     del given["stumble"]
@@ -40,7 +40,7 @@ def stumbles(event: Event) -> bool:
 
 
 def take(event: Event) -> bool:
-    """Whether it was the last."""
+    """Return whether it was the last one."""
     if stumbles(event):
         raise ArithmeticError("stumbled")
     tell("event", event.data["id"])
@@ -48,7 +48,7 @@ def take(event: Event) -> bool:
 
 
 def is_held() -> bool:
-    """Whether callbacks are to wait, as slow ones would."""
+    """Return whether callbacks are to wait, as slow ones do."""
     return "hold" in given and not Path(given["hold"]).exists()
 
 

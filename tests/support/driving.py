@@ -1,4 +1,6 @@
-"""Clients of `clients/` in processes of their own, lines that can be cut, and a gateway that hangs up on everybody."""
+"""Clients of `clients/` in separate processes, connections that can be cut, and a gateway that closes every
+connection.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,10 @@ AUTHENTICATED = {"success": {"message": "Authenticated."}}
 
 
 class Driven:
-    """A client that does as it was told and tells what it is told; read as it comes.
+    """A client that follows instructions and prints its callbacks, which are read as they arrive.
 
     Attributes:
-        told: pairs of a name and what came with it.
+        told: its callbacks: pairs of a name and an argument.
     """
 
     def __init__(self, language: str, url: str, **given: Any) -> None:
@@ -79,7 +81,7 @@ class Driven:
                 raise AssertionError(f"{self.language}: not within {seconds} s: {what}; told: {self.told[-30:]}")
 
     def wait_for(self, name: str, times: int = 1, seconds: float = 2 * WAIT) -> Any:
-        """What came with the last of so many."""
+        """Return the argument of the last one, once there are this many."""
         self.wait(lambda: len(self.all(name)) >= times, f"{name}, {times} times", seconds)
         return self.all(name)[times - 1]
 
@@ -93,7 +95,7 @@ class Driven:
 
 
 class Line:
-    """A port in front of another one, whose connections can be cut, or go dead."""
+    """A port in front of another one. Its connections can be cut, or go dead."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -128,17 +130,17 @@ class Line:
             _reset(one, other)
 
     def cut(self) -> None:
-        """Reset every connection there is."""
+        """Reset every open connection."""
         pairs, self._pairs = self._pairs, []
         for near, far in pairs:
             _reset(near, far)
 
     def go_dead(self) -> None:
-        """No byte passes any more on the connections there are, and nobody is told."""
+        """Stop passing bytes on the open connections, without closing them."""
         self._dead.update(*self._pairs)
 
     def end(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for another one
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for another one
         self._listener.close()
         self.cut()
 
@@ -147,16 +149,16 @@ def _reset(*sockets: socket.socket) -> None:
     for one in sockets:
         with contextlib.suppress(OSError):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            one.shutdown(socket.SHUT_RDWR)  # wakes who reads it
+            one.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads it
         one.close()
 
 
 @contextlib.contextmanager
 def closing_with(*closes: tuple[int, str]) -> Iterator[tuple[str, list[float]]]:
-    """A gateway that authenticates everybody and closes at once, with each code and reason in turn, the last for ever.
-    A code below 1000 is an HTTP status, and its reason `Retry-After`.
+    """A gateway that authenticates every client and closes at once, with each code and reason in turn, then always the
+    last. A code below 1000 is an HTTP status, and its reason `Retry-After`.
 
-    Yields its URL and the times at which somebody came and was sent away, in turn.
+    Yields its URL and, in turn, the times at which a client connected and was disconnected.
     """
     times: list[float] = []
 

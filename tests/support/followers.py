@@ -1,8 +1,8 @@
-"""Subscribers of one order book, hundreds in one thread, that check every byte of it.
+"""Subscribers of one order book, hundreds in one thread, that check every byte.
 
-What a publisher will say is known before it says it (`Market`), and increments are passed on verbatim: so a follower
-looks at the book it is given first, and from then on only compares what it reads with what has to come. That is cheap
-enough for a quarter of a million frames a second.
+The publisher's messages are known in advance (`Market`), and the gateway passes increments on verbatim. So a follower
+parses its first book, and from then on compares bytes with the expected ones. That is cheap enough for a quarter of a
+million frames a second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ UNPINGED = {"WEBSOCKET_PING_INTERVAL": "600", "WEBSOCKET_PING_TIMEOUT": "1200"}
 
 
 class Market:
-    """A book's changes, made up beforehand.
+    """A book's changes, generated in advance.
 
     Args:
         name: of the streams, without `-snap` and `-inc`.
@@ -63,11 +63,11 @@ class Market:
         return len(self.increments)
 
     def after(self, sequence: int) -> int:
-        """Where in `stream` the increment after this one begins."""
+        """Return where in `stream` the increment after this one begins."""
         return self._ends[sequence]
 
     def books(self, sequences: Iterable[int]) -> dict[int, Sides]:
-        """The book right after each of these increments."""
+        """Return the book right after each of these increments."""
         wanted, found = set(sequences), dict[int, Sides]()
         book: Sides = {side: dict(rows) for side, rows in self._first.items()}
         for sequence in range(self.last + 1):
@@ -78,7 +78,7 @@ class Market:
         return found
 
     def snapshots(self, sequences: Iterable[int]) -> dict[int, bytes]:
-        """What the publisher says of the whole book then: in no order, as Peatio's may be."""
+        """Return the publisher's snapshots of the whole book: unordered, as Peatio's may be."""
         bodies = {}
         for sequence, book in self.books(sequences).items():
             rows = {side: [list(row) for row in reversed(levels.items())] for side, levels in book.items()}
@@ -105,7 +105,7 @@ class Market:
 
 
 def apply(book: Sides, change: dict[str, Any]) -> None:
-    """What a client does with an increment."""
+    """Apply an increment as a client does."""
     for side in ("asks", "bids"):
         rows = change.get(side) or []
         for price, volume in [rows] if rows and isinstance(rows[0], str) else rows:
@@ -119,7 +119,7 @@ def _plain(price: str) -> str:
 
 
 def sides(body: dict[str, Any]) -> Sides:
-    """A book as a client reads it; it has to be in order."""
+    """Return a book as a client reads it; it has to be in order."""
     asks, bids = body["asks"], body["bids"]
     assert asks == sorted(asks, key=lambda row: float(row[0]))
     assert bids == sorted(bids, key=lambda row: -float(row[0]))
@@ -138,7 +138,7 @@ class Follower:
     Attributes:
         book: the first it was given; None before.
         sequence: of that.
-        fault: what was wrong with what came; None if nothing was.
+        fault: what was wrong with the frames; None if nothing was.
         began, opened, served: monotonic times of the attempt to connect, of the 101 and of the book; 0 before.
     """
 
@@ -161,20 +161,20 @@ class Follower:
 
     @property
     def waits(self) -> bool:
-        """Whether it has subscribed, and no book yet."""
+        """Return whether it has subscribed and has no book yet."""
         return self._subscribed and self.book is None
 
     @property
     def done(self) -> bool:
-        """Whether it has all of the market's increments."""
+        """Return whether it has all increments of the market."""
         return self.book is not None and self._at == len(self.market.stream)
 
     def has(self, sequence: int) -> bool:
-        """Whether it has them so far."""
+        """Return whether it has them so far."""
         return self.book is not None and self._at >= self.market.after(sequence)
 
     def read(self) -> None:
-        """Take what has come."""
+        """Read what has arrived."""
         try:
             data = self.sock.recv(262_144)
         except BlockingIOError:
@@ -190,7 +190,7 @@ class Follower:
             self._compare(data)
 
     def _begin(self) -> None:
-        """The answer to the request, then the book and the reply to the subscription, whichever comes first."""
+        """Read the answer to the request, then the book and the reply to the subscription in any order."""
         if not self.opened:
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             if not found:
@@ -231,7 +231,7 @@ class Follower:
         self._at += len(data)
 
     def _next(self) -> bytes | None:
-        """The next text frame's payload, taken out of the buffer."""
+        """Take the payload of the next text frame out of the buffer."""
         buffer = self._buffer
         if len(buffer) < 2:
             return None
@@ -244,12 +244,12 @@ class Follower:
             return None
         self._buffer = buffer[skip + size :]
         if buffer[0] != 0x81:
-            self.fault = f"a frame that is no text: {buffer[:80]!r}"
+            self.fault = f"a frame that is not a text: {buffer[:80]!r}"
         return buffer[skip : skip + size]
 
 
 class Followers:
-    """Those of one test, read together."""
+    """The followers of one test, read together."""
 
     def __init__(self, market: Market) -> None:
         self.market = market
@@ -271,21 +271,21 @@ class Followers:
         return follower
 
     def leave(self, follower: Follower) -> None:
-        """Hang up without a word."""
+        """Disconnect without a close frame."""
         if not follower.ended:
             self._selector.unregister(follower.sock)
         follower.sock.close()
         self.all.remove(follower)
 
     def turn(self, seconds: float = 0.05) -> None:
-        """Read what comes within a time."""
+        """Read what arrives within a time."""
         for key, _ in self._selector.select(seconds):
             key.data.read()
             if key.data.ended:
                 self._selector.unregister(key.fileobj)
 
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
-        """Read until `check` is true; TimeoutError naming `what`, AssertionError where somebody read what is wrong."""
+        """Read until `check` is true; TimeoutError naming `what`, AssertionError if a follower read something wrong."""
         deadline = time.monotonic() + seconds
         while not check():
             self.check_faults()
@@ -294,7 +294,7 @@ class Followers:
             self.turn()
 
     def keep_up(self, feed: Feeding) -> None:
-        """Hold the feed until everybody has all of it: a worker that is far behind would pass on an old book."""
+        """Hold the feed until every follower has all of it: a worker that is far behind would pass on an old book."""
         feed.hold()
         self.until(lambda: all(one.has(feed.sent) for one in self.all if not one.ended), "everybody has it so far")
 
@@ -303,7 +303,7 @@ class Followers:
         assert not faults, f"{len(faults)} of {len(self.all)}: {faults[:3]}"
 
     def check_books(self) -> None:
-        """Everybody's first book was the market's at that moment; what came then was compared already."""
+        """Check that every first book was the market's at that moment. Later frames were compared already."""
         self.check_faults()
         books = self.market.books(follower.sequence for follower in self.all)
         for follower in self.all:

@@ -27,13 +27,13 @@ ENVIRON = {
 
 @dataclass
 class Front:
-    """A proxy and what is behind it."""
+    """A proxy and the gateways behind it."""
 
     proxy: Proxy
     gateways: list[GatewayProcess]
 
     def connect(self, path: str = "", source: str = "127.0.0.1", **headers: str) -> RawClient:
-        """A client that has been upgraded. (Not one of `websockets`' with threads: those read and write one TLS
+        """Return a client that has been upgraded. (Not one of `websockets`' with threads: those read and write one TLS
         connection at once, which OpenSSL does not take.)"""
         client = self.raw(source)
         answer = client.request(
@@ -46,7 +46,7 @@ class Front:
         return RawClient(self.proxy.port, self.proxy.tls, source=source)
 
     def joins(self, swarm: Swarm, token: str, number: int) -> SwarmClient:
-        """One more client of a swarm; as many numbers after each other as may be are of one address."""
+        """Connect one more client of a swarm. Consecutive numbers have the same address, up to its limit."""
         host = number // PER_ADDRESS
         source = f"127.2.{host // 250}.{host % 250 + 1}"
         client = SwarmClient(self.proxy.port, token, tls=self.proxy.tls, source=source)
@@ -82,7 +82,7 @@ def front(
 
 
 class Returning:
-    """A swarm whose clients come back as soon as they are told to; any other end is a failure."""
+    """A swarm whose clients reconnect as soon as the gateway asks for it. Any other end is a failure."""
 
     def __init__(self, behind: Front, swarm: Swarm, tokens: list[str]) -> None:
         self._behind, self._swarm, self._tokens = behind, swarm, tokens
@@ -101,12 +101,12 @@ class Returning:
         for number, client in enumerate(self.current):
             if client.ended:
                 assert client.status == 101, f"refused: {client.status}"
-                assert client.close is not None, "it was not told"
+                assert client.close is not None, "it received no close frame"
                 assert client.close[0] == 1012
                 self.told += 1
                 self.current[number] = self._join(number)
         return all(client.authenticated and not client.ended for client in self.current)
 
     def until(self, check: Callable[[], bool], what: str) -> None:
-        """Until this is true and all clients are there."""
+        """Read until this is true and all clients are connected."""
         self._swarm.until(lambda: self.settled() and check(), what)

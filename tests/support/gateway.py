@@ -1,4 +1,4 @@
-"""A real gateway in processes of its own, tokens it accepts, a publisher like Peatio, and clients."""
+"""A real gateway in separate processes, tokens that it accepts, a publisher like Peatio, and clients."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Signer:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What the gateway has to be told."""
+        """The variables that the gateway needs."""
         return {
             "JWT_PUBLIC_KEY": keys.public_text(self.key),
             "JWT_ALGORITHM": self.algorithm,
@@ -67,7 +67,7 @@ class GatewayProcess(Server):
 
     Args:
         folder: for its log.
-        environ: on top of this process's environment, which is cleaned of the gateway's own variables.
+        environ: added to this process's environment without the gateway's own variables.
         command: what to run instead of `gunicorn wsgi`, after `python -m`.
     """
 
@@ -118,7 +118,7 @@ class GatewayProcess(Server):
         if wait:
             try:
                 self.wait_ready()
-            except BaseException:  # Ctrl-C, too: nobody else knows of it yet
+            except BaseException:  # Ctrl-C, too: no other code knows the process yet
                 self.kill()
                 raise
 
@@ -128,7 +128,7 @@ class GatewayProcess(Server):
             assert self.process.poll() is None, f"the gateway ended:\n{self.log()}"
             if self.operators("/readyz")[0] != 200:
                 return False
-            # One worker has answered; what is published before the others hear the broker would pass them by.
+            # One worker has answered. The others would miss events published before they receive from the broker.
             workers = float(self.environ.get("WEB_CONCURRENCY") or 1)
             return workers == 1 or self.metric("peatio_ws_broker_connected") == workers
 
@@ -138,7 +138,7 @@ class GatewayProcess(Server):
             raise TimeoutError(f"{error}; {self.operators('/readyz')}; its log:\n{self.log()}") from None
 
     def operators(self, path: str) -> tuple[int, str]:
-        """Status and body of a request to the operator's port; (0, "") if nobody answers."""
+        """Status and body of a request to the operator's port; (0, "") without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -148,7 +148,7 @@ class GatewayProcess(Server):
             return 0, ""
 
     def metric(self, name: str) -> float:
-        """Value of a metric, its labels included in the name; 0 if it is not there."""
+        """Return the value of a metric, whose name includes its labels; 0 if it does not exist."""
         for line in self.operators("/metrics")[1].splitlines():
             if line.startswith(name + " "):
                 return float(line.rpartition(" ")[2])
@@ -166,11 +166,11 @@ class GatewayProcess(Server):
         return self.log_path.read_text()
 
     def events(self) -> list[dict[str, Any]]:
-        """The log's lines, as far as they are written."""
+        """Return the lines of the log written so far."""
         return [json.loads(line) for line in self.log().splitlines(True) if line[0] == "{" and line[-1] == "\n"]
 
     def tracebacks(self) -> list[str]:
-        """Those in the log, each with what follows it."""
+        """Return the tracebacks in the log, each with what follows it."""
         return [f"Traceback{text[:3000]}" for text in self.log().split("Traceback")[1:]]
 
     def workers(self) -> list[int]:
@@ -185,7 +185,7 @@ class GatewayProcess(Server):
 
     @contextlib.contextmanager
     def member(self, token: str) -> Iterator[ClientConnection]:
-        """A classic client that has authenticated."""
+        """Return an authenticated classic client."""
         with self.connect() as client:
             assert "challenge" in receive(client)
             authenticate(client, token)
@@ -193,7 +193,7 @@ class GatewayProcess(Server):
 
 
 def receive(client: ClientConnection, seconds: float = WAIT) -> Any:
-    """The next frame, as JSON."""
+    """Return the next frame, as JSON."""
     return json.loads(client.recv(timeout=seconds))
 
 
@@ -204,7 +204,7 @@ def authenticate(client: ClientConnection, token: str) -> None:
 
 
 def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> Any:
-    """Authenticate a classic connection that resumes; the answer's `resume`."""
+    """Authenticate a classic connection that resumes. Return the answer's `resume`."""
     assert "challenge" in receive(client)
     client.send(json.dumps({"jwt": f"Bearer {token}", "resume": cursor}))
     answer = receive(client)
@@ -216,7 +216,7 @@ class Publisher:
     """Publishes as Peatio does: octet-stream bodies, exchanges not durable unless told; each message confirmed.
 
     Attributes:
-        confirm_seconds: how long a confirm may take; longer, and `publish` raises TimeoutError. None for ever.
+        confirm_seconds: how long a confirm may take before `publish` raises TimeoutError; None for no limit.
     """
 
     def __init__(

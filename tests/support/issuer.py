@@ -1,4 +1,4 @@
-"""An HTTP server that publishes a set of keys, as an issuer does, and can be made to misbehave."""
+"""An HTTP server that publishes a key set as an issuer does, and can misbehave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Issuer:
 
     Attributes:
         body, status, headers: of the answer from now on.
-        held: whether nothing is answered.
+        held: whether it leaves requests unanswered.
         requests: how many there were.
     """
 
@@ -50,7 +50,7 @@ class Issuer:
             daemon_threads = True
 
             def handle_error(self, *_: Any) -> None:
-                """Who asked did not wait for the answer."""
+                """The client did not wait for the answer."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self._scheme = "https" if tls else "http"

@@ -1,4 +1,4 @@
-"""What no client should send, by chance but from a seed: messages, requests, frames.
+"""Random messages, requests and frames, from a seed, that no client should send.
 
 Knows both protocols well enough to be nearly right most of the time.
 """
@@ -24,7 +24,7 @@ Message = tuple[int, bytes]
 
 
 class Nonsense:
-    """What to send, out of a seed.
+    """Input for a gateway, from a seed.
 
     Args:
         tokens: valid ones.
@@ -180,7 +180,7 @@ class Nonsense:
     # ---- below messages
 
     def request(self) -> bytes:
-        """A request with an odd line and odd headers; most ask for an upgrade."""
+        """Return a request with an odd line and odd headers; most ask for an upgrade."""
         pick = self._random.choice
         path = pick(
             [
@@ -247,7 +247,7 @@ class Nonsense:
         return scheme + pick([self._token(), self._token(), "\x01", "é", "x" * 5000, ""])
 
     def frames(self) -> bytes:
-        """What follows an upgrade: frames of all kinds, some of them broken."""
+        """Return frames of all kinds, some of them broken, to send after an upgrade."""
         pick, parts = self._random.choice, []
         for _ in range(pick([1, 2, 4])):
             payload = pick([b"", b"x", self._sane().encode(), self._random.randbytes(pick([2, 125, 126, 70_000]))])

@@ -8,7 +8,7 @@ that the real server refuses it with the same kind of error and in the same plac
 
 - before 7.0: `SET` with both NX and GET, `EXPIRE` with NX;
 - before 6.2: an exclusive id in `XRANGE` and `XREVRANGE`;
-- before 6.0: `HELLO`; times in `BLPOP` that are no whole numbers;
+- before 6.0: `HELLO`; times in `BLPOP` that are not whole numbers;
 - before 5.0: streams.
 
 Knows requests as arrays of bulk strings; does not know the gateway. The version in the answer to INFO has to be as long
@@ -36,7 +36,7 @@ class OldRedis(TcpRelay):
         version: what the server says it is; None leaves all as it is.
 
     Attributes:
-        delay: seconds that each request of a connection takes longer.
+        delay: seconds by which it delays each request of a connection.
     """
 
     def __init__(self, to: int, version: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a command that takes minutes shows on a terminal: one line, written over again."""
+"""The progress of a long command on a terminal: one line that is overwritten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _shown = 0.0
 
 
 def tell(text: str) -> None:
-    """Say how far it is, if standard error is a terminal and was not told a moment ago."""
+    """Show the progress if standard error is a terminal, at most every few moments."""
     global _shown
     now = time.monotonic()
     if sys.stderr.isatty() and now - _shown > EACH:
@@ -20,6 +20,6 @@ def tell(text: str) -> None:
 
 
 def end() -> None:
-    """Take the line away."""
+    """Remove the line."""
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

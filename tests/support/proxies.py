@@ -1,6 +1,6 @@
-"""The real nginx and the real Envoy with the files of `deploy/`, on free loopback ports, in a folder of their own.
+"""The real nginx and the real Envoy with the files of `deploy/`, on free loopback ports, in a private folder.
 
-A file is used as it is but for addresses and folders: what it says about them has to be in it exactly once.
+A file is used unchanged except for addresses and folders: each of those has to occur in it exactly once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.servers import START_SECONDS, Server, free_port, wait_until
 
 
 def replaced(text: str, changes: Sequence[tuple[str, str]]) -> str:
-    """The text with each of these changed, which has to be there once."""
+    """Return the text with each of these replaced, which has to occur once."""
     for old, new in changes:
         assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
         text = text.replace(old, new)
@@ -50,7 +50,7 @@ class Proxy(Server):
         self.start()
 
     def command(self) -> list[str]:
-        """Write its configuration; what runs it in the foreground."""
+        """Write its configuration. Return the command that runs it in the foreground."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -95,7 +95,7 @@ class Nginx(Proxy):
         ]
         conf = folder / "nginx.conf"
         conf.write_text(replaced((ROOT / "deploy" / "nginx.conf").read_text(), changes))
-        # As who made the Unix sockets' folder, which is nobody else's.
+        # As the user who made the Unix sockets' folder, which no other user can enter.
         outside = f"daemon off; pid {folder}/pid; user {getpass.getuser()};"
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"  # where Debian has it, and not everybody's PATH
         return [nginx, "-p", str(folder), "-e", "stderr", "-c", str(conf), "-g", outside]

@@ -1,6 +1,6 @@
-"""A WebSocket client that hides nothing: bytes, one frame in, one frame out, every wait with an end.
+"""A WebSocket client that hides nothing: it sends and reads single frames and bytes, and every wait has a limit.
 
-It masks, answers and closes only when told to, so that a test can do all that a client should not. Knows nothing of the
+It masks, answers and closes only on request, so that a test can do what a client should not. Knows nothing of the
 gateway.
 """
 
@@ -33,7 +33,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP response; header names in lower case. Nothing of it is there if the server just hung up: status 0."""
+    """An HTTP response; header names in lower case. Empty, with status 0, if the server closed the connection without
+    one."""
 
     status: int
     headers: Mapping[str, str]
@@ -108,12 +109,12 @@ class RawClient:
         self.drop()
 
     def encrypt(self, tls: ssl.SSLContext | None) -> None:
-        """From now on, if there is a context."""
+        """Begin TLS, if there is a context."""
         if tls is not None:
             self._sock = tls.wrap_socket(self._sock, server_hostname="localhost")
 
     def drop(self) -> None:
-        """Close the socket, without a word."""
+        """Close the socket without a close frame."""
         self._sock.close()
 
     def send(self, *data: bytes) -> None:
@@ -121,17 +122,17 @@ class RawClient:
         self._sock.sendall(b"".join(data))
 
     def reset(self) -> None:
-        """Close the socket as a crash would, with what has not been read yet lost."""
+        """Close the socket as a crash would: unread data is lost."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
     def finish(self) -> None:
-        """Half-close: nothing more will be said."""
+        """Half-close: send nothing more."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
     def read_on(self) -> None:
-        """Read and forget, until the server or `finish` ends it."""
+        """Read and discard, until the server or `finish` ends it."""
         with contextlib.suppress(OSError):
             while self._sock.recv(65_536):
                 pass
@@ -182,7 +183,7 @@ class RawClient:
         return Answer(status, headers, body)
 
     def upgrade(self, path: str = "/", along: bytes = b"") -> Self:
-        """Ask for an upgrade; it has to be granted."""
+        """Ask for an upgrade, which has to be granted."""
         answer = self.request(line=f"GET {path} HTTP/1.1", along=along)
         assert answer.status == 101, answer
         return self
@@ -190,7 +191,7 @@ class RawClient:
     # ---- frames from the server
 
     def next(self) -> Frame | None:
-        """The next frame; None at the end of the connection. A masked frame, or reserved bits, fail."""
+        """Return the next frame; None at the end of the connection. A masked frame or reserved bits fail the test."""
         deadline = time.monotonic() + WAIT
         header = self._exactly(2, deadline)
         if not header:
@@ -208,21 +209,21 @@ class RawClient:
         return self._exactly(size, time.monotonic() + WAIT)
 
     def json(self) -> Any:
-        """The next frame, which has to be a whole text frame, as JSON."""
+        """Return the next frame, which has to be a whole text frame, as JSON."""
         found = self.next()
         assert found is not None, "the server hung up"
         assert (found.opcode, found.fin) == (TEXT, True), found
         return json.loads(found.payload)
 
     def closed(self) -> tuple[int, str]:
-        """Code and reason of the next frame, which has to be a close frame."""
+        """Return code and reason of the next frame, which has to be a close frame."""
         found = self.next()
         assert found is not None, "the server hung up without a close frame"
         assert found.opcode == CLOSE, found
         return int.from_bytes(found.payload[:2], "big"), found.payload[2:].decode()
 
     def ended(self, seconds: float = WAIT) -> float:
-        """Wait for the end of the connection, before which nothing more may come; how long that took."""
+        """Wait for the end of the connection, before which nothing more may arrive. Return how long that took."""
         started = time.monotonic()
         assert not self._more(started + seconds), f"more came: {self._buffer!r}"
         assert not self._buffer, f"more had come: {self._buffer!r}"

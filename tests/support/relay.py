@@ -1,10 +1,10 @@
-"""A TCP relay that writes down what WebSocket clients and a gateway say to each other.
+"""A TCP relay that records the frames of WebSocket clients and a gateway.
 
     with Relay(gateway.port) as relay:
         …                                    # clients connect to relay.port
-    relay.connections                        # what was said, in order
+    relay.connections                        # the frames, in order
 
-Knows frames; does not know what they mean. Tokens are left out of what is written down.
+Knows frames; does not know what they mean. Tokens are not recorded.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _TOKEN = re.compile(r"eyJ[\w-]+\.eyJ[\w-]+\.[\w-]*")
 
 @dataclass
 class Connection:
-    """One connection, as it was asked for and answered.
+    """One connection: the request, the answer and the frames.
 
     Attributes:
         path: with its query, as the client sent it.
-        authorization: whether it came with a token in its headers.
+        authorization: whether its headers had a token.
         status: of the answer; 101 for an upgrade.
         frames: `("client" or "server", what)`: a text, `{"code": …, "reason": …}` for a close frame, `{"binary": n}`
             for a binary one of n bytes. Pings and pongs of the frame layer are left out.
@@ -43,7 +43,7 @@ class Connection:
 
 
 class Relay:
-    """Listens on a free port of 127.0.0.1 and passes everything on to another one."""
+    """Listens on a free port of 127.0.0.1 and passes everything on to another port."""
 
     def __init__(self, to: int) -> None:
         self._to = to

@@ -1,8 +1,8 @@
-"""Members that come back with their last cursor, and a market whose every event has a number: nothing may be missing.
+"""Members that resume with their last cursor, and a market that numbers its events: no number may be missing.
 
-Each member's events are numbered 1, 2, 3, … in the order in which they are published. A number that the broker did not
-confirm may have been lost on the way to it; the event is published again under the next number, so that what the
-publisher repeats is told from what the gateway repeats.
+Each member's events are numbered 1, 2, 3, … in the order in which they are published. An event that the broker did not
+confirm may be lost; it is published again under the next number. So repetitions by the publisher can be distinguished
+from repetitions by the gateway.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ APART = 1_000_000
 
 
 class Member:
-    """Somebody who wants every event, and what came of it.
+    """A member that needs every event, and what it received.
 
     Attributes:
-        got: numbers of events, as they came.
-        cursor: the last that came; None before the first connection.
-        incomplete: what was said when something may have been missed.
-        gaps: how many events had come when it was.
-        told_at: monotonic time at which it was said last; 0 before.
+        got: numbers of events, as they arrived.
+        cursor: the last one received; None before the first connection.
+        incomplete: the notices that events may be missing.
+        gaps: how many events had arrived at each notice.
+        told_at: monotonic time of the last notice; 0 before.
     """
 
     def __init__(self, index: int, uid: str, token: str) -> None:
@@ -101,9 +101,9 @@ class Members:
         ports: of the gateways; each connection goes to any of them.
 
     Attributes:
-        cut: connections closed by the members themselves, without a word.
-        ends: close codes of those that the gateway ended; 0 where there was none.
-        silence: seconds, the longest time in which nobody got an event.
+        cut: connections closed by the members themselves, without a close frame.
+        ends: close codes of those that the gateway ended; 0 without one.
+        silence: seconds, the longest time in which no member received an event.
     """
 
     def __init__(self, members: list[Member], ports: list[int], pause: float = 0.7) -> None:
@@ -125,7 +125,7 @@ class Members:
         self._selector.close()
 
     def cut_some(self, count: int) -> None:
-        """Close so many connections, as a lost network would: what is on its way is lost."""
+        """Close some connections as a lost network would: data in transit is lost."""
         for member in random.sample(list(self._lines), min(count, len(self._lines))):
             line = self._lines[member]
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -133,7 +133,7 @@ class Members:
             self.cut += 1
 
     def turn(self, seconds: float) -> None:
-        """Read what comes within a time, and connect whose pause is over."""
+        """Read what arrives within a time, and connect members whose pause is over."""
         now = time.monotonic()
         while self._away and self._away[0][0] <= now:
             self._come(heapq.heappop(self._away)[2])
@@ -175,7 +175,7 @@ class Members:
 
     @property
     def connected(self) -> int:
-        """How many have a connection."""
+        """Return how many have a connection."""
         return len(self._lines)
 
     def all_here(self) -> bool:
@@ -208,7 +208,7 @@ class Market(threading.Thread):
     Attributes:
         sure: by member, the numbers that the broker confirmed.
         maybe: those it did not.
-        unroutable: how many events the broker had no queue for.
+        unroutable: how many events the broker could not route to a queue.
         ended_at: monotonic time at which the last event was confirmed; infinite before.
     """
 
@@ -251,7 +251,7 @@ class Market(threading.Thread):
             self._hang_up()
 
     def end(self) -> None:
-        """Publish a last event to everybody, and no more."""
+        """Publish a last event to every member, and no more."""
         self._over.set()
 
     def _turns(self) -> Iterator[int]:
@@ -335,7 +335,7 @@ class Market(threading.Thread):
 
 
 def faults(members: list[Member], market: Market) -> list[str]:
-    """What is wrong with what members got; nothing if it is everything, in order, once."""
+    """Return what is wrong with the members' events; nothing if they have all, in order, once."""
     found = []
     for member in members:
         sure, maybe = market.sure[member.index], market.maybe[member.index]

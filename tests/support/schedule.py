@@ -1,8 +1,8 @@
-"""The order in which xdist takes up live and fault tests: a file at a time, and those that take longest first, so that
-no process has a long one left when all others are done.
+"""The order in which xdist runs live and fault tests: whole files, the longest first, so that no process still has a
+long file when all others are finished.
 
-A file is not spread over processes: what its tests share would be started in each. But a few are so long that parts of
-them go separately.
+A file stays in one process, because every process would start what its tests share. A few files are so long that parts
+of them run separately.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ KINDS = ("tests/live/", "tests/faults/")
 
 
 def unit(nodeid: str) -> str:
-    """What a test is taken up together with."""
+    """Return the unit in which a test runs."""
     return next((name for name in LONGEST if nodeid.startswith(name)), nodeid.partition("::")[0])
 
 
 def place(nodeid: str) -> int:
-    """Where in the order a test comes."""
+    """Return the position of a test in the order."""
     name = unit(nodeid)
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 

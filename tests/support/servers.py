@@ -1,6 +1,6 @@
-"""Private servers for tests and benches: RabbitMQ and Redis on free loopback ports, in a folder of their own.
+"""Private servers for tests and benches: RabbitMQ and Redis on free loopback ports, in a private folder.
 
-Each listens with TLS too, on a second port, with a certificate for `localhost` and 127.0.0.1.
+Each also listens with TLS on a second port, with a certificate for `localhost` and 127.0.0.1.
 
 Knows how to start, freeze, kill and restart them; knows nothing of the gateway. Every process is a child of this one
 and is ended by its pid.
@@ -28,7 +28,7 @@ START_SECONDS = 90.0
 
 
 WAIT_SECONDS = 60.0
-"""How long anything expected may take, on a machine that has much else to do. Only a failing test waits for so long."""
+"""How long anything expected may take on a busy machine. Only a failing test waits that long."""
 PORTS, BLOCK = range(10_000, 32_000), 100
 """Below those that the kernel gives to connections, which could take one before its server does."""
 _claims: list[socket.socket] = []
@@ -36,7 +36,7 @@ _claimed: list[int] = []
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on at the moment; another one each time.
+    """Return an unused TCP port on 127.0.0.1; another one each time.
 
     No two processes of this machine get the same one: ports are claimed in blocks, each by an abstract Unix socket,
     which the kernel lets go when its process ends.
@@ -132,12 +132,12 @@ class Server:
 
 
 class Redis(Server):
-    """`redis-server` without persistence, unless `persistent`: then it keeps what it had over a restart.
+    """`redis-server` without persistence, unless `persistent`: then it keeps its data over a restart.
 
-    `REDIS_SERVER` names the program of another version, which then listens without TLS: Redis has it since 6.
+    `REDIS_SERVER` names the program of another version, which listens without TLS: Redis supports it since 6.
 
     Attributes:
-        authority: that issued its certificate; with TLS it takes clients whose certificate that issued, only.
+        authority: that issued its certificate; over TLS it accepts only clients whose certificate is of this authority.
     """
 
     def __init__(self, folder: Path, persistent: bool = False) -> None:
@@ -167,14 +167,14 @@ class Redis(Server):
 
 
 class RabbitMQ(Server):
-    """A RabbitMQ node with a name, folder and epmd of its own, so that several run beside each other.
+    """A RabbitMQ node with its own name, folder and epmd, so that several can run at the same time.
 
     Args:
         folder: for everything it keeps.
         cluster: a running node; this one joins its cluster, and shares its epmd and its cookie.
 
     Attributes:
-        authority: that issued its certificate, and issues those of clients that the broker believes.
+        authority: that issued its certificate, and issues those of clients that the broker trusts.
     """
 
     BIN = Path("/usr/lib/rabbitmq/bin")
@@ -235,7 +235,7 @@ class RabbitMQ(Server):
         try:
             for words in (["await_startup"], ["stop_app"], ["join_cluster", cluster.name], ["start_app"]):
                 self.ctl(*words)
-        except BaseException:  # nobody else knows of it yet
+        except BaseException:  # no other code knows the process yet
             self.close()
             raise
 
@@ -253,7 +253,7 @@ class RabbitMQ(Server):
         return f"amqps://guest:guest@localhost:{self.tls_port}//"
 
     def environ(self, scheme: str) -> dict[str, str]:
-        """What a gateway has to be told to connect by `amqp` or `amqps`."""
+        """Return the variables of a gateway that connects by `amqp` or `amqps`."""
         if scheme == "amqp":
             return {"AMQP_URL": self.url}
         return {"AMQP_URL": self.tls_url, "AMQP_CA_FILE": str(self.authority.cert)}
@@ -296,7 +296,7 @@ class RabbitMQ(Server):
             )
 
     def forget(self) -> None:
-        """Empty its disk, while it does not run."""
+        """Empty its disk while it does not run."""
         shutil.rmtree(self.folder / "mnesia")
 
     def ctl(self, *words: str) -> str:

@@ -1,4 +1,4 @@
-"""What the transport's tests share: applications under gunicorn, and raw clients that have introduced themselves."""
+"""Helpers of the transport's tests: applications under gunicorn, and raw clients that are connected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def authenticated(client: RawClient, token: str, path: str = "/") -> RawClient:
 
 @contextlib.contextmanager
 def gateway_client(gateway: GatewayProcess, **options: int) -> Iterator[RawClient]:
-    """A client of the gateway that has read its challenge."""
+    """Return a client of the gateway that has read its challenge."""
     with RawClient(gateway.port, **options) as client:
         client.upgrade()
         assert "challenge" in client.json()
@@ -48,7 +48,7 @@ def listens(port: int) -> bool:
 
 @contextlib.contextmanager
 def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterator[GatewayProcess]:
-    """An application that is no gateway, under gunicorn without the gateway's configuration file."""
+    """Run an application that is not a gateway under gunicorn, without the gateway's configuration file."""
     port = free_port()
     options = ("--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--no-control-socket")
     process = GatewayProcess(folder, environ, command=("gunicorn", *options, app), cwd=folder, wait=False)
@@ -62,7 +62,7 @@ def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterat
 
 @contextlib.contextmanager
 def without_end(client: RawClient, data: bytes) -> Iterator[None]:
-    """Send this over and over again, as fast as it goes, and read what comes; the client is dropped in the end."""
+    """Send this repeatedly, as fast as possible, and read the answers. Drop the client in the end."""
     under_way, over = threading.Event(), threading.Event()
 
     def send() -> None:

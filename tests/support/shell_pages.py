@@ -37,7 +37,7 @@ def program(blocks: Iterable[Block], folder: Path, replace: Mapping[str, str]) -
 
     Args:
         folder: for the outputs; it exists.
-        replace: texts of the page, such as addresses, and what stands in their place in this run.
+        replace: texts of the page, such as addresses, and their replacements in this run.
 
     Raises:
         ValueError: an output without a command above it, or an unknown instruction.

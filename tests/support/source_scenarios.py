@@ -1,10 +1,10 @@
-"""What every source of broker events has to do, and what a stream has to do besides, against a real broker.
+"""What every source of broker events has to do, and what a stream has to do in addition, against a real broker.
 
     python -m tests.support.source_scenarios KIND SCENARIO URL
     python -m tests.support.source_scenarios                      # lists kinds and scenarios
 
-Run by `tests/live/test_sources.py`, each scenario in a process with gevent's patches, as a worker is. Ends with
-status 0, or with the traceback of what was wrong.
+`tests/live/test_sources.py` runs each scenario in a process with gevent's patches, as a worker has them. The status is
+0, or there is a traceback.
 """
 
 # ruff: noqa: E402
@@ -51,10 +51,10 @@ def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> None:
 
 
 class Worker:
-    """A consumer with its source, as a worker has them, and what came of it.
+    """A consumer with its source, as a worker has them, and what they did.
 
     Attributes:
-        got: deliveries with an exchange, as they came.
+        got: deliveries with an exchange, as they arrived.
         happened: `heard`, `lost`, `gap`, `refused`, `restored`, in order.
     """
 
@@ -93,7 +93,7 @@ class Worker:
 
     @contextlib.contextmanager
     def read_again(self) -> Iterator[None]:
-        """The source is lost by what is done meanwhile, and read again."""
+        """Lose the source within the block, and wait until it is read again."""
         before = len(self.happened)
         yield
         until(lambda: "lost" in self.happened[before:] and self.is_heard, "it is read again")
@@ -117,7 +117,7 @@ class Exchange:
     def __init__(self, url: str) -> None:
         self._embedded = url.startswith("memory")
         self._connection = open_connection(url)
-        self._connection.heartbeat = 0  # nobody looks after it
+        self._connection.heartbeat = 0  # no greenlet sends them
         if not self._embedded:
             self._connection.transport_options["confirm_publish"] = True
         self._connection.connect()
@@ -134,7 +134,7 @@ class Exchange:
             self.channel.exchange_delete(name)
 
     def publish(self, count: int = 1) -> list[int]:
-        """One after the other to each of the exchanges; their numbers."""
+        """Publish events to each exchange in turn. Return their numbers."""
         numbers = list(itertools.islice(self.numbers, count))
         for number in numbers:
             exchange, key = ((ORDERBOOK, ""), (TRADE, ""), (RANGER, "private.ID1.order"))[number % 3]
@@ -162,7 +162,7 @@ class Stage:
         return worker
 
     def everything_comes(self, count: int = 30) -> None:
-        """What is published from now on comes, in order, once."""
+        """Check that events published from now on arrive, in order, once."""
         before = len(self.worker.got)
         numbers = self.exchange.publish(count)
         until(lambda: len(self.worker.got) >= before + count, f"{count} events come")
@@ -223,7 +223,7 @@ def it_is_read_again_after_a_lost_connection(stage: Stage) -> None:
 
 
 def exchanges_declared_again_are_bound_again(stage: Stage) -> None:
-    """Nothing tells that the bindings are gone."""
+    """No error reports that the bindings are gone."""
     stage.everything_comes(9)
     for _ in range(3):
         with stage.worker.read_again():
@@ -254,7 +254,7 @@ def a_stream_that_was_deleted_is_made_again(stage: Stage) -> None:
     assert "refused" not in stage.worker.happened
 
 
-def a_stream_that_was_made_anew_and_outgrown_is_noticed(stage: Stage) -> None:
+def a_stream_that_was_made_again_and_outgrown_is_noticed(stage: Stage) -> None:
     """A position in the old stream means nothing in the new one."""
     stage.everything_comes(5)
     other = stage.start()
@@ -265,7 +265,7 @@ def a_stream_that_was_made_anew_and_outgrown_is_noticed(stage: Stage) -> None:
         missed = stage.exchange.publish(100)
         until(lambda: other.numbers()[-1:] == missed[-1:], "the other worker reads them")
     until(lambda: stage.worker.is_heard, "it is read again")
-    assert "gap" in stage.worker.happened, "what was published before the stream was made anew is missing"
+    assert "gap" in stage.worker.happened, "what was published before the stream was made again is missing"
     until(lambda: stage.worker.numbers()[-100:] == missed, "what the new stream has comes all the same")
     stage.everything_comes(5)
     other.end()
@@ -286,18 +286,18 @@ def what_retention_has_removed_is_noticed(stage: Stage) -> None:
 
 
 def new_segments_are_not_gaps(stage: Stage) -> None:
-    """RabbitMQ begins each segment of a stream with a record of its own, which takes an offset."""
+    """RabbitMQ begins each segment of a stream with an internal record, which takes an offset."""
     stage.everything_comes(300)
     assert stage.worker.happened == ["heard"]
 
 
 def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
-    """The worker reads a queue of its own then, and the stream again when there is one."""
+    """The worker then reads its own queue, and the stream again when there is one."""
     stage.everything_comes(10)
     with _cut_off(stage.worker), stage.channel() as channel:
         channel.queue_delete(stage.queue)
         channel.queue_declare(stage.queue, durable=True, auto_delete=False)
-    until(lambda: stage.worker.is_heard and stage.worker.sources.replaced, "a queue of its own is read")
+    until(lambda: stage.worker.is_heard and stage.worker.sources.replaced, "its own queue is read")
     for _ in range(5):
         stage.everything_comes(600)  # more than are acknowledged at a time
     assert stage.worker.happened.count("lost") == 1, "the connection is sound"
@@ -309,7 +309,7 @@ def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
 
 
 def a_short_outage_moves_nobody_off_the_stream(stage: Stage) -> None:
-    """An outage is no patience lost."""
+    """An outage does not count towards the time after which a stream is given up."""
     setup = stage.worker.source._setup  # type: ignore[attr-defined]
     setup.unavailable_since = time.monotonic() - 10 * stream_setup.GIVE_UP_SECONDS
     stage.worker.source.closed(unreachable=True)
@@ -345,7 +345,7 @@ def publishers_are_not_harmed_while_a_stream_is_made(stage: Stage, rounds: int =
 
 @contextlib.contextmanager
 def _cut_off(worker: Worker) -> Iterator[None]:
-    """The worker has no connection meanwhile."""
+    """Keep the worker without a connection within the block."""
     opened = consumer_module.open_connection
 
     def closed(url: str) -> Any:
@@ -373,7 +373,7 @@ RABBITMQ = [
 ]
 STREAM = [
     a_stream_that_was_deleted_is_made_again,
-    a_stream_that_was_made_anew_and_outgrown_is_noticed,
+    a_stream_that_was_made_again_and_outgrown_is_noticed,
     what_retention_has_removed_is_noticed,
     new_segments_are_not_gaps,
     a_queue_in_place_of_the_stream_is_refused,

@@ -1,4 +1,4 @@
-"""A publisher as Peatio's are: no confirms, one connection, and no patience with errors.
+"""A publisher like Peatio: no confirms, one connection, and it gives up at the first error.
 
     python -m tests.support.steady_publisher URL RATE
 

@@ -1,6 +1,6 @@
-"""Many clients in one thread: raw sockets and `selectors`, frames split but not understood.
+"""Many clients in one thread: raw sockets and `selectors`, frames split but not interpreted.
 
-For tests that need hundreds of connections at once; what one client sees in detail is `websockets`' business.
+For tests that need hundreds of connections at once. `websockets` serves tests that examine a single client.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SwarmClient:
         window: bytes the kernel may hold for it; 0 for what the kernel likes, which is some MB.
 
     Attributes:
-        texts: text frames as they came.
+        texts: text frames as they arrived.
         close: (code, reason) of the close frame, once there was one.
         ended: whether the connection is at its end.
         status: of the HTTP answer; 0 before.
@@ -65,7 +65,7 @@ class SwarmClient:
         return any('"Authenticated."' in text for text in self.texts[:4])
 
     def hello(self) -> dict[str, str | bool]:
-        """The first message, if there is a token."""
+        """Return the first message, if there is a token."""
         return {"jwt": f"Bearer {self.token}"}
 
     def send(self, payload: bytes, opcode: int = 1) -> None:
@@ -74,7 +74,7 @@ class SwarmClient:
         self.sock.sendall(head + b"\0\0\0\0" + payload)  # masked with zeros: the payload as it is
 
     def read(self) -> None:
-        """Take what has come."""
+        """Read what has arrived."""
         self._read()
         while isinstance(self.sock, ssl.SSLSocket) and not self.ended and self.sock.pending():
             self._read()  # of what is decrypted already no selector tells
@@ -139,7 +139,7 @@ class Swarm:
         self._selector.close()
 
     def join(self, client: SwarmClient) -> None:
-        """Read it with the others."""
+        """Read a client together with the others."""
         self._selector.register(client.sock, selectors.EVENT_READ, client)
         self.clients.append(client)
 
@@ -157,7 +157,7 @@ class Swarm:
         return new
 
     def drop(self, clients: Iterable[SwarmClient]) -> int:
-        """Hang up without a word; how many texts they had got beside the two of authentication."""
+        """Disconnect without close frames. Return how many texts they received besides the two of authentication."""
         gone = set(clients)
         for client in gone:
             if not client.ended and not client.paused:
@@ -167,7 +167,7 @@ class Swarm:
         return sum(max(0, len(client.texts) - 2) for client in gone)
 
     def turn(self, seconds: float) -> None:
-        """Read what comes within a time."""
+        """Read what arrives within a time."""
         for key, _ in self._selector.select(seconds):
             client: SwarmClient = key.data
             if client.paused:
@@ -186,7 +186,7 @@ class Swarm:
         self._selector.register(client.sock, selectors.EVENT_READ, client)
 
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
-        """Read until `check` is true; TimeoutError naming `what` if it does not become so."""
+        """Read until `check` is true; TimeoutError naming `what` if it does not become true."""
         deadline = time.monotonic() + seconds
         while not check():
             if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
-"""What TCP relays in front of a server have in common: they listen, connect each client to the server, and end.
+"""What TCP relays in front of a server share: they listen, connect each client to the server, and end.
 
-Knows no protocol: a subclass passes on what the two sides send.
+Knows no protocol: a subclass passes on the bytes of both sides.
 """
 
 from __future__ import annotations

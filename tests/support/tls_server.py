@@ -1,6 +1,6 @@
-"""A server that does nothing but TLS handshakes, for tests of who is let in and what is read.
+"""A server that does only TLS handshakes, for tests of accepted certificates and of reading.
 
-Knows certificates; does not know what is spoken over the connection.
+Knows certificates; does not know the protocol inside the connection.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class TlsServer:
 
     Args:
         cert, key: files of its certificate.
-        greeting: each piece is sent as a TLS record of its own (at most 16 KiB).
-        clients: file of the authority whose clients alone are let in.
+        greeting: each piece is sent as one TLS record (at most 16 KiB).
+        clients: file of the only authority whose clients are accepted.
 
     Attributes:
         names: the server names that clients asked for (SNI); None where they did not.

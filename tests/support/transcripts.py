@@ -1,4 +1,4 @@
-"""Transcripts in the documents (`frames`), replayed against a gateway: docs/contributing.md says how one is written."""
+"""Transcripts in the documents (`frames`), replayed against a gateway. docs/contributing.md describes their form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ELLIPSIS = "…"
 
 
 class Failed(AssertionError):
-    """What came is not what the transcript says."""
+    """The frames differ from the transcript."""
 
 
 class Transcript:
@@ -116,7 +116,7 @@ class Transcript:
 
 
 def lines(block: str) -> list[str]:
-    """A line that begins with a space goes on with the one before it."""
+    """Join lines: one that begins with a space continues the line before it."""
     found: list[str] = []
     for line in block.splitlines():
         if line.startswith(" ") and found:

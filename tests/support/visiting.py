@@ -1,4 +1,4 @@
-"""The console in a real Chromium, and what a person does there. Knows nothing of what is expected."""
+"""The console in a real Chromium, and the actions of a user. Knows no expectations."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ OPTIONS: Final = (
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser with a profile of its own, which is thrown away."""
+    """Start a browser with a temporary profile."""
     program = shutil.which("chromium-headless-shell")
     assert program, "chromium-headless-shell is not installed; `make servers` does it"
     expect.set_options(timeout=WAIT)
     with sync_playwright() as playwright:
-        # Without a path Playwright would want a Chromium of its own making.
+        # Without a path Playwright would look for the Chromium that it downloads.
         browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
         yield browser
         browser.close()
 
 
 class Visit:
-    """A page that is looked at, and what it should not do: complain, fail, or ask any other host for anything."""
+    """A page that is open, and what it should not do: log errors, fail, or send requests to other hosts."""
 
     def __init__(self, browser: Browser, port: int, color: Any = "light", size: Any = DESKTOP) -> None:
         self.complaints, self.asked = list[str](), set[str]()
@@ -56,7 +56,7 @@ class Visit:
         self.page.locator("#bids tr").first.wait_for()
 
     def place(self, side: str, kind: str, volume: str, price: str = "") -> str:
-        """Place an order as a person does; the end of its number, which the page shows."""
+        """Place an order as a user does. Return the end of its number, which the page shows."""
         self.page.locator(f"#order [value={side}]").check(force=True)  # a label lies over it
         self.page.locator(f"#order [value={kind}]").check(force=True)
         if price:
@@ -71,7 +71,7 @@ class Visit:
         return self.page.locator(f"#orders tr[id$='{number}']")
 
     def trades(self) -> list[int]:
-        """Ids of the member's trades, the first that came first."""
+        """Return the ids of the member's trades, the oldest first."""
         found = self.page.locator("#fills tr").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
         return list(reversed(found))
 
@@ -81,7 +81,7 @@ class Visit:
         )
 
     def too_full(self) -> list[str]:
-        """Cards in which there is more than fits."""
+        """Return the cards whose content does not fit."""
         cards = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
         found: list[str] = self.page.locator(".card").evaluate_all(cards)
         return found

@@ -1,4 +1,4 @@
-"""Small WSGI applications on the transport, each a way in which other people's handlers behave."""
+"""Small WSGI applications on the transport, one for each way in which handlers behave."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ _seen: list[str] = []
 
 
 def raises(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Has a bug, after the first message."""
+    """Fails after the first message."""
     environ["wsgi.websocket"].receive()
     raise RuntimeError("something that only the log should know")
 
 
 def returns(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Says one thing and returns; like a framework it has an HTTP response even then, and reads the request late."""
+    """Sends one message and returns. Like a framework it returns an HTTP response even then, and reads the request
+    late."""
     environ["wsgi.websocket"].send("hello")
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
     return [b"this is no frame"]
 
 
 def answers_500(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Has a bug that its framework has caught and logged."""
+    """Fails; its framework catches and logs the error."""
     environ["wsgi.websocket"].send("hello")
     start_response("500 Internal Server Error", [("Content-Type", "text/html")])
     return [b"<h1>Internal Server Error</h1>"]
@@ -46,7 +47,7 @@ def refuses(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 
 
 def legacy(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Written for gevent-websocket. A plain request is told what it saw."""
+    """Written for gevent-websocket. A plain request is answered with what it received."""
     ws = environ.get("wsgi.websocket")
     if ws is None:
         start_response("200 OK", [("Content-Type", "application/json")])

@@ -1,4 +1,4 @@
-"""A gateway that sends a mark back, so that a test sees how far it is with what came before."""
+"""A gateway that answers marks, so that a test knows which earlier messages were processed."""
 
 from __future__ import annotations
 

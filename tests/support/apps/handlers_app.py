@@ -1,4 +1,4 @@
-"""A gateway with handlers of all kinds, well-behaved and not, in front of an application of its own."""
+"""A gateway with all kinds of handlers, good and bad, in front of an application."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIT = 120.0
 
 
 def legacy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """What was there before: a push, and a page."""
+    """The wrapped application: a push, and a page."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     if environ["PATH_INFO"] == "/go":
         _released.add(environ["QUERY_STRING"])
@@ -29,14 +29,14 @@ _released = set[str]()
 
 
 def wait_for(name: str) -> None:
-    """Until somebody asks for /go with this query."""
+    """Wait until a request for /go has this query."""
     until = time.monotonic() + WAIT
     while name not in _released and time.monotonic() < until:
         time.sleep(0.02)
 
 
 def burn_for(name: str) -> None:
-    """The same, and the CPU is held meanwhile."""
+    """Wait in the same way, and hold the CPU meanwhile."""
     until = time.monotonic() + WAIT
     while name not in _released and time.monotonic() < until:
         sum(range(100))
@@ -53,7 +53,7 @@ def echo(ws: Any) -> None:
 
 @gateway.websocket("/ends")
 def ends(ws: Any) -> None:
-    """As the client wishes."""
+    """Ends as the client asks."""
     match ws.receive():
         case "return":
             return
@@ -89,7 +89,7 @@ def member(ws: Any) -> None:
 
 @gateway.websocket("/slow")
 def slow(ws: Any) -> None:
-    """Waits, for so many seconds or for /go, and asks for nothing."""
+    """Waits for the seconds in the query or for /go, and reads nothing."""
     ws.send("slow")
     query = ws.environ["QUERY_STRING"]
     if query.isdecimal():
@@ -110,7 +110,7 @@ def patient(ws: Any) -> None:
 
 @gateway.websocket("/endless")
 def endless(ws: Any) -> None:
-    """More than any client may have waiting, as fast as it goes."""
+    """Sends more than the limit of an outbox, as fast as possible."""
     for _ in range(64):
         ws.send(b"x" * 262_144)
 

@@ -1,4 +1,4 @@
-"""The gateway with a short time limit for connecting to the broker, for a test of what that limit must not apply to."""
+"""The gateway with a short time limit for connecting to the broker, for a test of what the limit must not affect."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A gateway amid other people's WSGI: it wraps an application, is wrapped by middleware, and is mounted in frameworks.
+"""A gateway among other WSGI applications: it wraps one, is wrapped by middleware, and is mounted in frameworks.
 
     gunicorn tests.support.apps.mounts
 
-One gateway for all of it; `MOUNTS` says where it is to be found.
+There is one gateway; `MOUNTS` lists its paths.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """What the gateway wraps: says where it was found, and whether requests that became WebSockets are still held. A
+    """The wrapped application: returns its path, and whether requests that became WebSockets are still held. A
     POST is pushed to the member in its query."""
     if environ["REQUEST_METHOD"] == "POST":
         gateway.publisher.to_member(environ["QUERY_STRING"], "notice", environ["wsgi.input"].read())
@@ -48,7 +48,7 @@ gateway = Gateway.from_env(app=DispatcherMiddleware(wrapped, {"/flask": sites.fl
 
 
 def by_cookie(environ: dict[str, Any]) -> str | None:
-    """Whatever an application may do when it is asked who it is."""
+    """Does anything that an application may do to identify a client."""
     cookie = environ.get("HTTP_COOKIE", "")
     if cookie == "banned":
         raise Refused("403 Forbidden", "You are banned.")
@@ -60,7 +60,7 @@ def by_cookie(environ: dict[str, Any]) -> str | None:
 @gateway.websocket("/ws/who", identify=lambda environ: environ.get("REMOTE_USER"))  # a view has found out
 @gateway.websocket("/who", identify=by_cookie)
 def who(ws: Any) -> None:
-    """Tells a client who and where it is, and what is pushed to that member."""
+    """Sends a client its identity and path, and what is pushed to that member."""
     if ws.member is not None:
         ws.subscribe("notice")
     ws.send(json.dumps([ws.member and ws.member.uid, Request(ws.environ).base_url]))
@@ -72,7 +72,7 @@ def who(ws: Any) -> None:
 
 
 def timed(app: WSGIApp) -> WSGIApp:
-    """Measures, and tells in a header."""
+    """Measures the time, and returns it in a header."""
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.monotonic()
@@ -86,7 +86,7 @@ def timed(app: WSGIApp) -> WSGIApp:
 
 
 def gzipped(app: WSGIApp) -> WSGIApp:
-    """Keeps the answer until it is there, as what compresses or caches does; asserts that there is a status."""
+    """Collects the whole answer, as compressing or caching middleware does; asserts that there is a status."""
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         told: list[Any] = []
@@ -114,7 +114,7 @@ def lazy(app: WSGIApp) -> WSGIApp:
 
 
 def copied(app: WSGIApp) -> WSGIApp:
-    """Hands on an environ of its own."""
+    """Passes on a copy of the environ."""
     return lambda environ, start_response: app(dict(environ), start_response)
 
 
@@ -138,7 +138,7 @@ def flask_view(path: str = "") -> Gateway:
 
 @sites.flask_app.route("/legacy", websocket=True)
 def legacy_view() -> str:
-    """Of the application itself, written for gevent-websocket."""
+    """A view of the application itself, written for gevent-websocket."""
     ws = flask.request.environ["wsgi.websocket"]
     while (message := ws.receive()) is not None and message != "enough":
         ws.send(flask.request.path + {"hello": " says hello"}[message])

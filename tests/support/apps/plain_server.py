@@ -1,4 +1,4 @@
-"""A gateway under a server that knows no WebSocket, and takes a WSGI application at its word: wsgiref's."""
+"""A gateway under wsgiref's server, which does not support WebSockets and follows WSGI to the letter."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A Flask and a Django application that do what applications do; each has the same pages.
 
-/page, /jump and /cookies; /stream, whose second part comes only when somebody asks for /go; /file and /size, which give
-and take a large body; /ignores, which does not look at what it is sent; /nothing, and /bug.
+/page, /jump and /cookies; /stream, whose second part comes after a request for /go; /file and /size, which send and
+receive a large body; /ignores, which does not read its request; /nothing, and /bug.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A gateway that tells what it holds: `/` answers with greenlets, descriptors, register entries and memory."""
+"""A gateway that reports its resources: `/` returns greenlets, descriptors, registered connections and memory."""
 
 from __future__ import annotations
 
