@@ -1,4 +1,4 @@
-"""The short form of `make attack`: everything at once, from a few connections each. Asserts no time."""
+"""The short form of `make attack`: all attacks at once, from a few connections each. Asserts no times."""
 
 from __future__ import annotations
 

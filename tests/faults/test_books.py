@@ -1,4 +1,4 @@
-"""Order books when workers and Redis come and go under load: a right book soon, or none, and never a wrong one."""
+"""Order books while workers and Redis restart under load: a correct book soon, or none, and never a wrong one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def join_worker(pid: int, port: int, followers: Followers) -> Follower:
 
 
 def listening(client: RedisClient) -> int:
-    """How many workers would hear a question for books."""
+    """Return how many workers would receive a question for books."""
     ((_, count),) = client.pubsub_numsub(BOOKS_KEY)
     return int(count)
 
@@ -116,7 +116,7 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
         kill_a_worker(dies, followers)
         waiting = [followers.join(dies.port) for _ in range(20)]
         followers.until(lambda: feed.sent == snapshot - 1, "the snapshot is next")
-        followers.until(lambda: all(one.waits for one in waiting), "they wait: nobody had a right one")
+        followers.until(lambda: all(one.waits for one in waiting), "they wait: no worker had a correct book")
         feed.go_on(market.last - RATE)
         followers.until(lambda: all(one.book for one in waiting), "the snapshot")
         assert {one.sequence for one in waiting} == {snapshot}
@@ -136,7 +136,7 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
 def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
     start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher
 ) -> None:
-    """The other worker is too busy for longer than an answer is waited for; there is no snapshot to come."""
+    """The other worker is busy for longer than the time limit of an answer, and no snapshot will follow."""
     busy, dies = (start(**UNPINGED, REDIS_URL=redis.url) for _ in range(2))
     market = Market("busy.ob", 7 * RATE)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
@@ -150,7 +150,7 @@ def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
             kill_a_worker(dies, followers)
             dies.wait_ready()
             until = time.monotonic() + 1.5
-            followers.until(lambda: time.monotonic() > until, "nobody answered")
+            followers.until(lambda: time.monotonic() > until, "no worker answered")
         finally:
             os.kill(other, signal.SIGCONT)
         join_again(dies.port, followers)

@@ -1,4 +1,4 @@
-"""The broker goes and comes: clients stay connected, and hear again."""
+"""Loss of the broker: clients stay connected and receive events again afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
             swarm.until(lambda: gateway.metric("peatio_ws_broker_connected") == 0, "the loss is noticed", 60)
             assert gateway.operators("/readyz")[0] == 503
             own_broker.thaw() if how == "freeze" else own_broker.start()
-            swarm.until(lambda: gateway.metric("peatio_ws_broker_connected") == 2, "both workers hear again", 60)
+            swarm.until(lambda: gateway.metric("peatio_ws_broker_connected") == 2, "both workers are back", 60)
             with Publisher(own_broker.url) as publisher:
                 for number in range(CLIENTS):
                     publisher.order(f"ID{number}", number)
@@ -47,7 +47,7 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
                 assert not client.ended
         said = Counter((event["event"].partition(";")[0], event.get("events")) for event in gateway.events()[before:])
         for kind in ("private", "public"):
-            # Each kind has a connection of its own. One may outlive a frost; one that is lost again, while the broker
+            # Each kind has a separate connection. One may outlive a freeze; one that is lost again, while the broker
             # starts, is another loss.
             lost, made = said["broker connection lost", kind], said["receiving from the broker", kind]
             assert lost == made, "each loss is said once"

@@ -1,7 +1,7 @@
-"""A history stream that has its only replica on the other node of a cluster of RabbitMQ, or on a dead one.
+"""A history stream whose only replica is on the other node of a RabbitMQ cluster, or on a dead node.
 
-The gateway and the publisher are connected to `here`. RabbitMQ lets nobody read a stream on a node without a replica,
-and refuses publishers whose message is routed to a stream that no living node can write to.
+The gateway and the publisher are connected to `here`. RabbitMQ does not let a client read a stream on a node without a
+replica, and refuses publishers whose message is routed to a stream that no living node can write to.
 """
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ def test_stream_is_read_once_it_has_a_replica_here(
         wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
     assert not missing(member, numbers)
     assert not numbers.refused
-    assert False in [complete for _, complete in member.told], "a cursor into its own history is none into the stream"
+    assert False in [complete for _, complete in member.told], (
+        "a cursor into its own history is not valid in the stream"
+    )
 
 
 @pytest.mark.long
@@ -283,7 +285,9 @@ def test_publishers_work_again_when_the_only_replica_is_dead(
         wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
     assert numbers.refused == refused, "the return of the node harms no publisher"
     assert not [number for number in missing(member, numbers) if number > own_from]
-    assert False in [complete for at, complete in member.told if at > told], "a cursor into its own history is none"
+    assert False in [complete for at, complete in member.told if at > told], (
+        "a cursor into its own history is not valid"
+    )
     with reader.connect() as client:
         assert not resume(client, signer.token(UID), cursor)["complete"], "the stream was not bound for a while"
 

@@ -1,4 +1,4 @@
-"""A gateway that ends or is deployed anew: every client is told, none is refused."""
+"""Restarts and deployments: the gateway notifies every client and refuses none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_client_gets_a_return_time_and_processes_end(
         waits = [
             re.fullmatch(r"restart; retry after (\d+)", client.close[1]) for client in swarm.clients if client.close
         ]
-        assert len({wait[1] for wait in waits if wait}) > 1, "they are not told to return all at once"
+        assert len({wait[1] for wait in waits if wait}) > 1, "they are asked to return at different times"
         assert process.wait(WAIT) == 0
         assert KILLED not in gateway.log(), "within graceful_timeout"
         assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]

@@ -1,4 +1,4 @@
-"""What clients counted and what the counters say is the same, over three workers, while workers end and die."""
+"""The metrics of three workers equal what clients counted, while workers end and are killed."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class Crowd(Swarm):
         return max((texts for at, texts in self.got if at <= when), default=0)
 
     def told(self) -> list[float]:
-        """When each worker handed over what it had counted, which it does about once a second."""
+        """Return when each worker last exported its counts, which it does about once a second."""
         turned = re.findall(r"^peatio_ws_worker_turned_\w+{.*} (.*)$", self.gateway.operators("/metrics")[1], re.M)
         return list(map(float, turned))
 
     def all_is_told(self) -> bool:
-        """Whether every worker has handed over its counts after the last text came."""
+        """Return whether every worker has exported its counts after the last text arrived."""
         told = self.told()
         return len(told) == WORKERS and min(told) > self.got[-1][0]
 
@@ -97,7 +97,7 @@ def watching(gateway: GatewayProcess) -> Iterator[list[float]]:
     def ask() -> None:
         while not done.wait(0.02):
             value = gateway.metric(FRAMES)
-            if value:  # else whoever was asked was killed just then
+            if value:  # else the worker that was asked was killed just then
                 seen.append(value)
 
     thread = threading.Thread(target=ask)
@@ -117,7 +117,9 @@ def end_one(crowd: Crowd, how: signal.Signals) -> list[SwarmClient]:
         os.kill(worker, how)
         crowd.until(lambda worker=worker: worker not in gateway.workers(), "it has gone", 60)  # type: ignore[misc]
         crowd.until(lambda: len(gateway.workers()) == WORKERS, "another one is there", 60)
-        crowd.until(lambda: gateway.metric("peatio_ws_broker_connected") == WORKERS, "and hears the broker", 60)
+        crowd.until(
+            lambda: gateway.metric("peatio_ws_broker_connected") == WORKERS, "and is connected to the broker", 60
+        )
         if gone := [client for client in there if client.ended]:
             return gone
     raise AssertionError("no worker had a client")
@@ -161,7 +163,7 @@ def test_metrics_match_what_clients_counted(
         assert not any(client.close for client in cut)
         assert crowd.settle() == crowd.texts()
 
-        # Killed under load: what it counted since it handed over last is.
+        # Killed under load: the counts since its last export are lost.
         crowd.come()
         with load(broker) as published:
             crowd.until(lambda: published[0] >= 200, "some load")
@@ -170,12 +172,12 @@ def test_metrics_match_what_clients_counted(
             cut = end_one(crowd, signal.SIGKILL)
         counted = crowd.settle()
         missing = crowd.texts() - counted
-        # What came before a worker handed over was counted then. What it counted since is only its own clients'.
+        # Texts before a worker's export were counted then. Later counts are of its own clients only.
         most = min(crowd.texts() - crowd.texts_at(told), sum(len(client.texts) for client in cut))
         print(f"frames {crowd.texts()}; missing {missing:.0f} of at most {most}")
         assert 0 <= missing <= most
         left = sum(not client.ended for client in crowd.clients)
-        wait_until(lambda: outcomes("peatio_ws_connections") == left, "who is left")
+        wait_until(lambda: outcomes("peatio_ws_connections") == left, "the clients that are left")
         assert gateway.metric("peatio_ws_broker_connected") == WORKERS
     assert seen == sorted(seen), "a counter went backwards"
 
@@ -202,7 +204,7 @@ def counted(gateway: GatewayProcess) -> float:
 
 
 def renewed(gateway: GatewayProcess) -> None:
-    """Kill a worker; return once there is another one in its place that hears the broker."""
+    """Kill a worker. Return once another one has replaced it and is connected to the broker."""
     before = gateway.workers()
     os.kill(before[0], signal.SIGKILL)
     wait_until(lambda: len(set(gateway.workers()) - set(before)) == 1, "another worker", START_SECONDS)
@@ -257,7 +259,7 @@ def test_full_metrics_folder_is_harmless(start: Callable[..., GatewayProcess], s
     wait_until(lambda: worker not in gateway.workers() and gateway.workers() != [], "another worker", START_SECONDS)
     gateway.wait_ready()
     serves(gateway, signer)
-    wait_until(lambda: counted(gateway) == 1, "its own figures are told", START_SECONDS, 0.1)
+    wait_until(lambda: counted(gateway) == 1, "its own metrics are exported", START_SECONDS, 0.1)
     (line,) = [event for event in gateway.events() if event["event"].startswith("metrics cannot be written")]
     assert line["error"] == "File too large"
     (worker,) = gateway.workers()

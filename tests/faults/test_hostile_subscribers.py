@@ -1,4 +1,4 @@
-"""Names that nobody publishes, as long and as many as may be: they cost little, and nothing is left of them."""
+"""Subscriptions to the limit of long names that no publisher uses: they cost little and leave nothing behind."""
 
 from __future__ import annotations
 

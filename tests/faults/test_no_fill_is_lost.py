@@ -1,4 +1,4 @@
-"""Whatever breaks, a member that comes back with its last cursor has had every event in the end, in order, once."""
+"""Whatever fails, a member that resumes receives every event in the end, in order, once."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ class Stage:
         os.kill(random.choice(self.gateways).pid, signal.SIGHUP)
 
     def heard(self) -> bool:
-        """Whether every worker hears the broker."""
+        """Return whether every worker is connected to the broker."""
         return all(
             gateway.metric("peatio_ws_broker_connected") >= int(gateway.environ["WEB_CONCURRENCY"])
             for gateway in self.gateways
         )
 
     def deaf(self) -> bool:
-        """Whether no worker hears the broker."""
+        """Return whether no worker is connected to the broker."""
         return all(gateway.metric("peatio_ws_broker_connected") == 0 for gateway in self.gateways)
 
     def story(self, began: float, ended: float) -> str:
@@ -142,7 +142,7 @@ class Stage:
         return "\n".join(lines)
 
     def _everybody_has_the_last(self) -> bool:
-        """Or was told, after it had been published, that it may have missed something."""
+        """Or was notified, after it had been published, that it may have missed something."""
         return all(
             (member.got and member.got[-1] == sure[-1]) or member.told_at > self.market.ended_at
             for member, sure in zip(self.members.members, self.market.sure, strict=True)
@@ -151,7 +151,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def own_broker(folder: Path) -> Iterator[RabbitMQ]:
-    """With exchanges of its own, which outlive it."""
+    """With durable exchanges, which outlive it."""
     server = RabbitMQ(folder / "rabbitmq-durable")
     yield server
     server.close()
@@ -231,7 +231,7 @@ def test_the_broker_restarted(stage: Callable[..., Stage], own_broker: RabbitMQ,
     def trouble() -> None:
         play.members.live(1, cuts=20)
         play.background(getattr(play.broker, how), play.broker.start)
-        play.members.until(play.heard, "both workers hear again")
+        play.members.until(play.heard, "both workers are connected again")
         play.members.live(2, cuts=100)
 
     print(play.run(trouble))
@@ -274,7 +274,7 @@ def test_members_move_between_two_gateways(stage: Callable[..., Stage]) -> None:
 
 
 def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
-    # A member may find no worker that lives and hears the broker for minutes: nothing is to be too long ago for that.
+    # For minutes a member may find no worker that is connected to the broker: no event may become too old meanwhile.
     play = stage(workers=2, gateways=2, WEBSOCKET_RESUME_SECONDS="1200")
     over = threading.Event()
 
@@ -309,7 +309,7 @@ def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
         play.members.until(lambda: not any(thread.is_alive() for thread in threads), "trouble is over")
         for thread in threads:
             thread.check()
-        play.members.until(play.heard, "all workers hear the broker again")
+        play.members.until(play.heard, "all workers are connected to the broker again")
 
     print(play.run(trouble))
 
@@ -339,16 +339,16 @@ def test_possible_loss_with_transient_exchanges_is_announced(
             assert resume(client, token, cursor)["complete"] is complete
 
 
-# ---- what cannot be kept is told: nobody takes a hole for everything
+# ---- lost events are reported: no member takes an incomplete list for complete
 
 
 def told_again(play: Stage, since: float) -> None:
-    """Wait until all members have been told of a loss since a monotonic time, and all workers read again.
+    """Wait until all members have been notified of a loss since a monotonic time, and all workers read again.
 
-    A worker may be told by another one, through the stream, and notice nothing itself.
+    A worker may learn of it from another one, through the stream, and notice nothing itself.
     """
     members = play.members.members
-    play.members.until(lambda: all(member.told_at > since for member in members), "all are told")
+    play.members.until(lambda: all(member.told_at > since for member in members), "all are notified")
     play.members.until(play.heard, "all workers read again")
 
 
@@ -390,7 +390,7 @@ def test_every_member_is_notified_of_a_loss_under_load(
 
 
 def test_retention_overtakes_a_worker_under_load(stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
-    """A worker that stands still for longer than events are kept has a hole. Only its members are told."""
+    """A worker that is stopped for longer than events are kept misses some. Only its members are notified."""
     short = "peatio_ws.short"
     small = json.dumps({"max-length-bytes": 4_000_000, "stream-max-segment-size-bytes": 1_000_000})
     own_broker.ctl("set_policy", "--apply-to", "queues", "short", f"^{short}$", small)

@@ -1,4 +1,4 @@
-"""Redis that is slow, away, refuses writes, fails over, or is old: what it cannot say now is asked again later."""
+"""Redis that is slow, unreachable, read-only, failing over or old: requests that fail are repeated later."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_cursor_without_member_id_promises_only_what_is_known(
         publisher.order("IDANN", 4)
         frame = receive(ann)
         assert frame["orderbook"]["id"] == 4
-        assert frame["cursor"] != answer["cursor"], "that they are of one place tells nobody that order 3 came"
+        assert frame["cursor"] != answer["cursor"], "equal cursors would reveal that order 3 arrived"
     own_redis.start()
     with connected(own_redis.url) as connection:
         connection.hset("peatio:members", "IDANN", NUMBER)
@@ -260,7 +260,7 @@ def test_all_that_workers_share_works_with_an_old_redis(
         wrong = {"Authorization": "Bearer no.good.token", "X-Forwarded-For": "203.0.113.7"}
         for _ in range(3):
             assert status(first, wrong) == 401
-        # With a good token, or the other worker would count failures of its own.
+        # With a good token: otherwise the other worker would count failures itself.
         good = {**wrong, "Authorization": f"Bearer {signer.token('IDANN')}"}
         wait_until(lambda: status(second, good) == 429, "the other worker knows")
         with connected(own_redis.url) as connection:

@@ -1,4 +1,4 @@
-"""One client that does not read, among many that do; and a broker with a backlog."""
+"""One client that does not read, among many that do, and a broker with a backlog."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Steering and limits while gateways are restarted, and while Redis is stopped, frozen and back, under load.
+"""Operators' commands and limits under load, while gateways restart and Redis is stopped, frozen and started again.
 
-The short forms run in `make test`; `make steering-long` runs them with 1,000 clients and the limit for lateness that is
-promised, and tells the figures.
+The short forms run in `make test`. `make steering-long` runs them with 1,000 clients and the documented limit for
+lateness, and prints the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.swarm import Swarm, SwarmClient
 CLIENTS = int(os.environ.get("PEATIO_WS_TEST_CLIENTS") or 100)
 LONG = CLIENTS >= 1000
 LATE = 0.1
-"""Seconds by which no event may be later than at a gateway without Redis: promised on a machine of its own, which the
+"""Seconds by which no event may be later than at a gateway without Redis: guaranteed on a dedicated machine, which the
 long form has."""
 TROUBLE = 10.0 if LONG else 2.5
 """Seconds of Redis frozen, and of Redis gone."""
@@ -82,7 +82,7 @@ class Outcast:
             if any("Authentication failed." in text for text in client.texts):
                 self.refused += 1
             elif client.ended:
-                assert client.close is not None, "it was not told"
+                assert client.close is not None, "it received no close frame"
                 assert client.close[0] in (1012, 4403), client.close
                 self.closed += client.close[0] == 4403
             else:
@@ -116,18 +116,18 @@ def test_disconnect_reaches_one_member_everywhere_during_a_restart(
                 # A worker that was just ending may have heard it and not answered.
                 assert command.returncode in (0, 4), output
         refused = out.refused
-        others.until(lambda: out.look() or out.refused >= refused + 20, "it has tried each worker again and again")
+        others.until(lambda: out.look() or out.refused >= refused + 20, "it has tried each worker repeatedly")
         assert out.inside == 0
         with redis_client.Redis.from_url(own_redis.url) as connection:
             (word,) = map(revocations.read, connection.zrange(REVOCATIONS_KEY, 0, -1))
         assert word is not None
-        assert out.closed, "it was told"
+        assert out.closed, "it received a close frame"
         # By the gateways' clock: this process is busy with everybody's coming back.
         said = [line for gateway in behind.gateways for line in gateway.events() if line["event"] == DISCONNECTED]
         seconds = max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in said) - word.issued
         assert sum(line["closed"] for line in said) == out.closed
         closes = [line["code"] for line in behind.closed()]
-        assert closes.count(4403) == out.closed, "and nobody else was"
+        assert closes.count(4403) == out.closed, "and no other client was"
         assert set(closes) <= {1000, 1005, 1006, 1012, 4403}
         assert others.told >= CLIENTS - 1
         print(
@@ -234,7 +234,7 @@ class Scene:
         return max(client.worst for client in self.members), max(client.worst for client in self._others)
 
     def let_in(self) -> float:
-        """Somebody new, whose member id is asked for in Redis; how long that took."""
+        """Connect a new member, whose member id is looked up in Redis. Return how long that took."""
         began = time.monotonic()
         client = self.come(f"NEW{self._came}")
         self.swarm.until(lambda: client.authenticated, "let in")
@@ -284,7 +284,7 @@ def test_clients_notice_nothing_of_redis_and_all_works_again_soon(scene: Scene, 
             begin()
             first = scene.let_in()
             scene.go_on(TROUBLE)
-            later = min(scene.let_in() for _ in range(3))  # who waits for Redis waits each time
+            later = min(scene.let_in() for _ in range(3))  # a client that waits for Redis waits each time
             sent = load.sent
             scene.swarm.until(lambda sent=sent: scene.got >= sent, "all that was sent without Redis is here")
             end()  # whatever came or was let in before this did not wait for Redis
@@ -299,10 +299,10 @@ def test_clients_notice_nothing_of_redis_and_all_works_again_soon(scene: Scene, 
             )
             if LONG:
                 assert worst < without + LATE
-                assert later < 1.0, "nobody waits for it any more"
+                assert later < 1.0, "no client waits for it any more"
                 assert max(steered, limited) < SOON
     scene.swarm.until(lambda: scene.got == load.sent, "every order has come")
-    assert not any(client.ended for client in scene.members), "nobody was disconnected"
+    assert not any(client.ended for client in scene.members), "no client was disconnected"
     for gateway in scene.gateways:
         wait_until(lambda gateway=gateway: times(gateway, AWAY) == times(gateway, BACK), "it is back for each worker")
         # Each of its workers, each of the two times; and where a machine is slow, for a moment in between.

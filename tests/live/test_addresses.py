@@ -1,4 +1,4 @@
-"""A client's address behind proxies of all kinds: limits hold in each form, and the log has the address."""
+"""The client's address behind all kinds of proxies: every form counts towards the limits, and the log contains it."""
 
 from __future__ import annotations
 

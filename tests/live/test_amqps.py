@@ -1,4 +1,4 @@
-"""RabbitMQ and Redis over TLS, with client certificates: what works without TLS works the same."""
+"""RabbitMQ and Redis over TLS, with client certificates: the gateway works as it does without TLS."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_limits_of_an_address_are_the_clients_own(behind: Front, signer: Signer,
         refused = [client for client in many if client.ended]
         assert {client.close[0] if client.close else client.status for client in refused} <= {1013, 429}
         other = behind.joins(swarm, token, PER_ADDRESS)  # another one
-        swarm.until(lambda: other.authenticated and counted("127.2.0.2") == 1, "somebody else is let in")
+        swarm.until(lambda: other.authenticated and counted("127.2.0.2") == 1, "another client is accepted")
         assert counted("127.2.0.1") == PER_ADDRESS
         assert not other.ended
 

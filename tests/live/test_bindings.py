@@ -1,4 +1,4 @@
-"""What is bound for single streams, on a real broker: one name that the broker refuses harms nobody else."""
+"""Bindings of single streams on a real broker: a name that the broker refuses does not affect other names."""
 
 from __future__ import annotations
 

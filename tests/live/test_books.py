@@ -1,4 +1,4 @@
-"""Order books under load: whoever comes, whenever it comes, has the publisher's book."""
+"""Order books under load: a client that connects at any time has the publisher's book."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Each permission of the broker's user is taken away in turn: `check` names it, and the gateway is refused too.
+"""Without each permission of the broker's user in turn, `check` names it and the broker refuses the gateway.
 
-And whatever else keeps the history stream from being used, on a real broker and through the relay that makes it old.
+Other causes that prevent the use of the history stream are tested too, on a real broker and through the relay that
+makes it look old.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`check` against real servers: what is fine, what is not, and what to do. It ends, and leaves nothing behind."""
+"""`check` against real servers: what is right, what is wrong, and the remedy. It ends, and leaves nothing behind."""
 
 from __future__ import annotations
 

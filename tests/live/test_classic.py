@@ -1,4 +1,4 @@
-"""The classic protocol end to end: gunicorn, RabbitMQ, messages as Peatio writes them, real clients."""
+"""The classic protocol end to end: gunicorn, RabbitMQ, messages in Peatio's format, real clients."""
 
 from __future__ import annotations
 

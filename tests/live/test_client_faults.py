@@ -1,4 +1,4 @@
-"""The clients against a real gateway, where a program does what it should not be punished for."""
+"""The clients of `clients/` against a real gateway, with programs that use them in unusual ways."""
 
 from __future__ import annotations
 

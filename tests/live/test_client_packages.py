@@ -1,4 +1,4 @@
-"""The clients as packages: what is in them, and that their types are true. What they do is in the other tests."""
+"""The client packages: their contents and their types. Other tests cover their behaviour."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(*command: str) -> str:
 def test_the_declarations_are_what_the_compiler_reads_in_the_module(compiler: None, tmp_path: Path) -> None:
     run("node_modules/.bin/tsc", "--outDir", str(tmp_path))
     name = "peatio-client.d.mts"
-    assert (CLIENT / name).read_text() == (tmp_path / name).read_text(), "`npm run types` in clients/js writes it anew"
+    assert (CLIENT / name).read_text() == (tmp_path / name).read_text(), "`npm run types` in clients/js writes it again"
 
 
 def test_a_program_in_typescript_can_use_them(compiler: None) -> None:

@@ -1,4 +1,4 @@
-"""The clients that lose no fill, of `clients/`: every order once, whatever happens to the line and to the gateway."""
+"""The clients of `clients/` lose no order and repeat none, whatever happens to the connection and to the gateway."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_what_was_forgotten_is_a_gap(
         for number in range(100):
             publisher.order("IDLONG", number)
         publisher.order("IDWITNESS", 1)
-        receive(witness)  # the gateway has read all of them, and forgotten the first: nobody returns before that
+        receive(witness)  # the gateway has read all of them, and forgotten the first: no client returns before that
     line.closed = False
     for client in clients:
         client.wait_for("gap")
@@ -223,13 +223,13 @@ def test_a_fresh_token_is_shown_before_the_old_one_runs_out(
     clients.append(drive("python", gateway.url, tokens=[first], on="event", until=-1))
     for client in clients:
         client.wait_for("connected")
-    assert clients.pop().wait_for("refused"), "it has no other, and that is told after the end"
+    assert clients.pop().wait_for("refused"), "it has no other token, and reports that after the end"
     assert time.time() >= end
     publisher.order("IDEXPIRES", 1)
     for client in clients:
         client.wait_for_order(1)
         assert client.all("disconnected") == []
-        assert client.all("error") == ["Authentication failed."], "one of them was no good"
+        assert client.all("error") == ["Authentication failed."], "one of them was invalid"
 
 
 @pytest.mark.parametrize(("given", "times"), [(1, 1), (9, 3)])
@@ -316,7 +316,7 @@ def test_client_returns_at_the_given_time_with_jitter(drive: Drive, language: st
         (_, _, told), (status, _, full) = client.all("disconnected")
         assert 1 <= told <= 1.5
         assert times[2] - times[1] >= 1
-        if language != "page":  # which is not told
+        if language != "page":  # which does not report it
             assert status == 503
             assert 7 <= full <= 7 + 8
     with closing_with((1013, "no key; retry after 1")) as (url, _):
@@ -324,7 +324,7 @@ def test_client_returns_at_the_given_time_with_jitter(drive: Drive, language: st
         assert 1 <= pause <= 1.5, "a time that was given counts"
     with closing_with((1013, "full")) as (url, _):
         _, _, pause = drive(language, url, tokens=["any"]).wait_for("disconnected")
-        assert 5 <= pause <= 5 + 8, "there is no room: not at once"
+        assert 5 <= pause <= 5 + 8, "the gateway is full: not at once"
 
 
 def test_a_loop_may_be_left_and_another_goes_on(gateway: GatewayProcess, publisher: Publisher, signer: Signer) -> None:

@@ -1,4 +1,4 @@
-"""A wrong environment ends `gunicorn wsgi` before it serves: a line for each fault, all of them, and no traceback."""
+"""With a wrong environment `gunicorn wsgi` exits before it serves: one line for each fault, and no traceback."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_misspelt_variable_is_reported_once_and_the_gateway_starts(tmp_path: Pat
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody listens."""
+    """A port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -169,7 +169,7 @@ def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_p
 
 
 def test_run_serves_in_a_folder_that_is_not_the_projects(tmp_path: Path, signer: Signer) -> None:
-    """As it does where the package was installed; an application of one's own, too."""
+    """As it does where the package is installed, with an application of the user too."""
     (tmp_path / "mine.py").write_text("from peatio_ws import Gateway\napp = Gateway.from_env()\n")
     for app in ((), ("mine:app",)):
         gateway = GatewayProcess(

@@ -1,4 +1,4 @@
-"""The console as people see it: in Chromium, against the simulated exchange and a real broker."""
+"""The console in Chromium, against the simulated exchange and a real broker."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_invalid_order_gets_an_explanation(simulated: GatewayProcess, visit: Cal
     here.page.locator("#price").fill("9000.55")
     here.page.locator("#place").click()
     expect(here.page.locator("#answer")).to_have_text("price: must be a multiple of 0.1")
-    here.page.locator("#price").fill("cheap")  # the browser itself says that it is no number
+    here.page.locator("#price").fill("cheap")  # the browser itself says that it is not a number
     here.page.locator("#place").click()
     expect(here.page.locator("#price:invalid")).to_be_focused()
 

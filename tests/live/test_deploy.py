@@ -1,5 +1,5 @@
-"""What is in `deploy/`, as far as it can be tried without its engines: schemas, linters, and what the files say of each
-other and of the gateway. (`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files.)
+"""The files of `deploy/`, as far as they can be tested without their engines: schemas, linters, and their references to
+each other and to the gateway. (`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files.)
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def test_kubernetes_objects() -> None:
 
 
 def unit(folder: Path) -> Path:
-    """The unit with paths that are here; the socket beside it."""
+    """The unit with paths of this machine, and its socket unit."""
     for name in ("peatio-ws.service", "peatio-ws.socket"):
         gunicorn = Path(sys.executable).with_name("gunicorn")
         there = text(name).replace("/opt/peatio-ws/.venv/bin/gunicorn", str(gunicorn))
@@ -187,7 +187,7 @@ def test_systemd_knows_every_word(tmp_path: Path) -> None:
 
 
 class Activated(GatewayProcess):
-    """A gateway that is given its socket and told whom to notify, as systemd does."""
+    """A gateway that receives its socket and the address to notify, as from systemd."""
 
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=100)
@@ -222,7 +222,7 @@ def test_new_connections_wait_for_a_restarting_service(tmp_path: Path, broker: R
             gateway.process.terminate()
             assert first.closed()[0] == 1012
         gateway.stop()
-        with RawClient(gateway.port) as second:  # let in by the socket, which nobody serves now
+        with RawClient(gateway.port) as second:  # accepted by the socket, which no process serves now
             gateway.start()
             authenticated(second, signer.token("IDBOB"))
         assert gateway.notified.recv(1000).startswith(b"READY=1")

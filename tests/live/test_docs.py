@@ -24,7 +24,7 @@ Serve = Callable[[str], GatewayProcess]
 
 
 def page_examples() -> dict[str, str]:
-    """The page's examples, by the name of the file that stands in their first line."""
+    """The page's examples, by the file name in their first line."""
     blocks = BLOCK.findall((ROOT / "docs" / "handlers.md").read_text())
     return {re.match(r"# (\w+\.py)\n", block)[1]: block for block in blocks}  # type: ignore[index]
 

@@ -1,7 +1,7 @@
-"""Every block of the documents that can be run is run: a page's blocks of one language one after the other, as a reader
-would, against a gateway with RabbitMQ and Redis of its own.
+"""Every block of the documents that can be run is run. The blocks of a page in one language run in order, as a reader
+would run them, against a gateway with its own RabbitMQ and Redis.
 
-Which blocks those are, and how one is marked that is not, is in docs/contributing.md.
+docs/contributing.md says which blocks those are, and how a block is marked that is not run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMANDS = {
     "javascript": ["node", "--input-type=module", "-"],
 }
 UID, MEMBER_ID = "ID1234567890", 1001
-"""The member that `<token>` and `$TOKEN` stand for."""
+"""The member of `<token>` and `$TOKEN`."""
 
 BLOCKS: dict[tuple[Path, str], list[Block]] = {}
 for _page in documents.pages():

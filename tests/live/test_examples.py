@@ -1,4 +1,4 @@
-"""The client samples of `examples/`, run as a reader would."""
+"""The client samples of `examples/`, run as a reader would run them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Sample:
             raise AssertionError(f"nothing printed within {seconds} s; notes:\n{self.notes}") from None
 
     def connected(self, times: int = 1, seconds: float = WAIT) -> None:
-        """Wait until it says that it is, so many times in all."""
+        """Wait until it has printed that it is, this many times in all."""
         wait_until(lambda: self._notes.count("connected\n") >= times, "connected", seconds)
 
     def interrupt(self) -> int:

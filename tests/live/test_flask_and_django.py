@@ -115,7 +115,7 @@ def refusal(client: ClientConnection) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def notices(visitor: Visitor) -> Iterator[ClientConnection]:
-    """A page's WebSocket that hears what is pushed."""
+    """A page's WebSocket that receives what is pushed."""
     with visitor.websocket("notices") as client:
         assert receive(client) == {"ready": True}
         yield client
@@ -169,7 +169,7 @@ def test_a_views_token_opens_peatios_protocols(ann: Visitor, publisher: Publishe
 def test_ordinary_requests_are_the_applications(site: GatewayProcess, ann: Visitor) -> None:
     somebody = Visitor(site)
     answer, _ = somebody.ask("/")
-    assert "/login" in answer.url, "who has not logged in is sent there"
+    assert "/login" in answer.url, "a visitor that has not logged in is redirected there"
     _, page = somebody.post("/login", name="ann", username="ann", password="wrong")
     assert b"<h1>Log in</h1>" in page
     answer, page = ann.ask("/statement.csv")
@@ -215,7 +215,7 @@ def holders_of(site: GatewayProcess, file: str) -> list[int]:
 
 
 def test_the_flask_applications_own_tests_pass() -> None:
-    """In a process of their own, as the file says: neither gevent's patches nor any variable there."""
+    """In a separate process, as the file says: without gevent's patches or any variable."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "AMQP_"))}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "examples/flask_app"],

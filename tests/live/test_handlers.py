@@ -1,4 +1,4 @@
-"""Handlers under the real gunicorn, with the real RabbitMQ: what their clients see, and what nobody else does."""
+"""Handlers under the real gunicorn, with the real RabbitMQ: what their clients receive, and other clients do not."""
 
 from __future__ import annotations
 

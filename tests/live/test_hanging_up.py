@@ -1,4 +1,4 @@
-"""Each reason of the gateway's own to hang up, or not to let in, as its code on the wire (contract section 6)."""
+"""Each reason for which the gateway closes or refuses a connection, as its code on the wire (contract section 6)."""
 
 from __future__ import annotations
 

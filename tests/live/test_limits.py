@@ -1,4 +1,4 @@
-"""Limits: those that workers count together where there is Redis, and those of small frames."""
+"""Limits: those that workers count together through Redis, and those of small frames."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_limit_holds_across_gateways(
     with Swarm() as swarm:
         wait_until(lambda: _seats(redis, name) == 0, "those who left are counted no more")
         swarm.add(gateways[0].port, [signer.token(uid) for uid in tokens[:5]])
-        wait_until(lambda: _seats(redis, name) == 5, "as many as may be")
+        wait_until(lambda: _seats(redis, name) == 5, "the limit is reached")
         swarm.turn(0.1)
         assert not any(client.ended for client in swarm.clients)
 
@@ -65,7 +65,7 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
     wait_until(lambda: _handshake(gateways[1], good, address)[0] == 429, "closed there too")
     _, headers = _handshake(gateways[0], "nonsense", address)
     assert 59 - (time.monotonic() - began) <= int(headers["retry-after"]) <= 60
-    assert _handshake(gateways[0], good, "203.0.113.6")[0] == 101, "somebody else"
+    assert _handshake(gateways[0], good, "203.0.113.6")[0] == 101, "another address"
     with RawClient(gateways[1].port) as client:
         assert client.request({"X-Forwarded-For": address}).status == 101, "without a token it may come"
         assert "challenge" in client.json()
@@ -93,7 +93,7 @@ def test_without_redis_a_worker_counts_failed_tokens_for_itself(
         for _ in range(6):
             assert _handshake(gateway, "nonsense", "")[0] == 401
         assert _handshake(gateway, signer.token("IDANN"), "")[0] == 429
-        authenticate(ann, signer.token("IDANN"))  # who is in may renew its token
+        authenticate(ann, signer.token("IDANN"))  # a connected client may renew its token
 
 
 def _handshake(gateway: GatewayProcess, token: str, address: str) -> tuple[int, Mapping[str, str]]:

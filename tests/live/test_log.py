@@ -1,4 +1,4 @@
-"""What a gateway logs, at its most talkative: what it should, and never a token or a payload."""
+"""The log of a gateway at the lowest level: what it contains, and that tokens and payloads are not in it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def ask(gateway: GatewayProcess, line: str = "GET / HTTP/1.1", **headers: str | 
 
 
 def hand_shakes(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
-    """Tokens in every place of a request where somebody might put one."""
+    """Tokens in every place of a request where a client might put one."""
     good = secrets.token("IDANN")
     assert ask(gateway, "GET /private HTTP/1.1", Authorization=f"Bearer {good}") == 101
     for token in (bad, f"Bearer {bad}", f"Bearer {secrets.token('IDOLD', exp=1)}", f"Bearer {PAYLOAD}"):

@@ -1,4 +1,4 @@
-"""What the figures say of a real gateway: books, clients that do not read, how long events take."""
+"""Metrics of a real gateway: books, clients that do not read, and how long events take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_book_metrics_report_age_and_state(gateway: GatewayProcess, publisher: P
         publisher.event("public.aged.ob-inc", {"asks": ["1", "3"], "sequence": 3})
         wait_until(lambda: gateway.metric('peatio_ws_books{state="broken"}') == 1, "it is not, any more")
         wait_until(lambda: gateway.metric("peatio_ws_book_holes_total") == 1, "and counted")
-        # What only a client named is no label.
+        # A name that only a client uses is not a label.
         assert gateway.total("peatio_ws_book_updated_timestamp_seconds") == gateway.metric(updated)
         wait_until(lambda: gateway.metric('peatio_ws_subscriptions{type="public"}') == 1, "subscribed")
     assert "nobody-publishes" not in gateway.operators("/metrics")[1]
@@ -42,7 +42,7 @@ def test_outbox_bytes_of_slow_clients_are_reported(gateway: GatewayProcess, publ
                 wait_until(lambda: gateway.metric("peatio_ws_slow_clients") == 1, "it is slow", 3)
         for _ in range(10):
             publisher.event("public.slow.trades", {"much": "x" * 16_000})
-        wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") > 10 * 16_000, "all that waits is told")
+        wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") > 10 * 16_000, "all waiting bytes are exported")
         assert gateway.metric("peatio_ws_outbox_bytes") < (published + 10) * 16_100
     wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") == 0, "nothing waits any more")
 
@@ -57,7 +57,7 @@ def test_how_long_events_take_and_how_late_the_loop_is(gateway: GatewayProcess, 
             publisher.event("public.timed.trades", {"tid": number})
             assert receive(client) == {"timed.trades": {"tid": number}}
         publisher.event("public.timed.nobody", {"tid": 5})
-    wait_until(lambda: gateway.metric(took) == before + 5, "each was a batch of its own")
+    wait_until(lambda: gateway.metric(took) == before + 5, "each was a separate batch")
     spent = gateway.metric('peatio_ws_event_seconds_sum{source="public"}') - earlier
     assert 0 < spent < time.monotonic() - began
     wait_until(lambda: gateway.metric("peatio_ws_loop_delay_seconds_count") > 5, "the loop is looked at")

@@ -1,4 +1,4 @@
-"""The relay that makes RabbitMQ look old, in front of a real node: what the old versions are said to do, it does. And a
+"""The relay that makes RabbitMQ look old, in front of a real node: it behaves as the old versions are documented. And a
 gateway behind it, before and after the broker is upgraded.
 """
 
@@ -42,7 +42,7 @@ def declare_stream(channel: amqp.Channel, name: str) -> None:
 
 
 def kind_of(broker: RabbitMQ, name: str) -> str:
-    """The queue's type, as the node knows it; empty where there is no such queue."""
+    """Return the queue's type at the node; empty without such a queue."""
     kinds = dict(line.split("\t") for line in broker.ctl("list_queues", "name", "type").splitlines())
     return str(kinds.get(name, ""))
 

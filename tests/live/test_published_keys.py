@@ -1,4 +1,4 @@
-"""Keys that change while the gateway runs, in a set at an address and in a file: real processes, a real issuer."""
+"""Keys that change while the gateway runs, at a URL and in a file: real processes and a real issuer."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def publish(request: pytest.FixtureRequest, tmp_path: Path, issuer: Issuer) -> C
 
 @pytest.fixture
 def start_alone(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
-    """Starts gateways without a broker of their own."""
+    """Starts gateways on the in-process broker."""
     running: list[GatewayProcess] = []
 
     def start(wait: bool = True, **environ: str) -> GatewayProcess:
@@ -116,7 +116,7 @@ def test_a_key_that_is_added_lets_in_and_one_that_is_taken_away_does_not(
         wait_until(lambda: answer(gateway, OLD.token("ID1")) == "error", "the old key does not", SECONDS, 0.1)
         assert answer(gateway, OLD.token("ID1", named=False)) == "error"
         assert answer(gateway, NEW.token("ID1", named=False)) == "success"
-        assert stays.ping().wait(SECONDS)  # who is in stays in
+        assert stays.ping().wait(SECONDS)  # a connected client stays connected
     refused = [event["reason"] for event in gateway.events() if event["event"] == "token refused"]
     assert set(refused) == {"kid names an unknown key", "signature does not match the key"}
     said = gateway.log()
@@ -129,7 +129,7 @@ def test_gateway_without_keys_starts_and_is_not_ready(
 ) -> None:
     port = free_port()
     gateway = start_alone(wait=False, JWT_JWKS_URL=f"http://127.0.0.1:{port}/keys?secret=sesame")
-    wait_until(lambda: "Connection refused" in gateway.operators("/readyz")[1], "told by /readyz", SECONDS, 0.05)
+    wait_until(lambda: "Connection refused" in gateway.operators("/readyz")[1], "reported by /readyz", SECONDS, 0.05)
     status, body = gateway.operators("/readyz")
     assert status == 503
     assert json.loads(body)["problems"] == [
@@ -176,7 +176,7 @@ def test_a_worker_that_starts_while_the_file_is_broken_waits_for_it(
     gateway = start_alone(JWT_JWKS_FILE=str(path))
     path.write_text("half of")
     os.kill(gateway.workers()[0], signal.SIGKILL)
-    wait_until(lambda: "is not JSON" in gateway.operators("/readyz")[1], "told by /readyz", SECONDS, 0.05)
+    wait_until(lambda: "is not JSON" in gateway.operators("/readyz")[1], "reported by /readyz", SECONDS, 0.05)
     path.write_bytes(members(NEW))
     gateway.wait_ready()
     assert answer(gateway, NEW.token("ID1")) == "success"

@@ -1,4 +1,4 @@
-"""The publisher on the real RabbitMQ: what it says of a broker that has lost it, or that nobody hears."""
+"""The publisher on the real RabbitMQ: lost connections, and messages that no queue receives."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_refusals_by_http(gateway: GatewayProcess, signer: Signer) -> None:
             pass
         response = refused.value.response
         assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert response.body, "a person is told why"
+        assert response.body, "the body says why"
     assert expired not in gateway.log()
 
 
@@ -87,7 +87,9 @@ def test_client_that_subscribed_to_large_books_is_not_too_slow(
     for name in names:
         publisher.event(f"public.{name}-snap", {"asks": rows, "bids": [], "sequence": 1})
     publisher.event("public.done.x", 1)
-    wait_until(lambda: gateway.metric('peatio_ws_events_total{outcome="nobody"}') >= len(names) + 1, "all books heard")
+    wait_until(
+        lambda: gateway.metric('peatio_ws_events_total{outcome="nobody"}') >= len(names) + 1, "all books received"
+    )
     with gateway.connect("public?stream=" + ",".join(f"{name}-inc" for name in names), max_size=None) as client:
         for name in names:
             assert receive(client)[f"{name}-snap"]["sequence"] == 1
@@ -111,7 +113,7 @@ def test_a_worker_that_starts_has_the_books_of_the_others(
 
 
 def first_frames_are_the_book(client: Any) -> None:
-    """Whichever comes first: the worker may have yet to hear of the book."""
+    """In either order: the worker may not have received the book yet."""
     frames = [receive(client), receive(client)]
     due = [{"shared.ob-snap": BOOK}, subscribed("shared.ob-inc")]
     assert sorted(map(json.dumps, frames)) == sorted(map(json.dumps, due))

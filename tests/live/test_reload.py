@@ -1,4 +1,4 @@
-"""A gateway whose code is saved while it runs (`gunicorn --reload`), or whose master ends without a word."""
+"""A gateway whose code changes while it runs (`gunicorn --reload`), or whose master is killed."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_reload_that_cannot_work_changes_nothing(tmp_path: Path) -> None:
                     assert faults(gateway, "reload refused")[-1].startswith(told)
                 assert len(faults(gateway, "reload refused")) == number, "one line each"
                 assert gateway.workers() == workers
-                assert client.ping().wait(SECONDS), "nobody was cut"
+                assert client.ping().wait(SECONDS), "no connection was cut"
                 os.kill(gateway.pid, signal.SIGHUP)
                 assert "challenge" in receive(client)
                 with pytest.raises(ConnectionClosed) as closed:
@@ -173,4 +173,4 @@ def test_a_worker_that_starts_amid_a_change_of_files_waits_for_its_end(tmp_path:
         wait_until(lambda: told in gateway.operators("/readyz")[1], "told again", SECONDS)
         assert gateway.process is not None
         gateway.process.terminate()
-        assert gateway.process.wait(SECONDS) == 0, "a worker that waits ends when it is told to"
+        assert gateway.process.wait(SECONDS) == 0, "a worker that waits exits on request"

@@ -1,4 +1,4 @@
-"""Coming back: what was missed, in order, once, and then live events; or the truth that it may not be complete."""
+"""Resuming: missed events in order, once, then live events; or a notice that events may be missing."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_cursors_reveal_nothing_about_other_members_trades(
 def test_a_cursor_is_good_at_another_gateway_and_after_all_were_restarted(
     start: Start, signer: Signer, publisher: Publisher
 ) -> None:
-    """The key is in the stream: nobody gave it to them, and there is no Redis."""
+    """The key is in the stream: it was not configured, and Redis is not used."""
     token = signer.token("IDMOVES")
     first, second = start(), start()
     with first.connect() as client:

@@ -1,7 +1,7 @@
-"""One suite over both kinds of shared state: the worker's own, and Redis.
+"""One suite over both kinds of shared state: a single worker's, and Redis.
 
-A test asks for `states`, as many workers as it needs. What only workers with Redis do together is tested for both as
-well: without Redis each worker has the same for itself.
+A test asks for `states`, as many workers as it needs. What only workers with Redis share is tested for both kinds too:
+without Redis each worker has the same for itself.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def test_unknown_member_id_is_delivered_later(states: States, own_redis: Redis |
         assert [(one.known, one.number) for one in lookups] == [(True, None)] * 4
         return
     own_redis.start()
-    until(lambda: len(told) == 3, "all three are told")
+    until(lambda: len(told) == 3, "all three are notified")
     assert sorted(told) == [("IDANN", None), ("IDANN", None), ("IDBOB", None)]
     assert not state._members._unanswered  # type: ignore[attr-defined]
 
@@ -229,7 +229,7 @@ def test_books_are_asked_of_another_worker(states: States, kind: str) -> None:
     if kind == "redis":
         until(lambda: asks.books == has.books, "the book came")
     else:
-        assert not asks.books, "there is nobody to ask"
+        assert not asks.books, "there is no worker to ask"
 
 
 def test_revocations_reach_every_worker(states: States, own_redis: Redis | None) -> None:

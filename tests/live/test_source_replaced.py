@@ -1,4 +1,4 @@
-"""A history stream that the broker refuses, and allows later: no event is lost or doubled on the way there and back."""
+"""A history stream that the broker refuses and later allows: no event is lost or repeated in either change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 120.0
 
 
 class Numbers(threading.Thread):
-    """Publishes an order after the other, each confirmed, until it is told to end."""
+    """Publishes one order after the other, each confirmed, until it is stopped."""
 
     def __init__(self, url: str, uid: str) -> None:
         super().__init__(daemon=True)
@@ -57,7 +57,7 @@ class Member(threading.Thread):
 
 @pytest.fixture
 def user(broker: RabbitMQ) -> Iterator[tuple[str, str, Callable[[str], None]]]:
-    """URL of a user with a virtual host of its own, that of its owner, and a function that lets it write."""
+    """Return the URL of a user in a separate virtual host, its owner's URL, and a function that allows it to write."""
     name = uuid.uuid4().hex
     broker.ctl("add_vhost", name)
     broker.ctl("add_user", name, "sesame")
@@ -96,7 +96,7 @@ def test_a_stream_that_is_allowed_later_is_read_without_a_loss(
             numbers.end()
             wait_until(lambda: member.got[-1] == numbers.last, "the last order comes", SECONDS)
             assert member.got == list(range(1, numbers.last + 1))
-            assert False in member.told, "a cursor into the worker's own history is none into the stream"
+            assert False in member.told, "a cursor into the worker's own history is not valid in the stream"
         with gateway.connect() as client:
             cursor = resume(client, signer.token("IDANN"))["cursor"]
         gateway.restart()

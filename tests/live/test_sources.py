@@ -24,7 +24,7 @@ def scenarios() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def url(broker: RabbitMQ) -> Iterator[str]:
-    """A virtual host whose exchanges are nobody else's."""
+    """A virtual host whose exchanges no other test uses."""
     name = uuid.uuid4().hex
     broker.ctl("add_vhost", name)
     broker.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")

@@ -1,4 +1,4 @@
-"""A log reader that stalls: the gateway goes on, and tells what it could not."""
+"""A log reader that stalls: the gateway continues, and reports the lines that it dropped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = "x" * 7000
 
 
 class Piped(GatewayProcess):
-    """A gateway whose standard error and output are one pipe, which nobody reads until `read` is called."""
+    """A gateway whose standard error and output are one pipe, which is not read until `read` is called."""
 
     def start(self, wait: bool = True) -> None:
         self.reader, writer = os.pipe()

@@ -1,4 +1,4 @@
-"""An operator steers running gateways through Redis: real workers, real Redis, the real commands."""
+"""Operators' commands to running gateways through Redis: real workers, the real Redis, the real commands."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def close_of(client: ClientConnection) -> tuple[int, str]:
 
 
 def is_refused(gateway: GatewayProcess, token: str) -> bool:
-    """Whether a token is no good, by message and at the handshake: both, or neither."""
+    """Return whether a token is refused, by message and at the handshake: both, or neither."""
     with gateway.connect() as client:
         receive(client)
         client.send(json.dumps({"jwt": f"Bearer {token}"}))
@@ -93,7 +93,7 @@ def is_refused_everywhere(gateways: list[GatewayProcess], token: str) -> bool:
 
 @contextlib.contextmanager
 def alone(gateway: GatewayProcess, worker: int) -> Iterator[None]:
-    """The other workers stand still: whoever comes to the port that they share comes to this one."""
+    """Stop the other workers: every new connection to the shared port is accepted by this one."""
     others = set(gateway.workers()) - {worker}
     try:
         for other in others:
@@ -178,7 +178,7 @@ def test_a_revoked_member_is_out_and_stays_out(
     assert is_refused_everywhere(gateways, token)
     own_redis.start()
     with redis_client.Redis.from_url(own_redis.url) as connection:
-        wait_until(lambda: connection.zcard(REVOCATIONS_KEY) > 0, "it is told again")
+        wait_until(lambda: connection.zcard(REVOCATIONS_KEY) > 0, "it is stored again")
     before = set(gateways[1].workers())
     os.kill(min(before), signal.SIGKILL)
     wait_until(lambda: not before & set(gateways[1].workers()), "it is gone")

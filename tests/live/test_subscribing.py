@@ -1,4 +1,4 @@
-"""Between a client's wish for many large books and the last of them: what else happens meanwhile."""
+"""Other clients and messages while one client subscribes to many large books."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def gateway(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayP
             publisher.event(f"public.{name}-snap", {"asks": ROWS, "bids": [], "sequence": 0})
         publisher.event("public.done.x", 1)
     nobody = 'peatio_ws_events_total{outcome="nobody"}'
-    wait_until(lambda: process.metric(nobody) >= len(NAMES) + 1, "all books heard")
+    wait_until(lambda: process.metric(nobody) >= len(NAMES) + 1, "all books received")
     yield process
     process.stop()
 
@@ -62,7 +62,7 @@ def wishing(gateway: GatewayProcess, *more: bytes) -> RawClient:
 
 
 def gone(gateway: GatewayProcess) -> None:
-    wait_until(lambda: held(gateway)["connections"] == 0, "nobody is there")
+    wait_until(lambda: held(gateway)["connections"] == 0, "no connection is left")
     assert held(gateway)["register"] == 0
 
 

@@ -1,5 +1,5 @@
-"""The programs of ten lines in `examples/`, over the packages as they are installed: a member's orders are right in the
-end, whatever happened to the line, to the gateway and to the token.
+"""The ten-line programs of `examples/`, with the packages as they are installed: a member's orders are right in the
+end, whatever happens to the connection, the gateway and the token.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tests.support.servers import RabbitMQ, wait_until
 
 UID = "IDTENLINES"
 TOKEN_SECONDS = 12
-"""So long that fresh ones come in time on a machine that is busy."""
+"""Long enough for new tokens to arrive in time on a busy machine."""
 PACE = 0.02
 """Seconds between two changes."""
 OPEN_FOR = 5
-"""So many other orders are placed before one is done."""
+"""Number of other orders that are placed before one is done."""
 
 
 @pytest.fixture(scope="module")
 def installed(folder: Path) -> Path:
-    """`pip install clients/python`, in a folder of its own: it finds what it needs beside the tests'."""
+    """`pip install clients/python` into a separate folder; its dependencies are those of the tests."""
     source, target = folder / "client-source", folder / "client-installed"
     shutil.copytree(ROOT / "clients" / "python", source)  # pip builds in the source
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)]

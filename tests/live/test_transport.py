@@ -33,7 +33,7 @@ def client(echo: GatewayProcess) -> Iterator[RawClient]:
 
 
 def assert_serves(gateway: GatewayProcess) -> None:
-    """Whether somebody else is still served, at once."""
+    """Return whether another client is still served, at once."""
     with RawClient(gateway.port) as client:
         client.upgrade().send(frame(PING, b"still there?"))
         while (found := client.next()) != Frame(PONG, b"still there?"):
