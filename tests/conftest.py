@@ -1,4 +1,4 @@
-"""Real servers for the tests that need them, one of each a session."""
+"""Real servers for the tests that need them, one of each per session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all tests of this folder share: hypothesis is not timed and leaves no files behind."""
+"""Settings of all unit tests: hypothesis has no deadline and leaves no files behind."""
 
 from __future__ import annotations
 

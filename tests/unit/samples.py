@@ -1,5 +1,6 @@
-"""What several tests need: keys, environments, tokens, deliveries, a broker's channel, and a socket that takes what it
-is told to."""
+"""Helpers of several tests: keys, environments, tokens, deliveries, a broker's channel, and a socket that accepts as
+many bytes as a test chooses.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ def as_body(body: Any) -> bytes:
 
 
 def cursors(history: History | None = None) -> Cursors:
-    """Those of one worker, with a key of its own."""
+    """Return the cursors of one worker, with a new key."""
     return Cursors(History(STREAM, 1000, 10**9) if history is None else history, os.urandom)
 
 

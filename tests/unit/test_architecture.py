@@ -54,7 +54,7 @@ IMPURE = NETWORK | set("gevent os prometheus_client random secrets socket subpro
 ALLOWED = {
     # The environment is read in `_given`, and there only: see below.
     "config.settings": {"os"},
-    # A generator of its own, which is given its seed.
+    # A private generator with a given seed.
     "simulator.simulation": {"random"},
 }
 
@@ -70,7 +70,7 @@ WITHOUT_TEST_FILE = {
     "wsgi": "two lines that every live test runs",
     "protocol.public_events": "two structs without behaviour",
 }
-"""Modules without a test file, and why. A package's `__init__` is no module here: `test_public_names.py` reads it."""
+"""Modules without a test file, and why. A package's `__init__` does not count: `test_public_names.py` tests it."""
 
 
 def name_of(path: Path) -> str:
@@ -151,7 +151,7 @@ def functions(module: str) -> Iterator[tuple[str, int]]:
     yield from below(tree(module), module)
 
 
-# ---- who imports whom
+# ---- imports
 
 
 def test_every_package_has_its_place_in_the_table() -> None:

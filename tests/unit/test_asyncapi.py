@@ -1,8 +1,8 @@
-"""docs/asyncapi.yaml: every frame of a whole run of the contract, both directions, is one of its messages, and what the
-gateway can write is; a broken frame is none.
+"""docs/asyncapi.yaml: every frame of a whole run of the contract, in both directions, matches one of its messages. So
+does every frame that the gateway can write; broken frames match none.
 
-The frames were recorded by `python -m tests.programs.contract PATH/check.py --record`. That the document itself is
-right is for `make docs`, by AsyncAPI's own parser.
+The frames were recorded by `python -m tests.programs.contract PATH/check.py --record`. AsyncAPI's own parser checks the
+document itself (`make docs`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of budgets in `docs/security.md`: the settings, the code and the tests that it names exist."""
+"""The table of budgets in `docs/security.md`: the settings, code and tests that it names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of an event: which modules a private order passes, and that the document says so."""
+"""The way of an event: the modules that a private order passes, as the document draws it."""
 
 from __future__ import annotations
 

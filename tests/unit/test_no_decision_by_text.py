@@ -1,7 +1,7 @@
 """No code of the package decides by the text of an error: texts are for people, and a name in one can be any word.
 
-A virtual host called `exchange` once kept a worker from all private events, because `"exchange" in str(error)` was the
-question. Decisions read types, codes and attributes of exceptions, and which operation was under way.
+A virtual host called `exchange` once kept a worker from all private events, because the code asked for
+`"exchange" in str(error)`. Decisions read types, codes and attributes of exceptions, and the operation under way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The package's public names: imported when they are first used, so that a publisher costs no gateway."""
+"""The package's public names are imported on first use, so that a publisher does not load the gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GATEWAY_ONLY = ["gevent", "geventwebsocket", "gunicorn", "prometheus_client", "r
 
 
 def loaded_by(program: str) -> list[str]:
-    """Which of the libraries that only a gateway needs a program loads, in a process of its own."""
+    """Return which libraries that only a gateway needs a program loads, in a separate process."""
     program += f"\nimport sys; print(*[name for name in {GATEWAY_ONLY} if name in sys.modules])"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

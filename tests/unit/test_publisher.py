@@ -1,4 +1,4 @@
-"""Publishing without RabbitMQ: the in-process broker in its place, and answers that a test gives itself."""
+"""Publishing without RabbitMQ: to the in-process broker, and with answers that a test gives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from peatio_ws.publisher import Publisher
 class Answering:
     """The in-process broker, which knows no confirms: they come from `answers`, when they are waited for.
 
-    An answer is a delivery tag, whether it stands for all before it, and whether it is a yes; or an error to raise.
+    An answer is a delivery tag, whether it includes all earlier ones, and whether it is positive; or an error to raise.
     """
 
     def __init__(self, publisher: Confirming, connection: Any) -> None:
@@ -236,7 +236,7 @@ def test_unroutable_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = Confirming()
     publisher.answers, publisher.comes_back = [(1, False, True), (2, False, True)], {2}
     assert publisher.to_member("ID1", "note", {}) is True
-    monkeypatch.setattr(room, "RETURNED_SECONDS", -1.0)  # the connection is no new one any more
+    monkeypatch.setattr(room, "RETURNED_SECONDS", -1.0)  # the connection is not new any more
     assert publisher.to_member("ID1", "note", {}) is False
     assert publisher.sent == 2
 

@@ -1,4 +1,4 @@
-"""What people's tests are served with; and, by it, handlers in a process that gevent has not patched."""
+"""`peatio_ws.testing`, and with it handlers in a process that gevent has not patched."""
 
 from __future__ import annotations
 

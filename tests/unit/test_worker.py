@@ -1,4 +1,4 @@
-"""The path of the worker class that documents and gunicorn's settings name."""
+"""The path of the worker class that the documents and gunicorn's settings name."""
 
 from __future__ import annotations
 

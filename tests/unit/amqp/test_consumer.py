@@ -1,4 +1,4 @@
-"""How the consumer reports whether reading keeps up."""
+"""How the consumer reports whether reading keeps up, and how it tries a refused source again."""
 
 from __future__ import annotations
 

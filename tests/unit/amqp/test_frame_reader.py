@@ -1,4 +1,4 @@
-"""Deliveries out of the broker's bytes, however they are cut into frames and reads: against messages made here."""
+"""Deliveries in the broker's bytes, however frames and reads split them, against messages made here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from peatio_ws.protocol.exchanges import Delivery
 HEARTBEAT = struct.pack(">BHIB", 8, 0, 0, 0xCE)
 
 
-class Told(NamedTuple):
+class Handled(NamedTuple):
     """What a handler was called with."""
 
     queue: str
@@ -57,7 +57,7 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self.sock, self.told = Pieces(), list[Told]()
+        self.sock, self.handled = Pieces(), list[Handled]()
         self.sent: list[tuple[int, int]] = []
         self.answers: dict[tuple[int, int], bytes] = {}
         self.amqp = BufferedConnection()
@@ -71,14 +71,14 @@ class Line:
         if method in self.answers:
             self.sock.pieces.append(self.answers[method])
 
-    def hear(self, channel: int, queue: str, acks: bool = False, along: bytes = b"") -> Line:
+    def consume_queue(self, channel: int, queue: str, acks: bool = False, along: bytes = b"") -> Line:
         """Consume a queue; `along` comes with the broker's answer."""
         self.answers[spec.Basic.Consume] = frame(1, channel, method(spec.Basic.ConsumeOk, "s", queue)) + along
         arguments = {OFFSET: "next"} if acks else {}
         consume(
             self.channel(channel),
             queue,
-            lambda *args: self.told.append(told(queue, *args)),
+            lambda *args: self.handled.append(handled(queue, *args)),
             acks,
             arguments=arguments,
         )
@@ -88,18 +88,18 @@ class Line:
         known = self.amqp.channels.get(number)
         return known or Channel(self.amqp, number, auto_decode=False)
 
-    def read(self, *pieces: bytes) -> list[Told]:
+    def read(self, *pieces: bytes) -> list[Handled]:
         """Everything that comes of these pieces."""
         self.sock.pieces += pieces
-        before = len(self.told)
+        before = len(self.handled)
         with contextlib.suppress(TimeoutError):
             while True:
                 self.amqp.drain_events()
-        return self.told[before:]
+        return self.handled[before:]
 
 
-def told(queue: str, delivery: Delivery, number: int | None = None) -> Told:
-    return Told(queue, delivery, number)
+def handled(queue: str, delivery: Delivery, number: int | None = None) -> Handled:
+    return Handled(queue, delivery, number)
 
 
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
@@ -111,7 +111,7 @@ def method(which: tuple[int, int], fields: str, *values: Any) -> bytes:
     return struct.pack(">HH", *which) + packed
 
 
-def frames_of(channel: int, message: Told, largest: int = 131_072, **properties: Any) -> list[bytes]:
+def frames_of(channel: int, message: Handled, largest: int = 131_072, **properties: Any) -> list[bytes]:
     """A delivery's frames; none has more of the body than `largest`."""
     delivery, number = message.delivery, message.number or 1
     where = (message.queue, number, False, delivery.exchange, delivery.routing_key)
@@ -146,7 +146,7 @@ MESSAGES = st.lists(st.tuples(CONSUMERS, DELIVERIES, st.integers(1, 2**63), PROP
 
 
 def line() -> Line:
-    return Line().hear(1, "plain").hear(1, "other").hear(2, "stream", acks=True)
+    return Line().consume_queue(1, "plain").consume_queue(1, "other").consume_queue(2, "stream", acks=True)
 
 
 @given(MESSAGES, st.randoms(use_true_random=False), st.booleans(), st.lists(st.integers(0, 3000), max_size=6))
@@ -154,11 +154,11 @@ def test_deliveries_arrive_whole_and_in_order_however_their_frames_lie(
     messages: list[Any], chance: random.Random, mixed: bool, cuts: list[int]
 ) -> None:
     # Frames of one channel keep their order; those of others, and heartbeats, may come between them.
-    waiting: dict[int, list[tuple[bytes, Told | None]]] = {0: [(HEARTBEAT, None)] * 3, 1: [], 2: []}
+    waiting: dict[int, list[tuple[bytes, Handled | None]]] = {0: [(HEARTBEAT, None)] * 3, 1: [], 2: []}
     for (channel, queue), delivery, number, properties, largest in messages:
-        *first, last = frames_of(channel, Told(queue, delivery, number), largest, **properties)
+        *first, last = frames_of(channel, Handled(queue, delivery, number), largest, **properties)
         known = delivery if queue == "stream" else msgspec.structs.replace(delivery, offset=None)
-        expected = Told(queue, known, number if queue == "stream" else None)
+        expected = Handled(queue, known, number if queue == "stream" else None)
         waiting[channel] += [*[(one, None) for one in first], (last, expected)]
     data, complete = b"", []
     while ready := [channel for channel in waiting if waiting[channel]]:
@@ -172,20 +172,20 @@ def test_deliveries_arrive_whole_and_in_order_however_their_frames_lie(
                 break
     marks = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     pieces = [data[first:last] for first, last in itertools.pairwise(marks)]
-    heard = line()
-    assert heard.read(*pieces) == complete
-    assert heard.sent == [spec.Basic.Consume] * 3, "nothing is refused"
+    opened = line()
+    assert opened.read(*pieces) == complete
+    assert opened.sent == [spec.Basic.Consume] * 3, "nothing is refused"
 
 
 @pytest.mark.parametrize("size", [0, 1, READ_BYTES - 1, READ_BYTES, 5 * READ_BYTES])
 def test_deliveries_of_any_size_go_together_with_small_ones(size: int) -> None:
     sizes = (10, size, 20)
-    messages = [Told("plain", Delivery("x", "a.b", {}, b"x" * size), None) for size in sizes]
+    messages = [Handled("plain", Delivery("x", "a.b", {}, b"x" * size), None) for size in sizes]
     assert line().read(b"".join(b"".join(frames_of(1, message)) for message in messages)) == messages
 
 
 def test_headers_that_do_not_fit_into_one_read_are_read() -> None:
-    message = Told("plain", Delivery("x", "a.b", {"large": "x" * 2 * READ_BYTES}, b"body"), None)
+    message = Handled("plain", Delivery("x", "a.b", {"large": "x" * 2 * READ_BYTES}, b"body"), None)
     assert line().read(b"".join(frames_of(1, message))) == [message]
 
 
@@ -193,56 +193,56 @@ def test_headers_that_do_not_fit_into_one_read_are_read() -> None:
 @pytest.mark.parametrize("more", [{}, {"uid": "ID1"}])
 @pytest.mark.parametrize("largest", [100, 2], ids=["in one frame", "in several frames"])
 def test_an_offset_that_a_publisher_wrote_is_not_believed(offset: int, more: dict[str, str], largest: int) -> None:
-    message = Told("plain", Delivery("x", "a.b", more, b"body", offset), None)
+    message = Handled("plain", Delivery("x", "a.b", more, b"body", offset), None)
     (found,) = line().read(b"".join(frames_of(1, message, largest)))
     assert (found.delivery.offset, found.delivery.headers) == (None, more)
 
 
 def test_routing_key_that_is_not_text_is_harmless() -> None:
-    message = Told("plain", Delivery("x", "KEY", {}, b"body"), None)
+    message = Handled("plain", Delivery("x", "KEY", {}, b"body"), None)
     data = b"".join(frames_of(1, message)).replace(b"KEY", b"\xff\xfeY")
     (found,) = line().read(data)
     assert found.delivery.routing_key == "\ufffd\ufffdY"
 
 
 def test_every_read_shows_that_the_broker_is_alive() -> None:
-    heard = line()
-    message = Told("plain", Delivery("x", "a.b", {}, b"body"), None)
+    opened = line()
+    message = Handled("plain", Delivery("x", "a.b", {}, b"body"), None)
     for piece in (b"".join(frames_of(1, message)), HEARTBEAT, HEARTBEAT[:3]):
-        before = heard.amqp.bytes_recv
-        heard.read(piece)
-        assert heard.amqp.bytes_recv > before
+        before = opened.amqp.bytes_recv
+        opened.read(piece)
+        assert opened.amqp.bytes_recv > before
 
 
-# ---- whom a delivery is for
+# ---- the recipient of a delivery
 
 
 def test_a_delivery_that_comes_with_the_answer_to_consume_is_handled() -> None:
-    messages = [Told("plain", Delivery("x", "a.b", {}, body), None) for body in (b"one", b"two")]
+    messages = [Handled("plain", Delivery("x", "a.b", {}, body), None) for body in (b"one", b"two")]
     first, second = (b"".join(frames_of(1, message, largest=2)) for message in messages)
-    heard = Line().hear(1, "plain", along=first + second[:-4])
-    assert heard.told == messages[:1]
-    assert heard.read(second[-4:]) == messages[1:]
-    assert heard.sent == [spec.Basic.Consume], "nothing is refused"
+    opened = Line().consume_queue(1, "plain", along=first + second[:-4])
+    assert opened.handled == messages[:1]
+    assert opened.read(second[-4:]) == messages[1:]
+    assert opened.sent == [spec.Basic.Consume], "nothing is refused"
 
 
 def test_delivery_on_an_unexpected_channel_is_left_to_py_amqp() -> None:
-    heard = line()
-    assert heard.read(b"".join(frames_of(2, Told("plain", Delivery("x", "", {}, b"body"), None)))) == []
-    assert heard.sent[-1] == spec.Basic.Reject
+    opened = line()
+    assert opened.read(b"".join(frames_of(2, Handled("plain", Delivery("x", "", {}, b"body"), None)))) == []
+    assert opened.sent[-1] == spec.Basic.Reject
 
 
 def test_data_after_an_awaited_answer_in_a_batch_is_not_awaited() -> None:
     """A channel that the broker closed is opened again by py-amqp, from within the reading."""
-    messages = [Told("stream", Delivery("x", "", {}, body), 7) for body in (b"one", b"two")]
-    heard = line()
-    heard.answers[spec.Channel.Open] = frame(1, 1, method(spec.Channel.OpenOk, ""))
+    messages = [Handled("stream", Delivery("x", "", {}, body), 7) for body in (b"one", b"two")]
+    opened = line()
+    opened.answers[spec.Channel.Open] = frame(1, 1, method(spec.Channel.OpenOk, ""))
     closed = frame(1, 1, method(spec.Channel.Close, "BsBB", 404, "gone", 0, 0))
     first, second = (b"".join(frames_of(2, message)) for message in messages)
-    heard.sock.pieces.append(first + closed + second)
+    opened.sock.pieces.append(first + closed + second)
     with pytest.raises(AMQPError, match="gone"):
-        heard.amqp.drain_events()
-    assert heard.told == messages
+        opened.amqp.drain_events()
+    assert opened.handled == messages
 
 
 def test_another_broker_than_rabbitmq_calls_the_same_function() -> None:
@@ -265,22 +265,22 @@ def test_another_broker_than_rabbitmq_calls_the_same_function() -> None:
 
 @pytest.mark.parametrize("whose", range(3))
 def test_a_frame_without_its_end_is_an_error_of_the_connection(whose: int) -> None:
-    message = Told("plain", Delivery("x", "a.b", {}, b"body"), None)
+    message = Handled("plain", Delivery("x", "a.b", {}, b"body"), None)
     frames = frames_of(1, message)
     good = b"".join(frames)
     frames[whose] = frames[whose][:-1] + b"\x00"
-    heard = line()
-    heard.sock.pieces = [good + b"".join(frames) + HEARTBEAT]
+    opened = line()
+    opened.sock.pieces = [good + b"".join(frames) + HEARTBEAT]
     with pytest.raises(OSError, match="invalid frame"):
-        heard.amqp.drain_events()
-    assert heard.told == [message], "what came before was good"
+        opened.amqp.drain_events()
+    assert opened.handled == [message], "what came before was good"
 
 
 def test_the_end_of_the_connection_is_an_error() -> None:
-    heard = line()
-    heard.sock.pieces = [b""]
+    opened = line()
+    opened.sock.pieces = [b""]
     with pytest.raises(ConnectionResetError):
-        heard.amqp.drain_events()
+        opened.amqp.drain_events()
 
 
 def test_kill_reaches_a_greenlet_that_waits_for_the_broker() -> None:
@@ -291,9 +291,9 @@ def test_kill_reaches_a_greenlet_that_waits_for_the_broker() -> None:
             gevent.sleep(3600)
             raise AssertionError
 
-    heard = line()
-    heard.amqp.transport.sock = Silent()
-    reader = gevent.spawn(heard.amqp.drain_events)
+    opened = line()
+    opened.amqp.transport.sock = Silent()
+    reader = gevent.spawn(opened.amqp.drain_events)
     gevent.sleep(0)
     gevent.kill(reader, ConnectionError("no heartbeat"))
     reader.join(10)

@@ -1,4 +1,4 @@
-"""Keys are bound when the first client needs them and unbound some time after the last, at a bounded cost."""
+"""Keys are bound for their first client and unbound some time after the last, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def take(needed: OnDemandBindings, broker: Bindings, *keys: str) -> None:
+def acquire_and_answer(needed: OnDemandBindings, broker: Bindings, *keys: str) -> None:
     """As a client would: it waits for the broker's answers."""
     client = gevent.spawn(needed.acquire, keys)
     gevent.idle()
@@ -71,8 +71,8 @@ def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(
 def test_a_key_is_unbound_some_time_after_the_last(
     needed: OnDemandBindings, broker: Bindings, clock: list[float]
 ) -> None:
-    take(needed, broker, "a")
-    take(needed, broker, "a")
+    acquire_and_answer(needed, broker, "a")
+    acquire_and_answer(needed, broker, "a")
     needed.release(["a"])
     clock[0] += 2 * LINGER_SECONDS
     needed.sweep(clock[0])
@@ -91,11 +91,11 @@ def test_a_key_is_unbound_some_time_after_the_last(
 def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(
     needed: OnDemandBindings, broker: Bindings
 ) -> None:
-    take(needed, broker, "a")
+    acquire_and_answer(needed, broker, "a")
     needed.release(["a"])
     needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
     assert broker.said[-1] == ("unbind", "a")
-    take(needed, broker, "a")
+    acquire_and_answer(needed, broker, "a")
     broker.answer()
     assert broker.bound == {"a"}
 
@@ -128,14 +128,14 @@ def test_a_client_that_is_interrupted_gives_back_what_it_took(
 
 
 def test_new_connection_reads_everything_and_is_narrowed_later(needed: OnDemandBindings) -> None:
-    """However many members there are, nobody waits for their bindings."""
+    """No client waits for the bindings of members, however many there are."""
     needed.detach()
     keys = [f"key{number}" for number in range(MOST)]
     for key in keys:
         needed.acquire([key])
-    again, heard = Bindings(), []
-    needed.attach(again, "q", lambda: heard.append(True))
-    assert heard == [True]
+    again, notified = Bindings(), []
+    needed.attach(again, "q", lambda: notified.append(True))
+    assert notified == [True]
     assert again.said[0] == ("wait", "#")
     assert again.bound == {"#"}
     assert len(again.unanswered) == WINDOW
@@ -146,9 +146,9 @@ def test_new_connection_reads_everything_and_is_narrowed_later(needed: OnDemandB
 
 
 def test_without_keys_nothing_is_bound(broker: Bindings) -> None:
-    heard: list[bool] = []
-    OnDemandBindings("topic", ("#",), MOST).attach(broker, "q", lambda: heard.append(True))
-    assert (heard, broker.said) == ([True], [])
+    notified: list[bool] = []
+    OnDemandBindings("topic", ("#",), MOST).attach(broker, "q", lambda: notified.append(True))
+    assert (notified, broker.said) == ([True], [])
 
 
 def test_too_many_keys_are_read_wide_and_cost_no_more(
@@ -156,7 +156,7 @@ def test_too_many_keys_are_read_wide_and_cost_no_more(
 ) -> None:
     """300 sockets with 200 names each kept a worker from its events for minutes."""
     for number in range(10 * MOST):
-        take(needed, broker, f"key{number}")
+        acquire_and_answer(needed, broker, f"key{number}")
     assert "#" in broker.bound
     assert len(broker.said) <= 2 * MOST
     needed.release([f"key{number}" for number in range(2, 10 * MOST)])
@@ -186,7 +186,7 @@ def test_keys_that_come_and_go_too_fast_are_read_wide(
 ) -> None:
     for number in range(30 * MOST):
         key = f"key{number}"
-        take(needed, broker, key)
+        acquire_and_answer(needed, broker, key)
         needed.release([key])
         clock[0] += LINGER_SECONDS / 1000
         needed.sweep(clock[0])
@@ -198,9 +198,9 @@ def test_keys_that_come_and_go_too_fast_are_read_wide(
 def test_refused_key_affects_no_other_key(needed: OnDemandBindings, broker: Bindings, clock: list[float]) -> None:
     """RabbitMQ closes the channel where it refuses a binding."""
     broker.refused = {"bad"}
-    take(needed, broker, "a", "bad", "b")
+    acquire_and_answer(needed, broker, "a", "bad", "b")
     assert broker.bound == {"a", "b"}
-    take(needed, broker, "c")
+    acquire_and_answer(needed, broker, "c")
     assert broker.bound == {"a", "b", "c"}
     asked = broker.said.count(("bind", "bad"))
     needed.sweep(clock[0] + 1)
@@ -215,13 +215,13 @@ def test_refused_key_affects_no_other_key(needed: OnDemandBindings, broker: Bind
 def test_refused_patterns_are_replaced_by_keys(needed: OnDemandBindings) -> None:
     needed.detach()
     needed.acquire(["a", "b"])
-    again, heard = Bindings(), []
+    again, notified = Bindings(), []
     again.refused = {"#"}
-    needed.attach(again, "q", lambda: heard.append(True))
-    assert not heard, "not everything comes yet"
+    needed.attach(again, "q", lambda: notified.append(True))
+    assert not notified, "not everything comes yet"
     again.answer()
     assert again.bound == {"a", "b"}
-    assert heard == [True]
+    assert notified == [True]
 
 
 def test_another_error_of_the_channel_is_one_of_the_connection(needed: OnDemandBindings, broker: Bindings) -> None:

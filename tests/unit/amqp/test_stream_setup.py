@@ -1,4 +1,4 @@
-"""How the history stream is made ready, in which order, and when it is given up; on a model of the broker."""
+"""How the history stream is prepared, in which order, and when it is given up, on a model of the broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the reader of the history stream knows that everything has come, and what it does while it does not."""
+"""When the reader of the history stream knows that it has read everything, and what it does before."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Broker:
         connection: Any = SimpleNamespace(default_channel=channel, connection=self.line, clone=lambda: None)
         self.stream.open(connection, lambda: self.happened.append("heard"))
 
-    def again(self) -> None:
+    def reconnect(self) -> None:
         """Another connection."""
         self.stream.closed(unreachable=False)
         self.markers.clear()
@@ -95,7 +95,7 @@ class Broker:
         self.offset += 1
         return self.send(Delivery("peatio.orderbook", "", {}, body, self.offset))
 
-    def come(self) -> None:
+    def deliver_markers(self) -> None:
         """The markers come."""
         for one in self.markers:
             self.send(one)
@@ -118,29 +118,29 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 def test_it_is_current_once_the_marker_has_arrived(broker: Broker) -> None:
     assert not broker.happened
     assert broker.stream.state is ReaderState.READING_BACK
-    broker.come()
+    broker.deliver_markers()
     assert broker.happened == ["heard"]
     assert broker.stream.state is ReaderState.CURRENT
     broker.after(MARK_EACH * 2)
     assert broker.markers
-    broker.come()
+    broker.deliver_markers()
     assert broker.happened == ["heard"], "once for each connection"
 
 
 def test_first_open_reads_back_and_later_ones_continue(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     last = broker.deliver()
-    broker.again()
+    broker.reconnect()
     assert broker.starts == [{"x-stream-offset": "141s"}, {"x-stream-offset": last.offset}]
 
 
 def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     last = broker.deliver()
-    broker.again()
+    broker.reconnect()
     assert broker.stream.state is ReaderState.PROVING
     broker.send(last)
-    broker.come()
+    broker.deliver_markers()
     following = broker.deliver()
     assert broker.happened == ["heard", last.offset, "heard", following.offset]
 
@@ -149,10 +149,10 @@ def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> 
     "other", [{"body": b"[]"}, {"routing_key": "x"}, {"headers": {"uid": "A"}}, {"exchange": "peatio.trade"}]
 )
 def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, other: dict[str, Any]) -> None:
-    """A stream that was deleted, made anew and has outgrown the position."""
-    broker.come()
+    """A stream that was deleted, made again and has outgrown the position."""
+    broker.deliver_markers()
     last = broker.deliver()
-    broker.again()
+    broker.reconnect()
     fields = {name: getattr(last, name) for name in ("exchange", "routing_key", "headers", "body", "offset")}
     broker.now += 5
     broker.send(Delivery(**(fields | other)))
@@ -163,26 +163,26 @@ def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, ot
     with pytest.raises(Reopen):
         broker.stream.after_batch()
     broker.now += 10
-    broker.again()
+    broker.reconnect()
     assert broker.starts[-1] == {"x-stream-offset": "18s"}, "all that was published since the last event was read"
 
 
 def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.deliver()
     broker.offset = 0
-    broker.again()
+    broker.reconnect()
     assert broker.happened[-1] == "gap"
     assert broker.stream.state is ReaderState.READING_BACK
-    broker.come()
+    broker.deliver_markers()
     assert broker.happened[-1] == "heard"
 
 
 def test_what_retention_has_removed_is_a_gap(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.deliver()
     broker.offset += 5
-    broker.again()
+    broker.reconnect()
     after = broker.deliver()
     assert broker.happened[-3:] == ["gap", "heard", after.offset] or broker.happened[-2:] == ["gap", after.offset]
     assert broker.happened.index("gap") < broker.happened.index(after.offset)
@@ -212,28 +212,28 @@ def test_how_far_behind_reading_is_can_be_asked(broker: Broker) -> None:
     assert broker.stream.lag() == 0
     broker.now += 3
     assert broker.stream.lag() == 3
-    broker.come()
+    broker.deliver_markers()
     broker.now += 20
     assert broker.stream.lag() == 3, "of the last marker"
     broker.after(MARK_EACH)
     broker.now += 1
-    broker.come()
+    broker.deliver_markers()
     assert broker.stream.lag() == 1
 
 
 def test_markers_come_under_load_too(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     put = 0
     for _ in range(int(6 * MARK_EACH)):
         broker.deliver()
         broker.after(1)
         put += len(broker.markers)
-        broker.come()
+        broker.deliver_markers()
     assert 4 <= put <= 7
 
 
 def test_a_marker_that_came_before_it_was_known_counts(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     asked = broker.now
     broker.now += PROBE_SECONDS * 2
     assert not broker.stream.has_read_up_to(asked)
@@ -247,7 +247,7 @@ def test_a_marker_that_came_before_it_was_known_counts(broker: Broker) -> None:
 def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker) -> None:
     asked = broker.now
     assert not broker.stream.has_read_up_to(asked)
-    broker.come()
+    broker.deliver_markers()
     assert not broker.stream.has_read_up_to(asked), "that marker may be older than what is asked for"
     assert not broker.markers, "not in such haste"
     broker.now += PROBE_SECONDS * 2
@@ -255,7 +255,7 @@ def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker
         assert not broker.stream.has_read_up_to(asked)
         gevent.sleep(0)
     assert len(broker.markers) == 1
-    broker.come()
+    broker.deliver_markers()
     assert broker.stream.has_read_up_to(asked)
 
 
@@ -264,7 +264,7 @@ def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker
 
 def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker: Broker) -> None:
     broker.fault = BrokerAlarm("no memory")
-    broker.again()
+    broker.reconnect()
     broker.after(1)
     assert not broker.happened
     broker.after(IDLE_SECONDS + 1)
@@ -276,7 +276,7 @@ def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker:
 
 def test_an_alarm_that_is_over_while_events_come_is_noticed(broker: Broker) -> None:
     broker.fault = BrokerAlarm("no memory")
-    broker.again()
+    broker.reconnect()
     broker.fault = None
     for _ in range(int(IDLE_SECONDS) + 2):
         broker.after(1)
@@ -285,7 +285,7 @@ def test_an_alarm_that_is_over_while_events_come_is_noticed(broker: Broker) -> N
 
 
 def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.fault = ConnectionResetError("no new connections")
     broker.now += MARK_EACH
     tries = 0
@@ -299,17 +299,17 @@ def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -
 
 
 def test_in_an_alarm_a_silent_offset_means_another_stream(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.deliver()
     broker.fault = BrokerAlarm("no memory")
-    broker.again()
+    broker.reconnect()
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)
     assert broker.happened[-1] == "gap"
 
 
 def test_a_stream_that_does_not_go_on_is_opened_again(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.deliver()
     broker.after(MARK_EACH * 2)
     with pytest.raises(Reopen):
@@ -323,23 +323,23 @@ def test_silence_of_a_frozen_broker_changes_nothing(broker: Broker) -> None:
     broker.after(100, heartbeat=False)
     broker.after(100, heartbeat=False)
     assert not broker.happened
-    broker.come()
+    broker.deliver_markers()
     assert broker.happened == ["heard"]
 
 
 def test_marker_of_a_lost_connection_delays_nothing(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.deliver()
     monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: gevent.sleep(3600))
     broker.after(MARK_EACH * 2)
     monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: broker.put())
-    broker.again()
+    broker.reconnect()
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)
 
 
 def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.fault = ConnectionResetError("gone")
     broker.after(MARK_EACH * 2)
     broker.after(1)
@@ -350,7 +350,7 @@ def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
 
 
 def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.fault = SourceRefused(Refusal.NOT_ALLOWED)
     broker.after(MARK_EACH * 2)
     with pytest.raises(SourceRefused) as refused:
@@ -360,26 +360,26 @@ def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
 
 def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> None:
     """But only as long as its broker answers."""
-    broker.come()
+    broker.deliver_markers()
     broker.fault = SourceUnavailable("no leader", answered=True)
     for _ in range(3):
         with pytest.raises(SourceUnavailable):
-            broker.again()
+            broker.reconnect()
         broker.now += GIVE_UP_SECONDS
         broker.stream.closed(unreachable=True)
     with pytest.raises(SourceUnavailable):
-        broker.again()
+        broker.reconnect()
     broker.now += GIVE_UP_SECONDS
     with pytest.raises(SourceRefused) as refused:
-        broker.again()
+        broker.reconnect()
     assert refused.value.refusal is Refusal.UNAVAILABLE
     broker.fault = None
-    broker.again()
+    broker.reconnect()
     assert broker.stream.state is not ReaderState.CLOSED
 
 
 def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     broker.fault = SourceUnavailable("no leader", answered=True)
     for _ in range(10):
         broker.after(GIVE_UP_SECONDS / 2)
@@ -394,14 +394,14 @@ def test_a_restored_stream_goes_on_from_its_last_marker(broker: Broker) -> None:
     broker.stream.closed(unreachable=False)
     broker.stream.prepare(None)  # type: ignore[arg-type]
     (last,) = broker.markers[-1:]
-    broker.again()
+    broker.reconnect()
     assert broker.starts[-1] == {"x-stream-offset": last.offset}
     broker.send(last)
     assert broker.stream.state is ReaderState.READING_BACK
 
 
 def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
-    broker.come()
+    broker.deliver_markers()
     for _ in range(ACK_EACH - 1):
         assert not broker.acks
         broker.deliver()
@@ -418,7 +418,7 @@ def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
 
 def test_after_a_closed_connection_nothing_is_acknowledged(broker: Broker) -> None:
     """On the channel of a source that is not read any more."""
-    broker.come()
+    broker.deliver_markers()
     for _ in range(ACK_EACH + 1):
         broker.deliver()
     broker.stream.closed(unreachable=False)

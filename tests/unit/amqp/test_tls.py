@@ -1,4 +1,4 @@
-"""TLS to the broker: names that are checked, files that are believed, timeouts, and how much one read brings."""
+"""TLS to the broker: checked names, trusted files, timeouts, and how many bytes one read returns."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_each_of_several_brokers_is_checked_for_its_own_name(authority: Authorit
     assert not open_connection("amqp://u:p@mq1.example.com").ssl
 
 
-# ---- who is believed
+# ---- trusted certificates
 
 
 def test_each_fault_of_a_certificate_has_its_own_remedy(authority: Authority, tmp_path: Path) -> None:
@@ -278,5 +278,5 @@ def received(sock: Any) -> int:
 
 
 def wait_until_received(sock: Any, size: int) -> None:
-    """Until so many bytes lie in the kernel, not read yet."""
+    """Wait until this many unread bytes are in the kernel."""
     wait_until(lambda: received(sock) >= size, f"{size} bytes", SECONDS)

@@ -1,4 +1,4 @@
-"""What is done over a channel of its own, and the canaries that tell whether bindings are still there."""
+"""Operations on a dedicated channel, and the canaries that show whether bindings still exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Broker:
     Attributes:
         exchanges: those there are, with what their canaries are bound to.
         said: what it was asked.
-        refuses: exchanges that it lets nobody bind to.
+        refuses: exchanges to which it allows no binding.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Sets of keys as issuers publish them: which keys of one count, and for which token."""
+"""Key sets as issuers publish them: which keys are used, and for which tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(*members: Any, algorithm: str = "RS256") -> dict[str | None, Any]:
 
 
 def ignored(member: Any, algorithm: str = "RS256") -> str:
-    """Why a key is not used; one that is good beside it is."""
+    """Return why a key is not used. A good key in the same set is used."""
     found = parse_key_set(jwk_set(member, jwk(private_key(algorithm), "good")), algorithm)
     assert [named.kid for named in found.keys] == ["good"]
     (line,) = found.ignored + found.exposed

@@ -1,4 +1,4 @@
-"""Keys that are fetched or read: what changes the ring, what leaves it as it is, and what is said of it."""
+"""Refreshing keys from a URL or a file: what changes the key ring, what does not, and what is logged."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_token_with_unknown_key_may_be_retried_if_the_set_is_unread(issuer: Issu
     assert source.source.retry_after() >= 1, "the issuer cannot be asked"
     issuer.status, issuer.body = 200, jwk_set()
     source.refresh()
-    assert source.source.retry_after() >= 1, "there is no key at all"
+    assert source.source.retry_after() >= 1, "the set has no keys"
     assert JwksRefresh(settings().token_rules, Verifier(settings().token_rules)).retry_after() == 0, (
         "all keys are there"
     )

@@ -1,4 +1,4 @@
-"""Public keys as operators write them, and what is refused."""
+"""Public keys as operators write them, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failed tokens of an address: counted for a minute, here and with other workers."""
+"""Failed tokens of an address, counted for a minute, at this worker and at others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_what_others_counted_is_added_up() -> None:
     assert counted.add_total(HERE, 2, 4, 30.0, 10.5), "now it is as often as may be"
     assert counted.unreported(10.5) == [(HERE, 1)]
     assert counted.seconds_left(HERE, 10.5) == 30, "four there and one here, and the minute of who began"
-    assert not counted.unreported(40.5), "nobody needs to know any more"
+    assert not counted.unreported(40.5), "the counts are too old to report"
 
 
 def test_another_workers_word_counts_at_once() -> None:
@@ -94,10 +94,10 @@ def test_each_failure_is_reported_once_or_expires(steps: list[tuple[str, int, fl
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lockout, "ADDRESSES_KEPT", 3)
         counted, now = Lockout(5), 0.0
-        for address, told, pause in steps:
+        for address, reported, pause in steps:
             now += pause
-            if told:
-                counted.add_total(address, told, told, 30.0, now)
+            if reported:
+                counted.add_total(address, reported, reported, 30.0, now)
             else:
                 counted.add(address, now)
             windows = counted._windows

@@ -1,4 +1,4 @@
-"""Which tokens are refused, and for how long; against a model that forgets nothing."""
+"""Which tokens are refused, and for how long, against a model that forgets nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_token_is_refused_by_its_id_and_no_other_one() -> None:
     assert known.add(Revocation("ANN", NOW + 100, "a"), NOW)
     assert known.is_revoked(identity(), NOW)
     assert not known.is_revoked(identity(jti="b"), NOW)
-    assert not known.is_revoked(identity(uid="BOB"), NOW), "the same id of somebody else"
+    assert not known.is_revoked(identity(uid="BOB"), NOW), "the same id of another member"
 
 
 @pytest.mark.parametrize(("issued", "refused"), [(NOW - 1e6, True), (NOW - 0.5, True), (NOW, True), (NOW + 1, False)])

@@ -1,4 +1,4 @@
-"""Session tokens for trying things out: what is in them, and that they verify where a real one would."""
+"""Session tokens for trials: their claims, and that a gateway verifies them like real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens: what verifies, what does not, and that nothing else comes of one."""
+"""Tokens: which are verified, which are refused, and that none raises anything else."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_any_change_of_a_character_is_refused_or_means_the_same(data: st.DataObj
         identity = verify(changed)
     except AuthenticationError:
         return
-    assert identity == verify(token)  # the last character of a part has bits that nobody reads
+    assert identity == verify(token)  # the last character of a part has unused bits
 
 
 # ---- rotation

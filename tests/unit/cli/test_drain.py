@@ -1,4 +1,4 @@
-"""`drain`: which gateways it names, and what it says if there is no such gateway."""
+"""`drain`: the gateways that it names, and its answer to an unknown name."""
 
 from __future__ import annotations
 

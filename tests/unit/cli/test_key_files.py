@@ -1,4 +1,4 @@
-"""Key files of the command line: who can read them, and what is wrong with one."""
+"""Key files of the command line: who can read them, and what is reported of a wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`keygen`: the pair, its file, and who may read it."""
+"""`keygen`: the key pair, its file, and the file's permissions."""
 
 from __future__ import annotations
 

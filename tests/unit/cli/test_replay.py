@@ -1,4 +1,4 @@
-"""Files of messages, and how they are replayed; there is no broker here."""
+"""Files of messages and how they are replayed, without a broker."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_replay_keeps_the_order_and_shows_progress() -> None:
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only during a sleep."""
 
     def __init__(self) -> None:
         self.now = 100.0

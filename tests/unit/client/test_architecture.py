@@ -1,4 +1,4 @@
-"""The Python client's house: what is pure in it knows no socket, thread or event loop, and nothing grows too large."""
+"""The layout of the Python client: pure modules import no socket, thread or event loop, and no file grows too large."""
 
 from __future__ import annotations
 

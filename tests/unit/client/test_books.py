@@ -1,4 +1,4 @@
-"""The Python client's order books: against a model, and what is no book."""
+"""The Python client's order books: against a model, and what it refuses as a book."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def written(levels: list[tuple[Decimal, Decimal]]) -> list[tuple[str, str]]:
 
 
 def expected(changes: list[dict[str, Any]], side: str) -> list[tuple[str, str]]:
-    """What a side has to be: the last volume of each price, if it is none of zero."""
+    """Return the expected side: the last volume of each price, unless it is zero."""
     levels: dict[Decimal, tuple[str, str]] = {}
     for change in changes:
         for price, volume in change.get(side, ()):

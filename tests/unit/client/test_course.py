@@ -1,4 +1,4 @@
-"""What the Python clients do, connection after connection: their course, followed with a script for a gateway."""
+"""What the Python clients do over several connections, against a gateway that follows a script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Followed:
     """A course that is followed to the end of a script.
 
     Args:
-        script: frames in turn; a number lets so many seconds pass, an `Ended` ends the connection. After the last of
+        script: frames in turn; a number lets that many seconds pass, an `Ended` ends the connection. After the last of
             them the client is closed.
         tokens: given in turn, the last one for ever; an exception is raised.
 
@@ -40,7 +40,7 @@ class Followed:
     """
 
     def __init__(self, course: Course, script: Iterable[Any], tokens: Iterable[Any] = ("first",)) -> None:
-        self.said, self.told, self.pauses = list[Any](), list[tuple[str, Any]](), list[float]()
+        self.said, self.callbacks, self.pauses = list[Any](), list[tuple[str, Any]](), list[float]()
         self.opened: list[Open] = []
         self.events: list[Event] = []
         self._course, self._script, self._tokens = course, list(script), list(tokens)
@@ -75,7 +75,7 @@ class Followed:
             case Wait(seconds):
                 self.pauses.append(seconds)
             case Tell(name, what):
-                self.told.append((name, what))
+                self.callbacks.append((name, what))
             case Emit(event):
                 self.events.append(event)
             case Speak():
@@ -109,7 +109,7 @@ class Followed:
         return json.dumps(word)
 
     def all(self, name: str) -> list[Any]:
-        return [what for told, what in self.told if told == name]
+        return [what for callbacks, what in self.callbacks if callbacks == name]
 
 
 def course(url: str = URL, streams: tuple[str, ...] = (), with_token: bool = True) -> Course:

@@ -1,4 +1,4 @@
-"""What is said on the channel: whatever is on it, only commands are understood."""
+"""Commands on the channel: the worker understands commands only, whatever is published there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one process remembers of orders."""
+"""Orders that one process remembers."""
 
 from __future__ import annotations
 

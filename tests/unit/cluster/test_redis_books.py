@@ -188,7 +188,7 @@ def test_useless_answers_are_asked_for_again_a_few_times(start: Callable[[Books]
     start(asking).request()
     wait_until(lambda: len(store.questions) == MAX_REQUESTS)
     wait_until(lambda: len(asking.adopted) == MAX_REQUESTS)
-    assert len(set(store.questions)) == MAX_REQUESTS, "each has answers of its own"
+    assert len(set(store.questions)) == MAX_REQUESTS, "each question has separate answers"
 
 
 def test_a_request_outlives_a_redis_outage(

@@ -1,5 +1,6 @@
-"""Revocations as a worker reads them from Redis and compares them: with a stand-in that answers at once, so that only
-the worker's own pauses let others run. The real one is in `tests/live`."""
+"""Revocations that a worker reads from Redis and compares, with a stand-in that answers at once, so that only the
+worker's own pauses let other greenlets run. The real one is in `tests/live`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the answers of Redis mean: an answer, a refusal or absence. The real one is in `tests/faults/test_redis.py`."""
+"""What an answer of Redis means: success, a refusal, or that it is unreachable. The real one is in
+`tests/faults/test_redis.py`.
+"""
 
 from __future__ import annotations
 

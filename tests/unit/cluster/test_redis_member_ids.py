@@ -1,5 +1,6 @@
-"""Lookups of member ids, in pieces and until they are answered, with a stand-in for Redis. The real one is in
-`tests/live/test_shared_state.py`."""
+"""Lookups of member ids, in batches and until they are answered, with a stand-in for Redis. The real one is in
+`tests/live/test_shared_state.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ class Store:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
-        self.pieces: list[int] = []
+        self.batches: list[int] = []
 
     def hmget(self, _key: str, uids: list[str]) -> list[bytes]:
         if self.error is not None:
             raise self.error
-        self.pieces.append(len(uids))
+        self.batches.append(len(uids))
         return [uid.removeprefix("ID").encode() for uid in uids]
 
 
@@ -49,7 +50,7 @@ def test_many_lookups_run_in_batches(members: RedisMemberIds, store: Store) -> N
     members.start()
     gevent.joinall(asking, timeout=20)
     assert [one.value.number for one in asking] == list(range(2 * BATCH + 1))
-    assert store.pieces == [BATCH, BATCH, 1]
+    assert store.batches == [BATCH, BATCH, 1]
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.ResponseError("WRONGTYPE of another kind")])
@@ -58,17 +59,17 @@ def test_lookups_do_not_wait_in_vain_and_are_answered_later(
 ) -> None:
     store.error = error
     members.start()
-    told: list[int | None] = []
+    answers: list[int | None] = []
     lookup, left = members.look_up("ID7"), members.look_up("ID8")
     assert not lookup.known
-    lookup.on_answer = told.append
+    lookup.on_answer = answers.append
     members.forget(left)
     store.error = None
     with gevent.Timeout(20):
-        while not told:
+        while not answers:
             gevent.sleep(0.01)
-    assert told == [7]
-    assert sum(store.pieces) == 1, "the one that left is not asked for"
+    assert answers == [7]
+    assert sum(store.batches) == 1, "the one that left is not asked for"
 
 
 def test_one_that_fails_costs_no_other_its_number(members: RedisMemberIds, store: Store) -> None:
@@ -78,10 +79,10 @@ def test_one_that_fails_costs_no_other_its_number(members: RedisMemberIds, store
     store.error = redis.ConnectionError("gone")
     members.start()
     lookups: list[MemberIdLookup] = [members.look_up(f"ID{number}") for number in range(3)]
-    told: list[Any] = []
-    lookups[0].on_answer, lookups[1].on_answer, lookups[2].on_answer = told.append, fail, told.append
+    answers: list[Any] = []
+    lookups[0].on_answer, lookups[1].on_answer, lookups[2].on_answer = answers.append, fail, answers.append
     store.error = None
     with gevent.Timeout(20):
-        while len(told) < 2:
+        while len(answers) < 2:
             gevent.sleep(0.01)
-    assert told == [0, 2]
+    assert answers == [0, 2]

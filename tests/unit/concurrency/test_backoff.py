@@ -1,4 +1,4 @@
-"""Pauses between attempts: they grow, differ between workers, have a limit, and begin again after a success."""
+"""Pauses between attempts: they grow up to a limit, differ between workers, and start again after a success."""
 
 from __future__ import annotations
 

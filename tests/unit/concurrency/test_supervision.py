@@ -1,4 +1,4 @@
-"""A background greenlet that fails is started again, more and more slowly; at last its worker ends: never silence."""
+"""A background greenlet that fails is restarted, less and less often; in the end its worker exits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peatio_ws.concurrency.supervision import MAX_RESTARTS, STEADY_SECONDS, supe
 
 
 class World:
-    """Stands for time and signals: a pause passes at once.
+    """Replaces time and signals: a pause passes at once.
 
     Attributes:
         pauses: that were made.

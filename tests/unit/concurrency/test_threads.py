@@ -1,4 +1,4 @@
-"""Work in a native thread: nobody waits for it but its greenlet."""
+"""Work in a native thread: only the calling greenlet waits for it."""
 
 from __future__ import annotations
 

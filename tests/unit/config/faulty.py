@@ -1,4 +1,4 @@
-"""Values that the settings refuse, and what they say of them."""
+"""Values that the settings refuse, with the fault that is reported."""
 
 from __future__ import annotations
 

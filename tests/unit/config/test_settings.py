@@ -1,4 +1,4 @@
-"""The environment: names, defaults, and faults that are told all at once."""
+"""The environment: names, defaults, and faults that are reported all at once."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ SECRET = "correcthorsebattery"
 def test_a_private_key_is_refused_under_any_algorithm_and_not_repeated() -> None:
     pem = private_pem(private_key()).decode()
     for algorithm in ("RS256", "ES256", "nonsense"):
-        told = "\n".join(faults({"JWT_PUBLIC_KEY": pem, "JWT_ALGORITHM": algorithm}))
-        assert "JWT_PUBLIC_KEY is a private key" in told
-        assert not [line for line in pem.splitlines()[1:-1] if line in told]
+        reported = "\n".join(faults({"JWT_PUBLIC_KEY": pem, "JWT_ALGORITHM": algorithm}))
+        assert "JWT_PUBLIC_KEY is a private key" in reported
+        assert not [line for line in pem.splitlines()[1:-1] if line in reported]
 
 
 def test_settings_show_no_secret_and_stay_as_they_are() -> None:
@@ -194,13 +194,13 @@ def test_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch)
 
 @given(st.dictionaries(st.sampled_from(sorted({*DEFAULTS, *FAULTY})), st.text(max_size=20), max_size=5))
 def test_any_environment_is_accepted_or_reported_with_faults(environ: dict[str, str]) -> None:
-    told = ["NOTHING"]
+    reported = ["NOTHING"]
     try:
         Settings.from_env(environment(**environ))
     except ConfigurationError as error:
-        told = [str(fault) for fault in error.faults]
-    assert told
-    assert all(re.match(r"[A-Z_]+", fault) for fault in told)
+        reported = [str(fault) for fault in error.faults]
+    assert reported
+    assert all(re.match(r"[A-Z_]+", fault) for fault in reported)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is said of a TLS connection that failed: by the codes of its exception, whatever its text."""
+"""Texts for a TLS connection that failed: chosen by the codes of the exception, whatever its text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificate files: how they get into URLs, and that each thing that is wrong with them has a line of its own."""
+"""Certificate files: how they get into URLs, and one line for each fault of a file."""
 
 from __future__ import annotations
 

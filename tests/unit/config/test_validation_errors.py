@@ -27,12 +27,12 @@ def test_a_fault_is_one_line_that_begins_with_its_variable(variable: str, text: 
 def test_all_faults_are_reported_together(variables: set[str]) -> None:
     if "AMQP_URL" in variables:
         variables.discard("RABBITMQ_PORT")  # not looked at then
-    told = faults(environment(**{name: FAULTY[name][0] for name in variables}))
-    assert {re.match(r"[A-Z_]+", line)[0] for line in told} == variables - {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"} | (
-        # Without an algorithm nobody can say whether a key fits.
+    reported = faults(environment(**{name: FAULTY[name][0] for name in variables}))
+    assert {re.match(r"[A-Z_]+", line)[0] for line in reported} == variables - {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"} | (
+        # Without an algorithm it is unknown whether a key fits.
         set() if "JWT_ALGORITHM" in variables else variables & {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"}
     )
-    assert len(told) == len(set(told))
+    assert len(reported) == len(set(reported))
 
 
 def test_fault_of_an_older_variable_is_reported_under_that_name() -> None:
@@ -63,12 +63,12 @@ def test_no_fault_repeats_a_password_or_a_key(broken: dict[str, str]) -> None:
 
 
 def test_faults_of_pairs_are_reported_with_all_others() -> None:
-    told = faults(
+    reported = faults(
         environment(LOG_LEVEL="loud", WEBSOCKET_PING_INTERVAL="70", AMQP_URL="memory://", WEB_CONCURRENCY="2")
     )
-    assert len(told) == 3
+    assert len(reported) == 3
     for name in ("LOG_LEVEL", "WEBSOCKET_PING_INTERVAL", "WEB_CONCURRENCY"):
-        assert [line for line in told if name in line]
+        assert [line for line in reported if name in line]
 
 
 def test_fault_of_the_default_leeway_is_reported_once() -> None:

@@ -1,4 +1,4 @@
-"""What the console serves, and to whom; that it leaves everything else to the application; and what of it is packed."""
+"""What the console serves and to which clients, that everything else is the application's, and what is packaged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Answer:
 
 
 class App:
-    """Another application: has what it is told to have; notes what is asked of it, and whether its answers end."""
+    """Another application: has the pages that a test chooses; notes its requests, and whether its responses end."""
 
     def __init__(self, *paths: str, status: str = "404 Not Found") -> None:
         self.paths, self.status, self.asked, self.closed = paths, status, list[str](), 0
@@ -196,7 +196,7 @@ def test_a_real_exchange_has_no_place_for_tokens() -> None:
     assert Answer(page(signs=False), SESSION, "POST").headers["X-App"] == "yes"
 
 
-# ---- an application of one's own
+# ---- an application of the user
 
 
 def test_pages_of_an_application_come_first() -> None:

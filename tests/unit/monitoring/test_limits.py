@@ -1,4 +1,4 @@
-"""What is said of limits that are reached: counted each time, logged once a minute."""
+"""Limits that are reached: counted each time, logged once a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log whose reader stalls: nothing waits, order stays, and what was dropped is told."""
+"""A log whose reader stalls: no greenlet waits, lines stay in order, and dropped lines are reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pipe() -> Iterator[tuple[int, IO[str]]]:
     try:
         yield reader, stream
     finally:
-        os.close(reader)  # first: whoever writes ends
+        os.close(reader)  # first: a thread that writes ends
         with contextlib.suppress(OSError):
             stream.close()
 

@@ -1,4 +1,4 @@
-"""The access log's lines, before they are rendered."""
+"""Lines of the access log before they are rendered."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def line(**atoms: str) -> dict[str, Any]:
 
 
 def test_client_cannot_write_terminal_codes_into_the_log() -> None:
-    told = line(U="/\x1b]0;mine\x07", a="\x1b[2J", m="GET\x9b", h="\x1b")
+    logged = line(U="/\x1b]0;mine\x07", a="\x1b[2J", m="GET\x9b", h="\x1b")
     for name in ("path", "user_agent", "method", "address"):
-        assert told[name].isprintable()
-    assert told["path"] == r"'/\x1b]0;mine\x07'"
+        assert logged[name].isprintable()
+    assert logged["path"] == r"'/\x1b]0;mine\x07'"
 
 
 def test_printable_text_is_logged_unchanged() -> None:
-    told = line(U="/ranger/public", a="Mozilla/5.0 (X11)", m="GET", h="10.0.0.1")
-    assert (told["path"], told["user_agent"], told["method"], told["address"]) == (
+    logged = line(U="/ranger/public", a="Mozilla/5.0 (X11)", m="GET", h="10.0.0.1")
+    assert (logged["path"], logged["user_agent"], logged["method"], logged["address"]) == (
         "/ranger/public",
         "Mozilla/5.0 (X11)",
         "GET",

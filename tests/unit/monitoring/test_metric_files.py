@@ -1,4 +1,4 @@
-"""Files of figures that are removed, or for which there is no room."""
+"""Metric files that are removed, or for which there is no room."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_without_room_figures_stay_in_memory_until_there_is_some(tmp_path: Path)
         with no_room():
             file = written(path, *MANY)
             assert file.read_value(MANY[7])[0] == 7.0
-            assert not path.exists(), "who reads all files would stumble over it"
+            assert not path.exists(), "a reader of all files would fail at it"
             metric_files.restore()
             metric_files.restore()
         metric_files.restore()

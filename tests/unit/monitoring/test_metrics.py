@@ -1,4 +1,4 @@
-"""Figures of several processes together: those of the dead stay where they were counted, and nowhere else."""
+"""Metrics of several processes together: counts of processes that ended stay where they were counted."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_adding_durations_at_once_equals_observing_each() -> None:
         durations.add(seconds)
     histogram = metrics.latency.labels("test")
     metrics.add_durations(histogram, durations)
-    told = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in metrics.text().decode().splitlines()}
+    exported = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in metrics.text().decode().splitlines()}
     for bound in BUCKETS:
         name = f'peatio_ws_event_seconds_bucket{{le="{bound}",source="test"}}'
-        assert float(told[name]) == sum(one <= bound for one in times)
-    assert float(told['peatio_ws_event_seconds_count{source="test"}']) == 1000
-    assert float(told['peatio_ws_event_seconds_sum{source="test"}']) == pytest.approx(sum(times))
+        assert float(exported[name]) == sum(one <= bound for one in times)
+    assert float(exported['peatio_ws_event_seconds_count{source="test"}']) == 1000
+    assert float(exported['peatio_ws_event_seconds_sum{source="test"}']) == pytest.approx(sum(times))
     assert durations.counts == DurationHistogram().counts
     metrics.latency.remove("test")
 
@@ -102,10 +102,10 @@ def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
     for metric in ours:
         name = metric._name + ("_total" if metric._type == "counter" else "")
         labels = {*metric._labelnames, *(["pid"] if getattr(metric, "_multiprocess_mode", "") == "liveall" else [])}
-        kind, told = documented[name]
+        kind, exported = documented[name]
         assert kind == metric._type, name
-        assert labels <= told, name
-        assert bool(labels) == bool(told), name
+        assert labels <= exported, name
+        assert bool(labels) == bool(exported), name
 
 
 def test_no_label_is_one_that_a_client_could_choose() -> None:

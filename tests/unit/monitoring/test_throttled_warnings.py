@@ -19,6 +19,6 @@ def test_subjects_do_not_hide_each_other() -> None:
 def test_some_are_logged_before_the_rest_is_left_out() -> None:
     throttle = Throttle(most=2)
     assert [throttle.left_out("a", now, 60) for now in (0, 1, 2, 3, 59)] == [0, 0, None, None, None]
-    assert throttle.left_out("b", 59, 60) == 0, "another subject has a window of its own"
+    assert throttle.left_out("b", 59, 60) == 0, "another subject has a separate window"
     assert [throttle.left_out("a", now, 60) for now in (60, 61, 62)] == [3, 0, None]
     assert throttle.left_out("a", 300, 60) == 1

@@ -1,4 +1,4 @@
-"""What holds the loop is named in the log."""
+"""Code that blocks the loop is named in the log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LIMIT = 0.04
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the log is told, by a clock that stands still while this process waits for a processor."""
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what is logged, by a clock that stops while this process waits for a processor."""
     monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=time.process_time))
     log = structlog.testing.LogCapture()
     monkeypatch.setattr(watchdog, "log", structlog.wrap_logger(None, processors=[log]))
@@ -26,7 +26,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def watch(told: list[dict[str, Any]]) -> Any:
+def watch(logged: list[dict[str, Any]]) -> Any:
     made = Watchdog(LIMIT)
     made.start()
     gevent.sleep(1e-6)  # the loop goes round
@@ -68,10 +68,10 @@ def noticed(watch: Watchdog, monkeypatch: pytest.MonkeyPatch) -> Noticed:
     return Noticed(watch, monkeypatch)
 
 
-def test_what_holds_the_loop_is_named_once_with_its_stack(noticed: Noticed, told: list[dict[str, Any]]) -> None:
+def test_what_holds_the_loop_is_named_once_with_its_stack(noticed: Noticed, logged: list[dict[str, Any]]) -> None:
     for _ in range(3):
         noticed.once()
-    (entry,) = told
+    (entry,) = logged
     assert entry["log_level"] == "warning"
     assert entry["seconds"] >= LIMIT
     assert entry["place"].startswith(__file__)
@@ -79,35 +79,35 @@ def test_what_holds_the_loop_is_named_once_with_its_stack(noticed: Noticed, told
 
 
 def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
-    noticed: Noticed, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    noticed: Noticed, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
         noticed.once()
     monkeypatch.setattr(watchdog, "LOG_SECONDS", 0.0)
     noticed.once()
-    assert [entry["left_out"] for entry in told] == [0, 1]
+    assert [entry["left_out"] for entry in logged] == [0, 1]
 
 
-def test_what_is_done_before_the_loop_goes_round_is_not_named(told: list[dict[str, Any]]) -> None:
+def test_what_is_done_before_the_loop_goes_round_is_not_named(logged: list[dict[str, Any]]) -> None:
     watch = Watchdog(LIMIT)
     watch.start()
     hold(5 * LIMIT)
     watch.stop()
-    assert told == []
+    assert logged == []
 
 
-def test_a_loop_that_is_idle_is_not_named(told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_is_idle_is_not_named(logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "time", time)
     watch = Watchdog(LIMIT)
     watch.start()
     gevent.sleep(20 * LIMIT)
     watch.stop()
-    assert told == []
+    assert logged == []
 
 
-def test_a_loop_that_goes_round_is_not_named(watch: Watchdog, told: list[dict[str, Any]]) -> None:
+def test_a_loop_that_goes_round_is_not_named(watch: Watchdog, logged: list[dict[str, Any]]) -> None:
     until = time.process_time() + 20 * LIMIT
     while time.process_time() < until:
         hold(LIMIT / 20)
         gevent.sleep(1e-6)
-    assert told == []
+    assert logged == []

@@ -41,7 +41,7 @@ def book(*bodies: bytes) -> bytes:
         (b'{"asks":[["2","1"],["2.0","0"]]}', EMPTY),
         (b'{"asks":null}', EMPTY),
         (b'{"asks":[ ],"bids":null,"timestamp":7}', EMPTY),
-        # What is no digits is no number.
+        # A value without digits is not a number.
         (b'{"asks":[],"sequence":7}', b'{"asks":[],"bids":[],"sequence":7}'),
         (b'{"asks":[],"sequence":"007"}', b'{"asks":[],"bids":[],"sequence":"007"}'),
         (b'{"asks":[],"sequence":-1}', b'{"asks":[],"bids":[],"sequence":-1}'),

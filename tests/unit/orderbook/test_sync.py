@@ -1,4 +1,4 @@
-"""New subscribers are sent the publisher's book or nothing; those served have no hole that they were not told of."""
+"""New subscribers receive the publisher's book or nothing; earlier ones are notified of every hole."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def unconfirmed() -> BookSync:
 
 
 def adopted() -> BookSync:
-    """A stored book, which nobody was served."""
+    """A stored book that was not sent to any subscriber."""
     sync = BookSync()
     assert not sync.adopt(SNAPSHOT, fresh=False)
     return sync
@@ -458,15 +458,15 @@ def after(*heard: int | None, mark_stale: bool = False) -> BookSync:
         ((10, 11), 10, False, CURRENT, 11),
         ((10, 11), 11, False, CURRENT, 11),
         ((10, 10, 11, 10, 11), 9, False, CURRENT, 11),
-        # Further than what was heard: the rest is still to come, or it is of another time.
+        # Beyond the received increments: the rest will follow, or the book is of another time.
         ((10, 11), 12, True, CURRENT, 12),
         ((10, 11), 12, False, UNCONFIRMED, 12),
-        # A hole between the book and what was heard, or in it.
+        # A hole between the book and the received increments, or among them.
         ((10, 11), 8, True, EMPTY, None),
         ((10, 12), 9, True, EMPTY, None),
         ((10, 12), 10, True, EMPTY, None),
         ((10, 12), 11, False, CURRENT, 12),
-        # What was heard before a doubt shows nothing missing, but not that nothing is.
+        # Increments received before a doubt show no hole, but do not prove that there is none.
         ((10, None), 9, False, UNCONFIRMED, 10),
         ((10, None), 9, True, CURRENT, 10),
         ((10, None, 11), 9, False, CURRENT, 11),
@@ -637,7 +637,7 @@ class World(RuleBasedStateMachine):
         for subscriber in subscribers:
             subscriber.take_book(frames)
 
-    def hear(self, body: bytes) -> None:
+    def receive(self, body: bytes) -> None:
         """What the caller of a store does with an increment."""
         result = self.sync.increment(body)
         self.snapshot_came_last = self.snapshot_came_last and result is SyncResult.STALE
@@ -646,7 +646,7 @@ class World(RuleBasedStateMachine):
             for subscriber in served:
                 subscriber.take_increment(body)
         if result in (SyncResult.SEND, SyncResult.CONFIRMED):
-            assert not any(subscriber.knows_hole for subscriber in served), "a hole nobody was told of"
+            assert not any(subscriber.knows_hole for subscriber in served), "a hole without a notice"
         if result is SyncResult.CONFIRMED:
             self.serve([subscriber for subscriber in self.subscribers if subscriber.waiting])
         if result is SyncResult.RESTORED:
@@ -654,7 +654,7 @@ class World(RuleBasedStateMachine):
 
     @rule(changes=CHANGES)
     def increment_arrives(self, changes: list[tuple[int, int]]) -> None:
-        self.hear(self.publish(changes))
+        self.receive(self.publish(changes))
 
     @rule(changes=CHANGES)
     def increment_is_lost(self, changes: list[tuple[int, int]]) -> None:
@@ -663,7 +663,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(lag=LAG)
     def increment_is_repeated(self, lag: int) -> None:
-        self.hear(self.sent[max(self.now - lag, min(self.sent))])
+        self.receive(self.sent[max(self.now - lag, min(self.sent))])
 
     @rule(lag=LAG)
     def snapshot_arrives(self, lag: int) -> None:
@@ -676,7 +676,7 @@ class World(RuleBasedStateMachine):
     @rule(direction=st.sampled_from([-1000, 1000]))
     def publisher_starts_again(self, direction: int) -> None:
         self.lives += 1
-        # Never near a number that was there before: nobody could tell the two apart.
+        # Never near an earlier number: the two could not be told apart.
         self.begin(FIRST + direction * self.lives, {Decimal(9): Decimal(9)})
         self.snapshot_arrives(0)
 
@@ -709,10 +709,10 @@ class World(RuleBasedStateMachine):
     @invariant()
     def what_is_served_is_the_publishers_book(self) -> None:
         if self.sync.current:
-            newcomer = Subscriber()
-            newcomer.take_book(self.sync.first_frames())
-            assert newcomer.sequence == self.sync.sequence
-            assert newcomer.book == self.books[newcomer.sequence]
+            late = Subscriber()
+            late.take_book(self.sync.first_frames())
+            assert late.sequence == self.sync.sequence
+            assert late.book == self.books[late.sequence]
 
     @invariant()
     def those_served_have_the_publishers_book_or_know_that_they_have_not(self) -> None:

@@ -1,4 +1,4 @@
-"""`make test-again`: what it counts, and that nothing of it stays."""
+"""`make test-again`: what it counts, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one core without the lowest priority: beside other tests that takes minutes."""
+    """On one core without the lowest priority, with which it takes minutes next to other tests."""
     way = again.WAYS["one-core"]
     monkeypatch.setitem(again.WAYS, "one-core", again.Way(way.prefix[: way.prefix.index("nice")]))
 
 
 def ends(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet (a zombie) has."""
+    """Return whether a process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

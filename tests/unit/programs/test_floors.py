@@ -40,7 +40,7 @@ def test_each_dependency_is_installed_once_at_its_floor_or_its_pin() -> None:
 
 @pytest.mark.parametrize("project", PROJECTS, ids=shown)
 def test_each_library_that_is_imported_is_a_dependency(project: Path) -> None:
-    """One that only comes along with another has no range of its own, and nobody tests its oldest version."""
+    """A dependency of a dependency has no range here, and its oldest version is not tested."""
     named = {floors.floor(line).name for line in floors.dependencies(project)}
     distributions = packages_distributions()
     for path in CODE[project].rglob("*.py"):

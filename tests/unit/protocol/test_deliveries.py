@@ -488,7 +488,7 @@ def test_a_message_of_another_exchange_that_could_be_two_things_is_dropped(
 
 @pytest.mark.parametrize("public", [False, True])
 def test_a_message_past_all_exchanges_is_dropped(public: bool) -> None:
-    """Whoever may write to the broker can put a message directly into a queue."""
+    """A user with write permission can put a message directly into a queue."""
     for key in ("private.A.order", "public.a.b", ""):
         with pytest.raises(BadDelivery) as caught:
             read(Delivery("", key, {"uid": "A"}, as_body(ORDER)), public=public)

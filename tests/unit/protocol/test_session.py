@@ -1,4 +1,4 @@
-"""The session of a connection: tokens, messages and streams, whatever a client may send."""
+"""The session of a connection: tokens, messages and streams, for any input of a client."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ SNAPSHOT = {"asks": [["2.0", "1"]], "bids": [["1.0", "1"]], "sequence": 5}
 
 
 class Reader:
-    """A client with a socket of its own."""
+    """A client with a separate socket."""
 
     def __init__(self) -> None:
         self.wire = Wire()
         self.outbox = Outbox(self.wire, 2**30, 3600.0)  # type: ignore[arg-type]
 
-    def take(self) -> list[Any]:
+    def received(self) -> list[Any]:
         self.outbox.flush()
         frames = texts_in(self.wire.taken)
         self.wire.taken = b""
@@ -42,7 +42,7 @@ def put(frames: bytes | Variants, outboxes: Iterable[Outbox], _count: int = 1) -
     put_all(frames, outboxes, [])
 
 
-class Told:
+class Worker:
     def __init__(self, max_books: int = 100) -> None:
         self.troubles: list[tuple[str, str]] = []
         self.flushed = 0
@@ -63,151 +63,151 @@ class Told:
 
 
 def test_a_stream_reaches_its_subscribers_byte_for_byte() -> None:
-    told = Told()
-    ann, bob = told.reader("a.trades"), told.reader("b.trades")
+    worker = Worker()
+    ann, bob = worker.reader("a.trades"), worker.reader("b.trades")
     body = b'{ "z":1.0, "a":12345678901234567890 }'
-    assert told.publish("a.trades", body)
-    assert not told.publish("c.trades", body)
+    assert worker.publish("a.trades", body)
+    assert not worker.publish("c.trades", body)
     ann.outbox.flush()
     assert ann.wire.taken[2:] == b'{"a.trades":' + body + b"}"
-    assert bob.take() == []
+    assert bob.received() == []
 
 
 def test_prefixed_stream_is_sent_without_prefix_to_its_subscribers() -> None:
-    told = Told()
-    boss, public = told.reader("admin.a.sys"), told.reader("a.sys")
-    told.publish("admin.a.sys", 1)
-    assert (boss.take(), public.take()) == ([{"a.sys": 1}], [])
-    told.publish("a.sys", 2)
-    assert (boss.take(), public.take()) == ([], [{"a.sys": 2}])
+    worker = Worker()
+    boss, public = worker.reader("admin.a.sys"), worker.reader("a.sys")
+    worker.publish("admin.a.sys", 1)
+    assert (boss.received(), public.received()) == ([{"a.sys": 1}], [])
+    worker.publish("a.sys", 2)
+    assert (boss.received(), public.received()) == ([], [{"a.sys": 2}])
 
 
 def test_prefixed_books_have_stores_of_their_own() -> None:
-    told = Told()
-    told.publish("admin.a.ob-snap", SNAPSHOT)
-    assert told.reader("a.ob-inc").take() == []
-    assert told.reader("admin.a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+    worker = Worker()
+    worker.publish("admin.a.ob-snap", SNAPSHOT)
+    assert worker.reader("a.ob-inc").received() == []
+    assert worker.reader("admin.a.ob-inc").received() == [{"a.ob-snap": SNAPSHOT}]
 
 
 def test_waiting_client_gets_the_first_book_and_no_later_snapshot() -> None:
-    told = Told()
-    ann = told.reader("a.ob-inc")
-    assert not told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 5})
-    assert told.publish("a.ob-snap", SNAPSHOT)
-    assert not told.publish("a.ob-snap", SNAPSHOT)
-    assert ann.take() == [{"a.ob-snap": SNAPSHOT}]
-    assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+    worker = Worker()
+    ann = worker.reader("a.ob-inc")
+    assert not worker.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 5})
+    assert worker.publish("a.ob-snap", SNAPSHOT)
+    assert not worker.publish("a.ob-snap", SNAPSHOT)
+    assert ann.received() == [{"a.ob-snap": SNAPSHOT}]
+    assert worker.reader("a.ob-inc").received() == [{"a.ob-snap": SNAPSHOT}]
 
 
 def test_snapshot_stream_sends_each_snapshot_unchanged() -> None:
-    told = Told()
-    ann = told.reader("a.ob-snap")
+    worker = Worker()
+    ann = worker.reader("a.ob-snap")
     for _ in range(2):
-        assert told.publish("a.ob-snap", b' {"bids":[],"asks":[]}')
-    assert ann.take() == [{"a.ob-snap": {"bids": [], "asks": []}}] * 2
+        assert worker.publish("a.ob-snap", b' {"bids":[],"asks":[]}')
+    assert ann.received() == [{"a.ob-snap": {"bids": [], "asks": []}}] * 2
 
 
 def test_hole_is_reported_once_and_new_clients_wait_for_a_snapshot() -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
-    early = told.reader("a.ob-inc")
-    early.take()
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
+    early = worker.reader("a.ob-inc")
+    early.received()
     for sequence in (8, 9):
-        told.publish("a.ob-inc", {"asks": [], "sequence": sequence})
-    late = told.reader("a.ob-inc")
-    assert told.troubles == [("hole", "a.ob-inc")]
-    assert [frame["a.ob-inc"]["sequence"] for frame in early.take()] == [8, 9]
-    assert late.take() == []
-    assert told.channels.needs_book()
-    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 9})
-    # Whoever was served before has a hole in its book: it is mended for all.
-    assert early.take() == late.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
-    assert not told.channels.needs_book()
+        worker.publish("a.ob-inc", {"asks": [], "sequence": sequence})
+    late = worker.reader("a.ob-inc")
+    assert worker.troubles == [("hole", "a.ob-inc")]
+    assert [frame["a.ob-inc"]["sequence"] for frame in early.received()] == [8, 9]
+    assert late.received() == []
+    assert worker.channels.needs_book()
+    worker.publish("a.ob-snap", {**SNAPSHOT, "sequence": 9})
+    # Earlier subscribers have a hole in their book: it is repaired for all.
+    assert early.received() == late.received() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
+    assert not worker.channels.needs_book()
 
 
 def test_restarted_sequence_reaches_followers_and_ends_the_old_book() -> None:
-    told = Told()
-    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 100})
-    follower = told.reader("a.ob-inc")
-    follower.take()
+    worker = Worker()
+    worker.publish("a.ob-snap", {**SNAPSHOT, "sequence": 100})
+    follower = worker.reader("a.ob-inc")
+    follower.received()
     bodies = [{"asks": ["15.0", str(number)], "sequence": number} for number in range(1, 6)]
     for body in bodies[:4]:
-        told.publish("a.ob-inc", body)
-    late = told.reader("a.ob-inc")
-    told.publish("a.ob-inc", bodies[4])
-    assert follower.take() == [{"a.ob-inc": body} for body in bodies[2:]], "from the third on"
-    assert (late.take(), told.troubles, told.channels.needs_book()) == ([], [("restart", "a.ob-inc")], True)
+        worker.publish("a.ob-inc", body)
+    late = worker.reader("a.ob-inc")
+    worker.publish("a.ob-inc", bodies[4])
+    assert follower.received() == [{"a.ob-inc": body} for body in bodies[2:]], "from the third on"
+    assert (late.received(), worker.troubles, worker.channels.needs_book()) == ([], [("restart", "a.ob-inc")], True)
     new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 5}
-    told.publish("a.ob-snap", new)
-    assert follower.take() == late.take() == [{"a.ob-snap": new}]
+    worker.publish("a.ob-snap", new)
+    assert follower.received() == late.received() == [{"a.ob-snap": new}]
 
 
 def test_stale_book_is_served_again_once_the_next_change_confirms_it() -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
-    early = told.reader("a.ob-inc")
-    early.take()
-    told.channels.mark_stale()
-    late = told.reader("a.ob-inc")
-    assert late.take() == []
-    told.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 6})
-    (change,), (book,) = early.take(), late.take()
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
+    early = worker.reader("a.ob-inc")
+    early.received()
+    worker.channels.mark_stale()
+    late = worker.reader("a.ob-inc")
+    assert late.received() == []
+    worker.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 6})
+    (change,), (book,) = early.received(), late.received()
     assert change == {"a.ob-inc": {"asks": ["3.0", "1"], "sequence": 6}}
     assert book["a.ob-snap"]["asks"] == [["2.0", "1"], ["3.0", "1"]]
 
 
 def test_repeated_subscribe_sends_the_book_again_and_no_change_twice() -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
-    ann, bob = told.reader("a.ob-inc"), told.reader("a.ob-inc")
-    told.publish("a.ob-inc", {"asks": [], "sequence": 6})
-    assert [len(reader.take()) for reader in (ann, bob)] == [2, 2]
-    told.channels.subscribe(ann.outbox, "a.ob-inc")
-    assert ann.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 6}}]
-    told.publish("a.ob-inc", {"asks": [], "sequence": 7})
-    assert ann.take() == bob.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
-    assert told.channels.subscriptions()["public"] == 2
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
+    ann, bob = worker.reader("a.ob-inc"), worker.reader("a.ob-inc")
+    worker.publish("a.ob-inc", {"asks": [], "sequence": 6})
+    assert [len(reader.received()) for reader in (ann, bob)] == [2, 2]
+    worker.channels.subscribe(ann.outbox, "a.ob-inc")
+    assert ann.received() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 6}}]
+    worker.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    assert ann.received() == bob.received() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
+    assert worker.channels.subscriptions()["public"] == 2
 
 
 @pytest.mark.parametrize("ends", ["confirmed", "snapshot", "adopted"])
 def test_repeated_subscribe_without_a_book_gets_it_once_it_exists(ends: str) -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
-    ann = told.reader("a.ob-inc")
-    ann.take()
-    told.channels.mark_stale()
-    told.channels.subscribe(ann.outbox, "a.ob-inc")
-    assert (ann.take(), told.channels.subscriptions()["public"]) == ([], 1)
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
+    ann = worker.reader("a.ob-inc")
+    ann.received()
+    worker.channels.mark_stale()
+    worker.channels.subscribe(ann.outbox, "a.ob-inc")
+    assert (ann.received(), worker.channels.subscriptions()["public"]) == ([], 1)
     new = {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}
     if ends == "confirmed":
-        told.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
+        worker.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
     elif ends == "snapshot":
-        told.publish("a.ob-snap", new)
+        worker.publish("a.ob-snap", new)
     else:
-        told.channels.adopt("a.ob", json.dumps(new).encode(), True)
+        worker.channels.adopt("a.ob", json.dumps(new).encode(), True)
     changes = [{"a.ob-inc": {"asks": ["2.0", "0"], "sequence": 6}}] if ends == "confirmed" else []
-    assert ann.take() == [*changes, {"a.ob-snap": new}]
-    told.publish("a.ob-inc", {"asks": [], "sequence": 7})
-    assert ann.take() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
-    told.channels.unsubscribe(ann.outbox, "a.ob-inc")
-    assert len(told.channels) == 0
+    assert ann.received() == [*changes, {"a.ob-snap": new}]
+    worker.publish("a.ob-inc", {"asks": [], "sequence": 7})
+    assert ann.received() == [{"a.ob-inc": {"asks": [], "sequence": 7}}]
+    worker.channels.unsubscribe(ann.outbox, "a.ob-inc")
+    assert len(worker.channels) == 0
 
 
 def test_adopted_book_is_sent_to_all_waiting_clients() -> None:
-    there, here = Told(), Told()
+    there, here = Worker(), Worker()
     there.publish("a.ob-snap", SNAPSHOT)
     ann = here.reader("a.ob-inc")
     here.publish("a.ob-inc", {"asks": ["2.0", "0"], "sequence": 6})
     ((name, body),) = there.channels.export()
     assert here.channels.adopt(name, body, True)
-    assert ann.take() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
+    assert ann.received() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
     assert here.flushed == 1, "nothing of the broker's may come for long"
     assert here.channels.adopt(name, body, True)
-    assert ann.take() == [], "there is no need of it"
+    assert ann.received() == [], "it is not needed"
 
 
 def test_book_older_than_buffered_increments_is_not_adopted() -> None:
-    there, here = Told(), Told(max_books=1)
+    there, here = Worker(), Worker(max_books=1)
     there.publish("a.ob-snap", SNAPSHOT)
     there.publish("b.ob-snap", SNAPSHOT)
     here.publish("a.ob-inc", {"asks": [], "sequence": 7})
@@ -215,35 +215,35 @@ def test_book_older_than_buffered_increments_is_not_adopted() -> None:
     (_, behind), (_, other) = there.channels.export()
     assert not here.channels.adopt("a.ob", behind, True)
     there.publish("a.ob-inc", {"asks": [], "sequence": 6})
-    assert late.take() == []
-    assert here.channels.adopt("b.ob", other, True), "there is no room for any"
+    assert late.received() == []
+    assert here.channels.adopt("b.ob", other, True), "the limit of books is reached"
     assert here.channels.adopt("a.ob", next(body for name, body in there.channels.export() if name == "a.ob"), True)
-    assert [frame["a.ob-snap"]["sequence"] for frame in late.take()] == [7]
+    assert [frame["a.ob-snap"]["sequence"] for frame in late.received()] == [7]
 
 
 def test_client_without_room_for_a_book_waits_and_misses_nothing() -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
-    slow, quick, late = told.reader("a.ob-inc"), told.reader("a.ob-inc"), told.reader("b.ob-inc")
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
+    slow, quick, late = worker.reader("a.ob-inc"), worker.reader("a.ob-inc"), worker.reader("b.ob-inc")
     for reader in (slow, quick):
-        reader.take()
+        reader.received()
     slow.outbox.size = late.outbox.size = slow.outbox.limit // 2 + 1
-    told.publish("a.ob-inc", {"asks": [], "sequence": 8})
-    told.publish("a.ob-snap", {**SNAPSHOT, "sequence": 8})
-    told.publish("b.ob-snap", SNAPSHOT)
+    worker.publish("a.ob-inc", {"asks": [], "sequence": 8})
+    worker.publish("a.ob-snap", {**SNAPSHOT, "sequence": 8})
+    worker.publish("b.ob-snap", SNAPSHOT)
     hole = {"a.ob-inc": {"asks": [], "sequence": 8}}
-    assert quick.take() == [hole, {"a.ob-snap": {**SNAPSHOT, "sequence": 8}}]
-    assert (slow.take(), late.take()) == ([hole], [])
-    told.channels.serve_waiting()
-    assert (slow.take(), late.take()) == ([], [])
+    assert quick.received() == [hole, {"a.ob-snap": {**SNAPSHOT, "sequence": 8}}]
+    assert (slow.received(), late.received()) == ([hole], [])
+    worker.channels.serve_waiting()
+    assert (slow.received(), late.received()) == ([], [])
     slow.outbox.size = late.outbox.size = 0
-    told.publish("a.ob-inc", {"asks": [], "sequence": 9})
-    told.channels.serve_waiting()
-    assert slow.take() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
-    assert late.take() == [{"b.ob-snap": SNAPSHOT}]
-    assert quick.take() == [{"a.ob-inc": {"asks": [], "sequence": 9}}]
-    told.publish("a.ob-inc", {"asks": [], "sequence": 10})
-    assert len(slow.take()) == len(quick.take()) == 1
+    worker.publish("a.ob-inc", {"asks": [], "sequence": 9})
+    worker.channels.serve_waiting()
+    assert slow.received() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
+    assert late.received() == [{"b.ob-snap": SNAPSHOT}]
+    assert quick.received() == [{"a.ob-inc": {"asks": [], "sequence": 9}}]
+    worker.publish("a.ob-inc", {"asks": [], "sequence": 10})
+    assert len(slow.received()) == len(quick.received()) == 1
 
 
 def test_books_that_waited_come_as_there_is_room_for_each() -> None:
@@ -274,55 +274,55 @@ def test_books_that_waited_come_as_there_is_room_for_each() -> None:
 
 
 def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> None:
-    told = Told()
-    told.publish("a.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
-    early = told.reader("b.ob-inc")
+    worker = Worker()
+    worker.publish("a.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
+    early = worker.reader("b.ob-inc")
     early.outbox.limit = 1000
-    told.publish("b.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
+    worker.publish("b.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
     late = Reader()
     late.outbox.limit = 1000
-    told.channels.subscribe(late.outbox, "a.ob-inc")
+    worker.channels.subscribe(late.outbox, "a.ob-inc")
     for reader in (early, late):
         assert reader.outbox.limit > 30_000
-    small = told.reader("c.x")
-    told.publish("c.x", 1)
+    small = worker.reader("c.x")
+    worker.publish("c.x", 1)
     assert small.outbox.limit == 2**30
 
 
 def test_no_more_books_than_allowed_are_kept() -> None:
-    told = Told(max_books=1)
-    waiting = told.reader("b.ob-inc")
-    told.publish("a.ob-snap", SNAPSHOT)
+    worker = Worker(max_books=1)
+    waiting = worker.reader("b.ob-inc")
+    worker.publish("a.ob-snap", SNAPSHOT)
     for name in ("b.ob-snap", "b.ob-inc", "c.ob-inc"):
-        assert not told.publish(name, SNAPSHOT)
-    assert told.troubles == [("full", "b.ob"), ("full", "b.ob"), ("full", "c.ob")]
-    assert waiting.take() == []
-    assert told.reader("a.ob-inc").take() == [{"a.ob-snap": SNAPSHOT}]
+        assert not worker.publish(name, SNAPSHOT)
+    assert worker.troubles == [("full", "b.ob"), ("full", "b.ob"), ("full", "c.ob")]
+    assert waiting.received() == []
+    assert worker.reader("a.ob-inc").received() == [{"a.ob-snap": SNAPSHOT}]
 
 
 def test_clients_between_two_changes_get_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
     seen = set()
     monkeypatch.setattr(Outbox, "put", lambda _self, frames: seen.add(id(frames)))
     for _ in range(1000):
-        told.reader("a.ob-inc")
+        worker.reader("a.ob-inc")
     assert len(seen) == 1
 
 
 def test_nothing_is_left_of_a_closed_connection() -> None:
-    told = Told()
+    worker = Worker()
     names = ("a.trades", "a.ob-inc", "b.ob-inc", "a.ob-snap")
-    told.publish("b.ob-snap", SNAPSHOT)
-    readers = [told.reader(*names) for _ in range(3)]
+    worker.publish("b.ob-snap", SNAPSHOT)
+    readers = [worker.reader(*names) for _ in range(3)]
     for reader in readers:
         for name in (*names, "never.there", "never.ob-inc"):
-            told.channels.unsubscribe(reader.outbox, name)
-        reader.take()
-    assert len(told.channels) == 0
+            worker.channels.unsubscribe(reader.outbox, name)
+        reader.received()
+    assert len(worker.channels) == 0
     for name in names:
-        assert not told.publish(name, SNAPSHOT)
-    assert [reader.take() for reader in readers] == [[], [], []]
+        assert not worker.publish(name, SNAPSHOT)
+    assert [reader.received() for reader in readers] == [[], [], []]
 
 
 # ---- names that clients invent
@@ -330,21 +330,21 @@ def test_nothing_is_left_of_a_closed_connection() -> None:
 NAMES = 1_000
 
 
-def inventive(told: Told, suffix: str) -> list[str]:
-    """Subscribe a client to names that nobody publishes; they are not the test's to keep, but the session's."""
+def inventive(worker: Worker, suffix: str) -> list[str]:
+    """Subscribe a client to unused names. Only its session keeps them, not the test."""
     reader, names = Reader(), [f"m.{number}{suffix}" for number in range(NAMES)]
     for name in names:
-        told.channels.subscribe(reader.outbox, name)
+        worker.channels.subscribe(reader.outbox, name)
     return names
 
 
 @pytest.mark.parametrize("suffix", ["-inc", "-snap", ""])
 def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
-    told = Told()
+    worker = Worker()
     gc.collect()
     tracemalloc.start()
     try:
-        names = inventive(told, suffix)
+        names = inventive(worker, suffix)
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -353,9 +353,9 @@ def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
 
 
 def test_periodic_work_ignores_unpublished_names() -> None:
-    told = Told()
-    told.publish("a.ob-snap", SNAPSHOT)
-    channels = told.channels
+    worker = Worker()
+    worker.publish("a.ob-snap", SNAPSHOT)
+    channels = worker.channels
 
     def lines() -> int:
         """How many lines of the module one round of all periodic work runs through."""
@@ -381,50 +381,50 @@ def test_periodic_work_ignores_unpublished_names() -> None:
 
     lines()  # the first time the book is touched
     before = lines()
-    inventive(told, "-inc")
-    inventive(told, "-snap")
+    inventive(worker, "-inc")
+    inventive(worker, "-snap")
     assert lines() <= before + 5
     assert channels.subscriptions() == {"public": 2 * NAMES}
 
 
 def test_clients_waiting_for_room_are_served_in_turn_and_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds_module, "SERVED_AT_ONCE", 3)
-    told = Told()
-    waiting = [told.reader("a.ob-inc", "b.ob-inc") for _ in range(4)]
+    worker = Worker()
+    waiting = [worker.reader("a.ob-inc", "b.ob-inc") for _ in range(4)]
     for reader in waiting:
         reader.outbox.size = reader.outbox.limit // 2 + 1
     for name in ("a.ob-snap", "b.ob-snap"):
-        told.publish(name, SNAPSHOT)
+        worker.publish(name, SNAPSHOT)
     for _ in range(5):
-        assert told.channels.serve_waiting()
+        assert worker.channels.serve_waiting()
     for reader in waiting:
         reader.outbox.size = 0
     rounds = 1
-    while told.channels.serve_waiting():
+    while worker.channels.serve_waiting():
         rounds += 1
     assert rounds == 3, "eight books, three at a time"
-    assert [len(reader.take()) for reader in waiting] == [2] * 4
+    assert [len(reader.received()) for reader in waiting] == [2] * 4
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["join", "leave", "publish"]), st.integers(0, 4))))
 def test_subscriptions_are_counted_once_whatever_comes_between(steps: list[tuple[int, str, int]]) -> None:
-    told, readers = Told(), [Reader() for _ in range(3)]
+    worker, readers = Worker(), [Reader() for _ in range(3)]
     names = ["a.trades", "a.ob-inc", "admin.a.ob-inc", "a.ob-snap", "admin.a.sys"]
     have = set[tuple[int, str]]()
     for number, step, which in steps:
         name = names[which]
         if step == "join":
-            told.channels.subscribe(readers[number].outbox, name)
+            worker.channels.subscribe(readers[number].outbox, name)
             have.add((number, name))
         elif step == "leave":
-            told.channels.unsubscribe(readers[number].outbox, name)
+            worker.channels.unsubscribe(readers[number].outbox, name)
             have.discard((number, name))
         else:
-            told.publish(name.replace("-inc", "-snap"), SNAPSHOT)
-    found = told.channels.subscriptions()
+            worker.publish(name.replace("-inc", "-snap"), SNAPSHOT)
+    found = worker.channels.subscriptions()
     assert found["prefixed"] == sum(name.startswith("admin") for _, name in have)
     assert found["public"] == len(have) - found["prefixed"]
-    assert len(told.channels) == len({name for _, name in have})
+    assert len(worker.channels) == len({name for _, name in have})
 
 
 # ---- against a model
@@ -438,28 +438,28 @@ STEPS = st.lists(
 @given(STEPS)
 @settings(max_examples=200)
 def test_subscribers_get_the_publishers_book_and_consecutive_numbers(steps: list[tuple[str, int]]) -> None:
-    told, sequence = Told(), 0
+    worker, sequence = Worker(), 0
     book: dict[str, str] = {}
     readers: dict[Reader, dict[str, str] | None] = {}
     published = False
     for step, number in steps:
         if step == "join":
-            readers[told.reader("a.ob-inc")] = None
+            readers[worker.reader("a.ob-inc")] = None
         elif step == "leave" and readers:
             gone = list(readers)[number % len(readers)]
-            told.channels.unsubscribe(gone.outbox, "a.ob-inc")
+            worker.channels.unsubscribe(gone.outbox, "a.ob-inc")
             del readers[gone]
         elif step == "change":
             sequence += 1
             level = [f"{number}.0", str(number % 3)]
             book[level[0]] = level[1]
             book = {price: volume for price, volume in book.items() if volume != "0"}
-            told.publish("a.ob-inc", {"asks": level, "sequence": sequence})
+            worker.publish("a.ob-inc", {"asks": level, "sequence": sequence})
         elif step == "snapshot":
             published = True
-            told.publish("a.ob-snap", {"asks": [list(row) for row in book.items()], "sequence": sequence})
+            worker.publish("a.ob-snap", {"asks": [list(row) for row in book.items()], "sequence": sequence})
         for reader in readers:
-            readers[reader] = follow(readers[reader], reader.take())
+            readers[reader] = follow(readers[reader], reader.received())
     for has in readers.values():
         assert has == ({**book, "sequence": str(sequence)} if published else None)
 

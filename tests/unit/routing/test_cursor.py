@@ -107,7 +107,8 @@ def others_trade(count: int) -> tuple[History, Cursors, list[tuple[str, Delivery
 
 
 def test_the_known_attack_finds_nothing_to_compare_guesses_with() -> None:
-    """Somebody who knows all but the members guesses them until the checksum fits. Here even the right guess, which is
+    """An attacker who knows all but the members guesses them until the checksum fits. Here even the right guess, which
+    is
     among any number of them, fits nothing in the cursor: not as text, not as bytes, not as a difference of two."""
     _, _, seen = others_trade(10_000)
     pairs = itertools.pairwise(seen)
@@ -258,7 +259,7 @@ ways: dict[str, Callable[[Cursors, Cursors], str]] = {
 
 @pytest.mark.parametrize("way", ways)
 def test_invalid_cursors_are_decrypted_all_the_same(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One code path: the time does not tell a cursor of somebody else's from one that was made up."""
+    """One code path: the time does not distinguish another member's cursor from an invented one."""
     some = cursors()
     text = ways[way](some, cursors())
     tried: list[str] = []

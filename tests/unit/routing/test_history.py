@@ -93,7 +93,7 @@ def test_position_names_the_event_before_it() -> None:
     anew.append(5, Delivery("peatio.orderbook", "", {}, b'{"id":2}'), ("A",), 0.0)
     position = kept.position(entry)
     assert kept.holds(position)
-    assert not anew.holds(position), "a stream that was deleted and made anew"
+    assert not anew.holds(position), "a stream that was deleted and made again"
     assert not kept.holds(Position(STREAM, 6, position.digest)), "ahead of all that was read"
     assert not kept.holds(Position(STREAM, 4, position.digest)), "a hole"
     assert not history("abc").holds(position), "another history"
@@ -109,7 +109,7 @@ def test_own_history_has_a_position_before_its_first_event() -> None:
     assert not kept.holds(position), "the first is forgotten"
     kept.clear("def")
     assert (len(kept), kept.last, kept.holds(position)) == (0, -1, False)
-    # In a stream there is no such place: an empty one may have lost what was in it.
+    # A stream has no such position: an empty one may have lost its events.
     assert not history().holds(history().position())
 
 

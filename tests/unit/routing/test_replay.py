@@ -26,7 +26,7 @@ UID = "IDANN"
 
 
 class Room:
-    """A worker's history with orders of one member at some offsets, and what its clients are told of it."""
+    """A worker's history with orders of one member at some offsets, and what its clients receive."""
 
     def __init__(self, *offsets: int, has_read_up_to: Callable[[float], bool] = lambda _moment: True) -> None:
         orders = RecentOrders()

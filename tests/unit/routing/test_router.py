@@ -26,7 +26,7 @@ from tests.unit import samples
 from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
 
 
-class Seat:
+class Client:
     """A receiver in the model, with the socket it writes to."""
 
     def __init__(self, uid: str, member_id: int | None, dialect: Dialect = Dialect.CLASSIC) -> None:
@@ -48,7 +48,7 @@ class Seat:
             self.streams.append(stream)
             where.subscribe(self.receiver, stream)
 
-    def take(self) -> list[Any]:
+    def received(self) -> list[Any]:
         """What has come since the last time."""
         frames = texts_in(self.wire.taken)
         self.wire.taken = b""
@@ -60,10 +60,10 @@ def router(counters: WorkerCounters | None = None, **options: bool) -> Router:
     return samples.router(orders.recall, orders.remember, counters=counters, **options)
 
 
-def seated(where: Router, *seats: Seat) -> tuple[Seat, ...]:
-    for seat in seats:
-        seat.join(where)
-    return seats
+def connected(where: Router, *clients: Client) -> tuple[Client, ...]:
+    for client in clients:
+        client.join(where)
+    return clients
 
 
 def send(where: Router, *deliveries: Delivery) -> None:
@@ -97,78 +97,78 @@ def named(side: str, owner: Any) -> dict[str, Any]:
 @given(STEPS, st.integers(1, 3))
 def test_each_recipient_of_an_event_gets_exactly_one_copy(steps: list[tuple[Any, ...]], trade_ids: int) -> None:
     where = router()
-    seats: list[Seat] = []
-    expected: dict[Seat, list[Any]] = {}
-    everybody: list[Seat] = []
+    clients: list[Client] = []
+    expected: dict[Client, list[Any]] = {}
+    everybody: list[Client] = []
     for number, (step, first, second) in enumerate(steps):
         if step == "join":
-            seats.append(Seat(first, second))
-            everybody.append(seats[-1])
-            expected[seats[-1]] = []
-            seats[-1].join(where)
-        elif step == "leave" and seats:
-            where.remove(seats.pop(first % len(seats)).receiver)
+            clients.append(Client(first, second))
+            everybody.append(clients[-1])
+            expected[clients[-1]] = []
+            clients[-1].join(where)
+        elif step == "leave" and clients:
+            where.remove(clients.pop(first % len(clients)).receiver)
         elif step == "order":
             where.route(read(on_orderbook({"id": number}, **named("", first))))
-            for seat in seats:
-                if seat.is_meant(first):
-                    expected[seat].append(("orderbook", number, None))
+            for client in clients:
+                if client.is_meant(first):
+                    expected[client].append(("orderbook", number, None))
         elif step == "trade" and (first, second) != (None, None):
             trade_id = number % trade_ids
             where.route(read(on_trade({"id": trade_id}, **named("ask_", first), **named("bid_", second))))
-            for seat in seats:
+            for client in clients:
                 sides = {(True, False): "ask", (False, True): "bid", (True, True): "both"}
                 side = sides.get(
-                    (first is not None and seat.is_meant(first), second is not None and seat.is_meant(second))
+                    (first is not None and client.is_meant(first), second is not None and client.is_meant(second))
                 )
-                if side and trade_id not in seat.trades:
-                    seat.trades.add(trade_id)
-                    expected[seat].append(("trade", trade_id, side))
+                if side and trade_id not in client.trades:
+                    client.trades.add(trade_id)
+                    expected[client].append(("trade", trade_id, side))
         elif step == "flush":
             where.batch.flush()
     where.batch.flush()
-    for seat in everybody:
-        got = [(kind, body["id"], body.get("side")) for frame in seat.take() for kind, body in frame.items()]
-        assert got == expected[seat]
-    for seat in seats:
-        where.remove(seat.receiver)
+    for client in everybody:
+        got = [(kind, body["id"], body.get("side")) for frame in client.received() for kind, body in frame.items()]
+        assert got == expected[client]
+    for client in clients:
+        where.remove(client.receiver)
     assert len(where) == 0
 
 
 def test_the_member_id_zero_is_one_like_any_other() -> None:
     where = router()
-    zero, none = seated(where, Seat("A", 0), Seat("B", None))
+    zero, none = connected(where, Client("A", 0), Client("B", None))
     send(where, on_orderbook({"id": 1}, member_id=0))
-    assert (len(zero.take()), none.take()) == (1, [])
+    assert (len(zero.received()), none.received()) == (1, [])
 
 
 def test_nothing_is_written_before_the_batch_is_routed() -> None:
     where = router()
-    (ann,) = seated(where, Seat("A", None))
+    (ann,) = connected(where, Client("A", None))
     where.route(read(on_orderbook({"id": 1}, uid="A")))
     where.route(read(on_orderbook({"id": 2}, uid="A")))
-    assert ann.take() == []
+    assert ann.received() == []
     where.batch.flush()
-    assert [frame["orderbook"]["id"] for frame in ann.take()] == [1, 2]
+    assert [frame["orderbook"]["id"] for frame in ann.received()] == [1, 2]
 
 
 def test_a_receiver_that_was_never_live_may_be_removed() -> None:
     where = router()
-    ann, bob = Seat("A", 1), Seat("A", 1)
-    seated(where, ann)
+    ann, bob = Client("A", 1), Client("A", 1)
+    connected(where, ann)
     where.remove(bob.receiver)
     send(where, on_orderbook({"id": 1}, uid="A"))
-    assert len(ann.take()) == 1
+    assert len(ann.received()) == 1
 
 
 def test_closed_client_does_not_delay_the_others() -> None:
     where = router()
-    gone, here = seated(where, Seat("A", None), Seat("A", None))
+    gone, here = connected(where, Client("A", None), Client("A", None))
     gone.receiver.outbox.close(1000)
     gone.wire.taken = b""
     send(where, on_orderbook({"id": 1}, uid="A"))
     assert gone.wire.taken == b""
-    assert len(here.take()) == 1
+    assert len(here.received()) == 1
 
 
 # ---- trades
@@ -178,47 +178,47 @@ OWN = {"ask": {"id": 31, "price": "1.0"}, "bid": {"id": 32, "price": "2.0"}}
 
 def test_each_side_gets_its_own_order_and_nothing_of_the_other() -> None:
     where = router()
-    ann, bob, eve = seated(where, Seat("A", 1), Seat("B", 2), Seat("E", 3))
+    ann, bob, eve = connected(where, Client("A", 1), Client("B", 2), Client("E", 3))
     send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, ask_member_id=1, bid_member_id=2))
-    (for_ann,), (for_bob,) = ann.take(), bob.take()
+    (for_ann,), (for_bob,) = ann.received(), bob.received()
     assert (for_ann["trade"]["side"], for_ann["trade"]["order_id"], for_ann["trade"]["ask"]["id"]) == ("ask", 31, 31)
     assert (for_bob["trade"]["side"], for_bob["trade"]["order_id"], for_bob["trade"]["bid"]["id"]) == ("bid", 32, 32)
     assert "bid" not in for_ann["trade"]
     assert "ask" not in for_bob["trade"]
-    assert eve.take() == []
+    assert eve.received() == []
 
 
 @pytest.mark.parametrize("who", [{"ask_uid": "A", "bid_uid": "A"}, {"ask_uid": "A", "bid_member_id": 1}])
 def test_a_trade_with_oneself_has_both_orders_and_the_id_of_the_ask(who: dict[str, Any]) -> None:
     where = router()
-    (ann,) = seated(where, Seat("A", 1))
+    (ann,) = connected(where, Client("A", 1))
     send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, **who))
-    (frame,) = ann.take()
+    (frame,) = ann.received()
     assert (frame["trade"]["side"], frame["trade"]["order_id"]) == ("both", 31)
     assert (frame["trade"]["ask"]["id"], frame["trade"]["bid"]["id"]) == (31, 32)
 
 
 def test_an_order_that_was_not_added_is_the_one_last_seen_or_its_id() -> None:
     where = router()
-    ann, bob = seated(where, Seat("A", 1), Seat("B", 2))
+    ann, bob = connected(where, Client("A", 1), Client("B", 2))
     seen = [on_orderbook({"id": 31, "state": state}, uid="A") for state in ("wait", "done")]
     send(where, *seen, on_trade({"id": 5, "ask_id": 31, "bid_id": 32}, ask_member_id=1, bid_member_id=2))
-    assert ann.take()[-1]["trade"]["ask"]["state"] == "done"
-    assert bob.take()[-1]["trade"]["bid"] == {"id": 32}
+    assert ann.received()[-1]["trade"]["ask"]["state"] == "done"
+    assert bob.received()[-1]["trade"]["bid"] == {"id": 32}
 
 
 def test_an_order_that_came_with_one_trade_is_known_at_the_next() -> None:
     where = router()
-    (ann,) = seated(where, Seat("A", 1))
+    (ann,) = connected(where, Client("A", 1))
     send(where, on_trade({"id": 5, "ask_id": 31, **OWN}, ask_uid="A"), on_trade({"id": 6, "ask_id": 31}, ask_uid="A"))
-    assert [frame["trade"]["ask"]["price"] for frame in ann.take()] == ["1.0", "1.0"]
+    assert [frame["trade"]["ask"]["price"] for frame in ann.received()] == ["1.0", "1.0"]
 
 
 def test_order_seen_with_another_owner_is_not_shown() -> None:
     where = router()
-    (bob,) = seated(where, Seat("B", None))
+    (bob,) = connected(where, Client("B", None))
     send(where, on_orderbook({"id": 31, "price": "1"}, uid="A"), on_trade({"id": 5, "ask_id": 31}, ask_uid="B"))
-    assert bob.take()[0]["trade"]["ask"] == {"id": 31}
+    assert bob.received()[0]["trade"]["ask"] == {"id": 31}
 
 
 @pytest.mark.parametrize("turn", [1, -1])
@@ -226,17 +226,17 @@ def test_order_seen_with_another_owner_is_not_shown() -> None:
 def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any) -> None:
     counters = WorkerCounters()
     where = router(counters)
-    (ann,) = seated(where, Seat("A", None))
+    (ann,) = connected(where, Client("A", None))
     both = [on_trade({"id": 501}, ask_uid="A"), on_ranger("private.A.trade", {"id": number, "side": "sell"})]
     send(where, *both[::turn])
-    assert len(ann.take()) == 1
+    assert len(ann.received()) == 1
     assert counters.count(metrics.events, "repeated").value == 1
 
 
 def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
     counters = WorkerCounters()
     where = router(counters)
-    ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
+    ann, ranger = Client("A", None), Client("A", None, Dialect.RANGER)
     ann.join(where)
     ranger.join(where, "trade")
     copies = [
@@ -248,35 +248,35 @@ def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
         )
     ]
     send(where, *copies)
-    assert [frame["trade"]["market_id"] for frame in ann.take()] == ["eurusd", "btcusd"]
-    assert [frame["trade"]["market"] for frame in ranger.take()] == ["eurusd", "btcusd"]
+    assert [frame["trade"]["market_id"] for frame in ann.received()] == ["eurusd", "btcusd"]
+    assert [frame["trade"]["market"] for frame in ranger.received()] == ["eurusd", "btcusd"]
     assert counters.count(metrics.events, "repeated").value == 4
 
 
 @pytest.mark.parametrize("count", [300, 4000])
 def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
     where = router()
-    (ann,) = seated(where, Seat("A", None))
+    (ann,) = connected(where, Client("A", None))
     numbers = range(count)
     send(where, *(on_trade({"id": number, "market_id": "btcusd"}, ask_uid="A") for number in numbers))
     send(where, *(on_ranger("private.A.trade", {"id": number, "market": "btcusd"}) for number in numbers))
-    assert [frame["trade"]["id"] for frame in ann.take()] == list(numbers)
+    assert [frame["trade"]["id"] for frame in ann.received()] == list(numbers)
 
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_ranger_client_gets_peatios_own_trade_without_translation(turn: int) -> None:
     orders = RecentOrders()
     where = samples.router(orders.recall, orders.remember, translates=False)
-    ann, old = Seat("A", None, Dialect.RANGER), Seat("A", None)
+    ann, old = Client("A", None, Dialect.RANGER), Client("A", None)
     ann.join(where, "trade", "order")
     old.join(where)
     own = {"id": 5, "market": "btcusd", "side": "sell", "amount": "1.0"}
     copies = [on_trade({"id": 5, "market_id": "btcusd"}, ask_uid="A"), on_ranger("private.A.trade", own)]
     send(where, *copies[::turn], on_trade({"id": 6, "market_id": "btcusd"}, ask_uid="A"))
-    assert ann.take() == [{"trade": own}]
-    assert [frame["trade"]["id"] for frame in old.take()] == [5, 6]
+    assert ann.received() == [{"trade": own}]
+    assert [frame["trade"]["id"] for frame in old.received()] == [5, 6]
     send(where, on_orderbook({"id": 7}, uid="A"))
-    assert [frame["order"]["id"] for frame in ann.take()] == [7], "orders are translated in any case"
+    assert [frame["order"]["id"] for frame in ann.received()] == [7], "orders are translated in any case"
 
 
 # ---- from the ranger exchange
@@ -285,15 +285,15 @@ def test_ranger_client_gets_peatios_own_trade_without_translation(turn: int) -> 
 @pytest.mark.parametrize(("kind", "side", "order_id"), [("ask", "ask", 61), ("bid", "bid", 62)])
 def test_a_private_trade_of_peatio_2_has_its_side_and_order(kind: str, side: str, order_id: int) -> None:
     where = router()
-    ann, ranger = Seat("A", None), Seat("A", None, Dialect.RANGER)
+    ann, ranger = Client("A", None), Client("A", None, Dialect.RANGER)
     ann.join(where)
     ranger.join(where, "trade")
     body = {"id": 8101, "kind": kind, "at": 1533117600, "price": "9.5", "volume": "2.0", "ask_id": 61, "bid_id": 62}
     body["market"] = "btcusd"
     send(where, on_orderbook({"id": order_id, "side": "sell", "price": "9.5"}, uid="A"))
-    (known,) = ann.take()
+    (known,) = ann.received()
     send(where, on_ranger("private.A.trade", body))
-    (frame,) = ann.take()
+    (frame,) = ann.received()
     assert frame["trade"] == {
         "id": 8101,
         "price": "9.5",
@@ -305,36 +305,36 @@ def test_a_private_trade_of_peatio_2_has_its_side_and_order(kind: str, side: str
         "order_id": order_id,
         side: known["orderbook"],
     }
-    assert ranger.take() == [{"trade": body}]
+    assert ranger.received() == [{"trade": body}]
 
 
 def test_private_orders_and_trades_reach_a_classic_session_in_its_own_form() -> None:
     where = router()
-    ann, bob = seated(where, Seat("A", 1), Seat("B", 2))
+    ann, bob = connected(where, Client("A", 1), Client("B", 2))
     send(
         where,
         on_ranger("private.A.order", {"id": 71, "market": "btcusd", "kind": "ask"}),
         on_ranger("private.A.trade", {"id": 801, "amount": "1.0", "total": "9.5", "side": "sell", "order_id": 71}),
     )
-    order, trade = ann.take()
+    order, trade = ann.received()
     assert (order["orderbook"]["market_id"], order["orderbook"]["side"]) == ("btcusd", "sell")
     assert (trade["trade"]["volume"], trade["trade"]["side"]) == ("1.0", "ask")
     assert trade["trade"]["ask"] == order["orderbook"]
-    assert bob.take() == []
+    assert bob.received() == []
 
 
 @pytest.mark.parametrize("key", ["private.A.deposit_address", "public.btcusd.trades", "global.tickers", "admin.a.b"])
 def test_other_events_do_not_reach_a_classic_session_that_did_not_ask(key: str) -> None:
     where = router()
-    (ann,) = seated(where, Seat("A", 1))
+    (ann,) = connected(where, Client("A", 1))
     send(where, on_ranger(key, {"id": 1}))
-    assert ann.take() == []
+    assert ann.received() == []
 
 
-def ranger(where: Router, *streams: str, uid: str = "A", member_id: int | None = 1) -> Seat:
-    seat = Seat(uid, member_id, Dialect.RANGER)
-    seat.join(where, *streams)
-    return seat
+def ranger(where: Router, *streams: str, uid: str = "A", member_id: int | None = 1) -> Client:
+    client = Client(uid, member_id, Dialect.RANGER)
+    client.join(where, *streams)
+    return client
 
 
 def test_ranger_session_gets_only_subscribed_private_streams() -> None:
@@ -348,9 +348,9 @@ def test_ranger_session_gets_only_subscribed_private_streams() -> None:
         on_ranger("private.A.trade", trade),
         on_ranger("private.A.deposit", deposit),
     )
-    assert both.take() == [{"order": order}, {"trade": trade}, {"deposit": deposit}]
-    assert orders.take() == [{"order": order}]
-    assert none.take() == bob.take() == []
+    assert both.received() == [{"order": order}, {"trade": trade}, {"deposit": deposit}]
+    assert orders.received() == [{"order": order}]
+    assert none.received() == bob.received() == []
 
 
 def test_classic_orders_and_trades_reach_ranger_under_ranger_names() -> None:
@@ -361,14 +361,14 @@ def test_classic_orders_and_trades_reach_ranger_under_ranger_names() -> None:
         on_orderbook({"id": 1, "side": "sell", "market_id": "btcusd", "volume": "0.5"}, uid="A"),
         on_trade({"id": 5, "volume": "0.5", "ask_id": 1, "bid_id": 2}, ask_member_id=1, bid_member_id=2),
     )
-    order, trade = ann.take()
+    order, trade = ann.received()
     assert (order["order"]["kind"], order["order"]["market"], order["order"]["remaining_volume"]) == (
         "ask",
         "btcusd",
         "0.5",
     )
     assert (trade["trade"]["side"], trade["trade"]["amount"], trade["trade"]["order_id"]) == ("sell", "0.5", 1)
-    (trade,) = bob.take()
+    (trade,) = bob.received()
     assert (trade["trade"]["side"], trade["trade"]["order_id"]) == ("buy", 2)
 
 
@@ -376,15 +376,15 @@ def test_ranger_session_gets_a_trade_once() -> None:
     where = router()
     ann = ranger(where, "trade")
     send(where, on_ranger("private.A.trade", {"id": 501}), on_trade({"id": 501}, ask_uid="A"))
-    assert ann.take() == [{"trade": {"id": 501}}]
+    assert ann.received() == [{"trade": {"id": 501}}]
 
 
 def test_an_event_without_an_id_is_for_ranger_sessions_only() -> None:
     where = router()
-    (classic,) = seated(where, Seat("A", 1))
+    (classic,) = connected(where, Client("A", 1))
     ann = ranger(where, "order")
     send(where, on_ranger("private.A.order", {"x": 1}))
-    assert (ann.take(), classic.take()) == ([{"order": {"x": 1}}], [])
+    assert (ann.received(), classic.received()) == ([{"order": {"x": 1}}], [])
 
 
 class Mortal(Outbox):
@@ -418,7 +418,7 @@ def test_removed_client_gets_no_further_events() -> None:
     where.remove(ann.receiver)
     send(where, on_ranger("private.A.order", {"id": 1}), on_ranger("public.btcusd.trades", {}))
     send(where, on_ranger("public.btcusd.ob-snap", {"asks": []}))
-    assert ann.take() == []
+    assert ann.received() == []
     assert len(where) == 0
 
 
@@ -427,19 +427,19 @@ def test_removed_client_gets_no_further_events() -> None:
 
 def test_book_change_without_broadcast_is_sent_to_no_client() -> None:
     where = router()
-    (ann,) = seated(where, Seat("A", 1))
+    (ann,) = connected(where, Client("A", 1))
     send(where, on_orderbook({"action": "add", "order": {"id": 1}}))
-    assert ann.take() == []
+    assert ann.received() == []
 
 
 def test_broadcast_book_change_reaches_every_classic_session_once() -> None:
     where = router(broadcast=True)
-    seats = seated(where, Seat("A", 1), Seat("A", 1), Seat("B", None))
-    (other,) = seated(where, Seat("A", 1, Dialect.RANGER))
+    clients = connected(where, Client("A", 1), Client("A", 1), Client("B", None))
+    (other,) = connected(where, Client("A", 1, Dialect.RANGER))
     body = b'{ "action":"add","order":{"id":1.0}}'
     send(where, on_orderbook(body))
-    for seat in seats:
-        assert seat.wire.taken[2:] == b'{"orderbook":%b}' % body
+    for client in clients:
+        assert client.wire.taken[2:] == b'{"orderbook":%b}' % body
     assert other.wire.taken == b""
 
 
@@ -449,7 +449,7 @@ def test_broadcast_book_change_reaches_every_classic_session_once() -> None:
 def test_what_became_of_an_event_is_counted() -> None:
     counters = WorkerCounters()
     where = router(counters)
-    seated(where, Seat("A", 1))
+    connected(where, Client("A", 1))
     send(where, on_orderbook({"id": 1}, uid="A"), on_orderbook({"id": 2}, uid="B"), on_trade({"id": 3}, bid_uid="A"))
     assert [counters.count(metrics.events, outcome).value for outcome in ("sent", "nobody")] == [2, 1]
 
@@ -457,7 +457,7 @@ def test_what_became_of_an_event_is_counted() -> None:
 def test_each_frame_that_an_outbox_takes_is_counted() -> None:
     counters = WorkerCounters()
     where = router(counters)
-    ann, again, public = seated(where, Seat("A", 1), Seat("A", 1), Seat(None, None, Dialect.RANGER))
+    ann, again, public = connected(where, Client("A", 1), Client("A", 1), Client(None, None, Dialect.RANGER))
     for stream in ("a.trades", "a.ob-inc", "b.other-inc"):
         public.streams.append(stream)
         where.subscribe(public.receiver, stream)
@@ -465,15 +465,17 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
     send(where, on_ranger("public.a.trades", []), on_ranger("public.a.nobody", []))
     send(where, on_ranger("public.a.ob-snap", {"asks": [], "bids": []}), on_ranger("public.a.ob-inc", {"asks": []}))
     send(where, on_ranger("public.b.other-snap", 1), on_ranger("public.b.other-inc", 2))
-    late = Seat(None, None, Dialect.RANGER)
+    late = Client(None, None, Dialect.RANGER)
     for stream in ("a.ob-inc", "b.other-inc"):
         where.subscribe(late.receiver, stream)
     again.receiver.outbox.close(1012)
     send(where, on_orderbook({"id": 4}, uid="A"), on_orderbook({"id": 5}, uid="A"))
     where.subscribe(again.receiver, "a.ob-inc")
-    for seat in (public, late):
-        seat.receiver.outbox.flush()
-    texts = len(ann.take()) + len(public.take()) + len(late.take()) + 2  # and two that were sent before the close
+    for client in (public, late):
+        client.receiver.outbox.flush()
+    texts = (
+        len(ann.received()) + len(public.received()) + len(late.received()) + 2
+    )  # and two that were sent before the close
     assert counters.count(metrics.frames).value == texts == 4 + 5 + 3 + 2
 
 
@@ -486,11 +488,11 @@ def test_orders_are_remembered_without_connected_members() -> None:
 
 def test_a_receiver_goes_live_once() -> None:
     where = router()
-    ann = Seat("IDANN", 7)
+    ann = Client("IDANN", 7)
     ann.join(where)
     with pytest.raises(ImpossibleInput):
         where.go_live(ann.receiver)
     send(where, on_orderbook({"id": 1}, uid="IDANN"))
-    assert len(ann.take()) == 1
+    assert len(ann.received()) == 1
     where.remove(ann.receiver)
     assert len(where) == 0

@@ -110,7 +110,7 @@ def test_received_revocation_closes_connections_of_its_tokens(gateway: Gateway) 
         assert ann.closed() == PUT_OUT
         assert testing._run(executor.close_revoked) == 0, "closed already"
         assert is_served(bob)
-        assert is_served(by_cookie), "no token stands for it"
+        assert is_served(by_cookie), "it has no token"
 
 
 @pytest.mark.parametrize("who", ["token", "cookie"])

@@ -103,7 +103,7 @@ def test_token_of_an_unread_key_counts_as_no_failure(fixed: dict[str, str]) -> N
     [
         ("", "", False),  # a Unix socket
         ("10.0.0.0/8", "", False),
-        ("10.0.0.0/8", "10.0.0.2", False),  # the proxy, which did not say for whom it came
+        ("10.0.0.0/8", "10.0.0.2", False),  # the proxy, which did not name its client
         ("10.0.0.0/8", HERE, True),
         ("", "10.0.0.2", True),
     ],

@@ -15,7 +15,7 @@ from peatio_ws.server import drain, registry
 from tests.unit.server.served import chatting, ends, status_of
 
 STEP_CLIENTS = 20
-"""As many are told at once, at least."""
+"""The least number that is notified at once."""
 
 
 @pytest.mark.parametrize(

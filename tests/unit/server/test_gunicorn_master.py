@@ -1,4 +1,4 @@
-"""gunicorn's master, as a gateway has it."""
+"""The gateway's additions to gunicorn's master."""
 
 from __future__ import annotations
 

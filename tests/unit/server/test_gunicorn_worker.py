@@ -1,4 +1,4 @@
-"""A worker that should end ends at once, and tells its clients; nothing else ends it."""
+"""A worker that is to exit notifies its clients and exits at once; nothing else ends it."""
 
 from __future__ import annotations
 

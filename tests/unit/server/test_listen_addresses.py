@@ -1,4 +1,4 @@
-"""Whether an address can be listened on is told before anything starts, with the variable to change."""
+"""An address that cannot be listened on is reported before anything starts, with the variable to change."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.unit.samples import settings
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """A port on which somebody listens."""
+    """A port on which another socket listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield str(listener.getsockname()[1])
 
 
 def faults(**environ: str) -> list[str]:
-    """What `check` says of an environment."""
+    """Return the findings of `check` for an environment."""
     given = {"WEBSOCKET_HOST": "127.0.0.1", "WEBSOCKET_PORT": "0", "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0"}
     try:
         listen_addresses.check_addresses(settings(**{**given, **environ}))

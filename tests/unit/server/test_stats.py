@@ -33,7 +33,7 @@ def stats() -> StatsReporter:
     return StatsReporter(counters, BrokerIngest(Settings(AMQP_URL=("memory://",)), shared, counters), shared)
 
 
-def told() -> float:
+def reported() -> float:
     return metrics.sent._value.get()
 
 
@@ -42,7 +42,7 @@ STEPS = st.lists(st.sampled_from(["come", "send", "leave", "look", "round"]), ma
 
 @given(STEPS)
 def test_each_byte_is_counted_once_and_never_too_early(steps: list[str]) -> None:
-    measured, before = stats(), told()
+    measured, before = stats(), reported()
     there: list[Any] = []
     unseen: list[Any] = []
     sent = 0
@@ -61,14 +61,14 @@ def test_each_byte_is_counted_once_and_never_too_early(steps: list[str]) -> None
             for one in unseen:
                 measured.add_connection(NEW, one)
             measured.end()
-            assert told() - before <= sent
+            assert reported() - before <= sent
             measured.begin()
             unseen = list(there)
     for one in there:
         measured.add_closed(one)
     measured.begin()
     measured.end()
-    assert told() - before == sent
+    assert reported() - before == sent
 
 
 def test_connection_state_is_reported() -> None:

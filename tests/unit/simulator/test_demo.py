@@ -1,4 +1,4 @@
-"""The simulated exchange as its clients see it: its tokens, its handlers, and that a real exchange has neither."""
+"""The simulated exchange for its clients: its tokens and handlers, which a real exchange does not have."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_demo_tokens_and_tokens_of_given_keys_are_accepted(algorithm: str) -> No
 
 
 def test_its_key_is_its_own() -> None:
-    """Who has a token of one process is nobody for another, nor for a gateway with the same settings."""
+    """A token of one process is not valid for another, nor for a gateway with the same settings."""
     given = settings()
     token = Demo(given).token()
     for other in (given, Demo(given).settings):

@@ -1,4 +1,4 @@
-"""What the simulated exchange says goes through the in-process broker as it is, in the order in which it happened."""
+"""Publications of the simulated exchange pass through the in-process broker unchanged and in order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Enough(Exception):
 
 
 class Clock:
-    """Stands for gevent's Event and for the time: a rest passes at once, and something may happen in it."""
+    """Replaces gevent's Event and the time: a pause passes at once, and something may happen in it."""
 
     now = 1_700_000_000.0
 
@@ -53,7 +53,7 @@ class Clock:
 
 
 def published(run: Any) -> list[tuple[str, str, Any, bytes]]:
-    """What comes to a queue that hears everything, until it is `Enough`."""
+    """Return what a queue bound to everything receives, until it is `Enough`."""
     with Connection(EMBEDDED_BROKER) as connection:
         queue = Queue("test_embedded", channel=connection.default_channel)
         queue.queue_declare()

@@ -1,4 +1,4 @@
-"""The market of the simulated exchange against a model of it: who waits longest at the best price is first."""
+"""The market of the simulated exchange against a model: the oldest order at the best price is filled first."""
 
 from __future__ import annotations
 

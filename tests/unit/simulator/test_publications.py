@@ -1,4 +1,4 @@
-"""What the simulated exchange publishes reads as any Peatio's."""
+"""Publications of the simulated exchange are read like those of any Peatio."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_public_trades_candles_and_tickers_agree(seed: int) -> None:
             assert ticker["price_change_percent"][0] in "+-"
             assert ticker["price_change_percent"] != "-0.00%"
     assert len(minutes) >= 2
-    assert not private, "trades that nobody else was told of"
+    assert not private, "trades without a public message"
 
 
 @seeds

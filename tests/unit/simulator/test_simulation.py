@@ -1,4 +1,4 @@
-"""The simulated exchange: its figures add up, and the package reads them as any other Peatio's."""
+"""The simulated exchange: its balances add up, and the package reads it like any other Peatio."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ wishes = st.fixed_dictionaries(
     },
 ).map(lambda wish: {"volume": "1", "ord_type": "limit" if "price" in wish else "market", **wish})
 deeds = st.lists(st.tuples(uids, st.one_of(st.none(), st.integers(0, 5), wishes)), max_size=40)
-"""Whoever it is places an order, cancels one of his, or lets a step go by."""
+"""Place an order, cancel one, or let a step pass."""
 
 
 class Ledger:
@@ -229,7 +229,7 @@ class Ledger:
         price, volume = Decimal(trade["price"]), Decimal(trade["volume"])
         assert volume > 0
         assert Decimal(trade["funds"]) == price * volume
-        assert headers["ask_uid"] != headers["bid_uid"], "somebody traded with himself"
+        assert headers["ask_uid"] != headers["bid_uid"], "a member traded with itself"
         for side, better in (("ask", 1), ("bid", -1)):
             number = trade[f"{side}_id"]
             if headers[f"{side}_uid"] == CROWD:

@@ -1,4 +1,4 @@
-"""What `rabbitmqctl` would do, as Erlang that a node evaluates."""
+"""Commands of `rabbitmqctl`, translated into Erlang that a node evaluates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order live and fault tests are taken up."""
+"""The order in which live and fault tests run."""
 
 from __future__ import annotations
 

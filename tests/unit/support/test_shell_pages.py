@@ -1,4 +1,4 @@
-"""Pages whose commands and outputs are true run; those that are not fail, and name the block."""
+"""Pages of commands: correct ones run, wrong ones fail and name the block."""
 
 from __future__ import annotations
 

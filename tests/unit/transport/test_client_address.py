@@ -1,4 +1,4 @@
-"""Whose address a request comes from: one table of all that proxies write."""
+"""The client's address of a request: one table of everything that proxies write."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FORWARDED_FOR = {
     "6.6.6.6, 203.0.113.256": HIDDEN,
     "6.6.6.6, 203.0.113.7:port": HIDDEN,
     "6.6.6.6, [2001:db8::1": HIDDEN,
-    "6.6.6.6, 2001:db8:0:0:0:0:0:1:50000": HIDDEN,  # nobody can say where the port begins
+    "6.6.6.6, 2001:db8:0:0:0:0:0:1:50000": HIDDEN,  # it is unknown where the port begins
     "6.6.6.6, " + "1" * (HOP_CHARACTERS + 1): HIDDEN,
     ",".join(["10.0.0.3"] * (MOST_HOPS + 1)): "unknown via 10.0.0.3",
 }
@@ -136,7 +136,7 @@ def test_address_in_forwarded(header: str) -> None:
         ("::ffff:7f00:1", CLIENT),
         ("fd00::2", CLIENT),
         ("fd00::2%eth0", CLIENT),
-        ("", CLIENT),  # a Unix socket: whoever may open the file
+        ("", CLIENT),  # a Unix socket: any user that may open the file
         ("198.51.100.1", "198.51.100.1"),  # anybody can write these headers
         ("::ffff:198.51.100.1", "198.51.100.1"),
         ("2001:db8::5", "2001:db8::5"),

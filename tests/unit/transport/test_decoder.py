@@ -1,4 +1,4 @@
-"""`FrameDecoder`: bytes of a client in, messages and answers out; no socket."""
+"""`FrameDecoder`: a client's bytes in, messages and answers out; no socket."""
 
 from __future__ import annotations
 

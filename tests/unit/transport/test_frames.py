@@ -1,4 +1,4 @@
-"""Frames as a server sends them, read back by the library that clients use."""
+"""Frames as a server sends them, decoded by the library that clients use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of the opening handshake, and its answers in plain HTTP."""
+"""The rules of the opening handshake, and its refusals in plain HTTP."""
 
 from __future__ import annotations
 

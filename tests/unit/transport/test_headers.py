@@ -1,4 +1,4 @@
-"""Header fields: what is one is read as pywsgi would have read it, and nothing else is."""
+"""Header fields: valid ones are read as pywsgi would read them, and invalid ones are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that never arrive, plain and over TLS: bounded in number and size, and no honest client pays for it."""
+"""Requests that never become complete, plain and over TLS: bounded in number and size; honest clients are served."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Malformed frames, as Autobahn's suite has them (sections 2 to 7 and 9): each fails the connection with the right
-code, what came before it is there, and nothing behind it is read.
+"""Malformed frames of Autobahn's suite (sections 2 to 7 and 9): each fails the connection with the right code. Messages
+before it arrive, and nothing after it is read.
 
-Its inputs are facts; the words here are our own. However the bytes are cut, the answer is the same.
+The inputs are facts; the words here are our own. However the bytes are split, the answer is the same.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Malformed requests, as h11 and llhttp have them in their own tests: each is answered once, with the right status, and
-nothing behind it is taken for a request.
+"""Malformed requests of h11's and llhttp's own tests: each is answered once, with the right status, and nothing after
+it is read as a request.
 
 Their inputs are facts; the words here are our own. Where the two differ, the stricter one counts.
 """
@@ -196,7 +196,7 @@ def server() -> Iterator[testing.Server]:
 def answers(server: testing.Server, data: bytes) -> list[bytes]:
     """The status lines that come for all of this, until the gateway hangs up."""
     with socket.create_connection(("127.0.0.1", server.port), 30) as client:
-        with contextlib.suppress(OSError):  # it may have hung up before it was told all
+        with contextlib.suppress(OSError):  # it may have disconnected before it received everything
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
         came = b""

@@ -1,5 +1,5 @@
-"""What one client has yet to be sent: in order, whole, bounded, the close frame last. The socket is a model of one that
-takes what it likes.
+"""The frames that one client has yet to receive: in order, whole, bounded, the close frame last. The socket is a model
+that accepts any number of bytes.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def test_nothing_is_queued_after_the_end(steps: list[tuple[str, int]], takes: li
 
 
 class Broken(Wire):
-    """Takes so many times a byte, or a TLS record, then is reset."""
+    """Accepts a byte or a TLS record this many times, then is reset."""
 
     def __init__(self, good: int, tls: bool) -> None:
         super().__init__(lambda offered: 1, tls)

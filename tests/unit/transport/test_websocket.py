@@ -1,4 +1,4 @@
-"""One connection: frames over a pair of sockets that never leave this process."""
+"""One connection: frames over a pair of sockets within the process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Pair:
         self.ws.accept(self.settings)
         return self.ws
 
-    def say(self, *frames: Frame) -> None:
+    def send_frames(self, *frames: Frame) -> None:
         """From the client, masked."""
         self.client.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
 
@@ -69,8 +69,8 @@ class Pair:
             data += more
         return frames_in(data)
 
-    def hear(self, count: int) -> bytes:
-        """So many bytes, at the client."""
+    def receive_bytes(self, count: int) -> bytes:
+        """Return this many bytes, as the client receives them."""
         data = b""
         while len(data) < count:
             more = self.client.recv(count - len(data))
@@ -111,8 +111,8 @@ def codes(heard: list[tuple[int, bytes]]) -> list[int]:
 
 def test_text_comes_as_text_and_bytes_as_bytes_in_order(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("grüße"), Frame(Opcode.BINARY, b"\xff"), text(""))
-    pair.say(closing(1000))
+    pair.send_frames(text("grüße"), Frame(Opcode.BINARY, b"\xff"), text(""))
+    pair.send_frames(closing(1000))
     assert list(ws) == ["grüße", b"\xff", ""]
     assert ws.received == 3
 
@@ -137,9 +137,9 @@ def test_what_is_sent_goes_as_text_or_binary(pair: Pair) -> None:
 def test_what_came_along_with_the_handshake_is_not_lost() -> None:
     made = Pair()
     with gevent.Timeout(LIMIT):
-        made.say(text("early"))
+        made.send_frames(text("early"))
         assert made.stock.handler.rfile.peek(1)  # read ahead by the HTTP parser
-        made.say(text("later"))
+        made.send_frames(text("later"))
         ws = made.open()
         assert [ws.receive(), ws.receive()] == ["early", "later"]
     made.close()
@@ -147,14 +147,14 @@ def test_what_came_along_with_the_handshake_is_not_lost() -> None:
 
 def test_ping_is_answered_with_its_payload_and_is_not_a_message(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(Frame(Opcode.PING, b"are you there"), text("message"))
+    pair.send_frames(Frame(Opcode.PING, b"are you there"), text("message"))
     assert ws.receive() == "message"
-    assert frames_in(pair.hear(15)) == [(Opcode.PONG, b"are you there")]
+    assert frames_in(pair.receive_bytes(15)) == [(Opcode.PONG, b"are you there")]
 
 
 def test_a_control_frame_may_come_between_the_parts_of_a_message(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("one ", fin=False), Frame(Opcode.PING, b""), rest(b"message", fin=True))
+    pair.send_frames(text("one ", fin=False), Frame(Opcode.PING, b""), rest(b"message", fin=True))
     assert ws.receive() == "one message"
 
 
@@ -226,7 +226,7 @@ def test_a_fault_of_the_client_ends_the_connection_with_its_code(pair: Pair, wha
 
 def test_a_message_of_the_greatest_size_is_taken(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("x" * 16_384))
+    pair.send_frames(text("x" * 16_384))
     assert ws.receive() == "x" * 16_384
 
 
@@ -235,7 +235,7 @@ def test_a_message_of_the_greatest_size_is_taken(pair: Pair) -> None:
 
 def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("last"), closing(4999, "bye"))
+    pair.send_frames(text("last"), closing(4999, "bye"))
     assert list(ws) == ["last"]
     pair.end()
     assert codes(pair.received_frames()) == [4999]
@@ -244,7 +244,7 @@ def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> 
 
 def test_a_client_that_goes_without_a_word_ends_the_messages(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("last"))
+    pair.send_frames(text("last"))
     pair.client.close()
     assert list(ws) == ["last"]
     ws.end()
@@ -255,7 +255,7 @@ def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) ->
     ws = pair.open()
     ws.close(1012, "restart; retry after 3")
     ws.close(1000)
-    pair.say(closing(1012))
+    pair.send_frames(closing(1012))
     pair.end()
     heard = pair.received_frames()
     assert heard == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
@@ -270,14 +270,14 @@ def test_disconnected_client_is_not_read_any_more(pair: Pair, code: Close) -> No
     waiting = gevent.spawn(ws.receive)
     gevent.idle()  # it waits for the client
     ws.outbox.close(code, cut=True)
-    pair.say(text("after the close"))
+    pair.send_frames(text("after the close"))
     assert waiting.get() is None
     assert ws.receive() is None
 
 
 def test_what_had_come_before_the_client_was_put_out_does_not_count_either(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("before"))
+    pair.send_frames(text("before"))
     ws.tick(ws.opened)  # takes it in, as for a handler that is busy
     assert len(ws._protocol.messages) == 1
     ws.outbox.close(Close.REVOKED, cut=True)
@@ -286,7 +286,7 @@ def test_what_had_come_before_the_client_was_put_out_does_not_count_either(pair:
 
 def test_messages_received_before_a_restart_close_are_read(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("one"), text("two"))
+    pair.send_frames(text("one"), text("two"))
     assert ws.receive() == "one"
     ws.outbox.close(Close.RESTART)
     assert list(ws) == ["two"]
@@ -367,7 +367,7 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
     assert ws.receive() is None
 
 
-# ---- while nobody waits for a message
+# ---- while no greenlet waits for a message
 
 
 def test_a_wait_for_a_message_may_have_a_limit_and_loses_nothing(pair: Pair) -> None:
@@ -393,12 +393,12 @@ def test_a_wait_for_a_message_may_have_a_limit_and_loses_nothing(pair: Pair) -> 
 def test_pings_are_answered_while_the_handler_is_busy(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.opened)
-    pair.say(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
+    pair.send_frames(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
     ws.last_read = 0.0
     ws.tick(ws.opened + 1)
     assert ws.last_read >= ws.opened, "and its pongs count"
     assert not ws.closed
-    assert frames_in(pair.hear(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
+    assert frames_in(pair.receive_bytes(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
     ws.send("answer")
     assert ws.receive() == "a"
     pair.end()
@@ -407,15 +407,15 @@ def test_pings_are_answered_while_the_handler_is_busy(pair: Pair) -> None:
 
 def test_ping_in_the_same_read_as_a_slow_message_is_answered(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("a"), Frame(Opcode.PING, b"1"))
+    pair.send_frames(text("a"), Frame(Opcode.PING, b"1"))
     assert ws.receive() == "a"
     ws.tick(ws.opened)
-    assert frames_in(pair.hear(3)) == [(Opcode.PONG, b"1")]
+    assert frames_in(pair.receive_bytes(3)) == [(Opcode.PONG, b"1")]
 
 
 def test_its_end_is_known_and_answered(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(closing(4999, "bye"))
+    pair.send_frames(closing(4999, "bye"))
     ws.tick(ws.opened)
     assert ws.closed
     with pytest.raises(WebSocketError):
@@ -425,7 +425,7 @@ def test_its_end_is_known_and_answered(pair: Pair) -> None:
 
 def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -> None:
     ws = pair.open()
-    pair.say(text("question"), closing(1000))
+    pair.send_frames(text("question"), closing(1000))
     ws.tick(ws.opened)
     assert not ws.closed
     assert ws.receive() == "question"
@@ -460,7 +460,7 @@ def test_flood_after_the_end_is_dropped_unparsed(pair: Pair, first: list[Frame])
     if len(first) > 1:
         ws.close(Close.POLICY, "too many messages")
     ending = gevent.spawn(ws.end)
-    pair.say(*first)
+    pair.send_frames(*first)
     head = sum(len(frame.serialize(mask=True)) for frame in first)
     flood = text("flood").serialize(mask=True) * 20_000
     sending = gevent.spawn(pair.client.sendall, flood)
@@ -474,7 +474,7 @@ def test_flood_after_the_end_is_dropped_unparsed(pair: Pair, first: list[Frame])
 def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
     ws = pair.open()
     for number in range(3 * MOST_UNREAD):
-        pair.say(text(str(number)))
+        pair.send_frames(text(str(number)))
         ws.tick(ws.opened)
     assert len(ws._protocol.messages) == MOST_UNREAD
     pair.client.shutdown(socket.SHUT_WR)
@@ -484,11 +484,11 @@ def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
 def test_client_with_unread_messages_is_alive_while_it_sends(pair: Pair) -> None:
     ws = pair.open()
     for _ in range(MOST_UNREAD):
-        pair.say(text("are you there?"))
+        pair.send_frames(text("are you there?"))
         ws.tick(ws.opened)
     for _ in range(3):
         ws.last_read = 0.0
-        pair.say(Frame(Opcode.PONG, b""))
+        pair.send_frames(Frame(Opcode.PONG, b""))
         ws.tick(ws.opened)
         assert ws.last_read >= ws.opened
     ws.last_read = 0.0
@@ -500,7 +500,7 @@ def test_handler_that_waits_for_a_message_is_not_interrupted(pair: Pair) -> None
     ws = pair.open()
     waiting = gevent.spawn(ws.receive)
     gevent.sleep(0)
-    pair.say(text("for the one that waits"))
+    pair.send_frames(text("for the one that waits"))
     ws.tick(ws.opened)
     assert not ws._protocol.messages
     assert waiting.get(timeout=LIMIT) == "for the one that waits"
@@ -509,7 +509,7 @@ def test_handler_that_waits_for_a_message_is_not_interrupted(pair: Pair) -> None
 def test_handler_that_yields_between_reads_is_not_interrupted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peatio_ws.concurrency.yielding.TURN_SECONDS", -1.0)
     ws = pair.open()
-    pair.say(text("question"), Frame(Opcode.PING, b"later"), text("x" * READ_BYTES))
+    pair.send_frames(text("question"), Frame(Opcode.PING, b"later"), text("x" * READ_BYTES))
 
     def handle() -> str | bytes | None:
         assert ws.receive() == "question"
@@ -520,9 +520,9 @@ def test_handler_that_yields_between_reads_is_not_interrupted(pair: Pair, monkey
     gevent.sleep(0)
     ws.tick(ws.opened)
     assert not handler.dead
-    assert not ws._protocol.messages, "nobody else took it in"
+    assert not ws._protocol.messages, "no other greenlet read it"
     assert handler.get(timeout=LIMIT) == "x" * READ_BYTES
-    assert frames_in(pair.hear(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
+    assert frames_in(pair.receive_bytes(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -535,4 +535,4 @@ def test_handshake_answer_is_not_cut_like_a_frame(pair: Pair, taken: bool) -> No
         ws.outbox.flush()
     ws.outbox.close(Close.TOO_SLOW, cut=True)
     due = answer + (big if taken else b"") + close_frame(Close.TOO_SLOW, REASONS[Close.TOO_SLOW])
-    assert pair.hear(len(due)) == due
+    assert pair.receive_bytes(len(due)) == due

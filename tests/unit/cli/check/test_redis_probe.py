@@ -1,6 +1,6 @@
-"""What `check` tries on Redis, and what it makes of each refusal; with a stand-in that refuses what a test says.
+"""What `check` tries on Redis, and its findings for each refusal, with a stand-in that refuses what a test chooses.
 
-The real one is in `tests/live/test_check.py`.
+The real Redis is in `tests/live/test_check.py`.
 """
 
 from __future__ import annotations

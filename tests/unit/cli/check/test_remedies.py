@@ -15,7 +15,7 @@ BROKER = Server("broker", "mq:5672", "AMQP_URL", "ann's", "/")
 
 
 class Answer(Exception):
-    """py-amqp's exceptions have a code beside their text."""
+    """Like py-amqp's exceptions, it has a code and a text."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -28,7 +28,7 @@ def wrapped(kind: type[Exception], cause: Exception) -> Exception:
         try:
             raise cause
         except Exception:
-            raise kind("in words that nobody reads")  # noqa: B904  # as redis-py does it
+            raise kind("in any words")  # noqa: B904  # as redis-py does it
     except Exception as error:
         return error
 

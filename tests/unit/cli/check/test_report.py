@@ -102,7 +102,7 @@ def test_other_keys_in_a_set_are_wrong_only_if_secret() -> None:
 
 def test_kid_that_says_private_key_is_not_an_exposed_key() -> None:
     found = report.published_keys("x", parse_key_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
-    assert [finding.ok for finding in found] == [None, False]  # and there is no other
+    assert [finding.ok for finding in found] == [None, False]  # and no other finding
 
 
 @pytest.mark.parametrize(("difference", "ok"), [(0.0, True), (1.9, True), (-1.9, True), (3.0, False), (-3.0, False)])

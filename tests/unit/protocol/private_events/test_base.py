@@ -1,4 +1,4 @@
-"""What the router and the history know of any kind of private event."""
+"""What the router and the history use of every kind of private event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections take every entry of their life cycle, and no other: clients drive a real gateway through all of them."""
+"""Clients drive a real gateway through every entry of the life cycle of a connection."""
 
 from __future__ import annotations
 

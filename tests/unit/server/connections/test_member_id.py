@@ -40,7 +40,7 @@ class Shared(SharedState):
 
 
 class Worker:
-    """A live worker without a broker, and a connection of Ann, who has the member id 7."""
+    """A live worker without a broker, and a connection of the member Ann, with the member id 7."""
 
     def __init__(self, **environ: str) -> None:
         self.shared, chosen = Shared(), settings(**environ)
