@@ -13,7 +13,7 @@ from peatio_ws.amqp import read_pacing
 from peatio_ws.amqp.consumer import Consumer
 from peatio_ws.amqp.read_pacing import BUSY_SECONDS, ReadPacing
 from peatio_ws.protocol.exchanges import Delivery
-from tests.unit.amqp.test_frame_reader import Line, Told, frames_of
+from tests.unit.amqp.test_frame_reader import Handled, Line, frames_of
 
 LIMIT = 30.0
 
@@ -92,7 +92,7 @@ class Reading:
         self.near, self.far = gevent.socket.socketpair()
         self.batches: list[list[bytes]] = []
         self.on_flush: Callable[[], object] = lambda: None
-        self._line = Line().hear(1, "plain")
+        self._line = Line().consume_queue(1, "plain")
         self._line.amqp.transport.sock = self.near
         source = SimpleNamespace(after_batch=lambda: None)
         self._consumer = Consumer(
@@ -110,15 +110,15 @@ class Reading:
         self.far.sendall(b"".join(delivered(body) for body in bodies))
 
     def _flush(self) -> bool:
-        self.batches.append([told.delivery.body for told in self._line.told])
-        self._line.told.clear()
+        self.batches.append([told.delivery.body for told in self._line.handled])
+        self._line.handled.clear()
         self.on_flush()
         return False
 
 
 def delivered(body: bytes) -> bytes:
     """The frames of a delivery."""
-    return b"".join(frames_of(1, Told("plain", Delivery("x", "a.b", {}, body), None)))
+    return b"".join(frames_of(1, Handled("plain", Delivery("x", "a.b", {}, body), None)))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT
-from peatio_ws.cli.operator_command import NOBODY
+from peatio_ws.cli.operator_command import NO_GATEWAY
 from peatio_ws.cluster.commands import Command, DisconnectCommand
 from tests.unit.cli.calling import call, fails
 from tests.unit.cli.steered_workers import SteeredWorkers
@@ -55,7 +55,7 @@ def test_revoke_of_one_token_spares_the_others(workers: SteeredWorkers) -> None:
 
 
 def test_a_revocation_is_kept_even_if_no_worker_is_there(workers: SteeredWorkers) -> None:
-    assert call("disconnect ANN --revoke").exit_code == NOBODY
+    assert call("disconnect ANN --revoke").exit_code == NO_GATEWAY
     assert len(workers.revocations) == 1
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_done_if_no_more_revocations_fit(workers: SteeredWorkers) -> 
     workers.revocations = {b"%d" % number: until for number in range(REVOCATIONS_KEPT)}
     assert "nothing was done" in fails("disconnect ANN --revoke")
     assert workers.received == []
-    assert call("disconnect ANN").exit_code == NOBODY, "without --revoke it needs no room"
+    assert call("disconnect ANN").exit_code == NO_GATEWAY, "without --revoke it needs no room"
 
 
 @pytest.mark.parametrize("days", ["0", "91", "-1"])

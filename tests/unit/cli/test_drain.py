@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.cli.operator_command import NOBODY, NOT_ALL
+from peatio_ws.cli.operator_command import NO_GATEWAY, NOT_ALL
 from peatio_ws.cluster.commands import DrainCommand
 from tests.unit.cli.calling import call, fails
 from tests.unit.cli.steered_workers import SteeredWorkers
@@ -41,7 +41,7 @@ def test_an_unknown_gateway_is_answered_with_the_known_ones(workers: SteeredWork
     for gateway in ("b:8080", "a:8080", "a:8080"):
         workers.add(gateway, connections=0, meant=False)
     result = call("drain --host c")
-    assert result.exit_code == NOBODY
+    assert result.exit_code == NO_GATEWAY
     assert "c; the gateways are: a:8080, b:8080\n" in result.stderr
 
 
@@ -55,5 +55,5 @@ def test_a_worker_that_did_not_answer_may_be_the_one_that_was_named(workers: Ste
 
 def test_without_any_gateway_nothing_is_drained(workers: SteeredWorkers) -> None:
     result = call("drain --all")
-    assert result.exit_code == NOBODY
+    assert result.exit_code == NO_GATEWAY
     assert workers.closed
