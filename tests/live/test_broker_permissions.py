@@ -263,7 +263,7 @@ def test_an_alarm_of_the_broker_is_named(broker: RabbitMQ, vhost: str, signer: S
         broker.ctl("set_vm_memory_high_watermark", "absolute", "2GB")
     assert wrong(found) == {"publishing", _STREAM}, found
     for what in ("publishing", _STREAM):
-        assert "too little memory or disk" in row(found, what).text
+        assert "low on memory or disk" in row(found, what).text
         assert "rabbitmq-diagnostics alarms" in row(found, what).remedy
 
 

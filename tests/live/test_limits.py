@@ -72,7 +72,7 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
         client.send(text({"jwt": f"Bearer {good}"}))
         code, reason = client.closed()
         assert (code, reason[:-2]) == (1013, "too many tokens from this address failed; retry after ")
-    told = [line for gateway in gateways for line in gateway.events() if "too many tokens" in line["event"]]
+    told = [line for gateway in gateways for line in gateway.events() if "address locked out" in line["event"]]
     assert [line["address"] for line in told] == [address]
     for gateway in gateways:
         _wait_for_figure(gateway, "limited", lambda count: count > 0)

@@ -33,7 +33,7 @@ def test_publisher_reports_an_event_without_a_queue(gateway: GatewayProcess, bro
 
 
 def test_exchange_conflicts_and_a_wrong_password_have_remedies(gateway: GatewayProcess, broker: RabbitMQ) -> None:
-    with pytest.raises(PublishError, match=r"AMQP_EXCHANGES_DURABLE \(durable=True in Python\) says it"):
+    with pytest.raises(PublishError, match=r"set AMQP_EXCHANGES_DURABLE \(durable=True in Python\)"):
         Publisher(broker.url, durable=True).to_stream("btcusd.trades", {})
     place = broker.url.rpartition("@")[2]
     with pytest.raises(PublishError, match="user or password is wrong") as told:

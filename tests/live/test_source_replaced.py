@@ -90,7 +90,7 @@ def test_a_stream_that_is_allowed_later_is_read_without_a_loss(
             numbers.start()
             wait_until(lambda: len(member.got) > 10, "orders come by the worker's own queue", SECONDS)
             allow(".*")
-            wait_until(lambda: "can be read again" in gateway.log(), "the stream is read", SECONDS)
+            wait_until(lambda: "history stream readable again" in gateway.log(), "the stream is read", SECONDS)
             before = numbers.last
             wait_until(lambda: member.got[-1] > before + 100, "orders come by the stream", SECONDS)
             numbers.end()
