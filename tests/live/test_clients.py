@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import secrets
 import signal
 import threading
 import time
@@ -466,7 +467,8 @@ def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
         assert published < 10_000
         for _ in range(500):
             published += 1
-            publisher.event("private.IDSLOW.blob", {"id": published, "text": "x" * 24_000})
+            text = secrets.token_hex(12_000)  # compression does not make it small
+            publisher.event("private.IDSLOW.blob", {"id": published, "text": text})
         with contextlib.suppress(TimeoutError):
             wait_until(hung_up, "the gateway hangs up on those who stopped reading", 15)
     wait_until(lambda: roomy.total("peatio_ws_closes_total") == 1, "the page hangs up")

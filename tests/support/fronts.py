@@ -102,7 +102,7 @@ class Returning:
             if client.ended:
                 assert client.status == 101, f"refused: {client.status}"
                 assert client.close is not None, "it received no close frame"
-                assert client.close[0] == 1012
+                assert client.close[0] == 1012, f"closed with {client.close}"
                 self.told += 1
                 self.current[number] = self._join(number)
         return all(client.authenticated and not client.ended for client in self.current)
