@@ -94,8 +94,9 @@ class Returning:
         swarm.until(self.settled, "all there")
 
     def _join(self, number: int) -> SwarmClient:
-        # Two from an address: one that leaves counts until its worker has told Redis.
-        return self._behind.joins(self._swarm, self._tokens[number], number // 2 * PER_ADDRESS)
+        # One per address: a connection that has ended counts until its worker has told Redis, and a client may come
+        # back several times before that.
+        return self._behind.joins(self._swarm, self._tokens[number], number * PER_ADDRESS)
 
     def settled(self) -> bool:
         for number, client in enumerate(self.current):
