@@ -39,6 +39,13 @@ def simulated(folder: Path) -> Iterator[GatewayProcess]:
 
 
 @pytest.fixture
+def line(simulated: GatewayProcess) -> Iterator[Line]:
+    line = Line(simulated.port)
+    yield line
+    line.end()
+
+
+@pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
 
@@ -191,22 +198,18 @@ def test_nothing_is_missing_after_a_cut(
     is_as_observed(here, observer)
 
 
-def test_a_line_that_breaks_comes_back_by_itself(
-    simulated: GatewayProcess, observer: Observer, visit: Callable[..., Visit]
-) -> None:
-    line = Line(simulated.port)
-    try:
-        here = visit(int(line.url.rstrip("/").rpartition(":")[2]))
-        here.is_live()
-        wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
-        for _ in range(2):
-            line.cut()
-            observer.more_trades(1)
-            expect(here.page.locator("#state")).to_have_text("live")
-            expect(here.page.locator("#news")).to_contain_text("Nothing is missing.")
-        is_as_observed(here, observer)
-    finally:
-        line.end()
+def test_a_line_that_breaks_comes_back_by_itself(observer: Observer, line: Line, visit: Callable[..., Visit]) -> None:
+    here = visit(int(line.url.rstrip("/").rpartition(":")[2]))
+    here.is_live()
+    wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
+    for _ in range(2):
+        before = line.carried
+        line.cut()
+        observer.more_trades(1)
+        wait_until(lambda: line.carried > before, "the page connects again")  # noqa: B023
+        expect(here.page.locator("#state")).to_have_text("live")
+        expect(here.page.locator("#news")).to_contain_text("Nothing is missing.")
+    is_as_observed(here, observer)
 
 
 def is_as_observed(here: Visit, observer: Observer) -> None:

@@ -95,13 +95,18 @@ class Driven:
 
 
 class Line:
-    """A port in front of another one. Its connections can be cut, or go dead."""
+    """A port in front of another one. Its connections can be cut, or go dead.
+
+    Attributes:
+        carried: connections that it has passed on since it began.
+    """
 
     def __init__(self, port: int) -> None:
         self._to = port
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._dead: set[socket.socket] = set()
         self.closed = False
+        self.carried = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"ws://127.0.0.1:{self._listener.getsockname()[1]}/"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -118,6 +123,7 @@ class Line:
                     near.close()
                     continue
                 self._pairs.append((near, far))
+                self.carried += 1
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
 
