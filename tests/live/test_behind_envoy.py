@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.certificate import Certificate
-from tests.support.fronts import ENVIRON, Front, Returning, front
+from tests.support.fronts import ENVIRON, PER_ADDRESS, Front, Returning, front
 from tests.support.gateway import Publisher, Signer
 from tests.support.proxies import Envoy
 from tests.support.raw_client import PING, PONG, Frame, frame, text
 from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.serving import AUTHENTICATED
-from tests.support.swarm import Swarm
+from tests.support.swarm import Swarm, SwarmClient
 
 CLIENTS = 100
+FULL = 150
+"""Connections that a gateway accepts here. As many as both tests need together."""
 
 
 @pytest.fixture(scope="module")
 def behind(folder: Path, broker: RabbitMQ, redis: Redis, signer: Signer) -> Iterator[Front]:
-    environ = {**signer.environ, **ENVIRON, "AMQP_URL": broker.url, "REDIS_URL": redis.url}
+    own = {"AMQP_URL": broker.url, "REDIS_URL": redis.url, "WEBSOCKET_MAX_CONNECTIONS": str(FULL)}
+    environ = {**signer.environ, **ENVIRON, **own}
     with front(Envoy, folder / "envoy", Certificate(folder / "envoy-certificate"), environ) as started:
         yield started
 
@@ -51,6 +55,25 @@ def test_sessions_refusals_and_addresses(behind: Front, signer: Signer, publishe
     assert {line["address"] for line in behind.closed()} == {"127.1.0.1", "127.1.0.2"}
     wait_until(lambda: "/api/v2/ranger/private/" in behind.proxy.accesses(), "in Envoy's log")
     assert "secret" not in behind.proxy.accesses()
+
+
+def uses_both(behind: Front) -> bool:
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(behind.connect())
+        return all(behind.connections())
+
+
+def test_clients_that_come_at_once_while_a_gateway_is_full_are_at_the_other_one(behind: Front, signer: Signer) -> None:
+    tokens = [signer.token(f"ID{number}") for number in range(FULL)]
+    with Swarm() as swarm:
+        for number, token in enumerate(tokens):  # past Envoy, which knows nothing of them
+            swarm.join(SwarmClient(behind.gateways[0].port, token, source=f"127.3.0.{number + 1}"))
+        swarm.until(lambda: all(client.authenticated for client in swarm.clients), "one gateway is full")
+        late = [behind.joins(swarm, token, number * PER_ADDRESS) for number, token in enumerate(tokens[:CLIENTS])]
+        swarm.until(lambda: all(client.authenticated or client.ended for client in late), "all others have an answer")
+        assert [client.status for client in late] == [101] * CLIENTS
+    wait_until(lambda: uses_both(behind), "Envoy uses the gateway again that was full")
 
 
 def test_clients_of_a_gateway_that_ends_are_at_the_other_one(behind: Front, signer: Signer) -> None:
