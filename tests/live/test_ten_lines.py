@@ -28,7 +28,7 @@ from tests.support.servers import RabbitMQ, wait_until
 UID = "IDTENLINES"
 TOKEN_SECONDS = 12
 """Long enough for new tokens to arrive in time on a busy machine."""
-PACE = 0.02
+PACE = 0.05
 """Seconds between two changes."""
 OPEN_FOR = 5
 """Number of other orders that are placed before one is done."""
@@ -108,14 +108,10 @@ class Exchange:
 
 
 class Program:
-    """One that runs.
-
-    Attributes:
-        picture: of the orders, as it said last.
-    """
+    """One that runs."""
 
     def __init__(self, command: list[str], environ: dict[str, str]) -> None:
-        self.name, self.picture = command[-1], dict[int, str]()
+        self.name, self._last = command[-1], "{}"
         self.process = subprocess.Popen(
             command, env={**os.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -130,12 +126,17 @@ class Program:
             for line in lines:
                 if not line.endswith("\n"):
                     break  # it was killed as it wrote
-                self.picture = {int(number): state for number, state in json.loads(line).items()}
+                self._last = line
 
     def _note(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as lines:
             self._notes += lines
+
+    @property
+    def picture(self) -> dict[int, str]:
+        """The orders, as it printed them last."""
+        return {int(number): state for number, state in json.loads(self._last).items()}
 
     def reaches(self, number: int) -> None:
         """Wait until it knows of this order."""
