@@ -66,12 +66,13 @@ class StreamSetup:
         self._queue, self._durable, self._headers = queue, durable, headers
         self.canaries = Canaries(f"{queue}.bound", durable=True)
         self.unavailable_since: float | None = None
+        self._known: SourceUnavailable | None = None  # the last error with a known reason, since then
         self._protecting: gevent.Greenlet[Any, None] | None = None  # checks whether publishers get errors
         self._unbound = False  # by this worker, to protect publishers
 
     def on_success(self) -> None:
         """Reset the time of unavailability: the stream is available, or its broker is unreachable."""
-        self.unavailable_since = None
+        self.unavailable_since = self._known = None
 
     def set_up(self, connection: Connection) -> Delivery | None:
         """Declare and bind the stream. Return its last message, or None if the broker blocks publishers.
@@ -133,10 +134,13 @@ class StreamSetup:
         """
         if self.unavailable_since is None:
             self.unavailable_since = began
+        if error.refusal is not Refusal.UNAVAILABLE:
+            self._known = error
         if self._protecting is None or self._protecting.ready():
             self._protecting = gevent.spawn(self._protect_publishers, connection.clone(), self.unavailable_since)
         if time.monotonic() - self.unavailable_since >= GIVE_UP_SECONDS:
-            raise SourceRefused(error.refusal, str(error)) from error
+            known = self._known or error  # a busy broker may not answer the last attempt
+            raise SourceRefused(known.refusal, str(known)) from error
 
     def _protect_publishers(self, connection: Connection, since: float) -> None:
         """Unbind the stream if publishers get errors from it, which would close Peatio's channels."""

@@ -198,6 +198,31 @@ def test_a_stream_is_given_up_after_some_seconds_and_not_before(
     assert refused.value.refusal is Refusal.UNAVAILABLE
 
 
+def test_the_reason_is_what_the_broker_answered_even_if_the_last_attempt_got_no_answer(
+    broker: Any, setup: StreamSetup, clock: list[float]
+) -> None:
+    errors = [
+        SourceUnavailable("busy", answered=False),
+        SourceUnavailable("no replica here", answered=True, refusal=Refusal.NO_REPLICA),
+    ]
+    for error in errors:
+        broker.marker_error = error
+        with pytest.raises(SourceUnavailable):
+            setup.set_up(broker)
+    clock[0] += GIVE_UP_SECONDS
+    broker.marker_error = errors[0]
+    with pytest.raises(SourceRefused) as refused:
+        setup.set_up(broker)
+    assert (refused.value.refusal, refused.value.detail) == (Refusal.NO_REPLICA, "no replica here")
+    setup.on_success()
+    with pytest.raises(SourceUnavailable):
+        setup.set_up(broker)
+    clock[0] += GIVE_UP_SECONDS
+    with pytest.raises(SourceRefused) as refused:
+        setup.set_up(broker)
+    assert refused.value.refusal is Refusal.UNAVAILABLE, "what it answered in an earlier outage does not count"
+
+
 def test_a_stream_that_works_again_is_not_given_up(broker: Any, setup: StreamSetup, clock: list[float]) -> None:
     broker.marker_error = SourceUnavailable("no leader", answered=True)
     with pytest.raises(SourceUnavailable):
