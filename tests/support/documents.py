@@ -22,6 +22,7 @@ RUN_ELSEWHERE = {
     ("README.md", "sh"): "tests/live/test_docs.py",
     ("README.md", "output"): "tests/live/test_docs.py",
     ("docs/handlers.md", "python"): "tests/live/test_docs.py",
+    ("docs/how-to/trading-page.md", "html"): "tests/live/test_how_to.py",
     ("clients/python/README.md", "python"): "tests/live/test_client_packages.py",
     ("clients/python/README.md", "sh"): "tests/live/test_docs.py",
     ("clients/python/README.md", "output"): "tests/live/test_docs.py",
