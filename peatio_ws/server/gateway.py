@@ -280,11 +280,11 @@ _WRONG_WORKER = (
 
 
 def _with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) -> WSGIApp:
-    """Return what answers plain HTTP: the application, and the console if `WEBSOCKET_CONSOLE` is set, or by default for
-    a simulated exchange without an application."""
+    """Return what answers plain HTTP: the application, or the simulated exchange's REST API; and the console if
+    `WEBSOCKET_CONSOLE` is set, or by default for a simulated exchange without an application."""
     by_default = demo is not None and app is None
     wanted = by_default if settings.console is None else settings.console
-    plain = app or _upgrade_required
+    plain = app or (_upgrade_required if demo is None else demo.rest_api(_upgrade_required))
     if not wanted:
         return plain
     return Page(plain, app is not None, demo.token if demo is not None else None, MARKET)

@@ -13,8 +13,11 @@ from typing import Any, Final
 from peatio_ws.auth.identity import require_authenticated
 from peatio_ws.auth.keys import new_private_key
 from peatio_ws.auth.signing import session_token
+from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
 from peatio_ws.simulator.exchange import SimulatedExchange
+from peatio_ws.simulator.publications import rest_order
+from peatio_ws.simulator.rest_api import RestApi, WSGIApp
 from peatio_ws.simulator.simulation import MEMBER, MEMBER_ID
 
 TOKEN_SECONDS: Final = 3600
@@ -48,6 +51,11 @@ class Demo:
     def run(self) -> None:
         """Publish what happens, forever."""
         self._exchange.run()
+
+    def rest_api(self, app: WSGIApp) -> RestApi:
+        """Return an application that answers requests for a member's orders, in front of another one."""
+        verifier = Verifier(self.settings.token_rules)
+        return RestApi(app, verifier, lambda uid: [rest_order(one) for one in self._exchange.orders(uid)])
 
     def token(self) -> str:
         """Return a session token for the simulated member."""

@@ -17,6 +17,7 @@ import gevent.event
 
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.publisher import Publisher
+from peatio_ws.simulator.members import MemberOrder
 from peatio_ws.simulator.publications import Publication
 from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
@@ -38,6 +39,10 @@ class SimulatedExchange:
     def cancel(self, uid: str, number: object) -> None:
         """Cancel a member's order. Raises ClientError."""
         self._enqueue(self._simulation.cancel(uid, number, time.time()))
+
+    def orders(self, uid: str) -> list[MemberOrder]:
+        """Return a member's latest orders, the last changed one first."""
+        return self._simulation.orders(uid)
 
     def run(self) -> None:
         """Publish what happens, forever."""

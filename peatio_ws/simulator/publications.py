@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE
 from peatio_ws.simulator.matching import BookLevel, Market, MarketEvent, Side, SimulatedOrder, SimulatedTrade
+from peatio_ws.simulator.members import Balance, MemberOrder
+from peatio_ws.simulator.tape import TradeTape, plain
 
 MARKET: Final = "btcusd"
 TICK: Final = Decimal("0.1")
@@ -67,6 +69,11 @@ class PublicationWriter:
     def ticker(self, now: float) -> Publication:
         return Publication(RANGER, "public.global.tickers", {}, {MARKET: self._tape.ticker(now)})
 
+    def klines(self, now: float) -> Iterator[Publication]:
+        """Yield the current candle of each period."""
+        for period, candle in self._tape.candles(now):
+            yield _public(f"kline-{period}", candle)
+
     def _trade(self, trade: SimulatedTrade, now: float) -> Iterator[Publication]:
         number, taker = self.next_id(), trade.taker
         ask, bid = (trade.maker, taker) if taker.side == "buy" else (taker, trade.maker)
@@ -88,47 +95,6 @@ class PublicationWriter:
             yield Publication(TRADE, "", headers, body)
         row = {"tid": number, "taker_type": taker.side, "date": int(now), "price": price, "amount": volume}
         yield _public("trades", {"trades": [row]})
-        yield _public("kline-1m", self._tape.candle)
-
-
-class TradeTape:
-    """Aggregates the public trades: the ticker, and the candle of the current minute.
-
-    Attributes:
-        candle: start of the minute, open, high, low, close and volume, as numbers.
-    """
-
-    def __init__(self, price: str) -> None:
-        self._open = self._last = self._low = self._high = Decimal(price)
-        self._amount = self._funds = Decimal("0.0")
-        self.candle: list[float] = []
-
-    def add(self, price: str, volume: str, funds: str, now: float) -> None:
-        self._last, amount = Decimal(price), Decimal(volume)
-        self._low, self._high = min(self._low, self._last), max(self._high, self._last)
-        self._amount, self._funds = self._amount + amount, self._funds + Decimal(funds)
-        minute, last = int(now) // 60 * 60, float(self._last)
-        if self.candle[:1] != [minute]:
-            self.candle = [minute, last, last, last, last, 0.0]
-        _, first, high, low, _, traded = self.candle
-        self.candle = [minute, first, max(high, last), min(low, last), last, round(traded + float(amount), 8)]
-
-    def ticker(self, now: float) -> dict[str, Any]:
-        change = round((self._last - self._open) / self._open * 100, 2) + 0  # no -0.00
-        return {
-            "name": "BTC/USD",
-            "base_unit": "btc",
-            "quote_unit": "usd",
-            "low": str(self._low),
-            "high": str(self._high),
-            "open": str(self._open),
-            "last": str(self._last),
-            "volume": plain(self._funds),
-            "amount": plain(self._amount),
-            "avg_price": f"{self._funds / self._amount:.2f}" if self._amount else "0.0",
-            "price_change_percent": f"{change:+}%",
-            "at": int(now),
-        }
 
 
 def snapshot(market: Market) -> Publication:
@@ -140,18 +106,37 @@ def snapshot(market: Market) -> Publication:
     return _public("ob-snap", {**sides, "sequence": market.sequence})
 
 
+def balances(uid: str, base: Balance, quote: Balance) -> Publication:
+    """Return a member's balances, as an exchange with OpenFinex publishes them."""
+    body = {
+        "btc": [volume_text(base.available), volume_text(base.locked)],
+        "usd": [plain(quote.available * TICK * LOT), plain(quote.locked * TICK * LOT)],
+    }
+    return Publication(RANGER, f"private.{uid}.balances", {}, body)
+
+
+def rest_order(one: MemberOrder) -> dict[str, Any]:
+    """Return an order as Peatio's REST API shows it in `GET …/market/orders`."""
+    order = _order(one.order)
+    named = "id side ord_type price avg_price state".split()
+    return {
+        **{name: order[name] for name in named},
+        "market": MARKET,
+        "created_at": order["created_at"],
+        "updated_at": _iso(one.updated),
+        "origin_volume": order["origin_volume"],
+        "remaining_volume": order["volume"],
+        "executed_volume": volume_text(one.order.origin - one.order.volume),
+        "trades_count": order["trades_count"],
+    }
+
+
 def text_of(ticks: int) -> str:
     return str(ticks * TICK)
 
 
 def volume_text(lots: int) -> str:
     return plain(lots * LOT)
-
-
-def plain(number: Decimal) -> str:
-    """Return all significant digits, without an exponent. A whole number keeps one digit after the point."""
-    text = f"{number:f}".rstrip("0") if number != number.to_integral() else f"{number.to_integral():f}.0"
-    return text if number else "0"
 
 
 def _order(order: SimulatedOrder) -> dict[str, Any]:

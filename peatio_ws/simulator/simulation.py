@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from peatio_ws.errors import ClientError
 from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Market, MarketEvent, Side, SimulatedOrder
-from peatio_ws.simulator.publications import LOT, MARKET, TICK, Publication, PublicationWriter, snapshot
+from peatio_ws.simulator.members import MemberOrder, Members
+from peatio_ws.simulator.publications import LOT, MARKET, TICK, Publication, PublicationWriter, balances, snapshot
 
 MEMBER: Final = "IDDEMO000001"
 """uid of the member whose orders are simulated."""
@@ -24,6 +25,8 @@ STEP_SECONDS: Final = 0.25
 """Time between two steps: the pace of the book."""
 ORDER_STEPS: Final = 6
 """The number of steps after which something happens to the member's order."""
+KLINE_STEPS: Final = 8
+"""Two seconds, as in Peatio."""
 TICKER_STEPS: Final = 12
 SNAPSHOT_STEPS: Final = 240
 
@@ -62,6 +65,7 @@ class Simulation:
         self._steps = 0
         self._writer = PublicationWriter(FIRST_PRICE, int(now))
         self._own: int | None = None  # the member's order
+        self._members = Members()
         self.market = Market()
         self._fill_up(now)
 
@@ -76,6 +80,8 @@ class Simulation:
         messages += self._publications([*happenings, *self._crowd(now)], now)
         if self._steps % TICKER_STEPS == 0:
             messages.append(self._writer.ticker(now))
+        if self._steps % KLINE_STEPS == 0:
+            messages += self._writer.klines(now)
         self._steps += 1
         return messages
 
@@ -105,8 +111,10 @@ class Simulation:
         if kind == "market" and wanted.get("price") is not None:
             raise ClientError("price: a market order has none")
         price = _steps_of(wanted, "price", TICK, MOST_PRICE) if kind == "limit" else None
-        if sum(order.owner == uid for one in DIRECTION for order in self.market.orders(one)) >= MOST_WAITING:
+        if len(self._members.waiting(uid)) >= MOST_WAITING:
             raise ClientError(f"{MOST_WAITING} of your orders are waiting already; cancel one first")
+        if not self._can_pay(uid, side, price, volume):
+            raise ClientError(f"volume: your balance of {'btc' if side == 'sell' else 'usd'} is too low")
         order = self._new(uid, side, price, volume, now)
         return order.id, self._publications(self.market.place(order), now)
 
@@ -118,6 +126,19 @@ class Simulation:
         except KeyError:
             raise ClientError("id: you have no waiting order with this id") from None
         return self._publications(self.market.cancel(number), now)
+
+    def orders(self, uid: str) -> list[MemberOrder]:
+        """Return a member's latest orders, the last changed one first."""
+        return self._members.orders(uid)
+
+    def _can_pay(self, uid: str, side: Side, price: int | None, volume: int) -> bool:
+        if side == "sell":
+            return volume <= self._members.base(uid).available
+        funds = 0 if price is None else price * volume
+        for offered, there in self.market.levels("sell") if price is None else ():
+            taken = min(there, volume)
+            funds, volume = funds + taken * offered, volume - taken
+        return funds <= self._members.quote(uid).available
 
     # ---- the member whose orders are simulated
 
@@ -138,7 +159,10 @@ class Simulation:
             price = best + DIRECTION[side]
         if abs(price - self._price) > BARGAIN:
             return []  # another order is in the way
-        order = self._new(MEMBER, side, price, self._random.randrange(5, 30) * 1000, now)
+        volume = self._random.randrange(5, 30) * 1000
+        if not self._can_pay(MEMBER, side, price, volume):
+            return []
+        order = self._new(MEMBER, side, price, volume, now)
         self._own = order.id
         return self.market.place(order)
 
@@ -240,7 +264,14 @@ class Simulation:
         return SimulatedOrder(self._writer.next_id(), owner, side, price, volume, volume, now)
 
     def _publications(self, happenings: Iterable[MarketEvent], now: float) -> list[Publication]:
-        return [message for happening in happenings for message in self._writer.write(happening, now)]
+        """Return what is published of these events, and then the balances of the members whose orders changed."""
+        messages, changed = list[Publication](), dict[str, None]()
+        for happening in happenings:
+            self._members.take(happening, now)
+            messages += self._writer.write(happening, now)
+            if isinstance(happening, SimulatedOrder) and happening.owner is not None:
+                changed[happening.owner] = None
+        return messages + [balances(uid, self._members.base(uid), self._members.quote(uid)) for uid in changed]
 
 
 def _steps_of(wanted: Mapping[str, Any], name: str, step: Decimal, most: Decimal) -> int:

@@ -355,7 +355,7 @@ function showLast(price) {
 /** @param {any} ticker */
 function takeTicker(ticker) {
   if (!ticker) return;
-  $("market").textContent = ticker.name ?? market;
+  $("market").textContent = ticker.name ?? market.toUpperCase(); // Peatio 2.4 and later publish no name
   showLast(ticker.last);
   $("change").textContent = ticker.price_change_percent;
   $("change").className = String(ticker.price_change_percent).startsWith("-") ? "sell" : "buy";
@@ -435,7 +435,7 @@ async function run(token) {
     .on("stale", draw)
     .on("gap", () => {}) // `listen` sees it among the frames
     .on("error", (message) => (isWaiting ? answerOrder(message, false) : tell(message, "bad")));
-  $("market").textContent = market.toUpperCase(); // until a ticker provides its name
+  $("market").textContent = market.toUpperCase();
   book = client.book(market);
   client.subscribe(`${market}.trades`, "global.tickers");
   become("connecting");

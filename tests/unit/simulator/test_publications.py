@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.exchanges import TRADE, Delivery
+from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.private_events.order import Order, classic_order
 from peatio_ws.protocol.private_events.trade import Trade
 from peatio_ws.protocol.public_events import PublicEvent
-from peatio_ws.simulator.publications import CROWD, Publication, text_of
+from peatio_ws.simulator.matching import SimulatedOrder
+from peatio_ws.simulator.members import Balance, MemberOrder
+from peatio_ws.simulator.publications import CROWD, Publication, balances, rest_order, text_of
 from peatio_ws.simulator.simulation import (
     FIRST_PRICE,
+    KLINE_STEPS,
     MEMBER,
     SNAPSHOT_STEPS,
     STEP_SECONDS,
@@ -35,6 +39,7 @@ def messages(seed: int, steps: int) -> list[Publication]:
 @settings(max_examples=10)
 def test_public_trades_candles_and_tickers_agree(seed: int) -> None:
     volume, funds, minutes, prices = Decimal(0), Decimal(0), dict[int, list[float]](), [text_of(FIRST_PRICE)]
+    candles = 0
     private: dict[int, tuple[str, str]] = {}
     for exchange, key, _, body in messages(seed, 2 * SNAPSHOT_STEPS):
         if exchange == TRADE:
@@ -48,9 +53,12 @@ def test_public_trades_candles_and_tickers_agree(seed: int) -> None:
             assert row["taker_type"] in ("buy", "sell")
             minutes.setdefault(row["date"] // 60 * 60, []).append(float(row["price"]))
         elif key == "public.btcusd.kline-1m":
-            traded = minutes[body[0]]
+            traded = minutes.get(body[0], [float(prices[-1])])
             assert body[1:5] == [traded[0], max(traded), min(traded), traded[-1]]
-            assert body[5] > 0
+            assert (body[5] > 0) is (body[0] in minutes)
+            candles += 1
+        elif key == "public.btcusd.kline-1w":
+            assert body[5] == float(volume)
         elif key == "public.global.tickers":
             ticker = body["btcusd"]
             assert (Decimal(ticker["amount"]), Decimal(ticker["volume"])) == (volume, funds)
@@ -60,6 +68,7 @@ def test_public_trades_candles_and_tickers_agree(seed: int) -> None:
             assert ticker["price_change_percent"][0] in "+-"
             assert ticker["price_change_percent"] != "-0.00%"
     assert len(minutes) >= 2
+    assert candles >= 2 * SNAPSHOT_STEPS / KLINE_STEPS - 5, "each two seconds, once there was a trade"
     assert not private, "trades without a public message"
 
 
@@ -75,6 +84,33 @@ def test_the_package_reads_it_as_any_other_peatios(seed: int) -> None:
             assert None not in shown.values()
             whole = Decimal(shown["remaining_volume"]) + Decimal(shown["executed_volume"])
             assert whole == Decimal(shown["origin_volume"])
+        elif isinstance(event, MemberEvent):
+            assert (event.stream, routing_key) == ("balances", f"private.{MEMBER}.balances")
         else:
             assert isinstance(event, PublicEvent)
             assert event.stream in routing_key
+
+
+def test_balances_are_texts_in_the_currencies_of_the_market() -> None:
+    message = balances("IDANN", Balance(15_000, 1), Balance(912_000 * 10_000, 0))
+    assert message.routing_key == "private.IDANN.balances"
+    assert message.body == {"btc": ["1.5", "0.0001"], "usd": ["91200.0", "0.0"]}
+
+
+def test_an_order_over_rest_has_peatios_fields() -> None:
+    order = SimulatedOrder(7, "IDANN", "sell", 91_205, 10_000, 15_000, BEGIN, funds=5_000 * 91_210, trades=2)
+    assert rest_order(MemberOrder(order, BEGIN + 60)) == {
+        "id": 7,
+        "side": "sell",
+        "ord_type": "limit",
+        "price": "9120.5",
+        "avg_price": "9121.0",
+        "state": "wait",
+        "market": "btcusd",
+        "created_at": "2023-11-14T22:13:20Z",
+        "updated_at": "2023-11-14T22:14:20Z",
+        "origin_volume": "1.5",
+        "remaining_volume": "1.0",
+        "executed_volume": "0.5",
+        "trades_count": 2,
+    }

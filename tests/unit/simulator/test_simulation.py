@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from peatio_ws.errors import ClientError
 from peatio_ws.protocol.exchanges import ORDERBOOK, TRADE
-from peatio_ws.simulator.publications import CROWD, LOT, Publication, snapshot, text_of
+from peatio_ws.simulator.members import OPENING_FUNDS, OPENING_LOTS
+from peatio_ws.simulator.publications import CROWD, LOT, TICK, Publication, snapshot, text_of
 from peatio_ws.simulator.simulation import (
     BARGAIN,
     FIRST_PRICE,
@@ -197,7 +198,7 @@ class Ledger:
         self.owners: dict[int, str] = {}
         self.traded: dict[int, list[tuple[Decimal, Decimal]]] = {}
         self.trades: set[int] = set()
-        self.told = list[tuple[str, str]]()
+        self.balances: dict[str, dict[str, list[str]]] = {}
 
     def take(self, messages: list[Publication]) -> None:
         for exchange, key, headers, body in messages:
@@ -205,6 +206,8 @@ class Ledger:
                 self._order(headers["uid"], body["order"])
             elif exchange == TRADE:
                 self._trade(headers, body)
+            elif key.endswith(".balances"):
+                self.balances[key.split(".")[1]] = body
             elif key == "public.btcusd.ob-inc":
                 assert self.replica is not None
                 self.replica.apply(body)
@@ -247,6 +250,25 @@ class Ledger:
             funds = sum(one * part for one, part in self.traded[number])
             assert abs(Decimal(order["avg_price"]) - funds / done) <= Decimal("0.00005")
 
+    def check_balances(self) -> None:
+        """What each member has now, from all its orders and trades."""
+        for uid, shown in self.balances.items():
+            (btc, btc_locked), (usd, usd_locked) = (map(Decimal, shown[name]) for name in ("btc", "usd"))
+            own, lots, funds = [number for number, owner in self.owners.items() if owner == uid], Decimal(0), Decimal(0)
+            locked = {"sell": Decimal(0), "buy": Decimal(0)}
+            for order in map(self.orders.__getitem__, own):
+                sign = 1 if order["side"] == "buy" else -1
+                lots += sign * sum(part for _, part in self.traded[order["id"]])
+                funds -= sign * sum(price * part for price, part in self.traded[order["id"]])
+                if order["state"] == "wait":
+                    price = Decimal(order["price"]) if order["side"] == "buy" else 1
+                    locked[order["side"]] += Decimal(order["volume"]) * price
+            assert (btc_locked, usd_locked) == (locked["sell"], locked["buy"])
+            assert (btc + btc_locked, usd + usd_locked) == (
+                OPENING_LOTS * LOT + lots,
+                OPENING_FUNDS * LOT * TICK + funds,
+            )
+
 
 @given(seed=st.integers(0, 2**32), deeds=deeds)
 @settings(max_examples=100)
@@ -274,6 +296,7 @@ def test_volumes_add_up_and_no_book_is_ever_crossed(
             else:
                 with pytest.raises(ClientError):
                     simulation.cancel(uid, number, now)
+    ledger.check_balances()
     own = Replica(snapshot(simulation.market).body)
     assert ledger.replica is not None
     assert (own.levels, own.sequence) == (ledger.replica.levels, ledger.replica.sequence)
@@ -305,6 +328,20 @@ def test_market_order_takes_all_prices_and_the_rest_is_cancelled() -> None:
     assert snapshot(simulation.market).body["asks"] == []
     ledger.take(simulation.step(BEGIN))
     assert len(snapshot(simulation.market).body["asks"]) >= LEVELS, "the crowd did not come back"
+
+
+def test_order_over_the_balance_is_refused() -> None:
+    simulation = Simulation(3, BEGIN)
+    sale = {**LIMIT, "side": "sell", "price": "90000", "volume": "1000"}
+    for _ in range(10):
+        simulation.place("IDANN", sale, BEGIN)
+    with pytest.raises(ClientError, match="your balance of btc is too low"):
+        simulation.place("IDANN", {**sale, "volume": "0.0001"}, BEGIN)
+    simulation.place("IDANN", {**LIMIT, "price": "900000", "volume": "10"}, BEGIN)
+    with pytest.raises(ClientError, match="your balance of usd is too low"):
+        simulation.place("IDBOB", {**LIMIT, "price": "1000000", "volume": "100.0001"}, BEGIN)
+    assert len(simulation.orders("IDANN")) == 11
+    assert simulation.orders("IDBOB") == []
 
 
 def test_member_does_not_trade_with_itself() -> None:

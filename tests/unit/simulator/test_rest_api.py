@@ -1,0 +1,82 @@
+"""`GET …/market/orders` of the simulated exchange."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from peatio_ws.auth.verifier import Verifier
+from peatio_ws.simulator.rest_api import RestApi
+from tests.unit.samples import claims, settings, sign
+
+ORDERS = [{"id": number, "state": "wait" if number % 2 else "done"} for number in range(250, 0, -1)]
+
+
+def ask(
+    query: str = "", path: str = "/api/v2/peatio/market/orders", method: str = "GET", **more: str
+) -> tuple[str, Any]:
+    """Return the status, and the answer as JSON."""
+    found: list[str] = []
+
+    def elsewhere(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("404 Not Found", [])
+        return [b"{}"]
+
+    api = RestApi(elsewhere, Verifier(settings().token_rules), lambda uid: ORDERS if uid == "ID1" else [])
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **more}
+    body = api(environ, lambda status, headers, exc_info=None: found.append(status))
+    return found[0], json.loads(b"".join(body))
+
+
+def token(**more: Any) -> dict[str, str]:
+    now = int(time.time())
+    return {"HTTP_AUTHORIZATION": f"Bearer {sign(claims(iat=now, exp=now + 60, **more))}"}
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("", range(250, 150, -1)),
+        ("market=btcusd&limit=3", [250, 249, 248]),
+        ("limit=100&page=3", range(50, 0, -1)),
+        ("state=wait&limit=2", [249, 247]),
+        ("state=wait&state=done&limit=2", [250, 249]),
+        ("state=cancel", []),
+    ],
+)
+def test_a_member_gets_its_orders(query: str, ids: Any) -> None:
+    status, orders = ask(query, **token())
+    assert (status, [order["id"] for order in orders]) == ("200 OK", list(ids))
+
+
+def test_another_member_gets_its_own() -> None:
+    assert ask(**token(uid="ID2")) == ("200 OK", [])
+
+
+@pytest.mark.parametrize(
+    "authorization", [{}, {"HTTP_AUTHORIZATION": "Basic eDp5"}, {"HTTP_AUTHORIZATION": "Bearer x.y.z"}]
+)
+def test_without_a_valid_token_there_are_none(authorization: dict[str, str]) -> None:
+    assert ask(**authorization) == ("401 Unauthorized", {"errors": ["jwt.decode_and_verify"]})
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("market=ethusd", "market.market.doesnt_exist"),
+        ("state=open", "market.order.invalid_state"),
+        ("limit=many", "market.order.non_integer_limit"),
+        ("limit=1001", "market.order.invalid_limit"),
+        ("page=0", "market.order.non_positive_page"),
+    ],
+)
+def test_a_wrong_query_is_answered_with_peatios_code(query: str, error: str) -> None:
+    assert ask(query, **token()) == ("422 Unprocessable Entity", {"errors": [error]})
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/market/orders"), ("GET", "/market/orders/5"), ("GET", "/")])
+def test_other_requests_are_passed_on(method: str, path: str) -> None:
+    assert ask(path=path, method=method, **token()) == ("404 Not Found", {})
