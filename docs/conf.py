@@ -18,7 +18,7 @@ html_show_copyright = False
 html_copy_source = False
 html_show_sourcelink = False
 html_static_path = html_css_files = ["site.css"]
-html_extra_path = ["asyncapi.yaml"]
+html_extra_path = ["asyncapi.yaml", "channels.schema.json"]
 myst_heading_anchors = 4  # `page.md#a-heading`, as on GitHub
 suppress_warnings: list[str] = []  # the site is built with -W: every warning is an error
 

@@ -1,4 +1,4 @@
-"""Which messages of docs/asyncapi.yaml a frame matches."""
+"""Which messages of docs/asyncapi.yaml a frame matches. The bodies of events are in docs/channels.schema.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from referencing.jsonschema import DRAFT7
 from tests.support.gateway import ROOT
 
 DOCUMENT = yaml.safe_load((ROOT / "docs" / "asyncapi.yaml").read_text())
-REGISTRY: Registry[Any] = Registry().with_resource("doc:", DRAFT7.create_resource(DOCUMENT))
+EVENTS = json.loads((ROOT / "docs" / "channels.schema.json").read_text())
+DOCUMENT_URI, EVENTS_URI = "file:///asyncapi.yaml", "file:///channels.schema.json"
+REGISTRY: Registry[Any] = Registry().with_resources(
+    [(DOCUMENT_URI, DRAFT7.create_resource(DOCUMENT)), (EVENTS_URI, DRAFT7.create_resource(EVENTS))]
+)
 SENDERS = {"send": "server", "receive": "client"}
 
 Messages = dict[str, tuple[str, Draft7Validator]]
@@ -34,6 +38,16 @@ def kind_of(message: dict[str, Any]) -> str:
     return str(message.get("x-frame") or message.get("contentType") or "json")
 
 
+def validator(uri: str) -> Draft7Validator:
+    """Return what checks a value against a schema of the two files."""
+    return Draft7Validator({"$ref": uri}, registry=REGISTRY)
+
+
+def body(definition: str) -> Draft7Validator:
+    """Return what checks a value against a definition of channels.schema.json."""
+    return validator(f"{EVENTS_URI}#/definitions/{definition}")
+
+
 def messages(channel: str, sender: str) -> Messages:
     """Return what one side may send on a channel: by the operations, and their replies."""
     found: Messages = {}
@@ -46,8 +60,7 @@ def messages(channel: str, sender: str) -> Messages:
         for reference in (one["$ref"] for one in references):
             message = at(reference)
             pointer = DOCUMENT["channels"][channel]["messages"][reference.rpartition("/")[2]]["$ref"]
-            schema = {"$ref": f"doc:{pointer}/payload"}
-            found[reference.rpartition("/")[2]] = (kind_of(message), Draft7Validator(schema, registry=REGISTRY))
+            found[reference.rpartition("/")[2]] = (kind_of(message), validator(f"{DOCUMENT_URI}{pointer}/payload"))
     return found
 
 
@@ -76,3 +89,7 @@ def find(channel: str, sender: str, kinds: list[str], value: Any) -> Iterator[tu
     for name, (kind, validator) in MESSAGES[channel, sender].items():
         if kind in kinds and validator.is_valid(value):
             yield name, validator
+
+
+EVENT = validator(EVENTS_URI)
+"""Checks a frame with an event of Peatio."""

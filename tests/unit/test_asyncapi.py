@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator
 
 import peatio_ws
 from peatio_ws.close_codes import REASONS, Close
@@ -32,7 +31,7 @@ from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.subscription_rules import SubscriptionRules
 from peatio_ws.server.connections import upgrade_request
 from tests.programs.contract import RECORDING
-from tests.support.asyncapi import DOCUMENT, MESSAGES, REGISTRY, matching
+from tests.support.asyncapi import DOCUMENT, DOCUMENT_URI, MESSAGES, body, matching, validator
 from tests.support.relay import Connection
 
 
@@ -147,16 +146,14 @@ def test_book_change_without_an_owner_is_not_an_order() -> None:
 
 
 def test_what_the_gateway_writes_for_ranger_is_described() -> None:
-    schemas = DOCUMENT["components"]["schemas"]
     order = read(Delivery("peatio.orderbook", "", {"uid": "ID1"}, b'{"id":1,"side":"sell","at":1533117600}'))
     trade = read(Delivery("peatio.trade", "", {"ask_uid": "ID1"}, b'{"id":1,"price":"2.0","ask_id":3}'))
     written = {
-        "RangerOrder": ranger_order(order),  # type: ignore[arg-type]
-        "RangerTrade": ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
+        "TranslatedOrder": ranger_order(order),  # type: ignore[arg-type]
+        "TranslatedTrade": ranger_trade(trade, "ask", b"3"),  # type: ignore[arg-type]
     }
     for name, payload in written.items():
-        assert name in schemas
-        schema = Draft7Validator({"$ref": f"doc:#/components/schemas/{name}"}, registry=REGISTRY)
+        schema = body(name)
         schema.validate(json.loads(payload))
         for broken in mutations(json.loads(payload)):
             assert not schema.is_valid(broken), broken
@@ -278,7 +275,7 @@ def test_each_message_of_a_channel_is_in_one_of_its_operations() -> None:
 def test_each_example_is_the_message_that_it_is_an_example_of() -> None:
     tried = 0
     for name, message in DOCUMENT["components"]["messages"].items():
-        schema = Draft7Validator({"$ref": f"doc:#/components/messages/{name}/payload"}, registry=REGISTRY)
+        schema = validator(f"{DOCUMENT_URI}#/components/messages/{name}/payload")
         for example in message.get("examples", []):
             schema.validate(example["payload"])
             tried += 1
