@@ -12,7 +12,8 @@
 /** Reconnecting would not help. A `token` function may throw it to end the client. */
 export declare class Refused extends Error {
 }
-export type PeatioEvent = {
+import type { BodyOf } from "./channels.mjs";
+export type PeatioEvent<Data = any> = {
     /**
      * `order` or `trade` for the member's own events, otherwise the name of the stream
      */
@@ -20,7 +21,7 @@ export type PeatioEvent = {
     /**
      * the body
      */
-    data: any;
+    data: Data;
     /**
      * the position after this event, for resuming; null for public streams
      */
@@ -42,8 +43,6 @@ export type Disconnected = {
     pause: number | null;
 };
 export type Callbacks = {
-    order: (event: PeatioEvent) => unknown;
-    trade: (event: PeatioEvent) => unknown;
     /**
      * every event, whatever its stream
      */
@@ -141,6 +140,15 @@ export type Place = {
     cursor: string | null;
     complete: boolean;
 };
+/**
+ * Whether an event is of a stream; TypeScript then knows its body.
+ *
+ * @template {string} Name
+ * @param {PeatioEvent} event
+ * @param {Name} stream
+ * @returns {event is PeatioEvent<BodyOf<Name>>}
+ */
+export declare function isOf<Name extends string>(event: PeatioEvent, stream: Name): event is PeatioEvent<BodyOf<Name>>;
 /** A client that receives a member's orders and trades, and streams, and reconnects by itself. */
 export declare class PeatioClient {
     #private;
@@ -171,13 +179,14 @@ export declare class PeatioClient {
     /**
      * Register a callback.
      *
-     * @template {keyof Callbacks | (string & {})} Name
-     * @param {Name} name one of `Callbacks`, or a stream (`btcusd.trades`) for its events
-     * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown} callback
+     * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})} Name
+     * @param {Name} name `order`, `trade`, `balances` or `deposit_address` for the member's own events; one of `Callbacks`;
+     *   or a stream (`btcusd.trades`) for its events
+     * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown} callback
      * @returns {this}
      * @throws {TypeError} there is no such name
      */
-    on<Name extends keyof Callbacks | (string & {})>(name: Name, callback: Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown): this;
+    on<Name extends keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})>(name: Name, callback: Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown): this;
     /**
      * Run the callbacks until `close()`.
      *

@@ -38,17 +38,21 @@ const NO_RETURN = [1002, 1003, 1007, 1009]; // close codes after which a new con
 const NEW_TOKEN = [401, 4401, 4403];
 const NO_ROOM = [429, 503, 1013];
 const LOST = 1006; // the connection ended without a close code
-const NAMES = "order trade event book gap stale notice connected disconnected error".split(" ");
+const CALLBACKS = "event book gap stale notice connected disconnected error".split(" "); // that are not streams
+const NAMES = ["order", "trade", "balances", "deposit_address", ...CALLBACKS];
 
 /** Reconnecting would not help. A `token` function may throw it to end the client. */
 export class Refused extends Error {}
 
+/** @import { BodyOf } from "./channels.mjs" */
+
 /**
  * An event from the gateway.
  *
+ * @template [Data=any]
  * @typedef {object} PeatioEvent
  * @property {string} stream `order` or `trade` for the member's own events, otherwise the name of the stream
- * @property {any} data the body
+ * @property {Data} data the body
  * @property {string | null} cursor the position after this event, for resuming; null for public streams
  * @property {string} text the frame as received, with every digit of its numbers
  */
@@ -66,8 +70,6 @@ export class Refused extends Error {}
  * The callbacks and their arguments. The client awaits what they return before it continues.
  *
  * @typedef {object} Callbacks
- * @property {(event: PeatioEvent) => unknown} order
- * @property {(event: PeatioEvent) => unknown} trade
  * @property {(event: PeatioEvent) => unknown} event every event, whatever its stream
  * @property {(book: Book) => unknown} book a maintained book changed
  * @property {(book: Book) => unknown} stale a maintained book is no longer correct
@@ -663,6 +665,18 @@ class Line {
 
 // ---- the client
 
+/**
+ * Whether an event is of a stream; TypeScript then knows its body.
+ *
+ * @template {string} Name
+ * @param {PeatioEvent} event
+ * @param {Name} stream
+ * @returns {event is PeatioEvent<BodyOf<Name>>}
+ */
+export function isOf(event, stream) {
+  return event.stream === stream;
+}
+
 /** A client that receives a member's orders and trades, and streams, and reconnects by itself. */
 export class PeatioClient {
   /** The cursor of the last processed event; pass it to a later process to resume there. @type {string | null} */
@@ -743,9 +757,10 @@ export class PeatioClient {
   /**
    * Register a callback.
    *
-   * @template {keyof Callbacks | (string & {})} Name
-   * @param {Name} name one of `Callbacks`, or a stream (`btcusd.trades`) for its events
-   * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent) => unknown} callback
+   * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})} Name
+   * @param {Name} name `order`, `trade`, `balances` or `deposit_address` for the member's own events; one of `Callbacks`;
+   *   or a stream (`btcusd.trades`) for its events
+   * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown} callback
    * @returns {this}
    * @throws {TypeError} there is no such name
    */
@@ -1093,8 +1108,8 @@ export class PeatioClient {
   async *#handOver(event) {
     const { stream } = event;
     if (this.#books.size) await this.#keepBook(event);
-    // Not a stream with the name of another callback.
-    if (stream === "order" || stream === "trade" || stream.includes(".")) await this.#tell(stream, event);
+    // A private stream may have the name of another callback.
+    if (!CALLBACKS.includes(stream)) await this.#tell(stream, event);
     await this.#tell("event", event);
     yield event;
     if (event.cursor !== null) this.cursor = event.cursor;

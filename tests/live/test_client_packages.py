@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.live.conftest import CLIENT, EXAMPLES
+from tests.programs import channel_types
 from tests.support.gateway import ROOT
+
+BOT = CLIENT / "test" / "bot.mts"
+FIELD = re.compile(r"(\bdata(?:\??\.\w+|\[[^\]]*\])*\??\.)(\w+)(?<!whatever)\b")
+"""The last field that an expression reads from a body."""
 
 
 def run(*command: str) -> str:
@@ -27,13 +33,36 @@ def test_a_program_in_typescript_can_use_them(compiler: None) -> None:
     run("node_modules/.bin/tsc", "-p", "test")
 
 
+def test_a_mistyped_field_of_any_channel_is_a_type_error(compiler: None, tmp_path: Path) -> None:
+    """In a folder with the package installed. `usage.mts` and `bot.mts` as they are compile: see above."""
+    text = BOT.read_text()
+    (tmp_path / "wrong.mts").write_text(FIELD.sub(r"\1\2_", text))
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "peatio-client").symlink_to(CLIENT)
+    options = "--ignoreConfig --noEmit --strict --target es2022 --module nodenext --lib es2023,dom --pretty false"
+    command = [CLIENT / "node_modules/.bin/tsc", *options.split(), "--types", "", "wrong.mts"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    found = {int(line) for line in re.findall(r"^wrong\.mts\((\d+),\d+\): error TS", done.stdout, re.MULTILINE)}
+    fields = {number for number, line in enumerate(text.splitlines(), 1) if FIELD.search(line)}
+    assert found == fields, done.stdout
+    assert len(fields) >= 9
+
+
+def test_the_typescript_bot_reads_every_channel() -> None:
+    names = re.findall(r'\.on\("([^"]+)"', BOT.read_text())
+    for stream in channel_types.streams():
+        pattern = re.sub(r"<\\?\w+\\?>", r"\\w+", re.escape(stream.name))
+        assert any(re.fullmatch(pattern, name) for name in names), stream.name
+
+
 def test_what_needs_no_gateway() -> None:
     assert "# fail 0" in run("node", "--test")
 
 
 def test_what_npm_packs(node_modules: None) -> None:
     files = {path.name for path in (EXAMPLES / "node_modules" / "peatio-client").iterdir()}
-    assert files == {"LICENSE", "README.md", "package.json", "peatio-client.d.mts", "peatio-client.mjs"}
+    code = {"channels.d.mts", "peatio-client.d.mts", "peatio-client.mjs"}
+    assert files == {"LICENSE", "README.md", "package.json", *code}
 
 
 @pytest.mark.parametrize("program", sorted(EXAMPLES.glob("orders*")), ids=lambda program: program.name)

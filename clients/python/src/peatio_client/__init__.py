@@ -11,6 +11,6 @@
 from peatio_client.aio import AsyncPeatioClient
 from peatio_client.blocking import PeatioClient
 from peatio_client.books import Book, Level
-from peatio_client.events import Disconnected, Event, Refused
+from peatio_client.events import Disconnected, Event, Refused, Stream
 
-__all__ = ["AsyncPeatioClient", "Book", "Disconnected", "Event", "Level", "PeatioClient", "Refused"]
+__all__ = ["AsyncPeatioClient", "Book", "Disconnected", "Event", "Level", "PeatioClient", "Refused", "Stream"]

@@ -62,7 +62,7 @@ class Tell(NamedTuple):
 class Emit(NamedTuple):
     """Pass an event to the consumer; continue when it asks for the next one."""
 
-    event: Event
+    event: Event[Any]
 
 
 Command: TypeAlias = AskToken | Open | Receive | Send | Speak | Shut | Wait | Tell | Emit

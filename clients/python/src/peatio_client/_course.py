@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
@@ -16,7 +16,7 @@ from peatio_client._shelf import Shelf
 from peatio_client._tokens import Renewal
 from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Say, Step
 from peatio_client.books import Book
-from peatio_client.events import Disconnected, Event, Refused
+from peatio_client.events import CALLBACKS, Disconnected, Event, Refused, StreamName
 
 STEADY_SECONDS: Final = 30.0
 """After a connection of this length, the pauses start from the beginning."""
@@ -74,14 +74,15 @@ class Course:
     def close(self) -> None:
         self.closed, self.state = True, "closed"
 
-    def subscribe(self, names: tuple[str, ...]) -> None:
+    def subscribe(self, streams: Iterable[StreamName]) -> None:
         """Add streams; `next_message` or the next connection subscribes to them."""
+        names = [str(stream) for stream in streams]
         self._route.check(*names)
         self.wanted.update(dict.fromkeys(names))
 
-    def unsubscribe(self, names: tuple[str, ...]) -> None:
+    def unsubscribe(self, streams: Iterable[StreamName]) -> None:
         """Remove streams; `next_message` unsubscribes from them."""
-        for name in names:
+        for name in map(str, streams):
             self.wanted.pop(name, None)
             self._shelf.drop(name)
 
@@ -272,9 +273,9 @@ class Course:
                     if self._refusals >= MOST_REFUSALS:
                         self._renewal.stop()
 
-    def _hand_over(self, event: Event) -> Doing:
+    def _hand_over(self, event: Event[Any]) -> Doing:
         yield from self._shelf.take(event)
-        if event.stream in ("order", "trade") or "." in event.stream:  # not a stream with the name of another callback
+        if event.stream not in CALLBACKS:  # a private stream may have the name of another callback
             yield Tell(event.stream, event)
         yield Tell("event", event)
         yield Emit(event)

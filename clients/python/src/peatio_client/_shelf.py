@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from peatio_client._commands import Tell
 from peatio_client.books import Book, Outcome
@@ -36,7 +36,7 @@ class Shelf:
         if book := self._books.pop(stream.removesuffix("-inc"), None):
             book.current = False
 
-    def take(self, event: Event) -> Iterator[Tell]:
+    def take(self, event: Event[Any]) -> Iterator[Tell]:
         """Apply an event to its book."""
         name, _, kind = event.stream.rpartition("-")
         book = self._books.get(name)

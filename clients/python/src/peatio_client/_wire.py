@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from peatio_client.events import Event
+from peatio_client.events import Event, Stream, StreamName
 
 
 class Say(NamedTuple):
@@ -54,7 +54,7 @@ class Notice(NamedTuple):
 QUERY_CHARACTERS: Final = 4000
 """Limit for the streams in an address; servers and proxies accept lines of 8 KiB, with the cursor and the rest."""
 
-Step: TypeAlias = Event | Say | Live | Renewed | Place | Complaint | Notice
+Step: TypeAlias = Event[Any] | Say | Live | Renewed | Place | Complaint | Notice
 
 
 def is_public(stream: str) -> bool:
@@ -77,14 +77,14 @@ class Route:
         ValueError: the arguments contradict each other.
     """
 
-    def __init__(self, url: str, streams: Iterable[str], with_token: bool) -> None:
-        if isinstance(streams, str):
+    def __init__(self, url: str, streams: Iterable[StreamName], with_token: bool) -> None:
+        if isinstance(streams, str | Stream):
             raise ValueError("streams are a list of names, not a text")
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True)
         named = [name for key, value in query if key == "stream" for name in value.split(",") if name]
         self.url = parts._replace(query=urlencode([pair for pair in query if pair[0] != "stream"])).geturl()
-        self.streams = tuple(dict.fromkeys([*named, *streams]))
+        self.streams = tuple(dict.fromkeys([*named, *map(str, streams)]))
         segments = parts.path.rstrip("/").split("/")
         self._with_token = with_token
         self.ranger = bool(self.streams) or segments[-1] in ("public", "private") or "ranger" in segments

@@ -17,7 +17,7 @@ from peatio_client._client import Client
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._endings import Ended
 from peatio_client.books import Book
-from peatio_client.events import Event
+from peatio_client.events import Event, StreamName
 
 
 class AsyncPeatioClient(Client):
@@ -40,7 +40,7 @@ class AsyncPeatioClient(Client):
         self,
         url: str,
         token: Callable[[], str | Awaitable[str]] | None = None,
-        streams: Sequence[str] = (),
+        streams: Sequence[StreamName] = (),
         cursor: str | None = None,
         silence: float = 60.0,
     ) -> None:
@@ -72,7 +72,7 @@ class AsyncPeatioClient(Client):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> Event[Any]:
         if self._busy:
             raise RuntimeError("another task waits for this client's next event")
         self._busy = True
@@ -87,7 +87,7 @@ class AsyncPeatioClient(Client):
         finally:
             self._busy = False
 
-    async def _next(self) -> Event:
+    async def _next(self) -> Event[Any]:
         running = self._running = self._running or self._course.run()
         command = self._command or _step(running.send, None)
         while not isinstance(command, Emit):
@@ -96,7 +96,7 @@ class AsyncPeatioClient(Client):
         self._command = None
         return command.event
 
-    async def subscribe(self, *streams: str) -> None:
+    async def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.
 
         Raises:
@@ -105,7 +105,7 @@ class AsyncPeatioClient(Client):
         self._course.subscribe(streams)
         await self._speak()
 
-    async def unsubscribe(self, *streams: str) -> None:
+    async def unsubscribe(self, *streams: StreamName) -> None:
         """Unsubscribe from streams, now and after each reconnection."""
         self._course.unsubscribe(streams)
         await self._speak()

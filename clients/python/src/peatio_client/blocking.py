@@ -16,7 +16,7 @@ from peatio_client._client import Client
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._endings import Ended
 from peatio_client.books import Book
-from peatio_client.events import Event
+from peatio_client.events import Event, StreamName
 
 
 class PeatioClient(Client):
@@ -43,7 +43,7 @@ class PeatioClient(Client):
         self,
         url: str,
         token: Callable[[], str] | None = None,
-        streams: Sequence[str] = (),
+        streams: Sequence[StreamName] = (),
         cursor: str | None = None,
         silence: float = 60.0,
     ) -> None:
@@ -69,7 +69,7 @@ class PeatioClient(Client):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> Event[Any]:
         # Kept, so that a new loop continues where the last one was left.
         running = self._running = self._running or self._course.run()
         try:
@@ -82,7 +82,7 @@ class PeatioClient(Client):
             self._hang_up()
             raise
 
-    def subscribe(self, *streams: str) -> None:
+    def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.
 
         Raises:
@@ -91,7 +91,7 @@ class PeatioClient(Client):
         self._course.subscribe(streams)
         self._speak()
 
-    def unsubscribe(self, *streams: str) -> None:
+    def unsubscribe(self, *streams: StreamName) -> None:
         """Unsubscribe from streams, now and after each reconnection."""
         self._course.unsubscribe(streams)
         self._speak()

@@ -1,18 +1,24 @@
-"""The objects that callbacks receive: events, disconnections, refusals."""
+"""The objects that callbacks receive: events, disconnections, refusals; and the names of streams with a type."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
+
+CALLBACKS: Final = tuple("event book gap stale notice connected disconnected error".split())
+"""Names of callbacks that are not streams."""
+
+Body = TypeVar("Body")
+Body_co = TypeVar("Body_co", covariant=True)
 
 
 class Refused(Exception):
     """Reconnecting would not help. A `token` callable may raise it to end the client."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event from the gateway.
+@dataclass(frozen=True)  # a generic one with slots cannot be created as Event[Order](…): Python 3.11
+class Event(Generic[Body_co]):
+    """An event from the gateway. `Event[Order]` has the body of an order; `peatio_client.channels` has the types.
 
     Attributes:
         stream: `order` or `trade` for the member's own events, otherwise the name of the stream.
@@ -22,9 +28,30 @@ class Event:
     """
 
     stream: str
-    data: Any
+    data: Body_co
     cursor: str | None
     text: str
+
+
+@dataclass(frozen=True)
+class Stream(Generic[Body_co]):
+    """The name of a stream, and the type of its events' bodies. Use it wherever a client takes the name of a stream.
+
+    Attributes:
+        name: the name alone: `btcusd.trades`.
+    """
+
+    name: str
+
+    def has(self, event: Event[Any]) -> TypeGuard[Event[Body_co]]:
+        """Return whether an event is of this stream; type checkers then know its body."""
+        return event.stream == self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+StreamName: TypeAlias = str | Stream[Any]
 
 
 @dataclass(frozen=True, slots=True)

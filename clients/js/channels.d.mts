@@ -1,0 +1,250 @@
+/**
+ * Peatio's streams, and the types of their events' bodies: `docs/channels.md` describes them.
+ *
+ * Generated from docs/channels.schema.json by `python -m tests.programs.channel_types`; do not edit.
+ */
+
+/** A decimal number as text, with all its digits. */
+export type DecimalText = string;
+
+/** Unix time in seconds. */
+export type UnixTime = number;
+
+/** The last 24 hours of each market, by the id of the market. */
+export type Tickers = Record<string, Ticker>;
+
+/** The last 24 hours of a market. */
+export interface Ticker {
+  /** Time of the ticker: Unix seconds, as text. */
+  at: string;
+  /** Average price, weighted by amount. */
+  avg_price: DecimalText;
+  /** Highest price. */
+  high: DecimalText;
+  /** Price of the last trade. */
+  last: DecimalText;
+  /** Lowest price. */
+  low: DecimalText;
+  /** First price. */
+  open: DecimalText;
+  /** Change from `open` to `last`, with sign, two digits and a percent sign. */
+  price_change_percent: string;
+  /** Traded volume in the quote currency. */
+  volume: DecimalText;
+  /** Traded amount in the base currency. */
+  amount: DecimalText;
+}
+
+/** New trades of a market; Peatio publishes one at a time. */
+export interface PublicTrades {
+  /** Peatio publishes one trade at a time. */
+  trades: PublicTrade[];
+}
+
+/** A trade of a market. */
+export interface PublicTrade {
+  /** Id of the trade. */
+  tid: number;
+  /** Side of the order that took the other one. */
+  taker_type: "buy" | "sell";
+  /** Time of the trade. */
+  date: UnixTime;
+  /** Price. */
+  price: DecimalText;
+  /** Amount in the base currency. */
+  amount: DecimalText;
+}
+
+/** A candle: six numbers. */
+export type Kline = [time: number, open: number, high: number, low: number, close: number, volume: number];
+
+/** A price, and the total amount of the orders at that price. */
+export type PriceLevel = [price: DecimalText, amount: DecimalText];
+
+/** An order book, complete except for the prices beyond the best 301 of a side. */
+export interface BookSnapshot {
+  /** Ascending. */
+  asks: PriceLevel[];
+  /** Descending. */
+  bids: PriceLevel[];
+  /** Number of the last change that the book contains. */
+  sequence: number;
+}
+
+/** The new amount at one price, on one side. */
+export interface BookIncrement {
+  /** The changed ask; amount `0.0` if none is left. */
+  asks?: PriceLevel;
+  /** The changed bid; amount `0.0` if none is left. */
+  bids?: PriceLevel;
+  /** Number of the change, one more than that of the previous change. */
+  sequence: number;
+}
+
+/** An order book without a number. Peatio 1.9 to 2.3. */
+export interface BookUpdate {
+  /** Ascending. */
+  asks: PriceLevel[];
+  /** Descending. */
+  bids: PriceLevel[];
+}
+
+/** The current state of one of the member's orders. */
+export interface Order {
+  /** Id of the order. */
+  id: number;
+  /** Id of the market. */
+  market: string;
+  /** The older name of the side. */
+  kind: "ask" | "bid";
+  /** Side. */
+  side: "sell" | "buy";
+  /** Type. */
+  ord_type: "limit" | "market";
+  /** Limit; null for a market order. */
+  price: DecimalText | null;
+  /** Average price of its trades; `0.0` without one. */
+  avg_price: DecimalText;
+  /** `pending` before it is in the book, `wait` in the book, `done` filled, `cancel` cancelled, `reject` refused. */
+  state: "pending" | "wait" | "done" | "cancel" | "reject";
+  /** Amount as placed. */
+  origin_volume: DecimalText;
+  /** Amount not filled yet. */
+  remaining_volume: DecimalText;
+  /** Amount filled. */
+  executed_volume: DecimalText;
+  /** The older name of `created_at`. */
+  at: UnixTime;
+  /** Time of the order. */
+  created_at: UnixTime;
+  /** Time of its last change; null if the gateway translated the order from `peatio.orderbook`. */
+  updated_at: UnixTime | null;
+  /** Number of its trades. */
+  trades_count: number;
+}
+
+/** A trade of one of the member's orders. */
+export interface Trade {
+  /** Id of the trade. */
+  id: number;
+  /** Price. */
+  price: DecimalText;
+  /** Amount in the base currency. */
+  amount: DecimalText;
+  /** Price times amount, in the quote currency. */
+  total: DecimalText;
+  /** Id of the market. */
+  market: string;
+  /** Side of the member's order. */
+  side: "buy" | "sell";
+  /** Side of the order that took the other one; null if the gateway translated the trade from `peatio.trade`. */
+  taker_type: "buy" | "sell" | null;
+  /** Time of the trade. */
+  created_at: UnixTime;
+  /** Id of the member's order. */
+  order_id: number;
+}
+
+/** What a member has of a currency. */
+export type Balance = [available: DecimalText, locked: DecimalText];
+
+/** The member's balances that changed, by the id of the currency. */
+export type Balances = Record<string, Balance>;
+
+/** A new address for the member's deposits. */
+export interface DepositAddress {
+  /** Always `create`. */
+  type: "create";
+  /** Ids of the currencies that can be deposited at the address. */
+  currencies: string[];
+  /** Key of the blockchain. After Peatio 3.0. */
+  blockchain_key?: string;
+  /** The address. */
+  address: string;
+}
+
+/** As the publisher wrote it, digit for digit; null if it gave no value. */
+export type Scalar = string | number | boolean | null;
+
+/** A decimal as the publisher wrote it, a text or a number; null if it gave no value. Peatio writes texts. */
+export type Amount = string | number | null;
+
+/** The current state of one of the member's orders, in the classic protocol. */
+export interface ClassicOrder {
+  /** Id of the order. */
+  id: number | string;
+  /** Side. */
+  side: "sell" | "buy" | null;
+  /** `limit` or `market`. */
+  ord_type: string | null;
+  /** Limit; null for a market order. */
+  price: Amount;
+  /** Average price of its trades. */
+  avg_price: Amount;
+  /** `pending`, `wait`, `done`, `cancel` or `reject`. */
+  state: string | number | null;
+  /** Id of the market. */
+  market_id: string | null;
+  /** Time of the order, ISO 8601. */
+  created_at: string | null;
+  /** Amount as placed. */
+  origin_volume: Amount;
+  /** Number of its trades. */
+  trades_count: number | string | null;
+  /** Its trades, if the publisher added them. */
+  trades: TradeOfOrder[];
+  /** Amount not filled yet, if known. */
+  remaining_volume?: Amount;
+  /** Amount filled, if known. */
+  executed_volume?: Amount;
+}
+
+/** A trade in the list of an order, with the fields that the publisher gave. */
+export type TradeOfOrder = Record<string, Scalar>;
+
+/** A trade of one of the member's orders, in the classic protocol. It contains nothing of the counterparty. A trade with oneself has both orders, and `order_id` is the ask order. */
+export interface ClassicTrade {
+  /** Id of the trade. */
+  id: number | string;
+  /** Price. */
+  price: Amount;
+  /** Amount in the base currency. */
+  volume: Amount;
+  /** Price times volume, in the quote currency. */
+  funds: Amount;
+  /** Id of the market. */
+  market_id: string | null;
+  /** Time of the trade, ISO 8601. */
+  created_at: string | null;
+  /** Side of the member's order; `both` for a trade with oneself. */
+  side: "ask" | "bid" | "both" | null;
+  /** Id of the member's order. */
+  order_id: number | string | null;
+  /** The member's ask order. */
+  ask?: OwnOrder;
+  /** The member's bid order. */
+  bid?: OwnOrder;
+}
+
+/** The member's order as the gateway last saw it, or only its id. */
+export type OwnOrder = ClassicOrder | OrderId;
+
+/** An order of which only the id is known. */
+export interface OrderId {
+  /** Id of the order. */
+  id: number | string | null;
+}
+
+/** The body of a stream's events, by the stream's name; `any` for streams that are not Peatio's. */
+export type BodyOf<Name> =
+  Name extends "global.tickers" ? Tickers :
+  Name extends "order" ? Order | ClassicOrder :
+  Name extends "trade" ? Trade | ClassicTrade :
+  Name extends "balances" ? Balances :
+  Name extends "deposit_address" ? DepositAddress :
+  Name extends `${string}.trades` ? PublicTrades :
+  Name extends `${string}.kline-${string}` ? Kline :
+  Name extends `${string}.ob-snap` ? BookSnapshot :
+  Name extends `${string}.ob-inc` ? BookIncrement :
+  Name extends `${string}.update` ? BookUpdate :
+  any;

@@ -1,0 +1,221 @@
+"""Peatio's streams, and the types of their events' bodies: `docs/channels.md` describes them.
+
+Generated from docs/channels.schema.json by `python -m tests.programs.channel_types`; do not edit.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, Literal, NotRequired, TypeAlias, TypedDict, final
+
+from peatio_client.events import Stream
+
+DecimalText: TypeAlias = str
+"""A decimal number as text, with all its digits."""
+UnixTime: TypeAlias = int
+"""Unix time in seconds."""
+Kline: TypeAlias = list[int | Decimal]
+"""A candle: six numbers."""
+Scalar: TypeAlias = str | int | Decimal | bool | None
+"""As the publisher wrote it, digit for digit; null if it gave no value."""
+Amount: TypeAlias = str | int | Decimal | None
+"""A decimal as the publisher wrote it, a text or a number; null if it gave no value. Peatio writes texts."""
+
+
+@final
+class Ticker(TypedDict):
+    """The last 24 hours of a market."""
+
+    at: str
+    avg_price: DecimalText
+    high: DecimalText
+    last: DecimalText
+    low: DecimalText
+    open: DecimalText
+    price_change_percent: str
+    volume: DecimalText
+    amount: DecimalText
+
+
+@final
+class PublicTrades(TypedDict):
+    """New trades of a market; Peatio publishes one at a time."""
+
+    trades: list[PublicTrade]
+
+
+@final
+class PublicTrade(TypedDict):
+    """A trade of a market."""
+
+    tid: int
+    taker_type: Literal["buy", "sell"]
+    date: UnixTime
+    price: DecimalText
+    amount: DecimalText
+
+
+@final
+class BookSnapshot(TypedDict):
+    """An order book, complete except for the prices beyond the best 301 of a side."""
+
+    asks: list[PriceLevel]
+    bids: list[PriceLevel]
+    sequence: int
+
+
+@final
+class BookIncrement(TypedDict):
+    """The new amount at one price, on one side."""
+
+    asks: NotRequired[PriceLevel]
+    bids: NotRequired[PriceLevel]
+    sequence: int
+
+
+@final
+class BookUpdate(TypedDict):
+    """An order book without a number. Peatio 1.9 to 2.3."""
+
+    asks: list[PriceLevel]
+    bids: list[PriceLevel]
+
+
+@final
+class Order(TypedDict):
+    """The current state of one of the member's orders."""
+
+    id: int
+    market: str
+    kind: Literal["ask", "bid"]
+    side: Literal["sell", "buy"]
+    ord_type: Literal["limit", "market"]
+    price: DecimalText | None
+    avg_price: DecimalText
+    state: Literal["pending", "wait", "done", "cancel", "reject"]
+    origin_volume: DecimalText
+    remaining_volume: DecimalText
+    executed_volume: DecimalText
+    at: UnixTime
+    created_at: UnixTime
+    updated_at: UnixTime | None
+    trades_count: int
+
+
+@final
+class Trade(TypedDict):
+    """A trade of one of the member's orders."""
+
+    id: int
+    price: DecimalText
+    amount: DecimalText
+    total: DecimalText
+    market: str
+    side: Literal["buy", "sell"]
+    taker_type: Literal["buy", "sell"] | None
+    created_at: UnixTime
+    order_id: int
+
+
+@final
+class DepositAddress(TypedDict):
+    """A new address for the member's deposits."""
+
+    type: Literal["create"]
+    currencies: list[str]
+    blockchain_key: NotRequired[str]
+    address: str
+
+
+@final
+class ClassicOrder(TypedDict):
+    """The current state of one of the member's orders, in the classic protocol."""
+
+    id: int | str
+    side: Literal["sell", "buy"] | None
+    ord_type: str | None
+    price: Amount
+    avg_price: Amount
+    state: str | int | None
+    market_id: str | None
+    created_at: str | None
+    origin_volume: Amount
+    trades_count: int | str | None
+    trades: list[TradeOfOrder]
+    remaining_volume: NotRequired[Amount]
+    executed_volume: NotRequired[Amount]
+
+
+@final
+class ClassicTrade(TypedDict):
+    """A trade of one of the member's orders, in the classic protocol. It contains nothing of the counterparty. A trade
+    with oneself has both orders, and `order_id` is the ask order."""
+
+    id: int | str
+    price: Amount
+    volume: Amount
+    funds: Amount
+    market_id: str | None
+    created_at: str | None
+    side: Literal["ask", "bid", "both"] | None
+    order_id: int | str | None
+    ask: NotRequired[OwnOrder]
+    bid: NotRequired[OwnOrder]
+
+
+@final
+class OrderId(TypedDict):
+    """An order of which only the id is known."""
+
+    id: int | str | None
+
+
+Tickers: TypeAlias = dict[str, Ticker]
+"""The last 24 hours of each market, by the id of the market."""
+PriceLevel: TypeAlias = list[DecimalText]
+"""A price, and the total amount of the orders at that price."""
+Balance: TypeAlias = list[DecimalText]
+"""What a member has of a currency."""
+Balances: TypeAlias = dict[str, Balance]
+"""The member's balances that changed, by the id of the currency."""
+TradeOfOrder: TypeAlias = dict[str, Scalar]
+"""A trade in the list of an order, with the fields that the publisher gave."""
+OwnOrder: TypeAlias = ClassicOrder | OrderId
+"""The member's order as the gateway last saw it, or only its id."""
+
+
+TICKERS: Final = Stream[Tickers]("global.tickers")
+ORDER: Final = Stream[Order]("order")
+CLASSIC_ORDER: Final = Stream[ClassicOrder]("order")
+TRADE: Final = Stream[Trade]("trade")
+CLASSIC_TRADE: Final = Stream[ClassicTrade]("trade")
+BALANCES: Final = Stream[Balances]("balances")
+DEPOSIT_ADDRESS: Final = Stream[DepositAddress]("deposit_address")
+
+
+def trades(market: str) -> Stream[PublicTrades]:
+    """Return the stream `<market>.trades`."""
+    return Stream(f"{market}.trades")
+
+
+def kline(
+    market: str,
+    period: Literal["1m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d", "3d", "1w"],
+) -> Stream[Kline]:
+    """Return the stream `<market>.kline-<period>`."""
+    return Stream(f"{market}.kline-{period}")
+
+
+def ob_snap(market: str) -> Stream[BookSnapshot]:
+    """Return the stream `<market>.ob-snap`."""
+    return Stream(f"{market}.ob-snap")
+
+
+def ob_inc(market: str) -> Stream[BookIncrement]:
+    """Return the stream `<market>.ob-inc`."""
+    return Stream(f"{market}.ob-inc")
+
+
+def update(market: str) -> Stream[BookUpdate]:
+    """Return the stream `<market>.update`."""
+    return Stream(f"{market}.update")

@@ -1,0 +1,318 @@
+"""The types of Peatio's events in the clients, and the tables of fields in docs/channels.md, from their JSON Schema.
+
+    python -m tests.programs.channel_types
+
+Rewrites the files of `OUTPUTS` from docs/channels.schema.json. `tests/unit/programs/test_channel_types.py` checks that
+they are current. A definition becomes a type if a stream has it, directly or not, and it is not `deprecated`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+ROOT: Final = Path(__file__).parent.parent.parent
+SCHEMA: Final = json.loads((ROOT / "docs" / "channels.schema.json").read_text())
+DEFINITIONS: Final[dict[str, dict[str, Any]]] = SCHEMA["definitions"]
+CLIENT_NAMES: Final = {"orderbook": "order"}
+"""Streams that the clients report under another name."""
+WIDTH: Final = 120
+TITLE: Final = "Peatio's streams, and the types of their events' bodies: `docs/channels.md` describes them."
+NOTE: Final = "Generated from docs/channels.schema.json by `python -m tests.programs.channel_types`; do not edit."
+
+Schema = dict[str, Any]
+
+
+class Stream(NamedTuple):
+    """A stream, or all streams of a kind.
+
+    Attributes:
+        name: as the clients report it, with placeholders: `<market>.kline-<period>`.
+        bodies: the definitions of its bodies, without deprecated ones.
+        choices: the values of the last placeholder, if they are limited.
+    """
+
+    name: str
+    bodies: list[str]
+    choices: list[str]
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"<(\w+)>", self.name)
+
+
+def streams() -> list[Stream]:
+    """Return the streams of the schema, each name once."""
+    found: dict[str, Stream] = {}
+    for pattern, schema in [*SCHEMA["properties"].items(), *SCHEMA["patternProperties"].items()]:
+        if "title" not in schema:
+            continue
+        name = CLIENT_NAMES.get(schema["title"], schema["title"])
+        bodies = [body for body in map(_target, schema["anyOf"]) if not DEFINITIONS[body].get("deprecated")]
+        choices = re.search(r"\(([\w|]+)\)\$$", pattern)
+        stream = found.setdefault(name, Stream(name, [], choices[1].split("|") if choices else []))
+        stream.bodies.extend(bodies)
+    return list(found.values())
+
+
+def typed() -> dict[str, Schema]:
+    """Return the definitions that become types, in the order of the schema."""
+    names, rest = set[str](), [body for stream in streams() for body in stream.bodies]
+    while rest:
+        name = rest.pop()
+        if name not in names:
+            names.add(name)
+            rest += re.findall(r'"#/definitions/(\w+)"', json.dumps(DEFINITIONS[name]))
+    return {name: schema for name, schema in DEFINITIONS.items() if name in names}
+
+
+def _target(schema: Schema) -> str:
+    return str(schema["$ref"]).rpartition("/")[2]
+
+
+def _fields(schema: Schema) -> Iterator[tuple[str, Schema, bool]]:
+    """Yield name, schema and whether it is always there, of each field of an object."""
+    for name, field in schema.get("properties", {}).items():
+        yield name, field, name in schema.get("required", ())
+
+
+# ---- a type as text
+
+
+class Notation(NamedTuple):
+    """How a language writes types.
+
+    Attributes:
+        scalars: by JSON Schema's name.
+        items: writes a list, given the type of its items.
+        row: writes a list of fixed length, given titles and types of its items.
+        mapping: writes an object with any keys, given the type of its values.
+        literals: writes a choice of texts.
+    """
+
+    scalars: dict[str, str]
+    items: Callable[[str], str]
+    row: Callable[[list[tuple[str, str]]], str]
+    mapping: Callable[[str], str]
+    literals: Callable[[list[str]], str]
+
+    def write(self, schema: Schema) -> str:
+        """Return the type of a schema. Raises KeyError for a schema that no notation knows."""
+        if "$ref" in schema:
+            return _target(schema)
+        if "enum" in schema:
+            texts = [value for value in schema["enum"] if value is not None]
+            return _union([self.literals(texts), *([self.scalars["null"]] if None in schema["enum"] else [])])
+        if "anyOf" in schema:
+            return _union([self.write(one) for one in schema["anyOf"]])
+        if isinstance(schema["type"], list):
+            return _union([self.scalars[name] for name in schema["type"]])
+        if schema["type"] == "array":
+            items = schema["items"]
+            return self.items(self.write(items)) if isinstance(items, dict) else self.row(self._titled(items))
+        if schema["type"] == "object":
+            return self.mapping(self.write(schema["additionalProperties"]))
+        return self.scalars[schema["type"]]
+
+    def _titled(self, items: list[Schema]) -> list[tuple[str, str]]:
+        return [(item["title"], self.write(item)) for item in items]
+
+
+def _union(types: list[str]) -> str:
+    return " | ".join(dict.fromkeys(" | ".join(types).split(" | ")))
+
+
+def _many(of: str) -> str:
+    return f"({of})[]" if " " in of else f"{of}[]"
+
+
+PYTHON: Final = Notation(
+    # A number with a fraction is a Decimal (`peatio_client.Event`).
+    {"string": "str", "integer": "int", "number": "int | Decimal", "boolean": "bool", "null": "None"},
+    "list[{}]".format,
+    lambda row: f"list[{_union([one for _, one in row])}]",
+    "dict[str, {}]".format,
+    lambda texts: f"Literal[{', '.join(map(json.dumps, texts))}]",
+)
+TYPESCRIPT: Final = Notation(
+    {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"},
+    _many,
+    lambda row: f"[{', '.join(f'{title}: {one}' for title, one in row)}]",
+    "Record<string, {}>".format,
+    lambda texts: " | ".join(map(json.dumps, texts)),
+)
+WORDS: Final = Notation(
+    {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean", "null": "null"},
+    "list of {}".format,
+    lambda row: f"list of {len(row)}: {', '.join(title for title, _ in row)}",
+    "object; its values: {}".format,
+    lambda texts: " | ".join(f"`{text}`" for text in texts),
+)
+
+
+# ---- Python
+
+
+def python() -> str:
+    """Return the module `peatio_client.channels`."""
+    aliases, classes, late = [], [], []
+    for name, schema in typed().items():
+        if "properties" in schema:
+            classes.append(_typed_dict(name, schema))
+        else:
+            text = f'{name}: TypeAlias = {PYTHON.write(schema)}\n"""{schema["description"]}"""\n'
+            (late if "$ref" in json.dumps(schema) else aliases).append(text)
+    constants = [
+        f'{_constant(body)}: Final = Stream[{body}]("{stream.name}")\n'
+        for stream in streams()
+        if not stream.parameters
+        for body in stream.bodies
+    ]
+    functions = [_stream_function(stream) for stream in streams() if stream.parameters]
+    head = textwrap.dedent(f'''\
+        """{TITLE}
+
+        {NOTE}
+        """
+
+        from __future__ import annotations
+
+        from decimal import Decimal
+        from typing import Final, Literal, NotRequired, TypeAlias, TypedDict, final
+
+        from peatio_client.events import Stream
+
+        ''')
+    blocks = ["".join(aliases), *classes, "".join(late), "".join(constants), *functions]
+    return head + "\n\n".join(blocks)
+
+
+def _typed_dict(name: str, schema: Schema) -> str:
+    lines = ["@final", f"class {name}(TypedDict):", *_wrapped(f'"""{schema["description"]}"""', "    "), ""]
+    for field, inner, always in _fields(schema):
+        kind = PYTHON.write(inner)
+        lines.append(f"    {field}: {kind if always else f'NotRequired[{kind}]'}")
+    return "\n".join(lines) + "\n"
+
+
+def _stream_function(stream: Stream) -> str:
+    (body,) = stream.bodies
+    kinds = dict.fromkeys(stream.parameters, "str")
+    if stream.choices:
+        kinds[stream.parameters[-1]] = PYTHON.literals(stream.choices)
+    given = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+    head = f"def {python_name(stream)}({given}) -> Stream[{body}]:"
+    if len(head) > WIDTH:
+        given = "".join(f"    {name}: {kind},\n" for name, kind in kinds.items())
+        head = f"def {python_name(stream)}(\n{given}) -> Stream[{body}]:"
+    text = stream.name.replace("<", "{").replace(">", "}")
+    return f'{head}\n    """Return the stream `{stream.name}`."""\n    return Stream(f"{text}")\n'
+
+
+def python_name(stream: Stream) -> str:
+    """Return the name of the function that makes such a stream, or of the constant of its first body."""
+    if stream.parameters:
+        return re.sub(r"-?<\w+>\.?", "", stream.name).replace("-", "_")
+    return _constant(stream.bodies[0])
+
+
+def _constant(body: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", body).upper()
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+# ---- TypeScript
+
+
+def typescript() -> str:
+    """Return the declarations `peatio-client/channels`."""
+    blocks = [f"/**\n * {TITLE}\n *\n * {NOTE}\n */\n"]
+    for name, schema in typed().items():
+        blocks.append(_interface(name, schema) if "properties" in schema else _type_alias(name, schema))
+    lines = ["/** The body of a stream's events, by the stream's name; `any` for streams that are not Peatio's. */"]
+    lines.append("export type BodyOf<Name> =")
+    for stream in streams():
+        name = f'"{stream.name}"'
+        if stream.parameters:
+            name = f"`{re.sub('<.+?>', '${string}', stream.name)}`"
+        lines.append(f"  Name extends {name} ? {' | '.join(stream.bodies)} :")
+    blocks.append("\n".join([*lines, "  any;\n"]))
+    return "\n".join(blocks)
+
+
+def _interface(name: str, schema: Schema) -> str:
+    lines = [f"/** {schema['description']} */", f"export interface {name} {{"]
+    for field, inner, always in _fields(schema):
+        if "description" in inner:
+            lines.append(f"  /** {inner['description']} */")
+        lines.append(f"  {field}{'' if always else '?'}: {TYPESCRIPT.write(inner)};")
+    return "\n".join([*lines, "}\n"])
+
+
+def _type_alias(name: str, schema: Schema) -> str:
+    return f"/** {schema['description']} */\nexport type {name} = {TYPESCRIPT.write(schema)};\n"
+
+
+# ---- the page
+
+_SECTION: Final = re.compile(r"(<!-- fields: (\w+) -->\n).*?(<!-- end of fields -->)", re.DOTALL)
+
+
+def page() -> str:
+    """Return docs/channels.md with its tables made from the schema."""
+    text = (ROOT / "docs" / "channels.md").read_text()
+    return _SECTION.sub(lambda match: f"{match[1]}\n{table(match[2])}\n{match[3]}", text)
+
+
+def table(name: str) -> str:
+    """Return the table of a definition's fields. Raises KeyError for an unknown definition."""
+    schema = DEFINITIONS[name]
+    lines = ["| field | type | meaning |", "| --- | --- | --- |"]
+    if isinstance(schema.get("items"), list):
+        lines[0] = lines[0].replace("field", "position")
+        rows = [(f"{place}: {item['title']}", item, True) for place, item in enumerate(schema["items"])]
+    else:
+        rows = [(f"`{field}`", inner, always) for field, inner, always in _fields(schema)]
+    for field, inner, always in rows:
+        kind = _in_words(inner).replace("|", "\\|") + ("" if always else ", optional")
+        lines.append(f"| {field} | {kind} | {inner.get('description', '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def _in_words(schema: Schema) -> str:
+    """Return a type in words; the definitions by what they are."""
+    words = WORDS.write(schema)
+    named = {name: f"`[{', '.join(item['title'] for item in inner['items'])}]`" for name, inner in _ROWS.items()}
+    for name, text in {**_NAMED, **named}.items():
+        words = re.sub(rf"\b{name}\b", text, words)
+    *first, last = words.split(" | ")
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+_ROWS: Final = {name: schema for name, schema in DEFINITIONS.items() if isinstance(schema.get("items"), list)}
+_NAMED: Final = {
+    "DecimalText": "decimal as text",
+    "UnixTime": "integer",
+    "Amount": "decimal as published, or null",
+    "OwnOrder": "order as in `orderbook`, or only its `id`",
+    "TradeOfOrder": "objects",
+}
+
+
+OUTPUTS: Final[dict[Path, Callable[[], str]]] = {
+    ROOT / "clients" / "python" / "src" / "peatio_client" / "channels.py": python,
+    ROOT / "clients" / "js" / "channels.d.mts": typescript,
+    ROOT / "docs" / "channels.md": page,
+}
+"""What is generated, and by which function."""
+
+if __name__ == "__main__":
+    for path, make in OUTPUTS.items():
+        path.write_text(make())
