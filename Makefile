@@ -129,11 +129,13 @@ bench/node_modules/.ready: bench/package-lock.json | servers
 	@cd bench && npm ci --silent
 	@touch $@
 
-SPELLED = README.md CHANGELOG.md $(wildcard docs/*.md docs/decisions/*.md docs/clients/*.md bench/*.md clients/*/*.md examples/*/*.md)
-# The site, into build/docs; a warning is an error, and so is a misspelt word. In a virtual environment of its own, as the bench.
+SPELLED = README.md CHANGELOG.md $(wildcard docs/*.md docs/*/*.md bench/*.md clients/*/*.md examples/*/*.md)
+# The site, into build/docs; a warning is an error, and so is a misspelt word or a cliché. In a virtual environment of its own, as
+# the bench.
 docs: .venv-docs/.ready docs/node_modules/.ready
 	@node docs/check-asyncapi.mjs
 	@.venv-docs/bin/codespell $(SPELLED)
+	@.venv-docs/bin/proselint check --config docs/proselint.json --output-format compact $(SPELLED)
 	@.venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
 	@echo "build/docs/index.html"
 
