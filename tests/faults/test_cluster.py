@@ -213,7 +213,7 @@ def test_stream_is_read_once_it_has_a_replica_here(
     gateway = start(place)
     print(f"ready after {time.monotonic() - began:.1f} s")
     (remedy,) = remedies(gateway)
-    assert "add_replica" in remedy
+    assert "add_replica" in remedy, gateway.log()
     numbers = Numbers(place.url)
     with gateway.connect() as client:
         member = Member(client, signer.token(UID))

@@ -88,7 +88,8 @@ class Stage:
                 ended = time.monotonic()
                 members.until(self._everybody_has_the_last, "everybody has everything")
             except Exception as error:
-                error.add_note(f"{self.story(began, time.monotonic())}\n{self._what_gateways_say()}")
+                notes = self.story(began, time.monotonic()), self._who_lacks_the_last(), self._what_gateways_say()
+                error.add_note("\n".join(notes))
                 raise
         story = self.story(began, ended)
         assert not (found := judge(members.members, market)), f"{story}\n" + "\n".join(found[:20])
@@ -141,12 +142,23 @@ class Stage:
             lines += [line for line in gateway.log().splitlines() if "connection closed" not in line][-40:]
         return "\n".join(lines)
 
-    def _everybody_has_the_last(self) -> bool:
-        """Or was notified, after it had been published, that it may have missed something."""
-        return all(
-            (member.got and member.got[-1] == sure[-1]) or member.told_at > self.market.ended_at
-            for member, sure in zip(self.members.members, self.market.sure, strict=True)
+    def _who_lacks_the_last(self) -> str:
+        return "\n".join(
+            f"{member.uid} has {len(member.got)} events, the last is {member.got[-1:]} of "
+            f"{self.market.sure[member.index][-1:]}; gaps after {sorted(member.gaps)} events, the last one told "
+            f"{member.told_at - self.market.last_from[member.index]:.3f} s after its last event; cursor {member.cursor}"
+            for member in self.members.members
+            if not self._has_the_last(member)
         )
+
+    def _everybody_has_the_last(self) -> bool:
+        return all(map(self._has_the_last, self.members.members))
+
+    def _has_the_last(self, member: Member) -> bool:
+        """Return whether a member has its last event, or was notified since that it may have missed something."""
+        index = member.index
+        has_it = bool(member.got) and member.got[-1] == self.market.sure[index][-1]
+        return has_it or (member.told_at > self.market.last_from[index] and len(member.got) in member.gaps)
 
 
 @pytest.fixture(scope="module")

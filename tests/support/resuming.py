@@ -209,7 +209,7 @@ class Market(threading.Thread):
         sure: by member, the numbers that the broker confirmed.
         maybe: those it did not.
         unroutable: how many events the broker could not route to a queue.
-        ended_at: monotonic time at which the last event was confirmed; infinite before.
+        last_from: by member, the monotonic time before its last event was published; infinite before.
     """
 
     def __init__(self, url: str, members: list[Member], rate: float) -> None:
@@ -225,7 +225,7 @@ class Market(threading.Thread):
         self.maybe: list[set[int]] = [set() for _ in members]
         self.lost_connections = self.unroutable = 0
         self.failure: BaseException | None = None
-        self.ended_at = math.inf
+        self.last_from = [math.inf] * len(members)
 
     @property
     def confirmed(self) -> int:
@@ -241,9 +241,8 @@ class Market(threading.Thread):
                     break
                 self._tell(turn)
             for index in range(len(self._members)):  # whatever comes twice has come before this
-                while not self._order(index, private=True):
+                while not self._last_order(index):
                     pass
-            self.ended_at = time.monotonic()
         except BaseException as error:
             self.failure = error
             raise
@@ -268,6 +267,13 @@ class Market(threading.Thread):
                 self._order(index, private=True)
             case _:
                 self._trade(index, (index + random.randrange(1, len(self._members))) % len(self._members))
+
+    def _last_order(self, index: int) -> bool:
+        began = time.monotonic()
+        published = self._order(index, private=True)
+        if published:
+            self.last_from[index] = began
+        return published
 
     def _order(self, index: int, private: bool) -> bool:
         uid, number = self._members[index].uid, self._next(index)
