@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """With `--dist loadscope` files are taken up as `tests/support/schedule.py` says."""
+    """With `--dist loadscope`, schedule test files in the order of `tests/support/schedule.py`."""
     return schedule.LongestFirst(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
@@ -56,7 +56,7 @@ def publisher(broker: RabbitMQ) -> Iterator[Publisher]:
 
 @pytest.fixture
 def start(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Callable[..., GatewayProcess]]:
-    """Starts gateways with these variables on top of what they need; ends them after the test."""
+    """Start gateways with these variables in addition to the required ones. They end after the test."""
     running: list[GatewayProcess] = []
 
     def start_one(command: tuple[str, ...] = ("gunicorn", "wsgi"), **environ: str) -> GatewayProcess:
@@ -70,7 +70,7 @@ def start(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Callable[.
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
-    """One with default settings, for tests that do not harm it."""
+    """A gateway with default settings, for tests that leave it as it was."""
     process = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ})
     yield process
     process.stop()

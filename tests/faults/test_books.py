@@ -1,4 +1,4 @@
-"""Order books while workers and Redis restart under load: a correct book soon, or none, and never a wrong one."""
+"""Order books while workers and Redis restart under load: clients soon have a correct book, and never a wrong one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def own_redis(folder: Path) -> Iterator[Redis]:
 
 
 def kill_a_worker(gateway: GatewayProcess, followers: Followers) -> int:
-    """Kill one as a crash would; the pid of the one that gunicorn starts in its place."""
+    """Kill a worker with SIGKILL. Return the pid of the worker that gunicorn starts in its place."""
     before = set(gateway.workers())
     os.kill(max(before), signal.SIGKILL)
     followers.until(lambda: bool(set(gateway.workers()) - before), "a new worker")
@@ -37,7 +37,7 @@ def kill_a_worker(gateway: GatewayProcess, followers: Followers) -> int:
 
 
 def is_served_by(pid: int, follower: Follower) -> bool:
-    """Whether the other end of a follower's connection is this process's."""
+    """Return whether this process has the other end of a follower's connection open."""
     ours, theirs = follower.sock.getsockname()[1], follower.sock.getpeername()[1]
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inode = next(row[9] for row in rows if row[1].endswith(f":{theirs:04X}") and row[2].endswith(f":{ours:04X}"))
@@ -51,7 +51,7 @@ def is_served_by(pid: int, follower: Follower) -> bool:
 
 
 def join_worker(pid: int, port: int, followers: Followers) -> Follower:
-    """Connect until one is at that worker."""
+    """Connect until the connection is served by this worker."""
     while True:
         follower = followers.join(port)
         followers.until(lambda one=follower: bool(one.opened), "an answer")
@@ -61,20 +61,20 @@ def join_worker(pid: int, port: int, followers: Followers) -> Follower:
 
 
 def listening(client: RedisClient) -> int:
-    """Return how many workers would receive a question for books."""
+    """Return how many workers would receive a request for books."""
     ((_, count),) = client.pubsub_numsub(BOOKS_KEY)
     return int(count)
 
 
 def join_again(port: int, followers: Followers) -> None:
-    """All who lost their connection."""
+    """Reconnect all followers whose connection has ended."""
     for follower in [follower for follower in followers.all if follower.ended]:
         followers.leave(follower)
         followers.join(port)
 
 
 @pytest.mark.parametrize(("gateways", "workers"), [(1, 3), (2, 1)])
-def test_a_worker_that_was_killed_has_the_books_again_at_once(
+def test_worker_that_replaces_a_killed_one_has_the_books_at_once(
     start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher, gateways: int, workers: int
 ) -> None:
     running = [start(**UNPINGED, REDIS_URL=redis.url, WEB_CONCURRENCY=str(workers)) for _ in range(gateways)]
@@ -84,7 +84,7 @@ def test_a_worker_that_was_killed_has_the_books_again_at_once(
     with Followers(market) as followers, feed:
         for number in range(120):
             followers.join(running[number % gateways].port)
-        followers.until(lambda: all(one.book for one in followers.all), "everybody has the book")
+        followers.until(lambda: all(one.book for one in followers.all), "every follower has the book")
         for _ in range(2):
             followers.keep_up(feed)
             feed.go_on(market.last - RATE)
@@ -96,7 +96,7 @@ def test_a_worker_that_was_killed_has_the_books_again_at_once(
                 f"the book {first.served - there:.2f} s after the fork, {first.served - first.opened:.2f} s after 101"
             )
         feed.go_on()
-        followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+        followers.until(lambda: all(one.done for one in followers.all), "every follower has all increments")
         followers.check_books()
 
 
@@ -111,12 +111,12 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
     with Followers(market) as followers, feed:
         for _ in range(20):
             followers.join(stays.port)
-        followers.until(lambda: all(one.book for one in followers.all), "everybody has the book")
+        followers.until(lambda: all(one.book for one in followers.all), "every follower has the book")
         own_redis.kill()
         kill_a_worker(dies, followers)
         waiting = [followers.join(dies.port) for _ in range(20)]
         followers.until(lambda: feed.sent == snapshot - 1, "the snapshot is next")
-        followers.until(lambda: all(one.waits for one in waiting), "they wait: no worker had a correct book")
+        followers.until(lambda: all(one.waits for one in waiting), "no worker has a correct book")
         feed.go_on(market.last - RATE)
         followers.until(lambda: all(one.book for one in waiting), "the snapshot")
         assert {one.sequence for one in waiting} == {snapshot}
@@ -129,14 +129,14 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
         join_again(dies.port, followers)
         followers.until(lambda: all(one.book for one in followers.all), "the book from the other worker")
         feed.go_on()
-        followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+        followers.until(lambda: all(one.done for one in followers.all), "every follower has all increments")
         followers.check_books()
 
 
 def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
     start: Start, broker: RabbitMQ, redis: Redis, publisher: Publisher
 ) -> None:
-    """The other worker is busy for longer than the time limit of an answer, and no snapshot will follow."""
+    """The other worker is stopped for longer than a request waits for its answer, and no snapshot follows."""
     busy, dies = (start(**UNPINGED, REDIS_URL=redis.url) for _ in range(2))
     market = Market("busy.ob", 7 * RATE)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
@@ -150,21 +150,22 @@ def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
             kill_a_worker(dies, followers)
             dies.wait_ready()
             until = time.monotonic() + 1.5
-            followers.until(lambda: time.monotonic() > until, "no worker answered")
+            followers.until(lambda: time.monotonic() > until, "the request has timed out")
         finally:
             os.kill(other, signal.SIGCONT)
         join_again(dies.port, followers)
         followers.until(lambda: all(one.book for one in followers.all), "the book")
         feed.go_on()
-        followers.until(lambda: all(one.done for one in followers.all), "everybody has everything")
+        followers.until(lambda: all(one.done for one in followers.all), "every follower has all increments")
         followers.check_books()
 
 
 @pytest.mark.parametrize(("books", "rows"), [(1, 10), (40, 9_000)])
-def test_the_books_of_a_silent_market_come_at_once_and_as_they_are_taken(
+def test_books_of_a_silent_market_come_at_once_despite_a_small_outbox(
     start: Start, redis: Redis, publisher: Publisher, books: int, rows: int
 ) -> None:
-    """Nothing wakes the new worker; and they may be more than may wait for who asked before they were there."""
+    """No event reaches the new worker, and the books may be larger than a client's outbox when its subscription waits
+    for them."""
     stays, dies = (start(**UNPINGED, REDIS_URL=redis.url, WEBSOCKET_OUTBOX_BYTES="300000") for _ in range(2))
     names = [f"silent{books}-{number}.ob" for number in range(books)]
     for name in names:

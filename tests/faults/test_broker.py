@@ -24,7 +24,9 @@ def own_broker(folder: Path) -> Iterator[RabbitMQ]:
 
 
 @pytest.mark.parametrize(("how", "scheme"), [("stop", "amqp"), ("kill", "amqp"), ("freeze", "amqps")])
-def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: Signer, how: str, scheme: str) -> None:
+def test_clients_stay_connected_while_the_broker_restarts(
+    folder: Path, own_broker: RabbitMQ, signer: Signer, how: str, scheme: str
+) -> None:
     gateway = GatewayProcess(folder, {**own_broker.environ(scheme), **signer.environ, "WEB_CONCURRENCY": "2"})
     try:
         with Swarm() as swarm:
@@ -47,17 +49,17 @@ def test_clients_outlive_the_broker(folder: Path, own_broker: RabbitMQ, signer: 
                 assert not client.ended
         said = Counter((event["event"].partition(";")[0], event.get("events")) for event in gateway.events()[before:])
         for kind in ("private", "public"):
-            # Each kind has a separate connection. One may outlive a freeze; one that is lost again, while the broker
-            # starts, is another loss.
+            # Public and private events have separate connections. One may survive the freeze; a connection that is lost
+            # again while the broker starts counts as another loss.
             lost, made = said["broker connection lost", kind], said["receiving from the broker", kind]
-            assert lost == made, "each loss is said once"
+            assert lost == made, "each loss is logged once"
         assert said["broker connection lost", "private"] + said["broker connection lost", "public"] >= 2
         assert not gateway.tracebacks()
     finally:
         gateway.stop()
 
 
-def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(
+def test_gateway_starts_without_a_broker_and_becomes_ready_later(
     folder: Path, own_broker: RabbitMQ, signer: Signer
 ) -> None:
     own_broker.kill()
@@ -78,7 +80,7 @@ def test_it_starts_without_a_broker_and_is_ready_once_there_is_one(
         gateway.stop()
 
 
-def test_of_several_brokers_another_is_taken(folder: Path, broker: RabbitMQ, signer: Signer) -> None:
+def test_gateway_connects_to_the_next_broker(folder: Path, broker: RabbitMQ, signer: Signer) -> None:
     urls = f"amqp://guest:guest@127.0.0.1:{free_port()}//;{broker.url}"
     gateway = GatewayProcess(folder, {"AMQP_URL": urls, **signer.environ})
     try:

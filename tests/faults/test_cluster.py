@@ -26,7 +26,8 @@ from tests.support.servers import RabbitMQ, wait_until
 
 SECONDS = 100.0
 CONFIRM_SECONDS = 5.0
-"""Deleting a replica, or killing it, loses confirms (RabbitMQ 3.10): a channel that had some waits no longer."""
+"""How long a publisher that has had confirms waits for the next one: RabbitMQ 3.10 loses confirms when a replica is
+deleted or killed."""
 REFUSAL_SECONDS = 40.0
 """RabbitMQ 3.10 takes 30 s to tell a new channel that a stream has no coordinator."""
 UID = "IDANN"
@@ -34,13 +35,13 @@ STREAM = "peatio_ws.history"
 
 
 class Numbers(threading.Thread):
-    """Publishes one order after the other, each confirmed, on a new connection where one was not.
+    """Publishes orders one by one, waits for each confirm, and reconnects if none comes.
 
-    A channel that knew the stream before its node died waits for a confirm for ever; a new one is refused after 30 s.
+    A channel that used the stream before its node died never gets a confirm; a new one is refused after 30 s.
 
     Attributes:
         sure: numbers of orders that were confirmed.
-        refused: when, and with which code, the broker refused one; 0 where it said nothing, though it was alive.
+        refused: when the broker refused an order, and with which code; 0 for no answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -69,11 +70,11 @@ class Numbers(threading.Thread):
 
 
 class Member(threading.Thread):
-    """Reads a connection that resumes, until it is closed.
+    """Reads a connection that requested resuming, until it is closed.
 
     Attributes:
-        got: numbers of orders, and when each came.
-        told: what `complete` said, and after how many orders.
+        got: number of each order and when it arrived.
+        notices: for each `resume` notice, how many orders came before it and its `complete`.
     """
 
     def __init__(self, client: ClientConnection, token: str) -> None:
@@ -81,7 +82,7 @@ class Member(threading.Thread):
         self._client = client
         assert resume(client, token)["complete"]
         self.got: list[tuple[int, float]] = []
-        self.told: list[tuple[int, bool]] = []
+        self.notices: list[tuple[int, bool]] = []
 
     def run(self) -> None:
         try:
@@ -90,7 +91,7 @@ class Member(threading.Thread):
                 if "orderbook" in frame:
                     self.got.append((frame["orderbook"]["id"], time.monotonic()))
                 elif "resume" in frame:
-                    self.told.append((len(self.got), frame["resume"]["complete"]))
+                    self.notices.append((len(self.got), frame["resume"]["complete"]))
         except ConnectionClosed:
             pass
 
@@ -102,17 +103,17 @@ class Member(threading.Thread):
         return [number for number, _ in self.got]
 
     def silence(self) -> float:
-        """Seconds, the longest time without an order."""
+        """Return the longest time without an order, in seconds."""
         times = [moment for _, moment in self.got]
         return max(after - before for before, after in itertools.pairwise(times))
 
 
 class Cluster:
-    """Two nodes.
+    """A RabbitMQ cluster of two nodes.
 
     Attributes:
-        here: where gateways and publishers are connected.
-        there: the other one.
+        here: the node to which gateways and publishers connect.
+        there: the other node.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +133,7 @@ class Place:
     """A virtual host with a history stream.
 
     Attributes:
-        url: of `here`.
+        url: URL of the virtual host on `here`.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -144,7 +145,7 @@ class Place:
         with Connection(there) as connection:
             channel = connection.default_channel
             channel.queue_declare(STREAM, durable=True, auto_delete=False, exclusive=False, arguments=dict(ARGUMENTS))
-            # As a gateway at the other node would.
+            # As a gateway on the other node would.
             channel.exchange_declare("peatio.orderbook", "fanout", durable=False, auto_delete=False)
             channel.queue_bind(STREAM, "peatio.orderbook")
 
@@ -155,7 +156,7 @@ class Place:
         self.cluster.there.streams("delete_replica", "--vhost", self.name, STREAM, self.cluster.here.name)
 
     def is_bound(self) -> bool:
-        """Whether Peatio's exchanges are bound to the stream, to be asked of a living node."""
+        """Return whether Peatio's exchanges are bound to the stream, according to the node `here`."""
         words = ("list_bindings", "-p", self.name, "destination_name", "source_name")
         lines = [line.split("\t") for line in self.cluster.here.ctl(*words).splitlines()]
         return any(line[0] == STREAM and line[1].startswith("peatio.") for line in lines)
@@ -170,7 +171,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def start(folder: Path, signer: Signer) -> Iterator[Callable[..., GatewayProcess]]:
-    """Starts gateways at a place."""
+    """Start gateways that use a `Place`."""
     running: list[GatewayProcess] = []
 
     def start_one(place: Place, wait: bool = True) -> GatewayProcess:
@@ -191,13 +192,13 @@ def reads_again(gateway: GatewayProcess) -> bool:
 
 
 def wait_for_orders(member: Member, numbers: Numbers, what: str) -> None:
-    """Wait until orders come that are published from now on."""
+    """Wait until the member receives orders published after this call."""
     before = numbers.sure[-1] if numbers.sure else 0
     wait_until(lambda: member.last > before + 20, what, SECONDS)
 
 
 def missing(member: Member, numbers: Numbers) -> list[int]:
-    """Return the confirmed orders that did not come. Those that came did so once, and in order."""
+    """Return the confirmed orders that the member did not receive. Fails if one came twice or out of order."""
     got = member.numbers()
     assert got == sorted(set(got)), "an order came twice, or out of order"
     return sorted(set(numbers.sure) - set(got))
@@ -206,7 +207,7 @@ def missing(member: Member, numbers: Numbers) -> list[int]:
 def test_stream_is_read_once_it_has_a_replica_here(
     cluster: Cluster, start: Callable[..., GatewayProcess], signer: Signer
 ) -> None:
-    """Until then the gateway is ready, with its own history."""
+    """Until then the gateway is ready and keeps its own history."""
     place = Place(cluster)
     place.delete_replica()
     began = time.monotonic()
@@ -220,7 +221,7 @@ def test_stream_is_read_once_it_has_a_replica_here(
         member.start()
         numbers.start()
         wait_for_orders(member, numbers, "orders come by the worker's own queue")
-        assert place.is_bound(), "other gateways may read it"
+        assert place.is_bound(), "the stream stays bound: other gateways may read it"
         began = time.monotonic()
         place.add_replica()
         wait_until(lambda: reads_again(gateway), "the stream is read", SECONDS)
@@ -230,7 +231,7 @@ def test_stream_is_read_once_it_has_a_replica_here(
         wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
     assert not missing(member, numbers)
     assert not numbers.refused
-    assert False in [complete for _, complete in member.told], (
+    assert False in [complete for _, complete in member.notices], (
         "a cursor into its own history is not valid in the stream"
     )
 
@@ -239,7 +240,7 @@ def test_stream_is_read_once_it_has_a_replica_here(
 def test_publishers_work_again_when_the_only_replica_is_dead(
     cluster: Cluster, start: Callable[..., GatewayProcess], signer: Signer
 ) -> None:
-    """The replica here is deleted while it is read; then the node with the other one is killed."""
+    """Delete the replica on `here` while the gateway reads it, then kill the node with the last replica."""
     place = Place(cluster)
     reader = start(place)
     assert not remedies(reader)
@@ -254,15 +255,15 @@ def test_publishers_work_again_when_the_only_replica_is_dead(
         place.delete_replica()
         wait_until(lambda: len(remedies(reader)) == 1, "the worker notices that its replica is gone", SECONDS)
         wait_for_orders(member, numbers, "orders come by the worker's own queue")
-        assert place.is_bound(), "other gateways may read it"
+        assert place.is_bound(), "the stream stays bound: other gateways may read it"
         print(f"replica deleted: {member.silence():.1f} s of silence")
-        assert_is_told_of_one_hole(member, numbers)
-        own_from, told = member.last, len(member.got)
+        assert_notified_of_one_gap(member, numbers)
+        own_from, orders_before = member.last, len(member.got)
 
         cluster.there.kill()
         began = time.monotonic()
-        newcomer = start(place, wait=False)
-        newcomer.wait_ready()
+        late_gateway = start(place, wait=False)
+        late_gateway.wait_ready()
         print(f"a gateway that starts now is ready after {time.monotonic() - began:.1f} s")
         wait_until(lambda: not place.is_bound(), "the stream is unbound", SECONDS, 0.5)
         print(f"unbound after {time.monotonic() - began:.1f} s")
@@ -277,25 +278,25 @@ def test_publishers_work_again_when_the_only_replica_is_dead(
         cluster.there.ctl("await_startup")
         place.add_replica()
         began = time.monotonic()
-        wait_until(lambda: reads_again(reader) and reads_again(newcomer), "both read the stream", SECONDS)
+        wait_until(lambda: reads_again(reader) and reads_again(late_gateway), "both read the stream", SECONDS)
         print(f"both read the stream {time.monotonic() - began:.1f} s after the replica was added")
         assert place.is_bound()
         wait_for_orders(member, numbers, "orders come by the stream")
         numbers.end()
         wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
-    assert numbers.refused == refused, "the return of the node harms no publisher"
+    assert numbers.refused == refused, "a publisher was refused when the node came back"
     assert not [number for number in missing(member, numbers) if number > own_from]
-    assert False in [complete for at, complete in member.told if at > told], (
+    assert False in [complete for at, complete in member.notices if at > orders_before], (
         "a cursor into its own history is not valid"
     )
     with reader.connect() as client:
         assert not resume(client, signer.token(UID), cursor)["complete"], "the stream was not bound for a while"
 
 
-def assert_is_told_of_one_hole(member: Member, numbers: Numbers) -> None:
+def assert_notified_of_one_gap(member: Member, numbers: Numbers) -> None:
     lost = [number for number in missing(member, numbers) if number < member.last]
     if lost:
-        assert lost == [number for number in numbers.sure if lost[0] <= number <= lost[-1]], "one hole"
+        assert lost == [number for number in numbers.sure if lost[0] <= number <= lost[-1]], "more than one gap"
         before = sum(number < lost[0] for number in member.numbers())
-        # With the first order after the hole, or just after it.
-        assert {(before, False), (before + 1, False)} & set(member.told)
+        # The notice comes just before or just after the first order that follows the gap.
+        assert {(before, False), (before + 1, False)} & set(member.notices)

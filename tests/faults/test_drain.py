@@ -16,7 +16,7 @@ from tests.support.swarm import Swarm
 
 CLIENTS = 1000
 KILLED = "SIGKILL"
-"""What gunicorn logs of a worker that did not end in time."""
+"""What gunicorn logs when it kills a worker that did not exit in time."""
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -29,30 +29,32 @@ def test_every_client_gets_a_return_time_and_processes_end(
         workers, process = gateway.workers(), gateway.process
         assert process is not None
         process.send_signal(how)
-        swarm.until(lambda: all(client.ended for client in swarm.clients), "all told and gone")
+        swarm.until(lambda: all(client.ended for client in swarm.clients), "every client is notified and disconnected")
         assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
         waits = [
             re.fullmatch(r"restart; retry after (\d+)", client.close[1]) for client in swarm.clients if client.close
         ]
-        assert len({wait[1] for wait in waits if wait}) > 1, "they are asked to return at different times"
+        assert len({wait[1] for wait in waits if wait}) > 1, "all clients were given the same time to reconnect"
         assert process.wait(WAIT) == 0
-        assert KILLED not in gateway.log(), "within graceful_timeout"
+        assert KILLED not in gateway.log(), "the processes took longer than graceful_timeout"
         assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]
 
 
-def test_reload_refuses_no_client_and_notifies_all(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+def test_reload_refuses_no_client_and_notifies_every_client(
+    start: Callable[..., GatewayProcess], signer: Signer
+) -> None:
     gateway = start(WEB_CONCURRENCY="2")
     token = signer.token("IDANN")
     with Swarm() as swarm:
         swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
         before = set(gateway.workers())
         os.kill(gateway.pid, signal.SIGHUP)
-        newcomers, last = 0, list[int | None]()
-        while newcomers <= 10 or not all(client.ended for client in swarm.clients):
+        accepted, last = 0, list[int | None]()
+        while accepted <= 10 or not all(client.ended for client in swarm.clients):
             try:
                 with gateway.member(token):
-                    newcomers += 1
-            except ConnectionClosed as closed:  # an old worker took it as its last, and told it too
+                    accepted += 1
+            except ConnectionClosed as closed:  # an old worker accepted it just before it exited, and notified it too
                 last.append(closed.rcvd.code if closed.rcvd else None)
             swarm.turn(0)
         assert {client.close[0] if client.close else None for client in swarm.clients} == {1012}
@@ -61,7 +63,7 @@ def test_reload_refuses_no_client_and_notifies_all(start: Callable[..., GatewayP
         assert len(gateway.workers()) == 2
 
 
-def test_an_idle_http_connection_does_not_hold_up_the_end(start: Callable[..., GatewayProcess]) -> None:
+def test_idle_http_connection_does_not_delay_shutdown(start: Callable[..., GatewayProcess]) -> None:
     import http.client
 
     gateway = start()
@@ -73,7 +75,7 @@ def test_an_idle_http_connection_does_not_hold_up_the_end(start: Callable[..., G
     assert gateway.process is not None
     gateway.process.terminate()
     assert gateway.process.wait(WAIT) == 0
-    assert KILLED not in gateway.log(), "gunicorn did not have to wait for graceful_timeout"
+    assert KILLED not in gateway.log(), "gunicorn waited for graceful_timeout"
 
 
 def test_lost_consumer_is_restored_or_ends_the_worker(

@@ -1,4 +1,4 @@
-"""The metrics of three workers equal what clients counted, while workers end and are killed."""
+"""The metrics of three workers equal what clients counted, while workers exit and are killed."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tests.support.swarm import Swarm, SwarmClient
 
 WORKERS, MEMBERS, ONLOOKERS = 3, 45, 15
 EVERY = 0.01
-"""Seconds between two events of a member, each with one that everybody sees."""
+"""Seconds between two publications, each of a private and a public event."""
 FRAMES = "peatio_ws_frames_total"
 
 
 class Crowd(Swarm):
-    """Clients of both protocols; how many texts they had got at which time."""
+    """Clients of both protocols, and how many texts they had received at which time."""
 
     def __init__(self, gateway: GatewayProcess, signer: Signer) -> None:
         super().__init__()
         self.gateway, self.signer = gateway, signer
         self.got: list[tuple[float, int]] = []
-        self.come()
+        self.connect_all()
 
-    def come(self) -> None:
-        """Let all come, once more."""
+    def connect_all(self) -> None:
+        """Connect all members and onlookers once more."""
         self.add(self.gateway.port, [self.signer.token(f"ID{number}") for number in range(MEMBERS)])
         for _ in range(ONLOOKERS):
             self.join(SwarmClient(self.gateway.port, None, "/public?stream=btcusd.trades"))
@@ -52,25 +52,25 @@ class Crowd(Swarm):
     def texts_at(self, when: float) -> int:
         return max((texts for at, texts in self.got if at <= when), default=0)
 
-    def told(self) -> list[float]:
+    def export_times(self) -> list[float]:
         """Return when each worker last exported its counts, which it does about once a second."""
         turned = re.findall(r"^peatio_ws_worker_turned_\w+{.*} (.*)$", self.gateway.operators("/metrics")[1], re.M)
         return list(map(float, turned))
 
-    def all_is_told(self) -> bool:
+    def all_exported(self) -> bool:
         """Return whether every worker has exported its counts after the last text arrived."""
-        told = self.told()
-        return len(told) == WORKERS and min(told) > self.got[-1][0]
+        exported = self.export_times()
+        return len(exported) == WORKERS and min(exported) > self.got[-1][0]
 
     def settle(self) -> float:
-        """Read until nothing comes any more and all is counted; what the counter says then."""
-        self.until(self.all_is_told, "counted by every worker")
+        """Read until every worker has exported all its counts. Return the frame counter's value."""
+        self.until(self.all_exported, "counted by every worker")
         return self.gateway.metric(FRAMES)
 
 
 @contextmanager
 def load(broker: RabbitMQ) -> Iterator[list[int]]:
-    """Publish all the time; yields how many events of members, and as many public ones, there were so far."""
+    """Publish until the block ends. Yields the number of private events so far; there are as many public ones."""
     done, count = threading.Event(), [0]
 
     def publish() -> None:
@@ -91,13 +91,13 @@ def load(broker: RabbitMQ) -> Iterator[list[int]]:
 
 @contextmanager
 def watching(gateway: GatewayProcess) -> Iterator[list[float]]:
-    """Ask for the figures all the time."""
+    """Read the frame counter until the block ends. Yields the values."""
     done, seen = threading.Event(), list[float]()
 
     def ask() -> None:
         while not done.wait(0.02):
             value = gateway.metric(FRAMES)
-            if value:  # else the worker that was asked was killed just then
+            if value:  # 0: the worker that answered was killed meanwhile
                 seen.append(value)
 
     thread = threading.Thread(target=ask)
@@ -110,15 +110,15 @@ def watching(gateway: GatewayProcess) -> Iterator[list[float]]:
 
 
 def end_one(crowd: Crowd, how: signal.Signals) -> list[SwarmClient]:
-    """End a worker that has clients; those that it had."""
+    """End a worker that has clients. Return those clients."""
     gateway, before = crowd.gateway, set(crowd.gateway.workers())
     there = [client for client in crowd.clients if not client.ended]
     for worker in before:
         os.kill(worker, how)
-        crowd.until(lambda worker=worker: worker not in gateway.workers(), "it has gone", 60)  # type: ignore[misc]
-        crowd.until(lambda: len(gateway.workers()) == WORKERS, "another one is there", 60)
+        crowd.until(lambda worker=worker: worker not in gateway.workers(), "the worker has exited", 60)  # type: ignore[misc]
+        crowd.until(lambda: len(gateway.workers()) == WORKERS, "another worker has started", 60)
         crowd.until(
-            lambda: gateway.metric("peatio_ws_broker_connected") == WORKERS, "and is connected to the broker", 60
+            lambda: gateway.metric("peatio_ws_broker_connected") == WORKERS, "it is connected to the broker", 60
         )
         if gone := [client for client in there if client.ended]:
             return gone
@@ -139,9 +139,9 @@ def test_metrics_match_what_clients_counted(
         events = published[0]
         crowd.until(
             lambda: all(f'"tid":{events - 1}' in c.texts[-1].replace(" ", "") for c in crowd.clients[MEMBERS:]),
-            "all of it",
+            "all onlookers have the last event",
         )
-        # Each worker read each event; each member got its own, each onlooker the public ones.
+        # Every worker read every event, every member received its own events, every onlooker the public ones.
         assert crowd.settle() == crowd.texts() == 2 * MEMBERS + ONLOOKERS + events * (1 + ONLOOKERS)
         for exchange in ("peatio.orderbook", "peatio.events.ranger"):
             assert outcomes("peatio_ws_deliveries_total", exchange, 'outcome="routed"') == WORKERS * events
@@ -151,29 +151,29 @@ def test_metrics_match_what_clients_counted(
         assert outcomes("peatio_ws_connections", 'state="member"') == MEMBERS
         assert outcomes("peatio_ws_connections", 'state="public"') == ONLOOKERS
 
-        # An orderly end, under load: nothing is lost.
+        # Terminated under load: no count is lost.
         with load(broker):
             ended = end_one(crowd, signal.SIGTERM)
         assert crowd.settle() == crowd.texts()
         assert all(client.close and client.close[0] == 1012 for client in ended)
         assert outcomes("peatio_ws_closes_total", 'code="1012"') == outcomes("peatio_ws_closes_total") == len(ended)
 
-        # Killed while nothing happens: nothing is lost either.
+        # Killed while idle: no count is lost either.
         cut = end_one(crowd, signal.SIGKILL)
         assert not any(client.close for client in cut)
         assert crowd.settle() == crowd.texts()
 
         # Killed under load: the counts since its last export are lost.
-        crowd.come()
+        crowd.connect_all()
         with load(broker) as published:
             crowd.until(lambda: published[0] >= 200, "some load")
-            crowd.until(lambda: len(crowd.told()) == WORKERS, "each has told something")
-            told = min(crowd.told())
+            crowd.until(lambda: len(crowd.export_times()) == WORKERS, "every worker has exported its counts")
+            exported = min(crowd.export_times())
             cut = end_one(crowd, signal.SIGKILL)
         counted = crowd.settle()
         missing = crowd.texts() - counted
-        # Texts before a worker's export were counted then. Later counts are of its own clients only.
-        most = min(crowd.texts() - crowd.texts_at(told), sum(len(client.texts) for client in cut))
+        # The export contains all texts before it. Only texts of the killed worker's own clients can be missing.
+        most = min(crowd.texts() - crowd.texts_at(exported), sum(len(client.texts) for client in cut))
         print(f"frames {crowd.texts()}; missing {missing:.0f} of at most {most}")
         assert 0 <= missing <= most
         left = sum(not client.ended for client in crowd.clients)
@@ -182,19 +182,19 @@ def test_metrics_match_what_clients_counted(
     assert seen == sorted(seen), "a counter went backwards"
 
 
-def test_a_worker_that_is_stuck_is_named_by_the_others(folder: Path, signer: Signer) -> None:
+def test_other_workers_report_a_stuck_worker(folder: Path, signer: Signer) -> None:
     environ = {**signer.environ, "AMQP_URL": "amqp://guest:guest@127.0.0.1:1//", "WEB_CONCURRENCY": "2"}
     gateway = GatewayProcess(folder, environ, wait=False)
     try:
         turned = re.compile(r"^peatio_ws_worker_turned_timestamp_seconds\{[^}]*\} [1-9]", re.MULTILINE)
-        wait_until(lambda: len(turned.findall(gateway.operators("/metrics")[1])) == 2, "both turn", START_SECONDS)
+        wait_until(lambda: len(turned.findall(gateway.operators("/metrics")[1])) == 2, "both loops run", START_SECONDS)
         well = {"ok": True, "problems": []}
-        wait_until(lambda: json.loads(gateway.operators("/healthz")[1]) == well, "all is well")
+        wait_until(lambda: json.loads(gateway.operators("/healthz")[1]) == well, "no problem is reported")
         stuck = gateway.workers()[0]
         os.kill(stuck, signal.SIGSTOP)
-        wait_until(lambda: f"worker {stuck} does not turn" in gateway.operators("/healthz")[1], "it is named")
+        wait_until(lambda: f"worker {stuck} does not turn" in gateway.operators("/healthz")[1], "it is reported")
         os.kill(stuck, signal.SIGCONT)
-        wait_until(lambda: json.loads(gateway.operators("/healthz")[1])["problems"] == [], "it turns again")
+        wait_until(lambda: json.loads(gateway.operators("/healthz")[1])["problems"] == [], "its event loop runs again")
     finally:
         gateway.stop()
 
@@ -203,7 +203,7 @@ def counted(gateway: GatewayProcess) -> float:
     return gateway.total("peatio_ws_received_messages_total")
 
 
-def renewed(gateway: GatewayProcess) -> None:
+def replace_worker(gateway: GatewayProcess) -> None:
     """Kill a worker. Return once another one has replaced it and is connected to the broker."""
     before = gateway.workers()
     os.kill(before[0], signal.SIGKILL)
@@ -211,7 +211,7 @@ def renewed(gateway: GatewayProcess) -> None:
     gateway.wait_ready()
 
 
-def serves(gateway: GatewayProcess, signer: Signer) -> None:
+def assert_serves(gateway: GatewayProcess, signer: Signer) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         assert gateway.operators(path)[0] == 200, path
     with gateway.member(signer.token("IDFIGURE")):
@@ -221,30 +221,30 @@ def serves(gateway: GatewayProcess, signer: Signer) -> None:
 def test_removed_metrics_folder_is_harmless(
     start: Callable[..., GatewayProcess], signer: Signer, tmp_path: Path
 ) -> None:
-    """As cleaners of temporary folders do, the folder above it included."""
+    """Remove it as cleaners of temporary folders do, together with the folder above it."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     gateway = start(WEB_CONCURRENCY="2", TMPDIR=str(temporary))
     for _ in range(4):
-        serves(gateway, signer)
+        assert_serves(gateway, signer)
     wait_until(lambda: counted(gateway) == 4, "counted", START_SECONDS, 0.1)
     shutil.rmtree(temporary)
-    serves(gateway, signer)
+    assert_serves(gateway, signer)
     wait_until(lambda: counted(gateway) == 5, "nothing that was counted is lost", START_SECONDS, 0.1)
     shutil.rmtree(temporary)
-    renewed(gateway)
-    serves(gateway, signer)
-    wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == 2, "figures of both", START_SECONDS, 0.1)
+    replace_worker(gateway)
+    assert_serves(gateway, signer)
+    wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == 2, "metrics of both workers", START_SECONDS, 0.1)
     assert "Traceback" not in gateway.log()
 
 
-def test_a_gateway_starts_where_nothing_can_be_written(start: Callable[..., GatewayProcess], signer: Signer) -> None:
-    """Neither figures nor a temporary file; its own log neither."""
+def test_gateway_starts_where_no_file_can_be_written(start: Callable[..., GatewayProcess], signer: Signer) -> None:
+    """It can write neither metrics nor temporary files nor its log."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
     try:
         gateway = start(AMQP_URL="memory://")
-        serves(gateway, signer)
+        assert_serves(gateway, signer)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert gateway.log() == ""
@@ -252,18 +252,18 @@ def test_a_gateway_starts_where_nothing_can_be_written(start: Callable[..., Gate
 
 def test_full_metrics_folder_is_harmless(start: Callable[..., GatewayProcess], signer: Signer) -> None:
     gateway = start()
-    room = len(gateway.log()) + 40_000  # for its log, and for no file of figures
+    room = len(gateway.log()) + 40_000  # for its log, not for a metrics file
     resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     (worker,) = gateway.workers()
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: worker not in gateway.workers() and gateway.workers() != [], "another worker", START_SECONDS)
     gateway.wait_ready()
-    serves(gateway, signer)
+    assert_serves(gateway, signer)
     wait_until(lambda: counted(gateway) == 1, "its own metrics are exported", START_SECONDS, 0.1)
     (line,) = [event for event in gateway.events() if event["event"].startswith("metrics cannot be written")]
     assert line["error"] == "File too large"
     (worker,) = gateway.workers()
     for process in (gateway.pid, worker):
         resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    wait_until(lambda: "metrics can be written again" in gateway.log(), "told when there is room again", START_SECONDS)
+    wait_until(lambda: "metrics can be written again" in gateway.log(), "the recovery is logged", START_SECONDS)
     assert counted(gateway) == 1

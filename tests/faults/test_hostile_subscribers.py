@@ -1,4 +1,5 @@
-"""Subscriptions to the limit of long names that no publisher uses: they cost little and leave nothing behind."""
+"""Clients that subscribe up to the limit to long names that no publisher uses. Such names cost little and leave nothing
+behind."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ CHURN = 100
 
 
 def names() -> Iterator[list[str]]:
-    """No two the same, each as long as a name may be, half of them books'."""
+    """Return different names of the maximum length, half of them names of books."""
     numbers = itertools.count()
     while True:
         kinds = ["-inc", "-snap"] * (AT_ONCE // 2)
@@ -37,7 +38,7 @@ def test_unpublished_names_leave_nothing_behind(start: Callable[..., GatewayProc
     some = names()
 
     def crowd() -> int:
-        """Fill many connections, and let them go; KB they held."""
+        """Subscribe with many connections, then disconnect them. Return the memory that they used, in KB."""
         before = held(gateway)["kilobytes"]
         with ExitStack() as stack:
             for _ in range(CONNECTIONS):

@@ -1,4 +1,4 @@
-"""Whatever fails, a member that resumes receives every event in the end, in order, once."""
+"""Whatever fails, a member that resumes receives every event once and in order."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from kombu import Connection
 from peatio_ws.amqp.stream_source import PREFETCH, REMOVED
 from peatio_ws.protocol.exchanges import EXCHANGES
 from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
-from tests.support.resuming import Market, Member, Members, faults, untold
+from tests.support.resuming import Market, Member, Members, faults, unreported
 from tests.support.servers import RabbitMQ, Redis
 
 MEMBERS = 200
 SECONDS = float(os.environ.get("PEATIO_WS_TEST_SECONDS") or 15)
-"""How long everything goes wrong at once; `make faults-long` has five minutes of it."""
+"""How long all failures happen at once; `make faults-long` sets five minutes."""
 RATE = 300
-"""Events a second in all; two of three are one member's, the third is a trade of two."""
+"""Events a second, all members together. Every third event is a trade between two members."""
 
 
 class Background(threading.Thread):
-    """Carries out steps while members go on."""
+    """Carries out steps while members continue."""
 
     def __init__(self, steps: Iterable[Callable[[], object]]) -> None:
         super().__init__(daemon=True)
@@ -47,13 +47,13 @@ class Background(threading.Thread):
             self._failure = error
 
     def check(self) -> None:
-        """Raise what a step raised."""
+        """Raise the exception of a step that failed."""
         if self._failure is not None:
             raise self._failure
 
 
 class Stage:
-    """Servers, gateways, and members with a market between them.
+    """Servers, gateways, and a market that publishes to members.
 
     Attributes:
         members: all of them.
@@ -68,27 +68,28 @@ class Stage:
         self.members = Members(people, [gateway.port for gateway in gateways])
         self.market = Market(broker.url, people, RATE)
 
-    def run(self, trouble: Callable[[], None], judge: Callable[[list[Member], Market], list[str]] = faults) -> str:
-        """Bring trouble, and wait until everybody has everything; what happened, for people.
+    def run(self, disturb: Callable[[], None], judge: Callable[[list[Member], Market], list[str]] = faults) -> str:
+        """Cause failures, and wait until every member has received everything. Return a summary for people.
 
         Args:
-            judge: what is wrong with what members got.
+            disturb: causes the failures.
+            judge: returns what is wrong with the events that members received.
         """
         members, market = self.members, self.market
         with members:
-            members.until(members.all_here, "everybody is here")
+            members.until(members.all_resumed, "all members are connected")
             market.start()
-            members.until(lambda: market.confirmed > RATE, "the market is open")
+            members.until(lambda: market.confirmed > RATE, "the market publishes")
             began = time.monotonic()
             try:
-                trouble()
+                disturb()
                 market.end()
-                members.until(lambda: not market.is_alive(), "the market is closed")
+                members.until(lambda: not market.is_alive(), "the market has ended")
                 assert market.failure is None
                 ended = time.monotonic()
-                members.until(self._everybody_has_the_last, "everybody has everything")
+                members.until(self._all_have_the_last_event, "every member has everything")
             except Exception as error:
-                notes = self.story(began, time.monotonic()), self._who_lacks_the_last(), self._what_gateways_say()
+                notes = self.story(began, time.monotonic()), self._missing_last_events(), self._gateway_logs()
                 error.add_note("\n".join(notes))
                 raise
         story = self.story(began, ended)
@@ -98,9 +99,9 @@ class Stage:
         return story
 
     def background(self, *steps: Callable[[], object]) -> None:
-        """Carry out what takes its time, one after the other, while members go on."""
+        """Carry out slow steps, one after the other, while members continue."""
         thread = Background(steps)
-        self.members.until(lambda: not thread.is_alive(), "trouble is over")
+        self.members.until(lambda: not thread.is_alive(), "the steps are done")
         thread.check()
 
     def kill_a_worker(self) -> None:
@@ -110,17 +111,17 @@ class Stage:
                 os.kill(random.choice(workers), signal.SIGKILL)
 
     def deploy(self) -> None:
-        """HUP: new workers, then the old ones tell their clients and end."""
+        """Reload a gateway: new workers start, then the old ones notify their clients and exit."""
         os.kill(random.choice(self.gateways).pid, signal.SIGHUP)
 
-    def heard(self) -> bool:
+    def connected_to_broker(self) -> bool:
         """Return whether every worker is connected to the broker."""
         return all(
             gateway.metric("peatio_ws_broker_connected") >= int(gateway.environ["WEB_CONCURRENCY"])
             for gateway in self.gateways
         )
 
-    def deaf(self) -> bool:
+    def disconnected_from_broker(self) -> bool:
         """Return whether no worker is connected to the broker."""
         return all(gateway.metric("peatio_ws_broker_connected") == 0 for gateway in self.gateways)
 
@@ -131,39 +132,39 @@ class Stage:
             f"{sum(len(member.got) for member in members.members)} got; {members.cut} connections cut, "
             f"{sum(member.resumed for member in members.members)} begun, ended {dict(members.ends)}; "
             f"longest silence {members.silence:.1f} s; "
-            f"trouble {ended - began:.1f} s, all there {time.monotonic() - ended:.1f} s later"
+            f"disturbed for {ended - began:.1f} s, everything received {time.monotonic() - ended:.1f} s later"
         )
 
-    def _what_gateways_say(self) -> str:
-        """The last of their logs, without the comings and goings of clients."""
+    def _gateway_logs(self) -> str:
+        """Return the end of each gateway's log, without closed connections."""
         lines = []
         for gateway in self.gateways:
             lines.append(f"{gateway.log_path.name}: {gateway.operators('/readyz')}, workers {gateway.workers()}")
             lines += [line for line in gateway.log().splitlines() if "connection closed" not in line][-40:]
         return "\n".join(lines)
 
-    def _who_lacks_the_last(self) -> str:
+    def _missing_last_events(self) -> str:
         return "\n".join(
             f"{member.uid} has {len(member.got)} events, the last is {member.got[-1:]} of "
-            f"{self.market.sure[member.index][-1:]}; gaps after {sorted(member.gaps)} events, the last one told "
-            f"{member.told_at - self.market.last_from[member.index]:.3f} s after its last event; cursor {member.cursor}"
+            f"{self.market.sure[member.index][-1:]}; gaps after {sorted(member.gaps)} events, the last notice "
+            f"{member.notified_at - self.market.last_from[member.index]:.3f} s after it; cursor {member.cursor}"
             for member in self.members.members
-            if not self._has_the_last(member)
+            if not self._has_last_event(member)
         )
 
-    def _everybody_has_the_last(self) -> bool:
-        return all(map(self._has_the_last, self.members.members))
+    def _all_have_the_last_event(self) -> bool:
+        return all(map(self._has_last_event, self.members.members))
 
-    def _has_the_last(self, member: Member) -> bool:
-        """Return whether a member has its last event, or was notified since that it may have missed something."""
+    def _has_last_event(self, member: Member) -> bool:
+        """Return whether a member has its last event, or a later notice that it may have missed some."""
         index = member.index
         has_it = bool(member.got) and member.got[-1] == self.market.sure[index][-1]
-        return has_it or (member.told_at > self.market.last_from[index] and len(member.got) in member.gaps)
+        return has_it or (member.notified_at > self.market.last_from[index] and len(member.got) in member.gaps)
 
 
 @pytest.fixture(scope="module")
 def own_broker(folder: Path) -> Iterator[RabbitMQ]:
-    """With durable exchanges, which outlive it."""
+    """A broker whose durable exchanges survive a restart."""
     server = RabbitMQ(folder / "rabbitmq-durable")
     yield server
     server.close()
@@ -177,7 +178,7 @@ def own_redis(folder: Path) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[Callable[..., Stage]]:
+def new_stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[Callable[..., Stage]]:
     running: list[GatewayProcess] = []
 
     def set_up(workers: int = 2, gateways: int = 1, **environ: str) -> Stage:
@@ -200,136 +201,136 @@ def stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Signer) 
         gateway.stop()
 
 
-def test_connections_cut_at_random(stage: Callable[..., Stage]) -> None:
-    play = stage()
-    print(play.run(lambda: play.members.live(until=lambda: play.members.cut > 700, cuts=150)))
+def test_connections_cut_at_random(new_stage: Callable[..., Stage]) -> None:
+    stage = new_stage()
+    print(stage.run(lambda: stage.members.live(until=lambda: stage.members.cut > 700, cuts=150)))
 
 
-def test_workers_killed_again_and_again(stage: Callable[..., Stage]) -> None:
-    play = stage(workers=3)
+def test_workers_killed_repeatedly(new_stage: Callable[..., Stage]) -> None:
+    stage = new_stage(workers=3)
 
-    def trouble() -> None:
-        # Members are spread unevenly, and a worker that has just started has none: until there were enough of them.
+    def disturb() -> None:
+        # Continue until enough connections have ended: a worker may have few members, or none after its start.
         kills = 0
-        while kills < 5 or play.members.ends[0] <= MEMBERS:
-            assert kills < 100, play.members.ends
-            play.members.until(lambda: play.members.connected > MEMBERS / 2, "most of them are back")
-            play.members.live(random.uniform(0.5, 1.5), cuts=5)
-            play.kill_a_worker()
+        while kills < 5 or stage.members.ends[0] <= MEMBERS:
+            assert kills < 100, stage.members.ends
+            stage.members.until(lambda: stage.members.connected > MEMBERS / 2, "most of them are back")
+            stage.members.live(random.uniform(0.5, 1.5), cuts=5)
+            stage.kill_a_worker()
             kills += 1
-        play.members.live(1)
+        stage.members.live(1)
 
-    print(play.run(trouble))
+    print(stage.run(disturb))
 
 
-def test_three_rolling_restarts(stage: Callable[..., Stage]) -> None:
-    play = stage()
+def test_three_rolling_restarts(new_stage: Callable[..., Stage]) -> None:
+    stage = new_stage()
 
-    def trouble() -> None:
-        (gateway,) = play.gateways
+    def disturb() -> None:
+        (gateway,) = stage.gateways
         for _ in range(3):
             before = set(gateway.workers())
-            play.deploy()
-            play.members.until(lambda before=before: not before & set(gateway.workers()), "the old workers are gone")
+            stage.deploy()
+            stage.members.until(lambda before=before: not before & set(gateway.workers()), "the old workers are gone")
 
-    print(play.run(trouble))
-    assert play.members.ends[1012] > MEMBERS
+    print(stage.run(disturb))
+    assert stage.members.ends[1012] > MEMBERS
 
 
 @pytest.mark.parametrize(("how", "scheme"), [("stop", "amqp"), ("kill", "amqps")])
-def test_the_broker_restarted(stage: Callable[..., Stage], own_broker: RabbitMQ, how: str, scheme: str) -> None:
-    play = stage(**own_broker.environ(scheme))
+def test_the_broker_restarted(new_stage: Callable[..., Stage], own_broker: RabbitMQ, how: str, scheme: str) -> None:
+    stage = new_stage(**own_broker.environ(scheme))
 
-    def trouble() -> None:
-        play.members.live(1, cuts=20)
-        play.background(getattr(play.broker, how), play.broker.start)
-        play.members.until(play.heard, "both workers are connected again")
-        play.members.live(2, cuts=100)
+    def disturb() -> None:
+        stage.members.live(1, cuts=20)
+        stage.background(getattr(stage.broker, how), stage.broker.start)
+        stage.members.until(stage.connected_to_broker, "both workers are connected again")
+        stage.members.live(2, cuts=100)
 
-    print(play.run(trouble))
-    assert play.market.lost_connections
+    print(stage.run(disturb))
+    assert stage.market.lost_connections
 
 
-def test_the_broker_frozen(stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
-    play = stage(**own_broker.environ("amqps"))
+def test_the_broker_frozen(new_stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
+    stage = new_stage(**own_broker.environ("amqps"))
 
-    def trouble() -> None:
-        play.broker.freeze()
+    def disturb() -> None:
+        stage.broker.freeze()
         try:
-            play.members.live(until=play.deaf, cuts=10)
-            play.members.live(2, cuts=10)
+            stage.members.live(until=stage.disconnected_from_broker, cuts=10)
+            stage.members.live(2, cuts=10)
         finally:
-            play.broker.thaw()
-        play.members.live(2, cuts=10)
+            stage.broker.thaw()
+        stage.members.live(2, cuts=10)
 
-    print(play.run(trouble))
-
-
-def test_redis_killed(stage: Callable[..., Stage]) -> None:
-    play = stage()
-
-    def trouble() -> None:
-        play.redis.kill()
-        play.members.live(3, cuts=50)
-        play.background(play.redis.start)
-        play.members.live(3, cuts=50)
-        play.redis.kill()
-        play.members.live(1, cuts=50)
-        play.background(play.redis.start)
-
-    print(play.run(trouble))
+    print(stage.run(disturb))
 
 
-def test_members_move_between_two_gateways(stage: Callable[..., Stage]) -> None:
-    play = stage(workers=1, gateways=2)
-    print(play.run(lambda: play.members.live(7, cuts=150)))
+def test_redis_killed(new_stage: Callable[..., Stage]) -> None:
+    stage = new_stage()
+
+    def disturb() -> None:
+        stage.redis.kill()
+        stage.members.live(3, cuts=50)
+        stage.background(stage.redis.start)
+        stage.members.live(3, cuts=50)
+        stage.redis.kill()
+        stage.members.live(1, cuts=50)
+        stage.background(stage.redis.start)
+
+    print(stage.run(disturb))
 
 
-def test_all_of_it_at_once(stage: Callable[..., Stage]) -> None:
-    # For minutes a member may find no worker that is connected to the broker: no event may become too old meanwhile.
-    play = stage(workers=2, gateways=2, WEBSOCKET_RESUME_SECONDS="1200")
+def test_members_move_between_two_gateways(new_stage: Callable[..., Stage]) -> None:
+    stage = new_stage(workers=1, gateways=2)
+    print(stage.run(lambda: stage.members.live(7, cuts=150)))
+
+
+def test_all_failures_at_once(new_stage: Callable[..., Stage]) -> None:
+    # A member may find no connected worker for minutes. No event may become too old to be resumed meanwhile.
+    stage = new_stage(workers=2, gateways=2, WEBSOCKET_RESUME_SECONDS="1200")
     over = threading.Event()
 
     def freeze() -> None:
-        play.broker.freeze()
+        stage.broker.freeze()
         over.wait(min(20, SECONDS / 4))
-        play.broker.thaw()
+        stage.broker.thaw()
 
     def servers() -> Iterator[Callable[[], object]]:
-        broker, redis = play.broker, play.redis
-        troubles: list[list[Callable[[], object]]] = [
+        broker, redis = stage.broker, stage.redis
+        disturbances: list[list[Callable[[], object]]] = [
             [redis.kill, broker.kill, broker.start, redis.start],
             [freeze],
             [redis.kill, broker.stop, broker.start, redis.start],
         ]
         while not over.is_set():
-            random.shuffle(troubles)
-            for trouble in troubles:
+            random.shuffle(disturbances)
+            for disturbance in disturbances:
                 if not over.wait(random.uniform(2, 6)):
-                    yield from trouble
+                    yield from disturbance
 
     def workers() -> Iterator[Callable[[], object]]:
         while not over.wait(random.uniform(2, 6)):
-            yield random.choice((play.kill_a_worker, play.kill_a_worker, play.deploy))
+            yield random.choice((stage.kill_a_worker, stage.kill_a_worker, stage.deploy))
 
-    def trouble() -> None:
+    def disturb() -> None:
         threads = Background(servers()), Background(workers())
         try:
-            play.members.live(SECONDS, cuts=20)
+            stage.members.live(SECONDS, cuts=20)
         finally:
             over.set()
-        play.members.until(lambda: not any(thread.is_alive() for thread in threads), "trouble is over")
+        stage.members.until(lambda: not any(thread.is_alive() for thread in threads), "all threads have ended")
         for thread in threads:
             thread.check()
-        play.members.until(play.heard, "all workers are connected to the broker again")
+        stage.members.until(stage.connected_to_broker, "all workers are connected to the broker again")
 
-    print(play.run(trouble))
+    print(stage.run(disturb))
 
 
 def test_possible_loss_with_transient_exchanges_is_announced(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer
 ) -> None:
-    """Between the broker's return and a worker's nothing brings what is published to the stream."""
+    """After the broker's restart, events are lost until a worker has bound the stream again."""
     gateway, token = start(WEB_CONCURRENCY="2"), signer.token("IDTOLD")
     with gateway.connect() as client:
         assert resume(client, token)["complete"]
@@ -337,31 +338,31 @@ def test_possible_loss_with_transient_exchanges_is_announced(
             publisher.order("IDTOLD", 1)
             before = receive(client)["cursor"]
         broker.restart()
-        told = receive(client)["resume"]
-        assert not told["complete"]
+        notice = receive(client)["resume"]
+        assert not notice["complete"]
         gateway.wait_ready()
         with Publisher(broker.url) as publisher:
             publisher.order("IDTOLD", 2)
-        while "resume" in (frame := receive(client)):  # two workers may have found it at once
-            told = frame["resume"]
-            assert not told["complete"]
+        while "resume" in (frame := receive(client)):  # two workers may have noticed the loss
+            notice = frame["resume"]
+            assert not notice["complete"]
         assert frame["orderbook"]["id"] == 2
-    for cursor, complete in ((before, False), (told["cursor"], True), (frame["cursor"], True)):
+    for cursor, complete in ((before, False), (notice["cursor"], True), (frame["cursor"], True)):
         with gateway.connect() as client:
             assert resume(client, token, cursor)["complete"] is complete
 
 
-# ---- lost events are reported: no member takes an incomplete list for complete
+# ---- members are notified of lost events
 
 
-def told_again(play: Stage, since: float) -> None:
-    """Wait until all members have been notified of a loss since a monotonic time, and all workers read again.
+def wait_until_notified(stage: Stage, since: float) -> None:
+    """Wait until all members have been notified of a loss after this monotonic time and all workers are connected.
 
-    A worker may learn of it from another one, through the stream, and notice nothing itself.
+    A worker may learn of the loss from another worker, through the stream, without noticing it itself.
     """
-    members = play.members.members
-    play.members.until(lambda: all(member.told_at > since for member in members), "all are notified")
-    play.members.until(play.heard, "all workers read again")
+    members = stage.members.members
+    stage.members.until(lambda: all(member.notified_at > since for member in members), "all members are notified")
+    stage.members.until(stage.connected_to_broker, "all workers are connected to the broker again")
 
 
 def lose_the_stream(broker: RabbitMQ) -> None:
@@ -386,44 +387,44 @@ def lose_the_disk(broker: RabbitMQ) -> None:
     ("lose", "workers", "times"), [(lose_the_stream, 3, 3), (declare_exchanges_again, 3, 3), (lose_the_disk, 4, 2)]
 )
 def test_every_member_is_notified_of_a_loss_under_load(
-    stage: Callable[..., Stage], lose: Callable[[RabbitMQ], None], workers: int, times: int
+    new_stage: Callable[..., Stage], lose: Callable[[RabbitMQ], None], workers: int, times: int
 ) -> None:
-    play = stage(workers=workers)
+    stage = new_stage(workers=workers)
 
-    def trouble() -> None:
+    def disturb() -> None:
         for _ in range(times):
             began = time.monotonic()
-            play.background(lambda: lose(play.broker))
-            told_again(play, began)
-            play.members.live(2, cuts=30)
+            stage.background(lambda: lose(stage.broker))
+            wait_until_notified(stage, began)
+            stage.members.live(2, cuts=30)
 
-    print(play.run(trouble, untold))
-    assert all(member.gaps for member in play.members.members), "each was notified"
+    print(stage.run(disturb, unreported))
+    assert all(member.gaps for member in stage.members.members), "a member was not notified"
 
 
-def test_retention_overtakes_a_worker_under_load(stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
-    """A worker that is stopped for longer than events are kept misses some. Only its members are notified."""
+def test_retention_overtakes_a_worker_under_load(new_stage: Callable[..., Stage], own_broker: RabbitMQ) -> None:
+    """A worker that is stopped for longer than events are kept misses some, and notifies its own members only."""
     short = "peatio_ws.short"
     small = json.dumps({"max-length-bytes": 4_000_000, "stream-max-segment-size-bytes": 1_000_000})
     own_broker.ctl("set_policy", "--apply-to", "queues", "short", f"^{short}$", small)
-    play = stage(workers=3, AMQP_HISTORY_QUEUE=short)
+    stage = new_stage(workers=3, AMQP_HISTORY_QUEUE=short)
 
-    def trouble() -> None:
+    def disturb() -> None:
         for _ in range(3):
-            noticed = retention_noticed(play)
-            worker = random.choice(play.gateways[0].workers())
+            noticed = retention_noticed(stage)
+            worker = random.choice(stage.gateways[0].workers())
             os.kill(worker, signal.SIGSTOP)
-            play.background(lambda: overtake(own_broker, short))
+            stage.background(lambda: overtake(own_broker, short))
             os.kill(worker, signal.SIGCONT)
-            play.members.until(lambda before=noticed: retention_noticed(play) > before, "the worker notices")
-            play.members.live(2, cuts=30)
+            stage.members.until(lambda before=noticed: retention_noticed(stage) > before, "the worker notices")
+            stage.members.live(2, cuts=30)
 
-    print(play.run(trouble, untold))
-    assert any(member.gaps for member in play.members.members), "those who may have missed something were notified"
+    print(stage.run(disturb, unreported))
+    assert any(member.gaps for member in stage.members.members), "no member was notified"
 
 
 def overtake(broker: RabbitMQ, stream: str) -> None:
-    """Publish until the stream no longer has what comes after all that may be on its way to a worker now."""
+    """Publish until the stream has removed all events that may already be on their way to a worker."""
     body = json.dumps({"id": 1, "market": "btcusd", "padding": "." * 10_000}).encode()
     with Connection(broker.url) as connection, connection.channel() as channel:
         on_its_way = offset_of(connection, stream, "last") + 2 * PREFETCH
@@ -434,7 +435,7 @@ def overtake(broker: RabbitMQ, stream: str) -> None:
 
 
 def offset_of(connection: Connection, stream: str, which: str) -> int:
-    """The offset of the first event, or about that of the last one."""
+    """Return the offset of the first event, or approximately that of the last one."""
     found: list[int] = []
     with connection.channel() as channel:
         channel.basic_qos(0, 1, False)
@@ -448,5 +449,5 @@ def offset_of(connection: Connection, stream: str, which: str) -> int:
     return found[0]
 
 
-def retention_noticed(play: Stage) -> int:
-    return sum(event.get("why") == REMOVED for event in play.gateways[0].events())
+def retention_noticed(stage: Stage) -> int:
+    return sum(event.get("why") == REMOVED for event in stage.gateways[0].events())

@@ -1,4 +1,4 @@
-"""Redis that is slow, unreachable, read-only, failing over or old: requests that fail are repeated later."""
+"""Redis that is slow, unreachable, read-only, failing over or old: failed requests are repeated later."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connected(url: str) -> client_of.Redis:
 
 
 def by_number(publisher: Publisher, order_id: int, number: int = NUMBER) -> None:
-    """An order that names its member by number only."""
+    """Publish an order that names its member by number only."""
     publisher.publish("peatio.orderbook", "fanout", {"id": order_id}, headers={"member_id": number})
 
 
@@ -54,10 +54,10 @@ def logged(gateway: GatewayProcess, event: str) -> list[dict[str, Any]]:
     return [line for line in gateway.events() if line["event"] == event]
 
 
-# ---- a member id that could not be looked up
+# ---- member ids that could not be looked up
 
 
-def test_member_id_is_looked_up_again_and_nothing_since_is_missing(
+def test_late_member_id_lookup_loses_no_event(
     start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start(REDIS_URL=own_redis.url)
@@ -66,17 +66,17 @@ def test_member_id_is_looked_up_again_and_nothing_since_is_missing(
         by_number(publisher, 1)
         by_number(publisher, 2)
         publisher.order("IDANN", 3)
-        assert order_of(ann) == 3, "what names its uid comes at once"
+        assert order_of(ann) == 3, "an order with a uid has to arrive at once"
         own_redis.thaw()
         assert [order_of(ann) for _ in range(2)] == [1, 2]
         by_number(publisher, 4)
         publisher.order("IDANN", 5)
         publisher.order("IDBOB", 6)
         assert [order_of(ann) for _ in range(2)] == [4, 5]
-        assert order_of(bob) == 6, "nothing of another member"
+        assert order_of(bob) == 6, "bob received another member's order"
 
 
-def test_late_member_id_does_not_repeat_trades_or_take_orders_back(
+def test_late_member_id_repeats_no_trade_and_no_older_order_state(
     start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start(REDIS_URL=own_redis.url)
@@ -94,7 +94,7 @@ def test_late_member_id_does_not_repeat_trades_or_take_orders_back(
         assert order_of(ann) == 9, "the older state of order 1 is not sent after the newer one"
 
 
-def test_cursor_without_member_id_promises_only_what_is_known(
+def test_resume_without_a_known_member_id_is_incomplete(
     start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start(REDIS_URL=own_redis.url)
@@ -104,10 +104,10 @@ def test_cursor_without_member_id_promises_only_what_is_known(
     own_redis.kill()
     by_number(publisher, 1)
     publisher.order("IDBOB", 2)
-    gateway_two = start(REDIS_URL=own_redis.url)  # knows nothing of Ann's number
+    gateway_two = start(REDIS_URL=own_redis.url)  # does not know Ann's number
     with gateway_two.connect() as ann:
         answer = resumes(ann, token, before)
-        assert answer["complete"] is False, "order 1 may be hers"
+        assert answer["complete"] is False, "order 1 may belong to Ann"
         by_number(publisher, 3)
         publisher.order("IDANN", 4)
         frame = receive(ann)
@@ -180,16 +180,16 @@ def test_refused_writes_do_not_stop_reads_and_are_logged_once(
     gateway = start(REDIS_URL=own_redis.url)
     wait_until(lambda: gateway.metric("peatio_ws_redis_connected") == 1, "the metric")
     with connected(own_redis.url) as connection:
-        again = refuse(connection)
+        accept_writes = refuse(connection)
         for order_id in range(5):
-            with gateway.member(signer.token("IDANN")) as ann:  # its connection is counted, which is refused
+            with gateway.member(signer.token("IDANN")) as ann:  # Redis refuses to count the connection
                 by_number(publisher, order_id)
                 assert order_of(ann) == order_id
             tried = refused_commands(connection)
             wait_until(lambda tried=tried: refused_commands(connection) > tried + 3, "refused several times")
             assert gateway.metric("peatio_ws_redis_connected") == 1
-        again()
-        wait_until(lambda: len(logged(gateway, ACCEPTS)) == 1, "writes are taken again")
+        accept_writes()
+        wait_until(lambda: len(logged(gateway, ACCEPTS)) == 1, "writes are accepted again")
     assert [line["code"] for line in logged(gateway, REFUSES)] == [code]
     assert not logged(gateway, UNREACHABLE)
     assert "Traceback" not in gateway.log()
@@ -209,7 +209,7 @@ def test_gateway_follows_a_failover(
             gateway = start(REDIS_URL=address.url)
             wait_until(lambda: len(logged(gateway, "Redis connected")) == 1, "it knows which server it is")
             with gateway.member(signer.token("IDANN")) as ann:
-                address.to = promoted.port  # the address moves; no connection breaks
+                address.to = promoted.port  # the address leads to the new primary; open connections stay
                 with connected(own_redis.url) as demoted:
                     demoted.execute_command("REPLICAOF", "127.0.0.1", promoted.port)
                 with connected(promoted.url) as primary:
@@ -239,7 +239,7 @@ def steer(url: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("version", ["5.0.14", "6.0.16", "6.2.14"])
-def test_all_that_workers_share_works_with_an_old_redis(
+def test_workers_share_state_through_an_old_redis(
     start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer, publisher: Publisher, version: str
 ) -> None:
     limits = {"TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_MAX_FAILURES_PER_ADDRESS": "3"}
@@ -260,9 +260,9 @@ def test_all_that_workers_share_works_with_an_old_redis(
         wrong = {"Authorization": "Bearer no.good.token", "X-Forwarded-For": "203.0.113.7"}
         for _ in range(3):
             assert status(first, wrong) == 401
-        # With a good token: otherwise the other worker would count failures itself.
+        # With a valid token: otherwise the other worker would count failures itself.
         good = {**wrong, "Authorization": f"Bearer {signer.token('IDANN')}"}
-        wait_until(lambda: status(second, good) == 429, "the other worker knows")
+        wait_until(lambda: status(second, good) == 429, "the other worker refuses the address")
         with connected(own_redis.url) as connection:
             assert 0 < connection.ttl("peatio_ws:failures:203.0.113.7") <= 60
         for gateway in (first, second):
@@ -279,7 +279,7 @@ def test_redis_4_shares_all_but_orders(
             by_number(publisher, 1)
             assert order_of(ann) == 1
             assert steer(old.url, "who", "IDANN").returncode == 0
-        wait_until(lambda: len(logged(gateway, "orders loaded")) == 1, "it does not ask for orders for ever")
+        wait_until(lambda: len(logged(gateway, "orders loaded")) == 1, "it has stopped asking for orders")
         assert not logged(gateway, UNREACHABLE) + logged(gateway, REFUSES)
         assert "no streams" in gateway.log()
 

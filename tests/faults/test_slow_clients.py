@@ -20,12 +20,12 @@ from tests.support.swarm import Swarm, SwarmClient
 READERS = 50
 PADDING = "x" * 1500
 ORDERS = 500
-"""Of `PADDING`: more than the gateway and both kernels hold for a client with a window of 64 KiB."""
+"""With `PADDING` each: more than the gateway and both kernels buffer for a client with a window of 64 KiB."""
 TRIES = 5
 """On a busy machine a client may be too slow to read again in time."""
 
 Tls = tuple[dict[str, str], ssl.SSLContext | None]
-"""Variables of the gateway, and what its clients need."""
+"""Environment of the gateway, and the TLS context of its clients."""
 
 
 @pytest.fixture(params=["ws", "wss"])
@@ -53,19 +53,19 @@ def test_slow_client_is_closed_and_does_not_affect_others(
                 publisher.order("IDANN", sent, ord_type=PADDING)
             expected = sent + 2
             readers = swarm.clients[:READERS]
-            swarm.until(functools.partial(_have, readers, expected), "the others get all")
-            assert sent < 200_000, "it was never hung up on"
+            swarm.until(functools.partial(_have_received, readers, expected), "the other clients receive every order")
+            assert sent < 200_000, "the slow client was not disconnected"
         swarm.resume(slow)
-        swarm.until(lambda: slow.ended, "the slow one is at its end")
+        swarm.until(lambda: slow.ended, "the slow client has read the end of its connection")
         assert not any(client.ended for client in swarm.clients[:READERS])
         assert len(slow.texts) < sent
 
 
-def _have(clients: list[SwarmClient], texts: int) -> bool:
+def _have_received(clients: list[SwarmClient], texts: int) -> bool:
     return all(len(client.texts) == texts for client in clients)
 
 
-def test_a_slow_client_that_reads_again_in_time_finds_out_why(
+def test_slow_client_that_reads_in_time_receives_the_close_frame(
     start: Callable[..., GatewayProcess], signer: Signer, broker: RabbitMQ, tls: Tls
 ) -> None:
     environ, context = tls
@@ -73,27 +73,27 @@ def test_a_slow_client_that_reads_again_in_time_finds_out_why(
     for first in range(0, TRIES * ORDERS, ORDERS):
         slow, seconds = _read_again(gateway, signer, broker, context, first)
         ids = [int(text[19 : text.index(",")]) for text in slow.texts[2:]]
-        assert ids == list(range(first, first + len(ids))), "what it got is whole and in order, up to where it was cut"
+        assert ids == list(range(first, first + len(ids))), "it received orders with a gap or out of order"
         assert len(ids) < ORDERS
         if slow.close is not None:
             break
-        assert seconds >= CLOSE_SECONDS, "it was in time, and got no close frame"
-    assert slow.close is not None, "this machine is too slow to be in time"
+        assert seconds >= CLOSE_SECONDS, "it read in time but received no close frame"
+    assert slow.close is not None, "this machine is too slow to read in time"
     assert slow.close[0] == 4413
 
 
 def _read_again(
     gateway: GatewayProcess, signer: Signer, broker: RabbitMQ, context: ssl.SSLContext | None, first: int
 ) -> tuple[SwarmClient, float]:
-    """Return a client that read nothing until the gateway had disconnected it, and after how long it had read all that
-    came."""
+    """Return a client that read nothing until the gateway had disconnected it, and how long it then took to read the
+    rest."""
     with Swarm() as swarm:
-        # A narrow window, so that little has to be sent, in less time than a closing connection has.
+        # The window is small so that the rest can be sent before the closing connection is cut.
         (slow,) = swarm.add(gateway.port, [signer.token("IDANN")], window=65_536, tls=context)
         slow.paused = True
         (probe,) = swarm.add(gateway.port, [signer.token("IDBOB")], tls=context)
         began = last = time.monotonic()
-        with Publisher(broker.url, confirm=False) as publisher:  # as fast as it goes
+        with Publisher(broker.url, confirm=False) as publisher:  # as fast as possible
             for number in range(first, first + ORDERS):
                 publisher.order("IDANN", number, ord_type=PADDING)
             publisher.order("IDBOB", first)
@@ -109,7 +109,7 @@ def _read_again(
 def test_a_ping_is_answered_while_the_broker_has_a_backlog(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
-    """With a worker stopped while 12,000 messages arrive, then let go."""
+    """The worker is stopped while 12,000 messages arrive, then continued."""
     import signal
 
     gateway = start()
@@ -122,15 +122,15 @@ def test_a_ping_is_answered_while_the_broker_has_a_backlog(
             publisher.order("IDANN", number)
         publisher.order("IDBOB", 1)
         before = dict.fromkeys(other.texts)
-        other.send(b"not understood")  # answered at once, like a ping, and seen by this client as a text
+        other.send(b"not understood")  # answered at once, like a ping, but with a text frame, which this client records
         os.kill(worker, signal.SIGCONT)
         swarm.until(lambda: len(other.texts) > len(before), "the answer")
-        assert "Error while handling message" in other.texts[-1], "it did not wait for the backlog to be gone"
+        assert "Error while handling message" in other.texts[-1], "the answer waited for the backlog"
         swarm.until(lambda: len(other.texts) == len(before) + 2, "its own order comes after the 12,000")
         swarm.until(lambda: all(len(client.texts) == 12_002 for client in swarm.clients[:20]), "all delivered")
 
 
-def test_nothing_is_left_of_clients_that_went(
+def test_disconnected_clients_leave_nothing_behind(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start()

@@ -34,16 +34,16 @@ from tests.support.swarm import Swarm, SwarmClient
 CLIENTS = int(os.environ.get("PEATIO_WS_TEST_CLIENTS") or 100)
 LONG = CLIENTS >= 1000
 LATE = 0.1
-"""Seconds by which no event may be later than at a gateway without Redis: guaranteed on a dedicated machine, which the
-long form has."""
-TROUBLE = 10.0 if LONG else 2.5
-"""Seconds of Redis frozen, and of Redis gone."""
+"""Seconds by which an event may be later than at a gateway without Redis. Checked in the long form only, which needs a
+dedicated machine."""
+OUTAGE = 10.0 if LONG else 2.5
+"""Seconds for which Redis is frozen, and for which it is down."""
 SOON = 5.0
-"""Seconds in which all works again, in the long form."""
+"""Seconds within which everything works again, in the long form."""
 RATE = 300
 PER_MEMBER = 5
 AT_ONCE = 1.0
-"""Seconds from the command to the last of the workers that hung up, in the long form."""
+"""Seconds from the command until the last worker has disconnected the member, in the long form."""
 DISCONNECTED = "member disconnected by operator"
 AWAY = "Redis is unreachable; continuing without shared state"
 BACK = "Redis is reachable again"
@@ -56,11 +56,11 @@ def own_redis(folder: Path) -> Iterator[Redis]:
     server.kill()
 
 
-# ---- a rolling restart, and one member is out
+# ---- disconnecting a member during a rolling restart
 
 
 class Outcast:
-    """A member with several connections that comes back with its token whenever it can."""
+    """A member with several connections that reconnects with its token whenever it can."""
 
     def __init__(self, behind: Front, swarm: Swarm, token: str, connections: int) -> None:
         self._behind, self._swarm, self._token = behind, swarm, token
@@ -73,11 +73,11 @@ class Outcast:
         return self._behind.joins(self._swarm, self._token, 100_000 + self._tried)
 
     @property
-    def inside(self) -> int:
+    def connected(self) -> int:
         return sum(client.authenticated and not client.ended for client in self.current)
 
-    def look(self) -> None:
-        """Come back wherever it was closed, and give up where it was refused."""
+    def reconnect(self) -> None:
+        """Replace each connection that was closed or whose token was refused."""
         for number, client in enumerate(self.current):
             if any("Authentication failed." in text for text in client.texts):
                 self.refused += 1
@@ -92,7 +92,7 @@ class Outcast:
             self.current[number] = self._join()
 
 
-def test_disconnect_reaches_one_member_everywhere_during_a_restart(
+def test_disconnect_reaches_every_worker_during_a_restart(
     folder: Path, broker: RabbitMQ, own_redis: Redis, signer: Signer
 ) -> None:
     environ = {**signer.environ, **ENVIRON, "AMQP_URL": broker.url, "REDIS_URL": own_redis.url, "WEB_CONCURRENCY": "2"}
@@ -100,55 +100,55 @@ def test_disconnect_reaches_one_member_everywhere_during_a_restart(
     with front(Nginx, folder / "nginx-steering", certificate, environ) as behind, Swarm() as swarm:
         others = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS - 1)])
         out = Outcast(behind, swarm, signer.token("IDOUT", iat=int(time.time()) - 1), 4)
-        swarm.until(lambda: out.inside == 4, "it is in, too")
+        swarm.until(lambda: out.connected == 4, "the member is connected")
         for number, gateway in enumerate(behind.gateways):
             before = set(gateway.workers())
             os.kill(gateway.pid, signal.SIGHUP)
             command = steer(own_redis, "disconnect", "IDOUT", "--revoke") if number == 0 else None
 
             def renewed(before: set[int] = before, gateway: GatewayProcess = gateway) -> bool:
-                out.look()
+                out.reconnect()
                 return not before & set(gateway.workers())
 
             others.until(renewed, "the old workers are gone")
             if command is not None:
                 output, _ = command.communicate(timeout=120)
-                # A worker that was just ending may have heard it and not answered.
+                # A worker that was just exiting may have received the command without answering it.
                 assert command.returncode in (0, 4), output
         refused = out.refused
-        others.until(lambda: out.look() or out.refused >= refused + 20, "it has tried each worker repeatedly")
-        assert out.inside == 0
+        others.until(lambda: out.reconnect() or out.refused >= refused + 20, "it has tried every worker repeatedly")
+        assert out.connected == 0
         with redis_client.Redis.from_url(own_redis.url) as connection:
-            (word,) = map(revocations.read, connection.zrange(REVOCATIONS_KEY, 0, -1))
-        assert word is not None
+            (revocation,) = map(revocations.read, connection.zrange(REVOCATIONS_KEY, 0, -1))
+        assert revocation is not None
         assert out.closed, "it received a close frame"
-        # By the gateways' clock: this process is busy with everybody's coming back.
+        # By the gateways' timestamps: this process is busy with reconnecting clients.
         said = [line for gateway in behind.gateways for line in gateway.events() if line["event"] == DISCONNECTED]
-        seconds = max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in said) - word.issued
+        seconds = max(datetime.fromisoformat(line["timestamp"]).timestamp() for line in said) - revocation.issued
         assert sum(line["closed"] for line in said) == out.closed
         closes = [line["code"] for line in behind.closed()]
-        assert closes.count(4403) == out.closed, "and no other client was"
+        assert closes.count(4403) == out.closed, "another client was closed with 4403"
         assert set(closes) <= {1000, 1005, 1006, 1012, 4403}
-        assert others.told >= CLIENTS - 1
+        assert others.notified >= CLIENTS - 1
         print(
-            f"\n{CLIENTS} clients, {others.told} told to come back by restarts; out within {seconds * 1000:.0f} ms of "
+            f"\n{CLIENTS} clients, {others.notified} told of restarts; disconnected within {seconds * 1000:.0f} ms of "
             f"the command, on {out.closed} connections; refused {out.refused} times since"
         )
         assert seconds < AT_ONCE or not LONG
 
 
 def steer(redis: Redis, *words: str) -> subprocess.Popen[str]:
-    """The command as an operator gives it."""
+    """Run an operator's command."""
     environ = {**os.environ, "REDIS_URL": redis.url}
     command = [sys.executable, "-m", "peatio_ws", *words]
     return subprocess.Popen(command, cwd=ROOT, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-# ---- Redis stopped, frozen and back
+# ---- Redis frozen, stopped and started again
 
 
 class Timed(SwarmClient):
-    """A client that knows how late its orders are; their ids tell when they were published."""
+    """A client that measures how late its orders are; an order's id is the time at which it was published."""
 
     worst = 0.0
     got = 0
@@ -165,7 +165,7 @@ class Timed(SwarmClient):
 
 
 class Load(threading.Thread):
-    """Orders for members by chance, until the end."""
+    """Publishes orders for random members until the block ends."""
 
     def __init__(self, broker: RabbitMQ, uids: list[str]) -> None:
         super().__init__(daemon=True)
@@ -190,7 +190,7 @@ class Load(threading.Thread):
 
 
 class Scene:
-    """Members under load, gateways with a Redis to be troubled, and one without, by which to tell what is due to it."""
+    """Members under load, gateways whose Redis fails, and for comparison a gateway without Redis."""
 
     def __init__(
         self, swarm: Swarm, gateways: list[GatewayProcess], without: GatewayProcess, redis: Redis, signer: Signer
@@ -202,14 +202,14 @@ class Scene:
         everybody = (*self.members, *self._others)
         for client in everybody:
             swarm.join(client)
-        swarm.until(lambda: all(client.authenticated for client in everybody), "all there")
+        swarm.until(lambda: all(client.authenticated for client in everybody), "all are authenticated")
         self._came = 0
 
     def _port(self, number: int) -> int:
         return self.gateways[number % len(self.gateways)].port
 
-    def come(self, uid: str) -> SwarmClient:
-        """One more; the gateways in turn."""
+    def connect(self, uid: str) -> SwarmClient:
+        """Connect one more client; the gateways take turns."""
         self._came += 1
         client = SwarmClient(self._port(self._came), self._signer.token(uid))
         self.swarm.join(client)
@@ -217,50 +217,50 @@ class Scene:
 
     @property
     def got(self) -> int:
-        """How many orders members have had."""
+        """Return how many orders members have received."""
         return sum(client.got for client in self.members)
 
-    def begin(self) -> None:
-        """From now on, how late are orders?"""
+    def start_timing(self) -> None:
+        """Forget how late orders have been so far."""
         for client in (*self.members, *self._others):
             client.worst = 0.0
 
-    def go_on(self, seconds: float) -> None:
+    def run_for(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         self.swarm.until(lambda: time.monotonic() > until, "time passes", seconds + 60)
 
     def latest(self) -> tuple[float, float]:
-        """How late the latest order was, and how late at the gateway without Redis."""
+        """Return by how many seconds the latest order was late, and the same for the gateway without Redis."""
         return max(client.worst for client in self.members), max(client.worst for client in self._others)
 
-    def let_in(self) -> float:
+    def time_new_member(self) -> float:
         """Connect a new member, whose member id is looked up in Redis. Return how long that took."""
         began = time.monotonic()
-        client = self.come(f"NEW{self._came}")
-        self.swarm.until(lambda: client.authenticated, "let in")
+        client = self.connect(f"NEW{self._came}")
+        self.swarm.until(lambda: client.authenticated, "the member is authenticated")
         return time.monotonic() - began
 
-    def works_again(self) -> tuple[float, float]:
-        """Seconds until steering works, and until limits hold across gateways."""
-        began, heard = time.monotonic(), threading.Event()
-        threading.Thread(target=self._ask_until_all_answer, args=[heard], daemon=True).start()
-        self.swarm.until(heard.is_set, "every worker answers")
+    def time_recovery(self) -> tuple[float, float]:
+        """Return the seconds until commands work, and until limits hold across gateways."""
+        began, answered = time.monotonic(), threading.Event()
+        threading.Thread(target=self._ask_until_all_answer, args=[answered], daemon=True).start()
+        self.swarm.until(answered.is_set, "every worker answers")
         steered = time.monotonic() - began
         uid = f"MANY{self._came}"
-        many = [self.come(uid) for _ in range(PER_MEMBER + 1)]  # no gateway has too many by itself
-        self.swarm.until(lambda: sum(client.ended for client in many) == 1, "one too many")
+        many = [self.connect(uid) for _ in range(PER_MEMBER + 1)]  # no single gateway has too many
+        self.swarm.until(lambda: sum(client.ended for client in many) == 1, "one connection is refused")
         assert [client.close for client in many if client.ended] == [(1013, "too many connections of this member")]
         limited = time.monotonic() - began
         self.swarm.drop(many)
         return steered, limited
 
-    def _ask_until_all_answer(self, heard: threading.Event) -> None:
+    def _ask_until_all_answer(self, answered: threading.Event) -> None:
         workers = sum(len(gateway.workers()) for gateway in self.gateways)
-        while not heard.is_set():
+        while not answered.is_set():
             operator = Operator(self.redis.url)
             try:
                 if len(operator.send(WhoCommand(new_question(), "NOBODY")).answers) == workers:
-                    heard.set()
+                    answered.set()
             except (redis_client.RedisError, OSError):
                 time.sleep(0.02)
             finally:
@@ -275,41 +275,43 @@ def scene(start: Callable[..., GatewayProcess], own_redis: Redis, signer: Signer
         yield Scene(swarm, gateways, start(), own_redis, signer)
 
 
-def test_clients_notice_nothing_of_redis_and_all_works_again_soon(scene: Scene, broker: RabbitMQ) -> None:
+def test_redis_outage_affects_no_client_and_commands_work_again(scene: Scene, broker: RabbitMQ) -> None:
     redis = scene.redis
     with Load(broker, scene.uids) as load:
-        scene.go_on(0.5)
+        scene.run_for(0.5)
         for how, begin, end in (("frozen", redis.freeze, redis.thaw), ("stopped", redis.kill, redis.start)):
-            scene.begin()
+            scene.start_timing()
             begin()
-            first = scene.let_in()
-            scene.go_on(TROUBLE)
-            later = min(scene.let_in() for _ in range(3))  # a client that waits for Redis waits each time
+            first = scene.time_new_member()
+            scene.run_for(OUTAGE)
+            later = min(scene.time_new_member() for _ in range(3))  # each client would wait, if any waits for Redis
             sent = load.sent
-            scene.swarm.until(lambda sent=sent: scene.got >= sent, "all that was sent without Redis is here")
-            end()  # whatever came or was let in before this did not wait for Redis
-            steered, limited = scene.works_again()
-            scene.go_on(1.0)
+            scene.swarm.until(lambda sent=sent: scene.got >= sent, "every order sent without Redis has arrived")
+            end()  # orders and clients that came before this did not wait for Redis
+            steered, limited = scene.time_recovery()
+            scene.run_for(1.0)
             worst, without = scene.latest()
             print(
-                f"\nredis {how} for {TROUBLE:g} s, {CLIENTS} clients, {RATE} orders a second: the latest was "
-                f"{worst * 1000:.0f} ms late ({without * 1000:.0f} ms without redis); new clients let in after "
-                f"{first * 1000:.0f} ms at first, {later * 1000:.0f} ms later; steering works again after "
+                f"\nredis {how} for {OUTAGE:g} s, {CLIENTS} clients, {RATE} orders a second: the latest was "
+                f"{worst * 1000:.0f} ms late ({without * 1000:.0f} ms without redis); new members authenticated after "
+                f"{first * 1000:.0f} ms at first, {later * 1000:.0f} ms later; commands work again after "
                 f"{steered:.2f} s, limits after {limited:.2f} s"
             )
             if LONG:
                 assert worst < without + LATE
-                assert later < 1.0, "no client waits for it any more"
+                assert later < 1.0, "a new client waited for Redis"
                 assert max(steered, limited) < SOON
-    scene.swarm.until(lambda: scene.got == load.sent, "every order has come")
-    assert not any(client.ended for client in scene.members), "no client was disconnected"
+    scene.swarm.until(lambda: scene.got == load.sent, "every order has arrived")
+    assert not any(client.ended for client in scene.members), "a client was disconnected"
     for gateway in scene.gateways:
-        wait_until(lambda gateway=gateway: times(gateway, AWAY) == times(gateway, BACK), "it is back for each worker")
-        # Each of its workers, each of the two times; and where a machine is slow, for a moment in between.
+        wait_until(
+            lambda gateway=gateway: times(gateway, AWAY) == times(gateway, BACK), "every worker has reached Redis again"
+        )
+        # Every worker logs both outages; on a slow machine it may log another short one in between.
         assert times(gateway, AWAY) >= 2 * len(gateway.workers())
         assert not gateway.tracebacks()
 
 
 def times(gateway: GatewayProcess, event: str) -> int:
-    """How often its log has it."""
+    """Return how often the gateway's log contains an event."""
     return sum(line["event"] == event for line in gateway.events())

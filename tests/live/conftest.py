@@ -1,4 +1,4 @@
-"""What the JavaScript clients need."""
+"""Packages for tests of the JavaScript clients."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ NPM_SECONDS = 180.0
 
 @pytest.fixture(scope="session")
 def node_modules() -> None:
-    """What `examples/package-lock.json` names: the client's package as it would be published, and what it needs."""
+    """Install `examples/package-lock.json`: the client's package as it would be published, and its dependencies."""
     _install(EXAMPLES, [*CLIENT.glob("*.m[jt]s"), CLIENT / "package.json"])
 
 
 @pytest.fixture(scope="session")
 def compiler() -> None:
-    """What `clients/js/package-lock.json` names: what the client is developed with."""
+    """Install `clients/js/package-lock.json`: the client's development dependencies."""
     _install(CLIENT, [])
 
 
 def _install(where: Path, copied: list[Path]) -> None:
     installed = where / "node_modules" / ".package-lock.json"
     sources = [where / "package-lock.json", *copied]
-    # Several processes run live tests: the first one that comes installs.
+    # Several processes run live tests. The first process that takes the lock installs the packages.
     with (where / ".npmrc").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if installed.exists() and all(installed.stat().st_mtime >= source.stat().st_mtime for source in sources):

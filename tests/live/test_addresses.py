@@ -1,4 +1,4 @@
-"""The client's address behind all kinds of proxies: every form counts towards the limits, and the log contains it."""
+"""The client's address behind all kinds of proxies: every form counts towards the limits and appears in the log."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.gateway import GatewayProcess, Signer
 from tests.support.raw_client import RawClient, close
 from tests.support.servers import wait_until
 
-LIMIT, COMING = 2, 5
+LIMIT, CONNECTIONS = 2, 5
 
 
 class Form(NamedTuple):
-    """How a proxy may say who the client is: the header's value for one of its connections."""
+    """How a proxy passes on the client's address. `value` returns the header's value for the n-th connection."""
 
     header: str
     value: Callable[[int], str]
@@ -49,7 +49,7 @@ FORMS = {
     "quote": Form("Forwarded", lambda n: f'for="9.9.9.{n}, for=203.0.113.15;host="a,b"', "203.0.113.15"),
     "Forwarded lines": Form("Forwarded", lambda n: f"for=9.9.9.{n}\r\nForwarded: for=203.0.113.16", "203.0.113.16"),
 }
-"""Each has an address that no other form has; `n` counts its connections."""
+"""Every form has a different address."""
 
 UNREADABLE = {
     "unknown": Form("Forwarded", lambda n: "for=unknown", HIDDEN),
@@ -62,17 +62,17 @@ UNREADABLE = {
 
 @pytest.fixture(scope="module")
 def dual_stack(folder: Path, signer: Signer) -> Iterator[GatewayProcess]:
-    """One that listens on `::`, so that all its peers of IPv4 look like `::ffff:127.0.0.1`."""
+    """A gateway that listens on `::`, so that addresses of IPv4 clients look like `::ffff:127.0.0.1`."""
     environ = {"WEBSOCKET_HOST": "::", "TRUSTED_PROXIES": "127.0.0.1", "AMQP_URL": "memory://", **signer.environ}
     process = GatewayProcess(folder, {**environ, "WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT)})
     yield process
     process.stop()
 
 
-def come(gateway: GatewayProcess, form: Form | None, source: str | None = None, where: str = "") -> list[int]:
-    """Status of each of five connections that come one after another and stay until all are there."""
+def connect_all(gateway: GatewayProcess, form: Form | None, source: str | None = None, where: str = "") -> list[int]:
+    """Open five connections and keep them open until all are answered. Return the status of each answer."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(where or gateway.port, source=source)) for _ in range(COMING)]
+        clients = [stack.enter_context(RawClient(where or gateway.port, source=source)) for _ in range(CONNECTIONS)]
         return [
             client.request({form.header: form.value(number)} if form else {}).status
             for number, client in enumerate(clients)
@@ -85,23 +85,25 @@ def refused(gateway: GatewayProcess) -> list[str]:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_limit_holds_in_every_form_of_an_address(dual_stack: GatewayProcess, name: str) -> None:
-    assert come(dual_stack, FORMS[name]) == [101] * LIMIT + [429] * (COMING - LIMIT)
-    if name == "v6":  # five addresses of one /64
+    assert connect_all(dual_stack, FORMS[name]) == [101] * LIMIT + [429] * (CONNECTIONS - LIMIT)
+    if name == "v6":  # the connections have different addresses of one /64
         return
-    wait_until(lambda: refused(dual_stack).count(FORMS[name].address) == COMING - LIMIT, "the address in the log")
+    wait_until(lambda: refused(dual_stack).count(FORMS[name].address) == CONNECTIONS - LIMIT, "the address in the log")
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_clients_that_a_proxy_does_not_name_count_together(dual_stack: GatewayProcess, name: str) -> None:
+def test_clients_without_a_readable_address_share_one_limit(dual_stack: GatewayProcess, name: str) -> None:
     before = refused(dual_stack).count(HIDDEN)
-    wait_until(lambda: come(dual_stack, UNREADABLE[name])[:LIMIT] == [101] * LIMIT, "those before have gone")
-    assert come(dual_stack, UNREADABLE[name])[LIMIT:] == [429] * (COMING - LIMIT)
+    wait_until(
+        lambda: connect_all(dual_stack, UNREADABLE[name])[:LIMIT] == [101] * LIMIT, "earlier connections have ended"
+    )
+    assert connect_all(dual_stack, UNREADABLE[name])[LIMIT:] == [429] * (CONNECTIONS - LIMIT)
     wait_until(lambda: refused(dual_stack).count(HIDDEN) > before, "the proxy in the log")
 
 
-def test_limit_holds_for_peers_of_ipv4_on_a_dual_stack_socket(dual_stack: GatewayProcess) -> None:
+def test_limit_holds_for_ipv4_clients_on_a_dual_stack_socket(dual_stack: GatewayProcess) -> None:
     forged = Form("X-Forwarded-For", lambda n: f"9.9.9.{n}", "127.3.0.1")
-    assert come(dual_stack, forged, source="127.3.0.1") == [101] * LIMIT + [429] * (COMING - LIMIT)
+    assert connect_all(dual_stack, forged, source="127.3.0.1") == [101] * LIMIT + [429] * (CONNECTIONS - LIMIT)
     wait_until(lambda: "127.3.0.1" in refused(dual_stack), "its own address in the log")
     with RawClient(dual_stack.port, source="127.3.0.2") as client:
         client.upgrade()
@@ -114,12 +116,12 @@ def test_limit_holds_for_peers_of_ipv4_on_a_dual_stack_socket(dual_stack: Gatewa
     def logged(event: str) -> list[str]:
         return [line["address"] for line in dual_stack.events() if line["event"] == event]
 
-    wait_until(lambda: "127.3.0.2" in logged("connection closed"), "its end")
-    wait_until(lambda: "127.3.0.3" in logged("request cannot be read"), "its fault")
+    wait_until(lambda: "127.3.0.2" in logged("connection closed"), "its end in the log")
+    wait_until(lambda: "127.3.0.3" in logged("request cannot be read"), "its error in the log")
 
 
-def test_what_a_proxy_opens_itself_does_not_count(dual_stack: GatewayProcess) -> None:
-    assert come(dual_stack, None) == [101] * COMING
+def test_connections_opened_by_the_proxy_itself_do_not_count(dual_stack: GatewayProcess) -> None:
+    assert connect_all(dual_stack, None) == [101] * CONNECTIONS
 
 
 def test_unix_socket_and_the_header_that_its_proxy_sets(tmp_path: Path, start: Callable[..., GatewayProcess]) -> None:
@@ -134,9 +136,9 @@ def test_unix_socket_and_the_header_that_its_proxy_sets(tmp_path: Path, start: C
     forged = Form("X-Forwarded-For", lambda n: f"9.9.9.{n}\r\nForwarded: for=203.0.113.1", "203.0.113.1")
     unreadable = Form("Forwarded", lambda n: f"for=_hidden{n}", "unknown via unix:")
     for form in (forged, unreadable):
-        assert come(gateway, form, where=where) == [101] * LIMIT + [429] * (COMING - LIMIT)
-        wait_until(lambda: refused(gateway).count(form.address) == COMING - LIMIT, "in the log")  # noqa: B023
-    assert come(gateway, None, where=where) == [101] * COMING
+        assert connect_all(gateway, form, where=where) == [101] * LIMIT + [429] * (CONNECTIONS - LIMIT)
+        wait_until(lambda: refused(gateway).count(form.address) == CONNECTIONS - LIMIT, "in the log")  # noqa: B023
+    assert connect_all(gateway, None, where=where) == [101] * CONNECTIONS
 
 
 def test_refused_origin_is_in_the_log(dual_stack: GatewayProcess) -> None:
@@ -144,10 +146,10 @@ def test_refused_origin_is_in_the_log(dual_stack: GatewayProcess) -> None:
         with RawClient(dual_stack.port) as client:
             assert client.request({"Origin": origin, "X-Forwarded-For": "198.51.100.9"}).status in (400, 403)
 
-    def named() -> list[str]:
+    def origins() -> list[str]:
         return [line["origin"] for line in dual_stack.events() if line.get("status") == 403]
 
-    wait_until(lambda: len(named()) >= 2, "the refusals")
-    assert named()[0] == "https://evil.example:8443"
+    wait_until(lambda: len(origins()) >= 2, "the refusals")
+    assert origins()[0] == "https://evil.example:8443"
     assert "secret" not in dual_stack.log()
     assert "\x1b" not in dual_stack.log()

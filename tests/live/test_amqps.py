@@ -20,13 +20,13 @@ from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.tls_server import TlsServer
 
 LONG = float(os.environ.get("PEATIO_WS_TEST_SECONDS", "0"))
-"""Seconds of quiet with an event every 7 s, as `make amqps-long` has it; 0 for the short form."""
+"""Duration in seconds of the long form (`make amqps-long`), with an event every 7 s; 0 runs the short form."""
 BURST = 2000
 
 
 @pytest.fixture(scope="module")
 def environ(broker: RabbitMQ, redis: Redis, signer: Signer) -> dict[str, str]:
-    """Both servers by TLS; Redis asks for a client certificate, RabbitMQ takes one."""
+    """Use TLS for both servers. Redis requires a client certificate; RabbitMQ accepts one."""
     found = {**signer.environ, **broker.environ("amqps"), "REDIS_URL": redis.tls_url}
     found["REDIS_CA_FILE"] = str(redis.authority.cert)
     for server, authority in (("AMQP", broker.authority), ("REDIS", redis.authority)):
@@ -37,7 +37,7 @@ def environ(broker: RabbitMQ, redis: Redis, signer: Signer) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def secure(folder: Path, environ: dict[str, str]) -> Iterator[GatewayProcess]:
-    """A gateway that reaches both servers by TLS."""
+    """A gateway that connects to both servers over TLS."""
     process = GatewayProcess(folder, environ)
     yield process
     process.stop()
@@ -83,7 +83,7 @@ def test_every_event_of_a_burst_arrives_in_order(secure: GatewayProcess, signer:
         assert [receive(ann)["orderbook"]["id"] for _ in range(BURST)] == list(range(BURST))
 
 
-def test_the_publisher_pushes_from_a_process_without_gevent_s_patches(
+def test_publisher_works_in_a_process_without_monkey_patching(
     secure: GatewayProcess, signer: Signer, broker: RabbitMQ, environ: dict[str, str]
 ) -> None:
     files = {"cacertfile": "AMQP_CA_FILE", "certfile": "AMQP_CERT_FILE", "keyfile": "AMQP_KEY_FILE"}
@@ -99,7 +99,8 @@ def test_the_publisher_pushes_from_a_process_without_gevent_s_patches(
 def test_a_quiet_connection_is_kept(
     folder: Path, environ: dict[str, str], broker: RabbitMQ, redis: Redis, signer: Signer
 ) -> None:
-    """With nothing to read for longer than connecting may take. RabbitMQ's heartbeat comes every 5 s only."""
+    """There is nothing to read for longer than the time limit for connecting. RabbitMQ sends a heartbeat every 5 s
+    only."""
     command = ("gunicorn", "wsgi" if LONG else "tests.support.apps.hasty_app")
     quiet, rounds = (7.0, int(LONG // 7)) if LONG else (3.0, 1)
     gateway = GatewayProcess(folder, environ, command)
@@ -112,7 +113,7 @@ def test_a_quiet_connection_is_kept(
         ):
             assert receive(client)["success"]["message"] == "subscribed"
             for number in range(rounds):
-                time.sleep(quiet)  # the quiet is what is tested
+                time.sleep(quiet)  # the test is about this silence
                 publisher.event("public.btcusd.quiet", {"n": number})
                 assert receive(client) == {"btcusd.quiet": {"n": number}}
                 publisher.event("private.IDANN.order", {"id": number})
@@ -122,13 +123,13 @@ def test_a_quiet_connection_is_kept(
         gateway.stop()
 
 
-# ---- what is refused
+# ---- refused connections
 
 
-def test_a_broker_s_certificate_of_another_host_is_refused_and_named(
+def test_broker_certificate_of_another_host_is_refused_and_reported(
     folder: Path, environ: dict[str, str], broker: RabbitMQ, signer: Signer
 ) -> None:
-    """The certificate is for localhost and 127.0.0.1."""
+    """The broker's certificate is for localhost and 127.0.0.1."""
     wrong = {**environ, "AMQP_URL": broker.tls_url.replace("localhost", "127.0.0.2")}
     gateway = GatewayProcess(folder, wrong, wait=False)
     try:
@@ -144,7 +145,7 @@ def test_a_broker_s_certificate_of_another_host_is_refused_and_named(
     assert remedy.startswith("use a host name or address in AMQP_URL")
 
 
-def test_a_redis_certificate_of_another_host_is_refused_and_named(environ: dict[str, str], redis: Redis) -> None:
+def test_redis_certificate_of_another_host_is_refused_and_reported(environ: dict[str, str], redis: Redis) -> None:
     with TlsServer(*redis.authority.issue("other", "redis.example.com")) as server:
         found = check(**{**environ, "REDIS_URL": f"rediss://localhost:{server.port}/0"})
     text, remedy = found.remedied("redis")
@@ -152,20 +153,20 @@ def test_a_redis_certificate_of_another_host_is_refused_and_named(environ: dict[
     assert remedy.startswith("use a host name or address in REDIS_URL")
 
 
-def test_check_finds_all_well_over_tls(environ: dict[str, str]) -> None:
+def test_check_passes_over_tls(environ: dict[str, str]) -> None:
     found = check(**environ)
     assert found.status == 0, found.output
     assert found.rows["broker"][0][0] == found.rows["redis"][0][0] == "ok"
 
 
-def test_check_names_an_authority_that_is_not_trusted(environ: dict[str, str], redis: Redis) -> None:
+def test_check_reports_an_authority_that_is_not_trusted(environ: dict[str, str], redis: Redis) -> None:
     wrong = {**environ, "AMQP_CA_FILE": str(redis.authority.cert)}
     text, remedy = check(**wrong).remedied("broker")
     assert "an authority that is not trusted" in text
     assert "set AMQP_CA_FILE" in remedy
 
 
-def test_publish_works_and_names_what_is_refused(
+def test_publish_works_over_tls_and_reports_refusals(
     secure: GatewayProcess, signer: Signer, environ: dict[str, str], broker: RabbitMQ
 ) -> None:
     with secure.member(signer.token("IDANN")) as ann:
@@ -194,7 +195,7 @@ def publish(*words: str, **environ: str) -> tuple[int, str]:
 
 
 def command(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    whole = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
     return subprocess.run(
-        [sys.executable, "-m", "peatio_ws", *words], env=whole, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "peatio_ws", *words], env=environment, capture_output=True, text=True, timeout=60
     )

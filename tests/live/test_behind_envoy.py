@@ -19,7 +19,7 @@ from tests.support.swarm import Swarm, SwarmClient
 
 CLIENTS = 100
 FULL = 150
-"""Connections that a gateway accepts here. As many as both tests need together."""
+"""Maximum number of connections of a gateway: the number that both tests need together."""
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +64,25 @@ def uses_both(behind: Front) -> bool:
         return all(behind.connections())
 
 
-def test_clients_that_come_at_once_while_a_gateway_is_full_are_at_the_other_one(behind: Front, signer: Signer) -> None:
+def test_new_clients_use_the_other_gateway_while_one_is_full(behind: Front, signer: Signer) -> None:
     tokens = [signer.token(f"ID{number}") for number in range(FULL)]
     with Swarm() as swarm:
-        for number, token in enumerate(tokens):  # past Envoy, which knows nothing of them
+        for number, token in enumerate(tokens):  # directly, without Envoy
             swarm.join(SwarmClient(behind.gateways[0].port, token, source=f"127.3.0.{number + 1}"))
         swarm.until(lambda: all(client.authenticated for client in swarm.clients), "one gateway is full")
         late = [behind.joins(swarm, token, number * PER_ADDRESS) for number, token in enumerate(tokens[:CLIENTS])]
-        swarm.until(lambda: all(client.authenticated or client.ended for client in late), "all others have an answer")
+        swarm.until(
+            lambda: all(client.authenticated or client.ended for client in late), "all other clients are answered"
+        )
         assert [client.status for client in late] == [101] * CLIENTS
-    wait_until(lambda: uses_both(behind), "Envoy uses the gateway again that was full")
+    wait_until(lambda: uses_both(behind), "Envoy uses both gateways again")
 
 
-def test_clients_of_a_gateway_that_ends_are_at_the_other_one(behind: Front, signer: Signer) -> None:
+def test_clients_of_a_gateway_that_stops_move_to_the_other(behind: Front, signer: Signer) -> None:
     first = behind.gateways[0]
     with Swarm() as swarm:
         clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
-        wait_until(lambda: all(count > 0 for count in behind.connections()), "some on each gateway")
+        wait_until(lambda: all(count > 0 for count in behind.connections()), "some clients are on each gateway")
         assert first.process is not None
         first.process.terminate()
-        clients.until(lambda: behind.connections() == [0, CLIENTS], "all on the other one")
+        clients.until(lambda: behind.connections() == [0, CLIENTS], "all clients are on the other gateway")

@@ -55,7 +55,7 @@ def test_sessions_of_both_protocols(behind: Front, signer: Signer, publisher: Pu
         assert ann.json()["orderbook"]["id"] == 7
         publisher.event("private.IDBOB.order", {"id": 8})
         assert bob.json() == {"order": {"id": 8}}
-        long = {"trades": ["1234567890" * 40_000]}  # much more than nginx holds
+        long = {"trades": ["1234567890" * 40_000]}  # much more than nginx buffers
         publisher.event("public.btcusd.trades", long)
         assert bob.json() == {"btcusd.trades": long}
         ann.send(text({"x": "y" * 16_000}))
@@ -74,19 +74,19 @@ def test_refusals_pass_through(behind: Front, signer: Signer) -> None:
         with behind.raw("127.1.1.1") as client:
             answer = client.request(headers, f"{line} HTTP/1.1")
         assert answer.status == status
-        assert answer.headers["content-type"].startswith("text/plain"), "the gateway's own answer"
+        assert answer.headers["content-type"].startswith("text/plain"), "the answer is not the gateway's"
         assert answer.body
         if status == 401:
             assert answer.headers["www-authenticate"] == "Bearer"
     with behind.raw("127.1.1.1") as client:
         assert client.request({"Authorization": "Bearer nonsense"}).status == 401
     with behind.raw("127.1.1.1") as client:
-        # The page's own host, with its port: nginx has passed `Host` on as it was.
+        # Same origin, host and port: nginx passes `Host` on unchanged.
         host = f"ws.exchange.example:{behind.proxy.port}"
         assert client.request({"Host": host, "Origin": f"https://{host}"}).status == 101
 
 
-def test_the_log_has_the_clients_own_addresses(behind: Front) -> None:
+def test_log_contains_the_clients_own_addresses(behind: Front) -> None:
     forged = {"127.1.2.1": "203.0.113.9", "127.1.2.2": "203.0.113.9, 127.0.0.1", "127.1.2.3": "nonsense"}
     for source, header in forged.items():
         with behind.connect("public?stream=a.b&secret=1", source, X_Forwarded_For=header) as client:
@@ -101,7 +101,7 @@ def test_the_log_has_the_clients_own_addresses(behind: Front) -> None:
     assert "secret" not in behind.proxy.accesses()
 
 
-def test_limits_of_an_address_are_the_clients_own(behind: Front, signer: Signer, redis: Redis) -> None:
+def test_address_limits_apply_to_each_clients_own_address(behind: Front, signer: Signer, redis: Redis) -> None:
     token = signer.token("IDANN")
 
     def counted(address: str) -> int:
@@ -109,11 +109,11 @@ def test_limits_of_an_address_are_the_clients_own(behind: Front, signer: Signer,
             return int(connection.zcard(f"peatio_ws:connections:address:{address}"))
 
     with Swarm() as swarm:
-        many = [behind.joins(swarm, token, 0) for _ in range(PER_ADDRESS + 3)]  # one address
-        swarm.until(lambda: sum(client.ended for client in many) == 3, "three too many")
+        many = [behind.joins(swarm, token, 0) for _ in range(PER_ADDRESS + 3)]  # all from one address
+        swarm.until(lambda: sum(client.ended for client in many) == 3, "three clients are refused")
         refused = [client for client in many if client.ended]
         assert {client.close[0] if client.close else client.status for client in refused} <= {1013, 429}
-        other = behind.joins(swarm, token, PER_ADDRESS)  # another one
+        other = behind.joins(swarm, token, PER_ADDRESS)  # from another address
         swarm.until(lambda: other.authenticated and counted("127.2.0.2") == 1, "another client is accepted")
         assert counted("127.2.0.1") == PER_ADDRESS
         assert not other.ended
@@ -127,27 +127,27 @@ def test_rolling_restart_notifies_all_and_refuses_no_client(behind: Front, signe
             before = set(gateway.workers())
             os.kill(gateway.pid, signal.SIGHUP)
             clients.until(lambda: not before & set(gateway.workers()), "the old workers are gone")  # noqa: B023
-        assert clients.told >= CLIENTS
+        assert clients.notified >= CLIENTS
 
 
-def test_a_gateway_that_ends_is_not_chosen_until_it_is_back(behind: Front, signer: Signer) -> None:
+def test_nginx_does_not_use_a_gateway_that_is_down(behind: Front, signer: Signer) -> None:
     first = behind.gateways[0]
     with Swarm() as swarm:
         clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
         assert first.process is not None
         first.process.terminate()
-        clients.until(lambda: behind.connections() == [0, CLIENTS], "all on the other one")
-        assert clients.told == CLIENTS / 2
+        clients.until(lambda: behind.connections() == [0, CLIENTS], "all clients are on the other gateway")
+        assert clients.notified == CLIENTS / 2
         first.process.wait(WAIT)
         first.start()
         extra: list[SwarmClient] = []
 
-        def chosen() -> bool:
+        def is_used() -> bool:
             extra.append(behind.joins(swarm, signer.token("IDANN"), 10 * CLIENTS + PER_ADDRESS * len(extra)))
-            swarm.until(lambda: extra[-1].authenticated, "let in")
+            swarm.until(lambda: extra[-1].authenticated, "the client is authenticated")
             return behind.connections()[0] > 0
 
-        wait_until(chosen, "the first one is chosen again")
+        wait_until(is_used, "nginx uses the first gateway again")
         assert not any(client.ended for client in (*clients.current, *extra))
 
 

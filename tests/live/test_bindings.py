@@ -16,15 +16,15 @@ from tests.support.servers import RabbitMQ, wait_until
 PASSWORD = "sesame"
 TRADES = 200
 QUIET = {"WEBSOCKET_PING_INTERVAL": "300", "WEBSOCKET_PING_TIMEOUT": "600"}
-"""No pings among what clients get."""
+"""No pings between the frames that clients receive."""
 REFUSED = ["secret.trades", "public.secret", "a.secret"]
 PATTERNS = {"names": "^(?!.*secret)", "names and patterns": r"^(?!public\\.#|global\\.#|.*secret)"}
-"""Routing keys of `peatio.events.ranger` that the user may bind: all but some names; and no pattern for all either."""
+"""Routing keys of `peatio.events.ranger` that the user may bind: not all names, and in the second case no wildcards."""
 
 
 @pytest.fixture(scope="module")
 def vhosts(broker: RabbitMQ) -> Iterator[dict[str, str]]:
-    """A virtual host for each of `PATTERNS`, and a user of its name, all made with one command."""
+    """For each of `PATTERNS` a virtual host and a user with the same name, all created by one command."""
     names = {what: uuid.uuid4().hex for what in PATTERNS}
     lines = []
     for what, pattern in PATTERNS.items():
@@ -51,7 +51,7 @@ def subscribe(client: RawClient, streams: list[str]) -> Any:
 def test_name_refused_by_the_broker_affects_no_other_client(
     what: str, vhosts: dict[str, str], broker: RabbitMQ, start: Callable[..., GatewayProcess]
 ) -> None:
-    """An honest client got 0 of 10 trades for as long as the other one stayed."""
+    """Without this handling an honest client received 0 of 10 trades while the other client was connected."""
     where = f"127.0.0.1:{broker.port}/{vhosts[what]}"
     gateway = start(AMQP_URL=f"amqp://{vhosts[what]}:{PASSWORD}@{where}", WEBSOCKET_BOOKS="ob", **QUIET)
     losses = gateway.total("peatio_ws_broker_losses_total")
@@ -68,7 +68,7 @@ def test_name_refused_by_the_broker_affects_no_other_client(
             client.upgrade("/public")
             client.json()
         assert subscribe(honest, ["btcusd.trades"]) == ["btcusd.trades"]
-        # Those of the other client are bound, or refused, while trades are published.
+        # The other client's names are bound or refused while trades are published.
         other.send(text({"event": "subscribe", "streams": [*REFUSED, "ethusd.trades"]}))
         for number in range(TRADES):
             publisher.event("public.btcusd.trades", {"number": number})
@@ -80,9 +80,9 @@ def test_name_refused_by_the_broker_affects_no_other_client(
         publisher.event("public.ethusd.trades", {"number": 0})
         assert honest.json() == {"btcusd.trades": {"number": TRADES}}
         assert "ethusd.trades" in other.json()["success"]["streams"]
-        assert other.json() == {"ethusd.trades": {"number": 0}}, "what else it asked for comes, too"
-        assert refused() == asked, "not again so soon"
+        assert other.json() == {"ethusd.trades": {"number": 0}}, "the other client's permitted stream works"
+        assert refused() == asked, "a refused name was tried again too soon"
         lines = [one for one in gateway.events() if "refuses routing keys" in one["event"]]
-        assert len(lines) == 1, "once a minute"
+        assert len(lines) == 1, "the refusal is logged at most once a minute"
     assert gateway.total("peatio_ws_broker_losses_total") == losses
     assert not gateway.tracebacks()

@@ -1,7 +1,7 @@
-"""Without each permission of the broker's user in turn, `check` names it and the broker refuses the gateway.
+"""For each permission that the broker's user lacks, `check` reports it and the broker refuses the gateway.
 
-Other causes that prevent the use of the history stream are tested too, on a real broker and through the relay that
-makes it look old.
+Also covers other causes that prevent the use of the history stream, on a real broker and through a relay that makes it
+look old.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ PASSWORD = "sesame"
 
 
 class Case(NamedTuple):
-    """What a user may do, and what `check` has to find.
+    """Permissions of a user, and what `check` has to report.
 
     Attributes:
-        rights: patterns for configure, write, read.
-        keys: pattern of the routing keys of `peatio.events.ranger` that it may bind; None for all.
-        wrong: the rows that are wrong where nothing is on the broker yet, and where everything is.
-        named: what the first of them says is missing.
+        rights: patterns of the permissions configure, write and read.
+        keys: pattern of the routing keys of `peatio.events.ranger` that the user may bind; None for all.
+        wrong: rows that `check` marks as wrong on an empty virtual host, and on one where everything is declared.
+        named: the missing permission in the text of such a row.
     """
 
     rights: tuple[str, str, str]
@@ -80,8 +80,8 @@ class Place(NamedTuple):
     """A virtual host with a user.
 
     Attributes:
-        url: with that user.
-        owner: the same with a user who may do everything.
+        url: URL with that user.
+        owner: URL with a user that has all permissions.
     """
 
     url: str
@@ -94,7 +94,7 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def places(broker: RabbitMQ) -> Iterator[dict[str, Place]]:
-    """For each case a virtual host with nothing in it, and a user; all made with one command, which takes a second."""
+    """For each case an empty virtual host and a user, all created by one command, which takes a second."""
     names = {what: uuid.uuid4().hex for what in CASES}
     lines = []
     for what, case in CASES.items():
@@ -123,7 +123,7 @@ def places(broker: RabbitMQ) -> Iterator[dict[str, Place]]:
 
 @pytest.fixture(scope="module")
 def gateways(places: dict[str, Place], folder_of_module: Path, signer: Signer) -> Iterator[dict[str, GatewayProcess]]:
-    """A gateway for each user, all started at once; none of them is waited for."""
+    """A gateway for each user. All are started at once, without waiting until they are ready."""
     running = {
         what: GatewayProcess(folder_of_module, {"AMQP_URL": place.url, **signer.environ}, wait=False)
         for what, place in places.items()
@@ -140,7 +140,7 @@ def folder_of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def before(places: dict[str, Place], signer: Signer) -> dict[str, list[Finding]]:
-    """What `check` finds while nothing is on the broker; before any gateway is started."""
+    """What `check` finds on empty virtual hosts, before any gateway starts."""
     return {what: check(place.url, signer) for what, place in places.items()}
 
 
@@ -155,7 +155,7 @@ def wrong(findings: list[Finding]) -> set[str]:
 
 
 def declare_everything(url: str) -> None:
-    """What publishers and a gateway that may do all declare."""
+    """Declare what publishers and a gateway with all permissions declare."""
     with Connection(url) as connection:
         channel = connection.default_channel
         for name, kind in EXCHANGES.items():
@@ -163,8 +163,8 @@ def declare_everything(url: str) -> None:
         channel.queue_declare(HISTORY, durable=True, auto_delete=False, arguments=dict(ARGUMENTS))
 
 
-def on(broker: RabbitMQ, vhost: str) -> list[str]:
-    """Exchanges, queues and bindings of a virtual host, in one command."""
+def contents(broker: RabbitMQ, vhost: str) -> list[str]:
+    """Return exchanges, queues and bindings of a virtual host, with one command."""
     name = f'<<"{vhost}">>'
     return broker.ctl(
         "eval",
@@ -175,7 +175,7 @@ def on(broker: RabbitMQ, vhost: str) -> list[str]:
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_check_names_the_permissions_that_the_gateway_lacks(
+def test_check_reports_each_missing_permission(
     what: str,
     before: dict[str, list[Finding]],
     gateways: dict[str, GatewayProcess],
@@ -189,7 +189,7 @@ def test_check_names_the_permissions_that_the_gateway_lacks(
     assert wrong(after) == case.wrong[1], after
     assert case.named in "".join(finding.text for finding in after if finding.ok is False)
     if case.wrong[1]:
-        wait_until(lambda: "ACCESS_REFUSED" in gateway.log(), "the gateway is refused it too", 60)
+        wait_until(lambda: "ACCESS_REFUSED" in gateway.log(), "the broker refuses the gateway, too", 60)
     else:
         gateway.wait_ready()
         assert "ACCESS_REFUSED" not in gateway.log()
@@ -199,15 +199,15 @@ def test_check_leaves_nothing_behind_and_changes_nothing(broker: RabbitMQ, signe
     name = uuid.uuid4().hex
     broker.ctl("eval", f'rabbit_vhost:add(<<"{name}">>, <<"test">>), {_guest_may_all(name)}.')
     url = f"amqp://guest:guest@127.0.0.1:{broker.port}/{name}"
-    empty = on(broker, name)
+    empty = contents(broker, name)
     found = check(url, signer)
     assert not wrong(found), found
-    assert on(broker, name) == empty
+    assert contents(broker, name) == empty
     declare_everything(url)
-    full = on(broker, name)
+    full = contents(broker, name)
     found = check(url, signer)
     assert not wrong(found), found
-    assert on(broker, name) == full
+    assert contents(broker, name) == full
     broker.ctl("delete_vhost", name)
 
 
@@ -223,8 +223,8 @@ def _guest_may_all(vhost: str) -> str:
 
 @pytest.fixture
 def vhost(broker: RabbitMQ) -> Iterator[str]:
-    """A virtual host with everything in it that a gateway declares; its name."""
-    name = f"exchange-{uuid.uuid4().hex}"  # a name that a text could be searched for
+    """A virtual host in which everything that a gateway needs is declared."""
+    name = f"exchange-{uuid.uuid4().hex}"  # "exchange" in the name: error texts may not be searched for that word
     broker.ctl("eval", f'rabbit_vhost:add(<<"{name}">>, <<"test">>), {_guest_may_all(name)}.')
     declare_everything(f"amqp://guest:guest@127.0.0.1:{broker.port}/{name}")
     yield name
@@ -236,7 +236,7 @@ def row(findings: list[Finding], what: str) -> Finding:
     return found
 
 
-def test_stream_with_a_silent_leader_is_named(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
+def test_stream_with_a_silent_leader_is_reported(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
     def leader(how: str) -> None:
         queue = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{HISTORY}">>)'
         broker.ctl(
@@ -255,7 +255,7 @@ def test_stream_with_a_silent_leader_is_named(broker: RabbitMQ, vhost: str, sign
     assert "stream_status" in row(found, _STREAM).remedy
 
 
-def test_an_alarm_of_the_broker_is_named(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
+def test_broker_alarm_is_reported(broker: RabbitMQ, vhost: str, signer: Signer) -> None:
     broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
     try:
         found = check(f"amqp://guest:guest@127.0.0.1:{broker.port}/{vhost}", signer)
@@ -268,7 +268,7 @@ def test_an_alarm_of_the_broker_is_named(broker: RabbitMQ, vhost: str, signer: S
 
 
 @pytest.mark.parametrize("version", ["3.7.28", "3.8.34"])
-def test_check_asks_an_old_broker_for_no_stream(broker: RabbitMQ, vhost: str, signer: Signer, version: str) -> None:
+def test_check_declares_no_stream_on_an_old_broker(broker: RabbitMQ, vhost: str, signer: Signer, version: str) -> None:
     with OldBroker(broker.port, version) as old:
         url = old.url.removesuffix("/") + vhost
         found = check(url, signer, AMQP_HISTORY_QUEUE="another")

@@ -1,4 +1,4 @@
-"""`check` against real servers: what is right, what is wrong, and the remedy. It ends, and leaves nothing behind."""
+"""`check` against real servers: it reports faults with their remedies, ends, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.support.old_redis import OldRedis
 from tests.support.servers import RabbitMQ, Redis, free_port
 
 SECONDS = 120.0
-"""For a whole check, on a machine that is busy; the longest takes 12."""
+"""Time limit of a check on a busy machine; the slowest takes 12."""
 
 
 class Checked(NamedTuple):
-    """What a check said.
+    """The result of a check.
 
     Attributes:
-        rows: what was looked at, each with its marks, texts and remedies.
+        rows: mark, text and remedy of each line, by what was checked.
     """
 
     status: int
@@ -47,17 +47,17 @@ class Checked(NamedTuple):
         return [what for what, rows in self.rows.items() for row in rows if row[0] == "WRONG"]
 
     def remedied(self, what: str) -> tuple[str, str]:
-        """Text and remedy of the only thing that is wrong."""
+        """Return text and remedy of the only row that is wrong."""
         assert self.wrong() == [what], self.output
         (row,) = (row for row in self.rows[what] if row[0] == "WRONG")
         assert self.status == 1
-        assert row[2], "no remedy"
+        assert row[2], "the row has no remedy"
         return row[1:]
 
 
 def check(*words: str, **environ: str) -> Checked:
-    """Run it with these variables on free ports; everything else has its default."""
-    whole = {
+    """Run `check` with these variables on free ports. All other settings have their defaults."""
+    environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "WEBSOCKET_HOST": "127.0.0.1",
@@ -67,7 +67,11 @@ def check(*words: str, **environ: str) -> Checked:
         **environ,
     }
     ended = subprocess.run(
-        [sys.executable, "-m", "peatio_ws", "check", *words], env=whole, capture_output=True, text=True, timeout=SECONDS
+        [sys.executable, "-m", "peatio_ws", "check", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
     assert ended.stderr == ""
     rows: dict[str, list[tuple[str, str, str]]] = {}
@@ -100,8 +104,8 @@ def vhost(broker: RabbitMQ) -> Iterator[str]:
     broker.ctl("delete_vhost", name)
 
 
-def on(broker: RabbitMQ, url: str) -> tuple[list[str], list[str]]:
-    """Exchanges and queues of a virtual host."""
+def contents(broker: RabbitMQ, url: str) -> tuple[list[str], list[str]]:
+    """Return exchanges and queues of a virtual host."""
     name = url.rpartition("/")[2]
     return (
         sorted(broker.ctl("list_exchanges", "-p", name, "name", "type", "durable").splitlines()),
@@ -109,16 +113,16 @@ def on(broker: RabbitMQ, url: str) -> tuple[list[str], list[str]]:
     )
 
 
-# ---- all is well
+# ---- checks that pass
 
 
-def test_before_the_first_start_all_is_well_and_nothing_is_left_behind(
+def test_check_before_the_first_start_passes_and_changes_nothing(
     broker: RabbitMQ, redis: Redis, signer: Signer, vhost: str
 ) -> None:
-    before = on(broker, vhost)
+    before = contents(broker, vhost)
     found = check("--token", signer.token("ID1", member_id=7), **signer.environ, AMQP_URL=vhost, REDIS_URL=redis.url)
     assert found.status == 0, found.output
-    assert on(broker, vhost) == before
+    assert contents(broker, vhost) == before
     assert list(found.rows) == [
         "settings",
         "broker",
@@ -144,38 +148,38 @@ def test_before_the_first_start_all_is_well_and_nothing_is_left_behind(
 
 def test_check_passes_while_a_gateway_runs(broker: RabbitMQ, gateway: GatewayProcess) -> None:
     ours = {name: value for name, value in gateway.environ.items() if name not in os.environ or name == "PYTHONPATH"}
-    before = on(broker, "/")
+    before = contents(broker, "/")
     found = check(**{**ours, "WEBSOCKET_MAX_CONNECTIONS": "500"})
     assert found.status == 0, found.output
     assert found.rows["port"][0][1] == "a gateway is serving here already"
     assert found.rows["exchange peatio.trade"][0][1] == "headers, not durable"
     assert "right arguments" in found.rows["history peatio_ws.history"][0][1]
-    assert on(broker, "/") == before
+    assert contents(broker, "/") == before
 
 
 # ---- RabbitMQ
 
 
-def test_a_broker_that_is_down_is_named(signer: Signer) -> None:
+def test_broker_that_is_down_is_reported(signer: Signer) -> None:
     port = free_port()
     text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:sesame@127.0.0.1:{port}/").remedied("broker")
     assert text == f"127.0.0.1:{port}: nothing listens there"
     assert "start it" in remedy
 
 
-def test_of_several_brokers_each_is_tried(signer: Signer, broker: RabbitMQ) -> None:
+def test_each_of_several_brokers_is_tried(signer: Signer, broker: RabbitMQ) -> None:
     down = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
     found = check(**signer.environ, AMQP_URL=f"{broker.url};{down}")
     assert found.wrong() == ["broker 2"]
     assert found.rows["broker"][0][0] == "ok"
 
 
-def test_a_host_that_is_not_known_is_named(signer: Signer) -> None:
+def test_unknown_host_is_reported(signer: Signer) -> None:
     text, _ = check(**signer.environ, RABBITMQ_HOST="there-is-none.invalid").remedied("broker")
     assert text == "there-is-none.invalid:5672: the name of its host cannot be resolved"
 
 
-def test_a_wrong_password_is_named_and_not_repeated(signer: Signer, broker: RabbitMQ) -> None:
+def test_wrong_password_is_reported_but_not_shown(signer: Signer, broker: RabbitMQ) -> None:
     found = check(**signer.environ, AMQP_URL=f"amqp://guest:sesame@127.0.0.1:{broker.port}//")
     text, remedy = found.remedied("broker")
     assert "refuses the login of 'guest': wrong user or password" in text
@@ -183,16 +187,16 @@ def test_a_wrong_password_is_named_and_not_repeated(signer: Signer, broker: Rabb
     assert "sesame" not in found.output
 
 
-def test_a_wrong_virtual_host_is_named(signer: Signer, broker: RabbitMQ) -> None:
+def test_wrong_virtual_host_is_reported(signer: Signer, broker: RabbitMQ) -> None:
     text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{broker.port}/nope").remedied(
         "broker"
     )
     assert "refuses 'guest' access to the virtual host 'nope'" in text
-    assert "not found" in text  # the broker's own words
+    assert "not found" in text  # from the broker's error text
     assert "rabbitmqctl add_vhost nope" in remedy
 
 
-def test_named_missing_permissions_are_sufficient_once_granted(
+def test_reported_permissions_are_sufficient_once_granted(
     signer: Signer, broker: RabbitMQ, vhost: str, start: Callable[..., GatewayProcess]
 ) -> None:
     user, name = f"user-{uuid.uuid4().hex[:8]}", vhost.rpartition("/")[2]
@@ -218,27 +222,27 @@ def test_named_missing_permissions_are_sufficient_once_granted(
     rights = [word.strip("'") for word in command.split("`")[1].split()[-3:]]
     broker.ctl("set_permissions", "-p", name, user, *rights)
     assert check(**signer.environ, AMQP_URL=url).status == 0
-    start(AMQP_URL=url)  # and it gets ready
+    start(AMQP_URL=url)  # returns once the gateway is ready
     broker.ctl("delete_user", user)
 
 
-def test_exchanges_of_another_kind_are_named(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
+def test_exchanges_of_another_type_are_reported(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
     with link(vhost) as channel:
         channel.exchange_declare("peatio.trade", "fanout", durable=False, auto_delete=False)
         channel.exchange_declare("peatio.orderbook", "fanout", durable=True, auto_delete=False)
-    before = on(broker, vhost)
+    before = contents(broker, vhost)
     found = check(**signer.environ, AMQP_URL=vhost)
     assert found.wrong() == ["exchange peatio.orderbook", "exchange peatio.trade"]
     (_, text, remedy), *_ = found.rows["exchange peatio.trade"]
     assert text.startswith("is of another type than headers, or has other properties")
-    assert "current is 'fanout'" in text  # the broker's own words
+    assert "current is 'fanout'" in text  # from the broker's error text
     assert "rabbitmqadmin delete exchange name=peatio.trade" in remedy
     (_, text, remedy), *_ = found.rows["exchange peatio.orderbook"]
     assert (text, remedy) == (
         "is durable, and AMQP_EXCHANGES_DURABLE is false",
         "set AMQP_EXCHANGES_DURABLE=true",
     )
-    assert on(broker, vhost) == before
+    assert contents(broker, vhost) == before
     assert check(**signer.environ, AMQP_URL=vhost, AMQP_EXCHANGES_DURABLE="true").wrong() == ["exchange peatio.trade"]
     with link(vhost) as channel:
         channel.exchange_delete("peatio.trade")
@@ -249,7 +253,7 @@ def test_exchanges_of_another_kind_are_named(signer: Signer, broker: RabbitMQ, v
     assert "AMQP_EXCHANGES_DURABLE=false" in remedy
 
 
-def test_a_history_with_other_arguments_is_named(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
+def test_history_with_other_arguments_is_reported(signer: Signer, broker: RabbitMQ, vhost: str) -> None:
     for arguments in ({}, {**ARGUMENTS, "x-max-age": "2h"}):
         with link(vhost) as channel:
             channel.queue_delete("peatio_ws.history")
@@ -258,17 +262,17 @@ def test_a_history_with_other_arguments_is_named(signer: Signer, broker: RabbitM
         assert "is a queue with other arguments" in text
         assert "rabbitmqctl delete_queue" in remedy
     assert "x-max-age" in text
-    assert on(broker, vhost)[1] == ["name", "peatio_ws.history"]
+    assert contents(broker, vhost)[1] == ["name", "peatio_ws.history"]
     assert check(**signer.environ, AMQP_URL=vhost, AMQP_HISTORY_QUEUE="another").status == 0
     assert check(**signer.environ, AMQP_URL=vhost, AMQP_HISTORY="worker").status == 0
 
 
-def test_a_frozen_broker_and_a_frozen_redis_hold_nothing_up(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
+def test_frozen_broker_and_redis_do_not_block_the_check(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
     broker.freeze()
     redis.freeze()
     try:
         found = check(**signer.environ, AMQP_URL=broker.url, REDIS_URL=redis.url)
-    finally:  # it has ended while they were frozen
+    finally:  # the check has ended while they were frozen
         redis.thaw()
         broker.thaw()
     assert found.wrong() == ["broker", "redis"]
@@ -277,7 +281,7 @@ def test_a_frozen_broker_and_a_frozen_redis_hold_nothing_up(signer: Signer, brok
         assert "frozen" in found.rows[what][0][2]
 
 
-def test_a_port_that_is_not_amqps_is_named(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
+def test_port_that_is_not_amqps_is_reported(signer: Signer, broker: RabbitMQ, redis: Redis) -> None:
     text, remedy = check(**signer.environ, AMQP_URL=f"amqps://guest:guest@127.0.0.1:{broker.port}/").remedied("broker")
     assert "does not speak TLS on this port" in text
     assert "amqp://" in remedy
@@ -288,7 +292,7 @@ def test_a_port_that_is_not_amqps_is_named(signer: Signer, broker: RabbitMQ, red
 # ---- Redis
 
 
-def test_a_redis_that_is_down_or_refuses_is_named(signer: Signer, redis: Redis) -> None:
+def test_redis_that_is_down_or_refuses_the_login_is_reported(signer: Signer, redis: Redis) -> None:
     rest = {**signer.environ, "AMQP_URL": "memory://"}
     port = free_port()
     text, remedy = check(**rest, REDIS_URL=f"redis://127.0.0.1:{port}").remedied("redis")
@@ -310,7 +314,9 @@ def test_a_redis_that_is_down_or_refuses_is_named(signer: Signer, redis: Redis) 
 @pytest.mark.parametrize(
     ("option", "value", "code"), [("min-replicas-to-write", 1, "NOREPLICAS"), ("maxmemory", 1, "OOM")]
 )
-def test_redis_that_refuses_writes_is_named(signer: Signer, redis: Redis, option: str, value: int, code: str) -> None:
+def test_redis_that_refuses_writes_is_reported(
+    signer: Signer, redis: Redis, option: str, value: int, code: str
+) -> None:
     rest = {**signer.environ, "AMQP_URL": "memory://", "REDIS_URL": redis.url}
     with RedisClient.from_url(redis.url) as client:
         client.config_set(option, value)
@@ -323,7 +329,7 @@ def test_redis_that_refuses_writes_is_named(signer: Signer, redis: Redis, option
     assert found.output.count(code) == 1
 
 
-def test_redis_user_without_all_its_rights_is_named(signer: Signer, redis: Redis) -> None:
+def test_missing_rights_of_the_redis_user_are_reported(signer: Signer, redis: Redis) -> None:
     rest = {**signer.environ, "AMQP_URL": "memory://"}
     url = f"redis://gateway:open@127.0.0.1:{redis.port}/0"
     with RedisClient.from_url(redis.url) as client:
@@ -342,13 +348,13 @@ def test_redis_user_without_all_its_rights_is_named(signer: Signer, redis: Redis
     ("version", "mark", "text"),
     [("5.0.14", "ok", "Redis 5.0.14"), ("4.0.10", "-", "has no streams"), ("3.2.12", "WRONG", "is Redis 3.2.12")],
 )
-def test_version_of_redis_is_logged(signer: Signer, redis: Redis, version: str, mark: str, text: str) -> None:
+def test_redis_version_is_reported(signer: Signer, redis: Redis, version: str, mark: str, text: str) -> None:
     with OldRedis(redis.port, version) as old:
         found = check(**signer.environ, AMQP_URL="memory://", REDIS_URL=old.url)
     assert found.status == (1 if mark == "WRONG" else 0), found.output
     assert any(line.startswith(mark) and text in line for line in found.output.splitlines()), found.output
     with RedisClient.from_url(redis.url) as client:
-        assert not client.keys("*check*"), "nothing is left behind"
+        assert not client.keys("*check*"), "the check left keys behind"
 
 
 # ---- keys and tokens
@@ -386,9 +392,7 @@ ALONE = {"AMQP_URL": "memory://"}
         ({"jti": " "}, "jti is blank or not a text", "peatio_ws token"),
     ],
 )
-def test_a_token_that_is_refused_is_explained(
-    signer: Signer, claims: dict[str, object], text: str, remedy: str
-) -> None:
+def test_refusal_of_a_token_is_explained(signer: Signer, claims: dict[str, object], text: str, remedy: str) -> None:
     token = signer.token("ID1", **claims)
     found = check("--token", f"Bearer {token}", **signer.environ, **ALONE)
     said, advice = found.remedied("token")
@@ -412,7 +416,7 @@ def test_invalid_tokens_are_explained(signer: Signer) -> None:
         assert remedy in advice
 
 
-def test_a_token_that_an_operator_revoked_is_refused(signer: Signer, redis: Redis) -> None:
+def test_revoked_token_is_reported(signer: Signer, redis: Redis) -> None:
     environ = {**signer.environ, **ALONE, "REDIS_URL": redis.url}
     token = signer.token("IDREVOKED", jti="stolen")
     assert check("--token", token, **environ).status == 0
@@ -445,14 +449,14 @@ def test_published_keys_are_listed_with_exposed_private_ones(signer: Signer) -> 
         assert "contains no usable key" in found.output
         issuer.held = True
         found = check(**environ)
-        assert "timed out" in found.remedied("key")[0], "it did not wait for the answer"
+        assert "timed out" in found.remedied("key")[0], "the check waited for the answer"
     assert "Connection refused" in check(**environ).remedied("key")[0]
 
 
 # ---- this machine
 
 
-def test_port_in_use_is_named(signer: Signer) -> None:
+def test_port_in_use_is_reported(signer: Signer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_PORT=port).remedied("port")
@@ -460,7 +464,7 @@ def test_port_in_use_is_named(signer: Signer) -> None:
     assert "set WEBSOCKET_PORT to another port" in remedy
 
 
-def test_fewer_open_files_than_connections_are_named(signer: Signer) -> None:
+def test_too_low_limit_of_open_files_is_reported(signer: Signer) -> None:
     text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_MAX_CONNECTIONS="1000000").remedied("open files")
     assert "a worker may need 1000300" in text
     assert "ulimit -n 1000300" in remedy

@@ -36,7 +36,7 @@ TRADE = {
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_only_its_member_sees_a_trade(
+def test_trade_is_sent_to_its_two_members_only(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, workers: str
 ) -> None:
     gateway = start(WEB_CONCURRENCY=workers)
@@ -49,10 +49,10 @@ def test_only_its_member_sees_a_trade(
         publisher.order("IDEVE", 7)
         assert receive(ann)["trade"]["side"] == "ask"
         assert receive(bob)["trade"]["side"] == "bid"
-        assert receive(eve)["orderbook"]["id"] == 7, "the first thing eve gets is her own order"
+        assert receive(eve)["orderbook"]["id"] == 7, "eve received something before her own order"
 
 
-def test_numbers_pass_digit_for_digit(gateway: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
+def test_numbers_are_passed_on_digit_for_digit(gateway: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
     with gateway.member(signer.token("IDANN")) as ann:
         body = json.dumps({**ORDER, "id": 10**30}).replace('"9120.5"', "1000.0").encode()
         publisher.publish("peatio.orderbook", "fanout", body, headers={"uid": "IDANN"})
@@ -69,7 +69,7 @@ def test_trade_from_two_exchanges_is_sent_once(gateway: GatewayProcess, signer: 
         assert [receive(ann)["trade"]["id"] for _ in range(2)] == [501, 502]
 
 
-def test_a_book_change_without_owner_goes_to_all_only_if_wanted(
+def test_book_change_without_owner_goes_to_members_if_enabled(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     change = b'{"action":"add","order":{"id":1,"type":"ask","volume":"1.0","price":"9000.0","market":"btcusd"}}'
@@ -78,7 +78,7 @@ def test_a_book_change_without_owner_goes_to_all_only_if_wanted(
         receive(anonymous)
         publisher.publish("peatio.orderbook", "fanout", change)
         assert ann.recv(timeout=WAIT) == f'{{"orderbook":{change.decode()}}}'
-        authenticate(anonymous, signer.token("IDBOB"))  # the answer is the next frame: it got nothing before
+        authenticate(anonymous, signer.token("IDBOB"))  # fails if the client received the change instead of the answer
 
 
 def test_a_member_id_is_looked_up_in_redis(
@@ -94,7 +94,7 @@ def test_a_member_id_is_looked_up_in_redis(
         assert receive(ann)["trade"]["order_id"] == 31
 
 
-def test_known_member_id_outlives_redis(
+def test_known_member_id_is_used_while_redis_is_down(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, folder: Path
 ) -> None:
     import redis as client
@@ -110,21 +110,21 @@ def test_known_member_id_outlives_redis(
         assert receive(ann)["trade"]["order_id"] == 31
 
 
-def test_the_order_last_seen_outlives_its_worker(
+def test_last_state_of_an_order_survives_its_worker(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, redis: Redis
 ) -> None:
     import redis as client
 
     first = start(REDIS_URL=redis.url)
     publisher.publish("peatio.orderbook", "fanout", {**ORDER, "id": 31}, headers={"uid": "IDANN"})
-    for number in range(450):  # it is not among the first that are read back
+    for number in range(450):  # order 31 is not on the first page that is read back
         publisher.order("IDBOB", 1000 + number)
     with client.Redis.from_url(redis.url) as connection:
         wait_until(lambda: connection.xlen("peatio_ws:orders") > 450, "the orders in Redis")
     first.kill()
     second = start(REDIS_URL=redis.url)
     with second.member(signer.token("IDANN", member_id=1001)) as ann:
-        wait_until(lambda: '"orders loaded"' in second.log(), "orders read back")
+        wait_until(lambda: '"orders loaded"' in second.log(), "the orders are read back")
         publisher.trade(TRADE, ask_uid="IDANN", bid_uid="IDBOB")
         assert receive(ann)["trade"]["ask"] == {**ORDER, "id": 31}
 

@@ -1,5 +1,5 @@
 """permessage-deflate (contract section 9) under the real gunicorn, over plain sockets and TLS: clients receive the same
-texts with and without, fewer bytes, and nobody can make more of it than a message may be.
+texts with and without it, in fewer bytes, and a message cannot decompress to more than its limit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CODES = {1002, 1007, 1008, 1009}
 
 
 class Place(NamedTuple):
-    """A gateway and how to reach it."""
+    """A gateway and its clients' TLS context."""
 
     gateway: GatewayProcess
     tls: ssl.SSLContext | None
@@ -122,7 +122,7 @@ def test_what_clients_send_may_be_compressed(place: Place, signer: Signer) -> No
         assert json.loads(client.recv(timeout=WAIT)) == {"success": {"message": "Authenticated."}}
 
 
-def test_tickers_are_less_than_a_third_of_the_bytes(place: Place, publisher: Publisher) -> None:
+def test_compressed_tickers_take_less_than_a_third_of_the_bytes(place: Place, publisher: Publisher) -> None:
     with RawClient(place.gateway.port, tls=place.tls) as client:
         client.request(OFFER, line="GET /public?stream=global.tickers HTTP/1.1")
         assert "success" in client.json()
@@ -135,7 +135,7 @@ def test_tickers_are_less_than_a_third_of_the_bytes(place: Place, publisher: Pub
         assert len(payload) < len(text) / 3
 
 
-def test_a_bomb_ends_with_1009_and_others_are_served(place: Place) -> None:
+def test_bomb_closes_with_1009_and_others_are_served(place: Place) -> None:
     for bomb in (
         frame(TEXT, deflated(b" " * 10_000_000), reserved=4),
         frame(TEXT, deflated(b" " * 10_000_000)[:5_000], fin=False, reserved=4),
@@ -160,7 +160,7 @@ def test_a_bomb_ends_with_1009_and_others_are_served(place: Place) -> None:
         pytest.param(frame(TEXT, deflated(b"\xff"), reserved=4), 1007, id="not UTF-8"),
     ],
 )
-def test_malformed_frames_close(place: Place, data: bytes, code: int) -> None:
+def test_malformed_compressed_frames_close_the_connection(place: Place, data: bytes, code: int) -> None:
     with place.raw() as client:
         client.send(data)
         assert client.closed()[0] == code
@@ -175,7 +175,7 @@ def test_compressed_frames_without_negotiation_close_with_1002(place: Place) -> 
         assert client.closed()[0] == 1002
 
 
-def test_compressed_nonsense_is_answered_or_closed_with_a_code(place: Place) -> None:
+def test_invalid_compressed_data_is_answered_or_closed_with_a_code(place: Place) -> None:
     chance = random.Random(20)
     for _ in range(150):
         payload = bytearray(deflated(json.dumps({"event": "subscribe", "streams": ["a.b"] * 20}).encode()))
@@ -194,7 +194,7 @@ def test_compressed_nonsense_is_answered_or_closed_with_a_code(place: Place) -> 
     assert place.gateway.tracebacks() == []
 
 
-def test_messages_count_inflated_and_their_rate_is_limited_as_ever(place: Place) -> None:
+def test_message_limits_apply_to_compressed_messages(place: Place) -> None:
     with place.raw() as client:
         client.send(compressed({"event": "dance", "padding": " " * 15_000}) * 100)
         answers = 0
@@ -215,7 +215,7 @@ def test_compression_can_be_switched_off(start: Start, publisher: Publisher) -> 
         assert client.json() == {"global.tickers": TICKERS}
 
 
-def test_the_threshold_is_a_setting(start: Start, publisher: Publisher) -> None:
+def test_compression_threshold_can_be_set(start: Start, publisher: Publisher) -> None:
     gateway = start(WEBSOCKET_COMPRESSION_THRESHOLD="100000")
     with RawClient(gateway.port) as client:
         client.request(OFFER, line="GET /public?stream=global.tickers HTTP/1.1")
@@ -224,7 +224,7 @@ def test_the_threshold_is_a_setting(start: Start, publisher: Publisher) -> None:
         assert client.json() == {"global.tickers": TICKERS}
 
 
-def test_nodes_client_receives_the_same_with_and_without(
+def test_nodes_websocket_receives_the_same_texts_either_way(
     place: Place, publisher: Publisher, node_modules: None
 ) -> None:
     publisher.event("public.btcusd.ob-snap", BOOK)
@@ -249,7 +249,7 @@ def test_nodes_client_receives_the_same_with_and_without(
         assert texts == expected
 
 
-def test_a_closed_connection_that_negotiated_compression_is_like_any_other(place: Place) -> None:
+def test_connection_with_compression_closes_normally(place: Place) -> None:
     with place.connect("public", {}) as client:
         take(client, 1)
         client.close(1000)

@@ -1,4 +1,4 @@
-"""With a wrong environment `gunicorn wsgi` exits before it serves: one line for each fault, and no traceback."""
+"""With invalid settings `gunicorn wsgi` exits before it serves, with one line for each fault and no traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.gateway import GatewayProcess, Signer, receive
 from tests.support.servers import wait_until
 
 SECONDS = 30.0
-"""For a start that fails or a command; each takes about one."""
+"""Time limit of a failing start or a command; each takes about one."""
 
 PRIVATE = keys.private_pem(keys.new_private_key("RS256")).decode()
 ELLIPTIC = keys.public_text(keys.new_private_key("ES256"))
@@ -77,8 +77,8 @@ FAULTS: list[tuple[dict[str, str], list[str]]] = [
 ]
 
 
-def failing(folder: Path, **environ: str) -> tuple[int, str]:
-    """Status and output of `gunicorn wsgi`, which has to end by itself and leave nothing in the temporary folder."""
+def run_failing(folder: Path, **environ: str) -> tuple[int, str]:
+    """Return status and output of `gunicorn wsgi`, which has to exit and leave nothing in the temporary folder."""
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
     process = GatewayProcess(folder, {**Signer().environ, **environ, "TMPDIR": str(scratch)}, wait=False)
@@ -92,8 +92,8 @@ def failing(folder: Path, **environ: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("environ", "lines"), FAULTS, ids=[" ".join(environ) for environ, _ in FAULTS])
-def test_each_fault_is_a_line_and_nothing_is_started(tmp_path: Path, environ: dict[str, str], lines: list[str]) -> None:
-    status, said = failing(tmp_path, **environ)
+def test_each_fault_is_printed_and_no_worker_starts(tmp_path: Path, environ: dict[str, str], lines: list[str]) -> None:
+    status, said = run_failing(tmp_path, **environ)
     assert [line for line in said.splitlines() if line.startswith("configuration")] == [
         f"configuration: {line}" for line in lines
     ]
@@ -105,7 +105,7 @@ def test_each_fault_is_a_line_and_nothing_is_started(tmp_path: Path, environ: di
 
 
 def test_misspelt_variable_is_reported_once_and_the_gateway_starts(tmp_path: Path) -> None:
-    """Others' variables, of Kubernetes say, are not."""
+    """Variables of other programs, such as Kubernetes' service variables, are not reported."""
     environ = {**Signer().environ, "AMQP_URL": "memory://", "WEBSOCKET_PNIG_TIMEOUT": "9", "REDIS_SERVICE_HOST": "::1"}
     gateway = GatewayProcess(tmp_path, environ)
     try:
@@ -119,7 +119,7 @@ def test_misspelt_variable_is_reported_once_and_the_gateway_starts(tmp_path: Pat
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which another process listens."""
+    """A port that another process uses."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -131,7 +131,7 @@ def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, tak
         f"is another gateway running? Otherwise set {name}_PORT to another port"
     )
     environ = {f"{name}_PORT": str(taken), f"{other}_PORT": "0"}
-    status, said = failing(tmp_path, **environ)
+    status, said = run_failing(tmp_path, **environ)
     assert f"configuration: {expected}" in said.splitlines()
     assert (status, "Traceback" in said, "Booting worker" in said) == (1, False, False)
 
@@ -142,7 +142,7 @@ def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, tak
     assert process.log() == f"Error: the gateway cannot start:\n  {expected}\n"
 
 
-def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_path: Path) -> None:
+def test_run_prints_a_listen_command_that_works_in_any_folder(tmp_path: Path) -> None:
     command = ("peatio_ws", "run", "--folder", str(tmp_path / "a folder"))
     gateway = GatewayProcess(tmp_path, {"JWT_AUDIENCE": "peatio", "JWT_ISSUER": "barong"}, command)
     try:
@@ -162,14 +162,14 @@ def test_run_prints_a_command_that_shows_orders_and_trades_from_any_folder(tmp_p
         process = gateway.process
         assert process is not None
         process.send_signal(signal.SIGINT)
-        wait_until(lambda: process.poll() is not None, "end after Ctrl-C")
+        wait_until(lambda: process.poll() is not None, "the gateway exits after Ctrl-C")
     assert process.returncode == 0
     assert not gateway.tracebacks()
     assert oct((tmp_path / "a folder" / "private.pem").stat().st_mode)[-3:] == "600"
 
 
-def test_run_serves_in_a_folder_that_is_not_the_projects(tmp_path: Path, signer: Signer) -> None:
-    """As it does where the package is installed, with an application of the user too."""
+def test_run_works_outside_the_project_folder(tmp_path: Path, signer: Signer) -> None:
+    """Where the package is installed there is no project folder. Also tested with the user's own application."""
     (tmp_path / "mine.py").write_text("from peatio_ws import Gateway\napp = Gateway.from_env()\n")
     for app in ((), ("mine:app",)):
         gateway = GatewayProcess(
@@ -194,9 +194,9 @@ def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:
         gateway.stop()
 
 
-def test_figures_of_another_gateway_are_left_alone(tmp_path: Path) -> None:
-    """What USR2 starts has the other's environment, and cannot listen on its metrics port."""
+def test_metrics_folder_of_another_gateway_is_not_removed(tmp_path: Path) -> None:
+    """A gateway that was started by USR2 inherits PROMETHEUS_MULTIPROC_DIR and cannot listen on the metrics port."""
     others = tmp_path / "peatio_ws-metrics-of-another"
     others.mkdir()
-    failing(tmp_path, WEBSOCKET_PORT="http", PROMETHEUS_MULTIPROC_DIR=str(others))
+    run_failing(tmp_path, WEBSOCKET_PORT="http", PROMETHEUS_MULTIPROC_DIR=str(others))
     assert others.exists()

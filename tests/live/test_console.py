@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def simulated(folder: Path) -> Iterator[GatewayProcess]:
-    """What `make run` serves."""
+    """The gateway that `make run` starts."""
     process = GatewayProcess(folder, {}, command=("peatio_ws", "run", "--folder", str(folder / "run")))
     yield process
     process.stop()
@@ -59,14 +59,14 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
 
 
 def token(gateway: GatewayProcess) -> str:
-    """As the page gets it."""
+    """Return a token from the endpoint that the page uses."""
     request = urllib.request.Request(f"http://127.0.0.1:{gateway.port}/console/session", method="POST")
     with urllib.request.urlopen(request, timeout=60) as answer:
         return str(json.loads(answer.read())["token"])
 
 
 class Observer:
-    """Another client of the same member, whose line is never cut: it knows what there was to be seen."""
+    """Another client of the same member, whose connection is never cut. It knows all trades and orders."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self.trades, self.orders = list[int](), dict[int, Any]()
@@ -84,7 +84,7 @@ class Observer:
             elif "orderbook" in frame:
                 self.orders[frame["orderbook"]["id"]] = frame["orderbook"]
 
-    def more_trades(self, count: int) -> None:
+    def wait_for_trades(self, count: int) -> None:
         wanted = len(self.trades) + count
         wait_until(lambda: len(self.trades) >= wanted, f"{count} more trades", 60)
 
@@ -103,7 +103,7 @@ def observer(simulated: GatewayProcess) -> Iterator[Observer]:
     observer.close()
 
 
-def test_its_modules_keep_to_their_types(compiler: None, tmp_path: Path) -> None:
+def test_modules_pass_the_type_check(compiler: None, tmp_path: Path) -> None:
     options = {
         "noEmit": True,
         "declaration": False,
@@ -122,7 +122,7 @@ def test_its_modules_keep_to_their_types(compiler: None, tmp_path: Path) -> None
 # ---- trading
 
 
-def test_an_order_is_ones_own_order_and_a_trade(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+def test_placed_order_appears_with_its_trade(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
     here = visit(simulated.port)
     here.is_live()
     page = here.page
@@ -140,7 +140,7 @@ def test_an_order_is_ones_own_order_and_a_trade(simulated: GatewayProcess, visit
     assert "Bearer ey" not in shown
 
 
-def test_an_order_that_waits_is_marked_in_the_book_and_cancelled(
+def test_waiting_order_is_marked_in_the_book_and_can_be_cancelled(
     simulated: GatewayProcess, visit: Callable[..., Visit]
 ) -> None:
     here = visit(simulated.port)
@@ -160,17 +160,17 @@ def test_invalid_order_gets_an_explanation(simulated: GatewayProcess, visit: Cal
     here.page.locator("#price").fill("9000.55")
     here.page.locator("#place").click()
     expect(here.page.locator("#answer")).to_have_text("price: must be a multiple of 0.1")
-    here.page.locator("#price").fill("cheap")  # the browser itself says that it is not a number
+    here.page.locator("#price").fill("cheap")  # the browser reports that this is not a number
     here.page.locator("#place").click()
     expect(here.page.locator("#price:invalid")).to_be_focused()
 
 
-def test_an_order_is_placed_with_the_keyboard_alone(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+def test_order_can_be_placed_with_the_keyboard_alone(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
     here = visit(simulated.port)
     here.is_live()
     page = here.page
     page.locator("#order [name=side]").first.focus()
-    for key in ("ArrowRight", "Tab", "ArrowRight", "Tab"):  # sell; market, which has no price
+    for key in ("ArrowRight", "Tab", "ArrowRight", "Tab"):  # sell; then market, which hides the price
         page.keyboard.press(key)
     expect(page.locator("#volume")).to_be_focused()
     page.keyboard.press("Control+a")
@@ -180,10 +180,10 @@ def test_an_order_is_placed_with_the_keyboard_alone(simulated: GatewayProcess, v
     expect(page.locator("#orders tr", has_text="Sell 0.2000").first).to_be_visible()
 
 
-# ---- a line that is cut
+# ---- cut connections
 
 
-def test_nothing_is_missing_after_a_cut(
+def test_page_resumes_after_a_cut_without_missing_trades(
     simulated: GatewayProcess, observer: Observer, visit: Callable[..., Visit]
 ) -> None:
     here = visit(simulated.port)
@@ -194,37 +194,39 @@ def test_nothing_is_missing_after_a_cut(
     expect(here.page.locator("#place")).to_be_disabled()
     before = set(here.trades())
     observer.place(side="buy", ord_type="market", volume="0.7")
-    observer.more_trades(3)
+    observer.wait_for_trades(3)
     assert set(here.trades()) == before
     meanwhile = set(observer.trades) - before
     here.page.locator("#cut").click()
     expect(here.page.locator("#news")).to_have_text(
         re.compile(r"^Back after [\d.]+ s, resumed at the cursor: \d+ events missed, marked below\. Nothing is")
     )
-    meanwhile = {trade for trade in meanwhile if trade > min(before)}  # the page came later than the observer
-    wait_until(lambda: here.missed() >= meanwhile, f"the missed trades {meanwhile}, marked", 30)
+    meanwhile = {trade for trade in meanwhile if trade > min(before)}  # the observer connected before the page
+    wait_until(lambda: here.missed() >= meanwhile, f"the missed trades {meanwhile} are marked", 30)
     assert not here.missed() & before
-    is_as_observed(here, observer)
+    assert_as_observed(here, observer)
 
 
-def test_a_line_that_breaks_comes_back_by_itself(observer: Observer, line: Line, visit: Callable[..., Visit]) -> None:
+def test_page_reconnects_by_itself_after_a_lost_connection(
+    observer: Observer, line: Line, visit: Callable[..., Visit]
+) -> None:
     here = visit(int(line.url.rstrip("/").rpartition(":")[2]))
     here.is_live()
     wait_until(lambda: bool(here.trades()), "a trade in the page", 60)
     for _ in range(2):
         before = line.carried
         line.cut()
-        observer.more_trades(1)
+        observer.wait_for_trades(1)
         wait_until(lambda: line.carried > before, "the page connects again")  # noqa: B023
         expect(here.page.locator("#state")).to_have_text("live")
         expect(here.page.locator("#news")).to_contain_text("Nothing is missing.")
-    is_as_observed(here, observer)
+    assert_as_observed(here, observer)
 
 
-def is_as_observed(here: Visit, observer: Observer) -> None:
-    """The page has every trade since its first one, each once, in order; and every order as it is."""
+def assert_as_observed(here: Visit, observer: Observer) -> None:
+    """Check that the page shows every trade since its first one, once and in order, and the state of every order."""
     here.is_live()
-    observer.more_trades(1)
+    observer.wait_for_trades(1)
     first, last = here.trades()[0], observer.trades[-1]
     wait_until(lambda: last in here.trades(), f"trade {last} in the page", 30)
     shown = here.trades()
@@ -237,7 +239,7 @@ def is_as_observed(here: Visit, observer: Observer) -> None:
             assert state in ("wait", ended[number]["state"])
 
 
-# ---- how it looks
+# ---- layout and accessibility
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def is_as_observed(here: Visit, observer: Observer) -> None:
     [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE), ("light", TABLET)],
     ids=lambda value: value if isinstance(value, str) else str(value["width"]),
 )
-def test_it_fits_and_everybody_can_use_it(
+def test_page_fits_its_window_and_is_accessible(
     simulated: GatewayProcess, visit: Callable[..., Visit], color: str, size: Any
 ) -> None:
     here = visit(simulated.port, color=color, size=size)
@@ -253,7 +255,7 @@ def test_it_fits_and_everybody_can_use_it(
     here.page.locator("#orders tr").first.wait_for()
     here.page.locator("#fills tr").first.wait_for()
     assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
-    wait_until(lambda: here.too_full() == [], "every card has room for its content")
+    wait_until(lambda: here.overflowing_cards() == [], "every card has room for its content")
     found = Axe().run(here.page)
     assert found.violations_count == 0, found.generate_report()
     background = here.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -265,7 +267,7 @@ def test_the_order_book_fits_its_card_when_the_window_changes(
 ) -> None:
     here = visit(simulated.port)
     here.is_live()
-    here.page.locator("#cut").click()  # from now on no event draws the book
+    here.page.locator("#cut").click()  # without a connection no event redraws the book
     expect(here.page.locator("body")).to_have_class("stale")
     levels = here.page.locator("#asks tr").count
     before = levels()
@@ -274,13 +276,13 @@ def test_the_order_book_fits_its_card_when_the_window_changes(
     tall = levels()
     here.page.set_viewport_size({"width": DESKTOP["width"], "height": 800})
     wait_until(lambda: levels() < tall, "fewer levels in a lower window")
-    wait_until(lambda: here.too_full() == [], "every card has room for its content")
+    wait_until(lambda: here.overflowing_cards() == [], "every card has room for its content")
 
 
-# ---- who gets what
+# ---- tokens
 
 
-def test_a_page_of_another_origin_gets_no_token(simulated: GatewayProcess, browser: Browser) -> None:
+def test_page_of_another_origin_receives_no_token(simulated: GatewayProcess, browser: Browser) -> None:
     page = browser.new_page()
     address = f"http://127.0.0.1:{simulated.port}/console/session"
     for mode in ("cors", "no-cors"):
@@ -289,7 +291,7 @@ def test_a_page_of_another_origin_gets_no_token(simulated: GatewayProcess, brows
     page.close()
 
 
-def test_with_a_real_broker_it_shows_what_a_token_that_is_pasted_lets_see(
+def test_pasted_token_shows_its_members_orders(
     start: Callable[..., GatewayProcess], publisher: Publisher, signer: Signer, visit: Callable[..., Visit]
 ) -> None:
     gateway = start(WEBSOCKET_CONSOLE="true")

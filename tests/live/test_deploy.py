@@ -1,5 +1,7 @@
-"""The files of `deploy/`, as far as they can be tested without their engines: schemas, linters, and their references to
-each other and to the gateway. (`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files.)
+"""The files of `deploy/`, as far as they can be tested without their engines: schemas, linters, and references between
+files and to the gateway.
+
+`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import yaml
 from prometheus_client.registry import REGISTRY
 
 from peatio_ws.config.settings import Settings
-from peatio_ws.monitoring import metrics  # noqa: F401  (its figures are in the registry)
+from peatio_ws.monitoring import metrics  # noqa: F401  (registers its metrics)
 from tests.support.gateway import ROOT, GatewayProcess, Signer
 from tests.support.raw_client import RawClient
 from tests.support.servers import START_SECONDS, RabbitMQ, wait_until
@@ -27,7 +29,7 @@ from tests.support.serving import authenticated
 
 DEPLOY = ROOT / "deploy"
 GRACE = Settings.limits_from_env({}).drain_seconds + 12
-"""Seconds that gunicorn gives its workers (`graceful_timeout`), with no variable set."""
+"""Gunicorn's `graceful_timeout` in seconds, with no variable set."""
 
 
 def text(name: str) -> str:
@@ -40,7 +42,7 @@ def documents(name: str) -> list[Any]:
 
 
 def tool(name: str) -> str:
-    """A command of this virtual environment, or of the machine."""
+    """Return the path of a command, from this virtual environment or the machine."""
     own = Path(sys.executable).with_name(name)
     found = str(own) if own.exists() else shutil.which(name)
     if found is None:
@@ -92,16 +94,16 @@ def test_dockerfile() -> None:
     assert all((ROOT / name).exists() for name in names)
 
 
-def test_the_image_s_health_check(folder: Path, signer: Signer) -> None:
+def test_health_check_of_the_image(folder: Path, signer: Signer) -> None:
     check = json.loads(text("Dockerfile").partition("    CMD ")[2].splitlines()[0])
     assert check[0] == "python"
     gateway = GatewayProcess(folder, {**signer.environ, "AMQP_URL": "amqp://guest:guest@127.0.0.1:1//"}, wait=False)
     command = [sys.executable, *check[1:]]
     environ = {"METRICS_PORT": str(gateway.metrics_port)}
     try:
-        wait_until(lambda: gateway.operators("/healthz")[0] == 200, "alive", START_SECONDS)
+        wait_until(lambda: gateway.operators("/healthz")[0] == 200, "the gateway is alive", START_SECONDS)
         assert gateway.operators("/readyz")[0] == 503
-        assert subprocess.run(command, env=environ, check=False).returncode == 0, "healthy without a broker"
+        assert subprocess.run(command, env=environ, check=False).returncode == 0, "the check passed without a broker"
     finally:
         gateway.stop()
     assert subprocess.run(command, env=environ, check=False, capture_output=True).returncode != 0
@@ -110,7 +112,7 @@ def test_the_image_s_health_check(folder: Path, signer: Signer) -> None:
 def test_compose_file() -> None:
     from compose_spec import PyCompose
 
-    (whole,) = documents("compose.yaml")  # its merge keys (<<) are resolved
+    (whole,) = documents("compose.yaml")  # yaml resolves its merge keys (<<)
     PyCompose.from_json(json.dumps(whole))
     with pytest.raises(ValueError, match="stop_grace_perio"):
         PyCompose.from_json(json.dumps(whole).replace("stop_grace_period", "stop_grace_perio"))
@@ -163,7 +165,7 @@ def test_kubernetes_objects() -> None:
 
 
 def unit(folder: Path) -> Path:
-    """The unit with paths of this machine, and its socket unit."""
+    """The service unit with paths of this machine, and its socket unit."""
     for name in ("peatio-ws.service", "peatio-ws.socket"):
         gunicorn = Path(sys.executable).with_name("gunicorn")
         there = text(name).replace("/opt/peatio-ws/.venv/bin/gunicorn", str(gunicorn))
@@ -171,7 +173,7 @@ def unit(folder: Path) -> Path:
     return folder / "peatio-ws.service"
 
 
-def test_systemd_knows_every_word(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     service = unit(tmp_path)
     found = subprocess.run(
         [tool("systemd-analyze"), "verify", service, tmp_path / "peatio-ws.socket"], capture_output=True, text=True
@@ -187,7 +189,7 @@ def test_systemd_knows_every_word(tmp_path: Path) -> None:
 
 
 class Activated(GatewayProcess):
-    """A gateway that receives its socket and the address to notify, as from systemd."""
+    """A gateway that is started like a systemd service with a socket unit and `Type=notify`."""
 
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=100)
@@ -212,17 +214,17 @@ class Activated(GatewayProcess):
 
 
 def test_new_connections_wait_for_a_restarting_service(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
-    """The socket unit, without systemd; and Type=notify."""
+    """As with the socket unit and Type=notify, but without systemd."""
     gateway = Activated(tmp_path, {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"})
     try:
         with RawClient(gateway.port) as first:
-            authenticated(first, signer.token("IDANN"))  # came before there was a gateway
+            authenticated(first, signer.token("IDANN"))  # connected before the gateway was ready
             assert gateway.notified.recv(1000).startswith(b"READY=1")
             assert gateway.process is not None
             gateway.process.terminate()
             assert first.closed()[0] == 1012
         gateway.stop()
-        with RawClient(gateway.port) as second:  # accepted by the socket, which no process serves now
+        with RawClient(gateway.port) as second:  # the kernel accepts it, no process serves it yet
             gateway.start()
             authenticated(second, signer.token("IDBOB"))
         assert gateway.notified.recv(1000).startswith(b"READY=1")

@@ -1,4 +1,4 @@
-"""The first clients of the READMEs and the examples of docs/handlers.md, pasted into files, as a reader would."""
+"""The first clients of the READMEs and the examples of docs/handlers.md, pasted into files as a reader would."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Serve = Callable[[str], GatewayProcess]
 
 
 def page_examples() -> dict[str, str]:
-    """The page's examples, by the file name in their first line."""
+    """Return the page's examples by the file name in their first line."""
     blocks = BLOCK.findall((ROOT / "docs" / "handlers.md").read_text())
     return {re.match(r"# (\w+\.py)\n", block)[1]: block for block in blocks}  # type: ignore[index]
 
 
 @pytest.fixture(scope="module")
 def pasted(folder: Path) -> Path:
-    """A folder with all of them."""
+    """A folder that contains all examples of the page."""
     place = folder / "pasted"
     place.mkdir()
     for name, text in page_examples().items():
@@ -56,7 +56,7 @@ def serve(pasted: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Serve]:
 
 @pytest.mark.parametrize("page", FIRST_CLIENTS)
 def test_first_client_prints_orders_of_the_simulated_exchange(page: str, tmp_path: Path, node_modules: None) -> None:
-    """In a folder like a checkout after `make run`, by the commands that the page shows."""
+    """Run the commands of the page in a folder like a checkout after `make run`."""
     gateway = GatewayProcess(tmp_path, {}, ("peatio_ws", "run"), cwd=tmp_path)
     try:
         (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -78,7 +78,7 @@ def test_first_client_prints_orders_of_the_simulated_exchange(page: str, tmp_pat
         gateway.stop()
 
 
-def test_the_first_handlers(serve: Serve, signer: Signer) -> None:
+def test_first_handlers_of_the_page(serve: Serve, signer: Signer) -> None:
     gateway = serve("handlers")
     with gateway.connect("echo") as client:
         client.send("hello")
@@ -91,7 +91,7 @@ def test_the_first_handlers(serve: Serve, signer: Signer) -> None:
         assert receive(nobody) == {"error": {"message": "Not authenticated."}}
 
 
-def test_the_pages_events_and_pushes(serve: Serve, pasted: Path, signer: Signer, broker: RabbitMQ) -> None:
+def test_events_and_pushes_of_the_page(serve: Serve, pasted: Path, signer: Signer, broker: RabbitMQ) -> None:
     gateway = serve("orders")
     headers = {"Authorization": f"Bearer {signer.token('IDANN')}"}
     path = "private?stream=cancelled&stream=deposit&stream=btcusd.trades"
@@ -110,12 +110,12 @@ def test_the_pages_events_and_pushes(serve: Serve, pasted: Path, signer: Signer,
         ]
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "AMQP_URL": broker.url}
         subprocess.run([sys.executable, pasted / "push.py"], env=environ, check=True, timeout=60)
-        # Private and public events come by two connections to the broker, in either order.
+        # Private and public events come over separate broker connections, in any order.
         pushed = {**receive(ann), **receive(ann)}
         assert pushed == {"deposit": {"currency": "btc", "amount": "0.5"}, "btcusd.trades": {"trades": []}}
 
 
-def test_the_pages_chat(serve: Serve, signer: Signer) -> None:
+def test_chat_of_the_page(serve: Serve, signer: Signer) -> None:
     gateway = serve("chat")
     ann, bob = ({"Authorization": f"Bearer {signer.token(uid)}"} for uid in ("IDANN", "IDBOB"))
     with (
@@ -130,8 +130,8 @@ def test_the_pages_chat(serve: Serve, signer: Signer) -> None:
         assert second.recv(timeout=WAIT) == "IDANN: hello"
 
 
-def test_the_pages_tests_pass_in_a_process_of_their_own(pasted: Path) -> None:
-    """Neither gevent's patches nor any variable there."""
+def test_tests_on_the_page_pass_in_a_separate_process(pasted: Path) -> None:
+    """The process has neither gevent's patches nor any environment variable."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "AMQP_"))}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_chat.py"],

@@ -1,7 +1,7 @@
-"""Every block of the documents that can be run is run. The blocks of a page in one language run in order, as a reader
-would run them, against a gateway with its own RabbitMQ and Redis.
+"""Runs every block of the documents that can be run.
 
-docs/contributing.md says which blocks those are, and how a block is marked that is not run.
+The blocks of a page in one language run in order, as a reader would run them, against a gateway with its own RabbitMQ
+and Redis. docs/contributing.md describes which blocks those are, and how a block that is not run is marked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMANDS = {
     "javascript": ["node", "--input-type=module", "-"],
 }
 UID, MEMBER_ID = "ID1234567890", 1001
-"""The member of `<token>` and `$TOKEN`."""
+"""The member to whom `<token>` and `$TOKEN` belong."""
 
 BLOCKS: dict[tuple[Path, str], list[Block]] = {}
 for _page in documents.pages():
@@ -66,7 +66,7 @@ def key_file(folder: Path, signer: Signer) -> Path:
 
 @pytest.fixture(scope="module")
 def command(folder: Path) -> Path:
-    """What `pip install` makes of the package's entry point."""
+    """Create the command that `pip install` makes from the package's entry point."""
     path = folder / "bin" / "peatio-ws"
     path.parent.mkdir()
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m peatio_ws "$@"\n')
@@ -79,7 +79,7 @@ def token(signer: Signer) -> str:
 
 
 def in_place(blocks: list[Block]) -> str:
-    """Return one program, with each block at its line of the page, so that a traceback names that line."""
+    """Return one program, with each block at its line on the page, so that tracebacks name that line."""
     program = ""
     for block in blocks:
         program += "\n" * (block.line - program.count("\n")) + block.text
@@ -102,7 +102,7 @@ def test_programs(
     replace = {f"{host}:{old}": f"{host}:{new}" for host in ("127.0.0.1", "localhost") for old, new in ports.items()}
     for name, server in (("rabbitmq:5672", broker), ("redis:6379", redis)):
         address = urlsplit(server.url)
-        replace[f" {name}: "] = f" {address.hostname}:{address.port}: "  # as `check` shows them
+        replace[f" {name}: "] = f" {address.hostname}:{address.port}: "  # as `check` prints them
     folder = tmp_path / "here"
     folder.mkdir()
     if language == "sh":
@@ -162,6 +162,6 @@ def test_data() -> None:
         "say hello",
     ],
 )
-def test_a_transcript_that_is_not_true_is_seen(block: str, gateway: GatewayProcess, publisher: Publisher) -> None:
+def test_wrong_transcript_fails(block: str, gateway: GatewayProcess, publisher: Publisher) -> None:
     with pytest.raises(Failed):
         Transcript(gateway, publisher, lambda: "none").play(block)

@@ -29,7 +29,7 @@ COMMANDS = {"python": [sys.executable, str(EXAMPLES / "client.py")], "node": ["n
 
 
 class Sample:
-    """A running sample; its frames are read as they come, so that it never waits for us."""
+    """A running sample. Its frames are read as they arrive, so that it never blocks on its output."""
 
     def __init__(self, language: str, url: str, uid: str, environ: dict[str, str]) -> None:
         ours = ("JWT_", "URL", "UID", "MEMBER_ID")
@@ -41,7 +41,7 @@ class Sample:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A test run in the background of a shell ignores SIGINT, and so would its children.
+            # A test run in the background of a shell ignores SIGINT, and its children would inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         self._frames: queue.Queue[str] = queue.Queue()
@@ -66,23 +66,23 @@ class Sample:
         return "".join(self._notes)
 
     def frame(self, seconds: float = WAIT) -> Any:
-        """The next frame printed."""
+        """Return the next frame that it printed."""
         try:
             return json.loads(self._frames.get(timeout=seconds))
         except queue.Empty:
             raise AssertionError(f"nothing printed within {seconds} s; notes:\n{self.notes}") from None
 
     def connected(self, times: int = 1, seconds: float = WAIT) -> None:
-        """Wait until it has printed that it is, this many times in all."""
+        """Wait until it has printed that it is connected this many times in total."""
         wait_until(lambda: self._notes.count("connected\n") >= times, "connected", seconds)
 
     def interrupt(self) -> int:
-        """Ctrl-C; the exit status."""
+        """Interrupt it with SIGINT. Return its exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.ended()
 
     def ended(self, seconds: float = WAIT) -> int:
-        """The exit status, once it has ended by itself."""
+        """Return its exit status once it has ended by itself."""
         status = self.process.wait(seconds)
         for reader in self._readers:
             reader.join(WAIT)
@@ -102,7 +102,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def sample(language: str, signer: Signer) -> Iterator[Callable[..., Sample]]:
-    """Starts samples of this language, with the gateway's key unless told another; ends them after the test."""
+    """Start samples of this language, by default with the gateway's key. They end after the test."""
     with contextlib.ExitStack() as running:
 
         def start_one(url: str, uid: str = "IDANN", by: Signer = signer, **environ: str) -> Sample:
@@ -126,7 +126,7 @@ def test_prints_the_members_orders_and_ends_on_ctrl_c(
     assert ann.notes == "connected\n"
 
 
-def test_comes_back_after_a_restart(
+def test_reconnects_after_a_restart(
     start: Callable[..., GatewayProcess], publisher: Publisher, sample: Callable[..., Sample]
 ) -> None:
     gateway = start()
@@ -149,25 +149,25 @@ def test_signs_with_other_keys(
 
 
 @pytest.mark.parametrize("encode", [base64.standard_b64encode, base64.urlsafe_b64encode])
-def test_takes_the_key_in_either_alphabet(
+def test_accepts_the_key_in_either_base64_alphabet(
     gateway: GatewayProcess, signer: Signer, sample: Callable[..., Sample], encode: Callable[[bytes], bytes]
 ) -> None:
     sample(gateway.url, JWT_PRIVATE_KEY=encode(keys.private_pem(signer.key)).decode()).connected()
 
 
-def test_gives_up_where_its_token_is_not_taken(gateway: GatewayProcess, sample: Callable[..., Sample]) -> None:
+def test_gives_up_if_its_token_is_refused(gateway: GatewayProcess, sample: Callable[..., Sample]) -> None:
     ann = sample(gateway.url, JWT_AUDIENCE="another")
     assert ann.ended() == 1
     assert "Authentication failed." in ann.notes
     assert "refuses this token" in ann.notes
 
 
-def test_does_not_come_back_where_it_would_not_help(sample: Callable[..., Sample]) -> None:
+def test_does_not_reconnect_if_that_cannot_help(sample: Callable[..., Sample]) -> None:
     with closing_with((1003, "because")) as (url, times):
         ann = sample(url)
         assert ann.ended() == 1
         assert "closed: 1003 because; not again" in ann.notes
-        assert len(times) == 2, "it came once"
+        assert len(times) == 2, "it reconnected"
 
 
 def test_commands_of_the_python_example_run_in_a_fresh_environment(

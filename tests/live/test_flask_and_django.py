@@ -1,4 +1,4 @@
-"""The applications of `examples/flask_app` and `examples/django_app`, as their READMEs start them, with RabbitMQ."""
+"""The applications of `examples/flask_app` and `examples/django_app`, started as their READMEs say, with RabbitMQ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECRET = "a-secret-of-32-characters-or-more"
 
 @pytest.fixture(scope="module")
 def database(folder: Path) -> dict[str, str]:
-    """The Django project's, made by its own command."""
+    """The Django project's database, created by its own command."""
     environ = {"DATABASE": str(folder / "django.sqlite3")}
     manage(environ, "demo")
     return environ
@@ -55,7 +55,7 @@ def site(request: pytest.FixtureRequest, folder: Path, broker: RabbitMQ) -> Iter
 
 
 class Visitor:
-    """A browser: keeps cookies, follows redirects, and sends back what a page's form has hidden in it."""
+    """A browser that keeps cookies, follows redirects and sends the hidden fields of a page's form."""
 
     def __init__(self, site: GatewayProcess) -> None:
         self._site, self._jar, self._token = site, CookieJar(), ""
@@ -63,7 +63,7 @@ class Visitor:
         self.origin = f"http://127.0.0.1:{site.port}"
 
     def ask(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> tuple[Any, bytes]:
-        """The answer, whatever its status, and its body."""
+        """Return status and body of the answer."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.origin + path, body, named, method=method)
         try:
@@ -81,7 +81,7 @@ class Visitor:
         return self.ask(path, body, Content_Type="application/x-www-form-urlencoded")
 
     def upload(self, path: str, name: str, content: bytes) -> tuple[Any, bytes]:
-        between = secrets.token_hex(16)  # not to be found in the content by chance
+        between = secrets.token_hex(16)  # cannot occur in the content
         head = f'--{between}\r\nContent-Disposition: form-data; name="{name}"; filename="a.bin"\r\n\r\n'
         body = head.encode() + content + f"\r\n--{between}--\r\n".encode()
         return self.ask(path, body, Content_Type=f"multipart/form-data; boundary={between}", X_CSRFToken=self._token)
@@ -96,7 +96,7 @@ class Visitor:
     def websocket(
         self, path: str, origin: str = "", cookie: str = ""
     ) -> contextlib.AbstractContextManager[ClientConnection]:
-        """As a script of a page opens it; `origin` is another site's, `cookie` the value of all cookies."""
+        """Open a WebSocket as a page's script does. `origin` is another site's, `cookie` the whole Cookie header."""
         cookies = "; ".join(f"{one.name}={cookie or one.value}" for one in self._jar)
         return self._site.connect(path, origin=origin or self.origin, additional_headers={"Cookie": cookies})
 
@@ -115,7 +115,7 @@ def refusal(client: ClientConnection) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def notices(visitor: Visitor) -> Iterator[ClientConnection]:
-    """A page's WebSocket that receives what is pushed."""
+    """Open a page's WebSocket, which receives what the application pushes."""
     with visitor.websocket("notices") as client:
         assert receive(client) == {"ready": True}
         yield client
@@ -147,13 +147,13 @@ def test_logged_out_client_is_anonymous(site: GatewayProcess) -> None:
         assert refusal(client) == (1008, "Not authenticated.")
 
 
-def test_another_sites_page_gets_nothing_by_the_cookie(ann: Visitor) -> None:
+def test_page_of_another_site_cannot_use_the_cookie(ann: Visitor) -> None:
     with pytest.raises(InvalidStatus) as refused, ann.websocket("notices", "https://evil.example"):
         pass
     assert refused.value.response.status_code == 403
 
 
-def test_a_views_token_opens_peatios_protocols(ann: Visitor, publisher: Publisher) -> None:
+def test_token_from_a_view_works_in_peatios_protocols(ann: Visitor, publisher: Publisher) -> None:
     _, body = ann.post("/token")
     token = json.loads(body)["token"]
     with ann.websocket("ranger/") as client:
@@ -166,10 +166,10 @@ def test_a_views_token_opens_peatios_protocols(ann: Visitor, publisher: Publishe
         assert receive(client)["order"]["id"] == 2
 
 
-def test_ordinary_requests_are_the_applications(site: GatewayProcess, ann: Visitor) -> None:
+def test_application_answers_ordinary_requests(site: GatewayProcess, ann: Visitor) -> None:
     somebody = Visitor(site)
     answer, _ = somebody.ask("/")
-    assert "/login" in answer.url, "a visitor that has not logged in is redirected there"
+    assert "/login" in answer.url, "an anonymous visitor is not redirected to the login page"
     _, page = somebody.post("/login", name="ann", username="ann", password="wrong")
     assert b"<h1>Log in</h1>" in page
     answer, page = ann.ask("/statement.csv")
@@ -182,7 +182,7 @@ def test_ordinary_requests_are_the_applications(site: GatewayProcess, ann: Visit
 
 
 @pytest.mark.parametrize("file", ["members.js", "members.css"])
-def test_static_files_are_served_as_they_lie_there(site: GatewayProcess, ann: Visitor, file: str) -> None:
+def test_static_files_are_served_unchanged(site: GatewayProcess, ann: Visitor, file: str) -> None:
     folder = Path(site.command[2]) / "members" / "static"
     (path,) = folder.rglob(file)
     url = f"/static/{path.relative_to(folder)}"
@@ -195,7 +195,7 @@ def test_static_files_are_served_as_they_lie_there(site: GatewayProcess, ann: Vi
 
 
 @pytest.mark.parametrize("site", ["django"], indirect=True)
-def test_open_page_holds_no_database_connection_and_command_pushes(
+def test_open_websocket_holds_no_database_connection(
     site: GatewayProcess, ann: Visitor, database: dict[str, str]
 ) -> None:
     with notices(ann) as page:
@@ -205,17 +205,17 @@ def test_open_page_holds_no_database_connection_and_command_pushes(
 
 
 def holders_of(site: GatewayProcess, file: str) -> list[int]:
-    """Workers that have a file open."""
+    """Return the workers that have a file open."""
     found = []
     for pid in site.workers():
         for number in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            with contextlib.suppress(FileNotFoundError):  # was closed meanwhile
                 found += [pid] if os.readlink(number) == file else []
     return found
 
 
 def test_the_flask_applications_own_tests_pass() -> None:
-    """In a separate process, as the file says: without gevent's patches or any variable."""
+    """They run in a separate process, as the file says, without gevent's patches or environment variables."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "AMQP_"))}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "examples/flask_app"],

@@ -1,4 +1,4 @@
-"""Handlers under the real gunicorn, with the real RabbitMQ: what their clients receive, and other clients do not."""
+"""Handlers under the real gunicorn with the real RabbitMQ: what their clients receive, and what others do not."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def closed(client: ClientConnection) -> tuple[int, str]:
     return end.value.rcvd.code, end.value.rcvd.reason
 
 
-def go(gateway: GatewayProcess, name: str, tls: ssl.SSLContext | None = None) -> None:
-    """Let handlers go on that wait for this."""
+def release(gateway: GatewayProcess, name: str, tls: ssl.SSLContext | None = None) -> None:
+    """Let handlers continue that wait for this query."""
     with RawClient(gateway.port, tls=tls) as client:
         answer = client.request({"Upgrade": None, "Connection": "close"}, f"GET /go?{name} HTTP/1.1")
         assert answer.status == 200
@@ -58,7 +58,7 @@ def failures(gateway: GatewayProcess) -> int:
 
 @contextlib.contextmanager
 def one_traceback(gateway: GatewayProcess) -> Iterator[None]:
-    """In the block a handler fails: the log tells of it once, with one traceback."""
+    """Check that the block makes a handler fail, which is logged once, with one traceback."""
     before, size = failures(gateway), len(gateway.log())
     yield
     wait_until(lambda: failures(gateway) == before + 1, "the failure in the log")
@@ -67,11 +67,11 @@ def one_traceback(gateway: GatewayProcess) -> Iterator[None]:
     assert SECRET in said
 
 
-# ---- WebSockets of a path
+# ---- handlers of a path
 
 
 @pytest.mark.parametrize("path", ["echo", "echo/", "echo?stream=order"])
-def test_an_echo(handlers: GatewayProcess, path: str) -> None:
+def test_echo_handler(handlers: GatewayProcess, path: str) -> None:
     with handlers.connect(path) as client:
         client.send("grüße")
         assert client.recv(timeout=WAIT) == "grüße"
@@ -80,12 +80,12 @@ def test_an_echo(handlers: GatewayProcess, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["echo/more", "Echo", "", "public"])
-def test_other_paths_are_peatios(handlers: GatewayProcess, path: str) -> None:
+def test_other_paths_serve_peatios_protocols(handlers: GatewayProcess, path: str) -> None:
     with handlers.connect(path) as client:
         assert set(receive(client)) & {"challenge", "success"}
 
 
-def test_other_requests_are_the_applications(handlers: GatewayProcess) -> None:
+def test_application_answers_other_requests(handlers: GatewayProcess) -> None:
     with urllib.request.urlopen(handlers.url.replace("ws:", "http:") + "echo", timeout=WAIT) as answer:
         assert answer.read() == b"legacy /echo"
 
@@ -100,7 +100,7 @@ def test_other_requests_are_the_applications(handlers: GatewayProcess) -> None:
         ("send late", (1000, "")),
     ],
 )
-def test_a_connection_ends_as_its_handler_does(handlers: GatewayProcess, said: str, end: tuple[int, str]) -> None:
+def test_handlers_end_closes_the_connection(handlers: GatewayProcess, said: str, end: tuple[int, str]) -> None:
     before = failures(handlers)
     with handlers.connect("ends") as client:
         client.send(said)
@@ -117,7 +117,7 @@ def test_failing_handler_closes_with_1011_and_is_logged(handlers: GatewayProcess
         assert other.recv(timeout=WAIT) == "still there?"
 
 
-def test_a_timeout_of_gevents_is_a_failure_like_others(handlers: GatewayProcess) -> None:
+def test_gevent_timeout_in_a_handler_counts_as_a_failure(handlers: GatewayProcess) -> None:
     before = failures(handlers)
     with handlers.connect("ends") as client:
         client.send("timeout")
@@ -125,7 +125,7 @@ def test_a_timeout_of_gevents_is_a_failure_like_others(handlers: GatewayProcess)
     wait_until(lambda: failures(handlers) == before + 1, "the failure in the log")
 
 
-def test_a_receive_that_waits_in_vain_loses_nothing(handlers: GatewayProcess) -> None:
+def test_receive_timeout_loses_no_message(handlers: GatewayProcess) -> None:
     with RawClient(handlers.port) as client:
         whole = text("late, and in two pieces")
         client.upgrade("/patient").send(whole[:10])
@@ -134,7 +134,7 @@ def test_a_receive_that_waits_in_vain_loses_nothing(handlers: GatewayProcess) ->
         assert client.next() == Frame(TEXT, b"late, and in two pieces")
 
 
-def test_a_handler_that_sends_without_end_goes_at_its_clients_pace(handlers: GatewayProcess) -> None:
+def test_endless_sender_is_slowed_to_its_clients_pace(handlers: GatewayProcess) -> None:
     with handlers.connect("endless", max_size=None) as client:
         for _ in range(64):
             assert len(client.recv(timeout=WAIT)) == 262_144
@@ -151,7 +151,9 @@ def test_token_identifies_its_member_and_invalid_ones_are_refused(handlers: Gate
     assert refused.value.response.status_code == 401
 
 
-def test_streams_of_a_handlers_connection(handlers: GatewayProcess, signer: Signer, broker: RabbitMQ) -> None:
+def test_handler_subscribes_its_connection_to_streams(
+    handlers: GatewayProcess, signer: Signer, broker: RabbitMQ
+) -> None:
     with (
         handlers.connect("member", additional_headers=bearer(signer)) as client,
         handlers.connect("member", additional_headers=bearer(signer, "IDBOB", role="admin")) as admin,
@@ -187,18 +189,18 @@ def test_pings_and_disconnects_are_handled_while_a_handler_waits(handlers: Gatew
         assert client.next() == Frame(TEXT, b"slow")
         client.send(text("a message for later"), frame(PING, b"there?"))
         assert client.next() == Frame(PONG, b"there?")
-        go(handlers, "pinged")
+        release(handlers, "pinged")
         assert client.next() == Frame(TEXT, b"awake")
         assert client.closed() == (1000, "")
     with RawClient(handlers.port) as client:
         client.upgrade("/slow?closed")
         assert client.next() == Frame(TEXT, b"slow")
         client.send(close(1000))
-        assert client.next() == Frame(CLOSE, b"\x03\xe8"), "it does not wait until the handler is done"
-        go(handlers, "closed")
+        assert client.next() == Frame(CLOSE, b"\x03\xe8"), "the close frame waited for the handler"
+        release(handlers, "closed")
 
 
-def test_the_same_over_tls(start: Callable[..., GatewayProcess], folder: Path) -> None:
+def test_handlers_over_tls(start: Callable[..., GatewayProcess], folder: Path) -> None:
     made = Certificate(folder / "handlers-tls")
     gateway = start(APP, WEBSOCKET_SSL_KEY=str(made.key), WEBSOCKET_SSL_CERT=str(made.cert))
     with RawClient(gateway.port, tls=made.trusted()) as client:
@@ -206,12 +208,12 @@ def test_the_same_over_tls(start: Callable[..., GatewayProcess], folder: Path) -
         assert client.next() == Frame(TEXT, b"slow")
         client.send(text("a message for later"), frame(PING, b"there?"))
         assert client.next() == Frame(PONG, b"there?")
-        go(gateway, "pinged", made.trusted())
+        release(gateway, "pinged", made.trusted())
         assert client.next() == Frame(TEXT, b"awake")
         assert client.closed() == (1000, "")
 
 
-def test_pings_limits_origin_and_drain_are_as_for_all(start: Callable[..., GatewayProcess]) -> None:
+def test_pings_limits_origin_and_drain_apply_to_handlers(start: Callable[..., GatewayProcess]) -> None:
     gateway = start(
         APP,
         WEBSOCKET_PING_INTERVAL="0.5",
@@ -240,20 +242,20 @@ def test_pings_limits_origin_and_drain_are_as_for_all(start: Callable[..., Gatew
             pass
         assert found is not None
         assert int.from_bytes(found.payload[:2]) == 1009
-        wait_until(lambda: gateway.metric('peatio_ws_closes_total{code="1009"}') == 1, "that one gone")
+        wait_until(lambda: gateway.metric('peatio_ws_closes_total{code="1009"}') == 1, "that connection has ended")
         with gateway.connect("echo"):
             assert fourth.request(line="GET /echo HTTP/1.1").status == 429
         assert slow.recv(timeout=WAIT) == "slow"
         wait_until(lambda: time.monotonic() - began > 6, "more than the ping timeout")
-        go(gateway, "limits")
-        assert slow.recv(timeout=WAIT) == "awake", "a waiting handler's client is alive all the while"
+        release(gateway, "limits")
+        assert slow.recv(timeout=WAIT) == "awake", "the client of a waiting handler was disconnected"
         assert gateway.process is not None
         gateway.process.terminate()
         assert closed(echo)[0] == 1012
     assert gateway.process.wait(WAIT) == 0
 
 
-# ---- events of Peatio's connections
+# ---- handlers of client events
 
 
 def ask(client: ClientConnection, event: str, **fields: Any) -> Any:
@@ -269,7 +271,7 @@ def test_handler_knows_the_sender_of_a_message(handlers: GatewayProcess, signer:
         assert ann.recv(timeout=WAIT) == '{"digits": 1.50}'
 
 
-def test_errors_are_in_the_clients_dialect_and_the_connection_stays(handlers: GatewayProcess) -> None:
+def test_errors_use_the_clients_protocol_and_keep_the_connection(handlers: GatewayProcess) -> None:
     with handlers.connect() as classic, handlers.connect("public") as ranger:
         assert "challenge" in receive(classic)
         assert "success" in receive(ranger)
@@ -296,12 +298,12 @@ def test_waiting_handler_keeps_message_order_and_events_flowing(
             ann.send(json.dumps(message))
         assert publisher.to_member("IDANN", "order", {"id": 5})
         assert receive(ann)["orderbook"]["id"] == 5
-        go(handlers, "an-event")
+        release(handlers, "an-event")
         waited = {"waited": "an-event"}
         assert [receive(ann), receive(ann), receive(ann)] == [waited, {"digits": 1.5}, waited]
 
 
-def test_a_view_and_a_handler_push_with_one_line(handlers: GatewayProcess, signer: Signer) -> None:
+def test_views_and_handlers_can_push(handlers: GatewayProcess, signer: Signer) -> None:
     headers = bearer(signer)
     with (
         handlers.member(signer.token("IDANN")) as ann,
@@ -317,23 +319,23 @@ def test_a_view_and_a_handler_push_with_one_line(handlers: GatewayProcess, signe
 
 
 def test_waiting_failing_or_computing_handler_delays_no_other_client(handlers: GatewayProcess) -> None:
-    """How long it takes `bench.handlers` says; here, that others are answered before those handlers are done."""
+    """Other clients are answered before these handlers end. `bench.handlers` measures the latency."""
     with contextlib.ExitStack() as stack:
         busy = []
         for event in ("wait", "compute", "raise"):
             busy.append(stack.enter_context(handlers.connect("public")))
             receive(busy[-1])
             busy[-1].send(json.dumps({"event": event, "for": "others", "where": "thread"}))
-        assert "error" in receive(busy.pop())  # the first two were taken up before
+        assert "error" in receive(busy.pop())  # the first two have begun before
         other = stack.enter_context(handlers.connect("echo"))
         for _ in range(50):
             other.send("x")
             assert other.recv(timeout=WAIT) == "x"
-        go(handlers, "others")
+        release(handlers, "others")
         assert [receive(client) for client in busy] == [{"waited": "others"}, {"computed": "thread"}]
 
 
-def test_a_handler_that_holds_the_cpu_is_named_with_its_stack(handlers: GatewayProcess) -> None:
+def test_handler_that_blocks_the_loop_is_logged_with_its_stack(handlers: GatewayProcess) -> None:
     def named() -> list[dict[str, Any]]:
         return [event for event in handlers.events() if "event loop blocked" in event["event"]]
 
@@ -342,13 +344,13 @@ def test_a_handler_that_holds_the_cpu_is_named_with_its_stack(handlers: GatewayP
         assert ask(client, "compute", seconds=0.4, where="thread") == {"computed": "thread"}
         assert not [event for event in named() if "in compute\n" in event["stack"]]
         assert ask(client, "compute", seconds=0.4, where="loop") == {"computed": "loop"}
-        wait_until(lambda: any("in compute\n" in event["stack"] for event in named()), "its name in the log")
+        wait_until(lambda: any("in compute\n" in event["stack"] for event in named()), "the handler's name in the log")
         (event,) = [event for event in named() if "in compute\n" in event["stack"]]
         assert "burn(message" in event["stack"]
         assert event["place"].rpartition(":")[0].endswith("handlers_app.py")
 
 
-# ---- applications that take environ["wsgi.websocket"] by themselves
+# ---- applications that use environ["wsgi.websocket"] themselves
 
 
 def test_application_without_gateway_has_pings_deadlines_and_close(folder: Path) -> None:

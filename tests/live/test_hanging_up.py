@@ -1,4 +1,4 @@
-"""Each reason for which the gateway closes or refuses a connection, as its code on the wire (contract section 6)."""
+"""Every reason for which the gateway closes or refuses a connection, with its code on the wire (contract section 6)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_too_many_messages_close_with_1008(start: Start) -> None:
         assert client.closed() == (1008, "too many messages")
 
 
-def test_restart_closes_all_with_1012_and_a_time_to_return(start: Start, signer: Signer) -> None:
+def test_restart_closes_all_with_1012_and_a_retry_time(start: Start, signer: Signer) -> None:
     gateway = start(WEBSOCKET_DRAIN_SECONDS="0.5")
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(gateway_client(gateway)) for _ in range(5)]
@@ -75,11 +75,12 @@ def test_a_member_with_too_many_connections_gets_1013(start: Start, signer: Sign
         assert second.closed() == (1013, "too many connections of this member")
 
 
-def test_an_expired_token_ends_the_connection_with_4401(start: Start, signer: Signer) -> None:
+def test_expired_token_closes_with_4401(start: Start, signer: Signer) -> None:
     gateway = start(JWT_ENFORCE_EXPIRY="true")
     with RawClient(gateway.port) as lasting, RawClient(gateway.port) as client:
         authenticated(lasting, signer.token("IDBOB"))
-        authenticated(client, signer.token("IDANN", exp=int(time.time()) + 5))  # which has to be shown before
+        # The lifetime has to be long enough to authenticate in time.
+        authenticated(client, signer.token("IDANN", exp=int(time.time()) + 5))
         assert client.json() == {"error": {"message": "Token expired."}}
         assert client.closed() == (4401, "token expired")
         lasting.send(frame(PING))
@@ -107,15 +108,15 @@ def test_a_client_that_answers_no_ping_is_closed_with_4408(start: Start) -> None
         assert found is not None
         assert found.payload == b"\x11\x38" + b"no sign of life"
         assert pings >= 1
-        assert living.next() == Frame(PING, b""), "one that answers stays"
+        assert living.next() == Frame(PING, b""), "a client that answers was closed, too"
 
 
 def read_orders_until_close(client: RawClient) -> tuple[int, tuple[int, str]]:
-    """How many whole orders come before the close frame, and what that says."""
+    """Return how many whole orders arrive before the close frame, and its code and reason."""
     count = 0
     while True:
         found = client.next()
-        assert found is not None, "the server hung up without a close frame"
+        assert found is not None, "the server disconnected without a close frame"
         if found.opcode == CLOSE:
             return count, (int.from_bytes(found.payload[:2], "big"), found.payload[2:].decode())
         assert json.loads(found.payload)["orderbook"]["id"] == count
@@ -136,14 +137,14 @@ def test_client_with_a_full_outbox_is_closed_with_4413(start: Start, signer: Sig
         assert 0 < count < 40
 
 
-def test_a_client_that_takes_nothing_is_closed_with_4413(start: Start, signer: Signer, publisher: Publisher) -> None:
+def test_client_that_reads_nothing_is_closed_with_4413(start: Start, signer: Signer, publisher: Publisher) -> None:
     gateway = start(WEBSOCKET_SEND_TIMEOUT="1")
     with RawClient(gateway.port, receive_buffer=4096) as slow:
         authenticated(slow, signer.token("IDANN"))
         for number in range(12):
             publisher.order("IDANN", number, price="1" * 60_000)
-        wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") > 250_000, "it takes nothing")
-        wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") < 250_000, "what waited for it is dropped")
+        wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") > 250_000, "the client is slow")
+        wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") < 250_000, "its waiting frames are dropped")
         count, closed = read_orders_until_close(slow)
         assert closed == (4413, "too slow: nothing taken for 1 s")
         assert 0 < count < 12

@@ -1,4 +1,4 @@
-"""The web page of docs/how-to/trading-page.md, in Chromium. `test_documents.py` runs the other how-to pages."""
+"""The trading page of docs/how-to/trading-page.md in Chromium. `test_documents.py` runs the other how-to pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder that a web server serves, and its origin."""
+    """Copy the page into a folder and serve it. Return its origin."""
     folder = tmp_path / "page"
     folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))

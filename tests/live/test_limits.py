@@ -1,4 +1,4 @@
-"""Limits: those that workers count together through Redis, and those of small frames."""
+"""Limits that workers count together through Redis, and the limit of small frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.swarm import Swarm
         ("WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS", "address:127.0.0.1", list("ABCDEFGHIJKL")),
     ],
 )
-def test_a_limit_holds_across_gateways(
+def test_connection_limit_holds_across_gateways(
     start: Callable[..., GatewayProcess], signer: Signer, redis: Redis, variable: str, name: str, tokens: list[str]
 ) -> None:
     gateways = [start(REDIS_URL=redis.url, **{variable: "5"}) for _ in range(2)]
@@ -30,12 +30,12 @@ def test_a_limit_holds_across_gateways(
         for number, uid in enumerate(tokens):
             swarm.add(gateways[number % 2].port, [signer.token(uid)])
         swarm.until(
-            lambda: sum(client.ended for client in swarm.clients) == len(tokens) - 5, "all but five are sent away"
+            lambda: sum(client.ended for client in swarm.clients) == len(tokens) - 5, "all but five are refused"
         )
         refused = [client for client in swarm.clients if client.ended]
         assert {client.close[0] if client.close else client.status for client in refused} <= {1013, 429}
     with Swarm() as swarm:
-        wait_until(lambda: _seats(redis, name) == 0, "those who left are counted no more")
+        wait_until(lambda: _seats(redis, name) == 0, "disconnected clients are no longer counted")
         swarm.add(gateways[0].port, [signer.token(uid) for uid in tokens[:5]])
         wait_until(lambda: _seats(redis, name) == 5, "the limit is reached")
         swarm.turn(0.1)
@@ -46,12 +46,14 @@ def test_without_redis_each_worker_counts_for_itself(start: Callable[..., Gatewa
     gateway = start(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="5", WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="8")
     with Swarm() as swarm:
         swarm.add(gateway.port, [signer.token("IDANN")] * 7)
-        swarm.until(lambda: sum(client.ended for client in swarm.clients) == 2, "two too many of this member")
+        swarm.until(
+            lambda: sum(client.ended for client in swarm.clients) == 2, "two connections of the member are refused"
+        )
         swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(5)])
         assert sum(client.status == 429 for client in swarm.clients) == 2
 
 
-def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
+def test_failed_tokens_of_an_address_count_across_gateways(
     start: Callable[..., GatewayProcess], signer: Signer, redis: Redis
 ) -> None:
     environ = {"REDIS_URL": redis.url, "TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_MAX_FAILURES_PER_ADDRESS": "6"}
@@ -61,26 +63,26 @@ def test_tokens_of_an_address_that_fail_are_counted_across_gateways(
     for gateway in gateways:
         for _ in range(3):
             assert _handshake(gateway, "nonsense", address)[0] == 401
-    wait_until(lambda: _handshake(gateways[0], good, address)[0] == 429, "closed")
-    wait_until(lambda: _handshake(gateways[1], good, address)[0] == 429, "closed there too")
+    wait_until(lambda: _handshake(gateways[0], good, address)[0] == 429, "the first gateway refuses the address")
+    wait_until(lambda: _handshake(gateways[1], good, address)[0] == 429, "the other gateway refuses it, too")
     _, headers = _handshake(gateways[0], "nonsense", address)
     assert 59 - (time.monotonic() - began) <= int(headers["retry-after"]) <= 60
-    assert _handshake(gateways[0], good, "203.0.113.6")[0] == 101, "another address"
+    assert _handshake(gateways[0], good, "203.0.113.6")[0] == 101, "another address was refused"
     with RawClient(gateways[1].port) as client:
-        assert client.request({"X-Forwarded-For": address}).status == 101, "without a token it may come"
+        assert client.request({"X-Forwarded-For": address}).status == 101, "a connection without a token was refused"
         assert "challenge" in client.json()
         client.send(text({"jwt": f"Bearer {good}"}))
         code, reason = client.closed()
         assert (code, reason[:-2]) == (1013, "too many tokens from this address failed; retry after ")
-    told = [line for gateway in gateways for line in gateway.events() if "address locked out" in line["event"]]
-    assert [line["address"] for line in told] == [address]
+    lockouts = [line for gateway in gateways for line in gateway.events() if "address locked out" in line["event"]]
+    assert [line["address"] for line in lockouts] == [address]
     for gateway in gateways:
-        _wait_for_figure(gateway, "limited", lambda count: count > 0)
-        _wait_for_figure(gateway, "refused", lambda count: count == 3)
+        _wait_for_metric(gateway, "limited", lambda count: count > 0)
+        _wait_for_metric(gateway, "refused", lambda count: count == 3)
 
 
-def _wait_for_figure(gateway: GatewayProcess, outcome: str, fits: Callable[[float], bool]) -> None:
-    """Workers tell what they counted once a second."""
+def _wait_for_metric(gateway: GatewayProcess, outcome: str, fits: Callable[[float], bool]) -> None:
+    """Wait for a metric, which workers export once a second."""
     name = f'peatio_ws_authentications_total{{outcome="{outcome}"}}'
     wait_until(lambda: fits(gateway.metric(name)), name)
 
@@ -97,7 +99,7 @@ def test_without_redis_a_worker_counts_failed_tokens_for_itself(
 
 
 def _handshake(gateway: GatewayProcess, token: str, address: str) -> tuple[int, Mapping[str, str]]:
-    """Status and headers of the answer to a token, shown through a proxy."""
+    """Return status and headers of the answer to a handshake with this token, sent through a proxy."""
     with RawClient(gateway.port) as client:
         forwarded = {"X-Forwarded-For": address} if address else {}
         answer = client.request({"Authorization": f"Bearer {token}", **forwarded}, "GET /private HTTP/1.1")
@@ -108,7 +110,7 @@ FLOODS = 100
 ORDERS = 50
 
 
-def test_floods_of_control_frames_end_and_a_members_orders_go_on_meanwhile(
+def test_control_frame_floods_are_closed_and_delay_no_orders(
     start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start()
@@ -126,7 +128,7 @@ def test_floods_of_control_frames_end_and_a_members_orders_go_on_meanwhile(
                         client.send(data)
                     except OSError:
                         some.remove(client)
-                time.sleep(0.05)  # 60 KB/s each; one that was disconnected fails in the end
+                time.sleep(0.05)  # 60 KB/s each; sending fails once the connection is closed
 
         kinds = [frame(PONG), frame(PING), frame(PONG), frame(PING)]
         parts = [
@@ -143,13 +145,13 @@ def test_floods_of_control_frames_end_and_a_members_orders_go_on_meanwhile(
                 pass
             assert found is None or found.payload == b"\x03\xf0too many frames"
         name = 'peatio_ws_closes_total{code="1008"}'
-        wait_until(lambda: gateway.metric(name) == FLOODS, "all of them were disconnected")
+        wait_until(lambda: gateway.metric(name) == FLOODS, "all flooding clients are disconnected")
         over.set()
         for part in parts:
             part.join(WAIT)
 
 
-def test_clients_that_ping_as_often_as_is_allowed_stay(start: Callable[..., GatewayProcess]) -> None:
+def test_client_that_pings_within_the_limit_stays_connected(start: Callable[..., GatewayProcess]) -> None:
     gateway = start()
     with RawClient(gateway.port).upgrade("/public?stream=btcusd.trades") as client:
         client.send(frame(PING) * 500)

@@ -1,4 +1,4 @@
-"""The log of a gateway at the lowest level: what it contains, and that tokens and payloads are not in it."""
+"""A gateway's log at the lowest level: what it contains, and that it contains no tokens or payloads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.support.servers import RabbitMQ, wait_until
 from tests.support.serving import authenticated
 
 CLIENT = "203.0.113.9"
-HOLE = "increments of a book are missing"
+GAP = "increments of a book are missing"
 PAYLOAD = "payload-that-nobody-may-see"
 
 
 class Secrets(Signer):
-    """Makes tokens and remembers them."""
+    """Makes tokens and keeps a list of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Secrets(Signer):
         return self.shown[-1]
 
     def parts(self) -> Iterator[str]:
-        """What of them would tell them; their headers are all the same."""
+        """Return the parts of tokens that identify them; their headers are all the same."""
         for token in self.shown:
             yield from token.split(".")[1:]
 
@@ -44,28 +44,30 @@ def secrets() -> Secrets:
 
 
 @pytest.fixture(scope="module")
-def talkative(tmp_path_factory: pytest.TempPathFactory, broker: RabbitMQ, secrets: Secrets) -> Iterator[GatewayProcess]:
-    gateway = talking(tmp_path_factory.mktemp("talkative"), broker, secrets, LOG_ACCESS="true")
+def verbose_gateway(
+    tmp_path_factory: pytest.TempPathFactory, broker: RabbitMQ, secrets: Secrets
+) -> Iterator[GatewayProcess]:
+    gateway = start_verbose(tmp_path_factory.mktemp("talkative"), broker, secrets, LOG_ACCESS="true")
     yield gateway
     gateway.stop()
 
 
-def talking(folder: Path, broker: RabbitMQ, secrets: Secrets, *options: str, **environ: str) -> GatewayProcess:
-    """A gateway that says all it ever says."""
+def start_verbose(folder: Path, broker: RabbitMQ, secrets: Secrets, *options: str, **environ: str) -> GatewayProcess:
+    """Start a gateway at the lowest log level."""
     usual = {"LOG_LEVEL": "debug", "TRUSTED_PROXIES": "127.0.0.1", "WEBSOCKET_DRAIN_SECONDS": "0.2"}
-    whole = {**secrets.environ, "AMQP_URL": broker.url, **usual, **environ}
-    return GatewayProcess(folder, whole, ("gunicorn", *options, "wsgi"))
+    everything = {**secrets.environ, "AMQP_URL": broker.url, **usual, **environ}
+    return GatewayProcess(folder, everything, ("gunicorn", *options, "wsgi"))
 
 
 def ask(gateway: GatewayProcess, line: str = "GET / HTTP/1.1", **headers: str | None) -> int:
-    """Status of an upgrade request; headers with `_` for `-`."""
+    """Return the status of an upgrade request. `_` in the names of headers stands for `-`."""
     with RawClient(gateway.port) as client:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return client.request({"X-Forwarded-For": CLIENT, **named}, line).status
 
 
-def hand_shakes(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
-    """Tokens in every place of a request where a client might put one."""
+def send_handshakes(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
+    """Send tokens in every part of a request where a client might put one."""
     good = secrets.token("IDANN")
     assert ask(gateway, "GET /private HTTP/1.1", Authorization=f"Bearer {good}") == 101
     for token in (bad, f"Bearer {bad}", f"Bearer {secrets.token('IDOLD', exp=1)}", f"Bearer {PAYLOAD}"):
@@ -102,8 +104,8 @@ def hand_shakes(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
         client.reset()
 
 
-def messages(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
-    """Tokens and nonsense in what clients send."""
+def send_messages(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
+    """Send tokens and nonsense in messages and frames."""
     with RawClient(gateway.port) as client:
         client.upgrade()
         assert "challenge" in client.json()
@@ -140,8 +142,8 @@ def messages(gateway: GatewayProcess, secrets: Secrets, bad: str) -> None:
                 pass
 
 
-def deliveries(publisher: Publisher) -> None:
-    """Events that are good, and all that can be wrong with them."""
+def publish_events(publisher: Publisher) -> None:
+    """Publish valid events, and events with every kind of fault."""
     for body in (
         f'{{"id":1,"price":"{PAYLOAD}"}}',
         f'{{"{PAYLOAD}"',
@@ -159,30 +161,30 @@ def deliveries(publisher: Publisher) -> None:
         publisher.event(f"public.btcusd.ob-{'snap' if number == 1 else 'inc'}", body)
 
 
-def all_kinds_of_traffic(talkative: GatewayProcess, secrets: Secrets, publisher: Publisher) -> None:
-    """And look for what should not be in the log."""
-    with RawClient(talkative.port) as ann:
+def assert_no_secret_is_logged(verbose_gateway: GatewayProcess, secrets: Secrets, publisher: Publisher) -> None:
+    """Cause every kind of log line, and check that none contains a token or payload."""
+    with RawClient(verbose_gateway.port) as ann:
         authenticated(ann, secrets.token("IDANN"))
         bad = Signer().token("IDANN")
         secrets.shown.append(bad)
-        hand_shakes(talkative, secrets, bad)
-        messages(talkative, secrets, bad)
-        deliveries(publisher)
+        send_handshakes(verbose_gateway, secrets, bad)
+        send_messages(verbose_gateway, secrets, bad)
+        publish_events(publisher)
         publisher.order("IDANN", 77)
         while ann.json().get("orderbook", {}).get("id") != 77:
             pass
-    wait_until(lambda: talkative.log().count("connection closed") >= 11, "all have gone")
-    wait_until(lambda: HOLE in talkative.log(), "the book's hole was noticed")
-    log = talkative.log()
+    wait_until(lambda: verbose_gateway.log().count("connection closed") >= 11, "all connections have ended")
+    wait_until(lambda: GAP in verbose_gateway.log(), "the gap in the book is noticed")
+    log = verbose_gateway.log()
     found = [secret for secret in (*secrets.parts(), PAYLOAD) if secret in log]
     assert not found, [line for line in log.splitlines() if any(one in line for one in found)]
 
 
-def test_log_has_everything_but_tokens_and_payloads(
-    talkative: GatewayProcess, secrets: Secrets, publisher: Publisher
+def test_log_has_all_events_but_no_tokens_or_payloads(
+    verbose_gateway: GatewayProcess, secrets: Secrets, publisher: Publisher
 ) -> None:
-    all_kinds_of_traffic(talkative, secrets, publisher)
-    events = talkative.events()
+    assert_no_secret_is_logged(verbose_gateway, secrets, publisher)
+    events = verbose_gateway.events()
     assert {
         "request",
         "request cannot be read",
@@ -194,15 +196,15 @@ def test_log_has_everything_but_tokens_and_payloads(
         "delivery dropped",
     } <= {event["event"] for event in events}
     assert {event["status"] for event in events if event["event"] == "request"} == {101, 401, 426, 400, 405, 403}
-    assert not [line for line in talkative.log().splitlines() if not line.startswith("{")]
+    assert not [line for line in verbose_gateway.log().splitlines() if not line.startswith("{")]
 
 
-def test_nor_does_gunicorn_s_own_access_log(
+def test_gunicorns_access_log_has_no_tokens_or_payloads(
     tmp_path: Path, broker: RabbitMQ, secrets: Secrets, publisher: Publisher
 ) -> None:
-    gateway = talking(tmp_path, broker, secrets, "--access-logfile", "-")
+    gateway = start_verbose(tmp_path, broker, secrets, "--access-logfile", "-")
     try:
-        all_kinds_of_traffic(gateway, secrets, publisher)
+        assert_no_secret_is_logged(gateway, secrets, publisher)
     finally:
         gateway.stop()
     lines = [line for line in gateway.log().splitlines() if not line.startswith("{")]
@@ -210,10 +212,10 @@ def test_nor_does_gunicorn_s_own_access_log(
     assert all(line.startswith((CLIENT, "127.0.0.1")) and "?" not in line for line in lines)
 
 
-def test_a_connection_has_an_id_from_its_upgrade_to_its_end(talkative: GatewayProcess, secrets: Secrets) -> None:
+def test_log_lines_of_a_connection_share_an_id(verbose_gateway: GatewayProcess, secrets: Secrets) -> None:
     path = f"/api/{time.time_ns()}"
     token = secrets.token("IDBOB")
-    with RawClient(talkative.port) as client:
+    with RawClient(verbose_gateway.port) as client:
         answer = client.request({"X-Forwarded-For": f"10.0.0.1, {CLIENT}"}, f"GET {path} HTTP/1.1")
         assert answer.status == 101
         assert "challenge" in client.json()
@@ -226,14 +228,16 @@ def test_a_connection_has_an_id_from_its_upgrade_to_its_end(talkative: GatewayPr
 
     def closed() -> list[dict[str, Any]]:
         return [
-            event for event in talkative.events() if event["event"] == "connection closed" and event["uid"] == "IDBOB"
+            event
+            for event in verbose_gateway.events()
+            if event["event"] == "connection closed" and event["uid"] == "IDBOB"
         ]
 
     wait_until(lambda: bool(closed()), "its end in the log")
     end = closed()[-1]
-    (upgrade,) = [event for event in talkative.events() if event.get("path") == path]
+    (upgrade,) = [event for event in verbose_gateway.events() if event.get("path") == path]
     assert (upgrade["status"], upgrade["method"], upgrade["address"]) == (101, "GET", CLIENT)
-    own = [event for event in talkative.events() if event.get("connection") == upgrade["connection"]]
+    own = [event for event in verbose_gateway.events() if event.get("connection") == upgrade["connection"]]
     assert [event["event"] for event in own] == ["request", "connection opened", "authenticated", "connection closed"]
     assert {"code": 1000, "address": CLIENT, "messages": 1, "protocol": "classic"}.items() <= end.items()
     assert end["bytes_received"] == len(message) + len(close(1000))
@@ -245,24 +249,26 @@ def test_a_connection_has_an_id_from_its_upgrade_to_its_end(talkative: GatewayPr
     ("line", "header", "status"),
     [("GET /private HTTP/1.1", {}, 401), ("GET / HTTP/1.1", {"Sec-WebSocket-Key": "short"}, 400)],
 )
-def test_a_refusal_has_one_too_and_is_counted(
-    talkative: GatewayProcess, line: str, header: dict[str, str], status: int
+def test_refusal_is_logged_with_an_id_and_counted(
+    verbose_gateway: GatewayProcess, line: str, header: dict[str, str], status: int
 ) -> None:
     def refused() -> list[dict[str, Any]]:
-        return [one for one in talkative.events() if one["event"] == "handshake refused" and one["status"] == status]
+        return [
+            one for one in verbose_gateway.events() if one["event"] == "handshake refused" and one["status"] == status
+        ]
 
     name = f'peatio_ws_refused_handshakes_total{{status="{status}"}}'
-    before, counted = len(refused()), talkative.metric(name)
-    with RawClient(talkative.port) as client:
+    before, counted = len(refused()), verbose_gateway.metric(name)
+    with RawClient(verbose_gateway.port) as client:
         assert client.request({"X-Forwarded-For": CLIENT, **header}, line).status == status
     wait_until(lambda: len(refused()) > before, "the refusal in the log")
     assert refused()[-1]["address"] == CLIENT
     assert len(refused()[-1]["connection"]) == 12
     assert refused()[-1]["reason"]
-    wait_until(lambda: talkative.metric(name) == counted + 1, "and counted")
+    wait_until(lambda: verbose_gateway.metric(name) == counted + 1, "the refusal is counted")
 
 
-def test_readable_lines_are_one_an_event_too(tmp_path: Path, signer: Signer) -> None:
+def test_text_format_writes_one_line_for_each_event(tmp_path: Path, signer: Signer) -> None:
     environ = {**signer.environ, "AMQP_URL": "memory://", "LOG_FORMAT": "text", "LOG_ACCESS": "true"}
     gateway = GatewayProcess(tmp_path, environ)
     try:

@@ -1,4 +1,4 @@
-"""A gateway that is mounted in frameworks and wrapped by middleware, under the real gunicorn and RabbitMQ."""
+"""A gateway mounted in frameworks and wrapped by middleware, under the real gunicorn with RabbitMQ."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ def mounts(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayPr
 
 
 def get(gateway: GatewayProcess, path: str, **headers: str) -> Answer:
-    """A plain request."""
+    """Send a plain request and return the answer."""
     with RawClient(gateway.port) as client:
         usual = dict.fromkeys(("Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"))
         return client.request({**usual, "Connection": "close", **headers}, f"GET {path} HTTP/1.1")
 
 
 def held(gateway: GatewayProcess) -> int:
-    """How many requests that became WebSockets the worker has not forgotten."""
+    """Return how many requests that became WebSockets the worker still holds in memory."""
     body: Any = json.loads(get(gateway, "/").body)
     return int(body[2])
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_member_gets_what_is_its_own_wherever_the_gateway_is(
+def test_member_receives_its_events_under_every_mount(
     mounts: GatewayProcess, publisher: Publisher, signer: Signer, place: str
 ) -> None:
     with RawClient(mounts.port) as client:
         authenticated(client, signer.token("IDANN"), f"{place}/")
         publisher.order("IDANN", 7)
         assert client.json()["orderbook"]["id"] == 7
-        assert held(mounts) == 0, "the request is forgotten, whatever was around it"
+        assert held(mounts) == 0, "the request is still in memory"
     assert not mounts.tracebacks()
     assert "Warning" not in mounts.log()
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_path_means_the_same_below_a_mount(mounts: GatewayProcess, place: str) -> None:
+def test_paths_are_relative_to_the_mount(mounts: GatewayProcess, place: str) -> None:
     with RawClient(mounts.port) as client:
         client.upgrade(f"{place}/public?stream=btcusd.trades")
         assert client.json() == {"success": {"message": "subscribed", "streams": ["btcusd.trades"]}}
@@ -80,13 +80,11 @@ def test_identity_and_address_come_from_middleware(mounts: GatewayProcess) -> No
         client.send(close(1000))
         client.closed()
         client.ended()
-    wait_until(lambda: '"address": "192.0.2.7"' in mounts.log(), "its end in the log")
+    wait_until(lambda: '"address": "192.0.2.7"' in mounts.log(), "the connection's end in the log")
 
 
 @pytest.mark.parametrize(("last", "code"), [("enough", 1000), ("a KeyError", 1011)])
-def test_an_application_around_the_gateway_keeps_its_own_websockets(
-    mounts: GatewayProcess, last: str, code: int
-) -> None:
+def test_outer_application_keeps_its_own_websockets(mounts: GatewayProcess, last: str, code: int) -> None:
     with RawClient(mounts.port) as client:
         client.upgrade("/mounted/flask/legacy").send(text("hello"), text(last))
         assert client.next() == Frame(TEXT, b"/legacy says hello")
@@ -95,7 +93,7 @@ def test_an_application_around_the_gateway_keeps_its_own_websockets(
         client.ended()
 
 
-# ---- handlers that ask the application who it is
+# ---- handlers that identify clients through the application
 
 
 def upgrade_as(client: RawClient, cookie: str | None, path: str = "/who", **headers: str) -> int:
@@ -143,7 +141,7 @@ def site(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def browser(mounts: GatewayProcess) -> Iterator[HTTPConnection]:
-    """A connection that is not opened a second time: each test asks it for a page in the end."""
+    """A connection that stays open for the whole test: each test requests a page at its end."""
     connection = HTTPConnection("127.0.0.1", mounts.port, timeout=WAIT)
     connection.connect()
     connection.auto_open = False
@@ -170,7 +168,7 @@ def test_head_has_the_headers_of_get_and_no_body(browser: HTTPConnection, site: 
     assert_kept(browser, site)
 
 
-def test_a_stream_comes_as_it_is_made(mounts: GatewayProcess, browser: HTTPConnection, site: str) -> None:
+def test_streamed_answer_arrives_part_by_part(mounts: GatewayProcess, browser: HTTPConnection, site: str) -> None:
     browser.request("GET", f"{site}/stream")
     answer = browser.getresponse()
     assert answer.read(6) == b"first,"
@@ -179,7 +177,7 @@ def test_a_stream_comes_as_it_is_made(mounts: GatewayProcess, browser: HTTPConne
     assert_kept(browser, site)
 
 
-def test_large_bodies_come_and_go_whole(browser: HTTPConnection, site: str) -> None:
+def test_large_bodies_pass_unchanged(browser: HTTPConnection, site: str) -> None:
     assert body_of(browser, f"{site}/file") == FILE
     form = (
         b'--x\r\nContent-Disposition: form-data; name="document"; filename="a.bin"\r\n'
@@ -190,11 +188,13 @@ def test_large_bodies_come_and_go_whole(browser: HTTPConnection, site: str) -> N
     assert_kept(browser, site)
 
 
-def test_a_chunked_body_is_what_the_framework_makes_of_it(browser: HTTPConnection, site: str) -> None:
+def test_chunked_body_is_passed_to_the_framework(browser: HTTPConnection, site: str) -> None:
     chunks = [FILE[:1000]] * 3
     found = json.loads(body_of(browser, f"{site}/size", "POST", body=iter(chunks), encode_chunked=True))
-    assert found == {"/flask": 3000, "/django": 0}[site]  # Django reads bodies of a known length only
-    assert browser.sock is None, "the answer says that the connection ends: nothing behind chunks is a request"
+    assert found == {"/flask": 3000, "/django": 0}[site]  # Django reads only bodies with a Content-Length
+    assert browser.sock is None, (
+        "the answer has to announce that the connection closes, so that nothing after the chunks is read as a request"
+    )
 
 
 def test_unread_body_is_not_parsed_as_the_next_request(browser: HTTPConnection, site: str) -> None:
@@ -217,7 +217,7 @@ def test_redirects_cookies_and_empty_answers(browser: HTTPConnection, site: str)
     assert_kept(browser, site)
 
 
-def test_a_bug_is_answered_with_the_frameworks_page(browser: HTTPConnection, site: str) -> None:
+def test_exception_is_answered_with_the_frameworks_error_page(browser: HTTPConnection, site: str) -> None:
     browser.request("GET", f"{site}/bug")
     answer = browser.getresponse()
     assert answer.status == 500
@@ -229,16 +229,16 @@ def test_failing_identify_prevents_the_upgrade(mounts: GatewayProcess) -> None:
     with RawClient(mounts.port) as client:
         answer = client.request({"Cookie": "bug"}, "GET /who HTTP/1.1")
     assert (answer.status, b"database" in answer.body) == (500, False)
-    (told,) = [event for event in mounts.events() if event["event"] == "identify failed"]
-    assert told["handler"] == "/who"
-    assert "the sessions' database is away" in told["exception"]
+    (failure,) = [event for event in mounts.events() if event["event"] == "identify failed"]
+    assert failure["handler"] == "/who"
+    assert "the sessions' database is away" in failure["exception"]
 
 
-# ---- other servers, and the end
+# ---- other servers, and shutdown
 
 
 @pytest.mark.parametrize(("handler", "refusal"), [("Handler", 403), ("WebSocketServer.handler_class", 101)])
-def test_under_gevent_websockets_own_server(
+def test_gateway_under_gevent_websockets_own_server(
     folder: Path, broker: RabbitMQ, publisher: Publisher, signer: Signer, handler: str, refusal: int
 ) -> None:
     script = (ROOT / "examples" / "websocket_server.py").read_text()
@@ -246,7 +246,7 @@ def test_under_gevent_websockets_own_server(
     environ = {"AMQP_URL": broker.url, **signer.environ, "PYTHONPATH": f"{ROOT}:{folder}"}
     server = GatewayProcess(folder, environ, command=("own_server",), wait=False)
     try:
-        wait_until(lambda: listens(server.port), "it listens", START_SECONDS, 0.05)
+        wait_until(lambda: listens(server.port), "the server listens", START_SECONDS, 0.05)
         assert get(server, "/hello").body.startswith(b"Hello world!")
         with RawClient(server.port) as refused, RawClient(server.port) as client:
             assert refused.request({"Origin": "https://elsewhere.example"}).status == refusal
@@ -266,10 +266,10 @@ def test_under_gevent_websockets_own_server(
         server.stop()
 
 
-def test_a_server_that_knows_no_websocket_is_named(folder: Path, signer: Signer) -> None:
+def test_server_without_websockets_is_reported(folder: Path, signer: Signer) -> None:
     server = GatewayProcess(folder, signer.environ, command=("tests.support.apps.plain_server",), wait=False)
     try:
-        wait_until(lambda: listens(server.port), "it listens", START_SECONDS, 0.05)
+        wait_until(lambda: listens(server.port), "the server listens", START_SECONDS, 0.05)
         with RawClient(server.port) as client:
             answer = client.request()
         assert answer.status == 501
@@ -280,7 +280,7 @@ def test_a_server_that_knows_no_websocket_is_named(folder: Path, signer: Signer)
         server.stop()
 
 
-def test_every_client_is_notified_at_the_end(mounts: GatewayProcess, signer: Signer) -> None:
+def test_shutdown_notifies_every_client(mounts: GatewayProcess, signer: Signer) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(RawClient(mounts.port)) for _ in PLACES]
         for client, place in zip(clients, PLACES, strict=True):

@@ -1,5 +1,6 @@
-"""The relay that makes RabbitMQ look old, in front of a real node: it behaves as the old versions are documented. And a
-gateway behind it, before and after the broker is upgraded.
+"""The relay that makes RabbitMQ look old, in front of a real node, and a gateway behind it.
+
+The relay behaves as the old versions are documented. The gateway is tested before and after an upgrade of the broker.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.support.servers import RabbitMQ, wait_until
 
 @pytest.fixture
 def queue(broker: RabbitMQ) -> Iterator[str]:
-    """The name of a queue that the test may declare."""
+    """The name of a queue that a test may declare."""
     name = f"old-{uuid.uuid4().hex}"
     yield name
     with channel_of(broker.url) as channel:
@@ -42,15 +43,15 @@ def declare_stream(channel: amqp.Channel, name: str) -> None:
 
 
 def kind_of(broker: RabbitMQ, name: str) -> str:
-    """Return the queue's type at the node; empty without such a queue."""
+    """Return the queue's type on the node, or an empty text if it does not exist."""
     kinds = dict(line.split("\t") for line in broker.ctl("list_queues", "name", "type").splitlines())
     return str(kinds.get(name, ""))
 
 
 def published_and_received(channel: amqp.Channel, name: str, **consume: Any) -> bytes:
-    """Publish a message to a queue, and consume it."""
+    """Publish a message to a queue and return what is consumed."""
     received: list[bytes] = []
-    channel.basic_publish(amqp.Message(b"x" * 300_000), "", name)  # in several frames
+    channel.basic_publish(amqp.Message(b"x" * 300_000), "", name)  # takes several frames
     channel.basic_qos(0, 10, False)
     channel.basic_consume(name, callback=lambda message: received.append(message.body), **consume)
     while not received:
@@ -58,7 +59,7 @@ def published_and_received(channel: amqp.Channel, name: str, **consume: Any) -> 
     return received[0]
 
 
-def test_rabbitmq_37_silently_makes_a_classic_queue_of_a_stream(broker: RabbitMQ, queue: str) -> None:
+def test_rabbitmq_37_declares_a_classic_queue_instead_of_a_stream(broker: RabbitMQ, queue: str) -> None:
     with OldBroker(broker.port, "3.7.28") as old, channel_of(old.url) as channel:
         assert channel.connection.server_properties["version"] == "3.7.28"
         assert channel.connection.server_properties["product"] == "RabbitMQ"
@@ -69,7 +70,7 @@ def test_rabbitmq_37_silently_makes_a_classic_queue_of_a_stream(broker: RabbitMQ
         assert body == b"x" * 300_000
 
 
-def test_38_refuses_a_stream_with_406_and_the_connection_stays(broker: RabbitMQ, queue: str) -> None:
+def test_rabbitmq_38_refuses_a_stream_with_406(broker: RabbitMQ, queue: str) -> None:
     with OldBroker(broker.port, "3.8.34") as old, channel_of(old.url) as channel:
         with pytest.raises(PreconditionFailed):
             declare_stream(channel, queue)
@@ -78,7 +79,7 @@ def test_38_refuses_a_stream_with_406_and_the_connection_stays(broker: RabbitMQ,
         assert published_and_received(channel, queue)
 
 
-def test_from_39_on_there_are_streams_and_all_passes_unchanged(broker: RabbitMQ, queue: str) -> None:
+def test_rabbitmq_39_has_streams_and_passes_unchanged(broker: RabbitMQ, queue: str) -> None:
     with OldBroker(broker.port, "3.9.0") as old, channel_of(old.url) as channel:
         assert channel.connection.server_properties["version"] == "3.9.0"
         declare_stream(channel, queue)
@@ -86,7 +87,7 @@ def test_from_39_on_there_are_streams_and_all_passes_unchanged(broker: RabbitMQ,
         assert published_and_received(channel, queue, arguments={"x-stream-offset": "first"})
 
 
-def test_a_broker_is_upgraded_and_its_connections_are_cut(broker: RabbitMQ, queue: str) -> None:
+def test_upgrade_changes_the_version_and_cuts_connections(broker: RabbitMQ, queue: str) -> None:
     with OldBroker(broker.port, "3.7.28") as old:
         with channel_of(old.url) as channel:
             old.version = "3.12.0"
@@ -100,18 +101,18 @@ def test_a_broker_is_upgraded_and_its_connections_are_cut(broker: RabbitMQ, queu
         assert old.connections == 2
 
 
-# ---- a gateway behind it
+# ---- a gateway behind the relay
 
 OLD = ("3.7.28", "3.8.34")
 NEW = "3.12.14"
 
 
 class Pair(NamedTuple):
-    """A gateway and the old broker that it reads from.
+    """A gateway and its old broker.
 
     Attributes:
-        queue: its `AMQP_HISTORY_QUEUE`.
-        workers: the processes that it started with.
+        queue: the gateway's `AMQP_HISTORY_QUEUE`.
+        workers: the gateway's first workers.
     """
 
     old: OldBroker
@@ -122,7 +123,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(scope="module")
 def pairs(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[dict[str, Pair]]:
-    """One for each version, ready; started together, since a gateway waits more than it works."""
+    """A ready gateway for each version. They start together, since starting is mostly waiting."""
     with ExitStack() as stack:
         made = {}
         for version in OLD:
@@ -141,7 +142,7 @@ def pairs(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[dict[str, 
 
 @pytest.fixture(scope="module")
 def upgraded(pairs: dict[str, Pair]) -> dict[str, Pair]:
-    """Both brokers are upgraded, which breaks their connections."""
+    """Upgrade both brokers, which breaks their connections."""
     for pair in pairs.values():
         pair.old.version = NEW
         pair.old.cut()
@@ -152,7 +153,7 @@ def refusals(pair: Pair) -> list[dict[str, Any]]:
     return [line for line in pair.gateway.events() if "cannot read the history stream" in line["event"]]
 
 
-def orders_come(pair: Pair, signer: Signer, publisher: Publisher) -> None:
+def assert_orders_arrive(pair: Pair, signer: Signer, publisher: Publisher) -> None:
     with pair.gateway.member(signer.token("ID1")) as member:
         publisher.order("ID1", 1)
         assert receive(member)["orderbook"]["id"] == 1
@@ -162,30 +163,30 @@ def orders_come(pair: Pair, signer: Signer, publisher: Publisher) -> None:
 def test_gateway_is_ready_on_a_broker_without_streams(
     version: str, pairs: dict[str, Pair], broker: RabbitMQ, signer: Signer, publisher: Publisher
 ) -> None:
-    """FAULTS 3: 3.7 makes a classic queue of a stream, without a word, and fills it for ever."""
+    """RabbitMQ 3.7 would declare a classic queue without an error, and it would grow without limit."""
     pair = pairs[version]
-    orders_come(pair, signer, publisher)
+    assert_orders_arrive(pair, signer, publisher)
     assert pair.queue not in [name for name, _ in pair.old.declared]
     assert kind_of(broker, pair.queue) == ""
-    (told,) = refusals(pair)
-    assert told["remedy"] == Refusal.TOO_OLD.value
-    assert version in told["error"]
+    (refusal,) = refusals(pair)
+    assert refusal["remedy"] == Refusal.TOO_OLD.value
+    assert version in refusal["error"]
     assert pair.gateway.operators("/readyz")[0] == 200
     assert pair.gateway.workers() == pair.workers
 
 
 @pytest.mark.parametrize("version", OLD)
-def test_worker_comes_to_the_stream_when_its_broker_is_upgraded(
+def test_worker_reads_the_stream_after_an_upgrade(
     version: str, upgraded: dict[str, Pair], broker: RabbitMQ, signer: Signer, publisher: Publisher
 ) -> None:
     pair = upgraded[version]
 
     def reads_the_stream() -> bool:
-        told = any(line["event"] == "history stream readable again" for line in pair.gateway.events())
-        return told and pair.gateway.operators("/readyz")[0] == 200
+        readable = any(line["event"] == "history stream readable again" for line in pair.gateway.events())
+        return readable and pair.gateway.operators("/readyz")[0] == 200
 
     wait_until(reads_the_stream, "the stream is read")
     assert kind_of(broker, pair.queue) == "stream"
-    orders_come(pair, signer, publisher)
-    assert len(refusals(pair)) == 1, "once, however often it is tried again"
+    assert_orders_arrive(pair, signer, publisher)
+    assert len(refusals(pair)) == 1, "repeated trials have to log one refusal"
     assert pair.gateway.workers() == pair.workers

@@ -1,4 +1,4 @@
-"""Keys that change while the gateway runs, at a URL and in a file: real processes and a real issuer."""
+"""Keys that change while the gateway runs, from a URL and from a file, with real processes and a real issuer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.support.raw_client import RawClient
 from tests.support.servers import free_port, wait_until
 
 SECONDS = 60.0
-"""For a change to be seen; the sets are read every second here, a file every second too."""
+"""Time limit for noticing a change. The tests set the interval of reading to one second."""
 
 
 class Issued(Signer):
-    """A key with a name."""
+    """A signing key with a key id."""
 
     def __init__(self, kid: str) -> None:
         self.kid, self.algorithm = kid, "RS256"
@@ -46,7 +46,7 @@ def members(*issued: Issued) -> bytes:
 
 
 def answer(gateway: GatewayProcess, token: str) -> str:
-    """`success`, `error`, or the reason with which the gateway closes the connection."""
+    """Return `success`, `error`, or the code and reason with which the gateway closes the connection."""
     with gateway.connect() as client:
         receive(client)
         client.send(json.dumps({"jwt": f"Bearer {token}"}))
@@ -57,10 +57,10 @@ def answer(gateway: GatewayProcess, token: str) -> str:
 
 
 def http_answer(gateway: GatewayProcess, token: str) -> tuple[int, int]:
-    """The status of the answer to a handshake with this token, and its `Retry-After`."""
+    """Return the status of the answer to a handshake with this token, and its `Retry-After`."""
     with RawClient(gateway.port) as client:
-        told = client.request({"Authorization": f"Bearer {token}"})
-        return told.status, int(told.headers.get("retry-after", 0))
+        response = client.request({"Authorization": f"Bearer {token}"})
+        return response.status, int(response.headers.get("retry-after", 0))
 
 
 OLD, NEW = Issued("old"), Issued("new")
@@ -74,7 +74,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture(params=["url", "file"])
 def publish(request: pytest.FixtureRequest, tmp_path: Path, issuer: Issuer) -> Callable[[bytes], dict[str, str]]:
-    """Publishes a set, and tells the environment that has it."""
+    """Publish a key set. Returns the variables of a gateway that reads it."""
     path = tmp_path / "keys.json"
 
     def change(body: bytes) -> dict[str, str]:
@@ -89,12 +89,12 @@ def publish(request: pytest.FixtureRequest, tmp_path: Path, issuer: Issuer) -> C
 
 @pytest.fixture
 def start_alone(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
-    """Starts gateways on the in-process broker."""
+    """Start gateways on the in-process broker."""
     running: list[GatewayProcess] = []
 
     def start(wait: bool = True, **environ: str) -> GatewayProcess:
-        whole = {"AMQP_URL": "memory://", "JWT_JWKS_REFRESH": "1", **environ}
-        running.append(GatewayProcess(tmp_path, whole, wait=wait))
+        environment = {"AMQP_URL": "memory://", "JWT_JWKS_REFRESH": "1", **environ}
+        running.append(GatewayProcess(tmp_path, environment, wait=wait))
         return running[-1]
 
     yield start
@@ -102,7 +102,7 @@ def start_alone(tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
         gateway.stop()
 
 
-def test_a_key_that_is_added_lets_in_and_one_that_is_taken_away_does_not(
+def test_added_key_is_accepted_and_removed_key_is_refused(
     start_alone: Callable[..., GatewayProcess], publish: Callable[[bytes], dict[str, str]]
 ) -> None:
     gateway = start_alone(**publish(members(OLD)))
@@ -110,13 +110,13 @@ def test_a_key_that_is_added_lets_in_and_one_that_is_taken_away_does_not(
     assert answer(gateway, NEW.token("ID1")) == "error"
     with gateway.member(OLD.token("ID1")) as stays:
         publish(members(OLD, NEW))
-        wait_until(lambda: answer(gateway, NEW.token("ID1")) == "success", "the new key counts", SECONDS, 0.1)
+        wait_until(lambda: answer(gateway, NEW.token("ID1")) == "success", "the new key is accepted", SECONDS, 0.1)
         assert answer(gateway, OLD.token("ID1")) == "success"
         publish(members(NEW))
-        wait_until(lambda: answer(gateway, OLD.token("ID1")) == "error", "the old key does not", SECONDS, 0.1)
+        wait_until(lambda: answer(gateway, OLD.token("ID1")) == "error", "the old key is refused", SECONDS, 0.1)
         assert answer(gateway, OLD.token("ID1", named=False)) == "error"
         assert answer(gateway, NEW.token("ID1", named=False)) == "success"
-        assert stays.ping().wait(SECONDS)  # a connected client stays connected
+        assert stays.ping().wait(SECONDS)  # connected clients stay connected
     refused = [event["reason"] for event in gateway.events() if event["event"] == "token refused"]
     assert set(refused) == {"kid names an unknown key", "signature does not match the key"}
     said = gateway.log()
@@ -137,7 +137,9 @@ def test_gateway_without_keys_starts_and_is_not_ready(
     ]
     assert gateway.operators("/healthz")[0] == 200
     text = "no key to verify this token with yet; retry after "
-    assert re.fullmatch(rf"1013 {text}\d+", answer(gateway, OLD.token("ID1"))), "it is not said to have failed"
+    assert re.fullmatch(rf"1013 {text}\d+", answer(gateway, OLD.token("ID1"))), (
+        "the client was told that its token failed"
+    )
     status, later = http_answer(gateway, OLD.token("ID1"))
     assert (status, later > 0) == (503, True)
     gateway.stop()
@@ -155,7 +157,7 @@ def test_silent_issuer_delays_only_the_start(start_alone: Callable[..., GatewayP
     assert answer(gateway, OLD.token("ID1")) == "success"
     requests = issuer.requests
     issuer.held = True
-    wait_until(lambda: issuer.requests > requests, "asked again", SECONDS, 0.05)
+    wait_until(lambda: issuer.requests > requests, "the gateway requests the keys again", SECONDS, 0.05)
     assert answer(gateway, OLD.token("ID1")) == "success"
     assert gateway.operators("/readyz")[0] == 200
 
@@ -168,7 +170,7 @@ def test_fixed_key_is_used_together_with_published_ones(
     assert answer(gateway, NEW.token("ID1")) == "error"
 
 
-def test_a_worker_that_starts_while_the_file_is_broken_waits_for_it(
+def test_worker_waits_until_a_broken_key_file_is_repaired(
     start_alone: Callable[..., GatewayProcess], tmp_path: Path
 ) -> None:
     path = tmp_path / "keys.json"
@@ -182,11 +184,13 @@ def test_a_worker_that_starts_while_the_file_is_broken_waits_for_it(
     assert answer(gateway, NEW.token("ID1")) == "success"
 
 
-def test_a_token_of_a_new_key_is_good_though_the_set_is_seldom_read(
+def test_unknown_key_id_makes_the_gateway_read_the_set_again(
     start_alone: Callable[..., GatewayProcess], issuer: Issuer
 ) -> None:
     gateway = start_alone(JWT_JWKS_URL=issuer.url, JWT_JWKS_REFRESH="86400")
     issuer.body = members(OLD, NEW)
-    wait_until(lambda: answer(gateway, NEW.token("ID1")) == "success", "the set is read for it", SECONDS, 0.5)
+    wait_until(
+        lambda: answer(gateway, NEW.token("ID1")) == "success", "the set is read because of this token", SECONDS, 0.5
+    )
     refused = [event for event in gateway.events() if event["event"] == "token cannot be verified yet"]
     assert {(event["reason"], event["retry_after"]) for event in refused} == {("kid names an unknown key", 1)}

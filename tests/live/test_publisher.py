@@ -1,4 +1,4 @@
-"""The publisher on the real RabbitMQ: lost connections, and messages that no queue receives."""
+"""The publisher on the real RabbitMQ: lost connections, unroutable messages and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.gateway import GatewayProcess, Signer, receive
 from tests.support.servers import RabbitMQ
 
 
-def test_it_comes_back_to_a_broker_that_has_cut_it_off(
+def test_publisher_reconnects_after_its_connection_was_closed(
     gateway: GatewayProcess, broker: RabbitMQ, signer: Signer
 ) -> None:
     publisher = Publisher(broker.url)
@@ -22,7 +22,7 @@ def test_it_comes_back_to_a_broker_that_has_cut_it_off(
         assert publisher.to_member("IDANN", "order", {"id": 2})
         assert [receive(ann)["orderbook"]["id"] for _ in range(2)] == [1, 2]
     publisher.close()
-    gateway.wait_ready()  # it was cut off, too
+    gateway.wait_ready()  # its connection was closed, too
 
 
 def test_publisher_reports_an_event_without_a_queue(gateway: GatewayProcess, broker: RabbitMQ) -> None:
@@ -36,12 +36,12 @@ def test_exchange_conflicts_and_a_wrong_password_have_remedies(gateway: GatewayP
     with pytest.raises(PublishError, match=r"set AMQP_EXCHANGES_DURABLE \(durable=True in Python\)"):
         Publisher(broker.url, durable=True).to_stream("btcusd.trades", {})
     place = broker.url.rpartition("@")[2]
-    with pytest.raises(PublishError, match="user or password is wrong") as told:
+    with pytest.raises(PublishError, match="user or password is wrong") as error:
         Publisher(f"amqp://guest:a-secret@{place}").to_stream("btcusd.trades", {})
-    assert "a-secret" not in str(told.value)
+    assert "a-secret" not in str(error.value)
 
 
-def test_many_may_push_at_once(gateway: GatewayProcess, broker: RabbitMQ, signer: Signer) -> None:
+def test_publisher_may_be_shared_by_greenlets(gateway: GatewayProcess, broker: RabbitMQ, signer: Signer) -> None:
 
     with Publisher(broker.url) as publisher, gateway.member(signer.token("IDANN")) as ann:
         pushes = [("IDANN", "order", {"id": number}) for number in range(20)]

@@ -1,4 +1,4 @@
-"""Ranger's protocol end to end: gunicorn, RabbitMQ, and the clients of today's Peatio."""
+"""The Ranger protocol end to end: gunicorn, RabbitMQ and real clients."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_streams_of_all_kinds_on_one_connection(gateway: GatewayProcess, signer:
         assert receive(client) == {"eurusd.sys": [3]}
 
 
-def test_refusals_by_http(gateway: GatewayProcess, signer: Signer) -> None:
+def test_handshakes_are_refused_with_http_errors(gateway: GatewayProcess, signer: Signer) -> None:
     expired = signer.token("IDANN", exp=1)
     for path, options in (("private", {}), ("public", bearer(expired)), ("", bearer("nonsense"))):
         with pytest.raises(InvalidStatus) as refused, gateway.connect(path, **options):
             pass
         response = refused.value.response
         assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert response.body, "the body says why"
+        assert response.body, "the body gives no reason"
     assert expired not in gateway.log()
 
 
@@ -62,7 +62,7 @@ def test_too_many_streams_are_answered_with_an_error(gateway: GatewayProcess) ->
         assert receive(client) == subscribed()
 
 
-def test_connection_needs_a_token_or_a_subscription_to_stay(
+def test_connection_without_token_and_subscription_is_closed(
     start: Callable[..., GatewayProcess],
 ) -> None:
     gateway = start(WEBSOCKET_AUTH_TIMEOUT="1")
@@ -80,7 +80,7 @@ def test_connection_needs_a_token_or_a_subscription_to_stay(
 def test_client_that_subscribed_to_large_books_is_not_too_slow(
     start: Callable[..., GatewayProcess], publisher: Publisher
 ) -> None:
-    """Its books are more than its outbox may hold; they come one after the other, as it takes them."""
+    """Together its books exceed its outbox. They are sent one by one as it reads."""
     gateway = start(WEBSOCKET_OUTBOX_BYTES="300000")
     rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]
     names = [f"m{number}.ob" for number in range(40)]
@@ -97,10 +97,10 @@ def test_client_that_subscribed_to_large_books_is_not_too_slow(
 
 
 @pytest.mark.parametrize("workers", ["2"])
-def test_a_worker_that_starts_has_the_books_of_the_others(
+def test_new_worker_gets_the_books_from_other_workers(
     start: Callable[..., GatewayProcess], publisher: Publisher, redis: Redis, workers: str
 ) -> None:
-    """Two gateways on one broker and one Redis; the second starts after the snapshot."""
+    """Two gateways share a broker and Redis. The second starts after the snapshot."""
     first = start(REDIS_URL=redis.url, WEB_CONCURRENCY=workers)
     publisher.event("public.shared.ob-snap", BOOK)
     with first.connect("public?stream=shared.ob-inc") as client:
@@ -113,7 +113,7 @@ def test_a_worker_that_starts_has_the_books_of_the_others(
 
 
 def first_frames_are_the_book(client: Any) -> None:
-    """In either order: the worker may not have received the book yet."""
+    """Check the first frames, in either order: the worker may not have received the book yet."""
     frames = [receive(client), receive(client)]
     due = [{"shared.ob-snap": BOOK}, subscribed("shared.ob-inc")]
     assert sorted(map(json.dumps, frames)) == sorted(map(json.dumps, due))
@@ -126,11 +126,11 @@ def receive_increment(client: Any) -> int:
     return int(frame["shared.ob-inc"]["sequence"])
 
 
-# ---- only what is needed
+# ---- on-demand bindings
 
 
 def bindings(broker: RabbitMQ, kind: str) -> set[str]:
-    """The routing keys that a worker's queue for these events is bound with."""
+    """Return the routing keys with which a worker's queue is bound."""
     rows = broker.ctl("list_bindings", "source_name", "destination_name", "routing_key", "--silent").splitlines()
     return {
         key
@@ -139,7 +139,7 @@ def bindings(broker: RabbitMQ, kind: str) -> set[str]:
     }
 
 
-def test_without_history_the_broker_sends_only_what_clients_here_need(
+def test_without_history_only_needed_streams_are_bound(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start(AMQP_HISTORY="off", WEBSOCKET_BOOKS="ob", RANGO_RBAC_ADMIN="admin")
@@ -164,11 +164,11 @@ def test_without_history_the_broker_sends_only_what_clients_here_need(
             "global.x",
             "order",
         ]
-    wait_until(lambda: bindings(broker, "private") == before[0], "unbinding", seconds=30)
-    wait_until(lambda: bindings(broker, "public") == before[1], "unbinding", seconds=30)
+    wait_until(lambda: bindings(broker, "private") == before[0], "the stream is unbound", seconds=30)
+    wait_until(lambda: bindings(broker, "public") == before[1], "the stream is unbound", seconds=30)
 
 
-def test_what_is_needed_is_bound_again_after_the_broker_was_away(
+def test_needed_streams_are_bound_again_after_a_broker_loss(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, signer: Signer, publisher: Publisher
 ) -> None:
     gateway = start(AMQP_HISTORY="off", WEBSOCKET_BOOKS="ob")

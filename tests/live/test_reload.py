@@ -1,4 +1,4 @@
-"""A gateway whose code changes while it runs (`gunicorn --reload`), or whose master is killed."""
+"""A gateway whose code changes while it runs (`gunicorn --reload`) or whose master is killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.gateway import GatewayProcess, Signer, receive
 from tests.support.servers import wait_until
 
 SECONDS = 30.0
-"""For what happens at once. Less than gunicorn's `graceful_timeout` here, for which a worker must not wait."""
+"""Time limit for immediate effects. Less than gunicorn's `graceful_timeout` here, for which a worker must not wait."""
 PATIENT = {"AMQP_URL": "memory://", "WEBSOCKET_DRAIN_SECONDS": "60"}
 APP = "from peatio_ws import Gateway\napp = Gateway.from_env()\n"
 
@@ -44,8 +44,8 @@ def test_a_saved_file_restarts_an_idle_worker_at_once(tmp_path: Path, signer: Si
         for number in range(2):
             before = gateway.workers()
             code.write_text(f"{APP}# {number}\n")
-            wait_until(lambda: "Worker reloading" in gateway.log(), "the change is seen", SECONDS)
-            wait_until(lambda: not set(before) & set(gateway.workers()), "another worker", SECONDS)  # noqa: B023
+            wait_until(lambda: "Worker reloading" in gateway.log(), "the change is noticed", SECONDS)
+            wait_until(lambda: not set(before) & set(gateway.workers()), "a new worker has started", SECONDS)  # noqa: B023
             assert http_status(gateway) == 426
             gateway.wait_ready()
     finally:
@@ -60,17 +60,17 @@ def test_clients_of_a_killed_master_are_notified(tmp_path: Path, signer: Signer)
         gateway.kill()
         with pytest.raises(ConnectionClosed) as closed:
             client.recv(timeout=SECONDS)
-        assert closed.value.rcvd is not None, "no close frame"
+        assert closed.value.rcvd is not None, "the client received no close frame"
         assert closed.value.rcvd.code == 1012
     try:
-        wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker ends", SECONDS)
+        wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "the worker exits", SECONDS)
     except TimeoutError:
         os.kill(worker, signal.SIGKILL)
         raise
 
 
 class Files:
-    """What a gateway is started from, with each file as it should be."""
+    """The files of a gateway, with the good content of each and a bad one."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.issued = certificate = Certificate(folder)
@@ -92,7 +92,10 @@ class Files:
             self.config: ("workers = (\n", "SyntaxError: '(' was never closed"),
             self.code: ("from nowhere import nothing\n", "ModuleNotFoundError: No module named 'nowhere'"),
         }
-        self.taken = self.good[self.config] + f"bind = '127.0.0.1:{port}'\n", f"bind=127.0.0.1:{port}: cannot listen"
+        self.port_in_use = (
+            self.good[self.config] + f"bind = '127.0.0.1:{port}'\n",
+            f"bind=127.0.0.1:{port}: cannot listen",
+        )
         self.write()
 
     def write(self) -> None:
@@ -122,41 +125,43 @@ def faults(gateway: GatewayProcess, event: str) -> list[str]:
     return [line["fault"] for line in gateway.events() if line["event"].startswith(event)]
 
 
-def test_a_reload_that_cannot_work_changes_nothing(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        files = Files(tmp_path, taken.getsockname()[1])
+def test_reload_with_faulty_files_changes_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        files = Files(tmp_path, listener.getsockname()[1])
         with started(tmp_path, files) as gateway:
             workers, tls = gateway.workers(), files.issued.trusted()
             with connect(f"wss://127.0.0.1:{gateway.port}/", ssl=tls, server_hostname="localhost") as client:
-                for number, (path, (text, told)) in enumerate([*files.bad.items(), (files.config, files.taken)], 1):
+                for number, (path, (text, expected)) in enumerate(
+                    [*files.bad.items(), (files.config, files.port_in_use)], 1
+                ):
                     path.write_text(text)
                     os.kill(gateway.pid, signal.SIGHUP)
-                    wait_until(lambda: len(faults(gateway, "reload refused")) >= number, told, SECONDS)  # noqa: B023
+                    wait_until(lambda: len(faults(gateway, "reload refused")) >= number, expected, SECONDS)  # noqa: B023
                     files.write()
-                    assert faults(gateway, "reload refused")[-1].startswith(told)
-                assert len(faults(gateway, "reload refused")) == number, "one line each"
+                    assert faults(gateway, "reload refused")[-1].startswith(expected)
+                assert len(faults(gateway, "reload refused")) == number, "a refused reload was logged more than once"
                 assert gateway.workers() == workers
-                assert client.ping().wait(SECONDS), "no connection was cut"
+                assert client.ping().wait(SECONDS), "the client was disconnected"
                 os.kill(gateway.pid, signal.SIGHUP)
                 assert "challenge" in receive(client)
                 with pytest.raises(ConnectionClosed) as closed:
                     client.recv(timeout=SECONDS)
                 assert closed.value.rcvd is not None
-                assert closed.value.rcvd.code == 1012, "a good one still works"
+                assert closed.value.rcvd.code == 1012, "a reload with good files did not work"
             assert "Traceback" not in gateway.log()
-            wait_until(lambda: not set(workers) & set(gateway.workers()), "other workers", SECONDS)
+            wait_until(lambda: not set(workers) & set(gateway.workers()), "new workers have started", SECONDS)
             assert gateway.process is not None
             assert gateway.process.poll() is None
 
 
-def test_a_worker_that_starts_amid_a_change_of_files_waits_for_its_end(tmp_path: Path) -> None:
+def test_worker_waits_until_faulty_files_are_repaired(tmp_path: Path) -> None:
     files = Files(tmp_path, 0)
     with started(tmp_path, files) as gateway:
         (worker,) = gateway.workers()
-        text, told = files.bad[files.certificate]
+        text, expected = files.bad[files.certificate]
         files.certificate.write_text(text)
         os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: told in gateway.operators("/readyz")[1], "told by /readyz", SECONDS)
+        wait_until(lambda: expected in gateway.operators("/readyz")[1], "reported by /readyz", SECONDS)
         assert gateway.operators("/readyz")[0] == 503
         assert gateway.operators("/healthz")[0] == 200
         files.write()
@@ -165,12 +170,12 @@ def test_a_worker_that_starts_amid_a_change_of_files_waits_for_its_end(tmp_path:
             f"wss://127.0.0.1:{gateway.port}/", ssl=files.issued.trusted(), server_hostname="localhost"
         ) as client:
             assert "challenge" in receive(client)
-        (told_once,) = faults(gateway, "worker cannot start yet")
-        assert told_once.startswith(told)
+        (fault,) = faults(gateway, "worker cannot start yet")
+        assert fault.startswith(expected)
         files.certificate.write_text(text)
         (worker,) = gateway.workers()
         os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: told in gateway.operators("/readyz")[1], "told again", SECONDS)
+        wait_until(lambda: expected in gateway.operators("/readyz")[1], "reported again", SECONDS)
         assert gateway.process is not None
         gateway.process.terminate()
-        assert gateway.process.wait(SECONDS) == 0, "a worker that waits exits on request"
+        assert gateway.process.wait(SECONDS) == 0, "a waiting worker did not exit on request"

@@ -1,7 +1,7 @@
 """One suite over both kinds of shared state: a single worker's, and Redis.
 
-A test asks for `states`, as many workers as it needs. What only workers with Redis share is tested for both kinds too:
-without Redis each worker has the same for itself.
+A test calls `states` with as many workers as it needs. Features that only Redis shares are tested for both kinds, too:
+without Redis each worker has them for itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIMIT = 3
 
 
 class Worker:
-    """What a state asks of its worker."""
+    """The functions of a worker that a state calls."""
 
     def __init__(self) -> None:
         self.books: dict[str, bytes] = {}
@@ -72,7 +72,7 @@ def own_redis(kind: str, folder: Path) -> Iterator[Redis | None]:
 
 @pytest.fixture
 def states(own_redis: Redis | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[States]:
-    # Only redis-py's sockets: this process runs other tests, too.
+    # Patches redis-py only: this process runs other tests, too.
     monkeypatch.setattr("redis.connection.socket", gevent.socket)
     running: list[SharedState] = []
 
@@ -122,7 +122,7 @@ def test_an_order_is_recalled_as_last_seen(states: States, kind: str) -> None:
 
     if kind == "redis":
         until(known, "another worker knows the order")
-    assert recalled(other, 2) == "cancel", "what it has seen itself counts"
+    assert recalled(other, 2) == "cancel", "the worker forgot what it has seen itself"
 
 
 def test_more_orders_than_a_page_are_all_recalled(states: States, kind: str) -> None:
@@ -137,7 +137,7 @@ def test_more_orders_than_a_page_are_all_recalled(states: States, kind: str) -> 
         return all(recalled(other, number) == "wait" for number in range(450))
 
     if kind == "redis":
-        until(known, "another worker knows them")
+        until(known, "another worker knows the orders")
 
 
 def test_a_member_id_is_looked_up(states: States, own_redis: Redis | None) -> None:
@@ -168,68 +168,67 @@ def test_many_lookups_at_once_are_all_answered(states: States, own_redis: Redis 
     )
 
 
-def test_unknown_member_id_is_delivered_later(states: States, own_redis: Redis | None) -> None:
+def test_member_id_lookup_is_answered_later(states: States, own_redis: Redis | None) -> None:
     (state,) = states(Worker())
     until(lambda: own_redis is None or state.connected, "connected")
     if own_redis is not None:
         own_redis.kill()
-    told: list[tuple[str, int | None]] = []
+    answers: list[tuple[str, int | None]] = []
     lookups = [state.look_up(uid) for uid in ("IDANN", "IDANN", "IDBOB", "IDGONE")]
     for lookup in lookups:
         if not lookup.known:
-            lookup.on_answer = lambda number, uid=lookup.uid: told.append((uid, number))  # type: ignore[misc]
+            lookup.on_answer = lambda number, uid=lookup.uid: answers.append((uid, number))  # type: ignore[misc]
     state.forget_lookup(lookups[-1])
     if own_redis is None:
         assert [(one.known, one.number) for one in lookups] == [(True, None)] * 4
         return
     own_redis.start()
-    until(lambda: len(told) == 3, "all three are notified")
-    assert sorted(told) == [("IDANN", None), ("IDANN", None), ("IDBOB", None)]
+    until(lambda: len(answers) == 3, "all three are notified")
+    assert sorted(answers) == [("IDANN", None), ("IDANN", None), ("IDBOB", None)]
     assert not state._members._unanswered  # type: ignore[attr-defined]
 
 
-def test_seats_are_given_back(states: States, own_redis: Redis | None) -> None:
+def test_connection_slots_are_released(states: States, own_redis: Redis | None) -> None:
     one, other = states(Worker(), Worker())
-    sent_away: list[str] = []
+    refused: list[str] = []
     slots = [
-        ConnectionSlot("member:IDANN", LIMIT, lambda number=number: sent_away.append(str(number)))
-        for number in range(4)
+        ConnectionSlot("member:IDANN", LIMIT, lambda number=number: refused.append(str(number))) for number in range(4)
     ]  # type: ignore[misc]
     for number, slot in enumerate(slots):
         (one, other)[number % 2].claim_slot(slot)
     if own_redis is None:
         gevent.sleep(0.01)
-        assert not sent_away, "each worker counts for itself, at once, in `seated`"
+        assert not refused, "a worker without Redis refused a connection here; it counts them in the registry"
         return
-    until(lambda: len(sent_away) == 1, "one too many")
+    until(lambda: len(refused) == 1, "one connection is refused")
     with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
         for number, slot in enumerate(slots):
             (one, other)[number % 2].release_slot(slot)
-        until(lambda: connection.zcard("peatio_ws:connections:member:IDANN") == 0, "all are given back")
+        until(lambda: connection.zcard("peatio_ws:connections:member:IDANN") == 0, "all slots are released")
 
 
 def test_failed_tokens_lock_an_address(states: States, own_redis: Redis | None) -> None:
     one, other = states(Worker(), Worker())
     for state in (one, one, other) if own_redis is not None else (one, one, one):
         state.lockout.add("203.0.113.7", time.monotonic())
-    until(lambda: one.lockout.seconds_left("203.0.113.7", time.monotonic()) > 0, "shut here")
+    until(lambda: one.lockout.seconds_left("203.0.113.7", time.monotonic()) > 0, "the worker locks the address out")
     assert one.lockout.seconds_left("203.0.113.8", time.monotonic()) == 0
     if own_redis is not None:
-        until(lambda: other.lockout.seconds_left("203.0.113.7", time.monotonic()) > 0, "and there")
+        until(lambda: other.lockout.seconds_left("203.0.113.7", time.monotonic()) > 0, "the other worker, too")
         with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
             assert 0 < connection.pttl("peatio_ws:failures:203.0.113.7") <= 60_000
 
 
-def test_books_are_asked_of_another_worker(states: States, kind: str) -> None:
+def test_books_are_requested_from_another_worker(states: States, kind: str) -> None:
     has, asks = Worker(), Worker()
     has.books["btcusd"] = b"book"
     _, state = states(has, asks)
     asks.wants = True
     state.ask_books()
     if kind == "redis":
-        until(lambda: asks.books == has.books, "the book came")
+        until(lambda: asks.books == has.books, "the book arrives")
     else:
-        assert not asks.books, "there is no worker to ask"
+        assert not asks.books, "a book came from nowhere"
 
 
 def test_revocations_reach_every_worker(states: States, own_redis: Redis | None) -> None:
@@ -242,4 +241,4 @@ def test_revocations_reach_every_worker(states: States, own_redis: Redis | None)
         with client_of.Redis.from_url(own_redis.url, protocol=2) as connection:
             connection.zadd("peatio_ws:revocations", {commands.encode(revoked): revoked.until})
             connection.set("peatio_ws:revocations:version", "another")
-        until(lambda: list(other.revocations.known(time.time())) == [revoked], "the other one knows")
+        until(lambda: list(other.revocations.known(time.time())) == [revoked], "the other worker knows the revocation")

@@ -18,7 +18,7 @@ SECONDS = 120.0
 
 
 class Numbers(threading.Thread):
-    """Publishes one order after the other, each confirmed, until it is stopped."""
+    """Publishes orders one by one, each confirmed, until it is stopped."""
 
     def __init__(self, url: str, uid: str) -> None:
         super().__init__(daemon=True)
@@ -38,13 +38,13 @@ class Numbers(threading.Thread):
 
 
 class Member(threading.Thread):
-    """Reads what comes; `got` are the orders' numbers, `told` what was said of gaps."""
+    """Records what arrives: `got` contains the orders' numbers, `notices` the `complete` of each notice."""
 
     def __init__(self, client: ClientConnection) -> None:
         super().__init__(daemon=True)
         self._client = client
         self.got: list[int] = []
-        self.told: list[bool] = []
+        self.notices: list[bool] = []
 
     def run(self) -> None:
         for text in self._client:
@@ -52,12 +52,13 @@ class Member(threading.Thread):
             if "orderbook" in frame:
                 self.got.append(frame["orderbook"]["id"])
             elif "resume" in frame:
-                self.told.append(frame["resume"]["complete"])
+                self.notices.append(frame["resume"]["complete"])
 
 
 @pytest.fixture
 def user(broker: RabbitMQ) -> Iterator[tuple[str, str, Callable[[str], None]]]:
-    """Return the URL of a user in a separate virtual host, its owner's URL, and a function that allows it to write."""
+    """Return the URL of a user in a separate virtual host, the owner's URL, and a function that allows the user to
+    write."""
     name = uuid.uuid4().hex
     broker.ctl("add_vhost", name)
     broker.ctl("add_user", name, "sesame")
@@ -72,12 +73,12 @@ def user(broker: RabbitMQ) -> Iterator[tuple[str, str, Callable[[str], None]]]:
     broker.ctl("delete_user", name)
 
 
-def test_a_stream_that_is_allowed_later_is_read_without_a_loss(
+def test_stream_that_is_allowed_later_is_read_without_a_loss(
     folder: Path, user: tuple[str, str, Callable[[str], None]], signer: Signer
 ) -> None:
-    """Without the right to publish to it the gateway keeps its own history, and is ready all the same."""
+    """Without permission to publish to the stream the gateway is ready, and keeps its own history."""
     url, owner, allow = user
-    allow("^peatio")  # and not to amq.default
+    allow("^peatio")  # no permission on amq.default
     gateway = GatewayProcess(folder, {"AMQP_URL": url, **signer.environ})
     try:
         said = next(event for event in gateway.events() if "cannot read the history stream" in event["event"])
@@ -96,14 +97,16 @@ def test_a_stream_that_is_allowed_later_is_read_without_a_loss(
             numbers.end()
             wait_until(lambda: member.got[-1] == numbers.last, "the last order comes", SECONDS)
             assert member.got == list(range(1, numbers.last + 1))
-            assert False in member.told, "a cursor into the worker's own history is not valid in the stream"
+            assert False in member.notices, "a cursor into the worker's own history is not valid in the stream"
         with gateway.connect() as client:
             cursor = resume(client, signer.token("IDANN"))["cursor"]
         gateway.restart()
         gateway.wait_ready()
         with Publisher(owner) as publisher, gateway.connect() as client:
             publisher.order("IDANN", 1_000_000)
-            assert resume(client, signer.token("IDANN"), cursor)["complete"], "it is the stream's, for every worker"
+            assert resume(client, signer.token("IDANN"), cursor)["complete"], (
+                "a cursor into the stream is not valid at another worker"
+            )
             assert receive(client)["orderbook"]["id"] == 1_000_000
     finally:
         gateway.stop()

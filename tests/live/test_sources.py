@@ -1,4 +1,4 @@
-"""One suite over every kind of source: the history stream, a worker's own queue, the in-process broker."""
+"""One suite over every kind of source: the history stream, a worker's own queue and the in-process broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 180
 
 
 def scenarios() -> list[tuple[str, str]]:
-    """Kind and name of each; from another process, for the scenarios need gevent's patches."""
+    """Return kind and name of each scenario. They are listed by another process, since they need gevent's patches."""
     command = [sys.executable, "-m", "tests.support.source_scenarios"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [tuple(line.split()) for line in found.stdout.splitlines()]  # type: ignore[misc]
@@ -24,7 +24,7 @@ def scenarios() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def url(broker: RabbitMQ) -> Iterator[str]:
-    """A virtual host whose exchanges no other test uses."""
+    """A virtual host whose exchanges are not used by other tests."""
     name = uuid.uuid4().hex
     broker.ctl("add_vhost", name)
     broker.ctl("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
@@ -41,8 +41,8 @@ def test_source(url: str, kind: str, scenario: str) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-def test_what_waits_at_the_broker_for_a_slow_worker_is_bounded(gateway: GatewayProcess, broker: RabbitMQ) -> None:
-    """Without a limit it would fill the broker, which then blocks Peatio."""
+def test_slow_workers_queue_is_bounded(gateway: GatewayProcess, broker: RabbitMQ) -> None:
+    """Without a limit the queue would fill the broker, which then blocks Peatio."""
     assert gateway.operators("/readyz")[0] == 200
     queues = [
         line for line in broker.ctl("list_queues", "name", "arguments").splitlines() if "peatio_ws.public." in line

@@ -17,11 +17,11 @@ from tests.support.raw_client import RawClient
 from tests.support.servers import RabbitMQ, wait_until
 
 LONG = "x" * 7000
-"""In each request's path, so that a few hundred lines fill all buffers."""
+"""Part of every request's path, so that a few hundred lines fill all buffers."""
 
 
 class Piped(GatewayProcess):
-    """A gateway whose standard error and output are one pipe, which is not read until `read` is called."""
+    """A gateway whose standard error and output are one pipe. Nothing reads it until `read` is called."""
 
     def start(self, wait: bool = True) -> None:
         self.reader, writer = os.pipe()
@@ -34,7 +34,7 @@ class Piped(GatewayProcess):
             self.wait_ready()
 
     def read(self) -> None:
-        """Copy what comes to the log file, in the background, to its end."""
+        """Copy the output to the log file in the background, until it ends."""
 
         def copy() -> None:
             with self.log_path.open("ab", buffering=0) as file, contextlib.closing(os.fdopen(self.reader, "rb")) as log:
@@ -77,21 +77,21 @@ def test_unread_log_delays_no_event(tmp_path: Path, broker: RabbitMQ, signer: Si
         assert gateway.operators("/readyz")[0] == 200
 
         gateway.read()
-        told = lambda: [one for one in gateway.events() if one["event"].startswith("log lines dropped")]  # noqa: E731
-        wait_until(lambda: bool(told()), "told what was dropped")
+        reports = lambda: [one for one in gateway.events() if one["event"].startswith("log lines dropped")]  # noqa: E731
+        wait_until(lambda: bool(reports()), "the dropped lines are reported")
         with RawClient(gateway.port) as client:
             client.send(b"GET /after HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.answer().status == 426
         requests = lambda: [one["path"][1:] for one in gateway.events() if one["event"] == "request"]  # noqa: E731
-        wait_until(lambda: requests()[-1:] == ["after"], "it flows again")
-        (line,) = told()
+        wait_until(lambda: requests()[-1:] == ["after"], "lines are written again")
+        (line,) = reports()
         wait_until(lambda: dropped(gateway) == line["dropped"], "counted")
         numbers = [int(one.partition("/")[0]) for one in requests() if one.endswith(LONG)]
-        assert numbers == list(range(len(numbers))), "in order, without a hole before the first that was dropped"
+        assert numbers == list(range(len(numbers))), "lines are out of order, or missing before the first dropped one"
         assert len(numbers) + line["dropped"] >= number
     gateway.copying.join()
     events: list[dict[str, Any]] = gateway.events()
-    assert len(gateway.log().splitlines()) == len(events), "whole lines only"
+    assert len(gateway.log().splitlines()) == len(events), "the log contains a part of a line"
     assert [one["event"] for one in events if one.get("logger") == "gunicorn.error"][-1].startswith("Shutting down")
 
 

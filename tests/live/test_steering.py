@@ -1,4 +1,4 @@
-"""Operators' commands to running gateways through Redis: real workers, the real Redis, the real commands."""
+"""Operators' commands to running gateways through the real Redis."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def own_redis(folder: Path) -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def gateways(folder: Path, broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[list[GatewayProcess]]:
-    """Two, of two workers and of one."""
+    """Two gateways, with two workers and one."""
     environ = {"AMQP_URL": broker.url, "REDIS_URL": own_redis.url, **signer.environ, "WEBSOCKET_DRAIN_SECONDS": "0.5"}
     started = [GatewayProcess(folder, {**environ, "WEB_CONCURRENCY": str(count)}, wait=False) for count in (2, 1)]
     for gateway in started:
@@ -48,14 +48,14 @@ def gateways(folder: Path, broker: RabbitMQ, own_redis: Redis, signer: Signer) -
 
 @pytest.fixture
 def steer(gateways: list[GatewayProcess], own_redis: Redis) -> Callable[..., Result]:
-    """The commands as an operator gives them, in this process."""
+    """Run an operator's command in this process."""
 
-    def give(*words: str, status: int = 0) -> Result:
+    def run(*words: str, status: int = 0) -> Result:
         result = CliRunner().invoke(main, list(words), env={"REDIS_URL": own_redis.url})
         assert result.exit_code == status, result.output
         return result
 
-    return give
+    return run
 
 
 def close_of(client: ClientConnection) -> tuple[int, str]:
@@ -66,7 +66,7 @@ def close_of(client: ClientConnection) -> tuple[int, str]:
 
 
 def is_refused(gateway: GatewayProcess, token: str) -> bool:
-    """Return whether a token is refused, by message and at the handshake: both, or neither."""
+    """Return whether a token is refused, both in a message and at the handshake."""
     with gateway.connect() as client:
         receive(client)
         client.send(json.dumps({"jwt": f"Bearer {token}"}))
@@ -82,7 +82,7 @@ def is_refused(gateway: GatewayProcess, token: str) -> bool:
 
 
 def is_refused_everywhere(gateways: list[GatewayProcess], token: str) -> bool:
-    """Whichever worker it comes to: each is asked by itself."""
+    """Return whether every worker refuses a token; each is asked on its own."""
     for gateway in gateways:
         for worker in gateway.workers():
             with alone(gateway, worker):
@@ -93,12 +93,12 @@ def is_refused_everywhere(gateways: list[GatewayProcess], token: str) -> bool:
 
 @contextlib.contextmanager
 def alone(gateway: GatewayProcess, worker: int) -> Iterator[None]:
-    """Stop the other workers: every new connection to the shared port is accepted by this one."""
+    """Stop the other workers, so that this one accepts every new connection to the shared port."""
     others = set(gateway.workers()) - {worker}
     try:
         for other in others:
             os.kill(other, signal.SIGSTOP)
-        wait_until(lambda: all(is_stopped(other) for other in others), "the others stand still")
+        wait_until(lambda: all(is_stopped(other) for other in others), "the other workers are stopped")
         yield
     finally:
         for other in others:
@@ -106,7 +106,7 @@ def alone(gateway: GatewayProcess, worker: int) -> Iterator[None]:
 
 
 def is_stopped(process: int) -> bool:
-    """By its state in proc(5), behind the name in parentheses."""
+    """Return whether a process is stopped, by its state in proc(5) after the name in parentheses."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
@@ -116,9 +116,9 @@ def test_who_lists_online_members(steer: Callable[..., Result], gateways: list[G
         gateways[0].member(ann),
         gateways[1].member(ann),
         gateways[1].connect("private?stream=order", additional_headers={"Authorization": f"Bearer {bob}"}) as ranger,
-        gateways[0].connect("public?stream=btcusd.trades") as nobody,
+        gateways[0].connect("public?stream=btcusd.trades") as anonymous,
     ):
-        receive(ranger), receive(nobody)
+        receive(ranger), receive(anonymous)
         shown = steer("who")
         head, *rows = shown.stdout.splitlines()
         assert head.split() == ["MEMBER", "CONNECTIONS", "SINCE", "WHERE"]
@@ -138,7 +138,7 @@ def test_who_lists_online_members(steer: Callable[..., Result], gateways: list[G
     assert steer("who", "IDANN").stdout == ""
 
 
-def test_only_the_named_member_is_disconnected(
+def test_disconnect_closes_only_the_named_member(
     steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer, publisher: Publisher
 ) -> None:
     token = signer.token("IDANN")
@@ -149,11 +149,11 @@ def test_only_the_named_member_is_disconnected(
         publisher.order("B", 5)
         assert receive(b)["orderbook"]["id"] == 5
         with gateways[0].member(token):
-            pass  # without --revoke it may come back
+            pass  # without --revoke it may reconnect
     assert "closed 0 connections of IDNOBODY" in steer("disconnect", "IDNOBODY").stderr
 
 
-def test_a_revoked_member_is_out_and_stays_out(
+def test_revoked_member_stays_disconnected(
     steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer, own_redis: Redis
 ) -> None:
     token = signer.token("IDOUT", iat=int(time.time()) - 5)
@@ -165,30 +165,30 @@ def test_a_revoked_member_is_out_and_stays_out(
         assert close_of(one)[0] == close_of(two)[0] == 4403
         assert is_refused_everywhere(gateways, token)
     fresh = signer.token("IDOUT", iat=int(time.time()) + 1, jti="fresh")
-    wait_until(lambda: time.time() > json.loads(_claims(fresh))["iat"], "it is issued")
+    wait_until(lambda: time.time() > json.loads(_claims(fresh))["iat"], "the new token's time of issue is reached")
     assert not is_refused(gateways[0], fresh)
-    # A worker that starts later.
+    # A worker that starts after the command.
     before = set(gateways[1].workers())
     os.kill(min(before), signal.SIGKILL)
-    wait_until(lambda: not before & set(gateways[1].workers()), "it is gone")
+    wait_until(lambda: not before & set(gateways[1].workers()), "the worker is gone")
     gateways[1].wait_ready()
     assert is_refused_everywhere(gateways, token)
-    # Redis away, and back without what it knew.
+    # Redis is down, then starts without its data.
     own_redis.kill()
     assert is_refused_everywhere(gateways, token)
     own_redis.start()
     with redis_client.Redis.from_url(own_redis.url) as connection:
-        wait_until(lambda: connection.zcard(REVOCATIONS_KEY) > 0, "it is stored again")
+        wait_until(lambda: connection.zcard(REVOCATIONS_KEY) > 0, "the revocation is stored again")
     before = set(gateways[1].workers())
     os.kill(min(before), signal.SIGKILL)
-    wait_until(lambda: not before & set(gateways[1].workers()), "it is gone")
+    wait_until(lambda: not before & set(gateways[1].workers()), "the worker is gone")
     gateways[1].wait_ready()
     assert is_refused_everywhere(gateways, token)
     assert not is_refused(gateways[1], fresh)
     reasons = [line["reason"] for line in gateways[0].events() if line["event"] == "token refused"]
     assert set(reasons) == {"revoked by an operator"}
     figure = 'peatio_ws_authentications_total{outcome="revoked"}'
-    wait_until(lambda: gateways[0].metric(figure) == len(reasons), "each is counted")
+    wait_until(lambda: gateways[0].metric(figure) == len(reasons), "each refusal is counted")
 
 
 def _claims(token: str) -> bytes:
@@ -198,7 +198,9 @@ def _claims(token: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def test_one_token_is_revoked(steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer) -> None:
+def test_single_token_can_be_revoked(
+    steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer
+) -> None:
     stolen, own = signer.token("IDTWO", jti="stolen"), signer.token("IDTWO", jti="own")
     with gateways[0].member(stolen) as thief, gateways[0].member(own) as member:
         result = steer("disconnect", "IDTWO", "--revoke", "--jti", "stolen")
@@ -214,7 +216,7 @@ def test_one_token_is_revoked(steer: Callable[..., Result], gateways: list[Gatew
 def test_missed_revocation_is_read_within_a_second(
     gateways: list[GatewayProcess], signer: Signer, own_redis: Redis
 ) -> None:
-    """As if the message had been lost: only what is written down."""
+    """Only store the revocation, as if its message had been lost."""
     from peatio_ws.auth.revocations import Revocation
     from peatio_ws.cluster.redis_commands import store_revocations
 
@@ -228,7 +230,7 @@ def test_missed_revocation_is_read_within_a_second(
             store_revocations(pipe, [Revocation("IDQUIET", now + 600, None, now)], now)
             pipe.execute()
         assert close_of(client)[0] == 4403
-        wait_until(lambda: read() == before + 3, "each worker has read it")
+        wait_until(lambda: read() == before + 3, "every worker has read it")
     assert is_refused_everywhere(gateways, token)
 
 
@@ -253,10 +255,10 @@ def test_notices_go_to_clients_that_requested_them(
         publisher.event("public.btcusd.trades", {"trades": []})
         publisher.order("IDBOB", 9)
         assert receive(public) == receive(plain) == {"btcusd.trades": {"trades": []}}
-        assert receive(bob)["orderbook"]["id"] == 9, "and nothing before it"
+        assert receive(bob)["orderbook"]["id"] == 9, "a client without notices received one"
 
 
-def test_a_gateway_is_drained_and_takes_clients_again(
+def test_drained_gateway_accepts_clients_again(
     steer: Callable[..., Result], gateways: list[GatewayProcess], signer: Signer
 ) -> None:
     first, second = gateways
@@ -275,7 +277,7 @@ def test_a_gateway_is_drained_and_takes_clients_again(
         assert refused.value.response.status_code == 503
         assert refused.value.response.headers["Retry-After"] == "5"
         assert second.operators("/readyz")[0] == 200
-        assert first.workers() == workers, "nothing ends"
+        assert first.workers() == workers, "a worker exited"
         undone = steer("drain", "--host", name, "--undo").stderr
         assert "accepts clients again; received by 2 workers of 1 gateway" in undone
         first.wait_ready()
@@ -303,9 +305,9 @@ def test_invalid_command_is_harmless(
         assert "closed 1 connection" in steer("disconnect", "IDANN").stderr
         assert close_of(ann)[0] == 4403
     for gateway in gateways:
-        told = [line["event"] for line in gateway.events() if line["level"] in ("warning", "error", "critical")]
-        assert told.count("unreadable message on the channel of operator commands") <= 2 * len(gateway.workers()) + 2
-        assert "operator command failed" not in told
+        events = [line["event"] for line in gateway.events() if line["level"] in ("warning", "error", "critical")]
+        assert events.count("unreadable message on the channel of operator commands") <= 2 * len(gateway.workers()) + 2
+        assert "operator command failed" not in events
 
 
 def test_silent_worker_is_reported(steer: Callable[..., Result], gateways: list[GatewayProcess]) -> None:
@@ -318,23 +320,23 @@ def test_silent_worker_is_reported(steer: Callable[..., Result], gateways: list[
 
 
 def test_commands_name_the_missing_setting() -> None:
-    def give(**environ: str) -> subprocess.CompletedProcess[str]:
+    def run(**environ: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "peatio_ws", "who"]
         return subprocess.run(
             command, cwd=ROOT, env={"PATH": os.environ["PATH"], **environ}, capture_output=True, text=True, timeout=120
         )
 
-    without = give()
+    without = run()
     assert without.returncode == 1
     assert without.stderr.startswith("Error: REDIS_URL is not set")
     assert without.stderr.count("\n") == 1
-    away = give(REDIS_URL="redis://:secret@127.0.0.1:1/0")
-    assert away.returncode == 1
-    assert away.stderr.startswith("Error: Redis at 127.0.0.1:1 (REDIS_URL) did not accept the command")
-    assert "secret" not in away.stderr
+    unreachable = run(REDIS_URL="redis://:secret@127.0.0.1:1/0")
+    assert unreachable.returncode == 1
+    assert unreachable.stderr.startswith("Error: Redis at 127.0.0.1:1 (REDIS_URL) did not accept the command")
+    assert "secret" not in unreachable.stderr
     with scratch() as path:
         empty = Redis(path)
-        nobody = give(REDIS_URL=empty.url)
+        no_gateway = run(REDIS_URL=empty.url)
         empty.kill()
-    assert nobody.returncode == 3
-    assert "no gateway received it" in nobody.stderr
+    assert no_gateway.returncode == 3
+    assert "no gateway received it" in no_gateway.stderr

@@ -18,7 +18,7 @@ from tests.support.servers import RabbitMQ, wait_until
 NAMES = [f"wide{number}.ob" for number in range(30)]
 STREAMS = [f"{name}-inc" for name in NAMES]
 ROWS = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]
-"""A book of 160 KB; all of them are more than kernel and outbox hold for one client."""
+"""A book of 160 KB. Together the books exceed what kernel and outbox hold for one client."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def change(publisher: Publisher, sequence: int) -> None:
 
 
 def event(client: RawClient) -> tuple[str, Any]:
-    """The next text frame's name and body; pings are answered."""
+    """Return name and body of the next text frame. Answers pings."""
     while (found := client.next()) is not None and found.opcode == PING:
         client.send(frame(PONG, found.payload))
     assert found is not None
@@ -51,17 +51,17 @@ def event(client: RawClient) -> tuple[str, Any]:
     return name, body
 
 
-def wishing(gateway: GatewayProcess, *more: bytes) -> RawClient:
-    """A client that has asked for all books, and what else it says, and reads slowly or not at all."""
+def subscriber(gateway: GatewayProcess, *more: bytes) -> RawClient:
+    """A client that has requested all books and sent these messages, and that reads slowly or not at all."""
     client = RawClient(gateway.port, receive_buffer=65_536)
     client.upgrade("/public")
     assert client.json()["success"]["streams"] == []
     client.send(text({"event": "subscribe", "streams": STREAMS}), *more)
-    wait_until(lambda: 0 < held(gateway)["register"] < len(NAMES), "some of its books are on their way")
+    wait_until(lambda: 0 < held(gateway)["register"] < len(NAMES), "some of its books are being sent")
     return client
 
 
-def gone(gateway: GatewayProcess) -> None:
+def wait_until_gone(gateway: GatewayProcess) -> None:
     wait_until(lambda: held(gateway)["connections"] == 0, "no connection is left")
     assert held(gateway)["register"] == 0
 
@@ -69,10 +69,10 @@ def gone(gateway: GatewayProcess) -> None:
 def test_client_that_reads_books_slowly_is_alive_and_misses_nothing(
     gateway: GatewayProcess, publisher: Publisher
 ) -> None:
-    """Slower than the time without a sign of life; it could not answer the pings that wait behind the books."""
+    """It reads for longer than the ping timeout, and cannot answer the pings, which wait behind the books."""
     sequences: dict[str, int] = {}
     began, changes = time.monotonic(), 0
-    with wishing(gateway) as client:
+    with subscriber(gateway) as client:
         while True:
             name, body = event(client)
             if name == "success":
@@ -85,7 +85,7 @@ def test_client_that_reads_books_slowly_is_alive_and_misses_nothing(
                 if not len(sequences) % 5:
                     changes += 1
                     change(publisher, changes)
-                while time.monotonic() < began + len(sequences) * 0.15:  # what it has of bandwidth
+                while time.monotonic() < began + len(sequences) * 0.15:  # the client's bandwidth
                     time.sleep(0.01)
         assert body["streams"] == STREAMS
         while min(sequences.values()) < changes:
@@ -96,19 +96,19 @@ def test_client_that_reads_books_slowly_is_alive_and_misses_nothing(
 
 
 def test_client_that_leaves_before_the_last_book_is_forgotten(gateway: GatewayProcess) -> None:
-    wishing(gateway).drop()
-    gone(gateway)
-    wishing(gateway).reset()
-    gone(gateway)
+    subscriber(gateway).drop()
+    wait_until_gone(gateway)
+    subscriber(gateway).reset()
+    wait_until_gone(gateway)
 
 
 def test_messages_sent_meanwhile_are_read_after_the_last_book(gateway: GatewayProcess, publisher: Publisher) -> None:
     unsubscribe, hang_up = text({"event": "unsubscribe", "streams": STREAMS[1:]}), frame(CLOSE, b"\x03\xe8")
-    with wishing(gateway, unsubscribe, hang_up) as client:
+    with subscriber(gateway, unsubscribe, hang_up) as client:
         names = []
         while (found := client.next()) is not None and found.opcode != CLOSE:
             if found.opcode == TEXT:
                 ((name, body),) = json.loads(found.payload).items()
                 names.append(name if name != "success" else (body["message"], len(body["streams"])))
         assert names == [*(f"{name}-snap" for name in NAMES), ("subscribed", len(NAMES)), ("unsubscribed", 1)]
-    gone(gateway)
+    wait_until_gone(gateway)

@@ -1,5 +1,5 @@
-"""The ten-line programs of `examples/`, with the packages as they are installed: a member's orders are right in the
-end, whatever happens to the connection, the gateway and the token.
+"""The ten-line programs of `examples/` with installed packages: a member's orders are correct in the end, whatever
+happens to the connection, the gateway and the token.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ UID = "IDTENLINES"
 TOKEN_SECONDS = 12
 """Long enough for new tokens to arrive in time on a busy machine."""
 PACE = 0.05
-"""Seconds between two changes."""
+"""Seconds between two changes of orders."""
 OPEN_FOR = 5
-"""Number of other orders that are placed before one is done."""
+"""How many more orders are placed before an order is done."""
 
 
 @pytest.fixture(scope="module")
 def installed(folder: Path) -> Path:
-    """`pip install clients/python` into a separate folder; its dependencies are those of the tests."""
+    """Install `clients/python` into a separate folder, with the dependencies of the tests."""
     source, target = folder / "client-source", folder / "client-installed"
-    shutil.copytree(ROOT / "clients" / "python", source)  # pip builds in the source
+    shutil.copytree(ROOT / "clients" / "python", source)  # pip builds in the source folder
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -47,11 +47,11 @@ def installed(folder: Path) -> Path:
 
 
 class Exchange:
-    """Places orders of one member and has them done, steadily; and tells over HTTP what they are.
+    """Places orders of one member and completes them, at a steady rate, and lists them over HTTP.
 
     Attributes:
-        orders: the truth.
-        asked: how often it was asked for it.
+        orders: the state of every order.
+        asked: how often the list was requested.
     """
 
     def __init__(self, broker: RabbitMQ) -> None:
@@ -108,7 +108,7 @@ class Exchange:
 
 
 class Program:
-    """One that runs."""
+    """A running program."""
 
     def __init__(self, command: list[str], environ: dict[str, str]) -> None:
         self.name, self._last = command[-1], "{}"
@@ -125,7 +125,7 @@ class Program:
         with self.process.stdout as lines:
             for line in lines:
                 if not line.endswith("\n"):
-                    break  # it was killed as it wrote
+                    break  # it was killed while it wrote
                 self._last = line
 
     def _note(self) -> None:
@@ -134,13 +134,13 @@ class Program:
             self._notes += lines
 
     @property
-    def picture(self) -> dict[int, str]:
-        """The orders, as it printed them last."""
+    def orders(self) -> dict[int, str]:
+        """Return the orders that it printed last."""
         return {int(number): state for number, state in json.loads(self._last).items()}
 
-    def reaches(self, number: int) -> None:
-        """Wait until it knows of this order."""
-        wait_until(lambda: number in self.picture, f"{self.name}: order {number}; it said: {self._notes}")
+    def wait_for(self, number: int) -> None:
+        """Wait until it knows this order."""
+        wait_until(lambda: number in self.orders, f"{self.name}: order {number}; it said: {self._notes}")
 
     def close(self) -> None:
         self.process.kill()
@@ -191,12 +191,12 @@ def programs(installed: Path, node_modules: None, line: Line, exchange: Exchange
         yield started
 
 
-def run_out(gateway: GatewayProcess, programs: list[Program]) -> None:
-    """Freeze all programs until their tokens have run out, and the gateway has sent them away."""
+def expire_tokens(gateway: GatewayProcess, programs: list[Program]) -> None:
+    """Freeze all programs until their tokens have expired and the gateway has closed their connections."""
     for program in programs:
         os.kill(program.process.pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: expired(gateway) >= len(programs), "tokens ran out", 3 * TOKEN_SECONDS + WAIT)
+        wait_until(lambda: expired(gateway) >= len(programs), "the tokens have expired", 3 * TOKEN_SECONDS + WAIT)
     finally:
         for program in programs:
             os.kill(program.process.pid, signal.SIGCONT)
@@ -206,29 +206,29 @@ def expired(gateway: GatewayProcess) -> float:
     return gateway.metric('peatio_ws_closes_total{code="4401"}')
 
 
-def test_orders_are_right_in_the_end(
+def test_orders_are_correct_in_the_end(
     gateway: GatewayProcess, line: Line, exchange: Exchange, programs: list[Program]
 ) -> None:
-    def everybody_goes_on() -> None:
+    def wait_for_new_orders() -> None:
         number = max(exchange.orders, default=0) + 5
         for program in programs:
-            program.reaches(number)
+            program.wait_for(number)
 
-    everybody_goes_on()
+    wait_for_new_orders()
     line.cut()
-    everybody_goes_on()
+    wait_for_new_orders()
     for worker in gateway.workers():
         os.kill(worker, signal.SIGKILL)
-    everybody_goes_on()
+    wait_for_new_orders()
     before = set(gateway.workers())
     os.kill(gateway.pid, signal.SIGHUP)
-    # A program that is frozen as an old worker sends it away has no token that could run out.
+    # Wait for the old workers: a program that is not authenticated while it is frozen would not be closed with 4401.
     wait_until(lambda: not before & set(gateway.workers()), "the old workers are gone")
-    everybody_goes_on()
-    assert expired(gateway) == 0, "fresh tokens come in time"
-    run_out(gateway, programs)
-    everybody_goes_on()
+    wait_for_new_orders()
+    assert expired(gateway) == 0, "a token expired before it was renewed"
+    expire_tokens(gateway, programs)
+    wait_for_new_orders()
     exchange.stop()
     for program in programs:
-        wait_until(lambda program=program: program.picture == exchange.orders, f"{program.name}: the truth")
-    assert exchange.asked == len(programs), "each asked once, at its start: nothing else was missing"
+        wait_until(lambda program=program: program.orders == exchange.orders, f"{program.name}: the same orders")
+    assert exchange.asked == len(programs), "a program requested the list more than once"

@@ -27,13 +27,13 @@ def echo(folder: Path) -> Iterator[RawClient]:
 
 @pytest.fixture
 def client(echo: GatewayProcess) -> Iterator[RawClient]:
-    """Upgraded, at the echo service."""
+    """A client that has been upgraded, at the echo service."""
     with RawClient(echo.port) as client:
         yield client.upgrade()
 
 
 def assert_serves(gateway: GatewayProcess) -> None:
-    """Return whether another client is still served, at once."""
+    """Check that another client is still answered at once."""
     with RawClient(gateway.port) as client:
         client.upgrade().send(frame(PING, b"still there?"))
         while (found := client.next()) != Frame(PONG, b"still there?"):
@@ -86,7 +86,7 @@ def test_invalid_request_is_logged_without_its_content(gateway: GatewayProcess) 
         client.send(b"GET /public?stream=secret-of-somebody HTTP/1.1\r\nHost: x\r\nX: ")
         client.reset()
     with RawClient(gateway.port) as client:
-        client.upgrade()  # comes after them
+        client.upgrade()  # is logged after them
     reasons = [event["reason"] for event in gateway.events() if event["event"] == "request cannot be read"]
     assert "invalid request line" in reasons
     assert "secret-of-somebody" not in gateway.log()
@@ -125,7 +125,7 @@ def test_half_a_request_ends_within_the_limit(start: Start, sent: bytes) -> None
     with RawClient(gateway.port) as client:
         client.send(sent)
         client.ended()
-    assert time.monotonic() - began > 0.5, "not at once"
+    assert time.monotonic() - began > 0.5, "the request ended too early"
     assert not gateway.tracebacks()
 
 
@@ -147,7 +147,7 @@ def test_endless_requests_delay_no_other_client(folder: Path, first: bytes, more
 
 
 @pytest.mark.parametrize("end", [b"0\r\n@", b"0\r\na", b"x", b"1\r\nxx"])
-def test_a_body_that_goes_wrong_at_its_end_ends_within_the_limit(start: Start, end: bytes) -> None:
+def test_body_with_a_broken_end_is_cut_within_the_limit(start: Start, end: bytes) -> None:
     gateway = start(WEBSOCKET_HANDSHAKE_TIMEOUT="1")
     with RawClient(gateway.port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + end)
@@ -171,16 +171,16 @@ def test_half_a_body_ends_within_the_limit(start: Start) -> None:
 # ---- frames
 
 
-def test_the_echo_of_text_binary_fragments_and_pings(client: RawClient) -> None:
+def test_text_binary_fragments_and_pings_are_echoed(client: RawClient) -> None:
     client.send(text("grüße"), frame(BINARY, b"\x00\xff"))
     assert client.next() == Frame(TEXT, "grüße".encode())
     assert client.next() == Frame(BINARY, b"\x00\xff")
     first, second = "zwei ä".encode()[:-1], "zwei ä".encode()[-1:]
     client.send(frame(TEXT, first, fin=False), frame(PING, b"between"), frame(CONT, second))
-    assert client.next() == Frame(PONG, b"between"), "a pong does not wait for the rest of a message"
+    assert client.next() == Frame(PONG, b"between"), "the pong waited for the rest of a message"
     assert client.next() == Frame(TEXT, first + second)
     client.send(text("before"), frame(PING, b"after"))
-    assert client.next() == Frame(TEXT, b"before"), "answers leave in the order of what they answer"
+    assert client.next() == Frame(TEXT, b"before"), "answers are out of order"
     assert client.next() == Frame(PONG, b"after")
     large = os.urandom(12_288)
     client.send(frame(BINARY, large))
@@ -215,7 +215,7 @@ def test_faulty_frame_closes_with_its_code_after_earlier_answers(client: RawClie
     client.send(text("before"), sent)
     assert client.next() == Frame(TEXT, b"before")
     assert client.closed()[0] == code
-    assert client.ended() < CLOSE_SECONDS, "after a fault the server does not wait for the client"
+    assert client.ended() < CLOSE_SECONDS, "the server waited for the client after a fault"
 
 
 def test_a_message_of_exactly_the_limit_passes(client: RawClient) -> None:
@@ -236,7 +236,7 @@ def test_a_close_is_echoed_with_its_code_and_ends_the_connection(
     assert client.ended() < CLOSE_SECONDS
 
 
-def test_a_handler_that_returns_closes_with_1000_and_nothing_comes_after(folder: Path) -> None:
+def test_returning_handler_closes_with_1000(folder: Path) -> None:
     with served(folder, "tests.support.apps.apps:returns") as app, RawClient(app.port) as client:
         client.upgrade()
         assert client.next() == Frame(TEXT, b"hello")
@@ -255,7 +255,7 @@ def test_raising_handler_closes_with_1011_and_is_logged(folder: Path) -> None:
         wait_until(lambda: "something that only the log should know" in app.log(), "the exception in the log")
 
 
-def test_a_bug_that_a_framework_answers_closes_with_1011(folder: Path) -> None:
+def test_exception_answered_by_a_framework_closes_with_1011(folder: Path) -> None:
     with served(folder, "tests.support.apps.apps:answers_500") as app, RawClient(app.port) as client:
         client.upgrade()
         assert client.next() == Frame(TEXT, b"hello")
@@ -271,7 +271,7 @@ def test_handler_can_close_with_its_own_code(folder: Path) -> None:
         assert client.ended() < CLOSE_SECONDS
 
 
-def test_handlers_for_gevent_websocket_find_what_they_know(folder: Path) -> None:
+def test_handlers_written_for_gevent_websocket_work(folder: Path) -> None:
     with served(folder, "tests.support.apps.apps:legacy") as app:
         with RawClient(app.port) as client:
             client.upgrade().send(text("a"), frame(BINARY, b"b"), text("close"))
@@ -311,11 +311,11 @@ def test_flooding_client_delays_no_other_client(gateway: GatewayProcess) -> None
         try:
             for _ in range(5):
                 assert_serves(gateway)
-            # Not even the end of a connection is a reason to listen to it alone.
+            # Other clients are served even while the flooding connection is being closed.
             assert flood.closed() == (1008, "too many frames")
             for _ in range(5):
                 assert_serves(gateway)
-            assert failed.wait(CLOSE_SECONDS + WAIT), "it is cut"
+            assert failed.wait(CLOSE_SECONDS + WAIT), "the flooding client was not disconnected"
         finally:
             flood.drop()
             thread.join(WAIT)

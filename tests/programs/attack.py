@@ -1,4 +1,4 @@
-"""What attackers can do to members: one attack after the other, while 200 members receive their orders.
+"""How attacks affect members: one attack after the other, while 200 members receive their orders.
 
     python -m tests.programs.attack [--root CHECKOUT] [--steps 10,100,1000] [--seconds 2] [--only pongs,texts] [--plain]
         [--control]
@@ -45,19 +45,19 @@ TLS_STEPS = (100,)
 SECONDS = 2.0
 PROCESSES = 2
 MISSED = 200
-"""Orders that one who replays has missed."""
+"""Number of orders that a replaying attacker has missed."""
 LATE_SECONDS = 2.0
-"""For how long an order is waited for that has not come when the time is over."""
+"""Time limit for orders that have not arrived when the period is over."""
 GONE_SECONDS = 10.0
-"""For how long attackers may be on the gateway's list after they have hung up."""
+"""Time within which the gateway has to forget attackers that have disconnected."""
 SETTINGS: dict[str, dict[str, str]] = {"names that come and go": {"WEBSOCKET_BOOKS": "ob"}}
-"""Additional variables of the gateway for an attack: here it binds names one by one."""
+"""Additional settings of the gateway for some attacks: with these it binds stream names one by one."""
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Found:
-    """What was measured in one period."""
+    """Measurements of one period."""
 
     seconds: list[float] = field(default_factory=list)
     lost: int = 0
@@ -66,7 +66,7 @@ class Found:
     closes: Counter[str] = field(default_factory=Counter)
 
     def at(self, part: float) -> float:
-        """Return the latency that this share of the orders did not exceed, in ms."""
+        """Return the latency in ms that this share of the orders did not exceed."""
         if not self.seconds:
             return float("inf")
         return sorted(self.seconds)[min(len(self.seconds) - 1, int(len(self.seconds) * part))] * 1000
@@ -90,7 +90,7 @@ class Members:
         self._stack.close()
 
     @property
-    def all_there(self) -> bool:
+    def all_authenticated(self) -> bool:
         return not any(client.ended for client in self._swarm.clients)
 
     def measure(self, seconds: float, late: float = LATE_SECONDS) -> Found:
@@ -104,7 +104,7 @@ class Members:
             while (left := at - time.monotonic()) > 0:
                 self._take(due, found, left)
             self._number += 1
-            due[self._number] = at  # as it was to be: one that is published late has waited already
+            due[self._number] = at  # the planned time: an order that is published late has waited already
             self.publisher.order(self._names[self._number % len(self._names)], self._number)
         elapsed = time.monotonic() - began
         found.cpu, found.megabytes = (_cpu(worker) - used) / elapsed, _megabytes(worker)
@@ -147,7 +147,7 @@ def _closes(gateway: GatewayProcess) -> Counter[str]:
 
 
 class Ground:
-    """A broker, keys and certificates, on which gateways are attacked.
+    """A broker, keys and certificates for attacks on gateways.
 
     Args:
         root: the checkout whose gateway is attacked.
@@ -206,8 +206,8 @@ class Ground:
 def attacked(
     gateway: GatewayProcess, attacks: list[str], connections: int, known: Given, tls: bool, processes: int = PROCESSES
 ) -> Iterator[list[dict[str, int]]]:
-    """Attack until the block is left. Then the list has the counts of each attacking process."""
-    crowds, told = [], list[dict[str, int]]()
+    """Attack until the block ends. The yielded list then contains the counts of each attacking process."""
+    crowds, counts = [], list[dict[str, int]]()
     share = -(-connections // processes)
     for first in range(0, connections, share):
         orders = {
@@ -224,9 +224,9 @@ def attacked(
         for crowd in crowds:
             assert crowd.stdout is not None
             assert crowd.stdout.readline() == "ready\n", "attackers failed"
-        yield told
+        yield counts
         for crowd in crowds:
-            told.append(json.loads(crowd.communicate("", timeout=60)[0]))
+            counts.append(json.loads(crowd.communicate("", timeout=60)[0]))
     finally:
         for crowd in crowds:
             crowd.kill()
@@ -261,14 +261,14 @@ HEADING = (
 def measured(
     ground: Ground, attack: str, steps: tuple[int, ...], tls: bool, seconds: float, control: bool = False
 ) -> Iterator[Row]:
-    """Run one attack against a new gateway: a row without it, and one for each step; two with `control`."""
+    """Run one attack against a new gateway. Return a row without attackers and one or two for each step."""
     name = f"{attack}, TLS" if tls else attack
     with contextlib.ExitStack() as stack:
         gateway = stack.enter_context(ground.gateway(tls, SETTINGS.get(attack, {})))
         other = stack.enter_context(ground.gateway(tls, SETTINGS.get(attack, {}))) if control else None
         members = stack.enter_context(ground.members(gateway, tls))
         known = ground.known(gateway, members, tls)
-        members.measure(0.5)  # nothing is warm before that
+        members.measure(0.5)  # warm up first
         quiet = members.measure(seconds)
         yield Row(f"none (before {name})", 0, quiet, quiet)
         for connections in steps:

@@ -1,8 +1,8 @@
 """Runs a contract checker against real gateways: one and three workers, with Redis and without, each kind of key.
 
-    python -m tests.programs.contract PATH/check.py            four of the combinations, every algorithm among them
+    python -m tests.programs.contract PATH/check.py            four combinations, with all algorithms
     python -m tests.programs.contract PATH/check.py --all      all sixteen
-    python -m tests.programs.contract PATH/check.py --record   one of them, whose frames are written down for
+    python -m tests.programs.contract PATH/check.py --record   one combination, whose frames are recorded for
                                                       tests/unit/test_asyncapi.py
     python -m tests.programs.contract PATH/check.py --cases DIR
                                                       runs the cases in DIR too, besides the checker's own
@@ -34,7 +34,7 @@ from tests.support.servers import RabbitMQ, Redis, scratch
 
 WORKERS = ("1", "3")
 RECORDING = ROOT / "tests" / "unit" / "frames.jsonl.gz"
-"""Every frame of a whole run: a line for each connection, see `relay.Connection`."""
+"""All frames of a run: a line for each connection, see `relay.Connection`."""
 KEYS = ("RS256", "ES256", "EdDSA", "EdDSA, raw")
 
 
@@ -43,7 +43,7 @@ def main(checker: Path, cases: Path | None, everything: bool, records: bool) -> 
     if records:
         combinations = [("RS256", "1", True)]
     elif not everything:
-        # Each of the four ways to run it once, each with another key.
+        # The four kinds of gateway, each with another kind of key.
         ways = [(workers, with_redis) for workers in WORKERS for with_redis in (False, True)]
         combinations = [(key, *way) for key, way in zip(KEYS, ways, strict=True)]
     failed = 0
@@ -92,7 +92,7 @@ def run(
 
 @contextlib.contextmanager
 def recorded(gateway: GatewayProcess) -> Iterator[str]:
-    """Yield a URL of this gateway whose traffic is in `RECORDING` afterwards."""
+    """Yield a URL of this gateway. Afterwards its traffic is in `RECORDING`."""
     with Relay(gateway.port) as relay:
         yield f"ws://127.0.0.1:{relay.port}/"
     lines = [json.dumps(dataclasses.asdict(connection), separators=(",", ":")) for connection in relay.connections]

@@ -35,18 +35,18 @@ from tests.support.servers import RabbitMQ, scratch, wait_until
 from tests.support.swarm import Swarm, SwarmClient
 
 LIMITS = {"members": 60.0, "streams": 5.0}
-"""Seconds after which everybody gets events again."""
+"""Seconds within which all clients have to receive events again."""
 WAIT = 900.0
 RATE = 2000
 """Events a second for members."""
 IDLE = 0.15
-"""Part of a core that RabbitMQ uses at most while it has nothing to do."""
+"""Share of a core that RabbitMQ uses at most while it is idle."""
 QUIET = 3
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu(pid: int) -> float:
-    """Return the Return the Return the CPU time in seconds that a process has used."""
+    """Return the CPU time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * _TICK
 
@@ -57,7 +57,7 @@ def routes(broker: RabbitMQ) -> int:
 
 
 def until_settled(broker: RabbitMQ) -> tuple[float, int]:
-    """Wait until RabbitMQ is idle and bindings stay as they are. Return since when, and how many there are."""
+    """Wait until RabbitMQ is idle and the number of bindings stays the same. Return since when, and the number."""
     count, since = routes(broker), until_idle(broker)
     while (now := routes(broker)) != count:
         count, since = now, until_idle(broker)
@@ -82,11 +82,11 @@ def uid_of(share: int, number: int) -> str:
     return f"ID{share}X{number}"
 
 
-def be_members(pipe: Pipe, port: int, secret: str, share: int, clients: int) -> None:
+def run_members(pipe: Pipe, port: int, secret: str, share: int, clients: int) -> None:
     """Connect a share of all members, then answer each message from the pipe.
 
-    `"forget"` forgets received events. `"missing"` is answered with the numbers of members that received nothing
-    since, and how many connections have ended.
+    `"forget"` forgets received events. `"missing"` is answered with the numbers of members that have received nothing
+    since, and the number of connections that have ended.
     """
     now = int(time.time())
     claims = {"iat": now, "exp": now + 7200, "sub": "session", "iss": "barong", "aud": ["peatio"], "state": "active"}
@@ -117,18 +117,20 @@ def be_members(pipe: Pipe, port: int, secret: str, share: int, clients: int) -> 
 
 
 @contextlib.contextmanager
-def members_of(gateway: GatewayProcess, secret: str, shares: int, clients: int) -> Iterator[list[Pipe]]:
+def start_members(gateway: GatewayProcess, secret: str, shares: int, clients: int) -> Iterator[list[Pipe]]:
     """Authenticate all members. Return a pipe to each share's process."""
     spawn, pipes, processes = multiprocessing.get_context("spawn"), [], []
     try:
         for share in range(shares):
             ours, theirs = spawn.Pipe()
-            process = spawn.Process(target=be_members, args=(theirs, gateway.port, secret, share, clients), daemon=True)
+            process = spawn.Process(
+                target=run_members, args=(theirs, gateway.port, secret, share, clients), daemon=True
+            )
             process.start()
             pipes.append(ours)
             processes.append(process)
         for pipe in pipes:
-            assert pipe.poll(WAIT), "not all members have authenticated"
+            assert pipe.poll(WAIT), "not all members are authenticated"
             assert pipe.recv() == "ready"
         yield pipes
     finally:
@@ -137,8 +139,8 @@ def members_of(gateway: GatewayProcess, secret: str, shares: int, clients: int) 
             process.join()
 
 
-def missing_of(pipes: list[Pipe]) -> tuple[list[str], int]:
-    """Return the uids of members that have received nothing, and how many connections have ended."""
+def missing_members(pipes: list[Pipe]) -> tuple[list[str], int]:
+    """Return the uids of members that have received nothing, and the number of connections that have ended."""
     for pipe in pipes:
         pipe.send("missing")
     answers = [pipe.recv() for pipe in pipes]
@@ -154,18 +156,18 @@ def publish_to(publisher: Publisher, uids: list[str]) -> None:
             time.sleep(max(0.0, began + number / RATE - time.monotonic()))
 
 
-def everybody_gets_something(url: str, pipes: list[Pipe]) -> int:
+def publish_until_all_receive(url: str, pipes: list[Pipe]) -> int:
     """Publish to each member until it has received something. Return the number of rounds."""
     for rounds in itertools.count(1):
         with Publisher(url, confirm=False) as publisher:
-            uids, ended = missing_of(pipes)
+            uids, ended = missing_members(pipes)
             assert not ended, f"{ended} connections have ended"
             publish_to(publisher, uids)
         before = len(uids) + 1
-        while uids and len(uids) < before:  # as long as some of what was published comes
+        while uids and len(uids) < before:  # wait as long as published events arrive
             before = len(uids)
             time.sleep(1)
-            uids, _ = missing_of(pipes)
+            uids, _ = missing_members(pipes)
         if not uids:
             return rounds
         print(f"    {len(uids)} members have got nothing after round {rounds}", flush=True)
@@ -188,20 +190,20 @@ def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float
     gateway = GatewayProcess(folder, environ)
     try:
         began = time.monotonic()
-        with members_of(gateway, secret, workers, clients) as pipes:
+        with start_members(gateway, secret, workers, clients) as pipes:
             shares = [len(os.listdir(f"/proc/{pid}/fd")) for pid in gateway.workers()]
             print(f"{workers * clients} members after {time.monotonic() - began:.0f} s; by worker {shares}", flush=True)
             print(f"{until_settled(broker)[1]} bindings", flush=True)
-            everybody_gets_something(broker.url, pipes)
+            publish_until_all_receive(broker.url, pipes)
             for pipe in pipes:
                 pipe.send("forget")
             broker.restart()
             serves, used = time.monotonic(), cpu(broker.pid)
-            # No client receives what is published before.
+            # Events published before this reach no client.
             wait_until(lambda: gateway.metric("peatio_ws_broker_connected") == workers, "all are connected", WAIT, 0.1)
             connected, begun = time.monotonic() - serves, cpu(broker.pid)
             print(f"all workers receive {connected:.1f} s after the broker serves", flush=True)
-            rounds = everybody_gets_something(broker.url, pipes)
+            rounds = publish_until_all_receive(broker.url, pipes)
             back = time.monotonic() - serves
             print(
                 f"all members got an event after {back:.1f} s, in {rounds} rounds of {RATE} events a second", flush=True
@@ -214,7 +216,7 @@ def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float
             )
             for pipe in pipes:
                 pipe.send("forget")
-            everybody_gets_something(broker.url, pipes)
+            publish_until_all_receive(broker.url, pipes)
             assert not gateway.tracebacks(), gateway.tracebacks()
             return back
     finally:
@@ -225,7 +227,7 @@ def members(folder: Path, broker: RabbitMQ, workers: int, clients: int) -> float
 
 
 class Trades(threading.Thread):
-    """Publishes a trade every 20 ms, even if its connection is lost."""
+    """Publishes a trade every 20 ms, also after a lost connection."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -240,7 +242,7 @@ class Trades(threading.Thread):
 
 
 class Honest(threading.Thread):
-    """A client of one stream, and its trades: when each was published, and when it arrived."""
+    """A client of one stream. Records when each trade was published and when it arrived."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         super().__init__(daemon=True)
@@ -261,7 +263,7 @@ class Honest(threading.Thread):
         self._client.drop()
 
     def gets(self, published_since: float) -> float:
-        """Wait for a trade that was published after this moment. Return how long after it the trade arrived."""
+        """Wait for a trade that was published after this moment. Return its latency."""
 
         def come() -> list[float]:
             return [came - published_since for at, came in self.got[-1000:] if at > published_since]

@@ -1,7 +1,7 @@
 """The lowest versions that the two `pyproject.toml` allow, as requirements for pip; `make test-floors` installs them.
 
-Each dependency has exactly its lowest version. Everything else (the tests' requirements, and what a dependency
-requires) has the version of `requirements-dev.txt`. Imports only Python's own library: it runs before any other is
+Each dependency gets exactly its lowest version. Everything else (the tests' requirements, and dependencies of
+dependencies) gets the version of `requirements-dev.txt`. Imports only the standard library: it runs before anything is
 installed.
 """
 
@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).parent.parent.parent
 PROJECTS: Final = [ROOT / "pyproject.toml", ROOT / "clients" / "python" / "pyproject.toml"]
 PINS: Final = ROOT / "requirements-dev.txt"
 TIED: Final = {"pydantic-core"}
-"""Pinned packages of which another one, at its floor, names the exact version itself."""
+"""Packages that are not pinned: another package requires an exact version of them at its own floor."""
 
 _FLOOR: Final = re.compile(r"([A-Za-z0-9._-]+)(\[[a-z,]+\])? *>=([0-9.]+)(?:,<[0-9.]+)?")
 

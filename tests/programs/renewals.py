@@ -3,8 +3,8 @@
     python -m tests.programs.renewals [--rounds 20] [--workers 4] [--rate 3000]
 
 Each round is a first start (`AMQP_HISTORY_QUEUE` has a new name) and a renewal: the stream is unbound and deleted, and
-the workers create it again. The publisher asks for no confirms and gives up at the first error (`steady_publisher`).
-The status is 1 if it did. The short form is `publishers_are_not_harmed_while_a_stream_is_made` in
+the workers create it again. The publisher uses no confirms and gives up at the first error (`steady_publisher`).
+The status is 1 if it did. The short form is `creating_a_stream_harms_no_publisher` in
 `source_scenarios.py`.
 """
 
@@ -40,8 +40,8 @@ def delete(url: str, stream: str) -> None:
         channel.queue_delete(stream)
 
 
-def play(folder: Path, url: str, workers: int, check: Callable[[], None]) -> tuple[float, float]:
-    """Play one first start and one renewal. Return how many seconds each took.
+def run_round(folder: Path, url: str, workers: int, check: Callable[[], None]) -> tuple[float, float]:
+    """Run one first start and one renewal. Return how many seconds each took.
 
     Args:
         check: raises Harmed.
@@ -63,7 +63,7 @@ def play(folder: Path, url: str, workers: int, check: Callable[[], None]) -> tup
 
     def reads(times: int) -> bool:
         check()
-        # Each worker opens the stream so often, and has read all that it has.
+        # Every worker has opened the stream this often, and has read all of it.
         return opened() >= times * workers and gateway.metric("peatio_ws_broker_connected") == workers
 
     try:
@@ -80,7 +80,7 @@ def play(folder: Path, url: str, workers: int, check: Callable[[], None]) -> tup
 
 
 def run(folder: Path, broker: RabbitMQ, rounds: int, workers: int, rate: int) -> int:
-    """Play all rounds. Return how many messages the publisher sent meanwhile. Raises Harmed."""
+    """Run all rounds. Return how many messages the publisher sent meanwhile. Raises Harmed."""
     command = [sys.executable, "-m", "tests.support.steady_publisher", broker.url, str(rate)]
     publisher = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -90,12 +90,12 @@ def run(folder: Path, broker: RabbitMQ, rounds: int, workers: int, rate: int) ->
 
     try:
         for number in range(1, rounds + 1):
-            started, renewed = play(folder, broker.url, workers, check)
+            started, renewed = run_round(folder, broker.url, workers, check)
             print(f"{number:3}  first start {started:5.1f} s  renewal {renewed:5.1f} s", flush=True)
-        told, _ = publisher.communicate("", timeout=WAIT)
+        printed, _ = publisher.communicate("", timeout=WAIT)
         if publisher.returncode:
-            raise Harmed(told.strip())
-        return int(told)
+            raise Harmed(printed.strip())
+        return int(printed)
     finally:
         publisher.kill()
         publisher.wait()

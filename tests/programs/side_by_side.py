@@ -24,10 +24,10 @@ class Command:
         self._line, self._began = line, time.monotonic()
         pipe = {} if shown else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self._process = subprocess.Popen(shlex.split(line), **pipe)  # type: ignore[call-overload]
-        self._thread = threading.Thread(target=self._tell)
+        self._thread = threading.Thread(target=self._print_output)
         self._thread.start()
 
-    def _tell(self) -> None:
+    def _print_output(self) -> None:
         output, _ = self._process.communicate()
         took = f"{time.monotonic() - self._began:.0f} s"
         said = output.decode() if output else ""

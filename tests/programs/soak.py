@@ -22,7 +22,7 @@ from tests.support.servers import WAIT_SECONDS, RabbitMQ, scratch, wait_until
 from tests.support.swarm import Swarm
 
 TURNOVER = 0.02
-"""Part of the clients that leaves, and is replaced, each second."""
+"""Share of the clients that disconnects and is replaced each second."""
 
 
 def held(gateway: GatewayProcess) -> dict[str, int]:
@@ -33,19 +33,21 @@ def held(gateway: GatewayProcess) -> dict[str, int]:
 def soak(
     folder: Path, broker: RabbitMQ, seconds: float, clients: int, rate: int, least: int = 0
 ) -> tuple[dict[str, int], dict[str, int], int]:
-    """Run it, and longer until clients have received `least` events. Return the worker's resources before and after,
-    and the number of events."""
+    """Run it until the time is over and clients have received at least `least` events.
+
+    Returns the worker's resources before and after, and the number of events.
+    """
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     signer = Signer("ES256")
     tokens = [signer.token(f"ID{number}") for number in range(clients)]
-    # History is bounded, and full after the first crowd.
+    # The history is bounded, and full after the first crowd.
     environ = {"AMQP_URL": broker.url, **signer.environ, "LOG_LEVEL": "warning", "WEBSOCKET_RESUME_BYTES": "200000"}
     command = ("gunicorn", "tests.support.apps.soak_app")
     gateway = GatewayProcess(folder, environ, command)
     over = threading.Event()
     publisher = threading.Thread(target=_publish, args=(broker.url, clients, rate, over))
     try:
-        # The first crowd grows what only grows once: the interpreter's free lists, caches, orders as last seen.
+        # The first crowd fills what grows only once: the interpreter's free lists, caches, last order states.
         with Swarm() as swarm:
             swarm.add(gateway.port, tokens)
             publisher.start()
@@ -70,7 +72,9 @@ def _publish(url: str, clients: int, rate: int, over: threading.Event) -> None:
         while not over.is_set():
             due = int((time.monotonic() - began) * rate)
             for number in range(sent, due):
-                publisher.order(f"ID{number % clients}", number % clients)  # no more orders than are remembered
+                publisher.order(
+                    f"ID{number % clients}", number % clients
+                )  # no more different orders than are remembered
             sent = due
             over.wait(0.02)
 
@@ -112,7 +116,7 @@ def main() -> int:
 
 
 def is_back(before: dict[str, int], after: dict[str, int]) -> bool:
-    """Return whether nothing is left: the same counts, and no more memory than an allocator's noise."""
+    """Return whether nothing was left behind: the same counts, and memory equal except for an allocator's noise."""
     counts = ("greenlets", "descriptors", "register", "connections", "seats")
     return all(after[name] <= before[name] + 2 for name in counts) and after["kilobytes"] < before["kilobytes"] * 1.05
 

@@ -33,11 +33,13 @@ AT_ONCE = 65_536
 
 
 class Attacker:
-    """One connection, and those that replace it."""
+    """A connection and its replacements."""
 
     def __init__(self, crowd: Crowd, script: Script, tls: ssl.SSLContext | None) -> None:
         self._crowd, self._script, self._tls = crowd, script, tls
-        self.answered = script.slowly or not script.request.endswith(b"\r\n\r\n")  # or at once, where none will come
+        self.answered = script.slowly or not script.request.endswith(
+            b"\r\n\r\n"
+        )  # True from the start if no answer is expected
         self._opened = 0.0
 
     def open(self, now: float) -> None:
@@ -114,7 +116,7 @@ class Attacker:
     def _shake(self) -> bool:
         if not self._shaken:
             if not isinstance(self._sock, ssl.SSLSocket):
-                self._sock.getpeername()  # not before it is connected
+                self._sock.getpeername()  # not connected yet
                 assert self._tls is not None
                 self._sock = self._tls.wrap_socket(
                     self._sock, server_hostname="localhost", do_handshake_on_connect=False, suppress_ragged_eofs=True
@@ -124,7 +126,7 @@ class Attacker:
         return True
 
     def lost(self, now: float) -> None:
-        """The gateway has closed the connection."""
+        """Handle a connection that the gateway has closed."""
         self._crowd.ended += 1
         self.end(now)
 
@@ -188,7 +190,7 @@ class Crowd:
 
 def main() -> None:
     orders = json.loads(sys.argv[1])
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # what is measured comes first
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # the gateway and its members have priority
     crowd = Crowd(orders["port"])
     context = None
     if orders["tls"]:

@@ -1,4 +1,4 @@
-"""What attackers send in `tests.programs.attack`: for each attack a request and the bytes that follow it, made once.
+"""What attackers send in `tests.programs.attack`: a request and the bytes that follow it, made once for each attack.
 
 Knows the protocols; does not know how the bytes are sent (`attackers.py`).
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.support.raw_client import BINARY, CONT, PING, PONG, TEXT, close, frame, text
 
 RATE = 60_000
-"""Bytes a second that a connection sends unless the attack says otherwise; less where the gateway takes less."""
+"""Bytes a second that a connection sends by default; fewer if the gateway reads less."""
 NAMES = 200
 PUBLIC = "/public?stream=btcusd.trades"
 
@@ -42,9 +42,9 @@ class Script(NamedTuple):
 
 
 Given = Mapping[str, str]
-"""What the attackers know: tokens by their kind, and an old cursor."""
+"""What attackers know: tokens by kind, and an old cursor."""
 Make = Callable[[int, Given], Script]
-"""A script, of the connection with this number."""
+"""Returns the script of the connection with this number."""
 
 
 def upgrade(path: str = PUBLIC, *headers: str) -> bytes:
@@ -55,7 +55,7 @@ def upgrade(path: str = PUBLIC, *headers: str) -> bytes:
 
 
 def flood(frames: bytes, first: bytes = b"", rate: float = RATE) -> Make:
-    """The same frames without end, some KB in a packet."""
+    """Repeat the same frames endlessly, some KB in a packet."""
     many = frames * max(1, 3_000 // len(frames))
     return lambda _number, _given: Script(upgrade(), many, first, rate)
 
@@ -123,18 +123,18 @@ ATTACKS: dict[str, Make] = {
     "replays": by_header("good", "/private?stream=order&resume={cursor}", lasts=0.5),
     "slow readers": lambda _number, _given: Script(upgrade(), reads=False),
 }
-"""By name. Of those that send pongs one is fifty times as fast as the others."""
+"""Attacks by name. One of those that send pongs is fifty times as fast as the others."""
 OVER_TLS = ("pongs", "texts", "fragments of 1 byte", "half requests", "silence", "half handshakes", "forged tokens")
-"""Those that are tried over TLS, too, and one that is tried there only."""
+"""Attacks that are also run over TLS, and one that is only run over TLS."""
 HALF_HELLO = bytes.fromhex("1603010200010001fc0303") + b"\x00" * 40
 """The beginning of a TLS handshake that never ends."""
 ATTACKS["half handshakes"] = lambda _number, _given: Script(HALF_HELLO)
 BARE = ("silence", "half handshakes")
-"""Attacks that come before a TLS handshake has ended: what they send is not encrypted."""
+"""Attacks before the end of a TLS handshake: their data is not encrypted."""
 
 
 def given(tokens: Mapping[str, str], cursor: str) -> Given:
-    """Return what attackers have to know, as the makers of `Script` take it."""
+    """Return what attackers have to know, as makers of `Script` take it."""
     return {**tokens, "cursor": cursor}
 
 

@@ -26,7 +26,7 @@ _COLUMN: Final = """fun
     (rabbit_quorum_queue) -> quorum;
     (Value) -> Value
 end"""
-"""What a column shows of a value."""
+"""Expression for a column's value."""
 
 
 class BrokerError(Exception):
@@ -48,7 +48,7 @@ def evaluate(node: str, cookie: str, environ: Mapping[str, str], expressions: st
         The value of the last one, as `rabbitmqctl eval` prints it. A list of texts is printed one a line.
 
     Raises:
-        BrokerError: with what the node said.
+        BrokerError: with the node's error text.
     """
     value = f"begin {expressions.strip().removesuffix('.')} end"
     text = (
@@ -79,7 +79,7 @@ def expressions(words: tuple[str, ...]) -> str | None:
 
 
 def _text(word: str) -> str:
-    """A binary, whose texts have no characters beyond ASCII."""
+    """Return an Erlang binary of an ASCII text."""
     return f"<<{json.dumps(word)}>>"
 
 
@@ -123,7 +123,7 @@ def _eval(_: str, words: list[str]) -> str:
 
 
 def _table(rows: str, columns: list[str]) -> str:
-    """A line with the names of the columns and one for each row, with tabs between columns.
+    """Return an expression that prints a header line and a line for each row, with tabs between columns.
 
     Args:
         rows: an expression for a list of property lists.
@@ -172,4 +172,4 @@ COMMANDS: Final[Mapping[str, Callable[[str, list[str]], str]]] = {
     "add_replica": _replica("add"),
     "delete_replica": _replica("delete"),
 }
-"""What makes an expression of a virtual host and a command's words."""
+"""Makes an expression from a virtual host and a command's arguments."""

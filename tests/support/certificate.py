@@ -17,7 +17,7 @@ HOUR = datetime.timedelta(hours=1)
 
 
 def write_key(path: Path, key: Any, passphrase: bytes | None = None) -> Path:
-    """A private key as PEM."""
+    """Write a private key as PEM."""
     how = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how))
     return path
@@ -51,7 +51,7 @@ def _alternatives(names: tuple[str, ...]) -> x509.SubjectAlternativeName:
 
 
 class Certificate:
-    """A certificate of `localhost` that signed itself, as two PEM files in a folder.
+    """A self-signed certificate of `localhost`, as two PEM files in a folder.
 
     Attributes:
         cert, key: the files.
@@ -63,7 +63,7 @@ class Certificate:
         self.renew()
 
     def renew(self) -> None:
-        """Write another certificate, with another key, in its place."""
+        """Replace it with a new certificate and a new key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _begun("localhost", key, HOUR)
@@ -75,7 +75,7 @@ class Certificate:
         write_key(self.key, key)
 
     def trusted(self) -> ssl.SSLContext:
-        """For clients that trust this certificate."""
+        """Return a context for clients that trust this certificate."""
         return ssl.create_default_context(cafile=self.cert)
 
 
@@ -120,7 +120,7 @@ class Authority:
         until: datetime.timedelta = HOUR,
         for_client: bool = False,
     ) -> tuple[Path, Path]:
-        """A certificate for these host names and addresses, and its key: `<file>.pem`, `<file>-key.pem`."""
+        """Issue a certificate for these host names and addresses, with its key: `<file>.pem`, `<file>-key.pem`."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         purpose = ExtendedKeyUsageOID.CLIENT_AUTH if for_client else ExtendedKeyUsageOID.SERVER_AUTH
         begun = _begun(names[0], key, until, since).issuer_name(self._name)

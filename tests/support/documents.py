@@ -1,4 +1,4 @@
-"""The documents' links, headings and code blocks (docs/contributing.md has the rules).
+"""The documents' links, headings and code blocks; docs/contributing.md describes them.
 
 Knows Markdown; does not know what a block contains.
 """
@@ -30,7 +30,7 @@ RUN_ELSEWHERE = {
     ("clients/js/README.md", "sh"): "tests/live/test_docs.py",
     ("clients/js/README.md", "output"): "tests/live/test_docs.py",
 }
-"""Pages whose programs another test runs: page and language to the test."""
+"""Programs that another test runs, by page and language."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
 _TEST = re.compile(r"<!-- test: (\S.*) -->\s*")
 _TEST_ONLY = re.compile(r"<!-- test only\n(.*)-->\s*", re.DOTALL)
@@ -43,7 +43,7 @@ class Block(NamedTuple):
     Attributes:
         language: the word after the fence; empty without one.
         reason: why it is not run; None if it is.
-        how: how the test runs it, from a comment that readers do not see; None for the usual way.
+        how: how the test runs it, from a comment that is not rendered; None for the usual way.
     """
 
     page: Path
@@ -63,7 +63,7 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-    """All documents of the project."""
+    """Return all documents of the project."""
     found = [
         path
         for path in ROOT.rglob("*.md")
@@ -77,7 +77,7 @@ def tokens(page: Path) -> list[Token]:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """Yield the blocks of code of a page, and the shell commands that only the test runs."""
+    """Yield the code blocks of a page, and the shell commands that only the test runs."""
     reason = how = None
     for token in tokens(page):
         line = (token.map or [0])[0] + 1
@@ -91,7 +91,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Return where links and pictures lead."""
+    """Return the targets of links and pictures."""
     for token in tokens(page):
         for inner in token.children or []:
             for name in ("href", "src"):
@@ -100,7 +100,7 @@ def links(page: Path) -> Iterator[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of the headings of a page, as GitHub and the site make them."""
+    """Return the anchors of a page's headings, as GitHub and the documentation site generate them."""
     found: set[str] = set()
     seen = Counter[str]()
     inside = False

@@ -31,8 +31,8 @@ def tell_book(name: str, book: Book) -> None:
     tell(name, [book.sequence, *sides])
 
 
-def stumbles(event: Event) -> bool:
-    """Return whether this callback is to fail, once."""
+def fails_once(event: Event) -> bool:
+    """Return whether this callback has to fail, once."""
     if given.get("stumble") != event.data["id"]:
         return False
     del given["stumble"]
@@ -41,14 +41,14 @@ def stumbles(event: Event) -> bool:
 
 def take(event: Event) -> bool:
     """Return whether it was the last one."""
-    if stumbles(event):
+    if fails_once(event):
         raise ArithmeticError("stumbled")
     tell("event", event.data["id"])
     return bool(given.get("until") == event.data["id"])
 
 
 def is_held() -> bool:
-    """Return whether callbacks are to wait, as slow ones do."""
+    """Return whether callbacks have to wait, as slow ones do."""
     return "hold" in given and not Path(given["hold"]).exists()
 
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "python": [sys.executable, str(HERE / "drive_client.py"), "blocking"],
     "asyncio": [sys.executable, str(HERE / "drive_client.py"), "asyncio"],
     "node": ["node", str(HERE / "drive_client.mjs"), "ws"],
-    # With the WebSocket that browsers have, too: Node's own, which later versions have without being asked.
+    # Also with the WebSocket of browsers: Node's own, which later versions have without a flag.
     "page": ["node", "--experimental-websocket", "--no-warnings", str(HERE / "drive_client.mjs"), "global"],
 }
 AUTHENTICATED = {"success": {"message": "Authenticated."}}
@@ -81,7 +81,7 @@ class Driven:
                 raise AssertionError(f"{self.language}: not within {seconds} s: {what}; told: {self.told[-30:]}")
 
     def wait_for(self, name: str, times: int = 1, seconds: float = 2 * WAIT) -> Any:
-        """Return the argument of the last one, once there are this many."""
+        """Return the argument of the last callback of this name, once there are this many."""
         self.wait(lambda: len(self.all(name)) >= times, f"{name}, {times} times", seconds)
         return self.all(name)[times - 1]
 
@@ -95,10 +95,10 @@ class Driven:
 
 
 class Line:
-    """A port in front of another one. Its connections can be cut, or go dead.
+    """A port in front of another one, whose connections can be cut or go dead.
 
     Attributes:
-        carried: connections that it has passed on since it began.
+        carried: number of connections so far.
     """
 
     def __init__(self, port: int) -> None:
@@ -146,7 +146,7 @@ class Line:
         self._dead.update(*self._pairs)
 
     def end(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for another one
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts connections
         self._listener.close()
         self.cut()
 
@@ -162,7 +162,9 @@ def _reset(*sockets: socket.socket) -> None:
 @contextlib.contextmanager
 def closing_with(*closes: tuple[int, str]) -> Iterator[tuple[str, list[float]]]:
     """A gateway that authenticates every client and closes at once, with each code and reason in turn, then always the
-    last. A code below 1000 is an HTTP status, and its reason `Retry-After`.
+    last one.
+
+    A code below 1000 is an HTTP status, and its reason is the value of `Retry-After`.
 
     Yields its URL and, in turn, the times at which a client connected and was disconnected.
     """

@@ -29,7 +29,7 @@ Sides = dict[str, dict[str, str]]
 """`asks` and `bids`: price to volume."""
 
 UNPINGED = {"WEBSOCKET_PING_INTERVAL": "600", "WEBSOCKET_PING_TIMEOUT": "1200"}
-"""For their gateway: followers compare every byte, and a test may take longer than the time between two pings."""
+"""Settings of their gateway: followers compare every byte, and a test may take longer than the ping interval."""
 
 
 class Market:
@@ -119,13 +119,13 @@ def _plain(price: str) -> str:
 
 
 def sides(body: dict[str, Any]) -> Sides:
-    """Return a book as a client reads it; it has to be in order."""
+    """Return a book as a client reads it. Checks that its levels are in order."""
     asks, bids = body["asks"], body["bids"]
     assert asks == sorted(asks, key=lambda row: float(row[0]))
     assert bids == sorted(bids, key=lambda row: -float(row[0]))
     found = {"asks": {_plain(price): volume for price, volume in asks}}
     found["bids"] = {_plain(price): volume for price, volume in bids}
-    assert (len(found["asks"]), len(found["bids"])) == (len(asks), len(bids)), "one level a price"
+    assert (len(found["asks"]), len(found["bids"])) == (len(asks), len(bids)), "two levels have the same price"
     return found
 
 
@@ -133,13 +133,13 @@ class Follower:
     """One connection subscribed to a market's `-inc`.
 
     Args:
-        by_message: subscribe by a message rather than by the query.
+        by_message: subscribe with a message instead of the query.
 
     Attributes:
-        book: the first it was given; None before.
-        sequence: of that.
+        book: the first book that it received; None before.
+        sequence: the sequence of that book.
         fault: what was wrong with the frames; None if nothing was.
-        began, opened, served: monotonic times of the attempt to connect, of the 101 and of the book; 0 before.
+        began, opened, served: monotonic times of the connection attempt, the 101 and the book; 0 before.
     """
 
     def __init__(self, market: Market, port: int, by_message: bool = False) -> None:
@@ -170,7 +170,7 @@ class Follower:
         return self.book is not None and self._at == len(self.market.stream)
 
     def has(self, sequence: int) -> bool:
-        """Return whether it has them so far."""
+        """Return whether it has all increments up to this one."""
         return self.book is not None and self._at >= self.market.after(sequence)
 
     def read(self) -> None:
@@ -216,7 +216,7 @@ class Follower:
         elif frame.get("success", {}).get("streams") == [f"{self.market.name}-inc"]:
             self._subscribed = True
         elif f"{self.market.name}-inc" in frame and self.book is not None:
-            # Before the reply, if the reply has to wait for the client.
+            # The book comes before the reply if the reply waits for the client.
             self._compare(text_frame(json.dumps(frame).encode()))
         elif frame != {"success": {"message": "subscribed", "streams": []}}:
             self.fault = f"came first: {json.dumps(frame)[:200]}"
@@ -249,7 +249,7 @@ class Follower:
 
 
 class Followers:
-    """The followers of one test, read together."""
+    """All followers of a test, read together."""
 
     def __init__(self, market: Market) -> None:
         self.market = market
@@ -278,14 +278,17 @@ class Followers:
         self.all.remove(follower)
 
     def turn(self, seconds: float = 0.05) -> None:
-        """Read what arrives within a time."""
+        """Read what arrives within this many seconds."""
         for key, _ in self._selector.select(seconds):
             key.data.read()
             if key.data.ended:
                 self._selector.unregister(key.fileobj)
 
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
-        """Read until `check` is true; TimeoutError naming `what`, AssertionError if a follower read something wrong."""
+        """Read until `check` is true.
+
+        Raises TimeoutError naming `what`, or AssertionError if a follower read something wrong.
+        """
         deadline = time.monotonic() + seconds
         while not check():
             self.check_faults()
@@ -294,7 +297,8 @@ class Followers:
             self.turn()
 
     def keep_up(self, feed: Feeding) -> None:
-        """Hold the feed until every follower has all of it: a worker that is far behind would pass on an old book."""
+        """Hold the feed until every follower has all published increments. Otherwise a worker that is far behind would
+        pass on an old book."""
         feed.hold()
         self.until(lambda: all(one.has(feed.sent) for one in self.all if not one.ended), "everybody has it so far")
 
@@ -303,7 +307,7 @@ class Followers:
         assert not faults, f"{len(faults)} of {len(self.all)}: {faults[:3]}"
 
     def check_books(self) -> None:
-        """Check that every first book was the market's at that moment. Later frames were compared already."""
+        """Check that every first book was the market's at that moment. Later frames have been compared already."""
         self.check_faults()
         books = self.market.books(follower.sequence for follower in self.all)
         for follower in self.all:
@@ -318,7 +322,7 @@ class Feeding:
     """A thread that publishes a market's changes at a steady pace.
 
     Args:
-        snapshots: after which increments the whole book is published too; by default now and then.
+        snapshots: after which increments a snapshot is published, too; by default at intervals.
         until: the last increment that is published before `go_on` names a later one; by default all are.
 
     Attributes:
@@ -345,11 +349,11 @@ class Feeding:
         self._thread.join()
 
     def hold(self) -> None:
-        """Publish nothing more before `go_on`."""
+        """Publish nothing more until `go_on`."""
         self._until = self.sent
 
     def go_on(self, until: int | None = None) -> None:
-        """Publish on, up to this increment, or all of them."""
+        """Continue up to this increment, or to the last one."""
         self._until = self._market.last if until is None else until
 
     def _run(self) -> None:

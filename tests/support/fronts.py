@@ -17,7 +17,7 @@ from tests.support.raw_client import RawClient
 from tests.support.swarm import Swarm, SwarmClient
 
 PER_ADDRESS = 5
-"""Connections that `ENVIRON` lets an address have."""
+"""Maximum number of connections of an address, set by `ENVIRON`."""
 ENVIRON = {
     "TRUSTED_PROXIES": "127.0.0.1",
     "WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS": str(PER_ADDRESS),
@@ -33,8 +33,11 @@ class Front:
     gateways: list[GatewayProcess]
 
     def connect(self, path: str = "", source: str = "127.0.0.1", **headers: str) -> RawClient:
-        """Return a client that has been upgraded. (Not one of `websockets`' with threads: those read and write one TLS
-        connection at once, which OpenSSL does not take.)"""
+        """Return a client that has been upgraded.
+
+        Clients of `websockets.sync` do not work here: they read and write one TLS connection from two threads at once,
+        which OpenSSL does not support.
+        """
         client = self.raw(source)
         answer = client.request(
             {name.replace("_", "-"): value for name, value in headers.items()}, f"GET /{path} HTTP/1.1"
@@ -46,7 +49,7 @@ class Front:
         return RawClient(self.proxy.port, self.proxy.tls, source=source)
 
     def joins(self, swarm: Swarm, token: str, number: int) -> SwarmClient:
-        """Connect one more client of a swarm. Consecutive numbers have the same address, up to its limit."""
+        """Connect one more client of a swarm. Consecutive numbers share an address, up to its limit."""
         host = number // PER_ADDRESS
         source = f"127.2.{host // 250}.{host % 250 + 1}"
         client = SwarmClient(self.proxy.port, token, tls=self.proxy.tls, source=source)
@@ -54,7 +57,7 @@ class Front:
         return client
 
     def closed(self) -> list[dict[str, Any]]:
-        """The gateways' lines about connections that ended."""
+        """Return the log lines of both gateways about closed connections."""
         lines = [line for gateway in self.gateways for line in gateway.events()]
         return [line for line in lines if line["event"] == "connection closed"]
 
@@ -66,14 +69,14 @@ class Front:
 def front(
     proxy: type[Proxy], folder: Path, certificate: Certificate, environ: dict[str, str], unix: bool = False
 ) -> Iterator[Front]:
-    """Two gateways, over TCP or Unix sockets, and a proxy of this kind."""
+    """Start two gateways, over TCP or Unix sockets, and a proxy of this kind."""
     with contextlib.ExitStack() as stack:
         gateways = []
         for number in (1, 2):
             own = {"WEBSOCKET_UNIX": str(folder / f"{number}.sock")} if unix else {}
             gateways.append(GatewayProcess(folder, {**environ, **own}, wait=False))
             stack.callback(gateways[-1].stop)
-        stack.callback(lambda: [os.kill(gateway.pid, signal.SIGTERM) for gateway in gateways])  # both at once
+        stack.callback(lambda: [os.kill(gateway.pid, signal.SIGTERM) for gateway in gateways])  # both start at once
         for gateway in gateways:
             gateway.wait_ready()
         before = proxy(folder / "proxy", gateways, certificate)
@@ -82,11 +85,11 @@ def front(
 
 
 class Returning:
-    """A swarm whose clients reconnect as soon as the gateway asks for it. Any other end is a failure."""
+    """A swarm whose clients reconnect when the gateway announces a restart. Any other end is a failure."""
 
     def __init__(self, behind: Front, swarm: Swarm, tokens: list[str]) -> None:
         self._behind, self._swarm, self._tokens = behind, swarm, tokens
-        self.told = 0
+        self.notified = 0
         self.current: list[SwarmClient] = []
         for number in range(len(tokens)):
             self.current.append(self._join(number))
@@ -94,8 +97,8 @@ class Returning:
         swarm.until(self.settled, "all there")
 
     def _join(self, number: int) -> SwarmClient:
-        # One per address: a connection that has ended counts until its worker has told Redis, and a client may come
-        # back several times before that.
+        # One client per address: a closed connection counts until its worker has released its slot in Redis, and a
+        # client may reconnect several times before that.
         return self._behind.joins(self._swarm, self._tokens[number], number * PER_ADDRESS)
 
     def settled(self) -> bool:
@@ -104,10 +107,10 @@ class Returning:
                 assert client.status == 101, f"refused: {client.status}"
                 assert client.close is not None, "it received no close frame"
                 assert client.close[0] == 1012, f"closed with {client.close}"
-                self.told += 1
+                self.notified += 1
                 self.current[number] = self._join(number)
         return all(client.authenticated and not client.ended for client in self.current)
 
     def until(self, check: Callable[[], bool], what: str) -> None:
-        """Read until this is true and all clients are connected."""
+        """Read until the condition holds and all clients are connected."""
         self._swarm.until(lambda: self.settled() and check(), what)

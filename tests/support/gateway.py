@@ -25,7 +25,7 @@ from tests.support.servers import START_SECONDS, WAIT_SECONDS, Server, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 WAIT = WAIT_SECONDS
-"""Seconds in which an expected frame has to come."""
+"""Seconds within which an expected frame has to arrive."""
 
 
 class Signer:
@@ -37,7 +37,7 @@ class Signer:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that the gateway needs."""
+        """Return the variables that the gateway needs."""
         return {
             "JWT_PUBLIC_KEY": keys.public_text(self.key),
             "JWT_ALGORITHM": self.algorithm,
@@ -118,7 +118,7 @@ class GatewayProcess(Server):
         if wait:
             try:
                 self.wait_ready()
-            except BaseException:  # Ctrl-C, too: no other code knows the process yet
+            except BaseException:  # after Ctrl-C, too: no other code knows the process yet
                 self.kill()
                 raise
 
@@ -138,7 +138,7 @@ class GatewayProcess(Server):
             raise TimeoutError(f"{error}; {self.operators('/readyz')}; its log:\n{self.log()}") from None
 
     def operators(self, path: str) -> tuple[int, str]:
-        """Status and body of a request to the operator's port; (0, "") without an answer."""
+        """Return status and body of a request to the operator's port; (0, "") without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -155,7 +155,7 @@ class GatewayProcess(Server):
         return 0.0
 
     def total(self, name: str, *labels: str) -> float:
-        """Sum of a metric over all labels but these, which are written as `name="value"`."""
+        """Return the sum of a metric over all labels except these, which are written as `name="value"`."""
         return sum(
             float(line.rpartition(" ")[2])
             for line in self.operators("/metrics")[1].splitlines()
@@ -174,7 +174,7 @@ class GatewayProcess(Server):
         return [f"Traceback{text[:3000]}" for text in self.log().split("Traceback")[1:]]
 
     def workers(self) -> list[int]:
-        """pids of gunicorn's workers."""
+        """Return the pids of gunicorn's workers."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
@@ -213,7 +213,9 @@ def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> A
 
 
 class Publisher:
-    """Publishes as Peatio does: octet-stream bodies, exchanges not durable unless told; each message confirmed.
+    """Publishes as Peatio does, with octet-stream bodies, but waits for the confirm of each message.
+
+    Exchanges are not durable by default.
 
     Attributes:
         confirm_seconds: how long a confirm may take before `publish` raises TimeoutError; None for no limit.

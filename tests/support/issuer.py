@@ -11,19 +11,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SLOWEST = 300.0
-"""Seconds after which an answer that is held back ends by itself."""
+"""Seconds after which a held request is given up."""
 
 
 class Issuer:
     """Answers every request with `body`.
 
     Args:
-        tls: with which it speaks HTTPS.
+        tls: serves HTTPS with this context; None for HTTP.
 
     Attributes:
-        body, status, headers: of the answer from now on.
+        body, status, headers: of the next answers.
         held: whether it leaves requests unanswered.
-        requests: how many there were.
+        requests: number of requests so far.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:

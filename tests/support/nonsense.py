@@ -17,7 +17,7 @@ from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, fram
 LARGEST = 16_384
 """WEBSOCKET_MAX_MESSAGE_BYTES."""
 SECRET = "fuzzed-payload"
-"""In much of what is sent; the log must not have it."""
+"""Part of most of the input; the log must not contain it."""
 
 Message = tuple[int, bytes]
 """Opcode and payload."""
@@ -124,7 +124,7 @@ class Nonsense:
         return text[: self._random.randrange(len(text) + 1)] if self._random.random() < 0.2 else text
 
     def _shaped(self) -> str:
-        """Right keys with any values."""
+        """Return an object with valid keys and any values."""
         keys = self._random.sample(
             ["jwt", "event", "streams", "resume", "id", "", "\0", "é"], self._random.randrange(5)
         )
@@ -177,7 +177,7 @@ class Nonsense:
         text = self._random.choice(['{"event":"subscribe","streams":["%s"]}', '{"jwt":"Bearer %s"}', "%s", '{"%s":1}'])
         return text.replace("%s", "x" * (size - len(text) + 2))
 
-    # ---- below messages
+    # ---- requests and frames
 
     def request(self) -> bytes:
         """Return a request with an odd line and odd headers; most ask for an upgrade."""

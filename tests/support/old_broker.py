@@ -55,10 +55,10 @@ class OldBroker(TcpRelay):
 
     Args:
         to: port of the node.
-        version: what the node says it is, for example `3.7.28`.
+        version: the version that the node appears to have, for example `3.7.28`.
 
     Attributes:
-        version: of the connections to come; assign another one to upgrade the broker.
+        version: version for new connections; assign another one to upgrade the broker.
         declared: name and arguments of each queue that a client declared, as the client sent them.
     """
 
@@ -92,10 +92,10 @@ def _frames(data: bytes, change: Callable[[bytes], bytes], greeting: int) -> tup
     """Change each whole frame (AMQP 0-9-1 section 2.3.5).
 
     Args:
-        greeting: bytes that come before the first frame and are not one.
+        greeting: number of bytes before the first frame.
 
     Returns:
-        The frames to pass on, the beginning of a frame that is not whole yet, and how much of the greeting is to come.
+        The frames to pass on, the beginning of an incomplete frame, and how many bytes of the greeting are missing.
     """
     passed, at = [], 0
     if greeting:
@@ -119,7 +119,7 @@ def _frames(data: bytes, change: Callable[[bytes], bytes], greeting: int) -> tup
 
 
 class _FromServer:
-    """Changes the methods that a node sends."""
+    """Changes methods that a node sends."""
 
     def __init__(self, version: str) -> None:
         self._version = version
@@ -134,7 +134,7 @@ class _FromServer:
 
 
 class _FromClient:
-    """Changes the methods that a client sends."""
+    """Changes methods that a client sends."""
 
     def __init__(self, version: str, declared: list[tuple[str, dict[str, Any]]]) -> None:
         self._since = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
@@ -168,6 +168,6 @@ class _FromClient:
 
 
 def _method(payload: bytes) -> tuple[int, int]:
-    """Class and method."""
+    """Return the ids of class and method."""
     numbers: tuple[int, int] = struct.unpack_from(">HH", payload)
     return numbers

@@ -33,10 +33,10 @@ class OldRedis(TcpRelay):
 
     Args:
         to: port of the server.
-        version: what the server says it is; None leaves all as it is.
+        version: the version that the server appears to have; None changes nothing.
 
     Attributes:
-        delay: seconds by which it delays each request of a connection.
+        delay: seconds by which each request of a connection is delayed.
     """
 
     def __init__(self, to: int, version: str | None = None) -> None:

@@ -6,12 +6,12 @@ import sys
 import time
 
 EACH = 0.5
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 _shown = 0.0
 
 
 def tell(text: str) -> None:
-    """Show the progress if standard error is a terminal, at most every few moments."""
+    """Show the progress if standard error is a terminal, at most once per interval."""
     global _shown
     now = time.monotonic()
     if sys.stderr.isatty() and now - _shown > EACH:
@@ -20,6 +20,6 @@ def tell(text: str) -> None:
 
 
 def end() -> None:
-    """Remove the line."""
+    """Remove the progress line."""
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

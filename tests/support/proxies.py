@@ -19,7 +19,7 @@ from tests.support.servers import START_SECONDS, Server, free_port, wait_until
 
 
 def replaced(text: str, changes: Sequence[tuple[str, str]]) -> str:
-    """Return the text with each of these replaced, which has to occur once."""
+    """Return the text with each of these replaced. Each has to occur exactly once."""
     for old, new in changes:
         assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
         text = text.replace(old, new)

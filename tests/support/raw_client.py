@@ -1,4 +1,4 @@
-"""A WebSocket client that hides nothing: it sends and reads single frames and bytes, and every wait has a limit.
+"""A WebSocket client without hidden behaviour: it sends and reads single frames and bytes, and every wait has a limit.
 
 It masks, answers and closes only on request, so that a test can do what a client should not. Knows nothing of the
 gateway.
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 WAIT = 60.0
-"""Seconds in which anything expected has to come."""
+"""Seconds within which anything expected has to arrive."""
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -49,7 +49,7 @@ def frame(
     reserved: int = 0,
     length: int | None = None,
 ) -> bytes:
-    """One frame (RFC 6455 section 5.2); `length` announces another length than the payload's."""
+    """Return a frame (RFC 6455 section 5.2). `length` announces another length than the payload's."""
     size = len(payload) if length is None else length
     if size < 126:
         extended, seven = b"", size
@@ -67,7 +67,7 @@ def frame(
 
 
 def text(message: str | Mapping[str, Any]) -> bytes:
-    """A text frame; anything but a text as JSON."""
+    """Return a text frame. Anything but a str is encoded as JSON."""
     return frame(TEXT, (message if isinstance(message, str) else json.dumps(message)).encode())
 
 
@@ -79,9 +79,9 @@ class RawClient:
     """A TCP (or Unix, or TLS) connection.
 
     Args:
-        where: port on 127.0.0.1, or path of a Unix socket.
+        where: a port on 127.0.0.1, or the path of a Unix socket.
         tls: None for a plain connection.
-        receive_buffer: SO_RCVBUF, for a client that is meant to be slow.
+        receive_buffer: SO_RCVBUF, for a client that has to be slow.
         source: the address it comes from, any of 127.0.0.0/8.
     """
 
@@ -109,7 +109,7 @@ class RawClient:
         self.drop()
 
     def encrypt(self, tls: ssl.SSLContext | None) -> None:
-        """Begin TLS, if there is a context."""
+        """Do the TLS handshake, if there is a context."""
         if tls is not None:
             self._sock = tls.wrap_socket(self._sock, server_hostname="localhost")
 
@@ -118,7 +118,7 @@ class RawClient:
         self._sock.close()
 
     def send(self, *data: bytes) -> None:
-        """Send all of it in one packet, if it fits."""
+        """Send everything in one packet, if it fits."""
         self._sock.sendall(b"".join(data))
 
     def reset(self) -> None:
@@ -127,12 +127,12 @@ class RawClient:
         self._sock.close()
 
     def finish(self) -> None:
-        """Half-close: send nothing more."""
+        """Close the sending side of the connection."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
     def read_on(self) -> None:
-        """Read and discard, until the server or `finish` ends it."""
+        """Read and discard until the server or `finish` ends the connection."""
         with contextlib.suppress(OSError):
             while self._sock.recv(65_536):
                 pass
@@ -147,7 +147,7 @@ class RawClient:
         Args:
             headers: other values than the usual; None leaves one out.
             line: the request line.
-            along: sent in the same packet, after the request.
+            along: bytes that follow the request in the same packet.
         """
         usual: dict[str, str | None] = {
             "Host": "localhost",
@@ -164,7 +164,7 @@ class RawClient:
         return self.answer()
 
     def answer(self) -> Answer:
-        """Read an HTTP response. Its body is as long as it says, or else ends with the connection."""
+        """Read an HTTP response. Without a length its body ends with the connection."""
         deadline = time.monotonic() + WAIT
         while b"\r\n\r\n" not in self._buffer:
             if not self._more(deadline):
@@ -183,7 +183,7 @@ class RawClient:
         return Answer(status, headers, body)
 
     def upgrade(self, path: str = "/", along: bytes = b"") -> Self:
-        """Ask for an upgrade, which has to be granted."""
+        """Ask for an upgrade, which the server has to accept."""
         answer = self.request(line=f"GET {path} HTTP/1.1", along=along)
         assert answer.status == 101, answer
         return self
@@ -191,7 +191,7 @@ class RawClient:
     # ---- frames from the server
 
     def next(self) -> Frame | None:
-        """Return the next frame; None at the end of the connection. A masked frame or reserved bits fail the test."""
+        """Return the next frame, or None at the end of the connection. Fails if it is masked or has reserved bits."""
         deadline = time.monotonic() + WAIT
         header = self._exactly(2, deadline)
         if not header:
@@ -205,28 +205,28 @@ class RawClient:
         return Frame(first & 0x0F, self._exactly(size, deadline), bool(first & 0x80))
 
     def take(self, size: int) -> bytes:
-        """The next bytes, whatever they are."""
+        """Return the next bytes of the connection."""
         return self._exactly(size, time.monotonic() + WAIT)
 
     def json(self) -> Any:
-        """Return the next frame, which has to be a whole text frame, as JSON."""
+        """Return the content of the next frame, which has to be a whole text frame with JSON."""
         found = self.next()
-        assert found is not None, "the server hung up"
+        assert found is not None, "the server closed the connection"
         assert (found.opcode, found.fin) == (TEXT, True), found
         return json.loads(found.payload)
 
     def closed(self) -> tuple[int, str]:
         """Return code and reason of the next frame, which has to be a close frame."""
         found = self.next()
-        assert found is not None, "the server hung up without a close frame"
+        assert found is not None, "the server closed the connection without a close frame"
         assert found.opcode == CLOSE, found
         return int.from_bytes(found.payload[:2], "big"), found.payload[2:].decode()
 
     def ended(self, seconds: float = WAIT) -> float:
         """Wait for the end of the connection, before which nothing more may arrive. Return how long that took."""
         started = time.monotonic()
-        assert not self._more(started + seconds), f"more came: {self._buffer!r}"
-        assert not self._buffer, f"more had come: {self._buffer!r}"
+        assert not self._more(started + seconds), f"more arrived: {self._buffer!r}"
+        assert not self._buffer, f"more had arrived: {self._buffer!r}"
         return time.monotonic() - started
 
     def _exactly(self, size: int, deadline: float) -> bytes:
@@ -238,7 +238,7 @@ class RawClient:
         return taken
 
     def _more(self, deadline: float) -> bool:
-        """Read once; False at the end of the connection. TimeoutError at the deadline."""
+        """Read once. Return False at the end of the connection. Raises TimeoutError at the deadline."""
         self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
         data = b""
         with contextlib.suppress(ConnectionResetError):

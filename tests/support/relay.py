@@ -98,7 +98,7 @@ def _listen(name: str, reader: StreamReader, connection: Connection) -> Generato
         if name == "client" and line.lower().startswith(b"authorization:"):
             connection.authorization = True
     while name == "server" and connection.status != 101:
-        yield  # the body of a refusal, which has no frames
+        yield  # the body of a refusal; it has no frames
     while True:
         frame = yield from Frame.parse(reader.read_exact, mask=name == "client", max_size=None)
         if frame.opcode not in (Opcode.PING, Opcode.PONG):
@@ -112,5 +112,5 @@ def _shown(frame: Frame) -> Any:
     if frame.opcode is Opcode.BINARY:
         return {"binary": len(frame.data)}
     assert frame.opcode is Opcode.TEXT, frame
-    assert frame.fin, "a message in several frames is not put together here"
+    assert frame.fin, "fragmented messages are not supported here"
     return _TOKEN.sub("<token>", bytes(frame.data).decode())

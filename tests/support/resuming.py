@@ -27,10 +27,10 @@ from tests.support import progress
 from tests.support.swarm import SwarmClient
 
 WAIT = 180.0
-"""Seconds in which members have to have everything, once all is well again."""
+"""Seconds within which members have to have everything once all servers run again."""
 CONFIRM_SECONDS = 90.0
 APART = 1_000_000
-"""Ids of two members' events are at least so far apart."""
+"""Difference between the first event ids of two members."""
 
 
 class Member:
@@ -41,7 +41,7 @@ class Member:
         cursor: the last one received; None before the first connection.
         incomplete: the notices that events may be missing.
         gaps: how many events had arrived at each notice.
-        told_at: monotonic time of the last notice; 0 before.
+        notified_at: monotonic time of the last notice; 0 before.
     """
 
     def __init__(self, index: int, uid: str, token: str) -> None:
@@ -50,7 +50,7 @@ class Member:
         self.cursor: str | None = None
         self.incomplete: list[str] = []
         self.gaps: set[int] = set()
-        self.told_at = 0.0
+        self.notified_at = 0.0
         self.resumed = 0
 
     def take(self, text: str) -> None:
@@ -60,12 +60,12 @@ class Member:
         elif "trade" in frame:
             self._count(frame["trade"]["order_id"], frame["cursor"])
         elif "resume" in frame:
-            told = frame["resume"]
-            if not told["complete"]:
+            notice = frame["resume"]
+            if not notice["complete"]:
                 self.gaps.add(len(self.got))
-                self.told_at = time.monotonic()
+                self.notified_at = time.monotonic()
                 self.incomplete.append(f"at {self.cursor}, after {len(self.got)} events: {text}")
-            self.cursor = told["cursor"]
+            self.cursor = notice["cursor"]
             self.resumed += "success" in frame
         else:
             assert "challenge" in frame, text
@@ -95,15 +95,15 @@ class _Line(SwarmClient):
 
 
 class Members:
-    """All of them, in one thread.
+    """All members, in one thread.
 
     Args:
-        ports: of the gateways; each connection goes to any of them.
+        ports: ports of the gateways; each connection uses a random one.
 
     Attributes:
-        cut: connections closed by the members themselves, without a close frame.
-        ends: close codes of those that the gateway ended; 0 without one.
-        silence: seconds, the longest time in which no member received an event.
+        cut: how many connections members closed, without a close frame.
+        ends: how many connections the gateway ended, by close code; 0 without a close frame.
+        silence: the longest time in which no member received an event, in seconds.
     """
 
     def __init__(self, members: list[Member], ports: list[int], pause: float = 0.7) -> None:
@@ -161,11 +161,11 @@ class Members:
             self.turn(0.02)
 
     def live(self, seconds: float = 0, cuts: float = 0, until: Callable[[], bool] = lambda: True) -> None:
-        """Let them be for a time, and until something is so; so many connections a second are cut meanwhile, at random
+        """Read for a time, and until a condition holds, and meanwhile cut this many connections a second at random
         moments."""
         began, done = time.monotonic(), 0
         while (now := time.monotonic() - began) < seconds or not until():
-            assert now < seconds + WAIT, "it does not become so"
+            assert now < seconds + WAIT, "the condition never held"
             self.turn(0.01)
             progress.tell(f"{now:.0f} of {seconds:g} s; {done:,} connections cut")
             due = int(now * cuts)
@@ -175,10 +175,10 @@ class Members:
 
     @property
     def connected(self) -> int:
-        """Return how many have a connection."""
+        """Return how many members have a connection."""
         return len(self._lines)
 
-    def all_here(self) -> bool:
+    def all_resumed(self) -> bool:
         return all(member.resumed for member in self.members)
 
     def _come(self, member: Member) -> None:
@@ -203,13 +203,13 @@ class Members:
 
 
 class Market(threading.Thread):
-    """Publishes at a steady rate: by turns an order, a trade between two members, a private event of an order.
+    """Publishes at a steady rate: an order, a trade between two members, or a private event of an order.
 
     Attributes:
-        sure: by member, the numbers that the broker confirmed.
-        maybe: those it did not.
+        sure: the numbers that the broker confirmed, by member.
+        maybe: the numbers that it did not confirm, by member.
         unroutable: how many events the broker could not route to a queue.
-        last_from: by member, the monotonic time before its last event was published; infinite before.
+        last_from: the monotonic time just before a member's last event was published, by member; infinite before.
     """
 
     def __init__(self, url: str, members: list[Member], rate: float) -> None:
@@ -235,12 +235,12 @@ class Market(threading.Thread):
         try:
             due = time.monotonic()
             for turn in self._turns():
-                due = max(due + 1 / self._rate, time.monotonic() - 0.1)  # what a lost broker held up is not made good
+                due = max(due + 1 / self._rate, time.monotonic() - 0.1)  # do not catch up after a lost broker
                 self._over.wait(max(0.0, due - time.monotonic()))
                 if self._over.is_set():
                     break
-                self._tell(turn)
-            for index in range(len(self._members)):  # whatever comes twice has come before this
+                self._publish_turn(turn)
+            for index in range(len(self._members)):  # any repeated event has arrived before this one
                 while not self._last_order(index):
                     pass
         except BaseException as error:
@@ -250,7 +250,7 @@ class Market(threading.Thread):
             self._hang_up()
 
     def end(self) -> None:
-        """Publish a last event to every member, and no more."""
+        """Publish a last event to every member, then stop."""
         self._over.set()
 
     def _turns(self) -> Iterator[int]:
@@ -259,7 +259,7 @@ class Market(threading.Thread):
             random.shuffle(order)
             yield from order
 
-    def _tell(self, index: int) -> None:
+    def _publish_turn(self, index: int) -> None:
         match random.randrange(3):
             case 0:
                 self._order(index, private=False)
@@ -328,7 +328,7 @@ class Market(threading.Thread):
             self._connection = amqp.Connection(host, confirm_publish=True, connect_timeout=5, read_timeout=60)
             self._connection.connect()
             self._channel = channel = self._connection.channel()
-            channel.events["basic_return"].add(lambda *told: self._returned.append(told))
+            channel.events["basic_return"].add(lambda *arguments: self._returned.append(arguments))
             for name, kind in (("orderbook", "fanout"), ("trade", "headers"), ("events.ranger", "topic")):
                 channel.exchange_declare(f"peatio.{name}", kind, durable=True, auto_delete=False)
         return self._channel
@@ -341,7 +341,7 @@ class Market(threading.Thread):
 
 
 def faults(members: list[Member], market: Market) -> list[str]:
-    """Return what is wrong with the members' events; nothing if they have all, in order, once."""
+    """Return what is wrong with the members' events; nothing if each received all its events once and in order."""
     found = []
     for member in members:
         sure, maybe = market.sure[member.index], market.maybe[member.index]
@@ -353,13 +353,13 @@ def faults(members: list[Member], market: Market) -> list[str]:
         doubled = [n for n, times in Counter(n for n in member.got if n in maybe).items() if times > 1]
         if doubled:
             found.append(f"{member.uid}: {doubled} twice")
-        found += [f"{member.uid}: told of a gap {told}" for told in member.incomplete]
+        found += [f"{member.uid}: notified of a gap {notice}" for notice in member.incomplete]
     return found
 
 
-def untold(members: list[Member], market: Market) -> list[str]:
-    """What members missed without being notified, or got twice or out of order; nothing if all that is missing is a gap
-    that the gateway told of where it was."""
+def unreported(members: list[Member], market: Market) -> list[str]:
+    """Return events that members missed without a notice or received twice or out of order.
+    A gap is allowed if the gateway reported it at that place."""
     found = []
     for member in members:
         got, sure = member.got, market.sure[member.index]
@@ -369,6 +369,6 @@ def untold(members: list[Member], market: Market) -> list[str]:
         for number in missing:
             came_before = sum(one < number for one in got)
             if not member.gaps & {came_before, came_before + 1}:
-                found.append(f"{member.uid}: not told that {number} is missing; gaps after {sorted(member.gaps)}")
+                found.append(f"{member.uid}: not notified that {number} is missing; gaps after {sorted(member.gaps)}")
                 break
     return found

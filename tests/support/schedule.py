@@ -1,8 +1,8 @@
-"""The order in which xdist runs live and fault tests: whole files, the longest first, so that no process still has a
-long file when all others are finished.
+"""The order in which xdist runs live and fault tests: whole files, the longest first, so that all processes finish at
+about the same time.
 
-A file stays in one process, because every process would start what its tests share. A few files are so long that parts
-of them run separately.
+A file stays in one process, because every process would start the servers that its tests share. The longest files are
+split into parts that run separately.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 LONGEST = (
     "tests/faults/test_no_fill_is_lost.py::test_the_broker",
-    "tests/faults/test_no_fill_is_lost.py::test_all_of_it_at_once",
+    "tests/faults/test_no_fill_is_lost.py::test_all_failures_at_once",
     "tests/faults/test_no_fill_is_lost.py",
     "tests/live/test_check.py",
     "tests/live/test_clients.py",
@@ -54,7 +54,7 @@ LONGEST = (
     "tests/live/test_subscribing.py",
     "tests/live/test_steering.py",
 )
-"""Beginnings of names. What is not here comes afterwards; the first beginning that fits counts."""
+"""Prefixes of test ids. The first prefix that matches counts; tests without a prefix come last."""
 KINDS = ("tests/live/", "tests/faults/")
 
 
@@ -70,13 +70,13 @@ def place(nodeid: str) -> int:
 
 
 def arrange(items: list[pytest.Item]) -> None:
-    """Put live and fault tests into this order; within a file they keep their own."""
+    """Sort live and fault tests into this order. Tests of a file keep their order."""
     if all(item.nodeid.startswith(KINDS) for item in items):
         items.sort(key=lambda item: place(item.nodeid))
 
 
 class LongestFirst(LoadScopeScheduling):
-    """`--dist loadscope`, with these units, in the order in which they were collected."""
+    """`--dist loadscope` with these units, in the order of collection."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:
         config.option.loadscopereorder = False

@@ -30,16 +30,16 @@ START_SECONDS = 90.0
 WAIT_SECONDS = 60.0
 """How long anything expected may take on a busy machine. Only a failing test waits that long."""
 PORTS, BLOCK = range(10_000, 32_000), 100
-"""Below those that the kernel gives to connections, which could take one before its server does."""
+"""Below the kernel's ephemeral ports: a connection could otherwise take a port before its server does."""
 _claims: list[socket.socket] = []
 _claimed: list[int] = []
 
 
 def free_port() -> int:
-    """Return an unused TCP port on 127.0.0.1; another one each time.
+    """Return an unused TCP port on 127.0.0.1, each time another one.
 
-    No two processes of this machine get the same one: ports are claimed in blocks, each by an abstract Unix socket,
-    which the kernel lets go when its process ends.
+    No two processes on this machine get the same port: ports are claimed in blocks, each by an abstract Unix socket,
+    which the kernel closes when its process ends.
     """
     while True:
         if not _claimed:
@@ -67,7 +67,7 @@ def _claim_block() -> None:
 
 
 def wait_until(check: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS, pause: float = 0.02) -> None:
-    """Return as soon as `check` is true; raise TimeoutError naming `what` after `seconds`."""
+    """Wait until `check` is true. Raises TimeoutError naming `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
@@ -96,22 +96,22 @@ class Server:
 
     @property
     def pid(self) -> int:
-        assert self.process is not None, "not running"
+        assert self.process is not None, "the server is not running"
         return self.process.pid
 
     def freeze(self) -> None:
-        """SIGSTOP: the port stays open, nothing is answered."""
+        """Stop the process with SIGSTOP: its port stays open, but it answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would be."""
+        """Kill the process with SIGKILL, as in a crash."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that takes more than 30 s."""
+        """End the process with SIGTERM, or with SIGKILL if that takes more than 30 s."""
         self._end(signal.SIGTERM)
 
     def restart(self) -> None:
@@ -132,12 +132,12 @@ class Server:
 
 
 class Redis(Server):
-    """`redis-server` without persistence, unless `persistent`: then it keeps its data over a restart.
+    """`redis-server` without persistence; with `persistent` it keeps its data over a restart.
 
     `REDIS_SERVER` names the program of another version, which listens without TLS: Redis supports it since 6.
 
     Attributes:
-        authority: that issued its certificate; over TLS it accepts only clients whose certificate is of this authority.
+        authority: issued its certificate; over TLS it accepts only clients with a certificate of this authority.
     """
 
     def __init__(self, folder: Path, persistent: bool = False) -> None:
@@ -170,11 +170,11 @@ class RabbitMQ(Server):
     """A RabbitMQ node with its own name, folder and epmd, so that several can run at the same time.
 
     Args:
-        folder: for everything it keeps.
-        cluster: a running node; this one joins its cluster, and shares its epmd and its cookie.
+        folder: for all its files.
+        cluster: a running node whose cluster this one joins; they share epmd and cookie.
 
     Attributes:
-        authority: that issued its certificate, and issues those of clients that the broker trusts.
+        authority: issued its certificate, and issues certificates of clients that the broker trusts.
     """
 
     BIN = Path("/usr/lib/rabbitmq/bin")
@@ -202,7 +202,7 @@ class RabbitMQ(Server):
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "env.conf"),
             "RABBITMQ_PLUGINS_DIR": str(self._plugins(folder / "plugins")),
-            # One scheduler: the node shares two cores with what is under test.
+            # One scheduler: the node shares two cores with the tests.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
             ),
@@ -218,7 +218,7 @@ class RabbitMQ(Server):
 
     @staticmethod
     def _plugins(folder: Path) -> Path:
-        """What RabbitMQ itself consists of, without its plugins: a node reads all there are when it starts."""
+        """Return RabbitMQ's own applications without its plugins: a node reads all that exist when it starts."""
         folder.mkdir()
         for part in RabbitMQ.BIN.parent.glob("lib/rabbitmq_server-*/plugins/*"):
             if not part.name.startswith("rabbitmq_") or part.name.startswith("rabbitmq_prelaunch"):
@@ -241,7 +241,7 @@ class RabbitMQ(Server):
 
     @property
     def name(self) -> str:
-        """Of the node, in its cluster."""
+        """Return the node's name in its cluster."""
         return self.environment["RABBITMQ_NODENAME"]
 
     @property
@@ -259,7 +259,7 @@ class RabbitMQ(Server):
         return {"AMQP_URL": self.tls_url, "AMQP_CA_FILE": str(self.authority.cert)}
 
     def _settings(self) -> str:
-        # 127.0.0.2 is another host as far as certificates are concerned.
+        # For certificates 127.0.0.2 is another host.
         return f"""
             loopback_users = none
             vm_memory_high_watermark.absolute = 2GB
@@ -274,17 +274,17 @@ class RabbitMQ(Server):
 
     @property
     def pid(self) -> int:
-        """Of the node itself: the process started here is a shell around it."""
+        """Return the node's own pid: the process started here is a shell around it."""
         return int((self.folder / "pid").read_text())
 
     def start(self) -> None:
         self._launch()
 
         def answers() -> bool:
-            # After kill -9 a node may find its own name still taken, and give up.
+            # After kill -9 a node may find its own name still taken, and exit.
             if self.process is not None and self.process.poll() is not None:
                 self._launch()
-            # A bare connect would leave a complaint in the node's log; the protocol header is answered.
+            # Send the protocol header: a bare connection would be logged as an error by the node.
             return _answers(self.port, b"AMQP\x00\x00\x09\x01")
 
         wait_until(answers, f"rabbitmq on {self.port}", START_SECONDS, 0.1)
@@ -296,15 +296,15 @@ class RabbitMQ(Server):
             )
 
     def forget(self) -> None:
-        """Empty its disk while it does not run."""
+        """Delete the data of a node that does not run."""
         shutil.rmtree(self.folder / "mnesia")
 
     def ctl(self, *words: str) -> str:
-        """Do what `rabbitmqctl` would do; return what it prints. Raises BrokerError or CalledProcessError."""
+        """Run a command of `rabbitmqctl`. Return its output. Raises BrokerError or CalledProcessError."""
         return self._run("rabbitmqctl", *words)
 
     def streams(self, *words: str) -> str:
-        """Do what `rabbitmq-streams` would do; return what it prints. Raises BrokerError or CalledProcessError."""
+        """Run a command of `rabbitmq-streams`. Return its output. Raises BrokerError or CalledProcessError."""
         return self._run("rabbitmq-streams", *words)
 
     def _run(self, tool: str, *words: str) -> str:
@@ -317,7 +317,7 @@ class RabbitMQ(Server):
         ).stdout
 
     def close(self) -> None:
-        """End the node, and its epmd if that is its own, for good."""
+        """End the node for good, and its epmd unless it belongs to another node."""
         self.kill()
         if self.epmd is not None:
             self.epmd.kill()
@@ -326,6 +326,6 @@ class RabbitMQ(Server):
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder under the system's temporary one, removed at the end."""
+    """A folder in the system's temporary folder, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="peatio_ws-", ignore_cleanup_errors=True) as name:
         yield Path(name)

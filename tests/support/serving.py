@@ -1,4 +1,4 @@
-"""Helpers of the transport's tests: applications under gunicorn, and raw clients that are connected."""
+"""Helpers for tests of the transport: applications under gunicorn, and connected raw clients."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def served(folder: Path, app: str, worker: str = OURS, **environ: str) -> Iterat
 
 @contextlib.contextmanager
 def without_end(client: RawClient, data: bytes) -> Iterator[None]:
-    """Send this repeatedly, as fast as possible, and read the answers. Drop the client in the end."""
+    """Send this data repeatedly, as fast as possible, and read the answers. Drops the client at the end."""
     under_way, over = threading.Event(), threading.Event()
 
     def send() -> None:

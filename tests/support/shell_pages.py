@@ -36,7 +36,7 @@ def program(blocks: Iterable[Block], folder: Path, replace: Mapping[str, str]) -
     """Return a bash program that runs the blocks of a page in order and compares their outputs.
 
     Args:
-        folder: for the outputs; it exists.
+        folder: an existing folder for the outputs.
         replace: texts of the page, such as addresses, and their replacements in this run.
 
     Raises:

@@ -1,10 +1,10 @@
-"""What every source of broker events has to do, and what a stream has to do in addition, against a real broker.
+"""Scenarios for every source of broker events, and further ones for the stream, against a real broker.
 
     python -m tests.support.source_scenarios KIND SCENARIO URL
     python -m tests.support.source_scenarios                      # lists kinds and scenarios
 
-`tests/live/test_sources.py` runs each scenario in a process with gevent's patches, as a worker has them. The status is
-0, or there is a traceback.
+`tests/live/test_sources.py` runs each scenario in a process with gevent's patches, like a worker's. The status is 0, or
+there is a traceback.
 """
 
 # ruff: noqa: E402
@@ -43,7 +43,7 @@ WAIT = 30.0
 
 
 def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> None:
-    """Return once `check` is true; AssertionError after `seconds`."""
+    """Wait until `check` is true. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
@@ -51,11 +51,11 @@ def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> None:
 
 
 class Worker:
-    """A consumer with its source, as a worker has them, and what they did.
+    """A consumer with its source, like a worker's, and what they did.
 
     Attributes:
         got: deliveries with an exchange, as they arrived.
-        happened: `heard`, `lost`, `gap`, `refused`, `restored`, in order.
+        happened: `connected`, `lost`, `gap`, `refused`, `restored`, in order.
     """
 
     def __init__(self, kind: str, url: str, queue: str) -> None:
@@ -69,7 +69,7 @@ class Worker:
             instead = own
         self.source = preferred
         self.sources = Sources(preferred, instead, self)
-        self.consumer = Consumer(self.sources, (url,), lambda: False, self._heard, lambda _seconds: None)
+        self.consumer = Consumer(self.sources, (url,), lambda: False, self._on_status, lambda _seconds: None)
         self.reader = gevent.spawn(self.consumer.run)
 
     def on_source(self, refused: SourceRefused | None) -> None:
@@ -79,29 +79,29 @@ class Worker:
     def on_trial(self, running: bool) -> None:
         pass
 
-    def _heard(self, heard: bool) -> None:
-        self.happened.append("heard" if heard else "lost")
+    def _on_status(self, connected: bool) -> None:
+        self.happened.append("connected" if connected else "lost")
 
     def _take(self, delivery: Delivery) -> None:
         if delivery.exchange:
             self.got.append(delivery)
 
     @property
-    def is_heard(self) -> bool:
-        states = [one for one in self.happened if one in ("heard", "lost")]
-        return states[-1:] == ["heard"]
+    def is_connected(self) -> bool:
+        states = [one for one in self.happened if one in ("connected", "lost")]
+        return states[-1:] == ["connected"]
 
     @contextlib.contextmanager
-    def read_again(self) -> Iterator[None]:
-        """Lose the source within the block, and wait until it is read again."""
+    def reconnected(self) -> Iterator[None]:
+        """Run the block, in which the source is lost, and wait until it is read again."""
         before = len(self.happened)
         yield
-        until(lambda: "lost" in self.happened[before:] and self.is_heard, "it is read again")
+        until(lambda: "lost" in self.happened[before:] and self.is_connected, "it is read again")
 
     def cut(self) -> None:
         """Break the connection as a network would."""
         self.reader.kill(ConnectionResetError("cut by the test"), block=False)
-        until(lambda: not self.is_heard, "the loss is noticed")
+        until(lambda: not self.is_connected, "the loss is noticed")
 
     def numbers(self) -> list[int]:
         return [json.loads(one.body)["id"] for one in self.got]
@@ -112,12 +112,12 @@ class Worker:
 
 
 class Exchange:
-    """Publishes numbered events as Peatio does, confirmed."""
+    """Publishes numbered events as Peatio does, and waits for confirms."""
 
     def __init__(self, url: str) -> None:
         self._embedded = url.startswith("memory")
         self._connection = open_connection(url)
-        self._connection.heartbeat = 0  # no greenlet sends them
+        self._connection.heartbeat = 0  # no greenlet sends heartbeats
         if not self._embedded:
             self._connection.transport_options["confirm_publish"] = True
         self._connection.connect()
@@ -158,19 +158,22 @@ class Stage:
 
     def start(self) -> Worker:
         worker = Worker(self.kind, self.url, self.queue)
-        until(lambda: worker.is_heard, "the source is read")
+        until(lambda: worker.is_connected, "the source is read")
         return worker
 
-    def everything_comes(self, count: int = 30) -> None:
-        """Check that events published from now on arrive, in order, once."""
+    def assert_events_arrive(self, count: int = 30) -> None:
+        """Check that events published from now on arrive once and in order."""
         before = len(self.worker.got)
         numbers = self.exchange.publish(count)
-        until(lambda: len(self.worker.got) >= before + count, f"{count} events come")
+        until(lambda: len(self.worker.got) >= before + count, f"{count} events arrive")
         assert self.worker.numbers()[before:] == numbers
 
     def renew(self) -> None:
-        """Delete the stream as one should: RabbitMQ (3.10) closes the channel of a publisher whose message it routes
-        to a stream that is just being deleted."""
+        """Unbind and delete the stream.
+
+        In this order: RabbitMQ (3.10) closes the channel of a publisher whose message it routes to a stream that is
+        just being deleted.
+        """
         with self.channel() as channel:
             for name, key in PRIVATE:
                 channel.queue_unbind(self.queue, name, key)
@@ -182,165 +185,165 @@ class Stage:
             yield channel
 
 
-# ---- what each source does
+# ---- every source
 
 
-def everything_comes_in_order_and_once(stage: Stage) -> None:
-    stage.everything_comes(300)
-    assert stage.worker.happened == ["heard"]
+def events_arrive_in_order_and_once(stage: Stage) -> None:
+    stage.assert_events_arrive(300)
+    assert stage.worker.happened == ["connected"]
     assert not stage.worker.consumer.behind()
     assert stage.worker.sources.lag() < WAIT
 
 
-def nothing_is_known_to_be_missing(stage: Stage) -> None:
-    stage.everything_comes(3)
+def completeness_is_known(stage: Stage) -> None:
+    stage.assert_events_arrive(3)
     moment = time.monotonic()
-    until(lambda: stage.worker.sources.has_read_up_to(moment), "everything is known to have come")
+    until(lambda: stage.worker.sources.has_read_up_to(moment), "everything is known to have arrived")
 
 
-def it_stops(stage: Stage) -> None:
-    stage.everything_comes(3)
+def consumer_stops(stage: Stage) -> None:
+    stage.assert_events_arrive(3)
     stage.worker.end()
     assert stage.worker.reader.ready()
     stage.worker = stage.start()
     before = len(stage.worker.got)
-    stage.everything_comes(3)
-    assert before in (0, 3), "a stream has what came before"
+    stage.assert_events_arrive(3)
+    assert before in (0, 3), "a stream has the earlier events, a queue does not"
 
 
-def it_is_read_again_after_a_lost_connection(stage: Stage) -> None:
-    stage.everything_comes(10)
+def source_is_read_again_after_a_lost_connection(stage: Stage) -> None:
+    stage.assert_events_arrive(10)
     for _ in range(3):
         stage.worker.cut()
         meanwhile = stage.exchange.publish(10)
-        until(lambda: stage.worker.is_heard, "it is read again")
+        until(lambda: stage.worker.is_connected, "it is read again")
         if stage.kind == "stream":
             until(
-                lambda numbers=meanwhile: stage.worker.numbers()[-10:] == numbers, "what was published meanwhile comes"
+                lambda numbers=meanwhile: stage.worker.numbers()[-10:] == numbers, "events published meanwhile arrive"
             )
-        stage.everything_comes(10)
+        stage.assert_events_arrive(10)
     assert "gap" not in stage.worker.happened
 
 
 def exchanges_declared_again_are_bound_again(stage: Stage) -> None:
     """No error reports that the bindings are gone."""
-    stage.everything_comes(9)
+    stage.assert_events_arrive(9)
     for _ in range(3):
-        with stage.worker.read_again():
+        with stage.worker.reconnected():
             stage.exchange.delete()
             stage.exchange.declare()
-        stage.everything_comes(9)
+        stage.assert_events_arrive(9)
 
 
 def only_one_exchange_declared_again_is_bound_again(stage: Stage) -> None:
     for name, kind in EXCHANGES.items():
-        with stage.worker.read_again():
+        with stage.worker.reconnected():
             stage.exchange.channel.exchange_delete(name)
             stage.exchange.channel.exchange_declare(name, kind, durable=False, auto_delete=False)
-        stage.everything_comes(9)
+        stage.assert_events_arrive(9)
 
 
-# ---- what a stream does
+# ---- the stream only
 
 
-def a_stream_that_was_deleted_is_made_again(stage: Stage) -> None:
-    stage.everything_comes(10)
+def deleted_stream_is_created_again(stage: Stage) -> None:
+    stage.assert_events_arrive(10)
     for _ in range(3):
         before = len(stage.worker.happened)
-        with stage.worker.read_again(), stage.channel() as channel:
+        with stage.worker.reconnected(), stage.channel() as channel:
             channel.queue_delete(stage.queue)
-        assert "gap" in stage.worker.happened[before:], "events may have been missed"
-        stage.everything_comes(10)
+        assert "gap" in stage.worker.happened[before:], "possible loss was not reported"
+        stage.assert_events_arrive(10)
     assert "refused" not in stage.worker.happened
 
 
-def a_stream_that_was_made_again_and_outgrown_is_noticed(stage: Stage) -> None:
-    """A position in the old stream means nothing in the new one."""
-    stage.everything_comes(5)
+def replaced_stream_beyond_the_old_offset_is_noticed(stage: Stage) -> None:
+    """Offsets of the old stream are meaningless in the new one."""
+    stage.assert_events_arrive(5)
     other = stage.start()
     with _cut_off(stage.worker):
         with stage.channel() as channel:
             channel.queue_delete(stage.queue)
-        until(lambda: other.happened.count("heard") == 2, "another worker has made it again")
+        until(lambda: other.happened.count("connected") == 2, "another worker has created the stream again")
         missed = stage.exchange.publish(100)
         until(lambda: other.numbers()[-1:] == missed[-1:], "the other worker reads them")
-    until(lambda: stage.worker.is_heard, "it is read again")
-    assert "gap" in stage.worker.happened, "what was published before the stream was made again is missing"
-    until(lambda: stage.worker.numbers()[-100:] == missed, "what the new stream has comes all the same")
-    stage.everything_comes(5)
+    until(lambda: stage.worker.is_connected, "it is read again")
+    assert "gap" in stage.worker.happened, "the loss of earlier events was not reported"
+    until(lambda: stage.worker.numbers()[-100:] == missed, "the events of the new stream arrive")
+    stage.assert_events_arrive(5)
     other.end()
 
 
-def what_retention_has_removed_is_noticed(stage: Stage) -> None:
-    """A reader that was cut off for longer than events are kept has a hole."""
-    stage.everything_comes(5)
+def events_removed_by_retention_are_noticed(stage: Stage) -> None:
+    """A reader that was cut off for longer than events are kept misses events."""
+    stage.assert_events_arrive(5)
     with _cut_off(stage.worker):
         for _ in range(40):
             stage.exchange.publish(30)
-            gevent.sleep(0.05)  # retention looks at whole segments, when one is full
-    until(lambda: stage.worker.is_heard, "it is read again")
+            gevent.sleep(0.05)  # retention removes whole segments, when one is full
+    until(lambda: stage.worker.is_connected, "it is read again")
     assert "gap" in stage.worker.happened
     got = stage.worker.numbers()
-    assert got[-1] - got[5] == len(got) - 6, "what there still is comes without a hole"
-    stage.everything_comes(5)
+    assert got[-1] - got[5] == len(got) - 6, "events are missing among those that are still kept"
+    stage.assert_events_arrive(5)
 
 
 def new_segments_are_not_gaps(stage: Stage) -> None:
     """RabbitMQ begins each segment of a stream with an internal record, which takes an offset."""
-    stage.everything_comes(300)
-    assert stage.worker.happened == ["heard"]
+    stage.assert_events_arrive(300)
+    assert stage.worker.happened == ["connected"]
 
 
-def a_queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
-    """The worker then reads its own queue, and the stream again when there is one."""
-    stage.everything_comes(10)
+def queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
+    """The worker reads its own queue until the stream exists again."""
+    stage.assert_events_arrive(10)
     with _cut_off(stage.worker), stage.channel() as channel:
         channel.queue_delete(stage.queue)
         channel.queue_declare(stage.queue, durable=True, auto_delete=False)
-    until(lambda: stage.worker.is_heard and stage.worker.sources.replaced, "its own queue is read")
+    until(lambda: stage.worker.is_connected and stage.worker.sources.replaced, "its own queue is read")
     for _ in range(5):
-        stage.everything_comes(600)  # more than are acknowledged at a time
-    assert stage.worker.happened.count("lost") == 1, "the connection is sound"
+        stage.assert_events_arrive(600)  # more than are acknowledged at once
+    assert stage.worker.happened.count("lost") == 1, "the connection was lost again"
     with stage.channel() as channel:
-        assert channel.queue_declare(stage.queue, passive=True).message_count == 0, "nothing is put into it"
+        assert channel.queue_declare(stage.queue, passive=True).message_count == 0, "messages were routed to the queue"
         channel.queue_delete(stage.queue)
-    until(lambda: stage.worker.is_heard and not stage.worker.sources.replaced, "the stream is read again")
-    stage.everything_comes(10)
+    until(lambda: stage.worker.is_connected and not stage.worker.sources.replaced, "the stream is read again")
+    stage.assert_events_arrive(10)
 
 
-def a_short_outage_moves_nobody_off_the_stream(stage: Stage) -> None:
-    """An outage does not count towards the time after which a stream is given up."""
+def short_outage_does_not_replace_the_stream(stage: Stage) -> None:
+    """An outage does not count towards the time after which the worker gives up the stream."""
     setup = stage.worker.source._setup  # type: ignore[attr-defined]
     setup.unavailable_since = time.monotonic() - 10 * stream_setup.GIVE_UP_SECONDS
     stage.worker.source.closed(unreachable=True)
     assert setup.unavailable_since is None
     stage.worker.cut()
-    until(lambda: stage.worker.is_heard, "it is read again")
+    until(lambda: stage.worker.is_connected, "it is read again")
     assert "refused" not in stage.worker.happened
-    stage.everything_comes(10)
+    stage.assert_events_arrive(10)
 
 
-def publishers_are_not_harmed_while_a_stream_is_made(stage: Stage, rounds: int = 4) -> None:
-    """Bound before it takes messages, a stream makes RabbitMQ close its publishers' connections."""
+def creating_a_stream_harms_no_publisher(stage: Stage, rounds: int = 4) -> None:
+    """If a stream is bound before it accepts messages, RabbitMQ closes the publishers' connections."""
     command = [sys.executable, "-m", "tests.support.steady_publisher", stage.url, "3000"]
     publisher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(rounds):
         stage.queue = f"test.{uuid.uuid4().hex[:8]}"
         workers = [Worker("stream", stage.url, stage.queue) for _ in range(4)]
         for worker in workers:
-            until(lambda one=worker: one.is_heard, "the stream is read")
+            until(lambda one=worker: one.is_connected, "the stream is read")
         stage.renew()
         for worker in workers:
-            until(lambda one=worker: one.happened.count("heard") > 1 and one.is_heard, "it is read again")
+            until(lambda one=worker: one.happened.count("connected") > 1 and one.is_connected, "it is read again")
             assert "refused" not in worker.happened
         for worker in workers:
             worker.end()
         stage.renew()
         if publisher.poll() is not None:
             break
-    told, _ = publisher.communicate("", timeout=WAIT)
-    print(f"publisher: {told}")
-    assert publisher.returncode == 0, f"the publisher was harmed {told}"
+    printed, _ = publisher.communicate("", timeout=WAIT)
+    print(f"publisher: {printed}")
+    assert publisher.returncode == 0, f"the publisher was harmed {printed}"
 
 
 @contextlib.contextmanager
@@ -362,23 +365,23 @@ def _cut_off(worker: Worker) -> Iterator[None]:
 
 
 EVERY = [
-    everything_comes_in_order_and_once,
-    nothing_is_known_to_be_missing,
-    it_stops,
+    events_arrive_in_order_and_once,
+    completeness_is_known,
+    consumer_stops,
 ]
 RABBITMQ = [
-    it_is_read_again_after_a_lost_connection,
+    source_is_read_again_after_a_lost_connection,
     exchanges_declared_again_are_bound_again,
     only_one_exchange_declared_again_is_bound_again,
 ]
 STREAM = [
-    a_stream_that_was_deleted_is_made_again,
-    a_stream_that_was_made_again_and_outgrown_is_noticed,
-    what_retention_has_removed_is_noticed,
+    deleted_stream_is_created_again,
+    replaced_stream_beyond_the_old_offset_is_noticed,
+    events_removed_by_retention_are_noticed,
     new_segments_are_not_gaps,
-    a_queue_in_place_of_the_stream_is_refused,
-    a_short_outage_moves_nobody_off_the_stream,
-    publishers_are_not_harmed_while_a_stream_is_made,
+    queue_in_place_of_the_stream_is_refused,
+    short_outage_does_not_replace_the_stream,
+    creating_a_stream_harms_no_publisher,
 ]
 SCENARIOS = {
     "embedded": EVERY,
@@ -388,17 +391,17 @@ SCENARIOS = {
 
 
 def main(kind: str, scenario: str, url: str) -> None:
-    play = next(one for one in SCENARIOS[kind] if one.__name__ == scenario)
+    run = next(one for one in SCENARIOS[kind] if one.__name__ == scenario)
     consumer_module.RETRY_SECONDS = 0.5  # type: ignore[misc]
-    if play in (what_retention_has_removed_is_noticed, new_segments_are_not_gaps):
+    if run in (events_removed_by_retention_are_noticed, new_segments_are_not_gaps):
         small = {"x-stream-max-segment-size-bytes": 5_000}
-        if play is what_retention_has_removed_is_noticed:
+        if run is events_removed_by_retention_are_noticed:
             small["x-max-length-bytes"] = 20_000
         stream_setup.ARGUMENTS = {**stream_setup.ARGUMENTS, **small}  # type: ignore[misc]
     assert queue_source.MAX_QUEUE_BYTES
     stage = Stage(kind, url)
     try:
-        play(stage)
+        run(stage)
     finally:
         stage.worker.end()
         if kind == "stream":

@@ -30,7 +30,7 @@ def main(url: str, rate: str) -> int:
         userid=user,
         password=password,
         virtual_host=vhost or "/",
-        socket_settings={socket.TCP_USER_TIMEOUT: 60_000},  # a second by default: too little on a busy machine
+        socket_settings={socket.TCP_USER_TIMEOUT: 60_000},  # the default of one second is too short on a busy machine
     )
     connection.connect()
     channel = connection.channel()

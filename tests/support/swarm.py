@@ -22,13 +22,13 @@ class SwarmClient:
 
     Args:
         tls: None for a plain connection.
-        source: the address it comes from, any of 127.0.0.0/8.
-        window: bytes the kernel may hold for it; 0 for what the kernel likes, which is some MB.
+        source: the client's address, any of 127.0.0.0/8.
+        window: size of the kernel's receive buffer in bytes; 0 for the default of some MB.
 
     Attributes:
         texts: text frames as they arrived.
-        close: (code, reason) of the close frame, once there was one.
-        ended: whether the connection is at its end.
+        close: (code, reason) of the close frame; None before.
+        ended: whether the connection has ended.
         status: of the HTTP answer; 0 before.
     """
 
@@ -65,7 +65,7 @@ class SwarmClient:
         return any('"Authenticated."' in text for text in self.texts[:4])
 
     def hello(self) -> dict[str, str | bool]:
-        """Return the first message, if there is a token."""
+        """Return the first message that the client sends if it has a token."""
         return {"jwt": f"Bearer {self.token}"}
 
     def send(self, payload: bytes, opcode: int = 1) -> None:
@@ -77,7 +77,7 @@ class SwarmClient:
         """Read what has arrived."""
         self._read()
         while isinstance(self.sock, ssl.SSLSocket) and not self.ended and self.sock.pending():
-            self._read()  # of what is decrypted already no selector tells
+            self._read()  # selectors do not report data that is decrypted already
 
     def _read(self) -> None:
         try:
@@ -139,14 +139,14 @@ class Swarm:
         self._selector.close()
 
     def join(self, client: SwarmClient) -> None:
-        """Read a client together with the others."""
+        """Add a client that is read together with the others."""
         self._selector.register(client.sock, selectors.EVENT_READ, client)
         self.clients.append(client)
 
     def add(
         self, port: int, tokens: Iterable[str | None], window: int = 0, tls: ssl.SSLContext | None = None
     ) -> list[SwarmClient]:
-        """Connect one client a token, and wait until all have authenticated (or been refused)."""
+        """Connect one client for each token. Waits until all are authenticated or refused."""
         new = []
         for token in tokens:
             client = SwarmClient(port, token, window=window, tls=tls)
@@ -157,7 +157,7 @@ class Swarm:
         return new
 
     def drop(self, clients: Iterable[SwarmClient]) -> int:
-        """Disconnect without close frames. Return how many texts they received besides the two of authentication."""
+        """Disconnect without close frames. Return how many texts these clients received after authentication."""
         gone = set(clients)
         for client in gone:
             if not client.ended and not client.paused:
@@ -167,7 +167,7 @@ class Swarm:
         return sum(max(0, len(client.texts) - 2) for client in gone)
 
     def turn(self, seconds: float) -> None:
-        """Read what arrives within a time."""
+        """Read what arrives within this many seconds."""
         for key, _ in self._selector.select(seconds):
             client: SwarmClient = key.data
             if client.paused:
@@ -186,7 +186,7 @@ class Swarm:
         self._selector.register(client.sock, selectors.EVENT_READ, client)
 
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
-        """Read until `check` is true; TimeoutError naming `what` if it does not become true."""
+        """Read until `check` is true. Raises TimeoutError naming `what` if it does not become true."""
         deadline = time.monotonic() + seconds
         while not check():
             if time.monotonic() > deadline:

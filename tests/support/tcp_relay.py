@@ -1,4 +1,4 @@
-"""What TCP relays in front of a server share: they listen, connect each client to the server, and end.
+"""Common part of TCP relays in front of a server: they listen, connect each client to the server, and end.
 
 Knows no protocol: a subclass passes on the bytes of both sides.
 """
@@ -20,7 +20,7 @@ class TcpRelay:
         to: port of the server.
 
     Attributes:
-        to: port for the connections to come; assign another one, as a failover does. Open connections stay.
+        to: port for new connections; assign another one to simulate a failover. Open connections stay.
         connections: how many clients have connected.
     """
 
@@ -34,8 +34,10 @@ class TcpRelay:
         self._threads[0].start()
 
     def passing(self, client: socket.socket, server: socket.socket) -> tuple[Callable[[], None], Callable[[], None]]:
-        """Return what passes on a connection's data, from the client and from the server, until its end. Each runs in
-        a thread; an OSError ends it."""
+        """Return functions that pass on a connection's data until its end, from the client and from the server.
+
+        Each runs in a thread; an OSError ends it.
+        """
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -51,7 +53,7 @@ class TcpRelay:
             end.close()
 
     def cut(self) -> None:
-        """Break every connection that is open."""
+        """Break all open connections."""
         with self._lock:
             for end in self._open:
                 with contextlib.suppress(OSError):

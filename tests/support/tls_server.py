@@ -19,17 +19,17 @@ class TlsServer:
 
     Args:
         cert, key: files of its certificate.
-        greeting: each piece is sent as one TLS record (at most 16 KiB).
-        clients: file of the only authority whose clients are accepted.
+        greeting: pieces that are sent as one TLS record each (at most 16 KiB).
+        clients: file of the authority whose clients are accepted; None accepts all.
 
     Attributes:
-        names: the server names that clients asked for (SNI); None where they did not.
+        names: the server names that clients sent (SNI), or None.
     """
 
     def __init__(self, cert: Path, key: Path, greeting: tuple[bytes, ...] = (), clients: Path | None = None) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(cert, key)
-        self._context.num_tickets = 0  # nothing but the greeting follows the handshake
+        self._context.num_tickets = 0  # only the greeting follows the handshake
         if clients is not None:
             self._context.verify_mode = ssl.CERT_REQUIRED
             self._context.load_verify_locations(clients)
@@ -65,7 +65,7 @@ class TlsServer:
                 try:
                     client = self._context.wrap_socket(plain, server_side=True)
                 except OSError:
-                    plain.close()  # it did not like the certificate, or we did not like its own
+                    plain.close()  # one side refused the other's certificate
                     continue
                 open_ones.enter_context(client)
                 for piece in self._greeting:

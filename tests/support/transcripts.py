@@ -22,7 +22,7 @@ class Transcript:
     """One block, line by line.
 
     Args:
-        token: makes the value of `<token>`.
+        token: returns the value of `<token>`.
     """
 
     def __init__(self, gateway: GatewayProcess, publisher: Publisher, token: Callable[[], str]) -> None:
@@ -116,7 +116,7 @@ class Transcript:
 
 
 def lines(block: str) -> list[str]:
-    """Join lines: one that begins with a space continues the line before it."""
+    """Join lines: a line that begins with a space continues the previous one."""
     found: list[str] = []
     for line in block.splitlines():
         if line.startswith(" ") and found:

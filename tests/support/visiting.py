@@ -1,4 +1,4 @@
-"""The console in a real Chromium, and the actions of a user. Knows no expectations."""
+"""The console in a real Chromium, and a user's actions. Checks nothing itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DESKTOP: Final = {"width": 1440, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}
 TABLET: Final = {"width": 900, "height": 1100}
 WAIT: Final = 30_000
-"""Milliseconds in which the page has to show something."""
+"""Milliseconds within which the page has to show something."""
 OPTIONS: Final = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """A page that is open, and what it should not do: log errors, fail, or send requests to other hosts."""
+    """An open page, which must not log errors, fail, or send requests to other hosts."""
 
     def __init__(self, browser: Browser, port: int, color: Any = "light", size: Any = DESKTOP) -> None:
         self.complaints, self.asked = list[str](), set[str]()
@@ -57,7 +57,7 @@ class Visit:
 
     def place(self, side: str, kind: str, volume: str, price: str = "") -> str:
         """Place an order as a user does. Return the end of its number, which the page shows."""
-        self.page.locator(f"#order [value={side}]").check(force=True)  # a label lies over it
+        self.page.locator(f"#order [value={side}]").check(force=True)  # a label covers the input
         self.page.locator(f"#order [value={kind}]").check(force=True)
         if price:
             self.page.locator("#price").fill(price)
@@ -71,7 +71,7 @@ class Visit:
         return self.page.locator(f"#orders tr[id$='{number}']")
 
     def trades(self) -> list[int]:
-        """Return the ids of the member's trades, the oldest first."""
+        """Return the ids of the member's trades, oldest first."""
         found = self.page.locator("#fills tr").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
         return list(reversed(found))
 
@@ -80,7 +80,7 @@ class Visit:
             self.page.locator("#fills tr.missed").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
         )
 
-    def too_full(self) -> list[str]:
+    def overflowing_cards(self) -> list[str]:
         """Return the cards whose content does not fit."""
         cards = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
         found: list[str] = self.page.locator(".card").evaluate_all(cards)

@@ -1,4 +1,4 @@
-"""Settings of all unit tests: hypothesis has no deadline and leaves no files behind."""
+"""Settings of all unit tests: hypothesis has no deadline and stores no files."""
 
 from __future__ import annotations
 

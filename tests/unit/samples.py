@@ -1,6 +1,4 @@
-"""Helpers of several tests: keys, environments, tokens, deliveries, a broker's channel, and a socket that accepts as
-many bytes as a test chooses.
-"""
+"""Helpers of several tests: keys, environments, tokens, deliveries, and stand-ins for a channel and a socket."""
 
 from __future__ import annotations
 
@@ -32,11 +30,11 @@ from peatio_ws.routing.history import STREAM, History
 from peatio_ws.routing.router import Router
 
 NOW = 1_700_000_000
-"""The Unix time at which tokens are looked at."""
+"""The Unix time at which tokens are verified."""
 
 
 def private_key(algorithm: str = "RS256", number: int = 0) -> PrivateKey:
-    """One key for each pair of arguments; another number is another key of the same kind."""
+    """Return a key. Another number gives another key of the same kind; equal arguments give the same key."""
     return _private_key(algorithm, number)
 
 
@@ -50,13 +48,13 @@ def public_pem(key: PrivateKey) -> str:
 
 
 def raw_pem(key: PrivateKey) -> str:
-    """The raw 32 bytes of an Ed25519 public key inside PEM, as Rango's tools write it."""
+    """Return the raw 32 bytes of an Ed25519 public key inside PEM, as Rango's tools write it."""
     raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return f"-----BEGIN PUBLIC KEY-----\n{base64.b64encode(raw).decode()}\n-----END PUBLIC KEY-----\n"
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A whole environment, with a key."""
+    """Return a complete environment, with a key."""
     return {"JWT_PUBLIC_KEY": public_text(private_key()), **more}
 
 
@@ -65,13 +63,13 @@ def settings(**more: str) -> Settings:
 
 
 def claims(without: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
-    """Claims of a session as Barong makes them, good at `NOW`."""
+    """Return claims of a session as Barong makes them, valid at `NOW`."""
     whole = {"iat": NOW - 60, "exp": NOW + 60, "jti": "1f2e", "sub": "session", "uid": "ID1", "state": "active", **more}
     return {name: value for name, value in whole.items() if name not in without}
 
 
 def sign(payload: dict[str, Any], algorithm: str = "RS256", key: Any = None, **header: Any) -> str:
-    """A signed token; anything JSON can say may be in it, unlike with `jwt.encode`."""
+    """Return a signed token. Unlike `jwt.encode` it accepts any claims that JSON can represent."""
     text = json.dumps(payload).encode()
     return jwt.api_jws.encode(text, key or private_key(algorithm), algorithm=algorithm, headers=header or None)
 
@@ -89,41 +87,41 @@ def on_ranger(routing_key: str, body: Any) -> Delivery:
 
 
 def as_body(body: Any) -> bytes:
-    """Bytes as they are, everything else as JSON."""
+    """Return bytes unchanged, and everything else as JSON."""
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
 def cursors(history: History | None = None) -> Cursors:
-    """Return the cursors of one worker, with a new key."""
+    """Return cursors of one worker, with a new key."""
     return Cursors(History(STREAM, 1000, 10**9) if history is None else history, os.urandom)
 
 
 def channels(max_books: int = 1000, batch: Batch | None = None) -> PublicChannels:
-    """Public streams whose problems with books are not reported."""
+    """Return public streams that do not report problems with books."""
     return PublicChannels(batch or Batch(WorkerCounters()), max_books, lambda _what, _stream: None)
 
 
 def router(
     recall: Any, remember: Any, own: Cursors | None = None, counters: WorkerCounters | None = None, **options: bool
 ) -> Router:
-    """A router with public streams."""
+    """Return a router with public streams."""
     counters = counters or WorkerCounters()
     batch = Batch(counters)
     return Router(recall, remember, own or cursors(), batch, channels(batch=batch), counters, **options)
 
 
 class Bindings:
-    """Stands where a broker's connection and channel would: keeps what is bound, and answers when it is let.
+    """A stand-in for a broker's connection and channel. Records bindings, and answers when the test says so.
 
     Attributes:
-        said: what it was asked, in order: `("bind" or "unbind", key)`; `("wait", key)` where the caller waits for it.
-        refused: keys that it refuses.
-        bound: keys.
+        requests: requests in order: `("bind" or "unbind", key)`, or `("wait", key)` if the caller waits for the answer.
+        refused: keys that it refuses to bind.
+        bound: bound keys.
     """
 
     def __init__(self) -> None:
         self._callbacks: dict[Any, Any] = {}
-        self.said: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.refused: set[str] = set()
         self.bound: set[str] = set()
         self.unanswered: list[tuple[Any, str]] = []
@@ -136,7 +134,7 @@ class Bindings:
         pass
 
     def queue_bind(self, _queue: str, _exchange: str, key: str) -> None:
-        self.said.append(("wait", key))
+        self.requests.append(("wait", key))
         if key in self.refused:
             raise AccessRefused
         self.bound.add(key)
@@ -145,13 +143,13 @@ class Bindings:
         if self.broken:
             raise ConnectionResetError
         if method in (spec.Queue.Bind, spec.Queue.Unbind):
-            self.said.append(("bind" if method == spec.Queue.Bind else "unbind", arguments[3]))
+            self.requests.append(("bind" if method == spec.Queue.Bind else "unbind", arguments[3]))
             self.unanswered.append((method, arguments[3]))
         elif method == spec.Channel.Open:
             self._callbacks[spec.Channel.OpenOk]()
 
     def answer(self, most: int = 1_000_000) -> None:
-        """Answer the oldest questions, as they were asked; a refusal throws away all that were asked after it."""
+        """Answer the oldest requests, in order. A refusal discards all later requests."""
         while self.unanswered and most:
             most -= 1
             method, key = self.unanswered.pop(0)
@@ -167,12 +165,12 @@ class Bindings:
 
 
 class Wire:
-    """Stands where an upgraded gevent socket would: takes what `takes` says, and keeps it.
+    """A stand-in for an upgraded gevent socket. Accepts as many bytes as `takes` says, and records them.
 
     Args:
-        takes: called with the bytes offered; how many of them are taken. 0 is a socket that would block now.
-        tls: looks like a TLS socket, and takes all that is offered or nothing, as OpenSSL does (`SSL_write`): what it
-            did not take may be on its way in part, and has to be offered again, with the same bytes.
+        takes: called with the offered bytes; returns how many are accepted. 0 means that the socket would block.
+        tls: behave like a TLS socket, which accepts everything or nothing (OpenSSL's `SSL_write`): data that was not
+            accepted may have been sent in part, and the same bytes have to be offered again.
     """
 
     def __init__(self, takes: Callable[[int], int] = lambda offered: offered, tls: bool = False) -> None:
@@ -180,13 +178,13 @@ class Wire:
         self.taken = b""
         self.ended = False
         self._sock = self.Below(self)
-        self._pending = b""  # the record that TLS could not write
+        self._pending = b""  # the record that TLS has not written yet
         if tls:
             self.do_handshake = None
             self._sslobj = SimpleNamespace(write=self.take)
 
     class Below:
-        """The plain, never waiting socket under gevent's."""
+        """The plain non-blocking socket below gevent's."""
 
         def __init__(self, wire: Wire) -> None:
             self._wire = wire
@@ -198,7 +196,7 @@ class Wire:
             self._wire.ended = True
 
     def send(self, data: memoryview) -> int:
-        """As gevent's: lets others run until something is taken."""
+        """Send like gevent's socket: let others run until something is accepted."""
         while True:
             gevent.sleep(0)
             try:
@@ -207,10 +205,12 @@ class Wire:
                 continue
 
     def take(self, data: bytes | memoryview) -> int:
-        assert not self.ended, "written to after its end"
+        assert not self.ended, "data was written after the end"
         count = min(self._takes(len(data)), len(data))
         if hasattr(self, "do_handshake"):
-            assert bytes(data).startswith(self._pending), "other bytes than those that are on their way"
+            assert bytes(data).startswith(self._pending), (
+                "other bytes were offered than those that may have been sent in part"
+            )
             self._pending = b"" if count else bytes(data)
             if not count:
                 raise ssl.SSLWantWriteError
@@ -221,31 +221,33 @@ class Wire:
         return count
 
     def shutdown(self, how: int) -> None:
-        assert not hasattr(self, "do_handshake"), "gevent's TLS socket would be none any more, under its reader"
+        assert not hasattr(self, "do_handshake"), (
+            "shutting down gevent's TLS socket would turn it into a plain one while it is being read"
+        )
         self.ended = True
 
 
 def frames_in(data: bytes) -> list[tuple[int, bytes]]:
-    """Opcode and payload of each unmasked frame; an AssertionError if the last one is not whole."""
+    """Return opcode and payload of each unmasked frame. Raises AssertionError if the last one is incomplete."""
     frames = []
     while data:
         size, start = data[1], 2
         if size >= 126:
             start = 4 if size == 126 else 10
             size = int.from_bytes(data[2:start])
-        assert len(data) >= start + size, "a frame was cut"
+        assert len(data) >= start + size, "the last frame is incomplete"
         frames.append((data[0] & 0x0F, data[start : start + size]))
         data = data[start + size :]
     return frames
 
 
 def texts_in(data: bytes) -> list[Any]:
-    """The JSON of each text frame."""
+    """Return the JSON of each text frame."""
     return [json.loads(payload) for opcode, payload in frames_in(data) if opcode == 1]
 
 
 def jwk(key: PrivateKey, kid: str | None = None, **more: Any) -> dict[str, Any]:
-    """The public half as a member of a JWK set; a member given as None is left out."""
+    """Return the public key as a member of a JWK set. Members given as None are left out."""
     kinds = {
         rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
         ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,

@@ -1,4 +1,4 @@
-"""The layout: packages import downwards only, the pure modules are pure, nothing grows too large."""
+"""The layout: packages import downwards only, pure modules are pure, and no file or function is too large."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ LEVELS = [
     {"cli", "testing", "wsgi"},
     {"__main__"},
 ]
-"""A package imports only packages above its own line. Those of one line do not know each other."""
+"""A package imports only packages of earlier lines. Packages of one line do not import each other."""
 
 PURE = {"close_codes", "errors", "life_cycle", "auth", "protocol", "orderbook", "config"}
-"""Packages that know no socket, clock, environment or greenlet."""
+"""Packages that use no socket, clock, environment or greenlet."""
 NOT_PURE = {"auth.jwks_refresh", "auth.signing"}
 ALSO_PURE = {
     *(f"transport.{name}" for name in "client_address compression decoder frames handshake headers inflate".split()),
@@ -52,9 +52,9 @@ ALSO_PURE = {
 NETWORK = set("amqp geventwebsocket gunicorn http kombu redis select socketserver".split())
 IMPURE = NETWORK | set("gevent os prometheus_client random secrets socket subprocess threading time".split())
 ALLOWED = {
-    # The environment is read in `_given`, and there only: see below.
+    # The environment is read only in `_given`: see below.
     "config.settings": {"os"},
-    # A private generator with a given seed.
+    # A private generator with a fixed seed.
     "simulator.simulation": {"random"},
 }
 
@@ -70,11 +70,11 @@ WITHOUT_TEST_FILE = {
     "wsgi": "two lines that every live test runs",
     "protocol.public_events": "two structs without behaviour",
 }
-"""Modules without a test file, and why. A package's `__init__` does not count: `test_public_names.py` tests it."""
+"""Modules without a test file, and why. Packages' `__init__` are exempt: `test_public_names.py` tests them."""
 
 
 def name_of(path: Path) -> str:
-    """The dotted name below the package: `amqp.consumer`; a package's `__init__` is its own module."""
+    """Return the dotted name below the package: `amqp.consumer`. A package's `__init__` has the package's name."""
     return str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".")
 
 
@@ -106,7 +106,7 @@ def is_for_types_only(node: ast.AST) -> bool:
 
 
 def nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All below, but not what only a type checker sees."""
+    """Return all nodes below, except those that only a type checker sees."""
     for child in ast.iter_child_nodes(node):
         if not is_for_types_only(child):
             yield child
@@ -114,19 +114,19 @@ def nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imported(module: str) -> set[str]:
-    """Full names of what a module imports: modules, and names from them."""
+    """Return the full names of everything that a module imports: modules, and names from them."""
     names: set[str] = set()
     for node in nodes(tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "imports are written in full"
+            assert not node.level, "relative imports are not allowed"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
 def packages_imported(module: str) -> set[str]:
-    """The packages, and modules at the top, that a module imports from this package."""
+    """Return the packages and top-level modules of this package that a module imports."""
     known = {package for packages in LEVELS for package in packages}
     parts = [[*name.split("."), "__init__"][1] for name in imported(module) if name.split(".")[0] == "peatio_ws"]
     return {part if part in known else "__init__" for part in parts}
@@ -137,7 +137,7 @@ def libraries(module: str) -> set[str]:
 
 
 def functions(module: str) -> Iterator[tuple[str, int]]:
-    """Qualified name and number of lines of each function."""
+    """Return the qualified name and number of lines of each function."""
 
     def below(node: ast.AST, name: str) -> Iterator[tuple[str, int]]:
         for child in ast.iter_child_nodes(node):
@@ -154,7 +154,7 @@ def functions(module: str) -> Iterator[tuple[str, int]]:
 # ---- imports
 
 
-def test_every_package_has_its_place_in_the_table() -> None:
+def test_every_package_is_in_the_table() -> None:
     assert {module.partition(".")[0] for module in MODULES} == {package for level in LEVELS for package in level}
 
 
@@ -184,13 +184,13 @@ def classes(module: str) -> dict[str, ast.ClassDef]:
 
 
 def names_of(defined: ast.ClassDef) -> set[str]:
-    """The methods of a class, and the attributes that it sets."""
+    """Return a class's methods and the attributes that it sets."""
     methods = {node.name for node in ast.walk(defined) if isinstance(node, ast.FunctionDef)}
     return methods | {node.attr for node in of_self(defined) if isinstance(node.ctx, ast.Store)}
 
 
 def of_self(defined: ast.ClassDef) -> list[ast.Attribute]:
-    """The attributes of `self` in a class."""
+    """Return the attributes of `self` that a class uses."""
     attributes = [node for node in ast.walk(defined) if isinstance(node, ast.Attribute)]
     return [node for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "self"]
 
@@ -200,14 +200,14 @@ def test_a_class_uses_no_private_name_of_its_parent() -> None:
     for name, child in every.items():
         used = {node.attr for node in of_self(child) if node.attr.startswith("_") and not node.attr.startswith("__")}
         for parent in (every[base.id] for base in child.bases if isinstance(base, ast.Name) and base.id in every):
-            assert not (used - names_of(child)) & names_of(parent), f"{name} uses privates of {parent.name}"
+            assert not (used - names_of(child)) & names_of(parent), f"{name} uses private names of {parent.name}"
 
 
 # ---- purity
 
 
 @pytest.mark.parametrize("module", PURE_MODULES)
-def test_a_pure_module_knows_no_socket_clock_environment_or_greenlet(module: str) -> None:
+def test_pure_modules_use_no_socket_clock_environment_or_greenlet(module: str) -> None:
     assert libraries(module) & IMPURE <= ALLOWED.get(module, set())
 
 
@@ -237,7 +237,7 @@ def test_pure_modules_use_ssl_for_files_and_error_codes_only() -> None:
 
 
 @pytest.mark.parametrize("module", ["transport.outbox", *(name for name in MODULES if name.startswith("routing."))])
-def test_outbox_and_routing_know_no_network_library(module: str) -> None:
+def test_outbox_and_routing_use_no_network_library(module: str) -> None:
     assert not libraries(module) & NETWORK
     assert not [name for name in imported(module) if name.startswith(("gevent.socket", "gevent.pywsgi", "gevent.ssl"))]
     for node in nodes(tree(module)):
@@ -247,8 +247,8 @@ def test_outbox_and_routing_know_no_network_library(module: str) -> None:
     assert all(name.startswith("websockets.frames.") for name in frames)
 
 
-def test_names_of_libraries_are_spelled_right() -> None:
-    """A misspelt name in the lists above would forbid nothing."""
+def test_listed_libraries_exist() -> None:
+    """A misspelt name in the lists above would have no effect."""
     for name in IMPURE:
         assert name in sys.stdlib_module_names or name in sys.modules or importlib.util.find_spec(name)
     assert {*NOT_PURE, *ALSO_PURE, *ALLOWED} <= set(MODULES)
@@ -258,7 +258,7 @@ def test_names_of_libraries_are_spelled_right() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_file_begins_with_its_purpose(module: str) -> None:
+def test_every_file_begins_with_a_docstring(module: str) -> None:
     assert ast.get_docstring(tree(module))
 
 
@@ -271,12 +271,12 @@ def test_no_folder_has_too_many_files() -> None:
     assert len([module for module in MODULES if "." not in module]) <= MOST_MODULES_AT_THE_TOP
 
 
-def test_functions_are_short_but_for_a_reason() -> None:
+def test_long_functions_have_a_reason() -> None:
     long = {name for module in MODULES for name, lines in functions(module) if lines > MOST_LINES_OF_A_FUNCTION}
     assert long == set(LONG_FUNCTIONS)
 
 
-def test_files_are_short_but_for_a_reason() -> None:
+def test_long_files_have_a_reason() -> None:
     long = {name for name in MODULES if len(path_of(name).read_text().splitlines()) > MOST_LINES_OF_A_FILE}
     assert long == set(LONG_FILES)
 
@@ -284,7 +284,7 @@ def test_files_are_short_but_for_a_reason() -> None:
 # ---- the documents, and the tests
 
 
-def test_the_document_lists_every_package_in_the_order_of_imports() -> None:
+def test_document_lists_every_package_in_import_order() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     table = page.partition("## Layout")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)/?` ", table, re.MULTILINE)
@@ -292,21 +292,21 @@ def test_the_document_lists_every_package_in_the_order_of_imports() -> None:
     assert listed == sorted(listed, key=level_of)
 
 
-def test_each_path_in_the_document_exists() -> None:
+def test_paths_in_the_document_exist() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     for path in re.findall(r"`((?:\w+/)+[\w.]+\.\w+)`", page):
         assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
 
 
 def file_of_tests(module: str) -> Path:
-    """The test file of a module: of `server.gunicorn.conf`, `server/test_gunicorn_conf.py`."""
+    """Return the test file of a module: for `server.gunicorn.conf` it is `server/test_gunicorn_conf.py`."""
     path = path_of(module)
     folder = ROOT / "tests" / "unit" / path.parent.relative_to(PACKAGE)
     return folder / f"test_{path.stem.replace('.', '_')}.py"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.rpartition(".")[2] != "__init__"])
-def test_each_module_has_its_test_file_but_for_a_reason(module: str) -> None:
+def test_modules_without_a_test_file_have_a_reason(module: str) -> None:
     assert file_of_tests(module).exists() is (module not in WITHOUT_TEST_FILE), file_of_tests(module)
 
 

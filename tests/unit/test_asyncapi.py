@@ -1,8 +1,7 @@
-"""docs/asyncapi.yaml: every frame of a whole run of the contract, in both directions, matches one of its messages. So
-does every frame that the gateway can write; broken frames match none.
+"""docs/asyncapi.yaml: every frame of a contract run, in both directions, matches one of its messages.
 
-The frames were recorded by `python -m tests.programs.contract PATH/check.py --record`. AsyncAPI's own parser checks the
-document itself (`make docs`).
+So does every frame that the gateway can write; broken frames match none. The frames were recorded by `python -m
+tests.programs.contract PATH/check.py --record`. AsyncAPI's own parser checks the document itself (`make docs`).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def test_every_recorded_frame_is_exactly_one_message() -> None:
         names = matching(channel, sender, frame)
         assert len(names) == 1, (channel, sender, names, str(frame)[:300])
         found[channel, sender, names[0]] += 1
-    # A run in which little was said would show little.
+    # A run with few kinds of frames would prove little.
     assert sum(found.values()) > 1_200
     for channel, names in {
         "classic": "challenge authenticated authenticationFailed noBearer notUnderstood orderbook trade subscribed "
@@ -77,7 +76,7 @@ def test_every_recorded_frame_is_exactly_one_message() -> None:
         assert not [name for name in names.split() if not found[channel, "client", name]]
 
 
-def test_refused_handshakes_are_those_that_the_document_names() -> None:
+def test_refused_handshakes_are_documented() -> None:
     refused = {connection.status for connection in recorded()} - {101}
     assert refused == {401, 403}
     named = set(re.findall(r"\b([45]\d\d) \(", DOCUMENT["info"]["description"]))
@@ -92,7 +91,7 @@ def test_no_token_is_in_the_recording() -> None:
     assert b"eyJ" not in gzip.decompress(RECORDING.read_bytes())
 
 
-# ---- what the recording has not
+# ---- frames that were not recorded
 
 
 def test_every_close_code_is_described_with_its_reason() -> None:
@@ -121,7 +120,7 @@ def text(payload: bytes) -> str:
     ],
 )
 @pytest.mark.parametrize("channel", ["classic", "ranger"])
-def test_frames_that_no_case_of_the_contract_has(channel: str, payload: bytes, name: str) -> None:
+def test_frames_that_no_contract_case_contains(channel: str, payload: bytes, name: str) -> None:
     assert matching(channel, "server", text(payload)) == [name]
 
 
@@ -145,7 +144,7 @@ def test_book_change_without_an_owner_is_not_an_order() -> None:
     assert matching("classic", "server", change) == ["bookChange"]
 
 
-def test_what_the_gateway_writes_for_ranger_is_described() -> None:
+def test_ranger_frames_are_described() -> None:
     order = read(Delivery("peatio.orderbook", "", {"uid": "ID1"}, b'{"id":1,"side":"sell","at":1533117600}'))
     trade = read(Delivery("peatio.trade", "", {"ask_uid": "ID1"}, b'{"id":1,"price":"2.0","ask_id":3}'))
     written = {
@@ -165,13 +164,13 @@ WRITTEN_BY_THE_GATEWAY = [
     *"challenge authenticated authenticationFailed noBearer notUnderstood subscribed unsubscribed resume".split(),
     *"noStreams streamsNotTexts unknownEvent couldNotParse cannotSubscribe orderbook book close".split(),
 ]
-"""Messages in which no byte is a publisher's own; of `orderbook` and `book`, their shape."""
+"""Messages without publishers' own content; of `orderbook` and `book`, only the outer form."""
 
 OPTIONAL = {"sequence", "remaining_volume", "executed_volume"}
 
 
 def mutations(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The same with a key less, a key more, or a value of another type, at this level."""
+    """Return copies with a missing key, an additional key, or a value of another type, at this level."""
     for name in value:
         if name not in OPTIONAL:
             yield {key: inner for key, inner in value.items() if key != name}
@@ -186,7 +185,7 @@ def broken(frame: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from ({**frame, name: changed} for changed in mutations(inner))
 
 
-def test_a_broken_frame_is_not_the_message_that_it_was() -> None:
+def test_broken_frames_do_not_match_their_message() -> None:
     seen: dict[tuple[str, str], Any] = {}
     for channel, sender, frame in frames():
         if sender == "server" and frame != "pong":
@@ -272,7 +271,7 @@ def test_each_message_of_a_channel_is_in_one_of_its_operations() -> None:
     assert {one["$ref"].rpartition("/")[2] for one in everywhere} == DOCUMENT["components"]["messages"].keys()
 
 
-def test_each_example_is_the_message_that_it_is_an_example_of() -> None:
+def test_examples_match_their_message() -> None:
     tried = 0
     for name, message in DOCUMENT["components"]["messages"].items():
         schema = validator(f"{DOCUMENT_URI}#/components/messages/{name}/payload")
@@ -282,5 +281,5 @@ def test_each_example_is_the_message_that_it_is_an_example_of() -> None:
     assert tried > 10
 
 
-def test_the_version_is_the_one_of_the_package() -> None:
+def test_version_is_the_packages() -> None:
     assert DOCUMENT["info"]["version"] == peatio_ws.__version__

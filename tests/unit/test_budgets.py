@@ -25,7 +25,7 @@ VARIABLES = {
 
 
 class Row(NamedTuple):
-    """One budget."""
+    """A budget."""
 
     cause: str
     limit: str
@@ -54,7 +54,7 @@ def quoted(cell: str) -> list[str]:
 
 @cache
 def names_in(file: Path) -> set[str]:
-    """What a module defines: functions, classes, their methods, and what it assigns."""
+    """Return the names that a module defines: functions, classes, methods and assigned names."""
     found = set()
 
     def below(body: list[ast.stmt], prefix: str) -> None:
@@ -71,7 +71,7 @@ def names_in(file: Path) -> set[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether `module.name` or `module.Class.method` is there, in whatever folder the module is."""
+    """Return whether `module.name` or `module.Class.method` exists, in any folder."""
     module, _, inner = name.partition(".")
     if module == "tests":
         return (ROOT / "tests" / f"{inner.replace('.', '/')}.py").exists()
@@ -109,5 +109,5 @@ def test_the_test_of_a_budget_exists(row: Row) -> None:
 
 
 @pytest.mark.parametrize("name", ["channels.PublicChannels.no_such", "no_such.PublicChannels", "read_pacing.NO_SUCH"])
-def test_a_name_that_is_gone_is_seen(name: str) -> None:
+def test_missing_name_is_found(name: str) -> None:
     assert not exists(name)

@@ -12,7 +12,7 @@ from peatio_ws.errors import Disconnect
 MAY_BE_SENT = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 
 
-def test_the_close_codes_are_the_documented_ones() -> None:
+def test_close_codes_are_documented() -> None:
     assert set(Close) == {1000, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 4401, 4403, 4408, 4413}
 
 

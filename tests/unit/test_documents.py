@@ -1,4 +1,4 @@
-"""The documents: every link leads somewhere, every code block is run, and every variable is documented.
+"""The documents: every link is valid, every code block is run, and every variable is documented.
 
 tests/live/test_documents.py runs the blocks.
 """
@@ -18,16 +18,16 @@ from tests.support.gateway import ROOT
 
 PAGES = documents.pages()
 RUN = {"python", "sh", "output", "javascript", "frames", "json", "yaml"}
-"""Languages of the blocks that tests/live/test_documents.py runs."""
+"""Languages of blocks that tests/live/test_documents.py runs."""
 VARIABLES = ROOT / "docs" / "settings.md"
 TESTS = {name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
 """All tests, by name."""
-NOT_TOLD = {"WEBSOCKET_SIMULATION"}
-"""Variables for `make run` only."""
+NOT_DOCUMENTED = {"WEBSOCKET_SIMULATION"}
+"""Variables of `make run` only."""
 
 
 def dead(link: str, page: Path) -> str | None:
-    """Why a link of a page leads nowhere; None if it does not."""
+    """Return why a link of a page is broken, or None."""
     parts = urlsplit(link)
     if parts.scheme:
         return None if parts.scheme in ("https", "http", "mailto") and (parts.netloc or parts.path) else "no address"
@@ -53,7 +53,7 @@ def test_the_documents_are_found() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_no_link_is_dead(page: Path) -> None:
+def test_no_link_is_broken(page: Path) -> None:
     assert not {link: why for link in documents.links(page) if (why := dead(link, page))}
 
 
@@ -69,7 +69,7 @@ def test_no_link_is_dead(page: Path) -> None:
         ("index.md", None),
     ],
 )
-def test_a_dead_link_is_seen(link: str, why: str | None) -> None:
+def test_broken_link_is_found(link: str, why: str | None) -> None:
     assert dead(link, ROOT / "docs" / "index.md") == why
 
 
@@ -83,11 +83,11 @@ def is_in_order(block: Block) -> bool:
     if block.reason is not None:
         return bool(block.language)
     if block.language.startswith("{"):
-        return True  # a directive of the site
+        return True  # a directive for the documentation site
     return block.language in RUN or block.elsewhere is not None
 
 
-def test_pages_that_are_run_elsewhere_are_known_there() -> None:
+def test_pages_that_other_tests_run_are_known_there() -> None:
     for (page, language), test in documents.RUN_ELSEWHERE.items():
         assert Path(page).name in (ROOT / test).read_text()
         assert language in {block.language for block in documents.blocks(ROOT / page)}
@@ -118,19 +118,19 @@ def test_every_page_of_the_site_is_in_its_contents() -> None:
 
 
 def test_documents_name_exactly_the_existing_variables() -> None:
-    told = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", VARIABLES.read_text()))
+    documented = set(re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", VARIABLES.read_text()))
     names = {
         alias
         for field in Settings.model_fields.values()
         if field.validation_alias is not None
         for alias in field.validation_alias.choices  # type: ignore[union-attr]
     }
-    assert names - NOT_TOLD <= told
-    assert not {name for name in told - names if name.startswith("WEBSOCKET_")}
+    assert names - NOT_DOCUMENTED <= documented
+    assert not {name for name in documented - names if name.startswith("WEBSOCKET_")}
 
 
 def test_settings_have_their_types_defaults_examples_and_anchors() -> None:
-    """A row each, whose anchor is the variable's name; the default is the one of the code."""
+    """Each variable has a row with an anchor of its name, and the default of the code."""
     rows = re.findall(
         r'^\| <a id="(\w+)"></a>`([A-Z_<>]+)` \| (.+) \| (.+) \| (.+) \| .+ \|$', VARIABLES.read_text(), re.M
     )
@@ -139,13 +139,13 @@ def test_settings_have_their_types_defaults_examples_and_anchors() -> None:
     assert len(defaults) == len(rows)
     for name, field in Settings.model_fields.items():
         variable, *others = field.validation_alias.choices if field.validation_alias else [None]  # type: ignore[union-attr]
-        if variable not in (None, *NOT_TOLD) and field.default not in (None, ()):
+        if variable not in (None, *NOT_DOCUMENTED) and field.default not in (None, ()):
             expected = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
             assert defaults[str(variable)] in (expected, *others), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)
-def test_tests_and_files_that_a_page_names_exist(page: Path) -> None:
+def test_tests_and_files_named_in_pages_exist(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"::(test_\w+)", text)) <= TESTS
     folders = "tests|peatio_ws|bench|deploy|examples|clients|docs"
@@ -153,6 +153,6 @@ def test_tests_and_files_that_a_page_names_exist(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists() and not name.startswith("deploy/tls/")] == []
 
 
-def test_the_documents_do_not_name_where_they_were_written() -> None:
+def test_documents_contain_no_name_of_this_workplace() -> None:
     for page in PAGES:
         assert not re.search(r"/work/|\bshared/|\bissue [0-9]+|\bissue #[0-9]", page.read_text()), page

@@ -46,7 +46,7 @@ LEVELS = {"debug", "info", "warning", "error", "critical", None}
 
 
 def raised_classes() -> set[str]:
-    """The exceptions that the package defines."""
+    """Return the exceptions that the package defines."""
     names: dict[str, list[str]] = {}
     for module in MODULES:
         for node in ast.walk(tree(module)):
@@ -66,7 +66,7 @@ def test_every_exception_of_the_module_is_in_the_tree(kind: type[Exception]) -> 
     assert issubclass(kind, PeatioWsError)
 
 
-def test_drawing_has_every_exception_of_the_package() -> None:
+def test_diagram_contains_every_exception() -> None:
     drawn = set(re.findall(r"[A-Z]\w+", str(errors.__doc__)))
     assert {name for name in raised_classes() if not name.startswith("_")} <= drawn
 
@@ -77,7 +77,7 @@ def test_exception_carries_its_policy(error: PeatioWsError) -> None:
     assert error.text
     assert str(error)
     assert error.level in LEVELS
-    assert bool(error.level) <= bool(error.event and error.label), "what is logged has an event, and is counted"
+    assert bool(error.level) <= bool(error.event and error.label), "a logged exception needs an event and a counter"
 
 
 @pytest.mark.parametrize(

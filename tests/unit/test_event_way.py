@@ -1,4 +1,4 @@
-"""The way of an event: the modules that a private order passes, as the document draws it."""
+"""The path of an event: the modules that a private order passes, as in the document's diagram."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MOST_FUNCTIONS = 40
 
 
 class Worker:
-    """A worker with one connected member, fed with the broker's bytes."""
+    """A worker with one connected member. It reads the broker's bytes."""
 
     def __init__(self) -> None:
         self.ingest = BrokerIngest(settings(), SharedState(Revocations(0), Lockout(0)), WorkerCounters())
@@ -60,7 +60,7 @@ class Worker:
 
 
 def order(offset: int) -> bytes:
-    """A delivery of the history stream, as RabbitMQ sends it (AMQP 0-9-1 sections 2.3.5 and 4.2)."""
+    """Return a delivery of the history stream as RabbitMQ sends it (AMQP 0-9-1 sections 2.3.5 and 4.2)."""
     body = json.dumps({"id": offset, "side": "buy", "price": "1.0", "origin_volume": "1.0", "state": "wait"}).encode()
     exchange = b"peatio.orderbook"
     method = struct.pack(">HHB", 60, 60, 1) + b"q" + struct.pack(">QBB", offset, 0, len(exchange)) + exchange + b"\0"
@@ -73,7 +73,7 @@ def order(offset: int) -> bytes:
 
 
 def trace(worker: Worker, data: bytes) -> list[tuple[CodeType | None, CodeType]]:
-    """The calls within the package while the worker reads these bytes: caller and callee."""
+    """Return the calls within the package while the worker reads these bytes, as pairs of caller and callee."""
     calls: list[tuple[CodeType | None, CodeType]] = []
 
     def is_ours(frame: FrameType | None) -> bool:
@@ -99,7 +99,7 @@ def module(code: CodeType) -> str:
 @pytest.fixture
 def calls() -> list[tuple[CodeType | None, CodeType]]:
     worker = Worker()
-    worker.read(order(1))  # fills caches
+    worker.read(order(1))  # warm-up: fills caches
     worker.wire.taken = b""
     found = trace(worker, order(2))
     assert [frame["orderbook"]["id"] for frame in texts_in(worker.wire.taken)] == [2]
@@ -128,7 +128,7 @@ def test_no_module_calls_a_private_function_of_a_module_that_imports_it(
 
 
 def is_above(upper: str, lower: str) -> bool:
-    """Whether a module imports another one."""
+    """Return whether a module imports another one."""
     name = f"peatio_ws.{lower.removesuffix('.py').replace('/', '.')}"
     names = imported(upper.removesuffix(".py").replace("/", "."))
     return any(found == name or found.startswith(f"{name}.") for found in names)

@@ -56,7 +56,7 @@ IMPOSSIBLE: dict[str, dict[str, Pairs]] = {
         "without a trial none fails": pairs(set(SourceState) - {SourceState.TRYING}, [SourceInput.FAIL]),
     },
 }
-"""For each life cycle the pairs that cannot happen, by the reason."""
+"""Pairs that cannot happen, by life cycle and reason."""
 
 EVERY_PAIR = [
     (name, state, happened)

@@ -1,7 +1,7 @@
-"""No code of the package decides by the text of an error: texts are for people, and a name in one can be any word.
+"""No code of the package depends on the text of an error: texts are for people, and may contain any word.
 
-A virtual host called `exchange` once kept a worker from all private events, because the code asked for
-`"exchange" in str(error)`. Decisions read types, codes and attributes of exceptions, and the operation under way.
+A virtual host called `exchange` once disabled all private events of a worker, because the code tested
+`"exchange" in str(error)`. Decisions may use types, codes and attributes of exceptions, and the current operation.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import pytest
 from tests.unit.test_architecture import MODULES, tree
 
 TEXTS = {"args", "strerror", "reply_text", "message", "msg"}
-"""Attributes of exceptions that are texts, or hold them."""
+"""Attributes of exceptions that contain texts."""
 CALLED_ERRORS = {"error", "exc", "exception", "fault", "failure", "problem"}
-"""Names that exceptions, and texts of faults, go by."""
+"""Usual names of exceptions and texts of faults."""
 ASKED = {"startswith", "endswith", "find", "rfind", "index", "count", "partition", "rpartition", "split", "rsplit"}
 ASKED_OF = {"search", "match", "fullmatch", "findall", "finditer", "get"}
-"""Methods that ask something of a text, and methods that are given a text to look at."""
+"""Methods that test a text, and methods that receive a text to test."""
 
 EXCEPTIONS = {
     "cluster.redis_connection.code_of": "RESP begins an error reply with its code; redis-py 8.1 knows some of them",
 }
-"""Function and reason. The list should be short."""
+"""Functions that may do so, and why. The list should be short."""
 
 
 def errors_in(function: ast.AST) -> set[str]:
-    """Names that are bound to exceptions in a function."""
+    """Return the names that are bound to exceptions in a function."""
     names = set(CALLED_ERRORS)
     for node in ast.walk(function):
         if isinstance(node, ast.ExceptHandler) and node.name:
@@ -41,14 +41,14 @@ def errors_in(function: ast.AST) -> set[str]:
 
 
 def last_name(node: ast.AST) -> str:
-    """What an expression goes by: `faults` for `error.faults`, `fault_lines` for `fault_lines(error)`."""
+    """Return the last name of an expression: `faults` for `error.faults`, `fault_lines` for `fault_lines(error)`."""
     if isinstance(node, ast.Call):
         return last_name(node.func)
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def is_text_of_error(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
-    """Whether an expression is, or is made of, the text of an error."""
+    """Return whether an expression is the text of an error, or derived from it."""
     if isinstance(node, ast.Name):
         return node.id in texts
     if isinstance(node, ast.Attribute):
@@ -60,7 +60,7 @@ def is_text_of_error(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
                 (isinstance(given, ast.Name) and given.id in errors) or is_text_of_error(given, errors, texts)
                 for given in node.args
             )
-        if isinstance(node.func, ast.Attribute):  # a text that was stripped, lowered, joined, …
+        if isinstance(node.func, ast.Attribute):  # a text that was stripped, lowercased, joined, …
             parts = [node.func.value, *node.args]
             return any(is_text_of_error(part, errors, texts) for part in parts)
         return False
@@ -82,7 +82,7 @@ def is_text_of_error(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
 
 
 def assigned(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """What is given a name, and the name."""
+    """Return the value and the name of an assignment."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
@@ -94,7 +94,7 @@ def assigned(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def texts_in(function: ast.AST, errors: set[str]) -> set[str]:
-    """Names that are bound to texts of errors in a function."""
+    """Return the names that are bound to texts of errors in a function."""
     texts = {
         node.arg
         for node in ast.walk(function)
@@ -110,7 +110,7 @@ def texts_in(function: ast.AST, errors: set[str]) -> set[str]:
             for target, value in assigned(node)
             if isinstance(target, ast.Name) and is_text_of_error(value, errors, texts)
         }
-        for node in ast.walk(function):  # each of the faults of an error is a text, unless it has attributes
+        for node in ast.walk(function):  # each fault of an error is a text, unless its attributes are used
             if isinstance(node, ast.For | ast.comprehension) and "fault" in last_name(node.iter):
                 found |= {part.id for part in ast.walk(node.target) if isinstance(part, ast.Name)}
         if found <= texts:
@@ -119,7 +119,7 @@ def texts_in(function: ast.AST, errors: set[str]) -> set[str]:
 
 
 def is_decision(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
-    """Whether something is asked of the text of an error."""
+    """Return whether the text of an error is tested."""
 
     def of_error(part: ast.AST) -> bool:
         return is_text_of_error(part, errors, texts)
@@ -135,14 +135,14 @@ def is_decision(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         method = node.func.attr
         if method in ASKED and of_error(node.func.value):
-            return not (method == "split" and not node.args)  # white space only, for one line; see below
-        given = node.args[:1] if method == "get" else node.args  # a default may be shown
+            return not (method == "split" and not node.args)  # normalizes white space only; see below
+        given = node.args[:1] if method == "get" else node.args  # chooses a default to be shown
         return method in ASKED_OF and any(of_error(one) for one in given)
     return False
 
 
 def decisions(module: ast.Module) -> list[str]:
-    """Each decision by the text of an error, as a line number and the code."""
+    """Return line number and code of each decision by the text of an error."""
     found = {}
     for function in ast.walk(module):
         if not isinstance(function, ast.FunctionDef):

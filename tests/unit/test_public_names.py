@@ -1,4 +1,4 @@
-"""The package's public names are imported on first use, so that a publisher does not load the gateway."""
+"""The package's public names are imported on first use, so that publishers do not load the gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GATEWAY_ONLY = ["gevent", "geventwebsocket", "gunicorn", "prometheus_client", "r
 
 
 def loaded_by(program: str) -> list[str]:
-    """Return which libraries that only a gateway needs a program loads, in a separate process."""
+    """Run a program in a separate process. Return the gateway's libraries that it loads."""
     program += f"\nimport sys; print(*[name for name in {GATEWAY_ONLY} if name in sys.modules])"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -24,7 +24,7 @@ def loaded_by(program: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_importing_the_publisher_loads_nothing_that_only_a_gateway_needs() -> None:
+def test_importing_the_publisher_loads_no_gateway_libraries() -> None:
     assert loaded_by("import peatio_ws.publisher") == []
 
 
@@ -40,17 +40,17 @@ else:
 """
 
 
-def test_neither_does_publishing() -> None:
+def test_publishing_loads_no_gateway_libraries() -> None:
     assert loaded_by(PUBLISHES) == []
 
 
-def test_a_gateway_does_load_them() -> None:
-    """Otherwise the two tests above would look for the wrong names."""
+def test_gateway_loads_its_libraries() -> None:
+    """Otherwise the tests above would check for the wrong names."""
     assert loaded_by("from peatio_ws import Gateway; import peatio_ws.worker") == GATEWAY_ONLY
 
 
 @pytest.mark.parametrize("name", peatio_ws.__all__)
-def test_each_public_name_is_there(name: str) -> None:
+def test_public_names_exist(name: str) -> None:
     assert getattr(peatio_ws, name) is not None
     assert name in dir(peatio_ws)
 

@@ -1,4 +1,4 @@
-"""Publishing without RabbitMQ: to the in-process broker, and with answers that a test gives."""
+"""Publishing without RabbitMQ: to the in-process broker, and with answers that a test chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from peatio_ws.publisher import Publisher
 
 
 class Answering:
-    """The in-process broker, which knows no confirms: they come from `answers`, when they are waited for.
+    """The in-process broker, which has no confirms: they come from `answers` when the publisher waits for them.
 
     An answer is a delivery tag, whether it includes all earlier ones, and whether it is positive; or an error to raise.
     """
@@ -66,7 +66,7 @@ def publish(publisher: Publisher, count: int) -> None:
 
 
 def three(publisher: Confirming, answers: list[tuple[int, bool, bool]], fault: BaseException | None = None) -> None:
-    """Publish three messages, which are answered like this, and meet the fault."""
+    """Publish three messages with these answers. Return the error."""
     with publisher:
         publish(publisher, 3)
         publisher.answers = answers
@@ -74,7 +74,7 @@ def three(publisher: Confirming, answers: list[tuple[int, bool, bool]], fault: B
             raise fault
 
 
-def test_the_block_is_left_when_all_is_confirmed() -> None:
+def test_block_ends_once_everything_is_confirmed() -> None:
     with Confirming() as publisher:
         publish(publisher, 5)
         assert publisher.confirmed == 0
@@ -110,14 +110,14 @@ def test_unconfirmed_messages_are_limited(monkeypatch: pytest.MonkeyPatch) -> No
         assert publisher.confirmed == 5
 
 
-def test_a_fault_of_the_broker_is_not_hidden_by_the_wait_for_the_rest() -> None:
+def test_broker_error_is_raised_without_waiting_for_the_rest() -> None:
     publisher = Confirming()
     with pytest.raises(ConnectionResetError):
         three(publisher, [], ConnectionResetError())
     assert publisher.closed
 
 
-def test_a_message_arrives_as_it_was_handed_over() -> None:
+def test_message_arrives_unchanged() -> None:
     with Connection(EMBEDDED_BROKER) as reader:
         channel = reader.default_channel
         queue = Queue("test_publishing", exchange(RANGER, False), routing_key="private.#", channel=channel)
@@ -148,7 +148,7 @@ def test_lines_before_a_bad_line_or_ctrl_c_are_confirmed(fault: BaseException) -
 
 @pytest.fixture
 def queue() -> Iterator[Queue]:
-    """Gets everything of Ranger's exchange."""
+    """A queue that receives every message of Ranger's exchange."""
     with Connection(EMBEDDED_BROKER) as reader:
         channel = reader.default_channel
         exchange(RANGER, False)(channel).declare()
@@ -164,7 +164,7 @@ def taken(queue: Queue) -> tuple[str, bytes]:
     return message.delivery_info["routing_key"], message.body
 
 
-def test_events_go_where_clients_are_subscribed(queue: Queue) -> None:
+def test_events_reach_subscribed_clients(queue: Queue) -> None:
     with Publisher(EMBEDDED_BROKER) as publisher:
         assert publisher.to_member("ID1", "deposit", {"amount": Decimal("1.50")})
         assert publisher.to_member("ID1", "order", b'{"id": 1.0}')
@@ -195,7 +195,7 @@ def test_events_go_where_clients_are_subscribed(queue: Queue) -> None:
         (lambda to: to.to_stream("btcusd.trades", b"nothing"), "the body is not JSON"),
     ],
 )
-def test_what_the_gateway_would_drop_is_not_published(queue: Queue, push: Any, said: str) -> None:
+def test_message_that_the_gateway_would_drop_is_refused(queue: Queue, push: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         push(Publisher(EMBEDDED_BROKER))
     assert queue.get(no_ack=True) is None
@@ -210,17 +210,17 @@ def test_a_lost_connection_is_opened_again_and_the_event_published_again() -> No
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError("gone"), (1, False, False), None])
-def test_message_refused_over_a_second_connection_is_an_error(fault: Any) -> None:
+def test_message_refused_twice_is_an_error(fault: Any) -> None:
     publisher = Confirming()
     publisher.answers = [fault] if fault else []
     with pytest.raises(PublishError, match=r"memory:// did not accept the message: .*; is it up"):
         publisher.to_stream("btcusd.trades", {})
     assert publisher.opened == 1
     publisher.answers = [(1, False, True)]
-    assert publisher.to_stream("btcusd.trades", {}), "and the next one is taken"
+    assert publisher.to_stream("btcusd.trades", {}), "the next message was not published"
 
 
-def test_a_members_event_that_comes_back_is_published_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_returned_private_event_is_published_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(room.time, "sleep", waits.append)
     publisher = Confirming()
@@ -228,7 +228,7 @@ def test_a_members_event_that_comes_back_is_published_again_for_a_while(monkeypa
     assert publisher.to_member("ID1", "note", {})
     assert (publisher.sent, len(waits)) == (3, 2)
     publisher.comes_back = {4}
-    assert not publisher.to_stream("btcusd.trades", {}), "of a public stream nothing is promised"
+    assert not publisher.to_stream("btcusd.trades", {}), "unroutable events of public streams are not an error"
     assert publisher.sent == 4
 
 
@@ -236,18 +236,18 @@ def test_unroutable_event_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = Confirming()
     publisher.answers, publisher.comes_back = [(1, False, True), (2, False, True)], {2}
     assert publisher.to_member("ID1", "note", {}) is True
-    monkeypatch.setattr(room, "RETURNED_SECONDS", -1.0)  # the connection is not new any more
+    monkeypatch.setattr(room, "RETURNED_SECONDS", -1.0)  # the connection has been used before
     assert publisher.to_member("ID1", "note", {}) is False
     assert publisher.sent == 2
 
 
-def test_publish_that_waits_too_long_behind_others_fails() -> None:
+def test_publish_that_waits_too_long_for_others_fails() -> None:
     publisher = Publisher(EMBEDDED_BROKER, timeout=0.01)
     with publisher._lock, pytest.raises(PublishError, match="other calls have waited"):
         publisher.to_stream("btcusd.trades", {})
 
 
-def test_a_broker_that_is_not_there_is_named_without_its_password() -> None:
-    with pytest.raises(PublishError, match=r"127\.0\.0\.1:1 or 127\.0\.0\.1:2/x did not accept the message") as told:
+def test_unreachable_broker_is_reported_without_its_password() -> None:
+    with pytest.raises(PublishError, match=r"127\.0\.0\.1:1 or 127\.0\.0\.1:2/x did not accept the message") as error:
         Publisher("amqp://me:secret@127.0.0.1:1;amqp://me:secret@127.0.0.1:2/x").to_member("ID1", "note", {})
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(error.value)

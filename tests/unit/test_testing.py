@@ -1,4 +1,4 @@
-"""`peatio_ws.testing`, and with it handlers in a process that gevent has not patched."""
+"""`peatio_ws.testing`, with handlers in a process that gevent has not patched."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from peatio_ws.errors import ConfigurationError
 
 
 def test_nothing_is_patched_here() -> None:
-    """What the others show would be worth little if it were."""
+    """Otherwise the other tests would prove little."""
     assert not monkey.is_module_patched("socket")
 
 
-def test_a_gateway_is_served_with_all_it_needs_again_and_again() -> None:
+def test_gateway_can_be_served_repeatedly() -> None:
     gateway = testing.gateway()
 
     @gateway.on("deposit")
@@ -48,7 +48,7 @@ def test_an_application_with_a_gateway_in_it_is_served() -> None:
             ws.send(message)
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Mounts it at /live, as a dispatcher does."""
+        """Mount the gateway at /live, as a dispatcher does."""
         assert environ["PATH_INFO"].startswith("/live/")
         return gateway({**environ, "SCRIPT_NAME": "/live", "PATH_INFO": environ["PATH_INFO"][5:]}, start_response)
 
@@ -57,7 +57,7 @@ def test_an_application_with_a_gateway_in_it_is_served() -> None:
         assert client.receive() == b"\x00"
 
 
-def test_handlers_share_memory_with_the_test_and_fail_with_a_code_only() -> None:
+def test_handlers_share_memory_and_fail_with_a_close_code() -> None:
     gateway, seen = testing.gateway(), list[Any]()
 
     @gateway.websocket("/")
@@ -72,7 +72,7 @@ def test_handlers_share_memory_with_the_test_and_fail_with_a_code_only() -> None
     assert seen == [("value", '{"a": 1}', "peatio_ws.testing")]
 
 
-def test_tokens_are_what_the_gateway_takes() -> None:
+def test_tokens_are_accepted_by_the_gateway() -> None:
     gateway = testing.gateway(JWT_ISSUER="barong")
     with testing.serve(gateway) as server:
         with pytest.raises(InvalidStatus):

@@ -1,4 +1,4 @@
-"""The path of the worker class that the documents and gunicorn's settings name."""
+"""The worker class's path in the documents and gunicorn's settings."""
 
 from __future__ import annotations
 

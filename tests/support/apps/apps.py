@@ -15,33 +15,35 @@ _seen: list[str] = []
 
 
 def raises(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Fails after the first message."""
+    """Fail after the first message."""
     environ["wsgi.websocket"].receive()
     raise RuntimeError("something that only the log should know")
 
 
 def returns(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Sends one message and returns. Like a framework it returns an HTTP response even then, and reads the request
-    late."""
+    """Send one message and return.
+
+    Like a framework it returns an HTTP response even then, and reads the request late.
+    """
     environ["wsgi.websocket"].send("hello")
     start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", environ["PATH_INFO"])])
     return [b"this is no frame"]
 
 
 def answers_500(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Fails; its framework catches and logs the error."""
+    """Fail; the framework catches and logs the error."""
     environ["wsgi.websocket"].send("hello")
     start_response("500 Internal Server Error", [("Content-Type", "text/html")])
     return [b"<h1>Internal Server Error</h1>"]
 
 
 def disconnects(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Ends the connection by an exception."""
+    """End the connection with an exception."""
     raise Disconnect(4000, "go away")
 
 
 def refuses(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Answers the handshake with plain HTTP."""
+    """Answer the handshake with plain HTTP."""
     start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", "3")])
     return [b"no\n"]
 

@@ -1,4 +1,4 @@
-"""A gateway that answers marks, so that a test knows which earlier messages were processed."""
+"""A gateway that answers marks, so that a test knows which of its messages have been processed."""
 
 from __future__ import annotations
 

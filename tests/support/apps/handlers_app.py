@@ -15,7 +15,7 @@ WAIT = 120.0
 
 
 def legacy(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """The wrapped application: a push, and a page."""
+    """The wrapped application: it pushes, and answers with a page."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     if environ["PATH_INFO"] == "/go":
         _released.add(environ["QUERY_STRING"])
@@ -36,7 +36,7 @@ def wait_for(name: str) -> None:
 
 
 def burn_for(name: str) -> None:
-    """Wait in the same way, and hold the CPU meanwhile."""
+    """Wait for the same, but keep the CPU busy meanwhile."""
     until = time.monotonic() + WAIT
     while name not in _released and time.monotonic() < until:
         sum(range(100))
@@ -53,7 +53,7 @@ def echo(ws: Any) -> None:
 
 @gateway.websocket("/ends")
 def ends(ws: Any) -> None:
-    """Ends as the client asks."""
+    """End as the client asks."""
     match ws.receive():
         case "return":
             return
@@ -89,7 +89,7 @@ def member(ws: Any) -> None:
 
 @gateway.websocket("/slow")
 def slow(ws: Any) -> None:
-    """Waits for the seconds in the query or for /go, and reads nothing."""
+    """Wait for the seconds in the query or for /go, without reading."""
     ws.send("slow")
     query = ws.environ["QUERY_STRING"]
     if query.isdecimal():
@@ -110,7 +110,7 @@ def patient(ws: Any) -> None:
 
 @gateway.websocket("/endless")
 def endless(ws: Any) -> None:
-    """Sends more than the limit of an outbox, as fast as possible."""
+    """Send more than an outbox may hold, as fast as possible."""
     for _ in range(64):
         ws.send(b"x" * 262_144)
 

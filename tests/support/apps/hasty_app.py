@@ -1,4 +1,4 @@
-"""The gateway with a short time limit for connecting to the broker, for a test of what the limit must not affect."""
+"""The gateway with a short time limit for connecting to the broker, to test that other waits are not limited by it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ gateway = Gateway.from_env(app=DispatcherMiddleware(wrapped, {"/flask": sites.fl
 
 
 def by_cookie(environ: dict[str, Any]) -> str | None:
-    """Does anything that an application may do to identify a client."""
+    """Identify clients as an application may do it, by a cookie."""
     cookie = environ.get("HTTP_COOKIE", "")
     if cookie == "banned":
         raise Refused("403 Forbidden", "You are banned.")
@@ -57,10 +57,10 @@ def by_cookie(environ: dict[str, Any]) -> str | None:
     return cookie or None
 
 
-@gateway.websocket("/ws/who", identify=lambda environ: environ.get("REMOTE_USER"))  # a view has found out
+@gateway.websocket("/ws/who", identify=lambda environ: environ.get("REMOTE_USER"))  # already identified by a view
 @gateway.websocket("/who", identify=by_cookie)
 def who(ws: Any) -> None:
-    """Sends a client its identity and path, and what is pushed to that member."""
+    """Send a client its identity and path, and what is pushed to that member."""
     if ws.member is not None:
         ws.subscribe("notice")
     ws.send(json.dumps([ws.member and ws.member.uid, Request(ws.environ).base_url]))
@@ -68,11 +68,11 @@ def who(ws: Any) -> None:
         pass
 
 
-# ---- middleware, as people write it
+# ---- typical middleware
 
 
 def timed(app: WSGIApp) -> WSGIApp:
-    """Measures the time, and returns it in a header."""
+    """Measure the time of a request and return it in a header."""
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         started = time.monotonic()
@@ -86,17 +86,17 @@ def timed(app: WSGIApp) -> WSGIApp:
 
 
 def gzipped(app: WSGIApp) -> WSGIApp:
-    """Collects the whole answer, as compressing or caching middleware does; asserts that there is a status."""
+    """Collect the whole answer, as compressing or caching middleware does. Asserts that there is a status."""
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        told: list[Any] = []
-        result = app(environ, lambda *given: told.append(given) or told.append)
+        called_with: list[Any] = []
+        result = app(environ, lambda *given: called_with.append(given) or called_with.append)
         try:
             body = gzip.compress(b"".join(result))
         finally:
             if hasattr(result, "close"):
                 result.close()
-        (status, headers, *_), *written = told
+        (status, headers, *_), *written = called_with
         assert not written
         start_response(status, [*headers, ("Content-Encoding", "gzip"), ("Content-Length", str(len(body)))])
         return [body]
@@ -105,7 +105,7 @@ def gzipped(app: WSGIApp) -> WSGIApp:
 
 
 def lazy(app: WSGIApp) -> WSGIApp:
-    """A generator: the application is called when the server asks for the first part of the body."""
+    """Return a generator: the application is called when the server asks for the first part of the body."""
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
         yield from app(environ, start_response)
@@ -114,7 +114,7 @@ def lazy(app: WSGIApp) -> WSGIApp:
 
 
 def copied(app: WSGIApp) -> WSGIApp:
-    """Passes on a copy of the environ."""
+    """Pass on a copy of the environ."""
     return lambda environ, start_response: app(dict(environ), start_response)
 
 

@@ -1,4 +1,4 @@
-"""A gateway under wsgiref's server, which does not support WebSockets and follows WSGI to the letter."""
+"""A gateway under wsgiref's server, which does not support WebSockets and follows WSGI strictly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Flask and a Django application that do what applications do; each has the same pages.
+"""A Flask and a Django application with the same pages, which do what applications usually do.
 
 /page, /jump and /cookies; /stream, whose second part comes after a request for /go; /file and /size, which send and
 receive a large body; /ignores, which does not read its request; /nothing, and /bug.

@@ -1,4 +1,4 @@
-"""How a broker is named in the log, and how Peatio's exchanges are declared."""
+"""How a broker is shown in the log, and how Peatio's exchanges are declared."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from peatio_ws.protocol.exchanges import EXCHANGES, TRADE
         (EMBEDDED_BROKER, EMBEDDED_BROKER),
     ],
 )
-def test_a_broker_is_named_without_its_password(url: str, shown: str) -> None:
+def test_broker_is_shown_without_its_password(url: str, shown: str) -> None:
     assert shown_url(url) == shown
 
 
-def test_an_error_without_a_text_is_named_by_its_type() -> None:
+def test_error_without_text_is_shown_by_its_type() -> None:
     assert (describe_error(TimeoutError()), describe_error(TimeoutError("no answer"))) == ("TimeoutError", "no answer")
 
 

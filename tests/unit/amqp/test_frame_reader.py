@@ -1,4 +1,4 @@
-"""Deliveries in the broker's bytes, however frames and reads split them, against messages made here."""
+"""Deliveries are read from the broker's bytes, however frames and reads split them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEARTBEAT = struct.pack(">BHIB", 8, 0, 0, 0xCE)
 
 
 class Handled(NamedTuple):
-    """What a handler was called with."""
+    """The arguments of a handler's call."""
 
     queue: str
     delivery: Delivery
@@ -34,7 +34,7 @@ class Handled(NamedTuple):
 
 
 class Pieces:
-    """Stands where the socket would: each read brings one piece, at most; then it times out."""
+    """A stand-in for the socket: each read returns at most one piece. Without pieces it times out."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
@@ -49,11 +49,11 @@ class Pieces:
 
 
 class Line:
-    """A connection to a broker that says what the test wants, as if its handshake were over.
+    """A connection to a broker after the handshake, with answers that the test chooses.
 
     Attributes:
-        sent: the methods that went to the broker.
-        answers: what it answers to a method, and whatever comes along with that.
+        sent: methods sent to the broker.
+        answers: the broker's answer to a method, and bytes that follow it.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Line:
             self.sock.pieces.append(self.answers[method])
 
     def consume_queue(self, channel: int, queue: str, acks: bool = False, along: bytes = b"") -> Line:
-        """Consume a queue; `along` comes with the broker's answer."""
+        """Consume a queue. The bytes `along` follow the broker's answer."""
         self.answers[spec.Basic.Consume] = frame(1, channel, method(spec.Basic.ConsumeOk, "s", queue)) + along
         arguments = {OFFSET: "next"} if acks else {}
         consume(
@@ -89,7 +89,7 @@ class Line:
         return known or Channel(self.amqp, number, auto_decode=False)
 
     def read(self, *pieces: bytes) -> list[Handled]:
-        """Everything that comes of these pieces."""
+        """Return the deliveries in these pieces."""
         self.sock.pieces += pieces
         before = len(self.handled)
         with contextlib.suppress(TimeoutError):
@@ -112,7 +112,7 @@ def method(which: tuple[int, int], fields: str, *values: Any) -> bytes:
 
 
 def frames_of(channel: int, message: Handled, largest: int = 131_072, **properties: Any) -> list[bytes]:
-    """A delivery's frames; none has more of the body than `largest`."""
+    """Return a delivery's frames, each with at most `largest` bytes of the body."""
     delivery, number = message.delivery, message.number or 1
     where = (message.queue, number, False, delivery.exchange, delivery.routing_key)
     headers = dict(delivery.headers) | ({OFFSET: delivery.offset} if delivery.offset is not None else {})
@@ -126,13 +126,13 @@ def frames_of(channel: int, message: Handled, largest: int = 131_072, **properti
     ]
 
 
-# ---- whatever comes, however it comes
+# ---- any deliveries, however they are split
 
 TEXTS = st.text(max_size=20)
-# A publisher's header of this name is dropped; hypothesis finds the name in the source.
+# Excluded: a publisher's header of this name is dropped, and hypothesis finds the name in the source.
 NAMES = TEXTS.filter(lambda name: name != OFFSET)
 HEADERS = st.dictionaries(NAMES, TEXTS | st.integers(-(2**31), 2**31) | st.booleans() | st.none(), max_size=3)
-# A small one is written as 32 bits here, a large one as RabbitMQ does.
+# Small offsets are encoded in 32 bits here, large ones as RabbitMQ does.
 OFFSETS = st.none() | st.integers(0, 9) | st.integers(2**40, 2**62)
 PROPERTIES = st.fixed_dictionaries(
     {}, optional={"content_type": TEXTS, "content_encoding": TEXTS, "priority": st.integers(0, 9), "message_id": TEXTS}
@@ -140,7 +140,7 @@ PROPERTIES = st.fixed_dictionaries(
 DELIVERIES = st.builds(
     Delivery, exchange=TEXTS, routing_key=TEXTS, headers=HEADERS, body=st.binary(max_size=60), offset=OFFSETS
 )
-# Two consumers on one channel, one on another, which acknowledges.
+# Two consumers share a channel. A third one, which acknowledges, has another channel.
 CONSUMERS = st.sampled_from([(1, "plain"), (1, "other"), (2, "stream")])
 MESSAGES = st.lists(st.tuples(CONSUMERS, DELIVERIES, st.integers(1, 2**63), PROPERTIES, st.integers(1, 60)), max_size=8)
 
@@ -150,10 +150,10 @@ def line() -> Line:
 
 
 @given(MESSAGES, st.randoms(use_true_random=False), st.booleans(), st.lists(st.integers(0, 3000), max_size=6))
-def test_deliveries_arrive_whole_and_in_order_however_their_frames_lie(
+def test_deliveries_are_whole_and_in_order_however_they_are_split(
     messages: list[Any], chance: random.Random, mixed: bool, cuts: list[int]
 ) -> None:
-    # Frames of one channel keep their order; those of others, and heartbeats, may come between them.
+    # Frames of one channel stay in order. Other channels' frames and heartbeats may come between them.
     waiting: dict[int, list[tuple[bytes, Handled | None]]] = {0: [(HEARTBEAT, None)] * 3, 1: [], 2: []}
     for (channel, queue), delivery, number, properties, largest in messages:
         *first, last = frames_of(channel, Handled(queue, delivery, number), largest, **properties)
@@ -163,7 +163,7 @@ def test_deliveries_arrive_whole_and_in_order_however_their_frames_lie(
     data, complete = b"", []
     while ready := [channel for channel in waiting if waiting[channel]]:
         channel = chance.choice(ready)
-        # Not mixed: until a delivery is whole.
+        # Without mixing, a delivery is completed first.
         while waiting[channel]:
             piece, done = waiting[channel].pop(0)
             data += piece
@@ -174,17 +174,17 @@ def test_deliveries_arrive_whole_and_in_order_however_their_frames_lie(
     pieces = [data[first:last] for first, last in itertools.pairwise(marks)]
     opened = line()
     assert opened.read(*pieces) == complete
-    assert opened.sent == [spec.Basic.Consume] * 3, "nothing is refused"
+    assert opened.sent == [spec.Basic.Consume] * 3, "a delivery was rejected"
 
 
 @pytest.mark.parametrize("size", [0, 1, READ_BYTES - 1, READ_BYTES, 5 * READ_BYTES])
-def test_deliveries_of_any_size_go_together_with_small_ones(size: int) -> None:
+def test_deliveries_of_any_size_are_read_between_small_ones(size: int) -> None:
     sizes = (10, size, 20)
     messages = [Handled("plain", Delivery("x", "a.b", {}, b"x" * size), None) for size in sizes]
     assert line().read(b"".join(b"".join(frames_of(1, message)) for message in messages)) == messages
 
 
-def test_headers_that_do_not_fit_into_one_read_are_read() -> None:
+def test_headers_may_be_longer_than_one_read() -> None:
     message = Handled("plain", Delivery("x", "a.b", {"large": "x" * 2 * READ_BYTES}, b"body"), None)
     assert line().read(b"".join(frames_of(1, message))) == [message]
 
@@ -192,7 +192,7 @@ def test_headers_that_do_not_fit_into_one_read_are_read() -> None:
 @pytest.mark.parametrize("offset", [5, 2**62], ids=["a small number", "as RabbitMQ writes it"])
 @pytest.mark.parametrize("more", [{}, {"uid": "ID1"}])
 @pytest.mark.parametrize("largest", [100, 2], ids=["in one frame", "in several frames"])
-def test_an_offset_that_a_publisher_wrote_is_not_believed(offset: int, more: dict[str, str], largest: int) -> None:
+def test_offset_header_of_a_publisher_is_ignored(offset: int, more: dict[str, str], largest: int) -> None:
     message = Handled("plain", Delivery("x", "a.b", more, b"body", offset), None)
     (found,) = line().read(b"".join(frames_of(1, message, largest)))
     assert (found.delivery.offset, found.delivery.headers) == (None, more)
@@ -205,7 +205,7 @@ def test_routing_key_that_is_not_text_is_harmless() -> None:
     assert found.delivery.routing_key == "\ufffd\ufffdY"
 
 
-def test_every_read_shows_that_the_broker_is_alive() -> None:
+def test_every_read_counts_as_a_sign_of_life() -> None:
     opened = line()
     message = Handled("plain", Delivery("x", "a.b", {}, b"body"), None)
     for piece in (b"".join(frames_of(1, message)), HEARTBEAT, HEARTBEAT[:3]):
@@ -217,23 +217,23 @@ def test_every_read_shows_that_the_broker_is_alive() -> None:
 # ---- the recipient of a delivery
 
 
-def test_a_delivery_that_comes_with_the_answer_to_consume_is_handled() -> None:
+def test_delivery_right_after_the_answer_to_consume_is_handled() -> None:
     messages = [Handled("plain", Delivery("x", "a.b", {}, body), None) for body in (b"one", b"two")]
     first, second = (b"".join(frames_of(1, message, largest=2)) for message in messages)
     opened = Line().consume_queue(1, "plain", along=first + second[:-4])
     assert opened.handled == messages[:1]
     assert opened.read(second[-4:]) == messages[1:]
-    assert opened.sent == [spec.Basic.Consume], "nothing is refused"
+    assert opened.sent == [spec.Basic.Consume], "a delivery was rejected"
 
 
-def test_delivery_on_an_unexpected_channel_is_left_to_py_amqp() -> None:
+def test_delivery_on_an_unexpected_channel_is_passed_to_py_amqp() -> None:
     opened = line()
     assert opened.read(b"".join(frames_of(2, Handled("plain", Delivery("x", "", {}, b"body"), None)))) == []
     assert opened.sent[-1] == spec.Basic.Reject
 
 
-def test_data_after_an_awaited_answer_in_a_batch_is_not_awaited() -> None:
-    """A channel that the broker closed is opened again by py-amqp, from within the reading."""
+def test_data_behind_an_awaited_answer_is_read_at_once() -> None:
+    """py-amqp reopens a channel that the broker closed while it reads the batch."""
     messages = [Handled("stream", Delivery("x", "", {}, body), 7) for body in (b"one", b"two")]
     opened = line()
     opened.answers[spec.Channel.Open] = frame(1, 1, method(spec.Channel.OpenOk, ""))
@@ -245,7 +245,7 @@ def test_data_after_an_awaited_answer_in_a_batch_is_not_awaited() -> None:
     assert opened.handled == messages
 
 
-def test_another_broker_than_rabbitmq_calls_the_same_function() -> None:
+def test_in_process_broker_calls_the_same_handler() -> None:
     found: list[tuple[Any, ...]] = []
     with Connection("memory://") as broker:
         for acks in (False, True):
@@ -260,11 +260,11 @@ def test_another_broker_than_rabbitmq_calls_the_same_function() -> None:
     assert number
 
 
-# ---- a broken stream
+# ---- broken data
 
 
 @pytest.mark.parametrize("whose", range(3))
-def test_a_frame_without_its_end_is_an_error_of_the_connection(whose: int) -> None:
+def test_frame_without_end_mark_is_a_connection_error(whose: int) -> None:
     message = Handled("plain", Delivery("x", "a.b", {}, b"body"), None)
     frames = frames_of(1, message)
     good = b"".join(frames)
@@ -273,10 +273,10 @@ def test_a_frame_without_its_end_is_an_error_of_the_connection(whose: int) -> No
     opened.sock.pieces = [good + b"".join(frames) + HEARTBEAT]
     with pytest.raises(OSError, match="invalid frame"):
         opened.amqp.drain_events()
-    assert opened.handled == [message], "what came before was good"
+    assert opened.handled == [message], "the valid delivery before it was lost"
 
 
-def test_the_end_of_the_connection_is_an_error() -> None:
+def test_end_of_the_connection_is_an_error() -> None:
     opened = line()
     opened.sock.pieces = [b""]
     with pytest.raises(ConnectionResetError):
@@ -284,7 +284,7 @@ def test_the_end_of_the_connection_is_an_error() -> None:
 
 
 def test_kill_reaches_a_greenlet_that_waits_for_the_broker() -> None:
-    """As when heartbeats are missed."""
+    """Missed heartbeats end the reader this way."""
 
     class Silent(Pieces):
         def recv(self, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Keys are bound for their first client and unbound some time after the last, at a bounded cost."""
+"""Keys are bound for their first client and unbound some time after the last one, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -45,30 +45,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def acquire_and_answer(needed: OnDemandBindings, broker: Bindings, *keys: str) -> None:
-    """As a client would: it waits for the broker's answers."""
+    """Acquire keys like a client, which waits for the broker's answers."""
     client = gevent.spawn(needed.acquire, keys)
     gevent.idle()
     broker.answer()
     client.get(timeout=WAIT)
 
 
-def test_a_client_waits_until_its_keys_are_bound_and_the_next_does_not(
-    needed: OnDemandBindings, broker: Bindings
-) -> None:
+def test_only_the_first_client_of_a_key_waits_for_its_binding(needed: OnDemandBindings, broker: Bindings) -> None:
     first, second = gevent.spawn(needed.acquire, ["a", "b"]), gevent.spawn(needed.acquire, ["b"])
     gevent.idle()
-    assert broker.said == [("bind", "a"), ("bind", "b")]
+    assert broker.requests == [("bind", "a"), ("bind", "b")]
     broker.answer(1)
     gevent.idle()
     assert not first.ready()
-    assert not second.ready(), "it waits for the answer to what another asked for"
+    assert not second.ready(), "the client did not wait for an answer to another client's request"
     broker.answer()
     gevent.joinall([first, second], timeout=WAIT, raise_error=True)
     needed.acquire(["a"])
-    assert len(broker.said) == 2
+    assert len(broker.requests) == 2
 
 
-def test_a_key_is_unbound_some_time_after_the_last(
+def test_key_is_unbound_some_time_after_its_last_client(
     needed: OnDemandBindings, broker: Bindings, clock: list[float]
 ) -> None:
     acquire_and_answer(needed, broker, "a")
@@ -81,20 +79,18 @@ def test_a_key_is_unbound_some_time_after_the_last(
     needed.sweep(clock[0] + LINGER_SECONDS / 2)
     needed.acquire(["a"])
     needed.sweep(clock[0] + 2 * LINGER_SECONDS)
-    assert broker.bound == {"a"}, "a client came back"
+    assert broker.bound == {"a"}, "the key was unbound although a client needs it again"
     needed.release(["a"])
     needed.sweep(clock[0] + 2 * LINGER_SECONDS)
     broker.answer()
     assert broker.bound == needed.keys == set()
 
 
-def test_a_key_that_is_needed_again_while_it_is_unbound_is_bound_again(
-    needed: OnDemandBindings, broker: Bindings
-) -> None:
+def test_key_needed_again_during_unbinding_is_bound_again(needed: OnDemandBindings, broker: Bindings) -> None:
     acquire_and_answer(needed, broker, "a")
     needed.release(["a"])
     needed.sweep(time.monotonic() + 2 * LINGER_SECONDS)
-    assert broker.said[-1] == ("unbind", "a")
+    assert broker.requests[-1] == ("unbind", "a")
     acquire_and_answer(needed, broker, "a")
     broker.answer()
     assert broker.bound == {"a"}
@@ -116,10 +112,10 @@ def test_clients_do_not_wait_for_an_unreachable_broker(needed: OnDemandBindings,
     assert needed.keys == {"a", "b", "c"}
 
 
-def test_a_client_that_is_interrupted_gives_back_what_it_took(
+def test_interrupted_client_releases_its_keys(
     needed: OnDemandBindings, broker: Bindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "send_method", lambda *_: gevent.sleep(60))  # the broker takes nothing
+    monkeypatch.setattr(broker, "send_method", lambda *_: gevent.sleep(60))  # the broker accepts no data
     with gevent.Timeout(0.01, False):
         needed.acquire(["a", "b"])
     needed.release(["a", "b"])
@@ -127,8 +123,8 @@ def test_a_client_that_is_interrupted_gives_back_what_it_took(
     assert needed.keys == set()
 
 
-def test_new_connection_reads_everything_and_is_narrowed_later(needed: OnDemandBindings) -> None:
-    """No client waits for the bindings of members, however many there are."""
+def test_new_connection_begins_with_a_wildcard_binding(needed: OnDemandBindings) -> None:
+    """No client waits for members' bindings, however many there are."""
     needed.detach()
     keys = [f"key{number}" for number in range(MOST)]
     for key in keys:
@@ -136,7 +132,7 @@ def test_new_connection_reads_everything_and_is_narrowed_later(needed: OnDemandB
     again, notified = Bindings(), []
     needed.attach(again, "q", lambda: notified.append(True))
     assert notified == [True]
-    assert again.said[0] == ("wait", "#")
+    assert again.requests[0] == ("wait", "#")
     assert again.bound == {"#"}
     assert len(again.unanswered) == WINDOW
     again.answer()
@@ -148,17 +144,17 @@ def test_new_connection_reads_everything_and_is_narrowed_later(needed: OnDemandB
 def test_without_keys_nothing_is_bound(broker: Bindings) -> None:
     notified: list[bool] = []
     OnDemandBindings("topic", ("#",), MOST).attach(broker, "q", lambda: notified.append(True))
-    assert (notified, broker.said) == ([True], [])
+    assert (notified, broker.requests) == ([True], [])
 
 
-def test_too_many_keys_are_read_wide_and_cost_no_more(
+def test_too_many_keys_are_replaced_by_a_wildcard(
     needed: OnDemandBindings, broker: Bindings, clock: list[float]
 ) -> None:
-    """300 sockets with 200 names each kept a worker from its events for minutes."""
+    """Without the limit, 300 clients with 200 names each delayed a worker's events for minutes."""
     for number in range(10 * MOST):
         acquire_and_answer(needed, broker, f"key{number}")
     assert "#" in broker.bound
-    assert len(broker.said) <= 2 * MOST
+    assert len(broker.requests) <= 2 * MOST
     needed.release([f"key{number}" for number in range(2, 10 * MOST)])
     clock[0] += WIDE_SECONDS + LINGER_SECONDS + 1
     for _ in range(3):
@@ -167,7 +163,7 @@ def test_too_many_keys_are_read_wide_and_cost_no_more(
     assert broker.bound == {"key0", "key1"}
 
 
-def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> None:
+def test_in_a_rush_no_client_waits_for_other_clients_keys(broker: Bindings) -> None:
     needed = OnDemandBindings("topic", ("#",), 10 * BACKLOG)
     needed.attach(broker, "q", lambda: None)
     clients = [gevent.spawn(needed.acquire, [f"key{number}"]) for number in range(2 * BACKLOG)]
@@ -178,10 +174,10 @@ def test_in_a_rush_no_client_waits_for_the_keys_of_others(broker: Bindings) -> N
     assert "#" in broker.bound
     needed.sweep(time.monotonic())
     broker.answer()
-    assert len(broker.bound) == 2 * BACKLOG + 1, "they are bound one by one all the same"
+    assert len(broker.bound) == 2 * BACKLOG + 1, "not every key was bound"
 
 
-def test_keys_that_come_and_go_too_fast_are_read_wide(
+def test_keys_that_change_too_fast_are_replaced_by_a_wildcard(
     needed: OnDemandBindings, broker: Bindings, clock: list[float]
 ) -> None:
     for number in range(30 * MOST):
@@ -192,19 +188,19 @@ def test_keys_that_come_and_go_too_fast_are_read_wide(
         needed.sweep(clock[0])
         broker.answer()
     assert "#" in broker.bound
-    assert len(broker.said) <= 4 * MOST
+    assert len(broker.requests) <= 4 * MOST
 
 
 def test_refused_key_affects_no_other_key(needed: OnDemandBindings, broker: Bindings, clock: list[float]) -> None:
-    """RabbitMQ closes the channel where it refuses a binding."""
+    """RabbitMQ closes the channel when it refuses a binding."""
     broker.refused = {"bad"}
     acquire_and_answer(needed, broker, "a", "bad", "b")
     assert broker.bound == {"a", "b"}
     acquire_and_answer(needed, broker, "c")
     assert broker.bound == {"a", "b", "c"}
-    asked = broker.said.count(("bind", "bad"))
+    asked = broker.requests.count(("bind", "bad"))
     needed.sweep(clock[0] + 1)
-    assert broker.said.count(("bind", "bad")) == asked, "not again so soon"
+    assert broker.requests.count(("bind", "bad")) == asked, "a refused key was tried again too soon"
     broker.refused = set()
     clock[0] += REFUSED_SECONDS + 1
     needed.sweep(clock[0])
@@ -212,19 +208,19 @@ def test_refused_key_affects_no_other_key(needed: OnDemandBindings, broker: Bind
     assert broker.bound == {"a", "bad", "b", "c"}
 
 
-def test_refused_patterns_are_replaced_by_keys(needed: OnDemandBindings) -> None:
+def test_refused_wildcards_are_replaced_by_keys(needed: OnDemandBindings) -> None:
     needed.detach()
     needed.acquire(["a", "b"])
     again, notified = Bindings(), []
     again.refused = {"#"}
     needed.attach(again, "q", lambda: notified.append(True))
-    assert not notified, "not everything comes yet"
+    assert not notified, "reported as bound before the keys were"
     again.answer()
     assert again.bound == {"a", "b"}
     assert notified == [True]
 
 
-def test_another_error_of_the_channel_is_one_of_the_connection(needed: OnDemandBindings, broker: Bindings) -> None:
+def test_other_channel_errors_end_the_connection(needed: OnDemandBindings, broker: Bindings) -> None:
     client = gevent.spawn(needed.acquire, ["a"])
     gevent.idle()
     with pytest.raises(NotFound):
@@ -234,7 +230,7 @@ def test_another_error_of_the_channel_is_one_of_the_connection(needed: OnDemandB
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Whatever clients do and whenever the broker answers, what is needed comes, once all is answered."""
+    """Whatever clients do and whenever the broker answers, all needed keys are bound once all requests are answered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -276,7 +272,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.on_demand.sweep(time.monotonic() + self.now)
 
     @invariant()
-    def what_is_needed_comes(self) -> None:
+    def needed_keys_are_bound(self) -> None:
         if self.on_demand._channel is None:
             return
         self.broker.answer()
@@ -287,9 +283,7 @@ class AnyOrder(RuleBasedStateMachine):
 TestAnyOrder = AnyOrder.TestCase
 
 
-def test_answers_of_a_connection_that_was_found_to_be_lost_are_ignored(
-    needed: OnDemandBindings, broker: Bindings
-) -> None:
+def test_answers_of_a_lost_connection_are_ignored(needed: OnDemandBindings, broker: Bindings) -> None:
     client = gevent.spawn(needed.acquire, ["a", "b"])
     gevent.idle()
     needed.detach()

@@ -33,7 +33,7 @@ def publish(connection: Connection, exchange: str, kind: str, key: str, body: st
     producer.publish(body, content_type="application/json", content_encoding="utf-8")
 
 
-def test_events_of_the_bindings_are_handled_once_it_is_open(connection: Connection) -> None:
+def test_events_are_handled_once_the_source_is_open(connection: Connection) -> None:
     handled: list[Delivery] = []
     read: list[bool] = []
     source = QueueSource("private", False, PRIVATE, handled.append)
@@ -50,7 +50,7 @@ def test_events_of_the_bindings_are_handled_once_it_is_open(connection: Connecti
     ]
 
 
-def test_a_queue_of_one_worker_is_never_behind(connection: Connection) -> None:
+def test_own_queue_is_never_behind(connection: Connection) -> None:
     source = QueueSource("private", False, PUBLIC, lambda _: None)
     source.open(connection, lambda: None)
     source.prepare(connection)
@@ -61,7 +61,7 @@ def test_a_queue_of_one_worker_is_never_behind(connection: Connection) -> None:
 
 
 class OnDemand:
-    """Notes what the source does with the bindings that clients need."""
+    """A stand-in for on-demand bindings that records calls."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -84,13 +84,13 @@ def test_bindings_on_demand_belong_to_the_queue_of_each_connection(connection: C
     first, detached, second, detached_again = on_demand.notes
     assert first.startswith("peatio_ws.public.")
     assert second.startswith("peatio_ws.public.")
-    assert first != second, "a broker that has not noticed the lost connection still holds the old queue"
+    assert first != second, "the old queue may still exist at a broker that has not noticed the loss"
     assert detached == detached_again == "detached"
     assert read == [True, True]
 
 
 class RabbitMQ:
-    """Accepts every declaration and notes them."""
+    """A broker that accepts every declaration and records it."""
 
     def __init__(self) -> None:
         self.queues: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ def test_the_queue_on_rabbitmq_is_exclusive_and_bounded(rabbitmq: Any) -> None:
     assert rabbitmq.bound == list(PRIVATE)
 
 
-def test_canaries_are_looked_at_while_the_connection_lasts(rabbitmq: Any) -> None:
+def test_canaries_are_checked_while_connected(rabbitmq: Any) -> None:
     source = QueueSource("public", False, PUBLIC, lambda _: None)
     source.check()
     source.open(rabbitmq, lambda: None)

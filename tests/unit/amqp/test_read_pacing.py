@@ -1,4 +1,4 @@
-"""When the greenlet that reads the broker lets others run, and what it makes a batch of."""
+"""When the broker's reader lets other greenlets run, and which deliveries form a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 30.0
 
 
 class Loop:
-    """A loop whose time passes when the test says so; what it slept is kept."""
+    """An event loop with a clock that the test moves. It records how long the reader sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.slept = 100.0, list[float]()
@@ -33,7 +33,7 @@ class Loop:
         self.now += seconds
 
     def batch(self, waited: float, took: float, drained: bool) -> list[float]:
-        """Read one after waiting so long, work on it so long; what was slept afterwards."""
+        """Wait this long for a batch, then work on it this long. Return how long the reader slept afterwards."""
         if waited:
             self.now += waited
             self.transport.rested = self.now
@@ -49,7 +49,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
     return Loop(monkeypatch)
 
 
-def test_under_a_backlog_others_run_every_few_milliseconds(loop: Loop) -> None:
+def test_backlog_lets_others_run_every_few_milliseconds(loop: Loop) -> None:
     since = 0.0
     for _ in range(100):
         since += 0.003
@@ -57,20 +57,20 @@ def test_under_a_backlog_others_run_every_few_milliseconds(loop: Loop) -> None:
             since = 0.0
         assert since <= BUSY_SECONDS + 0.003
     assert len(loop.slept) > 20
-    assert max(loop.slept) < 0.001, "nothing is waited for while there is work"
+    assert max(loop.slept) < 0.001, "the reader waited although there was work"
 
 
-def test_a_delivery_that_comes_alone_is_followed_by_no_pause(loop: Loop) -> None:
+def test_single_delivery_is_followed_by_no_pause(loop: Loop) -> None:
     for _ in range(10):
         assert loop.batch(waited=0.005, took=0.0002, drained=True) == []
 
 
-def test_deliveries_that_come_close_together_are_not_waited_for(loop: Loop) -> None:
+def test_reader_does_not_wait_for_further_deliveries(loop: Loop) -> None:
     for _ in range(10):
         assert loop.batch(waited=0.0002, took=0.0002, drained=True) == []
 
 
-def test_another_broker_than_rabbitmq_has_no_transport_to_ask(loop: Loop) -> None:
+def test_broker_without_transport_is_paced_by_time(loop: Loop) -> None:
     loop.pacing.pause(SimpleNamespace())
     loop.now += 1
     loop.pacing.pause(SimpleNamespace())
@@ -81,10 +81,10 @@ def test_another_broker_than_rabbitmq_has_no_transport_to_ask(loop: Loop) -> Non
 
 
 class Reading:
-    """A consumer that reads a broker whose end of the connection the test has.
+    """A consumer that reads from a socket whose other end belongs to the test.
 
     Attributes:
-        batches: the bodies delivered between one flush and the next.
+        batches: bodies delivered between two flushes.
         on_flush: called at the end of each batch.
     """
 
@@ -110,14 +110,14 @@ class Reading:
         self.far.sendall(b"".join(delivered(body) for body in bodies))
 
     def _flush(self) -> bool:
-        self.batches.append([told.delivery.body for told in self._line.handled])
+        self.batches.append([one.delivery.body for one in self._line.handled])
         self._line.handled.clear()
         self.on_flush()
         return False
 
 
 def delivered(body: bytes) -> bytes:
-    """The frames of a delivery."""
+    """Return the frames of a delivery."""
     return b"".join(frames_of(1, Handled("plain", Delivery("x", "a.b", {}, body), None)))
 
 
@@ -133,12 +133,12 @@ def reading() -> Iterator[Reading]:
 
 
 def wait_for(reached: Callable[[], bool]) -> None:
-    """Let the loop go round until something is so; the fixture has a time limit."""
+    """Run the event loop until the condition holds. The fixture has a time limit."""
     while not reached():
         gevent.sleep(1e-6)
 
 
-def test_what_comes_while_a_batch_goes_out_is_the_next_batch(reading: Reading) -> None:
+def test_deliveries_that_arrive_during_a_flush_form_the_next_batch(reading: Reading) -> None:
     more = [(b"two", b"three"), (b"four",)]
 
     def publish_more() -> None:
@@ -151,8 +151,8 @@ def test_what_comes_while_a_batch_goes_out_is_the_next_batch(reading: Reading) -
     assert reading.batches == [[], [b"one"], [b"two", b"three"], [b"four"]]
 
 
-def test_no_batch_is_held_back_by_a_timer(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However close together deliveries come."""
+def test_reader_never_sleeps_to_collect_a_batch(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deliveries follow each other without a pause."""
 
     def sleep(_seconds: float) -> None:
         raise AssertionError("the reader sleeps")
@@ -165,10 +165,10 @@ def test_no_batch_is_held_back_by_a_timer(reading: Reading, monkeypatch: pytest.
 
 
 class Client:
-    """A greenlet that waits for a socket of its own, as clients' greenlets do.
+    """A greenlet that waits for its own socket, like a client's greenlet.
 
     Attributes:
-        waited: how many batches went out while it waited, each time.
+        waited: number of batches that were sent during each wait.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -179,7 +179,7 @@ class Client:
         gevent.sleep(0)
 
     def ping(self) -> None:
-        """Give it something to read, unless that is there already."""
+        """Send it something to read, unless it has something to read already."""
         if self._pinged_at < 0:
             self._pinged_at = len(self._reading.batches)
             self._near._sock.send(b"ping")
@@ -195,12 +195,12 @@ class Client:
         self._far.close()
 
 
-def test_others_have_their_turn_under_a_steady_stream(reading: Reading) -> None:
+def test_steady_stream_lets_clients_run(reading: Reading) -> None:
     client = Client(reading)
 
     def publish_more() -> None:
         client.ping()
-        if len(reading.batches) < 1000:  # else a reader that lets nobody run would never end
+        if len(reading.batches) < 1000:  # otherwise a reader that never yields would not end
             reading.publish(b"more")
 
     reading.on_flush = publish_more
@@ -211,8 +211,8 @@ def test_others_have_their_turn_under_a_steady_stream(reading: Reading) -> None:
     client.close()
 
 
-def test_others_have_their_turn_under_a_backlog(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No read takes all there is, and the time for others is always up."""
+def test_backlog_lets_clients_run(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read drains the socket, and the reader's time slice is always over."""
     monkeypatch.setattr(read_pacing, "BUSY_SECONDS", -1.0)
     client = Client(reading)
     reading.on_flush = client.ping

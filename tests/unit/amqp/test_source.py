@@ -13,7 +13,7 @@ REFUSED = SourceRefused(Refusal.TOO_OLD)
 
 
 class Observer:
-    """Notes what it is notified of."""
+    """Records the notifications."""
 
     def __init__(self) -> None:
         self.notes: list[object] = []
@@ -29,7 +29,7 @@ def source(name: str) -> Any:
     return SimpleNamespace(name=name, has_read_up_to=lambda moment: name == "queue", lag=lambda: len(name))
 
 
-def test_a_refused_source_is_replaced_and_restored() -> None:
+def test_refused_source_is_replaced_and_restored() -> None:
     observer = Observer()
     sources = Sources(source("stream"), source("queue"), observer)
     seen = [(sources.current.name, sources.replaced)]
@@ -41,7 +41,7 @@ def test_a_refused_source_is_replaced_and_restored() -> None:
     assert observer.notes == [REFUSED, None]
 
 
-def test_the_name_stays_that_of_the_preferred_source() -> None:
+def test_name_is_always_the_preferred_sources() -> None:
     sources = Sources(source("stream"), source("queue"))
     sources.replace(REFUSED)
     assert (sources.name, sources.lag(), sources.has_read_up_to(0.0)) == ("stream", 5, True)
@@ -52,7 +52,7 @@ def test_without_another_source_the_refusal_is_raised() -> None:
         Sources(source("stream")).replace(REFUSED)
 
 
-def test_the_replacement_is_not_replaced() -> None:
+def test_refused_replacement_is_not_replaced() -> None:
     sources = Sources(source("stream"), source("queue"))
     sources.replace(REFUSED)
     with pytest.raises(SourceRefused):

@@ -1,4 +1,4 @@
-"""Which source is read after refusals and trials. `test_life_cycle.py` walks every pair of state and input."""
+"""Which source is read after refusals and trials. `test_life_cycle.py` tests every pair of state and input."""
 
 from __future__ import annotations
 

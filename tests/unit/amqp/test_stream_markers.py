@@ -1,4 +1,4 @@
-"""Markers that are put into the history stream and read back, on a model of the broker."""
+"""Markers that are published to the history stream and read back, on a model of the broker."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Broker:
 
     Attributes:
         errors: raised by the next publications, in order.
-        earlier: what the stream delivers before the marker.
-        offset: of the marker; None if the queue is not a stream.
-        silent, alarm: whether it keeps the marker to itself, and whether it takes no messages.
+        earlier: deliveries before the marker.
+        offset: the marker's offset; None if the queue is not a stream.
+        silent, alarm: whether it delivers no marker, and whether it accepts no messages.
     """
 
     def __init__(self) -> None:
@@ -97,19 +97,19 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
-def test_a_marker_comes_back_with_its_offset(broker: Any) -> None:
+def test_marker_is_read_back_with_its_offset(broker: Any) -> None:
     found = publish_and_read_back(broker, "q", 20, b"marker", {"id": "1"})
     assert (found.body, found.offset) == (b"marker", 7)
     (message,) = broker.published
     assert (message.properties["application_headers"], message.properties["delivery_mode"]) == ({"id": "1"}, 2)
-    assert (broker.opened, broker.closed) == (1, 1), "over another connection, which is closed"
+    assert (broker.opened, broker.closed) == (1, 1), "the marker's own connection was not closed"
 
 
 def test_every_marker_has_another_body(broker: Any) -> None:
     assert publish_and_read_back(broker, "q", 20).body != publish_and_read_back(broker, "q", 20).body
 
 
-def test_events_and_markers_of_others_are_not_the_marker(broker: Any) -> None:
+def test_events_and_other_workers_markers_are_skipped(broker: Any) -> None:
     broker.earlier = [Delivery("peatio.trade", "", {}, b"marker", 4), Delivery("", "q", {}, b"another", 5)]
     assert publish_and_read_back(broker, "q", 20, b"marker").offset == 7
 
@@ -125,30 +125,30 @@ def test_a_queue_that_is_not_a_stream_is_refused_and_left_empty(broker: Any) -> 
     with pytest.raises(SourceRefused) as refused:
         publish_and_read_back(broker, "q", 20)
     assert refused.value.refusal is Refusal.NOT_A_STREAM
-    assert broker.acks == [1], "the marker is removed"
+    assert broker.acks == [1], "the marker was left in the queue"
 
 
-def test_a_broker_in_an_alarm_takes_no_marker(broker: Any) -> None:
+def test_alarm_of_the_broker_is_reported(broker: Any) -> None:
     broker.alarm = True
     with pytest.raises(BrokerAlarm):
         publish_and_read_back(broker, "q", 20)
     assert broker.closed == 1
 
 
-def test_a_stream_that_is_just_being_made_is_tried_again(broker: Any) -> None:
+def test_stream_that_is_being_created_is_tried_again(broker: Any) -> None:
     broker.errors = [NotFound("no leader"), PreconditionFailed("no replica")]
     assert publish_and_read_back(broker, "q", 20).offset == 7
     assert (broker.opened, broker.closed) == (3, 3)
 
 
-def test_a_stream_that_stays_unavailable_is_reported_in_time(broker: Any) -> None:
+def test_unavailable_stream_is_reported_within_the_time_limit(broker: Any) -> None:
     broker.errors = [NotFound("no leader")] * 1000
     with pytest.raises(SourceUnavailable) as unavailable:
         publish_and_read_back(broker, "q", 0.05)
     assert unavailable.value.answered
 
 
-def test_a_marker_that_does_not_come_back_is_not_tried_again(broker: Any) -> None:
+def test_missing_marker_is_reported_without_another_attempt(broker: Any) -> None:
     broker.silent = True
     with pytest.raises(SourceUnavailable) as unavailable:
         publish_and_read_back(broker, "q", 0.02)
@@ -188,7 +188,7 @@ def test_a_broker_that_does_not_answer_does_not_refuse_publishers(broker: Any) -
         (PreconditionFailed("x"), Refusal.OTHER_ARGUMENTS, Refusal.OTHER_ARGUMENTS),
     ],
 )
-def test_a_refusal_is_told_by_its_code(error: Exception, conflict: Refusal, refusal: Refusal) -> None:
+def test_refusal_is_recognized_by_its_code(error: Exception, conflict: Refusal, refusal: Refusal) -> None:
     with pytest.raises(SourceRefused) as refused, refusals_translated(conflict):
         raise error
     assert refused.value.refusal is refusal
@@ -204,12 +204,12 @@ def test_a_refusal_is_told_by_its_code(error: Exception, conflict: Refusal, refu
         (PreconditionFailed("x"), Refusal.NO_REPLICA),
     ],
 )
-def test_a_stream_that_may_come_back_is_unavailable(error: Exception, refusal: Refusal) -> None:
+def test_stream_that_may_recover_is_unavailable(error: Exception, refusal: Refusal) -> None:
     with pytest.raises(SourceUnavailable) as unavailable, refusals_translated(Refusal.NO_REPLICA):
         raise error
     assert (unavailable.value.refusal, unavailable.value.answered) == (refusal, True)
 
 
-def test_a_lost_connection_is_no_answer() -> None:
+def test_lost_connection_is_not_an_answer() -> None:
     with pytest.raises(ConnectionResetError), refusals_translated(Refusal.NO_REPLICA):
         raise ConnectionResetError

@@ -1,6 +1,6 @@
-"""Offsets in the history stream, and what the table of its reader's life cycle guarantees.
+"""Offsets in the history stream, and what the table of the reader's life cycle guarantees.
 
-`test_life_cycle.py` walks every pair of state and input.
+`test_life_cycle.py` tests every pair of state and input.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def test_a_lost_connection_ends_every_state(state: ReaderState) -> None:
     assert READER[state, ReaderInput.CLOSED] is ReaderState.CLOSED
 
 
-def test_nothing_is_current_before_it_is_known_to_be_the_same_stream() -> None:
+def test_reader_is_not_current_before_the_stream_is_verified() -> None:
     ways = [(before, happened) for (before, happened), state in READER.items() if state is ReaderState.CURRENT]
     assert ways == [(ReaderState.READING_BACK, ReaderInput.END_REACHED), (ReaderState.CURRENT, ReaderInput.END_REACHED)]
 
 
-def test_more_offsets_than_rabbitmq_takes_for_itself_are_a_gap() -> None:
+def test_more_skipped_offsets_than_rabbitmq_uses_are_a_gap() -> None:
     last, near, far = (Delivery("x", "a", {}, b"", offset) for offset in (100, 100 + NOT_EVENTS, 101 + NOT_EVENTS))
     assert not is_gap(last, near)
     assert is_gap(last, far)
@@ -39,5 +39,5 @@ def test_more_offsets_than_rabbitmq_takes_for_itself_are_a_gap() -> None:
     ("away", "start"),
     [(None, "61s"), (0.0, "3s"), (10.5, "13s"), (KEPT_HOURS * 3600 - 3, "3600s"), (KEPT_HOURS * 3600 - 2, "first")],
 )
-def test_reader_without_a_position_begins_before_its_last_event(away: float | None, start: str) -> None:
+def test_reader_without_offset_begins_before_its_last_event(away: float | None, start: str) -> None:
     assert start_without_position(60.0, away) == start

@@ -1,4 +1,4 @@
-"""How the history stream is prepared, in which order, and when it is given up, on a model of the broker."""
+"""How the history stream is prepared, in which order, and when the worker gives it up, on a model of the broker."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ UNBIND = [step.replace("bind", "unbind", 1) for step in BIND]
 
 
 class Broker:
-    """A broker that notes what is done, in order.
+    """A broker that records what is done, in order.
 
     Attributes:
-        steps: what was done.
-        canaries: those that are there.
-        queue_error, marker_error: raised by declaring the queue, and by putting a marker.
+        steps: recorded steps.
+        canaries: existing canaries.
+        queue_error, marker_error: raised when the queue is declared, and when a marker is published.
     """
 
     def __init__(self) -> None:
@@ -113,16 +113,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 # ---- the order
 
 
-def test_a_new_stream_is_proved_to_work_before_it_is_bound(broker: Any) -> None:
+def test_new_stream_is_tested_before_it_is_bound(broker: Any) -> None:
     end = StreamSetup("q", True, lambda: {"key": "1"}).set_up(broker)
     assert broker.steps == ["declare q", "marker", *BIND, "gap"]
     assert broker.arguments == ARGUMENTS
     assert end is not None
-    assert end.body == GAP, "events before the binding may be missing"
+    assert end.body == GAP, "a new binding has to announce a gap"
     assert broker.canaries == {f"q.bound.{name}" for name in exchanges_of(PRIVATE)}
 
 
-def test_a_stream_that_was_bound_all_the_time_has_no_gap(broker: Any, setup: StreamSetup) -> None:
+def test_stream_that_stayed_bound_has_no_gap(broker: Any, setup: StreamSetup) -> None:
     end = setup.set_up(broker)
     assert broker.steps == ["declare q", "marker", *BIND]
     assert end is not None
@@ -136,7 +136,7 @@ def test_a_missing_canary_is_a_gap_for_every_worker(broker: Any, setup: StreamSe
     assert len(broker.canaries) == len(exchanges_of(PRIVATE))
 
 
-def test_in_an_alarm_the_stream_is_bound_without_a_marker(broker: Any, setup: StreamSetup) -> None:
+def test_stream_is_bound_without_a_marker_during_an_alarm(broker: Any, setup: StreamSetup) -> None:
     broker.marker_error = BrokerAlarm("no memory")
     assert setup.set_up(broker) is None
     assert broker.steps == ["declare q", *BIND]
@@ -164,14 +164,14 @@ def test_other_versions_are_tried(broker: Any, version: str) -> None:
     ("error", "refusal"),
     [(PreconditionFailed("x"), Refusal.OTHER_ARGUMENTS), (AccessRefused("x"), Refusal.NOT_ALLOWED)],
 )
-def test_a_queue_that_cannot_be_the_stream_is_refused(broker: Any, error: Exception, refusal: Refusal) -> None:
+def test_queue_that_is_not_the_stream_is_refused(broker: Any, error: Exception, refusal: Refusal) -> None:
     broker.queue_error = error
     with pytest.raises(SourceRefused) as refused:
         StreamSetup("q", True).set_up(broker)
     assert refused.value.refusal is refusal
 
 
-def test_a_silent_step_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_without_an_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_setup, "STEP_SECONDS", 0.01)
     with pytest.raises(SourceUnavailable) as unavailable, step_timeout():
         gevent.sleep(30)
@@ -181,9 +181,7 @@ def test_a_silent_step_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- a stream that is unavailable
 
 
-def test_a_stream_is_given_up_after_some_seconds_and_not_before(
-    broker: Any, setup: StreamSetup, clock: list[float]
-) -> None:
+def test_stream_is_given_up_after_the_time_limit(broker: Any, setup: StreamSetup, clock: list[float]) -> None:
     broker.marker_error = SourceUnavailable("no leader", answered=True)
     for _ in range(2):
         with pytest.raises(SourceUnavailable):
@@ -198,9 +196,7 @@ def test_a_stream_is_given_up_after_some_seconds_and_not_before(
     assert refused.value.refusal is Refusal.UNAVAILABLE
 
 
-def test_the_reason_is_what_the_broker_answered_even_if_the_last_attempt_got_no_answer(
-    broker: Any, setup: StreamSetup, clock: list[float]
-) -> None:
+def test_reason_is_the_brokers_last_answer_of_this_outage(broker: Any, setup: StreamSetup, clock: list[float]) -> None:
     errors = [
         SourceUnavailable("busy", answered=False),
         SourceUnavailable("no replica here", answered=True, refusal=Refusal.NO_REPLICA),
@@ -220,10 +216,10 @@ def test_the_reason_is_what_the_broker_answered_even_if_the_last_attempt_got_no_
     clock[0] += GIVE_UP_SECONDS
     with pytest.raises(SourceRefused) as refused:
         setup.set_up(broker)
-    assert refused.value.refusal is Refusal.UNAVAILABLE, "what it answered in an earlier outage does not count"
+    assert refused.value.refusal is Refusal.UNAVAILABLE, "the reason is from an earlier outage"
 
 
-def test_a_stream_that_works_again_is_not_given_up(broker: Any, setup: StreamSetup, clock: list[float]) -> None:
+def test_stream_that_works_again_is_kept(broker: Any, setup: StreamSetup, clock: list[float]) -> None:
     broker.marker_error = SourceUnavailable("no leader", answered=True)
     with pytest.raises(SourceUnavailable):
         setup.set_up(broker)
@@ -244,17 +240,15 @@ def test_the_stream_is_unbound_only_if_it_harms_publishers(
     assert setup._protecting is not None
     setup._protecting.join(20)
     assert broker.steps == (UNBIND if harmed else [])
-    assert bool(broker.canaries) is not harmed, "the next worker that binds it finds out"
+    assert bool(broker.canaries) is not harmed, "without canaries the next worker notices the missing bindings"
     assert broker.collected == 1
 
 
-def test_a_stream_that_is_unbound_already_is_left_alone(
-    broker: Any, setup: StreamSetup, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unbound_stream_is_not_unbound_again(broker: Any, setup: StreamSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     setup._unbind(broker)
     setup._unbind(broker)
     assert broker.steps == UNBIND
     broker.steps.clear()
     setup.set_up(broker)
     setup._unbind(broker)
-    assert broker.steps[-len(UNBIND) :] == UNBIND, "it was bound in between"
+    assert broker.steps[-len(UNBIND) :] == UNBIND, "the stream, bound again meanwhile, was not unbound"

@@ -1,4 +1,4 @@
-"""When the reader of the history stream knows that it has read everything, and what it does before."""
+"""When the reader of the history stream knows that it has read everything, and how it resumes and reports gaps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from peatio_ws.protocol.exchanges import Delivery
 
 
 class Broker:
-    """A broker and a clock in the test's hand.
+    """A broker and a clock that the test controls.
 
     Attributes:
-        fault: what it answers to a marker; None if it takes it.
-        markers: those that it took and did not send yet.
-        acks: delivery tags acknowledged.
-        happened: `heard`, `gap`, and the offsets of what was handled.
-        starts: where reading was begun.
+        fault: raised when a marker is published; None if the broker accepts it.
+        markers: accepted markers that have not been delivered yet.
+        acks: acknowledged delivery tags.
+        happened: `current`, `gap`, and the offsets of handled events.
+        starts: arguments with which reading began.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ class Broker:
         monkeypatch.setattr(stream_source, "time", clock)
         monkeypatch.setattr("peatio_ws.amqp.stream_setup.time", clock)
         monkeypatch.setattr(stream_source, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
-        monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: self.put())
+        monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: self.publish_marker())
         monkeypatch.setattr(StreamSetup, "_set_up", lambda *_: self.set_up())
         monkeypatch.setattr(StreamSetup, "_protect_publishers", lambda *_: None)
         self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
@@ -52,11 +52,11 @@ class Broker:
 
     def set_up(self) -> Delivery | None:
         try:
-            return self.put()
+            return self.publish_marker()
         except BrokerAlarm:
             return None
 
-    def put(self) -> Delivery:
+    def publish_marker(self) -> Delivery:
         if self.fault is not None:
             raise self.fault
         self.offset += 1
@@ -73,10 +73,10 @@ class Broker:
             basic_ack=lambda tag, multiple: self.acks.append(tag) if multiple else None,
         )
         connection: Any = SimpleNamespace(default_channel=channel, connection=self.line, clone=lambda: None)
-        self.stream.open(connection, lambda: self.happened.append("heard"))
+        self.stream.open(connection, lambda: self.happened.append("current"))
 
     def reconnect(self) -> None:
-        """Another connection."""
+        """Close the connection and open another one."""
         self.stream.closed(unreachable=False)
         self.markers.clear()
         self.open()
@@ -88,7 +88,7 @@ class Broker:
         return delivery
 
     def deliver(self, body: bytes = b"{}") -> Delivery:
-        """The next event comes, after the markers that were put before it."""
+        """Deliver an event, after the markers that were published before it."""
         for one in self.markers:
             self.send(one)
         self.markers.clear()
@@ -96,13 +96,13 @@ class Broker:
         return self.send(Delivery("peatio.orderbook", "", {}, body, self.offset))
 
     def deliver_markers(self) -> None:
-        """The markers come."""
+        """Deliver the markers."""
         for one in self.markers:
             self.send(one)
         self.markers.clear()
 
     def after(self, seconds: float, heartbeat: bool = True) -> None:
-        """Let time pass, and the stream look at the clock."""
+        """Let time pass, then make the stream check its state."""
         self.now += seconds
         self.line.bytes_recv += heartbeat
         self.stream.check()
@@ -115,16 +115,16 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     return Broker(monkeypatch)
 
 
-def test_it_is_current_once_the_marker_has_arrived(broker: Broker) -> None:
+def test_source_is_current_once_its_marker_has_arrived(broker: Broker) -> None:
     assert not broker.happened
     assert broker.stream.state is ReaderState.READING_BACK
     broker.deliver_markers()
-    assert broker.happened == ["heard"]
+    assert broker.happened == ["current"]
     assert broker.stream.state is ReaderState.CURRENT
     broker.after(MARK_EACH * 2)
     assert broker.markers
     broker.deliver_markers()
-    assert broker.happened == ["heard"], "once for each connection"
+    assert broker.happened == ["current"], "reported more than once for one connection"
 
 
 def test_first_open_reads_back_and_later_ones_continue(broker: Broker) -> None:
@@ -134,7 +134,7 @@ def test_first_open_reads_back_and_later_ones_continue(broker: Broker) -> None:
     assert broker.starts == [{"x-stream-offset": "141s"}, {"x-stream-offset": last.offset}]
 
 
-def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> None:
+def test_last_event_is_delivered_again_but_handled_once(broker: Broker) -> None:
     broker.deliver_markers()
     last = broker.deliver()
     broker.reconnect()
@@ -142,14 +142,14 @@ def test_the_last_event_comes_again_and_is_not_handled_twice(broker: Broker) -> 
     broker.send(last)
     broker.deliver_markers()
     following = broker.deliver()
-    assert broker.happened == ["heard", last.offset, "heard", following.offset]
+    assert broker.happened == ["current", last.offset, "current", following.offset]
 
 
 @pytest.mark.parametrize(
     "other", [{"body": b"[]"}, {"routing_key": "x"}, {"headers": {"uid": "A"}}, {"exchange": "peatio.trade"}]
 )
-def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, other: dict[str, Any]) -> None:
-    """A stream that was deleted, made again and has outgrown the position."""
+def test_other_event_at_the_last_offset_means_another_stream(broker: Broker, other: dict[str, Any]) -> None:
+    """The stream was deleted, created again and has grown beyond the reader's offset."""
     broker.deliver_markers()
     last = broker.deliver()
     broker.reconnect()
@@ -159,15 +159,15 @@ def test_another_event_with_the_last_offset_is_another_stream(broker: Broker, ot
     assert broker.stream.state is ReaderState.LOST
     assert broker.happened[-1] == "gap"
     broker.deliver()
-    assert broker.happened[-1] == "gap", "nothing is taken from it before it is opened again"
+    assert broker.happened[-1] == "gap", "an event was handled before the stream was opened again"
     with pytest.raises(Reopen):
         broker.stream.after_batch()
     broker.now += 10
     broker.reconnect()
-    assert broker.starts[-1] == {"x-stream-offset": "18s"}, "all that was published since the last event was read"
+    assert broker.starts[-1] == {"x-stream-offset": "18s"}, "it has to read everything published since the last event"
 
 
-def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker) -> None:
+def test_stream_shorter_than_the_last_offset_is_another_stream(broker: Broker) -> None:
     broker.deliver_markers()
     broker.deliver()
     broker.offset = 0
@@ -175,21 +175,21 @@ def test_a_stream_that_ends_before_the_last_event_is_another_one(broker: Broker)
     assert broker.happened[-1] == "gap"
     assert broker.stream.state is ReaderState.READING_BACK
     broker.deliver_markers()
-    assert broker.happened[-1] == "heard"
+    assert broker.happened[-1] == "current"
 
 
-def test_what_retention_has_removed_is_a_gap(broker: Broker) -> None:
+def test_events_removed_by_retention_are_a_gap(broker: Broker) -> None:
     broker.deliver_markers()
     broker.deliver()
     broker.offset += 5
     broker.reconnect()
     after = broker.deliver()
-    assert broker.happened[-3:] == ["gap", "heard", after.offset] or broker.happened[-2:] == ["gap", after.offset]
+    assert broker.happened[-3:] == ["gap", "current", after.offset] or broker.happened[-2:] == ["gap", after.offset]
     assert broker.happened.index("gap") < broker.happened.index(after.offset)
 
 
-def test_what_retention_removes_before_a_slow_reader_is_a_gap(broker: Broker) -> None:
-    """RabbitMQ skips it without a word, in the middle of a connection."""
+def test_retention_ahead_of_a_slow_reader_is_a_gap(broker: Broker) -> None:
+    """RabbitMQ skips removed events silently, within a connection."""
     first = broker.deliver()
     broker.happened.clear()
     broker.offset += 100
@@ -199,8 +199,8 @@ def test_what_retention_removes_before_a_slow_reader_is_a_gap(broker: Broker) ->
     assert broker.happened == ["gap", later.offset, following.offset]
 
 
-def test_offsets_of_the_brokers_own_records_are_not_events(broker: Broker) -> None:
-    """The first record of each segment of a stream is RabbitMQ's."""
+def test_offsets_of_rabbitmqs_own_records_are_no_gap(broker: Broker) -> None:
+    """The first record of each stream segment is RabbitMQ's own."""
     broker.deliver()
     broker.happened.clear()
     broker.offset += 1
@@ -208,48 +208,48 @@ def test_offsets_of_the_brokers_own_records_are_not_events(broker: Broker) -> No
     assert "gap" not in broker.happened
 
 
-def test_how_far_behind_reading_is_can_be_asked(broker: Broker) -> None:
+def test_lag_is_measured_with_markers(broker: Broker) -> None:
     assert broker.stream.lag() == 0
     broker.now += 3
     assert broker.stream.lag() == 3
     broker.deliver_markers()
     broker.now += 20
-    assert broker.stream.lag() == 3, "of the last marker"
+    assert broker.stream.lag() == 3, "the lag is that of the last marker"
     broker.after(MARK_EACH)
     broker.now += 1
     broker.deliver_markers()
     assert broker.stream.lag() == 1
 
 
-def test_markers_come_under_load_too(broker: Broker) -> None:
+def test_markers_are_published_under_load(broker: Broker) -> None:
     broker.deliver_markers()
-    put = 0
+    publish_marker = 0
     for _ in range(int(6 * MARK_EACH)):
         broker.deliver()
         broker.after(1)
-        put += len(broker.markers)
+        publish_marker += len(broker.markers)
         broker.deliver_markers()
-    assert 4 <= put <= 7
+    assert 4 <= publish_marker <= 7
 
 
-def test_a_marker_that_came_before_it_was_known_counts(broker: Broker) -> None:
+def test_marker_that_arrives_before_its_publisher_returns_counts(broker: Broker) -> None:
     broker.deliver_markers()
     asked = broker.now
     broker.now += PROBE_SECONDS * 2
     assert not broker.stream.has_read_up_to(asked)
     broker.offset += 1
-    broker.send(Delivery("peatio.trade", "", {}, b"{}", broker.offset + 1))  # comes after the marker
+    broker.send(Delivery("peatio.trade", "", {}, b"{}", broker.offset + 1))  # the marker is before this offset
     gevent.sleep(0)
     gevent.sleep(0)
     assert broker.stream.has_read_up_to(asked)
 
 
-def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker) -> None:
+def test_question_is_answered_by_a_later_marker(broker: Broker) -> None:
     asked = broker.now
     assert not broker.stream.has_read_up_to(asked)
     broker.deliver_markers()
-    assert not broker.stream.has_read_up_to(asked), "that marker may be older than what is asked for"
-    assert not broker.markers, "not in such haste"
+    assert not broker.stream.has_read_up_to(asked), "that marker may be older than the question"
+    assert not broker.markers, "a marker was published too soon"
     broker.now += PROBE_SECONDS * 2
     for _ in range(5):
         assert not broker.stream.has_read_up_to(asked)
@@ -259,32 +259,32 @@ def test_a_client_is_answered_by_a_marker_that_was_put_afterwards(broker: Broker
     assert broker.stream.has_read_up_to(asked)
 
 
-# ---- when the broker does not do as it should
+# ---- broker faults
 
 
-def test_in_an_alarm_a_broker_that_brings_nothing_has_brought_everything(broker: Broker) -> None:
+def test_silence_during_an_alarm_means_that_all_was_read(broker: Broker) -> None:
     broker.fault = BrokerAlarm("no memory")
     broker.reconnect()
     broker.after(1)
     assert not broker.happened
     broker.after(IDLE_SECONDS + 1)
-    assert broker.happened == ["heard"]
+    assert broker.happened == ["current"]
     broker.fault = None
     broker.after(IDLE_SECONDS + 1)
-    assert broker.markers, "markers go on once it is over"
+    assert broker.markers, "no markers after the alarm"
 
 
-def test_an_alarm_that_is_over_while_events_come_is_noticed(broker: Broker) -> None:
+def test_end_of_an_alarm_is_noticed_under_load(broker: Broker) -> None:
     broker.fault = BrokerAlarm("no memory")
     broker.reconnect()
     broker.fault = None
     for _ in range(int(IDLE_SECONDS) + 2):
         broker.after(1)
         broker.deliver()
-    assert broker.happened.count("heard") == 1
+    assert broker.happened.count("current") == 1
 
 
-def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -> None:
+def test_failing_markers_are_tried_at_a_bounded_rate(broker: Broker) -> None:
     broker.deliver_markers()
     broker.fault = ConnectionResetError("no new connections")
     broker.now += MARK_EACH
@@ -298,7 +298,7 @@ def test_markers_that_fail_at_once_are_tried_at_a_bounded_pace(broker: Broker) -
     assert tries <= 3
 
 
-def test_in_an_alarm_a_silent_offset_means_another_stream(broker: Broker) -> None:
+def test_silence_at_the_last_offset_in_an_alarm_means_another_stream(broker: Broker) -> None:
     broker.deliver_markers()
     broker.deliver()
     broker.fault = BrokerAlarm("no memory")
@@ -308,7 +308,7 @@ def test_in_an_alarm_a_silent_offset_means_another_stream(broker: Broker) -> Non
     assert broker.happened[-1] == "gap"
 
 
-def test_a_stream_that_does_not_go_on_is_opened_again(broker: Broker) -> None:
+def test_stream_that_delivers_no_marker_is_opened_again(broker: Broker) -> None:
     broker.deliver_markers()
     broker.deliver()
     broker.after(MARK_EACH * 2)
@@ -324,7 +324,7 @@ def test_silence_of_a_frozen_broker_changes_nothing(broker: Broker) -> None:
     broker.after(100, heartbeat=False)
     assert not broker.happened
     broker.deliver_markers()
-    assert broker.happened == ["heard"]
+    assert broker.happened == ["current"]
 
 
 def test_marker_of_a_lost_connection_delays_nothing(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,13 +332,13 @@ def test_marker_of_a_lost_connection_delays_nothing(broker: Broker, monkeypatch:
     broker.deliver()
     monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: gevent.sleep(3600))
     broker.after(MARK_EACH * 2)
-    monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: broker.put())
+    monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: broker.publish_marker())
     broker.reconnect()
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)
 
 
-def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
+def test_failed_marker_is_published_again(broker: Broker) -> None:
     broker.deliver_markers()
     broker.fault = ConnectionResetError("gone")
     broker.after(MARK_EACH * 2)
@@ -349,7 +349,7 @@ def test_a_marker_that_failed_is_put_again(broker: Broker) -> None:
     assert broker.markers
 
 
-def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
+def test_refusal_while_reading_ends_the_source(broker: Broker) -> None:
     broker.deliver_markers()
     broker.fault = SourceRefused(Refusal.NOT_ALLOWED)
     broker.after(MARK_EACH * 2)
@@ -358,8 +358,8 @@ def test_a_refusal_while_it_is_read_ends_it(broker: Broker) -> None:
     assert refused.value.refusal is Refusal.NOT_ALLOWED
 
 
-def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> None:
-    """But only as long as its broker answers."""
+def test_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> None:
+    """Only times in which the broker answers count."""
     broker.deliver_markers()
     broker.fault = SourceUnavailable("no leader", answered=True)
     for _ in range(3):
@@ -378,7 +378,7 @@ def test_a_stream_that_is_unavailable_for_long_is_refused(broker: Broker) -> Non
     assert broker.stream.state is not ReaderState.CLOSED
 
 
-def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Broker) -> None:
+def test_stream_without_markers_is_read_while_events_arrive(broker: Broker) -> None:
     broker.deliver_markers()
     broker.fault = SourceUnavailable("no leader", answered=True)
     for _ in range(10):
@@ -390,7 +390,7 @@ def test_a_stream_that_takes_no_markers_but_brings_events_is_read_on(broker: Bro
         broker.after(1)
 
 
-def test_a_restored_stream_goes_on_from_its_last_marker(broker: Broker) -> None:
+def test_restored_stream_continues_from_its_last_marker(broker: Broker) -> None:
     broker.stream.closed(unreachable=False)
     broker.stream.prepare(None)  # type: ignore[arg-type]
     (last,) = broker.markers[-1:]
@@ -400,7 +400,7 @@ def test_a_restored_stream_goes_on_from_its_last_marker(broker: Broker) -> None:
     assert broker.stream.state is ReaderState.READING_BACK
 
 
-def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
+def test_deliveries_are_acknowledged_in_time(broker: Broker) -> None:
     broker.deliver_markers()
     for _ in range(ACK_EACH - 1):
         assert not broker.acks
@@ -417,7 +417,7 @@ def test_what_is_owed_is_acknowledged_in_time(broker: Broker) -> None:
 
 
 def test_after_a_closed_connection_nothing_is_acknowledged(broker: Broker) -> None:
-    """On the channel of a source that is not read any more."""
+    """The channel belongs to a closed source."""
     broker.deliver_markers()
     for _ in range(ACK_EACH + 1):
         broker.deliver()

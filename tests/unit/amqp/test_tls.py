@@ -1,4 +1,4 @@
-"""TLS to the broker: checked names, trusted files, timeouts, and how many bytes one read returns."""
+"""TLS to the broker: checked names, trusted files, timeouts, and how many bytes a read returns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.tls_server import TlsServer
 
 SECONDS = 10.0
 RECORD_BYTES = 22
-"""What TLS 1.3 adds to each record: its header, its type and a tag (RFC 8446 section 5.2)."""
+"""Bytes that TLS 1.3 adds to a record: header, type and tag (RFC 8446 section 5.2)."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def server(authority: Authority) -> Iterator[TlsServer]:
 
 
 def transport_to(port: int, ca: Path, name: str = "localhost", kind: Any = BufferedConnection) -> Any:
-    """A transport that has connected as `open_connection` has it done."""
+    """Return a transport that is connected as `open_connection` does it."""
     options = {"files": TlsFiles(str(ca)), "server_hostname": name}
     transport = kind().Transport(f"127.0.0.1:{port}", SECONDS, ssl=options)
     transport.connect()
@@ -52,7 +52,7 @@ def transport_to(port: int, ca: Path, name: str = "localhost", kind: Any = Buffe
 
 
 def fault(url: str) -> BaseException:
-    """Why the broker at a URL is not connected to."""
+    """Return why connecting to a broker's URL fails."""
     with pytest.raises(OSError) as raised:
         open_connection(url).connect()
     return raised.value
@@ -62,12 +62,10 @@ def fault(url: str) -> BaseException:
 
 
 @pytest.mark.parametrize("kind", [PlainConnection, BufferedConnection])
-def test_time_limit_of_the_handshake_does_not_stay_on_the_socket(
-    server: TlsServer, authority: Authority, kind: Any
-) -> None:
+def test_handshake_timeout_is_removed_from_the_socket(server: TlsServer, authority: Authority, kind: Any) -> None:
     transport = transport_to(server.port, authority.cert, kind=kind)
     try:
-        assert transport.sock.gettimeout() is None, "reads would fail on a quiet broker"
+        assert transport.sock.gettimeout() is None, "reads from a quiet broker would time out"
     finally:
         transport.close()
 
@@ -84,10 +82,10 @@ def test_closing_does_not_wait_for_the_broker(server: TlsServer, authority: Auth
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_certificate_with_the_url_s_host_or_address_is_accepted(
+def test_certificate_of_the_urls_host_or_address_is_accepted(
     server: TlsServer, authority: Authority, host: str
 ) -> None:
-    server_name = None if host == "127.0.0.1" else host  # RFC 6066 section 3: no addresses
+    server_name = None if host == "127.0.0.1" else host  # RFC 6066 section 3: an address is not sent as server name
     connection = open_connection(f"amqps://u:p@{host}:{server.port}/?cacertfile={authority.cert}")
     options = connection.ssl
     transport = transport_to(server.port, authority.cert, options["server_hostname"])
@@ -97,7 +95,7 @@ def test_a_certificate_with_the_url_s_host_or_address_is_accepted(
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_certificate_of_another_host_is_refused_with_a_remedy(authority: Authority, host: str) -> None:
+def test_certificate_of_another_host_is_refused_with_a_remedy(authority: Authority, host: str) -> None:
     with TlsServer(*authority.issue("other", "mq.example.com", "192.0.2.7")) as server:
         error = fault(f"amqps://u:sesame@{host}:{server.port}/?cacertfile={authority.cert}")
     assert isinstance(error, ssl.SSLCertVerificationError)
@@ -105,7 +103,7 @@ def test_a_certificate_of_another_host_is_refused_with_a_remedy(authority: Autho
     assert "host name or address in AMQP_URL" in describe_error(error)
 
 
-def test_another_name_than_the_url_s_can_be_asked_for(authority: Authority) -> None:
+def test_expected_name_may_differ_from_the_urls_host(authority: Authority) -> None:
     """For tunnels and forwarded ports."""
     with TlsServer(*authority.issue("far", "mq.example.com")) as server:
         url = f"amqps://u:p@127.0.0.1:{server.port}/?cacertfile={authority.cert}&server_name_indication=mq.example.com"
@@ -149,7 +147,7 @@ def test_certificate_in_the_file_is_trusted_even_if_not_a_root(authority: Author
         transport_to(server.port, cert).close()
 
 
-def test_a_port_without_tls_is_named() -> None:
+def test_port_without_tls_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         connection = open_connection(f"amqps://u:p@localhost:{port}/")
@@ -163,7 +161,7 @@ def test_a_port_without_tls_is_named() -> None:
 
 
 def greet(listener: socket.socket) -> None:
-    """As RabbitMQ answers on a port without TLS; kombu tries twice."""
+    """Answer as RabbitMQ does on a port without TLS. kombu tries twice."""
     while True:
         try:
             client, _ = listener.accept()
@@ -175,7 +173,7 @@ def greet(listener: socket.socket) -> None:
             client.recv(1024)
 
 
-def test_a_renewed_file_counts_from_the_next_connection_on(tmp_path: Path) -> None:
+def test_renewed_files_are_used_by_the_next_connection(tmp_path: Path) -> None:
     own = Certificate(tmp_path)
     with TlsServer(own.cert, own.key) as server:
         transport_to(server.port, own.cert).close()
@@ -184,12 +182,12 @@ def test_a_renewed_file_counts_from_the_next_connection_on(tmp_path: Path) -> No
         transport_to(server.port, own.cert).close()
 
 
-def test_contexts_are_made_once(authority: Authority) -> None:
+def test_tls_contexts_are_created_once(authority: Authority) -> None:
     files = TlsFiles(str(authority.cert))
     assert tls.context(files) is tls.context(files)
 
 
-def test_a_client_certificate_is_shown_to_a_server_that_wants_one(authority: Authority) -> None:
+def test_client_certificate_is_sent_if_requested(authority: Authority) -> None:
     cert, key = authority.issue("ann", "ann", key=rsa.generate_private_key(65_537, 2048), for_client=True)
     url = f"cacertfile={authority.cert}&certfile={cert}&keyfile={key}"
     with TlsServer(*authority.issue("strict", "localhost"), (b"hello",), clients=authority.cert) as server:
@@ -200,15 +198,15 @@ def test_a_client_certificate_is_shown_to_a_server_that_wants_one(authority: Aut
         transport.close()
 
 
-# ---- how much one read brings
+# ---- how much a read returns
 
 
 def frames(count: int) -> tuple[bytes, ...]:
-    """Heartbeats, each of which is a TLS record."""
+    """Return heartbeats. Each is a TLS record."""
     return (struct.pack(">BHIB", 8, 0, 0, 0xCE),) * count
 
 
-def test_one_read_takes_all_records_that_are_there(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_read_returns_all_waiting_records(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = frames(300)
     monkeypatch.setattr(tls.ssl, "SSLContext", gevent.ssl.SSLContext)
     tls._context.cache_clear()
@@ -228,7 +226,7 @@ def test_one_read_takes_all_records_that_are_there(authority: Authority, monkeyp
 def test_read_that_leaves_tls_records_behind_is_not_drained(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else `broker_behind_seconds` could not rise."""
+    """Otherwise `broker_behind_seconds` would stay 0."""
     pieces = (b"x" * 10_000,) * 8
     assert READ_BYTES < 80_000 < 2 * READ_BYTES
     monkeypatch.setattr(tls.ssl, "SSLContext", gevent.ssl.SSLContext)
@@ -250,8 +248,8 @@ def test_read_that_leaves_tls_records_behind_is_not_drained(
         tls._context.cache_clear()
 
 
-def test_what_openssl_holds_back_is_not_waited_for(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record is read in part: nothing is left in the kernel then, and no watcher tells of the rest."""
+def test_records_buffered_by_openssl_are_read_at_once(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL holds a part of a record. The kernel has nothing left, so no watcher reports the rest."""
     pieces = (b"x" * 16_000,) * 4 + (b"x" * 2_000,)
     assert 4 * 16_000 < READ_BYTES < 66_000
     monkeypatch.setattr(tls.ssl, "SSLContext", gevent.ssl.SSLContext)
@@ -272,11 +270,11 @@ def test_what_openssl_holds_back_is_not_waited_for(authority: Authority, monkeyp
 
 
 def received(sock: Any) -> int:
-    """Return how many bytes lie in the kernel, not read yet."""
+    """Return how many unread bytes the kernel holds."""
     (found,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, b"\0" * 4))
     return int(found)
 
 
 def wait_until_received(sock: Any, size: int) -> None:
-    """Wait until this many unread bytes are in the kernel."""
+    """Wait until the kernel holds this many unread bytes."""
     wait_until(lambda: received(sock) >= size, f"{size} bytes", SECONDS)

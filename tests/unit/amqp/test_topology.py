@@ -13,17 +13,17 @@ from peatio_ws.amqp.topology import Canaries, attempt, every_public, exchanges_o
 
 
 class Broker:
-    """Exchanges, and a channel for each question.
+    """A broker with exchanges; each operation has its own channel.
 
     Attributes:
-        exchanges: those there are, with what their canaries are bound to.
-        said: what it was asked.
-        refuses: exchanges to which it allows no binding.
+        exchanges: existing exchanges, with the sources of their bindings.
+        calls: recorded operations.
+        refuses: exchanges from which it allows no binding.
     """
 
     def __init__(self) -> None:
         self.exchanges: dict[str, tuple[bool, str | None]] = {}
-        self.said: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.refuses: set[str] = set()
         self.closed = 0
         self.transport = SimpleNamespace(driver_type="amqp")
@@ -36,7 +36,7 @@ class Broker:
         self.closed += 1
 
     def exchange_declare(self, name: str, _kind: str, passive: bool = False, durable: bool = False, **how: Any) -> None:
-        self.said.append(("look" if passive else "declare", name))
+        self.calls.append(("look" if passive else "declare", name))
         if how.get("nowait"):
             return
         if passive and name not in self.exchanges:
@@ -51,7 +51,7 @@ class Broker:
         self.exchanges[source] = (self.exchanges[source][0], destination)
 
     def exchange_delete(self, name: str) -> None:
-        self.said.append(("delete", name))
+        self.calls.append(("delete", name))
         self.exchanges.pop(name, None)
 
 
@@ -62,7 +62,7 @@ def broker() -> Any:
 
 @pytest.mark.parametrize(("error", "closed"), [(None, 1), (NotFound(), 1), (TimeoutError(), 0)])
 def test_channel_is_closed_unless_the_broker_is_silent(broker: Any, error: Exception | None, closed: int) -> None:
-    """Closing waits for an answer, and the time limit of who called is over."""
+    """Closing waits for an answer, and the caller's time is over."""
 
     def action(_channel: Any) -> None:
         if error is not None:
@@ -76,33 +76,33 @@ def test_channel_is_closed_unless_the_broker_is_silent(broker: Any, error: Excep
     assert broker.closed == closed
 
 
-def test_canaries_are_bound_and_watched(broker: Any) -> None:
+def test_canaries_are_bound_and_checked(broker: Any) -> None:
     canaries = Canaries("q.bound", durable=True)
     assert not canaries.exist(broker, ["a", "b"])
     canaries.declare(broker, [("a", True), ("b", False)])
     assert broker.exchanges == {"q.bound.a": (True, "a"), "q.bound.b": (False, "b")}
     assert canaries.exist(broker, ["a", "b"])
-    broker.said.clear()
+    broker.calls.clear()
     canaries.check_bindings()
-    assert broker.said == [("look", "q.bound.a"), ("look", "q.bound.b")]
+    assert broker.calls == [("look", "q.bound.a"), ("look", "q.bound.b")]
     canaries.forget()
     canaries.check_bindings()
-    assert len(broker.said) == 2, "without a connection there is nothing to ask"
+    assert len(broker.calls) == 2, "without a connection there is nothing to check"
     canaries.remove(broker, ["a", "b"])
     assert not broker.exchanges
 
 
-def test_canary_that_may_not_be_bound_is_not_watched(broker: Any) -> None:
+def test_canary_that_may_not_be_bound_is_not_checked(broker: Any) -> None:
     broker.refuses = {"a"}
     canaries = Canaries("w", ".7")
     canaries.declare(broker, [("a", False), ("b", False)])
-    broker.said.clear()
+    broker.calls.clear()
     canaries.check_bindings()
-    assert broker.said == [("look", "w.b.7")]
-    assert canaries.exist(broker, ["a"]), "it tells at least whether the broker restarted"
+    assert broker.calls == [("look", "w.b.7")]
+    assert canaries.exist(broker, ["a"]), "an unbound canary at least shows a restart of the broker"
 
 
-def test_canary_of_an_exchange_that_was_durable_before_is_replaced(broker: Any) -> None:
+def test_canary_of_a_formerly_durable_exchange_is_replaced(broker: Any) -> None:
     canaries = Canaries("w", durable=True)
     broker.exchanges["w.a"] = (True, None)
     canaries.declare(broker, [("a", False)])
@@ -118,7 +118,7 @@ def test_canary_of_an_exchange_that_was_durable_before_is_replaced(broker: Any) 
         (ConnectionResetError(), False),
     ],
 )
-def test_only_a_missing_exchange_is_a_missing_canary(error: Exception, missing: bool) -> None:
+def test_only_a_missing_exchange_counts_as_a_missing_canary(error: Exception, missing: bool) -> None:
     assert is_missing_canary(error) is missing
 
 

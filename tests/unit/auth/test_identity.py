@@ -44,5 +44,5 @@ def test_a_member_id_is_a_number_or_a_text_of_digits(value: Any, number: int | N
 
 
 @given(st.integers(0, 2**64))
-def test_a_member_id_is_the_same_as_number_and_as_text(number: int) -> None:
+def test_member_ids_as_number_and_as_text_are_equal(number: int) -> None:
     assert member_id_of(number) == member_id_of(str(number)) == number

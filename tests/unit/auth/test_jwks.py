@@ -24,7 +24,7 @@ def read(*members: Any, algorithm: str = "RS256") -> dict[str | None, Any]:
 
 
 def ignored(member: Any, algorithm: str = "RS256") -> str:
-    """Return why a key is not used. A good key in the same set is used."""
+    """Return why a key is not used. Checks that a valid key in the same set is used."""
     found = parse_key_set(jwk_set(member, jwk(private_key(algorithm), "good")), algorithm)
     assert [named.kid for named in found.keys] == ["good"]
     (line,) = found.ignored + found.exposed
@@ -33,17 +33,17 @@ def ignored(member: Any, algorithm: str = "RS256") -> str:
 
 
 @pytest.mark.parametrize("algorithm", PAIRS)
-def test_a_key_of_every_kind_is_read_under_its_name(algorithm: str) -> None:
+def test_keys_of_every_kind_are_read_with_their_key_id(algorithm: str) -> None:
     keys = {kid: private_key(algorithm, number) for number, kid in enumerate("ab")}
     members = [jwk(key, kid, use="sig", alg=algorithm) for kid, key in keys.items()]
     assert read(*members, algorithm=algorithm) == {kid: key.public_key() for kid, key in keys.items()}
 
 
-def test_key_needs_only_its_kind_and_numbers() -> None:
+def test_key_needs_only_its_type_and_numbers() -> None:
     assert read(jwk(private_key(), key_ops=None)) == {None: private_key().public_key()}
 
 
-def test_the_newer_name_of_eddsa_is_understood() -> None:
+def test_newer_name_of_eddsa_is_accepted() -> None:
     assert "a" in read(jwk(private_key("EdDSA"), "a", alg="Ed25519"), algorithm="EdDSA")
 
 
@@ -70,7 +70,7 @@ def test_unknown_members_are_ignored() -> None:
         ({"kid": "x"}, "of a kind that no supported algorithm uses"),
     ],
 )
-def test_a_key_that_is_not_for_us_is_left_out_and_named(member: Any, words: str) -> None:
+def test_key_for_another_purpose_is_ignored_and_reported(member: Any, words: str) -> None:
     line = ignored(member)
     assert line.startswith("key 'x' ")
     assert words in line
@@ -81,7 +81,7 @@ def test_invalid_key_is_ignored_and_counted(member: Any) -> None:
     assert ignored(member).startswith("key 1 ")
 
 
-def test_a_key_of_the_other_edwards_curve_is_left_out() -> None:
+def test_ed448_key_is_ignored() -> None:
     other = jwt.algorithms.OKPAlgorithm.to_jwk(ed448.Ed448PrivateKey.generate().public_key(), as_dict=True)
     assert "no supported algorithm" in ignored(other, "EdDSA")
 
@@ -101,7 +101,7 @@ def test_published_private_key_is_ignored_and_not_logged(member: Any, words: str
     assert not [value for value in member.values() if len(str(value)) > 4 and str(value) in line]
 
 
-def test_a_name_that_is_long_or_of_several_lines_makes_one_short_line() -> None:
+def test_long_or_multiline_key_id_is_logged_as_a_short_line() -> None:
     assert len(ignored({"kid": "a\nb" * 5000})) < 200
 
 
@@ -113,7 +113,7 @@ def test_invalid_key_set_is_a_value_error(data: bytes) -> None:
         parse_key_set(data, "RS256")
 
 
-def test_an_empty_set_is_one() -> None:
+def test_empty_set_is_valid() -> None:
     assert parse_key_set(jwk_set(), "RS256") == ((), (), ())
 
 
@@ -126,12 +126,12 @@ MEMBER = st.dictionaries(st.sampled_from("kty kid use alg key_ops n e crv x y d 
 
 
 @given(st.lists(JSON | MEMBER.map(lambda odd: {**jwk(private_key()), **odd}), max_size=3), st.sampled_from(PAIRS))
-def test_every_member_of_a_set_is_used_or_named(members: list[Any], algorithm: str) -> None:
+def test_every_member_of_a_set_is_used_or_reported(members: list[Any], algorithm: str) -> None:
     found = parse_key_set(json.dumps({"keys": members}).encode(), algorithm)
     assert len(found.keys) + len(found.ignored) + len(found.exposed) == len(members)
 
 
-# ---- which of them is for a token
+# ---- selecting the key of a token
 
 FIXED = private_key(number=9).public_key()
 OLD, NEW = (NamedKey(kid, private_key(number=number).public_key()) for number, kid in enumerate(["old", "new"]))
@@ -155,6 +155,6 @@ def test_kid_selects_the_published_key_or_a_fixed_one(fixed: Any, kid: Any, keys
     assert list(KeyRing(fixed, (OLD, NEW, NAMELESS)).for_token(kid)) == keys
 
 
-def test_two_keys_of_one_name_are_both_tried() -> None:
+def test_keys_with_the_same_id_are_all_tried() -> None:
     again = NamedKey("old", NEW.key)
     assert list(KeyRing((), (OLD, again)).for_token("old")) == [OLD.key, NEW.key]

@@ -47,7 +47,7 @@ class Source:
         self.source = JwksRefresh(found.token_rules, self.verifier)
 
     def refresh(self) -> list[str | None]:
-        """The names of the keys afterwards."""
+        """Refresh the keys. Return their key ids."""
         self.source.refresh()
         return [named.kid for named in self.verifier.ring.published]
 
@@ -57,7 +57,7 @@ class Source:
         return [line for line in lines if line["log_level"] != "info"]
 
 
-def test_the_ring_follows_the_set(issuer: Issuer) -> None:
+def test_key_ring_follows_the_set(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
     assert source.refresh() == ["first"]
     issuer.body = jwk_set(FIRST, SECOND)
@@ -80,25 +80,25 @@ def misbehave(**how: Any) -> Callable[[Issuer], None]:
     return start
 
 
-TROUBLE: dict[str, tuple[Callable[[Issuer], None], str]] = {
+FAULTS: dict[str, tuple[Callable[[Issuer], None], str]] = {
     "an error": (misbehave(status=503), "HTTP 503"),
     "a page": (misbehave(body=b"<html>"), "is not JSON"),
     "another object": (misbehave(body=b'{"error":"x"}'), "is not a JWK set"),
     "too much": (misbehave(body=b" " * (MOST_BYTES + 1)), "larger than"),
     "nothing": (misbehave(body=b""), "is not JSON"),
     "no answer": (misbehave(held=True), "no answer|timed out"),
-    "nobody": (lambda issuer: issuer.close(), "Connection refused"),
+    "not listening": (lambda issuer: issuer.close(), "Connection refused"),
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_failure_is_logged_once_and_the_last_keys_stay(
-    issuer: Issuer, trouble: str, monkeypatch: pytest.MonkeyPatch
+    issuer: Issuer, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks_refresh, "FETCH_SECONDS", 0.5)
     source = Source(JWT_JWKS_URL=issuer.url)
     source.refresh()
-    start, words = TROUBLE[trouble]
+    start, words = FAULTS[fault]
     start(issuer)
     (line,) = source.refresh_and_log()
     assert line["event"] == "published keys cannot be read; keeping the last ones"
@@ -108,7 +108,7 @@ def test_failure_is_logged_once_and_the_last_keys_stay(
     assert source.source.problems() == []
 
 
-def test_recovery_and_later_trouble_are_logged(issuer: Issuer) -> None:
+def test_recovery_and_later_failures_are_logged(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
     issuer.status = 500
     assert source.refresh_and_log()
@@ -172,7 +172,7 @@ def test_issuer_with_an_untrusted_certificate_is_refused(tmp_path: Path) -> None
         assert source.refresh() == []
 
 
-def test_a_file_is_read_again_however_it_changes(tmp_path: Path) -> None:
+def test_file_is_read_again_however_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_bytes(jwk_set(FIRST))
     source = Source(JWT_JWKS_FILE=str(path))
@@ -189,7 +189,7 @@ def test_a_file_is_read_again_however_it_changes(tmp_path: Path) -> None:
     assert source.refresh() == ["first"]
 
 
-def test_refresh_runs_alone_and_wait_returns_with_the_first_keys(
+def test_wait_returns_with_the_first_keys_and_refresh_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks_refresh, "FILE_SECONDS", 0.01)
@@ -208,7 +208,7 @@ def test_refresh_runs_alone_and_wait_returns_with_the_first_keys(
         loop.kill()
 
 
-def test_where_nothing_is_published_nothing_runs() -> None:
+def test_without_published_keys_nothing_runs() -> None:
     source = JwksRefresh(settings().token_rules, Verifier(settings().token_rules))
     source.run()
     source.wait()
@@ -216,21 +216,21 @@ def test_where_nothing_is_published_nothing_runs() -> None:
 
 def test_token_with_unknown_key_may_be_retried_if_the_set_is_unread(issuer: Issuer) -> None:
     source = Source(JWT_JWKS_URL=issuer.url)
-    assert source.source.retry_after() == 1, "not read yet"
+    assert source.source.retry_after() == 1, "the set has not been read yet"
     source.refresh()
-    assert source.source.retry_after() == 0, "just read, and the key is not in it"
+    assert source.source.retry_after() == 0, "the set has just been read and does not contain the key"
     issuer.status = 503
     source.refresh()
-    assert source.source.retry_after() >= 1, "the issuer cannot be asked"
+    assert source.source.retry_after() >= 1, "the issuer is unreachable"
     issuer.status, issuer.body = 200, jwk_set()
     source.refresh()
     assert source.source.retry_after() >= 1, "the set has no keys"
     assert JwksRefresh(settings().token_rules, Verifier(settings().token_rules)).retry_after() == 0, (
-        "all keys are there"
+        "without published keys no key can appear later"
     )
 
 
-def test_a_missing_key_has_the_set_read_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_key_makes_the_set_be_read_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source(JWT_JWKS_URL=issuer.url, JWT_JWKS_REFRESH="86400")
     loop = gevent.spawn(source.source.run)
     try:

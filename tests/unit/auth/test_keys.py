@@ -24,7 +24,7 @@ KINDS = {
     "P-521": ("ES512", {"ES512"}),
     "Ed25519": ("EdDSA", {"EdDSA"}),
 }
-"""A kind of key: an algorithm to make one, and the algorithms that it fits."""
+"""An algorithm to make a key of each kind, and the algorithms that can use the key."""
 
 WRITTEN: dict[str, Callable[[str], str]] = {
     "PEM": lambda pem: pem,
@@ -43,7 +43,7 @@ def same(first: keys.PublicKey, second: keys.PrivateKey) -> bool:
     return first == second.public_key()
 
 
-def test_the_algorithms_are_the_documented_ones() -> None:
+def test_algorithms_match_the_documents() -> None:
     assert set(keys.ALGORITHMS) == {
         *(f"{family}{bits}" for family in ("RS", "PS", "ES") for bits in (256, 384, 512)),
         "EdDSA",
@@ -78,7 +78,7 @@ def test_an_rsa_key_in_the_older_pem_is_read() -> None:
 
 @pytest.mark.parametrize("algorithm", PAIRS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_key_is_taken_for_the_algorithms_it_fits_and_no_other(kind: str, algorithm: str) -> None:
+def test_key_is_accepted_only_for_its_algorithms(kind: str, algorithm: str) -> None:
     made_for, fits = KINDS[kind]
     text = keys.public_text(private_key(made_for))
     if algorithm in fits:
@@ -113,10 +113,10 @@ def test_a_private_key_is_refused_however_it_was_written(algorithm: str, form: P
     pem = private_key(algorithm).private_bytes(Encoding.PEM, form, NoEncryption()).decode()
     with pytest.raises(ValueError, match="is a private key") as refused:
         keys.load_public_key(WRITTEN[written](pem), algorithm)
-    assert_keeps_quiet(str(refused.value), pem)
+    assert_shows_nothing_of(str(refused.value), pem)
 
 
-def test_a_private_key_behind_a_password_is_refused_as_well() -> None:
+def test_encrypted_private_key_is_refused() -> None:
     locked = serialization.BestAvailableEncryption(b"sesame")
     pem = private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked).decode()
     with pytest.raises(ValueError, match="is a private key"):
@@ -130,10 +130,10 @@ def test_text_without_a_key_is_a_value_error(text: str) -> None:
 
 
 @given(st.binary(max_size=100), st.sampled_from(PAIRS))
-def test_bytes_that_are_no_key_are_a_value_error_in_pem_too(raw: bytes, algorithm: str) -> None:
+def test_pem_without_a_key_is_a_value_error(raw: bytes, algorithm: str) -> None:
     pem = f"-----BEGIN PUBLIC KEY-----\n{base64.b64encode(raw).decode()}\n-----END PUBLIC KEY-----\n"
     if len(raw) == 32 and algorithm == "EdDSA":
-        keys.load_public_key(pem, algorithm)  # any 32 bytes may be one
+        keys.load_public_key(pem, algorithm)  # any 32 bytes may be an Ed25519 key
         return
     for text in (pem, base64.b64encode(raw).decode(), base64.b64encode(pem.encode()).decode()):
         with pytest.raises(ValueError):
@@ -141,7 +141,7 @@ def test_bytes_that_are_no_key_are_a_value_error_in_pem_too(raw: bytes, algorith
 
 
 @given(st.text(alphabet="ABCDEFGHabcdefgh0123456789+/", min_size=12), st.sampled_from(sorted(WRITTEN)))
-def test_a_refusal_repeats_nothing_of_the_text(text: str, written: str) -> None:
+def test_refusal_shows_nothing_of_the_text(text: str, written: str) -> None:
     pem = f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"
     for given_text in (text, WRITTEN[written](pem)):
         with pytest.raises(ValueError) as refused:
@@ -150,17 +150,17 @@ def test_a_refusal_repeats_nothing_of_the_text(text: str, written: str) -> None:
         assert given_text not in str(refused.value)
 
 
-def assert_keeps_quiet(said: str, pem: str) -> None:
+def assert_shows_nothing_of(said: str, pem: str) -> None:
     assert not [line for line in pem.splitlines()[1:-1] if line in said]
 
 
 @given(st.text(min_size=32))
-def test_a_shared_secret_is_taken_as_it_is(secret: str) -> None:
+def test_shared_secret_is_used_unchanged(secret: str) -> None:
     assert keys.load_public_key(secret, "HS256") == secret.encode()
 
 
 @given(st.text(max_size=31).filter(lambda text: len(text.encode()) < 32))
-def test_a_secret_that_is_too_short_is_refused_and_not_repeated(secret: str) -> None:
+def test_short_secret_is_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(ValueError, match="32 bytes") as refused:
         keys.load_public_key(secret, "HS256")
     assert len(secret) < 8 or secret not in str(refused.value)
@@ -168,7 +168,7 @@ def test_a_secret_that_is_too_short_is_refused_and_not_repeated(secret: str) -> 
 
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("algorithm", ["RS256", "ES384", "EdDSA"])
-def test_a_private_key_for_the_tools_is_read_back(algorithm: str, written: str) -> None:
+def test_private_key_of_the_tools_is_read_back(algorithm: str, written: str) -> None:
     key = private_key(algorithm)
     read = keys.load_private_key(WRITTEN[written](keys.private_pem(key).decode()))
     assert read.public_key() == key.public_key()
@@ -186,6 +186,6 @@ def test_private_key_of_an_unsupported_kind_is_a_value_error() -> None:
         keys.load_private_key(pem.decode())
 
 
-def test_a_shared_secret_has_no_pair() -> None:
+def test_shared_secret_has_no_key_pair() -> None:
     with pytest.raises(ValueError, match="HS256"):
         keys.new_private_key("HS256")

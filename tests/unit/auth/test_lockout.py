@@ -1,4 +1,4 @@
-"""Failed tokens of an address, counted for a minute, at this worker and at others."""
+"""Failed tokens of an address, counted for a minute, by this worker and others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def test_an_address_waits_until_its_minute_is_over() -> None:
     assert counted.seconds_left(HERE, 69.5) == 1
     assert counted.seconds_left(HERE, 70.0) == 0
     assert counted.seconds_left("203.0.113.8", 30.5) == 0
-    assert not counted.add(HERE, 70.0), "another minute"
+    assert not counted.add(HERE, 70.0), "the old minute still counts"
     assert counted.seconds_left(HERE, 70.0) == 0
 
 
-def test_no_limit_counts_nothing() -> None:
+def test_without_a_limit_nothing_is_counted() -> None:
     counted = Lockout(0)
     assert not any(counted.add(HERE, 1.0) for _ in range(1000))
     counted.lock(HERE, 60.0, 1.0)
@@ -31,19 +31,19 @@ def test_no_limit_counts_nothing() -> None:
     assert not counted.unreported(1.0)
 
 
-def test_what_others_counted_is_added_up() -> None:
+def test_failures_at_other_workers_are_added() -> None:
     counted = Lockout(5)
     for _ in range(2):
         counted.add(HERE, 10.0)
     assert counted.unreported(10.0) == [(HERE, 2)]
-    counted.add(HERE, 10.1)  # while Redis is being told
-    assert counted.add_total(HERE, 2, 4, 30.0, 10.5), "now it is as often as may be"
+    counted.add(HERE, 10.1)  # while the report to Redis is under way
+    assert counted.add_total(HERE, 2, 4, 30.0, 10.5), "the limit is reached"
     assert counted.unreported(10.5) == [(HERE, 1)]
-    assert counted.seconds_left(HERE, 10.5) == 30, "four there and one here, and the minute of who began"
+    assert counted.seconds_left(HERE, 10.5) == 30, "four failures elsewhere and one here, within the minute in Redis"
     assert not counted.unreported(40.5), "the counts are too old to report"
 
 
-def test_another_workers_word_counts_at_once() -> None:
+def test_lock_by_another_worker_applies_at_once() -> None:
     counted = Lockout(5)
     counted.lock(HERE, 12.5, 10.0)
     assert counted.seconds_left(HERE, 10.0) == 13
@@ -51,7 +51,7 @@ def test_another_workers_word_counts_at_once() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.floats(0, 50)), max_size=60), st.integers(1, 5))
-def test_it_is_as_a_list_of_all_would_have_it(seen: list[tuple[str, float]], limit: int) -> None:
+def test_lockout_equals_a_list_of_all_failures(seen: list[tuple[str, float]], limit: int) -> None:
     counted, now = Lockout(limit), 0.0
     minutes: dict[str, tuple[float, int]] = {}
     for address, pause in seen:
@@ -90,7 +90,7 @@ def test_reported_or_expired_failures_are_not_visited_again() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("ABCD"), st.integers(0, 3), st.floats(0, 50)), max_size=60))
 def test_each_failure_is_reported_once_or_expires(steps: list[tuple[str, int, float]]) -> None:
-    """However telling, new failures and the ends of minutes follow on each other."""
+    """In any order of reports, new failures and ends of minutes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lockout, "ADDRESSES_KEPT", 3)
         counted, now = Lockout(5), 0.0

@@ -18,17 +18,17 @@ def identity(uid: str = "ANN", jti: str = "a", issued: float = NOW - 60) -> Iden
     return Identity(uid, None, "member", NOW + 3600, jti, issued)
 
 
-def test_a_token_is_refused_by_its_id_and_no_other_one() -> None:
+def test_token_is_revoked_by_its_id() -> None:
     known = Revocations()
     assert not known.is_revoked(identity(), NOW)
     assert known.add(Revocation("ANN", NOW + 100, "a"), NOW)
     assert known.is_revoked(identity(), NOW)
     assert not known.is_revoked(identity(jti="b"), NOW)
-    assert not known.is_revoked(identity(uid="BOB"), NOW), "the same id of another member"
+    assert not known.is_revoked(identity(uid="BOB"), NOW), "another member's token with the same id was refused"
 
 
 @pytest.mark.parametrize(("issued", "refused"), [(NOW - 1e6, True), (NOW - 0.5, True), (NOW, True), (NOW + 1, False)])
-def test_all_tokens_of_a_member_that_were_issued_until_then_are_refused(issued: float, refused: bool) -> None:
+def test_all_tokens_issued_before_a_revocation_are_refused(issued: float, refused: bool) -> None:
     known = Revocations()
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
     assert known.is_revoked(identity(issued=issued), NOW) is refused
@@ -41,7 +41,7 @@ def test_member_without_a_token_cannot_be_revoked() -> None:
     assert not known.is_revoked(Identity("ANN", None, "", float("inf")), NOW)
 
 
-def test_a_clock_that_is_ahead_is_allowed_for() -> None:
+def test_leeway_covers_a_clock_that_is_ahead() -> None:
     known = Revocations(leeway=5)
     known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
     assert known.is_revoked(identity(issued=NOW + 5), NOW)
@@ -49,14 +49,14 @@ def test_a_clock_that_is_ahead_is_allowed_for() -> None:
 
 
 @pytest.mark.parametrize("one", [Revocation("ANN", NOW + 100, "a"), Revocation("ANN", NOW + 100, None, NOW)])
-def test_it_is_forgotten_in_its_time(one: Revocation) -> None:
+def test_expired_revocation_is_forgotten(one: Revocation) -> None:
     known = Revocations()
     assert known.add(one, NOW)
-    assert not known.add(one, NOW), "known already"
+    assert not known.add(one, NOW), "an old revocation was reported as new"
     assert known.is_revoked(identity(), NOW + 99)
     assert not known.is_revoked(identity(), NOW + 100)
     assert not list(known.known(NOW + 100))
-    assert not Revocations().add(one, NOW + 100), "it is over"
+    assert not Revocations().add(one, NOW + 100), "an expired revocation was added"
 
 
 @given(
@@ -75,15 +75,15 @@ def test_it_is_forgotten_in_its_time(one: Revocation) -> None:
         identity, st.sampled_from(["ANN", "BOB"]), st.sampled_from(["a", "c"]), st.sampled_from([NOW - 15, NOW - 5])
     ),
 )
-def test_revoked_tokens_are_refused_and_a_copy_agrees(said: list[Revocation], later: float, who: Identity) -> None:
+def test_revoked_tokens_are_refused_and_a_copy_agrees(given: list[Revocation], later: float, who: Identity) -> None:
     known, copy = Revocations(), Revocations()
-    for one in said:
+    for one in given:
         known.add(one, NOW)
     for one in known.known(NOW):
         again = read(commands.encode(one))
         assert again == one
         assert copy.add(one, NOW)
-    own = [one for one in said if one.uid == who.uid]
+    own = [one for one in given if one.uid == who.uid]
     if any(one.until > later and (one.jti == who.jti or (one.jti is None and who.issued <= one.issued)) for one in own):
         assert known.is_revoked(who, later)
     if not any(one.jti == who.jti or (one.jti is None and who.issued <= one.issued) for one in own):
@@ -94,7 +94,7 @@ def test_revoked_tokens_are_refused_and_a_copy_agrees(said: list[Revocation], la
     assert not any(known.add(one, NOW) for one in copy.known(NOW))
 
 
-def test_it_is_bounded_and_expired_entries_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revocations_are_bounded_and_expired_ones_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "REVOCATIONS_KEPT", 3)
     known = Revocations()
     assert known.add(Revocation("ANN", NOW + 10, "a"), NOW)
@@ -103,7 +103,7 @@ def test_it_is_bounded_and_expired_entries_make_room(monkeypatch: pytest.MonkeyP
     assert not known.full
     assert not known.add(Revocation("DAN", NOW + 20, "d"), NOW)
     assert known.full
-    assert known.is_revoked(identity(), NOW), "what is known stays"
+    assert known.is_revoked(identity(), NOW), "a known revocation was forgotten"
     assert known.add(Revocation("DAN", NOW + 20, "d"), NOW + 10)
     assert len(known) == 3
 

@@ -1,4 +1,4 @@
-"""Session tokens for trials: their claims, and that a gateway verifies them like real ones."""
+"""Session tokens for tests: their claims, and that a gateway verifies them like real ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.samples import private_key
 
 
 def made(algorithm: str = "RS256", **claims: Any) -> dict[str, Any]:
-    """The claims of a token that was made and verified."""
+    """Return the verified claims of a token made here."""
     key = private_key(algorithm)
     token = session_token("ID1", 600, claims, key, algorithm)
     public: Any = key.public_key()
@@ -22,7 +22,7 @@ def made(algorithm: str = "RS256", **claims: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_it_is_a_session_of_this_uid_from_now_on(algorithm: str) -> None:
+def test_token_is_a_session_of_the_uid_from_now_on(algorithm: str) -> None:
     before = int(time.time())
     claims = made(algorithm)
     assert before <= claims["iat"] <= time.time()
@@ -34,11 +34,11 @@ def test_no_two_have_the_same_jti() -> None:
     assert made()["jti"] != made()["jti"]
 
 
-def test_claims_that_are_given_count_before_its_own() -> None:
+def test_given_claims_replace_the_defaults() -> None:
     claims = made(state="banned", role="admin", iat=7)
     assert (claims["state"], claims["role"], claims["iat"]) == ("banned", "admin", 7)
 
 
-def test_a_key_that_cannot_sign_so_is_an_error() -> None:
+def test_key_of_another_algorithm_cannot_sign() -> None:
     with pytest.raises((TypeError, jwt.PyJWTError)):
         session_token("ID1", 600, {}, private_key("RS256"), "ES256")

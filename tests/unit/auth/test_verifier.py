@@ -1,4 +1,4 @@
-"""Tokens: which are verified, which are refused, and that none raises anything else."""
+"""Tokens: which are verified and which are refused, and that only TokenRefused is raised."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import AuthenticationError
 from tests.unit.samples import NOW, claims, private_key, public_pem, raw_pem, settings, sign
 
-SHORT = "{!r:.12}".format  # names of parameters that are long
+SHORT = "{!r:.12}".format  # parameters with long ids
 PAIRS = [name for name in ALGORITHMS if name != "HS256"]
 
 
@@ -32,7 +32,7 @@ def verify(token: str, now: float = NOW, **environ: str) -> Identity:
 
 
 def refused(token: str, now: float = NOW, **environ: str) -> str:
-    """Why it is refused."""
+    """Return why a token is refused."""
     with pytest.raises(AuthenticationError) as caught:
         verify(token, now, **environ)
     return str(caught.value)
@@ -58,7 +58,7 @@ def test_every_algorithm_verifies_its_own_signatures(algorithm: str) -> None:
     assert not is_accepted(sign(claims(), algorithm, private_key(algorithm, 1)), **environ)
 
 
-def test_a_shared_secret_verifies_where_hs256_is_named() -> None:
+def test_shared_secret_verifies_only_with_hs256() -> None:
     secret = "0123456789abcdef" * 2
     environ = {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": secret}
     assert is_accepted(sign(claims(), "HS256", secret.encode()), **environ)
@@ -70,7 +70,7 @@ def test_a_raw_ed25519_key_inside_pem_verifies() -> None:
     assert is_accepted(sign(claims(), "EdDSA", key), JWT_ALGORITHM="EdDSA", JWT_PUBLIC_KEY=raw_pem(key))
 
 
-# ---- PyJWT's base64, read faster
+# ---- base64 decoding, compared with PyJWT
 
 
 SEGMENTS = st.binary(max_size=40) | st.text("AZaz09-_+/=! \n", max_size=20).map(str.encode)
@@ -84,7 +84,7 @@ def read_by(jws: type[PyJWS], segment: bytes) -> bytes | None:
 
 
 @given(SEGMENTS | SEGMENTS.map(base64.urlsafe_b64encode) | SEGMENTS.map(base64url_encode))
-def test_a_segment_is_taken_or_refused_as_pyjwt_does(segment: bytes) -> None:
+def test_segments_are_decoded_as_by_pyjwt(segment: bytes) -> None:
     assert read_by(_Jws, segment) == read_by(PyJWS, segment)
 
 
@@ -119,7 +119,7 @@ def test_a_token_keyed_with_the_public_key_is_refused(keyed_with: Any) -> None:
 
 
 @pytest.mark.parametrize("other", ["RS384", "RS512", "PS256"])
-def test_another_algorithm_is_refused_though_its_key_is_the_right_one(other: str) -> None:
+def test_other_algorithm_is_refused_even_with_the_right_key(other: str) -> None:
     assert "algorithm" in refused(sign(claims(), other, private_key()))
 
 
@@ -128,7 +128,7 @@ def test_a_token_of_another_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize("header", [{"jwk": {"kty": "oct", "k": "AAAA"}}, {"jku": "http://a"}, {"crit": ["exp"]}])
-def test_a_key_that_the_token_brings_along_does_not_count(header: dict[str, Any]) -> None:
+def test_key_in_the_token_header_is_ignored(header: dict[str, Any]) -> None:
     refused(sign(claims(), key=private_key(number=1), **header))
 
 
@@ -139,7 +139,7 @@ def test_any_change_of_the_claims_breaks_the_signature() -> None:
 
 
 @given(st.data())
-def test_any_change_of_a_character_is_refused_or_means_the_same(data: st.DataObject) -> None:
+def test_any_changed_character_is_refused_or_has_no_effect(data: st.DataObject) -> None:
     token = sign(claims())
     place = data.draw(st.integers(0, len(token) - 1))
     letter = data.draw(st.sampled_from("ABCXYZabcxyz0189-_.="))
@@ -148,7 +148,7 @@ def test_any_change_of_a_character_is_refused_or_means_the_same(data: st.DataObj
         identity = verify(changed)
     except AuthenticationError:
         return
-    assert identity == verify(token)  # the last character of a part has unused bits
+    assert identity == verify(token)  # the last character of a segment has unused bits
 
 
 # ---- rotation
@@ -159,17 +159,17 @@ def rotation(*numbers: int) -> str:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_token_of_any_key_of_the_rotation_is_accepted(number: int) -> None:
+def test_tokens_of_all_rotation_keys_are_accepted(number: int) -> None:
     token = sign(claims(), key=private_key(number=number))
     assert is_accepted(token, JWT_PUBLIC_KEY=rotation(0), JWT_PUBLIC_KEYS=rotation(1, 2))
     assert is_accepted(token, JWT_PUBLIC_KEY="", JWT_PUBLIC_KEYS=rotation(2, 1, 0))
 
 
-def test_a_token_of_a_key_that_is_not_in_the_rotation_any_more_is_refused() -> None:
+def test_token_of_a_removed_rotation_key_is_refused() -> None:
     refused(sign(claims(), key=private_key(number=3)), JWT_PUBLIC_KEYS=rotation(1, 2))
 
 
-def test_the_claims_count_whichever_key_signed() -> None:
+def test_claims_are_checked_whichever_key_signed() -> None:
     token = sign(claims(exp=NOW - 1), key=private_key(number=1))
     assert refused(token, JWT_PUBLIC_KEYS=rotation(0, 1, 2)) == "expired"
 
@@ -178,7 +178,7 @@ def test_the_claims_count_whichever_key_signed() -> None:
 
 
 @pytest.mark.parametrize("name", ["exp", "iat", "jti", "sub", "uid"])
-def test_a_required_claim_that_is_missing_is_named(name: str) -> None:
+def test_missing_claim_is_named(name: str) -> None:
     assert name in refused(sign(claims(without=(name,))))
 
 
@@ -187,7 +187,7 @@ ODD: list[Any] = [None, True, False, 0, 1, -1, 1.5, [], ["a"], {}, {"a": 1}, 10*
 
 @pytest.mark.parametrize("value", [*ODD, "", " ", "\t\n", "\u3000"], ids=SHORT)
 @pytest.mark.parametrize("name", ["jti", "uid"])
-def test_a_jti_or_uid_that_is_blank_or_no_text_is_refused(name: str, value: Any) -> None:
+def test_blank_or_non_text_jti_or_uid_is_refused(name: str, value: Any) -> None:
     refused(sign(claims(**{name: value})))
 
 
@@ -201,7 +201,7 @@ def test_a_state_that_is_not_active_is_refused(value: Any) -> None:
     refused(sign(claims(state=value)))
 
 
-def test_a_state_need_not_be_there() -> None:
+def test_state_is_optional() -> None:
     assert is_accepted(sign(claims(without=("state",))))
 
 
@@ -258,12 +258,12 @@ def test_each_time_claim_has_its_own_leeway(
         ("iat", {"JWT_EXPIRATION_LEEWAY": "99", "JWT_NOT_BEFORE_LEEWAY": "99"}),
     ],
 )
-def test_a_leeway_of_another_time_does_not_count(claim: str, other: dict[str, str]) -> None:
+def test_leeways_of_other_claims_do_not_apply(claim: str, other: dict[str, str]) -> None:
     value = NOW - 10 if claim == "exp" else NOW + 10
     refused(sign(claims(**{claim: value})), **other)
 
 
-def test_the_expiry_of_an_identity_has_the_leeway_in_it() -> None:
+def test_expiry_of_an_identity_includes_the_leeway() -> None:
     assert verify(sign(claims()), JWT_EXPIRATION_LEEWAY="5").expires == NOW + 65
 
 
@@ -291,11 +291,11 @@ def test_the_expiry_of_an_identity_has_the_leeway_in_it() -> None:
         ("", ["whoever"], True),
     ],
 )
-def test_the_audience_meets_the_one_that_is_set(wanted: str, given_ones: Any, accepted: bool) -> None:
+def test_audience_has_to_match_the_setting(wanted: str, given_ones: Any, accepted: bool) -> None:
     assert is_accepted(sign(claims(aud=given_ones)), JWT_AUDIENCE=wanted) is accepted
 
 
-def test_a_token_without_audience_or_issuer_is_refused_where_one_is_set() -> None:
+def test_required_audience_and_issuer_may_not_be_missing() -> None:
     assert "aud" in refused(sign(claims()), JWT_AUDIENCE="peatio")
     assert "iss" in refused(sign(claims()), JWT_ISSUER="barong")
 
@@ -312,7 +312,7 @@ def test_a_token_without_audience_or_issuer_is_refused_where_one_is_set() -> Non
         ("", "whoever", True),
     ],
 )
-def test_the_issuer_is_the_one_that_is_set(wanted: str, issuer: Any, accepted: bool) -> None:
+def test_issuer_has_to_match_the_setting(wanted: str, issuer: Any, accepted: bool) -> None:
     assert is_accepted(sign(claims(iss=issuer)), JWT_ISSUER=wanted) is accepted
 
 
@@ -321,7 +321,7 @@ def test_role_is_text_or_absent(role: Any, seen: str) -> None:
     assert verify(sign(claims(role=role))).role == seen
 
 
-# ---- whatever comes
+# ---- any input
 
 
 def test_overlong_token_is_refused_before_parsing() -> None:
@@ -334,7 +334,7 @@ VERIFIER = Verifier(settings(JWT_AUDIENCE="peatio", JWT_ISSUER="barong").token_r
 
 
 @given(st.text() | st.lists(st.text(alphabet="abcXYZ019-_", max_size=20), max_size=5).map(".".join))
-def test_any_text_is_refused_and_raises_nothing_else(token: str) -> None:
+def test_any_text_raises_only_token_refused(token: str) -> None:
     with pytest.raises(AuthenticationError):
         VERIFIER.verify(token, NOW)
 
@@ -372,7 +372,7 @@ def test_a_refusal_repeats_nothing_of_the_token(name: str, secret: str) -> None:
     assert token.split(".")[1] not in said
 
 
-def test_keys_are_shown_nowhere() -> None:
+def test_keys_do_not_appear_in_representations() -> None:
     whole = Settings.from_env({"JWT_PUBLIC_KEY": public_text(private_key())})
     assert public_text(private_key())[:40] not in repr(Verifier(whole.token_rules)) + repr(whole.token_rules)
     assert private_pem(private_key()).decode() not in repr(whole)
@@ -382,7 +382,7 @@ def test_keys_are_shown_nowhere() -> None:
 
 
 def published(*kids: str | None, **environ: str) -> Verifier:
-    """A verifier with a set of keys, the first of the number 0 and so on; with none but those unless told."""
+    """Return a verifier with these published keys, numbered from 0, and by default no fixed key."""
     rules = settings(**environ) if environ else Settings.from_env({"JWT_JWKS_URL": "http://issuer"})
     verifier = Verifier(rules.token_rules)
     named = [NamedKey(kid, load_public_key(rotation(number), "RS256")) for number, kid in enumerate(kids)]
@@ -417,7 +417,7 @@ def signed(number: int, **header: Any) -> str:
         (3, {}, "signature does not match the key"),
     ],
 )
-def test_a_token_is_verified_with_the_published_key_it_names(number: int, header: Any, reason: str) -> None:
+def test_kid_selects_the_published_key(number: int, header: Any, reason: str) -> None:
     assert why_not(published("a", "b", None), signed(number, **header)) == reason
 
 
@@ -430,7 +430,7 @@ def test_fixed_key_is_used_together_with_published_ones(kid: str | None) -> None
     assert why_not(verifier, signed(5, kid="a")) == "signature does not match the key"
 
 
-def test_a_key_that_is_added_counts_and_one_that_is_taken_away_does_not() -> None:
+def test_published_keys_can_be_added_and_removed() -> None:
     verifier = published("a")
     assert why_not(verifier, signed(1, kid="b"))
     verifier.ring = published("", "b").ring
@@ -443,7 +443,7 @@ def test_before_the_first_set_no_token_is_accepted() -> None:
     assert why_not(Verifier(rules), signed(0)) == "no key is known yet"
 
 
-def test_a_name_does_not_matter_where_nothing_is_published() -> None:
+def test_kid_is_ignored_without_published_keys() -> None:
     assert is_accepted(sign(claims(), kid="anything"))
 
 

@@ -1,4 +1,4 @@
-"""Calling a command as a user does."""
+"""Call commands as a user does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def call(line: str, **environ: str) -> Result:
 
 
 def fails(line: str, status: int = 1, **environ: str) -> str:
-    """What is said; a fault is one that the user reads, never a traceback."""
+    """Return the error text. A fault has to be a message for the user, never a traceback."""
     result = call(line, **environ)
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == status, result.output

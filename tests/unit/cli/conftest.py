@@ -1,4 +1,4 @@
-"""An empty folder, and a key in it, for each test of a command."""
+"""Fixtures for tests of commands: an empty folder, and a key in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.cli.steered_workers import SteeredWorkers
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and none of the gateway's variables."""
+    """An empty working folder, without any of the gateway's variables set."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if re.match("JWT|AMQP_|RABBITMQ_|WEBSOCKET_|RANGER_|REDIS_|(?i:(https?|all|no|ws)_proxy$)", name):
@@ -32,7 +32,7 @@ def key(folder: Path) -> None:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> SteeredWorkers:
-    """What an operator's commands reach under `REDIS_URL`."""
+    """A stand-in for the Redis at `REDIS_URL` and its workers."""
     made = SteeredWorkers()
     monkeypatch.setattr(operator.redis.Redis, "from_url", lambda *_, **__: made)
     monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")

@@ -1,4 +1,4 @@
-"""A small server for tests of `listen`. It speaks as the gateway does."""
+"""A small server that speaks the gateway's protocols, for tests of `listen`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from websockets.sync.server import ServerConnection, serve
 from peatio_ws.cli.main import main
 
 WAIT = 20
-"""Seconds after which a test has failed."""
+"""Time limit of a test in seconds."""
 
 CHALLENGE = {"challenge": "x"}
 AUTHENTICATED = {"success": {"message": "Authenticated."}}
@@ -31,7 +31,7 @@ def subscribed(*streams: str) -> dict[str, Any]:
 
 
 class Peer:
-    """The client of a small server: sends it frames and receives its messages."""
+    """The client of a small server: sends frames to it and receives its messages."""
 
     def __init__(self, connection: ServerConnection) -> None:
         assert connection.request is not None
@@ -64,7 +64,7 @@ class Served:
 
 @contextlib.contextmanager
 def server(script: Callable[[Peer], None], refuse: tuple[HTTPStatus, str] | None = None) -> Iterator[Served]:
-    """Serve every client by `script`, then wait in silence until the client disconnects."""
+    """Serve every client with `script`, then wait until the client disconnects."""
     served = Served()
 
     def process_request(connection: ServerConnection, request: Request) -> Response | None:
@@ -73,7 +73,7 @@ def server(script: Callable[[Peer], None], refuse: tuple[HTTPStatus, str] | None
 
     def handler(connection: ServerConnection) -> None:
         try:
-            with contextlib.suppress(ConnectionClosed):  # a client that has received enough disconnects
+            with contextlib.suppress(ConnectionClosed):  # the client disconnects once it has received enough
                 script(Peer(connection))
                 raise AssertionError(f"not expected: {connection.recv(timeout=WAIT)!r}")
         except BaseException as failure:

@@ -1,6 +1,6 @@
-"""A stand-in for Redis, with workers that answer an operator's commands at once.
+"""A stand-in for Redis with workers that answer an operator's commands at once.
 
-The real ones are in `tests/live/test_steering.py`.
+Real workers are tested in `tests/live/test_steering.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from peatio_ws.cluster.commands import AddressLocked, Answer, Command, WorkerId
 
 
 class SteeredWorkers:
-    """Redis and the workers that listen to it.
+    """Redis and the workers that subscribe to its channel.
 
     Attributes:
-        workers: those that are connected; each returns its answers to a command.
+        workers: a function for each worker that returns its answers to a command.
         received: every command that was published.
         revocations: the sorted set.
         expired: whether old revocations were removed before they were counted.
-        error: raised instead of an answer of Redis.
+        error: raised by every request to Redis.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class SteeredWorkers:
         """Connect a worker that does not answer."""
         self.workers.append(lambda _: [])
 
-    # ---- Redis, as `Operator` uses it
+    # ---- the part of redis-py that `Operator` uses
 
     def close(self) -> None:
         self.closed = True
@@ -57,7 +57,7 @@ class SteeredWorkers:
         return len(self.revocations)
 
     def pipeline(self, transaction: bool) -> SteeredWorkers:
-        assert transaction, "a revocation is kept if and only if the workers are notified"
+        assert transaction, "storing a revocation and notifying the workers have to be one transaction"
         self._results.clear()
         return self
 

@@ -1,4 +1,4 @@
-"""`disconnect`: the command that workers receive, the revocation that is kept, and what is printed."""
+"""`disconnect`: the command that workers receive, the stored revocation, and what is printed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_revoke_refuses_all_tokens_issued_until_now(workers: SteeredWorkers) -> 
     assert list(workers.revocations.values()) == [revoked.until]
 
 
-def test_revoke_of_one_token_spares_the_others(workers: SteeredWorkers) -> None:
+def test_revoking_one_token_does_not_affect_others(workers: SteeredWorkers) -> None:
     workers.add()
     result = call("disconnect ANN --revoke --jti stolen")
     revoked = received(workers).revoked
@@ -54,7 +54,7 @@ def test_revoke_of_one_token_spares_the_others(workers: SteeredWorkers) -> None:
     assert "the token stolen of ANN" in result.stderr
 
 
-def test_a_revocation_is_kept_even_if_no_worker_is_there(workers: SteeredWorkers) -> None:
+def test_revocation_is_stored_even_without_workers(workers: SteeredWorkers) -> None:
     assert call("disconnect ANN --revoke").exit_code == NO_GATEWAY
     assert len(workers.revocations) == 1
 
@@ -64,10 +64,10 @@ def test_nothing_is_done_if_no_more_revocations_fit(workers: SteeredWorkers) -> 
     workers.revocations = {b"%d" % number: until for number in range(REVOCATIONS_KEPT)}
     assert "nothing was done" in fails("disconnect ANN --revoke")
     assert workers.received == []
-    assert call("disconnect ANN").exit_code == NO_GATEWAY, "without --revoke it needs no room"
+    assert call("disconnect ANN").exit_code == NO_GATEWAY, "without --revoke nothing has to be stored"
 
 
 @pytest.mark.parametrize("days", ["0", "91", "-1"])
-def test_a_revocation_is_kept_for_up_to_90_days(workers: SteeredWorkers, days: str) -> None:
+def test_revocation_is_stored_for_up_to_90_days(workers: SteeredWorkers, days: str) -> None:
     assert "--keep" in fails(f"disconnect ANN --revoke --keep {days}", status=2)
     assert workers.received == []

@@ -1,4 +1,4 @@
-"""`drain`: the gateways that it names, and its answer to an unknown name."""
+"""`drain`: the gateways that it selects, and its answer to an unknown name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from tests.unit.cli.steered_workers import SteeredWorkers
         ("--host host --undo", "host", True, "accepts clients again"),
     ],
 )
-def test_gateways_are_drained_and_taken_back(
-    workers: SteeredWorkers, line: str, where: str | None, undo: bool, said: str
-) -> None:
+def test_drain_and_undo(workers: SteeredWorkers, line: str, where: str | None, undo: bool, said: str) -> None:
     workers.add(connections=3)
     result = call(f"drain {line}")
     assert result.exit_code == 0
@@ -31,7 +29,7 @@ def test_gateways_are_drained_and_taken_back(
 
 
 @pytest.mark.parametrize("line", ["", "--host host --all"])
-def test_one_way_to_name_gateways_is_needed(workers: SteeredWorkers, line: str) -> None:
+def test_gateways_have_to_be_selected_in_one_way(workers: SteeredWorkers, line: str) -> None:
     workers.add()
     assert "--host NAME or --all" in fails(f"drain {line}", status=2)
     assert workers.received == []
@@ -45,7 +43,7 @@ def test_an_unknown_gateway_is_answered_with_the_known_ones(workers: SteeredWork
     assert "c; the gateways are: a:8080, b:8080\n" in result.stderr
 
 
-def test_a_worker_that_did_not_answer_may_be_the_one_that_was_named(workers: SteeredWorkers) -> None:
+def test_silent_worker_may_belong_to_the_named_gateway(workers: SteeredWorkers) -> None:
     workers.add("a:8080", connections=0, meant=False)
     workers.add_silent()
     result = call("drain --host c")

@@ -1,4 +1,4 @@
-"""Key files of the command line: who can read them, and what is reported of a wrong one."""
+"""Key files of the command line: who can read them, and what is reported about a wrong one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def test_only_its_owner_can_read_a_private_key(folder: Path) -> None:
     assert private_pem(load_private_key(path.read_text())) == private_pem(private_key())
 
 
-def test_a_pair_is_made_once(folder: Path) -> None:
+def test_key_pair_is_created_once(folder: Path) -> None:
     path = folder / "private.pem"
     assert own_public_key(path) == own_public_key(path)
 
 
-def test_a_file_without_a_key_is_not_written_over(folder: Path) -> None:
+def test_file_without_a_key_is_not_overwritten(folder: Path) -> None:
     path = folder / "private.pem"
     path.write_text("no key")
     with pytest.raises(click.ClickException, match="move it away"):
@@ -36,7 +36,7 @@ def test_a_file_without_a_key_is_not_written_over(folder: Path) -> None:
     assert path.read_text() == "no key"
 
 
-def test_a_key_is_named_in_the_environment_or_in_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_taken_from_the_environment_or_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [has_key(None), has_key("named.pem")]
     monkeypatch.setenv("JWT_PRIVATE_KEY", "some text")
     found.append(has_key(None))

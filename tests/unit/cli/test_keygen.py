@@ -13,20 +13,20 @@ from tests.unit.cli.calling import call, fails
 
 
 def printed(result: Result) -> dict[str, str]:
-    """The variables that `keygen` prints."""
+    """Return the variables that `keygen` prints."""
     assert result.exit_code == 0, result.output
     return dict(line.split("=", 1) for line in result.stdout.splitlines())
 
 
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "HS256"])
-def test_a_pair_made_here_is_one_for_the_gateway(algorithm: str, folder: Path) -> None:
+def test_gateway_accepts_the_key_pair(algorithm: str, folder: Path) -> None:
     found = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
     private = load_private_key((folder / ".run" / "private.pem").read_text())
     assert found.jwt_algorithm == algorithm
     assert found.jwt_keys == (private.public_key(),)
 
 
-def test_a_private_key_is_its_owners_only(folder: Path) -> None:
+def test_private_key_is_readable_by_its_owner_only(folder: Path) -> None:
     call("keygen --directory there")
     assert (folder / "there" / "private.pem").stat().st_mode & 0o777 == 0o600
 
@@ -36,7 +36,7 @@ def test_a_private_key_is_not_printed(folder: Path) -> None:
     assert not [line for line in (folder / ".run" / "private.pem").read_text().splitlines() if line in output]
 
 
-def test_a_key_that_is_there_is_written_over_only_by_force(folder: Path) -> None:
+def test_existing_key_is_overwritten_only_with_force(folder: Path) -> None:
     call("keygen")
     path = folder / ".run" / "private.pem"
     before = path.read_text()
@@ -46,7 +46,7 @@ def test_a_key_that_is_there_is_written_over_only_by_force(folder: Path) -> None
     assert path.read_text() != before
 
 
-def test_a_key_written_over_is_its_owners_only_again(folder: Path) -> None:
+def test_overwritten_key_is_readable_by_its_owner_only(folder: Path) -> None:
     call("keygen")
     path = folder / ".run" / "private.pem"
     path.chmod(0o644)

@@ -39,13 +39,13 @@ def test_a_token_goes_into_the_header(key: None, line: str) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_a_token_that_was_given_is_taken() -> None:
+def test_given_token_is_used() -> None:
     with server(lambda peer: peer.send(subscribed(*peer.streams), {"order": {}})) as served:
         assert listen(f"{served.url}/ --stream order --count 1", JWT="T").exit_code == 0
         assert served.bearer == "Bearer T"
 
 
-def test_listen_without_a_key_names_the_streams_it_did_not_get() -> None:
+def test_listen_without_a_key_names_the_missing_streams() -> None:
     with server(lambda peer: peer.send(subscribed("btcusd.trades"))) as served:
         result = listen(f"{served.url}/ --stream order --stream btcusd.trades")
         assert served.bearer is None
@@ -87,7 +87,7 @@ def test_unreachable_gateway_is_reported() -> None:
 
 def test_ctrl_c_is_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen_module, "_print", lambda _: signal.raise_signal(signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores SIGINT
     try:
         with server(lambda peer: peer.send(subscribed("a.b"))) as served:
             assert listen(f"{served.url}/ --stream a.b").exit_code == 0
@@ -95,9 +95,7 @@ def test_ctrl_c_is_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_digits_reach_a_terminal_as_they_came(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_terminal_output_keeps_digits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     listen_module._print('{"trade":{"price":9120.50,"volume":"0.10"}}')
     shown = capsys.readouterr().out

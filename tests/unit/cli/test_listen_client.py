@@ -1,4 +1,4 @@
-"""The client of `listen` against small servers that speak as the gateway does."""
+"""The client of `listen` against small servers that speak the gateway's protocols."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.unit.cli.small_server import AUTHENTICATED, BOOK, CHALLENGE, WAIT, Pe
         ("ws://host/", ("a&b=c d",), "ws://host/?stream=a%26b%3Dc%20d"),
     ],
 )
-def test_streams_go_into_the_query_with_what_it_has(url: str, streams: tuple[str, ...], address: str) -> None:
+def test_streams_are_added_to_the_query(url: str, streams: tuple[str, ...], address: str) -> None:
     assert ListenTarget(url, streams).address == address
 
 
@@ -54,9 +54,7 @@ def test_streams_go_into_the_query_with_what_it_has(url: str, streams: tuple[str
         ("ws://host/", ("admin.a.b",), True, True),
     ],
 )
-def test_a_token_is_shown_only_for_what_is_not_for_everybody(
-    url: str, streams: tuple[str, ...], ranger: bool, token: bool
-) -> None:
+def test_token_is_sent_only_for_private_streams(url: str, streams: tuple[str, ...], ranger: bool, token: bool) -> None:
     target = ListenTarget(url, streams, "T")
     assert (target.speaks_ranger, target.needs_token) == (ranger, token)
     assert target.headers == ({"Authorization": "Bearer T"} if ranger else {})
@@ -69,7 +67,7 @@ def test_a_token_is_shown_only_for_what_is_not_for_everybody(
 # ---- classic
 
 
-def test_the_classic_protocol_is_spoken_without_streams(key: None) -> None:
+def test_classic_protocol_is_used_without_streams(key: None) -> None:
     def script(peer: Peer) -> None:
         peer.send(CHALLENGE)
         scheme, bearer = peer.receive()["jwt"].split()
@@ -87,7 +85,7 @@ def test_the_classic_protocol_is_spoken_without_streams(key: None) -> None:
 # ---- ranger
 
 
-def test_it_does_not_end_before_it_is_subscribed() -> None:
+def test_count_begins_after_subscribing() -> None:
     with server(lambda peer: peer.send(BOOK, BOOK, subscribed("btcusd.ob-inc"), "pong")) as served:
         result = listen(f"{served.url}/ --stream btcusd.ob-inc --count 1")
     assert result.exit_code == 0
@@ -95,7 +93,7 @@ def test_it_does_not_end_before_it_is_subscribed() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/public"])
-def test_a_token_can_be_shown_in_a_message(key: None, path: str) -> None:
+def test_token_can_be_sent_in_a_message(key: None, path: str) -> None:
     def script(peer: Peer) -> None:
         assert peer.streams == []
         peer.send(CHALLENGE if path == "/" else subscribed())
@@ -111,11 +109,11 @@ def test_a_token_can_be_shown_in_a_message(key: None, path: str) -> None:
     assert frames(result)[-1] == {"order": {"id": 1}}
 
 
-# ---- the end
+# ---- ending
 
 
 @pytest.mark.parametrize("error", ["cannot subscribe to admin.btcusd.sys", {"message": "Authentication failed."}])
-def test_an_error_is_shown_and_ends_it_with_status_3(key: None, error: Any) -> None:
+def test_error_is_shown_and_ends_with_status_3(key: None, error: Any) -> None:
     with server(lambda peer: peer.send(CHALLENGE, {"error": error})) as served:
         result = listen(f"{served.url}/ --stream admin.btcusd.sys")
     assert result.exit_code == 3
@@ -141,7 +139,9 @@ def test_missing_answer_is_reported_unless_time_was_limited(monkeypatch: pytest.
     def connect_patiently(url: str, **options: Any) -> Any:
         return connect(url, **{**options, "open_timeout": WAIT})
 
-    monkeypatch.setattr(listen_client, "connect", connect_patiently)  # the limit is the answer's, not the handshake's
+    monkeypatch.setattr(
+        listen_client, "connect", connect_patiently
+    )  # the limit applies to the answer, not to the handshake
     monkeypatch.setattr(listen_client, "ANSWER_SECONDS", 0.0)
     with server(lambda peer: peer.send(BOOK)) as served:
         result = listen(f"{served.url}/ --stream btcusd.ob-inc")
@@ -150,9 +150,9 @@ def test_missing_answer_is_reported_unless_time_was_limited(monkeypatch: pytest.
         assert listen(f"{served.url}/ --stream btcusd.ob-inc --seconds 0").exit_code == 0
 
 
-def test_it_ends_after_the_given_seconds() -> None:
+def test_listen_ends_after_the_given_seconds() -> None:
     with server(lambda peer: peer.send(subscribed("a.b"))) as served:
-        for seconds in (0.2, 2, WAIT):  # more only if the machine was too slow for the answer
+        for seconds in (0.2, 2, WAIT):  # more only if the machine was too slow to answer
             result = listen(f"{served.url}/ --stream a.b --seconds {seconds}")
             assert (result.exit_code, result.stderr) == (0, "")
             if frames(result):
@@ -160,7 +160,7 @@ def test_it_ends_after_the_given_seconds() -> None:
     assert frames(result) == [subscribed("a.b")]
 
 
-# ---- what is shown on a terminal
+# ---- output on a terminal
 
 
 JSON = st.recursive(
@@ -171,7 +171,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_a_frame_is_laid_out_as_pythons_json_does_it(value: object) -> None:
+def test_frame_is_indented_like_pythons_json(value: object) -> None:
     compact = json.dumps(value, separators=(",", ":"))
     assert readable(compact) == json.dumps(value, indent=2)
 
@@ -190,11 +190,11 @@ def test_a_frame_is_laid_out_as_pythons_json_does_it(value: object) -> None:
         ('"\x9b31m\x7f"', '"\\u009b31m\\u007f"'),
     ],
 )
-def test_numbers_and_texts_are_shown_as_they_came(frame: str, shown: str) -> None:
+def test_numbers_and_texts_are_shown_unchanged(frame: str, shown: str) -> None:
     assert readable(frame) == shown
 
 
-def test_a_gateway_s_certificate_that_is_refused_is_explained(tmp_path: Path) -> None:
+def test_refused_certificate_of_the_gateway_is_explained(tmp_path: Path) -> None:
     own = Certificate(tmp_path / "tls")
     with TlsServer(own.cert, own.key) as served:
         end = listen_client.run_listener(

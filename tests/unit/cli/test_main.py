@@ -1,4 +1,4 @@
-"""The commands together: help, usage, and faults without a traceback."""
+"""All commands: help, usage, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ COMMANDS += ["who", "disconnect", "notice", "drain"]
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_every_command_explains_itself(command: str, option: str) -> None:
+def test_every_command_has_help(command: str, option: str) -> None:
     result = call(f"{command} {option}")
     assert result.exit_code == 0
     assert result.output.startswith("Usage: ")
 
 
-def test_the_help_names_every_command() -> None:
+def test_help_lists_every_command() -> None:
     shown = call("--help").output
     for command in COMMANDS:
         assert re.search(rf"^  {command.split()[0]}\b", shown, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""`notice`: the text that workers receive, for everybody or one member."""
+"""`notice`: the text that workers receive, for all members or one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_notice_reaches_every_worker(
 
 
 @pytest.mark.parametrize("text", ["x", "é" * MOST_CHARACTERS])
-def test_the_length_of_a_notice_counts_in_characters(workers: SteeredWorkers, text: str) -> None:
+def test_length_of_a_notice_is_counted_in_characters(workers: SteeredWorkers, text: str) -> None:
     workers.add()
     assert notice(text).exit_code == 0
 

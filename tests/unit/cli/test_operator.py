@@ -34,7 +34,7 @@ def test_a_command_reaches_every_worker_and_collects_its_answers(operator: Opera
     result = operator.send(command)
     assert workers.received == [command]
     assert (result.workers, result.connections, result.silent, len(result.meant)) == (2, 5, 0, 2)
-    assert workers.lists == {}, "the list of answers is deleted"
+    assert workers.lists == {}, "the list of answers was not deleted"
 
 
 def test_a_worker_may_answer_in_several_parts(operator: Operator, workers: SteeredWorkers) -> None:
@@ -64,13 +64,13 @@ def test_answers_that_cannot_be_read_are_skipped(
     assert operator.send(WhoCommand(question)).answers == [Answer(OTHER, 4)]
 
 
-def test_a_worker_that_is_not_meant_counts_as_answered(operator: Operator, workers: SteeredWorkers) -> None:
+def test_worker_that_is_not_addressed_counts_as_answered(operator: Operator, workers: SteeredWorkers) -> None:
     workers.add(connections=0, meant=False)
     result = operator.send(WhoCommand(new_question()))
     assert (result.silent, result.meant) == (0, [])
 
 
-def test_every_question_has_another_name() -> None:
+def test_every_question_has_a_different_name() -> None:
     assert new_question() != new_question()
 
 
@@ -92,7 +92,7 @@ def test_a_revocation_is_kept_with_its_command(operator: Operator, workers: Stee
     assert workers.revocations == {commands.encode(revoked): revoked.until}
 
 
-def test_only_revocations_that_count_take_room(operator: Operator, workers: SteeredWorkers) -> None:
+def test_expired_revocations_do_not_count_towards_the_limit(operator: Operator, workers: SteeredWorkers) -> None:
     workers.revocations = {b"expired": time.time() - 3600, b"counts": time.time() + 3600}
     assert operator.revocations_left() == REVOCATIONS_KEPT - 1
 
@@ -109,11 +109,11 @@ def test_only_revocations_that_count_take_room(operator: Operator, workers: Stee
         ({"REDIS_URL": "rediss://host", "REDIS_CA_FILE": "/missing.pem"}, "REDIS_CA_FILE"),
     ],
 )
-def test_a_wrong_redis_url_is_named(environ: dict[str, str], fault: str) -> None:
+def test_wrong_redis_url_is_reported(environ: dict[str, str], fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         redis_url(environ)
 
 
-def test_other_variables_of_a_gateway_need_not_be_right() -> None:
+def test_other_variables_may_be_invalid() -> None:
     environ = {"REDIS_URL": "redis://host:7/1", "AMQP_URL": "wrong", "WEBSOCKET_PORT": "wrong"}
     assert redis_url(environ) == "redis://host:7/1"

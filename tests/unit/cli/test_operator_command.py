@@ -1,4 +1,4 @@
-"""How an operator's command ends: what it prints, and its status."""
+"""How an operator's command ends: what it prints, and its exit status."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_a_worker_that_does_not_answer_is_counted(capsys: pytest.CaptureFixture[
     assert "2 workers did not answer" in capsys.readouterr().err
 
 
-def test_numbers_and_times_are_for_people() -> None:
+def test_numbers_and_times_are_readable() -> None:
     assert [counted(number, "worker") for number in (0, 1, 2)] == ["0 workers", "1 worker", "2 workers"]
     assert iso_time(0) == "1970-01-01T00:00:00Z"

@@ -1,4 +1,4 @@
-"""`publish`: messages, files of them, and faults of the broker."""
+"""`publish`: messages, files of messages, and broker errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_unreachable_broker_is_reported_with_addresses_not_password() -> None:
 
 
 class Broker:
-    """Takes what is published and confirms it."""
+    """A publisher that records messages and confirms them."""
 
     taken: ClassVar[list[tuple[object, ...]]] = []
 
@@ -82,7 +82,7 @@ def published(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Result:
         ),
     ],
 )
-def test_what_the_gateway_would_drop_is_not_published(
+def test_message_that_the_gateway_would_drop_is_refused(
     words: list[str], said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "body").write_text("notjson")
@@ -104,7 +104,7 @@ def test_what_the_gateway_would_drop_is_not_published(
         ["trade", "--ask-uid", "ID1", "--bid-uid", "ID2"],
     ],
 )
-def test_what_the_gateway_takes_is_published(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_messages_are_published(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     result = published(words, monkeypatch)
     assert result.exit_code == 0, result.output
     assert len(Broker.taken) == 1
@@ -126,7 +126,7 @@ def test_a_file_is_replayed_as_often_as_asked_for(folder: Path, monkeypatch: pyt
         assert re.fullmatch(rf"published {2 * times} messages in .* to peatio\.events\.ranger\n", result.output)
 
 
-def test_a_replay_without_end_ends_with_ctrl_c_and_status_0(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_replay_ends_with_ctrl_c_and_status_0(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "messages").write_bytes(TWO_MESSAGES)
 
     class Interrupting(Broker):
@@ -152,7 +152,7 @@ def test_a_replay_without_end_ends_with_ctrl_c_and_status_0(folder: Path, monkey
         (TWO_MESSAGES + b"x {}", "line 4: the gateway would drop the message 'x'"),
     ],
 )
-def test_of_a_file_with_a_fault_nothing_is_published(
+def test_nothing_of_a_faulty_file_is_published(
     folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
 ) -> None:
     (folder / "messages").write_bytes(content)
@@ -164,7 +164,7 @@ def test_of_a_file_with_a_fault_nothing_is_published(
 
 @contextlib.contextmanager
 def pipe(content: bytes) -> Iterator[str]:
-    """The name of a file that can be read once."""
+    """Return the name of a file that can be read once."""
     reader, writer = os.pipe()
     try:
         os.write(writer, content)
@@ -174,7 +174,7 @@ def pipe(content: bytes) -> Iterator[str]:
         os.close(reader)
 
 
-def test_a_pipe_is_published_as_it_comes_up_to_a_bad_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_is_published_up_to_a_bad_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pipe(TWO_MESSAGES + b"x {}\npublic.a.b {}") as name:
         result = replayed(f"publish --file {name}", monkeypatch)
     assert (result.exit_code, Broker.taken) == (1, TAKEN)
@@ -194,7 +194,9 @@ def test_standard_input_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, Broker.taken) == (0, TAKEN), result.output
 
 
-def test_progress_is_for_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("click._compat.should_strip_ansi", lambda *_: False)
     for terminal in False, True:
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)

@@ -56,13 +56,13 @@ def test_a_line_is_a_routing_key_and_a_body_byte_for_byte() -> None:
         (b"public.%b.b {}" % (b"a" * 256), "longer than 255"),
     ],
 )
-def test_a_bad_line_is_named(line: bytes, said: str) -> None:
+def test_bad_line_is_reported(line: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         list(messages([b"\n", b"global.tickers {}\n", line + b"\n"]))
 
 
 class Collecting:
-    """Stands where a publisher would."""
+    """A stand-in for a publisher that records messages."""
 
     def __init__(self) -> None:
         self.taken: list[RecordedEvent] = []
@@ -80,14 +80,14 @@ MESSAGES = [RecordedEvent(f"public.m{number}.trades", b"{}") for number in range
 
 
 def test_replay_keeps_the_order_and_shows_progress() -> None:
-    publisher, told = Collecting(), list[int]()
-    replay(publisher, MESSAGES, None, told.append)  # type: ignore[arg-type]
+    publisher, progress = Collecting(), list[int]()
+    replay(publisher, MESSAGES, None, progress.append)  # type: ignore[arg-type]
     assert publisher.taken == MESSAGES
-    assert told == [1, 2, 3, 4, 5]
+    assert progress == [1, 2, 3, 4, 5]
 
 
 class Clock:
-    """Time that passes only during a sleep."""
+    """A clock that only moves while something sleeps."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -100,7 +100,7 @@ class Clock:
         self.now += seconds
 
 
-def test_a_replay_keeps_its_pace_and_makes_up_for_a_short_delay_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replay_catches_up_after_short_delays_only(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, at = Clock(), list[float]()
     monkeypatch.setattr(publishing, "time", clock)
 
@@ -136,7 +136,7 @@ def test_ctrl_c_ends_a_replay_between_two_messages(where: str) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_twice_does_not_wait_for_a_broker_that_hangs() -> None:
+def test_second_ctrl_c_does_not_wait_for_the_broker() -> None:
     class Hanging(Collecting):
         def publish(self, *_: object) -> None:
             os.kill(os.getpid(), signal.SIGINT)

@@ -1,4 +1,4 @@
-"""`run`: the environment that gunicorn is started with, and the text before it."""
+"""`run`: gunicorn's environment, and the text that is printed before it starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_run_reports_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPat
 
 
 class Started(Exception):
-    """Raised where the process would turn into gunicorn."""
+    """Raised when the process would be replaced by gunicorn."""
 
     def __init__(self, *command: object) -> None:
         super().__init__(*command)
@@ -41,12 +41,12 @@ class Started(Exception):
 
 
 def start(line: str, **environ: str) -> tuple[Result, dict[str, str]]:
-    """What is said, and the environment that gunicorn gets."""
-    result, started = turned_into(line, **environ)
+    """Return what is printed, and gunicorn's environment."""
+    result, started = replaced_by(line, **environ)
     return result, started.environ
 
 
-def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
+def replaced_by(line: str, **environ: str) -> tuple[Result, Started]:
 
     def instead(*command: object) -> None:
         raise Started(*command)
@@ -55,7 +55,7 @@ def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
         patch.setattr(os, "execve", instead)
         patch.setattr(
             listen_addresses, "check_addresses", lambda settings: None
-        )  # nothing is served: port 8080 may be taken
+        )  # nothing is served: port 8080 may be in use
         result = call(line, **environ)
     assert isinstance(result.exception, Started), result.output
     return result, result.exception
@@ -64,7 +64,7 @@ def turned_into(line: str, **environ: str) -> tuple[Result, Started]:
 def test_run_configures_gunicorn_and_serves_the_given_app(folder: Path) -> None:
     (folder / "mine.py").write_text("")
     for line, app in (("run", "peatio_ws.wsgi"), ("run mine:application", "mine:application")):
-        arguments = turned_into(line)[1].arguments
+        arguments = replaced_by(line)[1].arguments
         *_, config, served = arguments
         assert Path(config).read_bytes() == (ROOT / "gunicorn.conf.py").read_bytes()
         assert served == app
@@ -101,17 +101,17 @@ def test_run_prints_the_console_address(variables: dict[str, str], shown: str | 
     assert shown is None or f"    {shown}" in result.output
 
 
-def test_run_on_a_socket_file_names_no_address(folder: Path) -> None:
+def test_run_on_a_unix_socket_prints_no_address(folder: Path) -> None:
     result, _ = start("run", WEBSOCKET_UNIX=str(folder / "socket"))
     assert str(folder / "socket") in result.output
     assert "://" not in result.output
 
 
-def test_run_keeps_its_key_from_one_time_to_the_next() -> None:
+def test_run_uses_its_key_again() -> None:
     assert start("run")[1]["JWT_PUBLIC_KEY"] == start("run")[1]["JWT_PUBLIC_KEY"]
 
 
-def test_run_with_a_broker_simulates_nothing_and_makes_no_key(folder: Path) -> None:
+def test_run_with_a_broker_does_not_simulate_or_create_a_key(folder: Path) -> None:
     key = public_text(private_key())
     _, environ = start("run", AMQP_URL="amqp://host", JWT_PUBLIC_KEY=key)
     assert not Settings.from_env(environ).simulation

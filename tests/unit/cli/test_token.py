@@ -18,7 +18,7 @@ from tests.unit.samples import private_key
 
 
 def printed(result: Result) -> dict[str, str]:
-    """The variables that `keygen` prints."""
+    """Return the variables that `keygen` prints."""
     assert result.exit_code == 0, result.output
     return dict(line.split("=", 1) for line in result.stdout.splitlines())
 
@@ -30,14 +30,14 @@ def claims_of(result: Result) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS512", "ES384", "EdDSA"])
-def test_a_token_made_here_lets_its_member_in(algorithm: str) -> None:
+def test_gateway_accepts_the_token(algorithm: str) -> None:
     gateway = Settings.from_env(printed(call(f"keygen --algorithm {algorithm}")))
     made = call(f"token --algorithm {algorithm} --uid ID7 --member-id 7 --role admin").stdout.strip()
     identity = Verifier(gateway.token_rules).verify(made, time.time())
     assert (identity.uid, identity.member_id, identity.role) == ("ID7", 7, "admin")
 
 
-def test_a_token_meets_the_audience_and_issuer_of_the_environment() -> None:
+def test_token_has_the_configured_audience_and_issuer() -> None:
     both = {"JWT_AUDIENCE": "peatio,barong", "JWT_ISSUER": "barong"}
     gateway = Settings.from_env({**printed(call("keygen")), **both})
     made = call("token", **both).stdout.strip()
@@ -56,13 +56,13 @@ def test_any_claim_can_be_given_as_json_or_text() -> None:
     )
 
 
-def test_a_token_ends_as_long_after_its_beginning_as_asked_for() -> None:
+def test_token_has_the_given_lifetime() -> None:
     call("keygen")
     shown = claims_of(call("token --expires -60"))
     assert int(str(shown["exp"])) - int(str(shown["iat"])) == -60
 
 
-def test_key_is_a_named_file_or_the_environments_or_the_local_one(folder: Path) -> None:
+def test_key_is_a_named_file_or_from_the_environment_or_local(folder: Path) -> None:
     for number, name in enumerate(["named", "variable", "made"]):
         (folder / name).write_bytes(private_pem(private_key(number=number)))
     (folder / ".run").mkdir()
@@ -92,9 +92,9 @@ def test_file_without_a_key_is_reported(folder: Path, content: bytes) -> None:
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])
 def test_algorithm_without_a_key_pair_is_reported(algorithm: str) -> None:
     call("keygen")
-    told = call(f"token --algorithm {algorithm}")
-    assert told.exit_code == 2
-    assert algorithm in told.output
+    failed = call(f"token --algorithm {algorithm}")
+    assert failed.exit_code == 2
+    assert algorithm in failed.output
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])

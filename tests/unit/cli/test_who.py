@@ -7,6 +7,6 @@ import pytest
 from peatio_ws.cli import who
 
 
-def test_what_a_client_may_have_chosen_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_escapes_terminal_codes_of_clients(capsys: pytest.CaptureFixture[str]) -> None:
     who._table(("ADDRESS", "ID"), [("\x1b[2J\n1", "é")])
     assert capsys.readouterr().out == "ADDRESS  ID\n?[2J?1   é\n"

@@ -1,4 +1,4 @@
-"""Commands on the channel: the worker understands commands only, whatever is published there."""
+"""Commands on the Redis channel. A worker ignores anything else that is published there."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_command_survives_encoding_and_decoding(command: commands.Command | Addr
     st.binary()
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda value: json.dumps(value).encode())
 )
-def test_anything_else_is_nothing(data: bytes) -> None:
+def test_anything_else_is_ignored(data: bytes) -> None:
     assert commands.read_command(data) is None
     assert commands.read_answer(data) is None
 
@@ -71,11 +71,11 @@ def test_anything_else_is_nothing(data: bytes) -> None:
         {"do": "limited", "address": "127.0.0.1", "seconds": -1},
     ],
 )
-def test_a_command_that_is_not_quite_one_is_nothing(message: dict[str, object]) -> None:
+def test_almost_valid_command_is_ignored(message: dict[str, object]) -> None:
     assert commands.read_command(json.dumps(message).encode()) is None
 
 
-def test_what_a_later_version_adds_does_no_harm() -> None:
+def test_unknown_fields_of_later_versions_are_ignored() -> None:
     assert commands.read_command(b'{"do":"who","question":"0123456789abcdef","more":[1]}') == WhoCommand(QUESTION)
 
 
@@ -85,7 +85,7 @@ def test_malformed_unused_fields_are_refused(tail: bytes) -> None:
 
 
 @given(st.lists(st.builds(MemberConnection, NAMES, NAMES, NAMES, NAMES, st.floats(0, 1e10)), max_size=3), st.booleans())
-def test_an_answer_comes_as_it_was_given(members: list[MemberConnection], last: bool) -> None:
+def test_answers_survive_encoding_and_decoding(members: list[MemberConnection], last: bool) -> None:
     answer = Answer(PLACE, 7, members=members, last=last)
     assert commands.read_answer(commands.encode(answer)) == answer
 
@@ -93,7 +93,7 @@ def test_an_answer_comes_as_it_was_given(members: list[MemberConnection], last: 
 @pytest.mark.parametrize(
     ("uid", "jti", "meant"), [("A", None, True), ("A", "a", True), ("A", "b", False), ("B", None, False)]
 )
-def test_connections_that_a_disconnect_closes(uid: str, jti: str | None, meant: bool) -> None:
+def test_which_connections_a_disconnect_closes(uid: str, jti: str | None, meant: bool) -> None:
     assert DisconnectCommand(QUESTION, uid, jti).concerns(Identity("A", None, "", 1.0, "a", 0.0)) is meant
     assert not DisconnectCommand(QUESTION, uid, jti).concerns(None)
 
@@ -101,5 +101,5 @@ def test_connections_that_a_disconnect_closes(uid: str, jti: str | None, meant: 
 @pytest.mark.parametrize(
     ("where", "meant"), [(None, True), ("web1", True), ("web1:8080", True), ("web1:8081", False), ("web", False)]
 )
-def test_where_a_drain_is_meant(where: str | None, meant: bool) -> None:
+def test_which_gateways_a_drain_selects(where: str | None, meant: bool) -> None:
     assert PLACE.matches(where) is meant

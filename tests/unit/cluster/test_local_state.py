@@ -1,4 +1,4 @@
-"""Orders that one process remembers."""
+"""Orders that a worker remembers, and the shared state without Redis."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_order_is_recalled_as_last_seen() -> None:
 
 
 @pytest.mark.parametrize(("seen", "asked"), [(61, b'"61"'), ("61", b"61"), ("61", b'"61"'), (61, b"61")])
-def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> None:
+def test_order_ids_as_number_and_as_text_are_equal(seen: Any, asked: bytes) -> None:
     orders = RecentOrders()
     orders.remember(order(seen))
     assert state_of(orders, asked) == "wait"
@@ -56,7 +56,7 @@ def test_an_id_is_the_same_as_number_and_as_text(seen: Any, asked: bytes) -> Non
         (1, 1, True),
         (1, 2, False),
         ("4", "5", False),
-        # A uid and a member id cannot be compared: the trade says that the order is the asker's.
+        # A uid and a member id cannot be compared. The trade itself assigns the order to its seller.
         ("A", 1, True),
         (1, "A", True),
     ],
@@ -67,7 +67,7 @@ def test_order_of_another_owner_is_not_recalled(owner: str | int, asks: str | in
     assert (state_of(orders, b"1", asks) == "wait") is shown
 
 
-def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> None:
+def test_own_orders_take_precedence_over_other_workers() -> None:
     orders = RecentOrders()
     orders.remember(order(1, state="done"))
     orders.remember_older(b"1", "A", b'{"state":"wait"}')
@@ -77,7 +77,7 @@ def test_what_another_worker_saw_counts_only_where_this_one_saw_nothing() -> Non
     assert state_of(orders, b"2") == "done"
 
 
-def test_an_order_that_is_seen_again_is_not_the_next_to_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_that_is_seen_again_is_kept_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_state, "ORDERS_KEPT", 4)
     orders = RecentOrders()
     for number in (1, 2, 1, 3, 4):
@@ -107,11 +107,11 @@ def test_memory_is_bounded() -> None:
     assert orders.recall(b"%d" % (ORDERS_KEPT // 2 + 10), "A") is not None
 
 
-def test_without_redis_each_worker_is_for_itself() -> None:
-    alone = by_itself()
+def test_without_redis_workers_share_nothing() -> None:
+    alone = without_redis()
     assert type(alone) is SharedState
     books = channels(1)
-    alone.start(books, NobodyThere())
+    alone.start(books, EmptyWorker())
     alone.wait()
     alone.load()
     alone.remember(order(1))
@@ -120,16 +120,16 @@ def test_without_redis_each_worker_is_for_itself() -> None:
     assert lookup.known
     assert lookup.number is None
     alone.forget_lookup(lookup)
-    assert by_itself().recall(b"1", "A") is None
+    assert without_redis().recall(b"1", "A") is None
     alone.stop()
 
 
-def by_itself() -> SharedState:
+def without_redis() -> SharedState:
     return open_shared_state(None, Revocations(), Lockout(0))
 
 
-class NobodyThere:
-    """A worker without clients, to be steered."""
+class EmptyWorker:
+    """A worker without clients."""
 
     def execute(self, command: Command) -> Iterator[Answer]:
         return iter(())

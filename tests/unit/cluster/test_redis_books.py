@@ -1,5 +1,7 @@
-"""Order books that workers ask each other for, with a stand-in for Redis. The real one is in
-`tests/live/test_shared_state.py`."""
+"""Order books that workers request from each other, with a stand-in for Redis.
+
+The real one is tested in `tests/live/test_shared_state.py`.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ class Listener:
 
 
 class Books:
-    """A worker's books: those that it gives, and those that it adopted."""
+    """A worker's books: those that it exports, and those that it has adopted."""
 
     def __init__(self, **books: bytes) -> None:
         self.own, self.adopted = books, list[tuple[str, bytes, bool]]()
@@ -142,7 +144,7 @@ def test_a_worker_adopts_the_books_of_another(start: Callable[[Books], RedisBook
     assert asking.adopted == [("btcusd.ob", BOOK, True)]
 
 
-def test_a_worker_does_not_answer_its_own_question(start: Callable[[Books], RedisBooks], store: Store) -> None:
+def test_worker_does_not_answer_its_own_request(start: Callable[[Books], RedisBooks], store: Store) -> None:
     alone = Books(**{"btcusd.ob": BOOK})
     start(alone).request()
     wait_until(lambda: store.questions)
@@ -150,7 +152,7 @@ def test_a_worker_does_not_answer_its_own_question(start: Callable[[Books], Redi
     assert store.hashes == {}
 
 
-def test_each_book_is_given_once(start: Callable[[Books], RedisBooks], store: Store) -> None:
+def test_each_book_is_answered_once(start: Callable[[Books], RedisBooks], store: Store) -> None:
     first, second = start(Books(**{"btcusd.ob": BOOK})), start(Books(**{"btcusd.ob": OTHER, "ethusd.ob": OTHER}))
     for one in (first, second):
         one._answer("question")
@@ -166,7 +168,7 @@ def test_a_worker_that_stops_leaves_its_books_behind(
     later = Books()
     start(later).request()
     wait_until(lambda: later.adopted)
-    assert later.adopted == [("btcusd.ob", BOOK, False)], "it may be older than what the worker has received"
+    assert later.adopted == [("btcusd.ob", BOOK, False)], "the answer may be older than what the worker has received"
 
 
 def test_a_worker_without_books_leaves_nothing_behind(start: Callable[[Books], RedisBooks], store: Store) -> None:
@@ -174,24 +176,24 @@ def test_a_worker_without_books_leaves_nothing_behind(start: Callable[[Books], R
     assert store.hashes == {}
 
 
-def test_a_book_whose_sequence_started_again_is_forgotten(start: Callable[[Books], RedisBooks], store: Store) -> None:
+def test_book_of_a_restarted_sequence_is_forgotten(start: Callable[[Books], RedisBooks], store: Store) -> None:
     store.hashes[BOOKS_KEY] = {b"btcusd.ob": BOOK, b"ethusd.ob": OTHER}
     start(Books()).forget("btcusd.ob")
     wait_until(lambda: b"btcusd.ob" not in store.hashes[BOOKS_KEY])
     assert store.hashes[BOOKS_KEY] == {b"ethusd.ob": OTHER}
 
 
-def test_useless_answers_are_asked_for_again_a_few_times(start: Callable[[Books], RedisBooks], store: Store) -> None:
+def test_useless_answers_repeat_the_request_a_few_times(start: Callable[[Books], RedisBooks], store: Store) -> None:
     start(Books(**{"btcusd.ob": BOOK}))
     asking = Books()
     asking.useful = False
     start(asking).request()
     wait_until(lambda: len(store.questions) == MAX_REQUESTS)
     wait_until(lambda: len(asking.adopted) == MAX_REQUESTS)
-    assert len(set(store.questions)) == MAX_REQUESTS, "each question has separate answers"
+    assert len(set(store.questions)) == MAX_REQUESTS, "answers of several requests were mixed"
 
 
-def test_a_request_outlives_a_redis_outage(
+def test_request_is_repeated_after_a_redis_outage(
     start: Callable[[Books], RedisBooks], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_books, "ANSWER_SECONDS", 0.02)
@@ -207,7 +209,7 @@ def test_a_request_outlives_a_redis_outage(
     wait_until(lambda: asking.adopted)
 
 
-def test_a_question_for_a_book_that_a_client_waits_for_is_repeated(
+def test_request_is_repeated_while_a_client_waits(
     start: Callable[[Books], RedisBooks], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_books, "ANSWER_SECONDS", 0.02)

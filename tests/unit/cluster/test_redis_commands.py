@@ -1,5 +1,7 @@
-"""Revocations that a worker reads from Redis and compares, with a stand-in that answers at once, so that only the
-worker's own pauses let other greenlets run. The real one is in `tests/live`.
+"""Revocations that a worker reads from Redis and compares.
+
+The stand-in answers at once, so that only the worker's own pauses let other greenlets run. The real Redis is tested in
+`tests/live`.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Store:
         return []
 
 
-class NobodyThere:
+class EmptyWorker:
     def execute(self, command: Command) -> Iterator[Answer]:
         return iter(())
 
@@ -65,11 +67,11 @@ def revoked(number: int) -> Revocation:
 def worker(store: Store, known: Revocations) -> RedisCommands:
     connection = RedisConnection("redis://127.0.0.1:1/0")
     connection.redis = store  # type: ignore[assignment]
-    return RedisCommands(connection, known, Lockout(0), NobodyThere())
+    return RedisCommands(connection, known, Lockout(0), EmptyWorker())
 
 
 def turns_during(work: Callable[[], Any]) -> int:
-    """How often others had their turn."""
+    """Return how often another greenlet ran meanwhile."""
     turns = 0
 
     def count() -> None:
@@ -88,7 +90,7 @@ def turns_during(work: Callable[[], Any]) -> int:
         other.kill()
 
 
-def test_others_have_their_turn_while_many_revocations_are_compared() -> None:
+def test_comparing_many_revocations_lets_others_run() -> None:
     known = Revocations()
     store = Store([])
     for number in range(MANY):
@@ -98,7 +100,7 @@ def test_others_have_their_turn_while_many_revocations_are_compared() -> None:
     assert len(store.rows) == MANY
 
 
-def test_what_redis_has_lost_is_written_down_again() -> None:
+def test_revocations_lost_by_redis_are_stored_again() -> None:
     known, kept = Revocations(), Store([])
     for number in range(PAGE + 2):
         known.add(one := revoked(number), time.time())
@@ -107,7 +109,7 @@ def test_what_redis_has_lost_is_written_down_again() -> None:
     new = revoked(MANY)
     kept.rows += [b"no revocation", commands.encode(new)]
     assert worker(kept, known)._read_revocations()
-    assert len(known) == PAGE + 3, "and what is new is known"
+    assert len(known) == PAGE + 3, "the new revocation was not read"
     again = Revocations()
     worker(kept, again)._read_revocations()
     assert sorted(again.known(time.time()), key=str) == sorted(known.known(time.time()), key=str)

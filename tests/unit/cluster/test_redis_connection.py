@@ -1,5 +1,6 @@
-"""What an answer of Redis means: success, a refusal, or that it is unreachable. The real one is in
-`tests/faults/test_redis.py`.
+"""What an answer of Redis means: success, a refusal, or an unreachable server.
+
+The real Redis is tested in `tests/faults/test_redis.py`.
 """
 
 from __future__ import annotations
@@ -68,12 +69,12 @@ def test_every_outcome_in_every_state(connection: RedisConnection, before: Redis
         assert connection.ask("reading", raising(error)) is None
     assert connection._state is (RedisStatus.UNREACHABLE if outcome == "absence" else RedisStatus.CONNECTED)
     assert connection.generation == (before is RedisStatus.UNREACHABLE and outcome != "absence"), (
-        "listeners subscribe again"
+        "a new generation makes listeners subscribe again"
     )
 
 
 @pytest.mark.parametrize("error", ABSENT)
-def test_absence_is_logged_once_and_so_is_the_return(connection: RedisConnection, error: Exception) -> None:
+def test_outage_and_recovery_are_logged_once(connection: RedisConnection, error: Exception) -> None:
     with capture_logs() as lines:
         for _ in range(3):
             connection.ask("reading", raising(error))
@@ -85,7 +86,7 @@ def test_absence_is_logged_once_and_so_is_the_return(connection: RedisConnection
 
 
 @pytest.mark.parametrize(("error", "code"), REFUSED)
-def test_refusal_is_not_absence_and_is_logged_once(connection: RedisConnection, error: Exception, code: str) -> None:
+def test_refusal_is_not_an_outage_and_is_logged_once(connection: RedisConnection, error: Exception, code: str) -> None:
     with capture_logs() as lines:
         for _ in range(3):
             assert connection.ask("writing", raising(error)) is None
@@ -96,7 +97,7 @@ def test_refusal_is_not_absence_and_is_logged_once(connection: RedisConnection, 
     assert "snapshots" not in str(lines)
 
 
-def test_refusal_is_over_after_a_while_without_one(
+def test_refusal_ends_after_some_time_without_another(
     connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()
@@ -106,16 +107,16 @@ def test_refusal_is_over_after_a_while_without_one(
             connection.ask("writing", raising(error))
         connection.ask("writing", lambda: 1)
         assert connection.refused == {"READONLY", "OOM", "MISCONF", "NOREPLICAS"}, (
-            "said of the server: a probe has to tell"
+            "these states of the server end only after a successful probe"
         )
         for _ in range(9):
             connection.ask(PROBE, lambda: 1)
         assert not connection.refused
     assert [line["log_level"] for line in lines] == ["warning"] * 4 + ["info"] * 4
-    assert connection.generation == 1, "another primary may have answered: once"
+    assert connection.generation == 1, "a new primary may have answered: exactly one new generation"
 
 
-def test_one_error_in_a_pipeline_is_a_refusal_and_no_command_is_logged(connection: RedisConnection) -> None:
+def test_error_in_a_pipeline_is_a_refusal(connection: RedisConnection) -> None:
     class Pipe:
         def execute(self, raise_on_error: bool) -> list[Any]:
             assert not raise_on_error
@@ -125,7 +126,7 @@ def test_one_error_in_a_pipeline_is_a_refusal_and_no_command_is_logged(connectio
     assert connection.refused == {"READONLY"}
 
 
-def test_an_answer_since_the_request_began_outweighs_its_failure(connection: RedisConnection) -> None:
+def test_failed_request_does_not_outweigh_a_newer_answer(connection: RedisConnection) -> None:
     def overtaken() -> Any:
         assert connection.ask("reading", lambda: 1) == 1
         raise redis.TimeoutError
@@ -135,7 +136,7 @@ def test_an_answer_since_the_request_began_outweighs_its_failure(connection: Red
 
 
 @pytest.mark.parametrize(
-    ("info", "told", "streams"),
+    ("info", "expected", "streams"),
     [
         ({"redis_version": "4.0.10"}, ("Redis", "4.0.10"), False),
         ({"redis_version": "5.0.14"}, ("Redis", "5.0.14"), True),
@@ -143,15 +144,15 @@ def test_an_answer_since_the_request_began_outweighs_its_failure(connection: Red
         ({}, ("Redis", "unknown"), True),
     ],
 )
-def test_version_is_found_out(
-    connection: RedisConnection, info: dict[str, Any], told: tuple[str, str], streams: bool
+def test_version_is_read(
+    connection: RedisConnection, info: dict[str, Any], expected: tuple[str, str], streams: bool
 ) -> None:
-    assert named_version(info) == told
+    assert named_version(info) == expected
     connection.version = numbers(str(info.get("redis_version", "")))
     assert connection.has_streams is streams
 
 
-def test_another_server_under_the_same_address_is_noticed(connection: RedisConnection) -> None:
+def test_other_server_at_the_same_address_is_noticed(connection: RedisConnection) -> None:
     class Server:
         run_id = "a"
 

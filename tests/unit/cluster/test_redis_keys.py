@@ -1,4 +1,4 @@
-"""The keys in Redis: an ACL of two patterns covers them all, and no other module names one."""
+"""The keys in Redis: an ACL with two patterns covers all, and no other module spells one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Connections and failed tokens that workers count together, with a stand-in for Redis that answers at once.
 
-The real one is in `tests/live/test_shared_state.py`.
+The real Redis is tested in `tests/live/test_shared_state.py`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ADDRESS = "203.0.113.7"
 
 
 class Store:
-    """Sorted sets and counters, as far as they are needed here.
+    """The sorted sets and counters of Redis that are needed here.
 
     Attributes:
-        reachable: without it every pipeline fails.
-        batches: how many commands each pipeline had.
-        published: what was published.
+        reachable: if False, every pipeline fails.
+        batches: number of commands of each pipeline.
+        published: published messages.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ def test_connections_of_all_workers_count_towards_a_limit(store: Store) -> None:
         one.count()
     assert closed == ["connection 2"]
     workers[2].count()
-    assert members(store) == 2, "the one that was closed is given back"
+    assert members(store) == 2, "the refused connection's slot was not released"
 
 
 def test_a_released_connection_makes_room_for_another(store: Store) -> None:
@@ -155,7 +155,7 @@ def test_connections_are_renewed_before_they_expire(store: Store, monkeypatch: p
         one.count()
     for _ in range(8):
         now[0] += 31
-        kept.count()  # the other worker was killed
+        kept.count()  # as if the other worker had been killed
     kept.claim(slot())
     kept.count()
     assert members(store) == 2
@@ -167,7 +167,7 @@ def test_many_connections_are_written_in_batches(store: Store) -> None:
         limits.claim(slot(10_000))
     limits.count()
     assert members(store) == 2 * BATCH + 5
-    assert max(store.batches) == 4 * BATCH, "four commands for a connection"
+    assert max(store.batches) == 4 * BATCH, "a connection takes four commands"
 
 
 def test_connections_that_ended_during_a_redis_outage_are_forgotten(store: Store) -> None:
@@ -203,10 +203,10 @@ def test_failures_are_reported_in_batches(store: Store) -> None:
     for number in range(2 * BATCH + 5):
         lockout.add(f"address {number}", time.monotonic())
     limits.count()
-    assert store.batches == [3 * BATCH, 3 * BATCH, 15], "three commands for an address"
+    assert store.batches == [3 * BATCH, 3 * BATCH, 15], "an address takes three commands"
     assert len(store.counts) == 2 * BATCH + 5
     limits.count()
-    assert len(store.batches) == 3, "nothing is left to report"
+    assert len(store.batches) == 3, "failures were reported again"
 
 
 def test_failures_at_several_workers_lock_an_address_everywhere(store: Store) -> None:

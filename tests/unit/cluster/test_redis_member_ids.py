@@ -1,5 +1,6 @@
-"""Lookups of member ids, in batches and until they are answered, with a stand-in for Redis. The real one is in
-`tests/live/test_shared_state.py`.
+"""Member id lookups, in batches and until they are answered, with a stand-in for Redis.
+
+The real Redis is tested in `tests/live/test_shared_state.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from peatio_ws.cluster.redis_member_ids import BATCH, RedisMemberIds
 
 
 class Store:
-    """Answers with each member's number, or raises."""
+    """Returns each member's number, or raises an error."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -54,9 +55,7 @@ def test_many_lookups_run_in_batches(members: RedisMemberIds, store: Store) -> N
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("gone"), redis.ResponseError("WRONGTYPE of another kind")])
-def test_lookups_do_not_wait_in_vain_and_are_answered_later(
-    members: RedisMemberIds, store: Store, error: Exception
-) -> None:
+def test_lookups_time_out_and_are_answered_later(members: RedisMemberIds, store: Store, error: Exception) -> None:
     store.error = error
     members.start()
     answers: list[int | None] = []
@@ -69,10 +68,10 @@ def test_lookups_do_not_wait_in_vain_and_are_answered_later(
         while not answers:
             gevent.sleep(0.01)
     assert answers == [7]
-    assert sum(store.batches) == 1, "the one that left is not asked for"
+    assert sum(store.batches) == 1, "the member id of a disconnected client was looked up"
 
 
-def test_one_that_fails_costs_no_other_its_number(members: RedisMemberIds, store: Store) -> None:
+def test_failing_lookup_does_not_affect_others(members: RedisMemberIds, store: Store) -> None:
     def fail(_number: int | None) -> None:
         raise RuntimeError
 

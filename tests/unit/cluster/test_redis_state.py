@@ -1,5 +1,7 @@
-"""Orders that a worker loads from Redis, with a stand-in for Redis that answers at once. The real one is in
-`tests/live`."""
+"""Orders that a worker loads from Redis, with a stand-in that answers at once.
+
+The real Redis is tested in `tests/live`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 class Store:
-    """Orders and counters as far as they are needed here."""
+    """The orders and counters of Redis that are needed here."""
 
     def __init__(self, rows: list[Any] | None = None) -> None:
         self.rows = rows
@@ -75,7 +77,7 @@ def recalled(shared: RedisSharedState, order_id: bytes) -> Any:
 
 
 @pytest.mark.parametrize("bad", [b"", b"\xff", b"{}", b'["A"]', b"[null,{}]", b'["A",{]', b'["A",{}'])
-def test_an_order_that_cannot_be_read_costs_only_itself(bad: bytes) -> None:
+def test_unreadable_order_does_not_affect_others(bad: bytes) -> None:
     rows = [(b"3-0", {b"3": b'["A",{"id":3}]'}), (b"2-0", {b"2": bad}), (b"1-0", {b"1": b'["A",{"id":1}]'})]
     shared = worker(Store(rows), Lockout(0))
     shared.load()
@@ -84,7 +86,7 @@ def test_an_order_that_cannot_be_read_costs_only_itself(bad: bytes) -> None:
     assert not shared._load_wanted
 
 
-def test_orders_that_cannot_be_loaded_do_not_hold_up_the_limits() -> None:
+def test_failing_load_of_orders_does_not_delay_the_limits() -> None:
     store, lockout = Store(), Lockout(3)
     shared = worker(store, lockout)
     shared.load()

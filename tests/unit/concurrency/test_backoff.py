@@ -29,7 +29,7 @@ def test_reset_begins_with_the_first_pause() -> None:
     assert (pauses, backoff.next_pause()) == ([1, 2, 4], 1)
 
 
-def test_a_limit_below_the_first_pause_counts() -> None:
+def test_limit_below_the_first_pause_applies() -> None:
     assert Backoff(1.0, 0.01, jitter=0).next_pause() == 0.01
 
 

@@ -1,4 +1,4 @@
-"""A background greenlet that fails is restarted, less and less often; in the end its worker exits."""
+"""A background greenlet that fails is restarted with growing pauses; in the end its worker exits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from peatio_ws.concurrency.supervision import MAX_RESTARTS, STEADY_SECONDS, supe
 
 
 class World:
-    """Replaces time and signals: a pause passes at once.
+    """Replaces time and signals; pauses end at once.
 
     Attributes:
-        pauses: that were made.
-        signals: that the process sent itself.
+        pauses: seconds of each pause.
+        signals: signals that the process sent to itself.
     """
 
     def __init__(self) -> None:
@@ -39,23 +39,23 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def failing(times: int, error: BaseException) -> tuple[Callable[[], None], list[int]]:
-    """A loop that fails so often and returns then; and its turns."""
-    turns: list[int] = []
+    """Return a loop that fails this many times and then returns, and a list of its runs."""
+    runs: list[int] = []
 
     def loop() -> None:
-        turns.append(len(turns))
-        if len(turns) <= times:
+        runs.append(len(runs))
+        if len(runs) <= times:
             raise error
 
-    return loop, turns
+    return loop, runs
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), gevent.Timeout(1), BaseException("of no kind")])
-def test_a_loop_that_fails_is_started_again(world: World, error: BaseException) -> None:
-    loop, turns = failing(2, error)
+def test_failing_loop_is_restarted(world: World, error: BaseException) -> None:
+    loop, runs = failing(2, error)
     with capture_logs() as logs:
         supervise("keeper", loop)
-    assert len(turns) == 3
+    assert len(runs) == 3
     assert [line["greenlet"] for line in logs] == ["keeper", "keeper"]
     assert all(line["exc_info"] for line in logs)
     assert world.signals == []
@@ -68,21 +68,21 @@ def test_pauses_grow(world: World) -> None:
     assert all(later == 2 * earlier for earlier, later in zip(world.pauses, world.pauses[1:], strict=False))
 
 
-def test_one_that_cannot_be_kept_alive_ends_the_worker(world: World) -> None:
-    loop, turns = failing(100, RuntimeError())
+def test_loop_that_keeps_failing_ends_the_worker(world: World) -> None:
+    loop, runs = failing(100, RuntimeError())
     with capture_logs() as logs:
         supervise("keeper", loop)
-    assert len(turns) == MAX_RESTARTS
+    assert len(runs) == MAX_RESTARTS
     assert world.signals == [signal.SIGTERM]
     assert logs[-1]["log_level"] == "critical"
 
 
-def test_one_that_ran_for_long_has_its_earlier_failures_forgotten(world: World) -> None:
-    turns: list[float] = []
+def test_long_run_resets_earlier_failures(world: World) -> None:
+    runs: list[float] = []
 
     def loop() -> None:
-        turns.append(world.now)
-        if len(turns) == 3 * MAX_RESTARTS:
+        runs.append(world.now)
+        if len(runs) == 3 * MAX_RESTARTS:
             return
         world.now += STEADY_SECONDS + 1
         raise RuntimeError
@@ -93,15 +93,15 @@ def test_one_that_ran_for_long_has_its_earlier_failures_forgotten(world: World) 
 
 
 @pytest.mark.parametrize("error", [gevent.GreenletExit(), SystemExit(3), KeyboardInterrupt()])
-def test_one_that_is_ended_stays_ended(world: World, error: BaseException) -> None:
-    loop, turns = failing(1, error)
+def test_loop_that_is_ended_is_not_restarted(world: World, error: BaseException) -> None:
+    loop, runs = failing(1, error)
     with pytest.raises(type(error)):
         supervise("keeper", loop)
-    assert len(turns) == 1
+    assert len(runs) == 1
     assert world.pauses == []
 
 
-def test_a_greenlet_that_is_killed_is_not_started_again() -> None:
+def test_killed_greenlet_is_not_restarted() -> None:
     began = gevent.event.Event()
     times: list[None] = []
 

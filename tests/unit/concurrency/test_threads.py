@@ -11,14 +11,14 @@ import pytest
 from peatio_ws.concurrency.threads import TURN_SECONDS, in_thread
 
 
-def test_work_in_a_thread_delays_no_client_and_shortens_turns() -> None:
+def test_work_in_a_thread_delays_no_client() -> None:
     usual, ticks = sys.getswitchinterval(), 0
 
     def busy() -> float:
-        """Hold this thread until the loop has turned a few times, however long that takes."""
+        """Block this thread until the loop has run a few times, however long that takes."""
         until = time.monotonic() + 60
         while ticks < 5:
-            assert time.monotonic() < until, "the loop is held"
+            assert time.monotonic() < until, "the loop was blocked"
         return sys.getswitchinterval()
 
     work = [gevent.spawn(in_thread, busy) for _ in range(2)]

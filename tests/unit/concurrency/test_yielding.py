@@ -1,4 +1,4 @@
-"""Clients that are ready at once share one turn of the loop."""
+"""Clients that are ready at the same time share one turn of the loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from peatio_ws.concurrency import yielding
 
 
 def test_clients_that_are_ready_at_once_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes only when a client is looked at."""
+    """Time passes only while a client is served."""
     now, order, hub = [100.0], list[int](), gevent.get_hub()
     iterations = dict[int, int]()
     monkeypatch.setattr(yielding.time, "monotonic", lambda: now[0])
@@ -23,10 +23,10 @@ def test_clients_that_are_ready_at_once_share_one_turn_of_the_loop(monkeypatch: 
 
     with gevent.Timeout(30):
         gevent.joinall([gevent.spawn(client, number) for number in range(10)], raise_error=True)
-    assert max(iterations.values()) <= 2, "one that began in time, and one that went over it"
+    assert max(iterations.values()) <= 2, "at most two clients fit into a turn: the second one exceeds it"
     for end in range(len(order)):
-        looked_at = [order[:end].count(number) for number in range(10)]
-        assert max(looked_at) - min(looked_at) <= 3, "none is forgotten"
+        served = [order[:end].count(number) for number in range(10)]
+        assert max(served) - min(served) <= 3, "some clients are served much more often than others"
 
 
 def test_client_that_stops_waiting_for_its_turn_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_client_that_stops_waiting_for_its_turn_delays_no_other(monkeypatch: pyt
     assert not gevent.get_hub().clients_turn.waiting
 
 
-def test_a_crowd_that_waits_for_its_turn_costs_the_loop_no_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_clients_cost_the_loop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now, slept, sleep = [300.0], [0], gevent.sleep
     monkeypatch.setattr(yielding.time, "monotonic", lambda: now[0])
 
@@ -58,4 +58,4 @@ def test_a_crowd_that_waits_for_its_turn_costs_the_loop_no_more_than_one(monkeyp
 
     with gevent.Timeout(30):
         gevent.joinall([gevent.spawn(client) for _ in range(200)], raise_error=True)
-    assert slept[0] <= 200, "not each of them at each turn"
+    assert slept[0] <= 200, "every waiting client slept in every turn"

@@ -1,4 +1,4 @@
-"""Values that the settings refuse, with the fault that is reported."""
+"""Values that the settings refuse, with the expected fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Origins of pages: which entries may be listed, and how a refused origin looks in the log."""
+"""Origins of pages: which entries are valid, and how a refused origin is logged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_entry_that_would_match_nothing_is_a_fault(entry: str) -> None:
     assert not is_allowed("https://app.example", "exchange.example", ["https://other.example"])
 
 
-def test_mask_is_not_any_origin_for_a_cookie() -> None:
+def test_wildcard_entry_does_not_allow_cookies_from_any_origin() -> None:
     listed = ["*", "https://*.app.example"]
     assert is_allowed("https://a.app.example", "exchange.example", listed, any_counts=False)
     assert not is_allowed("https://evil.example", "exchange.example", listed, any_counts=False)
@@ -64,11 +64,11 @@ def test_mask_is_not_any_origin_for_a_cookie() -> None:
         ("https://user:password@evil.example", "not an origin"),
         ("https://evil.example\x1b[31m", "not an origin"),
         ("https://\x85evil.example", "not an origin"),
-        ("https://" + "a" * 64, "not an origin"),  # as long as a part of a token
+        ("https://" + "a" * 64, "not an origin"),  # as long as a segment of a token
         ("https://" + "a." * 127 + "example", "not an origin"),
         ("http://[", "not an origin"),
         ("https://evil.example:port", "not an origin"),
     ],
 )
-def test_origin_in_the_log_is_short_and_holds_no_token(origin: str, text: str) -> None:
+def test_logged_origin_is_short_and_contains_no_token(origin: str, text: str) -> None:
     assert shown(origin) == text

@@ -1,4 +1,4 @@
-"""Misspelt variables are named with the right one; those of other programs are left alone."""
+"""Misspelt variables are reported with the correct name; those of other programs are not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.gateway import ROOT
         ("websocket_port", "WEBSOCKET_PORT"),
     ],
 )
-def test_a_near_miss_is_named_with_the_right_one(name: str, meant: str) -> None:
+def test_misspelt_variable_is_reported_with_the_correct_name(name: str, meant: str) -> None:
     assert near_misses(["PATH", name]) == {name: meant}
 
 
@@ -55,17 +55,17 @@ OTHERS = """
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_variable_of_another_program_is_left_alone(name: str) -> None:
+def test_variables_of_other_programs_are_not_reported(name: str) -> None:
     assert near_misses([name]) == {}
 
 
-def test_what_the_gateway_reads_is_not_misspelt() -> None:
+def test_variables_of_the_gateway_are_not_reported() -> None:
     assert near_misses([*KNOWN, "RANGO_RBAC_ADMIN", "RANGO_RBAC_X"]) == {}
 
 
-def test_all_that_the_documents_name_is_known() -> None:
+def test_documented_variables_are_known() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| <a id=")]
-    told = {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)}
-    assert len(told) > 50
-    assert told <= KNOWN
+    documented = {name for row in rows for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", row)}
+    assert len(documented) > 50
+    assert documented <= KNOWN

@@ -88,19 +88,19 @@ GIVEN: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize("variable", DEFAULTS)
 @pytest.mark.parametrize("nothing", [None, "", "  "])
-def test_a_variable_that_is_not_set_or_set_to_nothing_has_its_default(variable: str, nothing: str | None) -> None:
+def test_unset_or_empty_variable_has_its_default(variable: str, nothing: str | None) -> None:
     field, default = DEFAULTS[variable]
     found = settings() if nothing is None else settings(**{variable: nothing})
     assert getattr(found, field) == default
 
 
 @pytest.mark.parametrize(("variable", "text", "value"), GIVEN)
-def test_a_variable_that_is_set_counts(variable: str, text: str, value: Any) -> None:
+def test_set_variable_is_used(variable: str, text: str, value: Any) -> None:
     assert getattr(settings(**{variable: text}), DEFAULTS[variable][0]) == value
 
 
 @pytest.mark.parametrize(("name", "field", "value"), [("HOST", "host", "10.0.0.1"), ("PORT", "port", "81")])
-def test_the_older_name_counts_where_the_newer_is_not_set(name: str, field: str, value: str) -> None:
+def test_older_name_is_used_if_the_newer_is_not_set(name: str, field: str, value: str) -> None:
     older, newer = f"RANGER_{name}", f"WEBSOCKET_{name}"
     assert str(getattr(settings(**{older: value}), field)) == value
     assert str(getattr(settings(**{older: value, newer: ""}), field)) == value
@@ -108,7 +108,7 @@ def test_the_older_name_counts_where_the_newer_is_not_set(name: str, field: str,
 
 
 @pytest.mark.parametrize("which", ["expiration", "not_before", "issued_at"])
-def test_the_default_leeway_counts_where_the_own_one_is_not_set(which: str) -> None:
+def test_default_leeway_is_used_for_unset_leeways(which: str) -> None:
     field, own = f"jwt_{which}_leeway", f"JWT_{which.upper()}_LEEWAY"
     assert getattr(settings(JWT_DEFAULT_LEEWAY="7"), field) == 7
     assert getattr(settings(**{"JWT_DEFAULT_LEEWAY": "7", own: "0"}), field) == 0
@@ -122,7 +122,7 @@ def test_proxies_are_addresses_and_networks_of_both_kinds() -> None:
 SECRET = "correcthorsebattery"
 
 
-def test_a_private_key_is_refused_under_any_algorithm_and_not_repeated() -> None:
+def test_private_key_is_refused_and_not_shown() -> None:
     pem = private_pem(private_key()).decode()
     for algorithm in ("RS256", "ES256", "nonsense"):
         reported = "\n".join(faults({"JWT_PUBLIC_KEY": pem, "JWT_ALGORITHM": algorithm}))
@@ -130,7 +130,7 @@ def test_a_private_key_is_refused_under_any_algorithm_and_not_repeated() -> None
         assert not [line for line in pem.splitlines()[1:-1] if line in reported]
 
 
-def test_settings_show_no_secret_and_stay_as_they_are() -> None:
+def test_settings_show_no_secret_and_cannot_be_changed() -> None:
     found = Settings.from_env(
         {
             "JWT_ALGORITHM": "HS256",
@@ -144,7 +144,7 @@ def test_settings_show_no_secret_and_stay_as_they_are() -> None:
         found.port = 1
 
 
-def test_a_time_to_answer_a_ping_is_longer_than_the_time_between_pings() -> None:
+def test_ping_timeout_has_to_exceed_the_ping_interval() -> None:
     (line,) = faults(environment(WEBSOCKET_PING_INTERVAL="60"))
     assert "WEBSOCKET_PING_INTERVAL" in line
     assert "WEBSOCKET_PING_TIMEOUT" in line
@@ -158,7 +158,7 @@ def test_the_in_process_broker_serves_one_worker() -> None:
 
 
 def certificate(folder: Path, number: int) -> tuple[str, str]:
-    """Files of a key, and of a certificate for it signed by itself."""
+    """Return files of a key and of its self-signed certificate."""
     key = private_key("ES256", number)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway.example")])
     start = datetime(2024, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Texts for a TLS connection that failed: chosen by the codes of the exception, whatever its text."""
+"""Texts for failed TLS connections, chosen by the exception's codes, not by its text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peatio_ws.config.tls_errors import BROKER, GATEWAY, REDIS, tls_fault
 
 
 def unverified(code: int) -> ssl.SSLCertVerificationError:
-    """As OpenSSL refuses a certificate; its text says nothing."""
+    """Return OpenSSL's error for a refused certificate, with a meaningless text."""
     error = ssl.SSLCertVerificationError(1, "a text")
     error.verify_code, error.verify_message = code, "a message"
     return error
@@ -77,7 +77,7 @@ def test_a_fault_is_found_behind_the_exception_that_wraps_it() -> None:
 
 
 def raised_in_handling(error: Exception) -> Exception:
-    """As redis-py does it."""
+    """Raise while another exception is handled, as redis-py does."""
     try:
         try:
             raise error
@@ -93,7 +93,7 @@ def raised_from(error: Exception) -> Exception:
     return wrapped
 
 
-def test_causes_that_go_round_in_a_circle_come_to_an_end() -> None:
+def test_circular_causes_do_not_loop() -> None:
     one, two = OSError(), OSError()
     one.__cause__, two.__cause__ = two, one
     assert tls_fault(one) is None

@@ -1,4 +1,4 @@
-"""Certificate files: how they get into URLs, and one line for each fault of a file."""
+"""Certificate files: how they are added to URLs, and one line for each fault of a file."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def only_fault(**values: str) -> str:
     return fault
 
 
-# ---- into URLs
+# ---- URLs
 
 
-def test_files_of_variables_are_parameters_of_each_url_with_tls() -> None:
+def test_files_are_added_to_each_url_with_tls() -> None:
     found = extended(
         {
             "AMQP_URL": f"{AMQPS}; amqp://plain/;amqps://other/?cacertfile=/its/own.pem",
@@ -57,7 +57,7 @@ def test_files_of_variables_are_parameters_of_each_url_with_tls() -> None:
     assert split(found["REDIS_URL"]) == ("rediss://r/0", {"ssl_ca_certs": "/r&d.pem"})
 
 
-def test_settings_have_the_files_in_their_urls(authority: Authority, pair: tuple[str, str]) -> None:
+def test_urls_of_the_settings_contain_the_files(authority: Authority, pair: tuple[str, str]) -> None:
     files = {"CA_FILE": str(authority.cert), "CERT_FILE": pair[0], "KEY_FILE": pair[1]}
     environ = {f"{server}_{name}": path for server in ("AMQP", "REDIS") for name, path in files.items()}
     environ |= {"AMQP_URL": AMQPS, "REDIS_URL": "rediss://r", "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}
@@ -80,7 +80,7 @@ def test_settings_have_the_files_in_their_urls(authority: Authority, pair: tuple
         ("amqp://mq/?frame_max=1", "unknown"),
     ],
 )
-def test_parameters_that_would_do_nothing_or_harm_are_refused(url: str, text: str) -> None:
+def test_useless_or_harmful_parameters_are_refused(url: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         Settings.from_env({"AMQP_URL": url, "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32})
     (fault,) = map(str, raised.value.faults)
@@ -89,7 +89,7 @@ def test_parameters_that_would_do_nothing_or_harm_are_refused(url: str, text: st
     assert "sesame" not in fault
 
 
-# ---- what is wrong
+# ---- faults
 
 
 def test_good_files_have_no_faults(authority: Authority, pair: tuple[str, str]) -> None:
@@ -100,9 +100,7 @@ def test_good_files_have_no_faults(authority: Authority, pair: tuple[str, str]) 
 
 
 @pytest.mark.parametrize("name", ["AMQP_CA_FILE", "AMQP_CERT_FILE", "AMQP_KEY_FILE"])
-def test_a_file_that_is_missing_is_named(
-    authority: Authority, pair: tuple[str, str], name: str, tmp_path: Path
-) -> None:
+def test_missing_file_is_reported(authority: Authority, pair: tuple[str, str], name: str, tmp_path: Path) -> None:
     cert, key = pair
     values = {"AMQP_URL": AMQPS, "AMQP_CA_FILE": str(authority.cert), "AMQP_CERT_FILE": cert, "AMQP_KEY_FILE": key}
     fault = only_fault(**(values | {name: str(tmp_path / "none.pem")}))
@@ -110,7 +108,7 @@ def test_a_file_that_is_missing_is_named(
     assert only_fault(**(values | {name: str(tmp_path)})).startswith(f"{name} cannot be read: Is a directory")
 
 
-def test_a_file_of_another_content_is_named(authority: Authority, pair: tuple[str, str], tmp_path: Path) -> None:
+def test_file_with_other_content_is_reported(authority: Authority, pair: tuple[str, str], tmp_path: Path) -> None:
     cert, key = pair
     (tmp_path / "empty").write_text("")
     fault = only_fault(AMQP_URL=AMQPS, AMQP_CA_FILE=key)
@@ -121,7 +119,7 @@ def test_a_file_of_another_content_is_named(authority: Authority, pair: tuple[st
     assert fault.startswith("REDIS_KEY_FILE contains a certificate; it has to be the private key")
 
 
-def test_a_certificate_without_its_key_is_named(pair: tuple[str, str]) -> None:
+def test_certificate_without_its_key_is_reported(pair: tuple[str, str]) -> None:
     cert, key = pair
     both = "AMQP_CERT_FILE and AMQP_KEY_FILE go together"
     assert only_fault(AMQP_URL=AMQPS, AMQP_CERT_FILE=cert) == f"{both}; AMQP_KEY_FILE is not set"
@@ -149,7 +147,7 @@ def test_a_certificate_without_its_key_is_named(pair: tuple[str, str]) -> None:
         ),
     ],
 )
-def test_a_key_that_does_not_fit_is_named(
+def test_key_that_does_not_match_is_reported(
     pair: tuple[str, str], tmp_path: Path, key: Any, passphrase: bytes | None, text: str
 ) -> None:
     path = write_key(tmp_path / "key.pem", key, passphrase)
@@ -168,7 +166,7 @@ def test_a_public_key_is_not_a_private_one(pair: tuple[str, str], tmp_path: Path
 
 @pytest.mark.parametrize("url", [{}, {"AMQP_URL": "amqp://mq/"}, {"AMQP_URL": "memory://"}])
 def test_files_without_a_url_with_tls_are_a_fault(authority: Authority, url: dict[str, str]) -> None:
-    """The operator would believe that the connection is encrypted."""
+    """The operator would wrongly believe that the connection is encrypted."""
     fault = only_fault(AMQP_CA_FILE=str(authority.cert), **url)
     assert fault.startswith("AMQP_CA_FILE would have no effect, because AMQP_URL does not use TLS")
     assert "amqps://" in fault
@@ -181,7 +179,7 @@ def test_file_named_in_a_url_is_checked(tmp_path: Path) -> None:
     assert fault.startswith("REDIS_URL (ssl_ca_certs) cannot be read")
 
 
-def test_a_worker_that_starts_while_files_are_renewed_does_not_mind() -> None:
+def test_worker_may_start_while_files_are_renewed() -> None:
     environ = {"AMQP_URL": AMQPS, "AMQP_CA_FILE": "/none", "JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": "-" * 32}
     assert Settings.from_env(environ).amqp_urls
     with pytest.raises(ConfigurationError, match="AMQP_CA_FILE cannot be read"):

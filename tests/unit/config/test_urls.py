@@ -1,4 +1,4 @@
-"""URLs of brokers and of key sets."""
+"""URLs of brokers and key sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def faults(environ: dict[str, str]) -> list[str]:
 
 
 @given(user=st.text(min_size=1), password=st.text(min_size=1), vhost=st.text(min_size=1), port=st.integers(1, 65_535))
-def test_the_parts_of_the_broker_come_whole_into_its_url(user: str, password: str, vhost: str, port: int) -> None:
+def test_parts_of_the_broker_are_escaped_in_its_url(user: str, password: str, vhost: str, port: int) -> None:
     parts = {"RABBITMQ_USER": user, "RABBITMQ_PASSWORD": password, "RABBITMQ_VHOST": vhost}
     found = settings(RABBITMQ_HOST="mq.example", RABBITMQ_PORT=str(port), **parts).amqp_urls
     assert len(found) == 1
@@ -31,7 +31,7 @@ def test_the_parts_of_the_broker_come_whole_into_its_url(user: str, password: st
     assert unquote(url.path[1:]) == (vhost if vhost.strip() else "/")
 
 
-def test_a_whole_url_counts_before_its_parts() -> None:
+def test_amqp_url_takes_precedence_over_its_parts() -> None:
     assert settings(AMQP_URL="amqp://whole", RABBITMQ_HOST="part", RABBITMQ_PORT="x").amqp_urls == ("amqp://whole",)
 
 
@@ -52,7 +52,7 @@ def test_a_broker_may_have_an_ipv6_address() -> None:
 @pytest.mark.parametrize(
     "url", ["keys.json", "file:///keys.json", "ftp://host/keys", "http://", "http://host:port/", f"http://u:{SECRET}@h"]
 )
-def test_a_set_of_keys_is_at_an_http_address(url: str) -> None:
+def test_key_set_needs_an_http_url(url: str) -> None:
     (line,) = faults(environment(JWT_JWKS_URL=url))
     assert line.startswith("JWT_JWKS_URL ")
     assert SECRET not in line

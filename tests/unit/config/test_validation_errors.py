@@ -26,10 +26,10 @@ def test_a_fault_is_one_line_that_begins_with_its_variable(variable: str, text: 
 @given(st.lists(st.sampled_from(sorted(FAULTY)), min_size=2, unique=True).map(set))
 def test_all_faults_are_reported_together(variables: set[str]) -> None:
     if "AMQP_URL" in variables:
-        variables.discard("RABBITMQ_PORT")  # not looked at then
+        variables.discard("RABBITMQ_PORT")  # not checked in this case
     reported = faults(environment(**{name: FAULTY[name][0] for name in variables}))
     assert {re.match(r"[A-Z_]+", line)[0] for line in reported} == variables - {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"} | (
-        # Without an algorithm it is unknown whether a key fits.
+        # Without an algorithm the key cannot be checked.
         set() if "JWT_ALGORITHM" in variables else variables & {"JWT_PUBLIC_KEY", "JWT_PUBLIC_KEYS"}
     )
     assert len(reported) == len(set(reported))
@@ -58,7 +58,7 @@ SECRET = "correcthorsebattery"
         {"JWT_PUBLIC_KEY": SECRET, "JWT_ALGORITHM": "none", "LOG_LEVEL": "x"},
     ],
 )
-def test_no_fault_repeats_a_password_or_a_key(broken: dict[str, str]) -> None:
+def test_no_fault_shows_a_password_or_a_key(broken: dict[str, str]) -> None:
     assert SECRET not in "\n".join(faults(environment(**broken)))
 
 
@@ -79,6 +79,6 @@ def test_fault_of_the_default_leeway_is_reported_once() -> None:
 @pytest.mark.parametrize(
     "variable", ["LOG_LEVEL", "WEBSOCKET_PORT", "JWT_ALGORITHM", "RABBITMQ_PORT", "TRUSTED_PROXIES"]
 )
-def test_a_value_of_two_lines_is_still_a_fault_of_one(variable: str) -> None:
+def test_multiline_value_gives_a_fault_of_one_line(variable: str) -> None:
     (line,) = faults(environment(**{variable: "one\ntwo"}))
     assert len(line.splitlines()) == 1

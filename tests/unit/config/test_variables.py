@@ -28,12 +28,12 @@ def test_keys_of_a_rotation_come_after_the_single_one() -> None:
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"HS256"}))
-def test_every_algorithm_is_taken_with_its_key(algorithm: str) -> None:
+def test_every_algorithm_is_accepted_with_its_key(algorithm: str) -> None:
     text = public_text(private_key(algorithm))
     assert Settings.from_env({"JWT_ALGORITHM": algorithm, "JWT_PUBLIC_KEY": text}).jwt_algorithm == algorithm
 
 
-def test_a_shared_secret_counts_only_where_hs256_is_named() -> None:
+def test_shared_secret_is_used_only_with_hs256() -> None:
     secret = "0123456789abcdef" * 2
     assert Settings.from_env({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": secret}).jwt_keys == (secret.encode(),)
     assert [line.split()[0] for line in faults({"JWT_PUBLIC_KEY": secret})] == ["JWT_PUBLIC_KEY"]
@@ -67,7 +67,7 @@ def test_key_set_replaces_a_fixed_key(url: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.5", "-1", "nan", "soon", "86401"])
-def test_a_set_is_read_again_after_a_second_or_more(seconds: str) -> None:
+def test_key_set_interval_is_at_least_a_second(seconds: str) -> None:
     (line,) = faults({"JWT_JWKS_URL": "http://issuer", "JWT_JWKS_REFRESH": seconds})
     assert line.startswith("JWT_JWKS_REFRESH")
 
@@ -81,9 +81,9 @@ def key_file(folder: Path, *members: Any) -> str:
 def test_key_file_is_checked_before_anything_starts(tmp_path: Path) -> None:
     good = key_file(tmp_path, jwk(private_key(), "a"), jwk(private_key("ES256"), "b"))
     assert str(Settings.from_env({"JWT_JWKS_FILE": good}).jwks_file) == good
-    told = faults({"JWT_JWKS_FILE": good, "JWT_ALGORITHM": "ES384", "LOG_LEVEL": "loud"})
-    assert [line.split()[0] for line in told] == ["JWT_JWKS_FILE", "LOG_LEVEL=loud:"]
-    assert "contains no usable key: key 'a' is an RSA key of 2048 bits" in told[0]
+    found = faults({"JWT_JWKS_FILE": good, "JWT_ALGORITHM": "ES384", "LOG_LEVEL": "loud"})
+    assert [line.split()[0] for line in found] == ["JWT_JWKS_FILE", "LOG_LEVEL=loud:"]
+    assert "contains no usable key: key 'a' is an RSA key of 2048 bits" in found[0]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_worker_can_start_while_the_file_is_rewritten(tmp_path: Path) -> None:
     assert Settings.from_env({"JWT_JWKS_FILE": str(tmp_path / "missing")}).jwks_file == tmp_path / "missing"
 
 
-def test_one_set_is_enough_and_has_no_shared_secret(tmp_path: Path) -> None:
+def test_key_set_needs_no_fixed_key_or_secret(tmp_path: Path) -> None:
     both = {"JWT_JWKS_URL": "http://issuer", "JWT_JWKS_FILE": key_file(tmp_path, jwk(private_key()))}
     assert faults(both) == ["JWT_JWKS_URL and JWT_JWKS_FILE are both set; set only one of them"]
     (line,) = faults({"JWT_JWKS_URL": "http://issuer", "JWT_ALGORITHM": "HS256"})

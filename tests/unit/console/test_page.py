@@ -1,4 +1,4 @@
-"""What the console serves and to which clients, that everything else is the application's, and what is packaged."""
+"""What the console serves to which clients, what is left to the application, and what is packaged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SESSION = "/console/session"
 
 
 class Answer:
-    """What an application answers to one request, checked against PEP 3333 on both sides."""
+    """An application's answer to one request, checked against PEP 3333 on both sides."""
 
     def __init__(self, app: Any, path: str, method: str = "GET", **environ: str) -> None:
         given: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": method, "HTTP_HOST": "127.0.0.1:8080", **environ}
@@ -40,7 +40,7 @@ class Answer:
 
 
 class App:
-    """Another application: has the pages that a test chooses; notes its requests, and whether its responses end."""
+    """Another application with pages that a test chooses. Records requests, and whether its responses are closed."""
 
     def __init__(self, *paths: str, status: str = "404 Not Found") -> None:
         self.paths, self.status, self.asked, self.closed = paths, status, list[str](), 0
@@ -72,7 +72,7 @@ def page(app: App | None = None, app_first: bool = False, signs: bool = True) ->
 
 
 @pytest.mark.parametrize("path", [*FILES, "/console/peatio-client.mjs"])
-def test_its_files_are_served_so_that_nothing_else_can_slip_in(path: str) -> None:
+def test_files_are_served_with_a_strict_policy(path: str) -> None:
     answer = Answer(page(), path)
     assert answer.status == "200 OK"
     assert answer.headers["Content-Length"] == str(len(answer.body))
@@ -95,7 +95,7 @@ def test_its_files_are_served_so_that_nothing_else_can_slip_in(path: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["evil; script-src *", "a b", "host:80x", "[::1", "x" * 300, ""])
-def test_invalid_host_is_not_put_into_the_policy(host: str) -> None:
+def test_invalid_host_is_not_added_to_the_policy(host: str) -> None:
     policy = Answer(page(), "/", HTTP_HOST=host).headers["Content-Security-Policy"]
     assert "connect-src 'self'; " in policy
     assert policy.count("script-src") == 1
@@ -107,7 +107,7 @@ def test_policy_allows_websocket_of_the_same_host_in_all_browsers(host: str) -> 
     assert f"connect-src 'self' ws://{host} wss://{host};" in policy
 
 
-def test_page_obeys_its_policy_and_needs_no_other_host() -> None:
+def test_page_complies_with_its_policy_and_needs_no_other_host() -> None:
     html = (FOLDER / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)", html) == []
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", html)
@@ -121,7 +121,7 @@ def test_page_obeys_its_policy_and_needs_no_other_host() -> None:
             assert path.is_file(), f"{name} names {link}"
 
 
-def test_every_label_names_a_field_that_is_there_and_every_field_has_one() -> None:
+def test_every_field_has_a_label_and_every_label_a_field() -> None:
     html = (FOLDER / "index.html").read_text()
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
@@ -144,14 +144,14 @@ def test_other_methods_are_answered_with_the_allowed_ones(path: str, method: str
 
 
 @pytest.mark.parametrize("path", ["/x", "/console", "/console/", "/console/index.html", "/console/../page.py", "//"])
-def test_what_is_not_its_own_is_the_applications(path: str) -> None:
+def test_application_answers_all_other_requests(path: str) -> None:
     app = App()
     assert Answer(page(app), path).headers["X-App"] == "yes"
     assert app.asked == [path]
 
 
-def test_where_it_is_mounted_it_is_below_a_slash() -> None:
-    """What the page asks for is relative: from `/gateway` it would be looked for in the wrong place."""
+def test_mount_point_redirects_to_a_trailing_slash() -> None:
+    """The page's links are relative: at `/gateway`, without the slash, they would lead elsewhere."""
     assert Answer(page(), "/", SCRIPT_NAME="/gateway").status == "200 OK"
     assert Answer(page(), "", SCRIPT_NAME="/gateway").headers["X-App"] == "yes"
 
@@ -161,12 +161,12 @@ def test_page_knows_whether_the_exchange_is_simulated() -> None:
     assert b'<html lang="en" data-simulated="no" data-market="btcusd">' in Answer(page(signs=False), "/").body
 
 
-def test_the_client_of_the_page_is_the_one_that_people_install() -> None:
+def test_page_uses_the_published_client() -> None:
     assert (FOLDER / "peatio-client.mjs").is_symlink()
     assert Answer(page(), "/console/peatio-client.mjs").body == (ROOT / "clients/js/peatio-client.mjs").read_bytes()
 
 
-def test_all_files_are_packed() -> None:
+def test_all_files_are_packaged() -> None:
     packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     found = {path for pattern in packed["peatio_ws.console"] for path in (ROOT / "peatio_ws" / "console").glob(pattern)}
     assert found >= set(FOLDER.iterdir())
@@ -176,7 +176,7 @@ def test_all_files_are_packed() -> None:
 
 
 @pytest.mark.parametrize("site", [{}, {"HTTP_SEC_FETCH_SITE": "same-origin"}])
-def test_same_origin_page_gets_a_token(site: dict[str, str]) -> None:
+def test_same_origin_page_receives_a_token(site: dict[str, str]) -> None:
     answer = Answer(page(), SESSION, "POST", **site)
     assert (answer.status, json.loads(answer.body)) == ("200 OK", {"token": "a.token"})
     assert answer.headers["Cache-Control"] == "no-store"
@@ -184,7 +184,7 @@ def test_same_origin_page_gets_a_token(site: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
-def test_cross_origin_page_gets_no_token(site: str) -> None:
+def test_cross_origin_page_receives_no_token(site: str) -> None:
     def sign() -> str:
         raise AssertionError("a token was made")
 
@@ -192,14 +192,14 @@ def test_cross_origin_page_gets_no_token(site: str) -> None:
     assert answer.status == "403 Forbidden"
 
 
-def test_a_real_exchange_has_no_place_for_tokens() -> None:
+def test_real_exchange_has_no_token_endpoint() -> None:
     assert Answer(page(signs=False), SESSION, "POST").headers["X-App"] == "yes"
 
 
-# ---- an application of the user
+# ---- with an application
 
 
-def test_pages_of_an_application_come_first() -> None:
+def test_pages_of_the_application_take_precedence() -> None:
     app = App("/", "/console/console.css")
     for path in app.paths:
         answer = Answer(page(app, app_first=True), path)
@@ -208,7 +208,7 @@ def test_pages_of_an_application_come_first() -> None:
     assert app.closed == 2
 
 
-def test_the_console_is_served_where_an_application_has_nothing() -> None:
+def test_console_is_served_where_the_application_has_no_page() -> None:
     app = App("/about")
     for path in FILES:
         answer = Answer(page(app, app_first=True), path)
@@ -219,11 +219,11 @@ def test_the_console_is_served_where_an_application_has_nothing() -> None:
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "302 Found", "500 Internal Server Error"])
-def test_what_an_application_refuses_stays_refused(status: str) -> None:
+def test_refusals_of_the_application_are_kept(status: str) -> None:
     assert Answer(page(App(status=status), app_first=True), "/").status == status
 
 
-def test_an_application_may_begin_its_answer_late() -> None:
+def test_application_may_call_start_response_late() -> None:
     def late(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         found = environ["PATH_INFO"] == "/"
         start_response("200 OK" if found else "404 Not Found", [("Content-Type", "text/plain")])

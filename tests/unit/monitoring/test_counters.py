@@ -38,7 +38,7 @@ def test_counts_of_a_metric_are_exported_once() -> None:
     assert exported[0] == (times, 0.2)
 
 
-def test_every_caller_counts_in_the_same_place() -> None:
+def test_callers_share_counters() -> None:
     counters, metric = WorkerCounters(), object()
     assert counters.count(metric, "a") is counters.count(metric, "a")
     assert counters.durations(metric) is counters.durations(metric)

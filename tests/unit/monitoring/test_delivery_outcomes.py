@@ -15,7 +15,7 @@ DELIVERY = Delivery(TRADE, "", {}, b"secret")
 
 
 class Counted(dict[tuple[str, str], int]):
-    """The counts of deliveries that are not zero."""
+    """Delivery counts that are not zero."""
 
     def __init__(self, counters: WorkerCounters) -> None:
         self._counters = counters
@@ -49,7 +49,7 @@ def test_other_exchanges_are_counted_together() -> None:
 
 
 @pytest.mark.parametrize("fault", DeliveryFault)
-def test_dropped_delivery_is_logged_as_its_error_says(fault: DeliveryFault) -> None:
+def test_dropped_delivery_is_logged_with_its_error(fault: DeliveryFault) -> None:
     counted, counts = outcomes()
     with capture_logs() as lines:
         counted.drop(DELIVERY, BadDelivery(fault))

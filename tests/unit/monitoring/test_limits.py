@@ -1,4 +1,4 @@
-"""Limits that are reached: counted each time, logged once a minute."""
+"""Limits that are reached: counted every time, logged once a minute."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_limit_is_counted_each_time_and_logged_once(monkeypatch: pytest.Monkey
     ]
 
 
-def test_lines_that_clients_cause_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_caused_by_clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(limits, "_lines", Throttle(limits.LINES_A_MINUTE))

@@ -23,14 +23,14 @@ from tests.support.servers import WAIT_SECONDS, wait_until
 
 @contextlib.contextmanager
 def pipe() -> Iterator[tuple[int, IO[str]]]:
-    """A pipe with as little room as may be: the end to read, and that to write, as a text stream."""
+    """A pipe with the smallest possible buffer: its reading end, and its writing end as a text stream."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
     stream = os.fdopen(writer, "w")
     try:
         yield reader, stream
     finally:
-        os.close(reader)  # first: a thread that writes ends
+        os.close(reader)  # close this end first: it ends a thread that is writing
         with contextlib.suppress(OSError):
             stream.close()
 
@@ -40,28 +40,28 @@ def notice(dropped: int) -> str:
 
 
 def read_lines(reader: int, until: str) -> list[str]:
-    """All lines up to the one with this text."""
+    """Return all lines up to the one with this text."""
     found = b""
     while not (found.endswith(b"\n") and until in found.decode().splitlines()):
         found += os.read(reader, 65_536)
     return found.decode().splitlines()
 
 
-def test_stalled_log_reader_delays_nothing_and_learns_what_was_dropped() -> None:
+def test_stalled_log_reader_delays_nothing_and_drops_are_reported() -> None:
     lines = [f"{number:04} {'x' * 95}" for number in range(1000)]
     with pipe() as (reader, stream):
         writer = LogWriter(stream, notice, most_bytes=20_000)
         for line in lines:
-            writer.write(line + "\n")  # the test ends here if it waits
+            writer.write(line + "\n")  # blocks here if logging waits for the reader
         assert 1000 - 300 < writer.dropped < 1000
         found = read_lines(reader, f"dropped {writer.dropped}")
         writer.write("again\n")
         assert read_lines(reader, "again") == ["again"]
     kept = 1000 - writer.dropped
-    assert found == [*lines[:kept], f"dropped {writer.dropped}"], "in order, and told once where they are missing"
+    assert found == [*lines[:kept], f"dropped {writer.dropped}"], "lines out of order, or drops not reported once"
 
 
-def test_lines_of_many_threads_stay_whole_and_in_their_order() -> None:
+def test_lines_of_many_threads_stay_whole_and_in_order() -> None:
     with pipe() as (reader, stream):
         writer = LogWriter(stream, notice)
 
@@ -81,7 +81,7 @@ def test_lines_of_many_threads_stay_whole_and_in_their_order() -> None:
         assert own == [(number, number % 200) for number in range(300)]
 
 
-def test_pieces_are_so_small_that_lines_of_several_processes_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_several_processes_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[bytes] = []
     monkeypatch.setattr(log_writer.os, "write", lambda fd, data: pieces.append(bytes(data)) or len(data))
     with pipe() as (_, stream):
@@ -125,10 +125,10 @@ def test_full_disk_is_reported_once_writes_succeed_again(monkeypatch: pytest.Mon
         wait_until(lambda: writer.dropped == 5, "dropped")
         full[0] = False
         writer.write("kept\n")
-        wait_until(lambda: b"".join(taken) == b"kept\ndropped 5\n", "told")
+        wait_until(lambda: b"".join(taken) == b"kept\ndropped 5\n", "the dropped lines are reported")
 
 
-def test_the_thread_ends_when_nothing_comes_and_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writer_thread_ends_when_idle_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_writer, "LINGER_SECONDS", 0.01)
     with pipe() as (reader, stream):
         writer = LogWriter(stream, notice)
@@ -144,7 +144,7 @@ def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program, env=environ, text=True, timeout=WAIT_SECONDS, **streams)  # type: ignore[call-overload,no-any-return]
 
 
-def test_what_waits_at_the_end_is_written_and_a_fork_writes_nothing_twice(tmp_path: Path) -> None:
+def test_waiting_lines_are_written_once_at_exit_even_after_a_fork(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("w") as file:
         run(
@@ -170,7 +170,7 @@ def test_what_waits_at_the_end_is_written_and_a_fork_writes_nothing_twice(tmp_pa
     )
 
 
-def test_the_end_of_a_process_does_not_wait_for_a_reader_that_stalls() -> None:
+def test_exit_does_not_wait_for_a_stalled_reader() -> None:
     with pipe() as (_, stream):
         done = run(
             """
@@ -199,7 +199,7 @@ def test_lines_that_a_file_refuses_are_dropped_and_counted(tmp_path: Path) -> No
     with path.open("w") as stream:
         writer, kept = LogWriter(stream, notice), os.dup(stream.fileno())
         writer.write("one\n")
-        os.dup2(os.open(path, os.O_RDONLY), stream.fileno())  # takes nothing, as a full disk
+        os.dup2(os.open(path, os.O_RDONLY), stream.fileno())  # accepts nothing, like a full disk
         writer.write("two\nthree\n")
         os.dup2(kept, stream.fileno())
         writer.write("four\n")

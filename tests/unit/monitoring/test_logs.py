@@ -1,4 +1,4 @@
-"""Lines of the access log before they are rendered."""
+"""Log lines before and after they are rendered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.samples import settings
 
 
 def line(**atoms: str) -> dict[str, Any]:
-    """A request as gunicorn tells of it."""
+    """Return a request as gunicorn logs it."""
     known = defaultdict(str, {"s": "404", "L": "0.001", "B": "0", **atoms})
     return dict(logs._request(None, "info", {"logger": "gunicorn.access", "positional_args": known}))
 
@@ -39,7 +39,7 @@ CONTROLS = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x202
 
 
 def rendered(log_format: str, **event: Any) -> str:
-    """An event as the package's own log writes it."""
+    """Return an event as the package's own log writes it."""
     value: Any = {"event": "said", **event}
     for processor in logs._renderers(settings(LOG_FORMAT=log_format)):
         value = processor(None, "info", value)
@@ -61,7 +61,7 @@ def test_no_control_character_reaches_the_terminal(log_format: str, control: str
     assert rendered(log_format, event=f"said{control}so").isprintable()
 
 
-def test_what_is_printable_is_rendered_as_it_is() -> None:
+def test_printable_text_is_rendered_unchanged() -> None:
     assert rendered("text", said="Zoë-\\n") == "said                           said=Zoë-\\n"
 
 

@@ -1,4 +1,4 @@
-"""Metric files that are removed, or for which there is no room."""
+"""Metric files that are removed, or for which there is no space."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def written(path: Path, *names: str) -> MetricFile:
 
 
 @contextlib.contextmanager
-def no_room(limit: int = 0) -> Iterator[None]:
-    """No file may become larger than this: EFBIG in place of a full disk's ENOSPC."""
+def no_space(limit: int = 0) -> Iterator[None]:
+    """Limit the size of files: EFBIG stands for a full disk's ENOSPC."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -48,18 +48,20 @@ def no_room(limit: int = 0) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_it_is_prometheus_clients_file(tmp_path: Path) -> None:
+def test_file_can_be_read_by_prometheus_client(tmp_path: Path) -> None:
     path = tmp_path / "counter_1.db"
     expected = {name: float(number) for number, name in enumerate(MANY)}
     file = written(path, *MANY)
     assert read(path) == expected
-    assert path.stat().st_size == path.stat().st_blocks * 512, "its room is taken: writing to it cannot fail"
+    assert path.stat().st_size == path.stat().st_blocks * 512, (
+        "the file's space is not allocated: writing to it could fail"
+    )
     file.close()
     assert written(path).read_value(MANY[7])[0] == 7.0
 
 
 @pytest.mark.parametrize("names", [["a", "b"], MANY], ids=["few", "many"])
-def test_a_file_that_was_removed_comes_back_with_all_that_was_in_it(tmp_path: Path, names: list[str]) -> None:
+def test_removed_file_is_restored_with_its_content(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "figures" / "counter_1.db"
     file = written(path, *names)
     shutil.rmtree(path.parent)
@@ -72,16 +74,16 @@ def test_a_file_that_was_removed_comes_back_with_all_that_was_in_it(tmp_path: Pa
     assert path.parent.stat().st_mode & 0o777 == 0o700
     inode = path.stat().st_ino
     metric_files.restore()
-    assert path.stat().st_ino == inode, "nothing is done twice"
+    assert path.stat().st_ino == inode, "the file was written again"
 
 
-def test_without_room_figures_stay_in_memory_until_there_is_some(tmp_path: Path) -> None:
+def test_without_space_metrics_stay_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "counter_1.db"
     with capture_logs() as lines:
-        with no_room():
+        with no_space():
             file = written(path, *MANY)
             assert file.read_value(MANY[7])[0] == 7.0
-            assert not path.exists(), "a reader of all files would fail at it"
+            assert not path.exists(), "an unreadable file was left behind"
             metric_files.restore()
             metric_files.restore()
         metric_files.restore()
@@ -92,10 +94,10 @@ def test_without_room_figures_stay_in_memory_until_there_is_some(tmp_path: Path)
     ]
 
 
-def test_a_file_that_cannot_grow_goes_on_in_memory(tmp_path: Path) -> None:
+def test_file_that_cannot_grow_is_continued_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "counter_1.db"
     file = written(path, *MANY[:100])
-    with no_room(FIRST_BYTES):
+    with no_space(FIRST_BYTES):
         for name in MANY:
             file.write_value(name, 1.0, 0.0)
         assert len(read(path)) < len(MANY)
@@ -103,7 +105,7 @@ def test_a_file_that_cannot_grow_goes_on_in_memory(tmp_path: Path) -> None:
     assert read(path) == dict.fromkeys(MANY, 1.0)
 
 
-def test_a_process_leaves_the_files_of_the_one_that_forked_it_alone(tmp_path: Path) -> None:
+def test_process_leaves_its_parents_files_alone(tmp_path: Path) -> None:
     path = tmp_path / "counter_1.db"
     file = written(path, "a")
     file._pid = os.getpid() + 1

@@ -1,4 +1,4 @@
-"""Metrics of several processes together: counts of processes that ended stay where they were counted."""
+"""Metrics of several processes: counters of processes that have ended are kept."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def figures() -> dict[str, float]:
     }
 
 
-def test_what_the_dead_counted_stays_and_how_they_stood_does_not(
+def test_counters_of_ended_processes_are_kept_and_gauges_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     workers = [worker(tmp_path) for _ in range(3)]
     assert set(metrics.turned_at()) == {one.pid for one in workers}
-    (tmp_path / f"counter_{2**22 + 1}.db").touch()  # of one that was killed as it began; no pid is so high
+    (tmp_path / f"counter_{2**22 + 1}.db").touch()  # of a process that was killed at its start; no pid is this high
     counted = {
         "peatio_ws_frames_total": 30,
         "peatio_ws_closes_total|1000": 6,
@@ -108,8 +108,8 @@ def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
         assert bool(labels) == bool(exported), name
 
 
-def test_no_label_is_one_that_a_client_could_choose() -> None:
-    """A new label has to be thought about, and put here."""
+def test_no_label_can_be_chosen_by_a_client() -> None:
+    """A new label has to be considered, and added here."""
     allowed = "protocol state type outcome status code exchange source book auth handler limit stage".split()
     for name, metric in vars(metrics).items():
         if hasattr(metric, "_labelnames"):

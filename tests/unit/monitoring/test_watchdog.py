@@ -1,4 +1,4 @@
-"""Code that blocks the loop is named in the log."""
+"""Code that blocks the event loop is logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 0.04
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Return what is logged, by a clock that stops while this process waits for a processor."""
+    """Return what is logged, with a clock that stops while this process waits for the CPU."""
     monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic=time.process_time))
     log = structlog.testing.LogCapture()
     monkeypatch.setattr(watchdog, "log", structlog.wrap_logger(None, processors=[log]))
@@ -29,19 +29,19 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def watch(logged: list[dict[str, Any]]) -> Any:
     made = Watchdog(LIMIT)
     made.start()
-    gevent.sleep(1e-6)  # the loop goes round
+    gevent.sleep(1e-6)  # the loop runs
     yield made
     made.stop()
 
 
-def hold(seconds: float) -> None:
+def block(seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         pass
 
 
 class Noticed:
-    """How often a watch has noticed that the loop is held."""
+    """Counts how often a watchdog has noticed that the loop is blocked."""
 
     def __init__(self, watch: Watchdog, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
@@ -52,14 +52,14 @@ class Noticed:
         self._log(*args)
         self.times += 1
 
-    def hold(self) -> None:
-        """Hold the loop until that is noticed, however long the watch's thread waits for a processor."""
+    def block(self) -> None:
+        """Block the loop until the watchdog has noticed it, however long its thread waits for the CPU."""
         before, until = self.times, time.monotonic() + 60
         while self.times == before:
-            assert time.monotonic() < until, "not noticed"
+            assert time.monotonic() < until, "the watchdog did not notice it"
 
     def once(self) -> None:
-        gevent.spawn(self.hold).join()
+        gevent.spawn(self.block).join()
         gevent.sleep(2 * LIMIT)
 
 
@@ -68,17 +68,17 @@ def noticed(watch: Watchdog, monkeypatch: pytest.MonkeyPatch) -> Noticed:
     return Noticed(watch, monkeypatch)
 
 
-def test_what_holds_the_loop_is_named_once_with_its_stack(noticed: Noticed, logged: list[dict[str, Any]]) -> None:
+def test_blocking_code_is_logged_once_with_its_stack(noticed: Noticed, logged: list[dict[str, Any]]) -> None:
     for _ in range(3):
         noticed.once()
     (entry,) = logged
     assert entry["log_level"] == "warning"
     assert entry["seconds"] >= LIMIT
     assert entry["place"].startswith(__file__)
-    assert "in hold\n" in entry["stack"]
+    assert "in block\n" in entry["stack"]
 
 
-def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
+def test_repeated_blocking_is_logged_again_with_a_count(
     noticed: Noticed, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
@@ -88,15 +88,15 @@ def test_after_a_while_it_is_named_again_with_how_often_it_was_not(
     assert [entry["left_out"] for entry in logged] == [0, 1]
 
 
-def test_what_is_done_before_the_loop_goes_round_is_not_named(logged: list[dict[str, Any]]) -> None:
+def test_work_before_the_first_iteration_is_not_logged(logged: list[dict[str, Any]]) -> None:
     watch = Watchdog(LIMIT)
     watch.start()
-    hold(5 * LIMIT)
+    block(5 * LIMIT)
     watch.stop()
     assert logged == []
 
 
-def test_a_loop_that_is_idle_is_not_named(logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_loop_is_not_logged(logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "time", time)
     watch = Watchdog(LIMIT)
     watch.start()
@@ -105,9 +105,9 @@ def test_a_loop_that_is_idle_is_not_named(logged: list[dict[str, Any]], monkeypa
     assert logged == []
 
 
-def test_a_loop_that_goes_round_is_not_named(watch: Watchdog, logged: list[dict[str, Any]]) -> None:
+def test_running_loop_is_not_logged(watch: Watchdog, logged: list[dict[str, Any]]) -> None:
     until = time.process_time() + 20 * LIMIT
     while time.process_time() < until:
-        hold(LIMIT / 20)
+        block(LIMIT / 20)
         gevent.sleep(1e-6)
     assert logged == []

@@ -1,4 +1,4 @@
-"""Books are read from every form that publishers write, keep their digits, and equal a naive model."""
+"""Books are read from every form that publishers use, keep their digits, and equal a naive model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMPTY = b'{"asks":[],"bids":[]}'
 
 
 def book(*bodies: bytes) -> bytes:
-    """A snapshot and the changes after it, rendered."""
+    """Return a snapshot with later changes, rendered."""
     first, *rest = [read(body) for body in bodies]
     assert first is not None
     found = Book(first)
@@ -88,7 +88,7 @@ def test_price_or_volume_that_is_not_a_plain_decimal_is_not_a_book(side: str, va
 @pytest.mark.parametrize(
     "side", ["5", '"1"', "{}", "[1]", "[1,2,3]", "[[1]]", "[[1,2,3]]", "[[1,2],3]", "[[]]", "[[[1,2]]]", '["1,2"]']
 )
-def test_a_side_of_another_form_makes_it_no_book(side: str) -> None:
+def test_body_with_a_side_of_another_form_is_not_a_book(side: str) -> None:
     assert read(f'{{"asks":{side}}}'.encode()) is None
 
 
@@ -115,7 +115,7 @@ VOLUMES = st.sampled_from([Decimal(0), Decimal("0.0")]) | st.decimals(0, 1000, a
 
 @st.composite
 def spelled(draw: st.DrawFn, values: st.SearchStrategy[Decimal]) -> str:
-    """A decimal as JSON: a number or a text, with noughts at its end or an exponent."""
+    """Return a decimal as JSON: a number or a text, with trailing zeros or an exponent."""
     value = draw(values)
     text = f"{value:f}"
     form = draw(st.sampled_from(["plain", "noughts", "exponent"]))
@@ -155,13 +155,13 @@ def test_any_book_equals_the_model(changes: list[tuple[Side, Side]]) -> None:
 
 
 @given(st.lists(LEVELS, max_size=40), st.lists(LEVELS, max_size=40))
-def test_what_is_rendered_is_read_as_the_same_book(asks: list[tuple[str, str]], bids: list[tuple[str, str]]) -> None:
+def test_rendered_book_is_read_back_unchanged(asks: list[tuple[str, str]], bids: list[tuple[str, str]]) -> None:
     once = book(f'{{"asks":{written(asks)},"bids":{written(bids)},"sequence":7}}'.encode())
     assert book(once) == once
     json.loads(once)
 
 
-# ---- what comes of nonsense
+# ---- any input
 
 JSON = st.recursive(
     st.none()

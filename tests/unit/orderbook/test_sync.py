@@ -1,4 +1,4 @@
-"""New subscribers receive the publisher's book or nothing; earlier ones are notified of every hole."""
+"""New subscribers receive the publisher's book or nothing; earlier ones are notified of every gap."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def inc(sequence: int) -> bytes:
 
 
 def book(sequence: int) -> bytes:
-    """`SNAPSHOT` and the increments up to this one; any sequence is allowed, as in another worker's export."""
+    """Return the body of `SNAPSHOT` and the increments up to this one. Any sequence is allowed, as in a worker's
+    export."""
     asks = b',["16.0","%d"]' % sequence if sequence > 7 else b""
     return b'{"asks":[["15.0","21.7"]%b],"bids":[["10.95","21.7"]],"sequence":%d}' % (asks, sequence)
 
 
 def snaps(*bodies: bytes) -> list[Frame]:
-    """The first body is the snapshot's, the others are increments."""
+    """Return bodies as a snapshot and increments."""
     return [("inc" if number else "snap", body) for number, body in enumerate(bodies)]
 
 
@@ -69,7 +70,7 @@ def other() -> BookSync:
 
 
 def out_of_step() -> BookSync:
-    """The book went on to 7 by a snapshot, those served are at 5."""
+    """The book reached 7 by a snapshot; its subscribers are at 5."""
     sync = BookSync()
     sync.snapshot(book(5))
     assert not sync.snapshot(SNAPSHOT)
@@ -83,21 +84,21 @@ def unconfirmed() -> BookSync:
 
 
 def adopted() -> BookSync:
-    """A stored book that was not sent to any subscriber."""
+    """A book from another worker, which was not sent to any subscriber."""
     sync = BookSync()
     assert not sync.adopt(SNAPSHOT, fresh=False)
     return sync
 
 
 def broken() -> BookSync:
-    """A book of 7 that missed 8."""
+    """A book at 7 that missed 8."""
     sync = current()
     assert sync.increment(inc(9)) is SyncResult.HOLE
     return sync
 
 
 def doubted() -> BookSync:
-    """A book without a number, after the connection was lost."""
+    """A book without a sequence, after the connection was lost."""
     sync = unnumbered()
     sync.mark_stale()
     return sync
@@ -166,7 +167,7 @@ EVERY_STATE = pytest.mark.parametrize("make", TABLE, ids=lambda make: make.__nam
 
 @pytest.mark.parametrize("name", INCREMENTS)
 @EVERY_STATE
-def test_every_increment_has_its_verdict_in_every_state(make: Make, name: str) -> None:
+def test_verdict_of_every_increment_in_every_state(make: Make, name: str) -> None:
     before, verdicts = TABLE[make]
     sync = make()
     assert sync.state is before
@@ -182,7 +183,7 @@ def test_only_a_current_book_is_served(make: Make) -> None:
 
 @pytest.mark.parametrize("body", [SNAPSHOT, UNNUMBERED, b"[1]"])
 @EVERY_STATE
-def test_snapshot_makes_any_book_current_and_serves_all_if_it_was_not(make: Make, body: bytes) -> None:
+def test_snapshot_makes_any_book_current_and_serves_waiting_clients(make: Make, body: bytes) -> None:
     sync = make()
     before = sync.state
     assert sync.snapshot(body) == (before is not CURRENT)
@@ -200,7 +201,7 @@ def test_no_book_is_current_after_mark_stale(make: Make) -> None:
     assert sync.state is expected
 
 
-def test_an_increment_is_passed_on_to_those_served_or_not() -> None:
+def test_increments_are_passed_on_to_subscribers_or_not() -> None:
     passed_on = {result for result in SyncResult if result.passes_on}
     assert passed_on == {
         SyncResult.SEND,
@@ -214,7 +215,7 @@ def test_an_increment_is_passed_on_to_those_served_or_not() -> None:
 # ---- books
 
 
-def test_a_book_is_one_snapshot_that_increments_keep_up_to_date() -> None:
+def test_increments_keep_a_book_up_to_date() -> None:
     sync = current()
     assert sync.increment(b'{"asks":["15.00","22.5"],"sequence":8}') is SyncResult.SEND
     assert sync.increment(b'{"bids":[["10.95","0"],["11.00","3.0"]],"sequence":"9"}') is SyncResult.SEND
@@ -247,11 +248,11 @@ def test_a_sequence_is_compared_exactly_however_long() -> None:
 def test_a_publisher_may_start_again_from_0() -> None:
     sync = current()
     assert not sync.snapshot(book(0))
-    assert sync.increment(inc(1)) is SyncResult.RESTORED, "those served are at 7"
+    assert sync.increment(inc(1)) is SyncResult.RESTORED, "the subscribers are at 7"
     assert sync.increment(inc(2)) is SyncResult.SEND
 
 
-def test_a_later_snapshot_of_the_same_state_is_nothing_to_those_served() -> None:
+def test_repeated_snapshot_is_not_sent_to_subscribers() -> None:
     sync = current()
     sync.increment(inc(8))
     assert not sync.snapshot(b'{"asks":[],"sequence":8}')
@@ -268,14 +269,14 @@ def test_unnumbered_snapshots_between_increments_are_accepted() -> None:
     assert sync.increment(inc(10)) is SyncResult.HOLE
 
 
-def test_an_increment_without_a_number_takes_the_books_number_away() -> None:
+def test_increment_without_a_sequence_removes_the_books_sequence() -> None:
     sync = current()
     sync.increment(b'{"asks":["15.0","0"]}')
     assert sync.first_frames() == [("snap", b'{"asks":[],"bids":[["10.95","21.7"]]}')]
     assert (sync.sequence, sync.export()) == (None, None)
 
 
-def test_hole_is_reported_once() -> None:
+def test_gap_is_reported_once() -> None:
     sync = current()
     verdicts = [sync.increment(inc(number)) for number in (9, 10, 12, 12, 13)]
     assert [result.value for result in verdicts] == ["hole", "pass_on", "pass_on", "stale", "pass_on"]
@@ -283,7 +284,7 @@ def test_hole_is_reported_once() -> None:
     assert sync.increment(inc(22)) is SyncResult.HOLE
 
 
-def test_confirmed_stale_book_costs_subscribers_nothing() -> None:
+def test_confirmed_stale_book_is_not_sent_again() -> None:
     sync = current()
     sync.mark_stale()
     sync.mark_stale()
@@ -293,26 +294,26 @@ def test_confirmed_stale_book_costs_subscribers_nothing() -> None:
     assert sync.first_frames() == [("snap", book(9))]
 
 
-def test_stale_book_with_lagging_subscribers_serves_everybody_again() -> None:
+def test_stale_book_with_lagging_subscribers_is_sent_to_all_again() -> None:
     sync = out_of_step()
     sync.mark_stale()
     assert sync.increment(inc(8)) is SyncResult.RESTORED
 
 
-def test_lagging_subscribers_are_in_step_after_the_next_snapshot() -> None:
+def test_next_snapshot_brings_lagging_subscribers_up_to_date() -> None:
     sync = out_of_step()
     sync.increment(inc(9))
     assert sync.snapshot(book(9))
     assert sync.increment(inc(10)) is SyncResult.SEND
 
 
-# ---- a sequence that starts again
+# ---- restarted sequences
 
 NUMBERED = [current, out_of_step, unconfirmed, adopted, broken]
 
 
 def new(sequence: int) -> bytes:
-    """An increment of an engine that started again: not what the old one had under this number."""
+    """Return an increment of a restarted engine, which differs from the old engine's increment of this number."""
     return b'{"bids":["9.0","%d"],"sequence":%d}' % (sequence, sequence)
 
 
@@ -321,12 +322,14 @@ def verdicts(sync: BookSync, *bodies: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("make", NUMBERED)
-def test_three_that_count_upwards_from_below_end_the_old_book(make: Make) -> None:
+def test_three_rising_lower_numbers_are_a_new_sequence(make: Make) -> None:
     sync = make()
     assert verdicts(sync, *map(new, range(1, 7))) == ["stale", "stale", "restarted", "pass_on", "pass_on", "pass_on"]
     assert (sync.state, sync.sequence, sync.first_frames(), sync.export()) == (BROKEN, None, [], None)
     for start in (2, 7, 9):
-        assert not sync.adopt(book(start), fresh=True), "it may be of the old engine"
+        assert not sync.adopt(book(start), fresh=True), (
+            "a single lower number may be a late increment of the old engine"
+        )
     assert sync.snapshot(book(6))
     assert verdicts(sync, new(7), new(8)) == ["send", "send"]
 
@@ -348,7 +351,7 @@ def test_numbers_that_do_not_rise_are_not_a_new_sequence(numbers: tuple[int, ...
     assert (sync.state, sync.sequence) == (CURRENT, 7)
 
 
-def test_an_increment_that_follows_ends_the_count() -> None:
+def test_expected_increment_resets_the_count() -> None:
     sync = current()
     assert verdicts(sync, new(1), new(2), inc(8), new(3), new(4)) == ["stale", "stale", "send", "stale", "stale"]
     assert verdicts(sync, new(5)) == ["restarted"]
@@ -356,7 +359,7 @@ def test_an_increment_that_follows_ends_the_count() -> None:
 
 @pytest.mark.parametrize("repeated", [3, REPEATS_REMEMBERED])
 def test_repeated_increments_are_not_a_new_sequence(repeated: int) -> None:
-    """After it lost its connection, because it does not know whether they had arrived."""
+    """A publisher repeats increments after a lost connection, not knowing whether they have arrived."""
     sync = current()
     last = 7 + 2 * REPEATS_REMEMBERED
     for number in range(8, last + 1):
@@ -366,10 +369,12 @@ def test_repeated_increments_are_not_a_new_sequence(repeated: int) -> None:
     sync.mark_stale()
     assert verdicts(sync, *again, inc(last + 1)) == ["stale"] * repeated + ["confirmed"]
     assert verdicts(sync, inc(last + 5)) == ["hole"]
-    assert verdicts(sync, *again) == ["stale"] * repeated, "in a broken book, too"
+    assert verdicts(sync, *again) == ["stale"] * repeated, (
+        "repeated increments of a broken book are not a new sequence either"
+    )
 
 
-def test_increments_that_a_snapshot_has_overtaken_are_no_new_sequence() -> None:
+def test_increments_older_than_a_snapshot_are_not_a_new_sequence() -> None:
     sync = current()
     sync.increment(inc(8))
     sync.snapshot(book(20))
@@ -385,10 +390,10 @@ def test_second_restart_without_a_snapshot_is_noticed() -> None:
     assert verdicts(sync, new(1), new(2), new(3)) == ["stale", "stale", "restarted"]
 
 
-# ---- other shapes
+# ---- other forms of messages
 
 
-def test_another_shape_is_kept_as_it_came() -> None:
+def test_snapshot_of_another_form_is_kept_unchanged() -> None:
     sync = other()
     for body in (b"[4]", b' {"a" : 1}', inc(8), inc(8)):
         assert sync.increment(body) is SyncResult.SEND
@@ -398,7 +403,7 @@ def test_another_shape_is_kept_as_it_came() -> None:
     assert sync.first_frames() == snaps(b"[3]")
 
 
-def test_frames_once_given_out_do_not_change() -> None:
+def test_returned_frames_do_not_change() -> None:
     sync = other()
     frames = sync.first_frames()
     sync.increment(b"[4]")
@@ -411,7 +416,7 @@ def test_sequence_alone_is_not_a_snapshot() -> None:
     assert sync.first_frames() == snaps(b'{ "sequence":5}')
 
 
-def test_increment_of_another_shape_follows_the_rendered_book() -> None:
+def test_increment_of_another_form_follows_the_rendered_book() -> None:
     sync = current()
     sync.increment(inc(8))
     assert sync.increment(b"[4]") is SyncResult.SEND
@@ -422,12 +427,12 @@ def test_increment_of_another_shape_follows_the_rendered_book() -> None:
     assert sync.sequence == 7
 
 
-def test_a_thousand_increments_are_kept_and_no_more() -> None:
+def test_up_to_a_thousand_increments_are_kept() -> None:
     sync = other()
     for _ in range(INCREMENTS_KEPT):
         assert sync.increment(b"[4]") is SyncResult.SEND
     assert len(sync.first_frames()) == 1 + INCREMENTS_KEPT
-    assert sync.increment(b"[4]") is SyncResult.PASS_ON, "those served have missed nothing"
+    assert sync.increment(b"[4]") is SyncResult.PASS_ON, "the subscribers have missed nothing"
     assert sync.state is BROKEN
     assert not sync.adopt(SNAPSHOT, fresh=True)
     assert sync.increment(b"[4]") is SyncResult.PASS_ON
@@ -438,7 +443,7 @@ def test_a_thousand_increments_are_kept_and_no_more() -> None:
 
 
 def after(*heard: int | None, mark_stale: bool = False) -> BookSync:
-    """An empty store that has heard these increments; None is a lost connection."""
+    """Return an empty store that has received these increments. None stands for a lost connection."""
     sync = BookSync()
     for number in heard:
         if number is None:
@@ -458,15 +463,15 @@ def after(*heard: int | None, mark_stale: bool = False) -> BookSync:
         ((10, 11), 10, False, CURRENT, 11),
         ((10, 11), 11, False, CURRENT, 11),
         ((10, 10, 11, 10, 11), 9, False, CURRENT, 11),
-        # Beyond the received increments: the rest will follow, or the book is of another time.
+        # The book is ahead of the received increments: the rest may follow, or the book is from another time.
         ((10, 11), 12, True, CURRENT, 12),
         ((10, 11), 12, False, UNCONFIRMED, 12),
-        # A hole between the book and the received increments, or among them.
+        # There is a gap between the book and the received increments, or among them.
         ((10, 11), 8, True, EMPTY, None),
         ((10, 12), 9, True, EMPTY, None),
         ((10, 12), 10, True, EMPTY, None),
         ((10, 12), 11, False, CURRENT, 12),
-        # Increments received before a doubt show no hole, but do not prove that there is none.
+        # Increments received before a lost connection show no gap, but do not prove that there is none.
         ((10, None), 9, False, UNCONFIRMED, 10),
         ((10, None), 9, True, CURRENT, 10),
         ((10, None, 11), 9, False, CURRENT, 11),
@@ -531,7 +536,7 @@ def test_older_book_is_not_adopted(make: Make, start: int, fresh: bool, state: B
 def test_earlier_subscribers_are_served_again_after_unconfirmed_changes() -> None:
     sync = unconfirmed()
     sync.adopt(SNAPSHOT, fresh=False)
-    assert sync.increment(inc(8)) is SyncResult.CONFIRMED, "the same book again"
+    assert sync.increment(inc(8)) is SyncResult.CONFIRMED, "the subscribers need the same book again"
     sync = unconfirmed()
     sync.adopt(book(9), fresh=False)
     assert sync.increment(inc(9)) is SyncResult.STALE
@@ -547,7 +552,7 @@ def test_unnumbered_increments_prevent_adopting_a_book(body: bytes) -> None:
     assert not sync.adopt(book(10), fresh=True)
     sync.snapshot(SNAPSHOT)
     sync.increment(inc(9))
-    assert sync.adopt(book(8), fresh=True), "a snapshot is a new beginning"
+    assert sync.adopt(book(8), fresh=True), "a snapshot allows adopting again"
 
 
 def test_remembered_increments_are_limited() -> None:
@@ -567,7 +572,7 @@ def test_an_exported_book_is_adopted_digit_for_digit() -> None:
     assert another.export() == body
 
 
-# ---- against a publisher, with everything that can go wrong on the way
+# ---- a publisher, a store and subscribers, with all kinds of failures
 
 CHANGES = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=3)
 LAG = st.integers(0, 3)
@@ -575,7 +580,7 @@ FIRST = 1_000_000
 
 
 class Subscriber:
-    """One client: what it was sent, and whether it knows that something is missing."""
+    """A client: the frames it received, and whether it knows that something is missing."""
 
     def __init__(self) -> None:
         self.sequence = -1
@@ -600,7 +605,7 @@ class Subscriber:
 
 
 class World(RuleBasedStateMachine):
-    """A publisher that numbers its increments, a store that misses some, and the subscribers that it tells what."""
+    """A publisher that numbers its increments, a store that misses some, and the store's subscribers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -638,7 +643,7 @@ class World(RuleBasedStateMachine):
             subscriber.take_book(frames)
 
     def receive(self, body: bytes) -> None:
-        """What the caller of a store does with an increment."""
+        """Handle an increment as the caller of a store does."""
         result = self.sync.increment(body)
         self.snapshot_came_last = self.snapshot_came_last and result is SyncResult.STALE
         served = [subscriber for subscriber in self.subscribers if not subscriber.waiting]
@@ -646,7 +651,7 @@ class World(RuleBasedStateMachine):
             for subscriber in served:
                 subscriber.take_increment(body)
         if result in (SyncResult.SEND, SyncResult.CONFIRMED):
-            assert not any(subscriber.knows_hole for subscriber in served), "a hole without a notice"
+            assert not any(subscriber.knows_hole for subscriber in served), "a gap was not reported"
         if result is SyncResult.CONFIRMED:
             self.serve([subscriber for subscriber in self.subscribers if subscriber.waiting])
         if result is SyncResult.RESTORED:
@@ -676,7 +681,7 @@ class World(RuleBasedStateMachine):
     @rule(direction=st.sampled_from([-1000, 1000]))
     def publisher_starts_again(self, direction: int) -> None:
         self.lives += 1
-        # Never near an earlier number: the two could not be told apart.
+        # Not near an earlier number: the two could not be distinguished.
         self.begin(FIRST + direction * self.lives, {Decimal(9): Decimal(9)})
         self.snapshot_arrives(0)
 
@@ -700,14 +705,14 @@ class World(RuleBasedStateMachine):
             assert (self.sync.current, self.sync.first_frames()) == before
 
     @rule()
-    def subscriber_comes(self) -> None:
+    def subscriber_joins(self) -> None:
         subscriber = Subscriber()
         if self.sync.current:
             subscriber.take_book(self.sync.first_frames())
         self.subscribers.append(subscriber)
 
     @invariant()
-    def what_is_served_is_the_publishers_book(self) -> None:
+    def new_subscribers_receive_the_publishers_book(self) -> None:
         if self.sync.current:
             late = Subscriber()
             late.take_book(self.sync.first_frames())
@@ -715,12 +720,12 @@ class World(RuleBasedStateMachine):
             assert late.book == self.books[late.sequence]
 
     @invariant()
-    def those_served_have_the_publishers_book_or_know_that_they_have_not(self) -> None:
+    def subscribers_have_the_publishers_book_or_know_of_a_gap(self) -> None:
         for subscriber in self.subscribers:
             if self.sync.current:
                 assert not subscriber.waiting
                 assert not subscriber.knows_hole
-            # A snapshot goes into the store only: whether those served are behind it shows at the next increment.
+            # A snapshot only changes the store. Whether subscribers are behind it shows at the next increment.
             if not subscriber.waiting and not subscriber.knows_hole and not self.snapshot_came_last:
                 assert subscriber.book == self.books.get(subscriber.sequence, subscriber.book)
                 assert not self.sync.current or subscriber.sequence == self.sync.sequence
@@ -730,7 +735,7 @@ World.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestWorld = World.TestCase
 
 
-# ---- what comes of nonsense
+# ---- any input
 
 VALUES = st.recursive(
     st.none() | st.integers(-2, 12) | st.floats() | st.sampled_from(["1.0", "0", "7", "x", "1e999999999", "9" * 300]),
@@ -748,7 +753,7 @@ ACTIONS = st.tuples(st.sampled_from(["snapshot", "increment", "adopt", "adopt fr
 
 
 @given(st.lists(ACTIONS, max_size=20))
-def test_no_body_raises_at_any_time(actions: list[tuple[str, bytes]]) -> None:
+def test_no_body_raises_in_any_state(actions: list[tuple[str, bytes]]) -> None:
     sync = BookSync()
     for action, body in actions:
         was_current = sync.current

@@ -30,7 +30,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one core without the lowest priority, with which it takes minutes next to other tests."""
+    """Use normal priority on one core: with the lowest, runs take minutes next to other tests."""
     way = again.WAYS["one-core"]
     monkeypatch.setitem(again.WAYS, "one-core", again.Way(way.prefix[: way.prefix.index("nice")]))
 
@@ -49,7 +49,7 @@ def given(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_one_core_is_one_at_the_lowest_priority(tmp_path: Path) -> None:
+def test_one_core_uses_one_core_at_the_lowest_priority(tmp_path: Path) -> None:
     script = "import os; print(len(os.sched_getaffinity(0)), os.nice(0))"
     assert again.run([*again.WAYS["one-core"].prefix, sys.executable, "-c", script], tmp_path) == 0
     assert (tmp_path / "output").read_text().split() == ["1", "19"]
@@ -64,7 +64,7 @@ def test_failures_are_counted_by_test_and_mode(tmp_path: Path, kept: Path, capsy
     assert [line.rpartition(", ")[0] for line in began] == [
         f"{number}, {way}: 2 of 4 failed" for number in (1, 2) for way in ("alone", "one-core")
     ]
-    assert all(line.endswith(" s") for line in began), "each run tells how long it took"
+    assert all(line.endswith(" s") for line in began), "a run does not print its duration"
     head, fails, one_of, *where = table.splitlines()
     assert head.split() == ["failed", "alone", "one-core"]
     assert fails.split()[0].endswith("test_given::test_fails")
@@ -74,26 +74,26 @@ def test_failures_are_counted_by_test_and_mode(tmp_path: Path, kept: Path, capsy
     assert "assert False" in (kept / "1-alone" / "output").read_text()
 
 
-def test_without_failures_nothing_is_kept(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_failures_no_files_are_kept(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tests = given(tmp_path, PASSING)
     assert again.main(["--times", "2", "--ways", "alone", "--processes", "0", tests]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "no failure in 2 tests"
     assert not kept.exists()
 
 
-def test_a_run_that_breaks_off_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_aborted_run_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tests = given(tmp_path, "import os\ndef test_ends(): os._exit(3)\n")
     assert again.main(["--times", "1", "--ways", "alone", "--processes", "0", tests]) == 1
     assert again.RUN_ITSELF in capsys.readouterr().out
 
 
-def test_a_run_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_hanging_run_is_ended(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"]
     assert again.run(command, tmp_path, 0.5) is None
     assert ends(int((tmp_path / "output").read_text().split()[0]))
 
 
-def test_burners_burn_and_end() -> None:
+def test_burners_use_the_cpu_and_end() -> None:
     with again.burning(2) as pids:
         before = [used(pid) for pid in pids]
         wait_until(lambda: all(used(pid) > early for pid, early in zip(pids, before, strict=True)), "they burn")
@@ -101,20 +101,20 @@ def test_burners_burn_and_end() -> None:
 
 
 def used(pid: int) -> int:
-    """Ticks of CPU time, by proc(5)."""
+    """Return ticks of CPU time (proc(5))."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_however_it_is_ended_its_burners_end(tmp_path: Path, how: signal.Signals) -> None:
+def test_burners_end_however_the_program_ends(tmp_path: Path, how: signal.Signals) -> None:
     tests = given(tmp_path, "import time\ndef test_sleeps(): time.sleep(600)\n")
     command = [sys.executable, "-m", "tests.programs.again", "--ways", "beside", "--processes", "0", tests]
     process = subprocess.Popen(
         command,
         cwd=again.ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},  # where a killed one leaves its files
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # where a killed run leaves its files
         stdout=subprocess.DEVNULL,
-        # A test run in the background of a shell ignores SIGINT, and so would its children.
+        # A test run in the background of a shell ignores SIGINT, and its children would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")

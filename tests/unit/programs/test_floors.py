@@ -1,4 +1,4 @@
-"""The versions that `pyproject.toml` allows: `make test-floors` runs the lowest, `make test` the pinned ones."""
+"""The versions that `pyproject.toml` allows: `make test-floors` uses the lowest, `make test` the pinned ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shown(value: object) -> str:
 @pytest.mark.parametrize(("project", "dependency"), DEPENDENCIES, ids=shown)
 def test_the_pinned_version_and_the_floor_are_in_the_range(project: Path, dependency: str) -> None:
     requirement = Requirement(dependency)
-    assert requirement.specifier.contains(PINNED[normalized(requirement.name)]), "requirements.txt pins another one"
+    assert requirement.specifier.contains(PINNED[normalized(requirement.name)]), "requirements.txt pins another version"
     assert requirement.specifier.contains(floors.floor(dependency).version)
 
 
@@ -40,7 +40,7 @@ def test_each_dependency_is_installed_once_at_its_floor_or_its_pin() -> None:
 
 @pytest.mark.parametrize("project", PROJECTS, ids=shown)
 def test_each_library_that_is_imported_is_a_dependency(project: Path) -> None:
-    """A dependency of a dependency has no range here, and its oldest version is not tested."""
+    """A dependency of a dependency has no range here, and its oldest version would not be tested."""
     named = {floors.floor(line).name for line in floors.dependencies(project)}
     distributions = packages_distributions()
     for path in CODE[project].rglob("*.py"):
@@ -49,7 +49,7 @@ def test_each_library_that_is_imported_is_a_dependency(project: Path) -> None:
 
 
 def libraries(path: Path) -> set[str]:
-    """First parts of the names of all modules that a file imports."""
+    """Return the top-level names of all modules that a file imports."""
     names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -18,7 +18,7 @@ def run(*lines: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_they_run_at_the_same_time(tmp_path: Path) -> None:
+def test_commands_run_at_the_same_time(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     meet = "sh -c 'touch {}; until [ -e {} ]; do sleep 0.01; done'"
     assert run(meet.format(one, two), meet.format(two, one)).returncode == 0
@@ -27,10 +27,10 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "status"), [(("true", "true"), 0), (("sh -c 'exit 3'", "true"), 3), (("true", "false"), 1)]
 )
-def test_one_that_fails_is_a_failure(lines: tuple[str, ...], status: int) -> None:
+def test_failing_command_is_a_failure(lines: tuple[str, ...], status: int) -> None:
     assert side_by_side.main(lines) == status
 
 
-def test_answers_are_kept_together() -> None:
+def test_output_of_a_command_is_not_mixed_with_others() -> None:
     said = run("sh -c 'echo a; sleep 0.05; echo b'", "sh -c 'echo c; sleep 0.02; echo d'").stdout
     assert "a\nb\n== sh -c 'echo a; sleep 0.05; echo b': ok, " in said

@@ -1,4 +1,4 @@
-"""Actions: a connection executes each kind, and a client is admitted by the order that the module promises."""
+"""Actions: a connection executes each kind, and a client is admitted in the order that the module guarantees."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ANN = Identity(uid="ANN", member_id=1, role="member", expires=100.0)
 
 
 def executed() -> set[str]:
-    """Return the names of the actions that a connection has a case for."""
+    """Return the names of the actions for which a connection has a case."""
     source = ast.parse(textwrap.dedent(inspect.getsource(PeatioConnection._execute)))
     return {ast.unparse(node.cls) for node in ast.walk(source) if isinstance(node, ast.MatchClass)}
 
 
 def test_a_connection_executes_every_kind_of_action() -> None:
-    """An action without a case would be ignored in silence."""
+    """An action without a case would be ignored silently."""
     assert executed() == {kind.__name__ for kind in typing.get_args(Action)}
 
 
@@ -44,7 +44,7 @@ def test_a_client_that_does_not_resume_goes_live_after_its_reply(dialect: Dialec
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_a_client_that_resumes_goes_live_by_its_replay(dialect: Dialect) -> None:
+def test_client_that_resumes_goes_live_after_its_replay(dialect: Dialect) -> None:
     assert authenticate(dialect, resume=True) == [Admit, Resume]
 
 

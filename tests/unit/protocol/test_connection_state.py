@@ -10,15 +10,15 @@ State, Input = ConnectionState, ConnectionInput
 
 
 def ways_into(state: ConnectionState) -> set[tuple[ConnectionState, ConnectionInput]]:
-    """The pairs that lead into a state from another one."""
+    """Return the pairs of state and input that lead into a state from another one."""
     return {(before, happened) for (before, happened), after in CONNECTION.items() if after is state is not before}
 
 
-def test_events_are_live_only_after_the_missed_ones_or_without_any() -> None:
+def test_events_are_live_only_after_any_missed_ones() -> None:
     assert ways_into(State.LIVE) == {(State.ADMITTING, Input.GO_LIVE), (State.REPLAYING, Input.GO_LIVE)}
 
 
-def test_only_a_replay_or_the_end_leaves_a_promised_replay() -> None:
+def test_only_a_replay_or_the_end_leaves_the_pending_replay() -> None:
     left = {happened for (before, happened), after in CONNECTION.items() if before is State.PENDING is not after}
     assert left == {Input.REPLAY, Input.END}
 

@@ -1,4 +1,4 @@
-"""Deliveries are read into events; invalid ones raise nothing but BadDelivery."""
+"""Deliveries are read into events; invalid ones raise only BadDelivery."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def order(delivery: Delivery) -> Order:
 
 
 def says(delivery: Delivery) -> OrderFields:
-    """What an order says."""
+    """Return an order's fields."""
     return read_fields(order(delivery))
 
 
@@ -47,7 +47,7 @@ def reason(delivery: Delivery) -> str:
     return caught.value.code.value
 
 
-# ---- whose an order is
+# ---- owners of orders
 
 A, B, C = {"uid": "A"}, {"uid": "B"}, {"uid": "C"}
 
@@ -61,14 +61,14 @@ A, B, C = {"uid": "A"}, {"uid": "B"}, {"uid": "C"}
         ({}, ORDER | {"member_id": 5}, 5),
         ({}, {"action": "update", "order": ORDER | {"uid": "ID1"}}, "ID1"),
         ({}, {"action": "update", "order": ORDER | {"member_id": 5}}, 5),
-        # The nearest to the broker counts.
+        # The header takes precedence over the body, and the body over its order.
         (A, ORDER | B, "A"),
         (A, {"order": ORDER | C, **B}, "A"),
         ({}, {"order": ORDER | C, **B}, "B"),
         ({"member_id": 5}, ORDER | B, 5),
     ],
 )
-def test_the_owner_is_in_the_headers_or_the_body_or_its_order(
+def test_owner_is_read_from_headers_body_or_order(
     headers: dict[str, Any], body: dict[str, Any], owner: str | int
 ) -> None:
     found = order(on_orderbook(body, **headers)).owners[0]
@@ -87,7 +87,7 @@ WHO = [
 
 
 @pytest.mark.parametrize(("name", "value", "owner"), WHO)
-def test_a_uid_and_a_member_id_are_never_mixed(name: str, value: Any, owner: str | int) -> None:
+def test_uid_and_member_id_are_never_confused(name: str, value: Any, owner: str | int) -> None:
     for event in (
         order(on_orderbook(ORDER, **{name: value})),
         order(on_orderbook({**ORDER, name: value})),
@@ -135,12 +135,12 @@ def test_order_with_an_unreadable_owner_has_no_owner(named: dict[str, Any]) -> N
     assert reason(on_orderbook(ORDER, **named)) == "owner"
 
 
-def test_an_order_without_owner_is_a_change_of_the_public_book() -> None:
+def test_order_without_owner_is_a_public_book_change() -> None:
     body = b'{"action": "add","order":{"id":1,"type":"ask"}}'
     assert read(on_orderbook(body)) == BookChange(body)
 
 
-# ---- whose a trade is
+# ---- owners of trades
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_an_order_without_owner_is_a_change_of_the_public_book() -> None:
         ({"ask_uid": "A", "bid_member_id": 2}, {}, {"ask": "A", "bid": 2}),
         ({}, {"ask_uid": "A", "bid_uid": "B"}, {"ask": "A", "bid": "B"}),
         ({}, {"ask_member_id": 1, "bid_member_id": 2}, {"ask": 1, "bid": 2}),
-        # Side by side: the body counts only for the side that the headers do not name.
+        # Each side separately: the body counts only for a side that the headers do not name.
         ({"ask_uid": "A"}, {"ask_uid": "X", "bid_uid": "B"}, {"ask": "A", "bid": "B"}),
         ({"bid_member_id": 2}, {"ask_member_id": 1, "bid_member_id": 9}, {"ask": 1, "bid": 2}),
         ({"ask_uid": "A"}, {}, {"ask": "A"}),
@@ -159,7 +159,7 @@ def test_an_order_without_owner_is_a_change_of_the_public_book() -> None:
         ({"ask_uid": "A", "bid_uid": "A"}, {}, {"ask": "A", "bid": "A"}),
     ],
 )
-def test_the_parties_are_in_the_headers_or_side_by_side_in_the_body(
+def test_parties_are_read_from_headers_or_body(
     headers: dict[str, Any], body: dict[str, Any], owners: dict[str, Any]
 ) -> None:
     found = trade(on_trade({"id": 1, **body}, **headers))
@@ -180,12 +180,12 @@ def test_included_order_supplies_an_id_missing_in_the_trade() -> None:
     assert party.order_id == b"31"
 
 
-def test_party_without_its_order_has_the_order_id() -> None:
+def test_party_without_an_order_has_its_order_id() -> None:
     (party,) = trade(on_trade({"id": 1, "ask_id": 31, "ask": None}, ask_uid="A")).parties
     assert (party.order_id, party.order) == (b"31", None)
 
 
-def test_a_trade_that_names_no_owner_at_all_is_skipped() -> None:
+def test_trade_without_owners_is_skipped() -> None:
     assert reason(on_trade({"id": 1, "ask_id": 31, "bid_id": 32})) == "no_owner"
 
 
@@ -201,7 +201,7 @@ def test_a_trade_that_names_no_owner_at_all_is_skipped() -> None:
         ({"side": "sell", "order_id": 7, "ask_id": 61, "bid_id": 62}, "ask", b"7"),
     ],
 )
-def test_a_private_trade_has_its_receivers_side_and_order(body: dict[str, Any], side: str, order_id: bytes) -> None:
+def test_private_trade_has_its_recipients_side_and_order(body: dict[str, Any], side: str, order_id: bytes) -> None:
     (party,) = trade(on_ranger("private.A.trade", {"id": 1, **body})).parties
     assert (party.owner, party.side, party.order_id) == ("A", side, order_id)
 
@@ -252,7 +252,7 @@ def test_the_side_of_a_private_trade_is_ask_or_bid(value: str, side: str) -> Non
     assert (party.owner, party.side, party.order_id) == ("ID1", side, b"5")
 
 
-def test_what_the_publisher_did_not_give_is_null() -> None:
+def test_missing_fields_are_null() -> None:
     found = says(on_orderbook({"id": 7}, uid="A"))
     fields = "side ord_type price avg_price state market_id created_at updated_at origin_volume trades_count".split()
     assert {getattr(found, field) for field in fields} == {b"null"}
@@ -263,7 +263,7 @@ def test_what_the_publisher_did_not_give_is_null() -> None:
 
 
 @given(NUMBER_TEXTS, st.booleans())
-def test_a_number_stays_as_it_was_written(number: str, quoted: bool) -> None:
+def test_numbers_keep_their_text(number: str, quoted: bool) -> None:
     raw = f'"{number}"' if quoted else number
     body = f'{{"id":{raw},"price":{raw},"origin_volume":{raw},"avg_price":{raw},"uid":"A"}}'.encode()
     found, known = says(on_orderbook(body)), order(on_orderbook(body)).id
@@ -274,17 +274,17 @@ def test_a_number_stays_as_it_was_written(number: str, quoted: bool) -> None:
 
 
 @given(st.text(), st.booleans())
-def test_a_text_stays_as_it_was_written(text: str, escaped: bool) -> None:
+def test_texts_stay_unchanged(text: str, escaped: bool) -> None:
     raw = json.dumps(text, ensure_ascii=escaped).encode()
     found = order(on_orderbook(b'{"id":%b,"state":%b,"uid":"A"}' % (raw, raw)))
     assert (found.id, read_fields(found).state) == (raw, raw)
 
 
 @given(st.binary(max_size=20) | st.sampled_from([b"1e5", b"1.0E-8", b"-0", b"1000.0", b"18446744073709551616"]))
-def test_a_body_stays_as_it_was_published(extra: bytes) -> None:
+def test_body_stays_unchanged(extra: bytes) -> None:
     body = b'{ "n" : 1000.0 ,"t":"%b"}' % extra
     try:
-        json.loads(body.decode())  # given bytes, it would let half a surrogate pass
+        json.loads(body.decode())  # with bytes it would accept half a surrogate pair
     except ValueError:
         assert reason(on_ranger("public.btcusd.trades", body)) == "json"
     else:
@@ -308,7 +308,7 @@ def test_the_executed_volume_is_exact(origin: str, remaining: str, quoted: tuple
     json.loads(executed)
 
 
-def test_a_given_executed_volume_counts_before_arithmetic() -> None:
+def test_given_executed_volume_is_not_computed() -> None:
     body = {"id": 1, "origin_volume": "5.0", "volume": "2.0", "executed_volume": "2.50"}
     assert says(on_orderbook(body, uid="A")).executed_volume == b'"2.50"'
 
@@ -327,7 +327,7 @@ def test_a_given_executed_volume_counts_before_arithmetic() -> None:
         {"origin_volume": "NaN", "volume": "1.0"},
     ],
 )
-def test_an_executed_volume_that_cannot_be_known_is_not_made_up(body: dict[str, Any]) -> None:
+def test_unknown_executed_volume_is_null(body: dict[str, Any]) -> None:
     assert says(on_orderbook({"id": 1, **body}, uid="A")).executed_volume is None
 
 
@@ -341,7 +341,7 @@ def test_trades_of_an_order_do_not_reveal_the_other_party() -> None:
 
 
 @given(st.lists(NUMBER_TEXTS, max_size=4))
-def test_the_numbers_of_an_orders_trades_stay_as_they_were(numbers: list[str]) -> None:
+def test_numbers_of_an_orders_trades_keep_their_text(numbers: list[str]) -> None:
     raw = ",".join(f'{{"id":{number},"price":"{number}"}}' for number in numbers)
     body = f'{{"id":1,"uid":"A","trades":[{raw}]}}'.encode()
     assert says(on_orderbook(body)).trades == f"[{raw}]".encode()
@@ -376,7 +376,7 @@ def test_routing_key_names_the_stream_and_its_member(routing_key: str, stream: s
     ". .. nonsense private private. private.ID1 private.ID1. private..order public.btcusd public..trades global. a.b "
     "a.b.c.d private.a.b.order .b.c a..c ".split(" "),
 )
-def test_a_routing_key_of_another_shape_is_dropped(routing_key: str) -> None:
+def test_routing_key_of_another_form_is_dropped(routing_key: str) -> None:
     assert reason(on_ranger(routing_key, {"id": 1})) == "routing_key"
 
 
@@ -395,11 +395,11 @@ def test_other_private_body_is_an_ordinary_event(name: str, body: bytes) -> None
     assert read(on_ranger(f"private.ID1.{name}", body)) == MemberEvent(name, body, owners=("ID1",))
 
 
-def test_the_uid_of_a_routing_key_counts_and_not_the_one_of_the_body() -> None:
+def test_uid_is_read_from_the_routing_key_not_the_body() -> None:
     assert order(on_ranger("private.4242.order", {"id": 1, "uid": "B", "member_id": 5})).owners[0] == "4242"
 
 
-# ---- what cannot be read
+# ---- unreadable messages
 
 NO_JSON = [b"", b"{oops", b"\xff\x00", b'{"id":1}x', b'{"id":01}', b'{"id":1,"a":NaN}', b'{"id":1,"a":"\n"}', b"'a'"]
 NO_JSON += [b'{"id":1,"a":"\xff"}', b'{"id":1,"a":"\xed\xa0\x80"}', b'{"a":' * 50_000]
@@ -420,7 +420,7 @@ def test_body_that_is_not_json_is_dropped(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [[1, 2, 3], "text", None, 5, {}, {"id": None}, {"id": {}}, {"order": 7}, {"order": []}]
 )
-def test_a_body_of_the_wrong_shape_is_dropped(body: Any) -> None:
+def test_body_of_the_wrong_type_is_dropped(body: Any) -> None:
     assert reason(on_orderbook(body, uid="A")) == "shape"
     assert reason(on_trade({} if isinstance(body, dict) else body, ask_uid="A")) == "shape"
 
@@ -440,7 +440,7 @@ TO_TRADE: list[tuple[str, dict[str, Any], Any]] = [
 TO_NOBODY: list[tuple[str, dict[str, Any], Any]] = [
     ("", {}, {}),
     ("", {}, [1]),
-    ("", {}, ORDER),  # a book change for everybody, or an order whose owner got lost
+    ("", {}, ORDER),  # a public book change, or an order without its owner
     ("public.btcusd.trades", {}, {"trades": []}),
     ("", {}, {"action": "update", "order": ORDER}),
     ("", {"uid": "A", "ask_uid": "A"}, {"id": 1}),
@@ -480,15 +480,13 @@ def test_forwarded_public_event_is_read_by_its_routing_key(key: str) -> None:
 
 
 @pytest.mark.parametrize(("key", "headers", "body"), TO_NOBODY)
-def test_a_message_of_another_exchange_that_could_be_two_things_is_dropped(
-    key: str, headers: dict[str, Any], body: Any
-) -> None:
+def test_ambiguous_message_of_another_exchange_is_dropped(key: str, headers: dict[str, Any], body: Any) -> None:
     assert reason(Delivery(OTHER, key, headers, as_body(body))) == "exchange"
 
 
 @pytest.mark.parametrize("public", [False, True])
-def test_a_message_past_all_exchanges_is_dropped(public: bool) -> None:
-    """A user with write permission can put a message directly into a queue."""
+def test_message_without_an_exchange_is_dropped(public: bool) -> None:
+    """A user with write permission can publish directly to a queue."""
     for key in ("private.A.order", "public.a.b", ""):
         with pytest.raises(BadDelivery) as caught:
             read(Delivery("", key, {"uid": "A"}, as_body(ORDER)), public=public)
@@ -510,7 +508,7 @@ BODIES = st.binary() | JSON.map(lambda value: json.dumps(value).encode())
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """JSON with a few bytes changed, added or lost."""
+    """Return JSON with a few bytes changed, added or removed."""
     body = bytearray(draw(BODIES))
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(body)))
@@ -528,14 +526,14 @@ def test_any_delivery_is_an_event_or_bad(exchange: str, key: str, headers: dict[
         known = bad.code.value in {"json", "shape", "owner", "no_owner", "routing_key", "exchange"}
     else:
         known = isinstance(event, Order | Trade | MemberEvent | PublicEvent | BookChange)
-        json.loads(body)  # what is passed on is JSON
+        json.loads(body)  # what is passed on has to be JSON
         assert exchange != "other" or not isinstance(event, BookChange)
     assert known
 
 
 @pytest.mark.parametrize("name", ["uid", "member_id", "id", "origin_volume", "at"])
 @pytest.mark.parametrize("value", [b"1" * 10_000, b"-" + b"1" * 10_000, b"1e999999999", b"0." + b"1" * 10_000])
-def test_numbers_beyond_all_bounds_end_nothing(name: str, value: bytes) -> None:
+def test_huge_numbers_are_harmless(name: str, value: bytes) -> None:
     body = b'{"id":1,"volume":1,"%b":%b}' % (name.encode(), value)
     for delivery in (on_orderbook(body), on_trade(body, ask_uid="A"), on_ranger("private.A.order", body)):
         try:
@@ -545,7 +543,7 @@ def test_numbers_beyond_all_bounds_end_nothing(name: str, value: bytes) -> None:
         assert event
 
 
-def test_json_nested_beyond_all_bounds_is_dropped() -> None:
+def test_deeply_nested_json_is_dropped() -> None:
     for body in (b"[" * 1_000_000, b"[" * 1_000_000 + b"]" * 1_000_000, b'{"id":1,"x":' + b"[" * 1_000_000):
         for delivery in (on_orderbook(body, uid="A"), on_trade(body, ask_uid="A"), on_ranger("public.a.b", body)):
             assert reason(delivery) in ("json", "shape")
@@ -558,7 +556,7 @@ def test_null_side_is_read_from_the_other_field_names(empty: str, name: str, val
 
 
 @given(st.text(alphabet="0123456789", min_size=21, max_size=40))
-def test_a_text_of_digits_is_never_taken_for_a_uid_however_long(digits: str) -> None:
+def test_text_of_digits_is_never_a_uid_however_long(digits: str) -> None:
     try:
         event = read(on_orderbook(ORDER, member_id=digits))
     except BadDelivery:

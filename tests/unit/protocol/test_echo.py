@@ -63,7 +63,7 @@ def test_other_values_than_short_texts_and_integers_are_ignored(text: str, echo:
 
 @pytest.mark.parametrize("identity", [None, ANN])
 @pytest.mark.parametrize("more", ["", ',"resume":true'])
-def test_the_answer_to_a_token_has_the_echo_of_its_own_message(identity: Identity | None, more: str) -> None:
+def test_answer_to_a_token_has_the_echo_of_its_message(identity: Identity | None, more: str) -> None:
     session = classic()
 
     def answer(text: str) -> Reply | Resume:

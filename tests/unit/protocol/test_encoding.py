@@ -28,7 +28,7 @@ def test_reply_is_the_documented_text(reply: bytes, text: str) -> None:
 
 
 @given(st.text(min_size=1))
-def test_stream_event_is_its_body_under_its_name(stream: str) -> None:
+def test_stream_event_contains_its_body_under_its_name(stream: str) -> None:
     frame = encoding.stream_event(stream, b'{ "n":1000.0}')
     assert frame.endswith(b':{ "n":1000.0}}')
     assert json.loads(frame) == {stream: {"n": 1000.0}}

@@ -1,4 +1,4 @@
-"""Peatio's exchanges, and the message that one of them delivered."""
+"""Peatio's exchanges, and deliveries from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from peatio_ws.protocol.exchanges import EXCHANGES, Delivery
 
 
-def test_the_exchanges_are_peatios() -> None:
+def test_exchanges_match_peatio() -> None:
     assert EXCHANGES == {"peatio.orderbook": "fanout", "peatio.trade": "headers", "peatio.events.ranger": "topic"}
 
 
@@ -19,5 +19,5 @@ def test_a_delivery_does_not_change_and_equals_a_redelivery() -> None:
         delivery.offset = 8  # type: ignore[misc]
 
 
-def test_a_delivery_of_an_ordinary_queue_has_no_offset() -> None:
+def test_delivery_from_a_classic_queue_has_no_offset() -> None:
     assert Delivery("peatio.trade", "", {}, b"{}").offset is None

@@ -82,12 +82,12 @@ def test_unix_seconds_become_iso_8601(unix: bytes, iso: bytes) -> None:
 
 
 @pytest.mark.parametrize("moment", [b'"2023-11-14"', b"null", b"true", b"1e999", b"9" * 30, b"-"])
-def test_what_is_not_unix_seconds_is_not_converted(moment: bytes) -> None:
+def test_other_values_than_unix_seconds_are_not_converted(moment: bytes) -> None:
     assert as_iso(moment) == moment
 
 
 @pytest.mark.parametrize("moment", [b"1700000000", b"null", b'"yesterday"', b'""', b'"\xff"'])
-def test_what_is_not_iso_8601_is_not_converted(moment: bytes) -> None:
+def test_other_values_than_iso_8601_are_not_converted(moment: bytes) -> None:
     assert as_unix(moment) == moment
 
 
@@ -114,7 +114,7 @@ def test_digits_in_a_member_id_field_are_a_member_id(value: Any, owner: Any) -> 
     assert [(one, type(one)) for one in found] == [(owner, type(owner))] * 2
 
 
-def test_the_uid_precedes_the_member_id() -> None:
+def test_uid_takes_precedence_over_the_member_id() -> None:
     assert owner_in_headers({"bid_uid": "A", "bid_member_id": 7}, "bid_uid", "bid_member_id") == "A"
     assert owner_in_body(raw("A"), raw(7)) == "A"
     assert owner_in_body(raw(""), raw(7)) == 7

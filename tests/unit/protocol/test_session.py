@@ -49,7 +49,7 @@ RULES = SubscriptionRules(ROLES, MOST)
 
 
 def classic(identity: Identity | None = None) -> Session:
-    """A classic session, authenticated if there is an identity."""
+    """Return a classic session, authenticated if an identity is given."""
     session = Session(Dialect.CLASSIC, RULES)
     if identity is not None:
         authenticate(session, identity)
@@ -61,14 +61,14 @@ def ranger() -> Session:
 
 
 def authenticate(session: Session, identity: Identity | None, **more: object) -> list[Action]:
-    """Send a token, with more keys in the message. The token has this identity; with None it does not verify."""
+    """Send a token, with further keys in the message. The token has this identity; with None it does not verify."""
     (verify,) = session.receive(json.dumps({"jwt": "Bearer a.b.c", **more}))
     assert isinstance(verify, Verify)
     return session.on_verified(verify, identity)
 
 
 def admitted(identity: Identity) -> list[Action]:
-    """The actions for the first token of a client that does not resume."""
+    """Return the actions for the first token of a client that does not resume."""
     return [AwaitBroker(), Admit(identity), AUTHENTICATED, GoLive()]
 
 
@@ -76,7 +76,7 @@ def admitted(identity: Identity) -> list[Action]:
 
 
 class Token(enum.Enum):
-    """Tokens, as they are to a connection of Ann."""
+    """Kinds of tokens on a connection of the member Ann."""
 
     OWN = ANN_LATER
     OF_ANOTHER_MEMBER = BOB
@@ -91,7 +91,7 @@ ANSWERS: dict[tuple[Identity | None, Token], tuple[Identity | None, list[Action]
     (ANN, Token.OF_ANOTHER_MEMBER): (ANN, [FAILED]),
     (ANN, Token.BAD): (ANN, [FAILED]),
 }
-"""By the connection's identity and the token: the identity afterwards, and the actions."""
+"""For each connection identity and token: the later identity, and the actions."""
 
 
 @pytest.mark.parametrize(("known", "token"), list(itertools.product([None, ANN], Token)))
@@ -108,7 +108,7 @@ def test_a_client_is_admitted_once_and_before_its_reply() -> None:
     assert [type(action) for action in actions] == [AwaitBroker, Admit, Reply, GoLive, Reply, Reply]
 
 
-def test_a_member_id_that_was_looked_up_survives_newer_tokens() -> None:
+def test_looked_up_member_id_survives_newer_tokens() -> None:
     unnumbered = Identity(uid="ANN", member_id=None, role="member", expires=100.0)
     session = classic(unnumbered)
     session.on_member_id(None)
@@ -123,7 +123,7 @@ def test_a_member_id_that_was_looked_up_survives_newer_tokens() -> None:
 
 
 @given(st.lists(st.sampled_from(Token)))
-def test_the_fifth_failure_is_answered_and_ends_the_connection(tokens: list[Token]) -> None:
+def test_fifth_failure_is_answered_and_closes_the_connection(tokens: list[Token]) -> None:
     session, failures = classic(ANN), 0
     for token in tokens:
         actions = authenticate(session, token.value)
@@ -167,27 +167,29 @@ def test_only_authenticated_clients_can_ask_for_notices() -> None:
         assert not session.notices
         assert authenticate(session, ANN) == admitted(ANN)
         assert not session.notices
-        assert authenticate(session, ANN_LATER, notices=True) == [AUTHENTICATED], "the answer is the same"
+        assert authenticate(session, ANN_LATER, notices=True) == [AUTHENTICATED], (
+            "asking for notices changed the answer"
+        )
         assert session.notices
         authenticate(session, ANN)
-        assert session.notices, "a newer token does not end it"
+        assert session.notices, "a newer token ended the notices"
 
 
 @pytest.mark.parametrize("notices", [False, True])
-def test_a_ranger_connection_asks_for_notices_in_its_query(notices: bool) -> None:
+def test_ranger_connection_requests_notices_in_its_query(notices: bool) -> None:
     for identity in (None, ANN):
         session, plain = ranger(), ranger()
         assert session.open(identity, ["a.b"], notices=notices) == plain.open(identity, ["a.b"])
         assert session.notices is notices
 
 
-def test_a_token_that_cannot_be_verified_yet_has_not_failed() -> None:
+def test_token_that_cannot_be_verified_yet_is_not_a_failure() -> None:
     reason, verify = "no key; retry after 3", Verify("a.b.c")
     for session in (classic(), ranger()):
         assert session.on_postponed(verify, "no key", 3) == [HangUp(Close.FULL, reason)]
     member = classic(ANN)
     payload = b'{"error":{"message":"no key; retry after 3","retry_after":3}}'
-    assert member.on_postponed(verify, "no key", 3) == [Reply(payload)], "an authenticated client stays"
+    assert member.on_postponed(verify, "no key", 3) == [Reply(payload)], "an authenticated client was closed"
     assert member.identity == ANN
 
 
@@ -237,7 +239,11 @@ def test_a_jwt_without_the_bearer_scheme_is_refused(jwt: object) -> None:
 
 NONSENSE = ["", " ", "hello", "[1,2", "[]", "{}", '{"foo":1}', "null", "5", '"jwt"', '["jwt"]', '{"JWT":"Bearer a"}']
 NONSENSE += ["{'jwt':1}", '{"jwt":"Bearer a"} {}', '{"jwt":"Bearer a"', "\ufeff{}", "\x00", "NaN", "[" * 12_000]
-NONSENSE += ['{"jwt":' * 1_500, "1" * 9_999, '{"jwt":' * 100_000 + "1" + "}" * 100_000]  # each Python goes deeper
+NONSENSE += [
+    '{"jwt":' * 1_500,
+    "1" * 9_999,
+    '{"jwt":' * 100_000 + "1" + "}" * 100_000,
+]  # the limit of nesting differs between Python versions
 
 
 @pytest.mark.parametrize("text", NONSENSE, ids="{!r:.20}".format)
@@ -263,7 +269,7 @@ def test_any_text_has_one_answer_and_changes_no_identity(identity: Identity | No
 
 
 @given(st.text(alphabet="abcXYZ019-_.", min_size=1))
-def test_a_token_is_verified_as_it_was_sent(token: str) -> None:
+def test_token_is_verified_unchanged(token: str) -> None:
     assert classic().receive(json.dumps({"jwt": f"Bearer {token}"})) == [Verify(token)]
 
 
@@ -271,7 +277,7 @@ def test_a_token_is_verified_as_it_was_sent(token: str) -> None:
 
 
 def answers(actions: list[Action]) -> list[object]:
-    """Replies as JSON, all other actions unchanged."""
+    """Return replies as JSON, and all other actions unchanged."""
     return [json.loads(action.payload) if isinstance(action, Reply) else action for action in actions]
 
 
@@ -349,7 +355,7 @@ def test_a_prefixed_stream_needs_a_role() -> None:
     ]
 
 
-def test_a_newer_token_with_a_lesser_role_ends_forbidden_streams() -> None:
+def test_newer_token_with_a_lower_role_ends_forbidden_streams() -> None:
     session = ranger()
     authenticate(session, ADMIN)
     ask(session, "subscribe", "admin.eurusd.sys", "order", "a.b")

@@ -1,4 +1,4 @@
-"""The limit of stream names of a worker, and that it holds each name once."""
+"""The limit of stream names of a worker, and that it stores each name once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REFUSED = {"error": "too many streams: this server has no room for more names; t
 
 
 class Worker:
-    """Sessions of a worker that holds few names."""
+    """Sessions of a worker with a low limit of names."""
 
     def __init__(self) -> None:
         self.channels = channels(10)
@@ -40,7 +40,7 @@ def invented(count: int, kind: str = "trades") -> list[str]:
     return [f"m{number}.{kind}" for number in range(count)]
 
 
-def test_beyond_the_limit_a_client_gets_the_names_in_use_only() -> None:
+def test_beyond_the_limit_only_names_in_use_are_allowed() -> None:
     worker = Worker()
     first, second = worker.session(), worker.session()
     assert worker.subscribe(first, *invented(MOST)) == [
@@ -52,7 +52,7 @@ def test_beyond_the_limit_a_client_gets_the_names_in_use_only() -> None:
     assert worker.names.refused == 2
 
 
-def test_a_client_with_few_streams_gets_any_name_however_many_there_are() -> None:
+def test_client_with_few_streams_may_use_any_name() -> None:
     worker = Worker()
     worker.subscribe(worker.session(), *invented(MOST))
     for number in range(5):
@@ -63,7 +63,7 @@ def test_a_client_with_few_streams_gets_any_name_however_many_there_are() -> Non
 
 
 @pytest.mark.parametrize("kind", ["trades", "ob-inc"])
-def test_names_that_several_clients_have_are_one_object(kind: str) -> None:
+def test_names_of_several_clients_are_one_object(kind: str) -> None:
     worker = Worker()
     sessions = [worker.session() for _ in range(4)]
     for session in sessions:
@@ -81,16 +81,16 @@ def test_a_book_that_was_published_counts_as_in_use() -> None:
     assert session.streams[MOST:] == ["btc.ob-inc"]
 
 
-def test_names_for_which_the_broker_is_waited_for_count() -> None:
+def test_names_that_wait_for_the_broker_count() -> None:
     worker = Worker()
     worker.names.pending = MOST
     assert worker.names.claim("a.b", ALWAYS_ALLOWED) is None
-    assert worker.names.claim("order", ALWAYS_ALLOWED) == "order", "a member's own is in no table"
+    assert worker.names.claim("order", ALWAYS_ALLOWED) == "order", "a private stream was counted"
     worker.names.pending = 0
     assert worker.names.claim("a.b", ALWAYS_ALLOWED) == "a.b"
 
 
-def test_a_worker_counts_what_it_refuses() -> None:
+def test_refused_names_are_counted() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_STREAM_NAMES="0")
     with testing.serve(gateway) as server, server.connect("/public") as client:
         client.json()

@@ -32,18 +32,18 @@ ROLES = {"admin": frozenset({"admin"}), "": frozenset({"admin"})}
         ("ordér", None),
     ],
 )
-def test_dots_in_a_name_give_its_kind(name: str, kind: Kind | None) -> None:
+def test_number_of_dots_determines_the_kind(name: str, kind: Kind | None) -> None:
     assert kind_of(name) is kind
 
 
 @given(st.text())
-def test_no_name_means_anything_in_a_pattern_of_the_broker(name: str) -> None:
+def test_no_valid_name_contains_a_wildcard_of_the_broker(name: str) -> None:
     if kind_of(name) is not None:
         assert not set(name) & set('*#" \n\\')
         assert all(name.split("."))
 
 
-def test_prefix_is_for_its_roles_and_an_unknown_one_is_denied() -> None:
+def test_prefix_requires_a_role_and_unknown_prefixes_are_denied() -> None:
     assert is_permitted("admin.a.b", "admin", ROLES)
     assert not is_permitted("admin.a.b", "member", ROLES)
     assert not is_permitted("admin.a.b", "", {"admin": frozenset({""})})

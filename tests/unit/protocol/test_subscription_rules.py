@@ -35,7 +35,7 @@ def test_a_stream_is_checked_by_its_name_and_the_clients_role(
     assert RULES.check(name, identity, 0) == answer
 
 
-def test_a_new_name_needs_room_at_the_worker() -> None:
+def test_new_name_needs_room_in_the_workers_limit() -> None:
     rules = SubscriptionRules(names=StreamNameLimit(lambda name: name == "btcusd.trades", lambda: 10, most=10))
     assert rules.check("btcusd.trades", None, ALWAYS_ALLOWED) == "btcusd.trades"
     assert rules.check("invented.trades", None, ALWAYS_ALLOWED) is Denial.NO_ROOM
@@ -48,7 +48,7 @@ def test_a_connection_has_a_limit_of_streams() -> None:
     assert not rules.is_room(1, 3)
 
 
-def test_a_lesser_role_forbids_a_stream() -> None:
+def test_lower_role_forbids_a_stream() -> None:
     assert RULES.is_permitted("ops.btcusd.trades", ADMIN)
     assert not RULES.is_permitted("ops.btcusd.trades", MEMBER)
     assert RULES.is_permitted("btcusd.trades", None)

@@ -1,4 +1,4 @@
-"""Frames wait until the batch is flushed, then reach each client in order, however the flush is interrupted."""
+"""Frames wait until the batch is flushed, then reach each client in order, even if the flush is interrupted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANY = 12 * AT_A_TIME + 4
 
 
 class Clients:
-    """A batch and the clients that it writes to."""
+    """A batch and the clients that it sends to."""
 
     def __init__(self, number: int) -> None:
         self.counters = WorkerCounters()
@@ -49,7 +49,7 @@ def test_frames_are_sent_by_the_flush_and_in_order(clients: Clients) -> None:
     assert clients.counted == 2 * MANY
 
 
-def test_flush_without_frames_tells_that_there_were_none(clients: Clients) -> None:
+def test_flush_returns_whether_there_were_frames(clients: Clients) -> None:
     assert not clients.batch.flush()
     clients.put(1)
     assert [clients.batch.flush(), clients.batch.flush()] == [True, False]
@@ -77,7 +77,7 @@ def test_frames_sent_during_a_flush_come_after_the_batch(
     pauses: list[float] = []
 
     def others(_: float) -> None:
-        """Run in each pause of the flush: reply to every client; in the first pause flush another batch too."""
+        """Run in each pause of the flush: reply to every client, and in the first pause also flush another batch."""
         for outbox in clients.outboxes:
             outbox.send(text_frame(b"0"))
         pauses.append(0)

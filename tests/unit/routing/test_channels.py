@@ -1,4 +1,4 @@
-"""Public streams: subscribers receive every event, and of a book first the whole, then every change."""
+"""Public streams: subscribers receive every event, and of a book first all of it, then every change."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_prefixed_stream_is_sent_without_prefix_to_its_subscribers() -> None:
     assert (boss.received(), public.received()) == ([], [{"a.sys": 2}])
 
 
-def test_prefixed_books_have_stores_of_their_own() -> None:
+def test_prefixed_books_have_separate_stores() -> None:
     worker = Worker()
     worker.publish("admin.a.ob-snap", SNAPSHOT)
     assert worker.reader("a.ob-inc").received() == []
@@ -107,7 +107,7 @@ def test_snapshot_stream_sends_each_snapshot_unchanged() -> None:
     assert ann.received() == [{"a.ob-snap": {"bids": [], "asks": []}}] * 2
 
 
-def test_hole_is_reported_once_and_new_clients_wait_for_a_snapshot() -> None:
+def test_gap_is_reported_once_and_new_clients_wait() -> None:
     worker = Worker()
     worker.publish("a.ob-snap", SNAPSHOT)
     early = worker.reader("a.ob-inc")
@@ -120,7 +120,7 @@ def test_hole_is_reported_once_and_new_clients_wait_for_a_snapshot() -> None:
     assert late.received() == []
     assert worker.channels.needs_book()
     worker.publish("a.ob-snap", {**SNAPSHOT, "sequence": 9})
-    # Earlier subscribers have a hole in their book: it is repaired for all.
+    # Earlier subscribers have a gap in their book: a snapshot repairs it for all.
     assert early.received() == late.received() == [{"a.ob-snap": {**SNAPSHOT, "sequence": 9}}]
     assert not worker.channels.needs_book()
 
@@ -135,7 +135,9 @@ def test_restarted_sequence_reaches_followers_and_ends_the_old_book() -> None:
         worker.publish("a.ob-inc", body)
     late = worker.reader("a.ob-inc")
     worker.publish("a.ob-inc", bodies[4])
-    assert follower.received() == [{"a.ob-inc": body} for body in bodies[2:]], "from the third on"
+    assert follower.received() == [{"a.ob-inc": body} for body in bodies[2:]], (
+        "the third increment begins the new sequence"
+    )
     assert (late.received(), worker.troubles, worker.channels.needs_book()) == ([], [("restart", "a.ob-inc")], True)
     new = {"asks": [["16.0", "1.0"]], "bids": [], "sequence": 5}
     worker.publish("a.ob-snap", new)
@@ -201,9 +203,9 @@ def test_adopted_book_is_sent_to_all_waiting_clients() -> None:
     ((name, body),) = there.channels.export()
     assert here.channels.adopt(name, body, True)
     assert ann.received() == [{"a.ob-snap": {"asks": [], "bids": [["1.0", "1"]], "sequence": 6}}]
-    assert here.flushed == 1, "nothing of the broker's may come for long"
+    assert here.flushed == 1, "the broker may be silent for long"
     assert here.channels.adopt(name, body, True)
-    assert ann.received() == [], "it is not needed"
+    assert ann.received() == [], "the snapshot was sent again although it is not needed"
 
 
 def test_book_older_than_buffered_increments_is_not_adopted() -> None:
@@ -216,7 +218,7 @@ def test_book_older_than_buffered_increments_is_not_adopted() -> None:
     assert not here.channels.adopt("a.ob", behind, True)
     there.publish("a.ob-inc", {"asks": [], "sequence": 6})
     assert late.received() == []
-    assert here.channels.adopt("b.ob", other, True), "the limit of books is reached"
+    assert here.channels.adopt("b.ob", other, True), "the limit of books does not apply"
     assert here.channels.adopt("a.ob", next(body for name, body in there.channels.export() if name == "a.ob"), True)
     assert [frame["a.ob-snap"]["sequence"] for frame in late.received()] == [7]
 
@@ -246,7 +248,7 @@ def test_client_without_room_for_a_book_waits_and_misses_nothing() -> None:
     assert len(slow.received()) == len(quick.received()) == 1
 
 
-def test_books_that_waited_come_as_there_is_room_for_each() -> None:
+def test_waiting_books_are_sent_as_the_outbox_has_room() -> None:
     reader, taking = Reader(), False
     reader.wire._takes = lambda offered: offered if taking else 0
     outbox = reader.outbox
@@ -263,7 +265,7 @@ def test_books_that_waited_come_as_there_is_room_for_each() -> None:
     while more:
         more = channels.serve_waiting()
         rounds += 1
-        assert 0 < outbox.size <= outbox.limit, "never more than may wait"
+        assert 0 < outbox.size <= outbox.limit, "more waits than the outbox may hold"
         taking = True
         with gevent.Timeout(30):
             while outbox.size:
@@ -273,7 +275,7 @@ def test_books_that_waited_come_as_there_is_room_for_each() -> None:
     assert outbox.closing == 0
 
 
-def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> None:
+def test_requested_book_may_wait_however_large_it_is() -> None:
     worker = Worker()
     worker.publish("a.ob-snap", {"asks": [[f"{number}.0", "1"] for number in range(1000)], "sequence": 1})
     early = worker.reader("b.ob-inc")
@@ -289,7 +291,7 @@ def test_a_client_may_have_a_book_waiting_that_it_asked_for_however_large() -> N
     assert small.outbox.limit == 2**30
 
 
-def test_no_more_books_than_allowed_are_kept() -> None:
+def test_number_of_books_is_limited() -> None:
     worker = Worker(max_books=1)
     waiting = worker.reader("b.ob-inc")
     worker.publish("a.ob-snap", SNAPSHOT)
@@ -300,7 +302,7 @@ def test_no_more_books_than_allowed_are_kept() -> None:
     assert worker.reader("a.ob-inc").received() == [{"a.ob-snap": SNAPSHOT}]
 
 
-def test_clients_between_two_changes_get_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_between_two_changes_receive_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     worker.publish("a.ob-snap", SNAPSHOT)
     seen = set()
@@ -310,7 +312,7 @@ def test_clients_between_two_changes_get_the_same_bytes(monkeypatch: pytest.Monk
     assert len(seen) == 1
 
 
-def test_nothing_is_left_of_a_closed_connection() -> None:
+def test_closed_connection_leaves_nothing_behind() -> None:
     worker = Worker()
     names = ("a.trades", "a.ob-inc", "b.ob-inc", "a.ob-snap")
     worker.publish("b.ob-snap", SNAPSHOT)
@@ -325,13 +327,13 @@ def test_nothing_is_left_of_a_closed_connection() -> None:
     assert [reader.received() for reader in readers] == [[], [], []]
 
 
-# ---- names that clients invent
+# ---- names invented by clients
 
 NAMES = 1_000
 
 
 def inventive(worker: Worker, suffix: str) -> list[str]:
-    """Subscribe a client to unused names. Only its session keeps them, not the test."""
+    """Subscribe a client to unused names. Only its session holds references to them."""
     reader, names = Reader(), [f"m.{number}{suffix}" for number in range(NAMES)]
     for name in names:
         worker.channels.subscribe(reader.outbox, name)
@@ -339,7 +341,7 @@ def inventive(worker: Worker, suffix: str) -> list[str]:
 
 
 @pytest.mark.parametrize("suffix", ["-inc", "-snap", ""])
-def test_an_invented_name_costs_an_entry_of_a_table(suffix: str) -> None:
+def test_invented_name_costs_one_table_entry(suffix: str) -> None:
     worker = Worker()
     gc.collect()
     tracemalloc.start()
@@ -358,7 +360,7 @@ def test_periodic_work_ignores_unpublished_names() -> None:
     channels = worker.channels
 
     def lines() -> int:
-        """How many lines of the module one round of all periodic work runs through."""
+        """Return how many lines of the module run in one round of all periodic work."""
         count = 0
 
         def trace(frame: FrameType, _event: str, _argument: object) -> Any:
@@ -379,7 +381,7 @@ def test_periodic_work_ignores_unpublished_names() -> None:
             sys.settrace(None)
         return count
 
-    lines()  # the first time the book is touched
+    lines()  # includes the first use of the book
     before = lines()
     inventive(worker, "-inc")
     inventive(worker, "-snap")
@@ -402,12 +404,12 @@ def test_clients_waiting_for_room_are_served_in_turn_and_in_batches(monkeypatch:
     rounds = 1
     while worker.channels.serve_waiting():
         rounds += 1
-    assert rounds == 3, "eight books, three at a time"
+    assert rounds == 3, "eight books are sent three at a time"
     assert [len(reader.received()) for reader in waiting] == [2] * 4
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["join", "leave", "publish"]), st.integers(0, 4))))
-def test_subscriptions_are_counted_once_whatever_comes_between(steps: list[tuple[int, str, int]]) -> None:
+def test_subscriptions_are_counted_once(steps: list[tuple[int, str, int]]) -> None:
     worker, readers = Worker(), [Reader() for _ in range(3)]
     names = ["a.trades", "a.ob-inc", "admin.a.ob-inc", "a.ob-snap", "admin.a.sys"]
     have = set[tuple[int, str]]()
@@ -465,7 +467,7 @@ def test_subscribers_get_the_publishers_book_and_consecutive_numbers(steps: list
 
 
 def follow(book: dict[str, str] | None, frames: list[Any]) -> dict[str, str] | None:
-    """What a client makes of the frames; it fails where a sequence is missing or comes again."""
+    """Read frames as a client does. Fails if a sequence is missing or repeated."""
     for frame in frames:
         if (whole := frame.get("a.ob-snap")) is not None:
             assert book is None

@@ -1,4 +1,4 @@
-"""A text is compressed once for everybody who receives it compressed, and not at all if nobody does."""
+"""A text is compressed once for all clients that receive it compressed, and not at all without such clients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TICKERS = {f"market{number}": {"last": str(number / 7), "volume": "1.0"} for num
 
 
 class Client:
-    """A receiver with a socket, and what comes out of it."""
+    """A receiver with a socket. Decodes what is sent to it."""
 
     def __init__(self, compression: Compression | None) -> None:
         self.wire = Wire()
@@ -34,7 +34,7 @@ class Client:
         self.receiver = Receiver(outbox, Dialect.RANGER)
 
     def take(self) -> list[tuple[bool, Any]]:
-        """Each text, and whether it came compressed."""
+        """Return each text and whether it was compressed."""
         self.receiver.outbox.flush()
         found, at, data = [], 0, self.wire.taken
         while at < len(data):
@@ -76,7 +76,7 @@ def subscribed(router: Router, stream: str, *compressions: Compression | None) -
     return clients
 
 
-def test_an_event_is_compressed_once_for_all_that_negotiated_it(router: Router, compression: Compression) -> None:
+def test_event_is_compressed_once_for_all_clients(router: Router, compression: Compression) -> None:
     small = Compression(SMALL_WINDOW_BITS, THRESHOLD)
     clients = subscribed(router, "global.tickers", compression, None, compression, small, None, compression)
     events = [TICKERS | {"number": number} for number in range(3)]
@@ -102,20 +102,20 @@ def test_a_small_event_is_not_compressed(router: Router, compression: Compressio
     assert compression.texts == 0
 
 
-def test_large_and_small_events_of_a_batch_come_in_order(router: Router, compression: Compression) -> None:
+def test_large_and_small_events_of_a_batch_are_in_order(router: Router, compression: Compression) -> None:
     clients = subscribed(router, "global.tickers", compression, None)
     send(router, *(on_ranger("public.global.tickers", body) for body in ({"n": 1}, TICKERS, {"n": 2}, TICKERS)))
     for client in clients:
         assert [text["global.tickers"] for _, text in client.take()] == [{"n": 1}, TICKERS, {"n": 2}, TICKERS]
 
 
-def test_a_book_is_compressed_once_a_change(router: Router, compression: Compression) -> None:
+def test_book_is_compressed_once_per_change(router: Router, compression: Compression) -> None:
     book = {"asks": LEVELS, "bids": LEVELS, "sequence": 1}
     send(router, on_ranger("public.btcusd.ob-snap", book))
     clients = []
     for number in range(5):
         clients += subscribed(router, "btcusd.ob-inc", compression, None)
-        # Another text in between: the book is kept by its channel.
+        # Another text in between: the channel keeps the compressed book.
         compression.compress(b"\x81\x7e%b%b" % ((1000).to_bytes(2), b"%d" % number * 1000))
     assert compression.texts == 5 + 1
     came = [client.take() for client in clients]
@@ -127,16 +127,14 @@ def test_a_book_is_compressed_once_a_change(router: Router, compression: Compres
     assert compression.texts == 7
 
 
-def test_a_book_for_everybody_who_waits_is_compressed_once(router: Router, compression: Compression) -> None:
+def test_book_for_waiting_clients_is_compressed_once(router: Router, compression: Compression) -> None:
     clients = subscribed(router, "btcusd.ob-inc", *[compression] * 4, None)
     send(router, on_ranger("public.btcusd.ob-snap", {"asks": LEVELS, "bids": LEVELS, "sequence": 1}))
     assert [client.take()[0][0] for client in clients] == [True] * 4 + [False]
     assert compression.texts == 1
 
 
-def test_a_private_event_is_compressed_once_for_all_connections_of_a_member(
-    router: Router, compression: Compression
-) -> None:
+def test_private_event_is_compressed_once_for_all_of_a_member(router: Router, compression: Compression) -> None:
     clients = [Client(one) for one in (compression, None, compression)]
     for client in clients:
         client.receiver.streams.append("balances")
@@ -149,7 +147,7 @@ def test_a_private_event_is_compressed_once_for_all_connections_of_a_member(
     assert compression.texts == 1
 
 
-def test_a_router_without_compression_sends_what_it_always_did(compression: Compression) -> None:
+def test_router_without_compression_sends_plain_texts(compression: Compression) -> None:
     router = router_with(Batch(WorkerCounters()))
     (client,) = subscribed(router, "global.tickers", compression)
     send(router, on_ranger("public.global.tickers", TICKERS))

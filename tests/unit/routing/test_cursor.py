@@ -1,4 +1,4 @@
-"""Cursors open for their member only, and reveal nothing."""
+"""A cursor can be opened for its member only, and reveals nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANN, BOB = "IDANN", "IDBOB"
 
 
 def trade_of(number: int, ask: str, bid: str) -> Delivery:
-    """Everything but the two members is public."""
+    """Return a trade of which everything but the two members is public."""
     body = f'{{"id":{number},"market":"btcusd","price":"9120.5","ask_uid":"{ask}","bid_uid":"{bid}"}}'
     return Delivery(RANGER, f"private.{ask}.trade", {}, body.encode(), number)
 
@@ -32,7 +32,7 @@ def raw(text: str) -> bytes:
     return base64.urlsafe_b64decode(text)
 
 
-# ---- what they say
+# ---- content
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.text(), st.sampled_from([STREAM, "0a9zb3c4d5e6"]))
@@ -41,11 +41,13 @@ def test_a_cursor_is_read_as_it_was_written(offset: int, digest: int, uid: str, 
     position = Position(name, offset, digest)
     text = some.seal(position, uid)
     assert len(text) == LENGTH
-    assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"), "as it is in a URL"
+    assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"), (
+        "a cursor in a URL has to be readable"
+    )
     assert some.open(text, uid) == position
 
 
-def test_a_cursor_is_behind_its_event_or_behind_the_newest() -> None:
+def test_cursor_is_behind_its_event_or_the_newest_one() -> None:
     history = History(STREAM, 100, 10**6)
     some = cursors(history)
     first = history.append(5, trade_of(5, ANN, BOB), (ANN, BOB), 0.0)
@@ -70,7 +72,7 @@ def test_cursor_with_a_changed_character_is_invalid(place: int, character: str) 
 
 
 @given(st.text(), st.text())
-def test_a_cursor_is_good_for_its_member_only(uid: str, other: str) -> None:
+def test_cursor_is_valid_for_its_member_only(uid: str, other: str) -> None:
     some = cursors()
     assert some.open(some.at(uid), other) == (some._history.position() if other == uid else None)
 
@@ -80,7 +82,7 @@ def test_uid_with_surrogates_has_cursors() -> None:
     assert some.open(some.at("\ud800"), "\ud800") is not None
 
 
-def test_a_cursor_is_good_for_its_history_only() -> None:
+def test_cursor_is_valid_for_its_history_only() -> None:
     history = History("abc", 100, 1000)
     some = cursors(history)
     before = some.at(ANN)
@@ -90,11 +92,11 @@ def test_a_cursor_is_good_for_its_history_only() -> None:
     assert some.open(before, ANN) is not None
 
 
-# ---- what they do not say
+# ---- confidentiality
 
 
 def others_trade(count: int) -> tuple[History, Cursors, list[tuple[str, Delivery]]]:
-    """A history with trades between others, and a fresh cursor of Ann's behind each."""
+    """Return a history with trades between others, and a fresh cursor of Ann behind each."""
     history = History(STREAM, 1000, 10**9)
     some = cursors(history)
     seen: list[tuple[str, Delivery]] = []
@@ -106,10 +108,9 @@ def others_trade(count: int) -> tuple[History, Cursors, list[tuple[str, Delivery
     return history, some, seen
 
 
-def test_the_known_attack_finds_nothing_to_compare_guesses_with() -> None:
-    """An attacker who knows all but the members guesses them until the checksum fits. Here even the right guess, which
-    is
-    among any number of them, fits nothing in the cursor: not as text, not as bytes, not as a difference of two."""
+def test_cursor_reveals_nothing_to_guess_members_with() -> None:
+    """An attacker who knows all but the members guesses them until the checksum fits. Even the right guess fits nothing
+    in the cursor: not as text, not as bytes, not as a difference of two cursors."""
     _, _, seen = others_trade(10_000)
     pairs = itertools.pairwise(seen)
     for (before, earlier), (after, delivery) in pairs:
@@ -119,7 +120,7 @@ def test_the_known_attack_finds_nothing_to_compare_guesses_with() -> None:
         change = ((earlier.offset or 0).to_bytes(8) + zlib.crc32(earlier.body).to_bytes(4), right)
         assert f"{digest:08x}" not in after
         assert right not in raw(after)
-        # A key stream that is used twice would give itself away here.
+        # This would reveal a key stream that is used twice.
         assert xor(*change) not in xor(raw(before), raw(after))
 
 
@@ -127,13 +128,13 @@ def xor(one: bytes, other: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(one, other, strict=True))
 
 
-def test_cursors_look_like_noise_whether_or_not_there_were_trades() -> None:
+def test_cursors_look_random_with_and_without_trades() -> None:
     count = 10_000
     history, some, busy = others_trade(count)
     quiet = [some.at(ANN) for _ in range(count)]
     texts = [*(text for text, _ in busy), *quiet]
-    assert len(set(texts)) == 2 * count, "no two are equal, of one position either"
-    assert {text[:6] for text in texts} == {texts[0][:6]}, "the id of the key, which everybody has"
+    assert len(set(texts)) == 2 * count, "two cursors are equal"
+    assert {text[:6] for text in texts} == {texts[0][:6]}, "the key's id is the same in all cursors"
     for group in ([text for text, _ in busy], quiet):
         counts = Counter(byte for text in group for byte in raw(text)[5:])
         expected = count * 40 / 256
@@ -145,17 +146,17 @@ def test_cursors_look_like_noise_whether_or_not_there_were_trades() -> None:
     assert history.last == count
 
 
-# ---- keys that workers share
+# ---- keys shared by workers
 
 
 class Stream:
-    """Where workers read each other's markers."""
+    """The stream through which workers read each other's markers."""
 
     def __init__(self) -> None:
         self.markers: list[dict[str, str]] = []
 
     def worker(self, now: float = 0.0) -> Cursors:
-        """One that starts: it puts a marker and reads all up to it."""
+        """Start a worker: it publishes a marker and reads everything up to it."""
         new = cursors()
         self.markers.append(new.announce(now))
         for headers in self.markers:
@@ -167,21 +168,21 @@ def understand_each_other(*workers: Cursors) -> bool:
     return all(one.open(other.at(ANN), ANN) is not None for one in workers for other in workers)
 
 
-def test_workers_that_read_one_stream_understand_each_other() -> None:
+def test_workers_of_one_stream_accept_each_others_cursors() -> None:
     stream = Stream()
     first = stream.worker()
     before = first.at(ANN)
     second = stream.worker()
-    assert second.open(before, ANN) is not None, "it has read the first one's key"
-    assert second.open(cursors().at(ANN), ANN) is None, "of another stream"
+    assert second.open(before, ANN) is not None, "the second worker has read the first one's key"
+    assert second.open(cursors().at(ANN), ANN) is None, "the worker reads another stream"
     first.learn(stream.markers[-1], 0.0)
     assert understand_each_other(first, second)
-    assert first.announce(0.0) == second.announce(0.0), "they agree on one"
+    assert first.announce(0.0) == second.announce(0.0), "the workers use different keys"
     third = stream.worker()
     assert third.open(before, ANN) is not None
 
 
-def test_workers_that_start_at_once_agree_in_the_end() -> None:
+def test_workers_that_start_at_the_same_time_agree_on_a_key() -> None:
     workers = [cursors() for _ in range(8)]
     markers = [one.announce(0.0) for one in workers]
     for one in workers:
@@ -191,7 +192,7 @@ def test_workers_that_start_at_once_agree_in_the_end() -> None:
     assert {one.announce(1.0)[HEADER] for one in workers} == {markers[-1][HEADER]}
 
 
-def test_a_key_is_replaced_in_time_and_still_opens() -> None:
+def test_replaced_key_still_opens_its_cursors() -> None:
     stream = Stream()
     first, second = stream.worker(0.0), stream.worker(0.0)
     first.learn(stream.markers[-1], 0.0)
@@ -199,7 +200,7 @@ def test_a_key_is_replaced_in_time_and_still_opens() -> None:
     assert old == stream.markers[-1]
     new = first.announce(KEY_SECONDS + 1)
     assert new != old
-    assert second.open(first.at(ANN), ANN) is not None, "the new one counts only once it was read"
+    assert second.open(first.at(ANN), ANN) is not None, "the new key is used before it was read back"
     for one in (first, second):
         one.learn(new, KEY_SECONDS + 1)
         assert one.announce(KEY_SECONDS + 2) == new
@@ -207,7 +208,7 @@ def test_a_key_is_replaced_in_time_and_still_opens() -> None:
     assert understand_each_other(first, second)
 
 
-def test_a_key_that_markers_carry_is_kept_however_many_come() -> None:
+def test_key_in_markers_is_kept_among_many_keys() -> None:
     some = cursors()
     key, text = some.announce(0.0), some.at(ANN)
     for number in range(3 * MOST_KEYS):
@@ -227,13 +228,13 @@ def test_header_that_is_not_a_key_is_ignored(value: object) -> None:
     assert some.announce(0.0) == before
 
 
-def test_a_worker_by_itself_does_not_seal_too_many_with_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_worker_limits_the_cursors_of_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cursor, "MOST_SEALED_ALONE", 1000)
     alone, shared = cursors(), cursors()
     shared.learn(shared.announce(0.0), 0.0)
     keys = [Counter(some.at(ANN)[:6] for _ in range(3000)) for some in (alone, shared)]
     assert len(keys[0]) == 3
-    assert len(keys[1]) == 1, "others would not know it"
+    assert len(keys[1]) == 1, "a worker changed its key although others read the stream"
     assert all(number <= 1000 + 256 for number in keys[0].values())
 
 
@@ -258,8 +259,9 @@ ways: dict[str, Callable[[Cursors, Cursors], str]] = {
 
 
 @pytest.mark.parametrize("way", ways)
-def test_invalid_cursors_are_decrypted_all_the_same(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One code path: the time does not distinguish another member's cursor from an invented one."""
+def test_invalid_cursors_are_decrypted_like_valid_ones(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All invalid cursors take the same code path: timing does not distinguish another member's cursor from an invented
+    one."""
     some = cursors()
     text = ways[way](some, cursors())
     tried: list[str] = []

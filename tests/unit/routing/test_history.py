@@ -21,7 +21,7 @@ def offsets(kept: History, owners: tuple[Any, ...], after: int) -> list[int]:
     return [entry.offset for entry in kept.after(owners, after)]
 
 
-def test_a_member_has_what_came_under_each_of_its_names_once_and_in_order() -> None:
+def test_member_has_events_of_all_its_names_once_and_in_order() -> None:
     kept = history()
     for offset, owners in ((3, ("A",)), (4, ("B",)), (7, ("A", 1)), (9, (1,)), (20, ("A",))):
         kept.append(offset, EVENT, owners, 0.0)
@@ -31,7 +31,7 @@ def test_a_member_has_what_came_under_each_of_its_names_once_and_in_order() -> N
     assert [entry.offset for entry in kept.up_to(("A", 1), 9, 2)] == [7, 9]
 
 
-def test_what_came_before_is_not_taken_again() -> None:
+def test_earlier_events_are_not_added_again() -> None:
     kept = history()
     assert kept.append(5, EVENT, ("A",), 0.0) is not None
     assert kept.append(5, EVENT, ("A",), 0.0) is None
@@ -39,7 +39,7 @@ def test_what_came_before_is_not_taken_again() -> None:
     assert (len(kept), kept.last) == (1, 5)
 
 
-def test_the_oldest_is_forgotten_by_age_and_by_size_but_never_the_newest() -> None:
+def test_oldest_events_are_forgotten_by_age_and_size() -> None:
     kept = history(seconds=10, most_bytes=4 * (len(EVENT.body) + ENTRY_BYTES))
     for offset in range(1, 4):
         kept.append(offset, EVENT, ("A",), float(offset))
@@ -53,7 +53,7 @@ def test_the_oldest_is_forgotten_by_age_and_by_size_but_never_the_newest() -> No
 
 
 class CountingList(list[Any]):
-    """Counts the items that move up when others in front of them are removed."""
+    """Counts the items that move when items before them are removed."""
 
     moved = 0
 
@@ -62,26 +62,28 @@ class CountingList(list[Any]):
         self.moved += len(self)
 
 
-def test_removing_an_event_costs_the_same_for_a_member_of_many_events() -> None:
-    """A market maker has most events of an exchange."""
+def test_removing_an_event_costs_the_same_for_busy_members() -> None:
+    """A market maker may have most events of an exchange."""
     kept, of_member = history(seconds=5000, most_bytes=10**9), CountingList()
     kept._by_owner["A"] = of_member
     for offset in range(20_000):
         kept.append(offset, EVENT, ("A",), float(offset))
-        assert len(of_member) - len(kept) <= len(of_member) / 64 + 1, "memory"
+        assert len(of_member) - len(kept) <= len(of_member) / 64 + 1, "removing events must not use more memory"
         assert offset < 100 or offsets(kept, ("A",), offset - 2) == [offset - 1, offset]
     assert offsets(kept, ("A",), -1) == list(range(14_999, 20_000))
     assert kept._by_owner["A"] is of_member
     assert of_member.moved <= 64 * 20_000
 
 
-def test_a_position_is_good_as_long_as_nothing_after_it_is_forgotten() -> None:
+def test_position_is_valid_until_a_later_event_is_forgotten() -> None:
     kept = history(most_bytes=2 * (len(EVENT.body) + ENTRY_BYTES))
     positions = []
     for offset in (1, 5, 6):
         kept.append(offset, EVENT, ("A",), 0.0)
         positions.append(kept.position())
-    assert [kept.holds(position) for position in positions] == [True, True, True], "behind the first all is there"
+    assert [kept.holds(position) for position in positions] == [True, True, True], (
+        "a position behind the first event is complete"
+    )
     kept.append(9, EVENT, ("A",), 0.0)
     assert [kept.holds(position) for position in positions] == [False, True, True]
     assert (kept.is_complete_after(1), kept.is_complete_after(5)) == (False, True)
@@ -93,10 +95,10 @@ def test_position_names_the_event_before_it() -> None:
     anew.append(5, Delivery("peatio.orderbook", "", {}, b'{"id":2}'), ("A",), 0.0)
     position = kept.position(entry)
     assert kept.holds(position)
-    assert not anew.holds(position), "a stream that was deleted and made again"
-    assert not kept.holds(Position(STREAM, 6, position.digest)), "ahead of all that was read"
-    assert not kept.holds(Position(STREAM, 4, position.digest)), "a hole"
-    assert not history("abc").holds(position), "another history"
+    assert not anew.holds(position), "a position in a deleted stream is not valid in its successor"
+    assert not kept.holds(Position(STREAM, 6, position.digest)), "a position ahead of all events is not valid"
+    assert not kept.holds(Position(STREAM, 4, position.digest)), "a position before a gap is not complete"
+    assert not history("abc").holds(position), "a position of another history is not valid"
 
 
 def test_own_history_has_a_position_before_its_first_event() -> None:
@@ -106,15 +108,15 @@ def test_own_history_has_a_position_before_its_first_event() -> None:
     kept.append(1, EVENT, ("A",), 0.0)
     assert kept.holds(position)
     kept.append(2, EVENT, ("A",), 0.0)
-    assert not kept.holds(position), "the first is forgotten"
+    assert not kept.holds(position), "the first event has been forgotten"
     kept.clear("def")
     assert (len(kept), kept.last, kept.holds(position)) == (0, -1, False)
-    # A stream has no such position: an empty one may have lost its events.
+    # A stream has no such position: an empty stream may have lost its events.
     assert not history().holds(history().position())
 
 
 class Model(RuleBasedStateMachine):
-    """Against a list of all there ever was: what a position promises is there."""
+    """Compares the history with a list of all events: a valid position has all later events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,19 +134,19 @@ class Model(RuleBasedStateMachine):
         self.positions.append((offset, self.kept.position()))
 
     @invariant()
-    def promises_are_kept(self) -> None:
+    def valid_positions_are_complete(self) -> None:
         for offset, position in self.positions:
             if self.kept.holds(position):
                 missed = [number for number, owner in self.all if owner in ("A", 1) and number > offset]
                 assert offsets(self.kept, ("A", 1), offset) == missed
 
     @invariant()
-    def the_newest_position_is_always_good(self) -> None:
+    def newest_position_is_always_valid(self) -> None:
         if self.positions:
             assert self.kept.holds(self.positions[-1][1])
 
     @invariant()
-    def nothing_is_left_of_what_was_forgotten(self) -> None:
+    def forgotten_events_leave_nothing_behind(self) -> None:
         assert sum(len(of_owner) for of_owner in self.kept._by_owner.values()) == len(self.kept)
         assert all(self.kept._by_owner.values())
 

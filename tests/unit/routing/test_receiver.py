@@ -1,4 +1,4 @@
-"""A connection as the router sees it."""
+"""A connection from the router's point of view."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def receiver(dialect: Dialect, *streams: str) -> Receiver:
     return Receiver(outbox, dialect, list(streams))
 
 
-def test_its_keys_are_the_names_of_its_member() -> None:
+def test_keys_are_the_names_of_the_member() -> None:
     one = receiver(Dialect.CLASSIC)
     assert one.keys == ()
     one.admit("IDANN")
@@ -22,6 +22,6 @@ def test_its_keys_are_the_names_of_its_member() -> None:
     assert one.keys == ("IDANN", 0)
 
 
-def test_a_trade_is_new_once() -> None:
+def test_trade_is_new_only_once() -> None:
     one, key = receiver(Dialect.CLASSIC), TradeKey(b"7", b'"btcusd"')
     assert [one.is_new_trade(key, now) for now in (0.0, 1.0)] == [True, False]

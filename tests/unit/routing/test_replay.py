@@ -1,4 +1,4 @@
-"""What a returning client receives, and what it is guaranteed."""
+"""What a client that resumes receives, and what is guaranteed to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UID = "IDANN"
 
 
 class Room:
-    """A worker's history with orders of one member at some offsets, and what its clients receive."""
+    """A worker's history with orders of one member at some offsets, and its clients."""
 
     def __init__(self, *offsets: int, has_read_up_to: Callable[[float], bool] = lambda _moment: True) -> None:
         orders = RecentOrders()
@@ -49,14 +49,14 @@ class Room:
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for what comes, however slow the machine is."""
+    """Make clients wait for as long as it takes on a slow machine."""
     for name in ("READY_SECONDS", "OLD_SECONDS"):
         monkeypatch.setattr(replay, name, 60.0)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """A context in which a client waits no longer than one look takes."""
+    """A context in which a client does not wait after its first attempt."""
 
     @contextlib.contextmanager
     def wait_for_nothing() -> Iterator[None]:
@@ -75,7 +75,7 @@ def receiver(limit: int = 2**20, takes: Callable[[int], int] = lambda offered: o
     return found, wire
 
 
-def test_while_history_is_read_back_nothing_is_promised(impatient: Callable[[], Any]) -> None:
+def test_resume_is_incomplete_while_history_is_read_back(impatient: Callable[[], Any]) -> None:
     room = Room(1, 2)
     room.replays.caught_up.clear()
     with impatient():
@@ -85,29 +85,29 @@ def test_while_history_is_read_back_nothing_is_promised(impatient: Callable[[], 
     assert room.locate(None) == (ReplayPosition(2, 0), True)
 
 
-def test_what_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
+def test_client_waits_for_events_that_another_worker_has_read(impatient: Callable[[], Any]) -> None:
     other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
     other.cursors.learn(room.cursors.announce(0.0), 0.0)
     cursor = other.add(3)
     with impatient():
-        assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+        assert room.locate(cursor) is None, "without an answer of the broker nothing is guaranteed"
     gevent.spawn_later(0.02, room.add, 3)
     assert room.locate(cursor) == (ReplayPosition(3, 0), True)
 
 
-def test_a_cursor_ahead_of_all_that_was_published_is_of_another_history() -> None:
+def test_cursor_ahead_of_all_events_is_of_another_history() -> None:
     asked: list[float] = []
     room = Room(1, 2, has_read_up_to=lambda moment: bool(asked.append(moment)) or len(asked) > 2)
     ahead = room.cursors.seal(Position(STREAM, 100, 0), UID)
     assert room.locate(ahead) == (ReplayPosition(2, 0), False)
-    assert len(set(asked)) == 1, "it is about the time at which the client came"
+    assert len(set(asked)) == 1, "the answer depends on the time at which the client connected"
 
 
-def test_a_key_that_another_worker_has_read_is_waited_for(impatient: Callable[[], Any]) -> None:
+def test_client_waits_for_a_key_that_another_worker_has_read(impatient: Callable[[], Any]) -> None:
     other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
     cursor = other.cursors.at(UID)
     with impatient():
-        assert room.locate(cursor) is None, "the broker does not say: nothing is known"
+        assert room.locate(cursor) is None, "without an answer of the broker nothing is guaranteed"
     gevent.spawn_later(0.02, room.cursors.learn, other.cursors.announce(0.0), 0.0)
     assert room.locate(cursor) == (ReplayPosition(2, 0), True)
 
@@ -139,7 +139,7 @@ def test_all_invalid_cursors_get_the_same_answer_and_wait(kind: str) -> None:
     assert len(looks) == 4
 
 
-def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(
+def test_old_cursor_waits_less_for_a_silent_broker(
     monkeypatch: pytest.MonkeyPatch, impatient: Callable[[], Any]
 ) -> None:
     monkeypatch.setattr(replay, "OLD_SECONDS", 0.0)
@@ -147,10 +147,10 @@ def test_an_old_cursor_waits_less_for_a_broker_that_is_silent(
     cursor = old(room)
     assert room.locate(cursor) == (room.replays.latest(), False)
     with impatient():
-        assert room.locate(room.cursors.at("IDBOB")) is None, "its key may come yet"
+        assert room.locate(room.cursors.at("IDBOB")) is None, "the cursor's key may still arrive"
 
 
-def test_what_is_lost_while_it_is_waited_for_is_not_promised() -> None:
+def test_events_lost_during_the_wait_make_resume_incomplete() -> None:
     other, room = Room(1, 2), Room(1, 2, has_read_up_to=lambda _moment: False)
     other.cursors.learn(room.cursors.announce(0.0), 0.0)
     cursor = other.add(3)
@@ -201,8 +201,8 @@ def test_large_replayed_events_do_not_overflow_the_outbox(body: int) -> None:
     assert most <= limit
 
 
-def test_clients_that_replay_at_once_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes only when an event is replayed."""
+def test_concurrent_replays_share_one_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only while an event is replayed."""
     room, now, hub, seconds = Room(*range(1, 300)), [300.0], gevent.get_hub(), 50e-6
     passed = dict[int, float]()
     replayed = Router.replay

@@ -27,7 +27,7 @@ from tests.unit.samples import Wire, on_orderbook, on_ranger, on_trade, texts_in
 
 
 class Client:
-    """A receiver in the model, with the socket it writes to."""
+    """A receiver in the model, with its socket."""
 
     def __init__(self, uid: str, member_id: int | None, dialect: Dialect = Dialect.CLASSIC) -> None:
         self.wire = Wire()
@@ -49,7 +49,7 @@ class Client:
             where.subscribe(self.receiver, stream)
 
     def received(self) -> list[Any]:
-        """What has come since the last time."""
+        """Return the texts received since the last call."""
         frames = texts_in(self.wire.taken)
         self.wire.taken = b""
         return frames
@@ -135,7 +135,7 @@ def test_each_recipient_of_an_event_gets_exactly_one_copy(steps: list[tuple[Any,
     assert len(where) == 0
 
 
-def test_the_member_id_zero_is_one_like_any_other() -> None:
+def test_member_id_zero_is_valid() -> None:
     where = router()
     zero, none = connected(where, Client("A", 0), Client("B", None))
     send(where, on_orderbook({"id": 1}, member_id=0))
@@ -176,7 +176,7 @@ def test_closed_client_does_not_delay_the_others() -> None:
 OWN = {"ask": {"id": 31, "price": "1.0"}, "bid": {"id": 32, "price": "2.0"}}
 
 
-def test_each_side_gets_its_own_order_and_nothing_of_the_other() -> None:
+def test_each_side_receives_its_own_order_only() -> None:
     where = router()
     ann, bob, eve = connected(where, Client("A", 1), Client("B", 2), Client("E", 3))
     send(where, on_trade({"id": 5, "ask_id": 31, "bid_id": 32, **OWN}, ask_member_id=1, bid_member_id=2))
@@ -198,7 +198,7 @@ def test_a_trade_with_oneself_has_both_orders_and_the_id_of_the_ask(who: dict[st
     assert (frame["trade"]["ask"]["id"], frame["trade"]["bid"]["id"]) == (31, 32)
 
 
-def test_an_order_that_was_not_added_is_the_one_last_seen_or_its_id() -> None:
+def test_missing_order_of_a_trade_is_the_last_seen_or_its_id() -> None:
     where = router()
     ann, bob = connected(where, Client("A", 1), Client("B", 2))
     seen = [on_orderbook({"id": 31, "state": state}, uid="A") for state in ("wait", "done")]
@@ -207,7 +207,7 @@ def test_an_order_that_was_not_added_is_the_one_last_seen_or_its_id() -> None:
     assert bob.received()[-1]["trade"]["bid"] == {"id": 32}
 
 
-def test_an_order_that_came_with_one_trade_is_known_at_the_next() -> None:
+def test_order_of_one_trade_is_known_at_the_next() -> None:
     where = router()
     (ann,) = connected(where, Client("A", 1))
     send(where, on_trade({"id": 5, "ask_id": 31, **OWN}, ask_uid="A"), on_trade({"id": 6, "ask_id": 31}, ask_uid="A"))
@@ -223,7 +223,7 @@ def test_order_seen_with_another_owner_is_not_shown() -> None:
 
 @pytest.mark.parametrize("turn", [1, -1])
 @pytest.mark.parametrize("number", [501, "501"])
-def test_a_trade_that_comes_by_two_exchanges_is_sent_once(turn: int, number: Any) -> None:
+def test_trade_from_two_exchanges_is_routed_once(turn: int, number: Any) -> None:
     counters = WorkerCounters()
     where = router(counters)
     (ann,) = connected(where, Client("A", None))
@@ -254,7 +254,7 @@ def test_trades_of_one_id_in_two_markets_are_two_trades() -> None:
 
 
 @pytest.mark.parametrize("count", [300, 4000])
-def test_many_trades_by_two_exchanges_are_sent_once_each(count: int) -> None:
+def test_many_trades_from_two_exchanges_are_routed_once(count: int) -> None:
     where = router()
     (ann,) = connected(where, Client("A", None))
     numbers = range(count)
@@ -276,7 +276,7 @@ def test_ranger_client_gets_peatios_own_trade_without_translation(turn: int) -> 
     assert ann.received() == [{"trade": own}]
     assert [frame["trade"]["id"] for frame in old.received()] == [5, 6]
     send(where, on_orderbook({"id": 7}, uid="A"))
-    assert [frame["order"]["id"] for frame in ann.received()] == [7], "orders are translated in any case"
+    assert [frame["order"]["id"] for frame in ann.received()] == [7], "orders are always translated"
 
 
 # ---- from the ranger exchange
@@ -308,7 +308,7 @@ def test_a_private_trade_of_peatio_2_has_its_side_and_order(kind: str, side: str
     assert ranger.received() == [{"trade": body}]
 
 
-def test_private_orders_and_trades_reach_a_classic_session_in_its_own_form() -> None:
+def test_classic_session_receives_translated_orders_and_trades() -> None:
     where = router()
     ann, bob = connected(where, Client("A", 1), Client("B", 2))
     send(
@@ -324,7 +324,7 @@ def test_private_orders_and_trades_reach_a_classic_session_in_its_own_form() -> 
 
 
 @pytest.mark.parametrize("key", ["private.A.deposit_address", "public.btcusd.trades", "global.tickers", "admin.a.b"])
-def test_other_events_do_not_reach_a_classic_session_that_did_not_ask(key: str) -> None:
+def test_classic_session_receives_no_unrequested_events(key: str) -> None:
     where = router()
     (ann,) = connected(where, Client("A", 1))
     send(where, on_ranger(key, {"id": 1}))
@@ -379,7 +379,7 @@ def test_ranger_session_gets_a_trade_once() -> None:
     assert ann.received() == [{"trade": {"id": 501}}]
 
 
-def test_an_event_without_an_id_is_for_ranger_sessions_only() -> None:
+def test_event_without_an_id_is_sent_to_ranger_sessions_only() -> None:
     where = router()
     (classic,) = connected(where, Client("A", 1))
     ann = ranger(where, "order")
@@ -388,7 +388,7 @@ def test_an_event_without_an_id_is_for_ranger_sessions_only() -> None:
 
 
 class Mortal(Outbox):
-    """One of which it can be seen whether anybody still holds it."""
+    """An object whose garbage collection can be observed."""
 
 
 @pytest.mark.parametrize("how", ["book", "replay"])
@@ -446,7 +446,7 @@ def test_broadcast_book_change_reaches_every_classic_session_once() -> None:
 # ---- what is counted
 
 
-def test_what_became_of_an_event_is_counted() -> None:
+def test_outcome_of_an_event_is_counted() -> None:
     counters = WorkerCounters()
     where = router(counters)
     connected(where, Client("A", 1))
@@ -454,7 +454,7 @@ def test_what_became_of_an_event_is_counted() -> None:
     assert [counters.count(metrics.events, outcome).value for outcome in ("sent", "nobody")] == [2, 1]
 
 
-def test_each_frame_that_an_outbox_takes_is_counted() -> None:
+def test_each_queued_frame_is_counted() -> None:
     counters = WorkerCounters()
     where = router(counters)
     ann, again, public = connected(where, Client("A", 1), Client("A", 1), Client(None, None, Dialect.RANGER))
@@ -475,7 +475,7 @@ def test_each_frame_that_an_outbox_takes_is_counted() -> None:
         client.receiver.outbox.flush()
     texts = (
         len(ann.received()) + len(public.received()) + len(late.received()) + 2
-    )  # and two that were sent before the close
+    )  # and two that were sent before closing
     assert counters.count(metrics.frames).value == texts == 4 + 5 + 3 + 2
 
 

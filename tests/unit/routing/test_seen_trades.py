@@ -1,4 +1,4 @@
-"""Trades are told apart by market and id, for long enough, in bounded memory."""
+"""Trades are distinguished by market and id, for long enough, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def trade(number: object, market: object) -> Trade:
 A, B = TradeKey(b"1", b"a"), TradeKey(b"1", b"b")
 
 
-def test_a_trade_is_its_market_and_its_id() -> None:
+def test_trade_is_identified_by_market_and_id() -> None:
     assert trade(1, "btcusd").key == trade("1", "btcusd").key
     keys = {trade(number, market).key for number in (1, 11) for market in ("btcusd", "1btcusd", None)}
     assert len(keys) == 6
@@ -46,7 +46,7 @@ def test_trade_is_remembered_for_a_while_among_other_trades(at: float) -> None:
     assert not seen.add(A, at + KEPT_SECONDS - 0.1)
 
 
-def test_what_is_long_ago_is_forgotten() -> None:
+def test_old_trades_are_forgotten() -> None:
     seen = SeenTrades(0.0)
     assert seen.add(A, 0.0)
     assert seen.add(A, 2 * KEPT_SECONDS)

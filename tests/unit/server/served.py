@@ -1,4 +1,4 @@
-"""A gateway in the process of a test, with clients that are really connected."""
+"""A gateway in the test's process, with real client connections."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from peatio_ws import Gateway, testing
 
 
-def chatting(**variables: str) -> Gateway:
-    """A gateway with a handler that stays for as long as its client does."""
+def waiting_gateway(**variables: str) -> Gateway:
+    """Return a gateway whose handler waits until its client sends something."""
     gateway = testing.gateway(**variables)
 
     @gateway.websocket("/")
@@ -22,15 +22,15 @@ def chatting(**variables: str) -> Gateway:
     return gateway
 
 
-def ends(client: testing.Client) -> int:
-    """The code with which a connection has ended, or ends once its client says something."""
+def end_code(client: testing.Client) -> int:
+    """Send a message, which ends the handler, and return the connection's close code."""
     with contextlib.suppress(ConnectionClosed):
         client.send("bye")
     return client.closed()[0]
 
 
 def status_of(server: testing.Server, path: str = "/", **headers: str) -> int:
-    """Of the answer to a handshake."""
+    """Return the status of the answer to a handshake."""
     try:
         server.connect(path, **headers)
     except InvalidStatus as refused:

@@ -1,4 +1,4 @@
-"""Which sources a worker reads by its settings, and what is bound while its clients need it."""
+"""Which sources a worker reads, by its settings, and which keys are bound for its clients."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def keys(on_demand: OnDemandBindings | None) -> set[str]:
         ({"AMQP_URL": "memory://"}, QueueSource, None),
     ],
 )
-def test_only_the_history_stream_has_a_source_to_replace_it(
+def test_only_the_history_stream_has_a_replacement(
     environ: dict[str, str], kind: type[Any], other: type[Any] | None
 ) -> None:
     preferred, replacement = sources(**environ)
@@ -63,7 +63,7 @@ def test_members_are_bound_one_by_one_only_without_history(environ: dict[str, st
     assert (queue._on_demand is None) is (bindings is PRIVATE)
 
 
-def test_books_are_bound_in_any_case_and_other_streams_on_demand() -> None:
+def test_books_are_always_bound_and_other_streams_on_demand() -> None:
     def bound(**environ: str) -> set[str]:
         chosen = settings(**RABBITMQ, **environ)
         source: Any = public_source(chosen, ClientInterest(chosen), lambda _: None)
@@ -74,7 +74,7 @@ def test_books_are_bound_in_any_case_and_other_streams_on_demand() -> None:
     assert "public.#" not in bound(WEBSOCKET_BOOKS="ob")
 
 
-# ---- what clients need
+# ---- bindings for clients
 
 
 def test_a_stream_is_needed_until_its_last_client_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_a_member_is_bound_by_its_uid_without_history() -> None:
     needed.acquire_member("ANN")
     assert keys(needed.members) == {"private.ANN.#"}
     needed.release_member("ANN")
-    assert keys(needed.members) == {"private.ANN.#"}, "members often come back"
+    assert keys(needed.members) == {"private.ANN.#"}, "members often reconnect"
 
 
 @pytest.mark.parametrize("environ", [{}, {"AMQP_URL": "memory://", "AMQP_HISTORY": "off", "WEBSOCKET_BOOKS": "ob"}])

@@ -1,4 +1,4 @@
-"""An operator's commands on connections of handlers, by token and by `identify`."""
+"""An operator's commands and connections of handlers, by token and by `identify`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from peatio_ws.cluster.commands import Answer, Command, DisconnectCommand, Worke
 from peatio_ws.server.commands import CommandExecutor
 from tests.support.raw_client import CLOSE, TEXT, Frame, RawClient, close, text
 
-PUT_OUT = (4403, "disconnected by the operator")
+DISCONNECTED = (4403, "disconnected by the operator")
 QUESTION = "0123456789abcdef"
 PLACE = WorkerId(socket.gethostname(), "here:8080", os.getpid())
 
 
 @pytest.fixture
 def orders() -> list[str]:
-    """What the handler was asked to do."""
+    """Orders that the handler has placed."""
     return []
 
 
@@ -44,13 +44,13 @@ def gateway(orders: list[str]) -> Gateway:
 
 
 @pytest.fixture
-def tell(gateway: Gateway) -> Callable[[Command], list[Answer]]:
-    """As if an operator had said it."""
+def execute(gateway: Gateway) -> Callable[[Command], list[Answer]]:
+    """Execute an operator's command."""
     executor = CommandExecutor(PLACE, gateway._registry, gateway._shared.revocations)
     return lambda command: testing._run(lambda: list(executor.execute(command)))
 
 
-def let_in(server: testing.Server, **who: str) -> testing.Client:
+def connect(server: testing.Server, **who: str) -> testing.Client:
     client = server.connect("/trade", **who)
     assert client.receive() in ("IDANN", "IDBOB")
     return client
@@ -65,57 +65,57 @@ def in_an_hour() -> float:
     return time.time() + 3600
 
 
-def test_one_revoked_token_ends_the_connections_by_it_and_no_others(
-    gateway: Gateway, tell: Callable[[Command], list[Answer]]
+def test_revoked_token_closes_only_its_own_connections(
+    gateway: Gateway, execute: Callable[[Command], list[Answer]]
 ) -> None:
     with testing.serve(gateway) as server:
         stolen, good = server.token("IDANN", jti="stolen"), server.token("IDANN", jti="good")
-        gone = [let_in(server, token=stolen) for _ in range(2)]
-        stay = let_in(server, token=good), let_in(server, cookie="IDANN"), let_in(server, cookie="IDBOB")
+        gone = [connect(server, token=stolen) for _ in range(2)]
+        stay = connect(server, token=good), connect(server, cookie="IDANN"), connect(server, cookie="IDBOB")
         revoked = Revocation("IDANN", in_an_hour(), "stolen")
-        assert tell(DisconnectCommand(QUESTION, "IDANN", "stolen", revoked)) == [Answer(PLACE, 2)]
-        assert [client.closed() for client in gone] == [PUT_OUT, PUT_OUT]
+        assert execute(DisconnectCommand(QUESTION, "IDANN", "stolen", revoked)) == [Answer(PLACE, 2)]
+        assert [client.closed() for client in gone] == [DISCONNECTED, DISCONNECTED]
         assert all(is_served(client) for client in stay)
         with pytest.raises(InvalidStatus) as refused:
             server.connect("/trade", token=stolen)
         assert refused.value.response.status_code == 401
-        assert is_served(let_in(server, token=good))
+        assert is_served(connect(server, token=good))
 
 
-def test_a_member_that_has_to_go_goes_by_token_and_by_cookie(
-    gateway: Gateway, tell: Callable[[Command], list[Answer]]
+def test_disconnect_closes_connections_by_token_and_by_cookie(
+    gateway: Gateway, execute: Callable[[Command], list[Answer]]
 ) -> None:
     with testing.serve(gateway) as server:
         token = server.token("IDANN")
-        gone = let_in(server, token=token), let_in(server, cookie="IDANN")
-        bob = let_in(server, token=server.token("IDBOB")), let_in(server, cookie="IDBOB")
+        gone = connect(server, token=token), connect(server, cookie="IDANN")
+        bob = connect(server, token=server.token("IDBOB")), connect(server, cookie="IDBOB")
         revoked = Revocation("IDANN", in_an_hour(), issued=time.time())
-        assert tell(DisconnectCommand(QUESTION, "IDANN", revoked=revoked)) == [Answer(PLACE, 2)]
-        assert [client.closed() for client in gone] == [PUT_OUT, PUT_OUT]
+        assert execute(DisconnectCommand(QUESTION, "IDANN", revoked=revoked)) == [Answer(PLACE, 2)]
+        assert [client.closed() for client in gone] == [DISCONNECTED, DISCONNECTED]
         assert all(is_served(client) for client in bob)
         with pytest.raises(InvalidStatus):
             server.connect("/trade", token=token)
-        assert is_served(let_in(server, cookie="IDANN")), "who may come by a cookie the application says"
+        assert is_served(connect(server, cookie="IDANN")), "revoking affects tokens; cookies are up to the application"
 
 
 def test_received_revocation_closes_connections_of_its_tokens(gateway: Gateway) -> None:
     revocations = gateway._shared.revocations
     executor = CommandExecutor(PLACE, gateway._registry, revocations)
     with testing.serve(gateway) as server:
-        ann, bob = let_in(server, token=server.token("IDANN")), let_in(server, token=server.token("IDBOB"))
-        by_cookie = let_in(server, cookie="IDANN")
+        ann, bob = connect(server, token=server.token("IDANN")), connect(server, token=server.token("IDBOB"))
+        by_cookie = connect(server, cookie="IDANN")
         assert testing._run(executor.close_revoked) == 0
         revocations.add(Revocation("IDANN", in_an_hour(), issued=time.time()), time.time())
         assert testing._run(executor.close_revoked) == 1
-        assert ann.closed() == PUT_OUT
-        assert testing._run(executor.close_revoked) == 0, "closed already"
+        assert ann.closed() == DISCONNECTED
+        assert testing._run(executor.close_revoked) == 0, "a closed connection was closed again"
         assert is_served(bob)
-        assert is_served(by_cookie), "it has no token"
+        assert is_served(by_cookie), "a connection without a token was closed"
 
 
 @pytest.mark.parametrize("who", ["token", "cookie"])
 def test_messages_after_a_disconnect_are_ignored(
-    gateway: Gateway, tell: Callable[[Command], list[Answer]], orders: list[str], who: str
+    gateway: Gateway, execute: Callable[[Command], list[Answer]], orders: list[str], who: str
 ) -> None:
     with testing.serve(gateway) as server, RawClient(server.port) as ann:
         token = {"Authorization": f"Bearer {server.token('IDANN')}"}
@@ -123,7 +123,7 @@ def test_messages_after_a_disconnect_are_ignored(
         assert ann.request(headers, "GET /trade HTTP/1.1").status == 101
         ann.send(text("an order"))
         assert [ann.next(), ann.next()] == [Frame(TEXT, b"IDANN"), Frame(TEXT, b"placed")]
-        tell(DisconnectCommand(QUESTION, "IDANN"))
+        execute(DisconnectCommand(QUESTION, "IDANN"))
         ann.send(text("too late"), close(4403))
         assert ann.next() == Frame(CLOSE, (4403).to_bytes(2) + b"disconnected by the operator")
         assert ann.next() is None

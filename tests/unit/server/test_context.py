@@ -35,8 +35,8 @@ def authenticator(**environ: str) -> Authenticator:
     return Authenticator(settings, verifier, keys, shared, WorkerCounters())
 
 
-def waits(at: Authenticator, *tokens: str, address: str = HERE) -> bool:
-    """Whether an address has to wait after each of these was shown there as often as may be."""
+def is_locked_after(at: Authenticator, *tokens: str, address: str = HERE) -> bool:
+    """Present each token as often as the limit allows. Return whether the address is then locked out."""
     for token in tokens:
         for _ in range(LIMIT):
             with contextlib.suppress(TryLater):
@@ -52,8 +52,8 @@ def is_locked(at: Authenticator, address: str) -> bool:
     return False
 
 
-def good(number: int = 0, **header: Any) -> str:
-    """It would be accepted if its key were known, but for its time."""
+def token_of(number: int = 0, **header: Any) -> str:
+    """Return a token that is valid except for its time, if its key is known."""
     return sign(claims(), key=private_key(number=number), **header)
 
 
@@ -63,39 +63,39 @@ def publish(at: Authenticator, kid: str, number: int) -> None:
 
 
 def test_invalid_tokens_are_counted() -> None:
-    assert waits(authenticator(**KEY), good(1))
-    assert waits(authenticator(**KEY), good()), "expired"
-    assert waits(authenticator(**KEY), "nonsense")
+    assert is_locked_after(authenticator(**KEY), token_of(1))
+    assert is_locked_after(authenticator(**KEY), token_of()), "expired"
+    assert is_locked_after(authenticator(**KEY), "nonsense")
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
 def test_gateway_without_keys_counts_no_failures(fixed: dict[str, str]) -> None:
     at = authenticator(**SET, **fixed)
-    assert not waits(at, good(1, kid="a"), good(1))
+    assert not is_locked_after(at, token_of(1, kid="a"), token_of(1))
     publish(at, "a", 2)
-    assert waits(at, good(1, kid="a"))
+    assert is_locked_after(at, token_of(1, kid="a"))
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
 def test_token_with_a_missing_key_may_be_retried(fixed: dict[str, str]) -> None:
     at = authenticator(**SET, **fixed)
-    for token in (good(1, kid="a"), good(1)):
+    for token in (token_of(1, kid="a"), token_of(1)):
         with pytest.raises(TryLater) as later:
             at.verify(token, "c1", HERE)
         assert later.value.seconds >= 1
     assert at._counters.count(metrics.authentications, "postponed").value == 2
     publish(at, "a", 2)
     with pytest.raises(TryLater):
-        at.verify(good(1, kid="b"), "c1", HERE)
-    assert at.verify(good(1, kid="a"), "c1", HERE) is None, "the set has that key, and it is another one"
+        at.verify(token_of(1, kid="b"), "c1", HERE)
+    assert at.verify(token_of(1, kid="a"), "c1", HERE) is None, "a token that the named key did not sign is refused"
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
-def test_token_of_an_unread_key_counts_as_no_failure(fixed: dict[str, str]) -> None:
+def test_token_of_an_unknown_key_is_not_a_failure(fixed: dict[str, str]) -> None:
     at = authenticator(**SET, **fixed)
     publish(at, "a", 2)
-    assert not waits(at, good(1, kid="b"))
-    assert waits(at, good(1))
+    assert not is_locked_after(at, token_of(1, kid="b"))
+    assert is_locked_after(at, token_of(1))
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_token_of_an_unread_key_counts_as_no_failure(fixed: dict[str, str]) -> N
     [
         ("", "", False),  # a Unix socket
         ("10.0.0.0/8", "", False),
-        ("10.0.0.0/8", "10.0.0.2", False),  # the proxy, which did not name its client
+        ("10.0.0.0/8", "10.0.0.2", False),  # a proxy that did not pass on the client's address
         ("10.0.0.0/8", HERE, True),
         ("", "10.0.0.2", True),
     ],
 )
 def test_only_addresses_that_identify_a_client_are_locked(trusted: str, address: str, counts: bool) -> None:
-    assert waits(authenticator(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
+    assert is_locked_after(authenticator(**KEY, TRUSTED_PROXIES=trusted), "nonsense", address=address) is counts
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,11 @@ def test_only_addresses_that_identify_a_client_are_locked(trusted: str, address:
 )
 def test_ipv6_network_counts_as_one_client(address: str, other: str, together: bool) -> None:
     at = authenticator(**KEY)
-    assert waits(at, "nonsense", address=address)
+    assert is_locked_after(at, "nonsense", address=address)
     assert is_locked(at, other) is together
 
 
-def test_a_proxys_address_written_as_ipv6_is_the_proxys() -> None:
-    assert not waits(authenticator(**KEY, TRUSTED_PROXIES="10.0.0.0/8"), "nonsense", address="::ffff:10.0.0.2")
+def test_ipv4_mapped_address_of_a_proxy_is_recognized() -> None:
+    assert not is_locked_after(
+        authenticator(**KEY, TRUSTED_PROXIES="10.0.0.0/8"), "nonsense", address="::ffff:10.0.0.2"
+    )

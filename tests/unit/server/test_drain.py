@@ -1,4 +1,4 @@
-"""Drains of a worker: by an operator, undone, and at its end."""
+"""Drains of a worker: by an operator, undone, and at its exit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from peatio_ws import testing
 from peatio_ws.server import drain, registry
-from tests.unit.server.served import chatting, ends, status_of
+from tests.unit.server.served import end_code, status_of, waiting_gateway
 
 STEP_CLIENTS = 20
-"""The least number that is notified at once."""
+"""Number of clients that are notified at once."""
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ STEP_CLIENTS = 20
     [lambda there: there.set_draining(True), lambda there: there.drain()],
     ids=["an operator's", "the worker's"],
 )
-def test_identify_that_outlasts_a_drain_is_refused(
+def test_upgrade_whose_identify_outlasts_a_drain_is_refused(
     leave: Callable[[registry.ConnectionRegistry], None],
 ) -> None:
     gateway = testing.gateway()
@@ -39,29 +39,29 @@ def test_identify_that_outlasts_a_drain_is_refused(
 
 def test_undone_drain_keeps_connections_not_yet_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
-    gateway = chatting(WEBSOCKET_DRAIN_SECONDS="120")
+    gateway = waiting_gateway(WEBSOCKET_DRAIN_SECONDS="120")
     there = gateway._registry
 
     def begin_and_undo() -> int:
         everybody = list(there)
         there.set_draining(True)
         assert there.draining
-        while not (told := sum(client.ws.closed for client in everybody)):
+        while not (closed := sum(client.ws.closed for client in everybody)):
             gevent.idle()
         there.set_draining(False)
-        return told
+        return closed
 
     with testing.serve(gateway) as server:
         clients = [server.connect("/") for _ in range(2 * STEP_CLIENTS)]
         assert {client.receive() for client in clients} == {"here"}
         assert testing._run(begin_and_undo) == STEP_CLIENTS
         assert not there.draining
-        assert Counter(map(ends, clients)) == {1012: STEP_CLIENTS, 1000: STEP_CLIENTS}
+        assert Counter(map(end_code, clients)) == {1012: STEP_CLIENTS, 1000: STEP_CLIENTS}
         assert server.connect("/").receive() == "here"
 
 
-def test_a_second_drain_is_the_first_and_one_undo_ends_both() -> None:
-    gateway = chatting()
+def test_second_drain_has_no_effect_and_one_undo_ends_it() -> None:
+    gateway = waiting_gateway()
     there = gateway._registry
 
     def drain_twice() -> None:
@@ -77,17 +77,17 @@ def test_a_second_drain_is_the_first_and_one_undo_ends_both() -> None:
         assert ann.closed()[0] == 1012
         assert status_of(server) == 503
         testing._run(lambda: there._operator_drain and there._operator_drain.join(testing.WAIT))
-        testing._run(drain_twice)  # after its end, too
+        testing._run(drain_twice)  # also after the first drain has ended
         assert status_of(server) == 503
         testing._run(lambda: there.set_draining(False))
         assert status_of(server) == 101
         assert gateway.problems() == []
 
 
-def test_undoing_a_drain_does_not_stop_an_ending_worker() -> None:
-    gateway = chatting()
+def test_undo_does_not_keep_an_exiting_worker() -> None:
+    gateway = waiting_gateway()
 
-    def end_aside_and_undo() -> list[str]:
+    def drain_worker_and_undo() -> list[str]:
         ending = gevent.spawn(gateway.drain)
         gateway._registry.set_draining(True)
         gevent.idle()
@@ -96,4 +96,4 @@ def test_undoing_a_drain_does_not_stop_an_ending_worker() -> None:
         return gateway.problems()
 
     with testing.serve(gateway):
-        assert testing._run(end_aside_and_undo) == ["draining"]
+        assert testing._run(drain_worker_and_undo) == ["draining"]

@@ -19,7 +19,7 @@ SECRET = "what only the log may have"
 
 
 def plain(server: testing.Server, method: str = "GET", path: str = "/") -> tuple[int, Mapping[str, str], str]:
-    """Status, headers and body of the answer to a request that asks for no upgrade."""
+    """Return status, headers and body of the answer to a request without an upgrade."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.request(method, path, headers={"Connection": "close"})
     answer = connection.getresponse()
@@ -27,10 +27,10 @@ def plain(server: testing.Server, method: str = "GET", path: str = "/") -> tuple
 
 
 def refused(server: testing.Server, path: str = "/", token: str | None = None, **headers: str) -> Response:
-    """The HTTP answer to an upgrade that is not granted."""
-    with pytest.raises(InvalidStatus) as told:
+    """Return the HTTP answer to a refused upgrade."""
+    with pytest.raises(InvalidStatus) as error:
         server.connect(path, token, **headers)
-    return told.value.response
+    return error.value.response
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -41,7 +41,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 # ---- plain requests
 
 
-def test_a_plain_request_is_the_applications() -> None:
+def test_application_answers_plain_requests() -> None:
     with testing.serve(testing.gateway(application)) as server:
         assert plain(server, "POST", "/orders")[::2] == (200, "POST /orders")
         assert "challenge" in server.connect().json()
@@ -55,7 +55,7 @@ def test_plain_request_without_an_application_gets_426() -> None:
 
 
 def test_server_that_cannot_upgrade_names_the_worker_class() -> None:
-    """Any WSGI server but the two: nothing in the environ to upgrade with."""
+    """On WSGI servers without WebSocket support the environ offers no upgrade."""
     said: list[str] = []
     environ = {
         "REQUEST_METHOD": "GET",
@@ -89,7 +89,7 @@ def test_a_token_that_does_not_verify_is_refused_on_every_path(path: str) -> Non
         assert b"no.token" not in (answer.body or b"")
 
 
-def test_an_address_with_too_many_of_them_has_to_wait() -> None:
+def test_address_with_too_many_failures_has_to_wait() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_FAILURES_PER_ADDRESS="3", TRUSTED_PROXIES="127.0.0.1")
     address = {"x_forwarded_for": "203.0.113.7"}
     with testing.serve(gateway) as server:
@@ -99,12 +99,12 @@ def test_an_address_with_too_many_of_them_has_to_wait() -> None:
         assert answer.status_code == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 60
         with server.connect("/", **address) as without:
-            assert "challenge" in without.json(), "without a token it may come"
+            assert "challenge" in without.json(), "a connection without a token was refused"
         with server.connect("/private", server.token(), x_forwarded_for="203.0.113.8") as other:
             assert "success" in other.json()
 
 
-# ---- who it is, by the application's word
+# ---- identities from the application
 
 
 def identify(environ: Mapping[str, Any]) -> str | None:
@@ -129,10 +129,12 @@ def test_handler_connection_has_the_identity_given_by_the_application() -> None:
     with testing.serve(known()) as server:
         assert server.connect("/who").json() is None
         assert server.connect("/who", cookie="IDANN").json() == "IDANN"
-        assert server.connect("/who", server.token("IDBOB"), cookie="IDANN").json() == "IDBOB", "a token says more"
+        assert server.connect("/who", server.token("IDBOB"), cookie="IDANN").json() == "IDBOB", (
+            "the token takes precedence"
+        )
 
 
-def test_the_application_may_refuse_and_may_have_a_bug() -> None:
+def test_identify_may_refuse_or_raise() -> None:
     with testing.serve(known()) as server:
         answer = refused(server, "/who", cookie="banned")
         assert (answer.status_code, answer.body) == (403, b"You are banned.\n")
@@ -141,7 +143,7 @@ def test_the_application_may_refuse_and_may_have_a_bug() -> None:
         assert SECRET.encode() not in (answer.body or b"")
 
 
-def test_another_sites_page_does_not_come_in_by_the_cookie() -> None:
+def test_page_of_another_site_cannot_use_a_cookie() -> None:
     gateway = testing.gateway(API_CORS_ORIGINS="*")
     gateway.websocket("/who", identify=identify)(lambda ws: ws.send("in"))
     with testing.serve(gateway) as server:
@@ -152,7 +154,7 @@ def test_another_sites_page_does_not_come_in_by_the_cookie() -> None:
 # ---- handlers
 
 
-def test_decorators_leave_the_function_as_it_is_and_take_a_name_once() -> None:
+def test_decorators_return_the_function_and_refuse_duplicates() -> None:
     gateway = testing.gateway()
 
     def handler(*_: Any) -> None: ...
@@ -164,20 +166,20 @@ def test_decorators_leave_the_function_as_it_is_and_take_a_name_once() -> None:
             again(handler)
 
 
-# ---- a worker's life
+# ---- starting and stopping
 
 
-def test_it_is_ready_only_while_connected_to_the_broker() -> None:
+def test_gateway_is_ready_only_while_connected_to_the_broker() -> None:
     gateway = testing.gateway()
     assert gateway.problems()
     with testing.serve(gateway):
         assert gateway.problems() == []
-        testing._run(gateway.start)  # harmless
+        testing._run(gateway.start)  # starting again has no effect
         assert gateway.problems() == []
     assert gateway.problems()
 
 
-def test_its_end_stops_what_it_began() -> None:
+def test_stopping_ends_all_background_greenlets() -> None:
     gateway = testing.gateway()
     with testing.serve(gateway):
         background = [greenlet for greenlet in gateway._background if not greenlet.ready()]
@@ -219,7 +221,7 @@ def test_gateways_of_a_process_are_listed_while_referenced() -> None:
     assert number not in map(id, Gateway.instances())
 
 
-def test_its_publisher_is_one_and_pushes_to_its_clients() -> None:
+def test_gateways_publisher_pushes_to_its_clients() -> None:
     gateway = testing.gateway()
     assert gateway.publisher is gateway.publisher
     with testing.serve(gateway) as server:
@@ -231,6 +233,6 @@ def test_its_publisher_is_one_and_pushes_to_its_clients() -> None:
 def test_faulty_environment_is_reported_with_all_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in testing.environ(WEBSOCKET_PORT="http", LOG_LEVEL="loud").items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as error:
         Gateway.from_env()
-    assert {str(fault).partition("=")[0] for fault in told.value.faults} == {"WEBSOCKET_PORT", "LOG_LEVEL"}
+    assert {str(fault).partition("=")[0] for fault in error.value.faults} == {"WEBSOCKET_PORT", "LOG_LEVEL"}

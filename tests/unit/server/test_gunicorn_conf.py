@@ -1,4 +1,4 @@
-"""gunicorn's settings as `gunicorn wsgi` reads them from the environment, each time in a new process."""
+"""gunicorn's settings as `gunicorn wsgi` reads them from the environment, in a new process each time."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ def test_settings_follow_the_environment(tmp_path: Path) -> None:
     assert found["bind"] == "[::1]:8081"
     assert found["workers"] == 1
     assert found["worker_class"] == "peatio_ws.worker.Worker"
-    assert found["worker_connections"] > 300, "a client over the limit is answered"
+    assert found["worker_connections"] > 300, "a client over the limit has to be answered"
     assert found["graceful_timeout"] > 20
     assert (found["keyfile"], found["certfile"]) == (None, None)
 
 
-def test_the_folder_for_metrics_lives_as_long_as_the_process(tmp_path: Path) -> None:
+def test_metrics_folder_exists_as_long_as_the_process(tmp_path: Path) -> None:
     found = settings(tmp_path)
     assert found["there"]
     assert Path(found["folder"]).parent == tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_the_operator_is_used_and_kept(tmp_path: Path) -> None:
+def test_metrics_folder_of_the_operator_is_used_and_kept(tmp_path: Path) -> None:
     own = tmp_path / "figures"
     own.mkdir()
     assert settings(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(own))["folder"] == str(own)
     assert own.is_dir()
 
 
-def test_a_folder_of_another_gateway_is_not_used(tmp_path: Path) -> None:
+def test_metrics_folder_of_another_gateway_is_not_used(tmp_path: Path) -> None:
     other = tmp_path / "peatio_ws-metrics-1-x"
     other.mkdir()
     assert settings(tmp_path, PROMETHEUS_MULTIPROC_DIR=str(other))["folder"] != str(other)
@@ -82,7 +82,7 @@ def test_a_folder_of_another_gateway_is_not_used(tmp_path: Path) -> None:
         ({"WEBSOCKET_PORT": "x", "LOG_LEVEL": "loud"}, ["LOG_LEVEL", "WEBSOCKET_PORT"]),
     ],
 )
-def test_wrong_settings_are_all_named_and_nothing_is_left(
+def test_all_wrong_settings_are_reported_and_no_file_is_left(
     tmp_path: Path, environ: dict[str, str], faults: list[str]
 ) -> None:
     done = read(tmp_path, **environ)

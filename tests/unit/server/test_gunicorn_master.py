@@ -16,7 +16,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.server import gunicorn_master
 
 
-def test_it_looks_often_whether_its_workers_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_master_checks_its_workers_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arbiter, "time", arbiter.time)
     gunicorn_master._poll_often()
     with gevent.Timeout(10):
@@ -26,7 +26,7 @@ def test_it_looks_often_whether_its_workers_have_ended(monkeypatch: pytest.Monke
 
 
 class App:
-    """Loads its configuration as gunicorn's does, or fails."""
+    """An application that loads its configuration like gunicorn's, or fails to."""
 
     def __init__(self, failure: BaseException | None = None, at: str = "reload") -> None:
         self.cfg: Any = SimpleNamespace(address=[], is_ssl=False, env={})
@@ -48,7 +48,7 @@ def of(app: App) -> Any:
 
 
 def reloaded(with_master: Any, reload: Any) -> list[str]:
-    """The faults that are logged."""
+    """Reload and return the logged faults."""
     structlog.reset_defaults()
     with capture_logs() as lines:
         gunicorn_master._reload(with_master, reload)
@@ -65,20 +65,20 @@ FAILURES: dict[str, tuple[BaseException, list[str]]] = {
 
 @pytest.mark.parametrize("at", ["reload", "wsgi"])
 @pytest.mark.parametrize("what", FAILURES)
-def test_a_reload_that_would_fail_is_not_begun(what: str, at: str) -> None:
-    failure, told = FAILURES[what]
+def test_reload_that_would_fail_is_not_started(what: str, at: str) -> None:
+    failure, faults = FAILURES[what]
     begun: list[bool] = []
-    assert reloaded(of(App(failure, at)), lambda: begun.append(True)) == told
+    assert reloaded(of(App(failure, at)), lambda: begun.append(True)) == faults
     assert begun == []
 
 
-def test_a_reload_that_works_is_done() -> None:
+def test_valid_reload_is_carried_out() -> None:
     begun: list[bool] = []
     assert reloaded(of(App()), lambda: begun.append(True)) == []
     assert begun == [True]
 
 
-def test_a_file_that_breaks_between_the_trial_and_the_reload_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_breaks_after_the_check_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     running = of(App())
     before = running.cfg
     before.env = {"PEATIO_WS_TEST_RELOAD": "as before"}
@@ -93,11 +93,11 @@ def test_a_file_that_breaks_between_the_trial_and_the_reload_ends_nothing(monkey
     assert os.environ["PEATIO_WS_TEST_RELOAD"] == "as before"
 
 
-def test_a_worker_that_ends_within_a_reload_ends() -> None:
+def test_exit_of_a_worker_during_a_reload_is_not_caught() -> None:
     def end() -> None:
         raise SystemExit(0)
 
     running = of(App())
-    running.pid = 1  # another process
+    running.pid = 1  # called in another process
     with pytest.raises(SystemExit):
         gunicorn_master._reload(running, end)

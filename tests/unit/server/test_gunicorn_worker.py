@@ -1,4 +1,4 @@
-"""A worker that is to exit notifies its clients and exits at once; nothing else ends it."""
+"""A worker that has to exit notifies its clients and exits at once; nothing else ends it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peatio_ws.server.gunicorn_worker import Server, Worker
 from peatio_ws.transport.http_handler import PendingRequest
 
 LIMIT = 10.0
-"""Seconds for what happens at once."""
+"""Time limit in seconds for immediate effects."""
 
 ENDS: dict[str, Callable[[Any], None]] = {
     "TERM": lambda worker: worker.handle_exit(signal.SIGTERM, None),
@@ -26,7 +26,7 @@ ENDS: dict[str, Callable[[Any], None]] = {
 
 @pytest.fixture
 def drained(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Grows when a worker tells its clients. A worker that looked again only after a while would not end in time."""
+    """Records the drains of a worker. The worker's interval is long: without a wake-up it would not end in time."""
     found: list[bool] = []
     monkeypatch.setattr(room, "NOTIFY_SECONDS", 1000.0)
     monkeypatch.setattr(room, "_drain", lambda: found.append(True))
@@ -48,7 +48,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("begun", [True, False])
-def test_it_drains_at_once_at_term(worker: Any, drained: list[bool], how: str, begun: bool) -> None:
+def test_worker_drains_at_once_when_it_has_to_exit(worker: Any, drained: list[bool], how: str, begun: bool) -> None:
     if begun:
         gevent.spawn(ENDS[how], worker)
     else:
@@ -58,7 +58,9 @@ def test_it_drains_at_once_at_term(worker: Any, drained: list[bool], how: str, b
     assert drained == [True]
 
 
-def test_it_drains_when_its_master_has_died(worker: Any, drained: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_drains_when_its_master_has_died(
+    worker: Any, drained: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def notify(_: Any) -> None:
         raise SystemExit(0)
 
@@ -67,7 +69,7 @@ def test_it_drains_when_its_master_has_died(worker: Any, drained: list[bool], mo
     assert drained == [True]
 
 
-def test_it_waits_for_a_request_but_not_for_a_connection_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_waits_for_requests_not_for_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     server = type("Pooled", (), {"pool": {"kept", "being asked on", "a request", "a WebSocket"}})
     monkeypatch.setattr(Server, "running", [server])
     monkeypatch.setattr(
@@ -79,7 +81,7 @@ def test_it_waits_for_a_request_but_not_for_a_connection_that_is_kept(monkeypatc
     assert room._requests() == 0
 
 
-def test_failing_tick_of_a_websocket_ends_only_that_one() -> None:
+def test_failing_tick_ends_only_its_own_websocket() -> None:
     ended: list[bool] = []
 
     class Faulty:

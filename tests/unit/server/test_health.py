@@ -1,4 +1,4 @@
-"""The operator's port over real sockets: nothing is held forever, and quick clients are served."""
+"""The operator's port over real sockets: no request blocks it forever, and fast clients are served."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Of an operator's port that is served in this process."""
+    """The port of an operator's server in this process."""
     health.bind(settings(METRICS_PORT="0"))
     assert health._listener is not None
     testing._run(health.serve)
@@ -71,7 +71,7 @@ def test_a_connection_is_kept_open_for_a_while_only(port: int, monkeypatch: pyte
         assert ask(client) == 200
         assert ask(client) == 200
         client.ended()
-        assert reached(Limit.REQUEST_TIME) == before, "it asked for all that it wanted"
+        assert reached(Limit.REQUEST_TIME) == before, "the connection was closed although it sent requests"
     with RawClient(port) as client:
         assert ask(client) == 200
         client.send(b"GET /hea")
@@ -98,8 +98,8 @@ def test_a_request_that_is_too_large_gets_its_status(port: int, request_: bytes,
     assert reached(Limit.REQUEST_SIZE) == before + 1
 
 
-def test_a_crowd_that_never_asks_keeps_no_scraper_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A slow machine ends no connection by its time limits, only by the limit of pending requests.
+def test_connections_without_requests_do_not_block_scrapers(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without time limits, so that on a slow machine only the limit of pending requests ends connections.
     monkeypatch.setattr(health.OperatorHandler, "request_seconds", 2 * WAIT)
     monkeypatch.setattr(health, "ROOM_SECONDS", WAIT)
     before = reached(Limit.PENDING)
@@ -114,7 +114,7 @@ def test_a_crowd_that_never_asks_keeps_no_scraper_out(port: int, monkeypatch: py
         assert len(health.OperatorHandler.idle) <= health.MOST_CONNECTIONS + 1
 
 
-def test_a_slow_reader_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_reader_is_disconnected(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health.OperatorHandler, "send_seconds", 0.3)
     monkeypatch.setattr(health, "_scrapes", health.Scrapes(lambda: b"x" * 20_000_000))
     before = reached(Limit.ANSWER_TIME)
@@ -143,7 +143,7 @@ def test_beyond_the_limit_the_answer_is_503(port: int, monkeypatch: pytest.Monke
 
 
 def _answering() -> int:
-    """Connections whose answer is under way."""
+    """Return the connections whose answer is being sent."""
     assert health._server is not None
     return health._server._connections - len(health.OperatorHandler.idle)
 

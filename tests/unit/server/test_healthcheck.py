@@ -20,7 +20,7 @@ def ask(server: testing.Server, path: str, method: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("console", ["false", "true"])
-def test_the_health_check_of_ranger_is_answered(console: str) -> None:
+def test_rangers_health_check_is_answered(console: str) -> None:
     with testing.serve(testing.gateway(WEBSOCKET_CONSOLE=console)) as server:
         assert ask(server, "/healthcheck", "GET") == (200, b"OK\n")
         assert ask(server, "/healthcheck", "HEAD") == (200, b"")

@@ -1,4 +1,4 @@
-"""What a worker does when a source of events is connected or lost, and with problems of books."""
+"""What a worker does when a source of events is connected or lost, and how it handles problems of books."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.samples import on_ranger, settings
 
 
 class Shared(SharedState):
-    """The shared state of one worker. It notes what it is asked for."""
+    """The shared state of one worker. Records calls."""
 
     def __init__(self) -> None:
         super().__init__(Revocations(0), Lockout(0))
@@ -53,7 +53,7 @@ def ingest(shared: Shared, counters: WorkerCounters) -> BrokerIngest:
 
 @pytest.fixture
 def consumers(ingest: BrokerIngest) -> dict[str, Any]:
-    """Both consumers, neither connected."""
+    """Both consumers, not connected."""
     ingest._consumers = found = {name: SimpleNamespace(connected=False) for name in ("private", "public")}  # type: ignore[assignment]
     return found
 
@@ -71,7 +71,7 @@ def test_a_worker_is_ready_once_both_sources_are_read(ingest: BrokerIngest, cons
     assert ingest.problems() == ["not connected to the broker"]
 
 
-def test_orders_and_books_of_others_are_loaded_with_each_connection(ingest: BrokerIngest, shared: Shared) -> None:
+def test_each_connection_loads_orders_and_books(ingest: BrokerIngest, shared: Shared) -> None:
     ingest.on_broker("private", True)
     assert shared.calls == ["load orders"]
     ingest.on_broker("public", True)
@@ -90,7 +90,7 @@ def test_a_lost_connection_is_counted_for_its_source(ingest: BrokerIngest) -> No
 
 
 @pytest.mark.parametrize("connected", [False, True])
-def test_clients_wait_longer_for_a_history_than_for_a_broker(
+def test_clients_wait_longer_for_the_history_than_for_the_broker(
     ingest: BrokerIngest, consumers: dict[str, Any], connected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -121,7 +121,7 @@ def test_public_deliveries_are_counted_by_their_outcome(ingest: BrokerIngest, co
 @pytest.mark.parametrize(
     ("problem", "calls"), [("hole", ["ask for books"]), ("restart", ["forget btcusd.ob"]), ("full", [])]
 )
-def test_a_problem_of_a_book_is_logged_and_mended(shared: Shared, problem: str, calls: list[str]) -> None:
+def test_problem_of_a_book_is_logged_and_handled(shared: Shared, problem: str, calls: list[str]) -> None:
     with capture_logs() as lines:
         BookProblems(shared).report(problem, "btcusd.ob-inc")
     assert shared.calls == calls
@@ -130,7 +130,7 @@ def test_a_problem_of_a_book_is_logged_and_mended(shared: Shared, problem: str, 
     ]
 
 
-def test_repeated_problems_are_mended_each_time_and_logged_once(shared: Shared) -> None:
+def test_repeated_problems_are_handled_each_time_and_logged_once(shared: Shared) -> None:
     problems = BookProblems(shared)
     with capture_logs() as lines:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""An address that cannot be listened on is reported before anything starts, with the variable to change."""
+"""An unusable listening address is reported before anything starts, with the variable to change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.samples import settings
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """A port on which another socket listens."""
+    """A port that another socket uses."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield str(listener.getsockname()[1])
 
@@ -31,7 +31,7 @@ def faults(**environ: str) -> list[str]:
     return []
 
 
-def test_free_ports_are_no_fault_and_are_let_go() -> None:
+def test_free_ports_are_valid_and_stay_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert faults(WEBSOCKET_PORT=str(port)) == []
@@ -39,7 +39,7 @@ def test_free_ports_are_no_fault_and_are_let_go() -> None:
 
 
 @pytest.mark.parametrize("name", ["WEBSOCKET", "METRICS"])
-def test_a_taken_port_is_named_with_its_variable(taken: str, name: str) -> None:
+def test_port_in_use_is_reported_with_its_variable(taken: str, name: str) -> None:
     assert faults(**{f"{name}_PORT": taken}) == [
         f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
         f"is another gateway running? Otherwise set {name}_PORT to another port"
@@ -47,7 +47,7 @@ def test_a_taken_port_is_named_with_its_variable(taken: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "there-is-none.invalid"])
-def test_an_address_that_is_not_this_machines_is_named(host: str) -> None:
+def test_address_of_another_machine_is_reported(host: str) -> None:
     (fault,) = faults(METRICS_HOST=host)
     assert fault.startswith(f"METRICS_HOST={host} METRICS_PORT=0: cannot listen there: ")
     assert fault.endswith("set METRICS_HOST to an address of this machine")
@@ -74,9 +74,9 @@ def test_unix_socket_needs_a_folder_and_replaces_only_an_old_socket(tmp_path: Pa
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(tmp_path / "old.sock"))
         assert faults(WEBSOCKET_UNIX=str(tmp_path / "old.sock")) == []
-    assert os.path.exists(tmp_path / "old.sock"), "to look is not to take it away"
+    assert os.path.exists(tmp_path / "old.sock"), "checking removed the socket file"
 
 
-def test_an_ipv6_address_is_listened_on_as_such() -> None:
+def test_ipv6_address_is_accepted() -> None:
     with listen_addresses.bind_socket("::1", 0) as listener:
         assert listener.family is socket.AF_INET6

@@ -1,4 +1,4 @@
-"""Private deliveries of one worker: history, gap notices, and events that arrive from two sources."""
+"""Private deliveries of one worker: history, gap notices, and events from two sources."""
 
 from __future__ import annotations
 
@@ -83,15 +83,15 @@ def test_gap_found_while_reading_is_announced_with_the_next_event(worker: Worker
     worker.read_back()
     worker.deliver(1, 10)
     worker.ingest.private.on_gap()
-    assert worker.received() == [1], "other events may follow"
+    assert worker.received() == [1], "the notice was sent before the next event"
     worker.deliver(2, 3)
     assert worker.received() == [False, 2]
     worker.ingest.private.on_gap()
     worker.read_back()
-    assert worker.received() == [False], "no event is to come"
+    assert worker.received() == [False], "the notice was not sent although no further event is expected"
 
 
-def test_an_event_that_comes_again_is_dropped(worker: Worker) -> None:
+def test_repeated_event_is_dropped(worker: Worker) -> None:
     worker.read_back()
     worker.deliver(1, 10)
     worker.deliver(1, 10)
@@ -125,13 +125,13 @@ def test_events_from_the_queue_are_not_repeated_from_the_stream(worker: Worker) 
     worker.read_back()
     worker.deliver(3, 8)
     assert [one for one in worker.received() if one is not False] == [1, 2, 3, 4, 3], (
-        "every event after the read-back is new"
+        "an event after the read-back was dropped"
     )
     assert worker.ingest.history.name == STREAM
     assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [5, 6, 7, 8]
 
 
-def test_a_trial_that_failed_leaves_nothing_to_remember(worker: Worker) -> None:
+def test_failed_trial_leaves_no_remembered_events(worker: Worker) -> None:
     worker.ingest.private.on_source(REFUSED)
     worker.read_back()
     worker.ingest.private.on_trial(True)
@@ -148,11 +148,11 @@ def test_without_history_nothing_is_kept() -> None:
     assert not len(worker.ingest.history)
 
 
-def test_a_delivery_that_cannot_be_read_is_counted_once_it_is_live(worker: Worker) -> None:
+def test_unreadable_delivery_is_counted_only_when_live(worker: Worker) -> None:
     bad = Delivery("peatio.orderbook", "", {}, b"no json", 3)
     worker.ingest.private.on_delivery(bad)
     dropped = worker.counters.count(metrics.deliveries, "peatio.orderbook", "json")
-    assert dropped.value == 0, "reported when it first arrived"
+    assert dropped.value == 0, "an event that was read back was counted"
     worker.read_back()
     worker.ingest.private.on_delivery(bad)
     assert dropped.value == 1
@@ -168,7 +168,9 @@ def test_the_key_of_cursors_comes_from_markers_of_the_stream_only(worker: Worker
     worker.ingest.private.on_delivery(Delivery("", "q", {}, b"of an older gateway", 13))
     assert worker.ingest.private.marker_headers() == others
     worker.ingest.private.on_source(REFUSED)
-    assert worker.ingest.private.marker_headers() not in (own, others), "the worker's own history has another key"
+    assert worker.ingest.private.marker_headers() not in (own, others), (
+        "the worker's own history has to use another key"
+    )
 
 
 def test_gap_notice_has_a_cursor_for_each_member(worker: Worker) -> None:

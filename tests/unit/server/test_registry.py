@@ -1,4 +1,4 @@
-"""Limits of connections and drains, with clients that are really connected."""
+"""Limits of connections and drains, with real clients."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from peatio_ws import testing
 from peatio_ws.server.connections.handler_connection import HandlerConnection
-from tests.unit.server.served import chatting, ends, status_of
+from tests.unit.server.served import end_code, status_of, waiting_gateway
 
-# ---- a path's `identify` that takes its time
+# ---- slow `identify` functions
 
 
 def test_limit_holds_while_identify_runs() -> None:
@@ -41,21 +41,21 @@ def test_limit_holds_while_identify_runs() -> None:
         ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", 429),  # of one /64
         ("2001:db8::1", "2001:db8:0:1::1", 101),
         ("::ffff:192.0.2.1", "192.0.2.1", 429),
-        ("", "", 101),  # a proxy that says nothing of whose it is
+        ("", "", 101),  # a proxy that does not pass on the client's address
     ],
 )
 def test_connections_are_limited_per_address_if_it_identifies_a_client(first: str, second: str, status: int) -> None:
-    gateway = chatting(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1", TRUSTED_PROXIES="127.0.0.1")
+    gateway = waiting_gateway(WEBSOCKET_MAX_CONNECTIONS_PER_ADDRESS="1", TRUSTED_PROXIES="127.0.0.1")
     with testing.serve(gateway) as server:
         assert server.connect("/", x_forwarded_for=first).receive() == "here"
         assert status_of(server, x_forwarded_for=second) == status
 
 
-# ---- the keeper
+# ---- periodic checks
 
 
 def test_failing_tick_ends_only_that_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway = chatting()
+    gateway = waiting_gateway()
     ticked: list[str] = []
 
     def tick(connection: HandlerConnection, _now: float) -> None:
@@ -70,4 +70,4 @@ def test_failing_tick_ends_only_that_connection(monkeypatch: pytest.MonkeyPatch)
         testing._run(gateway._registry.tick)
         assert {"a", "b", "broken"} <= set(ticked)
         assert broken.closed() == (1006, "")
-        assert [ends(client) for client in others] == [1000, 1000]
+        assert [end_code(client) for client in others] == [1000, 1000]

@@ -1,4 +1,4 @@
-"""The register of handlers, by path and by event."""
+"""The registry of handlers, by path and by event."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from peatio_ws.server.routes import Handlers
 
 
 def one(*_: Any) -> None:
-    """A handler."""
+    """Handle nothing."""
 
 
 def another(*_: Any) -> None:
-    """Another one."""
+    """Handle nothing, as another function."""
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ def another(*_: Any) -> None:
         ("/", "", True),
         ("/", "/", True),
         ("/", "/echo", False),
-        ("/grüße", "/grüße".encode().decode("latin-1"), True),  # as WSGI shows it
+        ("/grüße", "/grüße".encode().decode("latin-1"), True),  # as WSGI decodes it
         ("/grüße", "/grüße", False),
     ],
 )
-def test_a_path_is_matched_exactly_with_or_without_its_last_slash(registered: str, asked: str, found: bool) -> None:
+def test_path_is_matched_exactly_except_for_a_trailing_slash(registered: str, asked: str, found: bool) -> None:
     handlers = Handlers()
     assert handlers.add_path(registered, one) is one
     route = handlers.of({"SCRIPT_NAME": "/mounted", "PATH_INFO": asked})

@@ -1,4 +1,4 @@
-"""Traffic is reported once, although connections come and go meanwhile."""
+"""Traffic is counted once, although connections come and go."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_each_byte_is_counted_once_and_never_too_early(steps: list[str]) -> None
         elif step == "leave" and there:
             measured.add_closed(there.pop())
         elif step == "look" and unseen:
-            measured.add_connection(NEW, unseen.pop())  # it may have left meanwhile
+            measured.add_connection(NEW, unseen.pop())  # it may have disconnected meanwhile
         elif step == "round":
             for one in unseen:
                 measured.add_connection(NEW, one)
@@ -84,7 +84,7 @@ def test_connection_state_is_reported() -> None:
     assert metrics.rango_clients._value.get() == 5
 
 
-def test_what_was_compressed_is_reported_though_its_clients_have_left() -> None:
+def test_compression_is_reported_after_clients_have_left() -> None:
     measured, compression = stats(), Compression(12, 512)
     counters = [metrics.compressed_texts, *(metrics.compressed_bytes.labels(stage) for stage in ("before", "after"))]
     before = [counter._value.get() for counter in counters]

@@ -1,4 +1,4 @@
-"""Comparing the output of a command with what a page shows: of a finished command and of one that still runs."""
+"""Comparing a command's output with what a page shows: after the command has ended, and while it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shown(tmp_path: Path) -> Path:
 def test_background_command_that_has_not_started_yet_is_waited_for(
     output: Path, shown: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shell starts the command and the comparison at the same time; either may be first."""
+    """The shell starts command and comparison at the same time; either may be first."""
     monkeypatch.setattr(compare_output.time, "sleep", lambda _: output.write_text("one\n"))
     assert compare_output.main(output, shown, whole=False) == 0
 

@@ -11,7 +11,7 @@ from tests.support import documents, shell_pages
 
 
 def run(folder: Path, page_text: str) -> tuple[int, str]:
-    """Status and output of a page."""
+    """Return status and output of a page's program."""
     page = documents.ROOT / "page.md"
     path = folder / "page.md"
     path.write_text(page_text)
@@ -32,7 +32,7 @@ def test_shown_output_is_compared(tmp_path: Path) -> None:
     assert "port 18080\ngone" in said
 
 
-def test_ellipsis_is_any_text(tmp_path: Path) -> None:
+def test_ellipsis_matches_any_text(tmp_path: Path) -> None:
     page = "```sh\nprintf 'a 12 b\\nc\\nd\\n'\n```\n\n```output\na … b\n{}\n```\n"
     assert run(tmp_path, page.format("…\nd"))[0] == 0
     assert run(tmp_path, page.format("…\ne"))[0] == 1
@@ -44,7 +44,7 @@ def test_command_that_fails_stops_the_page(tmp_path: Path) -> None:
     assert run(tmp_path, "<!-- test: status 1 -->\n```sh\ntrue\n```\n")[0] == 1
 
 
-def test_variables_last_to_the_end_of_a_page(tmp_path: Path) -> None:
+def test_variables_are_kept_until_the_end_of_a_page(tmp_path: Path) -> None:
     page = "<!-- test only\nSECRET=set\n-->\n\n```sh\nexport NAME=$SECRET\n```\n\n```sh\ntest $NAME = set\n```\n"
     assert run(tmp_path, page) == (0, "")
 

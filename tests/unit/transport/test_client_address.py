@@ -19,9 +19,9 @@ HIDDEN = f"unknown via {PROXY}"
 PEERS = {
     CLIENT: CLIENT,
     f" {CLIENT} ": CLIENT,
-    f"::ffff:{CLIENT}": CLIENT,  # what a socket on `::` shows
+    f"::ffff:{CLIENT}": CLIENT,  # as reported by a socket on `::`
     "::FFFF:cb00:7107": CLIENT,
-    f"{CLIENT}:50000": CLIENT,  # what middleware may put there
+    f"{CLIENT}:50000": CLIENT,  # as set by middleware
     f"[{CLIENT_6}]:50000": CLIENT_6,
     "2001:DB8:0:0:0:0:0:1": CLIENT_6,
     "fe80::1%eth0": "fe80::1",
@@ -32,7 +32,7 @@ PEERS = {
     "203.0.113.07": "unknown",
     "٢٠٣.0.113.7": "unknown",
 }
-"""Addresses of connections that bring no headers."""
+"""Addresses of connections without headers."""
 
 FORWARDED_FOR = {
     CLIENT: CLIENT,
@@ -46,7 +46,7 @@ FORWARDED_FOR = {
     "fe80::1%eth0": "fe80::1",
     "[fe80::1%25eth0]:50000": "fe80::1",
     f"  {CLIENT}\t": CLIENT,
-    f"6.6.6.6,{CLIENT}": CLIENT,  # the first is the client's own claim
+    f"6.6.6.6,{CLIENT}": CLIENT,  # the first address is the client's own claim
     f"6.6.6.6, {CLIENT}, 10.0.0.3": CLIENT,
     f"6.6.6.6, {CLIENT}:50000, 10.0.0.3:50001, [fd00::3]:50002": CLIENT,
     f"6.6.6.6, {CLIENT}, ::ffff:10.0.0.3": CLIENT,
@@ -56,7 +56,7 @@ FORWARDED_FOR = {
     "10.0.0.3, 10.0.0.4": "10.0.0.3",  # a client inside
     "": PROXY,
     "  ": PROXY,
-    # What cannot be read ends the walk.
+    # The search ends at an unreadable address.
     "6.6.6.6, nonsense": HIDDEN,
     "6.6.6.6, unknown": HIDDEN,
     "6.6.6.6, _hidden": HIDDEN,
@@ -66,7 +66,7 @@ FORWARDED_FOR = {
     "6.6.6.6, 203.0.113.256": HIDDEN,
     "6.6.6.6, 203.0.113.7:port": HIDDEN,
     "6.6.6.6, [2001:db8::1": HIDDEN,
-    "6.6.6.6, 2001:db8:0:0:0:0:0:1:50000": HIDDEN,  # it is unknown where the port begins
+    "6.6.6.6, 2001:db8:0:0:0:0:0:1:50000": HIDDEN,  # ambiguous: unknown where the port begins
     "6.6.6.6, " + "1" * (HOP_CHARACTERS + 1): HIDDEN,
     ",".join(["10.0.0.3"] * (MOST_HOPS + 1)): "unknown via 10.0.0.3",
 }
@@ -76,19 +76,19 @@ FORWARDED = {
     f"For={CLIENT}": CLIENT,
     f'for="{CLIENT}"': CLIENT,
     f'for="{CLIENT}:4711"': CLIENT,
-    f"for={CLIENT}:4711": CLIENT,  # quotes are needed, and forgotten
+    f"for={CLIENT}:4711": CLIENT,  # the required quotes are missing
     f'for="[{CLIENT_6}]"': CLIENT_6,
     f'for="[{CLIENT_6}]:4711"': CLIENT_6,
     'FOR="[2001:DB8::1]:4711"': CLIENT_6,
     f'for="[{CLIENT_6}]:_port"': CLIENT_6,
     f'for="[::ffff:{CLIENT}]:4711"': CLIENT,
-    f'for="203.0.\\113.7"': CLIENT,  # noqa: F541  (an escape that was not needed)
+    f'for="203.0.\\113.7"': CLIENT,  # noqa: F541  (an unneeded escape)
     f'by="[fd00::2]";for={CLIENT};proto=https;host="ws.exchange.example:443"': CLIENT,
     f"proto=https ; for={CLIENT};": CLIENT,
     f"for=6.6.6.6, for={CLIENT}": CLIENT,
     f"for=6.6.6.6,for={CLIENT} , for=10.0.0.3;by=10.0.0.2": CLIENT,
     f'for=6.6.6.6, for={CLIENT};host="a,for=7.7.7.7", for="[fd00::3]:1"': CLIENT,
-    # A quote without its end must not swallow what a proxy appends.
+    # An unclosed quote must not hide what a proxy appends.
     f'for="6.6.6.6, for={CLIENT}': CLIENT,
     f'for=6.6.6.6;x=", for="{CLIENT}"': CLIENT,
     f'for=6.6.6.6;x="\\, for={CLIENT};host=""': CLIENT,
@@ -136,26 +136,26 @@ def test_address_in_forwarded(header: str) -> None:
         ("::ffff:7f00:1", CLIENT),
         ("fd00::2", CLIENT),
         ("fd00::2%eth0", CLIENT),
-        ("", CLIENT),  # a Unix socket: any user that may open the file
-        ("198.51.100.1", "198.51.100.1"),  # anybody can write these headers
+        ("", CLIENT),  # a Unix socket: any user with access to the file
+        ("198.51.100.1", "198.51.100.1"),  # any client can send these headers
         ("::ffff:198.51.100.1", "198.51.100.1"),
         ("2001:db8::5", "2001:db8::5"),
-        ("::10.0.0.2", "::a00:2"),  # deprecated, and no mapped address
+        ("::10.0.0.2", "::a00:2"),  # deprecated form, not a mapped address
         ("nonsense", "unknown"),
     ],
 )
-def test_headers_count_from_trusted_peers_only(peer: str, address: str) -> None:
+def test_headers_are_used_from_trusted_peers_only(peer: str, address: str) -> None:
     for environ in ({"HTTP_X_FORWARDED_FOR": CLIENT}, {"HTTP_FORWARDED": f"for={CLIENT}"}):
         assert resolve(peer, environ, TRUSTED) == address
 
 
-def test_unix_socket_is_believed_only_where_there_are_proxies() -> None:
+def test_unix_socket_is_trusted_only_with_trusted_proxies() -> None:
     assert resolve("", {"HTTP_X_FORWARDED_FOR": CLIENT}, []) == ""
     assert resolve("", {"HTTP_X_FORWARDED_FOR": "nonsense"}, TRUSTED) == "unknown via unix:"
 
 
 @pytest.mark.parametrize(("header", "address"), [(None, CLIENT), ("x-forwarded-for", CLIENT), ("forwarded", CLIENT_6)])
-def test_one_of_two_headers_counts(header: Header | None, address: str) -> None:
+def test_only_one_of_two_headers_is_used(header: Header | None, address: str) -> None:
     both = {"HTTP_X_FORWARDED_FOR": CLIENT, "HTTP_FORWARDED": f'for="[{CLIENT_6}]"'}
     assert resolve(PROXY, both, TRUSTED, header) == address
 
@@ -181,7 +181,7 @@ def test_header_that_the_proxies_do_not_set_is_ignored() -> None:
         ("", None),
     ],
 )
-def test_names_that_limits_count(address: str, key: str | None) -> None:
+def test_rate_limit_keys_of_addresses(address: str, key: str | None) -> None:
     assert rate_limit_key(address, TRUSTED) == key
 
 
@@ -205,7 +205,7 @@ def test_any_header_gives_an_address_or_unknown(header: str) -> None:
 
 
 @pytest.mark.parametrize("text", [",", '"', ";", 'a="', "for=10.0.0.3,", "for=10.0.0.3,,", 'for="\\'])
-def test_long_headers_end_the_walk(text: str) -> None:
-    """Only a bounded part of a header is read, which a client can make as long as a request may be."""
+def test_only_a_bounded_part_of_a_header_is_read(text: str) -> None:
+    """Clients control the length of headers, so only a bounded part is read."""
     for name in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"):
         assert resolve(PROXY, {name: text * 100_000}, TRUSTED).startswith("unknown via 10.0.0.")

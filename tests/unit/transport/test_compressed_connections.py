@@ -1,4 +1,4 @@
-"""A connection that negotiated compression: what it reads at a time, and what its client receives."""
+"""A connection with compression: how much it reads at once, and what its client receives."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BOMB = frame(TEXT, deflated(b" " * 16_000), reserved=4)
 
 
 class Pair:
-    """A WebSocket with compression, and its client's socket."""
+    """A WebSocket with compression and its client's socket."""
 
     def __init__(self, early: bytes = b"") -> None:
         self.sock, self.client = gevent.socket.socketpair()
@@ -45,7 +45,7 @@ class Pair:
         self.ws.accept()
 
     def held(self) -> int:
-        """Bytes of messages that were read and not taken."""
+        """Return how many bytes of read messages wait for the handler."""
         return sum(len(message) for _, message in self.ws._protocol.messages)
 
 
@@ -58,7 +58,7 @@ def pair() -> Iterator[Pair]:
     made.client.close()
 
 
-def test_few_messages_come_of_one_slice_however_small_they_are(pair: Pair) -> None:
+def test_one_slice_yields_few_messages_however_small(pair: Pair) -> None:
     pair.client.sendall(BOMB * 200 + close(1000))
     for _ in range(200):
         assert pair.ws.receive() == " " * 16_000
@@ -66,7 +66,7 @@ def test_few_messages_come_of_one_slice_however_small_they_are(pair: Pair) -> No
     assert pair.ws.receive() is None
 
 
-def test_what_comes_with_the_request_is_read_in_slices_too() -> None:
+def test_data_after_the_request_is_read_in_slices() -> None:
     pair = Pair(early=BOMB * 50 + close(1000))
     try:
         with gevent.Timeout(LIMIT):
@@ -77,7 +77,7 @@ def test_what_comes_with_the_request_is_read_in_slices_too() -> None:
         pair.client.close()
 
 
-def test_no_more_is_inflated_for_a_busy_handler_than_a_few_messages(pair: Pair) -> None:
+def test_few_messages_are_decompressed_for_a_busy_handler(pair: Pair) -> None:
     pair.client.sendall(BOMB * 300)
     for _ in range(5):
         pair.ws.tick(pair.ws.opened)
@@ -86,7 +86,7 @@ def test_no_more_is_inflated_for_a_busy_handler_than_a_few_messages(pair: Pair) 
     assert sum(1 for _ in pair.ws) == 300
 
 
-def test_a_bomb_is_told_with_1009(pair: Pair) -> None:
+def test_bomb_closes_the_connection_with_1009(pair: Pair) -> None:
     pair.client.sendall(frame(TEXT, deflated(b" " * 5_000_000), reserved=4))
     assert pair.ws.receive() is None
     data = pair.client.recv(1000)
@@ -120,7 +120,7 @@ def test_a_text_is_sent_compressed_and_bytes_are_not(pair: Pair) -> None:
         (OFFER, {"WEBSOCKET_COMPRESSION": "false"}, None),
     ],
 )
-def test_the_answer_says_what_was_agreed(
+def test_handshake_answer_contains_the_agreed_parameters(
     offers: str | None, variables: dict[str, str], answer: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Handler, "settings", settings(**variables))
@@ -136,7 +136,7 @@ def test_the_answer_says_what_was_agreed(
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
-def test_a_handlers_client_gets_the_same_with_and_without(compression: str | None) -> None:
+def test_handlers_client_receives_the_same_either_way(compression: str | None) -> None:
     gateway = testing.gateway()
 
     @gateway.websocket("/echo")

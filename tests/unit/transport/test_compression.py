@@ -1,4 +1,4 @@
-"""Compression of what the gateway sends: what is agreed with a client, and the frames that it receives."""
+"""Compression of outgoing messages: negotiation, and the frames that a client receives."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ TICKERS = json.dumps({f"market{number}": {"last": str(number / 7), "volume": "1.
 
 
 def inflated(frames: bytes, window_bits: int = 15) -> list[tuple[bool, bytes]]:
-    """Each text frame's payload as a client with this window reads it, and whether it was compressed."""
+    """Return each text's payload as a client with this window reads it, and whether it was compressed."""
     found, at = [], 0
     while at < len(frames):
         start, end = payload_at(frames, at)
-        assert frames[at] in (0x81, 0xC1), "a whole text frame"
+        assert frames[at] in (0x81, 0xC1), "not a whole text frame"
         payload = frames[start:end]
         compressed = frames[at] == 0xC1
         if compressed:
@@ -41,20 +41,20 @@ def inflated(frames: bytes, window_bits: int = 15) -> list[tuple[bool, bytes]]:
     return found
 
 
-# ---- what is agreed
+# ---- negotiation
 
 
 @pytest.mark.parametrize(
     ("offers", "answer"),
     [
         ("permessage-deflate", BOTH),
-        ("permessage-deflate; client_max_window_bits", BOTH),  # as browsers ask
+        ("permessage-deflate; client_max_window_bits", BOTH),  # as browsers offer
         ("permessage-deflate; server_no_context_takeover; client_no_context_takeover", BOTH),
         ("permessage-deflate; server_max_window_bits=12; client_max_window_bits=11", BOTH + "; %s; %s"),
         ('permessage-deflate; server_max_window_bits="12"; client_max_window_bits=11', BOTH + "; %s; %s"),
         ("x-other, permessage-deflate", BOTH),
         ("permessage-deflate; unknown, permessage-deflate", BOTH),
-        ("permessage-deflate; server_max_window_bits=8, permessage-deflate", BOTH),  # zlib cannot
+        ("permessage-deflate; server_max_window_bits=8, permessage-deflate", BOTH),  # not supported by zlib
         ("permessage-deflate;unknown=1 , permessage-deflate; client_max_window_bits , permessage-deflate", BOTH),
     ],
 )
@@ -90,23 +90,23 @@ def test_an_offer_that_cannot_be_accepted_is_declined(offers: str) -> None:
 
 
 @given(st.text() | st.text(alphabet=' ;,="permessage-deflate_windowbits1258\\', max_size=80))
-def test_any_header_is_answered_or_declined(offers: str) -> None:
+def test_any_offer_is_accepted_or_declined(offers: str) -> None:
     agreed = negotiate(offers, THRESHOLD)
     assert agreed is None or agreed.answer.startswith(BOTH)
 
 
 @pytest.mark.parametrize("bits", range(9, 16))
-def test_a_client_reads_what_was_compressed_for_the_window_it_asked_for(bits: int) -> None:
+def test_client_can_read_texts_with_its_requested_window(bits: int) -> None:
     agreed = negotiate(f"permessage-deflate; server_max_window_bits={bits}", THRESHOLD)
     assert agreed is not None
     assert agreed.answer == f"{BOTH}; server_max_window_bits={bits}"
-    # What repeats is further away than any smaller window reaches.
+    # The repeated text is further away than any smaller window reaches.
     noise = random.Random(1).randbytes(1 << bits).hex().encode()
     text = noise + noise
     assert inflated(agreed.compression.compress(text_frame(text)), bits) == [(True, text)]
 
 
-def test_however_many_windows_clients_ask_for_two_compressions_serve_them() -> None:
+def test_two_compressions_serve_all_requested_windows() -> None:
     offers = ["permessage-deflate", *(f"permessage-deflate; server_max_window_bits={bits}" for bits in range(9, 16))]
     agreed = [negotiate(offer, THRESHOLD) for offer in offers]
     assert {one.compression for one in agreed if one is not None} == {
@@ -129,7 +129,7 @@ def test_any_text_is_the_same_after_it_was_compressed(text: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, THRESHOLD])
-def test_texts_up_to_the_threshold_stay_as_they_are(size: int) -> None:
+def test_texts_up_to_the_threshold_are_not_compressed(size: int) -> None:
     frame = text_frame(b"x" * size)
     assert Compression(WINDOW_BITS, THRESHOLD).compress(frame) == frame
 
@@ -139,12 +139,12 @@ def test_the_first_text_over_the_threshold_is_compressed() -> None:
     assert inflated(compression.compress(text_frame(b"x" * (THRESHOLD + 1)))) == [(True, b"x" * (THRESHOLD + 1))]
 
 
-def test_a_text_that_does_not_become_smaller_stays_as_it_is() -> None:
+def test_text_that_does_not_become_smaller_is_not_compressed() -> None:
     frame = text_frame(random.Random(1).randbytes(5_000))
     assert Compression(WINDOW_BITS, THRESHOLD).compress(frame) == frame
 
 
-def test_of_several_frames_those_are_compressed_that_are_worth_it() -> None:
+def test_only_frames_worth_it_are_compressed() -> None:
     texts = [TICKERS, b"{}", b"x" * 70_000, b"y" * THRESHOLD]
     made = Compression(WINDOW_BITS, THRESHOLD).compress(b"".join(map(text_frame, texts)))
     assert inflated(made) == [(True, TICKERS), (False, b"{}"), (True, texts[2]), (False, texts[3])]
@@ -157,18 +157,18 @@ def test_each_frame_is_independent_of_those_before_it() -> None:
     assert compression.compress(text_frame(TICKERS)) == first
 
 
-def test_tickers_are_a_third_as_long() -> None:
+def test_compressed_tickers_are_a_third_as_long() -> None:
     frame = text_frame(TICKERS)
     assert len(Compression(WINDOW_BITS, THRESHOLD).compress(frame)) < len(frame) / 3
 
 
-def test_compressed_frames_are_cut_at_their_ends() -> None:
+def test_end_of_compressed_frames_is_found() -> None:
     made = Compression(WINDOW_BITS, THRESHOLD).compress(text_frame(TICKERS) + text_frame(TICKERS[:-1]))
     (first, second) = (payload_at(made, 0)[1], len(made))
     assert [frame_end(made, at) for at in (1, first, first + 1)] == [first, first, second]
 
 
-# ---- once for all
+# ---- one compression for all clients
 
 
 def test_the_last_text_is_compressed_once_however_often_it_is_sent() -> None:
@@ -185,7 +185,7 @@ def test_a_large_text_is_not_kept() -> None:
     assert compression.compress(frame) is not compression.compress(frame)
 
 
-def test_variants_are_made_when_they_are_asked_for_and_once() -> None:
+def test_variants_are_made_once_and_on_demand() -> None:
     large, small = Compression(WINDOW_BITS, THRESHOLD), Compression(SMALL_WINDOW_BITS, THRESHOLD)
     variants = Variants(text_frame(TICKERS))
     assert variants[None] == text_frame(TICKERS)

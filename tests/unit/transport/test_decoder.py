@@ -1,4 +1,4 @@
-"""`FrameDecoder`: a client's bytes in, messages and answers out; no socket."""
+"""`FrameDecoder`: from a client's bytes to messages and answers, without a socket."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def from_server(opcode: int, payload: bytes) -> bytes:
 
 
 def close_code(incoming: FrameDecoder) -> int | None:
-    """Code of the close frame that is to be sent."""
+    """Return the code of the close frame to be sent."""
     for chunk in incoming.data_to_send():
         if chunk[:1] == bytes([0x80 | CLOSE]):
             return int.from_bytes(chunk[2:4], "big")
     return None
 
 
-def test_messages_come_whole_however_the_bytes_are_cut() -> None:
+def test_messages_are_whole_however_the_bytes_are_split() -> None:
     sent = (
         text("grüße")
         + frame(TEXT, "ä".encode()[:1], fin=False)
@@ -43,7 +43,7 @@ def test_messages_come_whole_however_the_bytes_are_cut() -> None:
         assert [message for _, message in incoming.messages] == ["grüße", "ä", b"\xff"]
 
 
-def test_each_message_brings_the_answers_to_what_came_before_it() -> None:
+def test_messages_come_after_answers_to_earlier_frames() -> None:
     incoming = fed(frame(PING, b"1"), text("a"), text("b"), frame(PING, b"2") + text("c") + frame(PING, b"3"))
     assert incoming.messages == [
         ([from_server(PONG, b"1")], "a"),
@@ -92,7 +92,7 @@ def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_small_fragments_of_a_message_of_the_limit_are_allowed(compressed: bool) -> None:
-    """Autobahn's suite cuts messages of 4 MiB so (9.3.1). A client may do so where long messages are allowed."""
+    """Autobahn's suite splits messages of 4 MiB like this (9.3.1). Clients may do so if long messages are allowed."""
     incoming = FrameDecoder(2**22, compressed)
     incoming.receive(frame(TEXT, b"x" * SMALL_FRAGMENT, fin=False))
     incoming.receive(frame(CONT, b"x" * SMALL_FRAGMENT, fin=False) * (2**22 // SMALL_FRAGMENT - 2))
@@ -104,7 +104,7 @@ def test_small_fragments_of_a_message_of_the_limit_are_allowed(compressed: bool)
     assert close_code(incoming) == 1008
 
 
-def test_whole_messages_large_fragments_and_the_end_are_not_small_frames() -> None:
+def test_only_small_fragments_and_control_frames_are_limited() -> None:
     incoming = FrameDecoder(10**7)
     incoming.receive(frame(PONG) * SMALL_AT_ONCE)
     incoming.receive(text("x") * 1000 + frame(TEXT, b"x" * SMALL_BYTES, fin=False))
@@ -121,7 +121,7 @@ def test_after_too_many_small_frames_nothing_is_read() -> None:
     assert close_code(incoming) == 1008
 
 
-def test_messages_before_a_fault_are_there() -> None:
+def test_messages_before_a_fault_are_returned() -> None:
     incoming = fed(text("a") + frame(TEXT, b"x", mask=False))
     assert incoming.messages == [([], "a")]
     assert close_code(incoming) == 1002
@@ -134,11 +134,11 @@ def test_a_close_between_two_fragments_is_echoed(opcode: int) -> None:
     assert incoming.messages == []
 
 
-def test_text_that_is_not_utf8_counts_before_the_close_behind_it() -> None:
+def test_invalid_utf8_takes_precedence_over_a_later_close() -> None:
     assert close_code(fed(frame(TEXT, b"\xff") + close(1000))) == 1007
 
 
-def test_fragments_that_are_not_utf8_are_found_at_the_first_wrong_one() -> None:
+def test_invalid_utf8_is_found_at_the_first_wrong_fragment() -> None:
     assert close_code(fed(frame(TEXT, b"\xc3", fin=False))) is None
     assert close_code(fed(frame(TEXT, b"\xc3", fin=False), frame(CONT, b"x", fin=False))) == 1007
     assert close_code(fed(frame(TEXT, b"\xc3", fin=False), frame(CONT, b""))) == 1007
@@ -153,7 +153,7 @@ def test_fragments_that_are_not_utf8_are_found_at_the_first_wrong_one() -> None:
         (frame(TEXT, b"x" * 600, fin=False) + frame(CONT, b"x" * 400), None),
     ],
 )
-def test_the_limit_counts_from_the_header_on(sent: bytes, code: int | None) -> None:
+def test_size_limit_is_checked_at_the_header(sent: bytes, code: int | None) -> None:
     assert close_code(fed(sent)) == code
 
 
@@ -162,7 +162,7 @@ def test_message_after_a_fragmented_one_starts_fresh() -> None:
     assert [message for _, message in incoming.messages] == ["ab", b"cd"]
 
 
-def test_the_end_of_the_stream_is_answered_with_nothing() -> None:
+def test_end_of_the_stream_has_no_answer() -> None:
     incoming = fed(text("a"), b"")
     assert [message for _, message in incoming.messages] == ["a"]
     assert incoming.data_to_send() == [b""]

@@ -1,4 +1,4 @@
-"""Frames as a server sends them, decoded by the library that clients use."""
+"""Frames of a server, decoded by the library that clients use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from websockets.streams import StreamReader
 from peatio_ws.transport.frames import PING, binary_frame, close_frame, frame_end, text_frame
 
 SIZES = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000]
-"""On both sides of where the length takes more bytes (RFC 6455 section 5.2)."""
+"""Sizes around those at which the length field grows (RFC 6455 section 5.2)."""
 
 
 def read(data: bytes) -> list[Frame]:
-    """All frames in some bytes, which have to be whole and not masked."""
+    """Return all frames in these bytes, which have to be complete and unmasked."""
     reader = StreamReader()
     reader.feed_data(data)
     reader.feed_eof()
@@ -29,7 +29,7 @@ def read(data: bytes) -> list[Frame]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_payloads_of_all_sizes_are_what_they_were(size: int) -> None:
+def test_payloads_of_all_sizes_are_unchanged(size: int) -> None:
     payload = b"x" * size
     assert read(text_frame(payload) + binary_frame(payload) + PING) == [
         Frame(Opcode.TEXT, payload),
@@ -39,7 +39,7 @@ def test_payloads_of_all_sizes_are_what_they_were(size: int) -> None:
 
 
 @given(st.integers(1000, 4999).filter(lambda code: code not in (1004, 1005, 1006, *range(1015, 3000))), st.text())
-def test_a_close_frame_has_its_code_and_as_much_of_the_reason_as_fits(code: int, reason: str) -> None:
+def test_close_frame_has_its_code_and_the_reason_that_fits(code: int, reason: str) -> None:
     (frame,) = read(close_frame(code, reason))
     assert frame.opcode is Opcode.CLOSE
     assert len(frame.data) <= 125
@@ -47,7 +47,9 @@ def test_a_close_frame_has_its_code_and_as_much_of_the_reason_as_fits(code: int,
     assert close.code == code
     encodable = reason.encode(errors="replace").decode()
     assert encodable.startswith(close.reason)
-    assert len(encodable.encode()) <= 123 or len(close.reason.encode()) > 119, "no more is cut than has to be"
+    assert len(encodable.encode()) <= 123 or len(close.reason.encode()) > 119, (
+        "more of the reason was cut than necessary"
+    )
 
 
 @given(st.lists(st.sampled_from(SIZES[:5]), min_size=1, max_size=5), st.booleans(), st.data())

@@ -20,7 +20,7 @@ GOOD = {
 }
 
 
-def test_a_good_handshake_is_taken() -> None:
+def test_valid_handshake_is_accepted() -> None:
     check_handshake(dict(GOOD))
 
 
@@ -62,7 +62,7 @@ def test_any_other_handshake_is_refused(name: str, values: list[str | None], sta
         assert refused.value.status.startswith(f"{status} ")
 
 
-def test_a_refusal_of_the_version_names_the_right_one() -> None:
+def test_refusal_of_a_version_names_the_supported_one() -> None:
     with pytest.raises(Refused) as refused:
         check_handshake(GOOD | {"HTTP_SEC_WEBSOCKET_VERSION": "8"})
     assert ("Sec-WebSocket-Version", "13") in refused.value.headers
@@ -76,7 +76,7 @@ def test_websocket_upgrade_is_distinguished_from_other_requests(upgrade: str | N
     assert wants_upgrade({} if upgrade is None else {"HTTP_UPGRADE": upgrade}) is wanted
 
 
-def test_a_refusal_is_answered_in_plain_http_of_the_right_length() -> None:
+def test_refusal_is_a_plain_http_response() -> None:
     started: list[Any] = []
     refused = Refused("429 Too Many Requests", "Zu viele für hier.", (("Retry-After", "5"),))
     body = b"".join(respond(refused, lambda *given_ones: started.append(given_ones)))

@@ -1,4 +1,4 @@
-"""Requests that never become complete, plain and over TLS: bounded in number and size; honest clients are served."""
+"""Requests that never become complete, plain and over TLS, are bounded in number and size; honest clients get in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MOST = 8
 CROWD = 40
 LARGE_BYTES = 32 * 1024 * 1024
-"""More than the buffers of two sockets hold."""
+"""More bytes than the buffers of two sockets hold."""
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 class Served:
-    """The gateway's port as a worker serves it.
+    """The gateway's port, as a worker serves it.
 
     Args:
-        tls: of the server; None for a plain port.
+        tls: the server's context; None for a plain port.
     """
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
@@ -60,12 +60,12 @@ def _answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 @pytest.fixture(params=["plain", "TLS"])
 def served(request: pytest.FixtureRequest, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A server, and the context of its clients."""
+    """A server and its clients' TLS context."""
     monkeypatch.setattr(Handler, "most_pending", MOST)
     monkeypatch.setattr(Handler, "grace", 0.0)
     tls = None
     if request.param == "TLS":
-        tls = SSLContext(ssl.PROTOCOL_TLS_SERVER)  # gevent's: nothing is patched here
+        tls = SSLContext(ssl.PROTOCOL_TLS_SERVER)  # gevent's module: nothing is patched here
         tls.load_cert_chain(certificate.cert, certificate.key)
     found = testing._run(lambda: Served(tls))
     try:
@@ -92,11 +92,11 @@ def test_pending_connections_are_bounded_and_lock_no_client_out(served: Any, sen
                 assert client.answer().status == 200
             return len(Handler.idle) <= MOST + 1 and reached(Limit.PENDING) >= before + CROWD - MOST - 1
 
-        # Connections with unread bytes are not closed: which they are depends on when the server reads.
+        # Connections with unread bytes are not closed. Which those are depends on when the server reads.
         wait_until(honest_client_is_served_and_crowd_is_small, "the oldest were closed")
 
 
-def test_a_client_that_has_just_come_has_its_time(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_connection_is_not_closed_first(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server, tls = served
     monkeypatch.setattr(Handler, "grace", WAIT)
     before = reached(Limit.PENDING)
@@ -111,7 +111,7 @@ def test_a_client_that_has_just_come_has_its_time(served: Any, monkeypatch: pyte
 
 
 def test_tls_handshakes_that_never_end_are_bounded(served: Any) -> None:
-    """A plain client at a TLS port sends nothing, or half of a handshake."""
+    """The clients of the TLS port send nothing, or half of a handshake."""
     server, tls = served
     before = reached(Limit.PENDING)
     with contextlib.ExitStack() as crowd:
@@ -124,16 +124,16 @@ def test_tls_handshakes_that_never_end_are_bounded(served: Any) -> None:
 
 
 def test_rush_of_honest_clients_loses_no_connection(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They have all asked before the worker comes to look at the first of them."""
+    """All clients have sent their request before the worker reads the first one."""
     server, tls = served
     if tls is not None:
-        monkeypatch.setattr(Handler, "grace", WAIT)  # for a handshake the worker waits for each of them, too
+        monkeypatch.setattr(Handler, "grace", WAIT)  # with TLS the worker also waits for each client's handshake
     before = reached(Limit.PENDING)
     busy, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         busy.set()
-        over.wait(WAIT)  # the loop stands still
+        over.wait(WAIT)  # the loop is blocked
 
     holder = threading.Thread(target=testing._run, args=(hold,))
     holder.start()
@@ -194,7 +194,7 @@ def test_answer_that_is_not_read_ends_the_connection(served: Any, monkeypatch: p
         wait_until(lambda: reached(Limit.ANSWER_TIME) == before + 1, "counted")
 
 
-def test_what_never_arrives_is_counted_by_what_it_was(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_requests_are_counted_by_kind(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server, tls = served
     monkeypatch.setattr(Handler, "settings", settings(WEBSOCKET_HANDSHAKE_TIMEOUT="0.3"))
     requests, handshakes = reached(Limit.REQUEST_TIME), reached(Limit.TLS_TIME)

@@ -1,4 +1,4 @@
-"""Decompression of what clients send: any message comes as it was, a bomb ends at the limit, nothing is left behind."""
+"""Decompression: any message arrives unchanged, a bomb ends at the limit, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compressed(data: bytes, opcode: int = TEXT) -> bytes:
 
 
 def pieces(payload: bytes, size: int, opcode: int = TEXT) -> bytes:
-    """A compressed message in fragments of so many bytes."""
+    """Return a compressed message in fragments of this size."""
     parts = [payload[at : at + size] for at in range(0, len(payload), size)]
     last = len(parts) - 1
     return b"".join(
@@ -36,61 +36,64 @@ def pieces(payload: bytes, size: int, opcode: int = TEXT) -> bytes:
     )
 
 
-def came(data: bytes, size: int = 100_000, limit: int = LIMIT) -> tuple[list[str | bytes], int | None]:
-    """The messages that came, and the code of the close frame that is to be sent."""
+def read_all(data: bytes, size: int = 100_000, limit: int = LIMIT) -> tuple[list[str | bytes], int | None]:
+    """Return the messages that were read, and the code of the close frame to be sent."""
     decoder, chunks = FrameDecoder(limit, compressed=True), []
     for at in range(0, len(data), size):
         decoder.receive(data[at : at + size])
         chunks += decoder.data_to_send()
     codes = [int.from_bytes(chunk[2:4]) for chunk in chunks if chunk[:1] == bytes([0x80 | CLOSE])]
-    assert len(codes) <= 1, "one close frame at most"
+    assert len(codes) <= 1, "more than one close frame"
     return [message for _, message in decoder.messages], codes[0] if codes else None
 
 
-# ---- what comes
+# ---- valid messages
 
 
 @given(st.text(), st.integers(0, 9), st.integers(9, 15), st.integers(1, 200), st.integers(1, 300))
-def test_any_text_comes_as_it_was_however_it_was_compressed_and_cut(
+def test_any_text_is_unchanged_however_compressed_and_split(
     words: str, level: int, bits: int, fragment: int, size: int
 ) -> None:
     payload = deflated(words.encode(), level, bits)
     data = frame(TEXT, payload, reserved=RSV1) + pieces(payload, fragment) + text("plain")
-    assert came(data, size, limit=100_000) == ([words, words, "plain"], None)
+    assert read_all(data, size, limit=100_000) == ([words, words, "plain"], None)
 
 
 @given(st.binary(max_size=LIMIT))
-def test_any_bytes_come_as_they_were(data: bytes) -> None:
-    assert came(compressed(data, BINARY), limit=LIMIT) == ([data], None)
+def test_any_bytes_are_unchanged(data: bytes) -> None:
+    assert read_all(compressed(data, BINARY), limit=LIMIT) == ([data], None)
 
 
 def test_compressed_and_plain_messages_mix() -> None:
     plain = frame(TEXT, b"p", fin=False) + frame(PING) + frame(CONT, b"q")
-    assert came(compressed(b"a") + plain + compressed(b"b") + text("c"), 3) == (["a", "pq", "b", "c"], None)
+    assert read_all(compressed(b"a") + plain + compressed(b"b") + text("c"), 3) == (["a", "pq", "b", "c"], None)
 
 
 def test_control_frames_come_between_compressed_fragments() -> None:
     payload = deflated(b"hello" * 20)
     data = frame(TEXT, payload[:4], fin=False, reserved=RSV1) + frame(PING, b"1") + frame(CONT, payload[4:])
-    assert came(data) == (["hello" * 20], None)
+    assert read_all(data) == (["hello" * 20], None)
 
 
 def test_the_examples_of_the_rfc() -> None:
     """RFC 7692 section 7.2.3."""
     hello = bytes.fromhex("f248cdc9c90700")
-    assert came(frame(TEXT, hello, reserved=RSV1)) == (["Hello"], None)
+    assert read_all(frame(TEXT, hello, reserved=RSV1)) == (["Hello"], None)
     in_two = frame(TEXT, hello[:3], fin=False, reserved=RSV1) + frame(CONT, hello[3:])
-    assert came(in_two) == (["Hello"], None)
-    assert came(frame(TEXT, bytes.fromhex("000500faff48656c6c6f00"), reserved=RSV1)) == (["Hello"], None)  # stored
-    assert came(frame(TEXT, bytes.fromhex("f348cdc9c9070000"), reserved=RSV1)) == (["Hello"], None)  # BFINAL
-    assert came(frame(TEXT, bytes.fromhex("f24805000000ffffcac9c90700"), reserved=RSV1)) == (["Hello"], None)
-    assert came(frame(TEXT, b"\x00", reserved=RSV1)) == ([""], None)
+    assert read_all(in_two) == (["Hello"], None)
+    assert read_all(frame(TEXT, bytes.fromhex("000500faff48656c6c6f00"), reserved=RSV1)) == (
+        ["Hello"],
+        None,
+    )  # stored block
+    assert read_all(frame(TEXT, bytes.fromhex("f348cdc9c9070000"), reserved=RSV1)) == (["Hello"], None)  # BFINAL
+    assert read_all(frame(TEXT, bytes.fromhex("f24805000000ffffcac9c90700"), reserved=RSV1)) == (["Hello"], None)
+    assert read_all(frame(TEXT, b"\x00", reserved=RSV1)) == ([""], None)
 
 
-def test_each_message_is_read_without_the_one_before_it() -> None:
+def test_each_message_is_independent_of_the_previous_one() -> None:
     first = deflated(b"Hello")
-    with_context = bytes.fromhex("f200110000")  # "Hello" again, by a distance into the message before
-    assert came(frame(TEXT, first, reserved=RSV1) + frame(TEXT, with_context, reserved=RSV1)) == (["Hello"], 1002)
+    with_context = bytes.fromhex("f200110000")  # "Hello" again, as a reference into the previous message
+    assert read_all(frame(TEXT, first, reserved=RSV1) + frame(TEXT, with_context, reserved=RSV1)) == (["Hello"], 1002)
 
 
 # ---- limits
@@ -98,11 +101,11 @@ def test_each_message_is_read_without_the_one_before_it() -> None:
 
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT])
 @pytest.mark.parametrize("noise", [False, True])
-def test_a_message_of_the_limit_is_taken(size: int, noise: bool) -> None:
-    """Noise becomes longer by compression."""
+def test_message_of_exactly_the_limit_is_accepted(size: int, noise: bool) -> None:
+    """Compression makes random data longer."""
     data = random.Random(1).randbytes(size) if noise else b"x" * size
-    assert came(compressed(data, BINARY)) == ([data], None)
-    assert came(pieces(deflated(data), 3, BINARY)) == ([data], None)
+    assert read_all(compressed(data, BINARY)) == ([data], None)
+    assert read_all(pieces(deflated(data), 3, BINARY)) == ([data], None)
 
 
 @pytest.mark.parametrize(
@@ -122,15 +125,15 @@ def test_a_message_of_the_limit_is_taken(size: int, noise: bool) -> None:
 )
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_a_message_over_the_limit_closes_with_1009(data: bytes, size: int) -> None:
-    assert came(text("before") + data + text("behind"), size) == (["before"], Close.TOO_BIG)
+    assert read_all(text("before") + data + text("behind"), size) == (["before"], Close.TOO_BIG)
 
 
-def test_a_bomb_closes_before_its_end_has_come() -> None:
+def test_bomb_closes_before_its_end_has_arrived() -> None:
     bomb = deflated(b"x" * 900_000)
-    assert came(frame(TEXT, bomb[:40], fin=False, reserved=RSV1)) == ([], Close.TOO_BIG)
+    assert read_all(frame(TEXT, bomb[:40], fin=False, reserved=RSV1)) == ([], Close.TOO_BIG)
 
 
-def test_a_bomb_is_not_inflated_beyond_the_limit() -> None:
+def test_bomb_is_not_decompressed_beyond_the_limit() -> None:
     bomb = frame(TEXT, deflated(b"x" * 50_000_000), reserved=RSV1)
     decoder = FrameDecoder(65_536, compressed=True)
     tracemalloc.start()
@@ -143,8 +146,8 @@ def test_a_bomb_is_not_inflated_beyond_the_limit() -> None:
     assert most < 2 * len(bomb) + 4 * 65_536
 
 
-def test_small_fragments_count_by_what_came() -> None:
-    """What they inflate to is not what they cost."""
+def test_small_fragments_are_counted_by_compressed_size() -> None:
+    """They are counted by their compressed size."""
     decoder = FrameDecoder(1_000_000, compressed=True)
     compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
 
@@ -158,7 +161,7 @@ def test_small_fragments_count_by_what_came() -> None:
     assert int.from_bytes(close[2:4]) == Close.POLICY
 
 
-# ---- what is malformed
+# ---- malformed data
 
 BROKEN = {
     "a block type that there is not": b"\x07\x00",
@@ -180,9 +183,12 @@ BROKEN = {
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_malformed_data_closes_with_1002(payload: bytes, size: int) -> None:
     data = frame(TEXT, payload, reserved=RSV1)
-    assert came(text("before") + data + text("behind"), size) == (["before"], Close.PROTOCOL_ERROR)
+    assert read_all(text("before") + data + text("behind"), size) == (["before"], Close.PROTOCOL_ERROR)
     if len(payload) > 1:
-        assert came(text("before") + pieces(payload, 1) + text("behind"), size) == (["before"], Close.PROTOCOL_ERROR)
+        assert read_all(text("before") + pieces(payload, 1) + text("behind"), size) == (
+            ["before"],
+            Close.PROTOCOL_ERROR,
+        )
 
 
 MISPLACED = {
@@ -198,11 +204,11 @@ MISPLACED = {
 
 
 @pytest.mark.parametrize("data", MISPLACED.values(), ids=MISPLACED)
-def test_the_bit_where_it_means_nothing_closes_with_1002(data: bytes) -> None:
-    assert came(data + text("behind")) == ([], Close.PROTOCOL_ERROR)
+def test_misplaced_compression_bit_closes_with_1002(data: bytes) -> None:
+    assert read_all(data + text("behind")) == ([], Close.PROTOCOL_ERROR)
 
 
-def test_the_bit_without_negotiation_closes_with_1002() -> None:
+def test_compression_bit_without_negotiation_closes_with_1002() -> None:
     decoder = FrameDecoder(LIMIT)
     decoder.receive(compressed(b"a"))
     assert decoder.messages == []
@@ -211,13 +217,13 @@ def test_the_bit_without_negotiation_closes_with_1002() -> None:
 
 @pytest.mark.parametrize("words", [b"\xff", b"abc\xc3", b"\xed\xa0\x80"])
 def test_text_that_is_not_utf8_closes_with_1007(words: bytes) -> None:
-    assert came(text("before") + compressed(words)) == (["before"], Close.INVALID_TEXT)
-    assert came(pieces(deflated(words), 1)) == ([], Close.INVALID_TEXT)
+    assert read_all(text("before") + compressed(words)) == (["before"], Close.INVALID_TEXT)
+    assert read_all(pieces(deflated(words), 1)) == ([], Close.INVALID_TEXT)
 
 
 @given(st.binary(max_size=300), st.booleans(), st.integers(1, 50))
 def test_any_bytes_end_in_a_message_or_a_code(payload: bytes, fin: bool, size: int) -> None:
-    messages, code = came(frame(TEXT, payload, fin=fin, reserved=RSV1) + frame(CONT, b""), size)
+    messages, code = read_all(frame(TEXT, payload, fin=fin, reserved=RSV1) + frame(CONT, b""), size)
     assert code in (None, Close.PROTOCOL_ERROR, Close.INVALID_TEXT, Close.TOO_BIG)
     assert len(messages) <= 1
     assert all(len(str(message).encode()) <= LIMIT for message in messages)
@@ -226,7 +232,7 @@ def test_any_bytes_end_in_a_message_or_a_code(payload: bytes, fin: bool, size: i
 # ---- memory
 
 
-def test_between_messages_a_connection_holds_less_than_a_kilobyte_more() -> None:
+def test_idle_compressed_connection_needs_under_a_kilobyte_more() -> None:
     message, plain = compressed(b"hello" * 100), text("hello" * 100)
     held = {}
     for negotiated in (False, True):

@@ -1,7 +1,7 @@
-"""Malformed frames of Autobahn's suite (sections 2 to 7 and 9): each fails the connection with the right code. Messages
-before it arrive, and nothing after it is read.
+"""Malformed frames of Autobahn's suite (sections 2 to 7 and 9): each closes the connection with the right code.
 
-The inputs are facts; the words here are our own. However the bytes are split, the answer is the same.
+Messages before them are received, and nothing after them is read, however the bytes are split. The inputs are facts;
+the words here are our own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ VALID = (
     "\x7f", "\u07ff", "\uffff", "\U0010ffff", "\ud7ff", "\ue000", "\ufffd", "\ufffe", "\U0001fffe",
 )  # fmt: skip
 TOO_BIG = {
-    "a ping of 65,536 bytes": frame(PING, length=65_536),  # it breaks the protocol, too; its size is seen first
+    "a ping of 65,536 bytes": frame(PING, length=65_536),  # it also breaks the protocol; its size is checked first
     "one byte too many": frame(TEXT, b"x" * (LIMIT + 1)),
     "65,536 bytes": frame(BINARY, length=65_536),
     "2^62 bytes": frame(BINARY, length=2**62),
@@ -87,8 +87,8 @@ TOO_BIG = {
 }
 
 
-def came(data: bytes, size: int) -> tuple[list[str | bytes], int | None]:
-    """The messages that came, and the code of the close frame that is to be sent."""
+def read_all(data: bytes, size: int) -> tuple[list[str | bytes], int | None]:
+    """Return the messages that were read, and the code of the close frame to be sent."""
     incoming, code = FrameDecoder(LIMIT), None
     chunks = []
     for at in range(0, len(data), size):
@@ -96,22 +96,22 @@ def came(data: bytes, size: int) -> tuple[list[str | bytes], int | None]:
         chunks += incoming.data_to_send()
     for chunk in chunks:
         if chunk[:1] == bytes([0x80 | CLOSE]):
-            assert code is None, "one close frame at most"
+            assert code is None, "more than one close frame"
             code = int.from_bytes(chunk[2:4])
     return [message for _, message in incoming.messages], code
 
 
 def check(data: bytes, code: int) -> None:
     for size in (1, 7, 100_000):
-        assert came(BEFORE + data + BEHIND + frame(PING), size) == (["before"], code)
+        assert read_all(BEFORE + data + BEHIND + frame(PING), size) == (["before"], code)
 
 
 @pytest.mark.parametrize("data", PROTOCOL.values(), ids=PROTOCOL)
-def test_what_breaks_the_protocol_closes_with_1002(data: bytes) -> None:
-    messages, code = came(data + BEHIND + frame(PING), 1)
+def test_protocol_errors_close_with_1002(data: bytes) -> None:
+    messages, code = read_all(data + BEHIND + frame(PING), 1)
     assert "behind" not in messages
     assert code == Close.PROTOCOL_ERROR
-    assert came(data + BEHIND + frame(PING), 100_000) == (messages, code)
+    assert read_all(data + BEHIND + frame(PING), 100_000) == (messages, code)
 
 
 @pytest.mark.parametrize("payload", INVALID, ids=bytes.hex)
@@ -133,23 +133,23 @@ def test_a_reason_that_is_not_utf8_closes_with_1007(reason: bytes) -> None:
 
 
 @pytest.mark.parametrize("words", VALID)
-def test_any_text_in_utf8_is_taken_however_it_is_cut(words: str) -> None:
+def test_any_utf8_text_is_accepted_however_it_is_split(words: str) -> None:
     payload = words.encode()
     for size in (1, 2, 1000):
         pieces = [payload[at : at + size] for at in range(0, len(payload), size)]
         data = b"".join(frame(CONT if at else TEXT, piece, fin=False) for at, piece in enumerate(pieces))
-        assert came(data + frame(CONT), 3) == ([words], None)
+        assert read_all(data + frame(CONT), 3) == ([words], None)
 
 
 @pytest.mark.parametrize("data", TOO_BIG.values(), ids=TOO_BIG)
-def test_what_is_too_big_closes_with_1009(data: bytes) -> None:
+def test_too_large_messages_close_with_1009(data: bytes) -> None:
     check(data, Close.TOO_BIG)
 
 
 @pytest.mark.parametrize(
     "code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
 )
-def test_a_close_is_echoed_and_nothing_behind_it_is_read(code: int) -> None:
+def test_close_is_echoed_and_nothing_after_it_is_read(code: int) -> None:
     check(close(code), code)
     check(frame(CLOSE, code.to_bytes(2) + b"x" * 123), code)
 
@@ -162,14 +162,14 @@ def test_a_close_without_a_code_is_answered_without_one() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 128, 65_535, 65_536])
-def test_the_servers_own_frames_have_the_shortest_length_there_is(size: int) -> None:
+def test_own_frames_have_the_shortest_length_field(size: int) -> None:
     payload = b"x" * size
     assert text_frame(payload) == frame(TEXT, payload, mask=False)
     assert frame_end(text_frame(payload) * 2, 1) == len(text_frame(payload))
 
 
 @pytest.mark.parametrize("reason", ["", "é" * 100, "\ud800"])
-def test_the_servers_own_close_frame_is_short_and_utf8(reason: str) -> None:
+def test_own_close_frame_is_short_and_utf8(reason: str) -> None:
     made = close_frame(Close.NORMAL, reason)
     assert len(made) <= 2 + 125
     made[4:].decode()

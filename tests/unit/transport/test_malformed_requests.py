@@ -1,7 +1,7 @@
 """Malformed requests of h11's and llhttp's own tests: each is answered once, with the right status, and nothing after
 it is read as a request.
 
-Their inputs are facts; the words here are our own. Where the two differ, the stricter one counts.
+The inputs are facts; the words here are our own. Where the two differ, the stricter one applies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from peatio_ws import testing
 from peatio_ws.transport.headers import Headers, check_request_line
 
 SMUGGLED = b"GET /healthcheck HTTP/1.1\r\nHost: smuggled\r\n\r\n"
-"""Sent behind each request. It is answered with 200, which must not come."""
+"""Sent after each request. Its answer would be 200, which must not arrive."""
 
 
 def with_fields(*fields: bytes, line: bytes = b"POST / HTTP/1.1") -> bytes:
@@ -156,7 +156,7 @@ def test_malformed_line_is_refused(line: bytes) -> None:
         b"GET http://hypnotoad.org:1234?hail=all HTTP/1.1\r\n",
     ],
 )
-def test_an_odd_line_is_taken(line: bytes) -> None:
+def test_unusual_line_is_accepted(line: bytes) -> None:
     check_request_line(line.decode("latin-1"))
 
 
@@ -183,7 +183,7 @@ def read(request_: bytes) -> None:
         b"A: \xc3\xa9\r\n\r\n",
     ],
 )
-def test_odd_fields_are_taken(fields: bytes) -> None:
+def test_unusual_fields_are_accepted(fields: bytes) -> None:
     Headers(io.BytesIO(fields))
 
 
@@ -194,16 +194,16 @@ def server() -> Iterator[testing.Server]:
 
 
 def answers(server: testing.Server, data: bytes) -> list[bytes]:
-    """The status lines that come for all of this, until the gateway hangs up."""
+    """Return the status lines of all answers to this, until the gateway closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), 30) as client:
-        with contextlib.suppress(OSError):  # it may have disconnected before it received everything
+        with contextlib.suppress(OSError):  # it may close the connection before it has received everything
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
         came = b""
         while True:
             try:
                 more = client.recv(65_536)
-            except ConnectionResetError:  # of what was not read
+            except ConnectionResetError:  # because of unread data
                 more = b""
             if not more:
                 return [line for line in came.split(b"\r\n") if line.startswith(b"HTTP/")]
@@ -229,7 +229,7 @@ def test_too_large_fields_are_answered_with_431_and_end(server: testing.Server, 
 
 
 @pytest.mark.parametrize("body", CHUNKS.values(), ids=CHUNKS)
-def test_behind_chunks_nothing_is_a_request(server: testing.Server, body: bytes) -> None:
+def test_nothing_after_chunks_is_a_request(server: testing.Server, body: bytes) -> None:
     request = with_fields(CHUNKED) + body
     assert answers(server, request + SMUGGLED) == [b"HTTP/1.1 426 Upgrade Required"]
 
@@ -266,7 +266,7 @@ def handshake(*more: str, without: str = "", line: str = "GET / HTTP/1.1") -> by
         (handshake(line="PUT / HTTP/1.1"), 405),
         (handshake(line="GET / HTTP/1.0"), 426),
         (handshake("Authorization: Bearer a", "Authorization: Bearer b"), 401),
-        # Another name, which some servers would take for the same.
+        # Another name, which some servers would treat as the same.
         (handshake("Sec_WebSocket_Key: dGhlIHNhbXBsZSBub25jZQ==", without="Sec-WebSocket-Key"), 400),
     ],
 )

@@ -1,5 +1,6 @@
-"""The frames that one client has yet to receive: in order, whole, bounded, the close frame last. The socket is a model
-that accepts any number of bytes.
+"""The frames that a client has yet to receive: in order, whole, bounded, the close frame last.
+
+The socket is a model that accepts any number of bytes.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ def test_text_frame_follows_the_rfc(size: int) -> None:
 
 
 @given(st.sampled_from([1000, 1001, 1012, 3000, 4401, 4999]), st.text())
-def test_a_close_frame_has_its_code_and_as_much_of_the_reason_as_fits(code: int, reason: str) -> None:
+def test_close_frame_has_its_code_and_the_reason_that_fits(code: int, reason: str) -> None:
     ((opcode, payload),) = frames_in(close_frame(code, reason))
     assert (opcode, int.from_bytes(payload[:2])) == (8, code)
     assert len(payload) <= 125
     said = payload[2:].decode()
     assert reason.startswith(said)
-    assert said == reason or len(payload) > 121  # a character has four bytes at most
+    assert said == reason or len(payload) > 121  # a character has at most four bytes
 
 
 @given(st.lists(SIZES, min_size=1, max_size=6), st.data())
@@ -65,10 +66,10 @@ def test_a_frame_ends_where_the_next_one_begins(sizes: list[int], data: st.DataO
     assert frame_end(b"".join(frames), at) == (min(end for end in ends if end >= at) if at else 0)
 
 
-# ---- a socket that takes everything
+# ---- a socket that accepts everything
 
 
-def test_what_is_put_in_leaves_at_the_next_flush_in_one_write() -> None:
+def test_queued_frames_are_sent_by_the_next_flush_in_one_write() -> None:
     offered: list[int] = []
     wire = Wire(lambda size: offered.append(size) or size)  # type: ignore[func-returns-value]
     outbox = outbox_on(wire)
@@ -81,7 +82,7 @@ def test_what_is_put_in_leaves_at_the_next_flush_in_one_write() -> None:
     assert (outbox.size, outbox.sent) == (0, 6)
 
 
-def test_a_close_frame_comes_after_what_was_put_in_and_is_the_last() -> None:
+def test_close_frame_is_last_and_after_queued_frames() -> None:
     wire = Wire()
     outbox = outbox_on(wire)
     outbox.put(text_frame(b"before"))
@@ -95,13 +96,13 @@ def test_a_close_frame_comes_after_what_was_put_in_and_is_the_last() -> None:
 
 
 @pytest.mark.parametrize("code", Close)
-def test_a_close_without_a_reason_has_the_one_of_its_code(code: Close) -> None:
+def test_close_without_a_reason_has_its_codes_reason(code: Close) -> None:
     wire = Wire()
     outbox_on(wire).close(code)
     assert wire.taken == close_frame(code, REASONS[code])
 
 
-def test_an_end_comes_after_everything_that_was_put_in() -> None:
+def test_end_comes_after_queued_frames() -> None:
     wire = Wire()
     outbox = outbox_on(wire)
     outbox.put(b"last")
@@ -109,13 +110,13 @@ def test_an_end_comes_after_everything_that_was_put_in() -> None:
     assert (wire.taken, wire.ended, outbox.closing) == (b"last", True, 1000)
 
 
-def test_an_end_with_nothing_put_in_ends_at_once() -> None:
+def test_end_without_queued_frames_is_immediate() -> None:
     wire = Wire()
     outbox_on(wire).end(1000)
     assert wire.ended
 
 
-# ---- a socket that takes what it likes
+# ---- a socket that accepts any number of bytes
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["put", "put to all", "send"]), SIZES)
@@ -124,22 +125,22 @@ STEPS = st.lists(
     max_size=30,
 )
 TAKES = st.lists(st.integers(0, 400) | st.sampled_from([0, 1, 65_536, PLENTY]), min_size=1, max_size=8).filter(
-    lambda takes: max(takes) >= 200  # or it takes all day
+    lambda takes: max(takes) >= 200  # or it takes too long
 )
 
 
 def unsteady(takes: list[int]) -> Any:
-    """Takes these numbers of bytes, in turn, for ever."""
+    """Accept these numbers of bytes in turn, endlessly."""
     turn = iter(range(10**9))
     return lambda offered: takes[next(turn) % len(takes)]
 
 
 @given(steps=STEPS, takes=TAKES, tls=st.booleans(), cutting=st.booleans())
-def test_nothing_is_lost_or_doubled_or_out_of_order(
+def test_frames_are_sent_once_and_in_order(
     steps: list[tuple[str, int]], takes: list[int], tls: bool, cutting: bool
 ) -> None:
     wire = Wire(unsteady(takes), tls)
-    outbox, put, held = outbox_on(wire), b"", 0  # held: put in since the last flush
+    outbox, put, held = outbox_on(wire), b"", 0  # held: bytes queued since the last flush
     for number, (step, size) in enumerate(steps):
         frame = PING if step == "ping" else text_frame(b"%d" % number + b"x" * size)
         if step == "switch":
@@ -153,21 +154,23 @@ def test_nothing_is_lost_or_doubled_or_out_of_order(
         elif step == "put to all":
             touched: list[Outbox] = []
             put_all(frame, [outbox], touched)
-            assert touched == ([] if held else [outbox]), "named once for each flush"
+            assert touched == ([] if held else [outbox]), "an outbox has to be listed once for each flush"
             put, held = put + frame, held + len(frame)
         else:
             outbox.put(frame)
             put, held = put + frame, held + len(frame)
         assert put.startswith(wire.taken)
         assert outbox.sent == len(wire.taken)
-        assert outbox.size == len(put) - held - len(wire.taken), "what was not put in just now is on its way"
+        assert outbox.size == len(put) - held - len(wire.taken), (
+            "all frames before the last flush have to be on their way"
+        )
     outbox.flush()
     assert outbox.size == len(put) - len(wire.taken)
     outbox.close(Close.RESTART, "bye", cut=cutting)
     let_write(outbox)
     last = close_frame(1012, "bye")
     if cutting:
-        # Whole frames may be missing before the close frame, and nothing else.
+        # Only whole frames may be missing before the close frame.
         assert wire.taken.endswith(last)
         assert put.startswith(wire.taken.removesuffix(last))
         frames_in(wire.taken)
@@ -176,9 +179,7 @@ def test_nothing_is_lost_or_doubled_or_out_of_order(
 
 
 @given(takes=TAKES, sizes=st.lists(SIZES, min_size=1, max_size=20), limit=st.integers(1, 5000), tls=st.booleans())
-def test_a_client_that_takes_too_little_is_hung_up_on(
-    takes: list[int], sizes: list[int], limit: int, tls: bool
-) -> None:
+def test_client_that_reads_too_little_is_closed(takes: list[int], sizes: list[int], limit: int, tls: bool) -> None:
     wire = Wire(unsteady(takes), tls)
     outbox, put = outbox_on(wire, limit), b""
     for size in sizes:
@@ -201,7 +202,7 @@ def test_a_client_that_takes_too_little_is_hung_up_on(
         assert wire.taken == put
 
 
-def test_up_to_the_limit_a_client_may_be_slow() -> None:
+def test_client_may_be_slow_up_to_the_limit() -> None:
     wire = Wire(lambda offered: 0)
     outbox = outbox_on(wire, limit=100)
     for _ in range(100):
@@ -212,7 +213,7 @@ def test_up_to_the_limit_a_client_may_be_slow() -> None:
     outbox.abort()
 
 
-def test_an_end_waits_for_what_a_slow_client_has_yet_to_take() -> None:
+def test_end_waits_for_frames_of_a_slow_client() -> None:
     wire = Wire(unsteady([0, 1]))
     outbox = outbox_on(wire)
     outbox.send(b"much")
@@ -265,7 +266,7 @@ class Broken(Wire):
 
 
 @given(st.integers(0, 20), st.booleans(), st.integers(1, 5))
-def test_a_reset_raises_nothing_and_leaves_nothing(good: int, tls: bool, pieces: int) -> None:
+def test_reset_raises_no_error_and_drops_frames(good: int, tls: bool, pieces: int) -> None:
     good = min(good, pieces - 1) if tls else good  # each piece is a record
     wire = Broken(good, tls)
     outbox = outbox_on(wire)
@@ -286,11 +287,11 @@ def test_abort_drops_queued_frames() -> None:
     assert (wire.ended, wire.taken, outbox.size, outbox.closing) == (True, b"", 0, 1006)
 
 
-# ---- a socket that takes nothing any more
+# ---- a socket that accepts nothing more
 
 
 class Stuck(Wire):
-    """Takes nothing; says when it is shut down."""
+    """Accepts nothing, and reports when it is shut down."""
 
     def __init__(self) -> None:
         super().__init__(lambda offered: 0)
@@ -314,12 +315,12 @@ def test_client_that_reads_nothing_is_closed_and_then_cut(monkeypatch: pytest.Mo
     outbox.send(text_frame(b"two"))
     assert wire.shut.get(timeout=10) == socket.SHUT_RDWR
     assert outbox.closing == Close.TOO_SLOW
-    # "one" had been handed to the socket; "two" had not, and gives way to the close frame.
+    # "one" had been passed to the socket. "two" had not, and is replaced by the close frame.
     assert wire.offered == [text_frame(b"one")] * 2
     assert outbox.size == 0
 
 
-def test_a_frame_put_in_while_the_writer_gives_up_waiting_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frame_queued_while_the_writer_stops_waiting_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "LINGER", 0.02)
     takes = iter([0])
     wire = Wire(lambda offered: next(takes, offered))
@@ -331,7 +332,7 @@ def test_a_frame_put_in_while_the_writer_gives_up_waiting_is_sent(monkeypatch: p
     gevent.sleep(0)
     busy_until = time.monotonic() + 0.05
     while time.monotonic() < busy_until:
-        pass  # both the put and the end of the wait are due in one turn of the loop
+        pass  # makes the put and the end of the wait due in the same turn of the loop
     other.join(10)
     for _ in range(100):
         gevent.sleep(0)
@@ -342,7 +343,7 @@ def test_a_frame_put_in_while_the_writer_gives_up_waiting_is_sent(monkeypatch: p
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_the_limit_counts_for_a_single_batch_too(tls: bool) -> None:
+def test_limit_applies_to_a_single_batch(tls: bool) -> None:
     outbox = outbox_on(Wire(lambda offered: 0, tls), limit=100)
     for _ in range(101):
         outbox.put(b"x")

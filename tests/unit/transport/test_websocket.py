@@ -29,19 +29,19 @@ from peatio_ws.transport.websocket_handler import websocket_of
 from tests.unit.samples import frames_in, settings
 
 LIMIT = 30
-"""Seconds after which a test that waits is given up."""
+"""Time limit in seconds of a test that waits."""
 
 # ---- a pair of sockets
 
 
 class Pair:
-    """A WebSocket of the package, and its client: a plain socket with frames made and read by hand."""
+    """A WebSocket and its client: a plain socket whose frames the test writes and reads."""
 
     def __init__(self, **environ: str) -> None:
         mine, self.client = gevent.socket.socketpair()
         self.sock = mine
         handler = SimpleNamespace(socket=mine, rfile=mine.makefile("rb"))
-        self.stock = SimpleNamespace(handler=handler, closed=False)  # as gevent-websocket hands it over
+        self.stock = SimpleNamespace(handler=handler, closed=False)  # as gevent-websocket passes it
         self.environ: dict[str, Any] = {"wsgi.websocket": self.stock}
         found = websocket_of(self.environ)
         assert found is not None
@@ -54,27 +54,27 @@ class Pair:
         return self.ws
 
     def send_frames(self, *frames: Frame) -> None:
-        """From the client, masked."""
+        """Send frames from the client, masked."""
         self.client.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
 
     def end(self) -> None:
-        """The client ends its half, and the server the connection."""
+        """Half-close the client's side, then end the connection on the server's side."""
         self.client.shutdown(socket.SHUT_WR)
         self.ws.end()
 
     def received_frames(self) -> list[tuple[int, bytes]]:
-        """Everything the client gets until the end: opcode and payload of each frame."""
+        """Return opcode and payload of all frames that the client receives until the end."""
         data = b""
         while more := self.client.recv(65_536):
             data += more
         return frames_in(data)
 
     def receive_bytes(self, count: int) -> bytes:
-        """Return this many bytes, as the client receives them."""
+        """Return this many bytes that the client receives."""
         data = b""
         while len(data) < count:
             more = self.client.recv(count - len(data))
-            assert more, "ended early"
+            assert more, "the connection ended early"
             data += more
         return data
 
@@ -104,12 +104,12 @@ def closing(code: int, reason: str = "") -> Frame:
     return Frame(Opcode.CLOSE, CloseFrame(code, reason).serialize())
 
 
-def codes(heard: list[tuple[int, bytes]]) -> list[int]:
-    """Codes of the close frames."""
-    return [int.from_bytes(payload[:2]) for opcode, payload in heard if opcode == Opcode.CLOSE]
+def codes(received: list[tuple[int, bytes]]) -> list[int]:
+    """Return the codes of the close frames."""
+    return [int.from_bytes(payload[:2]) for opcode, payload in received if opcode == Opcode.CLOSE]
 
 
-def test_text_comes_as_text_and_bytes_as_bytes_in_order(pair: Pair) -> None:
+def test_texts_and_bytes_are_received_in_order(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("grüße"), Frame(Opcode.BINARY, b"\xff"), text(""))
     pair.send_frames(closing(1000))
@@ -117,7 +117,7 @@ def test_text_comes_as_text_and_bytes_as_bytes_in_order(pair: Pair) -> None:
     assert ws.received == 3
 
 
-def test_what_is_sent_goes_as_text_or_binary(pair: Pair) -> None:
+def test_messages_are_sent_as_text_or_binary(pair: Pair) -> None:
     ws = pair.open()
     ws.send("grüße")
     ws.send(b"\xff")
@@ -134,7 +134,7 @@ def test_what_is_sent_goes_as_text_or_binary(pair: Pair) -> None:
     ]
 
 
-def test_what_came_along_with_the_handshake_is_not_lost() -> None:
+def test_data_sent_along_with_the_handshake_is_read() -> None:
     made = Pair()
     with gevent.Timeout(LIMIT):
         made.send_frames(text("early"))
@@ -152,7 +152,7 @@ def test_ping_is_answered_with_its_payload_and_is_not_a_message(pair: Pair) -> N
     assert frames_in(pair.receive_bytes(15)) == [(Opcode.PONG, b"are you there")]
 
 
-def test_a_control_frame_may_come_between_the_parts_of_a_message(pair: Pair) -> None:
+def test_control_frame_may_come_between_fragments(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("one ", fin=False), Frame(Opcode.PING, b""), rest(b"message", fin=True))
     assert ws.receive() == "one message"
@@ -185,7 +185,7 @@ def test_a_message_in_fragments_and_in_pieces_arrives_whole(words: str, cuts: li
     made.close()
 
 
-# ---- faults of the client, each with its code
+# ---- faults of the client
 
 
 @pytest.mark.parametrize(
@@ -213,27 +213,27 @@ def test_a_message_in_fragments_and_in_pieces_arrives_whole(words: str, cuts: li
     ],
     ids=lambda value: value.name if isinstance(value, Close) else f"{len(value)}-bytes",  # masks are random
 )
-def test_a_fault_of_the_client_ends_the_connection_with_its_code(pair: Pair, what: bytes, code: Close) -> None:
+def test_fault_of_the_client_closes_with_its_code(pair: Pair, what: bytes, code: Close) -> None:
     ws = pair.open()
     pair.client.sendall(text("good").serialize(mask=True) + what + text("never").serialize(mask=True))
     assert list(ws) == ["good"]
     pair.end()
-    heard = pair.received_frames()
-    assert codes(heard) == [code]
-    assert heard[-1][0] == Opcode.CLOSE
+    received = pair.received_frames()
+    assert codes(received) == [code]
+    assert received[-1][0] == Opcode.CLOSE
     assert ws.closed
 
 
-def test_a_message_of_the_greatest_size_is_taken(pair: Pair) -> None:
+def test_message_of_the_maximum_size_is_accepted(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("x" * 16_384))
     assert ws.receive() == "x" * 16_384
 
 
-# ---- the end
+# ---- closing
 
 
-def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> None:
+def test_clients_close_is_answered_and_ends_the_messages(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("last"), closing(4999, "bye"))
     assert list(ws) == ["last"]
@@ -242,7 +242,7 @@ def test_a_close_of_the_client_is_answered_and_ends_the_messages(pair: Pair) -> 
     assert ws.close_code == 4999
 
 
-def test_a_client_that_goes_without_a_word_ends_the_messages(pair: Pair) -> None:
+def test_lost_client_ends_the_messages(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("last"))
     pair.client.close()
@@ -251,34 +251,34 @@ def test_a_client_that_goes_without_a_word_ends_the_messages(pair: Pair) -> None
     assert ws.close_code == 1006
 
 
-def test_a_close_from_here_is_sent_once_and_waits_for_the_clients(pair: Pair) -> None:
+def test_own_close_is_sent_once_and_waits_for_the_clients_close(pair: Pair) -> None:
     ws = pair.open()
     ws.close(1012, "restart; retry after 3")
     ws.close(1000)
     pair.send_frames(closing(1012))
     pair.end()
-    heard = pair.received_frames()
-    assert heard == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
+    received = pair.received_frames()
+    assert received == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
     assert ws.close_code == 1012
     with pytest.raises(WebSocketError):
         ws.send("after")
 
 
 @pytest.mark.parametrize("code", [Close.REVOKED, Close.TOKEN_EXPIRED, Close.POLICY])
-def test_disconnected_client_is_not_read_any_more(pair: Pair, code: Close) -> None:
+def test_messages_after_a_disconnect_are_not_read(pair: Pair, code: Close) -> None:
     ws = pair.open()
     waiting = gevent.spawn(ws.receive)
-    gevent.idle()  # it waits for the client
+    gevent.idle()  # waits for the client
     ws.outbox.close(code, cut=True)
     pair.send_frames(text("after the close"))
     assert waiting.get() is None
     assert ws.receive() is None
 
 
-def test_what_had_come_before_the_client_was_put_out_does_not_count_either(pair: Pair) -> None:
+def test_unread_messages_before_a_disconnect_are_dropped(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("before"))
-    ws.tick(ws.opened)  # takes it in, as for a handler that is busy
+    ws.tick(ws.opened)  # reads it ahead, as for a busy handler
     assert len(ws._protocol.messages) == 1
     ws.outbox.close(Close.REVOKED, cut=True)
     assert list(ws) == []
@@ -292,15 +292,15 @@ def test_messages_received_before_a_restart_close_are_read(pair: Pair) -> None:
     assert list(ws) == ["two"]
 
 
-def test_a_close_with_a_code_that_may_not_be_sent_is_a_value_error(pair: Pair) -> None:
+def test_reserved_close_code_raises_value_error(pair: Pair) -> None:
     ws = pair.open()
     with pytest.raises(ValueError, match="1006"):
         ws.close(1006)
     assert not ws.closed
 
 
-def test_the_client_of_another_library_agrees(pair: Pair) -> None:
-    """The whole conversation as seen by `websockets`' own sans-IO client."""
+def test_client_of_another_library_accepts_the_connection(pair: Pair) -> None:
+    """The whole connection as seen by `websockets`' own sans-IO client."""
     ws, client = pair.open(), Protocol(CLIENT)
     client.send_text(json.dumps({"jwt": "Bearer x"}).encode())
     client.send_ping(b"1")
@@ -319,10 +319,10 @@ def test_the_client_of_another_library_agrees(pair: Pair) -> None:
     assert (client.close_code, client.close_reason) == (1000, "bye")
 
 
-# ---- keepalive, by the clock that is handed in
+# ---- keepalive, by the given time
 
 
-def test_a_ping_goes_out_every_so_often(pair: Pair) -> None:
+def test_pings_are_sent_at_the_interval(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.opened + 25)
     ws.tick(ws.opened + 25.5)
@@ -335,7 +335,7 @@ def test_a_ping_goes_out_every_so_often(pair: Pair) -> None:
     assert PING == b"\x89\x00"
 
 
-def test_no_sign_of_life_for_long_enough_ends_it(pair: Pair) -> None:
+def test_connection_without_a_sign_of_life_is_ended(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.last_read + 60)
     assert not ws.closed
@@ -355,7 +355,7 @@ def test_client_that_reads_its_outbox_is_alive(pair: Pair) -> None:
     ws.tick(began + 160)
     assert not ws.closed
     ws.tick(began + 161)
-    assert ws.outbox.closing == Close.IDLE, "what waits is not taken"
+    assert ws.outbox.closing == Close.IDLE, "waiting frames were not read"
 
 
 def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
@@ -367,10 +367,10 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
     assert ws.receive() is None
 
 
-# ---- while no greenlet waits for a message
+# ---- while the handler is busy
 
 
-def test_a_wait_for_a_message_may_have_a_limit_and_loses_nothing(pair: Pair) -> None:
+def test_receive_with_a_timeout_loses_no_message(pair: Pair) -> None:
     ws = pair.open()
     whole = text("in two pieces").serialize(mask=True)
     pair.client.sendall(whole[:7])
@@ -396,7 +396,7 @@ def test_pings_are_answered_while_the_handler_is_busy(pair: Pair) -> None:
     pair.send_frames(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
     ws.last_read = 0.0
     ws.tick(ws.opened + 1)
-    assert ws.last_read >= ws.opened, "and its pongs count"
+    assert ws.last_read >= ws.opened, "pongs did not count as a sign of life"
     assert not ws.closed
     assert frames_in(pair.receive_bytes(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
     ws.send("answer")
@@ -413,7 +413,7 @@ def test_ping_in_the_same_read_as_a_slow_message_is_answered(pair: Pair) -> None
     assert frames_in(pair.receive_bytes(3)) == [(Opcode.PONG, b"1")]
 
 
-def test_its_end_is_known_and_answered(pair: Pair) -> None:
+def test_close_is_noticed_and_answered_while_the_handler_is_busy(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(closing(4999, "bye"))
     ws.tick(ws.opened)
@@ -423,7 +423,7 @@ def test_its_end_is_known_and_answered(pair: Pair) -> None:
     assert codes(pair.received_frames()) == [4999]
 
 
-def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -> None:
+def test_close_is_not_answered_before_earlier_messages(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("question"), closing(1000))
     ws.tick(ws.opened)
@@ -435,7 +435,7 @@ def test_it_is_not_answered_before_the_message_that_came_before_it(pair: Pair) -
     assert [payload for _, payload in pair.received_frames()] == [b"answer", (1000).to_bytes(2)]
 
 
-def test_a_client_that_is_gone_is_known_to_be(pair: Pair) -> None:
+def test_lost_client_is_noticed_while_the_handler_is_busy(pair: Pair) -> None:
     ws = pair.open()
     pair.client.close()
     ws.tick(ws.opened)
@@ -465,13 +465,13 @@ def test_flood_after_the_end_is_dropped_unparsed(pair: Pair, first: list[Frame])
     flood = text("flood").serialize(mask=True) * 20_000
     sending = gevent.spawn(pair.client.sendall, flood)
     sending.join()
-    assert pair.received_frames()[-1][0] == Opcode.CLOSE, "the client has the close frame, whatever it sends"
+    assert pair.received_frames()[-1][0] == Opcode.CLOSE, "a client that keeps sending did not receive the close frame"
     pair.client.shutdown(socket.SHUT_WR)
     ending.join()
     assert sum(fed) <= head + 2 * READ_BYTES
 
 
-def test_no_more_is_taken_in_than_a_few_messages(pair: Pair) -> None:
+def test_few_messages_are_read_ahead(pair: Pair) -> None:
     ws = pair.open()
     for number in range(3 * MOST_UNREAD):
         pair.send_frames(text(str(number)))
@@ -520,7 +520,7 @@ def test_handler_that_yields_between_reads_is_not_interrupted(pair: Pair, monkey
     gevent.sleep(0)
     ws.tick(ws.opened)
     assert not handler.dead
-    assert not ws._protocol.messages, "no other greenlet read it"
+    assert not ws._protocol.messages, "another greenlet read the message"
     assert handler.get(timeout=LIMIT) == "x" * READ_BYTES
     assert frames_in(pair.receive_bytes(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
 

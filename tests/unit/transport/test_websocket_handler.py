@@ -16,7 +16,7 @@ from tests.unit.samples import settings
 
 
 class Page:
-    """A large answer, which tells when the server is done with it."""
+    """A large answer that reports when the server is done with it."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -33,7 +33,7 @@ class Page:
         self.over.set()
 
 
-def test_an_answer_that_is_not_taken_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unread_answer_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Handler, "settings", settings(WEBSOCKET_SEND_TIMEOUT="0.2"))
     page = Page()
     with testing.serve(page) as server, RawClient(server.port) as client:
@@ -41,7 +41,7 @@ def test_an_answer_that_is_not_taken_ends(monkeypatch: pytest.MonkeyPatch) -> No
         assert page.over.wait(WAIT)
 
 
-def test_nothing_is_kept_of_a_closed_connection() -> None:
+def test_closed_connection_is_not_kept_in_memory() -> None:
     with testing.serve(testing.gateway()) as server:
         before = set(Handler.idle)
         for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):

@@ -1,6 +1,6 @@
-"""How `check` tries operations on a broker: by code, in time, and without leaving anything behind; on a model.
+"""How `check` tries operations on a model of a broker: in time, by their error codes, leaving nothing behind.
 
-The real broker is in `tests/live/test_check.py` and `tests/live/test_broker_permissions.py`.
+The real broker is tested in `tests/live/test_check.py` and `tests/live/test_broker_permissions.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ URL = "amqp://ann:secret@mq:5672/exchange"
 
 
 class Broker:
-    """RabbitMQ, as far as `check` speaks to it: one connection, whose channels are all the same.
+    """The part of RabbitMQ that `check` uses: one connection; all its channels are this object.
 
     Attributes:
-        exchanges, queues: those that are there.
-        denied: names of methods that the user may not use.
-        left: what was declared by the connection and is still there.
-        published: routing keys.
+        exchanges, queues: names of those that exist.
+        denied: names of forbidden methods.
+        left: what this connection declared and has not deleted.
+        published: routing keys of published messages.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Broker:
         self._check("exchange_declare")
         if arguments or durable:
             raise PreconditionFailed
-        assert name in self.exchanges, "an exchange was made"
+        assert name in self.exchanges, "the check declared an exchange"
 
     def queue_declare(
         self, name: str, passive: bool = False, exclusive: bool = False, arguments: Any = None, **_: Any
@@ -153,13 +153,13 @@ def wrong(**environ: str) -> list[str]:
     return [finding.text for finding in found(**environ) if finding.ok is False]
 
 
-# ---- a whole broker
+# ---- the whole check
 
 
-def test_a_sound_broker_has_no_fault_and_is_left_as_it_was(server: Broker) -> None:
+def test_check_of_a_healthy_broker_finds_and_leaves_nothing(server: Broker) -> None:
     assert wrong() == []
     assert server.left == set()
-    assert server.published.count("history") == 1, "one marker"
+    assert server.published.count("history") == 1, "more or less than one marker was published"
     assert not server.connected
 
 
@@ -184,7 +184,7 @@ def test_a_refused_login_ends_the_check(server: Broker, monkeypatch: pytest.Monk
     assert "mq:5672" in finding.text
 
 
-def test_a_port_without_a_broker_is_named() -> None:
+def test_port_without_a_broker_is_reported() -> None:
     port = free_port()
     url = f"amqp://127.0.0.1:{port}"
     (finding,) = broker(url, settings(AMQP_URL=url))
@@ -192,9 +192,9 @@ def test_a_port_without_a_broker_is_named() -> None:
     assert f"127.0.0.1:{port}" in finding.text
 
 
-def test_a_missing_exchange_is_not_made(server: Broker) -> None:
+def test_missing_exchange_is_not_declared(server: Broker) -> None:
     server.exchanges = set()
-    assert wrong() == [], "the publishers declare them"
+    assert wrong() == [], "missing exchanges are not a fault: publishers declare them"
     assert server.left == set()
 
 
@@ -214,7 +214,7 @@ def test_a_missing_permission_is_a_fault(server: Broker, denied: str, environ: d
     assert server.left == set()
 
 
-def test_a_missing_stream_is_tried_by_a_declaration_that_is_refused(server: Broker) -> None:
+def test_missing_stream_is_probed_with_a_conflicting_declaration(server: Broker) -> None:
     server.queues = set()
     assert wrong() == []
     assert "history" not in server.published
@@ -223,7 +223,7 @@ def test_a_missing_stream_is_tried_by_a_declaration_that_is_refused(server: Brok
     assert wrong()
 
 
-def test_without_a_history_stream_none_is_tried(server: Broker) -> None:
+def test_without_a_history_stream_no_stream_is_probed(server: Broker) -> None:
     assert wrong(AMQP_HISTORY="off") == []
     assert server.published == []
 
@@ -252,13 +252,13 @@ def fail(error: Exception) -> Any:
 @pytest.mark.parametrize(
     ("error", "code"), [(NotFound("x"), 404), (AccessRefused("x"), 403), (MessageNacked("x"), None)]
 )
-def test_a_refusal_has_the_code_of_the_answer(probe: Probe, error: Exception, code: int | None) -> None:
+def test_refusal_has_the_code_of_the_answer(probe: Probe, error: Exception, code: int | None) -> None:
     refusal = probe.attempt(Operation.BIND, fail(error))
     assert refusal is not None
     assert (refusal.operation, refusal.code) == (Operation.BIND, code)
 
 
-def test_a_refusal_names_the_step_that_was_under_way(probe: Probe) -> None:
+def test_refusal_names_the_current_step(probe: Probe) -> None:
     def action(_channel: Any) -> None:
         probe.operation = Operation.READ
         raise AccessRefused
@@ -268,14 +268,14 @@ def test_a_refusal_names_the_step_that_was_under_way(probe: Probe) -> None:
     assert refusal.operation is Operation.READ
 
 
-def test_an_error_without_a_code_is_for_the_caller(probe: Probe) -> None:
+def test_error_without_a_code_is_raised(probe: Probe) -> None:
     error = AMQPError("the connection is lost")
     error.reply_code = 0
     with pytest.raises(AMQPError):
         probe.attempt(Operation.LOOK, fail(error))
 
 
-def test_a_silent_broker_is_given_up_and_asked_again_over_another_connection(
+def test_next_probe_after_a_timeout_uses_another_connection(
     probe: Probe, server: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_probe, "STEP_SECONDS", 0.0)
@@ -283,7 +283,7 @@ def test_a_silent_broker_is_given_up_and_asked_again_over_another_connection(
     refusal = probe.attempt(Operation.LOOK, lambda _: None)
     assert refusal is not None
     assert refusal.code is None
-    assert not server.connected, "a late answer would be taken for that to another question"
+    assert not server.connected, "the connection with the late answer was used again"
     server.silent = False
     assert probe.attempt(Operation.LOOK, lambda _: None) is None
     assert server.opened == 2

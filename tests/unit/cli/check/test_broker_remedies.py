@@ -1,4 +1,4 @@
-"""Findings from a broker's answers, by code and operation. Live tests have the real answers."""
+"""Findings from a broker's error codes and operations. Live tests use real answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peatio_ws.cli.check.remedies import Server
 BROKER = Server("broker", "mq:5672", "AMQP_URL", "ann", "/")
 HISTORY = "peatio_ws.history"
 MISLEADING = "queue 'exchange' in vhost 'exchange': access refused, not found, inequivalent arg 'durable', exclusive"
-"""Words that some code might look for; they say nothing."""
+"""A misleading error text: findings must not depend on it."""
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ MISLEADING = "queue 'exchange' in vhost 'exchange': access refused, not found, i
         (Operation.PUBLISH, "`write` on the exchange amq.default"),
     ],
 )
-def test_the_operation_names_the_permission_that_is_missing(operation: Operation, lacks: str) -> None:
+def test_missing_permission_follows_from_the_operation(operation: Operation, lacks: str) -> None:
     found = broker_remedies.history(BROKER, HISTORY, Refusal(operation, 403, MISLEADING), False)
     assert found.ok is False
     assert lacks in found.text
@@ -44,7 +44,7 @@ def test_the_operation_names_the_permission_that_is_missing(operation: Operation
         (Refusal(Operation.READ, None, "no answer within 4 s"), "cannot be read", "stream_status"),
     ],
 )
-def test_a_stream_that_is_there_and_cannot_be_used_is_named(refusal: Refusal, text: str, remedy: str) -> None:
+def test_existing_but_unusable_stream_is_reported(refusal: Refusal, text: str, remedy: str) -> None:
     found = broker_remedies.history(BROKER, HISTORY, refusal, False)
     assert found.ok is False
     assert text in found.text
@@ -65,7 +65,7 @@ def test_broker_alarm_is_not_a_fault_of_the_stream() -> None:
     ("version", "streams"),
     [("3.7.28", False), ("3.8.34", False), ("3.9.0", True), ("3.10.8", True), ("4.1.0-rc.1", True), ("", False)],
 )
-def test_streams_came_with_39(version: str, streams: bool) -> None:
+def test_streams_exist_since_39(version: str, streams: bool) -> None:
     assert broker_remedies.has_streams(version) is streams
 
 
@@ -77,7 +77,7 @@ def test_streams_came_with_39(version: str, streams: bool) -> None:
         ("4.1.0", None, ""),
     ],
 )
-def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, code: int | None, remedy: str) -> None:
+def test_newer_broker_without_streams_is_reported(version: str, code: int | None, remedy: str) -> None:
     refusal = Refusal(Operation.DECLARE, code, MISLEADING) if code else None
     found = broker_remedies.missing_history(BROKER, HISTORY, version, refusal)
     assert found.ok is False
@@ -87,7 +87,7 @@ def test_a_broker_that_makes_no_streams_though_it_should_is_named(version: str, 
     assert bool(remedy) is ("enable_feature_flag" in found.remedy)
 
 
-def test_a_stream_that_is_not_there_is_made_or_not() -> None:
+def test_missing_stream_is_a_fault_only_if_it_cannot_be_declared() -> None:
     conflict = Refusal(Operation.DECLARE, 406, MISLEADING)
     assert broker_remedies.missing_history(BROKER, HISTORY, "3.10.8", conflict).ok
     down = broker_remedies.missing_history(BROKER, HISTORY, "3.10.8", Refusal(Operation.DECLARE, 404, MISLEADING))
@@ -96,7 +96,7 @@ def test_a_stream_that_is_not_there_is_made_or_not() -> None:
     assert "`configure` on the queue" in forbidden.text
 
 
-def test_an_old_broker_falls_back_and_what_it_left_behind_is_named() -> None:
+def test_leftover_queue_of_an_old_broker_is_reported() -> None:
     found = broker_remedies.existing_history(BROKER, HISTORY, "3.7.28", False, "stream")
     assert found.ok is None
     assert "RabbitMQ 3.7.28 has no streams" in found.text
@@ -118,7 +118,7 @@ def test_other_exchange_conflicts_show_the_brokers_text() -> None:
     assert found.remedy == "set AMQP_EXCHANGES_DURABLE=true"
 
 
-def test_a_binding_that_is_refused_is_named_with_its_exchange_and_key() -> None:
+def test_refused_binding_is_reported_with_exchange_and_key() -> None:
     refusal = Refusal(Operation.BIND, 403, MISLEADING, "peatio.events.ranger", "private.#")
     (found,) = broker_remedies.own_queue(BROKER, [refusal])
     assert "`write` on queues peatio_ws.…, or `read` on the exchange peatio.events.ranger" in found.text

@@ -1,6 +1,6 @@
-"""What `check` asks of Redis, and which revocations it reads there; with a stand-in that answers at once.
+"""What `check` reads from Redis, including revocations, with a stand-in that answers at once.
 
-The real one is in `tests/live/test_check.py`.
+The real Redis is tested in `tests/live/test_check.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ URL = {"REDIS_URL": "redis://localhost:6380/0"}
 
 
 class Server:
-    """Redis, with revocations and a clock."""
+    """A stand-in for Redis with revocations and a clock."""
 
     def __init__(self, rows: list[bytes] | None = None) -> None:
         self.rows = rows or []
@@ -74,7 +74,7 @@ def test_without_redis_url_nothing_is_tried() -> None:
     assert "REDIS_URL is not set" in text
 
 
-def test_a_sound_redis_is_named_with_its_version(server: Server) -> None:
+def test_healthy_redis_is_shown_with_its_version(server: Server) -> None:
     (version, clock) = found(**URL)
     assert (version[0], clock[0]) == (True, True)
     assert "localhost:6380" in version[1]
@@ -82,25 +82,25 @@ def test_a_sound_redis_is_named_with_its_version(server: Server) -> None:
     assert server.closed
 
 
-def test_another_time_at_redis_is_wrong(server: Server) -> None:
+def test_different_clock_of_redis_is_wrong(server: Server) -> None:
     server.ahead = 3600
     assert [ok for ok, _ in found(**URL)] == [True, False]
 
 
 @pytest.mark.parametrize("error", [redis.ResponseError("NOPERM"), KeyError("redis_version")])
-def test_a_version_that_is_not_told_ends_nothing(server: Server, error: Exception) -> None:
+def test_missing_version_is_harmless(server: Server, error: Exception) -> None:
     server.info_error = error
     assert len(found(**URL)) == 2
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("x"), redis.AuthenticationError("x"), OSError("x")])
-def test_a_redis_that_does_not_let_the_gateway_in_is_wrong(server: Server, error: Exception) -> None:
+def test_refused_login_at_redis_is_wrong(server: Server, error: Exception) -> None:
     server.error = error
     assert [ok for ok, _ in found(**URL)] == [False]
     assert server.closed
 
 
-def test_a_port_without_a_server_is_named() -> None:
+def test_port_without_redis_is_reported() -> None:
     port = free_port()
     ((ok, text),) = found(REDIS_URL=f"redis://127.0.0.1:{port}/0")
     assert ok is False
@@ -123,7 +123,7 @@ def test_revocations_of_all_pages_are_read(server: Server) -> None:
     assert server.closed
 
 
-def test_no_more_revocations_are_read_than_can_be_kept(server: Server) -> None:
+def test_number_of_revocations_read_is_bounded(server: Server) -> None:
     server.rows = [b""] * (REVOCATIONS_KEPT + 5 * PAGE)
     redis_check.revocations(settings(**URL))
     assert server.pages[-1][1] < REVOCATIONS_KEPT + PAGE
@@ -132,4 +132,4 @@ def test_no_more_revocations_are_read_than_can_be_kept(server: Server) -> None:
 def test_revocations_that_cannot_be_read_are_unknown(server: Server) -> None:
     server.error = redis.ConnectionError("gone")
     assert redis_check.revocations(settings(**URL)) is None
-    assert redis_check.revocations(settings()) is not None, "without Redis there are none"
+    assert redis_check.revocations(settings()) is not None, "without Redis there are no revocations"

@@ -1,6 +1,6 @@
-"""What `check` tries on Redis, and its findings for each refusal, with a stand-in that refuses what a test chooses.
+"""What `check` tries on Redis, and its findings, with a stand-in that refuses chosen commands.
 
-The real Redis is in `tests/live/test_check.py`.
+The real Redis is tested in `tests/live/test_check.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WRONGTYPE = redis.ResponseError("WRONGTYPE Operation against a key holding the w
 
 
 class Store:
-    """Redis. It notes its commands and answers some of them with an error."""
+    """A stand-in for Redis that records commands and answers some of them with an error."""
 
     def __init__(self, **errors: Exception) -> None:
         self.errors = errors
@@ -51,7 +51,7 @@ class Store:
 
 
 class Pipe:
-    """Keeps each answer, an error too, as `execute(raise_on_error=False)` does."""
+    """Collects every answer, including errors, as `execute(raise_on_error=False)` does."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._answers = store, list[Any]()
@@ -92,10 +92,10 @@ def test_every_key_that_is_written_expires_or_is_deleted() -> None:
     found(store)
     written = {key for name, key in store.commands if name in ("zadd", "incrby")}
     assert written == {key for name, key in store.commands if name == "delete"}
-    assert all(key.endswith(":check") for key in written), "no key of a client"
+    assert all(key.endswith(":check") for key in written), "a key of another program was written"
 
 
-def test_a_redis_without_streams_is_asked_for_none() -> None:
+def test_streams_are_not_probed_if_redis_has_none() -> None:
     store = Store()
     (finding,) = found(store, "4.0.10")
     assert finding.ok is None
@@ -105,7 +105,7 @@ def test_a_redis_without_streams_is_asked_for_none() -> None:
     assert "xrevrange" in {name for name, _ in unknown.commands}
 
 
-def test_each_refused_command_is_named_with_its_remedy() -> None:
+def test_each_refused_command_is_reported_with_its_remedy() -> None:
     refusals = found(Store(hmget=NOPERM, zadd=WRONGTYPE, subscribe=NOPERM))
     assert [finding.ok for finding in refusals] == [False, False, False]
     texts = [finding.text for finding in refusals]
@@ -134,6 +134,6 @@ def test_an_unknown_refusal_points_to_the_log_and_the_permissions() -> None:
     assert "ACL" in finding.remedy
 
 
-def test_a_lost_connection_is_for_the_caller() -> None:
+def test_lost_connection_is_raised() -> None:
     with pytest.raises(redis.ConnectionError):
         found(Store(hkeys=redis.ConnectionError("gone")))

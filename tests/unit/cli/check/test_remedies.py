@@ -1,4 +1,4 @@
-"""Findings from answers of brokers and Redis. Live tests have the real answers of today's versions."""
+"""Findings from answers of brokers and Redis. Live tests use the real answers of current versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BROKER = Server("broker", "mq:5672", "AMQP_URL", "ann's", "/")
 
 
 class Answer(Exception):
-    """Like py-amqp's exceptions, it has a code and a text."""
+    """An error with a code and a text, like py-amqp's exceptions."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -23,7 +23,7 @@ class Answer(Exception):
 
 
 def wrapped(kind: type[Exception], cause: Exception) -> Exception:
-    """An exception of redis-py as it comes out of one of the system."""
+    """Return an exception of redis-py that wraps one of the system."""
     try:
         try:
             raise cause
@@ -50,7 +50,7 @@ def wrapped(kind: type[Exception], cause: Exception) -> Exception:
         (ValueError(), "closes the connection (ValueError)"),
     ],
 )
-def test_connection_errors_are_named_with_a_remedy(error: Exception, text: str) -> None:
+def test_connection_errors_are_reported_with_a_remedy(error: Exception, text: str) -> None:
     found = remedies.unreachable(BROKER, error)
     assert (found.what, found.ok) == ("broker", False)
     assert found.text.startswith("mq:5672: ")
@@ -58,7 +58,7 @@ def test_connection_errors_are_named_with_a_remedy(error: Exception, text: str) 
     assert "AMQP_URL" in found.remedy
 
 
-def test_an_answer_of_many_lines_becomes_one() -> None:
+def test_multiline_answer_becomes_one_line() -> None:
     assert "\n" not in remedies.unreachable(BROKER, OSError("a\nb" * 200)).text
 
 

@@ -1,4 +1,4 @@
-"""Settings, keys, tokens and the machine as rows of a table."""
+"""Findings about settings, keys, tokens and the machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_cause_of_a_refused_token_is_reported(changed: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["exp", "iat", "jti", "sub", "uid"])
-def test_a_claim_that_is_missing_is_named(name: str) -> None:
+def test_missing_claim_of_a_token_is_reported(name: str) -> None:
     found = token(sign(claims(without=(name,))))
     assert f"claim {name} is missing" in found.text
     assert "has to correct it" in found.remedy
@@ -72,20 +72,20 @@ def test_any_text_yields_one_line_with_a_remedy(text: str) -> None:
         (Revocation("ID1", NOW + 60, issued=NOW - 3600), True),
     ],
 )
-def test_a_token_that_was_revoked_is_refused(revocation: Revocation, ok: bool) -> None:
+def test_revoked_token_is_wrong(revocation: Revocation, ok: bool) -> None:
     revocations, found = Revocations(), settings()
     revocations.add(revocation, NOW)
-    told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, revocations)
-    assert told.ok is ok
-    assert ok is ("revoked" not in told.text)
-    assert ok or "log in again" in told.remedy
+    finding = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, revocations)
+    assert finding.ok is ok
+    assert ok is ("revoked" not in finding.text)
+    assert ok or "log in again" in finding.remedy
 
 
-def test_where_redis_cannot_be_asked_a_token_may_have_been_revoked() -> None:
+def test_revocation_is_unknown_without_redis() -> None:
     found = settings()
-    told = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, None)
-    assert told.ok
-    assert "it is not known whether it was revoked" in told.text
+    finding = report.token(Verifier(found.token_rules), found, sign(claims()), NOW, None)
+    assert finding.ok
+    assert "it is not known whether it was revoked" in finding.text
 
 
 def test_other_keys_in_a_set_are_wrong_only_if_secret() -> None:
@@ -102,11 +102,11 @@ def test_other_keys_in_a_set_are_wrong_only_if_secret() -> None:
 
 def test_kid_that_says_private_key_is_not_an_exposed_key() -> None:
     found = report.published_keys("x", parse_key_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
-    assert [finding.ok for finding in found] == [None, False]  # and no other finding
+    assert [finding.ok for finding in found] == [None, False]  # fails if there is another finding
 
 
 @pytest.mark.parametrize(("difference", "ok"), [(0.0, True), (1.9, True), (-1.9, True), (3.0, False), (-3.0, False)])
-def test_clocks_may_differ_a_little(difference: float, ok: bool) -> None:
+def test_small_clock_difference_is_allowed(difference: float, ok: bool) -> None:
     found = report.clock(difference)
     assert found.ok is ok
     assert ok or ("behind" if difference > 0 else "ahead") in found.text
@@ -123,7 +123,9 @@ def test_clocks_may_differ_a_little(difference: float, ok: bool) -> None:
         (20_000, 20_000, 41_200, ""),
     ],
 )
-def test_files_are_counted_for_a_worker_and_for_all(soft: int, hard: int, host: int | None, remedy: str) -> None:
+def test_open_files_of_the_worker_and_the_system_are_checked(
+    soft: int, hard: int, host: int | None, remedy: str
+) -> None:
     found = report.files(settings(WEB_CONCURRENCY="4"), soft, hard, host)
     assert found.ok is (not remedy)
     assert remedy in found.remedy

@@ -1,4 +1,4 @@
-"""How `run_checks` runs: what is skipped, late, or fails. Live tests have the servers."""
+"""How `run_checks` works: what is skipped, late or fails. Live tests use real servers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.unit.samples import environment
 
 
 def alone(**more: str) -> dict[str, str]:
-    """Nothing to ask but this machine."""
+    """Return an environment in which only this machine is checked."""
     ports = {"WEBSOCKET_PORT": str(free_port()), "METRICS_PORT": str(free_port()), "WEBSOCKET_HOST": "127.0.0.1"}
     return environment(AMQP_URL="memory://", WEBSOCKET_MAX_CONNECTIONS="10", **ports, **more)
 
 
-def test_silent_server_delays_nothing_and_its_answers_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_is_reported_with_its_earlier_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     freed = threading.Event()
 
     def silent(*_: object) -> Iterator[Finding]:
@@ -47,7 +47,7 @@ def test_unexpected_answer_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[set[str], list[Finding]]:
-    """What was looked at, and what was not."""
+    """Return what was checked, and all findings."""
 
     def nothing(what: str) -> Callable[..., Iterator[Finding]]:
         return lambda *_: iter([Finding(what, True, "looked at")])
@@ -75,12 +75,12 @@ EVERYTHING = {"broker", "redis", "keys", "port", "files"}
         ({"RABBITMQ_PORT": "x", "AMQP_URL": ""}, {"broker"}),
         ({"WEBSOCKET_PORT": "x"}, {"port"}),
         ({"WEBSOCKET_PORT": "81", "METRICS_PORT": "81"}, {"port"}),
-        ({"WEB_CONCURRENCY": "2"}, {"files"}),  # with the in-process broker
+        ({"WEB_CONCURRENCY": "2"}, {"files"}),  # conflicts with the in-process broker
         ({"WEB_CONCURRENCY": "x", "WEBSOCKET_SSL_KEY": "/there/is/none"}, {"files"}),
         ({"WEBSOCKET_PING_INTERVAL": "99"}, set()),
     ],
 )
-def test_what_does_not_hang_on_a_fault_is_tried(
+def test_checks_that_do_not_depend_on_a_fault_are_made(
     monkeypatch: pytest.MonkeyPatch, broken: dict[str, str], left_out: set[str]
 ) -> None:
     tried, found = asked(monkeypatch, {**alone(), **broken})
@@ -89,11 +89,11 @@ def test_what_does_not_hang_on_a_fault_is_tried(
     assert any(finding.ok is False for finding in found) is bool(broken)
 
 
-def test_on_this_machine_alone_all_is_well() -> None:
+def test_check_of_this_machine_alone_passes() -> None:
     assert [finding for finding in run_checks(alone(), None) if finding.ok is False] == []
 
 
-def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_unwritable_metrics_folder_is_reported(tmp_path: Path) -> None:
     def found(folder: Path) -> Finding:
         (one,) = (one for one in run_checks(alone(PROMETHEUS_MULTIPROC_DIR=str(folder)), None) if one.what == "metrics")
         return one
@@ -106,7 +106,7 @@ def test_a_folder_for_figures_that_cannot_be_written_to_is_named(tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_misspelt_variable_is_wrong_and_others_of_that_kind_are_not() -> None:
+def test_misspelt_variable_is_wrong_but_other_programs_are_not() -> None:
     found = list(run_checks({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
     wrong = [finding for finding in found if finding.ok is False]
     assert [finding.what for finding in wrong] == ["settings"]

@@ -38,7 +38,7 @@ def recipient(dialect: Dialect, *streams: str) -> Receiver:
         (on_ranger("private.A.balance", [1]), ("A",)),
     ],
 )
-def test_owners_are_the_members_that_the_publisher_names(delivery: Delivery, owners: tuple[Any, ...]) -> None:
+def test_owners_are_the_members_named_by_the_publisher(delivery: Delivery, owners: tuple[Any, ...]) -> None:
     assert private(delivery).owners == owners
 
 
@@ -58,14 +58,14 @@ def test_public_events_are_not_private(delivery: Delivery) -> None:
         (on_ranger("private.A.balance", {"id": 1}), "balance", False),
     ],
 )
-def test_connections_receive_what_their_protocol_has(delivery: Delivery, name: str, classic: bool) -> None:
+def test_each_protocol_receives_its_own_events(delivery: Delivery, name: str, classic: bool) -> None:
     event = private(delivery)
     assert (event.variant(recipient(Dialect.CLASSIC), True) is not None) is classic
     assert event.variant(recipient(Dialect.RANGER, name), True) is not None
     assert event.variant(recipient(Dialect.RANGER, "other"), True) is None
 
 
-def test_translation_of_trades_can_be_switched_off() -> None:
+def test_translation_of_trades_can_be_disabled() -> None:
     ranger, classic = recipient(Dialect.RANGER, "trade"), recipient(Dialect.CLASSIC)
     translated = private(on_trade({"id": 1}, ask_uid="A"))
     assert translated.variant(ranger, False) is None
@@ -73,14 +73,14 @@ def test_translation_of_trades_can_be_switched_off() -> None:
     assert private(on_ranger("private.A.trade", {"id": 1})).variant(ranger, False) is not None
 
 
-def test_variant_of_a_trade_is_the_own_parties() -> None:
+def test_variant_of_a_trade_is_that_of_the_members_side() -> None:
     trade, both = {"id": 1}, {"ask_uid": "A", "bid_member_id": 7}
     assert private(on_trade(trade, **both)).variant(recipient(Dialect.CLASSIC), True) == (0, 1)
     assert private(on_trade(trade, ask_uid="B", bid_uid="A")).variant(recipient(Dialect.CLASSIC), True) == (1,)
 
 
 @pytest.mark.parametrize("name", PRIVATE_EVENTS)
-def test_events_that_do_not_fit_are_passed_on_unchanged(name: str) -> None:
+def test_events_without_a_translation_are_passed_on_unchanged(name: str) -> None:
     for body in (b"[1]", b'{"x":1}', b'"text"'):
         event = private(on_ranger(f"private.A.{name}", body))
         assert event.variant(recipient(Dialect.CLASSIC), True) is None

@@ -36,7 +36,7 @@ def compact(value: Any) -> bytes:
 
 
 def recall(_number: bytes, _owner: object) -> None:
-    """No order was seen."""
+    """Behave as if no order had been seen."""
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ UID = "IDANN"
 
 
 class Driven:
-    """A gateway, and the pairs of state and input that its connections had."""
+    """A gateway, and the recorded pairs of state and input of its connections."""
 
     def __init__(self, server: testing.Server, gateway: testing.Gateway, pairs: Pairs) -> None:
         self.server, self.gateway, self.pairs = server, gateway, pairs
 
     def ended(self) -> None:
-        """Wait until no connection is left."""
+        """Wait until all connections have ended."""
         wait_until(lambda: not len(self.gateway._registry), "all connections ended")
 
     def jwt(self, resume: object = None) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def fail(*_arguments: object) -> Any:
     raise RuntimeError("a failure of the gateway")
 
 
-def test_peatio_connections_take_every_entry_of_the_table(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peatio_connections_use_every_entry_of_the_table(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     server = driven.server
     talk(server.connect("/ranger"))
     for path, token in (("/public?stream=a.b", None), ("/private?stream=order", server.token(UID))):
@@ -103,7 +103,7 @@ def test_peatio_connections_take_every_entry_of_the_table(driven: Driven, monkey
     assert driven.pairs == set(CONNECTION)
 
 
-def test_handler_connections_take_only_entries_of_their_table(driven: Driven) -> None:
+def test_handler_connections_use_only_entries_of_their_table(driven: Driven) -> None:
     @driven.gateway.websocket("/here")
     def handler(ws: Any) -> None:
         for stream in ws:

@@ -79,12 +79,12 @@ def test_the_reply_to_a_resume_ends_with_the_echo(gateway: Gateway) -> None:
     with testing.serve(gateway) as server:
         client = server.connect("/public")
         client.json()
-        for _ in range(2):  # a client that begins, and one that is live
+        for _ in range(2):  # the first token, and one of a live client
             client.send({"jwt": f"Bearer {server.token()}", "resume": True, "echo": "x"})
             assert list(client.json()) == ["success", "resume", "echo"]
 
 
-def test_sessions_of_one_connection_are_equal_and_stay_usable(gateway: Gateway) -> None:
+def test_sessions_of_a_connection_are_equal_and_stay_usable(gateway: Gateway) -> None:
     sessions: list[Any] = []
     gateway.on("keep")(lambda session, message: sessions.append(session) or session.reply(1))
     gateway.on("close")(lambda session, message: sessions[0].close(4000, "all of you"))

@@ -1,4 +1,4 @@
-"""The connection that a handler of a path receives: streams, tokens, threads."""
+"""The connection that a path's handler receives: streams, tokens, threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gateway() -> Gateway:
     return testing.gateway(RANGO_RBAC_ADMIN="admin", WEBSOCKET_MAX_STREAMS="5")
 
 
-def test_an_expired_token_closes_the_connection_where_enforced() -> None:
+def test_expired_token_closes_the_connection_if_enforced() -> None:
     gateway = testing.gateway(JWT_ENFORCE_EXPIRY="true")
     gateway.websocket("/wait")(lambda ws: ws.receive())
     with testing.serve(gateway) as server:
@@ -34,7 +34,7 @@ def test_an_expired_token_closes_the_connection_where_enforced() -> None:
 
 
 def connected_with_a_short_token(server: testing.Server) -> tuple[testing.Client, int]:
-    """Return a client, and the lifetime of its token in seconds: the shortest with which it can connect here."""
+    """Return a client, and the lifetime of its token in seconds: the shortest that is enough to connect here."""
     for seconds in itertools.accumulate(itertools.repeat(2, 6), operator.mul, initial=1):
         with contextlib.suppress(InvalidStatus):
             return server.connect("/wait", token=server.token(expires=seconds)), seconds
@@ -68,7 +68,7 @@ def test_only_permitted_streams_can_be_subscribed_to(gateway: Gateway) -> None:
         server.publisher.to_stream("a.b", 1)
         assert admin.receive() == '{"a.b":1}'
         anonymous.send("c.d")
-        assert anonymous.receive() == "subscribed", "streams that were refused together are all not subscribed"
+        assert anonymous.receive() == "subscribed", "a stream of a refused list was subscribed to"
 
 
 def test_unsubscribing_ends_a_stream(gateway: Gateway) -> None:
@@ -92,7 +92,7 @@ def test_unsubscribing_ends_a_stream(gateway: Gateway) -> None:
         server.publisher.to_stream("a.b", 2)
         server.publisher.to_member("IDANN", "order", {"id": 3})
         assert ann.json()["order"]["id"] == 3
-    assert not len(gateway._context.router), "nothing is left of it"
+    assert not len(gateway._context.router), "the stream still has a subscriber"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_require_authenticated_lets_members_pass(gateway: Gateway) -> None:
         assert server.connect("/").closed() == (1008, "Not authenticated.")
 
 
-def test_identify_returns_a_uid_or_none_or_fails(gateway: Gateway) -> None:
+def test_identify_returns_a_uid_or_none_or_raises(gateway: Gateway) -> None:
     answers: dict[str, Any] = {"ann": "IDANN", "anonymous": None, "number": 7, "blank": ""}
 
     @gateway.websocket("/who", identify=lambda environ: answers[environ["HTTP_COOKIE"]])
@@ -190,12 +190,12 @@ def test_a_member_identified_by_a_cookie_does_not_expire() -> None:
     assert ticked == [False]
 
 
-def test_connections_of_both_kinds_count_for_their_member(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_of_both_kinds_count_towards_the_members_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="2")
     full = (1013, "too many connections of this member")
     called: list[str] = []
-    told: list[str] = []
-    monkeypatch.setattr(gateway._shared, "claim_slot", lambda slot: told.append(slot.name))
+    claimed: list[str] = []
+    monkeypatch.setattr(gateway._shared, "claim_slot", lambda slot: claimed.append(slot.name))
 
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
@@ -209,19 +209,19 @@ def test_connections_of_both_kinds_count_for_their_member(monkeypatch: pytest.Mo
             assert server.connect("/", token=ann).receive() == "here"
         third = server.connect("/", token=ann)
         assert third.closed() == full
-        assert len(called) == 2, "the handler is not called"
+        assert len(called) == 2, "the handler was called"
         classic = server.connect("/classic")
-        classic.json()  # the challenge
+        classic.json()  # reads the challenge
         classic.send({"jwt": f"Bearer {ann}"})
         assert classic.closed() == full
         assert server.connect("/private", token=ann).closed() == full
         assert server.connect("/", token=server.token("IDBOB")).receive() == "here"
-        assert server.connect("/").receive() == "here", "anonymous's are counted by address only"
-    assert told == ["member:IDANN", "member:IDANN", "member:IDBOB"]
-    assert not gateway._shared.slot_counts, "nothing is left of them"
+        assert server.connect("/").receive() == "here", "anonymous connections are counted by address only"
+    assert claimed == ["member:IDANN", "member:IDANN", "member:IDBOB"]
+    assert not gateway._shared.slot_counts, "connections are still counted"
 
 
-def test_a_connection_that_ends_makes_room_for_its_member() -> None:
+def test_ended_connection_makes_room_for_its_member() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
 
     @gateway.websocket("/chat")
@@ -280,10 +280,10 @@ def test_an_interrupted_subscribe_may_be_repeated(gateway: Gateway) -> None:
         with gevent.Timeout(0.01, False):
             ws.subscribe("order")
         caught_up.set()
-        for _ in range(2):  # it is reachable and does not answer: for the member, and for the stream
+        for _ in range(2):  # it is reachable but does not answer, neither for the member nor for the stream
             with gevent.Timeout(0.01, False):
                 ws.subscribe("order", "a.b")
-            members.detach()  # from here on no request waits for it
+            members.detach()  # from now on requests do not wait for the broker
         streams.detach()
         ws.subscribe("order", "a.b")
         ws.send("there")
@@ -317,17 +317,15 @@ def test_a_handler_that_stops_subscribing_leaves_nothing_behind(gateway: Gateway
 
 
 @pytest.mark.parametrize("stream", ["order", "a.b"])
-def test_a_handler_that_has_ended_subscribes_to_nothing(
-    gateway: Gateway, answer: Callable[[], None], stream: str
-) -> None:
+def test_ended_handler_subscribes_to_nothing(gateway: Gateway, answer: Callable[[], None], stream: str) -> None:
     children: list[Any] = []
 
     @gateway.websocket("/")
     def handler(ws: Any) -> None:
         children.append(gevent.spawn(ws.subscribe, stream))
-        gevent.idle()  # it waits for the broker
+        gevent.idle()  # waits for the broker
 
-    def let_go() -> None:
+    def unblock() -> None:
         while not children[0].ready():
             answer()
             gevent.idle()
@@ -336,16 +334,14 @@ def test_a_handler_that_has_ended_subscribes_to_nothing(
     with testing.serve(gateway) as server:
         assert server.connect("/", token=server.token("IDANN")).closed() == (1000, "")
         assert set(needed(gateway).values()) == {1}
-        testing._run(let_go)
+        testing._run(unblock)
         assert set(needed(gateway).values()) == {0}
     assert not len(gateway._context.router)
 
 
 def test_many_books_are_sent_as_the_client_reads_them() -> None:
     gateway = testing.gateway(WEBSOCKET_OUTBOX_BYTES="300000")
-    rows = [
-        [f"{number}.0", "1.5"] for number in range(1, 10_001)
-    ]  # 160 KB; 40 of them are more than the kernel buffers
+    rows = [[f"{number}.0", "1.5"] for number in range(1, 10_001)]  # 160 KB; 40 books exceed the kernel's buffers
     names = [f"m{number}.ob" for number in range(40)]
 
     @gateway.websocket("/")

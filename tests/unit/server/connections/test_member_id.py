@@ -1,4 +1,4 @@
-"""The member id of an admitted connection: known at once, found later, or never; live and while it resumes."""
+"""The member id of an authenticated connection: known at once, found later or never, live or while resuming."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANN = Identity(uid="ANN", member_id=None, role="member", expires=100.0)
 
 
 class Shared(SharedState):
-    """Answers no lookup by itself, and notes which are forgotten."""
+    """Leaves lookups unanswered, and records which are forgotten."""
 
     def __init__(self) -> None:
         super().__init__(Revocations(0), Lockout(0))
@@ -40,7 +40,7 @@ class Shared(SharedState):
 
 
 class Worker:
-    """A live worker without a broker, and a connection of the member Ann, with the member id 7."""
+    """A live worker without a broker, and a connection of the member Ann with member id 7."""
 
     def __init__(self, **environ: str) -> None:
         self.shared, chosen = Shared(), settings(**environ)
@@ -172,7 +172,7 @@ def test_resuming_is_complete_unless_an_event_named_a_member_by_id(
     assert position == (start if complete else worker.ingest.replays.latest())
 
 
-def test_a_connection_with_its_member_id_resumes_where_it_wants(worker: Worker) -> None:
+def test_connection_with_a_member_id_resumes_from_any_cursor(worker: Worker) -> None:
     start = worker.ingest.replays.latest()
     worker.publish(1, member_id=8)
     _, resolution = worker.admit(Identity(uid="ANN", member_id=7, role="member", expires=100.0))
@@ -191,7 +191,7 @@ def test_cursors_stop_while_the_member_id_is_unknown(worker: Worker) -> None:
     assert worker.received() == [1, 3]
     held = worker.ingest.cursors.open(texts_in(worker.wire.taken)[-1]["cursor"], "ANN")
     assert held is not None
-    assert held.offset < 3, "the cursor would skip order 2"
+    assert held.offset < 3, "a new cursor would skip order 2"
     lookup.answer(7)
     worker.wait_for([1, 3, 2, True])
     assert worker.receiver.held is None
@@ -213,4 +213,4 @@ def test_a_failed_replay_by_member_id_ends_the_connection(worker: Worker, monkey
         while not worker.wire.ended:
             gevent.sleep(0.001)
     assert worker.receiver.outbox.closing
-    assert worker.receiver.state is ConnectionState.LIVE, "the connection's own greenlet removes it"
+    assert worker.receiver.state is ConnectionState.LIVE, "the connection's own greenlet has to remove it"

@@ -1,4 +1,4 @@
-"""A Peatio connection: the order of its messages, and what it acquires from the broker."""
+"""A Peatio connection: the order of its messages, and its bindings at the broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.samples import Bindings
 
 
 def in_loop(condition: Callable[[], Any]) -> None:
-    """Wait for something in the loop's thread."""
+    """Wait for a condition, in the loop's thread."""
 
     def wait() -> None:
         with gevent.Timeout(30):
@@ -28,7 +28,7 @@ def test_a_refused_connection_releases_no_streams_of_others() -> None:
     gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
     gateway._ingest.interest.streams = streams = OnDemandBindings(
         "streams", ("#",), 100
-    )  # without a broker no connection waits
+    )  # without a broker connections do not wait
     path = "/private?stream=a.b"
     with testing.serve(gateway) as server:
         token = server.token("IDANN")
@@ -63,7 +63,7 @@ def test_no_event_precedes_the_first_answer_if_the_broker_is_slow() -> None:
         testing.serve(gateway) as server,
         server.connect("/private?stream=order,a.b", token=server.token("IDANN")) as ann,
     ):
-        in_loop(lambda: channel.said)
+        in_loop(lambda: channel.requests)
         testing._run(lambda: publish(1))
         testing._run(channel.answer)
         assert "success" in ann.json()
@@ -81,7 +81,7 @@ def test_a_repeated_subscribe_sends_the_book_before_the_reply() -> None:
         server.publisher.to_stream("a.ob-snap", book)
         assert client.json() == {"a.ob-snap": book}
         for text in (" ", "\n"):
-            client.send(text)  # not answered
+            client.send(text)  # has no answer
         for _ in range(2):
             client.send({"event": "subscribe", "streams": ["a.ob-inc"]})
             assert [client.json(), client.json()] == [{"a.ob-snap": book}, SUBSCRIBED]

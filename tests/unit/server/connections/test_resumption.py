@@ -1,4 +1,4 @@
-"""Resuming: from a cursor to live events. Whatever the client sends in between, no promised event is skipped."""
+"""Resuming, from a cursor to live events. Whatever the client sends in between, no guaranteed event is skipped."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ UID = "IDANN"
 
 
 class Past(NamedTuple):
-    """Order 1 was seen, orders 2, 3 and 4 were missed.
+    """A client that has received order 1 and missed orders 2, 3 and 4.
 
     Attributes:
-        cursors: by the order behind which each one points.
+        cursors: cursors by the number of the last order before them.
     """
 
     server: testing.Server
@@ -28,18 +28,18 @@ class Past(NamedTuple):
             message["resume"] = self.cursors[resume] if type(resume) is int else resume  # type: ignore[assignment]
         return message
 
-    def tell(self, client: testing.Client, resume: object) -> bool:
+    def send_token(self, client: testing.Client, resume: object) -> bool:
         """Send a token with `resume`. Return the answer's `complete`."""
         client.send(self.token(resume))
         answer = client.json()
         assert answer["success"] == {"message": "Authenticated."}
         return bool(answer["resume"]["complete"])
 
-    def returned(self, resume: object) -> testing.Client:
+    def resumed(self, resume: object) -> testing.Client:
         """Return a ranger client that resumed by a message and has no private stream yet."""
         client = self.server.connect("/public")
         assert "success" in client.json()
-        assert self.tell(client, resume)
+        assert self.send_token(client, resume)
         return client
 
     def orders(self, client: testing.Client) -> list[int]:
@@ -86,8 +86,8 @@ BETWEEN: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
-def test_a_promised_replay_survives_messages_before_it(past: Past, between: list[object]) -> None:
-    client = past.returned(1)
+def test_pending_replay_survives_messages_before_it(past: Past, between: list[object]) -> None:
+    client = past.resumed(1)
     for said in between:
         client.send(said if isinstance(said, dict) else past.token(said))
         answer = client.json()
@@ -95,34 +95,32 @@ def test_a_promised_replay_survives_messages_before_it(past: Past, between: list
     assert past.orders(client) == [2, 3, 4, 5]
 
 
-def test_a_token_of_another_member_leaves_a_promised_replay(past: Past) -> None:
-    client = past.returned(1)
+def test_token_of_another_member_keeps_the_pending_replay(past: Past) -> None:
+    client = past.resumed(1)
     client.send(past.token(True, uid="IDBOB"))
     assert "error" in client.json()
     assert past.orders(client) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(("first", "then", "missed"), [(1, 3, [4, 5]), (3, 1, [2, 3, 4, 5]), (3, 0, [1, 2, 3, 4, 5])])
-def test_the_latest_cursor_counts_while_a_replay_is_promised(
-    past: Past, first: int, then: int, missed: list[int]
-) -> None:
-    client = past.returned(first)
-    assert past.tell(client, then)
+def test_latest_cursor_applies_while_a_replay_is_pending(past: Past, first: int, then: int, missed: list[int]) -> None:
+    client = past.resumed(first)
+    assert past.send_token(client, then)
     assert past.orders(client) == missed
 
 
-def test_an_invalid_cursor_ends_a_promised_replay_and_says_so(past: Past) -> None:
-    client = past.returned(1)
-    assert not past.tell(client, "not.a.cursor")
+def test_invalid_cursor_ends_a_pending_replay_with_a_notice(past: Past) -> None:
+    client = past.resumed(1)
+    assert not past.send_token(client, "not.a.cursor")
     assert past.orders(client) == [5]
 
 
-def test_a_promise_that_cannot_be_kept_is_withdrawn(past: Past) -> None:
-    client = past.returned(1)
+def test_pending_replay_whose_events_are_lost_is_incomplete(past: Past) -> None:
+    client = past.resumed(1)
     for gateway in testing.Gateway.instances():
         history = gateway._ingest.history
         history.clear(history.name)
-    assert not past.tell(client, True)
+    assert not past.send_token(client, True)
     assert past.orders(client) == [5]
 
 
@@ -135,24 +133,24 @@ def test_a_cursor_after_events_without_cursors_guarantees_nothing(past: Past, cu
     client.json()
     client.send(past.token())
     client.json()
-    assert past.tell(client, cursor) is complete
+    assert past.send_token(client, cursor) is complete
     assert past.orders(client) == [5]
 
 
 @pytest.mark.parametrize(
     ("cursor", "complete"), [(True, True), (3, True), (4, True), (1, False), ("not.a.cursor", False)], ids=str
 )
-def test_a_live_client_is_complete_from_where_it_resumed(past: Past, cursor: object, complete: bool) -> None:
+def test_live_client_is_complete_from_its_cursor_on(past: Past, cursor: object, complete: bool) -> None:
     client = past.server.connect(f"/private?stream=order&resume={past.cursors[3]}", token=past.server.token(UID))
     assert client.json()["resume"]["complete"] is True
     assert client.json()["order"] == {"id": 4}
-    assert past.tell(client, cursor) is complete
+    assert past.send_token(client, cursor) is complete
     assert past.until_five(client) == [5]
 
 
-def test_a_token_on_a_live_client_repeats_nothing(past: Past) -> None:
-    client = past.returned(1)
+def test_token_of_a_live_client_repeats_no_events(past: Past) -> None:
+    client = past.resumed(1)
     assert past.orders(client) == [2, 3, 4, 5]
-    assert past.tell(client, 1)
+    assert past.send_token(client, 1)
     past.server.publisher.to_member(UID, "order", {"id": 6})
     assert client.json()["order"] == {"id": 6}

@@ -1,4 +1,4 @@
-"""Upgrade requests: which origins may connect, which address counts, and what the client asks for."""
+"""Upgrade requests: which origins may connect, which address counts, and what the client requests."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from tests.unit.samples import settings
         ("https://APP.example", "exchange.example", "https://app.example/"),
         ("https://app.example:8443", "exchange.example", "app.example:8443"),
         ("null", "exchange.example", "*"),
-        ("https://exchange.example", "exchange.example", "https://app.example"),  # its own host is always allowed
+        (
+            "https://exchange.example",
+            "exchange.example",
+            "https://app.example",
+        ),  # the gateway's own host is always allowed
         ("https://a.app.example", "exchange.example", "https://*.app.example"),
         ("https://a.b.app.example", "exchange.example", "x.example,*.app.example"),
         ("https://a.app.example:8443", "exchange.example", "https://*.app.example:8443"),
-        ("https://app.example", "exchange.example", "http://app.example"),  # as Rango does
+        ("https://app.example", "exchange.example", "http://app.example"),  # as with Rango
         ("https://app.example", "exchange.example", "https://app.example/trade/btcusd"),
         ("https://[2001:db8::1]:8443", "exchange.example", "[2001:db8::1]:8443"),
         ("null", "exchange.example", "null"),
@@ -72,7 +76,7 @@ def test_pages_of_other_origins_are_refused(origin: str, host: str, allowed: str
     assert refused.value.status.startswith("403 ")
 
 
-def test_with_cookies_any_origin_means_the_gateways_own_host() -> None:
+def test_wildcard_origin_with_cookies_means_own_host_only() -> None:
     anywhere = settings(API_CORS_ORIGINS="*,https://app.example")
     for origin in ("https://exchange.example", "https://app.example", None):
         environ = {"HTTP_HOST": "exchange.example"} | ({} if origin is None else {"HTTP_ORIGIN": origin})
@@ -142,12 +146,12 @@ def test_streams_in_the_query_make_a_ranger_connection(query: str, streams: tupl
 def test_a_token_in_the_header_makes_a_ranger_connection() -> None:
     assert ask("/", HTTP_AUTHORIZATION="Bearer a.b.c") == UpgradeRequest(Dialect.RANGER, (), "a.b.c")
     assert ask("/private/", HTTP_AUTHORIZATION="bearer  a.b.c ").token == "a.b.c"
-    # Without the scheme it is a token that does not verify, not a missing one.
+    # Without the scheme the token is invalid, not missing.
     assert ask("/public", HTTP_AUTHORIZATION="a.b.c").token == "a.b.c"
     assert ask("/public", HTTP_AUTHORIZATION="Bearer").token == ""
 
 
-def test_a_password_for_a_proxy_is_not_a_token() -> None:
+def test_basic_authorization_is_not_a_token() -> None:
     assert ask("/public", HTTP_AUTHORIZATION="Basic YTpi").token is None
 
 
