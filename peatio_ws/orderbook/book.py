@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Iterable
 from decimal import Decimal
 from operator import itemgetter
 from typing import Final, TypeAlias
@@ -81,9 +82,19 @@ class Book:
         self.number = change.number
 
     def render(self) -> bytes:
-        asks, bids = ",".join(self.asks.levels), ",".join(reversed(self.bids.levels))
-        number = f',"sequence":{self.number}' if self.number else ""
-        return f'{{"asks":[{asks}],"bids":[{bids}]{number}}}'.encode()
+        return rendered(self.asks.levels, reversed(self.bids.levels), self.number)
+
+
+def rendered(asks: Iterable[str], bids: Iterable[str], number: str, more: str = "") -> bytes:
+    """Return the body of a book, or of changes to one.
+
+    Args:
+        asks, bids: levels as JSON, in the order of the body.
+        number: the sequence as published; empty without one.
+        more: further fields, each with a comma before it.
+    """
+    sequence = f',"sequence":{number}' if number else ""
+    return f'{{"asks":[{",".join(asks)}],"bids":[{",".join(bids)}]{sequence}{more}}}'.encode()
 
 
 class _Side:

@@ -12,7 +12,7 @@ import enum
 from collections import deque
 from typing import Final, Literal, TypeAlias
 
-from peatio_ws.orderbook.book import Book, read
+from peatio_ws.orderbook.book import Book, Change, read
 
 INCREMENTS_KEPT: Final = 1_000
 """Limit of increments since a snapshot that is not a book; beyond it, the store waits for the next snapshot."""
@@ -77,6 +77,7 @@ class BookSync:
     Attributes:
         state: see `BookState`.
         sequence: of the last change in the book, even if the book broke later; None if it has no number.
+        change: the last increment, if it could be read; else None.
     """
 
     __slots__ = (
@@ -89,6 +90,7 @@ class BookSync:
         "_opaque_frames",
         "_recent",
         "_uninterrupted",
+        "change",
         "sequence",
         "state",
     )
@@ -96,6 +98,7 @@ class BookSync:
     def __init__(self) -> None:
         self.state = BookState.EMPTY
         self.sequence: int | None = None
+        self.change: Change | None = None
         # At most one of the two is set: a book, or the frames of another shape.
         self._book: Book | None = None
         self._opaque_frames: list[Frame] = []
@@ -112,6 +115,11 @@ class BookSync:
     def current(self) -> bool:
         """Whether a new subscriber can be served right now."""
         return self.state is BookState.CURRENT
+
+    @property
+    def book(self) -> Book | None:
+        """The book if it is current; None otherwise, or if it has another shape."""
+        return self._book if self.state is BookState.CURRENT else None
 
     def snapshot(self, body: bytes) -> bool:
         """Replace the content, whatever its sequence: a publisher may start again from 0.
@@ -135,7 +143,7 @@ class BookSync:
 
     def increment(self, body: bytes) -> SyncResult:
         """Apply a change if it follows, and return what to send to which subscribers."""
-        change = None if self._opaque_frames else read(body)
+        change = self.change = None if self._opaque_frames else read(body)
         sequence = None if change is None else change.sequence
         if self.state is BookState.EMPTY or self.state is BookState.BROKEN:
             return self._buffer(sequence, body)

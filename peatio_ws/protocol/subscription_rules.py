@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from peatio_ws.auth.identity import Identity
 from peatio_ws.protocol.stream_name_limit import StreamNameLimit
 from peatio_ws.protocol.stream_syntax import Kind, Roles, is_permitted, kind_of
+from peatio_ws.protocol.view_names import is_view, view_of
 
 
 class Denial(enum.Enum):
@@ -18,8 +19,8 @@ class Denial(enum.Enum):
 
     ANONYMOUS = ": not authenticated"
     FORBIDDEN = ""
-    """Not the name of a stream, or a prefixed stream that the client's role does not allow. The answer does not say
-    which."""
+    """Not the name of a stream or view, or a prefixed stream that the client's role does not allow. The answer does not
+    say which."""
     NO_ROOM = ": this server has no room for more names"
 
 
@@ -50,7 +51,7 @@ class SubscriptionRules:
         kind = kind_of(name)
         if kind is Kind.PRIVATE and identity is None:
             return Denial.ANONYMOUS
-        if kind is None or not self.is_permitted(name, identity):
+        if kind is None or not self.is_permitted(name, identity) or (is_view(name) and view_of(name) is None):
             return Denial.FORBIDDEN
         if self.names is None:
             return name

@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final
 
 from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.stream_syntax import Kind, client_name
+from peatio_ws.protocol.view_names import view_of
+from peatio_ws.routing.audience import Audience, add_subscriber, remove_subscriber, subscribers
 from peatio_ws.routing.batch import Batch
+from peatio_ws.routing.views import StreamViews
 from peatio_ws.transport.compression import Variants
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
 
-Audience: TypeAlias = "Outbox | dict[Outbox, None]"
-"""The subscribers of a stream. An invented name has one; a dictionary would be most of its cost."""
 SERVED_AT_ONCE: Final = 1_000
 """Waiting clients that one call of `serve_waiting` looks at."""
 BOOKS_OF_ROOM: Final = 4
@@ -82,20 +83,23 @@ class PublicChannels:
         self._unpublished: dict[str, Audience] = {}  # of `-inc` streams that were not published yet
         self._books: dict[str, _BookStream] = {}  # by the book's name
         self._pending: dict[_BookStream, None] = {}  # with subscribers that had no room for the book
+        self._views = StreamViews(batch)
         self._subscriptions: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return the number of streams with a subscriber."""
-        streams = len(self._audiences) + len(self._unpublished)
+        streams = len(self._audiences) + len(self._unpublished) + len(self._views)
         return streams + sum(1 for stream in self._books.values() if stream.served or stream.waiting)
 
     def holds(self, name: str) -> bool:
         """Return whether the tables have a stream: a client is subscribed to it, or its book was published."""
+        if (view := view_of(name)) is not None:
+            return self._views.holds(name, view) or _book_of(view.stream) in self._books
         return name in self._audiences or name in self._unpublished or _book_of(name) in self._books
 
     def names(self) -> int:
         """Return how many names the tables have because of clients."""
-        return len(self._audiences) + len(self._unpublished)
+        return len(self._audiences) + len(self._unpublished) + len(self._views)
 
     def subscribe(self, outbox: Outbox, name: str) -> int:
         """Send a client a stream from now on. For an `-inc` stream, send the book first, then every increment since. A
@@ -107,9 +111,14 @@ class PublicChannels:
         Returns:
             The number of frames.
         """
+        if (view := view_of(name)) is not None:
+            books = self._books.get(_book_of(view.stream) or "")
+            is_new, sent = self._views.subscribe(outbox, name, view, None if books is None else books.sync)
+            self._subscriptions[_kind(name)] += is_new
+            return sent
         stream = self._books.get(book) if (book := _book_of(name)) is not None else None
         if stream is None:
-            if _add_subscriber(self._audiences if book is None else self._unpublished, name, outbox):
+            if add_subscriber(self._audiences if book is None else self._unpublished, name, outbox):
                 self._subscriptions[_kind(name)] += 1
             return 0
         if outbox not in stream.served and outbox not in stream.waiting:
@@ -126,9 +135,12 @@ class PublicChannels:
 
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
         """Stop sending a client a stream. Idempotent."""
+        if view_of(name) is not None:
+            self._subscriptions[_kind(name)] -= self._views.unsubscribe(outbox, name)
+            return
         stream = self._books.get(book) if (book := _book_of(name)) is not None else None
         if stream is None:
-            left = _remove_subscriber(self._audiences if book is None else self._unpublished, name, outbox)
+            left = remove_subscriber(self._audiences if book is None else self._unpublished, name, outbox)
         else:
             left = outbox in stream.served or outbox in stream.waiting
             stream.served.pop(outbox, None)
@@ -142,7 +154,8 @@ class PublicChannels:
         if book is not None:
             return self._increment(book, name, body)
         sent = name.endswith("-snap") and self._snapshot(name.removesuffix("-snap"), body)
-        return self._send(self._audiences.get(name), name, body) or sent
+        sent = self._send(self._audiences.get(name), name, body) or sent
+        return self._views.on_event(name, body) or sent
 
     def mark_stale(self) -> None:
         """Increments may be missing: send no book to new subscribers until it is known to be correct again."""
@@ -169,12 +182,14 @@ class PublicChannels:
             return True  # there is no room for a book
         if stream.sync.adopt(body, fresh):
             self._send_book_to_all(stream)
+            self._views.on_book(f"{name}-inc")
             self._batch.flush()
         return stream.sync.current
 
     def needs_book(self) -> bool:
         """Return whether a client waits for a book."""
-        return bool(self._unpublished) or any(stream.waiting for stream in self._books.values())
+        waiting = bool(self._unpublished) or any(stream.waiting for stream in self._books.values())
+        return waiting or self._views.needs_book()
 
     def serve_waiting(self) -> bool:
         """Send books to clients whose outbox had no room for them. Return whether there still are any. To be called
@@ -214,8 +229,7 @@ class PublicChannels:
     def _send(self, audience: Audience | None, name: str, body: bytes) -> bool:
         if not audience:
             return False
-        outboxes = audience if isinstance(audience, dict) else (audience,)
-        self._batch.put(text_frame(encoding.stream_event(client_name(name), body)), outboxes, 1)
+        self._batch.put(text_frame(encoding.stream_event(client_name(name), body)), subscribers(audience), 1)
         return True
 
     def _stream_of(self, book: str) -> _BookStream | None:
@@ -225,9 +239,9 @@ class PublicChannels:
             if len(self._books) >= self._max_books:
                 self._report("full", book)
                 return None
-            audience = self._unpublished.pop(f"{book}-inc", None)
-            waiting = audience if isinstance(audience, dict) else {audience: None} if audience is not None else {}
-            stream = self._books[book] = _BookStream(book, waiting)
+            waiting = subscribers(self._unpublished.pop(f"{book}-inc", None))
+            stream = self._books[book] = _BookStream(book, dict.fromkeys(waiting))
+            self._views.on_published(f"{book}-inc", stream.sync)
         return stream
 
     def _snapshot(self, book: str, body: bytes) -> bool:
@@ -236,7 +250,8 @@ class PublicChannels:
             return False
         first = stream.sync.snapshot(body)
         stream.changed()
-        return first and self._send_book_to_all(stream)
+        sent = first and self._send_book_to_all(stream)
+        return self._views.on_book(f"{book}-inc") or sent
 
     def _send_book_to_all(self, stream: _BookStream) -> bool:
         """Send the book to all subscribers: those that wait, and those that may lack increments."""
@@ -267,13 +282,15 @@ class PublicChannels:
             return False
         result = stream.sync.increment(body)
         stream.changed()
+        viewed = self._views.on_increment(name, result, stream.sync.change)
         if result is SyncResult.RESTORED:
-            return self._send_book_to_all(stream)
+            viewed = self._views.on_book(name)
+            return self._send_book_to_all(stream) or viewed
         if result is SyncResult.HOLE:
             self._report("hole", name)
         elif result is SyncResult.RESTARTED:
             self._report("restart", name)
-        sent = result.passes_on and self._send(stream.served, name, body)
+        sent = (result.passes_on and self._send(stream.served, name, body)) or viewed
         if stream.waiting and stream.sync.current:
             return self._send_book(stream, stream.waiting) or sent
         return sent
@@ -281,35 +298,6 @@ class PublicChannels:
 
 def _make_room(outbox: Outbox, book: Variants) -> None:
     outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book[None]))
-
-
-def _add_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
-    """Add a subscriber. Return whether it is new."""
-    audience = audiences.get(name)
-    if audience is None:
-        audiences[name] = outbox
-        return True
-    if audience is outbox:
-        return False
-    if not isinstance(audience, dict):
-        audience = audiences[name] = {audience: None}
-    before = len(audience)
-    audience[outbox] = None
-    return len(audience) > before
-
-
-def _remove_subscriber(audiences: dict[str, Audience], name: str, outbox: Outbox) -> bool:
-    """Remove a subscriber. Return whether it was one."""
-    audience = audiences.get(name)
-    if audience is outbox:
-        del audiences[name]
-    elif isinstance(audience, dict) and outbox in audience:
-        del audience[outbox]
-        if not audience:
-            del audiences[name]
-    else:
-        return False
-    return True
 
 
 def _kind(name: str) -> str:

@@ -17,6 +17,7 @@ from peatio_ws.amqp.topology import CLASSIC, PRIVATE, every_public, public
 from peatio_ws.config.settings import Settings
 from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys, with_snapshot
+from peatio_ws.protocol.view_names import published_stream
 
 MAX_MEMBER_KEYS: Final = 20_000
 MAX_STREAM_KEYS: Final = 1_000
@@ -68,9 +69,10 @@ class ClientInterest:
                 on_demand.sweep(time.monotonic())
 
     def _keys(self, name: str) -> list[str]:
-        if kind_of(name) is Kind.PRIVATE or name.rpartition(".")[2] in self._book_names:
+        stream = published_stream(name)
+        if kind_of(stream) is Kind.PRIVATE or stream.rpartition(".")[2] in self._book_names:
             return []  # private streams: bound in any case
-        return [key for half in with_snapshot(name) for key in routing_keys(half)]
+        return [key for half in with_snapshot(stream) for key in routing_keys(half)]
 
 
 def private_sources(

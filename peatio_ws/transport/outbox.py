@@ -39,6 +39,8 @@ NEVER: Final = sys.maxsize
 WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
 NOT_SENT_BYTES: Final = 131_072
 """TCP_NOTSENT_LOWAT: limits what the kernel holds for a client that does not read, instead of some MB."""
+FRESH_BYTES: Final = 4_096
+"""The same for a client to which only the newest matters: what waits in the kernel makes it late."""
 
 
 class Outbox:
@@ -95,6 +97,11 @@ class Outbox:
         self.closing = 0
         self.ended = False  # half-close once everything is written
         self.deadline = 0.0
+
+    def keep_fresh(self) -> None:
+        """Let little wait in the kernel, so that `size` soon shows that the client reads too slowly."""
+        with contextlib.suppress(OSError):  # a Unix socket
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FRESH_BYTES)
 
     def put(self, frames: bytes) -> None:
         """Add whole frames, to be sent by the next `flush`."""

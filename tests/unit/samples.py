@@ -173,6 +173,8 @@ class Wire:
             accepted may have been sent in part, and the same bytes have to be offered again.
     """
 
+    def setsockopt(self, *_: int) -> None: ...
+
     def __init__(self, takes: Callable[[int], int] = lambda offered: offered, tls: bool = False) -> None:
         self._takes = takes
         self.taken = b""
