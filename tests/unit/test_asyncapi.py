@@ -203,9 +203,29 @@ def test_broken_frames_do_not_match_their_message() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "frame"),
+    [
+        ("publicEvent", '{"global.tickers@1000ms":{"btcusd":{}}}'),
+        ("publicEvent", '{"btcusd.ob-snap@250ms":{"asks":[],"bids":[]}}'),
+        ("book", '{"btcusd.ob-snap":{"asks":[["1","2"]],"bids":[],"sequence":7}}'),
+        ("bookChanges", '{"btcusd.ob-inc@250ms":{"asks":[["1","2"]],"bids":[],"sequence":7,"previous":5}}'),
+        ("bookChanges", '{"btcusd.ob-inc@250ms":{"asks":[["1","2"]],"bids":[]}}'),
+        ("bestLevels", '{"btcusd.ob-top@1":{"asks":[["1","2"]],"bids":[],"sequence":7}}'),
+        ("bestLevels", '{"btcusd.ob-top@20/5000ms":{"asks":[["1","2"]],"bids":[]}}'),
+    ],
+)
+def test_each_frame_of_a_view_is_exactly_one_message(name: str, frame: str) -> None:
+    assert matching("ranger", "server", frame) == [name]
+
+
+@pytest.mark.parametrize(
     ("channel", "frame"),
     [
         ("classic", "pong"),
+        ("ranger", '{"btcusd.ob-inc@300ms":{"asks":[],"bids":[]}}'),
+        ("ranger", '{"btcusd.ob-inc@250ms":{"asks":["1","2"],"bids":[]}}'),
+        ("ranger", '{"btcusd.ob-inc@250ms":{"asks":[],"bids":[],"previous":5}}'),
+        ("ranger", '{"btcusd.ob-top@2":{"asks":[],"bids":[]}}'),
         ("classic", "[]"),
         ("classic", '{"success":{"message":"authenticated."}}'),
         ("classic", '{"error":"Could not parse Type: Invalid event"}'),
