@@ -149,7 +149,7 @@ def test_slow_reader_of_a_view_is_not_closed_and_has_the_newest_soon(
     start: Callable[..., GatewayProcess], broker: RabbitMQ, publisher: Publisher
 ) -> None:
     gateway = start(**UNPINGED, WEBSOCKET_OUTBOX_BYTES="65536", WEBSOCKET_SEND_TIMEOUT="120")
-    market = Market("slow.ob", count=20_000)
+    market = Market("slow.ob", count=8_000)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
     names = [f"{market.name}-top@20/100ms", f"{market.name}-inc@100ms", f"{market.name}-inc"]
     with Swarm() as swarm:
