@@ -1,8 +1,10 @@
 // Keep the states of a member's orders correct across disconnections. Environment: URL of the gateway, UID, ORDERS_URL
 // (Peatio's `…/market/orders`, read at the start and after a gap), and the variables of `session-token.mjs`.
-// With `make run`, after `cd examples && npm ci`:
-//     env URL=ws://127.0.0.1:8080/ UID=IDDEMO000001 MEMBER_ID=1001 JWT_PRIVATE_KEY="$(cat ../.run/private.pem)" \
-//       ORDERS_URL=http://127.0.0.1:8080/api/v2/market/orders node orders.mjs
+// With `make run`:
+//
+//     (cd examples && npm ci)
+//     env URL=ws://127.0.0.1:8080/ UID=IDDEMO000001 MEMBER_ID=1001 JWT_PRIVATE_KEY="$(cat .run/private.pem)" \
+//         ORDERS_URL=http://127.0.0.1:8080/api/v2/market/orders node examples/orders.mjs
 import { env } from "node:process";
 import { PeatioClient } from "peatio-client";
 import { tokenMaker } from "./session-token.mjs";

@@ -8,6 +8,8 @@ import contextlib
 import json
 import os
 import queue
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,13 +20,14 @@ from typing import Any
 
 import pytest
 
-from peatio_ws.simulator.simulation import MEMBER, MEMBER_ID
 from tests.live.conftest import EXAMPLES
 from tests.support.asyncapi import EVENT, EVENTS
 from tests.support.driving import PYTHON_CLIENT
-from tests.support.gateway import WAIT, GatewayProcess, receive
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, receive
 
 PERIODS = "1m 5m 15m 30m 1h 2h 4h 6h 12h 1d 3d 1w".split()
+PYTHON_PATH = f"{PYTHON_CLIENT}:{ROOT}"
+"""What a reader has installed."""
 NOT_SIMULATED = {"<market>.update", "deposit_address"}
 ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "20000", "volume": "0.5"}
 
@@ -101,16 +104,27 @@ def test_orders_over_rest_are_those_of_the_stream(simulated: GatewayProcess, tok
 
 
 class Program:
-    """An example that runs, and the lines that it has printed."""
+    """An example that runs by the command in its head, in a folder like a checkout after `make run`; and the lines that
+    it has printed.
 
-    def __init__(self, command: list[str], environ: dict[str, str]) -> None:
+    Args:
+        file: its name, unless the command is that of another one (`runs_as`).
+    """
+
+    def __init__(self, file: str, gateway: GatewayProcess, checkout: Path, runs_as: str | None = None) -> None:
+        head = (EXAMPLES / (runs_as or file)).read_text()
+        shown = re.findall(r"^(?://)? {4,5}((?:env |TOKEN=| {4}ORDERS_URL=).+)$", head, re.MULTILINE)
+        command = "\n".join(shown).replace(":8080/", f":{gateway.port}/").replace(str(runs_as), file)
+        assert f"examples/{file}" in command
+        path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
         self.process = subprocess.Popen(
-            command,
-            cwd=EXAMPLES,
-            env={**os.environ, **environ},
+            ["bash", "-c", command],
+            cwd=checkout,
+            env={**os.environ, "PATH": path, "PYTHONPATH": PYTHON_PATH, "URL": gateway.url},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            process_group=0,
         )
         self.lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
@@ -126,27 +140,23 @@ class Program:
         return self.lines.get(timeout=WAIT)
 
     def close(self) -> None:
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(WAIT)
         self._reader.join(WAIT)
 
 
-@pytest.fixture
-def environ(simulated: GatewayProcess, folder: Path, token: str) -> dict[str, str]:
-    """The variables that the examples name for `make run`."""
-    return {
-        "PYTHONPATH": str(PYTHON_CLIENT),
-        "URL": simulated.url,
-        "UID": MEMBER,
-        "MEMBER_ID": str(MEMBER_ID),
-        "JWT_PRIVATE_KEY": (folder / "run" / "private.pem").read_text(),
-        "ORDERS_URL": f"http://127.0.0.1:{simulated.port}/api/v2/market/orders",
-        "TOKEN": token,
-    }
+@pytest.fixture(scope="module")
+def checkout(simulated: GatewayProcess, folder: Path) -> Path:
+    place = folder / "checkout"
+    place.mkdir()
+    (place / ".venv").symlink_to(sys.prefix)
+    (place / ".run").symlink_to(folder / "run")
+    (place / "examples").symlink_to(EXAMPLES)
+    return place
 
 
 def test_examples_with_orders_read_them_at_their_start(
-    simulated: GatewayProcess, token: str, environ: dict[str, str], node_modules: None
+    simulated: GatewayProcess, token: str, checkout: Path, node_modules: None
 ) -> None:
     """Each prints an order that was placed before it started, and that no event mentions."""
     with simulated.member(token) as member:
@@ -155,17 +165,16 @@ def test_examples_with_orders_read_them_at_their_start(
             pass
     number = str(frame["orderbook"]["id"])
     with contextlib.ExitStack() as running:
-        for command in (["python", "orders.py"], ["python", "orders_asyncio.py"], ["node", "orders.mjs"]):
-            name, file = command
-            program = Program([sys.executable if name == "python" else name, file], environ)
+        for file, runs_as in (("orders.py", None), ("orders_asyncio.py", "orders.py"), ("orders.mjs", None)):
+            program = Program(file, simulated, checkout, runs_as)
             running.callback(program.close)
             picture = json.loads(program.line())
             assert picture[number] == "wait", file
             assert len(picture) >= 2, "the event's order, too"
 
 
-def test_the_typed_example_prints_every_channel(environ: dict[str, str]) -> None:
-    program = Program([sys.executable, "every_channel.py"], environ)
+def test_the_typed_example_prints_every_channel(simulated: GatewayProcess, checkout: Path) -> None:
+    program = Program("every_channel.py", simulated, checkout)
     try:
         wanted, said = {"ticker", "market trade", "candle", "book", "change", "order", "trade", "balance"}, list[str]()
         while wanted:

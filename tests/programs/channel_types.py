@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.support.type_notation import PYTHON, TYPESCRIPT, WORDS, Schema, target
+
 ROOT: Final = Path(__file__).parent.parent.parent
 SCHEMA: Final = json.loads((ROOT / "docs" / "channels.schema.json").read_text())
 DEFINITIONS: Final[dict[str, dict[str, Any]]] = SCHEMA["definitions"]
@@ -23,8 +25,6 @@ CLIENT_NAMES: Final = {"orderbook": "order"}
 WIDTH: Final = 120
 TITLE: Final = "Peatio's streams, and the types of their events' bodies: `docs/channels.md` describes them."
 NOTE: Final = "Generated from docs/channels.schema.json by `python -m tests.programs.channel_types`; do not edit."
-
-Schema = dict[str, Any]
 
 
 class Stream(NamedTuple):
@@ -52,7 +52,7 @@ def streams() -> list[Stream]:
         if "title" not in schema:
             continue
         name = CLIENT_NAMES.get(schema["title"], schema["title"])
-        bodies = [body for body in map(_target, schema["anyOf"]) if not DEFINITIONS[body].get("deprecated")]
+        bodies = [body for body in map(target, schema["anyOf"]) if not DEFINITIONS[body].get("deprecated")]
         choices = re.search(r"\(([\w|]+)\)\$$", pattern)
         stream = found.setdefault(name, Stream(name, [], choices[1].split("|") if choices else []))
         stream.bodies.extend(bodies)
@@ -70,88 +70,10 @@ def typed() -> dict[str, Schema]:
     return {name: schema for name, schema in DEFINITIONS.items() if name in names}
 
 
-def _target(schema: Schema) -> str:
-    return str(schema["$ref"]).rpartition("/")[2]
-
-
 def _fields(schema: Schema) -> Iterator[tuple[str, Schema, bool]]:
     """Yield name, schema and whether it is always there, of each field of an object."""
     for name, field in schema.get("properties", {}).items():
         yield name, field, name in schema.get("required", ())
-
-
-# ---- a type as text
-
-
-class Notation(NamedTuple):
-    """How a language writes types.
-
-    Attributes:
-        scalars: by JSON Schema's name.
-        items: writes a list, given the type of its items.
-        row: writes a list of fixed length, given titles and types of its items.
-        mapping: writes an object with any keys, given the type of its values.
-        literals: writes a choice of texts.
-    """
-
-    scalars: dict[str, str]
-    items: Callable[[str], str]
-    row: Callable[[list[tuple[str, str]]], str]
-    mapping: Callable[[str], str]
-    literals: Callable[[list[str]], str]
-
-    def write(self, schema: Schema) -> str:
-        """Return the type of a schema. Raises KeyError for a schema that no notation knows."""
-        if "$ref" in schema:
-            return _target(schema)
-        if "enum" in schema:
-            texts = [value for value in schema["enum"] if value is not None]
-            return _union([self.literals(texts), *([self.scalars["null"]] if None in schema["enum"] else [])])
-        if "anyOf" in schema:
-            return _union([self.write(one) for one in schema["anyOf"]])
-        if isinstance(schema["type"], list):
-            return _union([self.scalars[name] for name in schema["type"]])
-        if schema["type"] == "array":
-            items = schema["items"]
-            return self.items(self.write(items)) if isinstance(items, dict) else self.row(self._titled(items))
-        if schema["type"] == "object":
-            return self.mapping(self.write(schema["additionalProperties"]))
-        return self.scalars[schema["type"]]
-
-    def _titled(self, items: list[Schema]) -> list[tuple[str, str]]:
-        return [(item["title"], self.write(item)) for item in items]
-
-
-def _union(types: list[str]) -> str:
-    return " | ".join(dict.fromkeys(" | ".join(types).split(" | ")))
-
-
-def _many(of: str) -> str:
-    return f"({of})[]" if " " in of else f"{of}[]"
-
-
-PYTHON: Final = Notation(
-    # A number with a fraction is a Decimal (`peatio_client.Event`).
-    {"string": "str", "integer": "int", "number": "int | Decimal", "boolean": "bool", "null": "None"},
-    "list[{}]".format,
-    lambda row: f"list[{_union([one for _, one in row])}]",
-    "dict[str, {}]".format,
-    lambda texts: f"Literal[{', '.join(map(json.dumps, texts))}]",
-)
-TYPESCRIPT: Final = Notation(
-    {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"},
-    _many,
-    lambda row: f"[{', '.join(f'{title}: {one}' for title, one in row)}]",
-    "Record<string, {}>".format,
-    lambda texts: " | ".join(map(json.dumps, texts)),
-)
-WORDS: Final = Notation(
-    {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean", "null": "null"},
-    "list of {}".format,
-    lambda row: f"list of {len(row)}: {', '.join(title for title, _ in row)}",
-    "object; its values: {}".format,
-    lambda texts: " | ".join(f"`{text}`" for text in texts),
-)
 
 
 # ---- Python

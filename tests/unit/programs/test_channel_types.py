@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.programs import channel_types
-from tests.programs.channel_types import OUTPUTS, PYTHON, TYPESCRIPT, WORDS
+from tests.programs.channel_types import OUTPUTS
+from tests.support.type_notation import PYTHON, TYPESCRIPT, WORDS
 
 
 @pytest.mark.parametrize("path", OUTPUTS, ids=lambda path: path.name)
