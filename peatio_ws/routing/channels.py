@@ -135,8 +135,8 @@ class PublicChannels:
 
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
         """Stop sending a client a stream. Idempotent."""
-        if view_of(name) is not None:
-            self._subscriptions[_kind(name)] -= self._views.unsubscribe(outbox, name)
+        if (view := view_of(name)) is not None:
+            self._subscriptions[_kind(name)] -= self._views.unsubscribe(outbox, name, view)
             return
         stream = self._books.get(book) if (book := _book_of(name)) is not None else None
         if stream is None:

@@ -44,23 +44,23 @@ class StreamViews:
         self._batch = batch
         self._views: dict[str, FollowedView] = {}  # by name
         self._of_stream: dict[str, list[FollowedView]] = {}  # by published stream
-        self._unpublished: dict[str, Audience] = {}  # by name: views of streams that were not published yet
+        # By name: views of books, and of other streams, that were not published yet.
+        self._books_to_come: dict[str, Audience] = {}
+        self._streams_to_come: dict[str, Audience] = {}
         self._latest: dict[str, LatestEvent] = {}  # by published stream
         self._wheel: TimerWheel[FollowedView] = TimerWheel(self._on_due)
 
     def __len__(self) -> int:
         """Return the number of names that clients follow."""
-        return len(self._views) + len(self._unpublished)
+        return len(self._views) + len(self._books_to_come) + len(self._streams_to_come)
 
     def holds(self, name: str, view: View) -> bool:
         """Return whether a client follows a view, or its stream was published."""
-        return name in self._views or name in self._unpublished or view.stream in self._latest
+        return name in self._views or name in self._to_come(view) or view.stream in self._latest
 
     def needs_book(self) -> bool:
         """Return whether a follower waits for a book."""
-        if any(view.waits_for_book() for view in self._views.values()):
-            return True
-        return any((view := view_of(name)) is not None and view.is_of_book for name in self._unpublished)
+        return bool(self._books_to_come) or any(view.waits_for_book() for view in self._views.values())
 
     # ---- followers
 
@@ -78,7 +78,7 @@ class StreamViews:
         if followed is None:
             latest = self._latest.get(view.stream)
             if sync is None and latest is None:
-                return add_subscriber(self._unpublished, name, outbox), 0
+                return add_subscriber(self._to_come(view), name, outbox), 0
             followed = self._add(name, view, sync)
         is_new = outbox not in followed.followers
         followed.followers[outbox] = None
@@ -92,11 +92,11 @@ class StreamViews:
         outbox.put(frame)
         return is_new, 0 if outbox.closing else 1
 
-    def unsubscribe(self, outbox: Outbox, name: str) -> bool:
+    def unsubscribe(self, outbox: Outbox, name: str, view: View) -> bool:
         """Remove a follower. Return whether it was one."""
         followed = self._views.get(name)
         if followed is None:
-            return remove_subscriber(self._unpublished, name, outbox)
+            return remove_subscriber(self._to_come(view), name, outbox)
         if outbox not in followed.followers:
             return False
         del followed.followers[outbox]
@@ -109,6 +109,9 @@ class StreamViews:
             else:
                 del self._of_stream[followed.stream]
         return True
+
+    def _to_come(self, view: View) -> dict[str, Audience]:
+        return self._books_to_come if view.is_of_book else self._streams_to_come
 
     def _add(self, name: str, view: View, sync: BookSync | None) -> FollowedView:
         followed: FollowedView
@@ -126,7 +129,7 @@ class StreamViews:
         """A stream other than `-inc` was published. Return whether its views sent anything."""
         latest = self._latest.get(stream)
         if latest is None:
-            if len(self._latest) >= MOST_REMEMBERED:
+            if len(self._latest) >= MOST_REMEMBERED and not self._streams_to_come:
                 return False
             latest = self._latest[stream] = LatestEvent()
             self.on_published(stream, None)
@@ -137,10 +140,9 @@ class StreamViews:
 
     def on_published(self, stream: str, sync: BookSync | None) -> None:
         """A stream is published for the first time: its views begin."""
-        if not self._unpublished:
-            return
-        for name in view_names(stream):
-            audience = self._unpublished.pop(name, None)
+        to_come = self._streams_to_come if sync is None else self._books_to_come
+        for name in view_names(stream) if to_come else ():
+            audience = to_come.pop(name, None)
             view = view_of(name)
             if audience is not None and view is not None:
                 followed = self._add(name, view, sync)
