@@ -32,7 +32,7 @@ def kill_a_worker(gateway: GatewayProcess, followers: Followers) -> int:
     """Kill a worker with SIGKILL. Return the pid of the worker that gunicorn starts in its place."""
     before = set(gateway.workers())
     os.kill(max(before), signal.SIGKILL)
-    followers.until(lambda: bool(set(gateway.workers()) - before), "a new worker")
+    followers.until(lambda: bool(set(gateway.workers()) - before), "a new worker has started")
     return max(set(gateway.workers()) - before)
 
 
@@ -54,7 +54,7 @@ def join_worker(pid: int, port: int, followers: Followers) -> Follower:
     """Connect until the connection is served by this worker."""
     while True:
         follower = followers.join(port)
-        followers.until(lambda one=follower: bool(one.opened), "an answer")
+        followers.until(lambda one=follower: bool(one.opened), "the connection is answered")
         if is_served_by(pid, follower):
             return follower
         followers.leave(follower)
@@ -91,7 +91,7 @@ def test_worker_that_replaces_a_killed_one_has_the_books_at_once(
             pid, there = kill_a_worker(running[-1], followers), time.monotonic()
             join_again(running[-1].port, followers)
             first = join_worker(pid, running[-1].port, followers)
-            followers.until(lambda one=first: one.book is not None, "the book at the new worker")
+            followers.until(lambda one=first: one.book is not None, "the follower has the new worker's book")
             print(
                 f"the book {first.served - there:.2f} s after the fork, {first.served - first.opened:.2f} s after 101"
             )
@@ -115,10 +115,10 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
         own_redis.kill()
         kill_a_worker(dies, followers)
         waiting = [followers.join(dies.port) for _ in range(20)]
-        followers.until(lambda: feed.sent == snapshot - 1, "the snapshot is next")
+        followers.until(lambda: feed.sent == snapshot - 1, "the next publication is the snapshot")
         followers.until(lambda: all(one.waits for one in waiting), "no worker has a correct book")
         feed.go_on(market.last - RATE)
-        followers.until(lambda: all(one.book for one in waiting), "the snapshot")
+        followers.until(lambda: all(one.book for one in waiting), "the waiting followers have the snapshot")
         assert {one.sequence for one in waiting} == {snapshot}
         own_redis.start()
         with RedisClient.from_url(own_redis.url) as client:
@@ -127,7 +127,9 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
         feed.go_on(market.last - RATE)
         kill_a_worker(dies, followers)
         join_again(dies.port, followers)
-        followers.until(lambda: all(one.book for one in followers.all), "the book from the other worker")
+        followers.until(
+            lambda: all(one.book for one in followers.all), "every follower has the book of the other worker"
+        )
         feed.go_on()
         followers.until(lambda: all(one.done for one in followers.all), "every follower has all increments")
         followers.check_books()
@@ -144,7 +146,7 @@ def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
     feed = Feeding(broker.url, market, RATE, snapshots=(), until=market.last - RATE)
     with Followers(market) as followers, feed:
         followers.join(dies.port)
-        followers.until(lambda: followers.all[0].has(1), "the first increment")
+        followers.until(lambda: followers.all[0].has(1), "the follower has the first increment")
         os.kill(other, signal.SIGSTOP)
         try:
             kill_a_worker(dies, followers)
@@ -154,7 +156,7 @@ def test_unanswered_request_for_books_is_repeated_for_waiting_clients(
         finally:
             os.kill(other, signal.SIGCONT)
         join_again(dies.port, followers)
-        followers.until(lambda: all(one.book for one in followers.all), "the book")
+        followers.until(lambda: all(one.book for one in followers.all), "every follower has the book")
         feed.go_on()
         followers.until(lambda: all(one.done for one in followers.all), "every follower has all increments")
         followers.check_books()

@@ -43,7 +43,7 @@ def test_clients_stay_connected_while_the_broker_restarts(
             with Publisher(own_broker.url) as publisher:
                 for number in range(CLIENTS):
                     publisher.order(f"ID{number}", number)
-            swarm.until(lambda: all(len(client.texts) == 3 for client in swarm.clients), "each got its order")
+            swarm.until(lambda: all(len(client.texts) == 3 for client in swarm.clients), "each member has its order")
             for number, client in enumerate(swarm.clients):
                 assert json.loads(client.texts[2])["orderbook"]["id"] == number
                 assert not client.ended
@@ -66,7 +66,7 @@ def test_gateway_starts_without_a_broker_and_becomes_ready_later(
     environ = {"AMQP_URL": own_broker.url, "REDIS_URL": f"redis://127.0.0.1:{free_port()}", **signer.environ}
     gateway = GatewayProcess(folder, environ, wait=False)
     try:
-        wait_until(lambda: gateway.operators("/readyz")[0] == 503, "up, but not ready")
+        wait_until(lambda: gateway.operators("/readyz")[0] == 503, "the gateway answers but is not ready")
         assert json.loads(gateway.operators("/readyz")[1])["problems"] == ["not connected to the broker"]
         assert gateway.operators("/healthz")[0] == 200
         with gateway.member(signer.token("IDANN")) as ann:

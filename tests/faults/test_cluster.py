@@ -220,15 +220,15 @@ def test_stream_is_read_once_it_has_a_replica_here(
         member = Member(client, signer.token(UID))
         member.start()
         numbers.start()
-        wait_for_orders(member, numbers, "orders come by the worker's own queue")
+        wait_for_orders(member, numbers, "orders arrive through the worker's own queue")
         assert place.is_bound(), "the stream stays bound: other gateways may read it"
         began = time.monotonic()
         place.add_replica()
         wait_until(lambda: reads_again(gateway), "the stream is read", SECONDS)
-        wait_for_orders(member, numbers, "orders come by the stream")
+        wait_for_orders(member, numbers, "orders arrive through the stream")
         print(f"stream read {time.monotonic() - began:.1f} s after the replica was added")
         numbers.end()
-        wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
+        wait_until(lambda: member.last >= numbers.sure[-1], "the last order arrives", SECONDS)
     assert not missing(member, numbers)
     assert not numbers.refused
     assert False in [complete for _, complete in member.notices], (
@@ -251,10 +251,10 @@ def test_publishers_work_again_when_the_only_replica_is_dead(
         member = Member(client, signer.token(UID))
         member.start()
         numbers.start()
-        wait_for_orders(member, numbers, "orders come by the stream")
+        wait_for_orders(member, numbers, "orders arrive through the stream")
         place.delete_replica()
         wait_until(lambda: len(remedies(reader)) == 1, "the worker notices that its replica is gone", SECONDS)
-        wait_for_orders(member, numbers, "orders come by the worker's own queue")
+        wait_for_orders(member, numbers, "orders arrive through the worker's own queue")
         assert place.is_bound(), "the stream stays bound: other gateways may read it"
         print(f"replica deleted: {member.silence():.1f} s of silence")
         assert_notified_of_one_gap(member, numbers)
@@ -272,7 +272,7 @@ def test_publishers_work_again_when_the_only_replica_is_dead(
         refused = list(numbers.refused)
         print(f"publishing works after {time.monotonic() - began:.1f} s")
         print("refused", [(round(moment - began, 1), code) for moment, code in refused])
-        wait_for_orders(member, numbers, "orders come while the node is dead")
+        wait_for_orders(member, numbers, "orders arrive while the node is dead")
 
         cluster.there.start()
         cluster.there.ctl("await_startup")
@@ -281,9 +281,9 @@ def test_publishers_work_again_when_the_only_replica_is_dead(
         wait_until(lambda: reads_again(reader) and reads_again(late_gateway), "both read the stream", SECONDS)
         print(f"both read the stream {time.monotonic() - began:.1f} s after the replica was added")
         assert place.is_bound()
-        wait_for_orders(member, numbers, "orders come by the stream")
+        wait_for_orders(member, numbers, "orders arrive through the stream")
         numbers.end()
-        wait_until(lambda: member.last >= numbers.sure[-1], "the last order comes", SECONDS)
+        wait_until(lambda: member.last >= numbers.sure[-1], "the last order arrives", SECONDS)
     assert numbers.refused == refused, "a publisher was refused when the node came back"
     assert not [number for number in missing(member, numbers) if number > own_from]
     assert False in [complete for at, complete in member.notices if at > orders_before], (

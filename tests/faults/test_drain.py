@@ -20,7 +20,7 @@ KILLED = "SIGKILL"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_every_client_gets_a_return_time_and_processes_end(
+def test_every_client_receives_a_retry_time_and_processes_exit(
     start: Callable[..., GatewayProcess], signer: Signer, how: signal.Signals
 ) -> None:
     gateway = start(WEB_CONCURRENCY="2")

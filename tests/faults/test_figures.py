@@ -38,7 +38,7 @@ class Crowd(Swarm):
         self.add(self.gateway.port, [self.signer.token(f"ID{number}") for number in range(MEMBERS)])
         for _ in range(ONLOOKERS):
             self.join(SwarmClient(self.gateway.port, None, "/public?stream=btcusd.trades"))
-        self.until(lambda: all(client.texts for client in self.clients), "subscribed")
+        self.until(lambda: all(client.texts for client in self.clients), "all clients are subscribed")
 
     def turn(self, seconds: float) -> None:
         super().turn(seconds)
@@ -135,7 +135,7 @@ def test_metrics_match_what_clients_counted(
 
     with Crowd(gateway, signer) as crowd, watching(gateway) as seen:
         with load(broker) as published:
-            crowd.until(lambda: published[0] >= 200, "some load")
+            crowd.until(lambda: published[0] >= 200, "200 publications")
         events = published[0]
         crowd.until(
             lambda: all(f'"tid":{events - 1}' in c.texts[-1].replace(" ", "") for c in crowd.clients[MEMBERS:]),
@@ -166,7 +166,7 @@ def test_metrics_match_what_clients_counted(
         # Killed under load: the counts since its last export are lost.
         crowd.connect_all()
         with load(broker) as published:
-            crowd.until(lambda: published[0] >= 200, "some load")
+            crowd.until(lambda: published[0] >= 200, "200 publications")
             crowd.until(lambda: len(crowd.export_times()) == WORKERS, "every worker has exported its counts")
             exported = min(crowd.export_times())
             cut = end_one(crowd, signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_metrics_match_what_clients_counted(
         print(f"frames {crowd.texts()}; missing {missing:.0f} of at most {most}")
         assert 0 <= missing <= most
         left = sum(not client.ended for client in crowd.clients)
-        wait_until(lambda: outcomes("peatio_ws_connections") == left, "the clients that are left")
+        wait_until(lambda: outcomes("peatio_ws_connections") == left, "only the remaining clients are counted")
         assert gateway.metric("peatio_ws_broker_connected") == WORKERS
     assert seen == sorted(seen), "a counter went backwards"
 

@@ -50,7 +50,7 @@ def test_unpublished_names_leave_nothing_behind(start: Callable[..., GatewayProc
                 assert "too many streams" in client.json()["error"]
             full = held(gateway)
         assert full["register"] == 2 * AT_ONCE * CONNECTIONS
-        wait_until(lambda: held(gateway)["connections"] == 0, "they have gone")
+        wait_until(lambda: held(gateway)["connections"] == 0, "all connections have ended")
         assert held(gateway)["register"] == 0
         return full["kilobytes"] - before
 

@@ -178,7 +178,7 @@ def test_refused_writes_do_not_stop_reads_and_are_logged_once(
     refuse: Callable[[client_of.Redis], Callable[[], Any]],
 ) -> None:
     gateway = start(REDIS_URL=own_redis.url)
-    wait_until(lambda: gateway.metric("peatio_ws_redis_connected") == 1, "the metric")
+    wait_until(lambda: gateway.metric("peatio_ws_redis_connected") == 1, "the gateway is connected to Redis")
     with connected(own_redis.url) as connection:
         accept_writes = refuse(connection)
         for order_id in range(5):
@@ -207,7 +207,7 @@ def test_gateway_follows_a_failover(
     try:
         with OldRedis(own_redis.port) as address:
             gateway = start(REDIS_URL=address.url)
-            wait_until(lambda: len(logged(gateway, "Redis connected")) == 1, "it knows which server it is")
+            wait_until(lambda: len(logged(gateway, "Redis connected")) == 1, "the gateway has identified the server")
             with gateway.member(signer.token("IDANN")) as ann:
                 address.to = promoted.port  # the address leads to the new primary; open connections stay
                 with connected(own_redis.url) as demoted:

@@ -101,7 +101,9 @@ def _read_again(
         swarm.resume(slow)
         while not slow.ended:
             texts = len(slow.texts)
-            swarm.until(lambda texts=texts: slow.ended or len(slow.texts) > texts, "more, or the end")  # type: ignore[misc]
+            swarm.until(
+                lambda texts=texts: slow.ended or len(slow.texts) > texts, "the client has read more, or the end"
+            )  # type: ignore[misc]
             last = last if len(slow.texts) == texts else time.monotonic()
     return slow, last - began
 
@@ -124,7 +126,7 @@ def test_a_ping_is_answered_while_the_broker_has_a_backlog(
         before = dict.fromkeys(other.texts)
         other.send(b"not understood")  # answered at once, like a ping, but with a text frame, which this client records
         os.kill(worker, signal.SIGCONT)
-        swarm.until(lambda: len(other.texts) > len(before), "the answer")
+        swarm.until(lambda: len(other.texts) > len(before), "the client is answered")
         assert "Error while handling message" in other.texts[-1], "the answer waited for the backlog"
         swarm.until(lambda: len(other.texts) == len(before) + 2, "its own order comes after the 12,000")
         swarm.until(lambda: all(len(client.texts) == 12_002 for client in swarm.clients[:20]), "all delivered")

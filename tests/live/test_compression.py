@@ -115,7 +115,7 @@ def test_a_later_subscriber_receives_the_same_book(place: Place, publisher: Publ
     assert found[0] == found[1] == found[2]
 
 
-def test_what_clients_send_may_be_compressed(place: Place, signer: Signer) -> None:
+def test_messages_of_clients_may_be_compressed(place: Place, signer: Signer) -> None:
     with place.connect("", {}) as client:
         assert "challenge" in str(client.recv(timeout=WAIT))
         client.send(json.dumps({"jwt": f"Bearer {signer.token('IDANN')}", "padding": "x" * 10_000}))

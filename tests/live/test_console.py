@@ -154,7 +154,7 @@ def test_waiting_order_is_marked_in_the_book_and_can_be_cancelled(
     expect(here.order(number).locator(".trail")).to_have_text("open → cancelled")
 
 
-def test_invalid_order_gets_an_explanation(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+def test_invalid_order_is_explained(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
     here = visit(simulated.port)
     here.is_live()
     here.page.locator("#price").fill("9000.55")

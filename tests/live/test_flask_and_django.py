@@ -114,7 +114,7 @@ def refusal(client: ClientConnection) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def notices(visitor: Visitor) -> Iterator[ClientConnection]:
+def open_notices(visitor: Visitor) -> Iterator[ClientConnection]:
     """Open a page's WebSocket, which receives what the application pushes."""
     with visitor.websocket("notices") as client:
         assert receive(client) == {"ready": True}
@@ -124,8 +124,8 @@ def notices(visitor: Visitor) -> Iterator[ClientConnection]:
 def test_session_login_receives_what_a_view_pushed(site: GatewayProcess, ann: Visitor) -> None:
     bob = Visitor(site).log_in("bob")
     with contextlib.ExitStack() as pages:
-        ann_pages = [pages.enter_context(notices(ann)) for _ in range(8)]
-        bob_page = pages.enter_context(notices(bob))
+        ann_pages = [pages.enter_context(open_notices(ann)) for _ in range(8)]
+        bob_page = pages.enter_context(open_notices(bob))
         for sender, to, text in ((ann, "bob", "grüße"), (bob, "ann", "<b>hello</b>")):
             answer, _ = sender.post("/notify", to=to, text=text)
             assert answer.status == 204
@@ -198,7 +198,7 @@ def test_static_files_are_served_unchanged(site: GatewayProcess, ann: Visitor, f
 def test_open_websocket_holds_no_database_connection(
     site: GatewayProcess, ann: Visitor, database: dict[str, str]
 ) -> None:
-    with notices(ann) as page:
+    with open_notices(ann) as page:
         wait_until(lambda: not holders_of(site, database["DATABASE"]), "the database's file is closed")
         manage(database | {"AMQP_URL": site.environ["AMQP_URL"]}, "notify", "ann", "accepted")
         assert receive(page) == {"notice": {"from": "the exchange", "text": "accepted"}}

@@ -137,9 +137,7 @@ def test_gateway_without_keys_starts_and_is_not_ready(
     ]
     assert gateway.operators("/healthz")[0] == 200
     text = "no key to verify this token with yet; retry after "
-    assert re.fullmatch(rf"1013 {text}\d+", answer(gateway, OLD.token("ID1"))), (
-        "the client was told that its token failed"
-    )
+    assert re.fullmatch(rf"1013 {text}\d+", answer(gateway, OLD.token("ID1"))), "the answer says that the token failed"
     status, later = http_answer(gateway, OLD.token("ID1"))
     assert (status, later > 0) == (503, True)
     gateway.stop()

@@ -89,13 +89,13 @@ def test_stream_that_is_allowed_later_is_read_without_a_loss(
             member = Member(client)
             member.start()
             numbers.start()
-            wait_until(lambda: len(member.got) > 10, "orders come by the worker's own queue", SECONDS)
+            wait_until(lambda: len(member.got) > 10, "orders arrive through the worker's own queue", SECONDS)
             allow(".*")
             wait_until(lambda: "history stream readable again" in gateway.log(), "the stream is read", SECONDS)
             before = numbers.last
-            wait_until(lambda: member.got[-1] > before + 100, "orders come by the stream", SECONDS)
+            wait_until(lambda: member.got[-1] > before + 100, "orders arrive through the stream", SECONDS)
             numbers.end()
-            wait_until(lambda: member.got[-1] == numbers.last, "the last order comes", SECONDS)
+            wait_until(lambda: member.got[-1] == numbers.last, "the last order arrives", SECONDS)
             assert member.got == list(range(1, numbers.last + 1))
             assert False in member.notices, "a cursor into the worker's own history is not valid in the stream"
         with gateway.connect() as client:

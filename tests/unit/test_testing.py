@@ -39,7 +39,7 @@ def test_gateway_can_be_served_repeatedly() -> None:
         ann.receive()
 
 
-def test_an_application_with_a_gateway_in_it_is_served() -> None:
+def test_application_that_mounts_a_gateway_is_served() -> None:
     gateway = testing.gateway()
 
     @gateway.websocket("/echo")

@@ -59,7 +59,7 @@ def test_the_public_text_of_a_new_key_is_read_back(algorithm: str) -> None:
 
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("algorithm", ["RS256", "ES512", "EdDSA"])
-def test_a_public_key_is_read_however_it_was_written(algorithm: str, written: str) -> None:
+def test_public_key_is_read_in_any_encoding(algorithm: str, written: str) -> None:
     key = private_key(algorithm)
     assert same(keys.load_public_key(WRITTEN[written](public_pem(key)), algorithm), key)
 
@@ -109,7 +109,7 @@ def test_a_key_that_is_not_for_signing_is_refused() -> None:
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-def test_a_private_key_is_refused_however_it_was_written(algorithm: str, form: PrivateFormat, written: str) -> None:
+def test_private_key_is_refused_in_any_encoding(algorithm: str, form: PrivateFormat, written: str) -> None:
     pem = private_key(algorithm).private_bytes(Encoding.PEM, form, NoEncryption()).decode()
     with pytest.raises(ValueError, match="is a private key") as refused:
         keys.load_public_key(WRITTEN[written](pem), algorithm)

@@ -29,7 +29,7 @@ def test_public_streams_need_no_token_and_no_key() -> None:
 
 
 @pytest.mark.parametrize("line", ["/ --stream order", "/?stream=admin.btcusd.sys", "/private --stream btcusd.trades"])
-def test_a_token_goes_into_the_header(key: None, line: str) -> None:
+def test_token_is_sent_in_the_header(key: None, line: str) -> None:
     def script(peer: Peer) -> None:
         peer.send(subscribed(*peer.streams), {"order": {"id": 1}})
 

@@ -92,7 +92,7 @@ def test_useless_or_harmful_parameters_are_refused(url: str, text: str) -> None:
 # ---- faults
 
 
-def test_good_files_have_no_faults(authority: Authority, pair: tuple[str, str]) -> None:
+def test_valid_files_have_no_faults(authority: Authority, pair: tuple[str, str]) -> None:
     cert, key = pair
     values = {"AMQP_URL": AMQPS, "AMQP_CA_FILE": str(authority.cert), "AMQP_CERT_FILE": cert, "AMQP_KEY_FILE": key}
     assert faults(values) == []

@@ -135,7 +135,7 @@ def test_writer_thread_ends_when_idle_and_starts_again(monkeypatch: pytest.Monke
         for number in range(3):
             writer.write(f"{number}\n")
             assert read_lines(reader, str(number)) == [str(number)]
-            wait_until(lambda: not writer._thread, "it has ended")
+            wait_until(lambda: not writer._thread, "the thread has ended")
 
 
 def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:

@@ -96,7 +96,9 @@ def test_hanging_run_is_ended(tmp_path: Path) -> None:
 def test_burners_use_the_cpu_and_end() -> None:
     with again.burning(2) as pids:
         before = [used(pid) for pid in pids]
-        wait_until(lambda: all(used(pid) > early for pid, early in zip(pids, before, strict=True)), "they burn")
+        wait_until(
+            lambda: all(used(pid) > early for pid, early in zip(pids, before, strict=True)), "the burners use the CPU"
+        )
     assert all(map(ends, pids))
 
 
@@ -119,12 +121,12 @@ def test_burners_end_however_the_program_ends(tmp_path: Path, how: signal.Signal
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
-        wait_until(lambda: len(children.read_text().split()) == 3, "two burners and a run")
+        wait_until(lambda: len(children.read_text().split()) == 3, "two burners and a run have started")
         pids = [int(pid) for pid in children.read_text().split()]
         process.send_signal(how)
         process.wait(120)
         burners = pids[:2]
-        wait_until(lambda: all(map(ends, burners)), "the burners have gone")
+        wait_until(lambda: all(map(ends, burners)), "the burners have ended")
     finally:
         process.kill()
         process.wait()

@@ -42,7 +42,7 @@ def test_scalar_keeps_its_text(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [ABSENT, raw(None), raw([1]), raw({"a": 1})])
-def test_fallback_replaces_what_is_not_a_scalar(value: msgspec.Raw) -> None:
+def test_fallback_replaces_other_values_than_scalars(value: msgspec.Raw) -> None:
     assert scalar(value) == NULL
     assert scalar(value, raw(7)) == b"7"
     assert scalar(value, value) == NULL
@@ -64,7 +64,7 @@ def test_difference_is_exact_and_quoted_like_its_operands(first: Decimal, second
 
 
 @pytest.mark.parametrize("other", [b"null", b"true", b'"x"', b"1" * 65, b"1e999", b'""', b'"1 "'])
-def test_difference_to_what_is_not_a_plain_decimal_is_null(other: bytes) -> None:
+def test_difference_of_other_values_than_decimals_is_null(other: bytes) -> None:
     assert difference(b"1", other) == difference(other, b"1") == NULL
 
 

@@ -89,7 +89,7 @@ def test_prefixed_books_have_separate_stores() -> None:
     assert worker.reader("admin.a.ob-inc").received() == [{"a.ob-snap": SNAPSHOT}]
 
 
-def test_waiting_client_gets_the_first_book_and_no_later_snapshot() -> None:
+def test_waiting_client_receives_the_first_book_only() -> None:
     worker = Worker()
     ann = worker.reader("a.ob-inc")
     assert not worker.publish("a.ob-inc", {"asks": ["3.0", "1"], "sequence": 5})
@@ -172,7 +172,7 @@ def test_repeated_subscribe_sends_the_book_again_and_no_change_twice() -> None:
 
 
 @pytest.mark.parametrize("ends", ["confirmed", "snapshot", "adopted"])
-def test_repeated_subscribe_without_a_book_gets_it_once_it_exists(ends: str) -> None:
+def test_repeated_subscribe_receives_the_book_once_it_exists(ends: str) -> None:
     worker = Worker()
     worker.publish("a.ob-snap", SNAPSHOT)
     ann = worker.reader("a.ob-inc")

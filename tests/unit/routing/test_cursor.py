@@ -36,7 +36,7 @@ def raw(text: str) -> bytes:
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.text(), st.sampled_from([STREAM, "0a9zb3c4d5e6"]))
-def test_a_cursor_is_read_as_it_was_written(offset: int, digest: int, uid: str, name: str) -> None:
+def test_cursor_is_read_back_unchanged(offset: int, digest: int, uid: str, name: str) -> None:
     some = cursors(History(name, 100, 1000))
     position = Position(name, offset, digest)
     text = some.seal(position, uid)

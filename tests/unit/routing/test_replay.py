@@ -131,7 +131,7 @@ NO_GOOD: dict[str, Callable[[Room], str]] = {
 
 
 @pytest.mark.parametrize("kind", NO_GOOD)
-def test_all_invalid_cursors_get_the_same_answer_and_wait(kind: str) -> None:
+def test_invalid_cursors_have_the_same_answer_and_wait(kind: str) -> None:
     looks: list[float] = []
     room = Room(1, 2, has_read_up_to=lambda moment: bool(looks.append(moment)) or len(looks) > 3)
     located = room.locate(NO_GOOD[kind](room))

@@ -264,7 +264,7 @@ def test_many_trades_from_two_exchanges_are_routed_once(count: int) -> None:
 
 
 @pytest.mark.parametrize("turn", [1, -1])
-def test_ranger_client_gets_peatios_own_trade_without_translation(turn: int) -> None:
+def test_ranger_client_receives_untranslated_trades_if_disabled(turn: int) -> None:
     orders = RecentOrders()
     where = samples.router(orders.recall, orders.remember, translates=False)
     ann, old = Client("A", None, Dialect.RANGER), Client("A", None)

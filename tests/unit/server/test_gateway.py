@@ -47,7 +47,7 @@ def test_application_answers_plain_requests() -> None:
         assert "challenge" in server.connect().json()
 
 
-def test_plain_request_without_an_application_gets_426() -> None:
+def test_plain_request_without_an_application_is_answered_with_426() -> None:
     with testing.serve(testing.gateway()) as server:
         status, headers, body = plain(server)
         assert (status, headers["Upgrade"]) == (426, "websocket")

@@ -90,7 +90,7 @@ def test_a_connection_is_kept_open_for_a_while_only(port: int, monkeypatch: pyte
         (b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", 413),
     ],
 )
-def test_a_request_that_is_too_large_gets_its_status(port: int, request_: bytes, status: int) -> None:
+def test_too_large_request_is_answered_with_its_status(port: int, request_: bytes, status: int) -> None:
     before = reached(Limit.REQUEST_SIZE)
     with RawClient(port) as client, contextlib.suppress(ConnectionResetError, BrokenPipeError):
         assert ask(client, request_) == status
@@ -120,7 +120,7 @@ def test_slow_reader_is_disconnected(port: int, monkeypatch: pytest.MonkeyPatch)
     before = reached(Limit.ANSWER_TIME)
     with RawClient(port, receive_buffer=4096) as client:
         client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        wait_until(lambda: reached(Limit.ANSWER_TIME) == before + 1, "it is disconnected")
+        wait_until(lambda: reached(Limit.ANSWER_TIME) == before + 1, "the connection is closed")
 
 
 def test_beyond_the_limit_the_answer_is_503(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +133,11 @@ def test_beyond_the_limit_the_answer_is_503(port: int, monkeypatch: pytest.Monke
         for number in range(3):
             client = crowd.enter_context(RawClient(port, receive_buffer=4096))
             client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            wait_until(lambda number=number: _answering() == number + 1, "its answer has begun")  # type: ignore[misc]
+            wait_until(lambda number=number: _answering() == number + 1, "the answer has begun")  # type: ignore[misc]
         with RawClient(port) as client:
             assert ask(client) == 503
         assert reached(Limit.OPERATORS_CONNECTIONS) == before + 1
-    wait_until(lambda: health._server is not None and not health._server._connections, "all of them have gone")
+    wait_until(lambda: health._server is not None and not health._server._connections, "all connections have ended")
     with RawClient(port) as client:
         assert ask(client) == 200
 

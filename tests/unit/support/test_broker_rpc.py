@@ -13,7 +13,7 @@ def test_arguments_are_passed_as_binaries() -> None:
     )
 
 
-def test_virtual_host_is_the_default_one_unless_it_is_named() -> None:
+def test_default_virtual_host_is_used_unless_named() -> None:
     assert 'info_all(<<"/">>' in str(expressions(("list_queues", "name", "--silent")))
     assert 'info_all(<<"here">>' in str(expressions(("list_queues", "-p", "here", "name")))
     assert 'replica(<<"here">>, <<"s">>, \'a@b\')' in str(expressions(("add_replica", "--vhost", "here", "s", "a@b")))

@@ -189,7 +189,7 @@ hop = st.text(alphabet='0123456789abcdef:.[]", ;=\\_%forunkwx', max_size=40)
 
 
 @given(st.lists(hop, max_size=4), st.booleans())
-def test_no_claim_hides_what_a_proxy_appends(claims: list[str], quoted: bool) -> None:
+def test_no_claim_of_a_client_hides_what_a_proxy_appends(claims: list[str], quoted: bool) -> None:
     claim = ",".join(claims)
     assert resolve(PROXY, {"HTTP_X_FORWARDED_FOR": f"{claim}, {CLIENT}"}, TRUSTED) == CLIENT
     appended = f'for="{CLIENT}:4711";host="ws.example"' if quoted else f"for={CLIENT}"

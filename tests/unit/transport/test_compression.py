@@ -119,7 +119,7 @@ def test_two_compressions_serve_all_requested_windows() -> None:
 
 
 @given(st.text(max_size=20_000) | st.integers(0, 80_000).map(lambda size: "grüße " * (size // 7)))
-def test_any_text_is_the_same_after_it_was_compressed(text: str) -> None:
+def test_any_text_survives_compression(text: str) -> None:
     for bits in (WINDOW_BITS, SMALL_WINDOW_BITS):
         frame = text_frame(text.encode())
         made = Compression(bits, 0).compress(frame)
@@ -171,7 +171,7 @@ def test_end_of_compressed_frames_is_found() -> None:
 # ---- one compression for all clients
 
 
-def test_the_last_text_is_compressed_once_however_often_it_is_sent() -> None:
+def test_last_text_is_compressed_once_for_all_clients() -> None:
     compression = Compression(WINDOW_BITS, THRESHOLD)
     made = [compression.compress(text_frame(bytes(bytearray(TICKERS)))) for _ in range(5)]
     assert len(set(map(id, made))) == 1

@@ -200,7 +200,10 @@ def test_incomplete_requests_are_counted_by_kind(served: Any, monkeypatch: pytes
     requests, handshakes = reached(Limit.REQUEST_TIME), reached(Limit.TLS_TIME)
     with RawClient(server.port) as client:
         client.ended()
-    wait_until(lambda: reached(Limit.TLS_TIME if tls else Limit.REQUEST_TIME) > (handshakes if tls else requests), "it")
+    wait_until(
+        lambda: reached(Limit.TLS_TIME if tls else Limit.REQUEST_TIME) > (handshakes if tls else requests),
+        "the counter",
+    )
     with RawClient(server.port, tls) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: loc")
         client.ended()

@@ -59,7 +59,7 @@ def test_close_frame_has_its_code_and_the_reason_that_fits(code: int, reason: st
 
 
 @given(st.lists(SIZES, min_size=1, max_size=6), st.data())
-def test_a_frame_ends_where_the_next_one_begins(sizes: list[int], data: st.DataObject) -> None:
+def test_end_of_a_queued_frame_is_found(sizes: list[int], data: st.DataObject) -> None:
     frames = [text_frame(b"x" * size) for size in sizes]
     ends = [sum(map(len, frames[: number + 1])) for number in range(len(frames))]
     at = data.draw(st.integers(0, ends[-1]))

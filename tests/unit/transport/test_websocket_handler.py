@@ -49,4 +49,4 @@ def test_closed_connection_is_not_kept_in_memory() -> None:
                 client.send(sent)
                 client.finish()
                 client.read_on()
-            wait_until(lambda: set(Handler.idle) == before, "nothing is kept")
+            wait_until(lambda: set(Handler.idle) == before, "nothing is kept in memory")

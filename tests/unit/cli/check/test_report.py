@@ -100,7 +100,7 @@ def test_other_keys_in_a_set_are_wrong_only_if_secret() -> None:
     assert all(finding.remedy for finding in found if finding.ok is False)
 
 
-def test_kid_that_says_private_key_is_not_an_exposed_key() -> None:
+def test_kid_named_private_key_is_not_an_exposed_key() -> None:
     found = report.published_keys("x", parse_key_set(jwk_set(jwk(private_key("ES256"), "x is a private key")), "RS256"))
     assert [finding.ok for finding in found] == [None, False]  # fails if there is another finding
 

@@ -352,7 +352,9 @@ def test_many_books_are_sent_as_the_client_reads_them() -> None:
     with testing.serve(gateway) as server:
         for name in names:
             server.publisher.to_stream(f"{name}-snap", {"asks": rows, "bids": [], "sequence": 1})
-        wait_until(lambda: gateway._context.router.channels.states().total() == len(names), "all books heard")
+        wait_until(
+            lambda: gateway._context.router.channels.states().total() == len(names), "all books have been received"
+        )
         ann = server.connect("/")
         for name in names:
             assert ann.json()[f"{name}-snap"]["sequence"] == 1
