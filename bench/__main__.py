@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import agreement, native_code, report, tokens
 from bench.contestants import CONTESTANTS, Contestant, Surroundings
 from bench.figures import Scenario, run, scenarios
+from tests.support.certificate import Certificate
 from tests.support.servers import RabbitMQ, scratch
 
 
@@ -26,6 +27,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="runs of each, of which the median counts")
     parser.add_argument("--before", type=Path, help="another checkout of this gateway, to take part as `before`")
     parser.add_argument("--into", type=Path, default=Path(__file__).parent / "results", help="folder for the results")
+    parser.add_argument("--add", action="store_true", help="add these runs to the results that are there")
     parser.add_argument("--list", action="store_true", help="say what figures there are")
     return parser.parse_args()
 
@@ -59,25 +61,26 @@ def chosen_contestants(options: argparse.Namespace) -> list[Contestant]:
     return found
 
 
-def measure(options: argparse.Namespace, folder: Path) -> report.Results:
+def measure(options: argparse.Namespace, folder: Path, results: report.Results) -> None:
     """Every scenario, the contestants taking turns."""
     wanted, contestants = chosen_scenarios(options), chosen_contestants(options)
     rounds = options.rounds or (1 if options.quick else 3)
     clients, floor = (native_code.build(name, folder) for name in ("clients", "floor"))
     keys = tokens.make(folder, max((scenario.members for scenario in wanted), default=1))
     (folder / "frame").write_bytes(agreement.frame())
-    results = report.Results({one.name: one.label for one in contestants})
+    results.labels |= {one.name: one.label for one in contestants}
     broker = RabbitMQ(folder / "broker")
     try:
-        around = Surroundings(broker.url, broker.pid, keys, folder, floor, folder / "frame")
+        around = Surroundings(
+            broker.url, broker.pid, keys, folder, floor, folder / "frame", Certificate(folder / "tls")
+        )
         for contestant in contestants:
-            if contestant.name != "kernel":
-                agreement.check(contestant, around)
+            for tls in {scenario.tls for scenario in wanted if scenario.suits(contestant)}:
+                if contestant.name != "kernel":
+                    agreement.check(contestant, around, tls)
         for scenario in wanted:
             for number in range(min(rounds, options.rounds or scenario.rounds)):
-                for contestant in contestants:
-                    if contestant.name == "kernel" and not scenario.fan_out:
-                        continue
+                for contestant in filter(scenario.suits, contestants):
                     say(f"{scenario.name}, round {number + 1}: {contestant.label}")
                     try:
                         results.add(contestant.name, list(run(scenario, contestant, around, clients)))
@@ -85,7 +88,6 @@ def measure(options: argparse.Namespace, folder: Path) -> report.Results:
                         say(f"failed: {error}")
     finally:
         broker.close()
-    return results
 
 
 _STARTED = time.monotonic()
@@ -109,8 +111,9 @@ def main() -> None:
         raise SystemExit(f"ulimit -Hn is {hard}; the bench needs {most} open files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all that was started is ended
+    results = report.Results.read(options.into) if options.add else report.Results()
     with scratch() as folder:
-        results = measure(options, folder)
+        measure(options, folder, results)
     results.write(options.into)
     print(results.table() + results.others())
     say(f"written to {options.into}")

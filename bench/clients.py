@@ -34,12 +34,12 @@ class Clients:
         program: clients.c, compiled.
         tokens: a file of tokens, one a line.
         most: how many connections there will be.
+        tls: whether they use TLS.
     """
 
-    def __init__(self, program: Path, tokens: Path, most: int) -> None:
-        self._process = subprocess.Popen(
-            [program, tokens, str(most)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
+    def __init__(self, program: Path, tokens: Path, most: int, tls: bool = False) -> None:
+        command = [program, tokens, str(most), *(["tls"] if tls else [])]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
 
     def __enter__(self) -> Self:
         return self

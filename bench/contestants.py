@@ -12,22 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench import processes
 from bench.publisher import Publisher
 from bench.tokens import Keys
+from tests.support.certificate import Certificate
+from tests.support.proxies import nginx_command
 from tests.support.servers import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = Path(__file__).resolve().parent / "servers"
 PYTHON = sys.executable
 GUNICORN = (PYTHON, "-m", "gunicorn")
+RANGO = os.environ.get("RANGO_BIN")
+"""A build of Rango that verifies RS256: a version before June 2023."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every contestant is given: the broker, the keys, a folder to write to, and the floor's program and frame."""
+    """What every contestant is given: the broker, the keys, a folder to write to, the floor's program and frame, and a
+    certificate (ECDSA P-256)."""
 
     broker: str
     broker_pid: int
@@ -35,6 +40,7 @@ class Surroundings:
     folder: Path
     floor: Path
     frame: Path
+    certificate: Certificate
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,9 @@ class Contestant:
         checkout: of this gateway; None for the others.
         environ: variables of this gateway.
         guest: takes part only where it is named.
+        program: what serves, if several contestants share it.
+        behind_nginx: nginx terminates TLS, and its CPU and memory count. Takes part only in figures over TLS.
+        private_path: where a client receives its private events.
     """
 
     name: str
@@ -53,12 +62,25 @@ class Contestant:
     checkout: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     guest: bool = False
+    program: str = ""
+    behind_nginx: bool = False
+    private_path: str = "/"
 
-    def start(self, around: Surroundings) -> Server:
+    def start(self, around: Surroundings, tls: bool) -> Server:
         """Start it and wait until it hears the broker and takes connections."""
+        server = self._start(around, around.certificate if tls and not self.behind_nginx else None)
+        return Nginx(around, server) if self.behind_nginx else server
+
+    def _start(self, around: Surroundings, certificate: Certificate | None) -> Server:
+        if self.checkout:
+            return Gateway(around, certificate, self.checkout, self.environ)
         if self.name == "kernel":
-            return Floor(around)
-        return Gateway(around, self.checkout, self.environ) if self.checkout else Rival(around, self.name)
+            return Floor(around, certificate)
+        return Rango(around) if self.name == "rango" else Rival(around, certificate, self.program or self.name)
+
+
+def _behind_nginx(name: str, label: str, **more: Any) -> Contestant:
+    return Contestant(f"{name}-nginx", f"nginx, {label}", program=name, behind_nginx=True, **more)
 
 
 CONTESTANTS = (
@@ -66,7 +88,11 @@ CONTESTANTS = (
     Contestant("node", "Node ws + amqplib"),
     Contestant("asyncio", "websockets + aio-pika + uvloop"),
     Contestant("stock", "gevent-websocket, queue and greenlet"),
-    Contestant("kernel", "send() in C"),
+    Contestant("kernel", "send() or SSL_write() in C"),
+    _behind_nginx("ours", "this gateway", checkout=ROOT, environ={"TRUSTED_PROXIES": "127.0.0.1"}),
+    _behind_nginx("node", "Node ws + amqplib"),
+    _behind_nginx("asyncio", "websockets + aio-pika + uvloop"),
+    *([Contestant("rango", "nginx, Rango", behind_nginx=True, private_path="/private?stream=order")] if RANGO else []),
     Contestant("node-stream", "Node, private events by a stream", guest=True),
     Contestant("off", "this gateway, without history", ROOT, {"AMQP_HISTORY": "off"}, guest=True),
 )
@@ -75,10 +101,17 @@ CONTESTANTS = (
 class Server:
     """A running contestant."""
 
-    def __init__(self, around: Surroundings, command: Sequence[str | Path], environ: dict[str, str], cwd: Path) -> None:
-        self.port = free_port()
+    def __init__(
+        self,
+        around: Surroundings,
+        command: Sequence[str | Path],
+        environ: dict[str, str],
+        cwd: Path,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LC_ALL") if name in os.environ}
-        log = around.folder / "server.log"
+        log = around.folder / f"{type(self).__name__}.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [str(part).replace("PORT", str(self.port)) for part in command],
@@ -125,7 +158,9 @@ class Server:
 class Gateway(Server):
     """This gateway, or another checkout of it."""
 
-    def __init__(self, around: Surroundings, checkout: Path, more: Mapping[str, str]) -> None:
+    def __init__(
+        self, around: Surroundings, certificate: Certificate | None, checkout: Path, more: Mapping[str, str]
+    ) -> None:
         self._metrics = free_port()
         environ = {
             "JWT_PUBLIC_KEY": base64.b64encode(around.keys.public_key.read_bytes()).decode(),
@@ -140,6 +175,8 @@ class Gateway(Server):
             "TMPDIR": str(around.folder),
             **more,
         }
+        if certificate:
+            environ |= {"WEBSOCKET_SSL_CERT": str(certificate.cert), "WEBSOCKET_SSL_KEY": str(certificate.key)}
         # gunicorn.conf.py of the checkout is read; the command line wins over it.
         super().__init__(around, [*GUNICORN, "--bind", "127.0.0.1:PORT", "wsgi"], environ, checkout)
 
@@ -154,34 +191,84 @@ class Gateway(Server):
 class Rival(Server):
     """One of servers/: it writes READY_FILE when it hears the broker and listens."""
 
-    def __init__(self, around: Surroundings, name: str) -> None:
+    def __init__(self, around: Surroundings, certificate: Certificate | None, name: str) -> None:
         self._ready_file = around.folder / "ready"
         self._ready_file.unlink(missing_ok=True)
         worker = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
         bind = ("--bind", "127.0.0.1:PORT", "--no-control-socket")
+        tls = ["--certfile", certificate.cert, "--keyfile", certificate.key] if certificate else []
         command: dict[str, Sequence[str | Path]] = {
             "node": ("node", SERVERS / "node_ws.mjs"),
             "node-stream": ("node", SERVERS / "node_ws.mjs"),
             "asyncio": (PYTHON, SERVERS / "asyncio_websockets.py"),
-            "stock": (*GUNICORN, "-k", worker, *bind, "--worker-connections", "100000", "stock_gevent"),
+            "stock": (*GUNICORN, "-k", worker, *bind, *tls, "--worker-connections", "100000", "stock_gevent"),
         }
         environ = {"JWT_PUBLIC_KEY_FILE": str(around.keys.public_key), "READY_FILE": str(self._ready_file)}
         if name == "node-stream":
             environ["HISTORY"] = "1"
+        if certificate:
+            environ |= {"TLS_CERT": str(certificate.cert), "TLS_KEY": str(certificate.key)}
         super().__init__(around, command[name], environ, SERVERS)
 
     def _is_ready(self) -> bool:
         return self._ready_file.exists()
 
 
-class Floor(Server):
-    """native/floor.c: no broker, no tokens, no frames to make; only send()."""
+class Rango(Server):
+    """The program that RANGO_BIN names. It listens when it hears the broker."""
 
     def __init__(self, around: Surroundings) -> None:
-        super().__init__(around, [around.floor, "PORT", around.frame], {}, around.folder)
+        assert RANGO is not None
+        options = ["-ws-addr", "127.0.0.1:PORT", "-amqp-addr", around.broker, "-pubKey", around.keys.public_key]
+        super().__init__(around, [RANGO, *options], {"LOG_LEVEL": "warn"}, around.folder)
 
     def _is_ready(self) -> bool:
-        return any(f":{self.port:04X} 00000000:0000 0A" in line for line in Path("/proc/net/tcp").open())
+        return _is_bound(self.port)
+
+
+class Nginx(Server):
+    """`deploy/nginx.conf` with one worker and one server behind it, whose CPU time and memory count, too."""
+
+    def __init__(self, around: Surroundings, server: Server) -> None:
+        self._server = server
+        folder, port = around.folder / "nginx", free_port()
+        folder.mkdir(exist_ok=True)
+        upstream, second = f"server 127.0.0.1:{server.port} ", "server gateway-2:8080 max_fails=1 fail_timeout=3s;"
+        changes = [
+            ("server gateway-1:8080 ", upstream),
+            (second, ""),
+            ("worker_processes auto;", "worker_processes 1;"),
+            # All clients have the same few addresses.
+            ("limit_conn open 200;", ""),
+            ("limit_req zone=opening burst=200 nodelay;", ""),
+        ]
+        try:
+            command = nginx_command(folder, port, around.certificate, changes)
+            super().__init__(around, command, {}, folder, port)
+        except BaseException:
+            server.__exit__(None, None, None)
+            raise
+        self._pids = [*self._pids, *server._pids]
+
+    def _is_ready(self) -> bool:
+        return _is_bound(self.port) and len(processes.tree(self._process.pid)) > 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._server.__exit__(kind, error, trace)
+
+
+class Floor(Server):
+    """native/floor.c: no broker, no tokens, no frames to make; only send() or SSL_write()."""
+
+    def __init__(self, around: Surroundings, certificate: Certificate | None) -> None:
+        tls = [certificate.cert, certificate.key] if certificate else []
+        super().__init__(around, [around.floor, "PORT", around.frame, *tls], {}, around.folder)
+
+    def _is_ready(self) -> bool:
+        return _is_bound(self.port)
 
     def feed(self, publisher: Publisher, keys: Sequence[str], events: int, rate: float) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -190,3 +277,8 @@ class Floor(Server):
         stdin.write(f"send {events} {rate}\n".encode())
         stdin.flush()
         stdout.readline()
+
+
+def _is_bound(port: int) -> bool:
+    """Whether a server listens there, without connecting to it."""
+    return any(f":{port:04X} 00000000:0000 0A" in line for line in Path("/proc/net/tcp").open())

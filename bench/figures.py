@@ -40,6 +40,7 @@ class Scenario:
         warm_up: events before the first load, as fast as it goes.
         rounds: at most so many runs of each contestant.
         guest: measured only where its figures are named.
+        tls: whether the clients use TLS.
     """
 
     name: str
@@ -50,16 +51,20 @@ class Scenario:
     connect: str | None = None
     rounds: int = 100
     guest: bool = False
+    tls: bool = False
 
     @property
     def fan_out(self) -> bool:
         """Whether an event goes to all connections, or to one."""
         return self.members == 1
 
-    @property
-    def path(self) -> str:
+    def path(self, contestant: Contestant) -> str:
         """What the clients ask for."""
-        return f"/?stream={STREAM}" if self.fan_out else "/"
+        return f"/?stream={STREAM}" if self.fan_out else contestant.private_path
+
+    def suits(self, contestant: Contestant) -> bool:
+        """Whether it is for this contestant: nginx is there for TLS, and the floor knows no members."""
+        return (self.tls or not contestant.behind_nginx) and (self.fan_out or contestant.name != "kernel")
 
     @property
     def routing_keys(self) -> list[str]:
@@ -102,7 +107,13 @@ def scenarios(quick: bool) -> list[Scenario]:
         Load("private-full", int(5000 * seconds)),
     )
     fan_out = (Load("fan-out-40", int(40 * seconds), 40), Load("fan-out-burst", BURST))
+    wss_fan_out = (Load("wss-fan-out-40", int(40 * seconds), 40), Load("wss-fan-out-burst", BURST))
+    wss_private = (Load("wss-private-2000", int(2000 * seconds), 2000),)
+    opened = 1000 if quick else 3000
     found = [
+        Scenario("wss-fan-out", 1000, 1, wss_fan_out, warm_up=20, tls=True),
+        Scenario("wss-private", 1000, 1000, wss_private, 4000, tls=True),
+        Scenario("wss-connect", opened, opened, (), 0, "wss-connect", tls=True),
         Scenario("private", 1000, 1000, private, 4000, "connect@1000" if quick else None),
         Scenario("fan-out", 1000, 1, fan_out, warm_up=20),
     ]
@@ -128,10 +139,10 @@ def run(scenario: Scenario, contestant: Contestant, around: Surroundings, client
     watch = _Watch(around.broker_pid)
     try:
         with (
-            Clients(clients, around.keys.tokens, scenario.connections) as traders,
-            contestant.start(around) as server,
+            Clients(clients, around.keys.tokens, scenario.connections, scenario.tls) as traders,
+            contestant.start(around, scenario.tls) as server,
         ):
-            yield from _open(scenario, server, traders)
+            yield from _open(scenario, scenario.path(contestant), server, traders)
             if scenario.loads:
                 _feed(scenario, Load("warm-up", scenario.warm_up), server, traders, publisher)
             for load in scenario.loads:
@@ -158,15 +169,15 @@ class _Watch:
         return max(processes.busy_seconds() - self._busy - own, 0) / took
 
 
-def _open(scenario: Scenario, server: Server, traders: Clients) -> Iterator[Value]:
+def _open(scenario: Scenario, path: str, server: Server, traders: Clients) -> Iterator[Value]:
     step = 0 if scenario.fan_out else 1
     warm = min(WARM_CONNECTIONS, scenario.connections // 2) if scenario.connect else 0
     if warm:
-        traders.open(server.port, scenario.path, warm, step)
+        traders.open(server.port, path, warm, step)
     count = scenario.connections - warm
     time.sleep(0.2)
     cpu, memory, started = server.cpu_seconds(), server.memory_bytes(), time.monotonic()
-    traders.open(server.port, scenario.path, count, step)
+    traders.open(server.port, path, count, step)
     took = time.monotonic() - started
     time.sleep(0.2)
     if scenario.connect:

@@ -13,7 +13,8 @@ def build(name: str, folder: Path) -> Path:
     """The compiled program. SystemExit if there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        raise SystemExit("the bench needs a C compiler; on Debian: apt-get install gcc libc6-dev")
+        raise SystemExit("the bench needs a C compiler; on Debian: apt-get install gcc libc6-dev libssl-dev")
     program = folder / name
-    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", program, _SOURCES / f"{name}.c"], check=True)
+    source = _SOURCES / f"{name}.c"
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", program, source, "-lssl", "-lcrypto"], check=True)
     return program

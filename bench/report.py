@@ -29,13 +29,25 @@ def figure_names(scenario: Scenario) -> Iterable[str]:
 class Results:
     """All values, by figure, unit and contestant.
 
-    Args:
+    Attributes:
         labels: the contestants by name.
     """
 
-    def __init__(self, labels: dict[str, str]) -> None:
-        self.labels = labels
+    def __init__(self) -> None:
+        self.labels: dict[str, str] = {}
         self._values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """What `write` wrote. SystemExit if that was on another machine."""
+        found, raw = cls(), json.loads((folder / "results.json").read_text())
+        if raw["machine"] != _machine():
+            raise SystemExit(f"the results in {folder} are of another machine: {raw['machine']}")
+        found.labels = raw["contestants"]
+        for figure in raw["figures"]:
+            for contestant, values in figure["runs"].items():
+                found._values[figure["figure"], figure["unit"]][contestant] = values
+        return found
 
     def add(self, contestant: str, values: list[Value]) -> None:
         """What a run brought."""
@@ -50,15 +62,20 @@ class Results:
         }
 
     def table(self) -> str:
-        """Markdown: a line for a figure and unit, a column for a contestant."""
+        """Markdown: a line for a figure and unit, a column for a contestant; first the figures over TLS."""
+        medians = {key: by_name for key, by_name in self.medians().items() if key[1] in UNITS}
+        tls = {key: by_name for key, by_name in medians.items() if key[0].startswith("wss-")}
+        plain = {key: by_name for key, by_name in medians.items() if key not in tls}
+        return "\n".join(self._table(group) for group in (tls, plain) if group)
+
+    def _table(self, medians: dict[tuple[str, str], dict[str, float]]) -> str:
+        names = [name for name in self.labels if any(name in by_name for by_name in medians.values())]
         lines = [
-            f"| figure | | {' | '.join(self.labels.values())} |",
-            f"| --- | --- |{' ---: |' * len(self.labels)}",
+            f"| figure | | {' | '.join(self.labels[name] for name in names)} |",
+            f"| --- | --- |{' ---: |' * len(names)}",
         ]
-        for (figure, unit), by_name in self.medians().items():
-            if unit not in UNITS:
-                continue
-            cells = [_number(by_name[name]) if name in by_name else "–" for name in self.labels]  # noqa: RUF001
+        for (figure, unit), by_name in medians.items():
+            cells = [_number(by_name[name]) if name in by_name else "–" for name in names]  # noqa: RUF001
             lines.append(f"| {figure} | {UNITS[unit]} | {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
@@ -90,10 +107,10 @@ class Results:
 
 _HEAD = """# What `make bench` measured
 
-Medians of alternating runs. µs CPU: of the server's processes for an event (private), a delivery (fan-out) or a
-connection (connect). KB: memory of an idle authenticated connection. p50, p99: from publication to the client, with
-publisher, broker, server and clients on the same cores. Figures of different machines, or of different runs, do not
-compare; the columns of one run do.
+Medians of alternating runs. µs CPU: of the server's processes, and nginx's where it is in front, for an event
+(private), a delivery (fan-out) or a connection (connect). KB: memory of an idle authenticated connection. p50, p99:
+from publication to the client, with publisher, broker, server and clients on the same cores. Figures of different
+machines, or of different runs, do not compare; the columns of one run do.
 """
 
 

@@ -4,18 +4,26 @@
 
      open PORT PATH COUNT STEP WINDOW    opens COUNT connections to 127.0.0.1, WINDOW at a time; the i-th of all uses
                                          token i * STEP of the file named in the arguments, if it is asked for one:
-                                         a server that begins with "subscribed" instead of a challenge gets none
+                                         a server that begins with "subscribed" instead of a challenge gets none.
+                                         For the path /private the token is in the header of the handshake
                                          -> opened COUNT MICROSECONDS
      expect FRAMES SECONDS               counts from now on; answers when so many text frames have come, or in time
                                          -> got FRAMES BYTES P50 P99 MAX MICROSECONDS
      close                               drops all connections (RST)
                                          -> closed COUNT
 
+   usage: clients TOKENS MOST [tls]. With tls, all connections use TLS 1.3 with X25519 and AES-128-GCM, whatever the
+   server prefers, so that servers compare; no session is resumed.
+
    An event carries the time of its publication: the first "id": of a frame is 10^15 + CLOCK_MONOTONIC in us. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,10 +40,11 @@
 #define SAMPLES (4 << 20)
 #define A_SOURCE 12000 /* connections from one address, which has some 28,000 ports */
 
-enum state { HANDSHAKE, CHALLENGE, VERDICT, OPEN };
+enum state { ENCRYPT, HANDSHAKE, CHALLENGE, VERDICT, OPEN };
 
 struct connection {
     int fd;
+    SSL *tls; /* NULL without TLS */
     enum state state;
     char *rest; /* of a frame that came in part */
     size_t rest_size;
@@ -43,6 +52,7 @@ struct connection {
 };
 
 static struct connection *connections;
+static SSL_CTX *tls;
 static int total, opened, to_open, step, window, begun, port;
 static char **tokens, path[256];
 static int token_count, poll_fd;
@@ -82,7 +92,22 @@ static void load_tokens(const char *path) {
     fclose(file);
 }
 
+static SSL_CTX *make_tls(void) {
+    SSL_CTX *made = SSL_CTX_new(TLS_client_method());
+    if (!made || !SSL_CTX_set_min_proto_version(made, TLS1_3_VERSION) ||
+        !SSL_CTX_set_ciphersuites(made, "TLS_AES_128_GCM_SHA256") || !SSL_CTX_set1_groups_list(made, "X25519"))
+        fail("OpenSSL does not know TLS 1.3 with X25519 and AES-128-GCM");
+    SSL_CTX_set_mode(made, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(made, 1);
+    SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
+    return made;
+}
+
 static void send_all(struct connection *c, const char *data, size_t size) {
+    if (c->tls) {
+        if (SSL_write(c->tls, data, (int)size) != (int)size) fail("a short write of %zu bytes", size);
+        return;
+    }
     if (send(c->fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) fail("a short write of %zu bytes", size);
 }
 
@@ -105,13 +130,49 @@ static void send_frame(struct connection *c, int opcode, const char *payload, si
     send_all(c, frame, head + 4 + size);
 }
 
+/* Reads all that is there; -1 with EAGAIN if nothing is, 0 at the end. */
+static ssize_t receive(struct connection *c, char *to, size_t room) {
+    size_t size = 0, got;
+    int why;
+    if (!c->tls) return recv(c->fd, to, room, MSG_DONTWAIT);
+    ERR_clear_error();
+    while (SSL_read_ex(c->tls, to + size, room - size, &got))
+        if ((size += got) == room) fail("more than %d bytes at once", BUFFER);
+    why = SSL_get_error(c->tls, 0);
+    if (size) return (ssize_t)size;
+    errno = why == SSL_ERROR_WANT_READ ? EAGAIN : 0;
+    return errno ? -1 : 0;
+}
+
+static void request_upgrade(struct connection *c) {
+    char request[8192], authorization[6144] = "";
+    if (!strncmp(path, "/private", 8))
+        snprintf(authorization, sizeof authorization, "Authorization: Bearer %s\r\n", c->token);
+    snprintf(request, sizeof request,
+             "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n%s"
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+             path, port, authorization);
+    c->state = HANDSHAKE;
+    send_all(c, request, strlen(request));
+}
+
+/* Goes on with the TLS handshake, and asks for the upgrade after it. */
+static void encrypt(struct connection *c) {
+    int done = SSL_do_handshake(c->tls);
+    if (done == 1) {
+        request_upgrade(c);
+    } else if (SSL_get_error(c->tls, done) != SSL_ERROR_WANT_READ) {
+        ERR_print_errors_fp(stderr);
+        fail("no TLS");
+    }
+}
+
 static void begin(struct connection *c, int number) {
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     struct linger reset = {1, 0};
-    char request[768];
     int one = 1;
-    c->state = HANDSHAKE;
+    c->tls = NULL;
     c->rest = NULL;
     c->rest_size = 0;
     c->token = tokens[number * step % token_count];
@@ -125,11 +186,16 @@ static void begin(struct connection *c, int number) {
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from)) fail("bind: %s", strerror(errno));
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) fail("connect: %s", strerror(errno));
     if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl: %s", strerror(errno));
-    snprintf(request, sizeof request,
-             "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-             path, port);
-    send_all(c, request, strlen(request));
+    if (!tls) {
+        request_upgrade(c);
+        return;
+    }
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    c->state = ENCRYPT;
+    c->tls = SSL_new(tls);
+    if (!c->tls || !SSL_set_fd(c->tls, c->fd)) fail("SSL_new");
+    SSL_set_connect_state(c->tls);
+    encrypt(c);
 }
 
 static void begin_more(void) {
@@ -207,7 +273,11 @@ static void on_readable(struct connection *c) {
     size_t size = c->rest_size, taken;
     ssize_t got;
     if (size) memcpy(buffer, c->rest, size);
-    got = recv(c->fd, buffer + size, BUFFER - size, MSG_DONTWAIT);
+    if (c->state == ENCRYPT) {
+        encrypt(c);
+        if (c->state == ENCRYPT) return;
+    }
+    got = receive(c, buffer + size, BUFFER - size);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (got <= 0) {
         /* The runner ends the server before it tells us to close. */
@@ -247,6 +317,7 @@ static void answer_expected(int64_t now) {
 
 static void close_all(void) {
     for (int i = 0; i < begun; i++) {
+        SSL_free(connections[i].tls);
         close(connections[i].fd);
         free(connections[i].rest);
     }
@@ -279,7 +350,9 @@ static void on_command(const char *line) {
 int main(int argc, char **argv) {
     struct epoll_event events[512], input = {.events = EPOLLIN, .data.ptr = NULL};
     char line[512];
-    if (argc != 3) fail("usage: clients TOKENS MOST");
+    if (argc < 3) fail("usage: clients TOKENS MOST [tls]");
+    if (argc > 3) tls = make_tls();
+    signal(SIGPIPE, SIG_IGN);
     load_tokens(argv[1]);
     total = atoi(argv[2]);
     connections = calloc((size_t)total, sizeof *connections);

@@ -1,6 +1,7 @@
-/* The floor: what the kernel alone asks for a delivery. send() of the same bytes to the same sockets, nothing else.
+/* The floor: what the kernel, and with TLS OpenSSL, ask for a delivery: send() or SSL_write() of the same bytes to the
+   same sockets, nothing else.
 
-   usage: floor PORT FRAME. Speaks just enough to be taken for a gateway by clients.c: a 101, a challenge, a verdict.
+   usage: floor PORT FRAME [CERT KEY]. Speaks just enough to be taken for a gateway by clients.c: a 101, a challenge, a verdict.
    Reads commands on standard input:
 
      send EVENTS RATE   sends FRAME to each connection so many times, RATE events a second, or without a pause for 0
@@ -11,6 +12,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +30,8 @@ static const char UPGRADE[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: webs
 static const char VERDICT[] = "\x81\x0e{\"success\":{}}";
 
 static int sockets[MOST], asked[MOST], count;
+static SSL *encrypted[MOST];
+static SSL_CTX *tls; /* NULL without TLS */
 static char frame[65536];
 static size_t frame_size;
 
@@ -46,6 +51,20 @@ static int64_t now_ns(void) {
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+static SSL_CTX *make_tls(const char *cert, const char *key) {
+    SSL_CTX *made = SSL_CTX_new(TLS_server_method());
+    if (!made || SSL_CTX_use_certificate_chain_file(made, cert) != 1 ||
+        SSL_CTX_use_PrivateKey_file(made, key, SSL_FILETYPE_PEM) != 1)
+        fail("certificate");
+    SSL_CTX_set_mode(made, SSL_MODE_RELEASE_BUFFERS);
+    return made;
+}
+
+static void send_to(int number, const char *data, size_t size) {
+    ssize_t sent = tls ? SSL_write(encrypted[number], data, (int)size) : send(sockets[number], data, size, MSG_NOSIGNAL);
+    if (sent != (ssize_t)size) fail("send");
+}
+
 static void send_events(int events, double rate) {
     int64_t start = now_ns();
     char digits[32], *id = memmem(frame, frame_size, "\"id\":", 5);
@@ -53,8 +72,7 @@ static void send_events(int events, double rate) {
         if (rate > 0) sleep_until(start + (int64_t)(event * 1e9 / rate));
         snprintf(digits, sizeof digits, "%lld", 1000000000000000LL + (long long)(now_ns() / 1000));
         if (id) memcpy(id + 5, digits, 16);
-        for (int i = 0; i < count; i++)
-            if (send(sockets[i], frame, frame_size, MSG_NOSIGNAL) != (ssize_t)frame_size) fail("send");
+        for (int i = 0; i < count; i++) send_to(i, frame, frame_size);
     }
     printf("sent %d\n", events);
     fflush(stdout);
@@ -67,6 +85,10 @@ static void accept_one(int listener, int poll_fd) {
     sockets[count] = accept(listener, NULL, NULL);
     if (sockets[count] < 0) fail("accept");
     setsockopt(sockets[count], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (tls) {
+        encrypted[count] = SSL_new(tls);
+        if (!SSL_set_fd(encrypted[count], sockets[count]) || SSL_accept(encrypted[count]) != 1) fail("SSL_accept");
+    }
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, sockets[count++], &event);
 }
 
@@ -74,11 +96,11 @@ static void talk(int number, int poll_fd) {
     static char data[65536];
     const char *reply = asked[number]++ ? VERDICT : UPGRADE;
     size_t size = reply == VERDICT ? sizeof VERDICT - 1 : sizeof UPGRADE - 1;
-    if (recv(sockets[number], data, sizeof data, 0) <= 0) {
+    if ((tls ? SSL_read(encrypted[number], data, sizeof data) : recv(sockets[number], data, sizeof data, 0)) <= 0) {
         epoll_ctl(poll_fd, EPOLL_CTL_DEL, sockets[number], NULL);
         return;
     }
-    if (asked[number] <= 2 && send(sockets[number], reply, size, MSG_NOSIGNAL) != (ssize_t)size) fail("send");
+    if (asked[number] <= 2) send_to(number, reply, size);
 }
 
 int main(int argc, char **argv) {
@@ -88,7 +110,8 @@ int main(int argc, char **argv) {
     double rate;
     char line[128];
     FILE *file;
-    if (argc != 3 || !(file = fopen(argv[2], "r"))) fail("usage: floor PORT FRAME");
+    if (argc == 5) tls = make_tls(argv[3], argv[4]);
+    if ((argc != 3 && argc != 5) || !(file = fopen(argv[2], "r"))) fail("usage: floor PORT FRAME");
     frame_size = fread(frame, 1, sizeof frame, file);
     fclose(file);
     here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -96,6 +119,7 @@ int main(int argc, char **argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&here, sizeof here) || listen(listener, 4096)) fail("listen");
     setvbuf(stdin, NULL, _IONBF, 0);
+    signal(SIGPIPE, SIG_IGN);
     event.data.u32 = MOST;
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, listener, &event);
     event.data.u32 = MOST + 1;

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -103,8 +104,13 @@ async def main() -> None:
     for key in ("private.#", "public.#"):
         await queue.bind(exchange, key)
     await queue.consume(on_delivery, no_ack=True)
+    tls = None
+    if "TLS_CERT" in os.environ:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
+    port = int(os.environ["PORT"])
     # uvloop's and asyncio's transports set TCP_NODELAY by themselves.
-    async with serve(talk, "127.0.0.1", int(os.environ["PORT"]), compression=None, max_size=16384, backlog=4096):
+    async with serve(talk, "127.0.0.1", port, ssl=tls, compression=None, max_size=16384, backlog=4096):
         Path(os.environ["READY_FILE"]).touch()
         await asyncio.Future()
 

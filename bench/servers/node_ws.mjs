@@ -1,6 +1,8 @@
 /* A gateway for private orders as one writes it in a day with Node's ws and amqplib. */
 import { createPublicKey, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 
 import amqp from "amqplib";
 import jwt from "jsonwebtoken";
@@ -97,13 +99,11 @@ if (process.env.HISTORY) {
   await hear(queue, ["private.#", "public.#"], { noAck: true });
 }
 
-const server = new WebSocketServer({
-  host: "127.0.0.1",
-  port: Number(process.env.PORT),
-  backlog: 4096,
-  perMessageDeflate: false,
-  maxPayload: 16384,
-});
+const { TLS_CERT, TLS_KEY } = process.env;
+const listener = TLS_CERT
+  ? createSecureServer({ cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) })
+  : createServer();
+const server = new WebSocketServer({ server: listener, perMessageDeflate: false, maxPayload: 16384 });
 server.on("connection", (socket, request) => {
   socket.on("message", (data) => authenticate(socket, data));
   socket.on("close", () => forget(socket));
@@ -116,4 +116,6 @@ server.on("connection", (socket, request) => {
     socket.send(JSON.stringify({ challenge: randomBytes(40).toString("base64url") }));
   }
 });
-server.on("listening", () => writeFileSync(process.env.READY_FILE, ""));
+listener.listen({ host: "127.0.0.1", port: Number(process.env.PORT), backlog: 4096 }, () =>
+  writeFileSync(process.env.READY_FILE, ""),
+);

@@ -73,6 +73,26 @@ class Proxy(Server):
         raise NotImplementedError
 
 
+def nginx_command(folder: Path, port: int, certificate: Certificate, changes: Sequence[tuple[str, str]]) -> list[str]:
+    """Write `deploy/nginx.conf` into a folder, with these changes too. Return the command that runs nginx with it."""
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    places = [
+        ("\nhttp {\n", f"\nhttp {{\n{temporary}"),
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("/etc/nginx/tls/cert.pem", str(certificate.cert)),
+        ("/etc/nginx/tls/key.pem", str(certificate.key)),
+        ("/var/log/nginx/access.log", str(folder / "access.log")),
+    ]
+    conf = folder / "nginx.conf"
+    conf.write_text(replaced((ROOT / "deploy" / "nginx.conf").read_text(), [*places, *changes]))
+    # As the user who made the Unix sockets' folder, which no other user can enter.
+    outside = f"daemon off; pid {folder}/pid; user {getpass.getuser()};"
+    nginx = shutil.which("nginx") or "/usr/sbin/nginx"  # where Debian has it, and not everybody's PATH
+    return [nginx, "-p", str(folder), "-e", "stderr", "-c", str(conf), "-g", outside]
+
+
 class Nginx(Proxy):
     """`deploy/nginx.conf`. Gateways with a Unix socket are reached by that."""
 
@@ -81,24 +101,8 @@ class Nginx(Proxy):
             where = gateway.environ.get("WEBSOCKET_UNIX")
             return f"server unix:{where} " if where else f"server 127.0.0.1:{gateway.port} "
 
-        folder = self.folder
-        temporary = "".join(
-            f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        changes = [
-            ("\nhttp {\n", f"\nhttp {{\n{temporary}"),
-            ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
-            ("/etc/nginx/tls/cert.pem", str(self.certificate.cert)),
-            ("/etc/nginx/tls/key.pem", str(self.certificate.key)),
-            ("/var/log/nginx/access.log", str(folder / "access.log")),
-            *((f"server gateway-{number}:8080 ", target(one)) for number, one in enumerate(self.gateways, 1)),
-        ]
-        conf = folder / "nginx.conf"
-        conf.write_text(replaced((ROOT / "deploy" / "nginx.conf").read_text(), changes))
-        # As the user who made the Unix sockets' folder, which no other user can enter.
-        outside = f"daemon off; pid {folder}/pid; user {getpass.getuser()};"
-        nginx = shutil.which("nginx") or "/usr/sbin/nginx"  # where Debian has it, and not everybody's PATH
-        return [nginx, "-p", str(folder), "-e", "stderr", "-c", str(conf), "-g", outside]
+        targets = [(f"server gateway-{number}:8080 ", target(one)) for number, one in enumerate(self.gateways, 1)]
+        return nginx_command(self.folder, self.port, self.certificate, targets)
 
     def accesses(self) -> str:
         return (self.folder / "access.log").read_text()
