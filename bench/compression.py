@@ -22,6 +22,7 @@ import ssl
 import statistics
 import time
 import zlib
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from bench import processes
@@ -73,11 +74,14 @@ def tickers(chance: random.Random) -> dict[str, dict[str, str | int]]:
 class Client:
     """One connection that counts the text frames it receives."""
 
-    def __init__(self, port: int, compressed: bool, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, port: int, compressed: bool, tls: ssl.SSLContext | None, streams: Sequence[str] = (STREAM,)
+    ) -> None:
         sock = socket.create_connection(("127.0.0.1", port), LIMIT_SECONDS)
         self.sock = tls.wrap_socket(sock, server_hostname="localhost") if tls else sock
         request = (
-            f"GET /?stream={STREAM} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /?stream={'&stream='.join(streams)} HTTP/1.1\r\nHost: localhost\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\nSec-WebSocket-Version: 13\r\n"
         )
         self.sock.sendall(f"{request}{OFFER if compressed else ''}\r\n".encode())
