@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -86,7 +86,7 @@ class Outbox:
         self._sock: Any = sock
         # The layers below gevent's socket, which never wait: the plain socket, and OpenSSL's object on it.
         self._is_tls = hasattr(sock, "do_handshake")
-        self._send_now = _by_record(self._sock._sslobj.write) if self._is_tls else self._sock._sock.send
+        self._send_now = self._sock._sslobj.write if self._is_tls else self._sock._sock.send
         self.limit, self.send_timeout = limit, send_timeout
         self.compression = compression
         self._first: bytes | None = None  # the first frame put in since the last flush; None once closing
@@ -151,7 +151,10 @@ class Outbox:
             return
         taken = 0
         try:
-            taken = self._send_now(data)
+            # With TLS one record at a time: OpenSSL writes all it is offered, or reports that it cannot now. It may
+            # then have sent a part, and requires the same data again.
+            whole = not self._is_tls or len(data) <= TLS_RECORD
+            taken = self._send_now(data if whole else memoryview(data)[:TLS_RECORD])
         except WOULD_BLOCK:
             pass
         except OSError:
@@ -179,7 +182,7 @@ class Outbox:
         view = memoryview(data)
         with contextlib.suppress(OSError):  # the writer greenlet notices a broken connection
             while taken < len(data):
-                taken += self._send_now(view[taken:])
+                taken += self._send_now(view[taken : taken + TLS_RECORD])
         return taken
 
     def _check_limit(self) -> None:
@@ -299,12 +302,6 @@ class Outbox:
             sock.shutdown(how)
 
 
-def _by_record(write: Callable[[Any], int]) -> Callable[[Any], int]:
-    """Offer OpenSSL one record at a time. It writes all it is offered, or reports that it cannot now. It may then have
-    sent a part, and requires the same data again."""
-    return lambda data: write(data if len(data) <= TLS_RECORD else memoryview(data)[:TLS_RECORD])
-
-
 def put_all(
     frame: bytes | Variants, outboxes: Iterable[Outbox], touched: list[Outbox], compress_over: int = NEVER
 ) -> int:
@@ -360,7 +357,7 @@ def flush_all(outboxes: Iterable[Outbox]) -> None:
     """`flush` many outboxes. Never waits, never raises."""
     for outbox in outboxes:
         data, send = outbox._first, outbox._send_now
-        if data is None or outbox._more is not None or outbox._queue is not None:
+        if data is None or outbox._more is not None or outbox._queue is not None or len(data) > TLS_RECORD:
             outbox.flush()
             continue
         outbox._first = None

@@ -27,8 +27,8 @@ from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING
 from peatio_ws.transport.handshake import RawSocket
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
+from peatio_ws.transport.receive import READ_BYTES, receive
 
-READ_BYTES: Final = 16_384
 SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, or 500 KB inflated, about 1 ms
 MOST_UNREAD: Final = 64  # messages to parse while the handler is busy, or after the connection was closed
 DISCARD_BYTES: Final = 65_536
@@ -202,7 +202,7 @@ class WebSocket:
             let_others_run()
             if not self._read_ahead:
                 try:
-                    self._read_ahead = self._sock.recv(READ_BYTES)
+                    self._read_ahead = receive(self._sock)
                 except OSError as error:
                     if error.errno is None:
                         raise  # not the socket's: a time limit around this call, ours or the handler's

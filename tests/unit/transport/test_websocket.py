@@ -24,7 +24,8 @@ from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.transport.frames import PING, close_frame, text_frame
 from peatio_ws.transport.handshake import RawSocket
-from peatio_ws.transport.websocket import MOST_UNREAD, READ_BYTES, WebSocket
+from peatio_ws.transport.receive import READ_BYTES
+from peatio_ws.transport.websocket import MOST_UNREAD, WebSocket
 from peatio_ws.transport.websocket_handler import websocket_of
 from tests.unit.samples import frames_in, settings
 
