@@ -1,4 +1,4 @@
-# `make run` serves, `make test` checks everything, `make docs` makes the site, `make bench` measures (a quarter of an
+# `make run` serves, `make test` checks everything, `make docs` makes the site, `make bench` measures (half an
 # hour). PYTHON=python3.13 uses another Python.
 PYTHON ?= python3
 VENV := .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
