@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from peatio_client import Event, Refused
+from peatio_client import Event, NoToken, Refused
 from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
@@ -19,8 +19,10 @@ from peatio_client._wire import Route
 from tests.unit.client.test_tokens import token
 
 URL = "ws://gateway.example/"
-CHALLENGE = {"challenge": "any"}
-AUTHENTICATED = {"success": {"message": "Authenticated."}, "resume": {"cursor": "c0", "complete": True}}
+AUTHENTICATED = {
+    "success": {"message": "subscribed", "streams": ["order", "trade"]},
+    "resume": {"cursor": "c0", "complete": True},
+}
 RENEWED = {"success": {"message": "Authenticated."}}
 REFUSED = {"error": {"message": "Authentication failed."}}
 SUBSCRIBED = {"success": {"message": "subscribed", "streams": []}}
@@ -36,11 +38,13 @@ class Followed:
 
     Attributes:
         said: what the gateway was sent.
+        shown: the tokens that the gateway was sent.
         told: what callbacks were called with.
     """
 
     def __init__(self, course: Course, script: Iterable[Any], tokens: Iterable[Any] = ("first",)) -> None:
         self.said, self.callbacks, self.pauses = list[Any](), list[tuple[str, Any]](), list[float]()
+        self.shown = list[str]()
         self.opened: list[Open] = []
         self.events: list[Event] = []
         self._course, self._script, self._tokens = course, list(script), list(tokens)
@@ -68,10 +72,16 @@ class Followed:
                 return given
             case Open():
                 self.opened.append(command)
+                if "Authorization" in command.headers:
+                    self.shown.append(command.headers["Authorization"].removeprefix("Bearer "))
+                if self._script and isinstance(self._script[0], Ended) and self._script[0].code < 1000:
+                    raise self._script.pop(0)
             case Receive(seconds):
                 return self._receive(seconds)
             case Send(text):
                 self.said.append(json.loads(text))
+                if "jwt" in self.said[-1]:
+                    self.shown.append(self.said[-1]["jwt"].removeprefix("Bearer "))
             case Wait(seconds):
                 self.pauses.append(seconds)
             case Tell(name, what):
@@ -121,7 +131,7 @@ def test_an_event_counts_once_the_next_one_is_asked_for() -> None:
     running = followed.run()
     for answer in (None, "token", None):
         command = running.send(answer)
-    for frame in (CHALLENGE, AUTHENTICATED, {"trade": {"id": 1}, "cursor": "c1"}):
+    for frame in (AUTHENTICATED, {"trade": {"id": 1}, "cursor": "c1"}):
         assert isinstance(command, Receive)
         command = running.send(json.dumps(frame))
         while not isinstance(command, Receive | Emit):
@@ -133,46 +143,44 @@ def test_an_event_counts_once_the_next_one_is_asked_for() -> None:
 
 
 def test_it_resumes_with_the_last_cursor() -> None:
-    followed = Followed(
-        course(), [CHALLENGE, AUTHENTICATED, {"order": {}, "cursor": "c1"}, Ended(1006, ""), CHALLENGE, AUTHENTICATED]
-    )
-    assert [message["resume"] for message in followed.said] == [True, "c1"]
+    followed = Followed(course(), [AUTHENTICATED, {"order": {}, "cursor": "c1"}, Ended(1006, ""), AUTHENTICATED])
+    assert ["resume=1" in followed.opened[0].address, "resume=c1" in followed.opened[1].address] == [True, True]
     assert followed.all("gap") == []
 
 
 def test_gap_notice_precedes_its_cursor() -> None:
     followed = course()
     answer = {**AUTHENTICATED, "resume": {"cursor": "new", "complete": False}}
-    assert Followed(followed, [CHALLENGE, answer]).all("gap") == ["new"]
+    assert Followed(followed, [answer]).all("gap") == ["new"]
     assert followed.cursor == "new"
 
 
 def test_a_gateway_that_knows_no_resuming_promises_nothing() -> None:
-    assert Followed(course(), [CHALLENGE, RENEWED]).all("gap") == [None]
+    assert Followed(course(), [SUBSCRIBED]).all("gap") == [None]
 
 
 def test_a_fresh_token_is_shown_on_the_open_connection() -> None:
     first, second = token(exp=1_000_100), token(exp=1_000_200)
-    followed = Followed(course(), [CHALLENGE, AUTHENTICATED, 80, RENEWED, 20, 60], [first, second, second])
-    assert [message["jwt"] for message in followed.said] == [f"Bearer {first}", f"Bearer {second}"]
+    followed = Followed(course(), [AUTHENTICATED, 80, RENEWED, 20, 60], [first, second, second])
+    assert followed.shown == [first, second]
     assert len(followed.opened) == 1
     assert followed.all("error") == []
 
 
 def test_a_token_may_be_good_for_ever() -> None:
-    assert len(Followed(course(), [CHALLENGE, AUTHENTICATED, 10**6], [token(exp=1e300)]).said) == 1
+    assert Followed(course(), [AUTHENTICATED, 10**6], [token(exp=1e300)]).said == []
 
 
 def test_what_gives_tokens_may_fail_now_and_then() -> None:
     first, second = token(exp=1_000_100), token(exp=1_000_200)
-    followed = Followed(course(), [CHALLENGE, AUTHENTICATED, 99], [first, OSError("away"), first, second])
-    assert [message["jwt"] for message in followed.said] == [f"Bearer {first}", f"Bearer {second}"]
-    assert followed.all("error") == ["no token: OSError('away')"]
+    followed = Followed(course(), [AUTHENTICATED, 99], [first, NoToken("away"), first, second])
+    assert followed.shown == [first, second]
+    assert followed.all("error") == ["no token: away"]
 
 
 def test_fresh_tokens_that_are_refused_are_shown_three_times_at_most() -> None:
     tokens = [token(exp=1_000_100, jti=number) for number in range(9)]
-    script = [CHALLENGE, AUTHENTICATED, 75, REFUSED, 12.5, REFUSED, 6.25, REFUSED, 1000, Ended(4401, "token expired")]
+    script = [AUTHENTICATED, 75, REFUSED, 12.5, REFUSED, 6.25, REFUSED, 1000, Ended(4401, "token expired")]
     with pytest.raises(Refused, match="after 2 others"):
         Followed(course(), script, tokens)
 
@@ -186,14 +194,12 @@ def test_streams_of_a_running_client_come_again_after_it() -> None:
     assert run.said == []
 
 
-def test_the_classic_protocol_has_public_streams_by_message() -> None:
+def test_a_member_who_names_no_stream_gets_orders_and_trades() -> None:
     followed = course()
     followed.subscribe(("btcusd.trades",))
-    assert Followed(followed, [CHALLENGE, AUTHENTICATED]).said[1:] == [
-        {"event": "subscribe", "streams": ["btcusd.trades"]}
-    ]
-    with pytest.raises(ValueError):
-        followed.subscribe(("order",))
+    run = Followed(followed, [AUTHENTICATED])
+    assert run.opened[0].address == f"{URL}?stream=order&stream=trade&stream=btcusd.trades&resume=1"
+    assert run.said == []
 
 
 def test_what_is_subscribed_while_it_connects_is_not_forgotten() -> None:
@@ -272,27 +278,23 @@ def test_stream_is_not_a_callback_of_another_kind() -> None:
     assert [event.stream for event in run.events] == ["gap"]
 
 
-@pytest.mark.parametrize(("streams", "where"), [((), "message"), (("order",), "query")])
-def test_notices_are_sent_on_request(streams: tuple[str, ...], where: str) -> None:
-    followed = course(streams=streams)
+def test_notices_are_sent_on_request() -> None:
+    followed = course()
     followed.notices = True
-    first = [CHALLENGE, AUTHENTICATED] if not streams else [SUBSCRIBED | {"resume": AUTHENTICATED["resume"]}]
-    run = Followed(followed, [*first, {"notice": {"text": "maintenance"}}])
-    asked = run.said[0]["notices"] if where == "message" else "notices=1" in run.opened[0].address
-    assert asked is True
+    run = Followed(followed, [AUTHENTICATED, {"notice": {"text": "maintenance"}}])
+    assert "notices=1" in run.opened[0].address
     assert run.all("notice") == [{"text": "maintenance"}]
     assert run.events == []
 
 
 def test_without_asking_there_is_nothing_about_notices() -> None:
-    run = Followed(course(), [CHALLENGE, AUTHENTICATED])
-    assert "notices" not in run.said[0]
+    assert "notices" not in Followed(course(), [AUTHENTICATED]).opened[0].address
 
 
 @pytest.mark.parametrize("frame", ["text", 5, [], {}, {"success": 1}, {"resume": 1}])
 def test_what_is_not_the_gateways_ends_the_connection(frame: Any) -> None:
     followed = course()
-    run = Followed(followed, [CHALLENGE, [frame], Ended(1006, "")])
+    run = Followed(followed, [[frame], Ended(1006, "")])
     assert run.all("disconnected")[0].code == 1006
 
 
@@ -309,18 +311,18 @@ def test_pauses_grow_and_are_those_that_were_asked_for() -> None:
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 1001, 1006, 1011, 1012, 1013, 1014])
 def test_what_is_not_the_tokens_fault_does_not_end_a_client(code: int) -> None:
-    run = Followed(course(), [*[Ended(code, "")] * 5, CHALLENGE, AUTHENTICATED])
+    run = Followed(course(), [*[Ended(code, "")] * 5, AUTHENTICATED])
     assert [end.code for end in run.all("disconnected")] == [code] * 5
     assert len(run.opened) == 6
-    assert [message["jwt"] for message in run.said] == ["Bearer first"], "the same token, and it was good"
+    assert run.shown == ["first"] * 6, "the same token, and it was good"
 
 
 def test_postponed_token_is_sent_again() -> None:
     first, second = token(exp=1_000_100), token(exp=1_000_900)
     later = {"error": {"message": "no key; retry after 3", "retry_after": 3}}
-    script = [CHALLENGE, AUTHENTICATED, 75, *[later, 12.5, later, 6.25, later, 3.125, RENEWED], 600]
+    script = [AUTHENTICATED, 75, *[later, 12.5, later, 6.25, later, 3.125, RENEWED], 600]
     run = Followed(course(), script, [first, second])
-    assert [message["jwt"] for message in run.said] == [f"Bearer {first}", *[f"Bearer {second}"] * 4]
+    assert run.shown == [first, *[second] * 4]
     assert run.all("disconnected") == []
 
 
@@ -376,22 +378,22 @@ def test_client_returns_slower_after_too_many_messages() -> None:
 def test_events_come_while_a_fresh_token_is_waited_for() -> None:
     first, second = token(exp=1_000_100), token(exp=1_000_900)
     waits = [first, *[None] * 40, second]
-    script = [CHALLENGE, AUTHENTICATED, 76, {"order": {"id": 1}, "cursor": "c1"}, 5, {"order": {"id": 2}}, 10, RENEWED]
+    script = [AUTHENTICATED, 76, {"order": {"id": 1}, "cursor": "c1"}, 5, {"order": {"id": 2}}, 10, RENEWED]
     run = Followed(course(), script, waits)
     assert [event.data["id"] for event in run.events] == [1, 2]
-    assert [message["jwt"] for message in run.said] == [f"Bearer {first}", f"Bearer {second}"]
+    assert run.shown == [first, second]
     assert run.all("error") == []
 
 
 def test_a_token_that_hangs_costs_no_cpu() -> None:
-    run = Followed(course(), [CHALLENGE, AUTHENTICATED, 100], [token(exp=1_000_100), None])
+    run = Followed(course(), [AUTHENTICATED, 100], [token(exp=1_000_100), None])
     assert 50 < run.received < 250, "four times a second at most, once one is due"
 
 
 def test_missing_token_is_reported_and_requested_again() -> None:
-    run = Followed(course(), [CHALLENGE, AUTHENTICATED], [None, None, "late"])
-    assert run.all("error") == ["no token: TimeoutError('none within 30 s')"] * 2
-    assert [message["jwt"] for message in run.said] == ["Bearer late"]
+    run = Followed(course(), [AUTHENTICATED], [None, None, "late"])
+    assert run.all("error") == ["no token: none within 30 s"] * 2
+    assert run.shown == ["late"]
 
 
 @pytest.mark.parametrize("while_it", [AskToken, Tell, Speak, Receive])
@@ -408,8 +410,15 @@ def test_it_may_be_closed_at_any_time(while_it: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "streams"), [("ws://x/private", ()), ("ws://x/", ("order",)), ("ws://x/", ()), ("ws://x/public", "order")]
+    ("url", "streams"),
+    [
+        ("ws://x/private", ()),
+        ("ws://x/", ("order",)),
+        ("ws://x/", ()),
+        ("ws://x/public", "order"),
+        ("https://x/public", ()),
+    ],
 )
 def test_settings_that_cannot_work_are_reported(url: str, streams: Any) -> None:
     with pytest.raises(ValueError):
-        Route(url, streams, with_token=False)
+        Route(url, streams, authenticated=False)

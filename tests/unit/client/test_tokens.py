@@ -10,7 +10,7 @@ import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peatio_client._tokens import EARLY_SECONDS, Renewal, expiry
+from peatio_client._tokens import EARLY_SECONDS, Renewal, claim
 
 NOW = 1_000_000.0
 
@@ -21,7 +21,7 @@ def token(**claims: Any) -> str:
 
 @pytest.mark.parametrize("name", ["ID1", "ID12", "ID123", "ÄÖÜ", "???>>>"])
 def test_reads_exp_whatever_the_padding(name: str) -> None:
-    assert expiry(token(uid=name, exp=1234)) == 1234
+    assert claim(token(uid=name, exp=1234), "exp") == 1234
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_reads_exp_whatever_the_padding(name: str) -> None:
     ["", "any", "a.b.c", "a.e30.c", "a.W10.c", "a.bnVsbA.c", token(exp="soon"), token(exp=1e999), token(uid="x")],
 )
 def test_token_without_expiry_is_never_renewed(text: str) -> None:
-    assert expiry(text) is None
+    assert claim(text, "exp") is None
     renewal = Renewal()
     renewal.shown(text, NOW)
     assert renewal.due == math.inf
@@ -68,3 +68,11 @@ def test_a_clock_that_is_ahead_does_not_ask_for_tokens_all_the_time() -> None:
         renewal.shown(token(exp=now - 3600, jti=str(now)), now)
         pause, now = renewal.due - now, renewal.due
     assert pause == 60.0
+
+
+def test_a_clock_that_is_behind_does_not_renew_too_late() -> None:
+    renewal = Renewal()
+    renewal.shown(token(iat=NOW + 600, exp=NOW + 1500), NOW)
+    assert renewal.due == NOW + 900 - EARLY_SECONDS
+    renewal.shown(token(iat=NOW - 600, exp=NOW + 300), NOW)
+    assert renewal.due == NOW + 300 - EARLY_SECONDS, "and an old token ends at its exp"

@@ -11,6 +11,19 @@
 from peatio_client.aio import AsyncPeatioClient
 from peatio_client.blocking import PeatioClient
 from peatio_client.books import Book, Level
-from peatio_client.events import Disconnected, Event, Refused, Stream
+from peatio_client.events import Disconnected, Event, NoToken, Refused, RequestFailed, Stream
 
-__all__ = ["AsyncPeatioClient", "Book", "Disconnected", "Event", "Level", "PeatioClient", "Refused", "Stream"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncPeatioClient",
+    "Book",
+    "Disconnected",
+    "Event",
+    "Level",
+    "NoToken",
+    "PeatioClient",
+    "Refused",
+    "RequestFailed",
+    "Stream",
+]

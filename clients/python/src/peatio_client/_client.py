@@ -1,35 +1,56 @@
-"""The base of both clients: settings, callbacks, and the course that they follow."""
+"""The base of both clients: settings, callbacks, the log, and the course that they follow."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, Self, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Self, TypeVar, overload
+from urllib.parse import urlsplit
 
+from peatio_client._callbacks import Callback, Callbacks
+from peatio_client._commands import Command, Emit, Open, Send, Tell
 from peatio_client._course import Course, State
+from peatio_client._credentials import checked
+from peatio_client._lines import Options
+from peatio_client._reasons import place
 from peatio_client._wire import Route
 from peatio_client.books import Book
-from peatio_client.channels import ClassicOrder, ClassicTrade, Order, Trade
-from peatio_client.events import CALLBACKS, Body, Disconnected, Event, Stream, StreamName
+from peatio_client.channels import Order, Trade
+from peatio_client.events import Body, Disconnected, Event, Stream, StreamName
 
 log = logging.getLogger("peatio_client")
 
-NAMES: Final = ("order", "trade", "balances", "deposit_address", *CALLBACKS)
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class Client:
-    """Settings and callbacks.
-
-    Attributes:
-        silence: seconds without a sign of life after which a connection is dead.
-    """
+    """Settings and callbacks. The arguments are those of `PeatioClient`."""
 
     def __init__(
-        self, url: str, token: object, streams: Sequence[StreamName], cursor: str | None, silence: float
+        self,
+        url: str,
+        token: object,
+        streams: Sequence[StreamName],
+        cursor: str | None,
+        authenticated: Literal["by the proxy"] | None,
+        options: Options,
     ) -> None:
-        self.silence = silence
-        self._course = Course(Route(url, streams, token is not None), token is not None, cursor)
-        self._callbacks: dict[str, list[Callable[[Any], object]]] = {}
+        if authenticated not in (None, "by the proxy"):
+            raise ValueError(f"authenticated={authenticated!r}: it can only be 'by the proxy'")
+        if authenticated and token is not None:
+            raise ValueError("a connection is authenticated by a token or by the proxy, not by both")
+        if isinstance(token, str):
+            try:
+                checked(token)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
+        elif token is not None and not callable(token):
+            raise TypeError(f"the token is a text or a function, not {type(token).__name__}")
+        route = Route(url, streams, token is not None or authenticated is not None)
+        if options.ssl is not None and urlsplit(url).scheme != "wss":
+            raise ValueError("the option ssl needs an address with wss://")
+        self._course = Course(route, token is not None, cursor)
+        self._callbacks = Callbacks()
 
     @property
     def cursor(self) -> str | None:
@@ -42,11 +63,13 @@ class Client:
         return self._course.state
 
     @overload
+    def on(self, name: StreamName) -> Callable[[Function], Function]: ...
+    @overload
     def on(self, name: Stream[Body], callback: Callable[[Event[Body]], object]) -> Self: ...
     @overload
-    def on(self, name: Literal["order"], callback: Callable[[Event[Order | ClassicOrder]], object]) -> Self: ...
+    def on(self, name: Literal["order"], callback: Callable[[Event[Order]], object]) -> Self: ...
     @overload
-    def on(self, name: Literal["trade"], callback: Callable[[Event[Trade | ClassicTrade]], object]) -> Self: ...
+    def on(self, name: Literal["trade"], callback: Callable[[Event[Trade]], object]) -> Self: ...
     @overload
     def on(self, name: Literal["gap"], callback: Callable[[str | None], object]) -> Self: ...
     @overload
@@ -61,8 +84,8 @@ class Client:
     def on(self, name: Literal["notice"], callback: Callable[[Any], object]) -> Self: ...
     @overload
     def on(self, name: str, callback: Callable[[Event[Any]], object]) -> Self: ...
-    def on(self, name: StreamName, callback: Callable[[Any], object]) -> Self:
-        """Register a callback.
+    def on(self, name: StreamName, callback: Callback | None = None) -> Any:
+        """Register a callback. Without one, return a decorator: `@client.on("order")`.
 
         Args:
             name: `order`, `trade`, `balances` and `deposit_address` for the member's own events; a stream
@@ -75,19 +98,60 @@ class Client:
         Raises:
             ValueError: there is no such name.
         """
-        text = str(name)
-        if isinstance(name, Stream):
-            if text in CALLBACKS:
-                raise ValueError(f"{text!r}: this stream has the name of another callback; use 'event'")
-        elif text not in NAMES and "." not in text:
-            raise ValueError(f"unknown name {text!r}: neither a stream, which has a dot, nor one of {', '.join(NAMES)}")
-        self._callbacks.setdefault(text, []).append(callback)
-        self._course.notices |= text == "notice"
+        return self._register(name, callback, once=False)
+
+    @overload
+    def once(self, name: StreamName) -> Callable[[Function], Function]: ...
+    @overload
+    def once(self, name: StreamName, callback: Callable[[Any], object]) -> Self: ...
+    def once(self, name: StreamName, callback: Callback | None = None) -> Any:
+        """Register a callback for one call, as `on` does. It is removed when it has returned."""
+        return self._register(name, callback, once=True)
+
+    def off(self, name: StreamName, callback: Callback | None = None) -> Self:
+        """Remove a callback; without one, all callbacks of this name. Idempotent."""
+        self._callbacks.remove(name, callback)
         return self
 
-    def _called(self, name: str, what: object) -> list[Callable[[Any], object]]:
-        """Return the callbacks for a name."""
-        callbacks = self._callbacks.get(name, [])
-        if not callbacks and name in ("gap", "error"):
-            log.warning("%s without a callback: %s", name, what)
-        return callbacks
+    def _register(self, name: StreamName, callback: Callback | None, once: bool) -> Any:
+        def add(function: Callback) -> Callback:
+            self._callbacks.add(name, function, once)
+            self._course.notices |= str(name) == "notice"
+            return function
+
+        if callback is None:
+            return add
+        add(callback)
+        return self
+
+    def _called(self, name: str, what: object) -> Iterator[Callback]:
+        """Yield the callbacks for a name."""
+        if name in ("gap", "error", "disconnected", "connected"):
+            alone = name != "connected" and not self._callbacks.has(name)
+            log.log(logging.WARNING if alone else logging.INFO, "%s", _line(name, what))
+        return self._callbacks.of(name)
+
+    def _note(self, command: Command) -> None:
+        """Log a command, without tokens and payloads."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        match command:
+            case Open(address):
+                log.debug("connecting to %s", place(address))
+            case Send(text):
+                log.debug("sending a message of %d characters", len(text))
+            case Emit(event):
+                log.debug("event of %s, %d characters", event.stream, len(event.text))
+            case Tell(name):
+                log.debug("callbacks of %s", name)
+
+
+def _line(name: str, what: object) -> str:
+    """Return a line of the log."""
+    match what:
+        case Disconnected(code, reason, pause):
+            then = "no further attempt" if pause is None else f"next attempt in {pause:.1f} s"
+            return f"disconnected: {code} {reason}; {then}"
+        case list():
+            return f"connected, {len(what)} streams"
+    return "gap: events may be missing" if name == "gap" else f"{name}: {what}"

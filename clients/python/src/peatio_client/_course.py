@@ -10,13 +10,13 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
-from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, TOO_FAST, Ended, Pauses
+from peatio_client._credentials import MOST_REFUSALS, Credentials
+from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, TOO_FAST, UNAUTHORIZED, Ended, Pauses
 from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
-from peatio_client._tokens import Renewal
-from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Say, Step
+from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Step, is_public
 from peatio_client.books import Book
-from peatio_client.events import CALLBACKS, Disconnected, Event, Refused, StreamName
+from peatio_client.events import CALLBACKS, Disconnected, Event, NoToken, Refused, StreamName
 
 STEADY_SECONDS: Final = 30.0
 """After a connection of this length, the pauses start from the beginning."""
@@ -28,8 +28,7 @@ LOOK_SECONDS: Final = 0.25
 """How often to check for a fresh token while reading events."""
 LONGEST_WAIT: Final = 86400.0
 """Locks cannot wait without a limit."""
-MOST_REFUSALS: Final = 3
-"""Consecutive refused tokens, all different, before the client gives up."""
+NOT_BY_THE_PROXY: Final = "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie"
 
 State: TypeAlias = Literal["disconnected", "connecting", "connected", "closed"]
 
@@ -57,14 +56,12 @@ class Course:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._route, self._with_token, self.cursor = route, with_token, cursor
+        self._by_proxy = route.authenticated and not with_token
         self._clock, self._wall = clock, wall
         self.wanted = dict.fromkeys(route.streams)
         self.notices = self.closed = False
         self.state: State = "disconnected"
-        self._shown: str | None = None  # the token that was last sent to the gateway
-        self._refused: str | None = None  # the last token that the gateway refused
-        self._refusals = 0
-        self._renewal, self._asking = Renewal(), False  # whether a fresh token was requested
+        self._credentials, self._asking = Credentials(), False  # whether a fresh token was requested
         self._pace = Pace()
         self._conversation: Conversation | None = None
         self._shelf = Shelf()
@@ -142,7 +139,9 @@ class Course:
             self._pace.slow_down()
         if ended.code in NO_RETURN:
             why = f"closed: {ended.code} {ended.reason}; reconnecting would fail again"
-        elif self._refusals >= MOST_REFUSALS:
+        elif ended.code == UNAUTHORIZED and not self._with_token:
+            why = NOT_BY_THE_PROXY if self._by_proxy else f"{ended.reason}: the gateway needs a token here"
+        elif self._credentials.exhausted:
             why = f"the gateway refuses this token, after {MOST_REFUSALS - 1} others"
         pause = None if why else pauses.after(ended)
         yield Tell("disconnected", Disconnected(ended.code, ended.reason, pause))
@@ -161,74 +160,69 @@ class Course:
         try:
             yield Open(conversation.address, conversation.headers)
             self._pace.connected(self._clock())
-            if token is not None:
-                self._renewal.shown(token, self._wall())
+            self._credentials.connected(self._wall())
             deadline = self._clock() + ANSWER_SECONDS
             while not self.closed:
                 yield from self._listen(conversation, deadline)
         except Ended as ended:
-            if ended.code in NEW_TOKEN:
-                self._refused = self._shown
-                self._refusals += ended.code == 401
+            if ended.code == UNAUTHORIZED:
+                ended.asked = max(ended.asked, self._credentials.refuse(self._wall()) or 0.0)
+            elif ended.code in NEW_TOKEN:
+                self._credentials.spend()
             raise
 
     def _ask_for_token(self) -> Generator[Command, Any, str | None]:
         if not self._with_token:
             return None
         self._asking = False
-        try:
-            token = yield AskToken(TOKEN_SECONDS)
-            if token is None and not self.closed:
-                raise TimeoutError(f"none within {TOKEN_SECONDS:g} s")
-        except Refused:
-            raise
-        except Exception as error:  # often the source of tokens is unreachable together with the gateway
-            yield Tell("error", f"no token: {error!r}")
-            raise Ended(LOST, "no token") from error
-        if self.closed:
-            return None
-        if token == self._refused:
-            raise Refused("the gateway refuses this token, and the token function returned no other")
-        self._shown = str(token)
-        return self._shown
+        token: object = self._credentials.kept
+        if token is None:
+            try:
+                token = yield AskToken(TOKEN_SECONDS)
+                if token is None and not self.closed:
+                    raise NoToken(f"none within {TOKEN_SECONDS:g} s")
+            except NoToken as error:
+                yield Tell("error", f"no token: {error}")
+                raise Ended(LOST, "no token") from error
+        return None if self.closed else self._credentials.show(token)
 
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:
         """Read one frame, and do what is due before it."""
         if conversation.live:
-            if self._asking or self._renewal.due <= self._wall():
+            if self._asking or self._credentials.renewal.due <= self._wall():
                 yield from self._renew(conversation)
             for streams in self._pace.pieces(self._shelf.to_ask(self._clock())):
                 yield Send(conversation.unsubscribe(streams))
                 yield Send(conversation.subscribe(streams))
-            token_in = LOOK_SECONDS if self._asking else self._renewal.due - self._wall()
+            token_in = LOOK_SECONDS if self._asking else self._credentials.renewal.due - self._wall()
             seconds = min(token_in, self._shelf.seconds(self._clock()))
         else:
             seconds = deadline - self._clock()
         text = yield Receive(min(max(0.0, seconds), LONGEST_WAIT))
         if text is not None:
             yield from self._follow(conversation, text)
-        elif not conversation.live:
+        elif not conversation.live and self._clock() >= deadline:
             raise Ended(LOST, f"no answer within {ANSWER_SECONDS:g} s")
 
     def _renew(self, conversation: Conversation) -> Doing:
         """Send a fresh token on the open connection. The token function may take its time; events continue."""
         if not self._asking:
-            self._renewal.put_off(self._wall())  # unless a token is available
-        self._asking = True
-        try:
-            token = yield AskToken(0)
-        except Refused:
-            raise
-        except Exception as error:
-            self._asking = False
-            yield Tell("error", f"no token: {error!r}")
-            return
+            self._credentials.renewal.put_off(self._wall())  # unless a token is available
+        token: object = self._credentials.kept
+        if token is None:
+            self._asking = True
+            try:
+                token = yield AskToken(0)
+            except NoToken as error:
+                self._asking = False
+                yield Tell("error", f"no token: {error}")
+                return
         if token is None or self.closed:
             return
         self._asking = False
-        if token not in (self._shown, self._refused):
-            self._shown = str(token)
-            yield Send(conversation.renew(self._shown))
+        fresh = self._credentials.renew(token)
+        if fresh is not None:
+            yield Send(conversation.renew(fresh))
 
     def _follow(self, conversation: Conversation, text: str) -> Doing:
         """Carry out the steps of a frame."""
@@ -244,11 +238,12 @@ class Course:
 
     def _take(self, conversation: Conversation, step: Step) -> Doing:
         match step:
-            case Say(words):
-                yield Send(words)
             case Live(streams):
+                asked = [name for name in conversation.asked if not is_public(name)]
+                if self._by_proxy and asked and all(is_public(name) for name in streams):
+                    raise Ended(UNAUTHORIZED, NOT_BY_THE_PROXY)
                 self._become("connected")
-                self._refused, self._refusals = None, 0
+                self._credentials.accept()
                 yield Tell("connected", streams)
                 yield Speak()
             case Place(cursor, complete):
@@ -256,22 +251,16 @@ class Course:
                     yield Tell("gap", cursor)
                 self.cursor = cursor  # only now: if a callback raised, the gap has to be reported again
             case Renewed():
-                self._refused, self._refusals = None, 0
-                if self._shown is not None:
-                    self._renewal.shown(self._shown, self._wall())
+                self._credentials.accept()
+                self._credentials.connected(self._wall())
             case Notice(data):
                 yield Tell("notice", data)
             case Complaint(message, refused, postponed):
                 yield Tell("error", message)
                 if postponed:
-                    self._shown = None  # the gateway has no key for it yet: the client may send it again
-                if refused and not conversation.live:
-                    raise Ended(401, message)
+                    self._credentials.postpone()
                 if refused:
-                    self._refused = self._shown
-                    self._refusals += 1
-                    if self._refusals >= MOST_REFUSALS:
-                        self._renewal.stop()
+                    self._credentials.refuse_renewal(self._wall())
 
     def _hand_over(self, event: Event[Any]) -> Doing:
         yield from self._shelf.take(event)

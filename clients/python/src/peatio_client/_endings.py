@@ -16,7 +16,8 @@ FULL_PAUSE: Final = 5.0
 """Lowest pause if the gateway is full and sent no delay."""
 NO_RETURN: Final = frozenset((1002, 1003, 1007, 1009))
 """Close codes after which a new connection would fail in the same way."""
-NEW_TOKEN: Final = frozenset((401, 4401, 4403))
+UNAUTHORIZED: Final = 401
+NEW_TOKEN: Final = frozenset((4401, 4403))
 NO_ROOM: Final = frozenset((429, 503, 1013))
 TOO_FAST: Final = 1008
 """Too many messages or failed tokens: the client may reconnect, but not at once, and with fewer messages."""
@@ -43,9 +44,9 @@ def closed_with(code: int, reason: str) -> Ended:
     return Ended(code, reason, float(asked[1]) if asked else 0.0)
 
 
-def refused_with(status: int, retry_after: str) -> Ended:
+def refused_with(status: int, reason: str, retry_after: str) -> Ended:
     """An HTTP answer (RFC 9110 section 10.2.3, in seconds; a date does not count)."""
-    return Ended(status, f"HTTP {status}", float(retry_after) if re.fullmatch(r"\d{1,9}", retry_after) else 0.0)
+    return Ended(status, reason, float(retry_after) if re.fullmatch(r"\d{1,9}", retry_after) else 0.0)
 
 
 class Pauses:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Final, Literal
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from peatio_client import _reasons
 from peatio_client._endings import LOST, Ended, closed_with, refused_with
 
 OPEN_SECONDS: Final = 10.0
@@ -15,33 +19,65 @@ MOST_BYTES: Final = 16 * 2**20
 """Largest frame; a book can be long."""
 MOST_FRAMES: Final = 16
 """Frames that wait for the consumer before the client stops reading."""
+MOST_BACKLOG: Final = 1000
+"""Frames that may arrive before the answer to a request."""
 
 _log = logging.getLogger("peatio_client.line")
-_log.setLevel(logging.CRITICAL)  # the library logs errors; a lost connection is reported as "disconnected"
+_log.setLevel(logging.CRITICAL)  # the library logs errors, and at DEBUG tokens and payloads
 
 
-def options(headers: dict[str, str], silence: float) -> dict[str, Any]:
-    """Return the options of a connection.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a client's connections.
 
-    Args:
+    Attributes:
         silence: seconds without a sign of life after which a connection is dead.
+        headers: additional headers of the handshake.
+        ssl: TLS context for `wss://`; None for the usual one.
+        proxy: address of a proxy; True for the one of the environment, None for none.
+
+    Raises:
+        ValueError: the client itself sends one of the headers.
     """
-    return {
-        "additional_headers": headers,
-        "open_timeout": OPEN_SECONDS,
-        "close_timeout": min(CLOSE_SECONDS, silence / 12),
-        "ping_interval": silence / 3,
-        "ping_timeout": silence / 2,
-        "max_size": MOST_BYTES,
-        "max_queue": MOST_FRAMES,
-        "logger": _log,
-    }
+
+    silence: float
+    headers: Mapping[str, str]
+    ssl: SSLContext | None
+    proxy: str | Literal[True] | None
+
+    def __post_init__(self) -> None:
+        if any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("the header Authorization comes from the option `token`")
+
+    def of_library(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return what to connect with, for `websockets`."""
+        options: dict[str, Any] = {
+            "additional_headers": {**self.headers, **headers},
+            "proxy": self.proxy,
+            "open_timeout": OPEN_SECONDS,
+            "close_timeout": min(CLOSE_SECONDS, self.silence / 12),
+            "ping_interval": self.silence / 3,
+            "ping_timeout": self.silence / 2,
+            "max_size": MOST_BYTES,
+            "max_queue": MOST_FRAMES,
+            "logger": _log,
+        }
+        return options if self.ssl is None else {**options, "ssl": self.ssl}
+
+    def not_opened(self, error: Exception, address: str) -> Ended:
+        """Return why a connection could not be opened."""
+        if isinstance(error, InvalidStatus):
+            response = error.response
+            later = response.headers.get("Retry-After", "")
+            return refused_with(response.status_code, _reasons.http(error, self.headers), later)
+        if isinstance(error, ConnectionClosed):
+            return ended(error)
+        return Ended(LOST, _reasons.failure(error, address, OPEN_SECONDS))
 
 
-def ended(error: Exception) -> Ended:
-    """Return how a connection ended, from an error in connecting, reading or writing."""
-    if isinstance(error, InvalidStatus):
-        return refused_with(error.response.status_code, error.response.headers.get("Retry-After", ""))
-    if not isinstance(error, ConnectionClosed):
-        return Ended(LOST, str(error) or type(error).__name__)
-    return Ended(LOST, "connection lost") if error.rcvd is None else closed_with(error.rcvd.code, error.rcvd.reason)
+def ended(error: ConnectionClosed) -> Ended:
+    """Return how a connection ended, from an error in reading or writing."""
+    if error.rcvd is not None:
+        return closed_with(error.rcvd.code, error.rcvd.reason)
+    why = error.sent.reason if error.sent is not None else ""
+    return Ended(LOST, f"connection lost: {why}" if why else "connection lost")

@@ -13,12 +13,13 @@ SHORTEST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 60.0
 
 
-def expiry(token: str) -> float | None:
-    """Return `exp` of a JWT as Unix time (RFC 7519 section 4.1.4), or None if it cannot be read."""
+def claim(token: str, name: str) -> float | None:
+    """Return a time of a JWT as Unix time: `exp` or `iat` (RFC 7519 sections 4.1.4 and 4.1.6). None if it cannot be
+    read."""
     try:
         payload = token.split(".")[1]
-        exp = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
-        return float(exp) if math.isfinite(exp) else None
+        value = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))[name]
+        return float(value) if math.isfinite(value) else None
     except (ValueError, LookupError, TypeError, OverflowError):
         return None
 
@@ -37,10 +38,13 @@ class Renewal:
 
     def shown(self, token: str, now: float) -> None:
         """Schedule the renewal of a token that was sent to the gateway."""
-        self._exp = expiry(token)
+        self._exp, iat = claim(token, "exp"), claim(token, "iat")
         if self._exp is None:
             self.due = math.inf
-        elif (left := self._exp - now) > 0:
+            return
+        if iat is not None:  # if the clock of this machine is behind, the token ends before its `exp`
+            self._exp = min(self._exp, now + max(0.0, self._exp - iat))
+        if (left := self._exp - now) > 0:
             self.due, self._failures = self._exp - min(EARLY_SECONDS, left / 4), 0
         else:
             self.put_off(now)  # the clock of this machine is ahead, or the token has expired
@@ -54,3 +58,7 @@ class Renewal:
         left = (self._exp or now) - now
         self.due = now + max(min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(self._failures, 30)), left / 2)
         self._failures += 1
+
+    def again(self, now: float, seconds: float) -> None:
+        """Renew after this time."""
+        self.due = now + seconds

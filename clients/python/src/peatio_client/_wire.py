@@ -1,6 +1,6 @@
 """The protocol of one connection: frames in, steps out. Knows no socket.
 
-Supports the classic protocol, and Ranger's with the token in the header.
+This is Ranger's protocol, with the token in the header. In it, orders and trades have one shape.
 """
 
 from __future__ import annotations
@@ -12,12 +12,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from peatio_client.events import Event, Stream, StreamName
-
-
-class Say(NamedTuple):
-    """Send this."""
-
-    text: str
 
 
 class Live(NamedTuple):
@@ -38,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Complaint(NamedTuple):
-    """The gateway sent an error. `refused`: about the token; `postponed`: it did not check the token yet."""
+    """The gateway sent an error. `refused`: about a fresh token; `postponed`: it did not check the token yet."""
 
     message: str
     refused: bool
@@ -54,7 +48,10 @@ class Notice(NamedTuple):
 QUERY_CHARACTERS: Final = 4000
 """Limit for the streams in an address; servers and proxies accept lines of 8 KiB, with the cursor and the rest."""
 
-Step: TypeAlias = Event[Any] | Say | Live | Renewed | Place | Complaint | Notice
+PRIVATE: Final = ("order", "trade")
+"""The streams of a client that names none."""
+
+Step: TypeAlias = Event[Any] | Live | Renewed | Place | Complaint | Notice
 
 
 def is_public(stream: str) -> bool:
@@ -62,12 +59,12 @@ def is_public(stream: str) -> bool:
 
 
 class Route:
-    """The address of the gateway, and the protocol.
+    """The address of the gateway, and the initial streams.
 
     Args:
         url: address of the gateway; streams in its query are added to `streams`.
-        streams: requested streams; with any, the client uses Ranger's protocol.
-        with_token: whether the client has a token function.
+        streams: requested streams; without any, a member's orders and trades.
+        authenticated: whether the connection belongs to a member: by a token, or by the proxy.
 
     Attributes:
         url: the address without streams.
@@ -77,21 +74,24 @@ class Route:
         ValueError: the arguments contradict each other.
     """
 
-    def __init__(self, url: str, streams: Iterable[StreamName], with_token: bool) -> None:
+    def __init__(self, url: str, streams: Iterable[StreamName], authenticated: bool) -> None:
         if isinstance(streams, str | Stream):
             raise ValueError("streams are a list of names, not a text")
         parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise ValueError("the address of the gateway is ws://host:port/ or wss://host/")
         query = parse_qsl(parts.query, keep_blank_values=True)
         named = [name for key, value in query if key == "stream" for name in value.split(",") if name]
         self.url = parts._replace(query=urlencode([pair for pair in query if pair[0] != "stream"])).geturl()
         self.streams = tuple(dict.fromkeys([*named, *map(str, streams)]))
-        segments = parts.path.rstrip("/").split("/")
-        self._with_token = with_token
-        self.ranger = bool(self.streams) or segments[-1] in ("public", "private") or "ranger" in segments
-        if not with_token and segments[-1] == "private":
+        self.authenticated = authenticated
+        last = parts.path.rstrip("/").split("/")[-1]
+        if authenticated:
+            self.streams = self.streams or PRIVATE
+        elif last == "private":
             raise ValueError("…/private needs a token")
-        if not with_token and not self.ranger:
-            raise ValueError("the classic protocol needs a token; without one, name public streams or use …/public")
+        elif not self.streams and last != "public":
+            raise ValueError("give a token for the orders and trades of a member, or name public streams")
         self.check(*self.streams)
 
     def check(self, *streams: str) -> None:
@@ -101,12 +101,8 @@ class Route:
             ValueError: it cannot.
         """
         for name in streams:
-            if not self._with_token and not is_public(name):
+            if not self.authenticated and not is_public(name):
                 raise ValueError(f"{name!r}: needs a token; only public streams do not")
-            if not self.ranger and "." not in name:
-                raise ValueError(
-                    f"{name!r}: the classic protocol sends orders and trades unasked, and has no private streams"
-                )
 
 
 class Conversation:
@@ -127,21 +123,20 @@ class Conversation:
     def __init__(
         self, route: Route, streams: Iterable[str], token: str | None, cursor: str | None, notices: bool = False
     ) -> None:
-        self._token, self._cursor, self._ranger, self._notices = token, cursor, route.ranger, notices
+        self._authenticated, self._notices = route.authenticated, notices
         self.live = self.renewing = False
-        self.address, self.headers = route.url, dict[str, str]()
-        self.asked: set[str] = set()
-        if self._ranger:
-            names = tuple(_as_many_as_fit(streams))
-            self.asked.update(names)
-            query = [("stream", name) for name in names or ("",)]
-            if token is not None:
-                query.append(("resume", cursor or "1"))
-                self.headers["Authorization"] = f"Bearer {token}"
-            if notices:
-                query.append(("notices", "1"))
-            parts = urlsplit(route.url)
-            self.address = parts._replace(query="&".join(filter(None, (parts.query, urlencode(query))))).geturl()
+        self.headers = dict[str, str]()
+        names = tuple(_as_many_as_fit(streams))
+        self.asked = set(names)
+        query = [("stream", name) for name in names or ("",)]
+        if route.authenticated:
+            query.append(("resume", cursor or "1"))
+        if token is not None:
+            self.headers["Authorization"] = f"Bearer {token}"
+        if notices:
+            query.append(("notices", "1"))
+        parts = urlsplit(route.url)
+        self.address = parts._replace(query="&".join(filter(None, (parts.query, urlencode(query))))).geturl()
 
     def subscribe(self, names: Iterable[str]) -> str:
         """Return the message that subscribes to these streams."""
@@ -168,10 +163,7 @@ class Conversation:
         frame = json.loads(text, parse_float=Decimal)
         if not isinstance(frame, dict) or not frame:
             raise ValueError("not a JSON object, or an empty one")
-        if "challenge" in frame:
-            notices = {"notices": True} if self._notices else {}
-            yield Say(_message(jwt=f"Bearer {self._token}", resume=self._cursor or True, **notices))
-        elif "success" in frame:
+        if "success" in frame:
             yield from self._succeed(frame)
         elif "error" in frame:
             yield self._complain(frame["error"])
@@ -181,14 +173,14 @@ class Conversation:
             yield Notice(frame["notice"])
         else:
             stream = next(iter(frame))
-            yield Event("order" if stream == "orderbook" else stream, frame[stream], frame.get("cursor"), text)
+            yield Event(stream, frame[stream], frame.get("cursor"), text)
 
     def _succeed(self, frame: dict[str, Any]) -> Iterator[Step]:
         success = frame["success"]
         if not self.live:
             self.live = True
             yield Live(success.get("streams", []))
-            if self._token is not None:
+            if self._authenticated:
                 # A gateway without resuming guarantees nothing.
                 yield _place(frame.get("resume", {"cursor": None, "complete": False}))
         elif self.renewing and "streams" not in success:
@@ -197,7 +189,7 @@ class Conversation:
 
     def _complain(self, error: Any) -> Complaint:
         message = str(error.get("message") if isinstance(error, dict) else error)
-        refused = not self.live and not self._ranger
+        refused = False
         if isinstance(error, dict) and "retry_after" in error:
             self.renewing = False
             return Complaint(message, refused=False, postponed=True)

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ssl import SSLContext
+from typing import Any, Literal, Self
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed
 
-from peatio_client import _lines
+from peatio_client._aio_line import Line
 from peatio_client._client import Client
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
-from peatio_client._endings import Ended
+from peatio_client._credentials import checked
+from peatio_client._lines import CLOSE_SECONDS, Options
+from peatio_client._requests import NOT_CONNECTED
 from peatio_client.books import Book
 from peatio_client.events import Event, StreamName
 
@@ -30,7 +32,8 @@ class AsyncPeatioClient(Client):
     continues. `close()`, leaving `async with` and cancelling `run()` end the connection.
 
     Args:
-        url, token, streams, cursor, silence: as for `PeatioClient`.
+        token: the session token, or a function or coroutine function that returns it.
+        url, streams, cursor, silence, authenticated, headers, ssl, proxy: as for `PeatioClient`.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -39,18 +42,25 @@ class AsyncPeatioClient(Client):
     def __init__(
         self,
         url: str,
-        token: Callable[[], str | Awaitable[str]] | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
         streams: Sequence[StreamName] = (),
         cursor: str | None = None,
         silence: float = 60.0,
+        *,
+        authenticated: Literal["by the proxy"] | None = None,
+        headers: Mapping[str, str] | None = None,
+        ssl: SSLContext | None = None,
+        proxy: str | Literal[True] | None = True,
     ) -> None:
-        super().__init__(url, token, streams, cursor, silence)
+        options = Options(silence, dict(headers or {}), ssl, proxy)
+        super().__init__(url, token, streams, cursor, authenticated, options)
+        self._line = Line(options)
         self._token = token
         self._asked: asyncio.Task[str] | None = None  # for a token
         self._stop = asyncio.Event()
         self._speaking = asyncio.Lock()
         self._later: asyncio.Task[None] | None = None  # speaks, when the pace allows
-        self._gateway: ClientConnection | None = None
+        self._pending: asyncio.Task[Event[Any]] | None = None  # the event that `next` waited for
         self._running: Doing | None = None
         self._command: Command | None = None  # the current command, or the one that was cancelled
         self._busy = False
@@ -60,7 +70,7 @@ class AsyncPeatioClient(Client):
 
         Raises:
             Refused: reconnecting would not help.
-            Exception: an exception raised by a callback.
+            Exception: an exception raised by a callback, or by the token function.
         """
         try:
             async for _ in self:
@@ -73,6 +83,34 @@ class AsyncPeatioClient(Client):
         return self
 
     async def __anext__(self) -> Event[Any]:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            return await pending
+        return await self._advance()
+
+    async def next(self, timeout: float | None = None) -> Event[Any] | None:
+        """Run the callbacks until the next event, and return it; None after `close()`.
+
+        Args:
+            timeout: seconds; None to wait without a limit.
+
+        Raises:
+            TimeoutError: there was no event in this time. None is lost; the client goes on until the next one.
+            Refused, Exception: as for `run`.
+        """
+        if self._pending is None:
+            self._pending = asyncio.ensure_future(self._advance())
+            self._pending.add_done_callback(_look_at)
+        done, _ = await asyncio.wait([self._pending], timeout=timeout)
+        if not done:
+            raise TimeoutError(f"no event within {timeout:g} s")
+        pending, self._pending = self._pending, None
+        try:
+            return pending.result()
+        except StopAsyncIteration:
+            return None
+
+    async def _advance(self) -> Event[Any]:
         if self._busy:
             raise RuntimeError("another task waits for this client's next event")
         self._busy = True
@@ -82,25 +120,49 @@ class AsyncPeatioClient(Client):
             raise  # the next call repeats the command of this one
         except BaseException:
             self._running = self._command = None
-            await self._hang_up()
+            await self._line.hang_up()
             raise
         finally:
             self._busy = False
 
     async def _next(self) -> Event[Any]:
         running = self._running = self._running or self._course.run()
-        command = self._command or _step(running.send, None)
+        command = self._command
+        if command is None or isinstance(command, Receive):  # a course may be told early that there is no frame
+            command = _step(running.send, None)
         while not isinstance(command, Emit):
             self._command = command
             command = await self._go_on(running, command)
         self._command = None
+        self._note(command)
         return command.event
+
+    async def request(
+        self, event: str, fields: Mapping[str, Any] | None = None, timeout: float = 10.0
+    ) -> dict[str, Any]:
+        """Send a message to a handler of the gateway, and return its answer. Events that arrive before the answer
+        follow as usual. Callbacks and all tasks may call it.
+
+        Args:
+            event: name of the handler.
+            fields: the other fields of the message.
+            timeout: seconds.
+
+        Raises:
+            RequestFailed: the answer is an error.
+            ConnectionError: there is no connection, or it ended before the answer.
+            TimeoutError: there was no answer in this time.
+            ValueError: `subscribe` and `unsubscribe` are methods.
+        """
+        if self.state != "connected":
+            raise ConnectionError(NOT_CONNECTED)
+        return await self._line.request(event, fields or {}, timeout)
 
     async def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.
 
         Raises:
-            ValueError: a private stream without a token, or in the classic protocol.
+            ValueError: a private stream without a token.
         """
         self._course.subscribe(streams)
         await self._speak()
@@ -127,7 +189,9 @@ class AsyncPeatioClient(Client):
         for task in (self._asked, self._later):
             if task is not None:
                 task.cancel()
-        await self._hang_up()
+        await self._line.hang_up()
+        if self._pending is not None and self._pending is not asyncio.current_task():
+            await asyncio.wait([self._pending], timeout=CLOSE_SECONDS)  # unless a callback takes longer
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,19 +209,20 @@ class AsyncPeatioClient(Client):
         return _step(running.send, result)
 
     async def _do(self, command: Command) -> Any:
+        self._note(command)
         match command:
             case AskToken(seconds):
                 return await self._ask_for_token(seconds)
             case Open(address, headers):
-                await self._open(address, headers)
+                await self._line.open(address, headers)
             case Receive(seconds):
-                return await self._receive(seconds)
+                return await self._line.receive(seconds)
             case Send(text):
-                await self._send(text)
+                await self._line.send(text)
             case Speak():
                 await self._speak()
             case Shut():
-                await self._hang_up()
+                await self._line.hang_up()
             case Wait(seconds):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), seconds)
@@ -166,7 +231,7 @@ class AsyncPeatioClient(Client):
                     await _awaited(callback(what))
         return None
 
-    async def _ask_for_token(self, seconds: float) -> str | None:
+    async def _ask_for_token(self, seconds: float) -> object:
         """Call the token function, one call at a time. A call that takes longer continues; the next time returns its
         result."""
         assert self._token is not None
@@ -181,40 +246,13 @@ class AsyncPeatioClient(Client):
         asked, self._asked = self._asked, None
         return asked.result()
 
-    async def _open(self, address: str, headers: dict[str, str]) -> None:
-        await self._hang_up()  # a connection of an attempt that was cancelled at the last moment
-        try:
-            self._gateway = await connect(address, **_lines.options(headers, self.silence))
-        except (OSError, InvalidHandshake, ConnectionClosed) as error:
-            raise _lines.ended(error) from error
-
-    async def _receive(self, seconds: float) -> str | None:
-        try:
-            async with asyncio.timeout(seconds):
-                return str(await self._connection().recv())
-        except TimeoutError:
-            return None
-        except ConnectionClosed as closed:
-            raise _lines.ended(closed) from closed
-
-    async def _send(self, text: str) -> None:
-        try:
-            await self._connection().send(text)
-        except ConnectionClosed as closed:
-            raise _lines.ended(closed) from closed
-
-    def _connection(self) -> ClientConnection:
-        if (gateway := self._gateway) is None:  # closed in the meantime
-            raise Ended(1000, "")
-        return gateway
-
     async def _speak(self) -> None:
         """Send the pending changes of streams. What the pace does not allow yet is sent later; if the connection has
         just ended, it is sent on the next one."""
         async with self._speaking:
             with contextlib.suppress(ConnectionClosed):
                 seconds = 0.0
-                while not seconds and (gateway := self._gateway) is not None:
+                while not seconds and (gateway := self._line.gateway) is not None:
                     text, seconds = self._course.next_message()
                     if text is not None:
                         await gateway.send(text)
@@ -226,11 +264,6 @@ class AsyncPeatioClient(Client):
         self._later = None
         await self._speak()
 
-    async def _hang_up(self) -> None:
-        if (gateway := self._gateway) is not None:
-            await gateway.close()
-            self._gateway = None
-
 
 def _step(advance: Callable[[Any], Command], with_what: Any) -> Command:
     try:
@@ -239,10 +272,15 @@ def _step(advance: Callable[[Any], Command], with_what: Any) -> Command:
         raise StopAsyncIteration from None
 
 
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from reporting an exception of a task whose result nothing reads: the client was closed."""
+    if not task.cancelled():
+        task.exception()
+
+
 async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _call(token: Callable[[], str | Awaitable[str]]) -> str:
-    result: str = await _awaited(token())
-    return result
+async def _call(token: str | Callable[[], str | Awaitable[str]]) -> str:
+    return checked(await _awaited(token() if callable(token) else token))

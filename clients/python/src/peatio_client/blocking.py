@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+import time
+from collections.abc import Callable, Mapping, Sequence
+from ssl import SSLContext
+from typing import Any, Literal, Self
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
-from peatio_client import _lines
+from peatio_client._asking import Asked
+from peatio_client._blocking_line import Line
 from peatio_client._client import Client
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
-from peatio_client._endings import Ended
+from peatio_client._lines import Options
+from peatio_client._requests import NOT_CONNECTED
 from peatio_client.books import Book
 from peatio_client.events import Event, StreamName
 
@@ -22,18 +25,23 @@ from peatio_client.events import Event, StreamName
 class PeatioClient(Client):
     """A client that receives a member's orders and trades, and streams, and reconnects by itself.
 
-    `run()` and the loop belong to one thread. All other methods may be called from any thread and from callbacks.
+    `run()`, `next()` and the loop belong to one thread. All other methods may be called from any thread and from
+    callbacks.
 
     Args:
         url: address of the gateway.
-        token: returns the session token, a fresh one if possible. The client calls it for each connection and before
-            the token expires, on a separate thread, one call at a time; events arrive in the meantime. An exception is
-            reported as an "error", and the client calls it again later, except for `Refused`. None for public streams
-            only.
-        streams: streams to subscribe to, private ones (`order`, `trade`) too. With streams the client uses Ranger's
-            protocol; without, the classic one, with all orders and trades of the member.
+        token: the session token, or a function that returns it, a fresh one if possible. The client calls the function
+            for each connection and before the token expires, on a separate thread, one call at a time; events arrive
+            in the meantime. `NoToken` from it is reported as an "error", and the client asks again later; any other
+            exception ends the client. None for public streams only.
+        streams: streams to subscribe to. Without any, a member's `order` and `trade`.
         cursor: cursor of the last event that an earlier process handled; None to start now.
         silence: seconds without a sign of life after which a connection is dead.
+        authenticated: `by the proxy` if a proxy in front of the gateway adds the token, for example for a cookie in
+            `headers`.
+        headers: additional headers of the handshake.
+        ssl: TLS context for `wss://`.
+        proxy: address of a proxy; True for the one of the environment (`HTTPS_PROXY`), None for none.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -42,26 +50,32 @@ class PeatioClient(Client):
     def __init__(
         self,
         url: str,
-        token: Callable[[], str] | None = None,
+        token: str | Callable[[], str] | None = None,
         streams: Sequence[StreamName] = (),
         cursor: str | None = None,
         silence: float = 60.0,
+        *,
+        authenticated: Literal["by the proxy"] | None = None,
+        headers: Mapping[str, str] | None = None,
+        ssl: SSLContext | None = None,
+        proxy: str | Literal[True] | None = True,
     ) -> None:
-        super().__init__(url, token, streams, cursor, silence)
-        self._token, self._asked = token, None if token is None else _Asked(token)
+        options = Options(silence, dict(headers or {}), ssl, proxy)
+        super().__init__(url, token, streams, cursor, authenticated, options)
+        self._line = Line(options)
+        self._asked = None if token is None else Asked(token)
         self._stop = threading.Event()
         self._speaking = threading.Lock()
         self._later: threading.Timer | None = None  # speaks, when the pace allows
-        self._line = contextlib.ExitStack()  # closes the connection
-        self._gateway: ClientConnection | None = None
         self._running: Doing | None = None
+        self._command: Command | None = None  # the command that `next` left at its timeout
 
     def run(self) -> None:
         """Run the callbacks until `close()`.
 
         Raises:
             Refused: reconnecting would not help.
-            Exception: an exception raised by a callback.
+            Exception: an exception raised by a callback, or by the token function.
         """
         for _ in self:
             pass
@@ -70,23 +84,84 @@ class PeatioClient(Client):
         return self
 
     def __next__(self) -> Event[Any]:
+        return self._advance(math.inf)
+
+    def next(self, timeout: float | None = None) -> Event[Any] | None:
+        """Run the callbacks until the next event, and return it; None after `close()`.
+
+        Args:
+            timeout: seconds; None to wait without a limit. Opening a connection is not interrupted (10 s at most).
+
+        Raises:
+            TimeoutError: there was no event in this time. None is lost.
+            Refused, Exception: as for `run`.
+        """
+        try:
+            return self._advance(math.inf if timeout is None else time.monotonic() + timeout)
+        except StopIteration:
+            return None
+        except _Late:
+            raise TimeoutError(f"no event within {timeout:g} s") from None
+
+    def _advance(self, deadline: float) -> Event[Any]:
+        self._line.reader = threading.get_ident()
         # Kept, so that a new loop continues where the last one was left.
         running = self._running = self._running or self._course.run()
         try:
-            command = running.send(None)
+            command = self._command or running.send(None)
+            self._command = None
             while not isinstance(command, Emit):
-                command = self._go_on(running, command)
+                command = self._go_on(running, command, deadline)
+                if isinstance(command, Receive | Wait | AskToken) and time.monotonic() >= deadline:
+                    self._command = command
+                    raise _Late
+            self._note(command)
             return command.event
-        except BaseException:
-            self._running = None
-            self._hang_up()
+        except _Late:
             raise
+        except BaseException:
+            self._running = self._command = None
+            self._line.hang_up()
+            raise
+
+    def _go_on(self, running: Doing, command: Command, deadline: float) -> Command:
+        left, rest = max(0.0, deadline - time.monotonic()), 0.0
+        if isinstance(command, Receive | Wait | AskToken) and command.seconds > left:
+            rest = command.seconds - left
+            command = command._replace(seconds=left)
+        try:
+            result = self._do(command)
+        except BaseException as error:
+            return running.throw(error)
+        if rest and result is None and isinstance(command, Wait | AskToken) and not self._course.closed:
+            self._command = command._replace(seconds=rest)
+            raise _Late
+        return running.send(result)
+
+    def request(self, event: str, fields: Mapping[str, Any] | None = None, timeout: float = 10.0) -> dict[str, Any]:
+        """Send a message to a handler of the gateway, and return its answer. Events that arrive before the answer
+        follow as usual. Call it in callbacks, between the events of the loop, or on another thread than `run()`.
+
+        Args:
+            event: name of the handler.
+            fields: the other fields of the message.
+            timeout: seconds.
+
+        Raises:
+            RequestFailed: the answer is an error.
+            ConnectionError: there is no connection, or it ended before the answer.
+            TimeoutError: there was no answer in this time.
+            ValueError: `subscribe` and `unsubscribe` are methods.
+        """
+        if self.state != "connected":
+            raise ConnectionError(NOT_CONNECTED)
+        return self._line.request(event, fields or {}, timeout)
 
     def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.
 
         Raises:
-            ValueError: a private stream without a token, or in the classic protocol.
+            ValueError: a private stream without a token.
         """
         self._course.subscribe(streams)
         self._speak()
@@ -115,7 +190,7 @@ class PeatioClient(Client):
         with self._speaking:
             if self._later is not None:
                 self._later.cancel()
-        self._hang_up()
+        self._line.hang_up()
 
     def __enter__(self) -> Self:
         return self
@@ -123,28 +198,22 @@ class PeatioClient(Client):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _go_on(self, running: Doing, command: Command) -> Command:
-        try:
-            result = self._do(command)
-        except BaseException as error:
-            return running.throw(error)
-        return running.send(result)
-
     def _do(self, command: Command) -> Any:
+        self._note(command)
         match command:
             case AskToken(seconds):
                 assert self._asked is not None
                 return self._asked.token(seconds)
             case Open(address, headers):
-                self._open(address, headers)
+                self._line.open(address, headers)
             case Receive(seconds):
-                return self._receive(seconds)
+                return self._line.receive(seconds)
             case Send(text):
-                self._send(text)
+                self._line.send(text)
             case Speak():
                 self._speak()
             case Shut():
-                self._hang_up()
+                self._line.hang_up()
             case Wait(seconds):
                 self._stop.wait(seconds)
             case Tell(name, what):
@@ -152,37 +221,12 @@ class PeatioClient(Client):
                     callback(what)
         return None
 
-    def _open(self, address: str, headers: dict[str, str]) -> None:
-        try:
-            self._gateway = self._line.enter_context(connect(address, **_lines.options(headers, self.silence)))
-        except (OSError, InvalidHandshake, ConnectionClosed) as error:
-            raise _lines.ended(error) from error
-
-    def _receive(self, seconds: float) -> str | None:
-        try:
-            return str(self._connection().recv(timeout=seconds))
-        except TimeoutError:
-            return None
-        except ConnectionClosed as closed:
-            raise _lines.ended(closed) from closed
-
-    def _send(self, text: str) -> None:
-        try:
-            self._connection().send(text)
-        except ConnectionClosed as closed:
-            raise _lines.ended(closed) from closed
-
-    def _connection(self) -> ClientConnection:
-        if (gateway := self._gateway) is None:  # closed in the meantime, by another thread or a callback
-            raise Ended(1000, "")
-        return gateway
-
     def _speak(self) -> None:
         """Send the pending changes of streams. What the pace does not allow yet is sent later; if the connection has
         just ended, it is sent on the next one."""
         with self._speaking, contextlib.suppress(ConnectionClosed):
             seconds = 0.0
-            while not seconds and (gateway := self._gateway) is not None:
+            while not seconds and (gateway := self._line.gateway) is not None:
                 text, seconds = self._course.next_message()
                 if text is not None:
                     gateway.send(text)
@@ -196,47 +240,6 @@ class PeatioClient(Client):
             self._later = None
         self._speak()
 
-    def _hang_up(self) -> None:
-        self._line.close()
-        self._gateway = None
 
-
-class _Asked:
-    """Calls the token function on a separate thread, one call at a time.
-
-    Args:
-        give: the token function.
-    """
-
-    def __init__(self, give: Callable[[], str]) -> None:
-        self._give, self._given_up = give, False
-        self._answered: threading.Event | None = None  # of a running call, or an unused result
-        self._token: str | None = None
-        self._error: BaseException | None = None
-
-    def token(self, seconds: float) -> str | None:
-        """Return or raise the result of the function; None if it takes longer, or after `give_up`. A call that takes
-        longer continues, and the next `token` returns its result."""
-        if self._answered is None:
-            self._token = self._error = None
-            self._answered = threading.Event()
-            threading.Thread(target=self._call, args=(self._answered,), name="peatio_client.token", daemon=True).start()
-        if not self._answered.wait(seconds) or self._given_up:
-            return None
-        self._answered = None
-        if self._error is not None:
-            raise self._error
-        return self._token
-
-    def give_up(self) -> None:
-        """Stop waiting for the result."""
-        self._given_up = True
-        if (answered := self._answered) is not None:
-            answered.set()
-
-    def _call(self, answered: threading.Event) -> None:
-        try:
-            self._token = self._give()
-        except BaseException as error:
-            self._error = error
-        answered.set()
+class _Late(Exception):
+    """The timeout of `next` passed."""

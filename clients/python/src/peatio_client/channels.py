@@ -16,10 +16,6 @@ UnixTime: TypeAlias = int
 """Unix time in seconds."""
 Kline: TypeAlias = list[int | Decimal]
 """A candle: six numbers."""
-Scalar: TypeAlias = str | int | Decimal | bool | None
-"""As the publisher wrote it, digit for digit; null if it gave no value."""
-Amount: TypeAlias = str | int | Decimal | None
-"""A decimal as the publisher wrote it, a text or a number; null if it gave no value. Peatio writes texts."""
 
 
 @final
@@ -127,49 +123,6 @@ class DepositAddress(TypedDict):
     address: str
 
 
-@final
-class ClassicOrder(TypedDict):
-    """The current state of one of the member's orders, in the classic protocol."""
-
-    id: int | str
-    side: Literal["sell", "buy"] | None
-    ord_type: str | None
-    price: Amount
-    avg_price: Amount
-    state: str | int | None
-    market_id: str | None
-    created_at: str | None
-    origin_volume: Amount
-    trades_count: int | str | None
-    trades: list[TradeOfOrder]
-    remaining_volume: NotRequired[Amount]
-    executed_volume: NotRequired[Amount]
-
-
-@final
-class ClassicTrade(TypedDict):
-    """A trade of one of the member's orders, in the classic protocol. It contains nothing of the counterparty. A trade
-    with oneself has both orders, and `order_id` is the ask order."""
-
-    id: int | str
-    price: Amount
-    volume: Amount
-    funds: Amount
-    market_id: str | None
-    created_at: str | None
-    side: Literal["ask", "bid", "both"] | None
-    order_id: int | str | None
-    ask: NotRequired[OwnOrder]
-    bid: NotRequired[OwnOrder]
-
-
-@final
-class OrderId(TypedDict):
-    """An order of which only the id is known."""
-
-    id: int | str | None
-
-
 Tickers: TypeAlias = dict[str, Ticker]
 """The last 24 hours of each market, by the id of the market."""
 PriceLevel: TypeAlias = list[DecimalText]
@@ -178,17 +131,11 @@ Balance: TypeAlias = list[DecimalText]
 """What a member has of a currency."""
 Balances: TypeAlias = dict[str, Balance]
 """The member's balances that changed, by the id of the currency."""
-TradeOfOrder: TypeAlias = dict[str, Scalar]
-"""A trade in the list of an order, with the fields that the publisher gave."""
-OwnOrder: TypeAlias = ClassicOrder | OrderId
-"""The member's order as the gateway last saw it, or only its id."""
 
 
 TICKERS: Final = Stream[Tickers]("global.tickers")
 ORDER: Final = Stream[Order]("order")
-CLASSIC_ORDER: Final = Stream[ClassicOrder]("order")
 TRADE: Final = Stream[Trade]("trade")
-CLASSIC_TRADE: Final = Stream[ClassicTrade]("trade")
 BALANCES: Final = Stream[Balances]("balances")
 DEPOSIT_ADDRESS: Final = Stream[DepositAddress]("deposit_address")
 

@@ -13,7 +13,16 @@ Body_co = TypeVar("Body_co", covariant=True)
 
 
 class Refused(Exception):
-    """Reconnecting would not help. A `token` callable may raise it to end the client."""
+    """Reconnecting would not help; the text says why."""
+
+
+class NoToken(Exception):
+    """No token is available now. A `token` function raises it, so that the client asks again later; any other exception
+    that it raises ends the client."""
+
+
+class RequestFailed(Exception):
+    """The gateway answered a request with an error; the text is the gateway's."""
 
 
 @dataclass(frozen=True)  # a generic one with slots cannot be created as Event[Order](…): Python 3.11

@@ -1,0 +1,103 @@
+"""The connection of the asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from peatio_client._endings import Ended
+from peatio_client._lines import MOST_BACKLOG, Options, ended
+from peatio_client._requests import NOT_CONNECTED, Requests, answer
+
+
+class Line:
+    """The current connection of a client, if there is one.
+
+    Attributes:
+        gateway: the connection.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.gateway: ClientConnection | None = None
+        self._options = options
+        self._requests = Requests()
+        self._reading = asyncio.Lock()
+        self._backlog = deque[str]()  # frames that a request has read
+
+    async def open(self, address: str, headers: dict[str, str]) -> None:
+        """Raise `Ended` if there is no connection."""
+        await self.hang_up()  # a connection of an attempt that was cancelled at the last moment
+        try:
+            self.gateway = await connect(address, **self._options.of_library(headers))
+        except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
+            raise self._options.not_opened(error, address) from error
+
+    async def receive(self, seconds: float) -> str | None:
+        """Return the next frame; None after `seconds`, or earlier."""
+        try:
+            async with asyncio.timeout(seconds), self._reading:
+                if not self._backlog:
+                    await self._read()
+        except TimeoutError:
+            return None
+        except ConnectionClosed as closed:
+            raise ended(closed) from closed
+        return self._backlog.popleft() if self._backlog else None
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._connection().send(text)
+        except ConnectionClosed as closed:
+            raise ended(closed) from closed
+
+    async def request(self, event: str, fields: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """Send a message to a handler, and return its answer. Read frames while the course does not."""
+        answered: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
+
+        def settle(frame: dict[str, Any] | None) -> None:
+            if not answered.done():
+                answered.set_result(frame)
+
+        if (gateway := self.gateway) is None:
+            raise ConnectionError(NOT_CONNECTED)
+        number, text = self._requests.ask(event, fields, settle)
+        try:
+            async with asyncio.timeout(timeout):
+                await gateway.send(text)
+                while not answered.done():
+                    async with self._reading:
+                        if len(self._backlog) >= MOST_BACKLOG:
+                            raise TimeoutError
+                        if not answered.done():
+                            await self._read()
+        except (ConnectionClosed, Ended):
+            settle(None)
+        except TimeoutError:
+            raise TimeoutError(f"{event!r} was not answered within {timeout:g} s") from None
+        finally:
+            self._requests.forget(number)
+        return answer(await answered)
+
+    async def hang_up(self) -> None:
+        """Close the connection with a closing handshake. Idempotent."""
+        if (gateway := self.gateway) is not None:
+            await gateway.close()
+            self.gateway = None
+        self._backlog.clear()
+        self._requests.lose()
+
+    async def _read(self) -> None:
+        """Read a frame for the course, or for a request."""
+        text = str(await self._connection().recv())
+        if not self._requests.take(text):
+            self._backlog.append(text)
+
+    def _connection(self) -> ClientConnection:
+        if (gateway := self.gateway) is None:  # closed in the meantime
+            raise Ended(1000, "")
+        return gateway

@@ -1,0 +1,114 @@
+"""Which session token to send, and what a refusal means. Knows no clock and no socket."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from peatio_client._tokens import Renewal, claim
+from peatio_client.events import Refused
+
+MOST_REFUSALS: Final = 3
+"""Consecutive refused tokens, all different, before the client gives up."""
+SKEW_SECONDS: Final = 10.0
+"""How far the clock of the gateway may be behind the clock that wrote `iat`. A refused token that is younger is sent
+again until it is this old."""
+AGAIN_SECONDS: Final = 2.0
+"""Shortest time before the same token is sent again."""
+
+
+class Credentials:
+    """The session token of a client, over all its connections.
+
+    Attributes:
+        renewal: when the token that the gateway has should be renewed.
+        kept: a token to send again; None to ask the token function.
+    """
+
+    def __init__(self) -> None:
+        self.renewal = Renewal()
+        self.kept: str | None = None
+        self._shown: str | None = None  # the token that was last sent to the gateway
+        self._refused: str | None = None  # the last token that the gateway refused
+        self._refusals = 0
+        self._patient = True  # whether the clocks may be the reason of a refusal
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the gateway refused so many tokens that others would not help."""
+        return self._refusals >= MOST_REFUSALS
+
+    def show(self, token: object) -> str:
+        """Return the token for a new connection.
+
+        Raises:
+            Refused: the gateway refused it before.
+            TypeError: it is not a text.
+        """
+        text = checked(token)
+        if text == self._refused:
+            raise Refused("the gateway refuses this token, and there is no other")
+        self._shown, self.kept = text, None
+        return text
+
+    def renew(self, token: object) -> str | None:
+        """Return a token to send on the open connection; None if it is not a new one.
+
+        Raises:
+            TypeError: it is not a text.
+        """
+        text, again = checked(token), self.kept
+        self.kept = None
+        if text != again and text in (self._shown, self._refused):
+            return None
+        self._shown = text
+        return text
+
+    def connected(self, now: float) -> None:
+        """Schedule the renewal of the token that the connection was opened with, or renewed."""
+        if self._shown is not None:
+            self.renewal.shown(self._shown, now)
+
+    def accept(self) -> None:
+        """The gateway accepted the token."""
+        self._refused, self._refusals, self._patient = None, 0, True
+
+    def postpone(self) -> None:
+        """The gateway has no key for the token yet: the same one may be sent again."""
+        self._shown = None
+
+    def refuse(self, now: float) -> float | None:
+        """The gateway refused the token. Return the seconds until the same token should be sent again, because the
+        clock of the gateway may be behind; None if another one is needed."""
+        iat = None if self._shown is None else claim(self._shown, "iat")
+        if self._patient and iat is not None and abs(now - iat) < SKEW_SECONDS:
+            self.kept = self._shown
+            return AGAIN_SECONDS
+        self._patient = False
+        self._refusals += 1
+        self.spend()
+        return None
+
+    def refuse_renewal(self, now: float) -> None:
+        """The same on an open connection, which continues."""
+        seconds = self.refuse(now)
+        if seconds is not None:
+            self.renewal.again(now, seconds)
+        elif self.exhausted:
+            self.renewal.stop()
+
+    def spend(self) -> None:
+        """The session of the token ended: another token is needed."""
+        self._refused = self._shown
+
+
+def checked(token: object) -> str:
+    """Return the result of a token function.
+
+    Raises:
+        TypeError: it is not a token.
+    """
+    if not isinstance(token, str):
+        raise TypeError(f"a token is a text; the token function returned {type(token).__name__}")
+    if not token.strip() or any(character.isspace() for character in token):
+        raise TypeError("a token is a text without spaces, without `Bearer` before it")
+    return token

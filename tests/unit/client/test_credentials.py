@@ -1,0 +1,95 @@
+"""What a refused token, a missing token and a fault of the token function mean for a client."""
+
+from __future__ import annotations
+
+import pytest
+from peatio_client import NoToken, Refused
+from peatio_client._course import Course
+from peatio_client._credentials import checked
+from peatio_client._endings import Ended
+from peatio_client._wire import Route
+
+from tests.unit.client.test_course import AUTHENTICATED, REFUSED, RENEWED, SUBSCRIBED, URL, Followed, course
+from tests.unit.client.test_tokens import token
+
+NOW = 1_000_000.0
+UNAUTHORIZED = Ended(401, "HTTP 401")
+
+
+def test_a_fault_of_the_token_function_ends_the_client_with_it() -> None:
+    with pytest.raises(KeyError, match="session"):
+        Followed(course(), [AUTHENTICATED], [KeyError("session")])
+    with pytest.raises(KeyError, match="session"):
+        Followed(course(), [AUTHENTICATED, 99], [token(exp=NOW + 100), KeyError("session")])
+
+
+def test_no_token_available_is_reported_and_asked_for_again() -> None:
+    run = Followed(course(), [AUTHENTICATED], [NoToken("Barong is down"), "late"])
+    assert run.all("error") == ["no token: Barong is down"]
+    assert run.shown == ["late"]
+
+
+@pytest.mark.parametrize("given", [5, b"token", "", "Bearer token"])
+def test_what_is_not_a_token_is_a_fault(given: object) -> None:
+    with pytest.raises(TypeError, match="a token is a text"):
+        checked(given)
+
+
+def test_the_same_token_is_sent_again_while_the_clock_of_the_gateway_may_be_behind() -> None:
+    early = token(iat=NOW + 5, exp=NOW + 900)
+    run = Followed(course(), [UNAUTHORIZED, UNAUTHORIZED, AUTHENTICATED], [early, "another"])
+    assert run.shown == [early] * 3
+    assert [pause >= 2 for pause in run.pauses] == [True, True]
+
+
+def test_an_old_token_is_refused_at_once() -> None:
+    old = token(iat=NOW - 11, exp=NOW + 900)
+    with pytest.raises(Refused, match="there is no other"):
+        Followed(course(), [UNAUTHORIZED] * 9, [old])
+
+
+def test_clocks_are_the_reason_only_for_so_long() -> None:
+    """The token ages; a second one that is new does not start this again."""
+    followed = course()
+    made = [token(iat=NOW, exp=NOW + 900, jti=number) for number in range(5)]
+    waited = [0.0]
+
+    class Waiting(Followed):
+        def _do(self, command: object) -> object:
+            if hasattr(command, "seconds") and type(command).__name__ == "Wait":
+                self.now += command.seconds
+                waited[0] += command.seconds
+            return super()._do(command)  # type: ignore[arg-type]
+
+    with pytest.raises(Refused, match="after 2 others"):
+        Waiting(followed, [UNAUTHORIZED] * 99, made)
+    assert 10 < waited[0] < 60
+
+
+def test_a_fresh_token_that_is_refused_for_the_clocks_is_sent_again_on_the_open_connection() -> None:
+    first, early = token(exp=NOW + 100), token(iat=NOW + 80, exp=NOW + 900)
+    run = Followed(course(), [AUTHENTICATED, 75, REFUSED, 2, REFUSED, 2, RENEWED, 10], [first, early, "another"])
+    assert run.shown == [first, early, early, early]
+    assert len(run.opened) == 1
+
+
+def by_the_proxy(url: str = URL, streams: tuple[str, ...] = ()) -> Course:
+    return Course(Route(url, streams, True), False, None)
+
+
+def test_a_connection_that_the_proxy_authenticates_resumes() -> None:
+    followed = by_the_proxy()
+    run = Followed(followed, [AUTHENTICATED, {"order": {}, "cursor": "c1"}, Ended(1006, ""), AUTHENTICATED])
+    assert run.shown == []
+    assert [address.rpartition("&")[2] for address, _ in run.opened] == ["resume=1", "resume=c1"]
+
+
+@pytest.mark.parametrize("answer", [SUBSCRIBED, UNAUTHORIZED])
+def test_a_proxy_that_does_not_authenticate_ends_the_client(answer: object) -> None:
+    with pytest.raises(Refused, match="log in again"):
+        Followed(by_the_proxy(), [answer])
+
+
+def test_a_401_without_a_token_says_that_one_is_needed() -> None:
+    with pytest.raises(Refused, match="needs a token"):
+        Followed(course(f"{URL}public", with_token=False), [UNAUTHORIZED])

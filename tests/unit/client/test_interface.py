@@ -1,0 +1,179 @@
+"""The interface of both Python clients: callbacks, `next`, options and the log."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import peatio_client
+import pytest
+from peatio_client import Event, PeatioClient
+
+from tests.support.certificate import Certificate
+from tests.unit.client.served import KINDS, Either, Gateway, gateway, play
+
+both = pytest.mark.parametrize("kind", KINDS)
+PUBLIC = "ws://gateway.example/?stream=btcusd.trades"
+SECRET, PAYLOAD = "secret-token", 424242
+
+
+@pytest.fixture
+def server() -> Iterator[Gateway]:
+    with gateway() as server:
+        yield server
+
+
+def called(client: Any, name: str, what: object = None) -> list[object]:
+    return [callback(what) for callback in client._called(name, what)]
+
+
+def test_decorators_register_and_off_removes() -> None:
+    client = PeatioClient(PUBLIC)
+
+    @client.on("order")
+    @client.once("trade")
+    def first(event: Event) -> str:
+        return "first"
+
+    def second(event: object) -> str:
+        return "second"
+
+    assert client.on("order", second) is client
+    assert called(client, "order") == ["first", "second"]
+    assert called(client, "trade") == ["first"]
+    assert called(client, "trade") == []
+    assert called(client.off("order", first), "order") == ["second"]
+    assert called(client.on("order", first).off("order").off("order"), "order") == []
+    with pytest.raises(ValueError, match="unknown name 'orders'"):
+        client.once("orders", second)
+
+
+def test_a_callback_that_fails_is_not_used_up() -> None:
+    client = PeatioClient(PUBLIC).once("order", lambda what: 1 / what)
+    with pytest.raises(ZeroDivisionError):
+        called(client, "order", 0)
+    assert called(client, "order", 1) == [1]
+    assert called(client, "order", 1) == []
+
+
+@both
+def test_next_waits_for_a_while_and_loses_nothing(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        while not connected:
+            with pytest.raises(TimeoutError, match=r"no event within 0\.01 s"):
+                await client.next(0.01)
+        server.push(1, 2)
+        taken = [await client.next(), await client.next()]
+        assert [event.data["id"] for event in taken if event] == [1, 2]
+        with pytest.raises(TimeoutError):
+            await client.next(0)
+        await client.close()
+        assert await client.next() is None
+
+    connected = list[Any]()
+
+    async def scenario_with_callback(client: Either) -> None:
+        async def note(streams: object) -> None:
+            connected.append(streams)
+
+        client.on("connected", note)
+        await scenario(client)
+
+    play(kind, server.url, scenario_with_callback)
+    assert len(connected) == 1
+
+
+@both
+def test_next_returns_while_it_waits_for_a_token_and_between_attempts(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        async def note(end: object) -> None:
+            ends.append(end)
+
+        client.on("disconnected", note)
+        while len(ends) < 2:
+            with pytest.raises(TimeoutError):
+                await client.next(0.01)
+        server.refusal = None
+        while len(server.headers) < 3:
+            with pytest.raises(TimeoutError):
+                await client.next(0.01)
+        while client.client.state != "connected":
+            with pytest.raises(TimeoutError):
+                await client.next(0.01)
+        server.push(1)
+        assert await client.next() is not None
+
+    ends = list[Any]()
+    server.refusal = (502, "text/html", "<h1>Bad gateway</h1>")
+    play(kind, server.url, scenario)
+    assert [end.reason for end in ends] == ["HTTP 502"] * 2
+
+
+@both
+def test_headers_tls_and_tokens_go_with_the_handshake(kind: str, tmp_path: Path) -> None:
+    certificate = Certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate.cert, certificate.key)
+
+    async def scenario(client: Either) -> None:
+        while client.client.state != "connected":
+            with pytest.raises(TimeoutError):
+                await client.next(0.01)
+
+    with gateway(tls) as server:
+        options = {"headers": {"Cookie": "session=1"}, "ssl": certificate.trusted(), "proxy": None}
+        play(kind, server.url, scenario, **options)
+        play(kind, server.url, scenario, token=None, authenticated="by the proxy", **options)
+    assert [headers.get("authorization") for headers in server.headers] == ["Bearer token", None]
+    assert [headers["cookie"] for headers in server.headers] == ["session=1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"token": 5}, TypeError, "a text or a function"),
+        ({"token": "Bearer x"}, ValueError, "without `Bearer`"),
+        ({"token": "x", "authenticated": "by the proxy"}, ValueError, "not by both"),
+        ({"authenticated": "somehow"}, ValueError, "by the proxy"),
+        ({"token": "x", "headers": {"authorization": "x"}}, ValueError, "the option `token`"),
+        ({"token": "x", "ssl": ssl.create_default_context()}, ValueError, "wss://"),
+    ],
+)
+def test_options_that_contradict_each_other(options: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        PeatioClient("ws://gateway.example/", **options)
+
+
+@both
+def test_the_log_tells_the_course_and_no_secret(kind: str, server: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(client: Either) -> None:
+        async def push(_: object) -> None:
+            server.push(PAYLOAD)
+
+        client.on("connected", push)
+        assert await client.next() is not None
+        with pytest.raises(TimeoutError):
+            await client.request("nothing", {"number": PAYLOAD}, 0)
+        server.refusal = (403, "text/plain", "This origin is not among API_CORS_ORIGINS.")
+        server.reply = lambda _: [None]
+        with pytest.raises(ConnectionError):
+            await client.request("restart")
+        with pytest.raises(TimeoutError):
+            await client.next(0.05)
+
+    caplog.set_level(logging.DEBUG)
+    play(kind, f"{server.url}?key={SECRET}", scenario, token=lambda: SECRET, headers={"Origin": "https://my.page"})
+    records = [record for record in caplog.records if record.name != "websockets.server"]
+    lines = "\n".join(f"{record.levelname} {record.name} {record.getMessage()}" for record in records)
+    assert SECRET not in lines
+    assert str(PAYLOAD) not in lines
+    assert f"DEBUG peatio_client connecting to localhost:{server.port}" in lines
+    assert "INFO peatio_client connected, 2 streams" in lines
+    assert "WARNING peatio_client disconnected: 1012 restart; next attempt in" in lines
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert peatio_client.__version__.count(".") == 2

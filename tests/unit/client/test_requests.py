@@ -1,0 +1,132 @@
+"""Requests to handlers: `request()` of both Python clients."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from peatio_client import PeatioClient, RequestFailed
+from peatio_client._requests import Requests
+
+from tests.unit.client.served import KINDS, WAIT, Either, Gateway, gateway, play
+
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+def server() -> Iterator[Gateway]:
+    with gateway() as server:
+        yield server
+
+
+def doubled(message: dict[str, Any]) -> list[Any]:
+    """Two events, and then the answer."""
+    number = message["number"]
+    events = [{"order": {"id": number + more}, "cursor": f"c{number + more}"} for more in (1, 2)]
+    return [*events, {"success": {"double": 2 * number}, "echo": message["echo"]}]
+
+
+@both
+def test_answers_come_to_a_callback_and_events_follow_in_order(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        async def ask(_: object) -> None:
+            answers.append(await client.request("double", {"number": 20}))
+
+        client.on("connected", ask)
+        answers.append(await client.next())
+        answers.append(await client.request("double", {"number": 30}))
+        taken.extend([await client.next() for _ in range(3)])
+
+    answers, taken = list[Any](), list[Any]()
+    server.reply = doubled
+    play(kind, server.url, scenario)
+    assert answers[0] == {"success": {"double": 40}}
+    assert answers[1].data == {"id": 21}
+    assert answers[2] == {"success": {"double": 60}}
+    assert [event.data["id"] for event in taken] == [22, 31, 32]
+    assert [event.cursor for event in taken] == ["c22", "c31", "c32"]
+
+
+def test_another_thread_may_ask(server: Gateway) -> None:
+    server.reply = doubled
+    connected = threading.Event()
+    with PeatioClient(server.url, "token") as client:
+        client.on("connected", lambda _: connected.set())
+        running = threading.Thread(target=client.run)
+        running.start()
+        assert connected.wait(WAIT)
+        answers = [client.request("double", {"number": number}, WAIT)["success"]["double"] for number in range(5)]
+    running.join(WAIT)
+    assert answers == [0, 2, 4, 6, 8]
+
+
+@both
+def test_an_answer_that_is_an_error_is_raised(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        async def ask(_: object) -> None:
+            for expected in ("no such market", "Not authenticated."):
+                with pytest.raises(RequestFailed, match=expected):
+                    await client.request("cancel_all")
+            await client.request("then")
+
+        client.on("connected", ask)
+        assert await client.next() is not None
+
+    errors: list[Any] = ["no such market", {"message": "Not authenticated."}]
+
+    def reply(message: dict[str, Any]) -> list[Any]:
+        if message["event"] == "then":
+            return [{"done": 1, "echo": message["echo"]}, {"order": {"id": 1}}]
+        return [{"error": errors.pop(0), "echo": message["echo"]}]
+
+    server.reply = reply
+    play(kind, server.url, scenario)
+
+
+@both
+def test_no_answer_and_no_connection_are_errors(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        with pytest.raises(ConnectionError, match="not connected"):
+            await client.request("any")
+
+        async def ask(_: object) -> None:
+            if not tried:
+                tried.append(1)
+                with pytest.raises(TimeoutError, match=r"'nothing' was not answered within 0\.02 s"):
+                    await client.request("nothing", timeout=0.02)
+                with pytest.raises(ConnectionError, match="ended before the answer"):
+                    await client.request("restart")
+            else:
+                await client.request("event")
+
+        client.on("connected", ask)
+        event = await client.next()
+        assert event is not None
+
+    tried = list[int]()
+    replies: dict[str, list[Any]] = {"nothing": [], "restart": [None]}
+
+    def reply(message: dict[str, Any]) -> list[Any]:
+        return replies.get(message["event"], [{"order": {"id": 1}}, {"done": 1, "echo": message["echo"]}])
+
+    server.reply = reply
+    play(kind, server.url, scenario)
+
+
+def test_a_late_answer_and_another_echo_are_no_answers() -> None:
+    requests, settled = Requests(), list[Any]()
+    number, _ = requests.ask("any", {}, settled.append)
+    assert not requests.take('{"done":1,"echo":"other"}')
+    assert not requests.take('{"echo":')
+    assert not requests.take('{"order":{"note":"\\"echo\\""}}')
+    requests.forget(number)
+    assert not requests.take('{"done":1,"echo":1}')
+    assert settled == []
+
+
+@pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])
+def test_events_of_the_gateway_are_not_requests(event: str) -> None:
+    with pytest.raises(ValueError, match="use the method"):
+        Requests().ask(event, {}, print)
