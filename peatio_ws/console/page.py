@@ -39,6 +39,14 @@ _POLICY: Final = (
 _is_host = re.compile(r"[A-Za-z0-9.-]{1,255}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{1,45}\](?::[0-9]{1,5})?").fullmatch
 
 
+def _names() -> Iterator[str]:
+    """Yield the files of the page, with those of its client in `src`."""
+    for folder in ("", "src/"):
+        for path in (_FOLDER / folder).iterdir():
+            if path.suffix in _TYPES:
+                yield f"{folder}{path.name}"
+
+
 class _File(NamedTuple):
     kind: str
     body: bytes
@@ -57,7 +65,7 @@ class Page:
 
     def __init__(self, app: WSGIApp, app_first: bool, sign: Callable[[], str] | None, market: str = "") -> None:
         self._app, self._app_first, self._sign = app, app_first, sign
-        self._files = {f"/console/{path.name}": _read(path) for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+        self._files = {f"/console/{name}": _read(_FOLDER / name) for name in _names()}
         # What the page needs to know before it has a connection.
         page = self._files.pop("/console/index.html")
         about = f'data-simulated="{"no" if sign is None else "yes"}" data-market="{market}"'

@@ -25,8 +25,10 @@ def run(*command: str) -> str:
 
 def test_the_declarations_are_what_the_compiler_reads_in_the_module(compiler: None, tmp_path: Path) -> None:
     run("node_modules/.bin/tsc", "--outDir", str(tmp_path))
-    name = "peatio-client.d.mts"
-    assert (CLIENT / name).read_text() == (tmp_path / name).read_text(), "`npm run types` in clients/js writes it again"
+    made = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.d.mts")}
+    kept = {path: (CLIENT / "types" / path).read_text() for path in made}
+    assert made == kept, "`npm run types` in clients/js writes them again"
+    assert len(made) == 1 + len(list(CLIENT.glob("src/*.mjs")))
 
 
 def test_a_program_in_typescript_can_use_them(compiler: None) -> None:
@@ -60,9 +62,13 @@ def test_what_needs_no_gateway() -> None:
 
 
 def test_what_npm_packs(node_modules: None) -> None:
-    files = {path.name for path in (EXAMPLES / "node_modules" / "peatio-client").iterdir()}
-    code = {"channels.d.mts", "peatio-client.d.mts", "peatio-client.mjs"}
-    assert files == {"LICENSE", "README.md", "package.json", *code}
+    packed = EXAMPLES / "node_modules" / "peatio-client"
+    code = {"peatio-client.cjs", "peatio-client.mjs", "src", "types"}
+    assert {path.name for path in packed.iterdir()} == {"LICENSE", "README.md", "package.json", *code}
+    for folder in ("src", "types", "types/src"):
+        assert {path.name for path in (packed / folder).iterdir()} == {
+            path.name for path in (CLIENT / folder).iterdir()
+        }
 
 
 @pytest.mark.parametrize("program", sorted(EXAMPLES.glob("orders*")), ids=lambda program: program.name)

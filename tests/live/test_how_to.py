@@ -50,6 +50,7 @@ def test_trading_page_shows_prices_trades_and_orders_and_reconnects(served: tupl
         assert len(block.text.splitlines()) <= 30, "as its heading says"
         (folder / "index.html").write_text(block.text.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}"))
         shutil.copy(CLIENT / "peatio-client.mjs", folder)
+        shutil.copytree(CLIENT / "src", folder / "src")
         token = subprocess.check_output(
             [sys.executable, "-m", "peatio_ws", "token", "--member-id", "1001"],
             cwd=tmp_path,

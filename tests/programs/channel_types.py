@@ -20,8 +20,8 @@ from tests.support.type_notation import PYTHON, TYPESCRIPT, WORDS, Schema, targe
 ROOT: Final = Path(__file__).parent.parent.parent
 SCHEMA: Final = json.loads((ROOT / "docs" / "channels.schema.json").read_text())
 DEFINITIONS: Final[dict[str, dict[str, Any]]] = SCHEMA["definitions"]
-CLIENT_NAMES: Final = {"orderbook": "order"}
-"""Streams that the clients report under another name."""
+CLASSIC: Final = "Classic"
+"""Definitions with this prefix are bodies of the classic protocol, which the clients do not speak."""
 WIDTH: Final = 120
 TITLE: Final = "Peatio's streams, and the types of their events' bodies: `docs/channels.md` describes them."
 NOTE: Final = "Generated from docs/channels.schema.json by `python -m tests.programs.channel_types`; do not edit."
@@ -51,8 +51,10 @@ def streams() -> list[Stream]:
     for pattern, schema in [*SCHEMA["properties"].items(), *SCHEMA["patternProperties"].items()]:
         if "title" not in schema:
             continue
-        name = CLIENT_NAMES.get(schema["title"], schema["title"])
-        bodies = [body for body in map(target, schema["anyOf"]) if not DEFINITIONS[body].get("deprecated")]
+        name, targets = schema["title"], map(target, schema["anyOf"])
+        bodies = [body for body in targets if not DEFINITIONS[body].get("deprecated") and not body.startswith(CLASSIC)]
+        if not bodies:
+            continue
         choices = re.search(r"\(([\w|]+)\)\$$", pattern)
         stream = found.setdefault(name, Stream(name, [], choices[1].split("|") if choices else []))
         stream.bodies.extend(bodies)
@@ -230,7 +232,7 @@ _NAMED: Final = {
 
 OUTPUTS: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "clients" / "python" / "src" / "peatio_client" / "channels.py": python,
-    ROOT / "clients" / "js" / "channels.d.mts": typescript,
+    ROOT / "clients" / "js" / "types" / "channels.d.mts": typescript,
     ROOT / "docs" / "channels.md": page,
 }
 """What is generated, and by which function."""

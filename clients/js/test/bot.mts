@@ -2,16 +2,15 @@
 // field in turn, and each has to be an error.
 
 import { isOf, PeatioClient } from "peatio-client";
-import type { ClassicOrder, Order } from "peatio-client/channels";
+import type { Order } from "peatio-client/channels";
 
 const client = new PeatioClient("wss://exchange.example/", {
   token: () => "token",
   streams: ["order", "trade", "balances", "deposit_address", "global.tickers", "btcusd.trades", "btcusd.ob-inc"],
 });
 
-// The one protocol names the market `market`, the other `market_id`.
-function marketOf(order: Order | ClassicOrder): string | null {
-  return "market" in order ? order.market : order.market_id;
+function marketOf(order: Order): string | null {
+  return order.market;
 }
 
 client

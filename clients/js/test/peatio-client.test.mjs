@@ -3,45 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, PeatioClient } from "../peatio-client.mjs";
-
-const URL = "ws://gateway.example/public";
-
-/** The gateway's side of a connection: sends what the test tells it to, and records what it receives. */
-class Gateway {
-  static script = [];
-  static heard = [];
-  readyState = 0;
-  #listeners = {};
-
-  constructor(address) {
-    this.address = address;
-    Gateway.last = this;
-    queueMicrotask(() => {
-      this.readyState = 1;
-      this.tell("open", {});
-      for (const frame of Gateway.script) this.tell("message", { data: JSON.stringify(frame) });
-    });
-  }
-  addEventListener(name, listener) {
-    this.#listeners[name] = listener;
-  }
-  tell(name, what) {
-    this.#listeners[name]?.(what);
-  }
-  send(text) {
-    Gateway.heard.push(JSON.parse(text));
-  }
-  close() {}
-}
-
-/** A client of this gateway that says these frames. */
-function client(script, options = {}) {
-  Gateway.script = script;
-  Gateway.heard = [];
-  return new PeatioClient(URL, { WebSocket: Gateway, ...options });
-}
-
-const subscribed = { success: { message: "subscribed", streams: [] } };
+import { client, Gateway, subscribed } from "./gateway.mjs";
 
 test("prices are equal as decimals, and keep their digits", () => {
   const book = new Book("btcusd.ob");
@@ -129,7 +91,7 @@ test("a gap is reported and requests a new snapshot", async () => {
 });
 
 test("streams come and go while it runs", async () => {
-  const one = client([{ challenge: "any" }, { success: { message: "Authenticated." }, resume: {} }, { trade: 1 }], {
+  const one = client([subscribed, { success: { message: "Authenticated." }, resume: {} }, { trade: 1 }], {
     token: () => "any",
     streams: ["trade"],
   });
@@ -160,7 +122,7 @@ test("notices are requested once there is a callback", async () => {
 });
 
 test("notices are requested in the message with the token", async () => {
-  const asking = client([{ challenge: "any" }, subscribed, { notice: 1 }], { token: () => "any" });
+  const asking = client([subscribed, subscribed, subscribed, { notice: 1 }], { token: () => "any" });
   await asking.on("gap", () => {}).on("notice", () => asking.close()).run();
   assert.deepEqual(Gateway.heard[0], { jwt: "Bearer any", resume: true, notices: true });
 });
@@ -198,17 +160,18 @@ test("a fresh token that was not looked at is shown again", async () => {
   const [first, second] = [expiring(0.1), expiring(60)];
   const success = { success: { message: "Authenticated." }, resume: { complete: true } };
   const later = { error: { message: "no key; retry after 1", retry_after: 1 } };
-  const one = client([{ challenge: "any" }, success], { token: () => (Gateway.heard.length ? second : first) });
+  const one = client([subscribed, success, subscribed], { token: () => (tokens().length ? second : first) });
+  const tokens = () => Gateway.heard.flatMap(({ jwt }) => jwt ?? []);
   const said = [];
   one.on("error", (message) => said.push(message));
   const running = one.run();
-  while (Gateway.heard.length < 3) {
-    if (Gateway.heard.length === 2 && !said.length) Gateway.last.tell("message", { data: JSON.stringify(later) });
+  while (tokens().length < 3) {
+    if (tokens().length === 2 && !said.length) Gateway.last.tell("message", { data: JSON.stringify(later) });
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   one.close();
   await running;
-  assert.deepEqual(Gateway.heard.map(({ jwt }) => jwt), [`Bearer ${first}`, `Bearer ${second}`, `Bearer ${second}`]);
+  assert.deepEqual(tokens(), [`Bearer ${first}`, `Bearer ${second}`, `Bearer ${second}`]);
   assert.ok(said.every((message) => message === "no key; retry after 1"));
 });
 
@@ -256,18 +219,18 @@ test("events come while a fresh token is waited for, and it may be closed", asyn
   const success = { success: { message: "Authenticated." }, resume: { complete: true } };
   const calls = [];
   const hanging = () => (calls.push(1), calls.length > 1 ? new Promise(() => {}) : expiring);
-  const one = client([{ challenge: "any" }, success], { token: hanging });
+  const one = client([subscribed, success, subscribed], { token: hanging });
   const taken = [];
   one.on("order", ({ data }) => taken.push(data));
   const running = one.run();
   while (calls.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
-  for (const number of [1, 2, 3]) Gateway.last.tell("message", { data: JSON.stringify({ orderbook: number }) });
+  for (const number of [1, 2, 3]) Gateway.last.tell("message", { data: JSON.stringify({ order: number }) });
   while (taken.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
   one.close();
   await running;
   assert.deepEqual([taken, calls.length], [[1, 2, 3], 2]);
 
-  const never = client([{ challenge: "any" }], { token: () => new Promise(() => {}) });
+  const never = client([subscribed], { token: () => new Promise(() => {}) });
   const waiting = never.run();
   await new Promise((resolve) => setTimeout(resolve, 1));
   never.close();
@@ -275,7 +238,7 @@ test("events come while a fresh token is waited for, and it may be closed", asyn
 });
 
 test("contradictory options are errors", () => {
-  for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"]])
+  for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"], ["https://x/public"]])
     assert.throws(() => new PeatioClient(url, { streams }), TypeError);
   assert.throws(() => client([]).on("gaps", () => {}), TypeError);
 });

@@ -1,13 +1,13 @@
 /**
  * The console: shows what the client in `peatio-client.mjs` receives, as it arrives.
  *
- * It uses one classic connection: for the member's orders and trades, which resume, and for the public streams,
- * which start from scratch. The page fetches nothing from any other host.
+ * It uses one connection: for the member's orders and trades, which resume, and for the public streams, which start
+ * from scratch. The page fetches nothing from any other host.
  */
 
 import { Depth } from "./depth.mjs";
 import { Line } from "./line.mjs";
-import { PeatioClient, Refused } from "./peatio-client.mjs";
+import { NoToken, PeatioClient, Refused } from "./peatio-client.mjs";
 
 const SHOWN_FRAMES = 120;
 const SHOWN_ROWS = 60;
@@ -45,8 +45,8 @@ const count = { in: 0, out: 0 };
 /** Frames to show later, while the pane is paused. @type {Element[]} */
 const heldFrames = [];
 /**
- * Whether arriving events are missed ones: from the answer to the token until the answer to the next message, which the
- * gateway handles only after it has sent all missed events.
+ * Whether arriving events are missed ones: from the answer to the token until the answer to a ping, which the gateway
+ * handles only after it has sent all missed events.
  */
 let isReplaying = false;
 /** Cursors of missed events. @type {Set<string>} */
@@ -55,13 +55,14 @@ const missed = new Set();
 /** @param {"in" | "out"} direction @param {string} text */
 function listen(direction, text) {
   count[direction] += 1;
+  if (text === "pong" && isReplaying) endReplay();
+  if (text === "ping" || text === "pong") return;
   /** @type {any} */
   const frame = JSON.parse(text);
   const name = Object.keys(frame)[0];
   if (isReplaying && frame.cursor) missed.add(frame.cursor);
   showFrame(direction, text, name.includes("."), missed.has(frame.cursor));
-  if (frame.challenge) step("open", location.host);
-  if (frame.challenge) step("challenge", `${frame.challenge.slice(0, 12)}…`);
+  if (frame.success) step("open", location.host);
   if (frame.jwt) step("token", isSimulated ? "made by this gateway for its simulated member" : "yours");
   if (frame.success?.message === "Authenticated.") {
     step("in", "");
@@ -70,7 +71,7 @@ function listen(direction, text) {
     missed.clear();
   }
   if (frame.resume?.complete === false) tellGap();
-  if (frame.success?.message === "subscribed" && isReplaying) endReplay();
+  if (frame.success?.message === "subscribed" && isReplaying) line.ping(); // its answer follows the missed events
   if (frame.success?.order_id) answerOrder(`${frame.success.message.replace(".", "")}: ${short(frame.success.order_id)}`, true);
 }
 
@@ -250,9 +251,9 @@ function takeFill(data, wasMissed) {
   const side = sideOf(data);
   const row = element("tr", "", wasMissed ? "missed" : "");
   row.dataset.trade = data.id;
-  const time = element("td", clock(data.created_at));
+  const time = element("td", clock(data.created_at * 1000));
   if (wasMissed) time.append(missedMark());
-  row.append(time, element("td", data.price, side), element("td", fixed(data.volume)), element("td", short(data.order_id), "soft wide"));
+  row.append(time, element("td", data.price, side), element("td", fixed(data.amount)), element("td", short(data.order_id), "soft wide"));
   putFirst($("fills"), row);
   $("no-fill").hidden = true;
 }
@@ -418,8 +419,8 @@ function answerOrder(text, isWell) {
 
 /** @returns {Promise<string>} */
 async function fetchToken() {
-  const answer = await fetch("console/session", { method: "POST" });
-  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+  const answer = await fetch("console/session", { method: "POST" }).catch(() => null);
+  if (!answer?.ok) throw new NoToken(`the gateway does not answer${answer ? `: HTTP ${answer.status}` : ""}`);
   return (await answer.json()).token;
 }
 

@@ -35,7 +35,17 @@ export class Line {
 
   /** Send a message in addition to those of the client. @param {object} message */
   say(message) {
-    for (const connection of this.connections) connection.send(JSON.stringify(message));
+    this.#send(JSON.stringify(message));
+  }
+
+  /** Ask for a `pong`. */
+  ping() {
+    this.#send("ping");
+  }
+
+  /** @param {string} text */
+  #send(text) {
+    for (const connection of this.connections) connection.send(text);
   }
 }
 

@@ -163,13 +163,15 @@ def test_page_knows_whether_the_exchange_is_simulated() -> None:
 
 def test_page_uses_the_published_client() -> None:
     assert (FOLDER / "peatio-client.mjs").is_symlink()
-    assert Answer(page(), "/console/peatio-client.mjs").body == (ROOT / "clients/js/peatio-client.mjs").read_bytes()
+    client = ROOT / "clients" / "js"
+    for path in [client / "peatio-client.mjs", *(client / "src").iterdir()]:
+        assert Answer(page(), f"/console/{path.relative_to(client)}").body == path.read_bytes()
 
 
 def test_all_files_are_packaged() -> None:
     packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     found = {path for pattern in packed["peatio_ws.console"] for path in (ROOT / "peatio_ws" / "console").glob(pattern)}
-    assert found >= set(FOLDER.iterdir())
+    assert found >= {path for path in [*FOLDER.iterdir(), *(FOLDER / "src").iterdir()] if path.is_file()}
 
 
 # ---- tokens

@@ -47,11 +47,11 @@ def test_a_schema_is_written_as_a_type(schema: dict[str, Any], python: str, type
 
 def test_deprecated_bodies_have_no_types() -> None:
     names = channel_types.typed()
-    assert {"Order", "Trade", "Ticker", "ClassicOrder", "BookUpdate", "Kline"} <= names.keys()
+    assert {"Order", "Trade", "Ticker", "BookUpdate", "Kline"} <= names.keys()
     assert not [name for name, schema in names.items() if schema.get("deprecated") or name.startswith("Translated")]
 
 
-def test_clients_report_orderbook_as_order() -> None:
+def test_orders_and_trades_of_the_clients_have_one_shape() -> None:
     streams = {stream.name: stream.bodies for stream in channel_types.streams()}
-    assert streams["order"] == ["Order", "ClassicOrder"]
+    assert (streams["order"], streams["trade"]) == (["Order"], ["Trade"])
     assert "orderbook" not in streams

@@ -163,83 +163,11 @@ export interface DepositAddress {
   address: string;
 }
 
-/** As the publisher wrote it, digit for digit; null if it gave no value. */
-export type Scalar = string | number | boolean | null;
-
-/** A decimal as the publisher wrote it, a text or a number; null if it gave no value. Peatio writes texts. */
-export type Amount = string | number | null;
-
-/** The current state of one of the member's orders, in the classic protocol. */
-export interface ClassicOrder {
-  /** Id of the order. */
-  id: number | string;
-  /** Side. */
-  side: "sell" | "buy" | null;
-  /** `limit` or `market`. */
-  ord_type: string | null;
-  /** Limit; null for a market order. */
-  price: Amount;
-  /** Average price of its trades. */
-  avg_price: Amount;
-  /** `pending`, `wait`, `done`, `cancel` or `reject`. */
-  state: string | number | null;
-  /** Id of the market. */
-  market_id: string | null;
-  /** Time of the order, ISO 8601. */
-  created_at: string | null;
-  /** Amount as placed. */
-  origin_volume: Amount;
-  /** Number of its trades. */
-  trades_count: number | string | null;
-  /** Its trades, if the publisher added them. */
-  trades: TradeOfOrder[];
-  /** Amount not filled yet, if known. */
-  remaining_volume?: Amount;
-  /** Amount filled, if known. */
-  executed_volume?: Amount;
-}
-
-/** A trade in the list of an order, with the fields that the publisher gave. */
-export type TradeOfOrder = Record<string, Scalar>;
-
-/** A trade of one of the member's orders, in the classic protocol. It contains nothing of the counterparty. A trade with oneself has both orders, and `order_id` is the ask order. */
-export interface ClassicTrade {
-  /** Id of the trade. */
-  id: number | string;
-  /** Price. */
-  price: Amount;
-  /** Amount in the base currency. */
-  volume: Amount;
-  /** Price times volume, in the quote currency. */
-  funds: Amount;
-  /** Id of the market. */
-  market_id: string | null;
-  /** Time of the trade, ISO 8601. */
-  created_at: string | null;
-  /** Side of the member's order; `both` for a trade with oneself. */
-  side: "ask" | "bid" | "both" | null;
-  /** Id of the member's order. */
-  order_id: number | string | null;
-  /** The member's ask order. */
-  ask?: OwnOrder;
-  /** The member's bid order. */
-  bid?: OwnOrder;
-}
-
-/** The member's order as the gateway last saw it, or only its id. */
-export type OwnOrder = ClassicOrder | OrderId;
-
-/** An order of which only the id is known. */
-export interface OrderId {
-  /** Id of the order. */
-  id: number | string | null;
-}
-
 /** The body of a stream's events, by the stream's name; `any` for streams that are not Peatio's. */
 export type BodyOf<Name> =
   Name extends "global.tickers" ? Tickers :
-  Name extends "order" ? Order | ClassicOrder :
-  Name extends "trade" ? Trade | ClassicTrade :
+  Name extends "order" ? Order :
+  Name extends "trade" ? Trade :
   Name extends "balances" ? Balances :
   Name extends "deposit_address" ? DepositAddress :
   Name extends `${string}.trades` ? PublicTrades :

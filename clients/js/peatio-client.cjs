@@ -1,0 +1,2 @@
+// For programs that use require().
+module.exports = require("./peatio-client.mjs");

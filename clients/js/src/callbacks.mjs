@@ -1,0 +1,72 @@
+// The callbacks of a client, by name. Knows no connection.
+
+/** Names that are not streams. */
+export const CALLBACKS = "event book gap stale notice connected disconnected error".split(" ");
+const NAMES = ["order", "trade", "balances", "deposit_address", ...CALLBACKS];
+
+/** Callbacks in the order in which they were registered. */
+export class Callbacks {
+  /** @type {Map<string, { callback: Function, once: boolean }[]>} */
+  #byName = new Map();
+
+  /**
+   * @param {string} name
+   * @param {Function} callback
+   * @param {{ once: boolean, signal?: AbortSignal }} options
+   * @throws {TypeError} there is no such name
+   */
+  add(name, callback, { once, signal }) {
+    if (!NAMES.includes(name) && !name.includes("."))
+      throw new TypeError(`unknown name ${name}: neither a stream, which has a dot, nor one of ${NAMES.join(", ")}`);
+    if (signal?.aborted) return;
+    const entry = { callback, once };
+    this.#byName.set(name, [...this.#of(name), entry]);
+    signal?.addEventListener("abort", () => this.#drop(name, entry), { once: true });
+  }
+
+  /** Remove a callback, or all of a name. Idempotent. @param {string} name @param {Function} [callback] */
+  remove(name, callback) {
+    this.#byName.set(name, callback ? this.#of(name).filter((entry) => entry.callback !== callback) : []);
+  }
+
+  /** @param {string} name */
+  has(name) {
+    return this.#of(name).length > 0;
+  }
+
+  /** Call and await the callbacks. One that is to be called once is removed when it has settled. @param {string} name @param {unknown} what */
+  async call(name, what) {
+    for (const entry of this.#of(name)) {
+      if (!this.#of(name).includes(entry)) continue; // an earlier one removed it
+      await entry.callback(what);
+      if (entry.once) this.#drop(name, entry);
+    }
+  }
+
+  /** @param {string} name */
+  #of(name) {
+    return this.#byName.get(name) ?? [];
+  }
+
+  /** @param {string} name @param {object} entry */
+  #drop(name, entry) {
+    this.#byName.set(name, this.#of(name).filter((other) => other !== entry));
+  }
+}
+
+/** A line of the log, without tokens and payloads; empty for what is not logged. @param {string} name @param {any} what */
+export function lineOf(name, what) {
+  switch (name) {
+    case "gap":
+      return "gap: events may be missing";
+    case "error":
+      return `error: ${what}`;
+    case "connected":
+      return `connected, ${what.streams.length} streams`;
+    case "disconnected": {
+      const then = what.pause === null ? "no further attempt" : `next attempt in ${what.pause.toFixed(1)} s`;
+      return `disconnected: ${what.code} ${what.reason}; ${then}`;
+    }
+  }
+  return "";
+}

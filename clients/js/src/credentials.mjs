@@ -1,0 +1,166 @@
+// Which session token to send, when to renew it, and what a refusal means.
+
+import { wall } from "./clocks.mjs";
+import { Refused } from "./errors.mjs";
+
+const EARLY = 60; // renew a token this long before `exp`; a quarter of the remaining time, if that is less
+const RENEWAL_PAUSE = 0.5; // shortest pause between two requests for a token
+const LONGEST_RENEWAL_PAUSE = 60;
+const MOST_REFUSALS = 3; // consecutive refused tokens, all different, before the client gives up
+const SKEW = 10; // how far the clock of the gateway may be behind the clock that wrote `iat`
+const AGAIN = 2; // shortest time before the same token is sent again
+
+/** A time of a JWT (RFC 7519 section 4.1); null if it cannot be read. @param {string} token @param {string} name */
+function claim(token, name) {
+  try {
+    const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    const value = JSON.parse(atob(payload))[name];
+    return Number.isFinite(value) ? Number(value) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** When to renew the token that the gateway has. */
+export class Renewal {
+  /** Unix time. */
+  due = Infinity;
+  /** @type {number | null} */
+  #exp = null;
+  #failures = 0;
+
+  /** Schedule the renewal of a token that was sent to the gateway. @param {string} token */
+  shown(token) {
+    const iat = claim(token, "iat");
+    this.#exp = claim(token, "exp");
+    if (this.#exp === null) {
+      this.due = Infinity;
+      return;
+    }
+    // If the clock of this machine is behind, the token ends before its `exp`.
+    if (iat !== null) this.#exp = Math.min(this.#exp, wall() + Math.max(0, this.#exp - iat));
+    const left = this.#exp - wall();
+    if (left <= 0) this.putOff(); // this machine's clock is ahead, or the token has expired
+    else {
+      this.due = this.#exp - Math.min(EARLY, left / 4);
+      this.#failures = 0;
+    }
+  }
+
+  /** No fresh token was available: try after half of the remaining time, then less and less often. */
+  putOff() {
+    const left = (this.#exp ?? wall()) - wall();
+    this.due = wall() + Math.max(Math.min(LONGEST_RENEWAL_PAUSE, RENEWAL_PAUSE * 2 ** this.#failures), left / 2);
+    this.#failures += 1;
+  }
+
+  /** Renew after this time. @param {number} seconds */
+  again(seconds) {
+    this.due = wall() + seconds;
+  }
+
+  /** Stop renewing: the gateway accepts no token. */
+  stop() {
+    this.due = Infinity;
+  }
+}
+
+/** The session token of a client, over all its connections. */
+export class Credentials {
+  renewal = new Renewal();
+  /** A token to send again; null to ask the token function. @type {string | null} */
+  kept = null;
+  /** The token that was last sent to the gateway. @type {string | null} */
+  #shown = null;
+  /** The last token that the gateway refused. @type {string | null} */
+  #refused = null;
+  #refusals = 0;
+  #patient = true; // whether the clocks may be the reason of a refusal
+
+  /** Why other tokens would not help; empty as long as they may. */
+  get exhausted() {
+    return this.#refusals < MOST_REFUSALS ? "" : `the gateway refuses this token, after ${MOST_REFUSALS - 1} others`;
+  }
+
+  /**
+   * The token for a new connection.
+   *
+   * @param {string} token
+   * @throws {Refused} the gateway refused it before
+   */
+  show(token) {
+    if (token === this.#refused) throw new Refused("the gateway refuses this token, and there is no other");
+    this.#shown = token;
+    this.kept = null;
+    return token;
+  }
+
+  /** The token to send on the open connection; null if it is not a new one. @param {string} token */
+  renew(token) {
+    const again = this.kept;
+    this.kept = null;
+    if (token !== again && (token === this.#shown || token === this.#refused)) return null;
+    this.#shown = token;
+    return token;
+  }
+
+  /** Schedule the renewal of the token that the connection was opened with, or renewed. */
+  connected() {
+    if (this.#shown !== null) this.renewal.shown(this.#shown);
+  }
+
+  /** The gateway accepted the token. */
+  accept() {
+    this.#refused = null;
+    this.#refusals = 0;
+    this.#patient = true;
+  }
+
+  /** The gateway has no key for the token yet: the same one may be sent again. */
+  postpone() {
+    this.#shown = null;
+  }
+
+  /**
+   * The gateway refused the token.
+   *
+   * @returns {number} seconds until the same token should be sent again, because the clock of the gateway may be behind;
+   *   0 if another one is needed
+   */
+  refuse() {
+    const iat = this.#shown === null ? null : claim(this.#shown, "iat");
+    if (this.#patient && iat !== null && Math.abs(wall() - iat) < SKEW) {
+      this.kept = this.#shown;
+      return AGAIN;
+    }
+    this.#patient = false;
+    this.#refusals += 1;
+    this.spend();
+    return 0;
+  }
+
+  /** The same on an open connection, which continues. */
+  refuseRenewal() {
+    const seconds = this.refuse();
+    if (seconds) this.renewal.again(seconds);
+    else if (this.exhausted) this.renewal.stop();
+  }
+
+  /** The session of the token ended: another token is needed. */
+  spend() {
+    this.#refused = this.#shown;
+  }
+}
+
+/**
+ * The result of a token function.
+ *
+ * @param {unknown} token
+ * @returns {string}
+ * @throws {TypeError} it is not a token
+ */
+export function checked(token) {
+  if (typeof token !== "string") throw new TypeError(`a token is a text; the token function returned ${typeof token}`);
+  if (!token || /\s/.test(token)) throw new TypeError("a token is a text without spaces, without `Bearer` before it");
+  return token;
+}

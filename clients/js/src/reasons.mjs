@@ -1,0 +1,42 @@
+// What went wrong with a connection, in words for the user.
+
+const CERTIFICATE = /^(CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_TLS_CERT)/; // codes of OpenSSL and Node
+const TLS = /^(EPROTO|ERR_SSL_|ERR_TLS_)/;
+
+/**
+ * Why a connection could not be opened. Browsers give no reason.
+ *
+ * @param {string} address
+ * @param {{ error?: any, message?: string }} event the socket's "error" event
+ */
+export function notOpened(address, { error, message }) {
+  const { protocol, host, port } = new URL(address);
+  const where = port ? host : `${host}:${protocol === "wss:" ? 443 : 80}`;
+  const code = String(error?.code ?? "");
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return `DNS: the host of ${where} cannot be resolved: ${code}`;
+  if (code === "ECONNREFUSED")
+    return `${where} refuses connections; is this the port of the gateway, and is it running?`;
+  if (CERTIFICATE.test(code)) return `TLS: the certificate of ${where} is not valid here: ${message}; see the option tls`;
+  if (TLS.test(code)) return `TLS: ${code}; does ${where} expect ws:// instead of wss://?`;
+  if (code.startsWith("HPE_") || code === "ECONNRESET")
+    return `${where} does not answer with HTTP; does it expect ${protocol === "wss:" ? "ws://" : "wss://"}?`;
+  const origin = /** @type {any} */ (globalThis).location?.origin;
+  if (origin)
+    return `cannot connect to ${where}; browsers give no reason. Is the gateway running, is its certificate valid, and does its API_CORS_ORIGINS allow ${origin}?`;
+  return `cannot connect to ${where}: ${message || code || "no reason"}`;
+}
+
+/**
+ * The reason for an HTTP answer in place of an upgrade.
+ *
+ * @param {number} status
+ * @param {string} text the answer, if it is plain text
+ * @param {string | undefined} origin
+ */
+export function http(status, text, origin) {
+  const line = text.trim().split("\n")[0].slice(0, 200);
+  let reason = line ? `HTTP ${status}: ${line}` : `HTTP ${status}`;
+  if (status === 403 && origin) reason += ` (Origin: ${origin})`;
+  if (status === 404) reason += ": no gateway at this path; check the address";
+  return reason;
+}

@@ -1,0 +1,73 @@
+// Requests to handlers of the gateway, and their answers, which carry the same `echo`. Knows no socket.
+
+import { RequestFailed, timedOut } from "./errors.mjs";
+
+const LOST = "the connection ended before the answer; the handler may have run";
+
+/** The requests of a connection that wait for an answer. */
+export class Requests {
+  #last = 0;
+  /** @type {Map<number, (frame: any) => void>} */
+  #waiting = new Map();
+
+  get waiting() {
+    return this.#waiting.size > 0;
+  }
+
+  /**
+   * Send a message, and wait for its answer.
+   *
+   * @param {(text: string) => void} say
+   * @param {string} event
+   * @param {object} fields
+   * @param {{ timeout: number, signal?: AbortSignal }} options
+   * @returns {Promise<any>}
+   */
+  async ask(say, event, fields, { timeout, signal }) {
+    if (event === "subscribe" || event === "unsubscribe")
+      throw new TypeError(`${event} is not a handler; use the method ${event}()`);
+    signal?.throwIfAborted();
+    const echo = (this.#last += 1);
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    let abort = () => {};
+    const answered = new Promise((resolve, reject) => {
+      this.#waiting.set(echo, (frame) => (frame ? resolve(frame) : reject(new Error(LOST))));
+      if (timeout < Infinity)
+        timer = setTimeout(() => reject(timedOut(`${event} was not answered within ${timeout} s`)), timeout * 1000);
+      abort = () => reject(signal?.reason);
+      signal?.addEventListener("abort", abort);
+    });
+    try {
+      say(JSON.stringify({ ...fields, event, echo }));
+      const frame = await answered;
+      if (frame.error === undefined) return frame;
+      throw new RequestFailed(String(frame.error?.message ?? frame.error));
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      this.#waiting.delete(echo);
+    }
+  }
+
+  /** Pass a frame to the request that it answers. @param {string} text @returns {boolean} whether it is an answer */
+  take(text) {
+    if (!this.waiting || !text.includes('"echo"')) return false;
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return false;
+    }
+    const settle = this.#waiting.get(frame?.echo);
+    if (!settle) return false;
+    delete frame.echo;
+    settle(frame);
+    return true;
+  }
+
+  /** End all requests: the connection ended. */
+  lose() {
+    for (const settle of this.#waiting.values()) settle(null);
+  }
+}

@@ -1,0 +1,44 @@
+// The address of the gateway, and the initial streams.
+
+import { PRIVATE, isPublic } from "./conversation.mjs";
+
+export class Route {
+  /** The address without streams. @type {string} */
+  url;
+  /** All requested streams. @type {string[]} */
+  streams;
+  #authenticated;
+
+  /**
+   * @param {string} url
+   * @param {string[]} streams
+   * @param {boolean} authenticated whether the connection belongs to a member: by a token, or by the proxy
+   * @throws {TypeError} the arguments contradict each other
+   */
+  constructor(url, streams, authenticated) {
+    const parts = new URL(url);
+    if (!["ws:", "wss:"].includes(parts.protocol))
+      throw new TypeError("the address of the gateway is ws://host:port/ or wss://host/");
+    const named = parts.searchParams.getAll("stream").flatMap((names) => names.split(","));
+    parts.searchParams.delete("stream");
+    this.url = parts.href;
+    this.streams = [...named, ...streams].filter(Boolean);
+    this.#authenticated = authenticated;
+    const last = parts.pathname.replace(/\/+$/, "").split("/").at(-1);
+    if (authenticated) {
+      if (!this.streams.length) this.streams = PRIVATE;
+    } else if (last === "private") {
+      throw new TypeError("…/private needs a token");
+    } else if (!this.streams.length && last !== "public") {
+      throw new TypeError("give a token for the orders and trades of a member, or name public streams");
+    }
+    this.check(this.streams);
+  }
+
+  /** @param {string[]} streams @throws {TypeError} the client cannot subscribe to one of them */
+  check(streams) {
+    for (const name of streams)
+      if (!this.#authenticated && !isPublic(name))
+        throw new TypeError(`${name}: needs a token; only public streams do not`);
+  }
+}

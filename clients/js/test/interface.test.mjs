@@ -1,0 +1,250 @@
+// The interface: tokens, callbacks, `next`, `request`, options, and what a page reports. `node --test`.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
+import { authenticated, client, Gateway, subscribed, token, until } from "./gateway.mjs";
+
+const refused = { error: { message: "Authentication failed." } };
+const say = (frame) => Gateway.last.tell("message", { data: JSON.stringify(frame) });
+const tokens = () => Gateway.heard.flatMap(({ jwt }) => jwt ?? []);
+
+test("a fault of the token function ends the client with it", async () => {
+  await assert.rejects(client([], { token: () => undefined.token }).run(), TypeError);
+  await assert.rejects(client([], { token: async () => 5 }).run(), /a token is a text/);
+  await assert.rejects(client([], { token: () => Promise.reject(new RangeError("session")) }).run(), /session/);
+});
+
+test("no token now is reported, and asked for again", async () => {
+  const given = [() => Promise.reject(new NoToken("Barong is down")), () => "late"];
+  const one = client([subscribed, authenticated, subscribed], { token: () => given.shift()() });
+  const told = [];
+  one.on("error", (message) => told.push(message)).on("disconnected", () => {}).on("connected", () => one.close());
+  await one.run();
+  assert.deepEqual(told, ["no token: Barong is down"]);
+  assert.deepEqual(tokens(), ["Bearer late"]);
+});
+
+test("a token may be a text, and is sent again while the clock of the gateway may be behind", async () => {
+  const early = token({ iat: 5 });
+  const one = client([subscribed, refused], { token: early });
+  const pauses = [];
+  one.on("error", () => {}).on("disconnected", ({ pause }) => {
+    pauses.push(pause);
+    if (pauses.length === 1) Gateway.script = [subscribed, authenticated, subscribed];
+  });
+  one.on("connected", () => one.close());
+  await one.run();
+  assert.deepEqual(tokens(), [`Bearer ${early}`, `Bearer ${early}`]);
+  assert.ok(pauses[0] >= 2);
+});
+
+test("an old token is refused at once", async () => {
+  const one = client([subscribed, refused], { token: token({ iat: -11 }) });
+  one.on("error", () => {}).on("disconnected", () => {});
+  await assert.rejects(one.run(), (error) => error instanceof Refused && /there is no other/.test(error.message));
+  assert.equal(tokens().length, 1);
+});
+
+test("a connection that the proxy authenticates has its streams and cursor in the address", async () => {
+  const answer = { success: { streams: ["order", "trade"] }, resume: { cursor: "c0", complete: true } };
+  const options = { authenticated: "by the proxy", WebSocket: Gateway };
+  Gateway.script = [answer, { order: { id: 1 }, cursor: "c1" }];
+  Gateway.heard = [];
+  const one = new PeatioClient("ws://gateway.example/api/private", options);
+  assert.equal((await one.next()).data.id, 1);
+  const { pathname, search } = new URL(Gateway.last.address);
+  assert.deepEqual([pathname, search], ["/api/private", "?stream=order&stream=trade&resume=1"]);
+  Gateway.last.tell("close", { code: 1012, reason: "" });
+  one.on("disconnected", () => {}).on("connected", () => one.close());
+  assert.equal(await one.next(), undefined);
+  assert.match(Gateway.last.address, /&resume=c1$/);
+  assert.deepEqual(Gateway.heard, []);
+  Gateway.script = [subscribed];
+  const stranger = new PeatioClient("ws://gateway.example/", options).on("disconnected", () => {});
+  await assert.rejects(stranger.run(), /log in again/);
+});
+
+test("callbacks can be removed, by off, by once and by a signal", async () => {
+  const frames = [1, 2, 3].map((number) => ({ "btcusd.trades": number }));
+  const one = client([subscribed, ...frames], { streams: ["btcusd.trades"] });
+  const [told, controller] = [[], new AbortController()];
+  const always = ({ data }) => told.push(`always ${data}`);
+  one.once("event", ({ data }) => told.push(`once ${data}`)).on("event", always);
+  one.on("event", ({ data }) => told.push(`signal ${data}`), { signal: controller.signal });
+  await one.next();
+  controller.abort();
+  await one.next();
+  one.off("event", always).off("event").off("event");
+  await one.next();
+  one.close();
+  assert.deepEqual(told, ["once 1", "always 1", "signal 1", "always 2"]);
+});
+
+test("a callback that fails is not used up", async () => {
+  const one = client([subscribed, { "btcusd.trades": 1 }], { streams: ["btcusd.trades"] });
+  const told = [];
+  one.once("event", () => {
+    told.push(1);
+    if (told.length === 1) throw new RangeError("stumbled");
+  });
+  await assert.rejects(one.next(), RangeError);
+  await one.next();
+  one.close();
+  assert.equal(told.length, 2);
+});
+
+test("next gives up after a time, and loses nothing", async () => {
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  await assert.rejects(one.next(0.01), { name: "TimeoutError", message: "no event within 0.01 s" });
+  await assert.rejects(one.next(0), { name: "TimeoutError" });
+  say({ "btcusd.trades": 1 });
+  say({ "btcusd.trades": 2 });
+  assert.equal((await one.next(30)).data, 1);
+  for await (const { data } of one) {
+    assert.equal(data, 2);
+    break;
+  }
+  one.close();
+  assert.equal(await one.next(), undefined);
+});
+
+test("a signal closes the client", async () => {
+  const controller = new AbortController();
+  const one = client([subscribed], { streams: ["btcusd.trades"], signal: controller.signal });
+  one.on("connected", () => controller.abort());
+  await one.run();
+  assert.equal(one.state, "closed");
+  assert.equal(client([], { signal: AbortSignal.abort() }).state, "closed");
+});
+
+test("answers come to a callback, and events follow in order", async () => {
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  await assert.rejects(one.request("double"), /not connected/);
+  const [answers, taken] = [[], []];
+  one.on("event", ({ data }) => taken.push(data)).once("connected", async () => {
+    const asked = [one.request("double", { number: 4 }), one.request("fail"), one.request("lost")];
+    await assert.rejects(one.request("silent", {}, { timeout: 0.01 }), { name: "TimeoutError" });
+    await assert.rejects(one.request("none", {}, { signal: AbortSignal.abort(new RangeError("over")) }), RangeError);
+    await assert.rejects(one.request("subscribe"), TypeError);
+    const [double, fail] = Gateway.heard;
+    assert.deepEqual(double, { number: 4, event: "double", echo: 1 });
+    say({ "btcusd.trades": 1 });
+    say({ error: "no such market", echo: fail.echo });
+    say({ success: 8, echo: double.echo });
+    say({ "btcusd.trades": 2 });
+    answers.push(await asked[0]);
+    await assert.rejects(asked[1], (error) => error instanceof RequestFailed && error.message === "no such market");
+    Gateway.last.tell("close", { code: 1012, reason: "" });
+    await assert.rejects(asked[2], /ended before the answer/);
+  });
+  one.on("disconnected", () => one.close());
+  await one.run();
+  assert.deepEqual(answers, [{ success: 8 }]);
+  assert.deepEqual(taken, [1, 2]);
+});
+
+test("debug tells the course, and no secret", async () => {
+  const lines = [];
+  const url = "ws://gateway.example/?key=secret";
+  Gateway.script = [subscribed, authenticated, subscribed, { order: { id: 424242 }, cursor: "c1" }];
+  const one = new PeatioClient(url, { token: "secret", WebSocket: Gateway, debug: (line) => lines.push(line) });
+  await one.next();
+  Gateway.last.tell("close", { code: 1012, reason: "restart" });
+  await assert.rejects(one.next(0), { name: "TimeoutError" });
+  one.close();
+  assert.deepEqual(lines.slice(0, 3), [
+    "peatio-client: connecting to gateway.example",
+    "peatio-client: connected, 0 streams",
+    "peatio-client: event of order, 37 characters",
+  ]);
+  assert.match(lines[3], /^peatio-client: disconnected: 1012 restart; next attempt in/);
+  assert.doesNotMatch(lines.join(), /secret|424242/);
+});
+
+/** A page: events of the network and of the document. */
+function page() {
+  const [network, document] = [new EventTarget(), new EventTarget()];
+  document.visibilityState = "visible";
+  const { addEventListener, removeEventListener } = globalThis;
+  globalThis.addEventListener = network.addEventListener.bind(network);
+  globalThis.removeEventListener = network.removeEventListener.bind(network);
+  globalThis.document = document;
+  return {
+    network: (name) => network.dispatchEvent(new Event(name)),
+    document: (name) => document.dispatchEvent(new Event(name)),
+    leave: () => Object.assign(globalThis, { addEventListener, removeEventListener, document: undefined }),
+  };
+}
+
+test("a page that is offline disconnects, and connects at once when it is back", async () => {
+  const there = page();
+  const ends = [];
+  let connections = 0;
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  one.on("connected", () => (connections += 1)).on("disconnected", (end) => ends.push(end));
+  const running = one.run();
+  await until(() => connections === 1);
+  for (const [away, back] of [["offline", () => there.network("online")], ["offline", () => there.document("visibilitychange")]]) {
+    const { random } = Math;
+    Math.random = () => 1; // the longest pauses
+    const before = connections;
+    there.network(away);
+    await until(() => ends.length === before);
+    Math.random = random;
+    back();
+    await until(() => connections === before + 1);
+  }
+  assert.deepEqual(ends.map(({ reason, pause }) => [reason, pause]), Array(2).fill(["the browser is offline", 0.5]));
+  one.close();
+  await running;
+  there.leave();
+});
+
+test("a page that comes back asks whether the connection is there", async () => {
+  const there = page();
+  const asked = [];
+  const send = Gateway.prototype.send;
+  Gateway.prototype.send = (text) => asked.push(text);
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  const running = one.run();
+  await until(() => one.state === "connected");
+  there.document("resume");
+  assert.deepEqual(asked, ["ping"]);
+  Gateway.last.tell("message", { data: "pong" });
+  one.close();
+  await running;
+  there.network("online");
+  assert.deepEqual(asked, ["ping"], "a closed client does not listen");
+  Gateway.prototype.send = send;
+  there.leave();
+});
+
+test("a delay that the gateway asked for is not cut short", async () => {
+  const there = page();
+  let ends = 0;
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  one.on("disconnected", () => (ends += 1));
+  const running = one.run();
+  await until(() => one.state === "connected");
+  Gateway.last.tell("close", { code: 1012, reason: "restart; retry after 60" });
+  await until(() => ends === 1);
+  const { last } = Gateway;
+  there.network("online");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(Gateway.last, last);
+  one.close();
+  await running;
+  there.leave();
+});
+
+test("options that contradict each other", () => {
+  for (const [options, message] of [
+    [{ token: 5 }, /a text or a function/],
+    [{ token: "Bearer x" }, /without `Bearer`/],
+    [{ token: "x", authenticated: "by the proxy" }, /not by both/],
+    [{ authenticated: "somehow" }, /by the proxy/],
+    [{ token: "x", headers: { Authorization: "x" } }, /the option token/],
+  ])
+    assert.throws(() => new PeatioClient("ws://gateway.example/", options), message);
+});

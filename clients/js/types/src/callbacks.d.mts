@@ -1,0 +1,24 @@
+/** Names that are not streams. */
+export declare const CALLBACKS: string[];
+/** Callbacks in the order in which they were registered. */
+export declare class Callbacks {
+    #private;
+    /**
+     * @param {string} name
+     * @param {Function} callback
+     * @param {{ once: boolean, signal?: AbortSignal }} options
+     * @throws {TypeError} there is no such name
+     */
+    add(name: string, callback: Function, { once, signal }: {
+        once: boolean;
+        signal?: AbortSignal;
+    }): void;
+    /** Remove a callback, or all of a name. Idempotent. @param {string} name @param {Function} [callback] */
+    remove(name: string, callback?: Function): void;
+    /** @param {string} name */
+    has(name: string): boolean;
+    /** Call and await the callbacks. One that is to be called once is removed when it has settled. @param {string} name @param {unknown} what */
+    call(name: string, what: unknown): Promise<void>;
+}
+/** A line of the log, without tokens and payloads; empty for what is not logged. @param {string} name @param {any} what */
+export declare function lineOf(name: string, what: any): string;

@@ -1,0 +1,46 @@
+import { Requests } from "./requests.mjs";
+export declare class Line {
+    #private;
+    /** Requests to handlers on this connection. */
+    requests: Requests;
+    /**
+     * @param {any} socket
+     * @param {{ address: string, silence: number, origin?: string }} options `silence` in seconds; `origin`: of the request
+     */
+    constructor(socket: any, { address, silence, origin }: {
+        address: string;
+        silence: number;
+        origin?: string;
+    });
+    /** Resolves when the connection is open. */
+    open(): Promise<void>;
+    /**
+     * The next frame.
+     *
+     * @param {number} seconds
+     * @returns {Promise<string | null>} null after `seconds`, or earlier
+     */
+    receive(seconds: number): Promise<string | null>;
+    /** Make `receive` return without a frame. */
+    nudge(): void;
+    /** @param {string} text */
+    say(text: string): void;
+    /**
+     * Send a message to a handler, and wait for its answer. Until then, reading goes on.
+     *
+     * @param {string} event
+     * @param {object} fields
+     * @param {{ timeout: number, signal?: AbortSignal }} options
+     * @returns {Promise<any>}
+     */
+    request(event: string, fields: object, options: {
+        timeout: number;
+        signal?: AbortSignal;
+    }): Promise<any>;
+    /** The page was away: find out soon whether the connection is still there. */
+    check(): void;
+    /** Close with a closing handshake; drop waiting frames. */
+    close(): void;
+    /** The peer may be gone, so do not wait for its close frame. @param {string} reason */
+    abandon(reason: string): void;
+}

@@ -1,0 +1,18 @@
+/**
+ * Why a connection could not be opened. Browsers give no reason.
+ *
+ * @param {string} address
+ * @param {{ error?: any, message?: string }} event the socket's "error" event
+ */
+export declare function notOpened(address: string, { error, message }: {
+    error?: any;
+    message?: string;
+}): string;
+/**
+ * The reason for an HTTP answer in place of an upgrade.
+ *
+ * @param {number} status
+ * @param {string} text the answer, if it is plain text
+ * @param {string | undefined} origin
+ */
+export declare function http(status: number, text: string, origin: string | undefined): string;

@@ -1,0 +1,28 @@
+import { Book } from "./book.mjs";
+export declare class Shelf {
+    #private;
+    /** The book of a market, if there is one. @param {string} name */
+    get(name: string): Book | undefined;
+    /** @param {Book} book */
+    put(book: Book): void;
+    /** Request a new snapshot of a book. @param {string} name */
+    miss(name: string): void;
+    /** Remove the book of a stream. @param {string} stream */
+    drop(stream: string): void;
+    /**
+     * Apply an event to its book.
+     *
+     * @param {{ stream: string, text: string }} event
+     * @returns {[name: "book" | "stale" | "error", what: Book | string][]} the callbacks to call
+     */
+    take({ stream, text }: {
+        stream: string;
+        text: string;
+    }): [name: "book" | "stale" | "error", what: Book | string][];
+    /** Seconds until snapshots have to be requested; infinite if none are needed. @param {number} at */
+    seconds(at: number): number;
+    /** The streams of all books that need a new snapshot, at most once per `SNAPSHOTS`. @param {number} at */
+    toAsk(at: number): string[];
+    /** Mark all books as stale after the end of a connection; return those that were current. */
+    lose(): Book[];
+}
