@@ -1,0 +1,90 @@
+"""The client packages as a stranger installs them: by the path of their folder, from an empty one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import Distribution
+from pathlib import Path
+
+import peatio_client
+import pytest
+
+from tests.live.conftest import CLIENT, NPM_SECONDS
+from tests.support.gateway import ROOT
+from tests.support.servers import free_port
+
+REFUSED = "refuses connections; is this the port of the gateway, and is it running?"
+PROGRAM = """
+const client = new PeatioClient("ws://127.0.0.1:PORT/?stream=btcusd.trades");
+client.on("disconnected", ({ reason }) => { console.log(reason); client.close(); });
+client.run();
+"""
+TYPED = """
+const client = new PeatioClient("ws://exchange.example/", { token: "token" });
+const text: Promise<string | undefined> = client.next(5).then((event) => event?.text);
+client.on("order", ({ data }) => console.log(data.state, text)).once("gap", ({ cursor }) => console.log(cursor));
+// @ts-expect-error there is no such field
+client.on("order", ({ data }) => console.log(data.stat));
+const wrong = (error: unknown) => error instanceof Refused;
+console.log(wrong);
+"""
+
+
+def run(folder: Path, *command: str, seconds: float = 60) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `npm install <path>` has run. The path is a copy of the package, without dependencies."""
+    place = tmp_path_factory.mktemp("stranger")
+    shutil.copytree(CLIENT, place / "clients-js", ignore=shutil.ignore_patterns("node_modules"))
+    (place / "project").mkdir()
+    flags = ("--no-audit", "--no-fund", "--prefer-offline")
+    run(place / "project", "npm", "install", *flags, str(place / "clients-js"), seconds=NPM_SECONDS)
+    return place / "project"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("first.mjs", 'import { PeatioClient } from "peatio-client";'),
+        ("first.cjs", 'const { PeatioClient } = require("peatio-client");'),
+    ],
+)
+def test_npm_install_of_the_folder_is_enough_for_a_program(project: Path, name: str, line: str) -> None:
+    port = free_port()
+    (project / name).write_text(line + PROGRAM.replace("PORT", str(port)))
+    assert run(project, "node", name) == f"127.0.0.1:{port} {REFUSED}\n", "`ws` is there: it tells why"
+
+
+@pytest.mark.parametrize("name", ["typed.mts", "typed.cts"])
+def test_types_of_both_kinds_of_modules(project: Path, compiler: None, name: str) -> None:
+    (project / name).write_text('import { PeatioClient, Refused } from "peatio-client";' + TYPED)
+    options = "--ignoreConfig --noEmit --strict --target es2022 --module nodenext --lib es2023,dom --types"
+    run(project, str(CLIENT / "node_modules/.bin/tsc"), *options.split(), "", name)
+
+
+def test_pip_install_of_the_folder_is_enough_for_a_program(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "clients" / "python", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    # The dependency is here already. pip gets what builds the package, as for any package with a pyproject.toml.
+    flags = ("--no-deps", "--disable-pip-version-check", "--target", "site")
+    run(empty, sys.executable, "-m", "pip", "install", *flags, str(source), seconds=120)
+    (found,) = Distribution.discover(name="peatio-client", path=[str(empty / "site")])
+    assert found.version == peatio_client.__version__ == json.loads((CLIENT / "package.json").read_text())["version"]
+    assert "Typing :: Typed" in (found.metadata.get_all("Classifier") or [])
+    assert found.metadata.get_all("Project-URL")
+    program = "import peatio_client; print(peatio_client.__file__)"
+    environ = {**os.environ, "PYTHONPATH": str(empty / "site")}
+    where = subprocess.run([sys.executable, "-c", program], cwd=empty, env=environ, capture_output=True, text=True)
+    assert Path(where.stdout.strip()).is_relative_to(empty), where.stderr
+    assert (Path(where.stdout.strip()).parent / "py.typed").exists()
