@@ -481,3 +481,13 @@ def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
         assert client.all("gap") == []
         told_itself = client.all("disconnected")[0][1] == "too much waits for the consumer"
         assert told_itself == (language == "page"), "which cannot stop reading, and hangs up itself"
+
+
+@pytest.mark.parametrize("language", ["python", "asyncio", "node"])
+def test_client_names_the_origin_that_the_gateway_refuses(
+    gateway: GatewayProcess, drive: Drive, signer: Signer, language: str
+) -> None:
+    origin = "https://other.example"
+    client = drive(language, gateway.url, tokens=[signer.token("IDORIGIN")], headers={"Origin": origin}, until=-1)
+    code, reason, _ = client.wait_for("disconnected")
+    assert (code, reason) == (403, f"HTTP 403: This origin is not among API_CORS_ORIGINS. (Origin: {origin})")

@@ -63,7 +63,7 @@ def prepare(client: PeatioClient | AsyncPeatioClient) -> None:
         client.on("notice", lambda notice: tell("notice", notice))
 
 
-options = {name: given[name] for name in ("streams", "cursor", "silence") if name in given}
+options = {name: given[name] for name in ("streams", "cursor", "silence", "headers") if name in given}
 heard = given.get("on", "order")
 
 

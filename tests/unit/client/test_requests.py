@@ -10,6 +10,7 @@ import pytest
 from peatio_client import PeatioClient, RequestFailed
 from peatio_client._requests import Requests
 
+from peatio_ws import ClientError, testing
 from tests.unit.client.served import KINDS, WAIT, Either, Gateway, gateway, play
 
 both = pytest.mark.parametrize("kind", KINDS)
@@ -113,6 +114,31 @@ def test_no_answer_and_no_connection_are_errors(kind: str, server: Gateway) -> N
 
     server.reply = reply
     play(kind, server.url, scenario)
+
+
+@both
+def test_a_real_gateway_passes_a_request_to_its_handler(kind: str) -> None:
+    async def scenario(client: Either) -> None:
+        async def ask(_: object) -> None:
+            answers.append(await client.request("double", {"number": 20}))
+            with pytest.raises(RequestFailed, match="no number"):
+                await client.request("double")
+            real.publisher.to_member("IDANN", "order", {"id": 1})
+
+        client.on("connected", ask)
+        assert (await client.next()) is not None
+
+    application, answers = testing.gateway(), list[Any]()
+
+    @application.on("double")
+    def double(session: Any, message: dict[str, Any]) -> None:
+        if "number" not in message:
+            raise ClientError("no number")
+        session.reply({"success": {"double": 2 * message["number"]}})
+
+    with testing.serve(application) as real:
+        play(kind, real.url + "/", scenario, token=real.token("IDANN"))
+    assert answers == [{"success": {"double": 40}}]
 
 
 def test_a_late_answer_and_another_echo_are_no_answers() -> None:
