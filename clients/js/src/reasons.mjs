@@ -18,8 +18,10 @@ export function notOpened(address, { error, message }) {
     return `${where} refuses connections; is this the port of the gateway, and is it running?`;
   if (CERTIFICATE.test(code)) return `TLS: the certificate of ${where} is not valid here: ${message}; see the option tls`;
   if (TLS.test(code)) return `TLS: ${code}; does ${where} expect ws:// instead of wss://?`;
-  if (code.startsWith("HPE_") || code === "ECONNRESET")
-    return `${where} does not answer with HTTP; does it expect ${protocol === "wss:" ? "ws://" : "wss://"}?`;
+  if (code === "ECONNRESET" && protocol === "wss:")
+    return `TLS: ${where} ended the handshake; does it expect ws:// instead of wss://?`;
+  if (code === "ECONNRESET" || code.startsWith("HPE_"))
+    return `${where} does not answer with HTTP; does it expect wss:// instead of ws://?`;
   const origin = /** @type {any} */ (globalThis).location?.origin;
   if (origin)
     return `cannot connect to ${where}; browsers give no reason. Is the gateway running, is its certificate valid, and does its API_CORS_ORIGINS allow ${origin}?`;
