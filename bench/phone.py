@@ -17,7 +17,7 @@ import statistics
 import time
 from typing import Final
 
-from tests.support.followers import Market
+from tests.support.followers import UNPINGED, Market
 from tests.support.gateway import GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, scratch
 
@@ -85,7 +85,8 @@ def main() -> None:
     options, signer = arguments(), Signer()
     with scratch() as folder:
         broker = RabbitMQ(folder / "rabbitmq")
-        gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ})
+        # The phone answers no pings.
+        gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **UNPINGED})
         try:
             with Publisher(broker.url, confirm=False) as publisher:
                 ages, closed = follow(gateway.port, publisher, options)

@@ -79,10 +79,13 @@ def test_new_clients_use_the_other_gateway_while_one_is_full(behind: Front, sign
 
 
 def test_clients_of_a_gateway_that_stops_move_to_the_other(behind: Front, signer: Signer) -> None:
-    first = behind.gateways[0]
     with Swarm() as swarm:
         clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
-        wait_until(lambda: all(count > 0 for count in behind.connections()), "some clients are on each gateway")
-        assert first.process is not None
-        first.process.terminate()
-        clients.until(lambda: behind.connections() == [0, CLIENTS], "all clients are on the other gateway")
+        wait_until(lambda: sum(behind.connections()) == CLIENTS, "all clients are counted")
+        # On a busy machine Envoy may have left one gateway out, whose health check took too long.
+        counts = behind.connections()
+        first = counts.index(max(counts))
+        process = behind.gateways[first].process
+        assert process is not None
+        process.terminate()
+        clients.until(lambda: behind.connections()[1 - first] == CLIENTS, "all clients are on the other gateway")
