@@ -81,7 +81,7 @@ def test_worker_that_replaces_a_killed_one_has_the_books_at_once(
     market = Market(f"killed{gateways}.ob", 5 * RATE)
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
     feed = Feeding(broker.url, market, RATE, snapshots=(), until=market.last - RATE)
-    with Followers(market) as followers, feed:
+    with Followers(market, again=True) as followers, feed:
         for number in range(120):
             followers.join(running[number % gateways].port)
         followers.until(lambda: all(one.book for one in followers.all), "every follower has the book")
