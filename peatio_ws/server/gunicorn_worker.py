@@ -27,6 +27,7 @@ from peatio_ws.monitoring.limits import Limit
 from peatio_ws.routing.replay import reconnect_reason
 from peatio_ws.server import health
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.transport.tls_records import return_after_each_record
 from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import Handler
 
@@ -66,6 +67,7 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         except OSError:
             return
         try:
+            return_after_each_record(wrapped)
             if _shake_hands(wrapped):
                 self.handle(wrapped, address)
         finally:
