@@ -65,6 +65,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import log_writer, logs, metrics
 from peatio_ws.server import gunicorn_master, health, listen_addresses
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.transport import tls
 
 gc.enable()
 
@@ -100,8 +101,9 @@ metrics.forget(os.getpid())  # the master has metrics, too, as soon as it import
 
 
 def on_starting(server):
-    # With another bind, or an open socket, there is no address to try.
-    ours = server.cfg.bind == [bind] and not ("GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ)
+    # With another bind, an open socket, or a port that another gateway may have too, there is no address to try.
+    inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
+    ours = server.cfg.bind == [bind] and not (inherited or server.cfg.reuse_port)
     faults = listen_addresses.gateway_faults(_settings) if ours else []
     try:
         health.bind(_settings)
@@ -113,6 +115,15 @@ def on_starting(server):
     for name, meant in misspelt_variables.near_misses(os.environ).items():
         log.warning("unknown variable ignored", variable=name, similar=meant)
     gunicorn_master.prepare(server)
+
+
+def on_reload(server):
+    gunicorn_master.make_tls(server.cfg)
+
+
+def ssl_context(config, make):
+    # A list of ciphers that the operator made (--ciphers) is in the order that the operator wants.
+    return tls.configure(make(), client_chooses=config.ciphers is None)
 
 
 def post_worker_init(worker):

@@ -99,6 +99,11 @@ loop_delay = Histogram(
     "Delay of a timer in the event loop, sampled ten times a second",
     buckets=BUCKETS,
 )
+certificate_expiry = Gauge(
+    "peatio_ws_certificate_expiry_timestamp_seconds",
+    "End of the validity of the certificate in use, in the worker where it is earliest",
+    multiprocess_mode="livemin",
+)
 log_dropped = Counter("peatio_ws_log_lines_dropped", "Log lines dropped because the log was not read in time")
 cpu = Counter("peatio_ws_worker_cpu_seconds", "CPU time used by workers")
 memory = Gauge("peatio_ws_worker_memory_bytes", "Resident memory of workers (RSS)", multiprocess_mode="livesum")

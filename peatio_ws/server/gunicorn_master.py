@@ -19,7 +19,7 @@ from gunicorn.sock import ssl_context
 
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.server import listen_addresses
-from peatio_ws.server.gunicorn_worker import Worker
+from peatio_ws.server.gunicorn_worker import Server, Worker, server_tls
 
 log = structlog.get_logger("peatio_ws.server.gunicorn_master")
 
@@ -35,8 +35,20 @@ def prepare(master: Any) -> None:
     """Change gunicorn's master, whose settings are valid. Call it from gunicorn's hook `on_starting`."""
     _poll_often()
     Worker.patient = True
+    make_tls(master.cfg)
     reload = master.reload
     master.reload = lambda: _reload(master, reload)
+
+
+def make_tls(cfg: Any) -> None:
+    """Make the SSL context of the workers that are forked from now on. Call it from gunicorn's hook `on_reload`, too.
+
+    It is made once for all of them, so that a client can use a session ticket with another worker.
+    """
+    try:
+        Server.tls = server_tls(cfg)
+    except OSError:
+        Server.tls = None  # each worker tries again, and reports the fault
 
 
 def _poll_often() -> None:

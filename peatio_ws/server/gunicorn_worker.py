@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import ssl
 import sys
@@ -27,6 +28,7 @@ from peatio_ws.monitoring.limits import Limit
 from peatio_ws.routing.replay import reconnect_reason
 from peatio_ws.server import health
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.transport.tls import ServerTls
 from peatio_ws.transport.tls_records import return_after_each_record
 from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import Handler
@@ -41,9 +43,11 @@ LOOK_SECONDS: Final = 0.01
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
-    """pywsgi's server with a time limit for TLS handshakes."""
+    """pywsgi's server with a time limit for TLS handshakes, and certificates that are renewed while it runs."""
 
     running: ClassVar[list[Server]] = []
+    tls: ClassVar[ServerTls | None] = None
+    """Made by the master before it forks, or else by the worker. None without TLS."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -61,9 +65,10 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
             sock.close()
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
+        assert self.tls is not None
         # Two steps: a timeout inside wrap_socket() would leave the socket open, without an owner (gevent 26.9.0).
         try:
-            wrapped = self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args)
+            wrapped = self.tls.context.wrap_socket(client_socket, server_side=True, do_handshake_on_connect=False)
         except OSError:
             return
         try:
@@ -100,7 +105,6 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     wsgi_handler = Handler
     patient: ClassVar[bool] = False
     """Whether a worker waits while its settings are invalid. Set by a master that has validated them before."""
-    _ssl_args: dict[str, Any]
     _alive = True
     _ending: gevent.event.Event | None = None  # None while the worker starts
 
@@ -126,13 +130,18 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
             try:
                 super().load_wsgi()
                 Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
-                self._ssl_args = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+                if Server.tls is None:
+                    Server.tls = server_tls(self.cfg)
+                else:
+                    Server.tls.renew()  # the files may have changed since the master read them
                 break
             except (ConfigurationError, ssl.SSLError) as error:
                 if not self.patient:
                     raise
                 self._wait_for_settings(error)
         health.faults.clear()
+        if Server.tls is not None:
+            gevent.spawn(supervise, "certificate", Server.tls.run)
 
     def _wait_for_settings(self, error: Exception) -> None:
         """Report the faults in the log and at `/readyz`, and pause."""
@@ -176,6 +185,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     def _servers(self) -> list[Server]:
         """Return one server for each socket that gunicorn's master listens on."""
         environ = base_environ(self.cfg) | {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION}
+        tls = {"ssl_context": Server.tls.context} if Server.tls is not None else {}
         servers = []
         for sock in self.sockets:
             sock.setblocking(1)
@@ -187,7 +197,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
                     log=self.log,
                     handler_class=self.wsgi_handler,
                     environ=environ,
-                    **self._ssl_args,
+                    **tls,
                 )
             )
         return servers
@@ -216,6 +226,15 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End as on TERM. gunicorn's own handler would end the process at once, without close frames."""
         self.handle_exit(sig, frame)
+
+
+def server_tls(cfg: Any) -> ServerTls | None:
+    """Return the TLS of gunicorn's settings; None without TLS.
+
+    Raises:
+        OSError: the certificate, its key or an authority cannot be used. An SSLError is an OSError.
+    """
+    return ServerTls(functools.partial(ssl_context, cfg), cfg.certfile, cfg.keyfile) if cfg.is_ssl else None
 
 
 def _drain() -> None:

@@ -41,8 +41,7 @@ def test_fifty_clients_over_a_unix_socket(start: Start, folder: Path, signer: Si
 @pytest.fixture(scope="module")
 def certificate(folder: Path) -> dict[str, str]:
     """The gateway's variables for a certificate of `localhost` that signed itself."""
-    made = Certificate(folder / "gateway")
-    return {"WEBSOCKET_SSL_CERT": str(made.cert), "WEBSOCKET_SSL_KEY": str(made.key)}
+    return Certificate(folder / "gateway").environ
 
 
 def test_fifty_clients_over_tls_get_events_while_they_send(
@@ -112,7 +111,7 @@ def test_a_silent_tls_handshake_ends_within_the_limit(start: Start, certificate:
 
 def test_a_renewed_certificate_is_shown_after_a_reload(start: Start, folder: Path) -> None:
     certificate = Certificate(folder / "renewed")
-    gateway = start(WEBSOCKET_SSL_CERT=str(certificate.cert), WEBSOCKET_SSL_KEY=str(certificate.key))
+    gateway = start(**certificate.environ)
     before, workers = certificate.cert.read_text(), set(gateway.workers())
     assert ssl.get_server_certificate(("127.0.0.1", gateway.port)) == before
     certificate.renew()
@@ -165,6 +164,23 @@ def test_the_stock_worker_serves_the_classic_protocol_too(
         client.ended()
     wait_until(lambda: gateway.log().count('"connection closed"') == 2, "two ends in the log")
     assert not gateway.tracebacks()
+
+
+def test_gateways_of_a_host_share_a_port(start: Start) -> None:
+    """With SO_REUSEPORT: one is restarted while the other serves."""
+    common = {"AMQP_URL": "memory://", "GUNICORN_CMD_ARGS": "--reuse-port"}
+    first = start(**common)
+    second = start(**common, WEBSOCKET_PORT=str(first.port))
+    with contextlib.ExitStack() as stack:
+
+        def both_serve() -> bool:
+            stack.enter_context(RawClient(first.port)).upgrade()
+            return all(gateway.total("peatio_ws_connections") for gateway in (first, second))
+
+        wait_until(both_serve, "each has a client")
+        first.stop()
+        with RawClient(first.port) as client:
+            assert "challenge" in client.upgrade().json()
 
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])

@@ -62,11 +62,16 @@ class Certificate:
         self.cert, self.key = folder / "cert.pem", folder / "key.pem"
         self.renew()
 
-    def renew(self) -> None:
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables of a gateway that uses it."""
+        return {"WEBSOCKET_SSL_CERT": str(self.cert), "WEBSOCKET_SSL_KEY": str(self.key)}
+
+    def renew(self, key: Any = None, until: datetime.timedelta = HOUR) -> None:
         """Replace it with a new certificate and a new key."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _begun("localhost", key, HOUR)
+            _begun("localhost", key, until)
             .issuer_name(_named("localhost"))
             .add_extension(_alternatives(("localhost",)), critical=False)
             .sign(key, hashes.SHA256())

@@ -198,6 +198,22 @@ def _time(value: object, now: float) -> str:
 # ---- this machine
 
 
+def certificate(names: tuple[str, ...], begins: float, ends: float, now: float) -> Finding:
+    """Return whether the certificate of the gateway's port is valid now. Times are Unix seconds."""
+    whose = f"for {', '.join(map(shown, names))}" if names else "without a host name"
+    remedy = "put a valid one there: a gateway that runs reads the new files by itself"
+    if now < begins:
+        return Finding("certificate", False, f"{whose}, not valid before {_time(begins, now)}", remedy)
+    if now >= ends:
+        return Finding("certificate", False, f"{whose}, has expired: {_time(ends, now)}", remedy)
+    return Finding("certificate", True, f"{whose}, valid until {_time(ends, now)}")
+
+
+def unreadable_certificate(reason: str) -> Finding:
+    """Return the finding of a certificate of which only OpenSSL can make sense."""
+    return Finding("certificate", None, f"its names and dates cannot be read: {reason}")
+
+
 def files(settings: Settings, soft: int, hard: int, host: int | None) -> Finding:
     """Compare the limits of open files, of a process and of the host, with what the settings may need."""
     most = settings.max_connections

@@ -27,6 +27,7 @@ from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 from peatio_ws.server import listen_addresses
+from peatio_ws.transport.tls import read_certificate
 
 PROBE_SECONDS: Final = 12.0
 """Time limit of all requests to one server."""
@@ -57,6 +58,7 @@ def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Findin
     probes += [
         ("redis", "redis", functools.partial(redis_check.redis, settings)),
         ("keys", "key", functools.partial(_keys, settings, token)),
+        ("certificate", "certificate", functools.partial(_certificate, settings)),
         ("port", "port", functools.partial(_ports, settings)),
         ("files", "open files", functools.partial(_files, settings)),
         ("files", "metrics", functools.partial(_metrics_folder, environ)),
@@ -73,6 +75,7 @@ _AREAS: Final = {
     "broker": ("AMQP_", "RABBITMQ_"),
     "redis": ("REDIS_",),
     "keys": ("JWT_",),
+    "certificate": ("WEBSOCKET_SSL_",),
     "port": ("WEBSOCKET_HOST", "WEBSOCKET_PORT", "WEBSOCKET_UNIX", "RANGER_", "METRICS_"),
     "files": ("WEBSOCKET_MAX_CONNECTIONS", "WEB_CONCURRENCY"),
 }
@@ -142,6 +145,17 @@ def _keys(settings: Settings, token: str | None) -> Iterator[Finding]:
 
 
 # ---- this machine
+
+
+def _certificate(settings: Settings) -> Iterator[Finding]:
+    if settings.ssl_cert is None:
+        return
+    try:
+        found = read_certificate(settings.ssl_cert)
+    except (OSError, ValueError) as error:
+        yield report.unreadable_certificate(str(error))
+    else:
+        yield report.certificate(found.names, found.begins.timestamp(), found.ends.timestamp(), time.time())
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -113,6 +113,21 @@ def test_small_clock_difference_is_allowed(difference: float, ok: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("begins", "ends", "ok", "text"),
+    [
+        (NOW - 60, NOW + 86_400, True, "valid until 2023-11-15 22:13:20 UTC, 1 day, 0:00:00 from now"),
+        (NOW - 60, NOW, False, "has expired: 2023-11-14 22:13:20 UTC, 0:00:00 ago"),
+        (NOW + 60, NOW + 86_400, False, "not valid before 2023-11-14 22:14:20 UTC, 0:01:00 from now"),
+    ],
+)
+def test_a_certificate_is_shown_with_its_names_and_dates(begins: float, ends: float, ok: bool, text: str) -> None:
+    found = report.certificate(("ws.example.com", "10.0.0.1"), begins, ends, NOW)
+    assert (found.ok, bool(found.remedy)) == (ok, not ok)
+    assert found.text == f"for ws.example.com, 10.0.0.1, {text}"
+    assert report.certificate((), begins, ends, NOW).text.startswith("without a host name, ")
+
+
+@pytest.mark.parametrize(
     ("soft", "hard", "host", "remedy"),
     [
         (10_300, 10_300, None, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from peatio_ws.cli.check import broker_probe, redis_check, runner
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.cli.check.runner import run_checks
+from tests.support.certificate import Certificate
 from tests.support.servers import free_port
 from tests.unit.samples import environment
 
@@ -76,7 +78,7 @@ EVERYTHING = {"broker", "redis", "keys", "port", "files"}
         ({"WEBSOCKET_PORT": "x"}, {"port"}),
         ({"WEBSOCKET_PORT": "81", "METRICS_PORT": "81"}, {"port"}),
         ({"WEB_CONCURRENCY": "2"}, {"files"}),  # conflicts with the in-process broker
-        ({"WEB_CONCURRENCY": "x", "WEBSOCKET_SSL_KEY": "/there/is/none"}, {"files"}),
+        ({"WEB_CONCURRENCY": "x", "WEBSOCKET_SSL_KEY": "/there/is/none"}, {"files", "certificate"}),
         ({"WEBSOCKET_PING_INTERVAL": "99"}, set()),
     ],
 )
@@ -91,6 +93,20 @@ def test_checks_that_do_not_depend_on_a_fault_are_made(
 
 def test_check_of_this_machine_alone_passes() -> None:
     assert [finding for finding in run_checks(alone(), None) if finding.ok is False] == []
+
+
+def test_the_certificate_of_the_port_is_shown(tmp_path: Path) -> None:
+    files = Certificate(tmp_path)
+    environ = alone(WEBSOCKET_SSL_CERT=str(files.cert), WEBSOCKET_SSL_KEY=str(files.key))
+
+    def found() -> Finding:
+        (one,) = (one for one in run_checks(environ, None) if one.what == "certificate")
+        return one
+
+    assert found().ok
+    assert found().text.startswith("for localhost, valid until ")
+    files.renew(until=datetime.timedelta(seconds=-1))
+    assert found().ok is False
 
 
 def test_unwritable_metrics_folder_is_reported(tmp_path: Path) -> None:
