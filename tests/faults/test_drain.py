@@ -6,10 +6,12 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from tests.support.certificate import Certificate
 from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
 from tests.support.servers import wait_until
 from tests.support.swarm import Swarm
@@ -19,13 +21,22 @@ KILLED = "SIGKILL"
 """What gunicorn logs when it kills a worker that did not exit in time."""
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("how", "count", "over_tls"), [(signal.SIGTERM, CLIENTS, False), (signal.SIGINT, CLIENTS // 2, True)]
+)
 def test_every_client_receives_a_retry_time_and_processes_exit(
-    start: Callable[..., GatewayProcess], signer: Signer, how: signal.Signals
+    start: Callable[..., GatewayProcess],
+    signer: Signer,
+    folder: Path,
+    how: signal.Signals,
+    count: int,
+    over_tls: bool,
 ) -> None:
-    gateway = start(WEB_CONCURRENCY="2")
+    files = Certificate(folder / "drain-tls") if over_tls else None
+    gateway = start(WEB_CONCURRENCY="2", **(files.environ if files else {}))
     with Swarm() as swarm:
-        swarm.add(gateway.port, [signer.token(f"ID{number}") for number in range(CLIENTS)])
+        tokens = [signer.token(f"ID{number}") for number in range(count)]
+        swarm.add(gateway.port, tokens, tls=files.trusted() if files else None)
         workers, process = gateway.workers(), gateway.process
         assert process is not None
         process.send_signal(how)

@@ -32,8 +32,12 @@ Tls = tuple[dict[str, str], ssl.SSLContext | None]
 def tls(request: pytest.FixtureRequest, folder: Path) -> Tls:
     if request.param == "ws":
         return {}, None
+    return over_tls(folder)
+
+
+def over_tls(folder: Path) -> Tls:
     made = Certificate(folder / "slow-clients-tls")
-    return {"WEBSOCKET_SSL_KEY": str(made.key), "WEBSOCKET_SSL_CERT": str(made.cert)}, made.trusted()
+    return made.environ, made.trusted()
 
 
 def test_slow_client_is_closed_and_does_not_affect_others(
@@ -109,16 +113,17 @@ def _read_again(
 
 
 def test_a_ping_is_answered_while_the_broker_has_a_backlog(
-    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher
+    start: Callable[..., GatewayProcess], signer: Signer, publisher: Publisher, folder: Path
 ) -> None:
-    """The worker is stopped while 12,000 messages arrive, then continued."""
+    """Over TLS, with a worker that is stopped while 12,000 messages arrive, and then continued."""
     import signal
 
-    gateway = start()
+    environ, context = over_tls(folder)
+    gateway = start(**environ)
     (worker,) = gateway.workers()
     with Swarm() as swarm:
-        swarm.add(gateway.port, [signer.token("IDANN")] * 20)
-        (other,) = swarm.add(gateway.port, [signer.token("IDBOB")])
+        swarm.add(gateway.port, [signer.token("IDANN")] * 20, tls=context)
+        (other,) = swarm.add(gateway.port, [signer.token("IDBOB")], tls=context)
         os.kill(worker, signal.SIGSTOP)
         for number in range(12_000):
             publisher.order("IDANN", number)

@@ -1,4 +1,4 @@
-"""The short form of `make soak`."""
+"""The short form of `make soak`, over TLS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tests.support.servers import RabbitMQ
 
 
 def test_clients_leave_nothing_behind(folder: Path, broker: RabbitMQ) -> None:
-    before, after, got = soak(folder, broker, seconds=12, clients=200, rate=400, least=200)
+    before, after, got = soak(folder, broker, seconds=12, clients=200, rate=400, least=200, tls=True)
     assert is_back(before, after), (before, after)
     assert got > 200

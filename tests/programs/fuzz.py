@@ -1,9 +1,10 @@
 """A hundred thousand messages that no client should send, to a real gateway. Each is answered, or the connection is
 closed with a documented code, and other clients do not notice.
 
-    python -m tests.programs.fuzz [--count 100000] [--seed 1]
+    python -m tests.programs.fuzz [--count 100000] [--seed 1] [--tls]
 
-A twentieth as many requests and raw streams of frames are sent too. The same seed sends the same again.
+A twentieth as many requests and raw streams of frames are sent too. The same seed sends the same again. With
+`--tls` all of it goes over TLS.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import ssl
 import sys
 import threading
 import time
@@ -22,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.support import progress
+from tests.support.certificate import Certificate
 from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, authenticate, receive
 from tests.support.nonsense import LARGEST, SECRET, Message, Nonsense
 from tests.support.raw_client import BINARY, CLOSE, TEXT, Answer, Frame, RawClient, frame
@@ -49,15 +52,15 @@ class Sender:
     a subscription waits for the broker.
     """
 
-    def __init__(self, port: int, path: str) -> None:
-        self._port, self._path = port, path
+    def __init__(self, port: int, path: str, tls: ssl.SSLContext | None) -> None:
+        self._port, self._path, self._tls = port, path, tls
         self.closes: Counter[int] = Counter()
         self.due: deque[Message] = deque()
 
     def send_all(self, messages: list[Message]) -> None:
         self.due = due = deque(messages)
         while due:
-            with RawClient(self._port) as client:
+            with RawClient(self._port, self._tls) as client:
                 client.upgrade(self._path)
                 assert client.next() is not None, "it begins with a word of the gateway"
                 while due and self._send_some(client, due):
@@ -114,13 +117,13 @@ class Sender:
         assert code != 1008 or reason == "too many failed authentications"
 
 
-def send_requests(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
+def send_requests(port: int, nonsense: Nonsense, count: int, tls: ssl.SSLContext | None) -> Counter[int]:
     """Send odd requests. Return how they were answered. The gateway may close the connection if it is not a request."""
     statuses: Counter[int] = Counter()
     for number in range(count):
         progress.tell(f"{number:,} of {count:,} requests")
         request = nonsense.request()
-        with RawClient(port) as client:
+        with RawClient(port, tls) as client:
             if nonsense.chance(0.1):
                 client.send(request[: len(request) // 2])
                 client.reset()
@@ -133,13 +136,13 @@ def send_requests(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
     return statuses
 
 
-def send_frames(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
+def send_frames(port: int, nonsense: Nonsense, count: int, tls: ssl.SSLContext | None) -> Counter[int]:
     """Send odd frames, then end. Return the codes with which connections were closed (0 without one)."""
     codes: Counter[int] = Counter()
     for number in range(count):
         progress.tell(f"{number:,} of {count:,} streams of frames")
         data = nonsense.frames()
-        with RawClient(port) as client:
+        with RawClient(port, tls) as client:
             client.upgrade(PATHS[number % len(PATHS)])
             with contextlib.suppress(ConnectionError):  # closed before it had said all
                 client.send(data)
@@ -160,8 +163,9 @@ def send_frames(port: int, nonsense: Nonsense, count: int) -> Counter[int]:
 class Bystanders:
     """One client of each protocol that receives its events throughout."""
 
-    def __init__(self, gateway: GatewayProcess, url: str, signer: Signer) -> None:
+    def __init__(self, gateway: GatewayProcess, url: str, signer: Signer, tls: ssl.SSLContext | None) -> None:
         self._gateway, self._url, self._token = gateway, url, signer.token("IDBYSTANDER")
+        self._tls: dict[str, Any] = {"ssl": tls, "server_hostname": "localhost"} if tls is not None else {}
         self._over = threading.Event()
         self._published = 0
         self._frames: tuple[list[Any], list[Any]] = ([], [])
@@ -169,12 +173,12 @@ class Bystanders:
     def __enter__(self) -> Bystanders:
         self._stack = contextlib.ExitStack()
         connect = self._gateway.connect
-        self._classic = self._stack.enter_context(connect())
+        self._classic = self._stack.enter_context(connect(**self._tls))
         assert "challenge" in receive(self._classic)
         authenticate(self._classic, self._token)
         header = {"Authorization": f"Bearer {self._token}"}
         self._ranger = self._stack.enter_context(
-            connect("private?stream=order,stander.trades,stander.ob-inc", additional_headers=header)
+            connect("private?stream=order,stander.trades,stander.ob-inc", additional_headers=header, **self._tls)
         )
         assert "success" in receive(self._ranger)
         self._publisher = threading.Thread(target=self._publish)
@@ -230,24 +234,28 @@ class Bystanders:
                 self._over.wait(0.05)
 
 
-def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int) -> dict[str, Any]:
+def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int, over_tls: bool = False) -> dict[str, Any]:
     """Run it. Return the outcomes. AssertionError if the gateway did what it should not."""
+    tls: ssl.SSLContext | None = None
     signer = Signer("ES256")
     tokens = [signer.token("IDFUZZ"), signer.token("IDFUZZ", role="admin"), signer.token("IDFUZZ", exp=1)]
     environ = {"WEBSOCKET_MESSAGE_BURST": "10000000", "RANGO_RBAC_ADMIN": "admin", "LOG_LEVEL": "debug"}
     # A machine with other things to do may hold up the loop for a while; no message may for long.
     environ["WEBSOCKET_MAX_BLOCKING_SECONDS"] = "5"
+    if over_tls:
+        files = Certificate(folder / "fuzz-tls")
+        environ, tls = environ | files.environ, files.trusted()
     command = ("gunicorn", "tests.support.apps.fuzz_app")
     gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ}, command)
     began = time.monotonic()
     try:
-        with Bystanders(gateway, broker.url, signer) as bystanders:
+        with Bystanders(gateway, broker.url, signer, tls) as bystanders:
             messages = list(Nonsense(seed, tokens).messages(count))
-            senders = [Sender(gateway.port, path) for path in PATHS]
+            senders = [Sender(gateway.port, path, tls) for path in PATHS]
             _in_threads(senders, messages)
             nonsense = Nonsense(seed + 1, tokens)
-            statuses = send_requests(gateway.port, nonsense, count // 20)
-            codes = send_frames(gateway.port, nonsense, count // 20)
+            statuses = send_requests(gateway.port, nonsense, count // 20, tls)
+            codes = send_frames(gateway.port, nonsense, count // 20, tls)
             meanwhile = bystanders.events
             bystanders.check()
         log = gateway.log()
@@ -298,12 +306,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tls", action="store_true")
     options = parser.parse_args()
     with scratch() as folder:
         progress.tell("starting a broker and a gateway")
         broker = RabbitMQ(folder / "rabbitmq")
         try:
-            found = fuzz(folder, broker, options.count, options.seed)
+            found = fuzz(folder, broker, options.count, options.seed, options.tls)
             progress.end()
             print(json.dumps(found, indent=2))
         finally:

@@ -108,7 +108,7 @@ class GatewayProcess(Server):
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/"
+        return f"ws{'s' if 'WEBSOCKET_SSL_CERT' in self.environ else ''}://127.0.0.1:{self.port}/"
 
     def start(self, wait: bool = True) -> None:
         with self.log_path.open("ab") as log:

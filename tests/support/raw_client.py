@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.tls_socket import TlsSocket
+
 WAIT = 60.0
 """Seconds within which anything expected has to arrive."""
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -92,7 +94,9 @@ class RawClient:
         receive_buffer: int | None = None,
         source: str | None = None,
     ) -> None:
-        self._sock = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
+        self._sock: socket.socket | TlsSocket = socket.socket(
+            socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
+        )
         self._sock.settimeout(WAIT)
         if receive_buffer is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -111,7 +115,7 @@ class RawClient:
     def encrypt(self, tls: ssl.SSLContext | None) -> None:
         """Do the TLS handshake, if there is a context."""
         if tls is not None:
-            self._sock = tls.wrap_socket(self._sock, server_hostname="localhost")
+            self._sock = TlsSocket(self._sock, tls)
 
     def drop(self) -> None:
         """Close the socket without a close frame."""
