@@ -65,10 +65,10 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
             sock.close()
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
-        assert self.tls is not None
+        wrap = self.wrap_socket if self.tls is None else self.tls.context.wrap_socket
         # Two steps: a timeout inside wrap_socket() would leave the socket open, without an owner (gevent 26.9.0).
         try:
-            wrapped = self.tls.context.wrap_socket(client_socket, server_side=True, do_handshake_on_connect=False)
+            wrapped = wrap(client_socket, do_handshake_on_connect=False, **self.ssl_args)
         except OSError:
             return
         try:
