@@ -138,7 +138,7 @@ def test_client_with_a_full_outbox_is_closed_with_4413(start: Start, signer: Sig
 
 
 def test_client_that_reads_nothing_is_closed_with_4413(start: Start, signer: Signer, publisher: Publisher) -> None:
-    gateway = start(WEBSOCKET_SEND_TIMEOUT="1")
+    gateway = start(WEBSOCKET_SEND_TIMEOUT="6")  # the metric is a second old, or more on a busy machine
     with RawClient(gateway.port, receive_buffer=4096) as slow:
         authenticated(slow, signer.token("IDANN"))
         for number in range(12):
@@ -146,5 +146,5 @@ def test_client_that_reads_nothing_is_closed_with_4413(start: Start, signer: Sig
         wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") > 250_000, "the client is slow")
         wait_until(lambda: gateway.metric("peatio_ws_outbox_bytes") < 250_000, "its waiting frames are dropped")
         count, closed = read_orders_until_close(slow)
-        assert closed == (4413, "too slow: nothing taken for 1 s")
+        assert closed == (4413, "too slow: nothing taken for 6 s")
         assert 0 < count < 12
