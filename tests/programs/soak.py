@@ -36,9 +36,14 @@ class Place(NamedTuple):
 
     def held(self) -> dict[str, int]:
         """Return the worker's resources."""
-        url = f"http{'s' if self.tls else ''}://localhost:{self.gateway.port}/"
-        with urllib.request.urlopen(url, timeout=30, context=self.tls) as answer:
-            return dict(json.load(answer))
+        return held(self.gateway, self.tls)
+
+
+def held(gateway: GatewayProcess, tls: ssl.SSLContext | None = None) -> dict[str, int]:
+    """Return the resources of the worker of a `soak_app`."""
+    url = f"http{'s' if tls else ''}://localhost:{gateway.port}/"
+    with urllib.request.urlopen(url, timeout=30, context=tls) as answer:
+        return dict(json.load(answer))
 
 
 def soak(
