@@ -104,7 +104,7 @@ class Returning:
     def settled(self) -> bool:
         for number, client in enumerate(self.current):
             if client.ended:
-                assert client.status == 101, f"refused: {client.status}"
+                assert client.status == 101, f"refused: {client.status}\n{self._behind.proxy.accesses()[-3_000:]}"
                 assert client.close is not None, "it received no close frame"
                 assert client.close[0] == 1012, f"closed with {client.close}"
                 self.notified += 1
