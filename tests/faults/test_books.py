@@ -108,7 +108,7 @@ def test_new_subscriber_waits_for_a_snapshot_only_without_redis(
     publisher.event(f"public.{market.name}-snap", market.snapshots([0])[0])
     snapshot = market.last // 2
     feed = Feeding(broker.url, market, RATE, snapshots=[snapshot], until=snapshot - 1)
-    with Followers(market) as followers, feed:
+    with Followers(market, again=True) as followers, feed:
         for _ in range(20):
             followers.join(stays.port)
         followers.until(lambda: all(one.book for one in followers.all), "every follower has the book")

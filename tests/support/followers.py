@@ -139,7 +139,8 @@ class Follower:
 
     Args:
         by_message: subscribe with a message instead of the query.
-        again: whether the gateway may send the book again, as a worker does that finds a newer one while it starts.
+        again: whether the gateway may send the book again. A worker that starts does that if it finds a newer book, or
+            after the book of a worker that lags: then increments are missing until the book comes again.
 
     Attributes:
         book: the book that it received last; None before the first.
@@ -156,6 +157,7 @@ class Follower:
         self.ended = self._subscribed = False
         self.began, self.opened, self.served = time.monotonic(), 0.0, 0.0
         self._buffer, self._at = b"", 0
+        self._lacks_some = False  # increments were missing, and no book has come since
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=WAIT)
         key = base64.b64encode(os.urandom(16)).decode()
         path = "public" if by_message else f"public?stream={market.name}-inc"
@@ -173,7 +175,7 @@ class Follower:
     @property
     def done(self) -> bool:
         """Return whether it has all increments of the market."""
-        return self.book is not None and self._at == len(self.market.stream)
+        return self.book is not None and self._at == len(self.market.stream) and not self._lacks_some
 
     def has(self, sequence: int) -> bool:
         """Return whether it has all increments up to this one."""
@@ -197,6 +199,9 @@ class Follower:
 
     def _begin(self) -> None:
         """Read the answer to the request, then the book and the reply to the subscription in any order."""
+        if self.book is not None and self._subscribed:
+            self._resume()
+            return
         if not self.opened:
             head, found, rest = self._buffer.partition(b"\r\n\r\n")
             if not found:
@@ -235,17 +240,32 @@ class Follower:
             )
             same = self.market.whole_frames(self._at, size)
             self._at += same
-            if data[same:].startswith((b"\x81~", b"\x81\x7f")):  # a frame as long as a book
-                self.book, self._buffer = None, data[same:]
-                self._begin()
-                return
-            data, due = data[same:], due[same:]
+            self._buffer = data[same:]
+            self._resume()
+            return
         if data != due and self.fault is None:
             pairs = enumerate(zip(data, due, strict=False))
             place = next((at for at, (came, comes) in pairs if came != comes), len(due))
             near = slice(max(0, place - 40), place + 60)
             self.fault = f"{data[near]!r} where {due[near]!r} was due"
         self._at += len(data)
+
+    def _resume(self) -> None:
+        """Read a frame that is not the due one: the book again, or an increment after a gap, until the book comes."""
+        if (payload := self._next()) is None:
+            return  # the rest of the frame comes later
+        snap, inc = (json.loads(payload).get(f"{self.market.name}-{kind}") for kind in ("snap", "inc"))
+        if snap is not None:
+            self.sequence, self.book, self._lacks_some = snap["sequence"], sides(snap), False
+            self._at = self.market.after(self.sequence)
+        elif inc is not None and self.market.after(inc["sequence"] - 1) > self._at:
+            self._at, self._lacks_some = self.market.after(inc["sequence"] - 1), True
+            self._buffer = text_frame(payload) + self._buffer
+        elif self.fault is None:
+            self.fault = f"neither due nor a book nor newer: {payload[:100]!r}"
+        data, self._buffer = self._buffer, b""
+        if data and self.fault is None:
+            self._compare(data)
 
     def _next(self) -> bytes | None:
         """Take the payload of the next text frame out of the buffer."""
