@@ -124,6 +124,10 @@ _UNREADABLE: Final = (OSError, ValueError, RuntimeError, struct.error)
 _DEAD: Final = 0
 """The pid in the names of the files with the counters of dead workers."""
 LOCK_SECONDS: Final = 2.0
+READ_TRIES: Final = 4
+READ_PAUSE: Final = 0.05
+"""How often the metrics of all workers are read if they cannot be, and the seconds between. With those of one worker
+instead, counters seem to go backwards."""
 
 
 def add_durations(histogram: Histogram, durations: DurationHistogram) -> None:
@@ -146,18 +150,22 @@ def text() -> bytes:
         return generate_latest(REGISTRY)
     if not metric_files.restore():
         return generate_latest(REGISTRY)
-    try:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        with _locked(folder):
-            _remove_dead_workers(folder)
-            # In a thread: with 2,000 books and four workers this takes 70 ms, and would delay all clients.
-            return in_thread(generate_latest, registry)
-    except TimeoutError:
-        raise
-    except _UNREADABLE as error:
-        log.warning("metrics of all workers cannot be read; exporting one worker's", error=str(error))
-        return generate_latest(REGISTRY)
+    for attempt in range(READ_TRIES):
+        try:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            with _locked(folder):
+                _remove_dead_workers(folder)
+                # In a thread: with 2,000 books and four workers this takes 70 ms, and would delay all clients.
+                return in_thread(generate_latest, registry)
+        except TimeoutError:
+            raise
+        except _UNREADABLE as error:  # a worker that starts or ends may just be changing its files
+            if attempt == READ_TRIES - 1:
+                log.warning("metrics of all workers cannot be read; exporting one worker's", error=str(error))
+            else:
+                gevent.sleep(READ_PAUSE)
+    return generate_latest(REGISTRY)
 
 
 def turned_at() -> dict[int, float]:

@@ -77,6 +77,24 @@ def test_counters_of_ended_processes_are_kept_and_gauges_are_not(
     assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
 
 
+def test_files_that_cannot_be_read_for_a_moment_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the metrics of one worker instead, counters would go backwards."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(metrics, "READ_PAUSE", 0.0)
+    other = worker(tmp_path)
+    merge, failures = metrics._remove_dead_workers, [OSError("gone"), ValueError("truncated")]
+
+    def fail_twice(folder: str) -> None:
+        if failures:
+            raise failures.pop()
+        merge(folder)
+
+    monkeypatch.setattr(metrics, "_remove_dead_workers", fail_twice)
+    assert figures()["peatio_ws_frames_total"] == 10
+    other.kill()
+    other.communicate()
+
+
 def test_adding_durations_at_once_equals_observing_each() -> None:
     durations, chance = DurationHistogram(), random.Random(1)
     times = [chance.expovariate(20) for _ in range(1000)]
