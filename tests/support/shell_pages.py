@@ -17,12 +17,11 @@ from tests.support.gateway import ROOT
 COMMAND = ["bash", "-euo", "pipefail", "-s"]
 
 _HEAD = """
-export PYTHONPATH={root}${{PYTHONPATH:+:$PYTHONPATH}}
-at_exit() {{
+at_exit() {
     status=$?
     for job in $(jobs -p); do kill -- -$job || true; done
-    [ $status = 0 ] || {{ echo "$AT: status $status"; cat "$OUTPUT"; }}
-}}
+    [ $status = 0 ] || { echo "$AT: status $status"; cat "$OUTPUT"; }
+}
 trap at_exit EXIT
 """
 
@@ -55,7 +54,7 @@ class _Script:
     """A program under construction."""
 
     def __init__(self, folder: Path) -> None:
-        self.parts = [_HEAD.format(root=shlex.quote(str(ROOT)))]
+        self.parts = [_HEAD]
         self._folder = folder
         self._background: dict[str, Path] = {}  # outputs of commands in the background
         self._last: Path | None = None  # the output of the last command
@@ -90,4 +89,5 @@ class _Script:
             raise ValueError(f"{block}: no command above prints this")
         path.write_text(text)
         whole = [] if output in self._background.values() else ["whole"]
-        self.parts.append(shlex.join([sys.executable, "-m", compare_output.__name__, str(output), str(path), *whole]))
+        command = [sys.executable, "-m", compare_output.__name__, str(output), str(path), *whole]
+        self.parts.append(f"PYTHONPATH={shlex.quote(str(ROOT))} {shlex.join(command)}")
