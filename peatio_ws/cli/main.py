@@ -8,15 +8,15 @@ from __future__ import annotations
 import click
 
 from peatio_ws.cli.check.command import check
-from peatio_ws.cli.disconnect import disconnect
-from peatio_ws.cli.drain import drain
 from peatio_ws.cli.keygen import keygen
 from peatio_ws.cli.listen import listen
-from peatio_ws.cli.notice import notice
+from peatio_ws.cli.operator.disconnect import disconnect
+from peatio_ws.cli.operator.drain import drain
+from peatio_ws.cli.operator.notice import notice
+from peatio_ws.cli.operator.who import who
 from peatio_ws.cli.publish import publish
 from peatio_ws.cli.run import run
 from peatio_ws.cli.token import token
-from peatio_ws.cli.who import who
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

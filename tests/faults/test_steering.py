@@ -21,8 +21,8 @@ import pytest
 import redis as redis_client
 
 from peatio_ws.auth import revocations
-from peatio_ws.cli.operator import Operator, new_question
 from peatio_ws.cluster.commands import WhoCommand
+from peatio_ws.cluster.operator import Operator, new_question
 from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
 from tests.support.certificate import Certificate
 from tests.support.fronts import ENVIRON, Front, Returning, front

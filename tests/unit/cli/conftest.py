@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from peatio_ws.cli import operator
 from peatio_ws.cli.main import main
-from tests.unit.cli.steered_workers import SteeredWorkers
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +26,3 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def key(folder: Path) -> None:
     """The key pair that `keygen` writes into the folder."""
     assert CliRunner().invoke(main, ["keygen"]).exit_code == 0
-
-
-@pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> SteeredWorkers:
-    """A stand-in for the Redis at `REDIS_URL` and its workers."""
-    made = SteeredWorkers()
-    monkeypatch.setattr(operator.redis.Redis, "from_url", lambda *_, **__: made)
-    monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
-    return made

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from peatio_ws.cli.operator import CommandResult, new_question
-from peatio_ws.cli.operator_command import connected_operator, counted, end, iso_time, operator_command
+from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, iso_time, operator_command
 from peatio_ws.cluster.commands import MemberConnection, WhoCommand
+from peatio_ws.cluster.operator import CommandResult, new_question
 
 
 @operator_command

@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from peatio_ws.cli.operator import new_question
-from peatio_ws.cli.operator_command import NO_GATEWAY, connected_operator, counted, end, operator_command
+from peatio_ws.cli.operator.operator_command import NO_GATEWAY, connected_operator, counted, end, operator_command
 from peatio_ws.cluster.commands import DrainCommand
+from peatio_ws.cluster.operator import new_question
 
 
 @operator_command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.cli import who
+from peatio_ws.cli.operator import who
 
 
 def test_who_escapes_terminal_codes_of_clients(capsys: pytest.CaptureFixture[str]) -> None:

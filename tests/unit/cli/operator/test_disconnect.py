@@ -7,10 +7,10 @@ import time
 import pytest
 
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT
-from peatio_ws.cli.operator_command import NO_GATEWAY
+from peatio_ws.cli.operator.operator_command import NO_GATEWAY
 from peatio_ws.cluster.commands import Command, DisconnectCommand
 from tests.unit.cli.calling import call, fails
-from tests.unit.cli.steered_workers import SteeredWorkers
+from tests.unit.steered_workers import SteeredWorkers
 
 DAY = 86_400
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation
-from peatio_ws.cli.operator import Operator, new_question, redis_url
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import Answer, DisconnectCommand, MemberConnection, WhoCommand, WorkerId
+from peatio_ws.cluster.operator import Operator, new_question, redis_url
 from peatio_ws.errors import ConfigurationError
-from tests.unit.cli.steered_workers import SteeredWorkers
+from tests.unit.steered_workers import SteeredWorkers
 
 PLACE, OTHER = WorkerId("host", "host:8080", 1), WorkerId("host", "host:8080", 2)
 ANN = MemberConnection("ANN", "c1", "classic", "203.0.113.7", 0.0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.cli.operator_command import NO_GATEWAY, NOT_ALL
+from peatio_ws.cli.operator.operator_command import NO_GATEWAY, NOT_ALL
 from peatio_ws.cluster.commands import DrainCommand
 from tests.unit.cli.calling import call, fails
-from tests.unit.cli.steered_workers import SteeredWorkers
+from tests.unit.steered_workers import SteeredWorkers
 
 
 @pytest.mark.parametrize(

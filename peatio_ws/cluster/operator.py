@@ -1,4 +1,7 @@
-"""The command line's side of steering: sends a command to all workers through Redis, and collects their answers."""
+"""An operator's side of steering: sends a command to all workers through Redis, and collects their answers.
+
+Used by the command line (`cli/operator/`) and by the operator's HTTP interface (`server/operator_port/`).
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 import redis
 
-from peatio_ws.cli.operator import CommandResult, Operator, redis_url
+from peatio_ws.cluster.operator import CommandResult, Operator, redis_url
 from peatio_ws.config.tls_errors import REDIS, tls_fault
 from peatio_ws.errors import ConfigurationError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.cli.operator import CommandResult
-from peatio_ws.cli.operator_command import NO_GATEWAY, NOT_ALL, counted, end, iso_time
+from peatio_ws.cli.operator.operator_command import NO_GATEWAY, NOT_ALL, counted, end, iso_time
 from peatio_ws.cluster.commands import Answer, WorkerId
+from peatio_ws.cluster.operator import CommandResult
 
 
 def answer(gateway: str, pid: int, meant: bool = True) -> Answer:

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from peatio_ws.cli.main import main
 from peatio_ws.cluster.commands import MOST_CHARACTERS, NoticeCommand
-from tests.unit.cli.steered_workers import SteeredWorkers
+from tests.unit.steered_workers import SteeredWorkers
 
 
 def notice(*arguments: str) -> Result:

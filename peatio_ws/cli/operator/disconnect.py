@@ -8,9 +8,9 @@ from typing import Final
 import click
 
 from peatio_ws.auth.revocations import Revocation
-from peatio_ws.cli.operator import new_question
-from peatio_ws.cli.operator_command import connected_operator, counted, end, iso_time, operator_command
+from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, iso_time, operator_command
 from peatio_ws.cluster.commands import DisconnectCommand
+from peatio_ws.cluster.operator import new_question
 from peatio_ws.cluster.redis_commands import MOST_SECONDS
 
 DAY: Final = 86_400

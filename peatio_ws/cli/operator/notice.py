@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from peatio_ws.cli.operator import new_question
-from peatio_ws.cli.operator_command import connected_operator, counted, end, operator_command
+from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, operator_command
 from peatio_ws.cluster.commands import MOST_CHARACTERS, NoticeCommand
+from peatio_ws.cluster.operator import new_question
 
 
 @operator_command

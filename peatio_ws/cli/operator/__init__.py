@@ -1,0 +1,1 @@
+"""The commands that control running gateways through Redis."""
