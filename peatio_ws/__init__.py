@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Final
 
-__version__ = "0.1.0"
+from peatio_ws.version import VERSION
+
+__version__ = VERSION
 __all__ = [
     "ClientError",
     "Disconnect",

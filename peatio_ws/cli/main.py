@@ -1,12 +1,19 @@
 """The command line: `python -m peatio_ws …`. Each command has its own file in this folder.
 
-A new command: a file with its function, and its name in the list below.
+A new command: a file with its function, and its name in the table below.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
 import click
 
+from peatio_ws.cli import env_file
 from peatio_ws.cli.check.command import check
 from peatio_ws.cli.keygen import keygen
 from peatio_ws.cli.listen import listen
@@ -16,11 +23,49 @@ from peatio_ws.cli.operator.notice import notice
 from peatio_ws.cli.operator.who import who
 from peatio_ws.cli.publish import publish
 from peatio_ws.cli.run import run
+from peatio_ws.cli.settings import settings
 from peatio_ws.cli.token import token
+from peatio_ws.version import VERSION
+
+COMMANDS: Final[Mapping[str, Sequence[click.Command]]] = {
+    "Start a gateway": (run, check, settings),
+    "Control running gateways": (who, disconnect, notice, drain),
+    "Try a gateway": (listen, publish, token, keygen),
+}
+"""All commands, under the headings of `--help`."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-def main() -> None:
+class _Commands(click.Group):
+    """The commands under headings, in the order of the table."""
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                limit = formatter.width - 20
+                formatter.write_dl([(str(one.name), one.get_short_help_str(limit)) for one in commands])
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("gunicorn", "gevent"))
+    click.echo(f"peatio-ws {VERSION} (Python {platform.python_version()}, {libraries})")
+    context.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--env-file",
+    "path",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read variables from this file, too (NAME=value); the environment has priority.",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@click.pass_context
+def main(context: click.Context, path: Path | None) -> None:
     """Tools for the Peatio WebSocket gateway. If the package is not installed, type `python -m peatio_ws`.
 
     \b
@@ -35,11 +80,15 @@ def main() -> None:
       peatio-ws publish --file FILE            replays a file of messages
     Start the gateway with `gunicorn wsgi`, or with `peatio-ws run` in any folder. Before that:
       peatio-ws check                          tries everything the gateway needs, and suggests remedies
+      peatio-ws settings                       prints the settings in force, and where each comes from
     While it runs:
       peatio-ws who                            shows which members are online
       peatio-ws disconnect UID --revoke        ends their sessions; notice and drain control it too
     """
+    if path is not None:
+        context.obj = env_file.load(path)
 
 
-for _command in (keygen, token, publish, listen, check, run, who, disconnect, notice, drain):
-    main.add_command(_command)
+for _commands in COMMANDS.values():
+    for _command in _commands:
+        main.add_command(_command)

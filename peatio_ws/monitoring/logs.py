@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
@@ -15,10 +16,19 @@ import structlog
 
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring.log_writer import LogWriter
+from peatio_ws.version import VERSION
+
+
+def _add_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the process and the version: after an upgrade, the log has lines of both versions."""
+    event["pid"], event["version"] = os.getpid(), VERSION
+    return event
+
 
 _SHARED: list[Any] = [
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _add_process,
     structlog.processors.format_exc_info,
 ]
 

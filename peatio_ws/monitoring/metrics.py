@@ -90,6 +90,9 @@ book_restarts = Counter("peatio_ws_book_restarts", "Restarts of a book's sequenc
 
 # ---- workers
 
+build_info = Gauge(
+    "peatio_ws_build_info", "Versions of the workers; always 1", ["version", "python"], multiprocess_mode="livemax"
+)
 redis_connected = Gauge("peatio_ws_redis_connected", "Workers connected to Redis", multiprocess_mode="livesum")
 turned = Gauge(
     "peatio_ws_worker_turned_timestamp_seconds", "Last turn of a worker's event loop", multiprocess_mode="liveall"

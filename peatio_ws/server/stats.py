@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections import Counter
 from typing import Final
@@ -17,10 +18,12 @@ from peatio_ws.orderbook.sync import BookState
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.transport.compression import Compression
 from peatio_ws.transport.websocket import WebSocket
+from peatio_ws.version import VERSION
 
 PROTOCOLS: Final = ("classic", "ranger", "handler")
 PROBE_SECONDS: Final = 0.1
 """The interval at which the delay of the event loop is measured."""
+_PYTHON: Final = platform.python_version()
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -104,6 +107,7 @@ class StatsReporter:
         for source, seconds in self._ingest.behind().items():
             metrics.behind.labels(source).set(seconds)
         metrics.lag.set(self._ingest.lag())
+        metrics.build_info.labels(VERSION, _PYTHON).set(1)
         metrics.redis_connected.set(bool(self._shared.connected))
         self._report_books()
         used = time.process_time()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from peatio_ws.version import VERSION
 from tests.support.gateway import GatewayProcess, Publisher, Signer
 from tests.support.raw_client import RawClient, close, frame, text
 from tests.support.servers import RabbitMQ, wait_until
@@ -197,6 +198,8 @@ def test_log_has_all_events_but_no_tokens_or_payloads(
     } <= {event["event"] for event in events}
     assert {event["status"] for event in events if event["event"] == "request"} == {101, 401, 426, 400, 405, 403}
     assert not [line for line in verbose_gateway.log().splitlines() if not line.startswith("{")]
+    assert {event["version"] for event in events} == {VERSION}
+    assert {event["pid"] for event in events} <= {verbose_gateway.pid, *verbose_gateway.workers()}
 
 
 def test_gunicorns_access_log_has_no_tokens_or_payloads(

@@ -7,6 +7,7 @@ import time
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from peatio_ws.version import VERSION
 from tests.support.gateway import GatewayProcess, Publisher, receive
 from tests.support.raw_client import RawClient
 from tests.support.servers import wait_until
@@ -68,5 +69,7 @@ def test_event_latency_and_loop_delay_are_measured(gateway: GatewayProcess, publ
 
 def test_prometheus_can_parse_the_metrics(gateway: GatewayProcess) -> None:
     families = {one.name: one for one in text_string_to_metric_families(gateway.operators("/metrics")[1])}
+    (build,) = families["peatio_ws_build_info"].samples
+    assert (build.labels["version"], build.value) == (VERSION, 1.0)
     for name in ("peatio_ws_connections", "peatio_ws_event_seconds", "rango_hub_clients_count", "ranger_connections"):
         assert families[name].documentation

@@ -17,7 +17,7 @@ PACKAGE = Path(peatio_ws.__file__).parent
 ROOT = PACKAGE.parent
 
 LEVELS = [
-    {"close_codes"},
+    {"close_codes", "version"},
     {"errors", "life_cycle", "concurrency"},
     {"auth"},
     {"protocol", "orderbook"},
@@ -34,7 +34,7 @@ LEVELS = [
 ]
 """A package imports only packages of earlier lines. Packages of one line do not import each other."""
 
-PURE = {"close_codes", "errors", "life_cycle", "auth", "protocol", "orderbook", "config"}
+PURE = {"close_codes", "version", "errors", "life_cycle", "auth", "protocol", "orderbook", "config"}
 """Packages that use no socket, clock, environment or greenlet."""
 NOT_PURE = {"auth.jwks_refresh", "auth.signing"}
 ALSO_PURE = {

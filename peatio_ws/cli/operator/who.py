@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, iso_time, operator_command
+from peatio_ws.cli.tables import print_table
 from peatio_ws.cluster.commands import MemberConnection, WhoCommand
 from peatio_ws.cluster.operator import CommandResult, new_question
 
@@ -28,10 +28,10 @@ def who(uid: str | None, as_json: bool) -> None:
         for one in found:
             click.echo(json.dumps(_as_json(one, result)))
     elif uid is None:
-        _table(("MEMBER", "CONNECTIONS", "SINCE", "WHERE"), _members(found, result))
+        print_table(("MEMBER", "CONNECTIONS", "SINCE", "WHERE"), _members(found, result))
     else:
         rows = [(iso_time(one.since), one.protocol, one.address, _worker(one, result), one.id) for one in found]
-        _table(("SINCE", "PROTOCOL", "ADDRESS", "WORKER", "CONNECTION"), rows)
+        print_table(("SINCE", "PROTOCOL", "ADDRESS", "WORKER", "CONNECTION"), rows)
     if uid is None:
         members = counted(len({one.uid for one in found}), "member")
         anonymous = result.connections - len(found)
@@ -74,11 +74,3 @@ def _as_json(one: MemberConnection, result: CommandResult) -> dict[str, Any]:
         "gateway": place.gateway,
         "worker": place.worker,
     }
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    # Escape what a client could choose, such as an address that a proxy passes on: it must not control a terminal.
-    shown = [tuple("".join(sign if sign.isprintable() else "?" for sign in cell) for cell in row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
-    for row in (head, *shown) if shown else ():
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from peatio_ws.cli.main import COMMANDS as COMMANDS_BY_HEADING
+from peatio_ws.cli.main import main
+from peatio_ws.version import VERSION
 from tests.unit.cli.calling import call, fails
 
 COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
-COMMANDS += ["who", "disconnect", "notice", "drain"]
+COMMANDS += ["settings", "who", "disconnect", "notice", "drain"]
 
 
 # ---- help
@@ -28,6 +31,23 @@ def test_help_lists_every_command() -> None:
     shown = call("--help").output
     for command in COMMANDS:
         assert re.search(rf"^  {command.split()[0]}\b", shown, re.MULTILINE)
+
+
+def test_every_command_is_under_a_heading() -> None:
+    shown = call("--help").output
+    assert [line for line in shown.splitlines() if line in ("Start a gateway:", "Control running gateways:")]
+    assert sorted(command.name or "" for commands in COMMANDS_BY_HEADING.values() for command in commands) == sorted(
+        main.commands
+    )
+    assert "Commands:" not in shown
+
+
+def test_version_is_printed() -> None:
+    result = call("--version")
+    assert result.exit_code == 0
+    assert re.fullmatch(
+        rf"peatio-ws {re.escape(VERSION)} \(Python [0-9.]+, gunicorn [0-9.]+, gevent [0-9.]+\)\n", result.output
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from peatio_ws.cli import operator, replay
+from peatio_ws.cli import replay
+from peatio_ws.cluster import operator
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.tls_files import TlsFiles, extended, faults, files_of, split
 from peatio_ws.errors import ConfigurationError

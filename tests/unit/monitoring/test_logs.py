@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import structlog
 
 from peatio_ws.monitoring import logs
+from peatio_ws.version import VERSION
 from tests.unit.samples import settings
 
 
@@ -33,6 +35,13 @@ def test_printable_text_is_logged_unchanged() -> None:
         "GET",
         "10.0.0.1",
     )
+
+
+def test_every_line_has_the_process_and_the_version() -> None:
+    event: Any = {"event": "said"}
+    for processor in logs._SHARED:
+        event = processor(None, "info", event)
+    assert (event["pid"], event["version"]) == (os.getpid(), VERSION)
 
 
 CONTROLS = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E, 0x2066, 0xFEFF, 0xDC9B)]

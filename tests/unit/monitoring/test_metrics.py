@@ -128,7 +128,9 @@ def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
 
 def test_no_label_can_be_chosen_by_a_client() -> None:
     """A new label has to be considered, and added here."""
-    allowed = "protocol state type outcome status code exchange source book auth handler limit stage".split()
+    allowed = (
+        "protocol state type outcome status code exchange source book auth handler limit stage version python".split()
+    )
     for name, metric in vars(metrics).items():
         if hasattr(metric, "_labelnames"):
             assert set(metric._labelnames) <= set(allowed), name
