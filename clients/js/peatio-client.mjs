@@ -16,6 +16,7 @@ import { Course } from "./src/course.mjs";
 import { checked } from "./src/credentials.mjs";
 import { timedOut } from "./src/errors.mjs";
 import { Route } from "./src/route.mjs";
+import { checkedView } from "./src/view.mjs";
 import { hasOptions, isNode } from "./src/websocket.mjs";
 
 export { Book };
@@ -23,6 +24,7 @@ export { NoToken, Refused, RequestFailed } from "./src/errors.mjs";
 
 /** @import { BodyOf } from "./channels.mjs" */
 /** @typedef {import("./src/book.mjs").Level} Level */
+/** @typedef {import("./src/view.mjs").View} View */
 
 /**
  * An event from the gateway.
@@ -99,11 +101,15 @@ export class PeatioClient {
    * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
    * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
    * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
+   * @param {string[]} [options.books] markets whose order books to maintain from the start, as `book` does
+   * @param {View["every"]} [options.every] pace and depth of all books for which `book` is called without them
+   * @param {View["depth"]} [options.depth]
    * @throws {TypeError} the options contradict each other
    */
   constructor(url, options = {}) {
     const { token, streams = [], cursor = null, silence = 60, authenticated, signal, debug, ...rest } = options;
-    const { headers, agent, tls, WebSocket } = rest;
+    const { headers, agent, tls, WebSocket, books = [], every, depth } = rest;
+    const view = checkedView({ every, depth });
     const connecting = { headers, agent, tls, WebSocket };
     const byProxy = authenticated === "by the proxy";
     if (authenticated !== undefined && !byProxy)
@@ -117,10 +123,10 @@ export class PeatioClient {
       throw new TypeError("a page cannot use the options headers, agent and tls");
     if (Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization"))
       throw new TypeError("the header Authorization comes from the option token");
-    const route = new Route(url, streams, byProxy || token !== undefined);
+    const route = new Route(url, streams, byProxy || token !== undefined, books);
     const write = debug === true ? console.debug : debug || (() => {});
     const log = (/** @type {string} */ message) => write(`peatio-client: ${message}`);
-    this.#course = new Course({ route, token, byProxy, cursor, silence, callbacks: this.#callbacks, connecting, log });
+    this.#course = new Course({ route, token, byProxy, cursor, view, silence, callbacks: this.#callbacks, connecting, log });
     if (signal?.aborted) this.close();
     signal?.addEventListener("abort", () => this.close(), { once: true });
   }
@@ -244,13 +250,15 @@ export class PeatioClient {
   }
 
   /**
-   * Maintain the order book of a market, and return it.
+   * Maintain the order book of a market, and return it. If the client has it already, change its pace and depth.
    *
    * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
+   * @param {View} [view] pace and depth; without them, those of the client apply
    * @returns {Book}
+   * @throws {TypeError} another pace or depth
    */
-  book(market) {
-    return this.#course.streams.book(market);
+  book(market, view = {}) {
+    return this.#course.streams.book(market, view);
   }
 
   /**

@@ -445,6 +445,46 @@ def test_books_are_kept_and_a_hole_is_mended(
         assert client.all("error") == []
 
 
+@pytest.mark.parametrize(
+    ("market", "view", "last_asks"),
+    [
+        ("bnbusd", {"every": 250}, [["14.50", "3"], ["15", "0.50"]]),
+        ("dotusd", {"depth": 1, "every": 100}, [["14.50", "3"]]),
+    ],
+)
+def test_books_at_a_pace_and_depth_survive_a_cut_and_can_be_changed(
+    gateway: GatewayProcess, line: Line, publisher: Publisher, drive: Drive, market: str, view: Any, last_asks: Any
+) -> None:
+    def say(kind: str, sequence: int, **sides: Any) -> None:
+        publisher.event(f"public.{market}.ob-{kind}", {**sides, "sequence": sequence})
+
+    def have(sequence: int, asks: Any) -> None:
+        for client in clients:
+            client.wait(lambda client=client: [sequence, asks, BOOK[2]] in client.all("book"), f"{sequence} {asks}")
+
+    publisher.event(f"public.{market}.ob-snap", SNAP)
+    again = {"at": 9, "view": {"every": 0}}
+    url = line.url + "public"
+    clients = [drive(language, url, books=[market], **view, again=again) for language in COMMANDS]
+    have(7, BOOK[1][: len(last_asks)])
+    say("inc", 8, asks=["15", "0.50"])
+    if view.get("depth") != 1:  # else the best levels are the same as before, and there is no frame
+        have(8, last_asks)
+    line.cut()
+    for client in clients:
+        client.wait_for("stale")
+        client.wait_for("connected", 2)
+    say("inc", 9, asks=["14.50", "4"])
+    have(9, [["14.50", "4"], *last_asks[1:]])
+    have(9, [["14.50", "4"], ["15", "0.50"]])  # the whole book, after the change of pace and depth
+    say("inc", 10, asks=["15", "0"])
+    say("inc", 11, asks=["14.50", "5"])
+    have(10, [["14.50", "4"]])
+    have(11, [["14.50", "5"]])
+    for client in clients:
+        assert (client.all("gap"), client.all("error")) == ([], [])
+
+
 def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
     start: Callable[..., GatewayProcess], publisher: Publisher, drive: Drive, signer: Signer, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { setTimeout } from "node:timers/promises";
 import { PeatioClient, Refused } from "../../clients/js/peatio-client.mjs";
 
-const { url, tokens, until, books = [], notices, hold, ...given } = JSON.parse(process.argv[3]);
+const { url, tokens, until, notices, hold, again, ...given } = JSON.parse(process.argv[3]);
 const packages = createRequire(new URL("../../examples/", import.meta.url));
 const WebSocket = process.argv[2] === "ws" ? packages("ws").WebSocket : globalThis.WebSocket;
 let { stumble } = given;
@@ -30,7 +30,7 @@ const client = new PeatioClient(url, { token, WebSocket, ...given })
   .on("book", ({ sequence, asks, bids }) => tell("book", [sequence, asks, bids]))
   .on("stale", ({ sequence, asks, bids }) => tell("stale", [sequence, asks, bids]));
 if (notices) client.on("notice", (notice) => tell("notice", notice));
-for (const market of books) client.book(market);
+if (again) client.on("book", ({ name, sequence }) => sequence === again.at && client.book(name, again.view));
 while (client.state !== "closed") {
   try {
     await client.run();

@@ -58,12 +58,26 @@ def prepare(client: PeatioClient | AsyncPeatioClient) -> None:
     client.on("disconnected", lambda end: tell("disconnected", [end.code, end.reason, end.pause]))
     client.on("error", lambda message: tell("error", message))
     client.on("book", lambda book: tell_book("book", book))
+    if "again" in given:
+        client.on("book", change_view_of(client))
     client.on("stale", lambda book: tell_book("stale", book))
     if given.get("notices"):
         client.on("notice", lambda notice: tell("notice", notice))
 
 
-options = {name: given[name] for name in ("streams", "cursor", "silence", "headers") if name in given}
+NAMES = ("streams", "cursor", "silence", "headers", "books", "every", "depth")
+
+
+def change_view_of(client: Any) -> Any:
+    """Return a callback that asks for the pace and depth in `again`, once the book has the sequence in it."""
+
+    def change(book: Book) -> Any:
+        return client.book(book.name, **given["again"]["view"]) if book.sequence == given["again"]["at"] else None
+
+    return change
+
+
+options = {name: given[name] for name in NAMES if name in given}
 heard = given.get("on", "order")
 
 
@@ -77,8 +91,6 @@ def drive() -> None:
     client = PeatioClient(given["url"], token=next_token if tokens else None, **options)
     prepare(client)
     client.on(heard, take_and_close)
-    for market in given.get("books", ()):
-        client.book(market)
     while client.state != "closed":
         try:
             client.run()
@@ -103,8 +115,6 @@ async def drive_on_a_loop() -> None:
     client = AsyncPeatioClient(given["url"], token=token if tokens else None, **options)
     prepare(client)
     client.on(heard, take_and_close)
-    for market in given.get("books", ()):
-        await client.book(market)
     while client.state != "closed":
         try:
             await client.run()

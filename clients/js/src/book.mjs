@@ -12,6 +12,8 @@ const RESTART = 3;
 export class Book {
   /** Name of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
   name;
+  /** The stream that it comes from: `btcusd.ob-inc`, or a view (`btcusd.ob-inc@250ms`, `btcusd.ob-top@20`). @type {string} */
+  stream;
   /**
    * Whether the book is correct. False before the first snapshot, and after a gap in the sequence or the end of a
    * connection until the next snapshot. The last state can still be read in the meantime.
@@ -27,9 +29,10 @@ export class Book {
   /** Consecutive ignored increments with rising numbers. */
   #behind = 0;
 
-  /** @param {string} name */
-  constructor(name) {
+  /** @param {string} name @param {string} [stream] */
+  constructor(name, stream = `${name}-inc`) {
     this.name = name;
+    this.stream = stream;
   }
 
   /** The asks, best first (ascending). @returns {Level[]} */
@@ -55,7 +58,8 @@ export class Book {
   /**
    * Apply the body of a frame.
    *
-   * @param {"snap" | "inc"} kind
+   * @param {"snap" | "inc" | "changes"} kind `snap` also for the best levels; `changes` of a view: the last volume of each
+   *   price that changed
    * @param {any} body
    * @returns {"changed" | "ignored" | "hole"} `ignored`: the book already contains it; `hole`: increments are missing,
    *   and a new snapshot is needed
@@ -70,6 +74,13 @@ export class Book {
       this.#bids = new Side();
     } else if (!this.current) {
       return "hole";
+    } else if (kind === "changes") {
+      const previous = sequenceOf(body.previous);
+      if (sequence !== null && previous !== null && this.sequence !== null) {
+        if (sequence <= this.sequence) return "ignored";
+        this.current = previous <= this.sequence;
+        if (!this.current) return "hole";
+      }
     } else if (sequence !== null && this.sequence !== null) {
       if (sequence <= this.sequence) return this.#lookBack(sequence);
       this.current = sequence === this.sequence + 1;

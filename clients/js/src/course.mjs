@@ -21,6 +21,7 @@ const TOKEN = 30; // wait for a token before connecting; then report an error an
  * @property {string | (() => string | Promise<string>) | undefined} token
  * @property {boolean} byProxy
  * @property {string | null} cursor
+ * @property {import("./view.mjs").View} view
  * @property {number} silence seconds
  * @property {import("./callbacks.mjs").Callbacks} callbacks
  * @property {import("./websocket.mjs").Connecting} connecting
@@ -47,8 +48,8 @@ export class Course {
 
   /** @param {Setting} setting */
   constructor(setting) {
-    const { route, token, cursor } = (this.#set = setting);
-    this.streams = new Streams(route);
+    const { route, token, cursor, view } = (this.#set = setting);
+    this.streams = new Streams(route, view);
     this.cursor = cursor;
     this.#source = token === undefined ? null : new TokenSource(token, () => this.#line?.nudge());
   }

@@ -5,17 +5,21 @@ import { PRIVATE, isPublic } from "./conversation.mjs";
 export class Route {
   /** The address without streams. @type {string} */
   url;
-  /** All requested streams. @type {string[]} */
+  /** All requested streams, without those of books. @type {string[]} */
   streams;
+  /** Markets whose books the client maintains from the start. @type {string[]} */
+  books;
   #authenticated;
 
   /**
    * @param {string} url
    * @param {string[]} streams
    * @param {boolean} authenticated whether the connection belongs to a member: by a token, or by the proxy
+   * @param {string[]} books
    * @throws {TypeError} the arguments contradict each other
    */
-  constructor(url, streams, authenticated) {
+  constructor(url, streams, authenticated, books) {
+    this.books = books;
     const parts = new URL(url);
     if (!["ws:", "wss:"].includes(parts.protocol))
       throw new TypeError("the address of the gateway is ws://host:port/ or wss://host/");
@@ -29,7 +33,7 @@ export class Route {
       if (!this.streams.length) this.streams = PRIVATE;
     } else if (last === "private") {
       throw new TypeError("…/private needs a token");
-    } else if (!this.streams.length && last !== "public") {
+    } else if (!this.streams.length && !books.length && last !== "public") {
       throw new TypeError("give a token for the orders and trades of a member, or name public streams");
     }
     this.check(this.streams);

@@ -1,6 +1,7 @@
 // The order books that a client maintains, and which of them need a new snapshot. Knows no socket.
 
 import { Book, exactly } from "./book.mjs";
+import { streamOf } from "./view.mjs";
 
 const SNAPSHOTS = 1; // shortest time between two requests for snapshots: the message rate is limited
 
@@ -11,14 +12,24 @@ export class Shelf {
   #holes = new Set();
   #due = 0; // earliest time of the next request
 
-  /** The book of a market, if there is one. @param {string} name */
-  get(name) {
-    return this.#books.get(name);
-  }
-
-  /** @param {Book} book */
-  put(book) {
-    this.#books.set(book.name, book);
+  /**
+   * The book of a market, from now on in this view, and the stream that it came from before if that was another one.
+   * Creates the book if necessary.
+   *
+   * @param {string} market
+   * @param {import("./view.mjs").View} view
+   * @returns {[book: Book, before: string | null]}
+   */
+  put(market, view) {
+    const name = market.includes(".") ? market : `${market}.ob`;
+    const stream = streamOf(name, view);
+    const book = this.#books.get(name) ?? new Book(name, stream);
+    this.#books.set(name, book);
+    if (book.stream === stream) return [book, null];
+    const before = book.stream;
+    book.stream = stream;
+    book.current = false;
+    return [book, before];
   }
 
   /** Request a new snapshot of a book. @param {string} name */
@@ -28,8 +39,8 @@ export class Shelf {
 
   /** Remove the book of a stream. @param {string} stream */
   drop(stream) {
-    const book = this.#books.get(stream.replace(/-inc$/, ""));
-    if (!book) return;
+    const book = this.#books.get(stream.replace(/-[^-]*$/, ""));
+    if (book?.stream !== stream) return;
     book.current = false;
     this.#books.delete(book.name);
   }
@@ -42,15 +53,16 @@ export class Shelf {
    */
   take({ stream, text }) {
     if (!this.#books.size) return [];
-    const [, name, kind] = /^(.*)-(snap|inc)$/.exec(stream) ?? [];
+    const [, name, suffix] = /^(.*)-((?:snap|inc|top@).*)$/.exec(stream) ?? [];
     const book = name && this.#books.get(name);
-    if (!book) return [];
+    if (!book || (stream !== book.stream && (suffix !== "snap" || book.stream.includes("-top@")))) return [];
+    const kind = suffix === "inc" ? "inc" : suffix.startsWith("inc@") ? "changes" : "snap";
     /** @type {[name: "book" | "stale" | "error", what: Book | string][]} */
     const told = [];
     const wasCurrent = book.current;
     try {
       const body = JSON.parse(text, /** @type {any} */ (exactly))[stream];
-      const outcome = book.take(/** @type {"snap" | "inc"} */ (kind), body);
+      const outcome = book.take(kind, body);
       if (outcome === "hole") this.#holes.add(name);
       if (outcome === "changed") told.push(["book", book]);
     } catch {
@@ -69,10 +81,11 @@ export class Shelf {
   /** The streams of all books that need a new snapshot, at most once per `SNAPSHOTS`. @param {number} at */
   toAsk(at) {
     if (this.seconds(at) > 0) return [];
-    const names = [...this.#holes].filter((name) => this.#books.get(name)?.current === false);
+    const books = [...this.#holes].flatMap((name) => this.#books.get(name) ?? []);
+    const streams = books.filter((book) => !book.current).map((book) => book.stream);
     this.#holes.clear();
-    if (names.length) this.#due = at + SNAPSHOTS;
-    return names.map((name) => `${name}-inc`);
+    if (streams.length) this.#due = at + SNAPSHOTS;
+    return streams;
   }
 
   /** Mark all books as stale after the end of a connection; return those that were current. */

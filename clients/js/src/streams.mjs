@@ -1,9 +1,9 @@
 // The streams that a client wants, and the messages about them.
 
-import { Book } from "./book.mjs";
 import { now } from "./clocks.mjs";
 import { Pace } from "./pace.mjs";
 import { Shelf } from "./shelf.mjs";
+import { checkedView } from "./view.mjs";
 
 export class Streams {
   /** Order books. */
@@ -19,10 +19,15 @@ export class Streams {
   /** @type {import("./line.mjs").Line | null} */
   #line = null;
 
-  /** @param {import("./route.mjs").Route} route */
-  constructor(route) {
+  /** Pace and depth of books for which the user gives none. @type {import("./view.mjs").View} */
+  #view;
+
+  /** @param {import("./route.mjs").Route} route @param {import("./view.mjs").View} view */
+  constructor(route, view) {
     this.#route = route;
+    this.#view = view;
     this.#wanted = new Set(route.streams);
+    this.subscribe(route.books.map((market) => this.shelf.put(market, view)[0].stream));
   }
 
   get wanted() {
@@ -45,18 +50,16 @@ export class Streams {
     this.speak();
   }
 
-  /** @param {string} market @returns {Book} */
-  book(market) {
-    const name = market.includes(".") ? market : `${market}.ob`;
-    const known = this.shelf.get(name);
-    if (known) return known;
-    const stream = `${name}-inc`;
-    this.#route.check([stream]);
-    const book = new Book(name);
-    this.shelf.put(book);
+  /** @param {string} market @param {import("./view.mjs").View} given @returns {import("./book.mjs").Book} */
+  book(market, given) {
+    const view = checkedView(given.every === undefined && given.depth === undefined ? this.#view : given);
+    this.#route.check([market.includes(".") ? market : `${market}.ob`]);
+    const [book, before] = this.shelf.put(market, view);
+    if (before !== null) this.#wanted.delete(before);
     // If the stream is not new, the gateway sends its book only on request.
-    if (this.#wanted.has(stream) || this.#conversation?.asked.has(stream)) this.shelf.miss(name);
-    this.subscribe([stream]);
+    const known = this.#wanted.has(book.stream) || this.#conversation?.asked.has(book.stream);
+    if (known && !book.current) this.shelf.miss(book.name);
+    this.subscribe([book.stream]);
     return book;
   }
 

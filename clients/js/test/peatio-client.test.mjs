@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, PeatioClient } from "../peatio-client.mjs";
-import { client, Gateway, subscribed } from "./gateway.mjs";
+import { client, Gateway, subscribed, until } from "./gateway.mjs";
 
 test("prices are equal as decimals, and keep their digits", () => {
   const book = new Book("btcusd.ob");
@@ -88,6 +88,79 @@ test("a gap is reported and requests a new snapshot", async () => {
     { event: "unsubscribe", streams: ["btcusd.ob-inc"] },
     { event: "subscribe", streams: ["btcusd.ob-inc"] },
   ]);
+});
+
+test("pace and depth name a stream, and others are refused", () => {
+  const one = client([]);
+  const streamOf = (view) => one.book("btcusd", view).stream;
+  assert.equal(streamOf(), "btcusd.ob-inc");
+  assert.equal(streamOf({ every: 250 }), "btcusd.ob-inc@250ms");
+  assert.equal(streamOf({ depth: 20 }), "btcusd.ob-top@20");
+  assert.equal(streamOf({ depth: 5, every: 1000 }), "btcusd.ob-top@5/1000ms");
+  assert.equal(streamOf({ every: 0 }), "btcusd.ob-inc");
+  for (const [view, says] of [[{ every: 300 }, /every: 300/], [{ depth: 3 }, /depth: 3/], [{ depth: 5, every: 0 }, /every: 0/]]) {
+    assert.throws(() => one.book("btcusd", view), { name: "TypeError", message: says });
+    assert.throws(() => client([], view), { name: "TypeError", message: says });
+  }
+});
+
+test("changes of a view continue the book, or show a hole", () => {
+  const book = new Book("btcusd.ob", "btcusd.ob-inc@250ms");
+  const take = (sequence, previous) => book.take("changes", { asks: [["3", "1"]], sequence, previous });
+  assert.equal(take(8, 7), "hole");
+  book.take("snap", { asks: [["2", "1"]], sequence: 7 });
+  assert.deepEqual([take(7, 5), take(12, 7), take(14, 9), take(20, 15)], ["ignored", "changed", "changed", "hole"]);
+  assert.deepEqual([book.current, book.sequence, book.asks.length], [false, 14, 2]);
+});
+
+test("books in a view come by themselves, and keep it when the client comes back", async () => {
+  for (const [view, stream, first] of [
+    [{ every: 250 }, "btcusd.ob-inc@250ms", "btcusd.ob-snap"],
+    [{ depth: 20 }, "btcusd.ob-top@20", "btcusd.ob-top@20"],
+  ]) {
+    const body = { asks: [["2", "1"]], sequence: 7, previous: 7 };
+    const one = client([{ [first]: body }, subscribed, { [stream]: { ...body, sequence: 9 } }], { books: ["btcusd"], ...view });
+    const [told, addresses] = [[], []];
+    one.on("disconnected", () => {}).on("stale", () => told.push("stale"));
+    one.on("book", ({ sequence }) => {
+      told.push(sequence);
+      if (sequence < 9) return;
+      addresses.push(new globalThis.URL(Gateway.last.address).searchParams.getAll("stream"));
+      if (addresses.length === 2) one.close();
+      else Gateway.last.tell("close", { code: 1006, reason: "" });
+    });
+    await one.run();
+    assert.deepEqual(addresses, [[stream], [stream]]);
+    assert.deepEqual(told, [7, 9, "stale", 7, 9, "stale"].slice(0, told.length));
+    assert.ok(told.length >= 5);
+    assert.deepEqual(Gateway.heard, []);
+  }
+});
+
+test("pace and depth can be changed while it runs", async () => {
+  const top = { "btcusd.ob-top@20": { asks: [["2", "1"]], sequence: 3 } };
+  const one = client([top, subscribed, top], { books: ["btcusd"], depth: 20 });
+  const told = [];
+  one.on("connected", () => assert.equal(one.book("btcusd", { every: 500 }).current, false));
+  one.on("book", ({ sequence, stream }) => (told.push([sequence, stream]), sequence === 9 && one.close()));
+  const running = one.run();
+  await until(() => Gateway.heard.length === 2);
+  for (const frame of [
+    { "btcusd.ob-snap": { asks: [["2", "1"]], sequence: 7 } },
+    { "btcusd.ob-inc@500ms": { asks: [["2", "2"]], sequence: 9, previous: 7 } },
+  ])
+    Gateway.last.tell("message", { data: JSON.stringify(frame) });
+  await running;
+  assert.deepEqual(Gateway.heard, [
+    { event: "unsubscribe", streams: ["btcusd.ob-top@20"] },
+    { event: "subscribe", streams: ["btcusd.ob-inc@500ms"] },
+  ]);
+  const changes = "btcusd.ob-inc@500ms";
+  assert.deepEqual(told, [[3, "btcusd.ob-top@20"], [7, changes], [9, changes]]);
+  const book = one.book("btcusd");
+  one.unsubscribe(book.stream);
+  assert.equal(book.current, false);
+  assert.notEqual(one.book("btcusd"), book);
 });
 
 test("streams come and go while it runs", async () => {

@@ -14,7 +14,13 @@ client.on("disconnected", ({ message }) => console.log(message));
 // @ts-expect-error a token is a text
 new PeatioClient("wss://exchange.example/", { token: () => 5 });
 
-const book: Book = client.book("btcusd");
+const book: Book = client.book("btcusd", { every: 250 });
+client.book("btcusd", { depth: 20, every: 1000 });
+// @ts-expect-error the gateway has no such pace
+client.book("btcusd", { every: 300 });
+new PeatioClient("wss://exchange.example/", { books: ["btcusd"], every: 250, depth: 5 });
+// @ts-expect-error nor such a depth
+new PeatioClient("wss://exchange.example/", { books: ["btcusd"], depth: 3 });
 const asks: Level[] = book.asks;
 client.subscribe("btcusd.trades");
 try {

@@ -14,6 +14,7 @@ export { Book };
 export { NoToken, Refused, RequestFailed } from "./src/errors.mjs";
 import type { BodyOf } from "./channels.mjs";
 export type Level = import("./src/book.mjs").Level;
+export type View = import("./src/view.mjs").View;
 export type PeatioEvent<Data = any> = {
     /**
      * `order` or `trade` for the member's own events, otherwise the name of the stream
@@ -83,6 +84,7 @@ export type Callbacks = {
 };
 /** @import { BodyOf } from "./channels.mjs" */
 /** @typedef {import("./src/book.mjs").Level} Level */
+/** @typedef {import("./src/view.mjs").View} View */
 /**
  * An event from the gateway.
  *
@@ -145,6 +147,9 @@ export declare class PeatioClient {
      * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
      * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
      * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
+     * @param {string[]} [options.books] markets whose order books to maintain from the start, as `book` does
+     * @param {View["every"]} [options.every] pace and depth of all books for which `book` is called without them
+     * @param {View["depth"]} [options.depth]
      * @throws {TypeError} the options contradict each other
      */
     constructor(url: string, options?: {
@@ -159,6 +164,9 @@ export declare class PeatioClient {
         agent?: any;
         tls?: Record<string, unknown>;
         WebSocket?: any;
+        books?: string[];
+        every?: View["every"];
+        depth?: View["depth"];
     });
     /** The cursor of the last processed event; pass it to a later process to resume there. */
     get cursor(): string | null;
@@ -234,12 +242,14 @@ export declare class PeatioClient {
      */
     unsubscribe(...streams: string[]): void;
     /**
-     * Maintain the order book of a market, and return it.
+     * Maintain the order book of a market, and return it. If the client has it already, change its pace and depth.
      *
      * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
+     * @param {View} [view] pace and depth; without them, those of the client apply
      * @returns {Book}
+     * @throws {TypeError} another pace or depth
      */
-    book(market: string): Book;
+    book(market: string, view?: View): Book;
     /**
      * Send a message to a handler of the gateway, and wait for its answer. Callbacks may call it, too. Events that arrive
      * before the answer follow as usual.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peatio_client.books import Book, Outcome
+from peatio_client.books import Book, Outcome, View
 
 PRICES = st.sampled_from(["1", "1.0", "1.00", "2", "2.5", "2.50", "10", "1e1", "0.000000000000000000001", "3"])
 VOLUMES = st.sampled_from(["0", "0.0", "0e5", "1", "1.10", "7.000000000000000000001"])
@@ -105,3 +105,41 @@ def test_invalid_book_changes_nothing(body: Any) -> None:
         with pytest.raises(ValueError):
             take(body)
     assert (written(book.asks), book.sequence, book.current) == ([("2", "1")], 1, True)
+
+
+@pytest.mark.parametrize(
+    ("every", "depth", "stream"),
+    [
+        (None, None, "btcusd.ob-inc"),
+        (0, None, "btcusd.ob-inc"),
+        (250, None, "btcusd.ob-inc@250ms"),
+        (None, 20, "btcusd.ob-top@20"),
+        (1000, 5, "btcusd.ob-top@5/1000ms"),
+    ],
+)
+def test_pace_and_depth_name_a_stream(every: Any, depth: Any, stream: str) -> None:
+    view = View(every, depth)
+    view.check()
+    assert view.stream("btcusd.ob") == stream
+
+
+@pytest.mark.parametrize(
+    ("every", "depth", "says"), [(300, None, "every=300"), (None, 3, "depth=3"), (0, 5, "every=0")]
+)
+def test_views_that_the_gateway_does_not_have_are_refused(every: Any, depth: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{says}: .*it is"):
+        View(every, depth).check()
+
+
+def test_changes_of_a_view_continue_the_book_or_show_a_hole() -> None:
+    book = Book("btcusd.ob", "btcusd.ob-inc@250ms")
+    assert book.changes({"asks": [["3", "1"]], "sequence": 8, "previous": 7}) is Outcome.HOLE, "there is no book"
+    book.snapshot({"asks": [["2", "1"]], "sequence": 7})
+    assert book.changes({"asks": [["2", "9"]], "sequence": 7, "previous": 5}) is Outcome.IGNORED, "it contains that"
+    assert book.changes({"asks": [["3", "1"]], "bids": [], "sequence": 12, "previous": 7}) is Outcome.CHANGED
+    assert book.changes({"asks": [["2", "0"]], "sequence": 14, "previous": 9}) is Outcome.CHANGED, "it repeats some"
+    assert (book.sequence, written(book.asks)) == (14, [("3", "1")])
+    assert book.changes({"asks": [["4", "1"]], "sequence": 20, "previous": 15}) is Outcome.HOLE
+    assert (book.current, book.sequence, written(book.asks)) == (False, 14, [("3", "1")])
+    book.snapshot({"asks": [["4", "1"]]})
+    assert book.changes({"bids": [["1", "1"]]}) is Outcome.CHANGED, "of a publisher that does not number them"

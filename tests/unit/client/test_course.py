@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from peatio_client import Event, NoToken, Refused
@@ -15,6 +16,7 @@ from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send
 from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
 from peatio_client._wire import Route
+from peatio_client.books import View
 
 from tests.unit.client.test_tokens import token
 
@@ -252,6 +254,85 @@ def test_a_book_of_a_stream_that_is_subscribed_to_already_is_asked_for() -> None
     while not isinstance(command, Send):
         command = running.send(None)
     assert json.loads(command.text) == {"event": "unsubscribe", "streams": ["btcusd.ob-inc"]}
+
+
+def frame(stream: str, **body: Any) -> dict[str, Any]:
+    return {stream: {"asks": [["2", "1"]], **body}}
+
+
+@pytest.mark.parametrize(
+    ("every", "depth", "stream"), [(250, None, "btcusd.ob-inc@250ms"), (None, 20, "btcusd.ob-top@20")]
+)
+def test_books_of_a_client_keep_their_view_when_it_comes_back(every: Any, depth: Any, stream: str) -> None:
+    followed = Course(Route(URL, (), False, ["btcusd"]), False, None, View(every, depth))
+    book = followed.book("btcusd")
+    assert book.stream == stream
+    kind = "btcusd.ob-snap" if every else stream
+    script = [
+        frame(kind, sequence=7),
+        SUBSCRIBED,
+        frame(stream, sequence=9, previous=7),
+        Ended(1006, ""),
+        frame(kind, sequence=20),
+        SUBSCRIBED,
+        frame(stream, sequence=22, previous=20),
+    ]
+    run = Followed(followed, script)
+    assert [parse_qs(urlsplit(address).query)["stream"] for address, _ in run.opened] == [[stream]] * 2
+    assert (len(run.all("book")), run.all("stale"), run.said) == (4, [book, book], [])
+    assert book.sequence == 22
+
+
+def test_member_with_books_still_gets_orders_and_trades() -> None:
+    followed = Course(Route(URL, (), True, ["btcusd"]), True, None, View(depth=5))
+    assert list(followed.wanted) == ["order", "trade", "btcusd.ob-top@5"]
+
+
+def test_hole_in_a_view_requests_that_view_again() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    book, stream = followed.book("btcusd", every=250), "btcusd.ob-inc@250ms"
+    run = Followed(followed, [SNAP, SUBSCRIBED, frame(stream, sequence=9, previous=5), 0.5])
+    assert run.said == [{"event": "unsubscribe", "streams": [stream]}, {"event": "subscribe", "streams": [stream]}]
+    assert run.all("stale") == [book]
+
+
+def test_pace_and_depth_can_be_changed_while_it_runs() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    book = followed.book("btcusd", depth=20)
+    run = Followed(followed, [frame(book.stream, sequence=3), SUBSCRIBED])
+    assert (run.all("book"), book.current) == ([book], False)
+    followed.closed = False
+    running = followed.run()
+    for answer in (None, None, json.dumps(SUBSCRIBED)):
+        command = running.send(answer)
+    while not isinstance(command, Receive):
+        command = running.send(None)
+    assert followed.book("btcusd", every=500) is book
+    assert json.loads(str(followed.next_message()[0])) == {"event": "unsubscribe", "streams": ["btcusd.ob-top@20"]}
+    assert json.loads(str(followed.next_message()[0])) == {"event": "subscribe", "streams": ["btcusd.ob-inc@500ms"]}
+    told = []
+    for late in (frame("btcusd.ob-top@20", sequence=4), SNAP, frame("btcusd.ob-inc@500ms", sequence=2, previous=1)):
+        command = running.send(json.dumps(late))
+        while not isinstance(command, Receive):
+            told += [command.name] if isinstance(command, Tell) else []
+            command = running.send(None)
+    assert told.count("book") == 2, "not by what was on its way"
+    assert book.sequence == 2
+    followed.unsubscribe([book.stream])
+    assert (book.current, list(followed.wanted)) == (False, [])
+    assert followed.book("btcusd") is not book
+
+
+def test_pace_that_is_changed_back_at_once_asks_for_the_book() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    book = followed.book("btcusd")
+    running = followed.run()
+    for answer in (None, None, json.dumps(SNAP), None, None, None):
+        running.send(answer)
+    followed.book("btcusd", every=500)
+    followed.book("btcusd", every=0)
+    assert not book.current
+    assert followed._shelf.seconds(0) < math.inf
 
 
 def test_holes_are_mended_together_and_not_all_the_time() -> None:

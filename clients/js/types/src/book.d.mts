@@ -7,6 +7,8 @@ export declare class Book {
     #private;
     /** Name of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`. @type {string} */
     name: string;
+    /** The stream that it comes from: `btcusd.ob-inc`, or a view (`btcusd.ob-inc@250ms`, `btcusd.ob-top@20`). @type {string} */
+    stream: string;
     /**
      * Whether the book is correct. False before the first snapshot, and after a gap in the sequence or the end of a
      * connection until the next snapshot. The last state can still be read in the meantime.
@@ -14,8 +16,8 @@ export declare class Book {
     current: boolean;
     /** Number of the last change; null if the publisher does not number changes. @type {number | null} */
     sequence: number | null;
-    /** @param {string} name */
-    constructor(name: string);
+    /** @param {string} name @param {string} [stream] */
+    constructor(name: string, stream?: string);
     /** The asks, best first (ascending). @returns {Level[]} */
     get asks(): Level[];
     /** The bids, best first (descending). @returns {Level[]} */
@@ -27,13 +29,14 @@ export declare class Book {
     /**
      * Apply the body of a frame.
      *
-     * @param {"snap" | "inc"} kind
+     * @param {"snap" | "inc" | "changes"} kind `snap` also for the best levels; `changes` of a view: the last volume of each
+     *   price that changed
      * @param {any} body
      * @returns {"changed" | "ignored" | "hole"} `ignored`: the book already contains it; `hole`: increments are missing,
      *   and a new snapshot is needed
      * @throws {TypeError} the body is not a book; nothing was changed
      */
-    take(kind: "snap" | "inc", body: any): "changed" | "ignored" | "hole";
+    take(kind: "snap" | "inc" | "changes", body: any): "changed" | "ignored" | "hole";
 }
 export type Decimal = {
     units: bigint;

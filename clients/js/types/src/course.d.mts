@@ -4,6 +4,7 @@ export type Setting = {
     token: string | (() => string | Promise<string>) | undefined;
     byProxy: boolean;
     cursor: string | null;
+    view: import("./view.mjs").View;
     /**
      * seconds
      */
@@ -18,6 +19,7 @@ export type Setting = {
  * @property {string | (() => string | Promise<string>) | undefined} token
  * @property {boolean} byProxy
  * @property {string | null} cursor
+ * @property {import("./view.mjs").View} view
  * @property {number} silence seconds
  * @property {import("./callbacks.mjs").Callbacks} callbacks
  * @property {import("./websocket.mjs").Connecting} connecting

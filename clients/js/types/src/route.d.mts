@@ -2,15 +2,18 @@ export declare class Route {
     #private;
     /** The address without streams. @type {string} */
     url: string;
-    /** All requested streams. @type {string[]} */
+    /** All requested streams, without those of books. @type {string[]} */
     streams: string[];
+    /** Markets whose books the client maintains from the start. @type {string[]} */
+    books: string[];
     /**
      * @param {string} url
      * @param {string[]} streams
      * @param {boolean} authenticated whether the connection belongs to a member: by a token, or by the proxy
+     * @param {string[]} books
      * @throws {TypeError} the arguments contradict each other
      */
-    constructor(url: string, streams: string[], authenticated: boolean);
+    constructor(url: string, streams: string[], authenticated: boolean, books: string[]);
     /** @param {string[]} streams @throws {TypeError} the client cannot subscribe to one of them */
     check(streams: string[]): void;
 }

@@ -1,10 +1,15 @@
 import { Book } from "./book.mjs";
 export declare class Shelf {
     #private;
-    /** The book of a market, if there is one. @param {string} name */
-    get(name: string): Book | undefined;
-    /** @param {Book} book */
-    put(book: Book): void;
+    /**
+     * The book of a market, from now on in this view, and the stream that it came from before if that was another one.
+     * Creates the book if necessary.
+     *
+     * @param {string} market
+     * @param {import("./view.mjs").View} view
+     * @returns {[book: Book, before: string | null]}
+     */
+    put(market: string, view: import("./view.mjs").View): [book: Book, before: string | null];
     /** Request a new snapshot of a book. @param {string} name */
     miss(name: string): void;
     /** Remove the book of a stream. @param {string} stream */

@@ -1,22 +1,21 @@
-import { Book } from "./book.mjs";
 import { Shelf } from "./shelf.mjs";
 export declare class Streams {
     #private;
     /** Order books. */
     shelf: Shelf;
-    /** @param {import("./route.mjs").Route} route */
-    constructor(route: import("./route.mjs").Route);
+    /** @param {import("./route.mjs").Route} route @param {import("./view.mjs").View} view */
+    constructor(route: import("./route.mjs").Route, view: import("./view.mjs").View);
     get wanted(): string[];
     /** @param {string[]} streams */
     subscribe(streams: string[]): void;
     /** @param {string[]} streams */
     unsubscribe(streams: string[]): void;
-    /** @param {string} market @returns {Book} */
-    book(market: string): Book;
+    /** @param {string} market @param {import("./view.mjs").View} given @returns {import("./book.mjs").Book} */
+    book(market: string, given: import("./view.mjs").View): import("./book.mjs").Book;
     /** There is a new connection. @param {import("./conversation.mjs").Conversation} conversation @param {import("./line.mjs").Line} line */
     join(conversation: import("./conversation.mjs").Conversation, line: import("./line.mjs").Line): void;
     /** The connection ended. Return the books that were current. */
-    leave(): Book[];
+    leave(): import("./book.mjs").Book[];
     /** The gateway found the client too fast. */
     slowDown(): void;
     /** Send the pending changes, now or as soon as the pace allows. */

@@ -10,7 +10,7 @@
 
 from peatio_client.aio import AsyncPeatioClient
 from peatio_client.blocking import PeatioClient
-from peatio_client.books import Book, Level
+from peatio_client.books import Book, Depth, Every, Level
 from peatio_client.events import Disconnected, Event, NoToken, Refused, RequestFailed, Stream
 
 __version__ = "0.1.0"
@@ -18,8 +18,10 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncPeatioClient",
     "Book",
+    "Depth",
     "Disconnected",
     "Event",
+    "Every",
     "Level",
     "NoToken",
     "PeatioClient",

@@ -14,7 +14,7 @@ from peatio_client._credentials import checked
 from peatio_client._lines import Options
 from peatio_client._reasons import place
 from peatio_client._wire import Route
-from peatio_client.books import Book
+from peatio_client.books import Book, View
 from peatio_client.channels import Order, Trade
 from peatio_client.events import Body, Disconnected, Event, Stream, StreamName
 
@@ -34,7 +34,10 @@ class Client:
         cursor: str | None,
         authenticated: Literal["by the proxy"] | None,
         options: Options,
+        books: Sequence[str],
+        view: View,
     ) -> None:
+        view.check()
         if authenticated not in (None, "by the proxy"):
             raise ValueError(f"authenticated={authenticated!r}: it can only be 'by the proxy'")
         if authenticated and token is not None:
@@ -46,10 +49,10 @@ class Client:
                 raise ValueError(str(error)) from None
         elif token is not None and not callable(token):
             raise TypeError(f"the token is a text or a function, not {type(token).__name__}")
-        route = Route(url, streams, token is not None or authenticated is not None)
+        route = Route(url, streams, token is not None or authenticated is not None, books)
         if options.ssl is not None and urlsplit(url).scheme != "wss":
             raise ValueError("the option ssl needs an address with wss://")
-        self._course = Course(route, token is not None, cursor)
+        self._course = Course(route, token is not None, cursor, view)
         self._callbacks = Callbacks()
 
     @property

@@ -15,7 +15,7 @@ from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, TOO_FAST, UNAUTHO
 from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
 from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Step, is_public
-from peatio_client.books import Book
+from peatio_client.books import EVERY_CHANGE, Book, Depth, Every, View
 from peatio_client.events import CALLBACKS, Disconnected, Event, NoToken, Refused, StreamName
 
 STEADY_SECONDS: Final = 30.0
@@ -38,6 +38,7 @@ class Course:
 
     Args:
         cursor: cursor of the last processed event; None to start now.
+        view: of books for which the user gives none.
         clock: a monotonic clock, in seconds.
         wall: Unix time.
 
@@ -52,6 +53,7 @@ class Course:
         route: Route,
         with_token: bool,
         cursor: str | None,
+        view: View = EVERY_CHANGE,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -64,7 +66,8 @@ class Course:
         self._credentials, self._asking = Credentials(), False  # whether a fresh token was requested
         self._pace = Pace()
         self._conversation: Conversation | None = None
-        self._shelf = Shelf()
+        self._shelf, self._view = Shelf(), view
+        self.subscribe(self._shelf.put(market, view)[0].stream for market in route.books)
 
     # ---- called by the user of the client
 
@@ -83,13 +86,18 @@ class Course:
             self.wanted.pop(name, None)
             self._shelf.drop(name)
 
-    def book(self, market: str) -> Book:
+    def book(self, market: str, every: Every | None = None, depth: Depth | None = None) -> Book:
         """Maintain the order book of a market, and return it."""
-        book = self._shelf.put(market)  # first: its snapshot may arrive before this function returns
-        stream, asked = f"{book.name}-inc", self._conversation.asked if self._conversation else ()
-        if not book.current and (stream in self.wanted or stream in asked):
+        view = self._view if every is None and depth is None else View(every, depth)
+        view.check()
+        # First: its snapshot may arrive before this function returns.
+        book, before = self._shelf.put(market, view)
+        if before is not None:
+            self.wanted.pop(before, None)
+        asked = self._conversation.asked if self._conversation else ()
+        if not book.current and (book.stream in self.wanted or book.stream in asked):
             self._shelf.miss(book)  # the stream is not new, so the gateway sends its book only on request
-        self.subscribe((stream,))
+        self.subscribe((book.stream,))
         return book
 
     def next_message(self) -> tuple[str | None, float]:

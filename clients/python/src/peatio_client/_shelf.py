@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from peatio_client._commands import Tell
-from peatio_client.books import Book, Outcome
+from peatio_client.books import Book, Outcome, View
 from peatio_client.events import Event
 
 SNAPSHOT_SECONDS: Final = 1.0
@@ -22,10 +22,16 @@ class Shelf:
         self._holes: dict[str, None] = {}  # names of books that need a new snapshot
         self._due = 0.0
 
-    def put(self, market: str) -> Book:
-        """Return the book of a market; create it if necessary."""
+    def put(self, market: str, view: View) -> tuple[Book, str | None]:
+        """Return the book of a market, from now on in this view, and the stream that it came from before if that was
+        another one. Create the book if necessary."""
         name = market if "." in market else f"{market}.ob"
-        return self._books.setdefault(name, Book(name))
+        stream = view.stream(name)
+        book = self._books.setdefault(name, Book(name, stream))
+        if book.stream == stream:
+            return book, None
+        before, book.stream, book.current = book.stream, stream, False
+        return book, before
 
     def miss(self, book: Book) -> None:
         """Request a new snapshot of a book."""
@@ -33,18 +39,23 @@ class Shelf:
 
     def drop(self, stream: str) -> None:
         """Remove the book of a stream."""
-        if book := self._books.pop(stream.removesuffix("-inc"), None):
+        book = self._books.get(stream.rpartition("-")[0])
+        if book is not None and book.stream == stream:
+            del self._books[book.name]
             book.current = False
 
     def take(self, event: Event[Any]) -> Iterator[Tell]:
         """Apply an event to its book."""
         name, _, kind = event.stream.rpartition("-")
         book = self._books.get(name)
-        if book is None or kind not in ("snap", "inc"):
+        if book is None or (event.stream != book.stream and (kind != "snap" or "-top@" in book.stream)):
             return
+        apply = book.snapshot
+        if kind.startswith("inc"):
+            apply = book.increment if kind == "inc" else book.changes
         was_current = book.current
         try:
-            outcome = book.snapshot(event.data) if kind == "snap" else book.increment(event.data)
+            outcome = apply(event.data)
         except ValueError as error:
             book.current = False
             yield Tell("error", f"{event.stream}: {error}")
@@ -65,7 +76,7 @@ class Shelf:
         if self.seconds(now) > 0:
             return []
         books = [self._books[name] for name in self._holes if name in self._books]
-        streams = [f"{book.name}-inc" for book in books if not book.current]
+        streams = [book.stream for book in books if not book.current]
         self._holes.clear()
         if streams:
             self._due = now + SNAPSHOT_SECONDS

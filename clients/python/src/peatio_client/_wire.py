@@ -65,18 +65,20 @@ class Route:
         url: address of the gateway; streams in its query are added to `streams`.
         streams: requested streams; without any, a member's orders and trades.
         authenticated: whether the connection belongs to a member: by a token, or by the proxy.
+        books: markets whose books the client maintains from the start.
 
     Attributes:
         url: the address without streams.
-        streams: all requested streams.
+        streams: all requested streams, without those of books.
 
     Raises:
         ValueError: the arguments contradict each other.
     """
 
-    def __init__(self, url: str, streams: Iterable[StreamName], authenticated: bool) -> None:
-        if isinstance(streams, str | Stream):
-            raise ValueError("streams are a list of names, not a text")
+    def __init__(self, url: str, streams: Iterable[StreamName], authenticated: bool, books: Iterable[str] = ()) -> None:
+        if isinstance(streams, str | Stream) or isinstance(books, str):
+            raise ValueError("streams and books are each a list of names, not a text")
+        self.books = tuple(books)
         parts = urlsplit(url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError("the address of the gateway is ws://host:port/ or wss://host/")
@@ -90,7 +92,7 @@ class Route:
             self.streams = self.streams or PRIVATE
         elif last == "private":
             raise ValueError("…/private needs a token")
-        elif not self.streams and last != "public":
+        elif not self.streams and not self.books and last != "public":
             raise ValueError("give a token for the orders and trades of a member, or name public streams")
         self.check(*self.streams)
 

@@ -18,7 +18,7 @@ from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receiv
 from peatio_client._credentials import checked
 from peatio_client._lines import CLOSE_SECONDS, Options
 from peatio_client._requests import NOT_CONNECTED
-from peatio_client.books import Book
+from peatio_client.books import Book, Depth, Every, View
 from peatio_client.events import Event, StreamName
 
 
@@ -33,7 +33,8 @@ class AsyncPeatioClient(Client):
 
     Args:
         token: the session token, or a function or coroutine function that returns it.
-        url, streams, cursor, silence, authenticated, headers, ssl, proxy: as for `PeatioClient`.
+        url, streams, cursor, silence, authenticated, headers, ssl, proxy, books, every, depth: as for
+            `PeatioClient`.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -51,9 +52,12 @@ class AsyncPeatioClient(Client):
         headers: Mapping[str, str] | None = None,
         ssl: SSLContext | None = None,
         proxy: str | Literal[True] | None = True,
+        books: Sequence[str] = (),
+        every: Every | None = None,
+        depth: Depth | None = None,
     ) -> None:
         options = Options(silence, dict(headers or {}), ssl, proxy)
-        super().__init__(url, token, streams, cursor, authenticated, options)
+        super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._token = token
         self._asked: asyncio.Task[str] | None = None  # for a token
@@ -172,13 +176,19 @@ class AsyncPeatioClient(Client):
         self._course.unsubscribe(streams)
         await self._speak()
 
-    async def book(self, market: str) -> Book:
-        """Maintain the order book of a market, and return it.
+    async def book(self, market: str, every: Every | None = None, depth: Depth | None = None) -> Book:
+        """Maintain the order book of a market, and return it. If the client has it already, change its pace and depth.
 
         Args:
             market: `btcusd`, or the name of another pair of streams without `-snap` and `-inc`.
+            every: milliseconds between two changes, at least: 100, 250, 500, 1000, 2000 or 5000; 0 for each change.
+            depth: 1, 5, 10, 20 or 50 levels of each side; None for the whole book. Without `every` and `depth`, those
+                of the client apply.
+
+        Raises:
+            ValueError: another pace or depth.
         """
-        book = self._course.book(market)
+        book = self._course.book(market, every, depth)
         await self._speak()
         return book
 

@@ -18,7 +18,7 @@ from peatio_client._client import Client
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._lines import Options
 from peatio_client._requests import NOT_CONNECTED
-from peatio_client.books import Book
+from peatio_client.books import Book, Depth, Every, View
 from peatio_client.events import Event, StreamName
 
 
@@ -42,6 +42,8 @@ class PeatioClient(Client):
         headers: additional headers of the handshake.
         ssl: TLS context for `wss://`.
         proxy: address of a proxy; True for the one of the environment (`HTTPS_PROXY`), None for none.
+        books: markets whose order books to maintain from the start, as `book` does.
+        every, depth: pace and depth of all books for which `book` is called without them; see there.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -59,9 +61,12 @@ class PeatioClient(Client):
         headers: Mapping[str, str] | None = None,
         ssl: SSLContext | None = None,
         proxy: str | Literal[True] | None = True,
+        books: Sequence[str] = (),
+        every: Every | None = None,
+        depth: Depth | None = None,
     ) -> None:
         options = Options(silence, dict(headers or {}), ssl, proxy)
-        super().__init__(url, token, streams, cursor, authenticated, options)
+        super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._asked = None if token is None else Asked(token)
         self._stop = threading.Event()
@@ -171,13 +176,19 @@ class PeatioClient(Client):
         self._course.unsubscribe(streams)
         self._speak()
 
-    def book(self, market: str) -> Book:
-        """Maintain the order book of a market, and return it.
+    def book(self, market: str, every: Every | None = None, depth: Depth | None = None) -> Book:
+        """Maintain the order book of a market, and return it. If the client has it already, change its pace and depth.
 
         Args:
             market: `btcusd`, or the name of another pair of streams without `-snap` and `-inc`.
+            every: milliseconds between two changes, at least: 100, 250, 500, 1000, 2000 or 5000; 0 for each change.
+            depth: 1, 5, 10, 20 or 50 levels of each side; None for the whole book. Without `every` and `depth`, those
+                of the client apply.
+
+        Raises:
+            ValueError: another pace or depth.
         """
-        book = self._course.book(market)
+        book = self._course.book(market, every, depth)
         self._speak()
         return book
 

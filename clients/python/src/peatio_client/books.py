@@ -1,4 +1,6 @@
-"""An order book from a snapshot and increments, checked by their `sequence`. Knows no connection."""
+"""An order book from a snapshot and increments, checked by their `sequence`, and the streams it can come from. Knows no
+connection.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,17 @@ import enum
 from bisect import bisect_left
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 Level: TypeAlias = tuple[Decimal, Decimal]
 """Price and volume, with the digits as published."""
+Every: TypeAlias = Literal[0, 100, 250, 500, 1000, 2000, 5000]
+"""Milliseconds between two changes of a book, at least; 0 for each change as published."""
+Depth: TypeAlias = Literal[1, 5, 10, 20, 50]
+"""Levels of each side of a book."""
 
+_EVERY: Final = get_args(Every)
+_DEPTHS: Final = get_args(Depth)
 
 RESTART = 3
 """This many consecutive increments with old, rising numbers mean that the publisher's sequence restarted."""
@@ -26,20 +34,56 @@ class Outcome(enum.Enum):
     """Increments are missing before it, or the sequence restarted: a new snapshot is needed."""
 
 
+class View(NamedTuple):
+    """How often a client wants a book, and how much of it.
+
+    Attributes:
+        every: None for each change, or, with a depth, for the gateway's pace of 500 ms.
+        depth: None for the whole book.
+    """
+
+    every: Every | None = None
+    depth: Depth | None = None
+
+    def check(self) -> None:
+        """Check that the gateway has this view.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if self.every is not None and self.every not in _EVERY:
+            raise ValueError(f"every={self.every!r}: it is one of {', '.join(map(str, _EVERY))} milliseconds")
+        if self.depth is not None and self.depth not in _DEPTHS:
+            raise ValueError(f"depth={self.depth!r}: it is one of {', '.join(map(str, _DEPTHS))} levels")
+        if self.depth is not None and self.every == 0:
+            raise ValueError(f"every=0: with a depth, it is at least {_EVERY[1]} milliseconds")
+
+    def stream(self, name: str) -> str:
+        """Return the stream of this view of a book."""
+        if self.depth is not None:
+            return f"{name}-top@{self.depth}" + (f"/{self.every}ms" if self.every else "")
+        return f"{name}-inc" + (f"@{self.every}ms" if self.every else "")
+
+
+EVERY_CHANGE: Final = View()
+"""The whole book, with each change."""
+
+
 class Book:
     """The order book of a market. `PeatioClient.book()` creates it and maintains it on the thread of `run()` or of the
     loop. Read it there, or in callbacks.
 
     Attributes:
         name: name of the pair of streams, without `-snap` and `-inc`: `btcusd.ob`.
+        stream: the stream that it comes from: `btcusd.ob-inc`, or a view (`btcusd.ob-inc@250ms`, `btcusd.ob-top@20`).
         current: whether the book is correct. False before the first snapshot, and after a gap in the sequence or the
             end of a connection until the next snapshot. The last state can still be read in the meantime.
         sequence: number of the last change; None if the publisher does not number changes, so that gaps cannot be
             detected.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, stream: str | None = None) -> None:
+        self.name, self.stream = name, stream or f"{name}-inc"
         self.current = False
         self.sequence: int | None = None
         self._asks, self._bids = _Side(), _Side()
@@ -67,7 +111,7 @@ class Book:
         return self._bids.at(-1)
 
     def snapshot(self, body: Any) -> Outcome:
-        """Replace the book by the body of a `-snap` frame.
+        """Replace the book by the body of a `-snap` or `-top@…` frame.
 
         Raises:
             ValueError: the body is not a book; nothing was changed.
@@ -92,6 +136,24 @@ class Book:
                 self.current = False
                 return Outcome.HOLE
         self._latest = sequence
+        return self._apply(asks, bids, sequence)
+
+    def changes(self, body: Any) -> Outcome:
+        """Apply the body of an `-inc@…` frame, if it continues the book: the last volume of each price that changed.
+
+        Raises:
+            ValueError: the body is not a change of a book; nothing was changed.
+        """
+        asks, bids, sequence = _read(body)
+        if not self.current:
+            return Outcome.HOLE
+        previous = _whole_number(body.get("previous"))
+        if sequence is not None and previous is not None and self.sequence is not None:
+            if sequence <= self.sequence:
+                return Outcome.IGNORED
+            if previous > self.sequence:
+                self.current = False
+                return Outcome.HOLE
         return self._apply(asks, bids, sequence)
 
     def _look_back(self, sequence: int) -> Outcome:
@@ -142,8 +204,7 @@ class _Side:
 
 def _read(body: Any) -> tuple[list[Level], list[Level], int | None]:
     try:
-        sequence = body.get("sequence")
-        return _levels(body.get("asks")), _levels(body.get("bids")), None if sequence is None else int(sequence)
+        return _levels(body.get("asks")), _levels(body.get("bids")), _whole_number(body.get("sequence"))
     except (AttributeError, TypeError, ValueError, InvalidOperation):
         raise ValueError("the body is not an order book") from None
 
@@ -152,6 +213,10 @@ def _levels(side: Any) -> list[Level]:
     """Return the levels of a flat `[price, volume]`, or of a list of such pairs."""
     pairs = [side] if side and not isinstance(side[0], list) else side or []
     return [(_number(price), _number(volume)) for price, volume in pairs]
+
+
+def _whole_number(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _number(value: Any) -> Decimal:
