@@ -142,6 +142,12 @@ def test_placed_order_appears_with_its_trade(simulated: GatewayProcess, visit: C
     assert '{"event":"place_order","market":"btcusd","side":"buy","ord_type":"market","volume":"0.3"}' in shown
     assert '"Order placed."' in shown
     assert "Bearer ey" not in shown
+    page.locator("#pace").select_option("ob-top@20")
+    page.locator("#show-code").click()
+    for language in ("python", "javascript", "wscat"):
+        page.locator(f"#languages [value={language}]").check(force=True)
+        for word in ("TOKEN", "20", "place_order", '"0.3"', f"ws://{here.host}/"):
+            expect(page.locator("#program")).to_contain_text(word)
 
 
 def test_waiting_order_is_marked_in_the_book_and_can_be_cancelled(
@@ -203,8 +209,10 @@ def test_page_resumes_after_a_cut_without_missing_trades(
     meanwhile = set(observer.trades) - before
     here.page.locator("#cut").click()
     expect(here.page.locator("#news")).to_have_text(
-        re.compile(r"^Back after [\d.]+ s, resumed at the cursor: \d+ events missed, marked below\. Nothing is")
+        re.compile(r"^Back after [\d.]+ s, resumed at the cursor: \d+ events missed, delivered now and marked below\.")
     )
+    expect(here.page.locator("#news")).to_contain_text("Market trades of that time are not sent again.")
+    expect(here.page.locator("#tape .hole")).to_have_text(re.compile(r"^no trades received for [\d.]+ s$"))
     meanwhile = {trade for trade in meanwhile if trade > min(before)}  # the observer connected before the page
     wait_until(lambda: here.missed() >= meanwhile, f"the missed trades {meanwhile} are marked", 30)
     assert not here.missed() & before
@@ -223,7 +231,7 @@ def test_page_reconnects_by_itself_after_a_lost_connection(
         observer.wait_for_trades(1)
         wait_until(lambda: line.carried > before, "the page connects again")  # noqa: B023
         expect(here.page.locator("#state")).to_have_text("live")
-        expect(here.page.locator("#news")).to_contain_text("Nothing is missing.")
+        expect(here.page.locator("#news")).to_contain_text("resumed at the cursor")
     assert_as_observed(here, observer)
 
 
@@ -243,6 +251,93 @@ def assert_as_observed(here: Visit, observer: Observer) -> None:
             assert state in ("wait", ended[number]["state"])
 
 
+# ---- frames and programs
+
+
+def test_frame_of_the_user_is_sent_and_its_answer_shown(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+    here = visit(simulated.port)
+    here.is_live()
+    here.send({"event": "dance", "echo": 5})
+    frame = here.page.locator("#frames code")
+    expect(frame.filter(has_text='{"error":"Could not parse Type: Invalid event","echo":5}')).to_have_count(1)
+    expect(here.page.locator("#news")).to_have_text("Could not parse Type: Invalid event")
+    here.send("ping")
+    expect(frame.filter(has_text=re.compile("^pong$"))).to_have_count(1)
+    here.send("no JSON")
+    expect(frame.filter(has_text="Could not parse message")).to_have_count(1)
+    here.send({"event": "subscribe", "streams": ["btcusd.kline-1m"]})
+    here.page.locator("#all").check()
+    expect(frame.filter(has_text='{"btcusd.kline-1m":[').first).to_be_visible()
+
+
+def test_frames_are_filtered_opened_and_copied(simulated: GatewayProcess, visit: Callable[..., Visit]) -> None:
+    here = visit(simulated.port)
+    here.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    here.is_live()
+    page = here.page
+    text = '{"event":"dance","price":9120.50,"of":[["1.0","2"],[]]}'
+    here.send(text)
+    page.locator("#filter").fill("DANCE price")
+    expect(page.locator("#frames li")).to_have_count(1)
+    page.locator("#frames summary").click()
+    expect(page.locator("#frames pre")).to_have_text(
+        '{\n  "event": "dance",\n  "price": 9120.50,\n  "of": [\n    ["1.0","2"],\n    []\n  ]\n}'
+    )
+    expect(page.locator("#hold")).to_be_checked()
+    page.locator("#frames li button").click()
+    expect(page.locator("#frames li button")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == text
+    page.locator("#frames summary").click()
+    expect(page.locator("#hold")).not_to_be_checked()
+    page.locator("#filter").fill("Bearer")
+    expect(page.locator("#frames li")).to_have_count(1)
+    page.locator("#frames summary").click()
+    expect(page.locator("#frames pre")).to_contain_text('"jwt": "Bearer …"')
+    page.locator("#frames li button").click()
+    expect(page.locator("#frames li button")).to_have_text("Copied")
+    assert "Bearer ey" not in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_paces_of_the_book_show_the_same_book_with_fewer_bytes(
+    simulated: GatewayProcess, visit: Callable[..., Visit]
+) -> None:
+    here, other = visit(simulated.port), visit(simulated.port)
+    here.is_live()
+    other.is_live()
+    other.page.evaluate(f"""() => {{
+        window.seen = {{}};
+        setInterval(() => {{ const shown = ({LADDERS})(); window.seen[shown[0]] = shown; }}, 20);
+    }}""")
+    page = here.page
+    page.locator("#all").check()
+    before = page.locator("#asks tr").count()
+    for pace in page.locator("#pace option").evaluate_all("options => options.map(option => option.value)"):
+        page.locator("#filter").fill("")
+        page.locator("#pace").select_option(pace)
+        page.locator("#filter").fill(f'{{"btcusd.{pace}"')
+        page.locator("#frames li").nth(1).wait_for()  # several frames, and the book is still correct
+        expect(page.locator("body")).not_to_have_class("stale")
+        shown = page.locator("#asks tr")
+        expect(shown).to_have_count(5 if "@5" in pace else before)
+        expect(page.locator("#rate")).to_have_text(re.compile(r"^(?!0\.0)[\d.]+ KB/s$"))
+        wait_until(lambda: same_book(here, other), f"the same book as with every change: {pace}")
+
+
+LADDERS = """() => [document.getElementById("sequence").textContent, ...["asks", "bids"].map(
+    id => [...document.getElementById(id).rows].map(row => row.cells[0].textContent + row.cells[1].textContent))]"""
+"""The number of the shown book, and its levels."""
+
+
+def same_book(here: Visit, other: Visit) -> bool:
+    """Return whether the other page has shown the book that this one shows now; raise if they differ."""
+    number, asks, bids = here.page.evaluate(LADDERS)
+    found = other.page.evaluate("number => window.seen[number]", number)
+    if found:
+        assert asks == found[1][-len(asks) :], "the best one is the last one"
+        assert bids == found[2][: len(bids)]
+    return bool(found)
+
+
 # ---- layout and accessibility
 
 
@@ -258,10 +353,21 @@ def test_page_fits_its_window_and_is_accessible(
     here.is_live()
     here.page.locator("#orders tr").first.wait_for()
     here.page.locator("#fills tr").first.wait_for()
-    assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    here.place("sell", "limit", "0.5", "20000")
+    here.page.locator("#frames summary").first.click()
+    here.send({"event": "subscribe", "streams": ["x" * 180 + ".trades@1ms"]})  # an error with a long word
+    expect(here.page.locator("#news")).to_contain_text("cannot subscribe to xxx")
     wait_until(lambda: here.overflowing_cards() == [], "every card has room for its content")
+    assert here.page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    assert here.controls_outside() == []
     found = Axe().run(here.page)
     assert found.violations_count == 0, found.generate_report()
+    here.page.locator("#show-code").click()
+    found = Axe().run(here.page)
+    assert found.violations_count == 0, found.generate_report()
+    here.page.locator("#close-code").click()
+    here.page.locator("#dismiss").click()
+    expect(here.page.locator("#banner")).to_be_hidden()
     background = here.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 200) is (color == "dark")
 
@@ -293,6 +399,36 @@ def test_page_of_another_origin_receives_no_token(simulated: GatewayProcess, bro
         ask = f"fetch('{address}', {{method: 'POST', mode: '{mode}'}}).then(a => a.text(), () => 'refused')"
         assert page.evaluate(ask) == "refused"
     page.close()
+
+
+def test_without_a_token_a_real_exchange_shows_public_data_of_any_market(
+    start: Callable[..., GatewayProcess], publisher: Publisher, visit: Callable[..., Visit]
+) -> None:
+    gateway = start(WEBSOCKET_CONSOLE="true")
+    here = visit(gateway.port)
+    page = here.page
+    page.locator("#entry button").click()
+    expect(page.locator("#state")).to_have_text("live")
+    ticker = {"last": "15.0", "high": "16.0", "low": "14.0", "amount": "3.5", "price_change_percent": "+1.00%"}
+    publisher.event("public.global.tickers", {"btcusd": ticker, "ethusd": {**ticker, "last": "7.0"}})
+    expect(page.locator("#last")).to_have_text("15.0")
+    expect(page.locator("#markets option")).to_have_count(2)
+    page.locator("#market").fill("ethusd")
+    page.locator("#market").press("Enter")
+    # The answer to the new subscriptions: only then may the broker's messages come.
+    expect(page.locator("#frames code", has_text='"ethusd.trades","ethusd.ob-inc"').first).to_be_visible()
+    publisher.event("public.ethusd.ob-snap", {"asks": [["7.5", "2"]], "bids": [["7.0", "1"]], "sequence": 1})
+    trade = {"tid": 1, "taker_type": "buy", "date": 1, "price": "7.2", "amount": "1.0"}
+    publisher.event("public.ethusd.trades", {"trades": [trade]})
+    expect(page.locator("#tape tr")).to_have_count(1)
+    expect(page.locator("#asks td").first).to_have_text("7.5")
+    expect(page.locator("#last")).to_have_text("7.2")
+    page.locator("#cut").click()
+    page.locator("#cut").click()
+    expect(page.locator("#news")).to_have_text(re.compile(r"^Back after [\d.]+ s\. Market trades"))
+    expect(page.locator("#no-order")).to_contain_text("Only with a token.")
+    page.locator("#show-code").click()
+    expect(page.locator("#program")).not_to_contain_text("TOKEN")
 
 
 def test_pasted_token_shows_its_members_orders(

@@ -30,7 +30,7 @@ def take(folder: Path) -> bytes:
             seconds = here.page.locator("#news")
             expect(seconds).to_contain_text("without you: 5 s")
             here.page.locator("#cut").click()
-            expect(seconds).to_contain_text("Nothing is missing.")
+            expect(seconds).to_contain_text("delivered now and marked below")
             expect(here.page.locator("#orders [data-state=wait]")).to_have_count(2)
             here.place("buy", "limit", "0.5", here.page.locator("#bids td").first.inner_text())
             # As WebP it is half as large as Playwright's own PNG.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 DESKTOP: Final = {"width": 1440, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}
-TABLET: Final = {"width": 900, "height": 1100}
+TABLET: Final = {"width": 820, "height": 1180}
 WAIT: Final = 30_000
 """Milliseconds within which the page has to show something."""
 OPTIONS: Final = (
@@ -85,6 +86,20 @@ class Visit:
         cards = "cards => cards.filter(card => card.scrollHeight > card.clientHeight + 1).map(card => card.className)"
         found: list[str] = self.page.locator(".card").evaluate_all(cards)
         return found
+
+    def controls_outside(self) -> list[str]:
+        """Return the buttons and fields that a user cannot reach, because they lie beside their card."""
+        script = """nodes => nodes.filter(node => {
+            const [one, card] = [node, node.closest(".card")].map(element => element.getBoundingClientRect());
+            return one.width && (one.left < card.left || one.right > card.right);
+        }).map(node => node.outerHTML)"""
+        found: list[str] = self.page.locator(".card :is(button, input, select)").evaluate_all(script)
+        return found
+
+    def send(self, message: Any) -> None:
+        """Send a frame as a user does: an object as JSON, or a text."""
+        self.page.locator("#frame").fill(message if isinstance(message, str) else json.dumps(message))
+        self.page.locator("#send").click()
 
     def end(self) -> None:
         self.context.close()

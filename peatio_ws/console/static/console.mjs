@@ -6,15 +6,27 @@
  */
 
 import { Depth } from "./depth.mjs";
+import { copyButton, Frames } from "./frames.mjs";
 import { Line } from "./line.mjs";
 import { NoToken, PeatioClient, Refused } from "./peatio-client.mjs";
+import { Rate } from "./rate.mjs";
+import * as snippets from "./snippets.mjs";
 
-const SHOWN_FRAMES = 120;
 const SHOWN_ROWS = 60;
 const DRAW_EVERY = 100; // ms
 const ANSWER_WITHIN = 10_000; // ms
+/** The offered views of the book, by the end of their streams' names. @type {Record<string, [name: string, View]>} */
+const VIEWS = {
+  "ob-inc": ["every change", { every: 0 }],
+  "ob-inc@250ms": ["at most 4 a second", { every: 250 }],
+  "ob-inc@1000ms": ["at most 1 a second", { every: 1000 }],
+  "ob-top@20": ["best 20", { depth: 20 }],
+  "ob-top@5/1000ms": ["best 5, 1 a second", { depth: 5, every: 1000 }],
+};
 const LADDER_ROW = 21.5; // px
-const LADDER_REST = 120; // px: the rest of its card
+const LADDER_REST = 158; // px: the rest of its card
+
+/** @typedef {import("./peatio-client.mjs").View} View */
 
 const { simulated, market: given } = document.documentElement.dataset;
 const isSimulated = simulated === "yes";
@@ -41,9 +53,11 @@ const putFirst = (body, row) => {
 // ---- the frames, and what they say about the connection
 
 const line = new Line(listen);
+const frames = new Frames();
 const count = { in: 0, out: 0 };
-/** Frames to show later, while the pane is paused. @type {Element[]} */
-const heldFrames = [];
+const rates = { all: new Rate(), book: new Rate() };
+/** `ping`s of the user whose answers are shown. */
+let pings = 0;
 /**
  * Whether arriving events are missed ones: from the answer to the token until the answer to a ping, which the gateway
  * handles only after it has sent all missed events.
@@ -55,15 +69,21 @@ const missed = new Set();
 /** @param {"in" | "out"} direction @param {string} text */
 function listen(direction, text) {
   count[direction] += 1;
+  if (direction === "in") rates.all.add(text);
   if (text === "pong" && isReplaying) endReplay();
-  if (text === "ping" || text === "pong") return;
-  /** @type {any} */
-  const frame = JSON.parse(text);
-  const name = Object.keys(frame)[0];
+  const isMine = pings > 0 && (text === "ping" || text === "pong");
+  if (isMine && text === "pong") pings -= 1;
+  if ((text === "ping" || text === "pong") && !isMine) return;
+  const frame = parsed(text);
+  const name = Object.keys(frame)[0] ?? "";
+  if (name === book?.stream || name === `${book?.name}-snap`) rates.book.add(text);
   if (isReplaying && frame.cursor) missed.add(frame.cursor);
-  showFrame(direction, text, name.includes("."), missed.has(frame.cursor));
+  frames.add({ direction, text, isPublic: name.includes("."), isMissed: missed.has(frame.cursor) });
+  if (direction === "out") {
+    if (frame.jwt) step("token", isSimulated ? "made by this gateway for its simulated member" : "yours");
+    return;
+  }
   if (frame.success) step("open", location.host);
-  if (frame.jwt) step("token", isSimulated ? "made by this gateway for its simulated member" : "yours");
   if (frame.success?.message === "Authenticated.") {
     step("in", "");
     isReplaying = lostAt !== null;
@@ -71,27 +91,17 @@ function listen(direction, text) {
     missed.clear();
   }
   if (frame.resume?.complete === false) tellGap();
-  if (frame.success?.message === "subscribed" && isReplaying) line.ping(); // its answer follows the missed events
+  if (frame.success?.message === "subscribed" && isReplaying) line.send("ping"); // its answer follows the missed events
   if (frame.success?.order_id) answerOrder(`${frame.success.message.replace(".", "")}: ${short(frame.success.order_id)}`, true);
 }
 
-/** @param {"in" | "out"} direction @param {string} text @param {boolean} isPublic @param {boolean} wasMissed */
-function showFrame(direction, text, isPublic, wasMissed) {
-  $("counted").textContent = `${count.in} in · ${count.out} out`;
-  if (isPublic && !$("all").checked) return;
-  const row = element("li", "", wasMissed ? `${direction} missed` : direction);
-  row.append(element("time", clock(Date.now())), element("b", direction === "in" ? "←" : "→"));
-  // Never show a token, not even in a picture of the screen.
-  row.append(element("code", text.replace(/(Bearer )[^"]+/, "$1…").slice(0, 600)));
-  if (!$("hold").checked) prependFrames(row);
-  else if (heldFrames.push(row) > SHOWN_FRAMES) heldFrames.shift();
-}
-
-/** @param {Element[]} rows */
-function prependFrames(...rows) {
-  const list = $("frames");
-  for (const row of rows) list.prepend(row);
-  while (list.children.length > SHOWN_FRAMES) list.lastElementChild.remove();
+/** @param {string} text @returns {any} an object; an empty one for other texts */
+function parsed(text) {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
 }
 
 /** @param {string} name @param {string} text */
@@ -109,6 +119,8 @@ let state = "connecting";
 let lostAt = null;
 let isGap = false;
 let nextTry = 0;
+/** Whether the user closed the line about the cut. */
+let isDismissed = false;
 
 /** @param {typeof state} next @param {string} [text] */
 function become(next, text = next) {
@@ -122,18 +134,20 @@ function become(next, text = next) {
 
 function allowOrders() {
   $("place").disabled = state !== "live" || isWaiting;
+  $("send").disabled = state !== "live";
 }
 
 /** @param {string} text @param {"cut" | "well" | "bad"} kind */
 function tell(text, kind) {
-  $("news").hidden = false;
-  $("news").className = kind;
+  $("banner").hidden = false;
+  $("banner").className = kind;
   if ($("news").textContent !== text) $("news").textContent = text;
 }
 
 function connected() {
   become("live");
-  if (lostAt === null) $("news").hidden = true; // the obstacle to the first connection is gone
+  if (lostAt === null) $("banner").hidden = true; // the obstacle to the first connection is gone
+  else if (!hasToken) endReplay(); // public streams have nothing to replay
 }
 
 /** At once on a connection that stays; otherwise with the other news of the reconnect. */
@@ -146,9 +160,17 @@ function endReplay() {
   isReplaying = false;
   const seconds = ((performance.now() - (lostAt ?? 0)) / 1000).toFixed(1);
   lostAt = null;
-  const found = missed.size ? `${counted(missed.size, "event")} missed, marked below` : "no events missed";
-  if (isGap) tell(`Back after ${seconds} s, but events may be missing: read your orders over REST.`, "bad");
-  else tell(`Back after ${seconds} s, resumed at the cursor: ${found}. Nothing is missing.`, "well");
+  const hole = element("tr", "", "hole");
+  const cell = element("td", `no trades received for ${seconds} s`);
+  cell.setAttribute("colspan", "3");
+  hole.append(cell);
+  putFirst($("tape"), hole);
+  const back = `Back after ${seconds} s`;
+  const found = missed.size ? `${counted(missed.size, "event")} missed, delivered now and marked below` : "no event missed";
+  const publicly = "Market trades of that time are not sent again.";
+  if (!hasToken) tell(`${back}. ${publicly}`, "well");
+  else if (isGap) tell(`${back}, but events may be missing: read your orders over REST.`, "bad");
+  else tell(`${back}, resumed at the cursor: ${found}. ${publicly}`, "well");
 }
 
 /** @param {import("./peatio-client.mjs").Disconnected} end */
@@ -163,6 +185,7 @@ function disconnected({ code, reason, pause }) {
 }
 
 function cutOrMend() {
+  isDismissed = false;
   if (line.cutSince === null) {
     line.cut();
     lostAt ??= performance.now();
@@ -177,11 +200,13 @@ function cutOrMend() {
 function tick() {
   if (line.cutSince !== null) {
     const seconds = Math.floor((performance.now() - line.cutSince) / 1000);
-    tell(`The line is cut. The market goes on without you: ${seconds} s.`, "cut");
+    if (!isDismissed) tell(`The line is cut. The market goes on without you: ${seconds} s.`, "cut");
   } else if (state === "away") {
     const seconds = Math.ceil((nextTry - performance.now()) / 1000);
     $("state").textContent = seconds > 0 ? `reconnecting in ${seconds} s` : "reconnecting";
   }
+  $("counted").textContent = `${count.in} in · ${count.out} out · ${rates.all}`;
+  $("rate").textContent = `${rates.book}`;
 }
 
 // ---- the member's orders and trades
@@ -238,7 +263,7 @@ function orderRow({ data, trail, isMissed }) {
   if (data.state === "wait" && isSimulated) {
     const cancel = element("button", "×", "drop");
     cancel.setAttribute("aria-label", `Cancel order ${data.id}`);
-    cancel.addEventListener("click", () => line.say({ event: "cancel_order", id: data.id }));
+    cancel.addEventListener("click", () => sendText(JSON.stringify({ event: "cancel_order", id: data.id })));
     last.append(cancel);
   }
   const average = Number(data.avg_price) ? fixed(data.avg_price, 2) : "–";
@@ -260,6 +285,8 @@ function takeFill(data, wasMissed) {
 
 // ---- the market
 
+/** @type {PeatioClient | null} */
+let client = null;
 /** Maintained by the client; null before it is available. @type {import("./peatio-client.mjs").Book | null} */
 let book = null;
 const depth = new Depth($("depth"));
@@ -288,8 +315,8 @@ function drawNow() {
   const own = ownPrices();
   depth.show(asks, bids, own);
   drawLadder(asks, bids, own);
-  $("sequence").textContent = book?.sequence == null ? "" : `sequence ${book.sequence}`;
-  document.body.classList.toggle("stale", book !== null && !book.current);
+  $("sequence").textContent = book?.sequence == null ? "" : `sequence ${book?.sequence}`;
+  document.body.classList.toggle("stale", book?.current === false);
   if (!asks.length || !bids.length) return;
   const [ask, bid] = [asks[0].number, bids[0].number];
   $("middle").textContent = fixed((ask + bid) / 2, 2);
@@ -356,13 +383,39 @@ function showLast(price) {
 /** @param {any} ticker */
 function takeTicker(ticker) {
   if (!ticker) return;
-  $("market").textContent = ticker.name ?? market.toUpperCase(); // Peatio 2.4 and later publish no name
   showLast(ticker.last);
   $("change").textContent = ticker.price_change_percent;
   $("change").className = String(ticker.price_change_percent).startsWith("-") ? "sell" : "buy";
   $("high").textContent = ticker.high;
   $("low").textContent = ticker.low;
-  $("amount").textContent = fixed(ticker.amount, 2);
+  $("amount").textContent = fixed(ticker.amount ?? ticker.volume, 2); // Peatio before 2.4: the amount is its `volume`
+}
+
+/** Offer the markets that have a ticker. @param {string[]} names */
+function offerMarkets(names) {
+  if (names.length === $("markets").children.length) return;
+  $("markets").replaceChildren(...names.map((name) => Object.assign(element("option"), { value: name })));
+}
+
+function switchMarket() {
+  const chosen = $("market").value.trim().toLowerCase();
+  if (!client || chosen === market || !$("market").reportValidity()) return;
+  client.unsubscribe(`${market}.trades`);
+  market = chosen;
+  isPriced = false;
+  for (const id of ["last", "change", "high", "low", "amount", "middle"]) $(id).textContent = "–";
+  for (const id of ["gap", "spread"]) $(id).textContent = "";
+  for (const id of ["tape", "asks", "bids"]) $(id).replaceChildren();
+  client.subscribe(`${market}.trades`);
+  follow();
+}
+
+/** Follow the book of the market at the chosen pace. */
+function follow() {
+  rates.book.reset();
+  if (book && book.name !== `${market}.ob`) client?.unsubscribe(book.stream);
+  book = client?.book(market, VIEWS[$("pace").value][1]) ?? null;
+  draw();
 }
 
 /** @param {import("./peatio-client.mjs").PeatioEvent} event */
@@ -372,7 +425,10 @@ function take({ stream, data, cursor }) {
   if (stream === "order") takeOrder(data, wasMissed);
   else if (stream === "trade") takeFill(data, wasMissed);
   else if (stream === `${market}.trades`) for (const row of data.trades ?? []) takeTrade(row);
-  else if (stream === "global.tickers") takeTicker(data[market]);
+  else if (stream === "global.tickers") {
+    offerMarkets(Object.keys(data));
+    takeTicker(data[market]);
+  }
 }
 
 // ---- an order
@@ -403,7 +459,7 @@ function place(event) {
   $("answer").textContent = "";
   allowOrders();
   patience = setTimeout(() => answerOrder("No answer yet; check your orders.", false), ANSWER_WITHIN);
-  line.say({ event: "place_order", market, side, ord_type, ...(ord_type === "limit" && { price }), volume });
+  sendText(JSON.stringify({ event: "place_order", market, side, ord_type, ...(ord_type === "limit" && { price }), volume }));
 }
 
 /** @param {string} text @param {boolean} isWell */
@@ -415,7 +471,47 @@ function answerOrder(text, isWell) {
   allowOrders();
 }
 
+// ---- frames of the user, and programs
+
+/** The last message to a handler. @type {any} */
+let request = null;
+
+/** @param {string} text */
+function sendText(text) {
+  const { event } = parsed(text);
+  if (typeof event === "string" && event !== "subscribe" && event !== "unsubscribe") request = parsed(text);
+  if (text === "ping") pings += 1;
+  line.send(text);
+}
+
+/** @param {SubmitEvent} event */
+function sendFrame(event) {
+  event.preventDefault();
+  sendText($("frame").value.trim());
+}
+
+function showProgram() {
+  const url = address();
+  const streams = [...(hasToken ? ["order", "trade"] : []), `${market}.trades`, "global.tickers"];
+  const view = VIEWS[$("pace").value][1];
+  const language = /** @type {"python" | "javascript" | "wscat"} */ ($("languages").elements.language.value);
+  $("program").textContent = snippets[language]({ url, market, streams, view, bookStream: `${market}.${$("pace").value}`, hasToken, request });
+  for (const one of $("program-heads").children) one.hidden = one.dataset.language !== language;
+  $("token-head").hidden = !hasToken;
+  if (isSimulated) $("token-command").textContent = 'export TOKEN="$(.venv/bin/python -m peatio_ws token --member-id 1001)"';
+}
+
 // ---- start
+
+/** Whether the client has a token; without one it receives public data. */
+let hasToken = true;
+
+/** The address of the gateway. */
+function address() {
+  const url = new URL(".", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
 
 /** @returns {Promise<string>} */
 async function fetchToken() {
@@ -424,11 +520,11 @@ async function fetchToken() {
   return (await answer.json()).token;
 }
 
-/** @param {() => string | Promise<string>} token */
+/** @param {(() => string | Promise<string>) | undefined} token */
 async function run(token) {
-  const url = new URL(".", location.href);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  const client = new PeatioClient(url.href, { token, WebSocket: line.WebSocket })
+  hasToken = token !== undefined;
+  const streams = [...(hasToken ? ["order", "trade"] : []), `${market}.trades`, "global.tickers"];
+  client = new PeatioClient(address(), { token, streams, WebSocket: line.WebSocket })
     .on("connected", connected)
     .on("disconnected", disconnected)
     .on("event", take)
@@ -436,13 +532,12 @@ async function run(token) {
     .on("stale", draw)
     .on("gap", () => {}) // `listen` sees it among the frames
     .on("error", (message) => (isWaiting ? answerOrder(message, false) : tell(message, "bad")));
-  $("market").textContent = market.toUpperCase();
-  book = client.book(market);
-  client.subscribe(`${market}.trades`, "global.tickers");
+  follow();
   become("connecting");
   try {
     await client.run();
   } catch (error) {
+    client = book = null;
     become("ended");
     tell(error instanceof Error ? error.message : String(error), "bad");
     if (error instanceof Refused && !isSimulated) $("entry").hidden = false;
@@ -451,13 +546,32 @@ async function run(token) {
 }
 
 $("cut").addEventListener("click", cutOrMend);
+$("dismiss").addEventListener("click", () => {
+  isDismissed = true;
+  $("banner").hidden = true;
+});
 $("order").addEventListener("submit", place);
 $("price").addEventListener("input", () => {
   isPriced = $("price").value !== "";
 });
 $("order").addEventListener("input", total);
-$("hold").addEventListener("change", () => prependFrames(...heldFrames.splice(0)));
+$("market").addEventListener("change", switchMarket);
+$("market").form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  switchMarket();
+});
+for (const [pace, [name]] of Object.entries(VIEWS)) $("pace").append(Object.assign(element("option", name), { value: pace }));
+$("pace").addEventListener("change", follow);
+$("sending").addEventListener("submit", sendFrame);
+$("show-code").addEventListener("click", () => {
+  showProgram();
+  $("code").showModal();
+});
+$("close-code").addEventListener("click", () => $("code").close());
+$("languages").addEventListener("change", showProgram);
+$("copy-code").append(copyButton(() => $("program").textContent));
 setInterval(tick, 250);
+$("market").value = market;
 become("connecting");
 
 if (isSimulated) {
@@ -467,14 +581,13 @@ if (isSimulated) {
   $("no-orders").hidden = false;
   $("no-order").textContent = "None yet.";
   $("entry").hidden = false;
-  $("named").value = market;
   become("ended", "not connected");
   $("entry").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
     $("entry").hidden = true;
-    $("news").hidden = true;
-    market = $("named").value;
+    $("banner").hidden = true;
     const token = $("token").value.trim().replace(/^Bearer /, "");
-    run(() => token);
+    if (!token) $("no-order").textContent = $("no-fill").textContent = "Only with a token. Reload the page to enter one.";
+    run(token ? () => token : undefined);
   });
 }

@@ -33,18 +33,8 @@ export class Line {
     for (const connection of this.connections) connection.open();
   }
 
-  /** Send a message in addition to those of the client. @param {object} message */
-  say(message) {
-    this.#send(JSON.stringify(message));
-  }
-
-  /** Ask for a `pong`. */
-  ping() {
-    this.#send("ping");
-  }
-
-  /** @param {string} text */
-  #send(text) {
+  /** Send a text in addition to those of the client. @param {string} text */
+  send(text) {
     for (const connection of this.connections) connection.send(text);
   }
 }
