@@ -25,7 +25,7 @@ class Revocation(msgspec.Struct, frozen=True):
     Attributes:
         until: when the revocation can be forgotten because all its tokens have expired; Unix time in seconds.
         jti: the id of the revoked token; None if all tokens issued until `issued` are revoked.
-        issued: Unix time in seconds.
+        issued: Unix time in seconds; of a revoked token, when it was revoked (0 from versions that did not say).
     """
 
     uid: Name
@@ -57,58 +57,67 @@ class Revocations:
 
     def __init__(self, leeway: float = 0.0) -> None:
         self._leeway = leeway
-        self._tokens: dict[tuple[str, str], float] = {}  # until when
-        self._members: dict[str, tuple[float, float]] = {}  # issued until when, until when
+        # By uid and jti (None: all tokens of the member): issued until when, until when.
+        self._known: dict[tuple[str, str | None], tuple[float, float]] = {}
+        self._cancelled: dict[tuple[str, str | None], tuple[float, float]] = {}
         self.full = False
 
     def __len__(self) -> int:
-        return len(self._tokens) + len(self._members)
+        return len(self._known)
 
     def add(self, revocation: Revocation, now: float) -> bool:
-        """Add a revocation. Return whether it was new.
+        """Add a revocation, unless it was cancelled. Return whether it was new.
 
         Args:
             now: Unix time in seconds.
         """
-        uid, jti, until, issued = revocation.uid, revocation.jti, revocation.until, revocation.issued
-        if until <= now:
+        key, issued, until = (revocation.uid, revocation.jti), revocation.issued, revocation.until
+        if until <= now or issued <= self._cancelled.get(key, _NEVER)[0]:
             return False
-        if jti is not None:
-            new = self._tokens.get((uid, jti), 0.0) < until
-        else:
-            known_issued, known_until = self._members.get(uid, (0.0, 0.0))
-            new = known_issued < issued or known_until < until
-            issued, until = max(known_issued, issued), max(known_until, until)
-        if not new:
+        known_issued, known_until = self._known.get(key, _NEVER)
+        if known_issued >= issued and known_until >= until:
             return False
         if len(self) >= REVOCATIONS_KEPT and not self._make_room(now):
             self.full = True
             return False
-        if jti is not None:
-            self._tokens[uid, jti] = until
-        else:
-            self._members[uid] = (issued, until)
+        self._known[key] = (max(known_issued, issued), max(known_until, until))
+        return True
+
+    def cancel(self, revocation: Revocation, now: float) -> bool:
+        """Accept again what a revocation and earlier ones of the same tokens refuse. Return whether this was new.
+
+        It is remembered until the revocation expires, because a worker that missed it may store the revocation again.
+        """
+        key = (revocation.uid, revocation.jti)
+        issued, until = self._cancelled.get(key, _NEVER)
+        if revocation.until <= now or (issued >= revocation.issued and until >= revocation.until):
+            return False
+        if len(self._cancelled) >= REVOCATIONS_KEPT:
+            self._cancelled = {one: times for one, times in self._cancelled.items() if times[1] > now}
+        if len(self._cancelled) < REVOCATIONS_KEPT:
+            self._cancelled[key] = (max(issued, revocation.issued), max(until, revocation.until))
+        if self._known.get(key, _NEVER)[0] <= revocation.issued:
+            self._known.pop(key, None)
         return True
 
     def is_revoked(self, identity: Identity, now: float) -> bool:
         """Return whether the token of this identity is revoked; False for an identity without a token."""
-        if not identity.jti or not (self._tokens or self._members):
+        if not identity.jti or not self._known:
             return False
-        if self._tokens.get((identity.uid, identity.jti), 0.0) > now:
+        if self._known.get((identity.uid, identity.jti), _NEVER)[1] > now:
             return True
-        issued, until = self._members.get(identity.uid, (0.0, 0.0))
+        issued, until = self._known.get((identity.uid, None), _NEVER)
         return until > now and identity.issued - self._leeway <= issued
 
     def known(self, now: float) -> Iterator[Revocation]:
         """Yield all revocations in force, to be stored."""
-        for (uid, jti), until in self._tokens.items():
+        for (uid, jti), (issued, until) in self._known.items():
             if until > now:
-                yield Revocation(uid, until, jti)
-        for uid, (issued, until) in self._members.items():
-            if until > now:
-                yield Revocation(uid, until, None, issued)
+                yield Revocation(uid, until, jti, issued)
 
     def _make_room(self, now: float) -> bool:
-        self._tokens = {key: until for key, until in self._tokens.items() if until > now}
-        self._members = {uid: times for uid, times in self._members.items() if times[1] > now}
+        self._known = {key: times for key, times in self._known.items() if times[1] > now}
         return len(self) < REVOCATIONS_KEPT
+
+
+_NEVER: Final = (-1.0, 0.0)

@@ -19,7 +19,9 @@ from peatio_ws.cli.keygen import keygen
 from peatio_ws.cli.listen import listen
 from peatio_ws.cli.operator.disconnect import disconnect
 from peatio_ws.cli.operator.drain import drain
+from peatio_ws.cli.operator.gateways import gateways
 from peatio_ws.cli.operator.notice import notice
+from peatio_ws.cli.operator.revocations import revocations
 from peatio_ws.cli.operator.who import who
 from peatio_ws.cli.publish import publish
 from peatio_ws.cli.run import run
@@ -29,7 +31,7 @@ from peatio_ws.version import VERSION
 
 COMMANDS: Final[Mapping[str, Sequence[click.Command]]] = {
     "Start a gateway": (run, check, settings),
-    "Control running gateways": (who, disconnect, notice, drain),
+    "Control running gateways": (gateways, who, disconnect, revocations, notice, drain),
     "Try a gateway": (listen, publish, token, keygen),
 }
 """All commands, under the headings of `--help`."""

@@ -20,10 +20,21 @@ Question = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8,64}$")]
 
 
 class WhoCommand(msgspec.Struct, frozen=True, tag="who", tag_field="do"):
-    """List connections: all of them, or those of one member."""
+    """List connections: all of them, or those of one member.
+
+    Attributes:
+        streams: with the streams of each connection.
+    """
 
     question: Question
     uid: Name | None = None
+    streams: bool = False
+
+
+class GatewaysCommand(msgspec.Struct, frozen=True, tag="gateways", tag_field="do"):
+    """Report the status of each worker."""
+
+    question: Question
 
 
 class DisconnectCommand(msgspec.Struct, frozen=True, tag="disconnect", tag_field="do"):
@@ -41,6 +52,20 @@ class DisconnectCommand(msgspec.Struct, frozen=True, tag="disconnect", tag_field
     def concerns(self, identity: Identity | None) -> bool:
         """Return whether a connection of this identity is to be closed."""
         return identity is not None and identity.uid == self.uid and self.jti in (None, identity.jti)
+
+
+class CloseCommand(msgspec.Struct, frozen=True, tag="close", tag_field="do"):
+    """Close one connection, by its id in the log."""
+
+    question: Question
+    connection: Name
+
+
+class CancelCommand(msgspec.Struct, frozen=True, tag="cancel", tag_field="do"):
+    """Accept again the tokens of a revocation."""
+
+    question: Question
+    revoked: Revocation
 
 
 class NoticeCommand(msgspec.Struct, frozen=True, tag="notice", tag_field="do"):
@@ -74,7 +99,9 @@ class AddressLocked(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)]
 
 
-Command: TypeAlias = WhoCommand | DisconnectCommand | NoticeCommand | DrainCommand
+Command: TypeAlias = (
+    WhoCommand | GatewaysCommand | DisconnectCommand | CloseCommand | CancelCommand | NoticeCommand | DrainCommand
+)
 
 
 class WorkerId(msgspec.Struct, frozen=True):
@@ -100,6 +127,8 @@ class MemberConnection(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         id: the id that the log uses.
         since: Unix time in seconds.
+        waiting: bytes in the outbox.
+        streams: empty unless the command asks for them.
     """
 
     uid: str
@@ -107,6 +136,28 @@ class MemberConnection(msgspec.Struct, frozen=True, array_like=True):
     protocol: str
     address: str
     since: float
+    waiting: int = 0
+    streams: list[str] = []
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """The status of a worker.
+
+    Attributes:
+        version: of the gateway.
+        since: when it started to serve; Unix time in seconds.
+        connections: open ones, anonymous ones included.
+        members: connections of members.
+        problems: why it is not ready; empty if it is.
+        lag: of the history stream, in seconds.
+    """
+
+    version: str
+    since: float
+    connections: int
+    members: int
+    problems: list[str]
+    lag: float
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -117,6 +168,7 @@ class Answer(msgspec.Struct, frozen=True):
         meant: whether the command applied to this worker.
         members: for `WhoCommand`, a part of the members' connections.
         last: whether this is the worker's last answer to the command.
+        status: for `GatewaysCommand`.
     """
 
     place: WorkerId
@@ -124,9 +176,10 @@ class Answer(msgspec.Struct, frozen=True):
     meant: bool = True
     members: list[MemberConnection] = []
     last: bool = True
+    status: WorkerStatus | None = None
 
 
-_commands = msgspec.json.Decoder(WhoCommand | DisconnectCommand | NoticeCommand | DrainCommand | AddressLocked)
+_commands = msgspec.json.Decoder(Command | AddressLocked)
 _answers = msgspec.json.Decoder(Answer)
 
 

@@ -1,16 +1,14 @@
 """Receives an operator's commands and revocations from Redis.
 
-Commands arrive on the channel `peatio_ws:steering`; answers go to lists that expire. Revocations are in the sorted set
-`peatio_ws:revocations`, scored by the time at which each can be forgotten. Every change sets a new value in
-`peatio_ws:revocations:version`, so that a worker that was cut off notices changes it missed. Workers write back
-revocations that Redis has lost. `server/commands.py` executes the commands.
+Commands arrive on the channel `peatio_ws:steering`; answers go to lists that expire. A worker that was cut off notices
+missed changes of the stored revocations (`stored_revocations.py`) by their version. Workers write back revocations that
+Redis has lost. `server/commands.py` executes the commands.
 """
 
 from __future__ import annotations
 
-import functools
 import time
-import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 import gevent
@@ -19,18 +17,17 @@ import redis
 import structlog
 
 from peatio_ws.auth.lockout import Lockout
-from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation, Revocations, read
-from peatio_ws.cluster import commands
+from peatio_ws.auth.revocations import Revocations, read
+from peatio_ws.cluster import commands, stored_revocations
 from peatio_ws.cluster.commands import AddressLocked, Answer
 from peatio_ws.cluster.local_state import CommandTarget
 from peatio_ws.cluster.redis_connection import RedisConnection
-from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, VERSION_KEY, answers_key
+from peatio_ws.cluster.redis_keys import CANCELLED_KEY, COMMANDS_CHANNEL, REVOCATIONS_KEY, VERSION_KEY, answers_key
+from peatio_ws.cluster.stored_revocations import PAGE
 from peatio_ws.concurrency.supervision import supervise
 
 log = structlog.get_logger("peatio_ws.cluster.redis_commands")
 
-MOST_SECONDS: Final = 90 * 86_400
-"""Longest life of a revocation. Redis deletes the whole set after this time without a new one."""
 CHECK_SECONDS: Final = 0.5
 """How often a worker checks for revocations that it missed."""
 START_SECONDS: Final = 2.0
@@ -38,16 +35,7 @@ START_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = 0.5
 REFUSED_SECONDS: Final = 5.0
 """Time until the next full read while Redis refuses to store the revocations it had lost."""
-PAGE: Final = 500
 ANSWER_SECONDS: Final = 30
-
-
-def store_revocations(pipe: Any, revoked: list[Revocation], now: float) -> None:
-    """Store revocations, and set a new version so that every worker notices."""
-    pipe.zremrangebyscore(REVOCATIONS_KEY, 0, now)
-    pipe.zadd(REVOCATIONS_KEY, {commands.encode(one): one.until for one in revoked})
-    pipe.expire(REVOCATIONS_KEY, MOST_SECONDS)
-    pipe.set(VERSION_KEY, uuid.uuid4().hex, ex=MOST_SECONDS)
 
 
 class RedisCommands:
@@ -139,21 +127,19 @@ class RedisCommands:
         Returns:
             False if Redis became unreachable or refused.
         """
-        known, stored = self._revocations, Revocations()
-        news = at = 0
-        while at < REVOCATIONS_KEPT:
-            # From the end, because entries that expire meanwhile are removed at the beginning.
-            page = functools.partial(self._connection.redis.zrevrange, REVOCATIONS_KEY, at, at + PAGE - 1)
-            rows = self._connection.ask("reading revocations", page)
-            if rows is None:
-                return False
-            now = time.time()
-            for one in filter(None, map(read, rows)):
-                stored.add(one, now)
-                news += known.add(one, now)
-            if len(rows) < PAGE:
-                break
-            at += PAGE
+        known, stored, news = self._revocations, Revocations(), 0
+        try:
+            for rows in stored_revocations.pages(self._connection.redis, CANCELLED_KEY, self._ask):
+                now = time.time()
+                for one in filter(None, map(read, rows)):
+                    known.cancel(one, now)
+            for rows in stored_revocations.pages(self._connection.redis, REVOCATIONS_KEY, self._ask):
+                now = time.time()
+                for one in filter(None, map(read, rows)):
+                    stored.add(one, now)
+                    news += known.add(one, now)
+        except ConnectionError:
+            return False
         if known.full:
             self._warn_once("too many revocations; some revoked tokens are accepted")
         if news:
@@ -165,6 +151,13 @@ class RedisCommands:
         self._check_at = time.monotonic() + REFUSED_SECONDS
         return False
 
+    def _ask(self, request: Callable[[], Any]) -> Any:
+        """Return the answer of Redis. Raises ConnectionError if it became unreachable or refused."""
+        answer = self._connection.ask("reading revocations", request)
+        if answer is None:
+            raise ConnectionError
+        return answer
+
     def _write_back(self, stored: Revocations) -> bool:
         now, lost = time.time(), []
         for number, one in enumerate(self._revocations.known(now), 1):
@@ -175,7 +168,7 @@ class RedisCommands:
                 gevent.sleep(1e-6)
         for at in range(0, len(lost), PAGE):
             with self._connection.redis.pipeline(transaction=True) as pipe:
-                store_revocations(pipe, lost[at : at + PAGE], now)
+                stored_revocations.store(pipe, lost[at : at + PAGE], now)
                 if self._connection.run("writing revocations", pipe) is None:
                     return False
         if lost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import gevent
@@ -13,17 +13,22 @@ from peatio_ws.auth.revocations import Revocations
 from peatio_ws.close_codes import Close
 from peatio_ws.cluster.commands import (
     Answer,
+    CancelCommand,
+    CloseCommand,
     Command,
     DisconnectCommand,
     DrainCommand,
+    GatewaysCommand,
     MemberConnection,
     NoticeCommand,
     WhoCommand,
     WorkerId,
+    WorkerStatus,
 )
 from peatio_ws.protocol import encoding
 from peatio_ws.routing.batch import BUSY_SECONDS
 from peatio_ws.server.registry import ConnectionRegistry, RegisteredConnection
+from peatio_ws.version import VERSION
 
 log = structlog.get_logger("peatio_ws.server.commands")
 
@@ -38,16 +43,34 @@ class CommandExecutor:
         worker: where this worker is.
         registry: all of them.
         revocations: what is revoked is added.
+        problems: returns why the worker is not ready.
+        lag: returns the delay of the history stream in seconds.
     """
 
-    def __init__(self, worker: WorkerId, registry: ConnectionRegistry, revocations: Revocations) -> None:
+    def __init__(
+        self,
+        worker: WorkerId,
+        registry: ConnectionRegistry,
+        revocations: Revocations,
+        problems: Callable[[], list[str]] = list,
+        lag: Callable[[], float] = float,
+    ) -> None:
         self._worker, self._registry, self._revocations = worker, registry, revocations
+        self._problems, self._lag = problems, lag
+        self._since = time.time()
 
     def execute(self, command: Command) -> Iterator[Answer]:
         """Carry out a command, and yield what was done."""
         match command:
-            case WhoCommand(uid=uid):
-                yield from self._list_connections(uid)
+            case WhoCommand(uid=uid, streams=streams):
+                yield from self._list_connections(uid, streams)
+            case GatewaysCommand():
+                yield Answer(self._worker, 0, status=self._status())
+            case CloseCommand(connection=wanted):
+                yield Answer(self._worker, _close(one for one in self._registry if one.ws.id == wanted))
+            case CancelCommand(revoked=revoked):
+                self._revocations.cancel(revoked, time.time())
+                yield Answer(self._worker, 0)
             case DisconnectCommand():
                 yield Answer(self._worker, self._disconnect(command))
             case NoticeCommand(text=text, uid=uid):
@@ -71,13 +94,19 @@ class CommandExecutor:
         log.info("member disconnected by operator", uid=command.uid, closed=closed, revoked=command.revoked is not None)
         return closed
 
-    def _list_connections(self, uid: str | None) -> Iterator[Answer]:
+    def _status(self) -> WorkerStatus:
+        there = [connection for connection in self._registry if not connection.ws.outbox.closing]
+        members = sum(connection.identity is not None for connection in there)
+        return WorkerStatus(
+            VERSION, round(self._since, 3), len(there), members, self._problems(), round(self._lag(), 3)
+        )
+
+    def _list_connections(self, uid: str | None, streams: bool) -> Iterator[Answer]:
         connections = [connection for connection in self._registry if not connection.ws.outbox.closing]
         own = [connection for connection in connections if _belongs_to(connection, uid)]
         for at in range(0, len(own), BATCH):  # other greenlets run while each is sent
-            yield Answer(
-                self._worker, 0, members=[_describe(connection) for connection in own[at : at + BATCH]], last=False
-            )
+            members = [_describe(connection, streams) for connection in own[at : at + BATCH]]
+            yield Answer(self._worker, 0, members=members, last=False)
         yield Answer(self._worker, len(connections))
 
     def _notify(self, payload: bytes, uid: str | None) -> int:
@@ -106,11 +135,17 @@ def _belongs_to(connection: RegisteredConnection, uid: str | None) -> bool:
     return identity is not None and uid in (None, identity.uid)
 
 
-def _describe(connection: RegisteredConnection) -> MemberConnection:
+def _describe(connection: RegisteredConnection, streams: bool) -> MemberConnection:
     assert connection.identity is not None
     since = time.time() - (time.monotonic() - connection.ws.opened)
     return MemberConnection(
-        connection.identity.uid, connection.ws.id, connection.status.protocol, connection.address, round(since, 3)
+        connection.identity.uid,
+        connection.ws.id,
+        connection.status.protocol,
+        connection.address,
+        round(since, 3),
+        connection.ws.outbox.size,
+        list(connection.streams) if streams else [],
     )
 
 

@@ -147,7 +147,9 @@ class Gateway:
         if self._started:
             return
         self._started = True
-        executor = CommandExecutor(_worker_id(self._settings), self._registry, self._shared.revocations)
+        executor = CommandExecutor(
+            _worker_id(self._settings), self._registry, self._shared.revocations, self.problems, self._ingest.lag
+        )
         self._shared.start(self._ingest.channels, executor)
         self._ingest.start()
         if self._settings.max_blocking:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import gevent
@@ -47,6 +47,10 @@ class RegisteredConnection(Protocol):
 
     @property
     def identity(self) -> Identity | None: ...
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """The streams that the client subscribed to."""
 
     def run(self) -> None:
         """Serve until either side closes."""

@@ -21,8 +21,7 @@ import pytest
 import redis as redis_client
 
 from peatio_ws.auth import revocations
-from peatio_ws.cluster.commands import WhoCommand
-from peatio_ws.cluster.operator import Operator, new_question
+from peatio_ws.cluster.operator import Operator
 from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
 from tests.support.certificate import Certificate
 from tests.support.fronts import ENVIRON, Front, Returning, front
@@ -259,7 +258,7 @@ class Scene:
         while not answered.is_set():
             operator = Operator(self.redis.url)
             try:
-                if len(operator.send(WhoCommand(new_question(), "NOBODY")).answers) == workers:
+                if len(operator.who("NOBODY").answers) == workers:
                     answered.set()
             except (redis_client.RedisError, OSError):
                 time.sleep(0.02)

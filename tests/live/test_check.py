@@ -20,7 +20,7 @@ from redis import Redis as RedisClient
 from peatio_ws.amqp.stream_setup import ARGUMENTS
 from peatio_ws.auth import keys
 from peatio_ws.auth.revocations import Revocation
-from peatio_ws.cluster.redis_commands import store_revocations
+from peatio_ws.cluster import stored_revocations
 from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY, VERSION_KEY
 from tests.live.test_published_keys import Issued, members
 from tests.support.gateway import ROOT, GatewayProcess, Signer
@@ -422,7 +422,7 @@ def test_revoked_token_is_reported(signer: Signer, redis: Redis) -> None:
     assert check("--token", token, **environ).status == 0
     revoked = Revocation("IDREVOKED", time.time() + 60, jti="stolen")
     with RedisClient.from_url(redis.url) as client, client.pipeline() as pipe:
-        store_revocations(pipe, [revoked], time.time())
+        stored_revocations.store(pipe, [revoked], time.time())
         pipe.execute()
     text, remedy = check("--token", token, **environ).remedied("token")
     assert "revoked by an operator" in text

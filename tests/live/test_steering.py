@@ -218,7 +218,7 @@ def test_missed_revocation_is_read_within_a_second(
 ) -> None:
     """Only store the revocation, as if its message had been lost."""
     from peatio_ws.auth.revocations import Revocation
-    from peatio_ws.cluster.redis_commands import store_revocations
+    from peatio_ws.cluster import stored_revocations
 
     def read() -> int:
         return sum(line["event"] == "revocations read" for gateway in gateways for line in gateway.events())
@@ -227,7 +227,7 @@ def test_missed_revocation_is_read_within_a_second(
     with gateways[0].member(token) as client, redis_client.Redis.from_url(own_redis.url) as connection:
         now = time.time()
         with connection.pipeline() as pipe:
-            store_revocations(pipe, [Revocation("IDQUIET", now + 600, None, now)], now)
+            stored_revocations.store(pipe, [Revocation("IDQUIET", now + 600, None, now)], now)
             pipe.execute()
         assert close_of(client)[0] == 4403
         wait_until(lambda: read() == before + 3, "every worker has read it")

@@ -11,6 +11,7 @@ from typing import Any
 
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import AddressLocked, Answer, Command, WorkerId
+from peatio_ws.cluster.redis_keys import CANCELLED_KEY
 
 
 class SteeredWorkers:
@@ -20,6 +21,7 @@ class SteeredWorkers:
         workers: a function for each worker that returns its answers to a command.
         received: every command that was published.
         revocations: the sorted set.
+        cancelled: the sorted set of those that were taken back.
         expired: whether old revocations were removed before they were counted.
         error: raised by every request to Redis.
     """
@@ -28,6 +30,7 @@ class SteeredWorkers:
         self.workers: list[Callable[[Command], list[Answer]]] = []
         self.received: list[Command] = []
         self.revocations: dict[bytes, float] = {}
+        self.cancelled: dict[bytes, float] = {}
         self.lists: dict[str, list[bytes]] = {}
         self.expired = self.closed = False
         self.error: Exception | None = None
@@ -48,9 +51,22 @@ class SteeredWorkers:
     def close(self) -> None:
         self.closed = True
 
-    def zremrangebyscore(self, _key: str, _least: float, most: float) -> None:
+    def zremrangebyscore(self, key: str, _least: float, most: float) -> None:
         self.expired = abs(most - time.time()) < 3600
-        self.revocations = {row: until for row, until in self.revocations.items() if until > most}
+        rows = self._rows(key)
+        for row in [row for row, until in rows.items() if until <= most]:
+            del rows[row]
+
+    def zrevrange(self, key: str, first: int, last: int) -> list[bytes]:
+        self._fail()
+        return sorted(self._rows(key), key=self._rows(key).__getitem__, reverse=True)[first : last + 1]
+
+    def zrem(self, key: str, *rows: bytes) -> None:
+        for row in rows:
+            self._rows(key).pop(row, None)
+
+    def _rows(self, key: str) -> dict[bytes, float]:
+        return self.cancelled if key == CANCELLED_KEY else self.revocations
 
     def zcard(self, _key: str) -> int:
         self._fail()
@@ -66,8 +82,8 @@ class SteeredWorkers:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def zadd(self, _key: str, rows: dict[bytes, float]) -> None:
-        self.revocations |= rows
+    def zadd(self, key: str, rows: dict[bytes, float]) -> None:
+        self._rows(key).update(rows)
 
     def expire(self, *_: Any) -> None: ...
 

@@ -11,12 +11,11 @@ from redis import Redis, RedisError, ResponseError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocations, read
+from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cli.check import redis_probe, remedies, report
 from peatio_ws.cli.check.remedies import Server
 from peatio_ws.cli.check.report import Finding
-from peatio_ws.cluster.redis_commands import PAGE
-from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
+from peatio_ws.cluster import stored_revocations
 from peatio_ws.config.settings import Settings
 
 STEP_SECONDS: Final = 5.0
@@ -51,22 +50,15 @@ def redis(settings: Settings) -> Iterator[Finding]:
 
 def revocations(settings: Settings) -> Revocations | None:
     """Return the tokens that the gateways refuse although they verify; None if Redis cannot be asked."""
-    found = Revocations(settings.jwt_issued_at_leeway)
     if settings.redis_url is None:
-        return found
+        return Revocations()
     client = _client(settings.redis_url)
     try:
-        for at in range(0, REVOCATIONS_KEPT, PAGE):
-            rows: Any = client.zrevrange(REVOCATIONS_KEY, at, at + PAGE - 1)
-            for one in filter(None, map(read, rows)):
-                found.add(one, time.time())
-            if len(rows) < PAGE:
-                break
+        return stored_revocations.read_all(client, settings.jwt_issued_at_leeway)[0]
     except (RedisError, OSError):
         return None
     finally:
         client.close()
-    return found
 
 
 def _client(url: str) -> Redis:

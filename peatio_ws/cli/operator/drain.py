@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from peatio_ws.cli.operator.operator_command import NO_GATEWAY, connected_operator, counted, end, operator_command
-from peatio_ws.cluster.commands import DrainCommand
-from peatio_ws.cluster.operator import new_question
+from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, operator_command
 
 
 @operator_command
@@ -24,9 +20,5 @@ def drain(where: str | None, everywhere: bool, undo: bool) -> None:
     if (where is None) is not everywhere:
         raise click.UsageError("use --host NAME or --all")
     with connected_operator() as operator:
-        result = operator.send(DrainCommand(new_question(), where, undo))
-    if result.workers and not result.meant and not result.silent:
-        names = ", ".join(sorted({answer.place.gateway for answer in result.answers}))
-        click.echo(f"no gateway is called {where}; the gateways are: {names}", err=True)
-        sys.exit(NO_GATEWAY)
+        result = operator.drain(where, undo)
     end(result, "accepts clients again" if undo else f"draining {counted(result.connections, 'connection')}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import click
 
 from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, operator_command
-from peatio_ws.cluster.commands import MOST_CHARACTERS, NoticeCommand
-from peatio_ws.cluster.operator import new_question
 
 
 @operator_command
@@ -14,8 +12,6 @@ from peatio_ws.cluster.operator import new_question
 @click.option("--uid", help="Only to this member.")
 def notice(text: str, uid: str | None) -> None:
     """Send {"notice":{"message":TEXT}} to all clients that asked for notices ("notices":true, ?notices=1)."""
-    if not 0 < len(text) <= MOST_CHARACTERS:
-        raise click.ClickException(f"a notice has 1 to {MOST_CHARACTERS} characters")
     with connected_operator() as operator:
-        result = operator.send(NoticeCommand(new_question(), text, uid))
+        result = operator.notify(text, uid)
     end(result, f"sent to {counted(result.connections, 'connection')}{f' of {uid}' if uid else ''}")

@@ -1,4 +1,4 @@
-"""Shared by `who`, `disconnect`, `notice` and `drain`: the connection to Redis, the last line and the exit status."""
+"""Shared by all commands that control gateways: the connection to Redis, the last line and the exit status."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, NoReturn
 
 import click
-import redis
 
+from peatio_ws.cluster import operator
 from peatio_ws.cluster.operator import CommandResult, Operator, redis_url
-from peatio_ws.config.tls_errors import REDIS, tls_fault
 from peatio_ws.errors import ConfigurationError
 
 NO_GATEWAY: Final = 3
@@ -39,42 +36,30 @@ def operator_command(function: Callable[..., None]) -> click.Command:
 def connected_operator() -> Iterator[Operator]:
     """Open a connection to the Redis of the gateways. ClickException if that fails."""
     try:
-        url = redis_url(os.environ)
-    except ConfigurationError as error:
-        raise click.ClickException(str(error)) from None
-    operator = Operator(url)
-    try:
-        yield operator
-    except ValueError as fault:
+        with operator.connected(redis_url(os.environ)) as connected:
+            yield connected
+    except operator.UnknownGateway as unknown:
+        no_gateway(str(unknown))
+    except (ConfigurationError, ValueError, ConnectionError) as fault:
         raise click.ClickException(str(fault)) from None
-    except (redis.RedisError, OSError) as error:
-        parts = urlsplit(url)
-        where = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
-        raise click.ClickException(
-            f"Redis at {where} (REDIS_URL) did not accept the command: "
-            f"{tls_fault(error, REDIS) or str(error) or type(error).__name__}"
-        ) from None
-    finally:
-        operator.close()
 
 
 def end(result: CommandResult, line: str) -> None:
     """Print the result, and exit with the status for it."""
     if not result.workers:
-        click.echo(f"{line}: no gateway received it", err=True)
-        sys.exit(NO_GATEWAY)
-    answers = result.meant
-    gateways = len({answer.place.gateway for answer in answers})
-    received_by = f"{counted(len(answers), 'worker')} of {counted(gateways, 'gateway')}"
+        no_gateway(f"{line}: no gateway received it")
+    received_by = f"{counted(len(result.meant), 'worker')} of {counted(result.gateways, 'gateway')}"
     click.echo(f"{line}; received by {received_by}", err=True)
     if result.silent:
         click.echo(f"{counted(result.silent, 'worker')} did not answer", err=True)
         sys.exit(NOT_ALL)
 
 
+def no_gateway(line: str) -> NoReturn:
+    """Print why no gateway received the command, and exit with the status for it."""
+    click.echo(line, err=True)
+    sys.exit(NO_GATEWAY)
+
+
 def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def iso_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

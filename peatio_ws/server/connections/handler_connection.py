@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import gevent
@@ -184,6 +184,11 @@ class HandlerConnection(BaseConnection):
         """The same as `member`, under the name that all connections have."""
         return self.member
 
+    @property
+    def streams(self) -> Sequence[str]:
+        """The streams that the handler subscribed the client to."""
+        return self._receiver.streams if self._receiver is not None else ()
+
     def notify(self, _notice: bytes) -> bool:
         """Send nothing: only the handler sends messages here."""
         return False
@@ -207,8 +212,9 @@ class HandlerConnection(BaseConnection):
     @property
     def status(self) -> ConnectionStatus:
         """The connection's status, for the log and metrics."""
-        streams = len(self._receiver.streams) if self._receiver is not None else 0
-        return ConnectionStatus(PROTOCOL, self.closed, streams, self.member.uid if self.member is not None else None)
+        return ConnectionStatus(
+            PROTOCOL, self.closed, len(self.streams), self.member.uid if self.member is not None else None
+        )
 
     def tick(self, now: float) -> None:
         """Enforce deadlines. Called about once a second with the monotonic time."""

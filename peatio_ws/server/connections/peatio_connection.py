@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -87,6 +87,11 @@ class PeatioConnection(BaseConnection):
     def identity(self) -> Identity | None:
         """The identity of the last valid token; None before the first."""
         return self._session.identity
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """The streams that the client subscribed to, in this order."""
+        return self._session.streams
 
     def notify(self, notice: bytes) -> bool:
         """Send an operator's notice if the client asked for notices. Return whether it was sent."""

@@ -126,3 +126,51 @@ def test_revocations_are_bounded_and_expired_ones_make_room(monkeypatch: pytest.
 )
 def test_invalid_revocation_is_ignored(data: bytes) -> None:
     assert read(data) is None
+
+
+# ---- taken back
+
+
+@pytest.mark.parametrize("jti", [None, "a"])
+def test_cancelled_revocation_refuses_no_token_and_cannot_be_added_again(jti: str | None) -> None:
+    known, one = Revocations(), Revocation("ANN", NOW + 100, jti, NOW)
+    other = Revocation("BOB", NOW + 100, jti, NOW)
+    known.add(one, NOW)
+    known.add(other, NOW)
+    assert known.cancel(one, NOW + 1)
+    assert not known.is_revoked(identity(), NOW + 1)
+    assert known.is_revoked(identity("BOB"), NOW + 1)
+    assert not known.cancel(one, NOW + 2), "the same cancellation was reported as new"
+    assert not known.add(one, NOW + 2), "a worker that missed it stored it again, and it was heeded"
+    assert list(known.known(NOW + 2)) == [other]
+
+
+@pytest.mark.parametrize("jti", [None, "a"])
+def test_later_revocation_of_the_same_tokens_is_in_force(jti: str | None) -> None:
+    known = Revocations()
+    known.cancel(Revocation("ANN", NOW + 100, jti, NOW), NOW)
+    assert known.add(Revocation("ANN", NOW + 100, jti, NOW + 1), NOW + 1)
+    assert known.is_revoked(identity(), NOW + 2)
+    known.cancel(Revocation("ANN", NOW + 100, jti, NOW), NOW + 2)
+    assert known.is_revoked(identity(), NOW + 2), "an older cancellation has no effect on it"
+
+
+def test_cancelling_one_token_keeps_the_others_revoked() -> None:
+    known = Revocations()
+    known.add(Revocation("ANN", NOW + 100, None, NOW), NOW)
+    known.add(Revocation("ANN", NOW + 100, "a", NOW), NOW)
+    known.cancel(Revocation("ANN", NOW + 100, "a", NOW), NOW)
+    assert known.is_revoked(identity(jti="a"), NOW), "all tokens of the member are revoked, too"
+    known.cancel(Revocation("ANN", NOW + 100, None, NOW), NOW)
+    assert not known.is_revoked(identity(jti="a"), NOW)
+
+
+def test_cancellations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocations, "REVOCATIONS_KEPT", 2)
+    known = Revocations()
+    assert not known.cancel(Revocation("OLD", NOW, "a"), NOW), "an expired one needs no cancellation"
+    for number in range(5):
+        known.cancel(Revocation(f"ID{number}", NOW + 10, "a", NOW), NOW)
+    assert len(known._cancelled) == 2
+    known.cancel(Revocation("NEW", NOW + 50, "a", NOW), NOW + 20)
+    assert len(known._cancelled) == 1

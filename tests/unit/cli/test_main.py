@@ -13,7 +13,7 @@ from peatio_ws.version import VERSION
 from tests.unit.cli.calling import call, fails
 
 COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
-COMMANDS += ["settings", "who", "disconnect", "notice", "drain"]
+COMMANDS += ["settings", "who", "disconnect", "notice", "drain", "gateways", "revocations"]
 
 
 # ---- help

@@ -14,18 +14,25 @@ from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import (
     AddressLocked,
     Answer,
+    CancelCommand,
+    CloseCommand,
     DisconnectCommand,
     DrainCommand,
+    GatewaysCommand,
     MemberConnection,
     NoticeCommand,
     WhoCommand,
     WorkerId,
+    WorkerStatus,
 )
 
 QUESTION = "0123456789abcdef"
 NAMES = st.text(min_size=1, max_size=20)
 COMMANDS = st.one_of(
-    st.builds(WhoCommand, st.just(QUESTION), st.none() | NAMES),
+    st.builds(WhoCommand, st.just(QUESTION), st.none() | NAMES, st.booleans()),
+    st.builds(GatewaysCommand, st.just(QUESTION)),
+    st.builds(CloseCommand, st.just(QUESTION), NAMES),
+    st.builds(CancelCommand, st.just(QUESTION), st.builds(Revocation, NAMES, st.floats(0, 1e10), st.none() | NAMES)),
     st.builds(
         DisconnectCommand,
         st.just(QUESTION),
@@ -79,14 +86,38 @@ def test_unknown_fields_of_later_versions_are_ignored() -> None:
     assert commands.read_command(b'{"do":"who","question":"0123456789abcdef","more":[1]}') == WhoCommand(QUESTION)
 
 
+def test_connection_of_an_earlier_version_has_no_streams() -> None:
+    answer = commands.read_answer(
+        b'{"place":{"host":"h","gateway":"h:1","worker":1},"connections":1,"members":[["A","c","ranger","::1",1.5]]}'
+    )
+    assert answer is not None
+    assert answer.members == [MemberConnection("A", "c", "ranger", "::1", 1.5, 0, [])]
+
+
 @pytest.mark.parametrize("tail", [b"[" * 100_000, b'"\xff"}'])
 def test_malformed_unused_fields_are_refused(tail: bytes) -> None:
     assert commands.read_command(b'{"do":"who","more":' + tail) is None
 
 
-@given(st.lists(st.builds(MemberConnection, NAMES, NAMES, NAMES, NAMES, st.floats(0, 1e10)), max_size=3), st.booleans())
-def test_answers_survive_encoding_and_decoding(members: list[MemberConnection], last: bool) -> None:
-    answer = Answer(PLACE, 7, members=members, last=last)
+CONNECTIONS = st.builds(
+    MemberConnection, NAMES, NAMES, NAMES, NAMES, st.floats(0, 1e10), st.integers(0, 2**31), st.lists(NAMES, max_size=2)
+)
+STATUS = st.builds(
+    WorkerStatus,
+    NAMES,
+    st.floats(0, 1e10),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.lists(NAMES, max_size=2),
+    st.floats(0, 9),
+)
+
+
+@given(st.lists(CONNECTIONS, max_size=3), st.booleans(), st.none() | STATUS)
+def test_answers_survive_encoding_and_decoding(
+    members: list[MemberConnection], last: bool, status: WorkerStatus | None
+) -> None:
+    answer = Answer(PLACE, 7, members=members, last=last, status=status)
     assert commands.read_answer(commands.encode(answer)) == answer
 
 

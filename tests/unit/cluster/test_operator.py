@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation
 from peatio_ws.cluster import commands
-from peatio_ws.cluster.commands import Answer, DisconnectCommand, MemberConnection, WhoCommand, WorkerId
-from peatio_ws.cluster.operator import Operator, new_question, redis_url
+from peatio_ws.cluster import operator as steering
+from peatio_ws.cluster.commands import Answer, CancelCommand, MemberConnection, WhoCommand, WorkerId
+from peatio_ws.cluster.operator import Operator, UnknownGateway, connected, redis_url
 from peatio_ws.errors import ConfigurationError
 from tests.unit.steered_workers import SteeredWorkers
 
@@ -30,9 +30,8 @@ def operator(workers: SteeredWorkers) -> Iterator[Operator]:
 def test_a_command_reaches_every_worker_and_collects_its_answers(operator: Operator, workers: SteeredWorkers) -> None:
     for connections in (2, 3):
         workers.add(connections=connections)
-    command = WhoCommand(new_question())
-    result = operator.send(command)
-    assert workers.received == [command]
+    result = operator.who()
+    assert [type(command) for command in workers.received] == [WhoCommand]
     assert (result.workers, result.connections, result.silent, len(result.meant)) == (2, 5, 0, 2)
     assert workers.lists == {}, "the list of answers was not deleted"
 
@@ -40,7 +39,7 @@ def test_a_command_reaches_every_worker_and_collects_its_answers(operator: Opera
 def test_a_worker_may_answer_in_several_parts(operator: Operator, workers: SteeredWorkers) -> None:
     parts = [Answer(PLACE, 1, members=[ANN], last=False), Answer(PLACE, 1, members=[BOB])]
     workers.workers.append(lambda _: parts)
-    result = operator.send(WhoCommand(new_question()))
+    result = operator.who()
     assert result.members == [ANN, BOB]
     assert result.places == {"c1": PLACE, "c2": PLACE}
     assert result.answers == parts[1:]
@@ -49,7 +48,7 @@ def test_a_worker_may_answer_in_several_parts(operator: Operator, workers: Steer
 def test_workers_without_an_answer_are_counted(operator: Operator, workers: SteeredWorkers) -> None:
     workers.add()
     workers.add_silent()
-    result = operator.send(WhoCommand(new_question()))
+    result = operator.who()
     assert (result.workers, result.silent) == (2, 1)
 
 
@@ -57,21 +56,20 @@ def test_answers_that_cannot_be_read_are_skipped(
     operator: Operator, workers: SteeredWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers.add()
-    question = new_question()
     monkeypatch.setattr(workers, "blpop", iter([("k", b"{"), ("k", commands.encode(Answer(OTHER, 4)))]).__next__)
     pop = workers.blpop
     monkeypatch.setattr(workers, "blpop", lambda *_: pop())  # type: ignore[call-arg]
-    assert operator.send(WhoCommand(question)).answers == [Answer(OTHER, 4)]
+    assert operator.who().answers == [Answer(OTHER, 4)]
 
 
 def test_worker_that_is_not_addressed_counts_as_answered(operator: Operator, workers: SteeredWorkers) -> None:
     workers.add(connections=0, meant=False)
-    result = operator.send(WhoCommand(new_question()))
+    result = operator.who()
     assert (result.silent, result.meant) == (0, [])
 
 
 def test_every_question_has_a_different_name() -> None:
-    assert new_question() != new_question()
+    assert steering._new_question() != steering._new_question()
 
 
 @pytest.mark.parametrize("uid", ["", "x" * 257])
@@ -79,7 +77,7 @@ def test_a_command_that_no_worker_understands_is_not_sent(
     operator: Operator, workers: SteeredWorkers, uid: str
 ) -> None:
     with pytest.raises(ValueError, match="1 to 256 characters"):
-        operator.send(DisconnectCommand(new_question(), uid))
+        operator.disconnect(uid)
     assert workers.received == []
 
 
@@ -87,14 +85,77 @@ def test_a_command_that_no_worker_understands_is_not_sent(
 
 
 def test_a_revocation_is_kept_with_its_command(operator: Operator, workers: SteeredWorkers) -> None:
-    revoked = Revocation("ANN", time.time() + 3600)
-    operator.send(DisconnectCommand(new_question(), "ANN", revoked=revoked), revoked)
+    (revoked,) = operator.disconnect("ANN", revoke=True, keep=3600).revocations
     assert workers.revocations == {commands.encode(revoked): revoked.until}
 
 
-def test_expired_revocations_do_not_count_towards_the_limit(operator: Operator, workers: SteeredWorkers) -> None:
+def test_expired_revocations_do_not_count_towards_the_limit(
+    operator: Operator, workers: SteeredWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steering, "REVOCATIONS_KEPT", 2)
     workers.revocations = {b"expired": time.time() - 3600, b"counts": time.time() + 3600}
-    assert operator.revocations_left() == REVOCATIONS_KEPT - 1
+    operator.disconnect("ANN", revoke=True)
+    with pytest.raises(ValueError, match="nothing was done"):
+        operator.disconnect("BOB", revoke=True)
+    assert len(workers.revocations) == 2
+
+
+def test_revocations_are_listed_by_member(operator: Operator, workers: SteeredWorkers) -> None:
+    operator.disconnect("BOB", revoke=True)
+    operator.disconnect("ANN", "b", revoke=True)
+    operator.disconnect("ANN", revoke=True)
+    workers.revocations[b"not a revocation"] = time.time() + 60
+    assert [(one.uid, one.jti) for one in operator.revocations()] == [("ANN", None), ("ANN", "b"), ("BOB", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [("ANN", [("ANN", "b"), ("BOB", None)]), ("b", [("ANN", None), ("BOB", None)])]
+)
+def test_revocations_are_taken_back_by_member_or_token(
+    operator: Operator, workers: SteeredWorkers, name: str, left: list[tuple[str, str | None]]
+) -> None:
+    workers.add()
+    for uid, jti in (("ANN", "b"), ("ANN", None), ("BOB", None)):
+        operator.disconnect(uid, jti, revoke=True)
+    result = operator.cancel_revocations(name)
+    assert result is not None
+    (taken,) = result.revocations
+    command = workers.received[-1]
+    assert isinstance(command, CancelCommand)
+    assert command.revoked == taken
+    assert list(workers.cancelled) == [commands.encode(taken)]
+    assert [(one.uid, one.jti) for one in operator.revocations()] == left
+    assert len(workers.revocations) == 2, "the row was not removed"
+    # A worker that was cut off stores it again.
+    workers.revocations[commands.encode(taken)] = taken.until
+    assert [(one.uid, one.jti) for one in operator.revocations()] == left
+    assert operator.cancel_revocations(name) is None
+
+
+def test_repeated_revocations_of_a_member_are_taken_back_together(operator: Operator, workers: SteeredWorkers) -> None:
+    for days in (1, 30, 2):
+        operator.disconnect("ANN", revoke=True, keep=days * steering.DAY)
+    assert len(operator.revocations()) == 1
+    assert operator.cancel_revocations("ANN") is not None
+    assert workers.revocations == {}
+    assert operator.revocations() == []
+
+
+# ---- gateways and failures
+
+
+def test_unknown_gateway_is_an_error(operator: Operator, workers: SteeredWorkers) -> None:
+    workers.add(meant=False)
+    with pytest.raises(UnknownGateway, match="no gateway is called web9; the gateways are: host:8080"):
+        operator.drain("web9")
+
+
+def test_failure_of_redis_names_it_without_a_password(workers: SteeredWorkers) -> None:
+    workers.error = TimeoutError("no answer")
+    with pytest.raises(ConnectionError) as failed, connected("redis://:secret@web1:6380/0") as operator:
+        operator.revocations()
+    assert str(failed.value) == "Redis at web1:6380 (REDIS_URL) did not accept the command: no answer"
+    assert workers.closed
 
 
 # ---- REDIS_URL

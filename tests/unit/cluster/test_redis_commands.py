@@ -16,8 +16,10 @@ from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.redis_commands import PAGE, RedisCommands
+from peatio_ws.cluster.redis_commands import RedisCommands
 from peatio_ws.cluster.redis_connection import RedisConnection
+from peatio_ws.cluster.redis_keys import CANCELLED_KEY
+from peatio_ws.cluster.stored_revocations import PAGE
 
 MANY = 10 * PAGE
 
@@ -25,11 +27,11 @@ MANY = 10 * PAGE
 class Store:
     """A sorted set of revocations."""
 
-    def __init__(self, rows: list[bytes]) -> None:
-        self.rows = rows
+    def __init__(self, rows: list[bytes], cancelled: list[bytes] | None = None) -> None:
+        self.rows, self.cancelled = rows, cancelled or []
 
-    def zrevrange(self, _key: str, first: int, last: int) -> list[bytes]:
-        return self.rows[first : last + 1]
+    def zrevrange(self, key: str, first: int, last: int) -> list[bytes]:
+        return (self.cancelled if key == CANCELLED_KEY else self.rows)[first : last + 1]
 
     def pipeline(self, transaction: bool) -> Store:
         return self
@@ -113,3 +115,16 @@ def test_revocations_lost_by_redis_are_stored_again() -> None:
     again = Revocations()
     worker(kept, again)._read_revocations()
     assert sorted(again.known(time.time()), key=str) == sorted(known.known(time.time()), key=str)
+
+
+def test_cancelled_revocation_is_forgotten_and_not_stored_again() -> None:
+    known, one = Revocations(), revoked(1)
+    known.add(one, time.time())
+    store = Store([], [commands.encode(one)])
+    assert worker(store, known)._read_revocations()
+    assert len(known) == 0
+    assert store.rows == []
+    # Another worker, which had not noticed, stored it again.
+    store.rows.append(commands.encode(one))
+    assert worker(store, known)._read_revocations()
+    assert len(known) == 0

@@ -13,8 +13,18 @@ from websockets.exceptions import InvalidStatus
 
 from peatio_ws import Gateway, require_authenticated, testing
 from peatio_ws.auth.revocations import Revocation
-from peatio_ws.cluster.commands import Answer, Command, DisconnectCommand, WorkerId
+from peatio_ws.cluster.commands import (
+    Answer,
+    CancelCommand,
+    CloseCommand,
+    Command,
+    DisconnectCommand,
+    GatewaysCommand,
+    WhoCommand,
+    WorkerId,
+)
 from peatio_ws.server.commands import CommandExecutor
+from peatio_ws.version import VERSION
 from tests.support.raw_client import CLOSE, TEXT, Frame, RawClient, close, text
 
 DISCONNECTED = (4403, "disconnected by the operator")
@@ -128,3 +138,55 @@ def test_messages_after_a_disconnect_are_ignored(
         assert ann.next() == Frame(CLOSE, (4403).to_bytes(2) + b"disconnected by the operator")
         assert ann.next() is None
     assert orders == ["an order"]
+
+
+def test_one_connection_is_closed_by_its_id(gateway: Gateway, execute: Callable[[Command], list[Answer]]) -> None:
+    with testing.serve(gateway) as server:
+        gone, stays = connect(server, cookie="IDANN"), connect(server, cookie="IDANN")
+        first, _ = sorted(gateway._registry, key=lambda connection: connection.ws.opened)
+        assert execute(CloseCommand(QUESTION, first.ws.id)) == [Answer(PLACE, 1)]
+        assert gone.closed() == DISCONNECTED
+        assert is_served(stays)
+        assert execute(CloseCommand(QUESTION, "nobody")) == [Answer(PLACE, 0)]
+
+
+def test_cancelled_revocation_accepts_the_token_again(
+    gateway: Gateway, execute: Callable[[Command], list[Answer]]
+) -> None:
+    with testing.serve(gateway) as server:
+        token = server.token("IDANN")
+        revoked = Revocation("IDANN", in_an_hour(), issued=time.time())
+        execute(DisconnectCommand(QUESTION, "IDANN", revoked=revoked))
+        with pytest.raises(InvalidStatus):
+            server.connect("/trade", token=token)
+        assert execute(CancelCommand(QUESTION, revoked)) == [Answer(PLACE, 0)]
+        assert is_served(connect(server, token=token))
+
+
+def test_streams_of_a_connection_are_listed_on_request(
+    gateway: Gateway, execute: Callable[[Command], list[Answer]]
+) -> None:
+    with testing.serve(gateway) as server:
+        ann = server.connect("/private?stream=order&stream=btcusd.trades", token=server.token("IDANN"))
+        ann.receive()
+        for wanted, streams in ((False, []), (True, ["order", "btcusd.trades"])):
+            part, last = execute(WhoCommand(QUESTION, "IDANN", wanted))
+            (member,) = part.members
+            assert (member.uid, member.protocol, member.waiting, member.streams) == ("IDANN", "ranger", 0, streams)
+            assert (part.last, last.last, last.connections) == (False, True, 1)
+
+
+def test_status_has_problems_and_connections(gateway: Gateway) -> None:
+    executor = CommandExecutor(
+        PLACE, gateway._registry, gateway._shared.revocations, problems=lambda: ["draining"], lag=lambda: 1.25
+    )
+    with testing.serve(gateway) as server:
+        ann, other = connect(server, cookie="IDANN"), server.connect("/public?stream=btcusd.trades")
+        other.receive()
+        (answer,) = testing._run(lambda: list(executor.execute(GatewaysCommand(QUESTION))))
+        status = answer.status
+        assert status is not None
+        assert (status.version, status.connections, status.members) == (VERSION, 2, 1)
+        assert (status.problems, status.lag) == (["draining"], 1.25)
+        assert abs(status.since - time.time()) < 600
+        assert is_served(ann)

@@ -14,7 +14,8 @@ import redis
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation
 from peatio_ws.cli.check import redis_check, redis_probe
 from peatio_ws.cluster import commands
-from peatio_ws.cluster.redis_commands import PAGE
+from peatio_ws.cluster.redis_keys import REVOCATIONS_KEY
+from peatio_ws.cluster.stored_revocations import PAGE
 from tests.support.servers import free_port
 from tests.unit.samples import settings
 
@@ -46,9 +47,11 @@ class Server:
         seconds = time.time() + self.ahead
         return int(seconds), int(seconds % 1 * 1e6)
 
-    def zrevrange(self, _key: str, first: int, last: int) -> list[bytes]:
+    def zrevrange(self, key: str, first: int, last: int) -> list[bytes]:
         if self.error is not None:
             raise self.error
+        if key != REVOCATIONS_KEY:
+            return []
         self.pages.append((first, last))
         return self.rows[first : last + 1]
 

@@ -8,7 +8,7 @@ import pytest
 
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT
 from peatio_ws.cli.operator.operator_command import NO_GATEWAY
-from peatio_ws.cluster.commands import Command, DisconnectCommand
+from peatio_ws.cluster.commands import CloseCommand, Command, DisconnectCommand
 from tests.unit.cli.calling import call, fails
 from tests.unit.steered_workers import SteeredWorkers
 
@@ -50,7 +50,7 @@ def test_revoking_one_token_does_not_affect_others(workers: SteeredWorkers) -> N
     result = call("disconnect ANN --revoke --jti stolen")
     revoked = received(workers).revoked
     assert revoked is not None
-    assert (received(workers).jti, revoked.jti, revoked.issued) == ("stolen", "stolen", 0.0)
+    assert (received(workers).jti, revoked.jti) == ("stolen", "stolen")
     assert "the token stolen of ANN" in result.stderr
 
 
@@ -70,4 +70,24 @@ def test_nothing_is_done_if_no_more_revocations_fit(workers: SteeredWorkers) -> 
 @pytest.mark.parametrize("days", ["0", "91", "-1"])
 def test_revocation_is_stored_for_up_to_90_days(workers: SteeredWorkers, days: str) -> None:
     assert "--keep" in fails(f"disconnect ANN --revoke --keep {days}", status=2)
+    assert workers.received == []
+
+
+# ---- one connection
+
+
+def test_one_connection_is_closed_by_its_id(workers: SteeredWorkers) -> None:
+    workers.add(connections=1)
+    workers.add(connections=0)
+    result = call("disconnect --connection 0123456789ab")
+    assert result.exit_code == 0
+    assert "closed 1 connection with the id 0123456789ab" in result.stderr
+    (command,) = workers.received
+    assert isinstance(command, CloseCommand)
+    assert command.connection == "0123456789ab"
+
+
+@pytest.mark.parametrize("line", ["", "ANN --connection c1", "--connection c1 --revoke", "--connection c1 --jti a"])
+def test_either_a_member_or_a_connection_is_disconnected(workers: SteeredWorkers, line: str) -> None:
+    assert "either a UID" in fails(f"disconnect {line}", status=2)
     assert workers.received == []

@@ -27,9 +27,9 @@ def test_members_are_listed_with_their_oldest_connection(workers: SteeredWorkers
 def test_connections_of_a_member_are_listed_with_their_workers(workers: SteeredWorkers) -> None:
     add_workers(workers)
     result = call("who ANN")
-    assert [row.split()[1:] for row in result.stdout.splitlines()[1:]] == [
-        ["classic", "203.0.113.7", "web2:8080/2", "c1"],
-        ["ranger", "203.0.113.8", "web1:8080/1", "c2"],
+    assert [row.split()[2:] for row in result.stdout.splitlines()[1:]] == [
+        ["classic", "203.0.113.7", "web2:8080/2", "0", "c1"],
+        ["ranger", "203.0.113.8", "web1:8080/1", "0", "c2"],
     ]
     (command,) = workers.received
     assert isinstance(command, WhoCommand)

@@ -1,0 +1,99 @@
+"""What an operator's commands found, as objects for JSON: the same on the command line (`--json`) and over HTTP.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from peatio_ws.auth.revocations import Revocation
+from peatio_ws.cluster.commands import Answer, MemberConnection, WorkerId
+
+
+class Result(Protocol):
+    """The part of an operator's `CommandResult` that is reported."""
+
+    members: list[MemberConnection]
+    places: dict[str, WorkerId]
+    answers: list[Answer]
+
+    @property
+    def connections(self) -> int: ...
+
+
+def iso_time(seconds: float) -> str:
+    """Return a time in Unix seconds as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def connection(one: MemberConnection, place: WorkerId, streams: bool) -> dict[str, Any]:
+    """Return a connection of a member."""
+    return {
+        "uid": one.uid,
+        "connection": one.id,
+        "protocol": one.protocol,
+        "address": one.address,
+        "since": iso_time(one.since),
+        "waiting_bytes": one.waiting,
+        "host": place.host,
+        "gateway": place.gateway,
+        "worker": place.worker,
+        **({"streams": one.streams} if streams else {}),
+    }
+
+
+def members(result: Result) -> list[dict[str, Any]]:
+    """Return the members who are online: their connections, the time of the oldest, and their gateways.
+
+    Args:
+        result: its connections are sorted by member and time.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for one in result.members:
+        own = found.setdefault(
+            one.uid, {"uid": one.uid, "connections": 0, "since": iso_time(one.since), "gateways": set()}
+        )
+        own["connections"] += 1
+        own["gateways"].add(result.places[one.id].gateway)
+    return [{**own, "gateways": sorted(own["gateways"])} for own in found.values()]
+
+
+def anonymous(result: Result) -> int:
+    """Return the number of connections that are not those of members."""
+    return max(0, result.connections - len(result.members))
+
+
+def revocation(one: Revocation) -> dict[str, Any]:
+    """Return a revocation. `jti` is None where all tokens that were issued until `issued_until` are revoked."""
+    whole = one.jti is None
+    return {
+        "uid": one.uid,
+        "jti": one.jti,
+        "issued_until": iso_time(one.issued) if whole else None,
+        "until": iso_time(one.until),
+    }
+
+
+def gateways(result: Result) -> list[dict[str, Any]]:
+    """Return the gateways with their workers, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for answer in sorted(result.answers, key=lambda one: (one.place.gateway, one.place.worker)):
+        place, status = answer.place, answer.status
+        if status is None:
+            continue
+        own = found.setdefault(place.gateway, {"gateway": place.gateway, "host": place.host, "workers": []})
+        own["workers"].append(
+            {
+                "worker": place.worker,
+                "version": status.version,
+                "since": iso_time(status.since),
+                "connections": status.connections,
+                "members": status.members,
+                "ready": not status.problems,
+                "problems": status.problems,
+                "lag_seconds": status.lag,
+            }
+        )
+    return list(found.values())
