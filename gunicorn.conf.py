@@ -63,8 +63,9 @@ from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import log_writer, logs, metrics
-from peatio_ws.server import gunicorn_master, health, listen_addresses
+from peatio_ws.server import gunicorn_master, listen_addresses
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.server.operator_port import listener
 from peatio_ws.transport import tls
 
 gc.enable()
@@ -106,7 +107,7 @@ def on_starting(server):
     ours = server.cfg.bind == [bind] and not (inherited or server.cfg.reuse_port)
     faults = listen_addresses.gateway_faults(_settings) if ours else []
     try:
-        health.bind(_settings)
+        listener.bind(_settings)
     except ConfigurationError as error:
         faults += error.faults
     if faults:
@@ -129,7 +130,7 @@ def ssl_context(config, make):
 def post_worker_init(worker):
     for gateway in Gateway.instances():
         gateway.start()
-    health.serve()
+    listener.serve(_settings)
     for gateway in Gateway.instances():
         gateway.wait()
 

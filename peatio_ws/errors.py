@@ -1,6 +1,5 @@
-"""The exceptions of the package, as one tree. An exception carries its policy, so the code that catches it decides
-nothing: a code for programs, a text and a remedy for people, the log level, and the label under which metrics count
-it.
+"""The exceptions of the package, as one tree. An exception carries its policy: a code for programs, a text and a remedy
+for people, the log level, and the label under which metrics count it. So the code that catches it decides nothing.
 
 PeatioWsError              code             logged    counted as
 ├── ConfigurationError     each fault's     -         -                               the process ends before it serves
@@ -21,6 +20,7 @@ Exceptions within one package have the base class that their callers expect:
 │   └── BrokerAlarm        `amqp.stream_markers`    the broker accepts no messages
 ├── SourceRefused          `amqp.source`            another source is read; carries its remedy
 ├── ImpossibleInput        `life_cycle`             a bug: the connection or source ends
+├── NotFound               `cluster.operator`       an operator named no gateway, or no revocation
 └── ValueError
     ├── SeveralFaults      `config.validation_errors`
     ├── ExposedKey         `auth.keys`

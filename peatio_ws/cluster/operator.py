@@ -87,8 +87,8 @@ class CommandResult:
         return max(0, self.workers - len(self.answers))
 
 
-class UnknownGateway(ValueError):
-    """No gateway has the name that a drain was for."""
+class NotFound(LookupError):
+    """There is no gateway or no revocation of the name that an operator gave."""
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
@@ -199,12 +199,12 @@ class Operator:
         """Drain the gateways of a host, or one gateway (`host:port`), or all (None); or let them accept clients again.
 
         Raises:
-            UnknownGateway: there is none of this name.
+            NotFound: there is none of this name.
         """
         result = self._send(DrainCommand(_new_question(), where, undo))
         if result.workers and not result.meant and not result.silent:
             names = ", ".join(sorted({answer.place.gateway for answer in result.answers}))
-            raise UnknownGateway(f"no gateway is called {where}; the gateways are: {names}")
+            raise NotFound(f"no gateway is called {where}; the gateways are: {names}")
         return result
 
     # ---- revocations
@@ -214,28 +214,26 @@ class Operator:
         known, _ = stored_revocations.read_all(self._redis)
         return sorted(known.known(time.time()), key=lambda one: (one.uid, one.jti or ""))
 
-    def cancel_revocations(self, name: str) -> CommandResult | None:
+    def cancel_revocations(self, name: str) -> CommandResult:
         """Accept again the tokens of a revoked member, or one revoked token.
 
         Args:
             name: the uid of the revoked member, or the `jti` of the revoked token. A member's tokens that were revoked
                 one by one stay revoked.
 
-        Returns:
-            None if there is no such revocation.
+        Raises:
+            NotFound: there is no such revocation.
         """
         now = time.time()
         known, rows = stored_revocations.read_all(self._redis)
         found = [one for one in known.known(now) if name == (one.uid if one.jti is None else one.jti)]
+        if not found:
+            raise NotFound(f"there is no revocation of {name}")
         keys = {(one.uid, one.jti) for one in found}
         theirs = [row for row in rows if (one := read(row)) is not None and (one.uid, one.jti) in keys]
-        result = None
         for one in found:
-            result = self._send(
-                CancelCommand(_new_question(), one),
-                lambda pipe: stored_revocations.cancel(pipe, found, theirs, now),
-            )
-        if result is not None:
+            command = CancelCommand(_new_question(), one)
+            result = self._send(command, lambda pipe: stored_revocations.cancel(pipe, found, theirs, now))
             result.revocations = found
         return result
 

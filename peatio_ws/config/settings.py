@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from peatio_ws.auth.keys import PublicKey
 from peatio_ws.auth.verifier import TokenRules
@@ -58,6 +67,14 @@ def _lower(value: Any) -> Any:
 
 def _level(value: Any) -> Any:
     return "warning" if _lower(value) == "warn" else _lower(value)  # the name in Ranger and Rango
+
+
+def _admin_token(value: Any) -> Any:
+    if len(value) < 32 or not value.isascii() or not value.isprintable() or " " in value:
+        # Do not repeat the value.
+        text = "has to be at least 32 ASCII characters without spaces; `openssl rand -hex 32` makes one"
+        raise ValueError(text)
+    return value
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(comma_list)]
@@ -161,6 +178,7 @@ class Settings(BaseModel):
     log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
     metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
     metrics_port: Port = _named("METRICS_PORT", default=4242)
+    admin_token: Annotated[SecretStr, BeforeValidator(_admin_token)] | None = _named("ADMIN_TOKEN")
 
     @property
     def embedded(self) -> bool:

@@ -36,6 +36,7 @@ class Limit(StrEnum):
     ADDRESS = "connections_of_address"
     FAILED_TOKENS = "failed_tokens_of_address"
     OPERATORS_CONNECTIONS = "metrics_connections"
+    OPERATORS_TOKENS = "failed_admin_tokens"
     STREAMS = "streams_bound"
     STREAM_NAMES = "stream_names"
     MESSAGES = "messages"

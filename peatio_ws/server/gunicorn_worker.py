@@ -26,8 +26,8 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.routing.replay import reconnect_reason
-from peatio_ws.server import health
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.server.operator_port import health, listener
 from peatio_ws.transport.tls import ServerTls
 from peatio_ws.transport.tls_records import return_after_each_record
 from peatio_ws.transport.websocket import WebSocket
@@ -152,7 +152,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
             health.faults[:] = faults
             for fault in faults:
                 log.error("worker cannot start yet; retrying", fault=fault)
-        health.serve()
+        listener.serve()
         self.notify()
         assert self._ending is not None
         if self._ending.wait(NOTIFY_SECONDS):

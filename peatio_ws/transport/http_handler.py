@@ -1,7 +1,7 @@
 """gevent's handler of HTTP requests, with limits of time and size.
 
-Used by `websocket_handler.py` for the gateway's port, and by `health.py` for the operator's. Knows no WebSocket and no
-Peatio.
+Used by `websocket_handler.py` for the gateway's port, and by `operator_port/` for the operator's. Knows neither
+WebSocket nor Peatio.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ COMMANDS = {
     "sh": shell_pages.COMMAND,
     "javascript": ["node", "--input-type=module", "-"],
 }
+ADMIN_TOKEN = "0123456789abcdef0123456789abcdef"
 UID, MEMBER_ID = "ID1234567890", 1001
 """The member to whom `<token>` and `$TOKEN` belong."""
 
@@ -51,7 +52,8 @@ def shown(key: tuple[Path, str]) -> str:
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path, broker: RabbitMQ, redis: Redis, signer: Signer) -> Iterator[GatewayProcess]:
-    environ = {"AMQP_URL": broker.url, "REDIS_URL": redis.url, "RANGO_RBAC_ADMIN": "admin", **signer.environ}
+    environ = {"AMQP_URL": broker.url, "REDIS_URL": redis.url, "RANGO_RBAC_ADMIN": "admin", "ADMIN_TOKEN": ADMIN_TOKEN}
+    environ |= signer.environ
     process = GatewayProcess(folder, environ)
     yield process
     process.stop()
@@ -122,6 +124,7 @@ def test_programs(
         "METRICS_PORT": str(free_port()),
         "TOKEN": token(signer),
         "KEY": str(key_file),
+        "ADMIN_TOKEN": ADMIN_TOKEN,
     }
     done = subprocess.run(
         COMMANDS[language],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, operator_command
+from peatio_ws.cli.operator.operator_command import connected_operator, counted, end, no_gateway, operator_command
+from peatio_ws.cluster.operator import NotFound
 
 
 @operator_command
@@ -20,5 +21,8 @@ def drain(where: str | None, everywhere: bool, undo: bool) -> None:
     if (where is None) is not everywhere:
         raise click.UsageError("use --host NAME or --all")
     with connected_operator() as operator:
-        result = operator.drain(where, undo)
+        try:
+            result = operator.drain(where, undo)
+        except NotFound as unknown:
+            no_gateway(str(unknown))
     end(result, "accepts clients again" if undo else f"draining {counted(result.connections, 'connection')}")

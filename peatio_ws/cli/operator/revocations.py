@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import click
 
@@ -22,10 +21,7 @@ def revocations(name: str | None, as_json: bool) -> None:
     """
     with connected_operator() as operator:
         result = operator.cancel_revocations(name) if name is not None else None
-        found = operator.revocations() if name is None else (result.revocations if result is not None else [])
-    if name is not None and result is None:
-        click.echo(f"{name}: no such revocation", err=True)
-        sys.exit(1)
+        found = operator.revocations() if result is None else result.revocations
     reports = [operator_reports.revocation(one) for one in found]
     if as_json:
         for one in reports:

@@ -62,3 +62,9 @@ def test_keys_are_described_and_not_shown() -> None:
 )
 def test_secrets_of_urls_are_hidden(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
+
+
+def test_admin_token_is_hidden() -> None:
+    token = "0123456789abcdef0123456789abcdef"
+    value, sources = rows(ADMIN_TOKEN=token)["ADMIN_TOKEN"]
+    assert (set(value), sources) == ({"*"}, ("ADMIN_TOKEN",))

@@ -209,3 +209,19 @@ def test_any_environment_is_accepted_or_reported_with_faults(environ: dict[str, 
 )
 def test_failed_tokens_are_limited_only_if_configured(given: dict[str, str], limit: int) -> None:
     assert settings(**given).max_failures_per_address == limit
+
+
+@pytest.mark.parametrize("token", ["too-short-secret", "secret " * 8, "sécret-" * 8, "secret\t" * 8])
+def test_weak_admin_token_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(ConfigurationError) as wrong:
+        settings(ADMIN_TOKEN=token)
+    assert str(wrong.value).startswith("ADMIN_TOKEN has to be at least 32 ASCII characters without spaces")
+    assert "cret" not in str(wrong.value)
+
+
+def test_admin_token_is_not_part_of_any_text() -> None:
+    token = "0123456789abcdef" * 2
+    found = settings(ADMIN_TOKEN=token).admin_token
+    assert found is not None
+    assert found.get_secret_value() == token
+    assert token not in f"{found} {found!r}"

@@ -39,4 +39,4 @@ def test_revocation_is_taken_back_everywhere(workers: SteeredWorkers) -> None:
 def test_unknown_revocation_is_reported(workers: SteeredWorkers) -> None:
     revoke(workers)
     result = call("revocations --undo NOBODY")
-    assert (result.exit_code, result.stderr) == (1, "NOBODY: no such revocation\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: there is no revocation of NOBODY\n")

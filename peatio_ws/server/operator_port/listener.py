@@ -1,7 +1,4 @@
-"""The operator's port: `/metrics`, `/healthz`, `/readyz`.
-
-All workers share its socket. The worker that accepts a request reports its own health. A worker whose event loop is
-stuck accepts none.
+"""The socket of the operator's port, which all workers share, and its limits.
 
 Clients have limits of time, size and number, as on the gateway's own port (`http_handler.py`).
 """
@@ -16,22 +13,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
 
 import gevent
-import msgspec
-from gevent.event import AsyncResult
-from gevent.lock import Semaphore
 from gevent.pywsgi import WSGIServer
 from gevent.socket import socket as gevent_socket
 
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.monitoring import limits, metrics
+from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server import listen_addresses
-from peatio_ws.server.gateway import Gateway
+from peatio_ws.server.operator_port.api import make_api
+from peatio_ws.server.operator_port.application import OperatorApplication
 from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
-
-STUCK_SECONDS: Final = 5.0
-"""A worker is reported if its event loop has not turned for this time. It should once a second."""
 
 MOST_CONNECTIONS: Final = 64
 """Connections of a worker. If there are more, one without a request is closed; if there is none, the answer is 503."""
@@ -46,13 +38,9 @@ ROOM_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.005
 MOST_BODY: Final = 65_536
 """The limit of a request's body in bytes; a larger one is answered with 413."""
-REST: Final = 2.0
-"""A worker pauses between two scrapes for this many times the duration of the first one. Clients that come meanwhile
-share the next one."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
-faults: list[str] = []
-"""Why this worker cannot start."""
+application: Final = OperatorApplication()
 _server: WSGIServer | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
 
@@ -67,10 +55,16 @@ def bind(settings: Settings) -> None:
         raise ConfigurationError([listen_addresses.fault("METRICS", host, port, error)]) from None
 
 
-def serve() -> None:
+def serve(settings: Settings | None = None) -> None:
     """Answer on the master's socket from this worker. Do nothing if there is no such socket, under a server other than
-    gunicorn. Idempotent."""
+    gunicorn. Idempotent.
+
+    Args:
+        settings: where the HTTP interface is configured; None while they are faulty.
+    """
     global _server
+    if settings is not None:
+        application.api = make_api(settings)
     if _listener is not None and _server is None:
         shared = gevent_socket(_listener.family, _listener.type, fileno=os.dup(_listener.fileno()))
         _server = Server(shared, application, log=None, error_log=None)
@@ -135,73 +129,6 @@ def _find_room() -> bool:
     return True
 
 
-class Scrapes:
-    """Scrapes of many clients: one at a time, with pauses. Clients that ask before a scrape begins share it.
-
-    Args:
-        render: returns the metrics, which takes time.
-    """
-
-    def __init__(self, render: Callable[[], bytes]) -> None:
-        self._render, self._one = render, Semaphore()
-        self._next: AsyncResult[bytes] | None = None
-        self._rested = 0.0  # monotonic time
-
-    def text(self) -> bytes:
-        """Return what `render` returns, or raise what it raises. It starts after this call."""
-        if self._next is None:
-            self._next = AsyncResult()
-            gevent.spawn(self._run, self._next)
-        text: bytes = self._next.get()
-        return text
-
-    def _run(self, shared: AsyncResult[bytes]) -> None:
-        with self._one:
-            gevent.sleep(max(0.0, self._rested - time.monotonic()))
-            self._next, began = None, time.monotonic()
-            try:
-                shared.set(self._render())
-            except BaseException as error:
-                shared.set_exception(error)
-            now = time.monotonic()
-            self._rested = now + REST * (now - began)
-
-
-_scrapes: Final = Scrapes(metrics.text)
-
-
 def _too_large(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     start_response("413 Content Too Large", [("Content-Length", "0"), ("Connection", "close")])
     return []
-
-
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer scrapers, load balancers and people (WSGI)."""
-    path = environ.get("PATH_INFO", "")
-    status, kind = "200 OK", "application/json"
-    if path == "/metrics":
-        try:
-            body, kind = _scrapes.text(), "text/plain; version=0.0.4; charset=utf-8"
-        except TimeoutError as error:
-            status, body = "503 Service Unavailable", msgspec.json.encode({"error": str(error)})
-    elif path == "/healthz":
-        # Problems of other workers are gunicorn's to solve, and no reason to end this worker, too.
-        body = msgspec.json.encode({"ok": True, "problems": _stuck()})
-    elif path == "/readyz":
-        problems = faults + [problem for gateway in Gateway.instances() for problem in gateway.problems()]
-        body = msgspec.json.encode({"ready": not problems, "problems": problems})
-        status = "503 Service Unavailable" if problems else status
-    else:
-        status, body = "404 Not Found", b'{"error":"there are /metrics, /healthz and /readyz"}'
-    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
-    return [body]
-
-
-def _stuck() -> list[str]:
-    """Return a line for each worker whose event loop is stuck."""
-    ages = {pid: time.time() - at for pid, at in metrics.turned_at().items()}
-    return [
-        f"worker {pid} does not turn, for {age:.0f} s now; gunicorn ends it after its timeout"
-        for pid, age in sorted(ages.items())
-        if age > STUCK_SECONDS
-    ]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
-import gevent
 import pytest
 
 from peatio_ws import testing
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.limits import Limit
-from peatio_ws.server import health
+from peatio_ws.server.operator_port import health, listener
 from tests.support.raw_client import WAIT, RawClient
 from tests.support.servers import wait_until
 from tests.unit.samples import settings
@@ -23,16 +21,16 @@ ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of an operator's server in this process."""
-    health.bind(settings(METRICS_PORT="0"))
-    assert health._listener is not None
-    testing._run(health.serve)
+    listener.bind(settings(METRICS_PORT="0"))
+    assert listener._listener is not None
+    testing._run(listener.serve)
     try:
-        yield health._listener.getsockname()[1]
+        yield listener._listener.getsockname()[1]
     finally:
-        assert health._server is not None
-        testing._run(health._server.stop)
-        health._listener.close()
-        health._listener = health._server = None
+        assert listener._server is not None
+        testing._run(listener._server.stop)
+        listener._listener.close()
+        listener._listener = listener._server = None
 
 
 def reached(limit: Limit) -> float:
@@ -48,7 +46,7 @@ def ask(client: RawClient, request: bytes = ASK) -> int:
     "sent", [b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: loc", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"]
 )
 def test_half_a_request_ends_within_the_limit(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 0.3)
+    monkeypatch.setattr(listener.OperatorHandler, "request_seconds", 0.3)
     before = reached(Limit.REQUEST_TIME)
     with RawClient(port) as client:
         client.send(sent)
@@ -57,15 +55,15 @@ def test_half_a_request_ends_within_the_limit(port: int, sent: bytes, monkeypatc
 
 
 def test_half_a_body_ends_within_the_limit(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 0.3)
+    monkeypatch.setattr(listener.OperatorHandler, "request_seconds", 0.3)
     with RawClient(port) as client:
         assert ask(client, b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf") == 200
         client.ended()
 
 
 def test_a_connection_is_kept_open_for_a_while_only(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 0.3)
-    monkeypatch.setattr(health.OperatorHandler, "idle_seconds", 1.5)
+    monkeypatch.setattr(listener.OperatorHandler, "request_seconds", 0.3)
+    monkeypatch.setattr(listener.OperatorHandler, "idle_seconds", 1.5)
     before = reached(Limit.REQUEST_TIME)
     with RawClient(port) as client:
         assert ask(client) == 200
@@ -100,22 +98,22 @@ def test_too_large_request_is_answered_with_its_status(port: int, request_: byte
 
 def test_connections_without_requests_do_not_block_scrapers(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without time limits, so that on a slow machine only the limit of pending requests ends connections.
-    monkeypatch.setattr(health.OperatorHandler, "request_seconds", 2 * WAIT)
-    monkeypatch.setattr(health, "ROOM_SECONDS", WAIT)
+    monkeypatch.setattr(listener.OperatorHandler, "request_seconds", 2 * WAIT)
+    monkeypatch.setattr(listener, "ROOM_SECONDS", WAIT)
     before = reached(Limit.PENDING)
     with contextlib.ExitStack() as crowd:
-        for _ in range(health.MOST_CONNECTIONS * 3):
+        for _ in range(listener.MOST_CONNECTIONS * 3):
             crowd.enter_context(RawClient(port)).send(b"GET /metrics HTTP/1.1\r\nHos")
         for _ in range(5):
             with RawClient(port) as client:
                 assert ask(client) == 200
-        closed = 2 * health.MOST_CONNECTIONS
+        closed = 2 * listener.MOST_CONNECTIONS
         wait_until(lambda: reached(Limit.PENDING) >= before + closed, "the rest of the crowd is disconnected")
-        assert len(health.OperatorHandler.idle) <= health.MOST_CONNECTIONS + 1
+        assert len(listener.OperatorHandler.idle) <= listener.MOST_CONNECTIONS + 1
 
 
 def test_slow_reader_is_disconnected(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.OperatorHandler, "send_seconds", 0.3)
+    monkeypatch.setattr(listener.OperatorHandler, "send_seconds", 0.3)
     monkeypatch.setattr(health, "_scrapes", health.Scrapes(lambda: b"x" * 20_000_000))
     before = reached(Limit.ANSWER_TIME)
     with RawClient(port, receive_buffer=4096) as client:
@@ -124,9 +122,9 @@ def test_slow_reader_is_disconnected(port: int, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_beyond_the_limit_the_answer_is_503(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.OperatorHandler, "send_seconds", 2 * WAIT)
-    monkeypatch.setattr(health, "MOST_CONNECTIONS", 3)
-    monkeypatch.setattr(health, "ROOM_SECONDS", 0.1)
+    monkeypatch.setattr(listener.OperatorHandler, "send_seconds", 2 * WAIT)
+    monkeypatch.setattr(listener, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(listener, "ROOM_SECONDS", 0.1)
     monkeypatch.setattr(health, "_scrapes", health.Scrapes(lambda: b"x" * 20_000_000))
     before = reached(Limit.OPERATORS_CONNECTIONS)
     with contextlib.ExitStack() as crowd:
@@ -137,62 +135,12 @@ def test_beyond_the_limit_the_answer_is_503(port: int, monkeypatch: pytest.Monke
         with RawClient(port) as client:
             assert ask(client) == 503
         assert reached(Limit.OPERATORS_CONNECTIONS) == before + 1
-    wait_until(lambda: health._server is not None and not health._server._connections, "all connections have ended")
+    wait_until(lambda: listener._server is not None and not listener._server._connections, "all connections have ended")
     with RawClient(port) as client:
         assert ask(client) == 200
 
 
 def _answering() -> int:
     """Return the connections whose answer is being sent."""
-    assert health._server is not None
-    return health._server._connections - len(health.OperatorHandler.idle)
-
-
-def test_concurrent_scrapes_share_one_fresh_result() -> None:
-    counted, going = [0], gevent.event.Event
-
-    def run() -> tuple[list[bytes], int]:
-        go = going()
-
-        def render() -> bytes:
-            counted[0] += 1
-            number = counted[0]
-            if number == 1:
-                go.wait()
-            return str(number).encode()
-
-        scrapes = health.Scrapes(render)
-        first = gevent.spawn(scrapes.text)
-        gevent.sleep(0)
-        while not counted[0]:
-            gevent.sleep(0.001)
-        others = [gevent.spawn(scrapes.text) for _ in range(50)]
-        gevent.sleep(0)
-        go.set()
-        gevent.joinall([first, *others])
-        return [one.value for one in (first, *others)], counted[0]
-
-    texts, renders = testing._run(run)
-    assert texts == [b"1"] + [b"2"] * 50
-    assert renders == 2
-
-
-def test_failing_scrape_raises_in_all_waiting_requests() -> None:
-    def fails() -> bytes:
-        raise TimeoutError("another worker does not come to an end")
-
-    def run() -> list[Any]:
-        scrapes = health.Scrapes(fails)
-        waiting = [gevent.spawn(_error_of, scrapes) for _ in range(3)]
-        gevent.joinall(waiting)
-        return [one.value for one in waiting]
-
-    assert testing._run(run) == [TimeoutError] * 3
-
-
-def _error_of(scrapes: health.Scrapes) -> type[Exception] | None:
-    try:
-        scrapes.text()
-    except Exception as error:
-        return type(error)
-    return None
+    assert listener._server is not None
+    return listener._server._connections - len(listener.OperatorHandler.idle)

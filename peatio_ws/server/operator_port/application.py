@@ -1,0 +1,32 @@
+"""The WSGI application of the operator's port: chooses what answers a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from peatio_ws.server.operator_port import health
+from peatio_ws.server.operator_port.api import Api
+from peatio_ws.server.operator_port.response import error
+
+
+class OperatorApplication:
+    """Answers scrapers, load balancers, operators and their programs.
+
+    Attributes:
+        api: the HTTP interface; None where it is off.
+    """
+
+    def __init__(self) -> None:
+        self.api: Api | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """WSGI (PEP 3333)."""
+        path = environ.get("PATH_INFO", "")
+        if self.api is not None and path.startswith("/api/"):
+            found = self.api.answer(environ)
+        else:
+            found = health.answer(path) or error("404 Not Found", "there are /metrics, /healthz and /readyz")
+        length = ("Content-Length", str(len(found.body)))
+        start_response(found.status, [("Content-Type", found.kind), length, *found.headers])
+        return [found.body]

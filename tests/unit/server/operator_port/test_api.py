@@ -1,0 +1,147 @@
+"""The HTTP interface: every request of the document, and what becomes of failures.
+
+tests/live/test_operator_api.py makes the requests to real gateways.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from peatio_ws.errors import PublishError
+from peatio_ws.publisher import Publisher
+from peatio_ws.server.operator_port import access
+from peatio_ws.server.operator_port.access import FailedTokens
+from peatio_ws.server.operator_port.api import ROUTES, Api, make_api
+from tests.support.openapi import DOCUMENT, TOKEN, check
+from tests.unit.samples import settings
+from tests.unit.steered_workers import SteeredWorkers
+
+
+@pytest.fixture(autouse=True)
+def failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_failed", FailedTokens())
+
+
+@pytest.fixture
+def api(workers: SteeredWorkers) -> Api:
+    made = make_api(settings(ADMIN_TOKEN=TOKEN, REDIS_URL="redis://localhost", AMQP_URL="memory://"))
+    assert made is not None
+    return made
+
+
+def ask(api: Api, method: str, path: str, body: Any = None, token: str = TOKEN) -> tuple[int, Any]:
+    """Return status and content of an answer, which has to match the document."""
+    data = json.dumps(body).encode() if body is not None else b""
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_AUTHORIZATION": f"Bearer {token}",
+        "wsgi.input": io.BytesIO(data),
+    }
+    found = api.answer(environ)
+    status = int(found.status[:3])
+    headers = {"Content-Type": found.kind, **dict(found.headers)}
+    if status in (404, 405) and path not in DOCUMENT["paths"]:
+        return status, json.loads(found.body)
+    return status, check(method, path, body, status, headers, found.body)
+
+
+def test_document_lists_exactly_the_requests() -> None:
+    documented = {
+        (method.upper(), path.replace("{uid}", "{name}"))
+        for path, operations in DOCUMENT["paths"].items()
+        for method in operations
+        if method != "parameters"
+    }
+    assert documented == {(route.method, route.path) for route in ROUTES}
+
+
+def test_without_a_token_there_is_no_interface() -> None:
+    assert make_api(settings()) is None
+
+
+def test_commands_reach_the_workers(api: Api, workers: SteeredWorkers) -> None:
+    workers.add(connections=2)
+    assert ask(api, "POST", "/api/members/ANN/disconnect", {"revoke": True})[1]["closed"] == 2
+    assert ask(api, "POST", "/api/notices", {"text": "hello"})[1]["sent"] == 2
+    assert ask(api, "POST", "/api/drain", {"all": True, "undo": True})[1]["connections"] == 2
+    assert len(ask(api, "GET", "/api/revocations")[1]["revocations"]) == 1
+    assert len(ask(api, "DELETE", "/api/revocations/ANN")[1]["cancelled"]) == 1
+    assert ask(api, "GET", "/api/gateways")[1]["gateways"] == []
+    assert ask(api, "GET", "/api/members/Zoë")[1]["uid"] == "Zoë"
+    names = [type(command).__name__ for command in workers.received]
+    assert names == [
+        "DisconnectCommand", "NoticeCommand", "DrainCommand", "CancelCommand", "GatewaysCommand", "WhoCommand"
+    ]  # fmt: skip
+    assert workers.closed
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/nonsense", 404),
+        ("GET", "/api/members/", 404),
+        ("GET", "/api/members/a/b", 404),
+        ("POST", "/api/members", 405),
+        ("DELETE", "/api/revocations", 405),
+    ],
+)
+def test_unknown_requests_are_refused(api: Api, method: str, path: str, status: int) -> None:
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "HTTP_AUTHORIZATION": f"Bearer {TOKEN}"}
+    found = api.answer(environ)
+    assert int(found.status[:3]) == status
+    assert ("Allow" in dict(found.headers)) is (status == 405)
+
+
+def test_path_that_is_not_utf8_is_refused(api: Api) -> None:
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/members/\xff", "HTTP_AUTHORIZATION": f"Bearer {TOKEN}"}
+    assert api.answer(environ).status[:3] == "404"
+
+
+def test_failures_have_reasons(api: Api, workers: SteeredWorkers) -> None:
+    assert ask(api, "GET", "/api/members", token="wrong")[0] == 401
+    status, found = ask(api, "GET", "/api/members")
+    assert (status, found["error"]) == (503, "no gateway received the command; are they connected to this Redis?")
+    workers.error = TimeoutError("frozen")
+    assert ask(api, "GET", "/api/revocations")[1]["error"].endswith("did not accept the command: frozen")
+    without = make_api(settings(ADMIN_TOKEN=TOKEN))
+    assert without is not None
+    status, found = ask(without, "GET", "/api/members")
+    assert (status, found["error"][:23]) == (503, "REDIS_URL is not set: s")
+
+
+def test_silent_workers_are_counted(api: Api, workers: SteeredWorkers) -> None:
+    workers.add()
+    workers.add_silent()
+    found = ask(api, "POST", "/api/notices", {"text": "hello"})[1]
+    assert found["received_by"] == {"workers": 1, "gateways": 1, "silent": 1}
+
+
+def test_broker_that_refuses_is_the_reason_of_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bool:
+        raise PublishError("the broker did not accept the message")
+
+    monkeypatch.setattr(Publisher, "to_stream", refuse)
+    status, found = ask(api, "POST", "/api/events", {"stream": "btcusd.trades", "body": {}})
+    assert (status, found["error"]) == (503, "the broker did not accept the message")
+
+
+class Unfinished(io.BytesIO):
+    def read(self, *_: Any) -> bytes:
+        raise OSError("unexpected end of file while reading request")
+
+
+def test_incomplete_body_changes_nothing(api: Api, workers: SteeredWorkers) -> None:
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/api/drain",
+        "HTTP_AUTHORIZATION": f"Bearer {TOKEN}",
+        "wsgi.input": Unfinished(),
+    }
+    assert api.answer(environ).status[:3] == "400"
+    assert workers.received == []
