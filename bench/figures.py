@@ -96,6 +96,8 @@ RATES = (200, 500, 1000, 2000, 5000, 10_000)
 """Private events a second along the curve."""
 WARM_CONNECTIONS = 300
 """Opened before opening is measured."""
+IDLE_SECONDS = 4.0
+"""Without traffic, before memory is measured."""
 
 
 def scenarios(quick: bool) -> list[Scenario]:
@@ -174,14 +176,16 @@ def _open(scenario: Scenario, path: str, server: Server, traders: Clients) -> It
     warm = min(WARM_CONNECTIONS, scenario.connections // 2) if scenario.connect else 0
     if warm:
         traders.open(server.port, path, warm, step)
-    count = scenario.connections - warm
-    time.sleep(0.2)
+    count, pause = scenario.connections - warm, IDLE_SECONDS if scenario.connect else 0.2
+    time.sleep(pause)
     cpu, memory, started = server.cpu_seconds(), server.memory_bytes(), time.monotonic()
     traders.open(server.port, path, count, step)
     took = time.monotonic() - started
     time.sleep(0.2)
+    cpu = server.cpu_seconds() - cpu
     if scenario.connect:
-        yield Value(scenario.connect, "cpu", (server.cpu_seconds() - cpu) / count * 1e6)
+        time.sleep(pause)
+        yield Value(scenario.connect, "cpu", cpu / count * 1e6)
         yield Value(scenario.connect, "memory", (server.memory_bytes() - memory) / count / 1024)
         yield Value(scenario.connect, "rate", count / took)
 

@@ -108,9 +108,9 @@ class Results:
 _HEAD = """# What `make bench` measured
 
 Medians of alternating runs. µs CPU: of the server's processes, and nginx's where it is in front, for an event
-(private), a delivery (fan-out) or a connection (connect). KB: memory of an idle authenticated connection. p50, p99:
-from publication to the client, with publisher, broker, server and clients on the same cores. Figures of different
-machines, or of different runs, do not compare; the columns of one run do.
+(private), a delivery (fan-out) or a connection (connect). KB: memory of an authenticated connection that has been idle
+for 4 s. p50, p99: from publication to the client, with publisher, broker, server and clients on the same cores. Figures
+of different machines, or of different runs, do not compare; the columns of one run do.
 """
 
 

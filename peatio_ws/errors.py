@@ -21,6 +21,7 @@ Exceptions within one package have the base class that their callers expect:
 ├── SourceRefused          `amqp.source`            another source is read; carries its remedy
 ├── ImpossibleInput        `life_cycle`             a bug: the connection or source ends
 ├── NotFound               `cluster.operator`       an operator named no gateway, or no revocation
+├── Idle (BaseException)   `transport.receive`      not an error: the greenlet of an idle client ends
 └── ValueError
     ├── SeveralFaults      `config.validation_errors`
     ├── ExposedKey         `auth.keys`
@@ -43,8 +44,7 @@ class PeatioWsError(Exception):
 
     Attributes:
         code: what happened, for programs. Decisions read this, never a text.
-        text: what is wrong, for people.
-        remedy: what to do; empty if there is nothing to say.
+        text, remedy: what is wrong and what to do, for people; empty if there is nothing to say.
         event: the log event.
         level: the level of the log line; None if it is not logged.
         label: the label value under which metrics count it.

@@ -9,7 +9,7 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import gevent
 import structlog
@@ -36,10 +36,12 @@ class RegisteredConnection(Protocol):
     Attributes:
         address: of the client.
         identity: of the member; None if the connection is not authenticated.
+        handles_idle: whether `run` may return before the connection ends.
     """
 
     ws: WebSocket
     address: str
+    handles_idle: ClassVar[bool]
 
     @property
     def status(self) -> ConnectionStatus:
@@ -52,8 +54,8 @@ class RegisteredConnection(Protocol):
     def streams(self) -> Sequence[str]:
         """The streams that the client subscribed to."""
 
-    def run(self) -> None:
-        """Serve until either side closes."""
+    def run(self) -> bool:
+        """Serve until either side closes, or until the connection is idle. Return whether it has ended."""
 
     def tick(self, now: float) -> None:
         """Check the deadlines. Called about once a second with the monotonic time."""
@@ -118,7 +120,11 @@ class ConnectionRegistry:
         self._connections.add(connection)
         if (name := self._address_key(connection.address)) is not None:
             connection.claim_slot(name, self._settings.max_per_address, "too many connections from this address")
-        connection.ws.serve(functools.partial(self._run, connection))
+        ws = connection.ws
+        log.debug(
+            "connection opened", connection=ws.id, address=connection.address, protocol=connection.status.protocol
+        )
+        ws.serve(functools.partial(self._run, connection), connection.handles_idle)
 
     def tick(self) -> None:
         """Check the deadlines of all connections, and report their status. To be called once a second."""
@@ -153,12 +159,14 @@ class ConnectionRegistry:
         return f"address:{whose}" if whose is not None else None
 
     def _run(self, connection: RegisteredConnection) -> None:
+        ended = True
         try:
-            connection.run()
+            ended = connection.run()
         finally:
-            self._connections.discard(connection)
-            self._stats.add_closed(connection.ws)
-            _log_end(connection)
+            if ended:
+                self._connections.discard(connection)
+                self._stats.add_closed(connection.ws)
+                _log_end(connection)
 
 
 def _log_end(connection: RegisteredConnection) -> None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import re
 import socket as native_socket
 import ssl
-import struct
-import termios
 import time
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -28,6 +25,7 @@ from peatio_ws.monitoring.limits import Limit
 from peatio_ws.transport.client_address import resolve
 from peatio_ws.transport.headers import Headers, TooLarge, check_request_line
 from peatio_ws.transport.outbox import SLICE
+from peatio_ws.transport.receive import unread
 
 log = structlog.get_logger("peatio_ws.transport.http_handler")
 
@@ -144,7 +142,7 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         for sock, waiting in list(itertools.islice(cls.idle.items(), _LOOKED_AT)):
             if waiting.since > due and not waiting.again:
                 continue
-            if not _unread(sock):
+            if not _has_unread(sock):
                 del cls.idle[sock]
                 if not waiting.again:
                     limits.reached(Limit.PENDING, most=cls.most_pending)
@@ -244,13 +242,12 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
                 raise
 
 
-def _unread(sock: Any) -> bool:
+def _has_unread(sock: Any) -> bool:
     """Return whether a socket has unread bytes."""
     try:
-        found = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+        return unread(sock) > 0
     except (OSError, ValueError):
         return False
-    return bool(struct.unpack("i", found)[0])
 
 
 def _shut(sock: Any, how: int) -> None:

@@ -1,12 +1,107 @@
-"""Waits for the bytes of one client. Knows sockets, TLS or not, and nothing of frames."""
+"""Waits for the bytes of one client. Knows sockets, TLS or not, and nothing of frames.
+
+A greenlet that waits is 7 KB: a page for its Python frames and a copy of its C stack. So the greenlet of a client that
+sends nothing ends, and the event loop starts a new one as soon as there is something to read.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ssl
+import struct
+import termios
+from collections.abc import Callable
 from typing import Any, Final
+
+import gevent
 
 READ_BYTES: Final = 16_384
 """The most bytes that one call returns: a TLS record (RFC 8446 section 5.1)."""
+DISCARD_BYTES: Final = 65_536
+DISCARD_PAUSE: Final = 0.05
+"""Seconds to pause after each group of bytes that are dropped."""
+NOTHING_YET: Final = (BlockingIOError, TimeoutError, ssl.SSLWantReadError)
+"""Raised by `Reader.receive_now` while there are no bytes."""
+
+
+class Idle(BaseException):
+    """Raised in a greenlet that waits in `Reader.receive`, so that it ends. It has to call `Reader.wait_idle` then.
+
+    Not an error, so no `except Exception` may catch it.
+    """
+
+
+class Reader:
+    """The greenlet that reads from one client.
+
+    Args:
+        sock: an upgraded gevent socket; no other code may read from it.
+    """
+
+    __slots__ = ("_greenlet", "_run", "_sock", "_waits")
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._run: Callable[[], object] | None = None
+        self._greenlet: gevent.Greenlet[..., Any] | None = None
+        self._waits = False
+
+    def start(self, run: Callable[[], object], handles_idle: bool = False) -> None:
+        """Call a function in a new greenlet; if it handles `Idle`, again whenever the client ends an idle time."""
+        greenlet = gevent.spawn(run)
+        if handles_idle:
+            self._run, self._greenlet = run, greenlet
+
+    def receive(self) -> bytes:
+        """Call `receive` for the socket."""
+        self._waits = True
+        try:
+            return receive(self._sock)
+        finally:
+            self._waits = False
+
+    def receive_now(self) -> bytes:
+        """Return what there is without waiting, while no greenlet is in `receive`. Raises `NOTHING_YET`, or OSError."""
+        self._sock.settimeout(0.0)  # the one of `receive`; no other greenlet runs in between
+        try:
+            return bytes(self._sock.recv(READ_BYTES))
+        finally:
+            self._sock.settimeout(None)
+
+    def discard(self) -> None:
+        """Read and drop what the client sends until it ends."""
+        with contextlib.suppress(OSError):
+            while self._sock.recv(DISCARD_BYTES):
+                gevent.sleep(DISCARD_PAUSE)
+
+    def unread(self) -> int:
+        """Return how many bytes the kernel holds."""
+        return unread(self._sock)
+
+    def release_greenlet(self) -> None:
+        """Raise `Idle` in the greenlet if it was started by `start` and waits in `receive`. Never waits."""
+        if self._waits and self._run is not None:
+            gevent.get_hub().loop.run_callback(self._raise_idle)
+
+    def _raise_idle(self) -> None:
+        """Called by the event loop, so that the greenlet cannot go on between the check and the exception."""
+        if self._waits and self._greenlet is not None:
+            self._greenlet.throw(Idle)
+
+    def wait_idle(self) -> None:
+        """Wait for the client without a greenlet. The current one has to end, and does nothing after this call."""
+        self._greenlet = None
+        self._sock._read_event.start(self._on_readable)
+
+    def _on_readable(self) -> None:
+        self._sock._read_event.stop()
+        if self._run is not None:
+            self._greenlet = gevent.spawn(self._run)
+
+    def end(self) -> None:
+        """Forget greenlet and function, which refer to the connection."""
+        self._run = self._greenlet = None
 
 
 def receive(sock: Any) -> bytes:
@@ -28,3 +123,9 @@ def receive(sock: Any) -> bytes:
         except ssl.SSLEOFError:  # the end without a close_notify
             return b""
         sock._wait(watcher)
+
+
+def unread(sock: Any) -> int:
+    """Return how many bytes of the client the kernel holds. Raises OSError or ValueError if the socket is closed."""
+    found: tuple[int] = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    return found[0]

@@ -5,12 +5,8 @@ Knows neither HTTP (`websocket_handler.py`) nor Peatio.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import secrets
 import socket as native_socket
-import ssl
-import termios
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -27,12 +23,11 @@ from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING
 from peatio_ws.transport.handshake import RawSocket
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
-from peatio_ws.transport.receive import READ_BYTES, receive
+from peatio_ws.transport.receive import NOTHING_YET, Reader
 
 SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, or 500 KB inflated, about 1 ms
 MOST_UNREAD: Final = 64  # messages to parse while the handler is busy, or after the connection was closed
-DISCARD_BYTES: Final = 65_536
-DISCARD_PAUSE: Final = 0.05  # seconds to pause after each group of bytes received after the end
+IDLE_SECONDS: Final = 1.0  # without a byte of the client, until its greenlet ends
 
 
 class WebSocket:
@@ -55,6 +50,7 @@ class WebSocket:
         "_may_move",
         "_protocol",
         "_read_ahead",
+        "_reader",
         "_reading",
         "_settings",
         "_sock",
@@ -84,7 +80,7 @@ class WebSocket:
         self.id = secrets.token_hex(6)
         self.received = self.received_bytes = self._taken = 0
         self._read_ahead = b""  # bytes that were read but not parsed
-        self._unread = b""  # how many bytes the kernel held at the last check
+        self._unread = 0  # how many bytes the kernel held at the last check
 
     def accept(self, settings: Settings | None = None) -> None:
         """Upgrade now. Idempotent.
@@ -95,7 +91,7 @@ class WebSocket:
         if self._upgrade is None:
             return
         sock, early, answer, self._may_move, compression = self._upgrade()
-        self._sock, self._upgrade = sock, None  # release the request
+        self._sock, self._reader, self._upgrade = sock, Reader(sock), None  # release the request
         self._settings = settings = settings or self._settings
         if sock.family != native_socket.AF_UNIX:
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NODELAY, 1)
@@ -107,13 +103,22 @@ class WebSocket:
             self.outbox.put(answer)  # sent together with the first message, or before the first wait
         self._read_ahead = early
 
-    def serve(self, run: Callable[[], None]) -> None:
-        """Run the rest of an accepted connection, in a new greenlet if possible, which saves 9 KB of stack."""
+    def serve(self, run: Callable[[], object], handles_idle: bool = False) -> None:
+        """Run the rest of an accepted connection, in a new greenlet if possible, which saves 9 KB of stack.
+
+        Args:
+            handles_idle: whether `run` returns after `wait_idle` if `receive` raises `Idle`; it is called again later.
+        """
         self.moved = self._may_move
         if self.moved:
-            gevent.spawn(run)
+            self._reader.start(run, handles_idle)
         else:
             run()
+
+    def wait_idle(self) -> None:
+        """Wait for the client without a greenlet, after `Idle`; see `Reader.wait_idle`."""
+        self._reading = True
+        self._reader.wait_idle()
 
     @property
     def accepted(self) -> bool:
@@ -190,9 +195,14 @@ class WebSocket:
                 protocol.messages.clear()
                 self._answer(protocol.data_to_send())
             if protocol.state is not ProtocolState.CLOSED:
-                self._discard()
+                # Half-close, then read and drop what the client sends until it ends. Closing with unread bytes would
+                # reset the connection, and the client could lose the close frame (RFC 6455 section 7.1.1).
+                self._read_ahead = b""
+                self.outbox.end(self.outbox.closing)
+                self._reader.discard()
         self._on_bytes(b"")
         self.outbox.abort()
+        self._reader.end()
         self._sock.close()
 
     def _read(self) -> None:
@@ -202,7 +212,7 @@ class WebSocket:
             let_others_run()
             if not self._read_ahead:
                 try:
-                    self._read_ahead = receive(self._sock)
+                    self._read_ahead = self._reader.receive()
                 except OSError as error:
                     if error.errno is None:
                         raise  # not the socket's: a time limit around this call, ours or the handler's
@@ -215,35 +225,23 @@ class WebSocket:
         self._on_bytes(self._read_ahead[:SLICE_BYTES])
         self._read_ahead = self._read_ahead[SLICE_BYTES:]
 
-    def _discard(self) -> None:
-        """Half-close, then read and drop what the client sends until it ends. Closing with unread bytes would reset the
-        connection, and the client could lose the close frame (RFC 6455 section 7.1.1)."""
-        self._read_ahead = b""
-        self.outbox.end(self.outbox.closing)
-        with contextlib.suppress(OSError):
-            while self._sock.recv(DISCARD_BYTES):
-                gevent.sleep(DISCARD_PAUSE)
-
     def _poll(self) -> None:
         """Read pending data while a handler is busy, so that pings are answered and the end is noticed. Never waits."""
-        protocol, sock = self._protocol, self._sock
+        protocol = self._protocol
         if protocol.state is not ProtocolState.OPEN:
             return
         if len(protocol.messages) >= MOST_UNREAD:
-            unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+            unread = self._reader.unread()
             if unread != self._unread:  # there may be pongs in it
                 self._unread, self.last_read = unread, time.monotonic()
             return
-        sock.settimeout(0.0)  # the reader's timeout; no other greenlet runs in between
         try:
-            self._read_ahead = self._read_ahead or sock.recv(READ_BYTES)
+            self._read_ahead = self._read_ahead or self._reader.receive_now()
             self._on_slice()
-        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+        except NOTHING_YET:
             pass  # earlier data may still need an answer
         except OSError:
             self._on_bytes(b"")
-        finally:
-            sock.settimeout(None)
         while self._read_ahead and len(protocol.messages) < MOST_UNREAD:
             self._on_slice()
         if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
@@ -269,6 +267,8 @@ class WebSocket:
         elif now - self.pinged > settings.ping_interval:
             self.pinged = now
             outbox.send(PING)
+        elif now - self.last_read > IDLE_SECONDS:
+            self._reader.release_greenlet()
 
     @property
     def close_code(self) -> int:

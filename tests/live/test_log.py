@@ -241,7 +241,7 @@ def test_log_lines_of_a_connection_share_an_id(verbose_gateway: GatewayProcess, 
     (upgrade,) = [event for event in verbose_gateway.events() if event.get("path") == path]
     assert (upgrade["status"], upgrade["method"], upgrade["address"]) == (101, "GET", CLIENT)
     own = [event for event in verbose_gateway.events() if event.get("connection") == upgrade["connection"]]
-    assert [event["event"] for event in own] == ["request", "connection opened", "authenticated", "connection closed"]
+    assert [event["event"] for event in own] == ["connection opened", "request", "authenticated", "connection closed"]
     assert {"code": 1000, "address": CLIENT, "messages": 1, "protocol": "classic"}.items() <= end.items()
     assert end["bytes_received"] == len(message) + len(close(1000))
     assert end["bytes_sent"] > 100

@@ -9,8 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 import time
-
-import structlog
+from typing import ClassVar
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
@@ -18,8 +17,6 @@ from peatio_ws.cluster.local_state import ConnectionSlot
 from peatio_ws.monitoring.counters import ConnectionStatus
 from peatio_ws.server.context import WorkerContext
 from peatio_ws.transport.websocket import WebSocket
-
-log = structlog.get_logger("peatio_ws.server.connections.base_connection")
 
 
 class BaseConnection(abc.ABC):
@@ -29,9 +26,13 @@ class BaseConnection(abc.ABC):
         context: services shared by all connections of the worker.
         ws: an accepted WebSocket.
         address: of the client, for the log and for limits.
+
+    Class attributes:
+        handles_idle: whether an idle connection does without its greenlet; see `run`.
     """
 
     __slots__ = ("_slots", "address", "context", "ws")
+    handles_idle: ClassVar[bool] = False
 
     def __init__(self, context: WorkerContext, ws: WebSocket, address: str) -> None:
         self.context, self.ws, self.address = context, ws, address
@@ -47,21 +48,34 @@ class BaseConnection(abc.ABC):
     def status(self) -> ConnectionStatus:
         """The connection's status, for the log and metrics."""
 
-    def run(self) -> None:
-        """Serve until either side closes, then release what the connection holds. Blocks this greenlet only."""
-        log.debug("connection opened", connection=self.ws.id, address=self.address, protocol=self.status.protocol)
+    def run(self) -> bool:
+        """Serve until either side closes, then release what the connection holds. Blocks this greenlet only.
+
+        Returns:
+            Whether the connection has ended. If it is idle instead, the event loop calls this method again.
+        """
+        ended = True
         try:
-            self._serve()
+            ended = self._serve()
         finally:
-            self.release_slots()
-            try:
-                self._leave()
-            finally:
-                self.ws.end()
+            if ended:
+                self._end()
+        return ended
+
+    def _end(self) -> None:
+        self.release_slots()
+        try:
+            self._leave()
+        finally:
+            self.ws.end()
 
     @abc.abstractmethod
-    def _serve(self) -> None:
-        """Serve until either side closes. Failures become close codes here."""
+    def _serve(self) -> bool:
+        """Serve until either side closes, or until the connection is idle. Failures become close codes here.
+
+        Returns:
+            Whether the connection has ended.
+        """
 
     @abc.abstractmethod
     def _leave(self) -> None:

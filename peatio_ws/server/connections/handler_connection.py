@@ -193,8 +193,8 @@ class HandlerConnection(BaseConnection):
         """Send nothing: only the handler sends messages here."""
         return False
 
-    def _serve(self) -> None:
-        """Call the handler, and close the connection according to how the handler ends."""
+    def _serve(self) -> bool:
+        """Call the handler, and close the connection according to how the handler ends. Return True."""
         ws = self.ws
         self._greenlet = gevent.getcurrent()
         try:
@@ -208,6 +208,7 @@ class HandlerConnection(BaseConnection):
             if not (isinstance(error, WebSocketError) and ws.closed):  # it sent to a closed connection
                 self._log_failure()
             ws.outbox.close(Close.INTERNAL_ERROR)
+        return True
 
     @property
     def status(self) -> ConnectionStatus:

@@ -47,6 +47,7 @@ from peatio_ws.server.connections.resumption import Resumption
 from peatio_ws.server.connections.upgrade_request import UpgradeRequest
 from peatio_ws.server.context import WorkerContext
 from peatio_ws.server.routes import EventHandler
+from peatio_ws.transport.receive import Idle
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.server.connections.peatio_connection")
@@ -64,6 +65,7 @@ class PeatioConnection(BaseConnection):
     """
 
     __slots__ = ("_first", "_receiver", "_refilled", "_resumption", "_session", "_tokens")
+    handles_idle = True
 
     def __init__(
         self, context: WorkerContext, ws: WebSocket, address: str, request: UpgradeRequest, identity: Identity | None
@@ -71,7 +73,10 @@ class PeatioConnection(BaseConnection):
         super().__init__(context, ws, address)
         self._session = session = Session(request.dialect, context.rules, context.handlers.events)
         ranger = request.dialect is Dialect.RANGER
-        self._first = session.open(identity, request.streams, request.resume, request.notices) if ranger else []
+        # What to do first; None once it is done.
+        self._first: list[Action] | None = (
+            session.open(identity, request.streams, request.resume, request.notices) if ranger else []
+        )
         self._receiver = Receiver(ws.outbox, request.dialect, session.streams)
         self._resumption: Resumption | None = None  # of a client that resumes
         self._tokens, self._refilled = float(context.settings.message_burst), ws.opened
@@ -123,19 +128,25 @@ class PeatioConnection(BaseConnection):
 
     # ---- the connection's life
 
-    def _serve(self) -> None:
+    def _serve(self) -> bool:
         ws = self.ws
         try:
-            if self._session.dialect is Dialect.CLASSIC:
-                self._send(encoding.challenge(secrets.token_urlsafe(40)))
-            first, self._first = self._first, []
-            goes_on = self._execute(first)
-            del first
+            goes_on = self._first is None or self._begin()
             while goes_on:
                 goes_on = self._on_message(ws.receive())
+        except Idle:
+            ws.wait_idle()
+            return False
         except Exception:
             log.exception("connection failed", connection=ws.id)
             ws.outbox.close(Close.INTERNAL_ERROR)
+        return True
+
+    def _begin(self) -> bool:
+        if self._session.dialect is Dialect.CLASSIC:
+            self._send(encoding.challenge(secrets.token_urlsafe(40)))
+        first, self._first = self._first or [], None
+        return self._execute(first)
 
     def _leave(self) -> None:
         interest, uid = self.context.interest, self._receiver.uid

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import ssl
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.event
 import gevent.socket
 import gevent.ssl
 import pytest
 
-from peatio_ws.transport.receive import READ_BYTES, receive
+from peatio_ws.transport.receive import NOTHING_YET, READ_BYTES, Idle, Reader, receive
 from tests.support.certificate import Certificate
 
 LIMIT = 30
@@ -93,3 +95,129 @@ def test_a_time_limit_around_it_loses_nothing(sockets: Sockets) -> None:
         receive(mine)
     client.sendall(b"later")
     assert receive(mine) == b"later"
+
+
+def test_receive_now_returns_what_there_is(sockets: Sockets) -> None:
+    mine, client = sockets
+    reader = Reader(mine)
+    for _ in range(2):
+        with pytest.raises(NOTHING_YET):
+            reader.receive_now()
+    client.sendall(b"now")
+    while not reader.unread():
+        gevent.sleep(0.001)
+    assert reader.receive_now() == b"now"
+    waiting = gevent.spawn(reader.receive)
+    gevent.idle()
+    client.sendall(b"later")
+    assert waiting.get() == b"later"
+
+
+# ---- without a greenlet
+
+
+class Served:
+    """A connection that adds what it receives to `got`, and handles `Idle` unless told otherwise.
+
+    Attributes:
+        greenlets: those in which it ran.
+        got: received bytes; empty ones are the end.
+    """
+
+    def __init__(self, sock: Any, handles_idle: bool = True) -> None:
+        self.sock, self.reader = sock, Reader(sock)
+        self.greenlets, self.got = list[weakref.ref[Any]](), list[bytes]()
+        self.reader.start(self.run, handles_idle)
+        self.until(self.is_waiting)
+
+    def run(self) -> None:
+        self.greenlets.append(weakref.ref(gevent.getcurrent()))
+        try:
+            while not self.got or self.got[-1]:
+                self.got.append(self.reader.receive())
+        except Idle:
+            self.reader.wait_idle()
+
+    def is_waiting(self) -> bool:
+        return self.sock._read_event.callback is not None and self.reader._waits
+
+    def alive(self) -> int:
+        """Number of its greenlets that are in memory."""
+        return sum(greenlet() is not None for greenlet in self.greenlets)
+
+    @staticmethod
+    def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            gevent.sleep(0.001)
+
+    def idle(self) -> None:
+        """Release the greenlet, and wait until it is freed."""
+        self.reader.release_greenlet()
+        self.until(lambda: not self.alive())
+
+
+def test_an_idle_client_has_no_greenlet_until_it_sends(sockets: Sockets) -> None:
+    mine, client = sockets
+    gc.disable()  # no cycle may keep the greenlet, or an exception
+    try:
+        of_other_tests = waits_of_the_socket()
+        served = Served(mine)
+        for number in range(1, 4):
+            served.idle()
+            assert [one for one in waits_of_the_socket() if all(one is not other for other in of_other_tests)] == []
+            client.sendall(b"%d" % number)
+            served.until(lambda: len(served.got) == number and served.is_waiting())  # noqa: B023
+            assert served.alive() == 1
+    finally:
+        gc.enable()
+    served.idle()
+    client.close()
+    served.until(lambda: served.got[-1] == b"")
+    assert served.got == [b"1", b"2", b"3", b""]
+    assert len(served.greenlets) == 5
+
+
+def test_bytes_that_arrive_with_the_release_are_received(sockets: Sockets) -> None:
+    mine, client = sockets
+    served = Served(mine)
+    for number in range(50):
+        client.sendall(b"a")
+        if number % 2:
+            gevent.sleep(0)
+        served.reader.release_greenlet()
+        served.reader.release_greenlet()
+        served.until(lambda: sum(map(len, served.got)) == number + 1)  # noqa: B023
+    client.close()
+    served.until(lambda: served.got[-1] == b"")
+
+
+def test_only_a_greenlet_that_waits_and_handles_idle_is_released(sockets: Sockets) -> None:
+    mine, client = sockets
+    served = Served(mine, handles_idle=False)
+    served.reader.release_greenlet()
+    gevent.idle()
+    assert served.alive() == 1
+    client.sendall(b"1")
+    served.until(lambda: served.got == [b"1"])
+
+    busy, other = gevent.event.Event(), Reader(mine)
+    other.start(busy.wait, handles_idle=True)
+    gevent.idle()
+    other.release_greenlet()
+    gevent.get_hub().loop.run_callback(other._raise_idle)  # as if it had waited until now
+    gevent.idle()
+    assert other._greenlet is not None
+    assert not other._greenlet.dead
+    busy.set()
+    other._greenlet.get()
+
+
+def test_an_ended_reader_starts_no_greenlet(sockets: Sockets) -> None:
+    mine, client = sockets
+    served = Served(mine)
+    served.idle()
+    served.reader.end()
+    client.sendall(b"late")
+    served.until(lambda: not mine._read_event.active)
+    gevent.idle()
+    assert len(served.greenlets) == 1

@@ -38,7 +38,10 @@ class Connection(BaseConnection):
         identity: identity of the client.
         steps: recorded steps, in order.
         failure: raised by `_serve` and `_leave`.
+        idles: how often `_serve` returns before the end.
     """
+
+    idles = 0
 
     identity: Identity | None = None
     status = ConnectionStatus("none", False, 0, None)
@@ -48,10 +51,13 @@ class Connection(BaseConnection):
         self.steps, self.failure = list[str](), failure
         ws.end = lambda: self.steps.append("end")
 
-    def _serve(self) -> None:
-        assert self.claim_member_slot("IDANN")
+    def _serve(self) -> bool:
+        if not self.steps:
+            assert self.claim_member_slot("IDANN")
         self.steps.append("serve")
         self._fail()
+        self.idles -= 1
+        return self.idles < 0
 
     def _leave(self) -> None:
         self.steps.append("leave")
@@ -86,6 +92,18 @@ def test_connection_releases_everything_however_it_ends(failure: BaseException |
     with pytest.raises(type(failure)) if failure is not None else contextlib.nullcontext():
         connection.run()
     assert connection.steps == ["serve", "leave", "end"]
+    assert not crowd.shared.slot_counts
+
+
+def test_an_idle_connection_keeps_what_it_holds() -> None:
+    crowd = Crowd()
+    connection = crowd.connection()
+    connection.idles = 2
+    assert [connection.run(), connection.run()] == [False, False]
+    assert connection.steps == ["serve", "serve"]
+    assert crowd.shared.slot_counts == {"member:IDANN": 1}
+    assert connection.run()
+    assert connection.steps == ["serve", "serve", "serve", "leave", "end"]
     assert not crowd.shared.slot_counts
 
 

@@ -9,7 +9,9 @@ import gevent
 
 from peatio_ws import testing
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
+from peatio_ws.close_codes import Close
 from peatio_ws.protocol.private_events.member_event import MemberEvent
+from peatio_ws.transport.websocket import IDLE_SECONDS
 from tests.unit.samples import Bindings
 
 
@@ -118,3 +120,33 @@ def test_a_private_trade_has_the_side_and_order_of_its_member() -> None:
                 got = classic.json()["trade"]
                 assert (got["market_id"], got["side"], got["order_id"]) == (trade["market"], "ask", 61)
                 assert got["ask"] == {"id": 61}
+
+
+def test_an_idle_connection_without_a_greenlet_works_as_before() -> None:
+    gateway = testing.gateway()
+
+    def idle() -> bool:
+        """Tick as a second later. Return whether no connection has a greenlet."""
+        connections = list(gateway._registry)
+        for connection in connections:
+            connection.tick(connection.ws.last_read + IDLE_SECONDS + 0.1)
+        return all(connection.ws._reader._greenlet is None for connection in connections)
+
+    with testing.serve(gateway) as server:
+        classic = server.member("IDANN")
+        ranger = server.connect("/private?stream=a.trades", token=server.token("IDANN"))
+        assert ranger.json() == {"success": {"message": "subscribed", "streams": ["a.trades"]}}
+        for number in range(3):
+            in_loop(lambda: len(gateway._registry) == 2 and idle())
+            server.publisher.to_member("IDANN", "order", {"id": number})
+            assert f'"id":{number}' in str(classic.receive())
+            server.publisher.to_stream("a.trades", {"trades": [number]})
+            assert ranger.json() == {"a.trades": {"trades": [number]}}
+            ranger.send({"event": "subscribe", "streams": [f"b{number}.trades"]})
+            assert f"b{number}.trades" in ranger.json()["success"]["streams"]
+        in_loop(idle)
+        ranger.close()
+        in_loop(lambda: len(gateway._registry) == 1 and idle())
+        testing._run(lambda: next(iter(gateway._registry)).ws.outbox.close(Close.REVOKED))
+        assert classic.closed()[0] == Close.REVOKED
+        in_loop(lambda: not len(gateway._registry))
