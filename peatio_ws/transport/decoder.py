@@ -97,6 +97,8 @@ class FrameDecoder(Protocol):
             else:
                 self._joined, self._decoder = BytesIO(), _Decoder() if is_text else None
                 self._on_fragment(frame)
+        # The core keeps the last frame until the next one (websockets 17.4): often a token, for the whole connection.
+        frame.data = b""
 
     def _is_small(self, frame: Frame) -> bool:
         """Return whether it is a small fragment, or a control frame other than the close frame."""

@@ -54,6 +54,19 @@ def test_messages_come_after_answers_to_earlier_frames() -> None:
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_the_last_message_is_not_kept_in_memory(opcode: int) -> None:
+    incoming, sent = FrameDecoder(1_000_000), frame(opcode, b"x" * 1_000_000)
+    tracemalloc.start()
+    try:
+        incoming.receive(sent)
+        incoming.messages.clear()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10_000
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_tiny_fragments_take_no_more_memory_than_the_message(opcode: int) -> None:
     incoming = FrameDecoder(100_000)
     pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
