@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from peatio_client._tls_socket import thread_safe
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import ClientConnection, connect
@@ -64,7 +65,7 @@ def place(request: pytest.FixtureRequest, folder: Path, broker: RabbitMQ, signer
     if request.param == "tls":
         made = Certificate(folder / "compression-tls")
         environ |= {"WEBSOCKET_SSL_CERT": str(made.cert), "WEBSOCKET_SSL_KEY": str(made.key)}
-        tls = made.trusted()
+        tls = thread_safe(made.trusted())
     process = GatewayProcess(folder, environ)
     yield Place(process, tls)
     process.stop()

@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from peatio_client._endings import Ended
 from peatio_client._lines import MOST_BACKLOG, Options, ended
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
+from peatio_client._tls_socket import thread_safe
 
 
 class Line:
@@ -35,8 +36,11 @@ class Line:
 
     def open(self, address: str, headers: dict[str, str]) -> None:
         """Raise `Ended` if there is no connection."""
+        options = self._options.of_library(headers)
+        if address.startswith("wss:"):
+            options["ssl"] = thread_safe(self._options.ssl)
         try:
-            self.gateway = self._closing.enter_context(connect(address, **self._options.of_library(headers)))
+            self.gateway = self._closing.enter_context(connect(address, **options))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise self._options.not_opened(error, address) from error
 
