@@ -173,6 +173,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"--ways: {', '.join(sorted(unknown))}: not among {', '.join(WAYS)}")
     pytest = [sys.executable, "-m", "pytest", "-n", options.processes, "--dist", "loadscope", *options.tests]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
     tally = Tally()
     status = 0
     try:
