@@ -213,7 +213,7 @@ class StreamViews:
         sent = news is not None or bool(returning)
         if sent:
             view.next_at = now + view.seconds
-        if view.late and catch_up is not None and not view.scheduled:
+        if view.late and (news is not None or catch_up is not None) and not view.scheduled:
             view.scheduled = True
             self._wheel.add(now + view.seconds, view)
         return sent

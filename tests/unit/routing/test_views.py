@@ -218,6 +218,19 @@ def test_who_is_late_receives_the_newest_and_nothing_piles_up(worker: Worker) ->
     assert slow.take() == fast.take(), "from now on the same frames"
 
 
+def test_who_missed_the_last_change_receives_it_without_another_one(worker: Worker) -> None:
+    worker.publish("a.ob-snap", SNAPSHOT)
+    slow = worker.follower("a.ob-inc@250ms")
+    slow.take()
+    worker.time.pass_by(1)
+    slow.is_late(True)
+    worker.publish("a.ob-inc", {"asks": [["2.0", "7"]], "sequence": 6})
+    slow.is_late(False)
+    worker.time.pass_by(1)
+    book = {"asks": [["2.0", "7"]], "bids": [["1.0", "1"]], "sequence": 6}
+    assert slow.take() == [("a.ob-snap", book)]
+
+
 def test_a_view_that_nobody_follows_costs_nothing(worker: Worker) -> None:
     worker.publish("a.ob-snap", SNAPSHOT)
     names = "a.ob-inc@250ms", "a.ob-top@1", "b.trades@250ms", "c.ob-inc@250ms"
