@@ -5,25 +5,32 @@ Works with RabbitMQ, and with the in-process broker, which has no exclusive queu
 
 from __future__ import annotations
 
+import functools
 import random
 import socket
 import uuid
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import gevent
+import structlog
+from amqp.exceptions import AccessRefused
 from kombu import Connection, Queue
 
 from peatio_ws.amqp.connection import CONNECT_TIMEOUT, exchange, is_embedded
 from peatio_ws.amqp.frame_reader import consume
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
-from peatio_ws.amqp.source import SourceUnavailable
-from peatio_ws.amqp.topology import Bindings, Canaries, declare_exchange, exchanges_of
+from peatio_ws.amqp.source import Reopen, SourceUnavailable
+from peatio_ws.amqp.topology import Bindings, Canaries, attempt, declare_exchange, exchanges_of
 from peatio_ws.protocol.exchanges import Delivery
+
+log = structlog.get_logger("peatio_ws.amqp.queue_source")
 
 MAX_QUEUE_BYTES: Final = 256 * 2**20
 """Size limit of a worker's queue. Without it, a worker that does not read would fill the broker until the broker blocks
 all publishers. The broker drops the oldest messages first (RabbitMQ, "Queue Length Limit")."""
+DROPPED: Final = "peatio_ws.dropped"
+"""The exchange to which the broker sends what it drops from full queues (RabbitMQ, "Dead Letter Exchanges")."""
 WATCH_NAMES: Final = 16
 """Number of canary names that workers share, so that dead workers leave few canaries behind."""
 
@@ -50,11 +57,13 @@ class QueueSource:
         self.name = name
         self._durable, self._bindings, self._handle, self._on_demand = durable, bindings, handle, on_demand
         self._canaries: Canaries | None = None
+        self._dropped = self._logged = False
 
     def open(self, connection: Connection, on_read: Callable[[], None]) -> None:
         # A new name for each connection: until the broker notices that the last one broke, it keeps that queue locked.
         name = f"peatio_ws.{self.name}.{socket.gethostname()}.{uuid.uuid4().hex[:12]}"
         silence = SourceUnavailable(f"no answer within {CONNECT_TIMEOUT:g} s", answered=False)
+        self._dropped = False
         with gevent.Timeout(CONNECT_TIMEOUT, silence):
             self._declare(connection, name)
             consume(connection.default_channel, name, self._handle)
@@ -67,7 +76,8 @@ class QueueSource:
         pass
 
     def after_batch(self) -> None:
-        pass
+        if self._dropped:
+            raise Reopen("this worker was too slow: its queue was full, and the broker dropped events")
 
     def check(self) -> None:
         if self._canaries is not None:
@@ -88,14 +98,7 @@ class QueueSource:
     def _declare(self, connection: Connection, name: str) -> None:
         embedded = is_embedded(connection)
         exchanges = [(one, declare_exchange(connection, one, self._durable)) for one in exchanges_of(self._bindings)]
-        queue = Queue(
-            name,
-            exclusive=not embedded,
-            auto_delete=True,
-            durable=False,
-            max_length_bytes=None if embedded else MAX_QUEUE_BYTES,
-        ).bind(connection.default_channel)
-        queue.queue_declare()
+        queue = self._declare_queue(connection, name)
         durable = dict(exchanges)
         for one, routing_key in self._bindings:
             queue.bind_to(exchange(one, durable[one], embedded), routing_key=routing_key)
@@ -103,3 +106,42 @@ class QueueSource:
         suffix = f".{random.randrange(WATCH_NAMES)}"
         self._canaries = Canaries(f"peatio_ws.watch.{self.name}", suffix)
         self._canaries.declare(connection, exchanges)
+
+    def _declare_queue(self, connection: Connection, name: str) -> Queue:
+        """Declare the queue. If the broker's user may, let the broker report when it drops events from it."""
+        queue = Queue(name, exclusive=True, auto_delete=True, durable=False, max_length_bytes=MAX_QUEUE_BYTES)
+        notices, channel = f"{name}.dropped", connection.default_channel
+        if is_embedded(connection):
+            queue.exclusive, queue.max_length_bytes = False, None
+        else:
+            queue.queue_arguments = {"x-dead-letter-exchange": DROPPED, "x-dead-letter-routing-key": notices}
+            try:
+                attempt(connection, functools.partial(_declare_with_notices, queue, notices))
+            except AccessRefused:
+                queue.queue_arguments = None
+                self._log_unnoticed()
+            else:
+                consume(channel, notices, self._on_dropped)
+                return queue.bind(channel)
+        queue = queue.bind(channel)
+        queue.queue_declare()
+        return queue
+
+    def _on_dropped(self, _delivery: Delivery) -> None:
+        self._dropped = True
+
+    def _log_unnoticed(self) -> None:
+        if not self._logged:
+            self._logged = True
+            log.info(
+                "cannot detect whether the broker drops events of a slow worker; "
+                "allow the broker's user to configure, write and read peatio_ws.*",
+                events=self.name,
+            )
+
+
+def _declare_with_notices(queue: Queue, notices: str, channel: Any) -> None:
+    channel.exchange_declare(DROPPED, "direct", durable=False, auto_delete=False)
+    channel.queue_declare(notices, exclusive=True, auto_delete=True, arguments={"x-max-length": 1})
+    channel.queue_bind(notices, DROPPED, notices)
+    queue.bind(channel).queue_declare()

@@ -48,4 +48,4 @@ def test_slow_workers_queue_is_bounded(gateway: GatewayProcess, broker: RabbitMQ
         line for line in broker.ctl("list_queues", "name", "arguments").splitlines() if "peatio_ws.public." in line
     ]
     assert queues
-    assert all("x-max-length-bytes" in line for line in queues)
+    assert all("x-max-length" in line for line in queues)

@@ -27,6 +27,7 @@ from typing import Any
 
 import amqp
 import gevent
+import gevent.event
 from kombu import Connection
 
 from peatio_ws.amqp import consumer as consumer_module
@@ -40,6 +41,8 @@ from peatio_ws.amqp.topology import PRIVATE
 from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
 
 WAIT = 30.0
+LONG, BACKLOG = 50_000, 40_000_000
+"""Bytes of a message, and of all that a worker does not read: more than sockets hold."""
 
 
 def until(check: Callable[[], Any], what: str, seconds: float = WAIT) -> None:
@@ -56,10 +59,13 @@ class Worker:
     Attributes:
         got: deliveries with an exchange, as they arrived.
         happened: `connected`, `lost`, `gap`, `refused`, `restored`, in order.
+        may_read: cleared while the worker is held up.
     """
 
     def __init__(self, kind: str, url: str, queue: str) -> None:
         self.kind, self.got, self.happened = kind, list[Delivery](), list[str]()
+        self.may_read = gevent.event.Event()
+        self.may_read.set()
         self.refused: SourceRefused | None = None
         own = QueueSource("private", False, PRIVATE, self._take)
         preferred: Source = own
@@ -83,6 +89,7 @@ class Worker:
         self.happened.append("connected" if connected else "lost")
 
     def _take(self, delivery: Delivery) -> None:
+        self.may_read.wait()
         if delivery.exchange:
             self.got.append(delivery)
 
@@ -364,6 +371,19 @@ def _cut_off(worker: Worker) -> Iterator[None]:
         consumer_module.open_connection = opened
 
 
+def events_dropped_from_a_full_queue_are_noticed(stage: Stage) -> None:
+    """A worker that does not read for so long starts again, and its clients are told."""
+    stage.assert_events_arrive()
+    with stage.worker.reconnected():
+        stage.worker.may_read.clear()
+        for _ in range(BACKLOG // LONG):
+            stage.exchange.channel.basic_publish(amqp.Message(b" " * LONG, delivery_mode=1), ORDERBOOK, "")
+        stage.worker.got.clear()
+        stage.worker.may_read.set()
+    stage.worker.got.clear()
+    stage.assert_events_arrive()
+
+
 EVERY = [
     events_arrive_in_order_and_once,
     completeness_is_known,
@@ -374,6 +394,7 @@ RABBITMQ = [
     exchanges_declared_again_are_bound_again,
     only_one_exchange_declared_again_is_bound_again,
 ]
+QUEUE = [events_dropped_from_a_full_queue_are_noticed]
 STREAM = [
     deleted_stream_is_created_again,
     replaced_stream_beyond_the_old_offset_is_noticed,
@@ -385,7 +406,7 @@ STREAM = [
 ]
 SCENARIOS = {
     "embedded": EVERY,
-    "queue": [*EVERY, *RABBITMQ],
+    "queue": [*EVERY, *RABBITMQ, *QUEUE],
     "stream": [*EVERY, *RABBITMQ, *STREAM],
 }
 
@@ -399,6 +420,8 @@ def main(kind: str, scenario: str, url: str) -> None:
             small["x-max-length-bytes"] = 20_000
         stream_setup.ARGUMENTS = {**stream_setup.ARGUMENTS, **small}  # type: ignore[misc]
     assert queue_source.MAX_QUEUE_BYTES
+    if run in QUEUE:
+        queue_source.MAX_QUEUE_BYTES = 1_000_000  # type: ignore[misc]
     stage = Stage(kind, url)
     try:
         run(stage)

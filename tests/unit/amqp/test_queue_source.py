@@ -8,12 +8,13 @@ from typing import Any
 
 import gevent
 import pytest
+from amqp.exceptions import AccessRefused
 from kombu import Connection, Exchange, Producer
 
 from peatio_ws.amqp import queue_source
 from peatio_ws.amqp.connection import open_connection
 from peatio_ws.amqp.queue_source import QueueSource
-from peatio_ws.amqp.source import SourceUnavailable
+from peatio_ws.amqp.source import Reopen, SourceUnavailable
 from peatio_ws.amqp.topology import PRIVATE
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.protocol.exchanges import RANGER, Delivery
@@ -96,8 +97,16 @@ class RabbitMQ:
         self.queues: list[dict[str, Any]] = []
         self.bound: list[tuple[str, str]] = []
         self.looked_at: list[str] = []
+        self.consumers: dict[str, Any] = {}
         self.transport = SimpleNamespace(driver_type="amqp")
         self.default_channel = self
+        self.refuses = False
+
+    def queue_declare(self, *_: Any, **__: Any) -> None:
+        if self.refuses:
+            raise AccessRefused
+
+    def queue_bind(self, *_: Any) -> None: ...
 
     def channel(self) -> RabbitMQ:
         return self
@@ -122,13 +131,19 @@ def rabbitmq(monkeypatch: pytest.MonkeyPatch) -> Any:
         def bind(self, _channel: Any) -> Queue:
             return self
 
+        queue_arguments: Any = None
+
         def queue_declare(self) -> None: ...
 
         def bind_to(self, exchange: Exchange, routing_key: str) -> None:
             broker.bound.append((exchange.name, routing_key))
 
     monkeypatch.setattr(queue_source, "Queue", Queue)
-    monkeypatch.setattr(queue_source, "consume", lambda *_: None)
+
+    def consume(_channel: Any, name: str, handle: Any) -> None:
+        broker.consumers[name] = handle
+
+    monkeypatch.setattr(queue_source, "consume", consume)
     return broker
 
 
@@ -138,6 +153,25 @@ def test_the_queue_on_rabbitmq_is_exclusive_and_bounded(rabbitmq: Any) -> None:
     assert (queue["exclusive"], queue["auto_delete"], queue["durable"]) == (True, True, False)
     assert queue["max_length_bytes"] == queue_source.MAX_QUEUE_BYTES
     assert rabbitmq.bound == list(PRIVATE)
+
+
+def test_a_source_whose_events_were_dropped_is_opened_again(rabbitmq: Any) -> None:
+    source = QueueSource("private", False, PRIVATE, lambda _: None)
+    source.open(rabbitmq, lambda: None)
+    source.after_batch()
+    (notices,) = [name for name in rabbitmq.consumers if name.endswith(".dropped")]
+    rabbitmq.consumers[notices](Delivery("", notices, {}, b"", None))
+    with pytest.raises(Reopen, match="dropped"):
+        source.after_batch()
+    source.open(rabbitmq, lambda: None)
+    source.after_batch()
+
+
+def test_without_permissions_the_queue_is_read_all_the_same(rabbitmq: Any) -> None:
+    rabbitmq.refuses = True
+    QueueSource("private", False, PRIVATE, lambda _: None).open(rabbitmq, lambda: None)
+    (name,) = rabbitmq.consumers
+    assert name.startswith("peatio_ws.private.")
 
 
 def test_canaries_are_checked_while_connected(rabbitmq: Any) -> None:
