@@ -7,11 +7,11 @@
  *       .on("gap", () => bookAll(askOverRest()));
  *     await client.run(); // or: for await (const event of client) …
  *
- * In Node it uses the package `ws`, in browsers their WebSocket. README.md lists the guarantees.
+ * README.md lists the guarantees.
  */
 
 import { Book } from "./src/book.mjs";
-import { Callbacks as Registry } from "./src/callbacks.mjs";
+import { Callbacks as Registry, logger } from "./src/callbacks.mjs";
 import { Course } from "./src/course.mjs";
 import { checked } from "./src/credentials.mjs";
 import { timedOut } from "./src/errors.mjs";
@@ -35,6 +35,7 @@ export { NoToken, Refused, RequestFailed } from "./src/errors.mjs";
  * @property {Data} data the body
  * @property {string | null} cursor the position after this event, for resuming; null for public streams
  * @property {string} text the frame as received, with every digit of its numbers
+ * @property {string | null} mark the position after this event in a public stream of trades; null for other streams
  */
 
 /**
@@ -53,7 +54,8 @@ export { NoToken, Refused, RequestFailed } from "./src/errors.mjs";
  * @property {(event: PeatioEvent) => unknown} event every event, whatever its stream
  * @property {(book: Book) => unknown} book a maintained book changed
  * @property {(book: Book) => unknown} stale a maintained book is no longer correct
- * @property {(gap: { cursor: string | null }) => unknown} gap events may be missing; continues at this cursor
+ * @property {(gap: { cursor: string | null }) => unknown} gap private events may be missing; continues at this cursor
+ * @property {(missed: { stream: string }) => unknown} missed public trades may be missing
  * @property {(notice: any) => unknown} notice a message of an operator; requested from the next connection on
  * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
  * @property {(end: Disconnected) => unknown} disconnected
@@ -121,11 +123,10 @@ export class PeatioClient {
       throw new TypeError(`the token is a text or a function, not ${token === null ? "null" : typeof token}`);
     if (hasOptions(connecting) && !isNode())
       throw new TypeError("a page cannot use the options headers, agent and tls");
-    if (Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization"))
-      throw new TypeError("the header Authorization comes from the option token");
+    const own = Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization");
+    if (own) throw new TypeError("the header Authorization comes from the option token");
     const route = new Route(url, streams, byProxy || token !== undefined, books);
-    const write = debug === true ? console.debug : debug || (() => {});
-    const log = (/** @type {string} */ message) => write(`peatio-client: ${message}`);
+    const log = logger(debug);
     this.#course = new Course({ route, token, byProxy, cursor, view, silence, callbacks: this.#callbacks, connecting, log });
     if (signal?.aborted) this.close();
     signal?.addEventListener("abort", () => this.close(), { once: true });

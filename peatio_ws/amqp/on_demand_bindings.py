@@ -151,17 +151,18 @@ class OnDemandBindings:
             if not self._counts[key]:
                 self._idle[key] = time.monotonic()
 
-    def sweep(self, now: float) -> None:
-        """Unbind keys unused for `LINGER_SECONDS`. Called about once a second, with the monotonic time."""
-        for key, since in list(self._idle.items()):
-            if now - since < LINGER_SECONDS:
-                break  # the others are younger
+    def sweep(self, now: float) -> list[str]:
+        """Unbind keys unused for `LINGER_SECONDS`. Called about once a second, with the monotonic time. Return the keys
+        whose events may be missing: those, and refused ones that are requested again."""
+        lost = [key for key, since in self._idle.items() if now - since >= LINGER_SECONDS]
+        for key in lost:
             del self._idle[key], self._counts[key]
-            self._pending[key] = None
-        for key in [key for key, until in self._refused.items() if now > until]:
+        again = [key for key, until in self._refused.items() if now > until]
+        for key in again:
             del self._refused[key]
-            self._pending[key] = None
+        self._pending.update(dict.fromkeys(lost + again))
         self._send_next()
+        return lost + again
 
     # ---- deciding what to bind
 
@@ -170,9 +171,8 @@ class OnDemandBindings:
         now = time.monotonic()
         self._credit = min(self._most, self._credit + (now - self._credited_at) * BINDS_A_SECOND) - new
         self._credited_at = now
-        affordable = len(self._counts) <= self._most and self._credit >= 0
-        self._credit = max(0.0, self._credit)
-        return affordable
+        is_spent, self._credit = self._credit < 0, max(0.0, self._credit)
+        return len(self._counts) <= self._most and not is_spent
 
     def _widen(self) -> None:
         if self._widened_until is None:

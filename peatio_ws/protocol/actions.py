@@ -50,7 +50,7 @@ class GoLive:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Send the client these streams from now on, their current books first."""
+    """Send the client these streams from now on, their current books first; but those of a `Follow` only with that."""
 
     names: tuple[str, ...]
 
@@ -77,17 +77,36 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Follow:
+    """Send this reply, then streams of trades with marks: what the client missed, and every event from then on
+    (contract section 10).
+
+    Attributes:
+        streams: each with the client's mark; None to begin now.
+        lacking: streams of which the client may miss events in any case.
+        echo: see `encoding.with_echo`.
+    """
+
+    payload: bytes
+    streams: tuple[tuple[str, str | None], ...]
+    lacking: tuple[str, ...] = ()
+    echo: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """Send this reply with a cursor, then the events since the client's cursor (contract section 5).
 
     Attributes:
         cursor: the last cursor that the client saw; None if it sent none.
         echo: see `encoding.with_echo`.
+        follow: streams of trades that begin with the same reply.
     """
 
     payload: bytes
     cursor: str | None
     echo: bytes = b""
+    follow: Follow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +144,7 @@ Action: TypeAlias = (
     | SendBooks
     | Unsubscribe
     | Reply
+    | Follow
     | Resume
     | Replay
     | Call

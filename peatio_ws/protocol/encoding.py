@@ -6,7 +6,7 @@ Pure. JSON texts out. The bodies of private events are encoded by their kinds (`
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -32,6 +32,7 @@ NOT_UNDERSTOOD: Final = b'{"error":{"message":"Error while handling message."}}'
 TOKEN_EXPIRED: Final = b'{"error":{"message":"Token expired."}}'
 NO_STREAMS: Final = b'{"error":"No streams provided"}'
 STREAMS_NOT_TEXTS: Final = b'{"error":"Streams must be an array of strings"}'
+AFTER_NOT_MARKS: Final = b'{"error":"after must be an object with a mark, or null, for each stream"}'
 NO_ROOM_FOR_NAMES: Final = b'{"error":"too many streams: this server has no room for more names; try again later"}'
 UNKNOWN_EVENT: Final = b'{"error":"Could not parse Type: Invalid event"}'
 PONG: Final = b"pong"
@@ -132,6 +133,31 @@ def resume(cursor: str, complete: bool) -> bytes:
 def with_cursor(payload: bytes, cursor: str) -> bytes:
     """Add a cursor to an event, for a client that resumes."""
     return b'%b,"cursor":"%b"}' % (payload[:-1], cursor.encode())
+
+
+# ---- marks of trades streams (contract section 10)
+
+
+def with_marks(payload: bytes, complete: Mapping[str, bool], marks: Mapping[str, str]) -> bytes:
+    """Add to the reply to a subscription whether all missed events follow, and the marks of streams that begin anew."""
+    parts = {"complete": complete, "marks": marks}
+    return b"".join(
+        [
+            payload[:-1],
+            *(b',"%b":%b' % (name.encode(), msgspec.json.encode(part)) for name, part in parts.items() if part),
+            b"}",
+        ]
+    )
+
+
+def incomplete(stream: str) -> bytes:
+    """Return a frame by which a client learns that events of a stream may be missing."""
+    return msgspec.json.encode({"complete": {stream: False}})
+
+
+def with_mark(payload: bytes, mark: str) -> bytes:
+    """Add a mark to an event, for a client that asked for marks."""
+    return b'%b,"mark":"%b"}' % (payload[:-1], mark.encode())
 
 
 # ---- envelopes of events

@@ -7,7 +7,7 @@ result of a token with `on_verified` or `on_postponed`. How far the connection i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from peatio_ws.protocol.actions import (
     Admit,
     AwaitBroker,
     Call,
+    Follow,
     GoLive,
     HangUp,
     Replay,
@@ -32,13 +33,16 @@ from peatio_ws.protocol.actions import (
 )
 from peatio_ws.protocol.echo import echo_in
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.stream_syntax import Kind, kind_of
+from peatio_ws.protocol.stream_syntax import Kind, is_trades, kind_of
 from peatio_ws.protocol.subscription_rules import Denial, SubscriptionRules
 
 MAX_FAILURES: Final = 5
 """Failed authentications of one connection. The last one is answered, then the connection is closed with 1008."""
 BUILT_IN: Final = frozenset({"jwt", "subscribe", "unsubscribe"})
 """Events that the session answers. Applications cannot register handlers for them."""
+
+Marks = Mapping[str, str | None]
+"""By stream, the last mark that a client saw; None if it saw none."""
 
 TOO_MANY_FAILURES: Final = "too many failed authentications"
 
@@ -58,19 +62,25 @@ class Session:
         streams: the client's streams, in the order subscribed. The list is changed in place: the router reads it. It is
             a list because a dictionary takes four times the memory; a search among 200 names takes 2 µs.
         notices: whether the client receives operators' notices.
+        marks: whether streams of trades have marks (contract section 10).
     """
 
-    __slots__ = ("_events", "_failures", "_rules", "dialect", "identity", "notices", "streams")
+    __slots__ = ("_events", "_failures", "_rules", "dialect", "identity", "marks", "notices", "streams")
 
     def __init__(self, dialect: Dialect, rules: SubscriptionRules, events: Container[str] = ()) -> None:
         self.dialect, self._rules, self._events = dialect, rules, events
         self.identity: Identity | None = None
         self.streams: list[str] = []
-        self.notices = False
+        self.notices = self.marks = False
         self._failures = 0
 
     def open(
-        self, identity: Identity | None, names: Iterable[str], resume: str | None = None, notices: bool = False
+        self,
+        identity: Identity | None,
+        names: Iterable[str],
+        resume: str | None = None,
+        notices: bool = False,
+        after: Marks | None = None,
     ) -> list[Action]:
         """Return the first actions of a ranger connection.
 
@@ -79,17 +89,19 @@ class Session:
             names: the streams of the query.
             resume: the query's `resume`: a cursor, `1` or `true` to begin, or nothing.
             notices: whether the query asks for operators' notices.
+            after: the query's marks; None if it does not ask for marks.
         """
-        self.notices, self.identity = notices, identity
-        actions = self._subscribe(list(names))
+        self.notices, self.identity, self.marks = notices, identity, after is not None
+        actions = self._subscribe(list(names), after or {})
         if identity is None:
             return actions
         if not resume:
             return [AwaitBroker(), Admit(identity), *actions, GoLive()]
         *subscribing, reply = actions
-        assert isinstance(reply, Reply)
+        assert isinstance(reply, Reply | Follow)
         cursor = None if resume in ("1", "true") else resume
-        return [Admit(identity), *subscribing, Resume(reply.payload, cursor)]
+        follow = reply if isinstance(reply, Follow) else None
+        return [Admit(identity), *subscribing, Resume(reply.payload, cursor, follow=follow)]
 
     # ---- inputs
 
@@ -131,7 +143,7 @@ class Session:
             return self._on_jwt(message, echo)
         match message.get("event"):
             case "subscribe" | "unsubscribe" as event:
-                return self._on_streams(event, message.get("streams"))
+                return self._on_streams(event, message.get("streams"), message)
             case str() as name if name in self._events:
                 return [Call(name, message, echo)]
         return [Reply(encoding.unknown_event(self.dialect))]
@@ -143,7 +155,7 @@ class Session:
             return [Reply(encoding.NO_BEARER)]
         return [Verify(token.strip(), message.get("resume"), bool(message.get("notices")), echo)]
 
-    def _on_streams(self, event: str, names: object) -> list[Action]:
+    def _on_streams(self, event: str, names: object, message: dict[str, Any]) -> list[Action]:
         if names is None:
             return [Reply(encoding.NO_STREAMS)]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -151,8 +163,12 @@ class Session:
         if event == "unsubscribe":
             dropped = self._drop(set(names).intersection(self.streams))
             return [*dropped, Reply(encoding.unsubscribed(self.streams))]
+        after = message.get("after", {})
+        if not _are_marks(after):
+            return [Reply(encoding.AFTER_NOT_MARKS)]
+        self.marks |= "after" in message
         before = len(self.streams)
-        actions = self._subscribe(names)
+        actions = self._subscribe(names, after)
         if any(kind_of(name) is Kind.PRIVATE for name in self.streams[before:]):
             actions.append(Replay())
         return actions
@@ -182,7 +198,7 @@ class Session:
 
     # ---- streams
 
-    def _subscribe(self, names: list[str]) -> list[Action]:
+    def _subscribe(self, names: list[str], after: Marks) -> list[Action]:
         has = set(self.streams)
         new = dict.fromkeys(name for name in names if name not in has)
         again = dict.fromkeys(name for name in names if name in has and name.endswith("-inc"))
@@ -196,8 +212,23 @@ class Session:
             actions.append(Subscribe(tuple(taken)))
         if again:
             actions.append(SendBooks(tuple(again)))
-        actions.append(Reply(encoding.subscribed(self.streams)))
+        actions.append(self._subscribed(names, has, after))
         return actions
+
+    def _subscribed(self, names: list[str], before: set[str], after: Marks) -> Action:
+        """Return the reply to a subscription.
+
+        Args:
+            before: the streams that the client had.
+        """
+        reply = encoding.subscribed(self.streams)
+        if not self.marks:
+            return Reply(reply)
+        has = set(self.streams)
+        current = [name for name in dict.fromkeys(names) if name in has]
+        known = {name: None if name in before else after.get(name) for name in current if is_trades(name)}
+        lacking = tuple(name for name in current if name in after and known.get(name) is None)
+        return Follow(reply, tuple(known.items()), lacking) if known or lacking else Reply(reply)
 
     def _permitted(self, new: Iterable[str], actions: list[Action]) -> list[str]:
         """Return the streams that the client may have. Append the answers for the others to `actions`."""
@@ -234,6 +265,17 @@ def _with_echo(actions: list[Action], echo: bytes) -> list[Action]:
     """Add the `echo` of the client's message to each reply."""
     if not echo:
         return actions
-    return [
-        Reply(encoding.with_echo(action.payload, echo)) if isinstance(action, Reply) else action for action in actions
-    ]
+    return [_echoing(action, echo) for action in actions]
+
+
+def _echoing(action: Action, echo: bytes) -> Action:
+    match action:
+        case Reply(payload):
+            return Reply(encoding.with_echo(payload, echo))
+        case Follow():
+            return dataclasses.replace(action, echo=echo)
+    return action
+
+
+def _are_marks(after: object) -> bool:
+    return isinstance(after, dict) and all(mark is None or isinstance(mark, str) for mark in after.values())

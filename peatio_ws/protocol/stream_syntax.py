@@ -34,6 +34,12 @@ def kind_of(name: str) -> Kind | None:
     return Kind(name.count("."))
 
 
+def is_trades(name: str) -> bool:
+    """Return whether a stream is a public one of trades, of which clients can receive what they missed (contract
+    section 10)."""
+    return name.endswith(".trades") and name.count(".") == 1
+
+
 def is_permitted(name: str, role: str, roles: Roles) -> bool:
     """Return whether a role may subscribe to this prefixed stream. No role may use an unknown prefix."""
     return bool(role) and role in roles.get(name.partition(".")[0], ())

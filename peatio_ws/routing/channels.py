@@ -15,10 +15,11 @@ from typing import Final
 
 from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol import encoding
-from peatio_ws.protocol.stream_syntax import Kind, client_name
+from peatio_ws.protocol.stream_syntax import Kind, client_name, is_trades
 from peatio_ws.protocol.view_names import view_of
 from peatio_ws.routing.audience import Audience, add_subscriber, remove_subscriber, subscribers
 from peatio_ws.routing.batch import Batch
+from peatio_ws.routing.marked_streams import MarkedStreams
 from peatio_ws.routing.views import StreamViews
 from peatio_ws.transport.compression import Variants
 from peatio_ws.transport.frames import text_frame
@@ -75,6 +76,9 @@ class PublicChannels:
         max_books: the number of books that are kept. New subscribers of further books receive no book.
         report: called with `hole`, `restart` or `full` and the stream: increments of a book are missing, its sequence
             starts again, or there is no room for it.
+
+    Attributes:
+        marked: the streams of trades, for clients that want those of the meantime when they come back.
     """
 
     def __init__(self, batch: Batch, max_books: int, report: Callable[[str, str], None]) -> None:
@@ -84,22 +88,23 @@ class PublicChannels:
         self._books: dict[str, _BookStream] = {}  # by the book's name
         self._pending: dict[_BookStream, None] = {}  # with subscribers that had no room for the book
         self._views = StreamViews(batch)
+        self.marked = MarkedStreams(batch)
         self._subscriptions: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """Return the number of streams with a subscriber."""
-        streams = len(self._audiences) + len(self._unpublished) + len(self._views)
-        return streams + sum(1 for stream in self._books.values() if stream.served or stream.waiting)
+        return self.names() + sum(1 for stream in self._books.values() if stream.served or stream.waiting)
 
     def holds(self, name: str) -> bool:
         """Return whether the tables have a stream: a client is subscribed to it, or its book was published."""
         if (view := view_of(name)) is not None:
             return self._views.holds(name, view) or _book_of(view.stream) in self._books
-        return name in self._audiences or name in self._unpublished or _book_of(name) in self._books
+        known = name in self._audiences or name in self._unpublished or self.marked.has_followers(name)
+        return known or _book_of(name) in self._books
 
     def names(self) -> int:
         """Return how many names the tables have because of clients."""
-        return len(self._audiences) + len(self._unpublished) + len(self._views)
+        return len(self._audiences) + len(self._unpublished) + len(self._views) + len(self.marked)
 
     def subscribe(self, outbox: Outbox, name: str) -> int:
         """Send a client a stream from now on. For an `-inc` stream, send the book first, then every increment since. A
@@ -133,6 +138,11 @@ class PublicChannels:
         stream.waiting[outbox] = None
         return 0
 
+    def follow(self, outbox: Outbox, name: str) -> None:
+        """Send a client a stream of trades from now on, with marks, whether it had the stream before or not."""
+        had = remove_subscriber(self._audiences, name, outbox)
+        self._subscriptions[_kind(name)] += self.marked.follow(outbox, name) and not had
+
     def unsubscribe(self, outbox: Outbox, name: str) -> None:
         """Stop sending a client a stream. Idempotent."""
         if (view := view_of(name)) is not None:
@@ -141,6 +151,7 @@ class PublicChannels:
         stream = self._books.get(book) if (book := _book_of(name)) is not None else None
         if stream is None:
             left = remove_subscriber(self._audiences if book is None else self._unpublished, name, outbox)
+            left = (is_trades(name) and self.marked.unfollow(outbox, name)) or left
         else:
             left = outbox in stream.served or outbox in stream.waiting
             stream.served.pop(outbox, None)
@@ -155,6 +166,8 @@ class PublicChannels:
             return self._increment(book, name, body)
         sent = name.endswith("-snap") and self._snapshot(name.removesuffix("-snap"), body)
         sent = self._send(self._audiences.get(name), name, body) or sent
+        if is_trades(name):
+            sent = self.marked.on_event(name, body, name in self._audiences) or sent
         return self._views.on_event(name, body) or sent
 
     def mark_stale(self) -> None:

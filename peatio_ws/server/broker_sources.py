@@ -23,6 +23,9 @@ MAX_MEMBER_KEYS: Final = 20_000
 MAX_STREAM_KEYS: Final = 1_000
 """Up to this number, members and streams are bound one by one; beyond it, the worker reads the events of all."""
 
+KEPT_SECONDS: Final = 300.0
+"""How long a stream of trades stays bound after a client with marks has left. It can ask for what it missed so long."""
+
 Handle = Callable[[Delivery], None]
 
 
@@ -32,14 +35,19 @@ class ClientInterest:
     Attributes:
         members: routing keys of members; None if the events of all members are read anyway.
         streams: routing keys of public and prefixed streams; None if all are read anyway.
+
+    Args:
+        on_lost: called with a public stream of which the worker may miss events from now on.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_lost: Callable[[str], None] = lambda _: None) -> None:
         # The in-process broker cannot bind on demand; a history needs the events of all members.
         by_member = settings.history == "off" and not settings.embedded
         by_stream = bool(settings.books) and not settings.embedded
         self.members = OnDemandBindings(RANGER, ("private.#",), MAX_MEMBER_KEYS) if by_member else None
         self.streams = OnDemandBindings(RANGER, every_public(settings.roles), MAX_STREAM_KEYS) if by_stream else None
+        self._on_lost = on_lost
+        self._kept: dict[str, float] = {}  # streams without a client, and until when they stay bound
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
 
     def acquire_stream(self, name: str) -> None:
@@ -51,6 +59,12 @@ class ClientInterest:
         """A client unsubscribes from it."""
         if self.streams is not None:
             self.streams.release(self._keys(name))
+
+    def keep_stream(self, name: str) -> None:
+        """Keep a stream bound for `KEPT_SECONDS` more. To be called before its last client unsubscribes."""
+        if name not in self._kept:
+            self.acquire_stream(name)
+        self._kept[name] = time.monotonic() + KEPT_SECONDS
 
     def acquire_member(self, uid: str) -> None:
         """A member authenticates. Wait until the broker sends its events, if necessary."""
@@ -64,9 +78,15 @@ class ClientInterest:
 
     def sweep(self) -> None:
         """Unbind what no client needs any more. Call it about once a second."""
-        for on_demand in (self.members, self.streams):
-            if on_demand is not None:
-                on_demand.sweep(time.monotonic())
+        now = time.monotonic()
+        for name in [name for name, until in self._kept.items() if now > until]:
+            del self._kept[name]
+            self.release_stream(name)
+        if self.members is not None:
+            self.members.sweep(now)
+        if self.streams is not None:
+            for key in self.streams.sweep(now):
+                self._on_lost(key.removeprefix("public."))
 
     def _keys(self, name: str) -> list[str]:
         stream = published_stream(name)

@@ -94,7 +94,7 @@ class BrokerIngest:
             settings.ranger_classic_events,
         )
         self.names = StreamNameLimit(channels.holds, channels.names, settings.max_stream_names)
-        self.interest = ClientInterest(settings)
+        self.interest = ClientInterest(settings, channels.marked.forget)
         self.private = private = PrivateIngest(
             self.history, keeps_history, self.cursors, self.router, outcomes, settings.history_queue
         )
@@ -132,12 +132,15 @@ class BrokerIngest:
         with contextlib.suppress(gevent.Timeout):  # a frozen broker can block one of them; the process ends anyway
             gevent.killall(self._greenlets, timeout=STOP_SECONDS)
         self._connected.clear()
+        self.channels.marked.forget_all()
         metrics.broker_connected.set(0)
 
     def on_broker(self, name: str, connected: bool) -> None:
         """A source can be read up to the present, or its connection is lost."""
         if not connected:
             self._connected.discard(name)
+            if name == "public":
+                self.channels.marked.forget_all()
             metrics.broker_losses.labels(name).inc()
             metrics.broker_connected.set(not self.problems())
             return
@@ -145,6 +148,7 @@ class BrokerIngest:
         metrics.broker_connected.set(not self.problems())
         if name == "public":
             self.channels.mark_stale()
+            self.channels.marked.on_gap()
             self._shared.ask_books()
         else:
             self._shared.load()

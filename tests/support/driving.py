@@ -99,11 +99,12 @@ class Line:
     """A port in front of another one, whose connections can be cut or go dead.
 
     Attributes:
+        to: the port to which it carries new connections.
         carried: number of connections so far.
     """
 
     def __init__(self, port: int) -> None:
-        self._to = port
+        self.to = port
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._dead: set[socket.socket] = set()
         self.closed = False
@@ -119,7 +120,7 @@ class Line:
                 try:
                     if self.closed:
                         raise ConnectionRefusedError
-                    far = socket.create_connection(("127.0.0.1", self._to))
+                    far = socket.create_connection(("127.0.0.1", self.to))
                 except OSError:
                     near.close()
                     continue

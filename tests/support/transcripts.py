@@ -29,7 +29,7 @@ class Transcript:
         self._gateway, self._publisher, self._token = gateway, publisher, token
         self._connection: RawClient | None = None
         self._channel = ""
-        self._cursor = ""
+        self._kept = {"cursor": "", "mark": ""}
         self._steps: dict[str, Callable[[str], None]] = {
             "connect": self._connect,
             "refused": self._refused,
@@ -55,14 +55,16 @@ class Transcript:
             self._connection = None
 
     def _filled(self, words: str) -> str:
-        return words.replace("<token>", self._token()).replace("<cursor>", self._cursor)
+        words = words.replace("<token>", self._token())
+        return words.replace("<cursor>", self._kept["cursor"]).replace("<mark>", self._kept["mark"])
 
     def _connect(self, words: str) -> None:
         self._drop()
         path, _, header = words.partition(" ")
         name, _, value = self._filled(header.strip()).partition(":")
         self._connection = RawClient(self._gateway.port)
-        self._answer = self._connection.request({name: value.strip()} if name else {}, f"GET {path} HTTP/1.1")
+        target = f"GET {self._filled(path)} HTTP/1.1"
+        self._answer = self._connection.request({name: value.strip()} if name else {}, target)
         ranger = re.search(r"(^|/)(public|private)/?(\?|$)|/ranger(/|\?|$)|[?&]stream=", path) or name
         self._channel = "ranger" if ranger else "classic"
 
@@ -75,12 +77,13 @@ class Transcript:
         if frame.opcode != TEXT:
             raise Failed(f"{frame} instead of {expected}")
         got = frame.payload.decode()
-        pattern = re.escape(expected).replace(re.escape(ELLIPSIS), ".*?").replace(re.escape("<cursor>"), '([^"]+)')
+        pattern = re.escape(expected).replace(re.escape(ELLIPSIS), ".*?")
+        for name in self._kept:
+            pattern = pattern.replace(re.escape(f"<{name}>"), f'(?P<{name}>[^"]+)')
         match = re.fullmatch(pattern, got)
         if match is None:
             raise Failed(f"{got} instead of {expected}")
-        if match.groups():
-            self._cursor = match[1]
+        self._kept |= match.groupdict()
         self._judge("server", got)
 
     def _client(self, words: str) -> None:

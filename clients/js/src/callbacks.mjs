@@ -1,7 +1,7 @@
 // The callbacks of a client, by name. Knows no connection.
 
 /** Names that are not streams. */
-export const CALLBACKS = "event book gap stale notice connected disconnected error".split(" ");
+export const CALLBACKS = "event book gap missed stale notice connected disconnected error".split(" ");
 const NAMES = ["order", "trade", "balances", "deposit_address", ...CALLBACKS];
 
 /** Callbacks in the order in which they were registered. */
@@ -59,6 +59,8 @@ export function lineOf(name, what) {
   switch (name) {
     case "gap":
       return "gap: events may be missing";
+    case "missed":
+      return `missed: events of ${what.stream} may be missing`;
     case "error":
       return `error: ${what}`;
     case "connected":
@@ -69,4 +71,10 @@ export function lineOf(name, what) {
     }
   }
   return "";
+}
+
+/** What writes a line of the log. @param {boolean | ((message: string) => void) | undefined} debug */
+export function logger(debug) {
+  const write = debug === true ? console.debug : debug || (() => {});
+  return (/** @type {string} */ message) => write(`peatio-client: ${message}`);
 }

@@ -3,6 +3,7 @@
 // This is Ranger's protocol. A page cannot set headers, so the token follows in a message.
 
 import { Ended, LOST, UNAUTHORIZED } from "./errors.mjs";
+import { Trades } from "./trades.mjs";
 
 /** The streams of a client that names none. */
 export const PRIVATE = ["order", "trade"];
@@ -14,10 +15,11 @@ const QUERY_LENGTH = 4000; // limit for streams in an address: servers and proxi
  * A step that a frame requires.
  *
  * @typedef {{ say: string } | { live: string[] } | { place: Place } | { event: import("../peatio-client.mjs").PeatioEvent }
- *   | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
+ *   | { missed: string } | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
  * @typedef {{ cursor: string | null, complete: boolean }} Place the position of the client, and whether it has
  *   received everything before it
- * @typedef {{ streams: string[], token: string | null, byProxy: boolean, cursor: string | null, notices: boolean }} Wishes
+ * @typedef {{ streams: string[], token: string | null, byProxy: boolean, cursor: string | null, notices: boolean,
+ *   trades?: Trades }} Wishes `trades`: positions from earlier connections
  */
 
 /** The protocol of one connection. */
@@ -33,6 +35,7 @@ export class Conversation {
   #byProxy;
   #cursor;
   #notices;
+  #trades;
   /** Streams that need the token first. @type {string[]} */
   #rest;
   /** The expected answer of the gateway. @type {"first" | "token" | "streams" | "nothing"} */
@@ -41,7 +44,8 @@ export class Conversation {
   #place = null;
 
   /** @param {string} url without streams @param {Wishes} wishes */
-  constructor(url, { streams, token, byProxy, cursor, notices }) {
+  constructor(url, { streams, token, byProxy, cursor, notices, trades = new Trades() }) {
+    this.#trades = trades;
     this.#token = token;
     this.#byProxy = byProxy;
     this.#cursor = cursor;
@@ -52,12 +56,16 @@ export class Conversation {
     // With a token in a message: `…/private` would require it earlier.
     if (token !== null) parts.pathname = parts.pathname.replace(/\/private(\/*)$/, "/public$1");
     let room = QUERY_LENGTH;
+    const named = [];
     for (const name of streams.filter((stream) => byProxy || isPublic(stream))) {
-      room -= "stream=&".length + encodeURIComponent(name).length;
+      const query = [["stream", name], ...trades.query([name])];
+      room -= new URLSearchParams(query).toString().length + 1;
       if (room < 0) break; // the others are requested by message
       parts.searchParams.append("stream", name);
-      this.asked.add(name);
+      named.push(name);
     }
+    for (const name of named) this.asked.add(name);
+    for (const [name, value] of trades.query(named)) parts.searchParams.append(name, value);
     if (!parts.searchParams.has("stream")) parts.searchParams.append("stream", "");
     if (byProxy) parts.searchParams.append("resume", cursor ?? "1");
     if (notices && token === null) parts.searchParams.append("notices", "1");
@@ -72,7 +80,7 @@ export class Conversation {
   /** The message that subscribes to these streams. @param {string[]} streams */
   subscribe(streams) {
     for (const name of streams) this.asked.add(name);
-    return JSON.stringify({ event: "subscribe", streams });
+    return JSON.stringify({ event: "subscribe", streams, ...this.#trades.fields(streams) });
   }
 
   /** @param {string[]} streams */
@@ -94,13 +102,18 @@ export class Conversation {
   take(text) {
     const frame = parsed(text);
     if (!frame) throw new Ended(LOST, "not a message of the gateway");
-    if ("success" in frame) return this.#succeed(frame);
+    if ("success" in frame) {
+      const missed = this.#trades.take(frame.success?.streams ?? [], frame);
+      return [...missed.map((name) => ({ missed: name })), ...this.#succeed(frame)];
+    }
     if ("error" in frame) return [this.#complain(frame.error)];
     const [stream, data] = Object.entries(frame)[0];
     const alone = Object.keys(frame).length === 1;
     if (alone && stream === "resume" && data) return [{ place: placeOf(data) }];
+    if (alone && stream === "complete" && !this.asked.has(stream))
+      return Object.keys(data).flatMap((name) => (data[name] ? [] : [{ missed: name }]));
     if (alone && stream === "notice" && this.#notices && !this.asked.has(stream)) return [{ notice: data }];
-    return [{ event: { stream, data, cursor: frame.cursor ?? null, text } }];
+    return [{ event: { stream, data, cursor: frame.cursor ?? null, text, mark: frame.mark ?? null } }];
   }
 
   /** @returns {Step} */

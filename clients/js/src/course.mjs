@@ -129,7 +129,8 @@ export class Course {
     const token = await this.#askForToken();
     const connect = await connector(connecting);
     if (this.#isClosed()) return;
-    const wishes = { streams: this.streams.wanted, token, byProxy, cursor: this.cursor, notices: callbacks.has("notice") };
+    const { wanted: streams, trades } = this.streams;
+    const wishes = { streams, token, byProxy, cursor: this.cursor, notices: callbacks.has("notice"), trades };
     const conversation = new Conversation(route.url, wishes);
     const { address } = conversation;
     log(`connecting to ${new URL(address).host}`);
@@ -232,6 +233,8 @@ export class Course {
       const { cursor, complete } = step.place;
       if (!complete) await this.#tell("gap", { cursor });
       this.cursor = cursor; // only now: if a callback threw, the gap has to be reported again
+    } else if ("missed" in step) {
+      await this.#tell("missed", { stream: step.missed });
     } else if ("notice" in step) {
       await this.#tell("notice", step.notice);
     } else if ("renewed" in step) {
@@ -253,6 +256,7 @@ export class Course {
     await this.#tell("event", event);
     this.#set.log(`event of ${event.stream}, ${event.text.length} characters`);
     yield event;
+    this.streams.trades.seen(event);
     if (event.cursor !== null) this.cursor = event.cursor;
   }
 
@@ -269,7 +273,7 @@ export class Course {
     const { callbacks, log } = this.#set;
     const line = lineOf(name, what);
     if (line) log(line);
-    if (line && name !== "connected" && !callbacks.has(name)) console.warn(`peatio-client: ${line}`);
+    if (line && name !== "connected" && name !== "missed" && !callbacks.has(name)) console.warn(`peatio-client: ${line}`);
     await callbacks.call(name, what);
   }
 

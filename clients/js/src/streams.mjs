@@ -3,11 +3,14 @@
 import { now } from "./clocks.mjs";
 import { Pace } from "./pace.mjs";
 import { Shelf } from "./shelf.mjs";
+import { Trades } from "./trades.mjs";
 import { checkedView } from "./view.mjs";
 
 export class Streams {
   /** Order books. */
   shelf = new Shelf();
+  /** Positions in public trades. */
+  trades = new Trades();
   #route;
   /** @type {Set<string>} */
   #wanted;
@@ -46,6 +49,7 @@ export class Streams {
     for (const name of streams) {
       this.#wanted.delete(name);
       this.shelf.drop(name);
+      this.trades.drop(name);
     }
     this.speak();
   }

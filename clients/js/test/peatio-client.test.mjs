@@ -163,6 +163,53 @@ test("pace and depth can be changed while it runs", async () => {
   assert.notEqual(one.book("btcusd"), book);
 });
 
+const listed = (more = {}) => ({ success: { message: "subscribed", streams: ["btcusd.trades"] }, ...more });
+const trade = (tid, mark) => ({ "btcusd.trades": { tid }, ...(mark ? { mark } : {}) });
+const stream = "btcusd.trades";
+
+test("trades go on after the last one that was processed, and missed ones are reported", async () => {
+  const scripts = [
+    [listed(), trade(1), trade(2, "m2")],
+    [listed({ complete: { [stream]: true } })],
+    [listed({ complete: { [stream]: true } }), trade(3, "m3")],
+    [listed({ complete: { [stream]: false }, marks: { [stream]: "m9" } })],
+    [listed({ complete: { [stream]: true } }), trade(10)],
+    [listed({ complete: { [stream]: false } }), { complete: { [stream]: false } }],
+    [listed()],
+  ];
+  const [told, asked] = [[], []];
+  const one = client(scripts.shift(), { streams: [stream] });
+  one.on("missed", (missed) => told.push(missed.stream)).on(stream, ({ data, mark }) => told.push([data.tid, mark]));
+  one.on("connected", () => setTimeout(() => Gateway.last.tell("close", { code: 1006, reason: "" })));
+  one.on("disconnected", () => {
+    asked.push(new globalThis.URL(Gateway.last.address).searchParams.get("after"));
+    Gateway.script = scripts.shift();
+    if (!Gateway.script) one.close();
+  });
+  await one.run();
+  assert.deepEqual(asked, [null, ...["m2", "m2", "m3", "m9", "", ""].map((mark) => `${stream}:${mark}`)]);
+  assert.deepEqual(told, [[1, null], [2, "m2"], [3, "m3"], stream, [10, null], stream, stream, stream]);
+});
+
+test("trades that are subscribed by message go on as well", async () => {
+  const one = client([subscribed], { streams: ["btcusd.tickers"] });
+  const told = [];
+  one.on("connected", () => one.subscribe(stream)).on("missed", () => told.push("missed"));
+  one.on(stream, ({ data }) => {
+    told.push(data.tid);
+    setTimeout(() => Gateway.last.tell("close", { code: 1006, reason: "" }));
+  });
+  one.on("disconnected", () => one.close());
+  const running = one.run();
+  await until(() => Gateway.heard.length === 1);
+  assert.match(Gateway.last.address, /public\?stream=btcusd.tickers$/);
+  assert.deepEqual(Gateway.heard, [{ event: "subscribe", streams: [stream], after: {} }]);
+  for (const frame of [listed({ marks: { [stream]: "m1" } }), trade(2, "m2")])
+    Gateway.last.tell("message", { data: JSON.stringify(frame) });
+  await running;
+  assert.deepEqual(told, [2]);
+});
+
 test("streams come and go while it runs", async () => {
   const one = client([subscribed, { success: { message: "Authenticated." }, resume: {} }, { trade: 1 }], {
     token: () => "any",
@@ -174,7 +221,7 @@ test("streams come and go while it runs", async () => {
   await one.run();
   assert.deepEqual(Gateway.heard.slice(1), [
     { event: "subscribe", streams: ["trade"] },
-    { event: "subscribe", streams: ["btcusd.trades", "ethusd.trades"] },
+    { event: "subscribe", streams: ["btcusd.trades", "ethusd.trades"], after: {} },
     { event: "unsubscribe", streams: ["ethusd.trades"] },
   ]);
   assert.throws(() => client([], { streams: ["btcusd.trades"] }).subscribe("trade"), TypeError);

@@ -7,7 +7,7 @@
  *       .on("gap", () => bookAll(askOverRest()));
  *     await client.run(); // or: for await (const event of client) …
  *
- * In Node it uses the package `ws`, in browsers their WebSocket. README.md lists the guarantees.
+ * README.md lists the guarantees.
  */
 import { Book } from "./src/book.mjs";
 export { Book };
@@ -32,6 +32,10 @@ export type PeatioEvent<Data = any> = {
      * the frame as received, with every digit of its numbers
      */
     text: string;
+    /**
+     * the position after this event in a public stream of trades; null for other streams
+     */
+    mark: string | null;
 };
 export type Disconnected = {
     /**
@@ -61,10 +65,16 @@ export type Callbacks = {
      */
     stale: (book: Book) => unknown;
     /**
-     * events may be missing; continues at this cursor
+     * private events may be missing; continues at this cursor
      */
     gap: (gap: {
         cursor: string | null;
+    }) => unknown;
+    /**
+     * public trades may be missing
+     */
+    missed: (missed: {
+        stream: string;
     }) => unknown;
     /**
      * a message of an operator; requested from the next connection on
@@ -94,6 +104,7 @@ export type Callbacks = {
  * @property {Data} data the body
  * @property {string | null} cursor the position after this event, for resuming; null for public streams
  * @property {string} text the frame as received, with every digit of its numbers
+ * @property {string | null} mark the position after this event in a public stream of trades; null for other streams
  */
 /**
  * A connection that ended, or could not be opened.
@@ -110,7 +121,8 @@ export type Callbacks = {
  * @property {(event: PeatioEvent) => unknown} event every event, whatever its stream
  * @property {(book: Book) => unknown} book a maintained book changed
  * @property {(book: Book) => unknown} stale a maintained book is no longer correct
- * @property {(gap: { cursor: string | null }) => unknown} gap events may be missing; continues at this cursor
+ * @property {(gap: { cursor: string | null }) => unknown} gap private events may be missing; continues at this cursor
+ * @property {(missed: { stream: string }) => unknown} missed public trades may be missing
  * @property {(notice: any) => unknown} notice a message of an operator; requested from the next connection on
  * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
  * @property {(end: Disconnected) => unknown} disconnected

@@ -24,6 +24,7 @@ from peatio_ws.protocol.actions import (
     Admit,
     AwaitBroker,
     Call,
+    Follow,
     GoLive,
     HangUp,
     Replay,
@@ -40,6 +41,7 @@ from peatio_ws.protocol.session import Session
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import reconnect_reason
+from peatio_ws.server.connections import marked_streams
 from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import EventSession, call_handler
 from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
@@ -73,10 +75,9 @@ class PeatioConnection(BaseConnection):
         super().__init__(context, ws, address)
         self._session = session = Session(request.dialect, context.rules, context.handlers.events)
         ranger = request.dialect is Dialect.RANGER
+        wishes = (request.streams, request.resume, request.notices, request.after)
         # What to do first; None once it is done.
-        self._first: list[Action] | None = (
-            session.open(identity, request.streams, request.resume, request.notices) if ranger else []
-        )
+        self._first: list[Action] | None = session.open(identity, *wishes) if ranger else []
         self._receiver = Receiver(ws.outbox, request.dialect, session.streams)
         self._resumption: Resumption | None = None  # of a client that resumes
         self._tokens, self._refilled = float(context.settings.message_burst), ws.opened
@@ -149,9 +150,10 @@ class PeatioConnection(BaseConnection):
         return self._execute(first)
 
     def _leave(self) -> None:
-        interest, uid = self.context.interest, self._receiver.uid
+        interest, uid, session = self.context.interest, self._receiver.uid, self._session
+        marked_streams.keep_for_return(self.context, session.marks, session.streams)
         self.context.router.remove(self._receiver)
-        for stream in self._session.streams:
+        for stream in session.streams:
             interest.release_stream(stream)
         if uid is not None:
             interest.release_member(uid)
@@ -207,6 +209,8 @@ class PeatioConnection(BaseConnection):
                     self._unsubscribe(names)
                 case Reply(payload):
                     self._send(payload)
+                case Follow():
+                    marked_streams.follow(self.context.router, self.ws.outbox, action, self._send)
                 case Resume():
                     self._resume(action)
                 case Replay():
@@ -256,9 +260,9 @@ class PeatioConnection(BaseConnection):
                 context.interest.acquire_stream(name)  # may wait
         finally:
             context.stream_names.pending -= len(names)
-        self._send_streams(names)
+        self._send_streams(marked_streams.prepare(context.router, names) if self._session.marks else names)
 
-    def _send_streams(self, names: tuple[str, ...]) -> None:
+    def _send_streams(self, names: Iterable[str]) -> None:
         """Send the client these streams from now on, the current books first. Idempotent."""
         outbox = self.ws.outbox
         for name in names:
@@ -276,6 +280,7 @@ class PeatioConnection(BaseConnection):
                     self._session.streams.remove(name)
 
     def _unsubscribe(self, names: Iterable[str]) -> None:
+        marked_streams.keep_for_return(self.context, self._session.marks, names)
         for name in names:
             self.context.router.unsubscribe(self._receiver, name)
             self.context.interest.release_stream(name)

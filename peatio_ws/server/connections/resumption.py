@@ -17,6 +17,7 @@ from peatio_ws.protocol.actions import Resume
 from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import ReplayPosition
+from peatio_ws.server.connections.marked_streams import begin, send
 from peatio_ws.server.context import WorkerContext
 
 
@@ -135,5 +136,9 @@ class Resumption:
         return self._context.cursors.at(self._uid)
 
     def _answer(self, resume: Resume, cursor: str, complete: bool) -> None:
-        self._send(encoding.with_echo(encoding.resumed(resume.payload, cursor, complete), resume.echo))
+        payload, missed = resume.payload, b""
+        if resume.follow is not None:
+            payload, missed = begin(self._context.router, self._receiver.outbox, resume.follow)
+        self._send(encoding.with_echo(encoding.resumed(payload, cursor, complete), resume.echo))
+        send(self._receiver.outbox, missed)
         self._cursor_sent_at = time.monotonic()

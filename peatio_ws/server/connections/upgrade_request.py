@@ -13,6 +13,7 @@ from peatio_ws.config import allowed_origins
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Refused
 from peatio_ws.protocol.encoding import Dialect
+from peatio_ws.protocol.session import Marks
 
 
 class UpgradeRequest(NamedTuple):
@@ -23,6 +24,7 @@ class UpgradeRequest(NamedTuple):
         token: the value of `Authorization` without the scheme; None without that header.
         resume: the query's `resume`, a cursor or `1`; None without one (contract section 5).
         notices: whether the query asks for operators' notices.
+        after: the query's marks, by stream (contract section 10); None if it does not ask for marks.
     """
 
     dialect: Dialect
@@ -30,6 +32,7 @@ class UpgradeRequest(NamedTuple):
     token: str | None
     resume: str | None = None
     notices: bool = False
+    after: Marks | None = None
 
 
 def parse_upgrade_request(environ: dict[str, Any]) -> UpgradeRequest:
@@ -55,10 +58,23 @@ def parse_upgrade_request(environ: dict[str, Any]) -> UpgradeRequest:
         or "HTTP_AUTHORIZATION" in environ
     ):
         return UpgradeRequest(Dialect.CLASSIC, (), None)
-    names = [name.strip() for value in query.get("stream", ()) for name in value.split(",")]
-    streams = tuple(dict.fromkeys(name for name in names if name))
+    streams = tuple(dict.fromkeys(_listed(query, "stream")))
     notices = query.get("notices", [""])[0] in ("1", "true")
-    return UpgradeRequest(Dialect.RANGER, streams, token, query.get("resume", [None])[0], notices)
+    return UpgradeRequest(Dialect.RANGER, streams, token, query.get("resume", [None])[0], notices, _marks(query))
+
+
+def _listed(query: dict[str, list[str]], name: str) -> list[str]:
+    """Return the values of a field that may occur several times, and may contain several values."""
+    parts = [part.strip() for value in query.get(name, ()) for part in value.split(",")]
+    return [part for part in parts if part]
+
+
+def _marks(query: dict[str, list[str]]) -> Marks | None:
+    """Return the marks of `after=<stream>:<mark>`; None if the query asks for none."""
+    after = [part.rpartition(":") for part in _listed(query, "after")]
+    if not after and query.get("marks", [""])[0] not in ("1", "true"):
+        return None
+    return {stream: mark or None for stream, _, mark in after if stream}
 
 
 def token_of(environ: dict[str, Any]) -> str | None:

@@ -200,7 +200,7 @@ def test_a_member_who_names_no_stream_gets_orders_and_trades() -> None:
     followed = course()
     followed.subscribe(("btcusd.trades",))
     run = Followed(followed, [AUTHENTICATED])
-    assert run.opened[0].address == f"{URL}?stream=order&stream=trade&stream=btcusd.trades&resume=1"
+    assert run.opened[0].address == f"{URL}?stream=order&stream=trade&stream=btcusd.trades&resume=1&marks=1"
     assert run.said == []
 
 
@@ -214,7 +214,7 @@ def test_what_is_subscribed_while_it_connects_is_not_forgotten() -> None:
     command = running.send(json.dumps(SUBSCRIBED))
     while not isinstance(command, Speak):
         command = running.send(None)
-    assert followed.next_message() == ('{"event": "subscribe", "streams": ["btcusd.trades"]}', 0)
+    assert followed.next_message() == ('{"event": "subscribe", "streams": ["btcusd.trades"], "after": {}}', 0)
     followed.unsubscribe(("order",))
     assert followed.next_message() == ('{"event": "unsubscribe", "streams": ["order"]}', 0)
     assert followed.next_message() == (None, math.inf)
@@ -333,6 +333,87 @@ def test_pace_that_is_changed_back_at_once_asks_for_the_book() -> None:
     followed.book("btcusd", every=0)
     assert not book.current
     assert followed._shelf.seconds(0) < math.inf
+
+
+TRADES = "btcusd.trades"
+
+
+def trade(number: int, mark: str | None = None) -> dict[str, Any]:
+    return {TRADES: {"tid": number}} | ({} if mark is None else {"mark": mark})
+
+
+def listed(**more: Any) -> dict[str, Any]:
+    return {"success": {"message": "subscribed", "streams": [TRADES]}, **more}
+
+
+def after_in(run: Followed) -> list[list[str] | None]:
+    return [parse_qs(urlsplit(address).query).get("after") for address, _ in run.opened]
+
+
+def test_trades_go_on_after_the_last_one_that_was_processed() -> None:
+    script = [
+        listed(),
+        trade(1),
+        trade(2, "m2"),
+        Ended(1006, ""),
+        listed(complete={TRADES: True}),
+        Ended(1006, ""),
+        listed(complete={TRADES: True}),
+        trade(3, "m3"),
+        Ended(1006, ""),
+        listed(complete={TRADES: False}, marks={TRADES: "m9"}),
+        Ended(1006, ""),
+        listed(complete={TRADES: True}),
+        trade(10),
+        Ended(1006, ""),
+        listed(complete={TRADES: False}),
+    ]
+    run = Followed(course(f"{URL}public", (TRADES,), with_token=False), script)
+    asked = [None, *([f"{TRADES}:{mark}"] for mark in ("m2", "m2", "m3", "m9", ""))]
+    assert after_in(run) == asked
+    assert "marks=1" in run.opened[0].address
+    assert [event.data["tid"] for event in run.events] == [1, 2, 3, 10]
+    assert (run.all("missed"), run.all("gap")) == ([TRADES, TRADES], [])
+    assert [event.mark for event in run.events] == [None, "m2", "m3", None]
+
+
+def test_missed_trades_are_reported_before_newer_ones_and_also_without_a_cut() -> None:
+    script = [
+        listed(marks={TRADES: "m1"}),
+        {"complete": {TRADES: False}},
+        trade(2),
+        Ended(1006, ""),
+        listed(),
+        trade(3),
+    ]
+    run = Followed(course(f"{URL}public", (TRADES,), with_token=False), script)
+    told = [name for name, _ in run.callbacks if name in ("missed", TRADES)]
+    assert told == ["missed", TRADES, "missed", TRADES], "the second by a gateway without marks"
+
+
+def test_trades_that_are_subscribed_by_message_go_on_as_well() -> None:
+    followed = course(f"{URL}public", ("btcusd.tickers",), with_token=False)
+    running = followed.run()
+    for answer in (None, None, json.dumps({"success": {"message": "subscribed", "streams": ["btcusd.tickers"]}})):
+        command = running.send(answer)
+    followed.subscribe([TRADES])
+    said = []
+    for frame in (listed(marks={TRADES: "m1"}), trade(2, "m2")):
+        while not isinstance(command, Receive):
+            command = running.send(None)
+            if isinstance(command, Speak):
+                said.append(json.loads(str(followed.next_message()[0])))
+        command = running.send(json.dumps(frame))
+    assert said == [{"event": "subscribe", "streams": [TRADES], "after": {}}]
+    assert followed._trades.query([TRADES, "ethusd.trades"]) == [("after", f"{TRADES}:m1")], (
+        "the last one is not processed"
+    )
+    while not isinstance(command, Receive):
+        command = running.send(None)
+    assert followed._trades.fields([TRADES]) == {"after": {TRADES: "m2"}}
+    followed.unsubscribe([TRADES])
+    assert followed._trades.fields([TRADES]) == {"after": {}}
+    assert followed._trades.fields(["btcusd.tickers", "a.b.trades"]) == {}
 
 
 def test_holes_are_mended_together_and_not_all_the_time() -> None:

@@ -44,3 +44,21 @@ def test_handler_error_is_in_the_clients_protocol(text: str) -> None:
 def test_handler_failure_hides_the_reason() -> None:
     assert encoding.failed(Dialect.CLASSIC) == b'{"error":{"message":"Error while handling message."}}'
     assert encoding.failed(Dialect.RANGER) == b'{"error":"Error while handling message"}'
+
+
+@pytest.mark.parametrize(
+    ("complete", "marks", "added"),
+    [
+        ({}, {}, b""),
+        ({"a.trades": True, "b.trades": False}, {}, b',"complete":{"a.trades":true,"b.trades":false}'),
+        ({}, {"a.trades": "m"}, b',"marks":{"a.trades":"m"}'),
+        ({"a.trades": False}, {"a.trades": "m"}, b',"complete":{"a.trades":false},"marks":{"a.trades":"m"}'),
+    ],
+)
+def test_marks_are_further_keys_of_a_reply(complete: dict[str, bool], marks: dict[str, str], added: bytes) -> None:
+    assert encoding.with_marks(b'{"success":1}', complete, marks) == b'{"success":1' + added + b"}"
+
+
+def test_mark_is_the_second_key_of_an_event() -> None:
+    assert encoding.with_mark(b'{"a.trades":{"tid": 1}}', "m") == b'{"a.trades":{"tid": 1},"mark":"m"}'
+    assert encoding.incomplete("a.trades") == b'{"complete":{"a.trades":false}}'

@@ -18,6 +18,7 @@ from peatio_ws.protocol.actions import (
     Admit,
     AwaitBroker,
     Call,
+    Follow,
     GoLive,
     HangUp,
     Replay,
@@ -323,6 +324,56 @@ def test_a_ranger_connection_begins_with_the_streams_of_its_query() -> None:
         subscribed("order"),
         GoLive(),
     ]
+
+
+def after(session: Session, *streams: str, **marks: object) -> list[Action]:
+    given = {name.replace("_", "."): mark for name, mark in marks.items()}
+    return session.receive(json.dumps({"event": "subscribe", "streams": streams, "after": given}))
+
+
+def replied(*streams: str) -> bytes:
+    return encoding.subscribed(streams)
+
+
+@pytest.mark.parametrize("session", [classic(), ranger()])
+def test_streams_of_trades_follow_the_reply_with_marks(session: Session) -> None:
+    assert ask(session, "subscribe", "a.trades") == [Subscribe(("a.trades",)), subscribed("a.trades")]
+    subscribing, follow = after(session, "c.x", "b.trades", "a.trades", b_trades="m", a_trades="m", c_x=None, d_x="m")
+    assert subscribing == Subscribe(("c.x", "b.trades"))
+    known = (("b.trades", "m"), ("a.trades", None))
+    assert follow == Follow(replied("a.trades", "c.x", "b.trades"), known, ("c.x", "a.trades"))
+    _, later = session.receive('{"event":"subscribe","streams":["d.trades"],"echo":7}')
+    assert later == Follow(replied("a.trades", "c.x", "b.trades", "d.trades"), (("d.trades", None),), echo=b"7")
+    assert ask(session, "subscribe", "c.x") == [subscribed("a.trades", "c.x", "b.trades", "d.trades")]
+
+
+def test_marks_need_no_stream_of_trades_and_no_mark() -> None:
+    session = ranger()
+    assert answers(after(session)) == [subscribed()]
+    assert after(session, "a.b.trades", "a.trades", "trades", a_trades=None) == [
+        Reply(encoding.cannot_subscribe("a.b.trades")),
+        Subscribe(("a.trades",)),
+        Follow(replied("a.trades"), (("a.trades", None),), ("a.trades",)),
+    ]
+
+
+@pytest.mark.parametrize("marks", [5, "m", ["a.trades"], None, {"a.trades": 5}, {"a.trades": {}}])
+def test_marks_that_are_none_are_an_error(marks: object) -> None:
+    session = ranger()
+    message = json.dumps({"event": "subscribe", "streams": ["a.trades"], "after": marks})
+    assert session.receive(message) == [Reply(encoding.AFTER_NOT_MARKS)]
+    assert (session.streams, session.marks) == ([], False)
+
+
+def test_marks_of_the_query_are_answered_by_the_first_frame() -> None:
+    follow = Follow(replied("a.trades"), (("a.trades", "m"),))
+    assert ranger().open(None, ["a.trades"], after={"a.trades": "m"}) == [Subscribe(("a.trades",)), follow]
+    assert ranger().open(ANN, ["a.trades"], "cursor", after={"a.trades": "m"})[-1] == Resume(
+        follow.payload, "cursor", follow=follow
+    )
+    session = ranger()
+    assert answers(session.open(None, [], after={})) == [subscribed()]
+    assert session.marks
 
 
 def test_private_streams_are_for_authenticated_ranger_clients() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.protocol.stream_syntax import MAX_CHARACTERS, Kind, client_name, is_permitted, kind_of
+from peatio_ws.protocol.stream_syntax import MAX_CHARACTERS, Kind, client_name, is_permitted, is_trades, kind_of
 
 ROLES = {"admin": frozenset({"admin"}), "": frozenset({"admin"})}
 
@@ -52,3 +52,18 @@ def test_prefix_requires_a_role_and_unknown_prefixes_are_denied() -> None:
 
 def test_clients_see_a_prefixed_stream_without_its_prefix() -> None:
     assert [client_name(name) for name in ("order", "a.b", "admin.a.b")] == ["order", "a.b", "a.b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("btcusd.trades", True),
+        ("global.trades", True),
+        ("trades", False),
+        ("admin.btcusd.trades", False),
+        ("btcusd.trades@1000ms", False),
+        ("btcusd.mytrades", False),
+    ],
+)
+def test_streams_of_trades_are_public_ones_of_that_name(name: str, expected: bool) -> None:
+    assert is_trades(name) is expected

@@ -12,7 +12,7 @@ from peatio_ws.amqp.queue_source import QueueSource
 from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import CLASSIC, PRIVATE
 from peatio_ws.server import broker_sources
-from peatio_ws.server.broker_sources import ClientInterest, private_sources, public_source
+from peatio_ws.server.broker_sources import KEPT_SECONDS, ClientInterest, private_sources, public_source
 from tests.unit.samples import settings
 
 RABBITMQ = {"AMQP_URL": "amqp://localhost"}
@@ -94,6 +94,25 @@ def test_a_stream_is_needed_until_its_last_client_leaves(monkeypatch: pytest.Mon
     assert keys(needed.streams) == set()
 
 
+def test_stream_of_trades_is_kept_for_a_while_and_reported_when_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, lost = [100.0], list[str]()
+    monkeypatch.setattr(broker_sources.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("peatio_ws.amqp.on_demand_bindings.time.monotonic", lambda: now[0])
+    needed = ClientInterest(settings(**RABBITMQ, WEBSOCKET_BOOKS="ob"), lost.append)
+    for _ in range(2):
+        needed.acquire_stream("btcusd.trades")
+        needed.keep_stream("btcusd.trades")
+        needed.release_stream("btcusd.trades")
+        now[0] += KEPT_SECONDS - 1
+        needed.sweep()
+    now[0] += 2
+    needed.sweep()
+    assert (keys(needed.streams), lost) == ({"public.btcusd.trades"}, [])
+    now[0] += LINGER_SECONDS + 1
+    needed.sweep()
+    assert (keys(needed.streams), lost) == (set(), ["btcusd.trades"])
+
+
 @pytest.mark.parametrize(
     ("stream", "routing_keys"),
     [
@@ -124,6 +143,12 @@ def test_clients_of_a_worker_that_reads_everything_bind_nothing(environ: dict[st
     needed = interest(**{"WEBSOCKET_BOOKS": "", **environ})
     assert (needed.members, needed.streams) == (None, None)
     with gevent.Timeout(20):
-        for act in (needed.acquire_stream, needed.release_stream, needed.acquire_member, needed.release_member):
+        for act in (
+            needed.acquire_stream,
+            needed.keep_stream,
+            needed.release_stream,
+            needed.acquire_member,
+            needed.release_member,
+        ):
             act("ANN")
         needed.sweep()

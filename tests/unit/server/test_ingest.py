@@ -14,8 +14,10 @@ from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.routing.trade_history import WINDOW
 from peatio_ws.server import ingest as ingest_module
 from peatio_ws.server.ingest import BookProblems, BrokerIngest
+from tests.unit.routing.test_channels import Reader
 from tests.unit.samples import on_ranger, settings
 
 
@@ -78,6 +80,29 @@ def test_each_connection_loads_orders_and_books(ingest: BrokerIngest, shared: Sh
     ingest.on_broker("public", False)
     ingest.on_broker("public", True)
     assert shared.calls == ["load orders", "ask for books", "ask for books"]
+
+
+def test_trades_are_forgotten_when_the_broker_is_lost_and_reported_when_it_is_back(ingest: BrokerIngest) -> None:
+    name, marked, reader = "btcusd.trades", ingest.channels.marked, Reader()
+    ingest.channels.follow(reader.outbox, name)
+
+    def publish() -> None:
+        for number in range(WINDOW):
+            ingest.channels.publish(name, b'{"tid":%d}' % number)
+
+    publish()
+    ingest.on_broker("private", False)
+    assert marked.mark(name)
+    ingest.on_broker("public", False)
+    assert not marked.has_history(name)
+    publish()
+    reader.received()
+    ingest.on_broker("public", True)
+    assert not marked.has_history(name)
+    assert reader.received() == [{"complete": {name: False}}]
+    publish()
+    ingest.stop()
+    assert not marked.has_history(name)
 
 
 def test_a_lost_connection_is_counted_for_its_source(ingest: BrokerIngest) -> None:

@@ -22,3 +22,5 @@ export declare class Callbacks {
 }
 /** A line of the log, without tokens and payloads; empty for what is not logged. @param {string} name @param {any} what */
 export declare function lineOf(name: string, what: any): string;
+/** What writes a line of the log. @param {boolean | ((message: string) => void) | undefined} debug */
+export declare function logger(debug: boolean | ((message: string) => void) | undefined): (/** @type {string} */ message: string) => void;

@@ -1,3 +1,4 @@
+import { Trades } from "./trades.mjs";
 /** The streams of a client that names none. */
 export declare const PRIVATE: string[];
 export declare const NOT_BY_THE_PROXY = "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie";
@@ -9,6 +10,8 @@ export type Step = {
     place: Place;
 } | {
     event: import("../peatio-client.mjs").PeatioEvent;
+} | {
+    missed: string;
 } | {
     notice: any;
 } | {
@@ -28,15 +31,17 @@ export type Wishes = {
     byProxy: boolean;
     cursor: string | null;
     notices: boolean;
+    trades?: Trades;
 };
 /**
  * A step that a frame requires.
  *
  * @typedef {{ say: string } | { live: string[] } | { place: Place } | { event: import("../peatio-client.mjs").PeatioEvent }
- *   | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
+ *   | { missed: string } | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
  * @typedef {{ cursor: string | null, complete: boolean }} Place the position of the client, and whether it has
  *   received everything before it
- * @typedef {{ streams: string[], token: string | null, byProxy: boolean, cursor: string | null, notices: boolean }} Wishes
+ * @typedef {{ streams: string[], token: string | null, byProxy: boolean, cursor: string | null, notices: boolean,
+ *   trades?: Trades }} Wishes `trades`: positions from earlier connections
  */
 /** The protocol of one connection. */
 export declare class Conversation {
@@ -48,7 +53,7 @@ export declare class Conversation {
     /** Whether the client waits for the answer to a fresh token. */
     renewing: boolean;
     /** @param {string} url without streams @param {Wishes} wishes */
-    constructor(url: string, { streams, token, byProxy, cursor, notices }: Wishes);
+    constructor(url: string, { streams, token, byProxy, cursor, notices, trades }: Wishes);
     /** Whether the connection is authenticated and subscribed. */
     get live(): boolean;
     /** The message that subscribes to these streams. @param {string[]} streams */

@@ -1,8 +1,11 @@
 import { Shelf } from "./shelf.mjs";
+import { Trades } from "./trades.mjs";
 export declare class Streams {
     #private;
     /** Order books. */
     shelf: Shelf;
+    /** Positions in public trades. */
+    trades: Trades;
     /** @param {import("./route.mjs").Route} route @param {import("./view.mjs").View} view */
     constructor(route: import("./route.mjs").Route, view: import("./view.mjs").View);
     get wanted(): string[];

@@ -76,6 +76,8 @@ class Client:
     @overload
     def on(self, name: Literal["gap"], callback: Callable[[str | None], object]) -> Self: ...
     @overload
+    def on(self, name: Literal["missed"], callback: Callable[[str], object]) -> Self: ...
+    @overload
     def on(self, name: Literal["book", "stale"], callback: Callable[[Book], object]) -> Self: ...
     @overload
     def on(self, name: Literal["connected"], callback: Callable[[list[str]], object]) -> Self: ...
@@ -93,8 +95,9 @@ class Client:
         Args:
             name: `order`, `trade`, `balances` and `deposit_address` for the member's own events; a stream
                 (`btcusd.trades`, or a `Stream` of `peatio_client.channels`) for its events; `event` for every event;
-                `gap` if events may be missing, with the cursor at which the client continues; `book` if a maintained
-                book changed, `stale` if one is no longer correct; `notice` for messages of operators, requested from
+                `gap` if private events may be missing, with the cursor at which the client continues; `missed` if
+                public trades may be missing, with their stream; `book` if a maintained book changed, `stale` if one
+                is no longer correct; `notice` for messages of operators, requested from
                 the next connection on; `connected` once authenticated and subscribed, with the streams; `disconnected`
                 with the reason and the pause; `error` with an error text of the gateway.
 
@@ -129,8 +132,8 @@ class Client:
 
     def _called(self, name: str, what: object) -> Iterator[Callback]:
         """Yield the callbacks for a name."""
-        if name in ("gap", "error", "disconnected", "connected"):
-            alone = name != "connected" and not self._callbacks.has(name)
+        if name in ("gap", "missed", "error", "disconnected", "connected"):
+            alone = name not in ("connected", "missed") and not self._callbacks.has(name)
             log.log(logging.WARNING if alone else logging.INFO, "%s", _line(name, what))
         return self._callbacks.of(name)
 
@@ -157,4 +160,6 @@ def _line(name: str, what: object) -> str:
             return f"disconnected: {code} {reason}; {then}"
         case list():
             return f"connected, {len(what)} streams"
+    if name == "missed":
+        return f"missed: events of {what} may be missing"
     return "gap: events may be missing" if name == "gap" else f"{name}: {what}"

@@ -14,7 +14,8 @@ from peatio_client._credentials import MOST_REFUSALS, Credentials
 from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, TOO_FAST, UNAUTHORIZED, Ended, Pauses
 from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
-from peatio_client._wire import Complaint, Conversation, Live, Notice, Place, Renewed, Route, Step, is_public
+from peatio_client._trades import Trades
+from peatio_client._wire import Complaint, Conversation, Live, Missed, Notice, Place, Renewed, Route, Step, is_public
 from peatio_client.books import EVERY_CHANGE, Book, Depth, Every, View
 from peatio_client.events import CALLBACKS, Disconnected, Event, NoToken, Refused, StreamName
 
@@ -66,8 +67,8 @@ class Course:
         self._credentials, self._asking = Credentials(), False  # whether a fresh token was requested
         self._pace = Pace()
         self._conversation: Conversation | None = None
-        self._shelf, self._view = Shelf(), view
-        self.subscribe(self._shelf.put(market, view)[0].stream for market in route.books)
+        self._shelf, self._trades = Shelf(view), Trades()
+        self.subscribe(self._shelf.put(market)[0].stream for market in route.books)
 
     # ---- called by the user of the client
 
@@ -85,13 +86,11 @@ class Course:
         for name in map(str, streams):
             self.wanted.pop(name, None)
             self._shelf.drop(name)
+            self._trades.drop(name)
 
     def book(self, market: str, every: Every | None = None, depth: Depth | None = None) -> Book:
         """Maintain the order book of a market, and return it."""
-        view = self._view if every is None and depth is None else View(every, depth)
-        view.check()
-        # First: its snapshot may arrive before this function returns.
-        book, before = self._shelf.put(market, view)
+        book, before = self._shelf.put(market, every, depth)  # first: its snapshot may arrive before this returns
         if before is not None:
             self.wanted.pop(before, None)
         asked = self._conversation.asked if self._conversation else ()
@@ -163,7 +162,7 @@ class Course:
         if self.closed:
             return
         self._conversation = conversation = Conversation(
-            self._route, tuple(self.wanted), token, self.cursor, self.notices
+            self._route, tuple(self.wanted), token, self.cursor, self.notices, self._trades
         )
         try:
             yield Open(conversation.address, conversation.headers)
@@ -261,6 +260,8 @@ class Course:
             case Renewed():
                 self._credentials.accept()
                 self._credentials.connected(self._wall())
+            case Missed(stream):
+                yield Tell("missed", stream)
             case Notice(data):
                 yield Tell("notice", data)
             case Complaint(message, refused, postponed):
@@ -276,6 +277,7 @@ class Course:
             yield Tell(event.stream, event)
         yield Tell("event", event)
         yield Emit(event)
+        self._trades.seen(event)
         if event.cursor is not None:
             self.cursor = event.cursor
 

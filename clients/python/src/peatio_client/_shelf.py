@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from peatio_client._commands import Tell
-from peatio_client.books import Book, Outcome, View
+from peatio_client.books import Book, Depth, Every, Outcome, View
 from peatio_client.events import Event
 
 SNAPSHOT_SECONDS: Final = 1.0
@@ -15,16 +15,27 @@ SNAPSHOT_SECONDS: Final = 1.0
 
 
 class Shelf:
-    """Order books by name. Other threads may add books."""
+    """Order books by name. Other threads may add books.
 
-    def __init__(self) -> None:
+    Args:
+        view: of books for which the user gives none.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._books: dict[str, Book] = {}
         self._holes: dict[str, None] = {}  # names of books that need a new snapshot
         self._due = 0.0
 
-    def put(self, market: str, view: View) -> tuple[Book, str | None]:
-        """Return the book of a market, from now on in this view, and the stream that it came from before if that was
-        another one. Create the book if necessary."""
+    def put(self, market: str, every: Every | None = None, depth: Depth | None = None) -> tuple[Book, str | None]:
+        """Return the book of a market, from now on at this pace and depth, and the stream that it came from before if
+        that was another one. Create the book if necessary.
+
+        Raises:
+            ValueError: the gateway has no such pace or depth.
+        """
+        view = self._view if every is None and depth is None else View(every, depth)
+        view.check()
         name = market if "." in market else f"{market}.ob"
         stream = view.stream(name)
         book = self._books.setdefault(name, Book(name, stream))

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from peatio_client._trades import Trades
 from peatio_client.events import Event, Stream, StreamName
 
 
@@ -39,6 +40,12 @@ class Complaint(NamedTuple):
     postponed: bool = False
 
 
+class Missed(NamedTuple):
+    """Events of a public stream of trades may be missing."""
+
+    stream: str
+
+
 class Notice(NamedTuple):
     """A message from an operator."""
 
@@ -51,7 +58,7 @@ QUERY_CHARACTERS: Final = 4000
 PRIVATE: Final = ("order", "trade")
 """The streams of a client that names none."""
 
-Step: TypeAlias = Event[Any] | Live | Renewed | Place | Complaint | Notice
+Step: TypeAlias = Event[Any] | Live | Renewed | Place | Missed | Complaint | Notice
 
 
 def is_public(stream: str) -> bool:
@@ -114,6 +121,7 @@ class Conversation:
         streams: initial streams; those that do not fit into the address, and later ones, need `subscribe`.
         cursor: cursor of the last processed event; None to start now.
         notices: whether to request notices.
+        trades: positions in streams of trades, from earlier connections.
 
     Attributes:
         address, headers: what to connect with.
@@ -123,18 +131,25 @@ class Conversation:
     """
 
     def __init__(
-        self, route: Route, streams: Iterable[str], token: str | None, cursor: str | None, notices: bool = False
+        self,
+        route: Route,
+        streams: Iterable[str],
+        token: str | None,
+        cursor: str | None,
+        notices: bool = False,
+        trades: Trades | None = None,
     ) -> None:
-        self._authenticated, self._notices = route.authenticated, notices
+        self._authenticated, self._notices, self._trades = route.authenticated, notices, trades or Trades()
         self.live = self.renewing = False
         self.headers = dict[str, str]()
-        names = tuple(_as_many_as_fit(streams))
+        names = tuple(_as_many_as_fit(streams, self._trades))
         self.asked = set(names)
         query = [("stream", name) for name in names or ("",)]
         if route.authenticated:
             query.append(("resume", cursor or "1"))
         if token is not None:
             self.headers["Authorization"] = f"Bearer {token}"
+        query += self._trades.query(names)
         if notices:
             query.append(("notices", "1"))
         parts = urlsplit(route.url)
@@ -144,7 +159,7 @@ class Conversation:
         """Return the message that subscribes to these streams."""
         listed = list(names)
         self.asked.update(listed)
-        return _message(event="subscribe", streams=listed)
+        return _message(event="subscribe", streams=listed, **self._trades.fields(listed))
 
     def unsubscribe(self, names: Iterable[str]) -> str:
         listed = list(names)
@@ -171,14 +186,17 @@ class Conversation:
             yield self._complain(frame["error"])
         elif frame.keys() == {"resume"}:
             yield _place(frame["resume"])
+        elif frame.keys() == {"complete"} and "complete" not in self.asked:
+            yield from (Missed(stream) for stream, complete in frame["complete"].items() if not complete)
         elif self._notices and frame.keys() == {"notice"} and "notice" not in self.asked:
             yield Notice(frame["notice"])
         else:
             stream = next(iter(frame))
-            yield Event(stream, frame[stream], frame.get("cursor"), text)
+            yield Event(stream, frame[stream], frame.get("cursor"), text, frame.get("mark"))
 
     def _succeed(self, frame: dict[str, Any]) -> Iterator[Step]:
         success = frame["success"]
+        yield from map(Missed, self._trades.take(success.get("streams", ()), frame))
         if not self.live:
             self.live = True
             yield Live(success.get("streams", []))
@@ -200,10 +218,10 @@ class Conversation:
         return Complaint(message, refused)
 
 
-def _as_many_as_fit(streams: Iterable[str]) -> Iterator[str]:
+def _as_many_as_fit(streams: Iterable[str], trades: Trades) -> Iterator[str]:
     room = QUERY_CHARACTERS
     for name in streams:
-        room -= len(urlencode([("stream", name)])) + 1
+        room -= len(urlencode([("stream", name), *trades.query([name])])) + 1
         if room < 0:
             return
         yield name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
-CALLBACKS: Final = tuple("event book gap stale notice connected disconnected error".split())
+CALLBACKS: Final = tuple("event book gap missed stale notice connected disconnected error".split())
 """Names of callbacks that are not streams."""
 
 Body = TypeVar("Body")
@@ -34,12 +34,14 @@ class Event(Generic[Body_co]):
         data: the body; numbers with a fraction are `Decimal`, so that no digit is lost.
         cursor: the position after this event, for resuming; None for public streams.
         text: the frame as received.
+        mark: the position after this event in a public stream of trades; None for other streams.
     """
 
     stream: str
     data: Body_co
     cursor: str | None
     text: str
+    mark: str | None = None
 
 
 @dataclass(frozen=True)

@@ -168,3 +168,20 @@ def test_a_query_with_too_many_fields_is_refused() -> None:
     with pytest.raises(Refused) as refused:
         ask("/", "&".join(["a=1"] * 1001))
     assert refused.value.status.startswith("400 ")
+
+
+@pytest.mark.parametrize(
+    ("query", "after"),
+    [
+        ("", None),
+        ("&marks=0", None),
+        ("&after=", None),
+        ("&marks=1", {}),
+        ("&marks=true", {}),
+        ("&after=a.trades:m1&after=b:c.trades:m2", {"a.trades": "m1", "b:c.trades": "m2"}),
+        ("&after=a.trades:m1,b.trades:", {"a.trades": "m1", "b.trades": None}),
+        ("&after=nonsense", {}),
+    ],
+)
+def test_marks_in_the_query(query: str, after: dict[str, str | None] | None) -> None:
+    assert ask("/", f"stream=a.trades{query}").after == after

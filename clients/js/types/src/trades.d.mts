@@ -1,0 +1,29 @@
+/** @param {string} stream */
+export declare function isTrades(stream: string): boolean;
+/** The client's positions in streams of trades. */
+export declare class Trades {
+    #private;
+    /** What to add to an address that subscribes to these streams. @param {string[]} streams @returns {[string, string][]} */
+    query(streams: string[]): [string, string][];
+    /** What to add to a message that subscribes to these streams. @param {string[]} streams */
+    fields(streams: string[]): {
+        after: Record<string, string | null>;
+    } | {
+        after?: undefined;
+    };
+    /**
+     * Read the reply to a subscription.
+     *
+     * @param {string[]} streams the subscribed ones
+     * @param {{ complete?: Record<string, boolean>, marks?: Record<string, string> }} frame
+     * @returns {string[]} the streams of which events may be missing
+     */
+    take(streams: string[], { complete, marks }: {
+        complete?: Record<string, boolean>;
+        marks?: Record<string, string>;
+    }): string[];
+    /** An event was processed. @param {import("../peatio-client.mjs").PeatioEvent} event */
+    seen({ stream, mark }: import("../peatio-client.mjs").PeatioEvent): void;
+    /** The client no longer wants a stream. @param {string} stream */
+    drop(stream: string): void;
+}
