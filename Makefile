@@ -15,7 +15,7 @@ UNIT_PROCESSES ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long soak fuzz attack screenshot clean servers
+.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long views-long soak fuzz attack screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -96,6 +96,11 @@ crowds-long: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.crowds members
 	$(BIN)/python -m tests.programs.crowds streams
 	$(BIN)/python -m tests.programs.crowds churn
+
+# 500 followers of all views of a book come and go while it changes 500 times a second, with holes and snapshots. Two minutes;
+# the short form is among the live tests.
+views-long: $(VENV)/.test-ready servers
+	$(BIN)/python -m pytest -s -m long tests/live/test_views.py
 
 # Ten minutes; its short form is among the fault tests.
 soak: $(VENV)/.test-ready servers

@@ -476,7 +476,11 @@ def test_books_at_a_pace_and_depth_survive_a_cut_and_can_be_changed(
         client.wait_for("connected", 2)
     say("inc", 9, asks=["14.50", "4"])
     have(9, [["14.50", "4"], *last_asks[1:]])
-    have(9, [["14.50", "4"], ["15", "0.50"]])  # the whole book, after the change of pace and depth
+    have(9, [["14.50", "4"], ["15", "0.50"]])
+    for client in clients:
+        client.wait(
+            lambda client=client: [book[0] for book in client.all("book")].count(9) == 2, "the other view's book"
+        )
     say("inc", 10, asks=["15", "0"])
     say("inc", 11, asks=["14.50", "5"])
     have(10, [["14.50", "4"]])

@@ -6,11 +6,12 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import pytest
 
+from peatio_ws.protocol.view_names import view_names
 from tests.support.followers import UNPINGED, Feeding, Market, apply, sides
 from tests.support.gateway import GatewayProcess, Publisher
 from tests.support.servers import RabbitMQ, wait_until
@@ -19,10 +20,14 @@ from tests.support.swarm import Swarm, SwarmClient
 RATE: Final = 500
 """Increments a second."""
 INCREMENTS: Final = 3_000
+WHOLE: Final = 1_000_000
+"""More levels than a book has."""
 HOLES: Final = (700, 1_500, 2_300)
 """Increments that are not published; a snapshot follows some time later."""
 SNAPSHOTS: Final = (900, 1_200, 1_700, 2_500)
 VIEWS: Final = ("-inc@100ms", "-inc@250ms", "-inc@1000ms", "-top@1", "-top@20/100ms", "-top@50/250ms")
+ROUNDS: Final = 10
+"""How often the long form publishes as much, with as many holes and snapshots, as the short one."""
 
 
 class Follower(SwarmClient):
@@ -72,16 +77,16 @@ class Follower(SwarmClient):
 
     @property
     def levels(self) -> int:
-        return int(self.view.partition("@")[2].partition("/")[0]) if "-top@" in self.view else INCREMENTS
+        return int(self.view.partition("@")[2].partition("/")[0]) if "-top@" in self.view else WHOLE
 
 
-@pytest.fixture
-def market() -> Market:
-    return Market("viewed.ob", count=INCREMENTS)
+def repeated(numbers: tuple[int, ...], market: Market) -> set[int]:
+    """Return the numbers of increments at which something happens: in each `INCREMENTS` the same."""
+    return {start + number for start in range(0, market.last, INCREMENTS) for number in numbers}
 
 
 class Publishing(threading.Thread):
-    """Publishes a market's changes at a steady pace, but for the holes."""
+    """Publishes a market's changes at a steady pace, but for the holes, and snapshots now and then."""
 
     def __init__(self, url: str, market: Market) -> None:
         super().__init__()
@@ -89,11 +94,12 @@ class Publishing(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        key, snapshots = f"public.{self._market.name}", self._market.snapshots((0, *SNAPSHOTS, INCREMENTS))
+        market, key = self._market, f"public.{self._market.name}"
+        holes, snapshots = repeated(HOLES, market), market.snapshots({0, market.last} | repeated(SNAPSHOTS, market))
         with Publisher(self._url, confirm=False) as publisher:
             publisher.event(f"{key}-snap", snapshots[0])
-            for number, body in enumerate(self._market.increments, 1):
-                if number not in HOLES:
+            for number, body in enumerate(market.increments, 1):
+                if number not in holes:
                     publisher.event(f"{key}-inc", body)
                 if number in snapshots:
                     publisher.event(f"{key}-snap", snapshots[number])
@@ -102,11 +108,26 @@ class Publishing(threading.Thread):
 
 
 def test_followers_who_come_and_go_have_the_publishers_book(
-    start: Callable[..., GatewayProcess], broker: RabbitMQ, market: Market
+    start: Callable[..., GatewayProcess], broker: RabbitMQ
 ) -> None:
-    gateway = start(**UNPINGED)
-    chance = random.Random(1)
-    began = time.monotonic()
+    come_and_go(start(**UNPINGED), broker, Market("viewed.ob", count=INCREMENTS), 200, VIEWS)
+
+
+@pytest.mark.long
+def test_five_hundred_followers_of_all_views_have_the_publishers_book(
+    start: Callable[..., GatewayProcess], broker: RabbitMQ
+) -> None:
+    """`make views-long`: a minute of changes, and a minute to generate them."""
+    market = Market("viewed.ob", count=ROUNDS * INCREMENTS)
+    views = [name.removeprefix("viewed.ob") for name in view_names("viewed.ob-inc")]
+    assert len(views) == 41
+    come_and_go(start(**UNPINGED), broker, market, 500, views)
+
+
+def come_and_go(gateway: GatewayProcess, broker: RabbitMQ, market: Market, most: int, views: Collection[str]) -> None:
+    """Let clients follow views and leave while the market changes. Each one's frames are checked as they come; those
+    that stay to the end have the market's book."""
+    chance, left, frames = random.Random(1), 0, 0
     with Swarm() as swarm:
         followers: list[Follower] = []
 
@@ -114,26 +135,31 @@ def test_followers_who_come_and_go_have_the_publishers_book(
             followers.append(Follower(gateway.port, market.name, view))
             swarm.join(followers[-1])
 
-        for view in VIEWS:
+        for view in views:
             join(view)
         swarm.until(lambda: all(one.status == 101 for one in followers), "the first followers are here")
         publishing = Publishing(broker.url, market)
         while publishing.is_alive():
             swarm.turn(0.01)
-            if len(followers) < 200:
-                join(chance.choice(VIEWS))
+            if len(followers) < most:
+                join(chance.choice(list(views)))
             elif chance.random() < 0.2:
                 leaving = chance.sample(followers, 3)
                 swarm.drop(leaving)
                 followers = [one for one in followers if one not in leaving]
+                left, frames = left + 3, frames + sum(one.frames for one in leaving)
         publishing.join()
-        swarm.until(lambda: all(one.sequence == INCREMENTS for one in followers), "all have the newest state")
-    (book,) = market.books([INCREMENTS]).values()
+        swarm.until(lambda: all(one.sequence == market.last for one in followers), "all have the newest state")
+    (book,) = market.books([market.last]).values()
     for one in followers:
         assert one.book == best(book, one.levels), one.view
         # One frame answers the subscription, and the machine may have delayed two others towards each other.
-        assert one.frames <= (time.monotonic() - began) / one.seconds + 3, one.view
-    assert len({one.view for one in followers}) == len(VIEWS)
+        assert one.frames <= (time.monotonic() - one.joined_at) / one.seconds + 3, one.view
+    assert len({one.view for one in followers}) == len(views)
+    frames += sum(one.frames for one in followers)
+    print(
+        f"{len(followers)} followers of {len(views)} views, {left} left before; {frames} frames, all as they should be"
+    )
 
 
 def best(book: dict[str, dict[str, str]], levels: int) -> dict[str, dict[str, str]]:
