@@ -46,6 +46,7 @@ class Demo:
         self.events: Mapping[str, Handler] = {
             "place_order": self._place,
             "cancel_order": self._cancel,
+            "create_deposit_address": self._create_address,
         }
 
     def run(self) -> None:
@@ -78,3 +79,11 @@ class Demo:
         assert session.uid is not None
         self._exchange.cancel(session.uid, message.get("id"))
         session.reply({"success": {"message": "Order cancelled.", "order_id": message["id"]}})
+
+    def _create_address(self, session: Any, message: dict[str, Any]) -> None:
+        """Handle `{"event":"create_deposit_address","currency":"btc"}`, in place of Peatio's request
+        `GET …/account/deposit_address/btc`. Raises ClientError."""
+        require_authenticated(session)
+        assert session.uid is not None
+        self._exchange.create_address(session.uid, message.get("currency"))
+        session.reply({"success": {"message": "Address requested."}})

@@ -16,9 +16,10 @@ import gevent
 import gevent.event
 
 from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.errors import ClientError
 from peatio_ws.publisher import Publisher
 from peatio_ws.simulator.members import MemberOrder
-from peatio_ws.simulator.publications import Publication
+from peatio_ws.simulator.publications import Publication, deposit_address
 from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
 
@@ -39,6 +40,12 @@ class SimulatedExchange:
     def cancel(self, uid: str, number: object) -> None:
         """Cancel a member's order. Raises ClientError."""
         self._enqueue(self._simulation.cancel(uid, number, time.time()))
+
+    def create_address(self, uid: str, currency: object) -> None:
+        """Create a member's address for deposits. Raises ClientError."""
+        if currency != "btc":
+            raise ClientError("currency: the only currency with addresses is btc")
+        self._enqueue([deposit_address(uid, "btc")])
 
     def orders(self, uid: str) -> list[MemberOrder]:
         """Return a member's latest orders, the last changed one first."""

@@ -5,6 +5,7 @@ Takes what happens in a market (`matching.py`), and returns what to publish. Kno
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -113,6 +114,13 @@ def balances(uid: str, base: Balance, quote: Balance) -> Publication:
         "usd": [plain(quote.available * TICK * LOT), plain(quote.locked * TICK * LOT)],
     }
     return Publication(RANGER, f"private.{uid}.balances", {}, body)
+
+
+def deposit_address(uid: str, currency: str) -> Publication:
+    """Return a member's new address. It is recognizably not a real one, so that nobody sends coins to it."""
+    address = f"simulated-{currency}-{hashlib.sha256(f'{uid} {currency}'.encode()).hexdigest()[:24]}"
+    body = {"type": "create", "currencies": [currency], "address": address}
+    return Publication(RANGER, f"private.{uid}.deposit_address", {}, body)
 
 
 def rest_order(one: MemberOrder) -> dict[str, Any]:

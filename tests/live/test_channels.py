@@ -28,7 +28,7 @@ from tests.support.gateway import ROOT, WAIT, GatewayProcess, receive
 PERIODS = "1m 5m 15m 30m 1h 2h 4h 6h 12h 1d 3d 1w".split()
 PYTHON_PATH = f"{PYTHON_CLIENT}:{ROOT}"
 """What a reader has installed."""
-NOT_SIMULATED = {"<market>.update", "deposit_address"}
+NOT_SIMULATED = {"<market>.update"}
 ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "20000", "volume": "0.5"}
 
 
@@ -58,7 +58,7 @@ def orders_over_rest(gateway: GatewayProcess, token: str, query: str = "") -> li
 
 def test_every_event_of_the_simulated_exchange_is_valid(simulated: GatewayProcess, token: str) -> None:
     market = [f"btcusd.{name}" for name in ("trades", "ob-snap", "ob-inc", *(f"kline-{period}" for period in PERIODS))]
-    streams = ["order", "trade", "balances", "global.tickers", *market]
+    streams = ["order", "trade", "balances", "deposit_address", "global.tickers", *market]
     path = f"private?stream={','.join(streams)}"
     with (
         simulated.connect(path, additional_headers={"Authorization": f"Bearer {token}"}) as ranger,
@@ -66,6 +66,7 @@ def test_every_event_of_the_simulated_exchange_is_valid(simulated: GatewayProces
     ):
         seen = set[str]()
         ranger.send(json.dumps({**ORDER, "ord_type": "market", "price": None}))
+        ranger.send(json.dumps({"event": "create_deposit_address", "currency": "btc"}))
         while not seen >= {*streams, "balances"}:
             seen.add(checked(receive(ranger)))
         while not seen >= {"orderbook"}:

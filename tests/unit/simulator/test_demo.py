@@ -77,7 +77,15 @@ def test_an_order_is_placed_and_cancelled() -> None:
     ]
 
 
-@pytest.mark.parametrize("event", ["place_order", "cancel_order"])
+def test_an_address_is_requested_for_a_currency_that_has_them() -> None:
+    events, session = Demo(settings()).events, Session()
+    events["create_deposit_address"](session, {"currency": "btc"})
+    assert session.replies == [{"success": {"message": "Address requested."}}]
+    with pytest.raises(ClientError, match="the only currency with addresses is btc"):
+        events["create_deposit_address"](session, {"currency": "usd"})
+
+
+@pytest.mark.parametrize("event", ["place_order", "cancel_order", "create_deposit_address"])
 def test_trading_needs_a_token(event: str) -> None:
     session = Session(None)
     with pytest.raises(ClientError, match="Not authenticated"):

@@ -16,7 +16,7 @@ from peatio_ws.protocol.private_events.trade import Trade
 from peatio_ws.protocol.public_events import PublicEvent
 from peatio_ws.simulator.matching import SimulatedOrder
 from peatio_ws.simulator.members import Balance, MemberOrder
-from peatio_ws.simulator.publications import CROWD, Publication, balances, rest_order, text_of
+from peatio_ws.simulator.publications import CROWD, Publication, balances, deposit_address, rest_order, text_of
 from peatio_ws.simulator.simulation import (
     FIRST_PRICE,
     KLINE_STEPS,
@@ -95,6 +95,14 @@ def test_balances_are_texts_in_the_currencies_of_the_market() -> None:
     message = balances("IDANN", Balance(15_000, 1), Balance(912_000 * 10_000, 0))
     assert message.routing_key == "private.IDANN.balances"
     assert message.body == {"btc": ["1.5", "0.0001"], "usd": ["91200.0", "0.0"]}
+
+
+def test_each_member_has_an_address_that_is_not_a_real_one() -> None:
+    ann, bob = (deposit_address(uid, "btc") for uid in ("IDANN", "IDBOB"))
+    assert ann.routing_key == "private.IDANN.deposit_address"
+    assert {name: ann.body[name] for name in ("type", "currencies")} == {"type": "create", "currencies": ["btc"]}
+    assert ann.body["address"].startswith("simulated-btc-")
+    assert ann.body["address"] != bob.body["address"]
 
 
 def test_an_order_over_rest_has_peatios_fields() -> None:
