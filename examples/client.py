@@ -1,7 +1,8 @@
-"""Print a member's orders and trades, one line of JSON each; reconnect as needed. With `make run`:
+r"""Print a member's orders and trades, one line of JSON each; reconnect as needed. With `make run`:
 
-    pip install 'PyJWT[crypto]' ./clients/python
-    JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 python examples/client.py ws://127.0.0.1:8080/ IDDEMO000001
+    .venv/bin/pip install ./clients/python
+    JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 \
+        .venv/bin/python examples/client.py ws://127.0.0.1:8080/ IDDEMO000001
 
 URL and UID can also be set in the environment, like the settings of the token (`session_token.py`). The package
 `peatio_client` (`clients/python`) reconnects and resumes.

@@ -1,7 +1,7 @@
-"""An echo service: this package's WebSocket transport without Peatio's protocol, for conformance suites and benches.
+r"""An echo service: this package's WebSocket transport without Peatio's protocol, for conformance suites and benches.
 
-    WEBSOCKET_MAX_MESSAGE_BYTES=16777216 WEBSOCKET_OUTBOX_BYTES=134217728 \\
-        gunicorn -c /dev/null -k peatio_ws.worker.Worker examples.echo
+    WEBSOCKET_MAX_MESSAGE_BYTES=16777216 WEBSOCKET_OUTBOX_BYTES=134217728 \
+        .venv/bin/gunicorn -c /dev/null -k peatio_ws.worker.Worker examples.echo
 
 Run it in the project's folder. `-c /dev/null` is needed because `gunicorn.conf.py` there belongs to the gateway and
 requires its keys. The worker reads the limits from the environment (`Settings.limits_from_env`). It closes a connection

@@ -1,7 +1,7 @@
 """Print a line for each event of every channel of Peatio, with the types of `peatio_client.channels`. With `make run`:
 
-    pip install ./clients/python
-    TOKEN="$(.venv/bin/python -m peatio_ws token --member-id 1001)" python examples/every_channel.py
+    .venv/bin/pip install ./clients/python
+    TOKEN="$(.venv/bin/python -m peatio_ws token --member-id 1001)" .venv/bin/python examples/every_channel.py
 
 URL and MARKET can be set in the environment, too.
 """

@@ -1,9 +1,9 @@
 r"""Keep the states of a member's orders correct across disconnections. Environment: URL, UID, and the variables of
 `rest.py` and `session_token.py`. With `make run`:
 
-    pip install 'PyJWT[crypto]' ./clients/python
+    .venv/bin/pip install ./clients/python
     env URL=ws://127.0.0.1:8080/ UID=IDDEMO000001 MEMBER_ID=1001 JWT_PRIVATE_KEY="$(cat .run/private.pem)" \
-        ORDERS_URL=http://127.0.0.1:8080/api/v2/market/orders python examples/orders.py
+        ORDERS_URL=http://127.0.0.1:8080/api/v2/market/orders .venv/bin/python examples/orders.py
 """
 
 import json

@@ -1,18 +1,8 @@
-"""Everything that the simulated exchange publishes is as docs/channels.md says, and what it answers over REST agrees.
-The examples that need a REST API run with it.
-"""
+"""What the simulated exchange publishes is as docs/channels.md says, and what it answers over REST agrees."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import queue
-import re
-import signal
-import subprocess
-import sys
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.live.conftest import EXAMPLES
 from tests.support.asyncapi import EVENT, EVENTS
 from tests.support.driving import PYTHON_CLIENT
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, receive
@@ -102,85 +91,3 @@ def test_orders_over_rest_are_those_of_the_stream(simulated: GatewayProcess, tok
             pass
         shown = next(one for one in orders_over_rest(simulated, token) if one["id"] == order["id"])
         assert shown["state"] == "cancel"
-
-
-class Program:
-    """An example that runs by the command in its head, in a folder like a checkout after `make run`; and the lines that
-    it has printed.
-
-    Args:
-        file: its name, unless the command is that of another one (`runs_as`).
-    """
-
-    def __init__(self, file: str, gateway: GatewayProcess, checkout: Path, runs_as: str | None = None) -> None:
-        head = (EXAMPLES / (runs_as or file)).read_text()
-        shown = re.findall(r"^(?://)? {4,5}((?:env |TOKEN=| {4}ORDERS_URL=).+)$", head, re.MULTILINE)
-        command = "\n".join(shown).replace(":8080/", f":{gateway.port}/").replace(str(runs_as), file)
-        assert f"examples/{file}" in command
-        path = f"{checkout}/.venv/bin:{os.environ['PATH']}"
-        self.process = subprocess.Popen(
-            ["bash", "-c", command],
-            cwd=checkout,
-            env={**os.environ, "PATH": path, "PYTHONPATH": PYTHON_PATH, "URL": gateway.url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-        )
-        self.lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                self.lines.put(line)
-
-    def line(self) -> str:
-        return self.lines.get(timeout=WAIT)
-
-    def close(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(WAIT)
-        self._reader.join(WAIT)
-
-
-@pytest.fixture(scope="module")
-def checkout(simulated: GatewayProcess, folder: Path) -> Path:
-    place = folder / "checkout"
-    place.mkdir()
-    (place / ".venv").symlink_to(sys.prefix)
-    (place / ".run").symlink_to(folder / "run")
-    (place / "examples").symlink_to(EXAMPLES)
-    return place
-
-
-def test_examples_with_orders_read_them_at_their_start(
-    simulated: GatewayProcess, token: str, checkout: Path, node_modules: None
-) -> None:
-    """Each prints an order that was placed before it started, and that no event mentions."""
-    with simulated.member(token) as member:
-        member.send(json.dumps({**ORDER, "price": "30000"}))
-        while (frame := receive(member)).get("orderbook", {}).get("price") != "30000.0":
-            pass
-    number = str(frame["orderbook"]["id"])
-    with contextlib.ExitStack() as running:
-        for file, runs_as in (("orders.py", None), ("orders_asyncio.py", "orders.py"), ("orders.mjs", None)):
-            program = Program(file, simulated, checkout, runs_as)
-            running.callback(program.close)
-            picture = json.loads(program.line())
-            assert picture[number] == "wait", file
-            assert len(picture) >= 2, "the event's order, too"
-
-
-def test_the_typed_example_prints_every_channel(simulated: GatewayProcess, checkout: Path) -> None:
-    program = Program("every_channel.py", simulated, checkout)
-    try:
-        wanted, said = {"ticker", "market trade", "candle", "book", "change", "order", "trade", "balance"}, list[str]()
-        while wanted:
-            said.append(program.line())
-            assert "Traceback" not in said[-1], "".join(said)
-            wanted = {kind for kind in wanted if not said[-1].startswith(f"{kind} ")}
-    finally:
-        program.close()

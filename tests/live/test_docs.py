@@ -1,4 +1,4 @@
-"""The first clients of the READMEs and the examples of docs/handlers.md, pasted into files as a reader would."""
+"""The examples of docs/handlers.md, pasted into files and started as a reader would."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import EXAMPLES
-from tests.support import documents, shell_pages
-from tests.support.driving import PYTHON_CLIENT
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
 from tests.support.servers import RabbitMQ
 
-FIRST_CLIENTS = ["README.md", "clients/python/README.md", "clients/js/README.md"]
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 Serve = Callable[[str], GatewayProcess]
 
@@ -44,38 +40,14 @@ def serve(pasted: Path, broker: RabbitMQ, signer: Signer) -> Iterator[Serve]:
     running: list[GatewayProcess] = []
 
     def start(module: str) -> GatewayProcess:
-        environ = {"AMQP_URL": broker.url, **signer.environ, "PYTHONPATH": f"{ROOT}:{pasted}"}
-        running.append(GatewayProcess(pasted / "logs", environ, ("gunicorn", module)))
+        environ = {"AMQP_URL": broker.url, **signer.environ}
+        running.append(GatewayProcess(pasted / "logs", environ, ("peatio_ws", "run", module), cwd=pasted))
         return running[-1]
 
     yield start
     for process in running:
         process.stop()
         assert not process.tracebacks()
-
-
-@pytest.mark.parametrize("page", FIRST_CLIENTS)
-def test_first_client_prints_orders_of_the_simulated_exchange(page: str, tmp_path: Path, node_modules: None) -> None:
-    """Run the commands of the page in a folder like a checkout after `make run`."""
-    gateway = GatewayProcess(tmp_path, {}, ("peatio_ws", "run"), cwd=tmp_path)
-    try:
-        (tmp_path / ".venv").symlink_to(sys.prefix)
-        (tmp_path / "node_modules").symlink_to(EXAMPLES / "node_modules")
-        found = documents.blocks(ROOT / page)
-        blocks = [block for block in found if shell_pages.belongs(block) and block.reason is None]
-        done = subprocess.run(
-            shell_pages.COMMAND,
-            input=shell_pages.program(blocks, tmp_path, {"8080": str(gateway.port)}),
-            env={**os.environ, "PYTHONPATH": str(PYTHON_CLIENT)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    finally:
-        gateway.stop()
 
 
 def test_first_handlers_of_the_page(serve: Serve, signer: Signer) -> None:

@@ -7,9 +7,7 @@ and Redis. docs/contributing.md describes which blocks those are, and how a bloc
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +16,7 @@ import pytest
 import yaml
 
 from peatio_ws.auth import keys
-from tests.support import documents, shell_pages
+from tests.support import documents, shell_pages, stranger
 from tests.support.documents import Block
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, Redis, free_port
@@ -26,7 +24,7 @@ from tests.support.transcripts import Failed, Transcript
 
 SECONDS = 120
 COMMANDS = {
-    "python": [sys.executable, "-"],
+    "python": ["python", "-"],
     "sh": shell_pages.COMMAND,
     "javascript": ["node", "--input-type=module", "-"],
 }
@@ -67,13 +65,9 @@ def key_file(folder: Path, signer: Signer) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(folder: Path) -> Path:
-    """Create the command that `pip install` makes from the package's entry point."""
-    path = folder / "bin" / "peatio-ws"
-    path.parent.mkdir()
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m peatio_ws "$@"\n')
-    path.chmod(0o755)
-    return path
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the package as a stranger does. Return the folder of its commands."""
+    return stranger.installed(tmp_path_factory) / ".venv" / "bin"
 
 
 def token(signer: Signer) -> str:
@@ -97,7 +91,7 @@ def test_programs(
     signer: Signer,
     key_file: Path,
     tmp_path: Path,
-    command: Path,
+    commands: Path,
 ) -> None:
     page, language = key
     ports = {8080: gateway.port, 4242: gateway.metrics_port}
@@ -113,11 +107,10 @@ def test_programs(
         program = in_place(BLOCKS[key])
         for old, new in replace.items():
             program = program.replace(old, new)
-    environ = {
-        **os.environ,
+    environ = stranger.environment()
+    environ |= {
         **signer.environ,
-        "PATH": f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PATH": f"{commands}:{environ['PATH']}",
         "AMQP_URL": broker.url,
         "REDIS_URL": redis.url,
         "WEBSOCKET_PORT": str(free_port()),
@@ -128,6 +121,7 @@ def test_programs(
     }
     done = subprocess.run(
         COMMANDS[language],
+        executable=str(commands / "python") if language == "python" else None,
         input=program,
         env=environ,
         cwd=folder,

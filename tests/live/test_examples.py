@@ -8,13 +8,11 @@ import json
 import os
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ import pytest
 from peatio_ws.auth import keys
 from tests.live.conftest import EXAMPLES
 from tests.support.driving import PYTHON_CLIENT, closing_with
-from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer
+from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.support.servers import START_SECONDS, wait_until
 
 COMMANDS = {"python": [sys.executable, str(EXAMPLES / "client.py")], "node": ["node", str(EXAMPLES / "client.mjs")]}
@@ -173,25 +171,3 @@ def test_does_not_reconnect_if_that_cannot_help(sample: Callable[..., Sample]) -
         assert ann.ended() == 1
         assert "closed: 1003 because; not again" in ann.notes
         assert len(times) == 2, "it reconnected"
-
-
-def test_commands_of_the_python_example_run_in_a_fresh_environment(
-    gateway: GatewayProcess, signer: Signer, tmp_path: Path
-) -> None:
-    for name in ("examples", "clients/python"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules", "build"))
-    (tmp_path / ".run").mkdir()
-    (tmp_path / ".run" / "private.pem").write_bytes(keys.private_pem(signer.key))
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    install, run = re.findall(r"^    (.+)$", (EXAMPLES / "client.py").read_text().split('"""')[1], re.MULTILINE)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("JWT_", "PYTHONPATH"))}
-    environ |= {"PATH": f"{tmp_path}/venv/bin:{environ['PATH']}", "JWT_ALGORITHM": signer.algorithm}
-
-    subprocess.run(["bash", "-c", install], cwd=tmp_path, env=environ, check=True, timeout=START_SECONDS)
-    assert "ws://127.0.0.1:8080/" in run
-    words = ["bash", "-c", f"exec env {run.replace('ws://127.0.0.1:8080/', gateway.url)}"]
-    with subprocess.Popen(words, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True) as client:
-        assert client.stderr is not None
-        said = client.stderr.readline()
-        client.kill()
-    assert said == "connected\n"

@@ -5,158 +5,232 @@ the environment, with bash and only what the page says.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import expect
+from websockets.sync.client import connect
 
-from tests.support import documents, shell_pages
-from tests.support.gateway import ROOT
-from tests.support.servers import START_SECONDS, free_port
+from tests.live.conftest import EXAMPLES
+from tests.support import documents, stranger
+from tests.support.gateway import ROOT, WAIT, receive
+from tests.support.servers import free_port
+from tests.support.stranger import PAGE_SECONDS, Checkout, Program
+from tests.support.visiting import chromium
 
 BOT = "docs/how-to/market-making-bot.md"
-PAGES = [BOT]
-LEFT_OUT = shutil.ignore_patterns(".*", "node_modules", "build", "*.egg-info", "__pycache__", "tests", "bench")
-INSTALL_SECONDS = 240.0
-SECONDS = 120.0
-
-
-class Output:
-    """What a process prints, read as it comes."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self._text, self._more = process, "", threading.Condition()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                with self._more:
-                    self._text += line
-                    self._more.notify_all()
-        with self._more:
-            self._more.notify_all()
-
-    def wait_for(self, pattern: str, seconds: float = SECONDS) -> re.Match[str]:
-        """Wait for this pattern in what was printed since the last one."""
-        deadline = time.monotonic() + seconds
-        with self._more:
-            while not (found := re.search(pattern, self._text)):
-                assert self._reader.is_alive(), f"it ended without {pattern}: {self._text}"
-                assert time.monotonic() < deadline, f"no {pattern}: {self._text}"
-                self._more.wait(1)
-            self._text = self._text[found.end() :]
-        return found
-
-    def end(self, signal_number: int) -> int:
-        """Send a signal to the process's group. Return the exit status."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal_number)
-        status = self.process.wait(START_SECONDS)
-        self._reader.join(START_SECONDS)
-        return status
-
-
-class Checkout:
-    """A copy of the project without what was installed into it, in which `make run` has been typed.
-
-    Attributes:
-        environ: a stranger's environment, with the token that `make run` printed.
-        port: what the pages call 8080.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder / "checkout", free_port()
-        shutil.copytree(ROOT, self.folder, ignore=LEFT_OUT, symlinks=True)
-        (self.folder / "tests").mkdir()
-        shutil.copy(ROOT / "tests" / "make-venv", self.folder / "tests")
-        ours = str(Path(sys.prefix) / "bin")
-        path = ":".join(part for part in os.environ["PATH"].split(":") if part != ours)
-        kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
-        self.environ = {**kept, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        self.start(INSTALL_SECONDS)
-
-    def start(self, seconds: float = START_SECONDS) -> None:
-        ports = {"WEBSOCKET_PORT": str(self.port), "METRICS_PORT": str(free_port()), "WEBSOCKET_HOST": "127.0.0.1"}
-        self.gateway = self.run(["make", "run"], **ports)
-        self.environ["TOKEN"] = self.gateway.wait_for(r'"Bearer (\S+)"', seconds)[1]
-        self.gateway.wait_for(r"listening|Booting worker", seconds)
-
-    def run(self, command: list[str], **environ: str) -> Output:
-        process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-            # A test run in the background of a shell ignores SIGINT, and its children would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        return Output(process)
-
-    def run_page(self, page: str, folder: Path) -> None:
-        """Run the commands of a page, and compare what they print."""
-        found = documents.blocks(ROOT / page)
-        blocks = [block for block in found if shell_pages.belongs(block) and block.reason is None]
-        done = subprocess.run(
-            shell_pages.COMMAND,
-            input=shell_pages.program(blocks, folder, {"8080": str(self.port)}),
-            env=self.environ,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+TRADING = "docs/how-to/trading-page.md"
+PAGES = ["README.md", "clients/python/README.md", "clients/js/README.md", "docs/how-to/command-line-tools.md", BOT]
+ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "30000", "volume": "0.5"}
+SNIPPETS = ROOT / "peatio_ws" / "console" / "static" / "snippets.mjs"
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    checkout = Checkout(tmp_path_factory.mktemp("stranger"))
+    """A checkout. Its gateway was started by the first command of the trading page: `make run`, for one more origin."""
+    (serve,) = [block.text for block in documents.blocks(ROOT / TRADING) if "make run" in block.text]
+    checkout = Checkout(stranger.installed(tmp_path_factory), serve)
     yield checkout
     checkout.gateway.end(signal.SIGINT)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_does_what_it_shows(page: str, checkout: Checkout, tmp_path: Path) -> None:
-    checkout.run_page(page, tmp_path)
+    checkout.run_page(documents.blocks(ROOT / page), tmp_path)
+
+
+# ---- how-to pages
+
+
+def test_the_trading_page_shows_prices_trades_and_orders_and_reconnects(checkout: Checkout) -> None:
+    blocks = list(documents.blocks(ROOT / TRADING))
+    (page,) = [block.text for block in blocks if block.how == "file index.html"]
+    assert len(page.splitlines()) <= 30, "as its heading says"
+    start, copy, serve = [block.text for block in blocks if block.language == "sh"]
+    assert checkout.run(copy).process.wait(PAGE_SECONDS) == 0
+    folder = checkout.folder / "../page"
+    (folder / "index.html").write_text(checkout.here(page))
+    server = checkout.run(f"cd ../page\n{serve}")
+    try:
+        with chromium() as browser:
+            shown = browser.new_page()
+            address = f"http://127.0.0.1:{checkout.ports['8000']}/#{checkout.environ['TOKEN']}"
+            checkout.wait_for_http(int(checkout.ports["8000"]), "/")
+            shown.goto(address)
+            expect(shown.locator("#state")).to_have_text("live")
+            expect(shown.locator("#bid")).not_to_be_empty()
+            shown.locator("#trades li").first.wait_for()
+            shown.locator("#orders li").first.wait_for()
+            checkout.gateway.end(signal.SIGINT)
+            expect(shown.locator("#state")).to_have_text("reconnecting")
+            checkout.start(start)
+            expect(shown.locator("#state")).to_have_text("live")
+            shown.locator("#orders li").first.wait_for()
+    finally:
+        server.end()
 
 
 def test_the_bot_survives_a_lost_exchange_and_leaves_no_order(checkout: Checkout, tmp_path: Path) -> None:
     """The page's bot, with everything lost that the exchange knew; then ended with Ctrl-C."""
     (block,) = [block for block in documents.blocks(ROOT / BOT) if block.how == "file bot.py"]
-    (tmp_path / "bot.py").write_text(block.text.replace(":8080", f":{checkout.port}"))
+    (tmp_path / "bot.py").write_text(checkout.here(block.text))
     make = [".venv/bin/python", "-m", "peatio_ws", "token", "--uid", "IDMAKER2"]
     token = subprocess.check_output(make, cwd=checkout.folder, env=checkout.environ, text=True).strip()
-    bot = checkout.run([".venv/bin/python", str(tmp_path / "bot.py")], TOKEN=token)
+    bot = checkout.run(f"exec .venv/bin/python {tmp_path}/bot.py", TOKEN=token)
     try:
         bot.wait_for("order filled")
         checkout.gateway.end(signal.SIGKILL)
-        checkout.start()
+        checkout.start("make run")
         bot.wait_for("(buy|sell) 0.5 at")
         bot.wait_for("order filled")
         assert bot.end(signal.SIGINT) == 0
-        bot.wait_for("no order left")
         request = urllib.request.Request(
             f"http://127.0.0.1:{checkout.port}/api/v2/market/orders?state=wait",
             headers={"Authorization": f"Bearer {token}"},
         )
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=PAGE_SECONDS) as answer:
             assert json.load(answer) == []
     finally:
-        bot.end(signal.SIGKILL)
+        bot.end()
+
+
+def test_the_first_client_for_a_browser_runs_in_one(checkout: Checkout) -> None:
+    page = ROOT / "docs" / "getting-started.md"
+    (program,) = [block.text for block in documents.blocks(page) if block.language == "javascript"]
+    with chromium() as browser:
+        shown = browser.new_page()
+        shown.goto(f"http://127.0.0.1:{checkout.port}/")
+        with shown.expect_console_message(lambda message: "btcusd.ob-inc" in message.text):
+            shown.evaluate(f"() => {{ {checkout.here(program)} }}")
+
+
+# ---- examples
+
+
+def example(file: str, checkout: Checkout) -> Program:
+    """Run the commands in the head of an example; the last one goes on. `orders_asyncio.py` is run as `orders.py`."""
+    described = file.replace("_asyncio", "")
+    first, *lines = head(described)
+    checkout.install(first)
+    return checkout.run("\n".join(lines).replace(described, file), URL=f"ws://127.0.0.1:{checkout.port}/")
+
+
+def head(file: str) -> list[str]:
+    """Return the lines of commands in the description of an example."""
+    text = re.split(r"\n(?:import|from) ", (EXAMPLES / file).read_text())[0]
+    return [line.strip() for line in re.findall(r"^(?://)?( {4,9}\S.*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("file", ["client.py", "client.mjs"])
+def test_client_examples_print_the_members_events(file: str, checkout: Checkout) -> None:
+    program = example(file, checkout)
+    try:
+        program.wait_for("^connected$|\nconnected\n")
+        program.wait_for(r'\{"(order|trade)":\{')
+    finally:
+        program.end()
+
+
+@pytest.mark.parametrize("file", ["orders.py", "orders_asyncio.py", "orders.mjs"])
+def test_examples_with_orders_read_them_at_their_start(file: str, checkout: Checkout) -> None:
+    """Each prints an order that was placed before it started, and that no event mentions."""
+    headers = {"Authorization": f"Bearer {checkout.environ['TOKEN']}"}
+    with connect(f"ws://127.0.0.1:{checkout.port}/private?stream=order", additional_headers=headers) as member:
+        member.send(json.dumps(ORDER))
+        while (frame := receive(member)).get("order", {}).get("price") != "30000.0":
+            pass
+    program = example(file, checkout)
+    try:
+        found: dict[str, Any] = json.loads(program.wait_for(r"(?m)^(\{.*\})$")[1])
+        assert found[str(frame["order"]["id"])] == "wait"
+        assert len(found) >= 2, "the event's order, too"
+    finally:
+        program.end()
+
+
+def test_the_typed_example_prints_every_channel(checkout: Checkout) -> None:
+    program = example("every_channel.py", checkout)
+    try:
+        wanted = {"ticker", "market trade", "candle", "book", "change", "order", "trade", "balance"}
+        while wanted:
+            wanted.discard(program.wait_for(rf"(?m)^({'|'.join(sorted(wanted))}) .*$")[1])
+    finally:
+        program.end()
+
+
+@pytest.mark.parametrize("site", ["flask", "django"])
+def test_applications_start_as_their_readmes_say(site: str, checkout: Checkout) -> None:
+    blocks = [
+        block.text for block in documents.blocks(EXAMPLES / f"{site}_app" / "README.md") if block.language == "sh"
+    ]
+    port = free_port()
+    program = checkout.run(blocks[0], WEBSOCKET_PORT=str(port), METRICS_PORT=str(free_port()))
+    try:
+        checkout.wait_for_http(port, "/")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=WAIT) as page:
+            assert "password" in page.read().decode()
+    finally:
+        program.end(signal.SIGTERM)
+
+
+def test_the_echo_service_echoes(checkout: Checkout) -> None:
+    port = free_port()
+    program = checkout.run("\n".join(head("echo.py")), GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{port}")
+    try:
+        program.wait_for("Listening at")
+        with connect(f"ws://127.0.0.1:{port}/") as client:
+            client.send("hello")
+            assert client.recv(timeout=WAIT) == "hello"
+    finally:
+        program.end(signal.SIGTERM)
+
+
+def test_the_gateway_runs_under_gevent_websockets_own_server(checkout: Checkout) -> None:
+    port = free_port()
+    program = checkout.run("\n".join(head("websocket_server.py")), WEBSOCKET_PORT=str(port))
+    try:
+        checkout.wait_for_http(port, "/")
+        with connect(f"ws://127.0.0.1:{port}/") as client:
+            assert "challenge" in receive(client)
+    finally:
+        program.end(signal.SIGTERM)
+
+
+# ---- the console's programs
+
+
+@pytest.mark.parametrize(
+    ("language", "install", "command"),
+    [
+        ("python", ".venv/bin/pip install ./clients/python", ".venv/bin/python {}"),
+        ("javascript", "npm install --silent --no-save ./clients/js", "node {}"),
+    ],
+)
+def test_programs_that_the_console_shows_run(language: str, install: str, command: str, checkout: Checkout) -> None:
+    shown = {
+        "url": f"ws://127.0.0.1:{checkout.port}/",
+        "market": "btcusd",
+        "streams": ["order", "trade", "btcusd.trades", "global.tickers"],
+        "view": {"every": 1000, "depth": 5},
+        "bookStream": "btcusd.ob-top@5/1000ms",
+        "hasToken": True,
+        "request": {"event": "create_deposit_address", "currency": "btc"},
+    }
+    module = f"""import {{ {language} }} from {json.dumps(SNIPPETS.as_uri())};
+        process.stdout.write({language}({json.dumps(shown)}));"""
+    text = subprocess.check_output(["node", "--input-type=module", "-e", module], text=True)
+    name = f"shown.{'py' if language == 'python' else 'mjs'}"
+    (checkout.folder / name).write_text(text)
+    checkout.install(install)
+    program = checkout.run(f"exec {command.format(name)}")
+    try:
+        program.wait_for("Address requested")
+        program.wait_for(r"btcusd\.ob-top@5/1000ms")
+    finally:
+        program.end()

@@ -17,21 +17,23 @@ from markdown_it.token import Token
 from tests.support.gateway import ROOT
 
 LEFT_OUT = {"node_modules", "build", ".run", ".cache"}
+_STRANGERS = "tests/live/test_strangers.py"
 RUN_ELSEWHERE = {
-    ("README.md", "python"): "tests/live/test_docs.py",
-    ("README.md", "sh"): "tests/live/test_docs.py",
-    ("README.md", "output"): "tests/live/test_docs.py",
     ("docs/handlers.md", "python"): "tests/live/test_docs.py",
-    ("docs/how-to/trading-page.md", "html"): "tests/live/test_how_to.py",
-    ("docs/how-to/market-making-bot.md", "sh"): "tests/live/test_strangers.py",
-    ("docs/how-to/market-making-bot.md", "python"): "tests/live/test_strangers.py",
-    ("docs/how-to/market-making-bot.md", "output"): "tests/live/test_strangers.py",
+    ("docs/how-to/trading-page.md", "html"): _STRANGERS,
     ("clients/python/README.md", "python"): "tests/live/test_client_packages.py",
-    ("clients/python/README.md", "sh"): "tests/live/test_docs.py",
-    ("clients/python/README.md", "output"): "tests/live/test_docs.py",
     ("clients/js/README.md", "js"): "tests/live/test_client_packages.py",
-    ("clients/js/README.md", "sh"): "tests/live/test_docs.py",
-    ("clients/js/README.md", "output"): "tests/live/test_docs.py",
+    **{
+        (page, language): _STRANGERS
+        for page, languages in {
+            "README.md": ("python", "sh", "output"),
+            "clients/python/README.md": ("sh", "output"),
+            "clients/js/README.md": ("sh", "output"),
+            "docs/how-to/command-line-tools.md": ("sh", "output"),
+            "docs/how-to/market-making-bot.md": ("python", "sh", "output"),
+        }.items()
+        for language in languages
+    },
 }
 """Programs that another test runs, by page and language."""
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*) -->\s*")
