@@ -56,43 +56,57 @@ const line = new Line(listen);
 const frames = new Frames();
 const count = { in: 0, out: 0 };
 const rates = { all: new Rate(), book: new Rate() };
-/** `ping`s of the user whose answers are shown. */
-let pings = 0;
+/** What to do at the answers to pings, in their order. @type {((() => void) | null)[]} */
+const answers = [];
+/** The same for the ping that is being sent. @type {(() => void) | null} */
+let atAnswer = null;
 /**
  * Whether arriving events are missed ones: from the answer to the token until the answer to a ping, which the gateway
- * handles only after it has sent all missed events.
+ * handles only after it has sent all missed events. The same for market trades, from the first answer on.
  */
-let isReplaying = false;
+const replaying = { own: false, trades: false };
 /** Cursors of missed events. @type {Set<string>} */
 const missed = new Set();
+/** Frames of missed market trades. @type {Set<string>} */
+const missedTrades = new Set();
+let areTradesMissing = false;
 
 /** @param {"in" | "out"} direction @param {string} text */
 function listen(direction, text) {
   count[direction] += 1;
   if (direction === "in") rates.all.add(text);
-  if (text === "pong" && isReplaying) endReplay();
-  const isMine = pings > 0 && (text === "ping" || text === "pong");
-  if (isMine && text === "pong") pings -= 1;
-  if ((text === "ping" || text === "pong") && !isMine) return;
+  if (text === "ping") answers.push(atAnswer);
+  if (text === "pong") answers.shift()?.();
+  if (text === "ping" || text === "pong") return;
   const frame = parsed(text);
   const name = Object.keys(frame)[0] ?? "";
   if (name === book?.stream || name === `${book?.name}-snap`) rates.book.add(text);
-  if (isReplaying && frame.cursor) missed.add(frame.cursor);
-  frames.add({ direction, text, isPublic: name.includes("."), isMissed: missed.has(frame.cursor) });
+  if (replaying.own && frame.cursor) missed.add(frame.cursor);
+  if (replaying.trades && name === `${market}.trades`) missedTrades.add(text);
+  const isMissed = missed.has(frame.cursor) || missedTrades.has(text);
+  frames.add({ direction, text, isPublic: name.includes("."), isMissed });
   if (direction === "out") {
     if (frame.jwt) step("token", isSimulated ? "made by this gateway for its simulated member" : "yours");
     return;
   }
   if (frame.success) step("open", location.host);
+  if (frame.success && isReturning) replayTrades(frame.complete ?? {});
   if (frame.success?.message === "Authenticated.") {
     step("in", "");
-    isReplaying = lostAt !== null;
+    replaying.own = lostAt !== null;
     isGap = false;
     missed.clear();
   }
   if (frame.resume?.complete === false) tellGap();
-  if (frame.success?.message === "subscribed" && isReplaying) line.send("ping"); // its answer follows the missed events
+  if (frame.success?.message === "subscribed" && replaying.own) ping(endReplay);
   if (frame.success?.order_id) answerOrder(`${frame.success.message.replace(".", "")}: ${short(frame.success.order_id)}`, true);
+}
+
+/** Call a function when the gateway has handled, and answered, all that it has received so far. @param {() => void} answered */
+function ping(answered) {
+  atAnswer = answered;
+  line.send("ping");
+  atAnswer = null;
 }
 
 /** @param {string} text @returns {any} an object; an empty one for other texts */
@@ -118,6 +132,8 @@ let state = "connecting";
 /** When the connection was lost; null if it was not. @type {number | null} */
 let lostAt = null;
 let isGap = false;
+/** Whether the first answer after a lost connection has not come yet. */
+let isReturning = false;
 let nextTry = 0;
 /** Whether the user closed the line about the cut. */
 let isDismissed = false;
@@ -147,7 +163,6 @@ function tell(text, kind) {
 function connected() {
   become("live");
   if (lostAt === null) $("banner").hidden = true; // the obstacle to the first connection is gone
-  else if (!hasToken) endReplay(); // public streams have nothing to replay
 }
 
 /** At once on a connection that stays; otherwise with the other news of the reconnect. */
@@ -156,26 +171,46 @@ function tellGap() {
   if (state === "live" && lostAt === null) tell("Events may be missing: read your orders over REST.", "bad");
 }
 
+/** The missed market trades follow, if the gateway has them all. @param {Record<string, boolean>} complete by stream */
+function replayTrades(complete) {
+  isReturning = false;
+  areTradesMissing = complete[`${market}.trades`] !== true;
+  missedTrades.clear();
+  replaying.trades = true;
+  ping(() => {
+    replaying.trades = false;
+    if (!hasToken) endReplay();
+  });
+}
+
+/** Mark in the market trades that some may be missing. @param {{ stream: string }} missed */
+function showHole({ stream }) {
+  if (stream !== `${market}.trades`) return;
+  const row = element("tr", "", "hole");
+  const cell = element("td", "trades may be missing here");
+  cell.setAttribute("colspan", "3");
+  row.append(cell);
+  putFirst($("tape"), row);
+}
+
 function endReplay() {
-  isReplaying = false;
+  replaying.own = false;
   const seconds = ((performance.now() - (lostAt ?? 0)) / 1000).toFixed(1);
   lostAt = null;
-  const hole = element("tr", "", "hole");
-  const cell = element("td", `no trades received for ${seconds} s`);
-  cell.setAttribute("colspan", "3");
-  hole.append(cell);
-  putFirst($("tape"), hole);
   const back = `Back after ${seconds} s`;
-  const found = missed.size ? `${counted(missed.size, "event")} missed, delivered now and marked below` : "no event missed";
-  const publicly = "Market trades of that time are not sent again.";
-  if (!hasToken) tell(`${back}. ${publicly}`, "well");
-  else if (isGap) tell(`${back}, but events may be missing: read your orders over REST.`, "bad");
-  else tell(`${back}, resumed at the cursor: ${found}. ${publicly}`, "well");
+  if (isGap) return tell(`${back}, but events may be missing: read your orders over REST.`, "bad");
+  const found = [[missed.size, "event"], [missedTrades.size, "market trade"]].filter(([number]) => number);
+  const words = found.map(([number, what]) => counted(Number(number), String(what))).join(" and ");
+  const what = words ? `: ${words} missed, delivered now and marked below.` : ".";
+  const rest = areTradesMissing ? " Market trades of that time may be missing." : words ? "" : " You missed nothing.";
+  tell(`${back}${hasToken ? ", resumed at the cursor" : ""}${what}${rest}`, "well");
 }
 
 /** @param {import("./peatio-client.mjs").Disconnected} end */
 function disconnected({ code, reason, pause }) {
   lostAt ??= state === "live" || state === "cut" ? performance.now() : null;
+  isReturning = lostAt !== null;
+  answers.length = 0;
   for (const item of $("steps").children) item.classList.toggle("done", item.id === "step-cursor");
   if (isWaiting) answerOrder("The connection was lost before the answer; check your orders.", false);
   nextTry = performance.now() + (pause ?? 0) * 1000;
@@ -361,10 +396,11 @@ function ladderRow({ price, volume, sum, number }, most, own) {
   return row;
 }
 
-/** @param {any} row */
-function takeTrade(row) {
+/** @param {any} row @param {boolean} wasMissed */
+function takeTrade(row, wasMissed) {
   const side = row.taker_type === "sell" ? "sell" : "buy";
-  const line = element("tr");
+  const line = element("tr", "", wasMissed ? "missed" : "");
+  line.dataset.trade = row.tid;
   line.append(element("td", clock(row.date * 1000)), element("td", row.price, side), element("td", fixed(row.amount)));
   putFirst($("tape"), line);
   showLast(row.price);
@@ -419,12 +455,12 @@ function follow() {
 }
 
 /** @param {import("./peatio-client.mjs").PeatioEvent} event */
-function take({ stream, data, cursor }) {
+function take({ stream, data, cursor, text }) {
   const wasMissed = cursor !== null && missed.has(cursor);
   if (cursor !== null) step("cursor", cursor);
   if (stream === "order") takeOrder(data, wasMissed);
   else if (stream === "trade") takeFill(data, wasMissed);
-  else if (stream === `${market}.trades`) for (const row of data.trades ?? []) takeTrade(row);
+  else if (stream === `${market}.trades`) for (const row of data.trades ?? []) takeTrade(row, missedTrades.has(text));
   else if (stream === "global.tickers") {
     offerMarkets(Object.keys(data));
     takeTicker(data[market]);
@@ -480,8 +516,10 @@ let request = null;
 function sendText(text) {
   const { event } = parsed(text);
   if (typeof event === "string" && event !== "subscribe" && event !== "unsubscribe") request = parsed(text);
-  if (text === "ping") pings += 1;
-  line.send(text);
+  if (text !== "ping") return line.send(text);
+  const shown = { isPublic: false, isMissed: false };
+  frames.add({ ...shown, direction: "out", text });
+  ping(() => frames.add({ ...shown, direction: "in", text: "pong" }));
 }
 
 /** @param {SubmitEvent} event */
@@ -531,6 +569,7 @@ async function run(token) {
     .on("book", draw)
     .on("stale", draw)
     .on("gap", () => {}) // `listen` sees it among the frames
+    .on("missed", showHole)
     .on("error", (message) => (isWaiting ? answerOrder(message, false) : tell(message, "bad")));
   follow();
   become("connecting");
