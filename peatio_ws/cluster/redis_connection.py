@@ -228,9 +228,11 @@ class RedisConnection:
         self.version = numbers(str(found.get("redis_version", "")))
         if self._logged_version != f"{name} {version}":
             self._logged_version = f"{name} {version}"
-            log.info("Redis connected", server=name, version=version)
+            log.info("Redis connected", server=name, server_version=version)
             if not self.has_streams:
-                log.warning("this version of Redis has no streams; orders as last seen are not shared", version=version)
+                log.warning(
+                    "this version of Redis has no streams; orders as last seen are not shared", server_version=version
+                )
 
     def _on_answer(self) -> None:
         self._answered = time.monotonic()

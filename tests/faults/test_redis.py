@@ -266,7 +266,7 @@ def test_workers_share_state_through_an_old_redis(
         with connected(own_redis.url) as connection:
             assert 0 < connection.ttl("peatio_ws:failures:203.0.113.7") <= 60
         for gateway in (first, second):
-            assert [line["version"] for line in logged(gateway, "Redis connected")] == [version]
+            assert [line["server_version"] for line in logged(gateway, "Redis connected")] == [version]
             assert not logged(gateway, UNREACHABLE) + logged(gateway, REFUSES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections import defaultdict
 from typing import Any
@@ -11,6 +12,7 @@ import structlog
 
 from peatio_ws.monitoring import logs
 from peatio_ws.version import VERSION
+from tests.support.gateway import ROOT
 from tests.unit.samples import settings
 
 
@@ -42,6 +44,19 @@ def test_every_line_has_the_process_and_the_version() -> None:
     for processor in logs._SHARED:
         event = processor(None, "info", event)
     assert (event["pid"], event["version"]) == (os.getpid(), VERSION)
+
+
+def test_no_event_has_a_field_that_every_line_has() -> None:
+    taken = {"pid", "version", "level", "timestamp", "logger", "event"}
+    found = [
+        f"{path.name}:{call.lineno} {field.arg}"
+        for path in (ROOT / "peatio_ws").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "log"
+        for field in call.keywords
+        if field.arg in taken
+    ]
+    assert found == []
 
 
 CONTROLS = [chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E, 0x2066, 0xFEFF, 0xDC9B)]
