@@ -15,7 +15,7 @@ UNIT_PROCESSES ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .NOTPARALLEL:
-.PHONY: run test test-again bench docs quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long views-long soak fuzz attack screenshot clean servers
+.PHONY: run test test-again bench docs dist quick lint types unit system live faults faults-long cluster-long steering-long amqps-long renewals-long crowds-long views-long soak fuzz attack screenshot clean servers
 
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
@@ -134,6 +134,16 @@ bench/node_modules/.ready: bench/package-lock.json | servers
 	@cd bench && npm ci --silent
 	@touch $@
 
+# What a release consists of, into dist/: packages, the image's context, the list of what is in it, checksums. Each is
+# installed and used where nothing else is. About three minutes.
+dist: .venv-dist/.ready servers
+	@.venv-dist/bin/python -m tests.programs.dist
+
+.venv-dist/.ready: deploy/dist-requirements.txt
+	@sh tests/make-venv "$(PYTHON)" .venv-dist
+	@.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/dist-requirements.txt
+	@touch $@
+
 SPELLED = README.md CHANGELOG.md $(wildcard docs/*.md docs/*/*.md bench/*.md clients/*/*.md examples/*/*.md)
 # The site, into build/docs; a warning is an error, and so is a misspelt word or a cliché. In a virtual environment of its own, as
 # the bench.
@@ -172,4 +182,4 @@ $(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*
 
 clean:
 	rm -rf .venv .venv-* bench/node_modules clients/js/node_modules docs/node_modules examples/node_modules
-	rm -rf .run .cache build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .run .cache build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
