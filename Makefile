@@ -97,7 +97,7 @@ crowds-long: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.crowds streams
 	$(BIN)/python -m tests.programs.crowds churn
 
-# 500 followers of all views of a book come and go while it changes 500 times a second, with holes and snapshots. Two minutes;
+# 500 followers of all views of a book come and go while it changes 500 times a second, with holes and snapshots. A minute and a half;
 # the short form is among the live tests.
 views-long: $(VENV)/.test-ready servers
 	$(BIN)/python -m pytest -s -m long tests/live/test_views.py

@@ -117,7 +117,7 @@ def test_followers_who_come_and_go_have_the_publishers_book(
 def test_five_hundred_followers_of_all_views_have_the_publishers_book(
     start: Callable[..., GatewayProcess], broker: RabbitMQ
 ) -> None:
-    """`make views-long`: a minute of changes, and a minute to generate them."""
+    """`make views-long`: a minute of changes."""
     market = Market("viewed.ob", count=ROUNDS * INCREMENTS)
     views = [name.removeprefix("viewed.ob") for name in view_names("viewed.ob-inc")]
     assert len(views) == 41
