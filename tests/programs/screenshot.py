@@ -24,6 +24,7 @@ def take(folder: Path) -> bytes:
             here = Visit(browser, gateway.port)
             here.is_live()
             wait_until(lambda: len(here.trades()) >= 4, "some trades", 90)
+            here.page.locator("#tape tr").nth(11).wait_for()  # then the gateway can send those that are missed
             best = float(here.page.locator("#asks tr:last-child td").first.inner_text())
             here.place("sell", "limit", "1.5", f"{best + 4:.1f}")
             here.page.locator("#cut").click()
