@@ -106,6 +106,25 @@ def known(key: object) -> PublicKey:
     return key
 
 
+def usual_algorithm(text: str) -> str:
+    """Return the algorithm to use with a public key if none is configured, as Barong and Rango use it.
+
+    Args:
+        text: as for `load_public_key`.
+
+    Returns:
+        RS256 for an RSA key, the algorithm of an EC key's curve, EdDSA for Ed25519. RS256 too for a text that is not
+        such a key; `load_public_key` says what is wrong with it. Never HS256: a secret has to be named as one.
+    """
+    try:
+        key = _parse_public(_pem_of(text))
+    except ValueError:
+        return "RS256"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return next((name for name, curve in _CURVES.items() if isinstance(key.curve, curve)), "RS256")
+    return "EdDSA" if isinstance(key, Ed25519PublicKey) else "RS256"
+
+
 def fitting(key: PublicKey, algorithm: str) -> PublicKey:
     """Return the key. Raises UnusableKey, with the reason, if the algorithm cannot use it."""
     if isinstance(key, rsa.RSAPublicKey):

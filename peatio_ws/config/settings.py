@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -31,7 +31,7 @@ from peatio_ws.config.tls_files import faults as tls_file_faults
 from peatio_ws.config.trusted_proxies import Header, Network, network
 from peatio_ws.config.urls import EMBEDDED_BROKER, read_amqp_urls, read_jwks_url, read_redis_url
 from peatio_ws.config.validation_errors import SeveralFaults, faults_of, shown
-from peatio_ws.config.variables import broker_url, comma_list, file_faults, read_keys, read_roles
+from peatio_ws.config.variables import algorithm_of, broker_url, comma_list, file_faults, read_keys, read_roles
 from peatio_ws.errors import ConfigurationError, Fault
 
 
@@ -65,8 +65,12 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+_LEVELS: Final = {"warn": "warning", "trace": "debug", "fatal": "error", "panic": "error"}
+"""Names of levels in Ranger and Rango, and the nearest level here."""
+
+
 def _level(value: Any) -> Any:
-    return "warning" if _lower(value) == "warn" else _lower(value)  # the name in Ranger and Rango
+    return _LEVELS.get(_lower(value), _lower(value))
 
 
 def _admin_token(value: Any) -> Any:
@@ -245,6 +249,7 @@ class Settings(BaseModel):
         values = _given(environ)
         faults: list[Fault] = []
         values["jwt_keys"] = read_keys(values, faults)
+        values["JWT_ALGORITHM"] = algorithm_of(values)
         values["roles"] = read_roles(values, faults)
         if at_start:
             faults += file_faults(values)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from peatio_ws.auth.jwks import MOST_BYTES, parse_key_set
-from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, load_public_key
+from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, load_public_key, usual_algorithm
 from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import Fault, FaultCode
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
@@ -26,9 +26,17 @@ def comma_list(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def algorithm_of(values: Mapping[str, str]) -> str:
+    """Return `JWT_ALGORITHM`, or the usual algorithm of the first key if it is not set. Rango has no such variable."""
+    if "JWT_ALGORITHM" in values:
+        return values["JWT_ALGORITHM"]
+    keys = comma_list(values.get("JWT_PUBLIC_KEY") or values.get("JWT_PUBLIC_KEYS", ""))
+    return usual_algorithm(keys[0]) if keys else "RS256"
+
+
 def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey, ...]:
     """Return the keys in `JWT_PUBLIC_KEY` and `JWT_PUBLIC_KEYS` (contract section 4)."""
-    algorithm = values.get("JWT_ALGORITHM", "RS256")
+    algorithm = algorithm_of(values)
     if algorithm not in ALGORITHMS:
         text = f"JWT_ALGORITHM={shown(algorithm)}: is not one of {', '.join(ALGORITHMS)}"
         faults.append(Fault(text, ("JWT_ALGORITHM",)))
@@ -63,7 +71,7 @@ def read_keys(values: Mapping[str, str], faults: list[Fault]) -> tuple[PublicKey
 
 def file_faults(values: Mapping[str, str]) -> list[Fault]:
     """Return the current faults in the JWK set in `JWT_JWKS_FILE`."""
-    path, algorithm = values.get("JWT_JWKS_FILE"), values.get("JWT_ALGORITHM", "RS256")
+    path, algorithm = values.get("JWT_JWKS_FILE"), algorithm_of(values)
     if path is None or algorithm not in ALGORITHMS or algorithm == "HS256":
         return []
     text = _file_fault(Path(path), algorithm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from peatio_ws.auth import keys
-from tests.support.gateway import GatewayProcess, Signer, receive
-from tests.support.servers import wait_until
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.support.servers import RabbitMQ, free_port, wait_until
+from tests.unit.samples import raw_pem
 
 SECONDS = 30.0
 """Time limit of a failing start or a command; each takes about one."""
@@ -180,6 +182,38 @@ def test_run_works_outside_the_project_folder(tmp_path: Path, signer: Signer) ->
                 assert receive(client) == {"success": {"message": "subscribed", "streams": []}}
         finally:
             gateway.stop()
+
+
+def test_environment_of_rango_is_enough(tmp_path: Path, broker: RabbitMQ, publisher: Publisher) -> None:
+    """Rango reads no other variables. Its tools write an Ed25519 key as raw bytes inside PEM."""
+    signer, port = Signer("EdDSA"), free_port()
+    environ = {
+        "WEBSOCKET_HOST": "",
+        "WEBSOCKET_PORT": "",
+        "RANGER_HOST": "127.0.0.1",
+        "RANGER_PORT": str(port),
+        "RABBITMQ_HOST": "127.0.0.1",
+        "RABBITMQ_PORT": str(broker.port),
+        "RABBITMQ_USER": "guest",
+        "RABBITMQ_PASSWORD": "guest",
+        "JWT_PUBLIC_KEY": base64.b64encode(raw_pem(signer.key).encode()).decode(),
+        "API_CORS_ORIGINS": "https://www.example.com",
+        "RANGO_RBAC_ADMIN": "admin,superadmin",
+        "LOG_LEVEL": "trace",
+    }
+    gateway = GatewayProcess(tmp_path, environ, ("peatio_ws", "run"), cwd=tmp_path)
+    gateway.port = port
+    try:
+        bearer = {"Authorization": f"Bearer {signer.token('IDANN', role='admin')}"}
+        with gateway.connect("private?stream=order,admin.eurusd.sys", additional_headers=bearer) as client:
+            streams = ["order", "admin.eurusd.sys"]
+            assert receive(client) == {"success": {"message": "subscribed", "streams": streams}}
+            publisher.event("private.IDANN.order", {"id": 7})
+            assert receive(client) == {"order": {"id": 7}}
+            publisher.event("admin.eurusd.sys", {"state": "on"})
+            assert receive(client) == {"eurusd.sys": {"state": "on"}}
+    finally:
+        gateway.stop()
 
 
 def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:

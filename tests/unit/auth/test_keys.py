@@ -94,6 +94,18 @@ def test_a_curve_that_no_algorithm_uses_is_refused(curve: ec.EllipticCurve) -> N
         keys.load_public_key(keys.public_text(ec.generate_private_key(curve)), "ES256")
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "ES512", "EdDSA"])
+def test_usual_algorithm_of_a_key_is_one_that_can_use_it(algorithm: str) -> None:
+    text = keys.public_text(private_key(algorithm))
+    assert keys.usual_algorithm(text) == algorithm
+    keys.load_public_key(text, keys.usual_algorithm(text))
+
+
+@pytest.mark.parametrize("text", ["", "hello", "0123456789abcdef" * 2])
+def test_a_text_that_is_not_a_key_is_never_used_as_a_secret(text: str) -> None:
+    assert keys.usual_algorithm(text) == "RS256"
+
+
 def test_a_short_rsa_key_is_refused() -> None:
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     with pytest.raises(ValueError, match="1024 bits"):

@@ -107,6 +107,13 @@ def test_older_name_is_used_if_the_newer_is_not_set(name: str, field: str, value
     assert str(getattr(settings(**{older: "82", newer: value}), field)) == value
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("trace", "debug"), ("warn", "warning"), ("Fatal", "error"), ("PANIC", "error")]
+)
+def test_log_levels_of_rango_are_accepted(theirs: str, ours: str) -> None:
+    assert settings(LOG_LEVEL=theirs).log_level == ours
+
+
 @pytest.mark.parametrize("which", ["expiration", "not_before", "issued_at"])
 def test_default_leeway_is_used_for_unset_leeways(which: str) -> None:
     field, own = f"jwt_{which}_leeway", f"JWT_{which.upper()}_LEEWAY"

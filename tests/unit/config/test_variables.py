@@ -33,6 +33,22 @@ def test_every_algorithm_is_accepted_with_its_key(algorithm: str) -> None:
     assert Settings.from_env({"JWT_ALGORITHM": algorithm, "JWT_PUBLIC_KEY": text}).jwt_algorithm == algorithm
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "ES512", "EdDSA"])
+def test_without_an_algorithm_the_first_key_decides(algorithm: str) -> None:
+    first, second = (public_text(private_key(algorithm, number)) for number in range(2))
+    assert Settings.from_env({"JWT_PUBLIC_KEY": first}).jwt_algorithm == algorithm
+    found = Settings.from_env({"JWT_PUBLIC_KEYS": f"{first},{second}"})
+    assert found.jwt_algorithm == algorithm
+    assert len(found.jwt_keys) == 2
+    assert found.token_rules.algorithm == algorithm
+
+
+def test_without_an_algorithm_all_keys_have_to_fit_the_first() -> None:
+    given = {name: public_text(private_key(name)) for name in ("RS256", "EdDSA")}
+    (line,) = faults({"JWT_PUBLIC_KEY": given["EdDSA"], "JWT_PUBLIC_KEYS": given["RS256"]})
+    assert line.startswith("JWT_PUBLIC_KEYS is an RSA key of 2048 bits, which JWT_ALGORITHM=EdDSA cannot use")
+
+
 def test_shared_secret_is_used_only_with_hs256() -> None:
     secret = "0123456789abcdef" * 2
     assert Settings.from_env({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": secret}).jwt_keys == (secret.encode(),)
