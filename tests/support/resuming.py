@@ -205,6 +205,9 @@ class Members:
 class Market(threading.Thread):
     """Publishes at a steady rate: an order, a trade between two members, or a private event of an order.
 
+    Args:
+        durable: whether the exchanges survive a restart of the broker.
+
     Attributes:
         sure: the numbers that the broker confirmed, by member.
         maybe: the numbers that it did not confirm, by member.
@@ -212,9 +215,9 @@ class Market(threading.Thread):
         last_from: the monotonic time just before a member's last event was published, by member; infinite before.
     """
 
-    def __init__(self, url: str, members: list[Member], rate: float) -> None:
+    def __init__(self, url: str, members: list[Member], rate: float, durable: bool = True) -> None:
         super().__init__(daemon=True)
-        self._url, self._members, self._rate = url, members, rate
+        self._url, self._members, self._rate, self._durable = url, members, rate, durable
         self._numbers = [0] * len(members)
         self._trade_id = random.randrange(2**40) * 1000
         self._over = threading.Event()
@@ -330,7 +333,7 @@ class Market(threading.Thread):
             self._channel = channel = self._connection.channel()
             channel.events["basic_return"].add(lambda *arguments: self._returned.append(arguments))
             for name, kind in (("orderbook", "fanout"), ("trade", "headers"), ("events.ranger", "topic")):
-                channel.exchange_declare(f"peatio.{name}", kind, durable=True, auto_delete=False)
+                channel.exchange_declare(f"peatio.{name}", kind, durable=self._durable, auto_delete=False)
         return self._channel
 
     def _hang_up(self) -> None:
