@@ -12,11 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from peatio_ws.auth.revocations import REVOCATIONS_KEPT, Revocation, read
 from peatio_ws.cluster import commands, stored_revocations
@@ -33,10 +30,12 @@ from peatio_ws.cluster.commands import (
     WhoCommand,
     WorkerId,
 )
+from peatio_ws.cluster.redis_client import open_client
 from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, answers_key
 from peatio_ws.config import tls_files
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.tls_errors import REDIS, tls_fault
+from peatio_ws.config.urls import redis_place
 from peatio_ws.errors import ConfigurationError
 
 ANSWER_SECONDS: Final = 3
@@ -117,10 +116,8 @@ def connected(url: str) -> Iterator[Operator]:
     try:
         yield operator
     except (redis.RedisError, OSError) as error:
-        parts = urlsplit(url)
-        where = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
         why = tls_fault(error, REDIS) or str(error) or type(error).__name__
-        raise ConnectionError(f"Redis at {where} (REDIS_URL) did not accept the command: {why}") from None
+        raise ConnectionError(f"Redis at {redis_place(url)} (REDIS_URL) did not accept the command: {why}") from None
     finally:
         operator.close()
 
@@ -134,14 +131,7 @@ class Operator:
     """
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            url,
-            protocol=2,  # Redis 5 has no HELLO
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            client_name="peatio_ws_operator",
-        )
+        self._redis = open_client(url, REDIS_SECONDS, "peatio_ws_operator")
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,24 +15,23 @@ the code is the same for all versions. Knows no key except its own probe.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from peatio_ws.cluster.redis_client import Pool, open_client
 from peatio_ws.cluster.redis_keys import PROBE_KEY
 
 log = structlog.get_logger("peatio_ws.cluster.redis_connection")
 
 REDIS_TIMEOUT: Final = 1.0
 """Seconds for a connection, and for each answer."""
-MOST_CONNECTIONS: Final = 16
 PROBE: Final = "a write"
 PROBE_SECONDS: Final = (2.0, 0.5)
 """Seconds between two test writes of a worker, even an idle one; the second value counts while Redis refuses writes."""
@@ -98,31 +97,6 @@ class _Refusal:
     over: bool = False
 
 
-class _Pool(redis.BlockingConnectionPool):
-    """A pool that waits while all connections are busy, and replaces dropped connections."""
-
-    def __init__(self, **options: Any) -> None:
-        self._dropped: set[Any] = set()
-        # A busy pool does not mean that Redis is unreachable: each use ends within REDIS_TIMEOUT.
-        super().__init__(**options, max_connections=MOST_CONNECTIONS, timeout=None)  # type: ignore[no-untyped-call]
-
-    def drop(self) -> None:
-        """Replace all connections, each before its next use."""
-        self._dropped = set(self._connections)
-
-    def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        connection = super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]
-        if connection in self._dropped:
-            self._dropped.discard(connection)
-            try:
-                connection.disconnect()
-                connection.connect()
-            except BaseException:
-                self.release(connection)  # type: ignore[no-untyped-call]
-                raise
-        return connection
-
-
 class RedisConnection:
     """The connections of one worker.
 
@@ -136,15 +110,8 @@ class RedisConnection:
     """
 
     def __init__(self, url: str) -> None:
-        self._pool = _Pool.from_url(
-            url,
-            protocol=2,  # Redis 5 does not know HELLO
-            socket_timeout=REDIS_TIMEOUT,
-            socket_connect_timeout=REDIS_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            client_name="peatio_ws",
-        )
-        self.redis = redis.Redis(connection_pool=self._pool)
+        self.redis = open_client(url, REDIS_TIMEOUT, "peatio_ws")
+        self._pool = cast(Pool, self.redis.connection_pool)
         self.generation = 0
         self.version: tuple[int, ...] | None = None
         self._state = RedisStatus.UNKNOWN
@@ -207,6 +174,9 @@ class RedisConnection:
         """Check from time to time which server answers, and whether it accepts writes. May wait."""
         if time.monotonic() < self._probe_at:
             return
+        with contextlib.suppress(redis.RedisError, OSError):  # without Sentinel, connections stay where they are
+            if self._pool.has_moved():
+                self._use_another_server()
         if self._silent_in != self.generation:
             self._find_server()
         self.ask(PROBE, lambda: self.redis.set(PROBE_KEY, b"", px=1))
@@ -220,9 +190,7 @@ class RedisConnection:
             return
         run_id = str(found.get("run_id", ""))
         if self._run_id not in ("", run_id):
-            # Another server, without a refusal: listeners and idle connections may still be at the old one.
-            self._pool.drop()
-            self.generation += 1
+            self._use_another_server()  # without a refusal
         self._run_id = run_id
         name, version = named_version(found)
         self.version = numbers(str(found.get("redis_version", "")))
@@ -233,6 +201,11 @@ class RedisConnection:
                 log.warning(
                     "this version of Redis has no streams; orders as last seen are not shared", server_version=version
                 )
+
+    def _use_another_server(self) -> None:
+        """Replace all connections: listeners and idle connections may still be at the old server."""
+        self._pool.drop()
+        self.generation += 1
 
     def _on_answer(self) -> None:
         self._answered = time.monotonic()

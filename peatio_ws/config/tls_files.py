@@ -39,19 +39,21 @@ class _Kind(NamedTuple):
     """A kind of server.
 
     Attributes:
-        scheme: scheme of URLs with TLS.
+        schemes: beginnings of URLs with TLS.
         example: an example of such a URL.
         parameters: parameters of URLs, in the order of `TlsFiles`.
     """
 
-    scheme: str
+    schemes: tuple[str, ...]
     example: str
     parameters: tuple[str, str, str]
 
 
+REDIS_PARAMETERS: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+"""redis-py's names of the files, in the order of `TlsFiles`."""
 _KINDS: Final = {
-    "AMQP": _Kind("amqps", "amqps://user:password@host:5671/vhost", ("cacertfile", "certfile", "keyfile")),
-    "REDIS": _Kind("rediss", "rediss://host:6379/0", ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
+    "AMQP": _Kind(("amqps:",), "amqps://user:password@host:5671/vhost", ("cacertfile", "certfile", "keyfile")),
+    "REDIS": _Kind(("rediss:", "rediss+sentinel:"), "rediss://host:6379/0", REDIS_PARAMETERS),
 }
 _FILES: Final = ("CA_FILE", "CERT_FILE", "KEY_FILE")
 SERVER_NAME: Final = "server_name_indication"
@@ -95,7 +97,7 @@ def extended(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _extended(url: str, server: str, kind: _Kind, values: Mapping[str, str]) -> str:
-    if not url.startswith(f"{kind.scheme}:"):
+    if not url.startswith(kind.schemes):
         return url
     given = split(url)[1]
     added = {
@@ -124,7 +126,7 @@ def faults(values: Mapping[str, str]) -> list[Fault]:
     for server, kind in _KINDS.items():
         names = [name for name in _variables(server) if name in values]
         urls = _urls(extended(values).get(f"{server}_URL", ""), server)
-        secure = [url for url in urls if url.startswith(f"{kind.scheme}:")]
+        secure = [url for url in urls if url.startswith(kind.schemes)]
         if names and not secure:
             text = f"{' and '.join(names)} would have no effect, because {server}_URL does not use TLS"
             found.append(Fault(text, tuple(names), f"use a URL like {kind.example}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from peatio_ws.config.sentinel_url import is_sentinel, parse_sentinel_url
 from peatio_ws.config.tls_files import parameter_fault
 
 EMBEDDED_BROKER = "memory://"
@@ -42,7 +43,18 @@ def read_amqp_urls(value: Any) -> Any:
 
 def read_redis_url(value: Any) -> Any:
     """Parse the URL of Redis. Raises ValueError."""
+    if is_sentinel(value):
+        parse_sentinel_url(value)
+        return value
     return _url(("redis", "rediss", "unix"), value, "redis://host:6379/0")
+
+
+def redis_place(url: str) -> str:
+    """Return where a checked `REDIS_URL` leads, for people: without user, password and parameters."""
+    if is_sentinel(url):
+        return parse_sentinel_url(url).place
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
 
 
 def read_jwks_url(value: Any) -> Any:

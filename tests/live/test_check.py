@@ -361,7 +361,8 @@ def test_redis_version_is_reported(signer: Signer, redis: Redis, version: str, m
 
 
 def test_all_faults_are_reported_and_the_rest_is_checked(signer: Signer, broker: RabbitMQ) -> None:
-    environ = {"JWT_PUBLIC_KEY": keys.public_text(keys.new_private_key("ES256")), "LOG_LEVEL": "loud"}
+    key = keys.public_text(keys.new_private_key("ES256"))
+    environ = {"JWT_PUBLIC_KEY": key, "JWT_ALGORITHM": "RS256", "LOG_LEVEL": "loud"}
     found = check("--token", signer.token("ID1"), **environ, AMQP_URL=broker.url)
     assert [row[1] for row in found.rows["settings"]] == [
         "JWT_PUBLIC_KEY is an EC key on secp256r1, which JWT_ALGORITHM=RS256 cannot use",

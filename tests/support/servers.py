@@ -134,14 +134,18 @@ class Server:
 class Redis(Server):
     """`redis-server` without persistence; with `persistent` it keeps its data over a restart.
 
+    Args:
+        options: more of its settings, as on its command line.
+
     `REDIS_SERVER` names the program of another version, which listens without TLS: Redis supports it since 6.
 
     Attributes:
         authority: issued its certificate; over TLS it accepts only clients with a certificate of this authority.
     """
 
-    def __init__(self, folder: Path, persistent: bool = False) -> None:
+    def __init__(self, folder: Path, persistent: bool = False, options: tuple[str, ...] = ()) -> None:
         self.folder, self.port, self.tls_port, self.persistent = folder, free_port(), free_port(), persistent
+        self._options = options
         self.authority = Authority(folder / "tls")
         self._cert, self._key = self.authority.issue("server", "localhost", "127.0.0.1")
         self.start()
@@ -160,7 +164,7 @@ class Redis(Server):
         tls = ["--tls-port", str(self.tls_port), "--tls-ca-cert-file", str(self.authority.cert)]
         tls += ["--tls-cert-file", str(self._cert), "--tls-key-file", str(self._key)]
         where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
-        command = [other or "redis-server", *where, *([] if other else tls), *keep]
+        command = [other or "redis-server", *where, *([] if other else tls), *keep, *self._options]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(lambda: _answers(self.port, b"PING\r\n"), f"redis on {self.port}", START_SECONDS)

@@ -16,6 +16,6 @@ settings.load_profile("unit")
 def workers(monkeypatch: pytest.MonkeyPatch) -> SteeredWorkers:
     """A stand-in for the Redis at `REDIS_URL` and its workers."""
     made = SteeredWorkers()
-    monkeypatch.setattr(operator.redis.Redis, "from_url", lambda *_, **__: made)
+    monkeypatch.setattr(operator, "open_client", lambda *_: made)
     monkeypatch.setenv("REDIS_URL", "redis://localhost:6379/0")
     return made

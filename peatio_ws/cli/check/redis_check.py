@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from redis import Redis, RedisError, ResponseError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis import RedisError, ResponseError
 
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cli.check import redis_probe, remedies, report
+from peatio_ws.cli.check import redis_probe, remedies, report, sentinel_check
 from peatio_ws.cli.check.remedies import Server
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.cluster import stored_revocations
+from peatio_ws.cluster.redis_client import open_client
+from peatio_ws.config.sentinel_url import is_sentinel, parse_sentinel_url
 from peatio_ws.config.settings import Settings
+from peatio_ws.config.urls import redis_place
 
 STEP_SECONDS: Final = 5.0
 """Time limit of one answer, where it can be set."""
@@ -27,11 +27,13 @@ def redis(settings: Settings) -> Iterator[Finding]:
     if settings.redis_url is None:
         yield Finding("redis", None, "REDIS_URL is not set: workers share no state")
         return
-    parts = urlsplit(settings.redis_url)
-    server = Server(
-        "redis", parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}", "REDIS_URL"
-    )
-    client = _client(settings.redis_url)
+    place = redis_place(settings.redis_url)
+    if is_sentinel(settings.redis_url):
+        url = parse_sentinel_url(settings.redis_url)
+        yield from sentinel_check.sentinels(url, STEP_SECONDS)
+        place = f"primary {url.name}"
+    server = Server("redis", place, "REDIS_URL")
+    client = open_client(settings.redis_url, STEP_SECONDS, "peatio_ws_check")
     connecting = True
     try:
         client.ping()
@@ -52,23 +54,13 @@ def revocations(settings: Settings) -> Revocations | None:
     """Return the tokens that the gateways refuse although they verify; None if Redis cannot be asked."""
     if settings.redis_url is None:
         return Revocations()
-    client = _client(settings.redis_url)
+    client = open_client(settings.redis_url, STEP_SECONDS, "peatio_ws_check")
     try:
         return stored_revocations.read_all(client, settings.jwt_issued_at_leeway)[0]
     except (RedisError, OSError):
         return None
     finally:
         client.close()
-
-
-def _client(url: str) -> Redis:
-    return Redis.from_url(
-        url,
-        protocol=2,  # Redis 5 has no HELLO
-        socket_timeout=STEP_SECONDS,
-        socket_connect_timeout=STEP_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def _version(client: Any) -> str | None:

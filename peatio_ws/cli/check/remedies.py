@@ -179,6 +179,11 @@ class RedisProblem(ErrorCode):
         "its user (ACL) needs all commands on peatio:* and peatio_ws:*",
     )
     TOO_OLD = "too_old", "is Redis {version}", "the gateway needs Redis {needed} or later"
+    NO_PRIMARY = (
+        "no_primary",
+        "no Sentinel names a primary that is up",
+        "see the findings above; `redis-cli -p 26379 sentinel masters` shows what a Sentinel knows",
+    )
 
 
 def redis_failed(server: Server, error: BaseException, connecting: bool = False) -> Finding:
@@ -200,6 +205,8 @@ _REDIS_ERRORS: Final = {
     ("ResponseError", False): RedisProblem.COMMAND_REFUSED,
     ("NoPermissionError", True): RedisProblem.COMMAND_REFUSED,
     ("NoPermissionError", False): RedisProblem.COMMAND_REFUSED,
+    ("MasterNotFoundError", True): RedisProblem.NO_PRIMARY,
+    ("MasterNotFoundError", False): RedisProblem.NO_PRIMARY,
 }
 """By redis-py's class, and whether the failure was while connecting."""
 

@@ -189,3 +189,23 @@ def test_server_without_run_id_is_asked_once(connection: RedisConnection) -> Non
         connection.maintain()
     assert server.asked == 1
     assert connection.has_streams
+
+
+def test_another_primary_of_sentinel_begins_a_generation(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[bool | Exception] = [False, True, redis.ConnectionError("no Sentinel answers"), False]
+
+    def has_moved() -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(connection._pool, "has_moved", has_moved)
+    generations = []
+    while answers:
+        connection._probe_at = 0.0
+        connection.maintain()
+        generations.append(connection.generation)
+    assert generations == [0, 1, 1, 1]

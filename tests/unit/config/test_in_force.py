@@ -56,6 +56,10 @@ def test_keys_are_described_and_not_shown() -> None:
         ("https://host/keys?access_token=secret", "https://host/keys?access_token=***"),
         ("amqps://user@host/v?cacertfile=/etc/ca.pem", "amqps://user@host/v?cacertfile=/etc/ca.pem"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (
+            "redis+sentinel://u:secret@h,i:1/n/0?sentinel_password=pw",
+            "redis+sentinel://u:***@h,i:1/n/0?sentinel_password=***",
+        ),
         ("memory://", "memory://"),
         ("not a URL", "not a URL"),
     ],

@@ -62,7 +62,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server()
-    monkeypatch.setattr(redis_check.Redis, "from_url", lambda *_, **__: made)
+    monkeypatch.setattr(redis_check, "open_client", lambda *_: made)
     monkeypatch.setattr(redis_probe, "probe", lambda *_: iter(()))
     return made
 

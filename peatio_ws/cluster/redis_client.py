@@ -1,0 +1,108 @@
+"""Opens a client of the Redis that `REDIS_URL` names: one server, or the primary that Redis Sentinel names.
+
+With Sentinel each new connection asks for the primary's address, and a connection that answers READONLY is closed
+(`redis.sentinel`). Knows no key and no request.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from peatio_ws.config.sentinel_url import SentinelUrl, is_sentinel, parse_sentinel_url
+
+MOST_CONNECTIONS: Final = 16
+"""Connections of a client. More requests at the same time wait for each other."""
+
+
+class Pool(redis.BlockingConnectionPool):
+    """A pool that waits while all connections are busy, and replaces dropped connections."""
+
+    def __init__(self, **options: Any) -> None:
+        self._dropped: set[Any] = set()
+        # A busy pool does not mean that Redis is unreachable: each use ends within the time limit of its socket.
+        super().__init__(**options, max_connections=MOST_CONNECTIONS, timeout=None)  # type: ignore[no-untyped-call]
+
+    def drop(self) -> None:
+        """Replace all connections, each before its next use."""
+        self._dropped = set(self._connections)
+
+    def has_moved(self) -> bool:
+        """Return whether new connections lead to another server than before, without asking the server."""
+        return False
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        connection = super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]
+        if connection in self._dropped:
+            self._dropped.discard(connection)
+            try:
+                connection.disconnect()
+                connection.connect()
+            except BaseException:
+                self.release(connection)  # type: ignore[no-untyped-call]
+                raise
+        return connection
+
+
+class _SentinelPool(SentinelConnectionPool, Pool):
+    """A pool of connections to the primary."""
+
+    def has_moved(self) -> bool:
+        """Ask Sentinel whether the primary is another one than before. Raises redis.ConnectionError if it is unknown.
+
+        After `SENTINEL FAILOVER` the old primary accepts connections and writes for 10 s more (Redis 7.0).
+        """
+        before = self.master_address
+        return before not in (None, self.get_master_address())  # type: ignore[no-untyped-call]
+
+    def release(self, connection: Any) -> None:
+        super().release(connection)  # type: ignore[no-untyped-call]
+        # redis-py 8.1.0 replaces connections that failed or lead to an old primary, and keeps them in this list.
+        owns: bool = self.owns_connection(connection)  # type: ignore[no-untyped-call]
+        if not owns and connection in self._connections:
+            self._connections.remove(connection)
+
+
+def open_client(url: str, seconds: float, name: str) -> redis.Redis:
+    """Return a client that has no connection yet. `close` ends its connections.
+
+    Args:
+        url: `REDIS_URL`, checked.
+        seconds: time limit of a connection, and of each answer.
+        name: its name in `CLIENT LIST`.
+    """
+    options: dict[str, Any] = {
+        "protocol": 2,  # Redis 5 does not know HELLO
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": name,
+    }
+    pool = _sentinel_pool(parse_sentinel_url(url), options) if is_sentinel(url) else Pool.from_url(url, **options)
+    return redis.Redis.from_pool(pool)
+
+
+def open_sentinel(url: SentinelUrl, place: tuple[str, int], seconds: float) -> redis.Redis:
+    """Return a client of one Sentinel, as the gateway connects to it."""
+    options = {"protocol": 2, "socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return redis.Redis(*place, **_of_sentinels(url, {**options, "retry": Retry(NoBackoff(), 0)}))
+
+
+def _sentinel_pool(url: SentinelUrl, options: dict[str, Any]) -> _SentinelPool:
+    sentinels = Sentinel(url.sentinels, sentinel_kwargs=_of_sentinels(url, options))  # type: ignore[no-untyped-call]
+    own = {"db": url.database, "username": url.user, "password": url.password, "ssl": url.secure, **_files(url)}
+    return _SentinelPool(url.name, sentinels, **options, **own)  # type: ignore[no-untyped-call]
+
+
+def _of_sentinels(url: SentinelUrl, options: dict[str, Any]) -> dict[str, Any]:
+    user, password = (url.parameters.get(f"sentinel_{part}") for part in ("username", "password"))
+    own = {"username": user, "password": password, "ssl": url.secure, **_files(url)}
+    return {**options, **own}
+
+
+def _files(url: SentinelUrl) -> dict[str, str]:
+    return {name: value for name, value in url.parameters.items() if name.startswith("ssl_")}

@@ -1,0 +1,118 @@
+"""Redis with Sentinel: the primary is killed, frozen and replaced on request, under members that resume."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.gateway import ROOT, GatewayProcess, Signer
+from tests.support.sentinel import NAME, PASSWORD, SENTINEL_PASSWORD, SentinelSet, client
+from tests.support.servers import RabbitMQ, Redis
+from tests.support.stage import Stage
+
+WORKERS = 2
+COMMANDS = "peatio_ws:steering"
+
+
+@pytest.fixture(scope="module")
+def sentinels(folder: Path) -> Iterator[SentinelSet]:
+    started = SentinelSet(folder / "sentinel")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def stage(folder: Path, broker: RabbitMQ, sentinels: SentinelSet, signer: Signer) -> Iterator[Stage]:
+    environ = {"REDIS_URL": sentinels.url, "AMQP_URL": broker.url, "WEB_CONCURRENCY": str(WORKERS), **signer.environ}
+    gateway = GatewayProcess(folder, environ)
+    yield Stage(broker, sentinels.servers[0], [gateway], signer)
+    gateway.stop()
+
+
+def killed(sentinels: SentinelSet, primary: Redis) -> Iterator[Callable[[], object]]:
+    yield primary.kill
+    yield lambda: sentinels.wait_for_failover(primary)
+    yield primary.start
+
+
+def frozen(sentinels: SentinelSet, primary: Redis) -> Iterator[Callable[[], object]]:
+    """The old primary comes back as one that accepts writes, until Sentinel makes it a replica."""
+    yield primary.freeze
+    yield lambda: sentinels.wait_for_failover(primary)
+    yield primary.thaw
+
+
+def asked_for(sentinels: SentinelSet, primary: Redis) -> Iterator[Callable[[], object]]:
+    yield sentinels.fail_over
+    yield lambda: sentinels.wait_for_failover(primary)
+
+
+@pytest.mark.parametrize(
+    "fail", [killed, pytest.param(frozen, marks=pytest.mark.long), pytest.param(asked_for, marks=pytest.mark.long)]
+)
+def test_a_failover_loses_no_event_and_workers_use_the_new_primary(
+    stage: Stage, sentinels: SentinelSet, fail: Callable[[SentinelSet, Redis], Iterator[Callable[[], object]]]
+) -> None:
+    (gateway,) = stage.gateways
+
+    def revoke() -> None:
+        """Carry out a command that writes to the primary and reaches all workers."""
+        done = run(sentinels.url, "disconnect", "IDNOBODY", "--revoke")
+        assert done.returncode == 0, done.stderr
+        assert f"{WORKERS} workers of 1 gateway" in done.stderr
+
+    def disturb() -> None:
+        stage.background(sentinels.wait_for_replica)
+        began, old = time.monotonic(), sentinels.primary
+        stage.background(*fail(sentinels, old))
+        new = sentinels.primary
+        named = time.monotonic() - began
+        stage.members.until(lambda: listeners(new) == WORKERS, "all workers listen there")
+        stage.members.until(lambda: gateway.metric("peatio_ws_redis_connected") == WORKERS, "all are connected")
+        print(f"named by Sentinel after {named:.1f} s, used by all workers after {time.monotonic() - began:.1f} s")
+        stage.members.live(1, cuts=50)
+        stage.background(revoke)
+
+    print(stage.run(disturb))
+    assert PASSWORD not in gateway.log()
+    assert SENTINEL_PASSWORD not in gateway.log()
+
+
+def listeners(server: Redis) -> int:
+    with client(server.port) as asked:
+        return int(dict(asked.pubsub_numsub(COMMANDS))[COMMANDS.encode()])
+
+
+def test_check_names_the_primary_and_what_is_wrong_with_a_sentinel(
+    sentinels: SentinelSet, broker: RabbitMQ, signer: Signer
+) -> None:
+    sentinels.wait_for_replica()
+    environ = {"AMQP_URL": broker.url, **signer.environ}
+    good = run(sentinels.url, "check", **environ).stdout
+    place = f"127.0.0.1:{sentinels.primary.port}"
+    assert good.count(f"{NAME} is at {place}, with 1 replicas and 2 other Sentinels") == 3, good
+    assert "primary exchange: Redis 7" in good, good
+    assert "error  redis" not in good
+    wrong = run(sentinels.url.replace(f"/{NAME}/", "/mymaster/"), "check", **environ)
+    assert "does not know mymaster" in wrong.stdout
+    assert f"it knows {NAME}" in wrong.stdout
+    assert "no Sentinel names a primary that is up" in wrong.stdout
+    refused = run(sentinels.url.partition("?")[0], "check", **environ).stdout
+    assert "sentinel_password is the password of Sentinel itself" in refused
+    silent = sentinels.sentinels[-1]
+    silent.freeze()
+    try:
+        assert f"127.0.0.1:{silent.port}: does not answer" in run(sentinels.url, "check", **environ).stdout
+    finally:
+        silent.thaw()
+
+
+def run(url: str, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "peatio_ws", *words]
+    given = {"REDIS_URL": url, "PATH": "", "METRICS_PORT": "0", "WEBSOCKET_PORT": "0", **environ}
+    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60)
