@@ -24,9 +24,9 @@ Exceptions within one package have the base class that their callers expect:
 ├── Idle (BaseException)   `transport.receive`      not an error: the greenlet of an idle client ends
 └── ValueError
     ├── SeveralFaults      `config.validation_errors`
-    ├── ExposedKey         `auth.keys`
-    ├── UnusableKey        `auth.keys`
-    └── TooLarge           `transport.headers`
+    ├── ExposedKey, UnusableKey `auth.keys`
+    ├── TooLarge           `transport.headers`
+    └── Unreadable         `transport.proxy_protocol`
 """
 
 from __future__ import annotations

@@ -145,6 +145,8 @@ class Settings(BaseModel):
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = _named("TRUSTED_PROXIES", default=())
     trusted_proxies_header: Annotated[Header, BeforeValidator(_lower)] | None = _named("TRUSTED_PROXIES_HEADER")
 
+    proxy_protocol: bool = _named("WEBSOCKET_PROXY_PROTOCOL", default=False)
+
     max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
     compression: bool = _named("WEBSOCKET_COMPRESSION", default=True)
     compression_threshold: Annotated[int, Field(ge=0, le=2**30)] = _named(
@@ -224,6 +226,9 @@ class Settings(BaseModel):
         if self.simulation and not self.embedded:
             text = f"WEBSOCKET_SIMULATION requires AMQP_URL={EMBEDDED_BROKER}; it is never for a real exchange"
             faults.append(Fault(text, ("WEBSOCKET_SIMULATION",)))
+        if self.proxy_protocol and not self.trusted_proxies:
+            both = ("WEBSOCKET_PROXY_PROTOCOL", "TRUSTED_PROXIES")
+            faults.append(Fault(f"{both[0]} requires {both[1]}: the addresses of the load balancers", both))
         if self.ping_interval >= self.ping_timeout:
             pings = ("WEBSOCKET_PING_INTERVAL", "WEBSOCKET_PING_TIMEOUT")
             faults.append(Fault(" has to be less than ".join(pings), pings))

@@ -26,6 +26,7 @@ LINES_A_MINUTE: Final = 300
 class Limit(StrEnum):
     """Labels of `peatio_ws_limits_reached_total`."""
 
+    PROXY_HEADER = "proxy_header"
     TLS_TIME = "tls_time"
     REQUEST_TIME = "request_time"
     REQUEST_SIZE = "request_size"

@@ -28,6 +28,7 @@ from peatio_ws.monitoring.limits import Limit
 from peatio_ws.routing.replay import reconnect_reason
 from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.operator_port import health, listener
+from peatio_ws.transport import proxy_protocol
 from peatio_ws.transport.tls import ServerTls
 from peatio_ws.transport.tls_records import return_after_each_record
 from peatio_ws.transport.websocket import WebSocket
@@ -36,16 +37,15 @@ from peatio_ws.transport.websocket_handler import Handler
 log = structlog.get_logger("peatio_ws.server.gunicorn_worker")
 
 ARRIVE_SECONDS: Final = 0.5
-NOTIFY_SECONDS: Final = 1.0
-"""How often the worker shows gunicorn's master that its event loop turns."""
-LOOK_SECONDS: Final = 0.01
-"""How often an ending worker checks whether its requests are done."""
+NOTIFY_SECONDS: Final = 1.0  # how often the worker shows gunicorn's master that its event loop turns
+LOOK_SECONDS: Final = 0.01  # how often an ending worker checks whether its requests are done
 
 
 class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
     """pywsgi's server with a time limit for TLS handshakes, and certificates that are renewed while it runs."""
 
     running: ClassVar[list[Server]] = []
+    _handle: Any  # gevent calls it with each connection and its address
     tls: ClassVar[ServerTls | None] = None
     """Made by the master before it forks, or else by the worker. None without TLS."""
 
@@ -64,6 +64,25 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
         else:
             sock.close()
 
+    def init_socket(self) -> None:
+        super().init_socket()
+        if Handler.settings.proxy_protocol:
+            self._serve, self._handle = self._handle, self._read_proxy_header
+
+    def _read_proxy_header(self, sock: Any, address: Any) -> None:
+        """Serve a connection with the address in its PROXY protocol header."""
+        settings = Handler.settings
+        client_of = functools.partial(proxy_protocol.client_of, sock, address, settings.trusted_proxies)
+        try:
+            found = Handler.in_time(sock, settings.handshake_timeout, client_of)
+        except (TimeoutError, proxy_protocol.Unreadable) as error:
+            reason = str(error) or "no complete header in time"
+            limits.reached(Limit.PROXY_HEADER, address=proxy_protocol.peer_of(address), reason=reason)
+        except OSError:
+            pass  # the load balancer closed the connection
+        else:
+            self._serve(sock, found)
+
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         wrap = self.wrap_socket if self.tls is None else self.tls.context.wrap_socket
         # Two steps: a timeout inside wrap_socket() would leave the socket open, without an owner (gevent 26.9.0).
@@ -80,25 +99,21 @@ class Server(WSGIServer):  # type: ignore[misc]  # gevent has no types
 
 
 def _shake_hands(wrapped: Any) -> bool:
-    Handler.await_request(wrapped)
     try:
-        with gevent.Timeout(Handler.settings.handshake_timeout, TimeoutError):
-            wrapped.do_handshake()
+        Handler.in_time(wrapped, Handler.settings.handshake_timeout, wrapped.do_handshake)
     except TimeoutError:
         limits.reached(Limit.TLS_TIME)
         return False
     except OSError:  # an SSLError too
         return False
-    finally:
-        Handler.idle.pop(wrapped, None)
     return True
 
 
 class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no types
     """`worker_class` of gunicorn.conf.py.
 
-    gunicorn's gevent worker (27.0.1) checks once a second whether it should end, and once a second whether its requests
-    are done. This one waits for events instead, so an idle worker ends at once.
+    gunicorn's gevent worker (27.0.1) checks once a second whether it should end and whether its requests are done.
+    This one waits for events instead, so an idle worker ends at once.
     """
 
     server_class = Server
@@ -277,8 +292,7 @@ def _wait_for_requests() -> None:
 
 
 def _requests() -> int:
-    """Return the number of connections whose request is arriving or not yet answered. Connections kept open after an
-    answer, and WebSockets, do not count."""
+    """Return the number of connections whose request is arriving or not yet answered, without WebSockets."""
     return (
         sum(len(server.pool) for server in Server.running)
         - sum(waiting.again for waiting in Handler.idle.values())

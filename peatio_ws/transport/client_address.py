@@ -74,6 +74,12 @@ def resolve(peer: str, environ: Mapping[str, str], trusted: Sequence[Network], h
     return str(at)
 
 
+def is_trusted_peer(peer: str, trusted: Sequence[Network]) -> bool:
+    """Return whether what a peer reports is believed. With any trusted network, a Unix socket's peer is believed."""
+    at = _read(peer)
+    return bool(trusted) and at is not None and _is_trusted(at, trusted)
+
+
 def rate_limit_key(address: str, trusted: Sequence[Network]) -> str | None:
     """Return the name under which connections and failed tokens from an address are counted together.
 

@@ -13,7 +13,8 @@ import re
 import socket as native_socket
 import ssl
 import time
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import gevent
 import structlog
@@ -39,6 +40,9 @@ _CLOSED_AT_ONCE: Final = 4  # per new connection: so a rush that could not be cl
 _DISCARDED: Final = 1024  # bytes of a body to read at a time; in chunks of one byte each that takes 10 ms
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+T = TypeVar("T")
 
 
 class PendingRequest(NamedTuple):
@@ -130,6 +134,20 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         for _ in range(_CLOSED_AT_ONCE):
             if len(cls.idle) <= cls.most_pending or not cls.make_room():
                 break
+
+    @classmethod
+    def in_time(cls, sock: Any, seconds: float, read: Callable[[], T]) -> T:
+        """Return what a connection begins with. Until then it counts as one that has not sent its request.
+
+        Raises:
+            TimeoutError: `read` took longer than these seconds.
+        """
+        cls.await_request(sock)
+        try:
+            with gevent.Timeout(seconds, TimeoutError):
+                return read()
+        finally:
+            cls.idle.pop(sock, None)
 
     @classmethod
     def make_room(cls) -> bool:

@@ -85,6 +85,7 @@ class RawClient:
         tls: None for a plain connection.
         receive_buffer: SO_RCVBUF, for a client that has to be slow.
         source: the address it comes from, any of 127.0.0.0/8.
+        before: what it sends first, before a TLS handshake.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class RawClient:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
         source: str | None = None,
+        before: bytes = b"",
     ) -> None:
         self._sock: socket.socket | TlsSocket = socket.socket(
             socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
@@ -104,6 +106,7 @@ class RawClient:
             self._sock.bind((source, 0))
         self._sock.connect(where if isinstance(where, str) else ("127.0.0.1", where))
         self._buffer = b""
+        self._sock.sendall(before)
         self.encrypt(tls)
 
     def __enter__(self) -> Self:

@@ -25,6 +25,7 @@ FAULTY = {
     "API_CORS_ORIGINS": ["https://*", "app-*.example", "https://a.example, *a.example"],
     "TRUSTED_PROXIES": ["proxy.example", "10.0.0.0/33", "10.0.0.1,?"],
     "TRUSTED_PROXIES_HEADER": ["X-Real-IP"],
+    "WEBSOCKET_PROXY_PROTOCOL": ["v2"],
     "WEBSOCKET_SSL_KEY": ["there/is/no/such/file"],
     "WEBSOCKET_SSL_CERT": ["there/is/no/such/file"],
     "WEBSOCKET_MAX_MESSAGE_BYTES": ["0", "much"],

@@ -43,6 +43,7 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
     "API_CORS_ORIGINS": ("cors_origins", ()),
     "TRUSTED_PROXIES": ("trusted_proxies", ()),
     "TRUSTED_PROXIES_HEADER": ("trusted_proxies_header", None),
+    "WEBSOCKET_PROXY_PROTOCOL": ("proxy_protocol", False),
     "WEBSOCKET_MAX_MESSAGE_BYTES": ("max_message_bytes", 16_384),
     "WEBSOCKET_OUTBOX_BYTES": ("outbox_bytes", 2**20),
     "WEBSOCKET_AUTH_TIMEOUT": ("auth_timeout", 30),
@@ -124,6 +125,12 @@ def test_default_leeway_is_used_for_unset_leeways(which: str) -> None:
 def test_proxies_are_addresses_and_networks_of_both_kinds() -> None:
     found = settings(TRUSTED_PROXIES="10.0.0.0/8, 192.0.2.7 ,::1,fd00::/8").trusted_proxies
     assert [str(network) for network in found] == ["10.0.0.0/8", "192.0.2.7/32", "::1/128", "fd00::/8"]
+
+
+def test_proxy_protocol_needs_to_know_the_proxies() -> None:
+    assert settings(WEBSOCKET_PROXY_PROTOCOL="true", TRUSTED_PROXIES="10.0.0.0/8").proxy_protocol
+    (line,) = faults(environment(WEBSOCKET_PROXY_PROTOCOL="true"))
+    assert line == "WEBSOCKET_PROXY_PROTOCOL requires TRUSTED_PROXIES: the addresses of the load balancers"
 
 
 SECRET = "correcthorsebattery"

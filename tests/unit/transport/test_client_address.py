@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.config.trusted_proxies import Header, network
-from peatio_ws.transport.client_address import HOP_CHARACTERS, MOST_HOPS, rate_limit_key, resolve
+from peatio_ws.transport.client_address import HOP_CHARACTERS, MOST_HOPS, is_trusted_peer, rate_limit_key, resolve
 
 TRUSTED = [network(text) for text in ("10.0.0.0/8", "127.0.0.1", "fd00::/8")]
 PROXY = "10.0.0.2"
@@ -209,3 +209,18 @@ def test_only_a_bounded_part_of_a_header_is_read(text: str) -> None:
     """Clients control the length of headers, so only a bounded part is read."""
     for name in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"):
         assert resolve(PROXY, {name: text * 100_000}, TRUSTED).startswith("unknown via 10.0.0.")
+
+
+@pytest.mark.parametrize(
+    ("peer", "networks", "trusted"),
+    [
+        ("10.0.0.1", ["10.0.0.0/8"], True),
+        ("::ffff:10.0.0.1", ["10.0.0.0/8"], True),
+        ("11.0.0.1", ["10.0.0.0/8"], False),
+        ("", ["10.0.0.0/8"], True),
+        ("", [], False),
+        ("nonsense", ["0.0.0.0/0", "::/0"], False),
+    ],
+)
+def test_a_peer_is_trusted_by_its_address(peer: str, networks: list[str], trusted: bool) -> None:
+    assert is_trusted_peer(peer, [network(one) for one in networks]) is trusted
