@@ -23,7 +23,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -32,6 +32,7 @@ import gevent.event
 from gevent.pywsgi import WSGIServer
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from peatio_ws.auth import keys
 from peatio_ws.auth.signing import session_token
@@ -124,12 +125,15 @@ class Server:
         """
         return session_token(uid, expires, {"role": "member", **claims}, _key(), ALGORITHM)
 
-    def connect(self, path: str = "/", token: str | None = None, **headers: str) -> Client:
+    def connect(
+        self, path: str = "/", token: str | None = None, subprotocols: Sequence[str] = (), **headers: str
+    ) -> Client:
         """Return a connected client. It is closed when the server ends.
 
         Args:
             path: path, with the query.
             token: token for the header `Authorization`.
+            subprotocols: those that the client offers; `client.connection.subprotocol` is the agreed one.
             headers: additional headers, with _ for -: `origin="https://example.com"`.
 
         Raises:
@@ -138,7 +142,13 @@ class Server:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             fields["Authorization"] = f"Bearer {token}"
-        opening = connect(self.url + path, additional_headers=fields, open_timeout=WAIT, close_timeout=CLOSE_SECONDS)
+        opening = connect(
+            self.url + path,
+            additional_headers=fields,
+            subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+            open_timeout=WAIT,
+            close_timeout=CLOSE_SECONDS,
+        )
         return Client(self._open.enter_context(opening))
 
     def member(self, uid: str = "ID1", **claims: Any) -> Client:

@@ -32,7 +32,13 @@ from peatio_ws.publisher import Publisher
 from peatio_ws.server.commands import CommandExecutor
 from peatio_ws.server.connections.handler_connection import HandlerConnection, identify_request
 from peatio_ws.server.connections.peatio_connection import PeatioConnection
-from peatio_ws.server.connections.upgrade_request import check_origin, parse_upgrade_request, token_of, unauthorized
+from peatio_ws.server.connections.upgrade_request import (
+    agree_on_subprotocol,
+    check_origin,
+    parse_upgrade_request,
+    token_of,
+    unauthorized,
+)
 from peatio_ws.server.context import Authenticator, WorkerContext
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.registry import ConnectionRegistry
@@ -41,10 +47,10 @@ from peatio_ws.server.stats import StatsReporter
 from peatio_ws.simulator.demo import Demo
 from peatio_ws.simulator.publications import MARKET
 from peatio_ws.transport.client_address import client_address
-from peatio_ws.transport.handshake import respond, switch_protocols, wants_upgrade
+from peatio_ws.transport.handshake import respond, switch_protocols, upgrade_required, wants_upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
-from peatio_ws.transport.websocket_handler import log_refusal, websocket_of
+from peatio_ws.transport.websocket_handler import WRONG_WORKER, log_refusal, websocket_of
 
 ROOM_SECONDS: Final = 0.05
 """The pause between two checks for room while a book waits for it."""
@@ -57,6 +63,8 @@ class Gateway:
         settings: see `Settings.from_env`.
         app: receives every request that is not an upgrade. Without it, such a request is answered with 426, or with the
             console (`page.py`).
+        peatio_paths: the only paths of Peatio's protocols, with or without a last slash. An upgrade on another path
+            without a handler is answered with 404. None: all paths without a handler are Peatio's.
 
     Attributes:
         keys: the published key set.
@@ -64,7 +72,9 @@ class Gateway:
 
     _all: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
 
-    def __init__(self, settings: Settings, app: WSGIApp | None = None) -> None:
+    def __init__(
+        self, settings: Settings, app: WSGIApp | None = None, peatio_paths: Iterable[str] | None = None
+    ) -> None:
         self._demo = Demo(settings) if settings.simulation else None
         if self._demo is not None:
             settings = self._demo.settings
@@ -76,7 +86,7 @@ class Gateway:
         self._ingest = BrokerIngest(settings, self._shared, counters)
         verifier = Verifier(settings.token_rules)
         self.keys = JwksRefresh(settings.token_rules, verifier)
-        self._handlers = Handlers()
+        self._handlers = Handlers(peatio_paths)
         authenticator = Authenticator(settings, verifier, self.keys, self._shared, counters)
         self._context = WorkerContext.build(
             settings, authenticator, self._shared, self._ingest, self._handlers, counters
@@ -91,9 +101,9 @@ class Gateway:
         Gateway._all.add(self)
 
     @classmethod
-    def from_env(cls, app: WSGIApp | None = None) -> Gateway:
+    def from_env(cls, app: WSGIApp | None = None, peatio_paths: Iterable[str] | None = None) -> Gateway:
         """Create a gateway from the environment. Raise ConfigurationError with all faults of it."""
-        return cls(Settings.from_env(), app)
+        return cls(Settings.from_env(), app, peatio_paths)
 
     @classmethod
     def instances(cls) -> list[Gateway]:
@@ -102,23 +112,27 @@ class Gateway:
 
     # ---- handlers
 
-    def websocket(self, path: str, identify: Identify | None = None) -> Callable[[F], F]:
+    def websocket(
+        self, path: str, identify: Identify | None = None, subprotocols: Iterable[str] = ()
+    ) -> Callable[[F], F]:
         """Decorate a function that serves the WebSockets of a path. It gets a `HandlerConnection`, and may block.
 
         When it returns, the connection is closed with 1000. `Disconnect` closes with its own code, any other exception
         with 1011 and a traceback in the log.
 
         Args:
-            path: matched exactly, with or without a last slash, below any prefix at which the gateway is mounted.
+            path: matched exactly, with or without a last slash, below any prefix at which the gateway is mounted. A
+                segment `<name>` matches any text but an empty one, and is passed to the function as `name`.
             identify: identifies the client of a request without a token, for applications that use a cookie. It is
                 called with the WSGI environ before the upgrade, in the request's greenlet, and returns a uid or None.
                 `Refused` is sent as answer; any other exception is a 500 with a traceback in the log. Pages of other
                 sites send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means only the host itself.
+            subprotocols: those that the function speaks. `ws.subprotocol` is the first that the client offers, if any.
 
         Raises:
-            ValueError: the path is invalid, or has a handler.
+            ValueError: the path or a subprotocol is invalid, or the path has a handler.
         """
-        return lambda handler: self._handlers.add_path(path, handler, identify)
+        return lambda handler: self._handlers.add_path(path, handler, identify, subprotocols)
 
     def on(self, event: str) -> Callable[[F], F]:
         """Decorate a function that handles each `{"event":"<event>",…}` of a client, of either protocol. It gets an
@@ -220,7 +234,7 @@ class Gateway:
         ws, address = websocket_of(environ), ""
         try:
             if ws is None:
-                raise Refused("501 Not Implemented", _WRONG_WORKER)
+                raise Refused("501 Not Implemented", WRONG_WORKER)
             address = client_address(environ, self._settings)
             route = self._handlers.of(environ)
             check_origin(environ, self._settings, by_cookie=route is not None and route.identify is not None)
@@ -234,7 +248,7 @@ class Gateway:
         except Refused as refused:
             log_refusal(refused, ws.id if ws is not None else "", address, environ)
             return self._refuse(ws, refused, start_response)
-        ws.accept(self._settings)
+        ws.accept(self._settings, agree_on_subprotocol(environ, ws, route.subprotocols) if route is not None else None)
         switch_protocols(start_response)
         self._counters.count(metrics.ranger_connected, "public" if identity is None else "private").value += 1
         if wanted is not None:
@@ -275,26 +289,12 @@ def _worker_id(settings: Settings) -> WorkerId:
     return WorkerId(host := socket.gethostname(), f"{host}:{settings.unix or settings.port}", os.getpid())
 
 
-_WRONG_WORKER = (
-    "This server cannot upgrade to WebSocket. Run gunicorn with the worker class peatio_ws.worker.Worker "
-    "(gunicorn.conf.py has it) or geventwebsocket.gunicorn.workers.GeventWebSocketWorker."
-)
-
-
 def _with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) -> WSGIApp:
     """Return what answers plain HTTP: the application, or the simulated exchange's REST API; and the console if
     `WEBSOCKET_CONSOLE` is set, or by default for a simulated exchange without an application."""
     by_default = demo is not None and app is None
     wanted = by_default if settings.console is None else settings.console
-    plain = app or (_upgrade_required if demo is None else demo.rest_api(_upgrade_required))
+    plain = app or (upgrade_required if demo is None else demo.rest_api(upgrade_required))
     if not wanted:
         return plain
     return Page(plain, app is not None, demo.token if demo is not None else None, MARKET)
-
-
-def _upgrade_required(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """Answer plain HTTP without an application: `/healthcheck` for load balancers, as Ranger does, else 426."""
-    if environ.get("PATH_INFO") == "/healthcheck" and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-        return respond(Refused("200 OK", "OK"), start_response)
-    text = "This is a WebSocket service: connect with a WebSocket client (ws:// or wss://)."
-    return respond(Refused("426 Upgrade Required", text, (("Upgrade", "websocket"),)), start_response)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from peatio_ws.errors import Refused
@@ -30,6 +31,10 @@ class RawSocket(NamedTuple):
     answer: bytes
     may_move: bool
     compression: Compression | None = None
+
+
+Upgrade = Callable[[str | None], RawSocket]
+"""Takes the socket out of a request, whose answer names this subprotocol."""
 
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:
@@ -85,3 +90,11 @@ def switch_protocols(start_response: Any) -> None:
     """Report the upgrade to middleware and frameworks around the application, with headers that satisfy validators
     (`wsgiref.validate`). They are not sent: the handler sends the 101."""
     start_response("101 Switching Protocols", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+
+
+def upgrade_required(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer plain HTTP without an application: `/healthcheck` for load balancers, as Ranger does, else 426."""
+    if environ.get("PATH_INFO") == "/healthcheck" and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        return respond(Refused("200 OK", "OK"), start_response)
+    text = "This is a WebSocket service: connect with a WebSocket client (ws:// or wss://)."
+    return respond(Refused("426 Upgrade Required", text, (("Upgrade", "websocket"),)), start_response)

@@ -21,7 +21,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
 from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING
-from peatio_ws.transport.handshake import RawSocket
+from peatio_ws.transport.handshake import Upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 from peatio_ws.transport.receive import NOTHING_YET, Reader
 
@@ -35,7 +35,7 @@ class WebSocket:
     still answer with plain HTTP. `receive`, `send`, `close` and `closed` are compatible with gevent-websocket.
 
     Args:
-        upgrade: takes the socket out of the request; called once.
+        upgrade: takes the socket out of the request; called once, with the subprotocol of the answer.
         settings: limits, unless `accept` gets others.
 
     Attributes:
@@ -71,8 +71,8 @@ class WebSocket:
     outbox: Outbox
     _protocol: FrameDecoder
 
-    def __init__(self, upgrade: Callable[[], RawSocket], settings: Settings, accepted_elsewhere: bool = False) -> None:
-        self._upgrade: Callable[[], RawSocket] | None = upgrade
+    def __init__(self, upgrade: Upgrade, settings: Settings, accepted_elsewhere: bool = False) -> None:
+        self._upgrade: Upgrade | None = upgrade
         self._settings = settings
         self._sock: Any = None
         self._may_move = self.moved = self._reading = False
@@ -82,15 +82,15 @@ class WebSocket:
         self._read_ahead = b""  # bytes that were read but not parsed
         self._unread = 0  # how many bytes the kernel held at the last check
 
-    def accept(self, settings: Settings | None = None) -> None:
-        """Upgrade now. Idempotent.
+    def accept(self, settings: Settings | None = None, subprotocol: str | None = None) -> None:
+        """Upgrade now, with this subprotocol in the answer. Idempotent.
 
         Args:
             settings: replace the request's settings for limits and times.
         """
         if self._upgrade is None:
             return
-        sock, early, answer, self._may_move, compression = self._upgrade()
+        sock, early, answer, self._may_move, compression = self._upgrade(subprotocol)
         self._sock, self._reader, self._upgrade = sock, Reader(sock), None  # release the request
         self._settings = settings = settings or self._settings
         if sock.family != native_socket.AF_UNIX:

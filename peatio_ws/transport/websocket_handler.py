@@ -137,15 +137,17 @@ class Handler(TimedHandler, WebSocketHandler):  # type: ignore[misc]  # gevent-w
             seen |= {"REMOTE_ADDR": client_address(self.environ, self.settings) or "-"}
             log.access(response, [], seen, timedelta(seconds=max(self.time_finish - self.time_start, 0)))
 
-    def upgrade(self) -> RawSocket:
+    def upgrade(self, subprotocol: str | None = None) -> RawSocket:
         """Take the socket out of the request, with the bytes that the client sent early, and the 101 to send first.
 
         gevent-websocket's own `upgrade_connection` would write the 101 at once, separately from the first message, and
         leave an object whose `__del__` costs as much as the rest of the upgrade (0.10.1).
         """
         sock, rfile, body = self.socket, self.rfile, self.wsgi_input
-        extensions, compression = self._negotiate()
-        answer = _SWITCHING % (accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode(), extensions)
+        fields, compression = self._negotiate()
+        if subprotocol is not None:
+            fields += b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode()
+        answer = _SWITCHING % (accept_key(self.environ["HTTP_SEC_WEBSOCKET_KEY"].strip()).encode(), fields)
         early = read_ahead(sock, rfile)
         rfile.close()
         body.rfile, body.content_length, body.chunked_input = None, 0, False  # frames follow, whatever the headers say
@@ -199,11 +201,17 @@ def log_refusal(refused: Refused, connection: str, address: str, environ: dict[s
     limits.report(log, refused, connection=connection, address=address, **fields)
 
 
-def _take_socket(stock: Any) -> RawSocket:
+def _take_socket(stock: Any, _: str | None) -> RawSocket:
     """Take over the connection of a stock gevent-websocket `WebSocket`, whose 101 has been sent."""
     handler = stock.handler
     stock.closed = True  # otherwise its __del__ would write to the socket (gevent-websocket 0.10.1)
     return RawSocket(handler.socket, read_ahead(handler.socket, handler.rfile), b"", may_move=False)
+
+
+WRONG_WORKER: Final = (
+    "This server cannot upgrade to WebSocket. Run gunicorn with the worker class peatio_ws.worker.Worker "
+    "(gunicorn.conf.py has it) or geventwebsocket.gunicorn.workers.GeventWebSocketWorker."
+)
 
 
 def websocket_of(environ: dict[str, Any]) -> WebSocket | None:

@@ -29,6 +29,7 @@ from peatio_ws.routing.receiver import Receiver
 from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import HANDLER_FAILURES
 from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
+from peatio_ws.server.connections.upgrade_request import SUBPROTOCOL
 from peatio_ws.server.context import WorkerContext
 from peatio_ws.server.routes import Route
 from peatio_ws.transport.websocket import WebSocket
@@ -76,9 +77,10 @@ class HandlerConnection(BaseConnection):
         environ: the text values of the request's WSGI environ (path, query, headers).
         member: the client's identity; None for an anonymous client. A token that does not verify is refused before.
             The member id may follow later.
+        subprotocol: what client and handler agreed on; None if the client offered none of the handler's.
     """
 
-    __slots__ = ("_greenlet", "_lookup", "_receiver", "_route", "environ", "member")
+    __slots__ = ("_greenlet", "_lookup", "_receiver", "_route", "environ", "member", "subprotocol")
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class HandlerConnection(BaseConnection):
         self._route = route
         # Frameworks add their request object and all that it refers to, which would live as long as the connection.
         self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
-        self.member = member
+        self.member, self.subprotocol = member, self.environ.get(SUBPROTOCOL)
         self._lookup: MemberIdLookup | None = None  # of the member id
         self._receiver: Receiver | None = None  # from the first stream on; without it the connection is OPEN
         self._greenlet: Any = None  # the handler's

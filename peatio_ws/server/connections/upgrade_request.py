@@ -5,7 +5,8 @@ A WSGI environ in, a tuple out. Only the origin is checked here, not the token.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from peatio_ws.close_codes import Close
@@ -14,6 +15,10 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Refused
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.session import Marks
+from peatio_ws.transport.websocket import WebSocket
+
+SUBPROTOCOL: Final = "peatio_ws.subprotocol"
+"""The key of the agreed subprotocol in the environ."""
 
 
 class UpgradeRequest(NamedTuple):
@@ -84,6 +89,18 @@ def token_of(environ: dict[str, Any]) -> str | None:
     if not scheme or scheme.lower() == "basic":
         return None
     return token.strip() if scheme.lower() == "bearer" else authorization
+
+
+def agree_on_subprotocol(environ: dict[str, Any], ws: WebSocket, spoken: Sequence[str]) -> str | None:
+    """Return the first of the client's subprotocols that the handler speaks, too; None if there is none.
+
+    A client lists them in the order of its preference (RFC 6455 section 4.1). Names are compared with their case. The
+    result is also put into the environ. The stock handler has sent its answer already, without a subprotocol.
+    """
+    offered = (name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(","))
+    agreed = None if ws.accepted_elsewhere else next((name for name in offered if name in spoken), None)
+    environ[SUBPROTOCOL] = agreed
+    return agreed
 
 
 def unauthorized(text: str) -> Refused:

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from peatio_ws import Gateway, testing
+from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Refused
 
 SECRET = "what only the log may have"
@@ -236,3 +237,44 @@ def test_faulty_environment_is_reported_with_all_faults(monkeypatch: pytest.Monk
     with pytest.raises(ConfigurationError) as error:
         Gateway.from_env()
     assert {str(fault).partition("=")[0] for fault in error.value.faults} == {"WEBSOCKET_PORT", "LOG_LEVEL"}
+
+
+# ---- paths
+
+
+def test_handler_with_parameters_and_subprotocols() -> None:
+    gateway = testing.gateway()
+
+    @gateway.websocket("/room/<name>", subprotocols=["chat.v2", "chat.v1"])
+    def room(ws: Any, name: str) -> None:
+        ws.send(f"{name} {ws.subprotocol}")
+
+    with testing.serve(gateway) as server:
+        for offered, agreed in (
+            (["chat.v1", "chat.v2"], "chat.v1"),
+            (["chat.v3", "chat.v2"], "chat.v2"),
+            (["chat.v3"], None),
+        ):
+            client = server.connect("/room/gr%C3%BC%C3%9Fe/", subprotocols=offered)
+            assert client.receive() == f"gr\u00fc\u00dfe {agreed}"
+            assert client.connection.subprotocol == agreed
+        client = server.connect("/room/1")
+        assert client.receive() == "1 None"
+        assert "challenge" in server.connect("/room", subprotocols=["chat.v1"]).json()
+
+
+def test_other_paths_are_404_if_the_application_names_peatio_s() -> None:
+    gateway = Gateway(Settings.from_env(testing.environ()), application, peatio_paths=["/", "/api/v2/ranger/public"])
+
+    @gateway.websocket("/echo")
+    def echo(ws: Any) -> None:
+        ws.send("here")
+
+    with testing.serve(gateway) as server:
+        assert "challenge" in server.connect("/").json()
+        assert "success" in server.connect("/api/v2/ranger/public/").json()
+        assert server.connect("/echo").receive() == "here"
+        for path in ("/public", "/echo/more", "/api/v2/ranger"):
+            answer = refused(server, path)
+            assert (answer.status_code, answer.body) == (404, b"No WebSocket is served at this path.\n")
+        assert plain(server, path="/public")[0] == 200, "plain requests are the application's"

@@ -41,7 +41,7 @@ class Pair:
         agreed = negotiate(OFFER, 512)
         assert agreed is not None
         raw = RawSocket(self.sock, early, b"", True, agreed.compression)
-        self.ws = WebSocket(lambda: raw, settings())
+        self.ws = WebSocket(lambda _: raw, settings())
         self.ws.accept()
 
     def held(self) -> int:

@@ -529,7 +529,7 @@ def test_handler_that_yields_between_reads_is_not_interrupted(pair: Pair, monkey
 @pytest.mark.parametrize("taken", [True, False])
 def test_handshake_answer_is_not_cut_like_a_frame(pair: Pair, taken: bool) -> None:
     answer, big = b"HTTP/1.1 101 Switching Protocols\r\n\r\n", text_frame(b"x" * 900_000)
-    ws = WebSocket(lambda: RawSocket(pair.sock, b"", answer, True), pair.settings)
+    ws = WebSocket(lambda _: RawSocket(pair.sock, b"", answer, True), pair.settings)
     ws.accept()
     ws.outbox.put(big)
     if taken:

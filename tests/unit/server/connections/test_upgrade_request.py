@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from peatio_ws.errors import Refused
 from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.server.connections.upgrade_request import UpgradeRequest, check_origin, parse_upgrade_request
+from peatio_ws.server.connections.upgrade_request import (
+    SUBPROTOCOL,
+    UpgradeRequest,
+    agree_on_subprotocol,
+    check_origin,
+    parse_upgrade_request,
+)
 from peatio_ws.transport.client_address import client_address
 from tests.unit.samples import settings
 
@@ -185,3 +194,28 @@ def test_a_query_with_too_many_fields_is_refused() -> None:
 )
 def test_marks_in_the_query(query: str, after: dict[str, str | None] | None) -> None:
     assert ask("/", f"stream=a.trades{query}").after == after
+
+
+@pytest.mark.parametrize(
+    ("offered", "agreed"),
+    [
+        (None, None),
+        ("", None),
+        ("v1", "v1"),
+        ("v2, v1", "v2"),
+        ("v1,v2", "v1"),
+        (" v3 ,\tv1 ", "v1"),
+        ("v3", None),
+        ("V1", None),
+        ("v1v2", None),
+        ("v1;q=1", None),
+    ],
+)
+def test_first_offered_subprotocol_that_is_spoken_is_agreed_on(offered: str | None, agreed: str | None) -> None:
+    environ: dict[str, Any] = {} if offered is None else {"HTTP_SEC_WEBSOCKET_PROTOCOL": offered}
+    ws: Any = SimpleNamespace(accepted_elsewhere=False)
+    assert agree_on_subprotocol(environ, ws, ("v1", "v2")) == agreed
+    assert environ[SUBPROTOCOL] == agreed
+    assert agree_on_subprotocol(environ, ws, ()) is None
+    ws.accepted_elsewhere = True  # its answer has been sent
+    assert agree_on_subprotocol(environ, ws, ("v1", "v2")) is None
