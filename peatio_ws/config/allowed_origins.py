@@ -55,9 +55,12 @@ def is_allowed(origin: str, own_host: str, allowed: Sequence[str], any_counts: b
 
 def fault_of(entry: str) -> str | None:
     """Return what is wrong with an entry of `API_CORS_ORIGINS`; None if nothing is."""
-    if ANY not in entry or entry == ANY:
+    if entry == ANY:
         return None
     place = _parse_origin(entry.lower())
+    if ANY not in entry:
+        valid = place is not None and _NAMES(place.host)
+        return None if valid else "which is not an origin or a host: https://www.example.com"
     if place is not None and place.host.startswith(_MASK) and _NAMES(place.host[len(_MASK) :]):
         return None
     return "but * must be the whole entry or the first label of a host: https://*.example.com"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peatio_ws.errors import Refused
+from peatio_ws.errors import ConfigurationError, Refused
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.server.connections.upgrade_request import (
     SUBPROTOCOL,
@@ -219,3 +219,66 @@ def test_first_offered_subprotocol_that_is_spoken_is_agreed_on(offered: str | No
     assert agree_on_subprotocol(environ, ws, ()) is None
     ws.accepted_elsewhere = True  # its answer has been sent
     assert agree_on_subprotocol(environ, ws, ("v1", "v2")) is None
+
+
+RANGO_SETTINGS = [
+    "example.org,example.com",
+    "example.org, example.com",
+    "https://example.org,https://example.com",
+    "https://example.org, https://example.com",
+    "http://example.org,http://example.com",
+]
+"""Values of `API_CORS_ORIGINS` for the same two sites."""
+
+
+@pytest.mark.parametrize("allowed", RANGO_SETTINGS)
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [
+        ("https://example.org", True),
+        ("https://Example.org", True),
+        ("https://example.com", True),
+        ("https://Example.com", True),
+        (None, True),
+        ("https://other.org", False),
+        ("https://www.example.org", False),
+        ("https://example.org.other.org", False),
+    ],
+)
+def test_origins_are_accepted_as_in_rango(origin: str | None, passes: bool, allowed: str) -> None:
+    """Rango compares hosts and ignores schemes, of the page as of the entry."""
+    assert _passes(origin, "whatever.org", allowed) is passes
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "passes"),
+    [
+        ("https://example.org", "example.org", True),
+        ("https://example.org", "Example.org", True),
+        ("https://other.org", "example.org", False),
+        (None, "example.org", True),
+    ],
+)
+def test_without_origins_the_own_host_is_accepted_as_in_rango(origin: str | None, host: str, passes: bool) -> None:
+    assert _passes(origin, host, "") is passes
+
+
+@pytest.mark.parametrize("allowed", ["https://example.org", "https://example.org,http://example.com"])
+def test_entry_with_https_does_not_accept_the_http_page(allowed: str) -> None:
+    """Rango does; see docs/migrating.md."""
+    assert not _passes("http://example.org", "whatever.org", allowed)
+
+
+@pytest.mark.parametrize("entry", ["https://ex ample.org", "https://ex:ample.org", "https://", "a b"])
+def test_entry_that_is_not_an_origin_is_a_fault_as_in_rango(entry: str) -> None:
+    with pytest.raises(ConfigurationError, match="which is not an origin or a host"):
+        settings(API_CORS_ORIGINS=f"https://example.com,{entry}")
+
+
+def _passes(origin: str | None, host: str, allowed: str) -> bool:
+    environ = {"HTTP_HOST": host} | ({} if origin is None else {"HTTP_ORIGIN": origin})
+    try:
+        check_origin(environ, settings(API_CORS_ORIGINS=allowed))
+    except Refused:
+        return False
+    return True
