@@ -32,7 +32,7 @@ def behind(folder: Path, broker: RabbitMQ, redis: Redis, signer: Signer) -> Iter
 
 def test_sessions_refusals_and_addresses(behind: Front, signer: Signer, publisher: Publisher) -> None:
     bearer = f"Bearer {signer.token('IDBOB')}"
-    path = "api/v2/ranger/private/?stream=order&secret=1"
+    path = "api/v2/ranger/public/?stream=order&secret=1"
     with (
         behind.connect(source="127.1.0.1", X_Forwarded_For="203.0.113.9") as ann,
         behind.connect(path, "127.1.0.2", Authorization=bearer) as bob,
@@ -53,7 +53,7 @@ def test_sessions_refusals_and_addresses(behind: Front, signer: Signer, publishe
         assert (answer.status, answer.headers["content-type"]) == (status, "text/plain; charset=utf-8")
     wait_until(lambda: len(behind.closed()) >= 2, "both in the gateways' logs")
     assert {line["address"] for line in behind.closed()} == {"127.1.0.1", "127.1.0.2"}
-    wait_until(lambda: "/api/v2/ranger/private/" in behind.proxy.accesses(), "in Envoy's log")
+    wait_until(lambda: "/api/v2/ranger/public/" in behind.proxy.accesses(), "in Envoy's log")
     assert "secret" not in behind.proxy.accesses()
 
 

@@ -22,7 +22,8 @@ PAGE: Final = """<!doctype html>
 import { PeatioClient, Refused } from "/client/peatio-client.mjs";
 const told = (window.told = { orders: [], ends: [], gaps: 0, connected: 0, freezes: 0, refused: null });
 document.addEventListener("freeze", () => (told.freezes += 1));
-new PeatioClient(`ws://${location.host}/api/v2/ranger`, { authenticated: "by the proxy" })
+const scheme = location.protocol.replace("http", "ws");
+new PeatioClient(`${scheme}//${location.host}/api/v2/ranger`, { authenticated: "by the proxy" })
   .on("order", ({ data }) => told.orders.push(data.id))
   .on("gap", () => (told.gaps += 1))
   .on("connected", () => (told.connected += 1))

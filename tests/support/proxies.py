@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from tests.support.certificate import Certificate
 from tests.support.gateway import ROOT, GatewayProcess
@@ -109,10 +110,17 @@ class Nginx(Proxy):
 
 
 class Envoy(Proxy):
-    """`deploy/envoy.yaml`."""
+    """`deploy/envoy.yaml`.
+
+    Class attributes:
+        barong: the port that Barong has; nothing listens on port 1.
+    """
+
+    barong: ClassVar[int] = 1
 
     def command(self) -> list[str]:
         changes = [
+            ("address: barong, port_value: 8080", f"address: 127.0.0.1, port_value: {self.barong}"),
             ("address: 0.0.0.0, port_value: 443", f"address: 127.0.0.1, port_value: {self.port}"),
             ("/etc/envoy/tls/cert.pem", str(self.certificate.cert)),
             ("/etc/envoy/tls/key.pem", str(self.certificate.key)),
