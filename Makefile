@@ -72,10 +72,12 @@ $(FLOORS)/.ready: tests/programs/floors.py pyproject.toml clients/python/pyproje
 faults-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_SECONDS=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py -k at_once
 
-# Two nodes of RabbitMQ: a replica of the history stream is deleted, its node is killed, and comes back. Redis with Sentinel: the
-# primary is killed, frozen and replaced on request. Five minutes; the short forms are among the fault tests.
+# Two nodes of RabbitMQ: a replica of the history stream is deleted, its node is killed, and comes back. Three nodes are killed,
+# restarted and frozen. Redis with Sentinel: the primary is killed, frozen and replaced on request. Ten minutes; short forms
+# are among the fault tests.
+CLUSTERS := cluster cluster_of_three redis_failover
 cluster-long: $(VENV)/.test-ready servers
-	$(BIN)/python -m pytest -s -m "long or not long" tests/faults/test_cluster.py tests/faults/test_redis_failover.py
+	$(BIN)/python -m pytest -s -m "long or not long" $(CLUSTERS:%=tests/faults/test_%.py)
 
 # A member is put out while 1,000 clients behind nginx are renewed; Redis is frozen and gone. Nothing else should run.
 steering-long: $(VENV)/.test-ready servers

@@ -31,7 +31,8 @@ from peatio_ws.protocol.exchanges import Delivery
 log = structlog.get_logger("peatio_ws.amqp.stream_setup")
 
 ARGUMENTS: Final[Mapping[str, Any]] = {
-    # Fixed, because an existing queue must be declared with the same arguments.
+    # Fixed, because an existing queue must be declared with the same arguments. Without x-initial-cluster-size, a
+    # stream gets a replica on every node of its cluster (RabbitMQ 3.10).
     "x-queue-type": "stream",
     "x-max-age": f"{KEPT_HOURS}h",
     "x-max-length-bytes": 2_000_000_000,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import json
 import math
 import random
@@ -18,7 +19,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import amqp
 from amqp.exceptions import AMQPError
@@ -153,6 +154,18 @@ class Members:
         now = time.monotonic()
         self.silence, self._read_at = max(self.silence, now - (self._read_at or now)), now
 
+    def silence_of(self, disturb: Callable[[], object]) -> Callable[[], float]:
+        """Disturb, and return a function that returns the longest silence since then, up to now."""
+        before, self.silence = self.silence, 0.0
+        disturb()
+
+        def since() -> float:
+            longest = max(self.silence, time.monotonic() - self._read_at)
+            self.silence = max(before, self.silence)
+            return longest
+
+        return since
+
     def until(self, check: Callable[[], bool], what: str, seconds: float = WAIT) -> None:
         deadline = time.monotonic() + seconds
         while not check():
@@ -206,18 +219,29 @@ class Market(threading.Thread):
     """Publishes at a steady rate: an order, a trade between two members, or a private event of an order.
 
     Args:
+        urls: brokers, tried in turn.
         durable: whether the exchanges survive a restart of the broker.
+        confirm_seconds: how long it waits for a confirm, before it publishes the event again on a new connection.
 
     Attributes:
         sure: the numbers that the broker confirmed, by member.
         maybe: the numbers that it did not confirm, by member.
         unroutable: how many events the broker could not route to a queue.
+        silence: the longest time in which the broker confirmed no event, in seconds.
         last_from: the monotonic time just before a member's last event was published, by member; infinite before.
     """
 
-    def __init__(self, url: str, members: list[Member], rate: float, durable: bool = True) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        members: list[Member],
+        rate: float,
+        durable: bool = True,
+        confirm_seconds: float = CONFIRM_SECONDS,
+    ) -> None:
         super().__init__(daemon=True)
-        self._url, self._members, self._rate, self._durable = url, members, rate, durable
+        self._urls, self._members, self._rate, self._durable = itertools.cycle(urls), members, rate, durable
+        self._confirm_seconds = confirm_seconds
         self._numbers = [0] * len(members)
         self._trade_id = random.randrange(2**40) * 1000
         self._over = threading.Event()
@@ -227,6 +251,7 @@ class Market(threading.Thread):
         self.sure: list[list[int]] = [[] for _ in members]
         self.maybe: list[set[int]] = [set() for _ in members]
         self.lost_connections = self.unroutable = 0
+        self.silence, self._confirmed_at = 0.0, 0.0
         self.failure: BaseException | None = None
         self.last_from = [math.inf] * len(members)
 
@@ -307,7 +332,7 @@ class Market(threading.Thread):
         )
         try:
             self._open().basic_publish_confirm(
-                message, exchange, routing_key, mandatory=True, confirm_timeout=CONFIRM_SECONDS
+                message, exchange, routing_key, mandatory=True, confirm_timeout=self._confirm_seconds
             )
             routed = not self._returned
         except (AMQPError, OSError):
@@ -317,6 +342,10 @@ class Market(threading.Thread):
             self._over.wait(0.05)
         self.unroutable += bool(self._returned)
         self._returned.clear()
+        if routed:
+            now = time.monotonic()
+            self.silence = max(self.silence, now - (self._confirmed_at or now))
+            self._confirmed_at = now
         for number in numbers:
             index, own = divmod(number, APART)
             if routed:
@@ -327,7 +356,7 @@ class Market(threading.Thread):
 
     def _open(self) -> amqp.Channel:
         if self._channel is None:
-            host = self._url.split("@")[1].split("/")[0]
+            host = next(self._urls).split("@")[1].split("/")[0]
             self._connection = amqp.Connection(host, confirm_publish=True, connect_timeout=5, read_timeout=60)
             self._connection.connect()
             self._channel = channel = self._connection.channel()

@@ -9,10 +9,10 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tests.support.gateway import GatewayProcess, Signer
-from tests.support.resuming import Market, Member, Members, faults
+from tests.support.resuming import CONFIRM_SECONDS, Market, Member, Members, faults
 from tests.support.servers import RabbitMQ, Redis
 
 MEMBERS = 200
@@ -45,19 +45,31 @@ class Background(threading.Thread):
 class Stage:
     """Servers, gateways, and a market that publishes to members.
 
+    Args:
+        others: the other nodes of the broker's cluster.
+        confirm_seconds: see `Market`.
+
     Attributes:
         members: all of them.
         market: publishes until the end.
     """
 
-    def __init__(self, broker: RabbitMQ, redis: Redis, gateways: list[GatewayProcess], signer: Signer) -> None:
+    def __init__(
+        self,
+        broker: RabbitMQ,
+        redis: Redis,
+        gateways: list[GatewayProcess],
+        signer: Signer,
+        others: Sequence[RabbitMQ] = (),
+        confirm_seconds: float = CONFIRM_SECONDS,
+    ) -> None:
         self.broker, self.redis, self.gateways = broker, redis, gateways
         run = uuid.uuid4().hex[:8]
         uids = [f"ID{run}{index}" for index in range(MEMBERS)]
         people = [Member(index, uid, signer.token(uid)) for index, uid in enumerate(uids)]
         self.members = Members(people, [gateway.port for gateway in gateways])
         durable = gateways[0].environ.get("AMQP_EXCHANGES_DURABLE") == "true"
-        self.market = Market(broker.url, people, RATE, durable)
+        self.market = Market([node.url for node in (broker, *others)], people, RATE, durable, confirm_seconds)
 
     def run(self, disturb: Callable[[], None], judge: Callable[[list[Member], Market], list[str]] = faults) -> str:
         """Cause failures, and wait until every member has received everything. Return a summary for people.
@@ -122,7 +134,7 @@ class Stage:
             f"{market.confirmed} events confirmed, {sum(map(len, market.maybe))} not ({market.unroutable} unroutable), "
             f"{sum(len(member.got) for member in members.members)} got; {members.cut} connections cut, "
             f"{sum(member.resumed for member in members.members)} begun, ended {dict(members.ends)}; "
-            f"longest silence {members.silence:.1f} s; "
+            f"longest silence {members.silence:.1f} s, without a confirm {market.silence:.1f} s; "
             f"disturbed for {ended - began:.1f} s, everything received {time.monotonic() - ended:.1f} s later"
         )
 
