@@ -426,6 +426,44 @@ def test_holes_are_mended_together_and_not_all_the_time() -> None:
     assert [len(message["streams"]) for message in run.said] == [1, 1, 50, 50]
 
 
+def test_a_book_that_does_not_come_is_reported_once_on_a_connection() -> None:
+    followed = course(f"{URL}public", with_token=False)
+    followed.book("btcusd")
+    followed.book("btcusdd", every=250)
+    followed.book("ethusd", depth=5)
+    script = [SUBSCRIBED, SNAP, 6, {"ethusd.ob-top@5": SNAP["btcusd.ob-snap"]}, 3.9]
+    assert Followed(followed, script).all("error") == []
+    followed.closed = False
+    run = Followed(
+        followed, [SUBSCRIBED, SNAP, {"ethusd.ob-top@5": SNAP["btcusd.ob-snap"]}, 60, Ended(1006, ""), SUBSCRIBED, 60]
+    )
+    late = "{}: no order book within 10 s; is the name right?"
+    assert run.all("error")[0] == late.format("btcusdd.ob-inc@250ms")
+    assert sorted(run.all("error")[1:]) == sorted(
+        map(late.format, ["btcusd.ob-inc", "btcusdd.ob-inc@250ms", "ethusd.ob-top@5"])
+    )
+    assert run.received < 30, "it does not look all the time"
+
+
+def test_a_book_that_is_added_later_or_dropped_is_waited_for_as_well() -> None:
+    followed = course(f"{URL}public", streams=("btcusd.trades",), with_token=False)
+
+    class Adding(Followed):
+        def _receive(self, seconds: float) -> str | None:
+            if self._script and self._script[0] == "add":
+                self._script.pop(0)
+                followed.book("btcusdd")
+                followed.book("ethusdd")
+                followed.unsubscribe(["ethusdd.ob-inc"])
+            return super()._receive(seconds)
+
+    run = Adding(followed, [SUBSCRIBED, 60, "add", SUBSCRIBED, 9])
+    assert run.all("error") == []
+    followed.closed = False
+    run = Followed(followed, [SUBSCRIBED, 11])
+    assert run.all("error") == ["btcusdd.ob-inc: no order book within 10 s; is the name right?"]
+
+
 def test_book_of_another_shape_is_reported() -> None:
     followed = course(f"{URL}public", with_token=False)
     book = followed.book("btcusd")

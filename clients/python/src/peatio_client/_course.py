@@ -198,6 +198,7 @@ class Course:
         if conversation.live:
             if self._asking or self._credentials.renewal.due <= self._wall():
                 yield from self._renew(conversation)
+            yield from self._shelf.late(self._clock())
             for streams in self._pace.pieces(self._shelf.to_ask(self._clock())):
                 yield Send(conversation.unsubscribe(streams))
                 yield Send(conversation.subscribe(streams))

@@ -1,4 +1,4 @@
-"""The order books that a client maintains, and which of them need a new snapshot. Knows no socket."""
+"""The order books that a client maintains: which need a new snapshot, and which do not come. Knows no socket."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from peatio_client.events import Event
 SNAPSHOT_SECONDS: Final = 1.0
 """Shortest time between two requests for snapshots, because the message rate is limited."""
 
+LATE_SECONDS: Final = 10.0
+"""A book that has not come by then is reported: its market may not exist."""
+
 
 class Shelf:
     """Order books by name. Other threads may add books.
@@ -26,6 +29,7 @@ class Shelf:
         self._books: dict[str, Book] = {}
         self._holes: dict[str, None] = {}  # names of books that need a new snapshot
         self._due = 0.0
+        self._awaited: dict[str, float | None] = {}  # names of books, and since when the client waits for them
 
     def put(self, market: str, every: Every | None = None, depth: Depth | None = None) -> tuple[Book, str | None]:
         """Return the book of a market, from now on at this pace and depth, and the stream that it came from before if
@@ -39,6 +43,8 @@ class Shelf:
         name = market if "." in market else f"{market}.ob"
         stream = view.stream(name)
         book = self._books.setdefault(name, Book(name, stream))
+        if not book.current:
+            self._awaited.setdefault(name, None)
         if book.stream == stream:
             return book, None
         before, book.stream, book.current = book.stream, stream, False
@@ -53,6 +59,7 @@ class Shelf:
         book = self._books.get(stream.rpartition("-")[0])
         if book is not None and book.stream == stream:
             del self._books[book.name]
+            self._awaited.pop(book.name, None)
             book.current = False
 
     def take(self, event: Event[Any]) -> Iterator[Tell]:
@@ -72,19 +79,30 @@ class Shelf:
             yield Tell("error", f"{event.stream}: {error}")
         else:
             if outcome is Outcome.CHANGED:
+                self._awaited.pop(name, None)
                 yield Tell("book", book)
             if outcome is Outcome.HOLE:
                 self.miss(book)
         if was_current and not book.current:
             yield Tell("stale", book)
 
+    def late(self, now: float) -> Iterator[Tell]:
+        """Report books that have not come, each once on a connection."""
+        for name, since in list(self._awaited.items()):
+            if since is None:
+                self._awaited[name] = now
+            elif now - since >= LATE_SECONDS and (book := self._books.get(name)) is not None:
+                self._awaited.pop(name, None)
+                yield Tell("error", f"{book.stream}: no order book within {LATE_SECONDS:g} s; is the name right?")
+
     def seconds(self, now: float) -> float:
-        """Return the seconds until snapshots have to be requested; infinite if none are needed."""
-        return self._due - now if self._holes else math.inf
+        """Return the seconds until snapshots have to be requested, or a book is late; infinite for never."""
+        late = min((since for since in list(self._awaited.values()) if since is not None), default=math.inf)
+        return min(self._due - now if self._holes else math.inf, late + LATE_SECONDS - now)
 
     def to_ask(self, now: float) -> list[str]:
         """Return the streams of all books that need a new snapshot, at most once per `SNAPSHOT_SECONDS`."""
-        if self.seconds(now) > 0:
+        if not self._holes or self._due > now:
             return []
         books = [self._books[name] for name in self._holes if name in self._books]
         streams = [book.stream for book in books if not book.current]
@@ -96,6 +114,7 @@ class Shelf:
     def lose(self) -> list[Book]:
         """Mark all books as stale after the end of a connection; return those that were current."""
         self._holes.clear()
+        self._awaited = dict.fromkeys(list(self._books))
         lost = [book for book in list(self._books.values()) if book.current]
         for book in lost:
             book.current = False
