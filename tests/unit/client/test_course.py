@@ -585,6 +585,13 @@ def test_events_come_while_a_fresh_token_is_waited_for() -> None:
     assert run.all("error") == []
 
 
+def test_a_token_that_took_long_is_enough_while_the_gateway_looks_at_it() -> None:
+    first, second, third = (token(exp=1_000_016 + more) for more in (0, 16, 32))
+    waits = [first, *[None] * 12, second, third]
+    run = Followed(course(), [AUTHENTICATED, 15.2, 0.3, RENEWED, 2], waits)
+    assert run.shown == [first, second]
+
+
 def test_a_token_that_hangs_costs_no_cpu() -> None:
     run = Followed(course(), [AUTHENTICATED, 100], [token(exp=1_000_100), None])
     assert 50 < run.received < 250, "four times a second at most, once one is due"

@@ -228,8 +228,8 @@ class Course:
         if token is None or self.closed:
             return
         self._asking = False
-        fresh = self._credentials.renew(token)
-        if fresh is not None:
+        if (fresh := self._credentials.renew(token)) is not None:
+            self._credentials.renewal.put_off(self._wall())  # until the gateway answers, no other token is needed
             yield Send(conversation.renew(fresh))
 
     def _follow(self, conversation: Conversation, text: str) -> Doing:
