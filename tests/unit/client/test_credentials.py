@@ -85,6 +85,17 @@ def test_a_connection_that_the_proxy_authenticates_resumes() -> None:
 
 
 @pytest.mark.parametrize("answer", [SUBSCRIBED, UNAUTHORIZED])
+def test_headers_of_each_handshake_may_be_refused_twice(answer: object) -> None:
+    def signed() -> Course:
+        return Course(Route(URL, (), True), False, None, fresh_headers=True)
+
+    run = Followed(signed(), [answer, answer, AUTHENTICATED, Ended(1006, ""), answer, answer, AUTHENTICATED])
+    assert len(run.opened) == 6
+    with pytest.raises(Refused, match="sign each handshake with a valid API key"):
+        Followed(signed(), [answer] * 3)
+
+
+@pytest.mark.parametrize("answer", [SUBSCRIBED, UNAUTHORIZED])
 def test_a_proxy_that_does_not_authenticate_ends_the_client(answer: object) -> None:
     with pytest.raises(Refused, match="log in again"):
         Followed(by_the_proxy(), [answer])

@@ -10,7 +10,7 @@ from typing import Any
 
 import peatio_client
 import pytest
-from peatio_client import Event, PeatioClient
+from peatio_client import Event, NoToken, PeatioClient
 
 from tests.support.certificate import Certificate
 from tests.unit.client.served import KINDS, Either, Gateway, gateway, play
@@ -129,6 +129,50 @@ def test_headers_tls_and_tokens_go_with_the_handshake(kind: str, tmp_path: Path)
         play(kind, server.url, scenario, token=None, authenticated="by the proxy", **options)
     assert [headers.get("authorization") for headers in server.headers] == ["Bearer token", None]
     assert [headers["cookie"] for headers in server.headers] == ["session=1"] * 2
+
+
+@both
+def test_a_function_for_headers_is_called_for_each_connection(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        async def note(message: object) -> None:
+            told.append(message)
+
+        client.on("error", note)
+        client.on("disconnected", note)
+        while len(server.headers) < 3:
+            with pytest.raises(TimeoutError):
+                await client.next(0.01)
+            if client.client.state == "connected" and len(server.headers) < 3:
+                with pytest.raises(ConnectionError):
+                    await client.request("restart")
+
+    def signed() -> dict[str, str]:
+        nonces.append(len(nonces))
+        if nonces[-1] == 1:
+            raise NoToken("Barong is down")
+        return {"X-Auth-Nonce": str(nonces[-1])}
+
+    async def signed_later() -> dict[str, str]:
+        return signed()
+
+    nonces, told = list[int](), list[Any]()
+    server.reply = lambda _: [None]
+    play(kind, server.url, scenario, headers=signed if kind == "blocking" else signed_later)
+    assert [headers["x-auth-nonce"] for headers in server.headers] == ["0", "2", "3"]
+    assert [message for message in told if isinstance(message, str)] == ["no token: Barong is down"]
+
+
+@both
+@pytest.mark.parametrize(("given", "error"), [({"Authorization": "x"}, ValueError), (5, TypeError), (None, KeyError)])
+def test_a_fault_of_the_function_for_headers_ends_the_client(
+    kind: str, given: object, error: type[Exception], server: Gateway
+) -> None:
+    async def scenario(client: Either) -> None:
+        with pytest.raises(error):
+            await client.next()
+
+    play(kind, server.url, scenario, headers=lambda: {}["key"] if given is None else given)
+    assert server.headers == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from peatio_client._endings import Ended
-from peatio_client._lines import MOST_BACKLOG, Options, ended
+from peatio_client._lines import MOST_BACKLOG, Options, checked, ended
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
 
 
@@ -30,12 +31,13 @@ class Line:
         self._backlog = deque[str]()  # frames that a request has read
 
     async def open(self, address: str, headers: dict[str, str]) -> None:
-        """Raise `Ended` if there is no connection."""
+        """Raise `Ended` if there is no connection, and what the function for headers raises."""
         await self.hang_up()  # a connection of an attempt that was cancelled at the last moment
+        headers = {**checked(await awaited(self._options.given())), **headers}
         try:
             self.gateway = await connect(address, **self._options.of_library(headers))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
-            raise self._options.not_opened(error, address) from error
+            raise self._options.not_opened(error, address, headers) from error
 
     async def receive(self, seconds: float) -> str | None:
         """Return the next frame; None after `seconds`, or earlier."""
@@ -98,6 +100,11 @@ class Line:
             self._backlog.append(text)
 
     def _connection(self) -> ClientConnection:
+
+
+async def awaited(result: Any) -> Any:
+    """Return the result of a function, or of a coroutine function."""
+    return await result if inspect.isawaitable(result) else result
         if (gateway := self.gateway) is None:  # closed in the meantime
             raise Ended(1000, "")
         return gateway

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_client._endings import Ended
-from peatio_client._lines import MOST_BACKLOG, Options, ended
+from peatio_client._lines import MOST_BACKLOG, Options, checked, ended
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
 from peatio_client._tls_socket import thread_safe
 
@@ -35,14 +35,15 @@ class Line:
         self._backlog = deque[str]()  # frames that a request has read
 
     def open(self, address: str, headers: dict[str, str]) -> None:
-        """Raise `Ended` if there is no connection."""
+        """Raise `Ended` if there is no connection, and what the function for headers raises."""
+        headers = {**checked(self._options.given()), **headers}
         options = self._options.of_library(headers)
         if address.startswith("wss:"):
             options["ssl"] = thread_safe(self._options.ssl)
         try:
             self.gateway = self._closing.enter_context(connect(address, **options))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
-            raise self._options.not_opened(error, address) from error
+            raise self._options.not_opened(error, address, headers) from error
 
     def receive(self, seconds: float) -> str | None:
         """Return the next frame; None after `seconds`, or earlier."""

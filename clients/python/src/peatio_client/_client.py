@@ -52,7 +52,7 @@ class Client:
         route = Route(url, streams, token is not None or authenticated is not None, books)
         if options.ssl is not None and urlsplit(url).scheme != "wss":
             raise ValueError("the option ssl needs an address with wss://")
-        self._course = Course(route, token is not None, cursor, view)
+        self._course = Course(route, token is not None, cursor, view, callable(options.headers))
         self._callbacks = Callbacks()
 
     @property
@@ -163,3 +163,8 @@ def _line(name: str, what: object) -> str:
     if name == "missed":
         return f"missed: events of {what} may be missing"
     return "gap: events may be missing" if name == "gap" else f"{name}: {what}"
+def unanswered(event: str, timeout: float) -> TimeoutError:
+    """Return the error for a request without an answer."""
+    return TimeoutError(f"{event!r} was not answered within {timeout:g} s")
+
+

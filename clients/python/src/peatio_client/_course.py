@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
-from peatio_client._credentials import MOST_REFUSALS, Credentials
-from peatio_client._endings import LOST, NEW_TOKEN, NO_RETURN, TOO_FAST, UNAUTHORIZED, Ended, Pauses
+from peatio_client._credentials import NOT_BY_THE_PROXY, Credentials
+from peatio_client._endings import LOST, NEW_TOKEN, TOO_FAST, UNAUTHORIZED, Ended, Pauses
 from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
 from peatio_client._trades import Trades
@@ -29,7 +29,6 @@ LOOK_SECONDS: Final = 0.25
 """How often to check for a fresh token while reading events."""
 LONGEST_WAIT: Final = 86400.0
 """Locks cannot wait without a limit."""
-NOT_BY_THE_PROXY: Final = "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie"
 
 State: TypeAlias = Literal["disconnected", "connecting", "connected", "closed"]
 
@@ -40,8 +39,7 @@ class Course:
     Args:
         cursor: cursor of the last processed event; None to start now.
         view: of books for which the user gives none.
-        clock: a monotonic clock, in seconds.
-        wall: Unix time.
+        fresh_headers: whether each handshake has headers of its own.
 
     Attributes:
         wanted: streams to subscribe to, in this order.
@@ -55,16 +53,16 @@ class Course:
         with_token: bool,
         cursor: str | None,
         view: View = EVERY_CHANGE,
-        clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        fresh_headers: bool = False,
     ) -> None:
         self._route, self._with_token, self.cursor = route, with_token, cursor
         self._by_proxy = route.authenticated and not with_token
-        self._clock, self._wall = clock, wall
+        self._clock, self._wall = time.monotonic, time.time
         self.wanted = dict.fromkeys(route.streams)
         self.notices = self.closed = False
+        self._asking = False  # whether a fresh token was requested
         self.state: State = "disconnected"
-        self._credentials, self._asking = Credentials(), False  # whether a fresh token was requested
+        self._credentials = Credentials(with_token, self._by_proxy, fresh_headers)
         self._pace = Pace()
         self._conversation: Conversation | None = None
         self._shelf, self._trades = Shelf(view), Trades()
@@ -141,16 +139,9 @@ class Course:
             self._forget()
 
     def _pause(self, ended: Ended, pauses: Pauses) -> Doing:
-        why = ""
         if ended.code == TOO_FAST:
             self._pace.slow_down()
-        if ended.code in NO_RETURN:
-            why = f"closed: {ended.code} {ended.reason}; reconnecting would fail again"
-        elif ended.code == UNAUTHORIZED and not self._with_token:
-            why = NOT_BY_THE_PROXY if self._by_proxy else f"{ended.reason}: the gateway needs a token here"
-        elif self._credentials.exhausted:
-            why = f"the gateway refuses this token, after {MOST_REFUSALS - 1} others"
-        pause = None if why else pauses.after(ended)
+        pause = None if (why := self._credentials.why_final(ended)) else pauses.after(ended)
         yield Tell("disconnected", Disconnected(ended.code, ended.reason, pause))
         if pause is None:
             raise Refused(why)
@@ -158,18 +149,10 @@ class Course:
 
     def _connect(self) -> Doing:
         """Connect, and follow one connection to its end."""
-        token = yield from self._ask_for_token()
-        if self.closed:
-            return
-        self._conversation = conversation = Conversation(
-            self._route, tuple(self.wanted), token, self.cursor, self.notices, self._trades
-        )
         try:
-            yield Open(conversation.address, conversation.headers)
-            self._pace.connected(self._clock())
-            self._credentials.connected(self._wall())
+            conversation = yield from self._open()
             deadline = self._clock() + ANSWER_SECONDS
-            while not self.closed:
+            while conversation is not None and not self.closed:
                 yield from self._listen(conversation, deadline)
         except Ended as ended:
             if ended.code == UNAUTHORIZED:
@@ -182,15 +165,28 @@ class Course:
         if not self._with_token:
             return None
         self._asking = False
+    def _open(self) -> Generator[Command, Any, Conversation | None]:
+        """Connect; None after `close()`."""
+        try:
+            token = yield from self._ask_for_token()
+            if self.closed:
+                return None
+            self._conversation = conversation = Conversation(
+                self._route, tuple(self.wanted), token, self.cursor, self.notices, self._trades
+            )
+            yield Open(conversation.address, conversation.headers)
+        except NoToken as error:
+            yield Tell("error", f"no token: {error}")
+            raise Ended(LOST, "no token") from error
+        self._pace.connected(self._clock())
+        self._credentials.connected(self._wall())
+        return conversation
+
         token: object = self._credentials.kept
         if token is None:
-            try:
-                token = yield AskToken(TOKEN_SECONDS)
-                if token is None and not self.closed:
-                    raise NoToken(f"none within {TOKEN_SECONDS:g} s")
-            except NoToken as error:
-                yield Tell("error", f"no token: {error}")
-                raise Ended(LOST, "no token") from error
+            token = yield AskToken(TOKEN_SECONDS)
+            if token is None and not self.closed:
+                raise NoToken(f"none within {TOKEN_SECONDS:g} s")
         return None if self.closed else self._credentials.show(token)
 
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:

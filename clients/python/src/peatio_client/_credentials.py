@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from peatio_client._endings import NO_RETURN, UNAUTHORIZED, Ended
 from peatio_client._tokens import Renewal, claim
 from peatio_client.events import Refused
 
@@ -15,16 +16,27 @@ again until it is this old."""
 AGAIN_SECONDS: Final = 2.0
 """Shortest time before the same token is sent again."""
 
+NOT_BY_THE_PROXY: Final = (
+    "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie, or sign each "
+    "handshake with a valid API key"
+)
+
 
 class Credentials:
     """The session token of a client, over all its connections.
+
+    Args:
+        with_token: whether the client sends one.
+        by_proxy: whether a proxy adds it instead.
+        fresh_headers: whether each handshake has headers of its own, so that the next one may be accepted.
 
     Attributes:
         renewal: when the token that the gateway has should be renewed.
         kept: a token to send again; None to ask the token function.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, with_token: bool = True, by_proxy: bool = False, fresh_headers: bool = False) -> None:
+        self._with_token, self._by_proxy, self._fresh_headers = with_token, by_proxy, fresh_headers
         self.renewal = Renewal()
         self.kept: str | None = None
         self._shown: str | None = None  # the token that was last sent to the gateway
@@ -36,6 +48,16 @@ class Credentials:
     def exhausted(self) -> bool:
         """Whether the gateway refused so many tokens that others would not help."""
         return self._refusals >= MOST_REFUSALS
+
+    def why_final(self, ended: Ended) -> str:
+        """Return why no further attempt would help; empty if it might."""
+        if ended.code in NO_RETURN:
+            return f"closed: {ended.code} {ended.reason}; reconnecting would fail again"
+        if ended.code == UNAUTHORIZED and not self._with_token and (self.exhausted or not self._fresh_headers):
+            return NOT_BY_THE_PROXY if self._by_proxy else f"{ended.reason}: the gateway needs a token here"
+        if self.exhausted:
+            return f"the gateway refuses this token, after {MOST_REFUSALS - 1} others"
+        return ""
 
     def show(self, token: object) -> str:
         """Return the token for a new connection.

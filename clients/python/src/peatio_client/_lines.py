@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, Final, Literal
@@ -32,7 +32,7 @@ class Options:
 
     Attributes:
         silence: seconds without a sign of life after which a connection is dead.
-        headers: additional headers of the handshake.
+        headers: additional headers of the handshake, or a function that returns them for each one.
         ssl: TLS context for `wss://`; None for the usual one.
         proxy: address of a proxy; True for the one of the environment, None for none.
 
@@ -41,18 +41,22 @@ class Options:
     """
 
     silence: float
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | Callable[[], Any]
     ssl: SSLContext | None
     proxy: str | Literal[True] | None
 
     def __post_init__(self) -> None:
-        if any(name.lower() == "authorization" for name in self.headers):
-            raise ValueError("the header Authorization comes from the option `token`")
+        if not callable(self.headers):
+            checked(self.headers)
+
+    def given(self) -> Any:
+        """Return the additional headers of the next handshake, not checked yet; a coroutine function's coroutine."""
+        return self.headers() if callable(self.headers) else self.headers
 
     def of_library(self, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return what to connect with, for `websockets`."""
         options: dict[str, Any] = {
-            "additional_headers": {**self.headers, **headers},
+            "additional_headers": headers,
             "proxy": self.proxy,
             "open_timeout": OPEN_SECONDS,
             "close_timeout": min(CLOSE_SECONDS, self.silence / 12),
@@ -64,15 +68,29 @@ class Options:
         }
         return options if self.ssl is None else {**options, "ssl": self.ssl}
 
-    def not_opened(self, error: Exception, address: str) -> Ended:
-        """Return why a connection could not be opened."""
+    def not_opened(self, error: Exception, address: str, headers: Mapping[str, str]) -> Ended:
+        """Return why a connection with these headers could not be opened."""
         if isinstance(error, InvalidStatus):
             response = error.response
             later = response.headers.get("Retry-After", "")
-            return refused_with(response.status_code, _reasons.http(error, self.headers), later)
+            return refused_with(response.status_code, _reasons.http(error, headers), later)
         if isinstance(error, ConnectionClosed):
             return ended(error)
         return Ended(LOST, _reasons.failure(error, address, OPEN_SECONDS))
+
+
+def checked(headers: object) -> dict[str, str]:
+    """Return additional headers of the handshake.
+
+    Raises:
+        TypeError: they are none.
+        ValueError: the client itself sends one of them.
+    """
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers are a mapping of names to texts, not {type(headers).__name__}")
+    if any(name.lower() == "authorization" for name in headers):
+        raise ValueError("the header Authorization comes from the option `token`")
+    return dict(headers)
 
 
 def ended(error: ConnectionClosed) -> Ended:

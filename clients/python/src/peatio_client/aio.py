@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ssl import SSLContext
@@ -12,8 +11,8 @@ from typing import Any, Literal, Self
 
 from websockets.exceptions import ConnectionClosed
 
-from peatio_client._aio_line import Line
-from peatio_client._client import Client
+from peatio_client._aio_line import Line, awaited
+from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._credentials import checked
 from peatio_client._lines import CLOSE_SECONDS, Options
@@ -32,8 +31,8 @@ class AsyncPeatioClient(Client):
     continues. `close()`, leaving `async with` and cancelling `run()` end the connection.
 
     Args:
-        token: the session token, or a function or coroutine function that returns it.
-        url, streams, cursor, silence, authenticated, headers, ssl, proxy, books, every, depth: as for
+        token, headers: as for `PeatioClient`; the function may be a coroutine function.
+        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth: as for
             `PeatioClient`.
 
     Raises:
@@ -49,14 +48,14 @@ class AsyncPeatioClient(Client):
         silence: float = 60.0,
         *,
         authenticated: Literal["by the proxy"] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]] | None = None,
         ssl: SSLContext | None = None,
         proxy: str | Literal[True] | None = True,
         books: Sequence[str] = (),
         every: Every | None = None,
         depth: Depth | None = None,
     ) -> None:
-        options = Options(silence, dict(headers or {}), ssl, proxy)
+        options = Options(silence, headers or {}, ssl, proxy)
         super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._token = token
@@ -238,7 +237,7 @@ class AsyncPeatioClient(Client):
                     await asyncio.wait_for(self._stop.wait(), seconds)
             case Tell(name, what):
                 for callback in self._called(name, what):
-                    await _awaited(callback(what))
+                    await awaited(callback(what))
         return None
 
     async def _ask_for_token(self, seconds: float) -> object:
@@ -288,9 +287,5 @@ def _look_at(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-async def _awaited(result: Any) -> Any:
-    return await result if inspect.isawaitable(result) else result
-
-
 async def _call(token: str | Callable[[], str | Awaitable[str]]) -> str:
-    return checked(await _awaited(token() if callable(token) else token))
+    return checked(await awaited(token() if callable(token) else token))

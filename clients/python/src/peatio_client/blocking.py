@@ -39,7 +39,9 @@ class PeatioClient(Client):
         silence: seconds without a sign of life after which a connection is dead.
         authenticated: `by the proxy` if a proxy in front of the gateway adds the token, for example for a cookie in
             `headers`.
-        headers: additional headers of the handshake.
+        headers: additional headers of the handshake, or a function that returns them. The client calls it for each
+            connection, on the thread of `run()` or of the loop, so that an API key can sign each handshake. Its
+            exceptions have the meaning of those of `token`.
         ssl: TLS context for `wss://`.
         proxy: address of a proxy; True for the one of the environment (`HTTPS_PROXY`), None for none.
         books: markets whose order books to maintain from the start, as `book` does.
@@ -58,14 +60,14 @@ class PeatioClient(Client):
         silence: float = 60.0,
         *,
         authenticated: Literal["by the proxy"] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         ssl: SSLContext | None = None,
         proxy: str | Literal[True] | None = True,
         books: Sequence[str] = (),
         every: Every | None = None,
         depth: Depth | None = None,
     ) -> None:
-        options = Options(silence, dict(headers or {}), ssl, proxy)
+        options = Options(silence, headers or {}, ssl, proxy)
         super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._asked = None if token is None else Asked(token)
