@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from peatio_client import PeatioClient, RequestFailed
+from peatio_client._pace import A_SECOND, AT_ONCE
 from peatio_client._requests import Requests
 
 from peatio_ws import ClientError, testing
@@ -114,6 +115,35 @@ def test_no_answer_and_no_connection_are_errors(kind: str, server: Gateway) -> N
 
     server.reply = reply
     play(kind, server.url, scenario)
+
+
+@both
+def test_requests_keep_the_pace_of_messages(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        client.client._course._clock = lambda: now[0]
+
+        async def ask(_: object) -> None:
+            for number in range(AT_ONCE):
+                await client.request("double", {"number": number})
+            with pytest.raises(TimeoutError, match="'double' was not answered"):
+                await client.request("double", {"number": 100}, timeout=0.01)
+            now[0] += 2 / A_SECOND
+            for number in (200, 300):
+                await client.request("double", {"number": number})
+            server.push(1)
+
+        client.on("connected", ask)
+        assert await client.next() is not None
+
+    now, asked = [1000.0], list[int]()
+
+    def reply(message: dict[str, Any]) -> list[Any]:
+        asked.append(message["number"])
+        return [{"done": 1, "echo": message["echo"]}]
+
+    server.reply = reply
+    play(kind, server.url, scenario)
+    assert asked == [*range(AT_ONCE), 200, 300]
 
 
 @both

@@ -57,7 +57,7 @@ class Line:
         except ConnectionClosed as closed:
             raise ended(closed) from closed
 
-    async def request(self, event: str, fields: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    async def request(self, event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Send a message to a handler, and return its answer. Read frames while the course does not."""
         answered: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
 
@@ -69,18 +69,15 @@ class Line:
             raise ConnectionError(NOT_CONNECTED)
         number, text = self._requests.ask(event, fields, settle)
         try:
-            async with asyncio.timeout(timeout):
-                await gateway.send(text)
-                while not answered.done():
-                    async with self._reading:
-                        if len(self._backlog) >= MOST_BACKLOG:
-                            raise TimeoutError
-                        if not answered.done():
-                            await self._read()
+            await gateway.send(text)
+            while not answered.done():
+                async with self._reading:
+                    if len(self._backlog) >= MOST_BACKLOG:
+                        raise TimeoutError
+                    if not answered.done():
+                        await self._read()
         except (ConnectionClosed, Ended):
             settle(None)
-        except TimeoutError:
-            raise TimeoutError(f"{event!r} was not answered within {timeout:g} s") from None
         finally:
             self._requests.forget(number)
         return answer(await answered)
@@ -100,11 +97,11 @@ class Line:
             self._backlog.append(text)
 
     def _connection(self) -> ClientConnection:
+        if (gateway := self.gateway) is None:  # closed in the meantime
+            raise Ended(1000, "")
+        return gateway
 
 
 async def awaited(result: Any) -> Any:
     """Return the result of a function, or of a coroutine function."""
     return await result if inspect.isawaitable(result) else result
-        if (gateway := self.gateway) is None:  # closed in the meantime
-            raise Ended(1000, "")
-        return gateway

@@ -63,8 +63,9 @@ class Line:
         except ConnectionClosed as closed:
             raise ended(closed) from closed
 
-    def request(self, event: str, fields: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """Send a message to a handler, and return its answer. On the thread that reads frames, read them meanwhile."""
+    def request(self, event: str, fields: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        """Send a message to a handler, and return its answer. On the thread that reads frames, read them meanwhile.
+        Raise `TimeoutError` without a text if there is none at `deadline` (`time.monotonic`)."""
         answered, frames = threading.Event(), list[dict[str, Any] | None]()
 
         def settle(frame: dict[str, Any] | None) -> None:
@@ -77,15 +78,15 @@ class Line:
         try:
             gateway.send(text)
             if threading.get_ident() == self.reader:
-                self._read_until(gateway, answered, time.monotonic() + timeout)
+                self._read_until(gateway, answered, deadline)
             else:
-                answered.wait(timeout)
+                answered.wait(deadline - time.monotonic())
         except ConnectionClosed:
             settle(None)
         finally:
             self._requests.forget(number)
         if not frames:
-            raise TimeoutError(f"{event!r} was not answered within {timeout:g} s")
+            raise TimeoutError
         return answer(frames[0])
 
     def _read_until(self, gateway: ClientConnection, answered: threading.Event, deadline: float) -> None:

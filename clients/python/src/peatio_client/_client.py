@@ -13,6 +13,7 @@ from peatio_client._course import Course, State
 from peatio_client._credentials import checked
 from peatio_client._lines import Options
 from peatio_client._reasons import place
+from peatio_client._requests import NOT_CONNECTED
 from peatio_client._wire import Route
 from peatio_client.books import Book, View
 from peatio_client.channels import Order, Trade
@@ -130,6 +131,16 @@ class Client:
         add(callback)
         return self
 
+    def _turn(self) -> float:
+        """Return the seconds until a request may be sent. With 0, it counts as sent.
+
+        Raises:
+            ConnectionError: there is no connection.
+        """
+        if self.state != "connected":
+            raise ConnectionError(NOT_CONNECTED)
+        return self._course.turn()
+
     def _called(self, name: str, what: object) -> Iterator[Callback]:
         """Yield the callbacks for a name."""
         if name in ("gap", "missed", "error", "disconnected", "connected"):
@@ -152,6 +163,11 @@ class Client:
                 log.debug("callbacks of %s", name)
 
 
+def unanswered(event: str, timeout: float) -> TimeoutError:
+    """Return the error for a request without an answer."""
+    return TimeoutError(f"{event!r} was not answered within {timeout:g} s")
+
+
 def _line(name: str, what: object) -> str:
     """Return a line of the log."""
     match what:
@@ -163,8 +179,3 @@ def _line(name: str, what: object) -> str:
     if name == "missed":
         return f"missed: events of {what} may be missing"
     return "gap: events may be missing" if name == "gap" else f"{name}: {what}"
-def unanswered(event: str, timeout: float) -> TimeoutError:
-    """Return the error for a request without an answer."""
-    return TimeoutError(f"{event!r} was not answered within {timeout:g} s")
-
-

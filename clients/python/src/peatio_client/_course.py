@@ -108,9 +108,13 @@ class Course:
         new = [] if gone else self._pace.piece(name for name in wanted if name not in conversation.asked)
         if not gone and not new:
             return None, math.inf
-        if seconds := self._pace.wait(self._clock()):
+        if seconds := self.turn():
             return None, seconds
         return conversation.unsubscribe(gone) if gone else conversation.subscribe(new), 0.0
+
+    def turn(self) -> float:
+        """Return the seconds until another message may be sent. With 0, it counts as sent."""
+        return self._pace.wait(self._clock())
 
     # ---- the course
 
@@ -161,10 +165,6 @@ class Course:
                 self._credentials.spend()
             raise
 
-    def _ask_for_token(self) -> Generator[Command, Any, str | None]:
-        if not self._with_token:
-            return None
-        self._asking = False
     def _open(self) -> Generator[Command, Any, Conversation | None]:
         """Connect; None after `close()`."""
         try:
@@ -182,6 +182,10 @@ class Course:
         self._credentials.connected(self._wall())
         return conversation
 
+    def _ask_for_token(self) -> Generator[Command, Any, str | None]:
+        if not self._with_token:
+            return None
+        self._asking = False
         token: object = self._credentials.kept
         if token is None:
             token = yield AskToken(TOKEN_SECONDS)

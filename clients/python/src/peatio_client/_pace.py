@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 AT_ONCE: Final = 20
-"""Messages about streams at once, and per second (`A_SECOND`): a third and half of what the gateway allows by
-default, because tokens and requests for snapshots need messages too."""
-A_SECOND: Final = 5.0
+"""Messages about streams and requests at once, and per second (`A_SECOND`): less than the 60 and 10 that the gateway
+allows by default, because tokens and requests for snapshots need messages too."""
+A_SECOND: Final = 8.0
 PIECE: Final = 100
 """Streams in a message; `PIECE_CHARACTERS` limits the characters of their names together."""
 PIECE_CHARACTERS: Final = 4000

@@ -16,7 +16,6 @@ from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._credentials import checked
 from peatio_client._lines import CLOSE_SECONDS, Options
-from peatio_client._requests import NOT_CONNECTED
 from peatio_client.books import Book, Depth, Every, View
 from peatio_client.events import Event, StreamName
 
@@ -157,9 +156,13 @@ class AsyncPeatioClient(Client):
             TimeoutError: there was no answer in this time.
             ValueError: `subscribe` and `unsubscribe` are methods.
         """
-        if self.state != "connected":
-            raise ConnectionError(NOT_CONNECTED)
-        return await self._line.request(event, fields or {}, timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                while seconds := self._turn():
+                    await asyncio.sleep(seconds)
+                return await self._line.request(event, fields or {})
+        except TimeoutError:
+            raise unanswered(event, timeout) from None
 
     async def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.

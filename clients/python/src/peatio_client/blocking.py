@@ -14,10 +14,9 @@ from websockets.exceptions import ConnectionClosed
 
 from peatio_client._asking import Asked
 from peatio_client._blocking_line import Line
-from peatio_client._client import Client
+from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._lines import Options
-from peatio_client._requests import NOT_CONNECTED
 from peatio_client.books import Book, Depth, Every, View
 from peatio_client.events import Event, StreamName
 
@@ -160,9 +159,15 @@ class PeatioClient(Client):
             TimeoutError: there was no answer in this time.
             ValueError: `subscribe` and `unsubscribe` are methods.
         """
-        if self.state != "connected":
-            raise ConnectionError(NOT_CONNECTED)
-        return self._line.request(event, fields or {}, timeout)
+        deadline = time.monotonic() + timeout
+        try:
+            while seconds := self._turn():
+                if time.monotonic() + seconds > deadline:
+                    raise TimeoutError
+                self._stop.wait(seconds)
+            return self._line.request(event, fields or {}, deadline)
+        except TimeoutError:
+            raise unanswered(event, timeout) from None
 
     def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.
@@ -210,6 +215,10 @@ class PeatioClient(Client):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _turn(self) -> float:
+        with self._speaking:
+            return super()._turn()
 
     def _do(self, command: Command) -> Any:
         self._note(command)
