@@ -68,6 +68,7 @@ class SimulatedOrder:
 class SimulatedTrade(NamedTuple):
     """A trade of two orders, at the price of the one that waited. Both are given in their state after it."""
 
+    id: int
     price: int
     volume: int
     maker: SimulatedOrder
@@ -94,11 +95,15 @@ MarketEvent: TypeAlias = SimulatedOrder | SimulatedTrade | BookLevel
 class Market:
     """The waiting orders. A bid never reaches an ask.
 
+    Args:
+        ids: for trades.
+
     Attributes:
         sequence: of the last change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Iterator[int]) -> None:
+        self._ids = ids
         # The orders at each price, the oldest first.
         self._levels: dict[Side, dict[int, list[SimulatedOrder]]] = {"sell": {}, "buy": {}}
         self._places: dict[int, tuple[Side, int]] = {}
@@ -120,7 +125,8 @@ class Market:
                 continue
             volume = min(order.volume, maker.volume)
             maker, order = maker.filled(volume, price), order.filled(volume, price)
-            happenings += [maker, order, SimulatedTrade(price, volume, maker, order), self._replace(maker)]
+            trade = SimulatedTrade(next(self._ids), price, volume, maker, order)
+            happenings += [maker, order, trade, self._replace(maker)]
         if order.volume and order.price is None:
             happenings.append(dataclasses.replace(order, state="cancel"))
         elif order.volume:

@@ -48,7 +48,7 @@ class Members:
         match happening:
             case SimulatedOrder(owner=str(uid)):
                 self._keep(self._members.setdefault(uid, _Member()), MemberOrder(happening, now))
-            case SimulatedTrade(price, volume, maker, taker):
+            case SimulatedTrade(_, price, volume, maker, taker):
                 for order in (maker, taker):
                     if order.owner is not None:
                         member, sign = self._members[order.owner], 1 if order.side == "buy" else -1

@@ -37,21 +37,14 @@ class Publication(NamedTuple):
 
 
 class PublicationWriter:
-    """Writes the messages of one market, and counts its trades.
+    """Writes the messages of one market, and sums up its trades.
 
     Args:
         price: opening price, in ticks.
-        number: the last id in use.
     """
 
-    def __init__(self, price: int, number: int) -> None:
+    def __init__(self, price: int) -> None:
         self._tape = TradeTape(text_of(price))
-        self._number = number
-
-    def next_id(self) -> int:
-        """Return a new id. Orders and trades share one counter, so ids are unique."""
-        self._number += 1
-        return self._number
 
     def write(self, happening: MarketEvent, now: float) -> Iterator[Publication]:
         match happening:
@@ -76,14 +69,14 @@ class PublicationWriter:
             yield _public(f"kline-{period}", candle)
 
     def _trade(self, trade: SimulatedTrade, now: float) -> Iterator[Publication]:
-        number, taker = self.next_id(), trade.taker
+        taker = trade.taker
         ask, bid = (trade.maker, taker) if taker.side == "buy" else (taker, trade.maker)
         price, volume = text_of(trade.price), volume_text(trade.volume)
         funds = plain(trade.price * TICK * trade.volume * LOT)
         self._tape.add(price, volume, funds, now)
         if ask.owner is not None or bid.owner is not None:
             body = {
-                "id": number,
+                "id": trade.id,
                 "price": price,
                 "volume": volume,
                 "funds": funds,
@@ -94,7 +87,7 @@ class PublicationWriter:
             }
             headers = {"market": MARKET, "ask_uid": ask.owner or CROWD, "bid_uid": bid.owner or CROWD}
             yield Publication(TRADE, "", headers, body)
-        row = {"tid": number, "taker_type": taker.side, "date": int(now), "price": price, "amount": volume}
+        row = {"tid": trade.id, "taker_type": taker.side, "date": int(now), "price": price, "amount": volume}
         yield _public("trades", {"trades": [row]})
 
 

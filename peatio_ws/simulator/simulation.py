@@ -6,6 +6,7 @@ Knows no clock, no broker (`exchange.py`) and no connection.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterable, Mapping
@@ -56,17 +57,19 @@ class Simulation:
 
     Args:
         seed: None for a random market.
-        now: Unix time; ids begin there.
+        now: Unix time. Ids begin there, in milliseconds: they are used up more slowly than time passes, so the ids of a
+            later simulation are greater than all of an earlier one's.
     """
 
     def __init__(self, seed: int | None, now: float) -> None:
         self._random = random.Random(seed)
         self._price = FIRST_PRICE
         self._steps = 0
-        self._writer = PublicationWriter(FIRST_PRICE, int(now))
+        self._writer = PublicationWriter(FIRST_PRICE)
+        self._ids = itertools.count(int(now * 1000))  # of orders and trades
         self._own: int | None = None  # the member's order
         self._members = Members()
-        self.market = Market()
+        self.market = Market(self._ids)
         self._fill_up(now)
 
     def step(self, now: float) -> list[Publication]:
@@ -261,7 +264,7 @@ class Simulation:
     # ---- all orders
 
     def _new(self, owner: str | None, side: Side, price: int | None, volume: int, now: float) -> SimulatedOrder:
-        return SimulatedOrder(self._writer.next_id(), owner, side, price, volume, volume, now)
+        return SimulatedOrder(next(self._ids), owner, side, price, volume, volume, now)
 
     def _publications(self, happenings: Iterable[MarketEvent], now: float) -> list[Publication]:
         """Return what is published of these events, and then the balances of the members whose orders changed."""

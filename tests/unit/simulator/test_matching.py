@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,7 +78,7 @@ def taken(number: int, happenings: list[MarketEvent]) -> list[object]:
 
 @given(orders)
 def test_orders_meet_by_price_and_then_by_time(given: list[tuple[str | None, Side, int | None, int]]) -> None:
-    market, model = Market(), Model()
+    market, model = Market(itertools.count(1)), Model()
     for number, (owner, side, price, volume) in enumerate(given):
         happenings = market.place(new(number, owner, side, price, volume))
         assert taken(number, happenings) == model.place(number, owner, side, price, volume)
@@ -88,7 +90,7 @@ def test_orders_meet_by_price_and_then_by_time(given: list[tuple[str | None, Sid
 def test_published_levels_are_in_sequence_and_match_the_book(
     given: list[tuple[str | None, Side, int | None, int]],
 ) -> None:
-    market, known, sequence = Market(), dict[tuple[Side, int], int](), 0
+    market, known, sequence = Market(itertools.count(1)), dict[tuple[Side, int], int](), 0
     for number, (owner, side, price, volume) in enumerate(given):
         for happening in market.place(new(number, owner, side, price, volume)):
             if isinstance(happening, BookLevel):
@@ -107,7 +109,7 @@ def test_published_levels_are_in_sequence_and_match_the_book(
 
 
 def test_what_was_offered_first_is_taken_first() -> None:
-    market = Market()
+    market = Market(itertools.count(1))
     for number in (1, 2):
         market.place(new(number, None, "sell", 100, 5))
     market.place(new(3, None, "buy", 100, 6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from peatio_ws.simulator.matching import Market, SimulatedOrder
@@ -14,7 +15,7 @@ class Scene:
     """A market, and members who learn from it."""
 
     def __init__(self) -> None:
-        self.market, self.members, self.last = Market(), Members(), 0
+        self.market, self.members, self.last = Market(itertools.count(1)), Members(), 0
 
     def place(self, owner: str | None, side: Any, price: int | None, volume: int) -> int:
         self.last += 1

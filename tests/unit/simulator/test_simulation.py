@@ -91,6 +91,25 @@ def test_one_order_is_open_at_a_time_and_no_id_comes_twice(seed: int) -> None:
             open_one = None
 
 
+@seeds
+@settings(max_examples=5)
+def test_ids_are_greater_than_those_before_a_restart(seed: int) -> None:
+    def ids(begin: float, steps: int) -> list[int]:
+        simulation = Simulation(seed, begin)
+        number, messages = simulation.place("IDANN", LIMIT, begin)
+        for step in range(1, steps):
+            messages += simulation.step(begin + step * STEP_SECONDS)
+        trades = [message.body["trades"][0]["tid"] for message in messages if message.routing_key.endswith(".trades")]
+        return [number, *trades]
+
+    steps = 240
+    before = ids(BEGIN, steps)
+    after = ids(BEGIN + steps * STEP_SECONDS, 40)
+    assert len(before) > 10
+    assert max(before) < min(after)
+    assert max(after) < 2**53, "JavaScript counts no further"
+
+
 # ---- the book
 
 
