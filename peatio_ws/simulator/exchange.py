@@ -18,7 +18,7 @@ import gevent.event
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import ClientError
 from peatio_ws.publisher import Publisher
-from peatio_ws.simulator.members import MemberOrder
+from peatio_ws.simulator.members import MemberOrder, MemberTrade
 from peatio_ws.simulator.publications import Publication, deposit_address
 from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
@@ -50,6 +50,10 @@ class SimulatedExchange:
     def orders(self, uid: str) -> list[MemberOrder]:
         """Return a member's latest orders, the last changed one first."""
         return self._simulation.orders(uid)
+
+    def trades(self, uid: str) -> list[MemberTrade]:
+        """Return a member's latest trades, the latest first."""
+        return self._simulation.trades(uid)
 
     def run(self) -> None:
         """Publish what happens, forever."""

@@ -1,10 +1,11 @@
-"""The members of the simulated exchange: their balances, and their latest orders.
+"""The members of the simulated exchange: their balances, and their latest orders and trades.
 
-Learns both from what happens in the market (`matching.py`). Whole numbers only, as there. Knows no clock and no broker.
+Learns them from what happens in the market (`matching.py`). Whole numbers only, as there. Knows no clock and no broker.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final, NamedTuple
 
 from peatio_ws.simulator.matching import MarketEvent, SimulatedOrder, SimulatedTrade
@@ -15,6 +16,8 @@ OPENING_FUNDS: Final = 100_000_000 * 100_000
 """Ticks times lots of the quote currency that a new member owns: 100,000,000 USD."""
 KEPT_ORDERS: Final = 150
 """Orders kept per member: the waiting ones, and the latest others."""
+KEPT_TRADES: Final = 1000
+"""Trades kept per member."""
 
 
 class Balance(NamedTuple):
@@ -31,10 +34,19 @@ class MemberOrder(NamedTuple):
     updated: float
 
 
+class MemberTrade(NamedTuple):
+    """A trade, the member's order in it, and its Unix time."""
+
+    trade: SimulatedTrade
+    order: SimulatedOrder
+    created: float
+
+
 class _Member:
     def __init__(self) -> None:
         self.lots, self.funds = OPENING_LOTS, OPENING_FUNDS
         self.orders: dict[int, MemberOrder] = {}  # by id, the last changed one last
+        self.trades = deque[MemberTrade](maxlen=KEPT_TRADES)  # the latest first
 
 
 class Members:
@@ -54,11 +66,17 @@ class Members:
                         member, sign = self._members[order.owner], 1 if order.side == "buy" else -1
                         member.lots += sign * volume
                         member.funds -= sign * volume * price
+                        member.trades.appendleft(MemberTrade(happening, order, now))
 
     def orders(self, uid: str) -> list[MemberOrder]:
         """Return the member's orders, the last changed one first."""
         member = self._members.get(uid)
         return list(reversed(member.orders.values())) if member else []
+
+    def trades(self, uid: str) -> list[MemberTrade]:
+        """Return the member's trades, the latest first."""
+        member = self._members.get(uid)
+        return list(member.trades) if member else []
 
     def waiting(self, uid: str) -> list[SimulatedOrder]:
         """Return the member's orders in the book."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE
 from peatio_ws.simulator.matching import BookLevel, Market, MarketEvent, Side, SimulatedOrder, SimulatedTrade
-from peatio_ws.simulator.members import Balance, MemberOrder
+from peatio_ws.simulator.members import Balance, MemberOrder, MemberTrade
 from peatio_ws.simulator.tape import TradeTape, plain
 
 MARKET: Final = "btcusd"
@@ -129,6 +129,25 @@ def rest_order(one: MemberOrder) -> dict[str, Any]:
         "remaining_volume": order["volume"],
         "executed_volume": volume_text(one.order.origin - one.order.volume),
         "trades_count": order["trades_count"],
+    }
+
+
+def rest_trade(one: MemberTrade) -> dict[str, Any]:
+    """Return a trade as Peatio's REST API shows it in `GET …/market/trades`. The simulated exchange charges no fee."""
+    trade, order = one.trade, one.order
+    return {
+        "id": trade.id,
+        "price": text_of(trade.price),
+        "amount": volume_text(trade.volume),
+        "total": plain(trade.price * TICK * trade.volume * LOT),
+        "fee_currency": "btc" if order.side == "buy" else "usd",
+        "fee": "0.0",
+        "fee_amount": "0.0",
+        "market": MARKET,
+        "created_at": _iso(one.created),
+        "taker_type": trade.taker.side,
+        "side": order.side,
+        "order_id": order.id,
     }
 
 

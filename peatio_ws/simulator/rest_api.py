@@ -1,4 +1,5 @@
-"""The simulated exchange's part of Peatio's REST API: `GET …/market/orders`, which clients read after a gap.
+"""The simulated exchange's part of Peatio's REST API: `GET …/market/orders` and `…/market/trades`, which clients read
+after a gap.
 
 A WSGI application in front of another one. Below any prefix, as exchanges mount Peatio.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -15,11 +17,13 @@ from peatio_ws.auth.verifier import Verifier
 from peatio_ws.errors import AuthenticationError
 from peatio_ws.simulator.publications import MARKET
 
-PATH: Final = "/market/orders"
+PATH: Final = "/market/"
 STATES: Final = ("pending", "wait", "done", "cancel", "reject")
 _LIMIT, _MOST = 100, 1000
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Rows = list[dict[str, Any]]
+Query = dict[str, list[str]]
 
 
 class _Wrong(Exception):
@@ -27,25 +31,33 @@ class _Wrong(Exception):
 
 
 class RestApi:
-    """Answers requests for a member's orders, and passes all others on.
+    """Answers requests for a member's orders and trades, and passes all others on.
 
     Args:
         app: answers the other requests.
         verifier: for the token in `Authorization`.
         orders: returns the orders of a member (uid), the last changed one first, as Peatio shows them.
+        trades: returns the trades of a member, the latest first, as Peatio shows them.
     """
 
-    def __init__(self, app: WSGIApp, verifier: Verifier, orders: Callable[[str], list[dict[str, Any]]]) -> None:
-        self._app, self._verifier, self._orders = app, verifier, orders
+    def __init__(
+        self, app: WSGIApp, verifier: Verifier, orders: Callable[[str], Rows], trades: Callable[[str], Rows]
+    ) -> None:
+        self._app, self._verifier = app, verifier
+        self._pages: dict[str, Callable[[str, Query], Rows]] = {
+            "orders": lambda uid, query: _orders(orders(uid), query),
+            "trades": lambda uid, query: _trades(trades(uid), query),
+        }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
-        if environ["REQUEST_METHOD"] != "GET" or not environ.get("PATH_INFO", "").endswith(PATH):
+        page = self._pages.get(environ.get("PATH_INFO", "").rpartition(PATH)[2])
+        if environ["REQUEST_METHOD"] != "GET" or page is None:
             return self._app(environ, start_response)
         status = "200 OK"
         try:
             uid = self._uid(environ.get("HTTP_AUTHORIZATION", ""))
-            answer: Any = _page(self._orders(uid), parse_qs(environ.get("QUERY_STRING", "")))
+            answer: Any = page(uid, parse_qs(environ.get("QUERY_STRING", "")))
         except AuthenticationError:
             status, answer = "401 Unauthorized", {"errors": ["jwt.decode_and_verify"]}
         except _Wrong as wrong:
@@ -62,24 +74,34 @@ class RestApi:
         return self._verifier.verify(token, time.time()).uid
 
 
-def _page(orders: list[dict[str, Any]], query: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _orders(orders: Rows, query: Query) -> Rows:
     """Return the orders that a query asks for: `market`, `state`, `limit`, `page`. Raises _Wrong."""
-    if query.get("market", [MARKET]) != [MARKET]:
-        raise _Wrong("market.market.doesnt_exist")
     states = query.get("state", STATES)
     if not set(states) <= set(STATES):
         raise _Wrong("market.order.invalid_state")
-    limit, page = _number(query, "limit", _LIMIT), _number(query, "page", 1)
+    return _page([order for order in orders if order["state"] in states], query, "order")
+
+
+def _trades(trades: Rows, query: Query) -> Rows:
+    """Return the trades that a query asks for: `market`, `time_from`, `limit`, `page`. Raises _Wrong."""
+    since = _number(query, "time_from", 0, "trade")
+    found = [trade for trade in trades if datetime.fromisoformat(trade["created_at"]).timestamp() >= since]
+    return _page(found, query, "trade")
+
+
+def _page(found: Rows, query: Query, kind: str) -> Rows:
+    if query.get("market", [MARKET]) != [MARKET]:
+        raise _Wrong("market.market.doesnt_exist")
+    limit, page = _number(query, "limit", _LIMIT, kind), _number(query, "page", 1, kind)
     if limit > _MOST:
-        raise _Wrong("market.order.invalid_limit")
+        raise _Wrong(f"market.{kind}.invalid_limit")
     if page < 1:
-        raise _Wrong("market.order.non_positive_page")
-    found = [order for order in orders if order["state"] in states]
+        raise _Wrong(f"market.{kind}.non_positive_page")
     return found[(page - 1) * limit : page * limit]
 
 
-def _number(query: dict[str, list[str]], name: str, default: int) -> int:
+def _number(query: Query, name: str, default: int, kind: str) -> int:
     text = query.get(name, [str(default)])[-1]
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise _Wrong(f"market.order.non_integer_{name}")
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise _Wrong(f"market.{kind}.non_integer_{name}")
     return int(text)

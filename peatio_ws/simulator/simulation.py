@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from peatio_ws.errors import ClientError
 from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Market, MarketEvent, Side, SimulatedOrder
-from peatio_ws.simulator.members import MemberOrder, Members
+from peatio_ws.simulator.members import MemberOrder, Members, MemberTrade
 from peatio_ws.simulator.publications import LOT, MARKET, TICK, Publication, PublicationWriter, balances, snapshot
 
 MEMBER: Final = "IDDEMO000001"
@@ -133,6 +133,10 @@ class Simulation:
     def orders(self, uid: str) -> list[MemberOrder]:
         """Return a member's latest orders, the last changed one first."""
         return self._members.orders(uid)
+
+    def trades(self, uid: str) -> list[MemberTrade]:
+        """Return a member's latest trades, the latest first."""
+        return self._members.trades(uid)
 
     def _can_pay(self, uid: str, side: Side, price: int | None, volume: int) -> bool:
         if side == "sell":

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from peatio_ws.simulator.matching import Market, SimulatedOrder
-from peatio_ws.simulator.members import KEPT_ORDERS, OPENING_FUNDS, OPENING_LOTS, Balance, Members
+from peatio_ws.simulator.members import KEPT_ORDERS, KEPT_TRADES, OPENING_FUNDS, OPENING_LOTS, Balance, Members
 
 NOW = 1_700_000_000.0
 
@@ -79,3 +79,21 @@ def test_old_orders_are_forgotten_and_waiting_ones_are_not() -> None:
     kept = [one.order.id for one in scene.members.orders("IDANN")]
     assert len(kept) == KEPT_ORDERS
     assert kept == [*range(scene.last, scene.last - KEPT_ORDERS + 1, -1), waiting]
+
+
+def test_the_latest_trades_are_kept_with_the_order_of_the_member() -> None:
+    scene = Scene()
+    first = scene.place("IDANN", "sell", 100, 7)
+    scene.place(None, "buy", 100, 2)
+    second = scene.place("IDBOB", "buy", 100, 1)
+    shown = scene.members.trades("IDANN")
+    assert [(one.trade.id, one.trade.volume, one.order.id, one.created) for one in shown] == [
+        (2, 1, first, NOW + 3),
+        (1, 2, first, NOW + 2),
+    ]
+    assert [(one.trade.id, one.order.id) for one in scene.members.trades("IDBOB")] == [(2, second)]
+    assert scene.members.trades("IDNOBODY") == []
+    for _ in range(KEPT_TRADES):
+        scene.place("IDBOB", "sell", 90, 1)
+        scene.place("IDANN", "buy", 90, 1)
+    assert [one.trade.id for one in scene.members.trades("IDBOB")] == list(range(KEPT_TRADES + 2, 2, -1))

@@ -14,9 +14,17 @@ from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.private_events.order import Order, classic_order
 from peatio_ws.protocol.private_events.trade import Trade
 from peatio_ws.protocol.public_events import PublicEvent
-from peatio_ws.simulator.matching import SimulatedOrder
-from peatio_ws.simulator.members import Balance, MemberOrder
-from peatio_ws.simulator.publications import CROWD, Publication, balances, deposit_address, rest_order, text_of
+from peatio_ws.simulator.matching import SimulatedOrder, SimulatedTrade
+from peatio_ws.simulator.members import Balance, MemberOrder, MemberTrade
+from peatio_ws.simulator.publications import (
+    CROWD,
+    Publication,
+    balances,
+    deposit_address,
+    rest_order,
+    rest_trade,
+    text_of,
+)
 from peatio_ws.simulator.simulation import (
     FIRST_PRICE,
     KLINE_STEPS,
@@ -121,4 +129,31 @@ def test_an_order_over_rest_has_peatios_fields() -> None:
         "remaining_volume": "1.0",
         "executed_volume": "0.5",
         "trades_count": 2,
+    }
+
+
+def test_a_trade_over_rest_has_peatios_fields() -> None:
+    maker = SimulatedOrder(7, "IDANN", "sell", 91_205, 10_000, 15_000, BEGIN)
+    taker = SimulatedOrder(8, "IDBOB", "buy", None, 0, 5_000, BEGIN)
+    trade = SimulatedTrade(9, 91_205, 5_000, maker, taker)
+    shown = {
+        "id": 9,
+        "price": "9120.5",
+        "amount": "0.5",
+        "total": "4560.25",
+        "fee_currency": "usd",
+        "fee": "0.0",
+        "fee_amount": "0.0",
+        "market": "btcusd",
+        "created_at": "2023-11-14T22:13:20Z",
+        "taker_type": "buy",
+        "side": "sell",
+        "order_id": 7,
+    }
+    assert rest_trade(MemberTrade(trade, maker, BEGIN)) == shown
+    assert rest_trade(MemberTrade(trade, taker, BEGIN)) == {
+        **shown,
+        "fee_currency": "btc",
+        "side": "buy",
+        "order_id": 8,
     }

@@ -1,4 +1,4 @@
-"""`GET …/market/orders` of the simulated exchange."""
+"""`GET …/market/orders` and `…/market/trades` of the simulated exchange."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from peatio_ws.simulator.rest_api import RestApi
 from tests.unit.samples import claims, settings, sign
 
 ORDERS = [{"id": number, "state": "wait" if number % 2 else "done"} for number in range(250, 0, -1)]
+TRADES = [{"id": number, "created_at": f"2023-11-14T22:13:{number:02}Z"} for number in range(40, 0, -1)]
 
 
 def ask(
@@ -25,7 +26,10 @@ def ask(
         start_response("404 Not Found", [])
         return [b"{}"]
 
-    api = RestApi(elsewhere, Verifier(settings().token_rules), lambda uid: ORDERS if uid == "ID1" else [])
+    def of_ann(rows: list[dict[str, Any]]) -> Any:
+        return lambda uid: rows if uid == "ID1" else []
+
+    api = RestApi(elsewhere, Verifier(settings().token_rules), of_ann(ORDERS), of_ann(TRADES))
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **more}
     body = api(environ, lambda status, headers, exc_info=None: found.append(status))
     return found[0], json.loads(b"".join(body))
@@ -52,8 +56,22 @@ def test_a_member_gets_its_orders(query: str, ids: Any) -> None:
     assert (status, [order["id"] for order in orders]) == ("200 OK", list(ids))
 
 
-def test_another_member_gets_its_own() -> None:
-    assert ask(**token(uid="ID2")) == ("200 OK", [])
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("", range(40, 0, -1)),
+        ("market=btcusd&limit=3&page=2", [37, 36, 35]),
+        ("time_from=1700000018", [40, 39, 38]),
+    ],
+)
+def test_a_member_gets_its_trades(query: str, ids: Any) -> None:
+    status, trades = ask(query, "/api/v2/market/trades", **token())
+    assert (status, [trade["id"] for trade in trades]) == ("200 OK", list(ids))
+
+
+@pytest.mark.parametrize("kind", ["orders", "trades"])
+def test_another_member_gets_its_own(kind: str) -> None:
+    assert ask(path=f"/market/{kind}", **token(uid="ID2")) == ("200 OK", [])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +93,18 @@ def test_without_a_valid_token_there_are_none(authorization: dict[str, str]) -> 
 )
 def test_a_wrong_query_is_answered_with_peatios_code(query: str, error: str) -> None:
     assert ask(query, **token()) == ("422 Unprocessable Entity", {"errors": [error]})
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [
+        ("market=ethusd", "market.market.doesnt_exist"),
+        ("limit=1001", "market.trade.invalid_limit"),
+        ("time_from=today", "market.trade.non_integer_time_from"),
+    ],
+)
+def test_a_wrong_query_for_trades_has_codes_of_trades(query: str, error: str) -> None:
+    assert ask(query, "/market/trades", **token()) == ("422 Unprocessable Entity", {"errors": [error]})
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/market/orders"), ("GET", "/market/orders/5"), ("GET", "/")])
