@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peatio_client
@@ -160,6 +161,22 @@ def test_a_function_for_headers_is_called_for_each_connection(kind: str, server:
     play(kind, server.url, scenario, headers=signed if kind == "blocking" else signed_later)
     assert [headers["x-auth-nonce"] for headers in server.headers] == ["0", "2", "3"]
     assert [message for message in told if isinstance(message, str)] == ["no token: Barong is down"]
+
+
+def test_the_readme_signs_as_barong_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Barong: `APIKeysVerifier` (nonce and key, HMAC-SHA256 in hex); `Authorize` (the nonce: now in milliseconds)."""
+    readme = (Path(__file__).parents[3] / "clients/python/README.md").read_text()
+    (code,) = (block for block in readme.split("```") if "X-Auth-Signature" in block and block.startswith("python"))
+    monkeypatch.setenv("API_KEY", "61d025b8573501c2")
+    monkeypatch.setenv("API_SECRET", "2d0b4979c7fe6986daa8e21d1dc0644f")
+    names: dict[str, Any] = {"PeatioClient": PeatioClient, "URL": "wss://exchange.example/api/v2/ranger/private"}
+    exec("import hashlib, hmac, os, time\n" + code.removeprefix("python"), names)
+    names["time"] = SimpleNamespace(time_ns=lambda: 1_584_524_005_143_999_999)
+    assert names["signed"]() == {
+        "X-Auth-Apikey": "61d025b8573501c2",
+        "X-Auth-Nonce": "1584524005143",
+        "X-Auth-Signature": "bd42b945e095880e28d046846dbecf655fdf09d95a396a24fe6fe1df42f15d13",  # of openssl dgst -hmac
+    }
 
 
 @both
