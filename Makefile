@@ -112,7 +112,7 @@ soak: $(VENV)/.test-ready servers
 fuzz: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.fuzz --count $(FUZZ)
 
-# What strangers can do to members: 28 attacks with 10, 100 and 1,000 connections. Nine minutes, in which nothing else should
+# What strangers can do to members: 30 attacks with 10, 100 and 1,000 connections. Nine minutes, in which nothing else should
 # run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout;
 # `ATTACK=--control` tells how much of a latency is the machine's.
 attack: $(VENV)/.test-ready servers

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs.attack import Ground, Members, attacked
-from tests.support.attacks import ATTACKS, OVER_TLS
+from tests.support.attacks import ATTACKS, ONLY_TLS, OVER_TLS
 from tests.support.gateway import WAIT, GatewayProcess
 from tests.support.servers import RabbitMQ
 
@@ -30,7 +30,7 @@ def check(gateway: GatewayProcess, members: Members) -> None:
 @pytest.mark.parametrize(
     ("attacks", "tls"),
     [
-        pytest.param([name for name in ATTACKS if name != "half handshakes"], False, id="plain"),
+        pytest.param([name for name in ATTACKS if name not in ONLY_TLS], False, id="plain"),
         pytest.param(list(OVER_TLS), True, id="TLS"),
     ],
 )

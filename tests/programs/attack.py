@@ -32,7 +32,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 from tests.support import progress
-from tests.support.attacks import ATTACKS, OVER_TLS, Given, as_json
+from tests.support.attacks import ATTACKS, ONLY_TLS, OVER_TLS, Given, as_json
 from tests.support.certificate import Authority
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, resume
 from tests.support.servers import RabbitMQ, scratch, wait_until
@@ -302,7 +302,7 @@ def main() -> int:
     chosen = [name.strip() for name in options.only.split(",") if name.strip()] or list(ATTACKS)
     if unknown := [name for name in chosen if name not in ATTACKS]:
         parser.error(f"no such attack: {', '.join(unknown)}; there are {', '.join(ATTACKS)}")
-    tests = [(name, False) for name in chosen if name != "half handshakes"]
+    tests = [(name, False) for name in chosen if name not in ONLY_TLS]
     if not options.plain:
         tests += [(name, True) for name in OVER_TLS if name in chosen]
     began = time.monotonic()

@@ -21,15 +21,20 @@ import select
 import socket
 import ssl
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.support.attacks import ATTACKS, BARE, Script
+from tests.support.tls_records import TlsClient
 
 READY_SECONDS = 2.0
 COMES_BACK = (1.0, 2.0)
 TICK = 0.05
 AT_ONCE = 65_536
+RECORDS = 100
+"""TLS records that are encrypted at a time."""
 
 
 class Attacker:
@@ -80,7 +85,7 @@ class Attacker:
                 return
             while self._waiting or (self._accepted and script.frames and self._budget > 0):
                 if not self._waiting:
-                    self._waiting = memoryview(script.frames)
+                    self._waiting = memoryview(self._more())
                 sent = self._sock.send(self._waiting)
                 self._waiting = self._waiting[sent:]
                 self._budget -= sent if self._accepted else 0
@@ -89,6 +94,10 @@ class Attacker:
         except OSError as error:
             if error.errno not in (errno.ENOTCONN, errno.EINPROGRESS):
                 self.lost(now)
+
+    def _more(self) -> bytes:
+        """Return what to send next."""
+        return self._script.frames
 
     def read(self, now: float) -> None:
         try:
@@ -135,6 +144,38 @@ class Attacker:
         self._crowd.remove(self)
         self._sock.close()
         self._crowd.come_back(self, now + random.uniform(*COMES_BACK))
+
+
+class RecordAttacker(Attacker):
+    """An attacker whose TLS records are not data (`tls_records.py`)."""
+
+    def __init__(self, crowd: Crowd, script: Script, folder: Path) -> None:
+        super().__init__(crowd, script, None)
+        self._folder = folder
+
+    def open(self, now: float) -> None:
+        """Connect and upgrade, which waits for the gateway."""
+        assert self._script.records is not None
+        version, self._kind = self._script.records
+        self._crowd.opened += 1
+        try:
+            self._client = TlsClient(self._crowd.port, _trusting(), version, self._folder)
+            self._client.send(self._client.record(self._script.request))
+            self._accepted = self._client.read().startswith(b"HTTP/1.1 101")
+        except OSError:
+            self._crowd.come_back(self, now + random.uniform(*COMES_BACK))
+            return
+        self._sock = self._client.sock
+        self._sock.setblocking(False)
+        self.answered, self._shaken, self._waiting, self._head = True, True, memoryview(b""), b""
+        self._opened = self._since = time.monotonic()
+        self._budget = 0.0
+        self.fd = self._sock.fileno()
+        self._crowd.accepted += self._accepted
+        self._crowd.add(self)
+
+    def _more(self) -> bytes:
+        return b"".join(self._client.record(self._script.frames, self._kind) for _ in range(RECORDS))
 
 
 class Crowd:
@@ -188,20 +229,27 @@ class Crowd:
                     self._open[fd].read(time.monotonic())
 
 
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def main() -> None:
     orders = json.loads(sys.argv[1])
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # the gateway and its members have priority
     crowd = Crowd(orders["port"])
-    context = None
-    if orders["tls"]:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    attackers = []
-    for name in orders["attacks"]:
-        for number in range(orders["first"], orders["first"] + orders["connections"]):
-            script = ATTACKS[name](number, orders["given"])
-            attackers.append(Attacker(crowd, script, None if name in BARE else context))
-    crowd.run(attackers)
+    context = _trusting() if orders["tls"] else None
+    attackers: list[Attacker] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in orders["attacks"]:
+            for number in range(orders["first"], orders["first"] + orders["connections"]):
+                script = ATTACKS[name](number, orders["given"])
+                if script.records:
+                    attackers.append(RecordAttacker(crowd, script, Path(folder)))
+                else:
+                    attackers.append(Attacker(crowd, script, None if name in BARE else context))
+        crowd.run(attackers)
     print(json.dumps({"opened": crowd.opened, "accepted": crowd.accepted, "ended": crowd.ended}), flush=True)
 
 

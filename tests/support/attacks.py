@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tests.support.raw_client import BINARY, CONT, PING, PONG, TEXT, close, frame, text
+from tests.support.tls_records import HANDSHAKE, HELLO, KEY_UPDATE
 
 RATE = 60_000
 """Bytes a second that a connection sends by default; fewer if the gateway reads less."""
@@ -30,6 +32,7 @@ class Script(NamedTuple):
         reads: whether it reads what it is sent.
         slowly: whether `request` is sent one byte at a time.
         lasts: seconds after which it disconnects and connects again; 0 for never.
+        records: version of TLS and content type, if `frames` are sent as one TLS record each, which is not data.
     """
 
     request: bytes
@@ -39,6 +42,7 @@ class Script(NamedTuple):
     reads: bool = True
     slowly: bool = False
     lasts: float = 0.0
+    records: tuple[ssl.TLSVersion, int] | None = None
 
 
 Given = Mapping[str, str]
@@ -124,11 +128,19 @@ ATTACKS: dict[str, Make] = {
     "slow readers": lambda _number, _given: Script(upgrade(), reads=False),
 }
 """Attacks by name. One of those that send pongs is fifty times as fast as the others."""
-OVER_TLS = ("pongs", "texts", "fragments of 1 byte", "half requests", "silence", "half handshakes", "forged tokens")
-"""Attacks that are also run over TLS, and one that is only run over TLS."""
+ONLY_TLS = ("half handshakes", "key updates", "renegotiations")
+"""Attacks on TLS itself."""
+OVER_TLS = ("pongs", "texts", "fragments of 1 byte", "half requests", "silence", "forged tokens", *ONLY_TLS)
+"""Attacks that are run over TLS, most of them also without."""
 HALF_HELLO = bytes.fromhex("1603010200010001fc0303") + b"\x00" * 40
 """The beginning of a TLS handshake that never ends."""
 ATTACKS["half handshakes"] = lambda _number, _given: Script(HALF_HELLO)
+ATTACKS["key updates"] = lambda _number, _given: Script(
+    upgrade(), KEY_UPDATE, records=(ssl.TLSVersion.TLSv1_3, HANDSHAKE)
+)
+ATTACKS["renegotiations"] = lambda _number, _given: Script(
+    upgrade(), HELLO, records=(ssl.TLSVersion.TLSv1_2, HANDSHAKE)
+)
 BARE = ("silence", "half handshakes")
 """Attacks before the end of a TLS handshake: their data is not encrypted."""
 

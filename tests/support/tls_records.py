@@ -68,6 +68,11 @@ class TlsClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.drop()
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket below TLS."""
+        return self._sock
+
     def drop(self) -> None:
         """Close the socket, whatever was not sent."""
         self._sock.close()
