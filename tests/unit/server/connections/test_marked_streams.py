@@ -148,3 +148,22 @@ def test_stream_stays_bound_for_a_client_that_may_come_back(trades: Trades) -> N
         client.send({"event": "unsubscribe", "streams": [STREAM]})
         assert "success" in client.json()
         assert list(kept) == [STREAM]
+
+
+def test_streams_share_half_an_outbox() -> None:
+    streams = [STREAM, "ethusd.trades"]
+    with testing.serve(testing.gateway(WEBSOCKET_OUTBOX_BYTES="65536")) as server:
+
+        def publish(body: object) -> list[str]:
+            for name in streams:
+                server.publisher.to_stream(name, body)
+            return [witness.json().get("mark", "") for _ in streams]
+
+        with server.connect(f"/public?stream={','.join(streams)}&marks=1") as witness:
+            assert "success" in witness.json()
+            marks = [publish({"tid": number}) for number in range(WINDOW)][-1]
+            publish({"text": "x" * 20_000})
+            after = [f"{name}:{mark}" for name, mark in zip(streams, marks, strict=True)]
+            with server.connect(f"/public?stream={','.join(streams)}&after={','.join(after)}") as client:
+                assert client.json()["complete"] == {streams[0]: True, streams[1]: False}
+                assert list(client.json()) == [streams[0], "mark"]
