@@ -61,6 +61,7 @@ class Demo:
             verifier,
             lambda uid: [rest_order(one) for one in self._exchange.orders(uid)],
             lambda uid: [rest_trade(one) for one in self._exchange.trades(uid)],
+            self.settings.cors_origins,
         )
 
     def token(self) -> str:

@@ -1,19 +1,21 @@
 """The simulated exchange's part of Peatio's REST API: `GET …/market/orders` and `…/market/trades`, which clients read
 after a gap.
 
-A WSGI application in front of another one. Below any prefix, as exchanges mount Peatio.
+A WSGI application in front of another one. Below any prefix, as exchanges mount Peatio. Pages of `API_CORS_ORIGINS` can
+read its answers, too (Fetch, section 3.3).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from peatio_ws.auth.verifier import Verifier
+from peatio_ws.config.allowed_origins import is_allowed
 from peatio_ws.errors import AuthenticationError
 from peatio_ws.simulator.publications import MARKET
 
@@ -38,12 +40,18 @@ class RestApi:
         verifier: for the token in `Authorization`.
         orders: returns the orders of a member (uid), the last changed one first, as Peatio shows them.
         trades: returns the trades of a member, the latest first, as Peatio shows them.
+        origins: entries of `API_CORS_ORIGINS`.
     """
 
     def __init__(
-        self, app: WSGIApp, verifier: Verifier, orders: Callable[[str], Rows], trades: Callable[[str], Rows]
+        self,
+        app: WSGIApp,
+        verifier: Verifier,
+        orders: Callable[[str], Rows],
+        trades: Callable[[str], Rows],
+        origins: Sequence[str] = (),
     ) -> None:
-        self._app, self._verifier = app, verifier
+        self._app, self._verifier, self._origins = app, verifier, origins
         self._pages: dict[str, Callable[[str, Query], Rows]] = {
             "orders": lambda uid, query: _orders(orders(uid), query),
             "trades": lambda uid, query: _trades(trades(uid), query),
@@ -52,8 +60,12 @@ class RestApi:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
         page = self._pages.get(environ.get("PATH_INFO", "").rpartition(PATH)[2])
-        if environ["REQUEST_METHOD"] != "GET" or page is None:
+        if environ["REQUEST_METHOD"] not in ("GET", "OPTIONS") or page is None:
             return self._app(environ, start_response)
+        cors = self._cors(environ)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            start_response("204 No Content", cors)
+            return []
         status = "200 OK"
         try:
             uid = self._uid(environ.get("HTTP_AUTHORIZATION", ""))
@@ -64,8 +76,16 @@ class RestApi:
             status, answer = "422 Unprocessable Entity", {"errors": [str(wrong)]}
         body = json.dumps(answer).encode()
         headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-        start_response(status, [*headers, ("Content-Length", str(len(body)))])
+        start_response(status, [*headers, *cors, ("Content-Length", str(len(body)))])
         return [body]
+
+    def _cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the headers that let a page of an allowed origin send its token and read the answer."""
+        origin = environ.get("HTTP_ORIGIN")
+        headers = [("Vary", "Origin")]
+        if origin is not None and is_allowed(origin, environ.get("HTTP_HOST", ""), self._origins):
+            headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Allow-Headers", "Authorization")]
+        return headers
 
     def _uid(self, authorization: str) -> str:
         scheme, _, token = authorization.partition(" ")

@@ -14,13 +14,23 @@ from tests.unit.samples import claims, settings, sign
 
 ORDERS = [{"id": number, "state": "wait" if number % 2 else "done"} for number in range(250, 0, -1)]
 TRADES = [{"id": number, "created_at": f"2023-11-14T22:13:{number:02}Z"} for number in range(40, 0, -1)]
+PAGE = "http://127.0.0.1:8000"
+ALLOWED = {"Access-Control-Allow-Origin": PAGE, "Access-Control-Allow-Headers": "Authorization", "Vary": "Origin"}
 
 
 def ask(
     query: str = "", path: str = "/api/v2/peatio/market/orders", method: str = "GET", **more: str
 ) -> tuple[str, Any]:
     """Return the status, and the answer as JSON."""
-    found: list[str] = []
+    status, _, body = answer(query, path, method, **more)
+    return status, json.loads(body)
+
+
+def answer(
+    query: str = "", path: str = "/api/v2/peatio/market/orders", method: str = "GET", **more: str
+) -> tuple[str, dict[str, str], bytes]:
+    """Return the status, the headers and the body."""
+    found: list[tuple[str, dict[str, str]]] = []
 
     def elsewhere(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("404 Not Found", [])
@@ -29,10 +39,10 @@ def ask(
     def of_ann(rows: list[dict[str, Any]]) -> Any:
         return lambda uid: rows if uid == "ID1" else []
 
-    api = RestApi(elsewhere, Verifier(settings().token_rules), of_ann(ORDERS), of_ann(TRADES))
+    api = RestApi(elsewhere, Verifier(settings().token_rules), of_ann(ORDERS), of_ann(TRADES), [PAGE])
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **more}
-    body = api(environ, lambda status, headers, exc_info=None: found.append(status))
-    return found[0], json.loads(b"".join(body))
+    body = api(environ, lambda status, headers, exc_info=None: found.append((status, dict(headers))))
+    return *found[0], b"".join(body)
 
 
 def token(**more: Any) -> dict[str, str]:
@@ -107,6 +117,17 @@ def test_a_wrong_query_for_trades_has_codes_of_trades(query: str, error: str) ->
     assert ask(query, "/market/trades", **token()) == ("422 Unprocessable Entity", {"errors": [error]})
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/market/orders"), ("GET", "/market/orders/5"), ("GET", "/")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/market/orders"), ("OPTIONS", "/"), ("GET", "/market/orders/5"), ("GET", "/")]
+)
 def test_other_requests_are_passed_on(method: str, path: str) -> None:
     assert ask(path=path, method=method, **token()) == ("404 Not Found", {})
+
+
+@pytest.mark.parametrize(("method", "status"), [("OPTIONS", "204 No Content"), ("GET", "401 Unauthorized")])
+def test_pages_of_allowed_origins_can_ask_and_read_the_answer(method: str, status: str) -> None:
+    found, headers, _ = answer(method=method, HTTP_ORIGIN=PAGE)
+    assert (found, headers | ALLOWED) == (status, headers)
+    _, headers, _ = answer(method=method, HTTP_ORIGIN="http://elsewhere.example")
+    assert headers["Vary"] == "Origin"
+    assert not [name for name in headers if name.startswith("Access-Control")]
