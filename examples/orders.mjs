@@ -6,15 +6,17 @@
 //     env URL=ws://127.0.0.1:8080/ UID=IDDEMO000001 MEMBER_ID=1001 JWT_PRIVATE_KEY="$(cat .run/private.pem)" \
 //         ORDERS_URL=http://127.0.0.1:8080/api/v2/market/orders node examples/orders.mjs
 import { env } from "node:process";
+import { setTimeout } from "node:timers/promises";
 import { PeatioClient } from "peatio-client";
 import { tokenMaker } from "./session-token.mjs";
 
 const orders = {}, token = tokenMaker(env.UID);
 async function readAll() {
-  const answer = await fetch(env.ORDERS_URL, { headers: { Authorization: `Bearer ${token()}` } });
-  for (const { id, state } of await answer.json()) orders[id] = state;
+  const headers = { Authorization: `Bearer ${token()}` };
+  const found = await fetch(env.ORDERS_URL, { headers }).then((answer) => answer.ok && answer.json()).catch(() => null);
+  if (!found) return setTimeout(1000).then(readAll);
+  for (const { id, state } of found) orders[id] = state;
 }
-const client = new PeatioClient(env.URL, { token });
-client.on("connected", () => Object.keys(orders).length || readAll()).on("gap", readAll);
+const client = new PeatioClient(env.URL, { token }).once("connected", readAll).on("gap", readAll);
 client.on("order", ({ data }) => (orders[data.id] = data.state));
 for await (const _ of client) console.log(JSON.stringify(orders));

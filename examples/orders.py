@@ -15,8 +15,8 @@ from session_token import token_maker
 
 orders, token = {}, token_maker(os.environ["UID"])
 client = PeatioClient(os.environ["URL"], token)
-client.on("connected", lambda _: orders or orders.update(fetch_orders(token())))
-client.on("gap", lambda _: orders.update(fetch_orders(token())))
+client.once("connected", lambda _: orders.update(fetch_orders(token)))
+client.on("gap", lambda _: orders.update(fetch_orders(token)))
 for event in client:
     if event.stream == "order":
         orders[event.data["id"]] = event.data["state"]

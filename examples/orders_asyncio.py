@@ -15,10 +15,10 @@ async def main():
     orders, token = {}, token_maker(os.environ["UID"])
 
     async def read_all(_):
-        orders.update(await asyncio.to_thread(fetch_orders, token()))
+        orders.update(await asyncio.to_thread(fetch_orders, token))
 
     async with AsyncPeatioClient(os.environ["URL"], token) as client:
-        client.on("gap", read_all).on("connected", lambda _: None if orders else read_all(_))
+        client.once("connected", read_all).on("gap", read_all)
         client.on("order", lambda event: orders.update({event.data["id"]: event.data["state"]}))
         async for _ in client:
             print(json.dumps(orders), flush=True)

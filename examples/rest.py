@@ -6,10 +6,20 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPException
 from urllib.request import Request, urlopen
 
 
-def fetch_orders(token: str) -> dict[int, str]:
-    """Return the states of the member's orders, by id."""
-    with urlopen(Request(os.environ["ORDERS_URL"], headers={"Authorization": f"Bearer {token}"}), timeout=10) as answer:
-        return {order["id"]: order["state"] for order in json.load(answer)}
+def fetch_orders(token: Callable[[], str]) -> dict[int, str]:
+    """Return the states of the member's orders, by id. Try again every second until Peatio answers."""
+    while True:
+        request = Request(os.environ["ORDERS_URL"], headers={"Authorization": f"Bearer {token()}"})
+        try:
+            with urlopen(request, timeout=10) as answer:
+                return {order["id"]: order["state"] for order in json.load(answer)}
+        except (OSError, HTTPException) as error:
+            print(f"{error}; trying again", file=sys.stderr)
+            time.sleep(1)
