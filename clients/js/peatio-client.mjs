@@ -91,7 +91,7 @@ export class PeatioClient {
    *   a fresh one if possible. The client calls the function for each connection and before the token expires. `NoToken`
    *   from it is reported as "error", and the client asks again later; any other error ends the client. Omit it for
    *   public streams only.
-   * @param {string[]} [options.streams] streams to subscribe to. Without any, a member's `order` and `trade`.
+   * @param {readonly string[]} [options.streams] streams to subscribe to. Without any, a member's `order` and `trade`.
    * @param {string | null} [options.cursor] cursor of the last event that was processed earlier; null to start now
    * @param {number} [options.silence] seconds without a sign of life after which a connection is dead
    * @param {"by the proxy"} [options.authenticated] a proxy in front of the gateway adds the token, for example for the
@@ -103,7 +103,7 @@ export class PeatioClient {
    * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
    * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
    * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
-   * @param {string[]} [options.books] markets whose order books to maintain from the start, as `book` does
+   * @param {readonly string[]} [options.books] markets whose order books to maintain from the start, as `book` does
    * @param {View["every"]} [options.every] pace and depth of all books for which `book` is called without them
    * @param {View["depth"]} [options.depth]
    * @throws {TypeError} the options contradict each other
@@ -145,10 +145,10 @@ export class PeatioClient {
   /**
    * Register a callback.
    *
-   * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})} Name
+   * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | `${string}.${string}`} Name
    * @param {Name} name `order`, `trade`, `balances` or `deposit_address` for the member's own events; one of `Callbacks`;
    *   or a stream (`btcusd.trades`) for its events
-   * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown} callback
+   * @param {import("./src/callbacks.mjs").CallbackOf<Name>} callback
    * @param {{ signal?: AbortSignal }} [options] `signal` removes the callback
    * @returns {this}
    * @throws {TypeError} there is no such name
@@ -161,9 +161,9 @@ export class PeatioClient {
   /**
    * Register a callback for one call, as `on` does. It is removed when it has returned, and its promise is settled.
    *
-   * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})} Name
+   * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | `${string}.${string}`} Name
    * @param {Name} name
-   * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown} callback
+   * @param {import("./src/callbacks.mjs").CallbackOf<Name>} callback
    * @param {{ signal?: AbortSignal }} [options]
    * @returns {this}
    * @throws {TypeError} there is no such name

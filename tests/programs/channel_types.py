@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from peatio_ws.protocol import view_names
 from tests.support.type_notation import PYTHON, TYPESCRIPT, WORDS, Schema, target
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -160,15 +161,50 @@ def typescript() -> str:
     blocks = [f"/**\n * {TITLE}\n *\n * {NOTE}\n */\n"]
     for name, schema in typed().items():
         blocks.append(_interface(name, schema) if "properties" in schema else _type_alias(name, schema))
-    lines = ["/** The body of a stream's events, by the stream's name; `any` for streams that are not Peatio's. */"]
-    lines.append("export type BodyOf<Name> =")
+    blocks.append(_VIEWS)
+    lines = [
+        "/**",
+        " * The body of a stream's events, by the stream's name: `any` for streams that are not Peatio's, `never` for",
+        " * candles and views that do not exist.",
+        " */",
+        "export type BodyOf<Name> =",
+        "  Name extends `${string}.ob-inc@${Pace}` ? BookChanges :",
+        "  Name extends `${string}.ob-top@${Levels}` | `${string}.ob-top@${Levels}/${Pace}` ? BookSnapshot :",
+        "  Name extends `${infer Market}.${infer Kind}@${Pace}` ? BodyOf<`${Market}.${Kind}`> :",
+        "  Name extends `${string}.${string}@${string}` ? never :",
+    ]
     for stream in streams():
-        name = f'"{stream.name}"'
-        if stream.parameters:
-            name = f"`{re.sub('<.+?>', '${string}', stream.name)}`"
+        any_name = re.sub("<.+?>", "${string}", stream.name)
+        name = f"`{any_name}`" if stream.parameters else f'"{stream.name}"'
+        if stream.choices:
+            choices = TYPESCRIPT.literals(stream.choices)
+            name = f"`{any_name.removesuffix('${string}')}${{{choices}}}`"
         lines.append(f"  Name extends {name} ? {' | '.join(stream.bodies)} :")
+        if stream.choices:
+            lines.append(f"  Name extends `{any_name}` ? never :")
     blocks.append("\n".join([*lines, "  any;\n"]))
     return "\n".join(blocks)
+
+
+_VIEWS: Final = f"""\
+/** The pace of a view. */
+export type Pace = `${{{" | ".join(map(str, view_names.MILLISECONDS))}}}ms`;
+
+/** How many levels of each side a view of a book has. */
+export type Levels = {" | ".join(map(str, view_names.LEVELS))};
+
+/** The prices of a book that changed since the frame before (`btcusd.ob-inc@250ms`). */
+export interface BookChanges {{
+  /** Asks that changed; amount zero if none is left. */
+  asks: PriceLevel[];
+  /** Bids that changed; amount zero if none is left. */
+  bids: PriceLevel[];
+  /** Number of the last change. */
+  sequence: number;
+  /** `sequence` of the frame or snapshot before. */
+  previous: number;
+}}
+"""
 
 
 def _interface(name: str, schema: Schema) -> str:

@@ -4,6 +4,17 @@
 export const CALLBACKS = "event book gap missed stale notice connected disconnected error".split(" ");
 const NAMES = ["order", "trade", "balances", "deposit_address", ...CALLBACKS];
 
+/** @import { BodyOf } from "../channels.mjs" */
+/** @typedef {import("../peatio-client.mjs").Callbacks} Arguments */
+
+/**
+ * The callback for a name. There is none for a candle or a view that does not exist.
+ *
+ * @template Name
+ * @typedef {Name extends keyof Arguments ? Arguments[Name] : [BodyOf<Name>] extends [never] ? never
+ *   : (event: import("../peatio-client.mjs").PeatioEvent<BodyOf<Name>>) => unknown} CallbackOf
+ */
+
 /** Callbacks in the order in which they were registered. */
 export class Callbacks {
   /** @type {Map<string, { callback: Function, once: boolean }[]>} */

@@ -7,15 +7,15 @@ export class Route {
   url;
   /** All requested streams, without those of books. @type {string[]} */
   streams;
-  /** Markets whose books the client maintains from the start. @type {string[]} */
+  /** Markets whose books the client maintains from the start. @type {readonly string[]} */
   books;
   #authenticated;
 
   /**
    * @param {string} url
-   * @param {string[]} streams
+   * @param {readonly string[]} streams
    * @param {boolean} authenticated whether the connection belongs to a member: by a token, or by the proxy
-   * @param {string[]} books
+   * @param {readonly string[]} books
    * @throws {TypeError} the arguments contradict each other
    */
   constructor(url, streams, authenticated, books) {

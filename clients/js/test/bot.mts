@@ -53,6 +53,22 @@ client
     const currencies: string[] = data.currencies;
     console.log(currencies);
   })
+  .on("global.tickers@1000ms", ({ data }) => {
+    const last: string | undefined = data["btcusd"]?.last;
+    console.log(last);
+  })
+  .on("btcusd.trades@500ms", ({ data }) => {
+    const price: string | undefined = data.trades[0]?.price;
+    console.log(price);
+  })
+  .on("btcusd.ob-inc@250ms", ({ data }) => {
+    const before: number | undefined = data.previous;
+    console.log(before);
+  })
+  .on("btcusd.ob-top@20/1000ms", ({ data }) => {
+    const best: string | undefined = data.asks[0]?.[0];
+    console.log(best);
+  })
   .on("btcusd.mine", ({ data }) => console.log(data.whatever)); // not Peatio's
 
 for await (const event of client) {

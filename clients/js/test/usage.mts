@@ -12,6 +12,18 @@ client
   .on("disconnected", ({ code, pause }: Disconnected) => console.log(code, pause));
 // @ts-expect-error there is no such thing in it
 client.on("disconnected", ({ message }) => console.log(message));
+// @ts-expect-error a mistyped stream of the member
+client.on("oder", ({ data }) => console.log(data));
+// @ts-expect-error a mistyped callback
+client.once("conected", () => console.log());
+// @ts-expect-error Peatio has no such period
+client.on("btcusd.kline-7m", ({ data }) => console.log(data[0]));
+// @ts-expect-error nor the gateway such a pace
+client.on("btcusd.trades@300ms", ({ data }) => console.log(data.trades));
+const market: string = "btcusd";
+client.on(`${market}.trades`, ({ data }) => console.log(data.trades[0]?.price));
+const streams = ["order", "btcusd.trades"] as const;
+new PeatioClient("wss://exchange.example/", { token: () => "token", streams, books: ["btcusd"] as const });
 // @ts-expect-error a token is a text
 new PeatioClient("wss://exchange.example/", { token: () => 5 });
 

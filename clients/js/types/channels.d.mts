@@ -163,15 +163,41 @@ export interface DepositAddress {
   address: string;
 }
 
-/** The body of a stream's events, by the stream's name; `any` for streams that are not Peatio's. */
+/** The pace of a view. */
+export type Pace = `${100 | 250 | 500 | 1000 | 2000 | 5000}ms`;
+
+/** How many levels of each side a view of a book has. */
+export type Levels = 1 | 5 | 10 | 20 | 50;
+
+/** The prices of a book that changed since the frame before (`btcusd.ob-inc@250ms`). */
+export interface BookChanges {
+  /** Asks that changed; amount zero if none is left. */
+  asks: PriceLevel[];
+  /** Bids that changed; amount zero if none is left. */
+  bids: PriceLevel[];
+  /** Number of the last change. */
+  sequence: number;
+  /** `sequence` of the frame or snapshot before. */
+  previous: number;
+}
+
+/**
+ * The body of a stream's events, by the stream's name: `any` for streams that are not Peatio's, `never` for
+ * candles and views that do not exist.
+ */
 export type BodyOf<Name> =
+  Name extends `${string}.ob-inc@${Pace}` ? BookChanges :
+  Name extends `${string}.ob-top@${Levels}` | `${string}.ob-top@${Levels}/${Pace}` ? BookSnapshot :
+  Name extends `${infer Market}.${infer Kind}@${Pace}` ? BodyOf<`${Market}.${Kind}`> :
+  Name extends `${string}.${string}@${string}` ? never :
   Name extends "global.tickers" ? Tickers :
   Name extends "order" ? Order :
   Name extends "trade" ? Trade :
   Name extends "balances" ? Balances :
   Name extends "deposit_address" ? DepositAddress :
   Name extends `${string}.trades` ? PublicTrades :
-  Name extends `${string}.kline-${string}` ? Kline :
+  Name extends `${string}.kline-${"1m" | "5m" | "15m" | "30m" | "1h" | "2h" | "4h" | "6h" | "12h" | "1d" | "3d" | "1w"}` ? Kline :
+  Name extends `${string}.kline-${string}` ? never :
   Name extends `${string}.ob-snap` ? BookSnapshot :
   Name extends `${string}.ob-inc` ? BookIncrement :
   Name extends `${string}.update` ? BookUpdate :

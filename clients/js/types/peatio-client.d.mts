@@ -147,7 +147,7 @@ export declare class PeatioClient {
      *   a fresh one if possible. The client calls the function for each connection and before the token expires. `NoToken`
      *   from it is reported as "error", and the client asks again later; any other error ends the client. Omit it for
      *   public streams only.
-     * @param {string[]} [options.streams] streams to subscribe to. Without any, a member's `order` and `trade`.
+     * @param {readonly string[]} [options.streams] streams to subscribe to. Without any, a member's `order` and `trade`.
      * @param {string | null} [options.cursor] cursor of the last event that was processed earlier; null to start now
      * @param {number} [options.silence] seconds without a sign of life after which a connection is dead
      * @param {"by the proxy"} [options.authenticated] a proxy in front of the gateway adds the token, for example for the
@@ -159,14 +159,14 @@ export declare class PeatioClient {
      * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
      * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
      * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
-     * @param {string[]} [options.books] markets whose order books to maintain from the start, as `book` does
+     * @param {readonly string[]} [options.books] markets whose order books to maintain from the start, as `book` does
      * @param {View["every"]} [options.every] pace and depth of all books for which `book` is called without them
      * @param {View["depth"]} [options.depth]
      * @throws {TypeError} the options contradict each other
      */
     constructor(url: string, options?: {
         token?: string | (() => string | Promise<string>);
-        streams?: string[];
+        streams?: readonly string[];
         cursor?: string | null;
         silence?: number;
         authenticated?: "by the proxy";
@@ -176,7 +176,7 @@ export declare class PeatioClient {
         agent?: any;
         tls?: Record<string, unknown>;
         WebSocket?: any;
-        books?: string[];
+        books?: readonly string[];
         every?: View["every"];
         depth?: View["depth"];
     });
@@ -187,28 +187,28 @@ export declare class PeatioClient {
     /**
      * Register a callback.
      *
-     * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})} Name
+     * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | `${string}.${string}`} Name
      * @param {Name} name `order`, `trade`, `balances` or `deposit_address` for the member's own events; one of `Callbacks`;
      *   or a stream (`btcusd.trades`) for its events
-     * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown} callback
+     * @param {import("./src/callbacks.mjs").CallbackOf<Name>} callback
      * @param {{ signal?: AbortSignal }} [options] `signal` removes the callback
      * @returns {this}
      * @throws {TypeError} there is no such name
      */
-    on<Name extends keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})>(name: Name, callback: Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown, { signal }?: {
+    on<Name extends keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | `${string}.${string}`>(name: Name, callback: import("./src/callbacks.mjs").CallbackOf<Name>, { signal }?: {
         signal?: AbortSignal;
     }): this;
     /**
      * Register a callback for one call, as `on` does. It is removed when it has returned, and its promise is settled.
      *
-     * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})} Name
+     * @template {keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | `${string}.${string}`} Name
      * @param {Name} name
-     * @param {Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown} callback
+     * @param {import("./src/callbacks.mjs").CallbackOf<Name>} callback
      * @param {{ signal?: AbortSignal }} [options]
      * @returns {this}
      * @throws {TypeError} there is no such name
      */
-    once<Name extends keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | (string & {})>(name: Name, callback: Name extends keyof Callbacks ? Callbacks[Name] : (event: PeatioEvent<BodyOf<Name>>) => unknown, { signal }?: {
+    once<Name extends keyof Callbacks | "order" | "trade" | "balances" | "deposit_address" | `${string}.${string}`>(name: Name, callback: import("./src/callbacks.mjs").CallbackOf<Name>, { signal }?: {
         signal?: AbortSignal;
     }): this;
     /**

@@ -1,5 +1,17 @@
 /** Names that are not streams. */
 export declare const CALLBACKS: string[];
+import type { BodyOf } from "../channels.mjs";
+export type Arguments = import("../peatio-client.mjs").Callbacks;
+export type CallbackOf<Name> = Name extends keyof Arguments ? Arguments[Name] : [BodyOf<Name>] extends [never] ? never : (event: import("../peatio-client.mjs").PeatioEvent<BodyOf<Name>>) => unknown;
+/** @import { BodyOf } from "../channels.mjs" */
+/** @typedef {import("../peatio-client.mjs").Callbacks} Arguments */
+/**
+ * The callback for a name. There is none for a candle or a view that does not exist.
+ *
+ * @template Name
+ * @typedef {Name extends keyof Arguments ? Arguments[Name] : [BodyOf<Name>] extends [never] ? never
+ *   : (event: import("../peatio-client.mjs").PeatioEvent<BodyOf<Name>>) => unknown} CallbackOf
+ */
 /** Callbacks in the order in which they were registered. */
 export declare class Callbacks {
     #private;
