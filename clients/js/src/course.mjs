@@ -135,7 +135,7 @@ export class Course {
     const { address } = conversation;
     log(`connecting to ${new URL(address).host}`);
     const { Origin, origin = Origin } = connecting.headers ?? {};
-    const line = new Line(connect(address), { address, silence, origin });
+    const line = new Line(connect(address), { address, silence, origin, byProxy });
     this.#line = line;
     try {
       await line.open();

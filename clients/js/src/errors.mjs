@@ -1,16 +1,22 @@
 // The errors of a client, and how a connection ended.
 
 /** Reconnecting would not help; the message says why. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  name = "Refused";
+}
 
 /**
  * No token is available now. A `token` function throws it, so that the client asks again later; any other error that it
  * throws ends the client.
  */
-export class NoToken extends Error {}
+export class NoToken extends Error {
+  name = "NoToken";
+}
 
 /** The gateway answered a request with an error; the message is the gateway's. */
-export class RequestFailed extends Error {}
+export class RequestFailed extends Error {
+  name = "RequestFailed";
+}
 
 export const LOST = 1006; // the connection ended without a close code
 export const UNAUTHORIZED = 401;

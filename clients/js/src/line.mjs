@@ -38,9 +38,10 @@ export class Line {
 
   /**
    * @param {any} socket
-   * @param {{ address: string, silence: number, origin?: string }} options `silence` in seconds; `origin`: of the request
+   * @param {{ address: string, silence: number, origin?: string, byProxy?: boolean }} options `silence` in seconds;
+   *   `origin`: of the request; `byProxy`: whether a proxy authenticates the client
    */
-  constructor(socket, { address, silence, origin }) {
+  constructor(socket, { address, silence, origin, byProxy }) {
     this.#socket = socket;
     this.#silence = silence;
     this.#ask = socket.ping ? () => socket.ping() : () => socket.send("ping");
@@ -51,7 +52,7 @@ export class Line {
     });
     socket.addEventListener("message", (/** @type {{ data: unknown }} */ { data }) => this.#put(String(data)));
     socket.addEventListener("error", (/** @type {{ error?: any, message?: string }} */ event) => {
-      this.#failure = this.#opened ? event.message || this.#failure : notOpened(address, event);
+      this.#failure = this.#opened ? event.message || this.#failure : notOpened(address, event, byProxy);
       // Node 22 reports a failed connection by this event alone (undici 6, nodejs/undici#3546).
       if (!this.#opened) this.#end(new Ended(LOST, this.#failure));
     });

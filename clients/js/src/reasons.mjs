@@ -8,8 +8,9 @@ const TLS = /^(EPROTO|ERR_SSL_|ERR_TLS_)/;
  *
  * @param {string} address
  * @param {{ error?: any, message?: string }} event the socket's "error" event
+ * @param {boolean} [byProxy] whether a proxy authenticates the client
  */
-export function notOpened(address, { error, message }) {
+export function notOpened(address, { error, message }, byProxy = false) {
   const { protocol, host, port } = new URL(address);
   const where = port ? host : `${host}:${protocol === "wss:" ? 443 : 80}`;
   const code = String(error?.code ?? "");
@@ -23,8 +24,9 @@ export function notOpened(address, { error, message }) {
   if (code === "ECONNRESET" || code.startsWith("HPE_"))
     return `${where} does not answer with HTTP; does it expect wss:// instead of ws://?`;
   const origin = /** @type {any} */ (globalThis).location?.origin;
+  const session = byProxy ? " Or has the session ended?" : "";
   if (origin)
-    return `cannot connect to ${where}; browsers give no reason. Is the gateway running, is its certificate valid, and does its API_CORS_ORIGINS allow ${origin}?`;
+    return `cannot connect to ${where}; browsers give no reason. Is the gateway running, is its certificate valid, and does its API_CORS_ORIGINS allow ${origin}?${session}`;
   return `cannot connect to ${where}: ${message || code || "no reason"}`;
 }
 

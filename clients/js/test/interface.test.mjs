@@ -39,6 +39,31 @@ test("a token may be a text, and is sent again while the clock of the gateway ma
   assert.ok(pauses[0] >= 2);
 });
 
+test("errors have names of their own, for logs", () => {
+  const named = [Refused, NoToken, RequestFailed].map((Kind) => String(new Kind("why")));
+  assert.deepEqual(named, ["Refused: why", "NoToken: why", "RequestFailed: why"]);
+});
+
+test("a page behind a proxy that authenticates is told that its session may have ended", async (t) => {
+  t.after(() => delete globalThis.location);
+  class Unreachable {
+    readyState = 3;
+    addEventListener(name, listener) {
+      if (name === "error") queueMicrotask(() => listener({}));
+    }
+    close() {}
+  }
+  globalThis.location = { origin: "https://exchange.example" };
+  const one = new PeatioClient("wss://exchange.example/", { WebSocket: Unreachable, authenticated: "by the proxy" });
+  const reasons = [];
+  one.on("disconnected", ({ reason }) => {
+    reasons.push(reason);
+    one.close();
+  });
+  await one.run();
+  assert.match(reasons[0], /browsers give no reason.* does its API_CORS_ORIGINS allow https:\/\/exchange.example\? Or has the session ended/);
+});
+
 test("an old token is refused at once", async () => {
   const one = client([subscribed, refused], { token: token({ iat: -11 }) });
   one.on("error", () => {}).on("disconnected", () => {});

@@ -1,14 +1,17 @@
 /** Reconnecting would not help; the message says why. */
 export declare class Refused extends Error {
+    name: string;
 }
 /**
  * No token is available now. A `token` function throws it, so that the client asks again later; any other error that it
  * throws ends the client.
  */
 export declare class NoToken extends Error {
+    name: string;
 }
 /** The gateway answered a request with an error; the message is the gateway's. */
 export declare class RequestFailed extends Error {
+    name: string;
 }
 export declare const LOST = 1006;
 export declare const UNAUTHORIZED = 401;

@@ -5,12 +5,14 @@ export declare class Line {
     requests: Requests;
     /**
      * @param {any} socket
-     * @param {{ address: string, silence: number, origin?: string }} options `silence` in seconds; `origin`: of the request
+     * @param {{ address: string, silence: number, origin?: string, byProxy?: boolean }} options `silence` in seconds;
+     *   `origin`: of the request; `byProxy`: whether a proxy authenticates the client
      */
-    constructor(socket: any, { address, silence, origin }: {
+    constructor(socket: any, { address, silence, origin, byProxy }: {
         address: string;
         silence: number;
         origin?: string;
+        byProxy?: boolean;
     });
     /** Resolves when the connection is open. */
     open(): Promise<void>;

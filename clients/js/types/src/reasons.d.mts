@@ -3,11 +3,12 @@
  *
  * @param {string} address
  * @param {{ error?: any, message?: string }} event the socket's "error" event
+ * @param {boolean} [byProxy] whether a proxy authenticates the client
  */
 export declare function notOpened(address: string, { error, message }: {
     error?: any;
     message?: string;
-}): string;
+}, byProxy?: boolean): string;
 /**
  * The reason for an HTTP answer in place of an upgrade.
  *
