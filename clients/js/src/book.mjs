@@ -35,6 +35,11 @@ export class Book {
     this.stream = stream;
   }
 
+  /** The market: `btcusd`. @returns {string} */
+  get market() {
+    return this.name.replace(/\.ob$/, "");
+  }
+
   /** The asks, best first (ascending). @returns {Level[]} */
   get asks() {
     return this.#asks.levels.map(({ level }) => level);

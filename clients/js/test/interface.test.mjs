@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
+import { Book, NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
 import { authenticated, client, Gateway, subscribed, token, until } from "./gateway.mjs";
 
 const refused = { error: { message: "Authentication failed." } };
@@ -37,6 +37,10 @@ test("a token may be a text, and is sent again while the clock of the gateway ma
   await one.run();
   assert.deepEqual(tokens(), [`Bearer ${early}`, `Bearer ${early}`]);
   assert.ok(pauses[0] >= 2);
+});
+
+test("a book knows its market", () => {
+  assert.deepEqual([new Book("btcusd.ob").market, new Book("admin.btcusd.depth").market], ["btcusd", "admin.btcusd.depth"]);
 });
 
 test("errors have names of their own, for logs", () => {

@@ -31,6 +31,10 @@ def expected(changes: list[dict[str, Any]], side: str) -> list[tuple[str, str]]:
     return [levels[price] for price in sorted(levels)]
 
 
+def test_book_knows_its_market() -> None:
+    assert (Book("btcusd.ob").market, Book("admin.btcusd.depth").market) == ("btcusd", "admin.btcusd.depth")
+
+
 @given(st.lists(BODIES, min_size=1, max_size=8))
 def test_book_holds_the_last_volume_of_each_price(bodies: list[dict[str, Any]]) -> None:
     book = Book("btcusd.ob")

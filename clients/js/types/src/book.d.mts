@@ -18,6 +18,8 @@ export declare class Book {
     sequence: number | null;
     /** @param {string} name @param {string} [stream] */
     constructor(name: string, stream?: string);
+    /** The market: `btcusd`. @returns {string} */
+    get market(): string;
     /** The asks, best first (ascending). @returns {Level[]} */
     get asks(): Level[];
     /** The bids, best first (descending). @returns {Level[]} */

@@ -91,6 +91,11 @@ class Book:
         self._behind = 0  # consecutive ignored increments with rising numbers
 
     @property
+    def market(self) -> str:
+        """Return the market: `btcusd`."""
+        return self.name.removesuffix(".ob")
+
+    @property
     def asks(self) -> list[Level]:
         """Return the asks, best first (ascending)."""
         return list(self._asks)
