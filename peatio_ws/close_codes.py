@@ -1,6 +1,6 @@
 """The close codes that the gateway sends, and their reasons (contract section 6).
 
-A new code: a member of `Close`, its reason in `REASONS`, a row in docs/protocol.md.
+docs/architecture.md says what else a new code needs.
 """
 
 from __future__ import annotations

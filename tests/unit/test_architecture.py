@@ -277,8 +277,10 @@ def test_long_functions_have_a_reason() -> None:
 
 
 def test_long_files_have_a_reason() -> None:
-    long = {name for name in MODULES if len(path_of(name).read_text().splitlines()) > MOST_LINES_OF_A_FILE}
-    assert long == set(LONG_FILES)
+    lines = {name: len(path_of(name).read_text().splitlines()) for name in MODULES}
+    long = {name: count for name, count in lines.items() if count > MOST_LINES_OF_A_FILE and name not in LONG_FILES}
+    assert not long, f"more than {MOST_LINES_OF_A_FILE} lines: move a part that stands for itself into another module"
+    assert all(lines[name] > MOST_LINES_OF_A_FILE for name in LONG_FILES), "no longer long: remove it from LONG_FILES"
 
 
 # ---- the documents, and the tests

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.errors import Disconnect
+from tests.support.gateway import ROOT
 
 MAY_BE_SENT = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
 
 
-def test_close_codes_are_documented() -> None:
-    assert set(Close) == {1000, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 4401, 4403, 4408, 4413}
+def test_the_table_of_the_protocol_lists_every_close_code() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    table = page.partition("## Close codes")[2].partition("\n## ")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", table, re.MULTILINE)} == set(Close)
 
 
 @pytest.mark.parametrize("code", Close)
