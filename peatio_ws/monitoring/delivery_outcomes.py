@@ -21,7 +21,7 @@ log = structlog.get_logger("peatio_ws.monitoring.delivery_outcomes")
 LOG_SECONDS: Final = 10.0
 """Each fault of an exchange is logged once in this time, with the number of deliveries left out since the last line."""
 
-_OTHER: Final = "other"
+OTHER: Final = "other"
 
 
 class DeliveryOutcomes:
@@ -29,17 +29,17 @@ class DeliveryOutcomes:
 
     def __init__(self, counters: WorkerCounters) -> None:
         self._counters = counters
-        self._routed = {name: counters.count(metrics.deliveries, name, "routed") for name in (*EXCHANGES, _OTHER)}
+        self._routed = {name: counters.count(metrics.deliveries, name, "routed") for name in (*EXCHANGES, OTHER)}
         self._throttle = Throttle()
 
     def count(self, delivery: Delivery, outcome: str) -> None:
         """Count a delivery by its exchange: Peatio's exchanges by name, all others as one."""
-        exchange = delivery.exchange if delivery.exchange in EXCHANGES else _OTHER
+        exchange = delivery.exchange if delivery.exchange in EXCHANGES else OTHER
         self._counters.count(metrics.deliveries, exchange, outcome).value += 1
 
     def count_routed(self, delivery: Delivery) -> None:
         """Count a delivery that was routed."""
-        (self._routed.get(delivery.exchange) or self._routed[_OTHER]).value += 1
+        (self._routed.get(delivery.exchange) or self._routed[OTHER]).value += 1
 
     def drop(self, delivery: Delivery, bad: BadDelivery) -> None:
         """Count an unreadable delivery, and log it without its body."""

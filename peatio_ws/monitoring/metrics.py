@@ -93,6 +93,12 @@ book_restarts = Counter("peatio_ws_book_restarts", "Restarts of a book's sequenc
 build_info = Gauge(
     "peatio_ws_build_info", "Versions of the workers; always 1", ["version", "python"], multiprocess_mode="livemax"
 )
+configured_workers = Gauge(
+    "peatio_ws_configured_workers", "Workers that should run (WEB_CONCURRENCY)", multiprocess_mode="livemax"
+)
+max_connections = Gauge(
+    "peatio_ws_max_connections", "Connections that all workers have room for", multiprocess_mode="livesum"
+)
 redis_connected = Gauge("peatio_ws_redis_connected", "Workers connected to Redis", multiprocess_mode="livesum")
 turned = Gauge(
     "peatio_ws_worker_turned_timestamp_seconds", "Last turn of a worker's event loop", multiprocess_mode="liveall"

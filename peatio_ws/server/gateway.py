@@ -92,7 +92,7 @@ class Gateway:
             settings, authenticator, self._shared, self._ingest, self._handlers, counters
         )
         self._counters = counters
-        self._stats = StatsReporter(counters, self._ingest, self._shared)
+        self._stats = StatsReporter(settings, counters, self._ingest, self._shared)
         self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts)
         self._publisher: Publisher | None = None
         self._started = False

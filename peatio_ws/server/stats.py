@@ -11,9 +11,11 @@ from typing import Final
 import gevent
 
 from peatio_ws.cluster.local_state import SharedState
+from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import limits, log_writer, metric_files, metrics
 from peatio_ws.monitoring.counters import STATES, ConnectionStatus, WorkerCounters
 from peatio_ws.monitoring.limits import Limit
+from peatio_ws.monitoring.zeros import export_zeros
 from peatio_ws.orderbook.sync import BookState
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.transport.compression import Compression
@@ -56,7 +58,9 @@ class StatsReporter:
     The registry calls `begin`, then `add_connection` for each connection, then `end`.
     """
 
-    def __init__(self, counters: WorkerCounters, ingest: BrokerIngest, shared: SharedState) -> None:
+    def __init__(self, settings: Settings, counters: WorkerCounters, ingest: BrokerIngest, shared: SharedState) -> None:
+        self._settings = settings
+        export_zeros()
         self._counters, self._ingest, self._shared = counters, ingest, shared
         self._delays = counters.durations(metrics.loop_delay)
         self._cpu = 0.0
@@ -108,6 +112,8 @@ class StatsReporter:
             metrics.behind.labels(source).set(seconds)
         metrics.lag.set(self._ingest.lag())
         metrics.build_info.labels(VERSION, _PYTHON).set(1)
+        metrics.configured_workers.set(self._settings.workers)
+        metrics.max_connections.set(self._settings.max_connections)
         metrics.redis_connected.set(bool(self._shared.connected))
         self._report_books()
         used = time.process_time()

@@ -30,7 +30,8 @@ def socket(compression: Compression | None = None) -> Any:
 def stats() -> StatsReporter:
     shared = SharedState(Revocations(), Lockout(0))
     counters = WorkerCounters()
-    return StatsReporter(counters, BrokerIngest(Settings(AMQP_URL=("memory://",)), shared, counters), shared)
+    settings = Settings(AMQP_URL=("memory://",))
+    return StatsReporter(settings, counters, BrokerIngest(settings, shared, counters), shared)
 
 
 def reported() -> float:
