@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from peatio_ws.cli.json_colors import colored
 from peatio_ws.cli.key_files import has_key, make_token
-from peatio_ws.cli.listen_client import ENOUGH, ListenTarget, readable, run_listener
+from peatio_ws.cli.listen_client import ENOUGH, ListenResult, ListenTarget, run_listener
+from peatio_ws.cli.listen_follow import follow
 from peatio_ws.cli.token import token_options
 
 
@@ -19,6 +21,7 @@ from peatio_ws.cli.token import token_options
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Subscribe to this stream; repeatable.")
 @click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Use this token instead of making one. [JWT]")
 @click.option("--jwt", "by_message", is_flag=True, help="Send the token in a message even if streams are named.")
+@click.option("--follow", "follows", is_flag=True, help="Connect again when the connection ends, until Ctrl-C.")
 @click.option("--count", type=int, help="End after this number of events.")
 @click.option("--seconds", type=float, help="End after this number of seconds.")
 @token_options
@@ -27,12 +30,12 @@ def listen(
     streams: tuple[str, ...],
     given: str | None,
     by_message: bool,
+    follows: bool,
     count: int | None,
     seconds: float | None,
     **options: Any,
 ) -> None:
-    """Connect to URL, and print every frame: over several lines on a terminal, as one line of JSON in a pipe. Numbers
-    and texts are printed unchanged.
+    """Connect to URL, and print every frame exactly as it came, one a line; on a terminal with its time and colours.
 
     Without streams, it authenticates and receives the orders and trades of its member. With --stream, or with a Ranger
     URL (…/public, …/private, …?stream=NAME), it subscribes. It makes a token and sends it in the Authorization header
@@ -47,7 +50,11 @@ def listen(
     a stream was refused; 4 closed by the gateway.
     """
     target = ListenTarget(url, streams, by_message=by_message, count=count, seconds=seconds)
-    end = run_listener(target.with_token(_bearer(target, given, options)), _print)
+
+    def run(wanted: ListenTarget) -> ListenResult:
+        return run_listener(wanted.with_token(_bearer(wanted, given, options)), _print)
+
+    end = follow(target, run, lambda text: click.echo(text, err=True)) if follows else run(target)
     if end.why:
         click.echo(end.why, err=True)
     sys.exit(end.status)
@@ -73,4 +80,4 @@ def _print(frame: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's flush at exit
             sys.exit(ENOUGH)
         return
-    click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + readable(frame))
+    click.echo(click.style(datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3], dim=True) + " " + colored(frame))

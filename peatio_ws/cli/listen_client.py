@@ -27,10 +27,18 @@ ANSWER_SECONDS: Final = 10.0
 
 
 class ListenResult(NamedTuple):
-    """Why listening ended: an exit status, and a text."""
+    """Why listening ended.
+
+    Attributes:
+        status: of the command.
+        events: how many were received.
+        again: seconds after which a new connection may succeed; None if it would end in the same way.
+    """
 
     status: int
     why: str = ""
+    events: int = 0
+    again: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,62 +107,48 @@ class ListenTarget:
 
 def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenResult:
     """Connect, and show every frame until the target's limit or the end of the connection. Ctrl-C ends it, too."""
+    listener = None
     try:
         with connect(
             target.address, additional_headers=target.headers, open_timeout=ANSWER_SECONDS, max_size=None
         ) as client:
-            return _Listener(target, client, show).run()
+            listener = _Listener(target, client, show)
+            return listener.run()
     except KeyboardInterrupt:
         return ListenResult(ENOUGH)
     except ConnectionClosed as closed:
-        code = closed.rcvd.code if closed.rcvd else 1006
-        reason = f" ({closed.rcvd.reason})" if closed.rcvd and closed.rcvd.reason else ""
-        return ListenResult(CLOSED, f"closed by the gateway: {code}{reason}")
+        return _closed(closed, listener.events if listener is not None else 0)
     except InvalidStatus as refused:
-        status, text = refused.response.status_code, (refused.response.body or b"").decode(errors="replace").strip()
-        said = f"HTTP {status}{f' ({text})' if text else ''}"
-        if status == 401:
-            return ListenResult(NOT_AUTHENTICATED, f"not authenticated: {said}")
-        return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {said}")
+        return _refused(target, refused)
     except ConnectionRefusedError:
-        return ListenResult(
-            NOT_CONNECTED, f"no connection to {target.address}: nothing listens there; is the gateway running?"
-        )
+        text = f"no connection to {target.address}: nothing listens there; is the gateway running?"
+        return ListenResult(NOT_CONNECTED, text, again=0)
     except (OSError, InvalidHandshake, InvalidURI) as error:
-        why = tls_fault(error, GATEWAY) or error
-        return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {why or type(error).__name__}")
+        fault = tls_fault(error, GATEWAY)
+        text = f"no connection to {target.address}: {fault or error or type(error).__name__}"
+        return ListenResult(NOT_CONNECTED, text, again=None if fault or isinstance(error, InvalidURI) else 0)
 
 
-_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
-"""The tokens of JSON (RFC 8259): texts, punctuation, and everything else between white space."""
-_CONTROLS: Final = re.compile(r"[\x7f-\x9f]")
-"""Characters that JSON may contain unescaped and that control a terminal."""
+def _closed(closed: ConnectionClosed, events: int) -> ListenResult:
+    code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
+    after = _RETRY_AFTER.search(reason)
+    again = None if code not in _RETRIED else float(after[1]) if after else 0
+    return ListenResult(CLOSED, f"closed by the gateway: {code}{f' ({reason})' if reason else ''}", events, again)
 
 
-def readable(frame: str) -> str:
-    """Return JSON over several lines, with names, texts and numbers unchanged: `9120.50` stays `9120.50`. Return
-    anything else as it is."""
-    try:
-        json.loads(frame)
-    except (ValueError, RecursionError):
-        return frame
-    out: list[str] = []
-    depth, tokens = 0, _TOKENS.findall(frame)
-    for token, after in zip(tokens, [*tokens[1:], ""], strict=True):
-        if token in ("}", "]"):
-            depth -= 1
-            empty = out[-1] in ("{", "[")
-            out.append(token if empty else f"\n{'  ' * depth}{token}")
-        elif token in ("{", "["):
-            depth += 1
-            out.append(token)
-            if after not in ("}", "]"):
-                out.append(f"\n{'  ' * depth}")
-        elif token == ",":
-            out.append(f",\n{'  ' * depth}")
-        else:
-            out.append(": " if token == ":" else token)
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", "".join(out))
+def _refused(target: ListenTarget, refused: InvalidStatus) -> ListenResult:
+    status, text = refused.response.status_code, (refused.response.body or b"").decode(errors="replace").strip()
+    said = f"HTTP {status}{f' ({text})' if text else ''}"
+    if status == 401:
+        return ListenResult(NOT_AUTHENTICATED, f"not authenticated: {said}")
+    after = refused.response.headers.get("Retry-After", "")
+    again = None if status != 429 and status < 500 else float(after) if after.isdigit() else 0
+    return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {said}", again=again)
+
+
+_RETRIED: Final = frozenset({1001, 1006, 1011, 1012, 1013, 4401, 4408, 4413})
+"""Close codes after which a client may come back (contract section 6); 4401 with a new token."""
+_RETRY_AFTER: Final = re.compile(r"retry after ([0-9]+)")
 
 
 class _Listener:
@@ -163,7 +157,7 @@ class _Listener:
     def __init__(self, target: ListenTarget, client: ClientConnection, show: Callable[[str], None]) -> None:
         self._target, self._client, self._show = target, client, show
         self._began = time.monotonic()
-        self._events = 0
+        self.events = 0
         # With named streams, wait for the answer that confirms them.
         self._settled = not target.speaks_ranger
         self._asked = not target.by_message
@@ -171,7 +165,7 @@ class _Listener:
     def run(self) -> ListenResult:
         if self._target.speaks_first:
             self._send({"jwt": f"Bearer {self._target.bearer}"})
-        while not self._settled or self._target.count is None or self._events < self._target.count:
+        while not self._settled or self._target.count is None or self.events < self._target.count:
             try:
                 frame = str(self._client.recv(timeout=self._seconds_left()))
             except TimeoutError:
@@ -190,7 +184,9 @@ class _Listener:
         seconds = self._target.seconds
         if seconds is not None and time.monotonic() - self._began >= seconds:
             return ListenResult(ENOUGH)
-        return ListenResult(NOT_CONNECTED, f"no answer from {self._target.address} within {ANSWER_SECONDS:g} s")
+        return ListenResult(
+            NOT_CONNECTED, f"no answer from {self._target.address} within {ANSWER_SECONDS:g} s", again=0
+        )
 
     def _on_frame(self, frame: str) -> ListenResult | None:
         answer = json.loads(frame) if frame.startswith("{") else {}
@@ -201,7 +197,7 @@ class _Listener:
             )
         if "success" in answer:
             return self._on_success(answer["success"])
-        self._events += "challenge" not in answer
+        self.events += "challenge" not in answer
         return None
 
     def _on_success(self, success: dict[str, Any]) -> ListenResult | None:

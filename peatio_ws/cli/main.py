@@ -6,6 +6,7 @@ A new command: a file with its function, and its name in the table below.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,8 @@ def main(context: click.Context, path: Path | None) -> None:
       peatio-ws who                            shows which members are online
       peatio-ws disconnect UID --revoke        ends their sessions; notice and drain control it too
     """
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        context.color = False
     if path is not None:
         context.obj = env_file.load(path)
 

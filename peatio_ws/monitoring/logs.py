@@ -41,7 +41,7 @@ def _renderers(settings: Settings) -> list[Any]:
     as_json = settings.log_format == "json" or (settings.log_format is None and not sys.stderr.isatty())
     if as_json:
         return [structlog.processors.JSONRenderer()]
-    colors, plain = sys.stderr.isatty(), structlog.dev.plain_traceback
+    colors, plain = sys.stderr.isatty() and not os.environ.get("NO_COLOR"), structlog.dev.plain_traceback
     return [_escape, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
 
 

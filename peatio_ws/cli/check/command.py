@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
 from peatio_ws.cli.check import runner
+from peatio_ws.cli.check.report import Finding
 
 
 @click.command()
 @click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Also verify this token. [JWT]")
-def check(given: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print each item as a line of JSON.")
+def check(given: str | None, as_json: bool) -> None:
     """Try everything the gateway needs: settings, broker, Redis, keys, ports, open files.
 
     Run it where the gateway will run. It reads the environment as `gunicorn wsgi` does, starts nothing and leaves
@@ -23,9 +28,20 @@ def check(given: str | None) -> None:
     Status: 0 all is well; 1 something is wrong.
     """
     wrong = 0
+    for finding in _with_progress(runner.run_checks(os.environ, given)):
+        wrong += finding.ok is False
+        if as_json:
+            click.echo(json.dumps(_as_json(finding), ensure_ascii=False))
+        else:
+            _print(finding)
+    if not as_json:
+        click.echo(f"\n{'all is well' if not wrong else f'wrong: {wrong}'}")
+    sys.exit(1 if wrong else 0)
+
+
+def _with_progress(found: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield findings; show on a terminal that the next one is awaited."""
     terminal = sys.stderr.isatty()
-    colors = {"ok": "green", "WRONG": "red"}
-    found = runner.run_checks(os.environ, given)
     while True:
         if terminal:
             click.echo("checking …", err=True, nl=False)
@@ -33,11 +49,17 @@ def check(given: str | None) -> None:
         if terminal:
             click.echo("\r\x1b[K", err=True, nl=False)
         if finding is None:
-            break
-        wrong += finding.ok is False
-        mark = click.style(f"{finding.mark:5}", fg=colors.get(finding.mark))
-        click.echo(f"{mark}  {finding.what:29}  {finding.text}")
-        if finding.remedy:
-            click.echo(f"{'':5}  {'':29}  -> {finding.remedy}")
-    click.echo(f"\n{'all is well' if not wrong else f'wrong: {wrong}'}")
-    sys.exit(1 if wrong else 0)
+            return
+        yield finding
+
+
+def _print(finding: Finding) -> None:
+    mark = click.style(f"{finding.mark:5}", fg={"ok": "green", "WRONG": "red"}.get(finding.mark))
+    click.echo(f"{mark}  {finding.what:29}  {finding.text}")
+    if finding.remedy:
+        click.echo(f"{'':5}  {'':29}  -> {finding.remedy}")
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    code = finding.code.value if finding.code is not None else None
+    return {"what": finding.what, "ok": finding.ok, "text": finding.text, "remedy": finding.remedy, "code": code}

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from peatio_ws.cli import listen as listen_module
+from peatio_ws.cli import listen_follow
 from tests.support.gateway import ROOT
 from tests.unit.cli.small_server import BOOK, TRADES, WAIT, Peer, frames, listen, server, subscribed
 
@@ -95,9 +96,34 @@ def test_ctrl_c_is_status_0(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_terminal_output_keeps_digits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_terminal_output_is_one_line_as_it_came(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    listen_module._print('{"trade":{"price":9120.50,"volume":"0.10"}}')
-    shown = capsys.readouterr().out
-    assert '"price": 9120.50,' in shown
-    assert '"volume": "0.10"' in shown
+    frame = '{"trade":{"price":9120.50,"volume":"0.10"}}'
+    listen_module._print(frame)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.sub(r"\x1b\[[0-9;]*m", "", line).endswith(f" {frame}")
+
+
+def test_follow_connects_again_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen_follow, "PAUSES", (0.01, 0.01))
+
+    def script(peer: Peer) -> None:
+        peer.send(subscribed("a.b"), {"a.b": len(served.requests)})
+        peer.close(1012, "restart; retry after 0")
+
+    with server(script) as served:
+        result = listen(f"{served.url}/public?stream=a.b --follow --count 3")
+        assert len(served.requests) == 3
+    assert result.exit_code == 0
+    assert [one["a.b"] for one in frames(result) if "a.b" in one] == [1, 2, 3]
+    again = "closed by the gateway: 1012 (restart; retry after 0); connecting again in 0 s\n"
+    assert result.stderr == 2 * again
+
+
+def test_follow_ends_where_the_gateway_would_refuse_again() -> None:
+    with server(lambda peer: peer.close(4403, "disconnected by the operator")) as served:
+        result = listen(f"{served.url}/public --follow")
+        assert len(served.requests) == 1
+    assert (result.exit_code, result.stderr) == (4, "closed by the gateway: 4403 (disconnected by the operator)\n")

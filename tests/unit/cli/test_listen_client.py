@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from peatio_ws.cli import listen_client
-from peatio_ws.cli.listen_client import ListenTarget, readable
+from peatio_ws.cli.listen_client import ListenTarget
 from tests.support.certificate import Certificate
 from tests.support.tls_server import TlsServer
 from tests.unit.cli.small_server import AUTHENTICATED, BOOK, CHALLENGE, WAIT, Peer, frames, listen, server, subscribed
@@ -160,38 +157,39 @@ def test_listen_ends_after_the_given_seconds() -> None:
     assert frames(result) == [subscribed("a.b")]
 
 
-# ---- output on a terminal
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@given(JSON)
-def test_frame_is_indented_like_pythons_json(value: object) -> None:
-    compact = json.dumps(value, separators=(",", ":"))
-    assert readable(compact) == json.dumps(value, indent=2)
+# ---- whether to connect again
 
 
 @pytest.mark.parametrize(
-    ("frame", "shown"),
+    ("code", "reason", "again"),
     [
-        ('{"price":9120.50,"id":1E+2}', '{\n  "price": 9120.50,\n  "id": 1E+2\n}'),
-        ('{"n":123456789012345678901234567890.10}', '{\n  "n": 123456789012345678901234567890.10\n}'),
-        ('{"a":"\\/ \\u00e9 é, [x]: \\"y\\""}', '{\n  "a": "\\/ \\u00e9 é, [x]: \\"y\\""\n}'),
-        ('{"twice":1,"twice":2.0}', '{\n  "twice": 1,\n  "twice": 2.0\n}'),
-        ('{"a":[],"b":{}}', '{\n  "a": [],\n  "b": {}\n}'),
-        ("pong", "pong"),
-        ('{"not":json', '{"not":json'),
-        ("-0.0", "-0.0"),
-        ('"\x9b31m\x7f"', '"\\u009b31m\\u007f"'),
+        (1012, "restart; retry after 7", 7.0),
+        (1013, "full; try again later", 0),
+        (4401, "token expired", 0),
+        (4413, "", 0),
+        (1008, "too many messages", None),
+        (4403, "disconnected by the operator", None),
+        (1000, "", None),
     ],
 )
-def test_numbers_and_texts_are_shown_unchanged(frame: str, shown: str) -> None:
-    assert readable(frame) == shown
+def test_close_code_decides_whether_to_connect_again(code: int, reason: str, again: float | None) -> None:
+    def script(peer: Peer) -> None:
+        peer.send(subscribed("a.b"), {"a.b": 1}, {"a.b": 2})
+        peer.close(code, reason)
+
+    with server(script) as served:
+        end = listen_client.run_listener(ListenTarget(f"{served.url}/public?stream=a.b"), lambda _: None)
+    assert (end.status, end.events, end.again) == (listen_client.CLOSED, 2, again)
+
+
+@pytest.mark.parametrize(
+    ("status", "again"),
+    [(HTTPStatus.SERVICE_UNAVAILABLE, 0), (HTTPStatus.TOO_MANY_REQUESTS, 0), (HTTPStatus.UNAUTHORIZED, None),
+     (HTTPStatus.FORBIDDEN, None), (HTTPStatus.BAD_GATEWAY, 0)],
+)  # fmt: skip
+def test_refused_handshake_decides_whether_to_connect_again(status: HTTPStatus, again: float | None) -> None:
+    with server(lambda peer: None, refuse=(status, "No.")) as served:
+        assert listen_client.run_listener(ListenTarget(f"{served.url}/public"), lambda _: None).again == again
 
 
 def test_refused_certificate_of_the_gateway_is_explained(tmp_path: Path) -> None:

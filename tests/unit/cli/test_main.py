@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from peatio_ws.cli.main import COMMANDS as COMMANDS_BY_HEADING
 from peatio_ws.cli.main import main
@@ -105,3 +107,14 @@ def test_unreadable_and_unwritable_files_are_reported(folder: Path, line: str) -
     (folder / "junk").mkdir()
     (folder / "junk" / "private.pem").write_text("junk")
     assert isinstance(call(line, AMQP_URL="memory://" if "publish" in line else "").exception, SystemExit)
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", True), ("1", False)])
+def test_no_color_is_respected(value: str, shown: bool) -> None:
+    command = click.Command("colors", callback=lambda: click.secho("text", fg="red"))
+    main.add_command(command)
+    try:
+        result = CliRunner().invoke(main, ["colors"], env={"NO_COLOR": value}, color=True)
+    finally:
+        del main.commands["colors"]
+    assert ("\x1b[" in result.output) is shown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
+import sys
 from collections import defaultdict
 from typing import Any
 
@@ -83,6 +85,18 @@ def test_no_control_character_reaches_the_terminal(log_format: str, control: str
     ):
         assert rendered(log_format, said=value).isprintable()
     assert rendered(log_format, event=f"said{control}so").isprintable()
+
+
+@pytest.mark.parametrize(("value", "shown"), [("", True), ("1", False)])
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch, value: str, shown: bool) -> None:
+    monkeypatch.setenv("NO_COLOR", value)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert ("\x1b[" in rendered("text", more="x")) is shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_printable_text_is_rendered_unchanged() -> None:

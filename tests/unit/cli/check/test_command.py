@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from peatio_ws.cli.check import runner
 from peatio_ws.cli.check.report import Finding
+from peatio_ws.errors import TokenFault
 from tests.unit.cli.calling import call
 
 OK, WRONG, SKIPPED = (
@@ -64,3 +66,19 @@ def test_the_environment_and_a_token_are_checked(
     _, environment, given = check(monkeypatch, line=line, LOG_LEVEL="debug", **environ)
     assert environment["LOG_LEVEL"] == "debug"
     assert given == token
+
+
+def test_json_has_a_line_for_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    coded = Finding("token", False, "has expired", "renew it", TokenFault.EXPIRED)
+    result, _, _ = check(monkeypatch, OK, WRONG, SKIPPED, coded, line="check --json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert lines[1] == {
+        "what": "broker",
+        "ok": False,
+        "text": "mq:5672: nothing listens there",
+        "remedy": "start it",
+        "code": None,
+    }
+    assert [one["ok"] for one in lines] == [True, False, None, False]
+    assert lines[3]["code"] == TokenFault.EXPIRED.value
