@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -25,6 +27,7 @@ from peatio_ws.cluster.commands import (
     WorkerId,
     WorkerStatus,
 )
+from peatio_ws.config.settings import Settings
 from peatio_ws.protocol import encoding
 from peatio_ws.routing.batch import BUSY_SECONDS
 from peatio_ws.server.registry import ConnectionRegistry, RegisteredConnection
@@ -34,6 +37,11 @@ log = structlog.get_logger("peatio_ws.server.commands")
 
 BATCH: Final = 500
 """Connections in one answer."""
+
+
+def worker_id(settings: Settings) -> WorkerId:
+    """Return where this process is: its host, its gateway and its id."""
+    return WorkerId(host := socket.gethostname(), f"{host}:{settings.unix or settings.port}", os.getpid())
 
 
 class CommandExecutor:

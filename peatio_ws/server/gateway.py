@@ -6,8 +6,6 @@ Also starts, drains and stops the services of a worker. Each worker has one `Gat
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
@@ -19,18 +17,18 @@ from peatio_ws.auth.jwks_refresh import JwksRefresh
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.auth.verifier import Verifier
-from peatio_ws.cluster.commands import WorkerId
 from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
-from peatio_ws.console.page import Page, WSGIApp
+from peatio_ws.console.page import WSGIApp
 from peatio_ws.errors import Refused, TryLater
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.monitoring.watchdog import Watchdog
 from peatio_ws.publisher import Publisher
-from peatio_ws.server.commands import CommandExecutor
+from peatio_ws.server.commands import CommandExecutor, worker_id
 from peatio_ws.server.connections.handler_connection import HandlerConnection, identify_request
+from peatio_ws.server.connections.hooks import Hooks
 from peatio_ws.server.connections.peatio_connection import PeatioConnection
 from peatio_ws.server.connections.upgrade_request import (
     agree_on_subprotocol,
@@ -41,13 +39,13 @@ from peatio_ws.server.connections.upgrade_request import (
 )
 from peatio_ws.server.context import Authenticator, WorkerContext
 from peatio_ws.server.ingest import BrokerIngest
+from peatio_ws.server.plain_http import with_console
 from peatio_ws.server.registry import ConnectionRegistry
 from peatio_ws.server.routes import F, Handlers, Identify
 from peatio_ws.server.stats import StatsReporter
 from peatio_ws.simulator.demo import Demo
-from peatio_ws.simulator.publications import MARKET
 from peatio_ws.transport.client_address import client_address
-from peatio_ws.transport.handshake import respond, switch_protocols, upgrade_required, wants_upgrade
+from peatio_ws.transport.handshake import respond, switch_protocols, wants_upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import WRONG_WORKER, log_refusal, websocket_of
@@ -79,7 +77,7 @@ class Gateway:
         if self._demo is not None:
             settings = self._demo.settings
         self._settings = settings
-        self._app = _with_console(settings, app, self._demo)
+        self._app = with_console(settings, app, self._demo)
         revocations = Revocations(settings.jwt_issued_at_leeway)
         self._shared = open_shared_state(settings.redis_url, revocations, Lockout(settings.max_failures_per_address))
         counters = WorkerCounters()
@@ -93,7 +91,8 @@ class Gateway:
         )
         self._counters = counters
         self._stats = StatsReporter(settings, counters, self._ingest, self._shared)
-        self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts)
+        self._hooks = Hooks()
+        self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts, self._hooks)
         self._publisher: Publisher | None = None
         self._started = False
         self._watchdog: Watchdog | None = None
@@ -146,6 +145,18 @@ class Gateway:
         """
         return lambda handler: self._handlers.add_event(event, handler)
 
+    def on_connect(self, hook: F) -> F:
+        """Decorate a function that is called with a `ConnectionInfo` when a connection has opened, of any kind.
+
+        It may block. An exception is logged and counted like one of a handler.
+        """
+        return self._hooks.on_connect(hook)
+
+    def on_disconnect(self, hook: F) -> F:
+        """Decorate a function that is called with a `ConnectionInfo` when a connection has ended, after `on_connect`
+        has returned for it. It may block. A worker that exits waits for it a few seconds."""
+        return self._hooks.on_disconnect(hook)
+
     @property
     def publisher(self) -> Publisher:
         """Return the publisher to members and streams through the gateway's broker, usable from any greenlet."""
@@ -162,7 +173,7 @@ class Gateway:
             return
         self._started = True
         executor = CommandExecutor(
-            _worker_id(self._settings), self._registry, self._shared.revocations, self.problems, self._ingest.lag
+            worker_id(self._settings), self._registry, self._shared.revocations, self.problems, self._ingest.lag
         )
         self._shared.start(self._ingest.channels, executor)
         self._ingest.start()
@@ -193,6 +204,7 @@ class Gateway:
     def stop(self) -> None:
         """Stop background work and disconnect from the broker."""
         self._started = False
+        self._hooks.wait(CLOSE_SECONDS)
         if self._watchdog is not None:
             self._watchdog.stop()
         with contextlib.suppress(gevent.Timeout):
@@ -283,18 +295,3 @@ class Gateway:
         ws.close(refused.close, refused.reason)
         ws.end()
         return []
-
-
-def _worker_id(settings: Settings) -> WorkerId:
-    return WorkerId(host := socket.gethostname(), f"{host}:{settings.unix or settings.port}", os.getpid())
-
-
-def _with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) -> WSGIApp:
-    """Return what answers plain HTTP: the application, or the simulated exchange's REST API; and the console if
-    `WEBSOCKET_CONSOLE` is set, or by default for a simulated exchange without an application."""
-    by_default = demo is not None and app is None
-    wanted = by_default if settings.console is None else settings.console
-    plain = app or (upgrade_required if demo is None else demo.rest_api(upgrade_required))
-    if not wanted:
-        return plain
-    return Page(plain, app is not None, demo.token if demo is not None else None, MARKET)

@@ -22,6 +22,7 @@ from peatio_ws.errors import Refused
 from peatio_ws.monitoring import limits, metrics
 from peatio_ws.monitoring.counters import ConnectionStatus
 from peatio_ws.monitoring.limits import Limit
+from peatio_ws.server.connections.hooks import Hooks
 from peatio_ws.server.drain import Drain
 from peatio_ws.server.stats import StatsReporter
 from peatio_ws.transport.client_address import rate_limit_key
@@ -75,9 +76,11 @@ class ConnectionRegistry:
 
     Args:
         slot_counts: how many connections count towards a limit, by its name; see `SharedState.slot_counts`.
+        hooks: of the application.
     """
 
-    def __init__(self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str]) -> None:
+    def __init__(self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str], hooks: Hooks) -> None:
+        self._hooks = hooks
         self._settings, self._stats, self._slot_counts = settings, stats, slot_counts
         self._connections: set[RegisteredConnection] = set()
         self._drain = Drain(self._connections, settings.drain_seconds)
@@ -124,6 +127,7 @@ class ConnectionRegistry:
         log.debug(
             "connection opened", connection=ws.id, address=connection.address, protocol=connection.status.protocol
         )
+        self._hooks.opened(connection)
         ws.serve(functools.partial(self._run, connection), connection.handles_idle)
 
     def tick(self) -> None:
@@ -167,6 +171,7 @@ class ConnectionRegistry:
                 self._connections.discard(connection)
                 self._stats.add_closed(connection.ws)
                 _log_end(connection)
+                self._hooks.ended(connection)
 
 
 def _log_end(connection: RegisteredConnection) -> None:
