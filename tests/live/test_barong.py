@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from peatio_client import Disconnected, PeatioClient
 from playwright.sync_api import Page
 
 from tests.live.test_clients import Flow
@@ -18,7 +19,7 @@ from tests.support.fronts import Front, front
 from tests.support.gateway import Publisher, Signer
 from tests.support.played_barong import PlayedBarong, barong, signed
 from tests.support.proxies import Envoy, replaced
-from tests.support.servers import RabbitMQ, Redis, wait_until
+from tests.support.servers import START_SECONDS, RabbitMQ, Redis, wait_until
 from tests.support.visiting import chromium
 
 PRIVATE = "api/v2/ranger/private/?stream=order"
@@ -82,6 +83,26 @@ def test_an_api_key_opens_the_private_streams(exchange: Exchange, publisher: Pub
         publisher.event("private.IDBOT.order", {"id": 3})
         assert bot.json() == {"order": {"id": 3}}
     assert status(exchange, **headers) == 401, "a nonce is used once"
+
+
+def test_a_client_signs_each_handshake_with_its_api_key(exchange: Exchange, publisher: Publisher) -> None:
+    def headers() -> dict[str, str]:
+        nonce = uuid.uuid4().hex
+        return {"X-Auth-Apikey": "key2", "X-Auth-Nonce": nonce, "X-Auth-Signature": signed("secret 2", nonce, "key2")}
+
+    def connected(_: object) -> None:
+        publisher.event("private.IDBOT2.order", {"id": len(ends)})
+
+    exchange.barong.keys["key2"] = "secret 2", "IDBOT2"
+    front, ends = exchange.front, list[Disconnected]()
+    options = {"authenticated": "by the proxy", "headers": headers, "ssl": front.proxy.tls, "proxy": None}
+    with PeatioClient(f"wss://localhost:{front.proxy.port}/api/v2/ranger/private", **options) as client:
+        client.on("connected", connected).on("disconnected", ends.append)
+        assert client.next(START_SECONDS).data == {"id": 0}
+        for gateway in front.gateways:
+            os.kill(gateway.pid, signal.SIGHUP)
+        assert client.next(START_SECONDS).data == {"id": len(ends)}
+    assert ends[0].code == 1012
 
 
 def status(exchange: Exchange, path: str = PRIVATE, **headers: str) -> int:
