@@ -17,7 +17,7 @@ import { checked } from "./src/credentials.mjs";
 import { timedOut } from "./src/errors.mjs";
 import { Route } from "./src/route.mjs";
 import { checkedView } from "./src/view.mjs";
-import { hasOptions, isNode } from "./src/websocket.mjs";
+import { checkHeaders, hasOptions, isNode } from "./src/websocket.mjs";
 
 export { Book };
 export { NoToken, Refused, RequestFailed } from "./src/errors.mjs";
@@ -99,7 +99,8 @@ export class PeatioClient {
    * @param {AbortSignal} [options.signal] closes the client
    * @param {boolean | ((message: string) => void)} [options.debug] logs what the client does, without tokens and bodies:
    *   true for `console.debug`, or a function
-   * @param {Record<string, string>} [options.headers] additional headers of the handshake; not in browsers
+   * @param {import("./src/websocket.mjs").Connecting["headers"]} [options.headers] additional headers of the handshake, or a
+   *   function that returns them for each one; not in browsers. Its errors have the meaning of those of `token`
    * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
    * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
    * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
@@ -123,8 +124,7 @@ export class PeatioClient {
       throw new TypeError(`the token is a text or a function, not ${token === null ? "null" : typeof token}`);
     if (hasOptions(connecting) && !isNode())
       throw new TypeError("a page cannot use the options headers, agent and tls");
-    const own = Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization");
-    if (own) throw new TypeError("the header Authorization comes from the option token");
+    if (typeof headers !== "function") checkHeaders(headers);
     const route = new Route(url, streams, byProxy || token !== undefined, books);
     const log = logger(debug);
     this.#course = new Course({ route, token, byProxy, cursor, view, silence, callbacks: this.#callbacks, connecting, log });

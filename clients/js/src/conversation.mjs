@@ -8,7 +8,7 @@ import { Trades } from "./trades.mjs";
 /** The streams of a client that names none. */
 export const PRIVATE = ["order", "trade"];
 export const NOT_BY_THE_PROXY =
-  "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie";
+  "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie, or sign each handshake with a valid API key";
 const QUERY_LENGTH = 4000; // limit for streams in an address: servers and proxies accept lines of 8 KiB, with the rest
 
 /**

@@ -9,7 +9,7 @@ import { Line } from "./line.mjs";
 import { watch } from "./page.mjs";
 import { Streams } from "./streams.mjs";
 import { TokenSource } from "./token-source.mjs";
-import { connector } from "./websocket.mjs";
+import { checkHeaders, connector } from "./websocket.mjs";
 
 const STEADY = 30; // after a connection of this length, the pauses start from the beginning
 const ANSWER = 30; // wait for the answer to the token: a worker that has just started may read its history first
@@ -112,7 +112,7 @@ export class Course {
     let why = this.#credentials.exhausted;
     if (code === TOO_FAST) this.streams.slowDown();
     if (NO_RETURN.includes(code)) why = `closed: ${code} ${reason}; reconnecting would fail again`;
-    else if (code === UNAUTHORIZED && !this.#source)
+    else if (code === UNAUTHORIZED && !this.#source && (why || typeof this.#set.connecting.headers !== "function"))
       why = this.#set.byProxy ? NOT_BY_THE_PROXY : `${reason}: the gateway needs a token here`;
     const { pause, asked } = this.#pauses.after(ended);
     await this.#tell("disconnected", { code, reason, pause: why ? null : pause });
@@ -128,14 +128,15 @@ export class Course {
     const { route, byProxy, silence, callbacks, connecting, log } = this.#set;
     const token = await this.#askForToken();
     const connect = await connector(connecting);
+    const headers = await this.#headers();
     if (this.#isClosed()) return;
     const { wanted: streams, trades } = this.streams;
     const wishes = { streams, token, byProxy, cursor: this.cursor, notices: callbacks.has("notice"), trades };
     const conversation = new Conversation(route.url, wishes);
     const { address } = conversation;
     log(`connecting to ${new URL(address).host}`);
-    const { Origin, origin = Origin } = connecting.headers ?? {};
-    const line = new Line(connect(address), { address, silence, origin, byProxy });
+    const { Origin, origin = Origin } = headers ?? {};
+    const line = new Line(connect(address, headers), { address, silence, origin, byProxy });
     this.#line = line;
     try {
       await line.open();
@@ -148,6 +149,21 @@ export class Course {
         error.asked = Math.max(error.asked, this.#credentials.refuse());
       else if (error instanceof Ended && NEW_TOKEN.includes(error.code)) this.#credentials.spend();
       throw error;
+    }
+  }
+
+  /** The additional headers of the next handshake. */
+  async #headers() {
+    const { headers } = this.#set.connecting;
+    if (typeof headers !== "function") return headers;
+    try {
+      const given = await headers();
+      checkHeaders(given);
+      return given;
+    } catch (error) {
+      if (!(error instanceof NoToken)) throw error;
+      await this.#tell("error", `no token: ${error.message}`);
+      throw new Ended(LOST, "no token");
     }
   }
 
@@ -214,7 +230,7 @@ export class Course {
       this.#source?.ask();
       return;
     }
-    if (kept) renewal.putOff();
+    renewal.putOff(); // until the gateway answers, no other token is needed
     const token = kept ?? (await this.#taken());
     const fresh = token === undefined ? null : this.#credentials.renew(token);
     if (fresh !== null) line.say(conversation.renew(fresh));

@@ -1,11 +1,13 @@
 // The WebSocket of this platform, and its options.
 
+/** @typedef {Record<string, string>} Headers additional headers of the handshake */
+
 /**
  * What to connect with.
  *
  * @typedef {object} Connecting
  * @property {any} WebSocket an implementation; undefined for `ws` in Node, and the browser's
- * @property {Record<string, string>} [headers]
+ * @property {Headers | (() => Headers | Promise<Headers>)} [headers]
  * @property {any} [agent]
  * @property {Record<string, unknown>} [tls]
  */
@@ -21,15 +23,21 @@ export function isNode() {
 }
 
 /**
- * A function that opens a socket.
+ * A function that opens a socket with these headers.
  *
  * @param {Connecting} options
- * @returns {Promise<(address: string) => any>}
+ * @returns {Promise<(address: string, headers?: Headers) => any>}
  */
 export async function connector(options) {
-  const { WebSocket = await implementation(hasOptions(options)), headers, agent, tls } = options;
+  const { WebSocket = await implementation(hasOptions(options)), agent, tls } = options;
   if (!hasOptions(options)) return (address) => new WebSocket(address);
-  return (address) => new WebSocket(address, [], { ...tls, headers, agent });
+  return (address, headers) => new WebSocket(address, [], { ...tls, headers, agent });
+}
+
+/** @param {Headers | undefined} headers @throws {TypeError} the client itself sends one of them */
+export function checkHeaders(headers) {
+  if (Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization"))
+    throw new TypeError("the header Authorization comes from the option token");
 }
 
 /**

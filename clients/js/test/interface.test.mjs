@@ -94,6 +94,36 @@ test("a connection that the proxy authenticates has its streams and cursor in th
   await assert.rejects(stranger.run(), /log in again/);
 });
 
+test("a function gives the headers of each handshake, and may be refused twice", async () => {
+  const answer = { success: { streams: ["order"] }, resume: { cursor: "c0", complete: true } };
+  const given = [];
+  class Signed extends Gateway {
+    constructor(address, protocols, { headers }) {
+      super(address);
+      given.push(headers["X-Auth-Nonce"]);
+    }
+  }
+  let nonce = 0;
+  const headers = async () => {
+    nonce += 1;
+    if (nonce === 2) throw new NoToken("Barong is down");
+    return { "X-Auth-Nonce": nonce };
+  };
+  const options = { authenticated: "by the proxy", WebSocket: Signed, headers, streams: ["order"] };
+  const errors = [];
+  Gateway.script = [subscribed];
+  const one = new PeatioClient("ws://gateway.example/", options).on("error", (message) => errors.push(message));
+  one.on("disconnected", () => given.length === 2 && (Gateway.script = [answer])).on("connected", () => one.close());
+  await one.run();
+  assert.deepEqual([given, errors], [[1, 3, 4], ["no token: Barong is down"]]);
+  Gateway.script = [subscribed];
+  const stranger = new PeatioClient("ws://gateway.example/", options).on("disconnected", () => {});
+  await assert.rejects(stranger.run(), /sign each handshake with a valid API key/);
+  assert.deepEqual(given.slice(3), [5, 6, 7]);
+  const wrong = { ...options, headers: () => ({ authorization: "x" }) };
+  await assert.rejects(new PeatioClient("ws://gateway.example/", wrong).run(), /the option token/);
+});
+
 test("callbacks can be removed, by off, by once and by a signal", async () => {
   const frames = [1, 2, 3].map((number) => ({ "btcusd.trades": number }));
   const one = client([subscribed, ...frames], { streams: ["btcusd.trades"] });

@@ -357,6 +357,26 @@ test("events come while a fresh token is waited for, and it may be closed", asyn
   await waiting;
 });
 
+test("a token that took long is enough while the gateway looks at it", async (t) => {
+  const { now } = Date;
+  const expiring = `e.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 0.1 }))}.s`;
+  const fresh = `e.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 900 }))}.s`;
+  const success = { success: { message: "Authenticated." }, resume: { complete: true } };
+  const calls = [];
+  let give = () => {};
+  const slow = () => (calls.push(1), calls.length > 1 ? new Promise((resolve) => (give = () => resolve(fresh))) : expiring);
+  const one = client([subscribed, success, subscribed], { token: slow });
+  const running = one.run();
+  await until(() => calls.length === 2);
+  t.mock.method(Date, "now", () => now() + 10_000); // the next attempt is due
+  give();
+  await until(() => Gateway.heard.some(({ jwt }) => jwt?.endsWith(fresh)));
+  one.on("order", () => one.close());
+  Gateway.last.tell("message", { data: JSON.stringify({ order: 1 }) });
+  await running;
+  assert.equal(calls.length, 2);
+});
+
 test("contradictory options are errors", () => {
   for (const [url, streams] of [["ws://x/private"], ["ws://x/", ["order"]], ["ws://x/"], ["https://x/public"]])
     assert.throws(() => new PeatioClient(url, { streams }), TypeError);

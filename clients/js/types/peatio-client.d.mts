@@ -155,7 +155,8 @@ export declare class PeatioClient {
      * @param {AbortSignal} [options.signal] closes the client
      * @param {boolean | ((message: string) => void)} [options.debug] logs what the client does, without tokens and bodies:
      *   true for `console.debug`, or a function
-     * @param {Record<string, string>} [options.headers] additional headers of the handshake; not in browsers
+     * @param {import("./src/websocket.mjs").Connecting["headers"]} [options.headers] additional headers of the handshake, or a
+     *   function that returns them for each one; not in browsers. Its errors have the meaning of those of `token`
      * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
      * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
      * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
@@ -172,7 +173,7 @@ export declare class PeatioClient {
         authenticated?: "by the proxy";
         signal?: AbortSignal;
         debug?: boolean | ((message: string) => void);
-        headers?: Record<string, string>;
+        headers?: import("./src/websocket.mjs").Connecting["headers"];
         agent?: any;
         tls?: Record<string, unknown>;
         WebSocket?: any;

@@ -1,7 +1,7 @@
 import { Trades } from "./trades.mjs";
 /** The streams of a client that names none. */
 export declare const PRIVATE: string[];
-export declare const NOT_BY_THE_PROXY = "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie";
+export declare const NOT_BY_THE_PROXY = "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie, or sign each handshake with a valid API key";
 export type Step = {
     say: string;
 } | {
