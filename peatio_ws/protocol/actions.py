@@ -79,7 +79,7 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Follow:
     """Send this reply, then streams of trades with marks: what the client missed, and every event from then on
-    (contract section 10).
+    (docs/protocol.md, "Trades across a cut").
 
     Attributes:
         streams: each with the client's mark; None to begin now.

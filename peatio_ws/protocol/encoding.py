@@ -135,7 +135,7 @@ def with_cursor(payload: bytes, cursor: str) -> bytes:
     return b'%b,"cursor":"%b"}' % (payload[:-1], cursor.encode())
 
 
-# ---- marks of trades streams (contract section 10)
+# ---- marks of trades streams (docs/protocol.md, "Trades across a cut")
 
 
 def with_marks(payload: bytes, complete: Mapping[str, bool], marks: Mapping[str, str]) -> bytes:

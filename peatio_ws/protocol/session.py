@@ -62,7 +62,7 @@ class Session:
         streams: the client's streams, in the order subscribed. The list is changed in place: the router reads it. It is
             a list because a dictionary takes four times the memory; a search among 200 names takes 2 µs.
         notices: whether the client receives operators' notices.
-        marks: whether streams of trades have marks (contract section 10).
+        marks: whether streams of trades have marks (docs/protocol.md, "Trades across a cut").
     """
 
     __slots__ = ("_events", "_failures", "_rules", "dialect", "identity", "marks", "notices", "streams")

@@ -35,8 +35,8 @@ def kind_of(name: str) -> Kind | None:
 
 
 def is_trades(name: str) -> bool:
-    """Return whether a stream is a public one of trades, of which clients can receive what they missed (contract
-    section 10)."""
+    """Return whether a stream is a public one of trades, of which clients can receive what they missed
+    (docs/protocol.md, "Trades across a cut")."""
     return name.endswith(".trades") and name.count(".") == 1
 
 

@@ -1,4 +1,5 @@
-"""Trades streams for clients that want those of the meantime when they come back (contract section 10).
+"""Trades streams for clients that want those of the meantime when they come back (docs/protocol.md, "Trades
+across a cut").
 
 Never waits: puts frames into outboxes through the worker's batch. What a mark is, and when it means anything, is in
 `trade_history.py`. Other subscribers of the same streams are in `channels.py`, and cost nothing more than before.

@@ -1,4 +1,6 @@
-"""How a client begins to receive streams of trades with marks (contract section 10). Runs in the client's own greenlet.
+"""How a client begins to receive streams of trades with marks (docs/protocol.md, "Trades across a cut").
+
+Runs in the client's own greenlet.
 
 What a mark is, and which events follow it, is in `routing/trade_history.py`.
 """

@@ -29,7 +29,7 @@ class UpgradeRequest(NamedTuple):
         token: the value of `Authorization` without the scheme; None without that header.
         resume: the query's `resume`, a cursor or `1`; None without one (contract section 5).
         notices: whether the query asks for operators' notices.
-        after: the query's marks, by stream (contract section 10); None if it does not ask for marks.
+        after: the query's marks, by stream (protocol.md, "Trades across a cut"); None if it does not ask for marks.
     """
 
     dialect: Dialect
