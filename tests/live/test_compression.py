@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from peatio_client._tls_socket import thread_safe
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import ClientConnection, connect
@@ -65,7 +64,7 @@ def place(request: pytest.FixtureRequest, folder: Path, broker: RabbitMQ, signer
     if request.param == "tls":
         made = Certificate(folder / "compression-tls")
         environ |= {"WEBSOCKET_SSL_CERT": str(made.cert), "WEBSOCKET_SSL_KEY": str(made.key)}
-        tls = thread_safe(made.trusted())
+        tls = made.trusted_by_threads()
     process = GatewayProcess(folder, environ)
     yield Place(process, tls)
     process.stop()

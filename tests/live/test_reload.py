@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peatio_client._tls_socket import thread_safe
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -130,7 +129,7 @@ def test_reload_with_faulty_files_changes_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         files = Files(tmp_path, listener.getsockname()[1])
         with started(tmp_path, files) as gateway:
-            workers, tls = gateway.workers(), thread_safe(files.issued.trusted())
+            workers, tls = gateway.workers(), files.issued.trusted_by_threads()
             with connect(f"wss://127.0.0.1:{gateway.port}/", ssl=tls, server_hostname="localhost") as client:
                 for number, (path, (text, expected)) in enumerate(
                     [*files.bad.items(), (files.config, files.port_in_use)], 1
@@ -168,7 +167,7 @@ def test_worker_waits_until_faulty_files_are_repaired(tmp_path: Path) -> None:
         files.write()
         gateway.wait_ready()
         with connect(
-            f"wss://127.0.0.1:{gateway.port}/", ssl=thread_safe(files.issued.trusted()), server_hostname="localhost"
+            f"wss://127.0.0.1:{gateway.port}/", ssl=files.issued.trusted_by_threads(), server_hostname="localhost"
         ) as client:
             assert "challenge" in receive(client)
         (fault,) = faults(gateway, "worker cannot start yet")

@@ -244,7 +244,7 @@ def fuzz(folder: Path, broker: RabbitMQ, count: int, seed: int, over_tls: bool =
     environ["WEBSOCKET_MAX_BLOCKING_SECONDS"] = "5"
     if over_tls:
         files = Certificate(folder / "fuzz-tls")
-        environ, tls = environ | files.environ, files.trusted()
+        environ, tls = environ | files.environ, files.trusted_by_threads()
     command = ("gunicorn", "tests.support.apps.fuzz_app")
     gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, **signer.environ, **environ}, command)
     began = time.monotonic()

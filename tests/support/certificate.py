@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOUR = datetime.timedelta(hours=1)
+CLIENT = str(Path(__file__).parent.parent.parent / "clients" / "python" / "src")
 
 
 def write_key(path: Path, key: Any, passphrase: bytes | None = None) -> Path:
@@ -82,6 +84,13 @@ class Certificate:
     def trusted(self) -> ssl.SSLContext:
         """Return a context for clients that trust this certificate."""
         return ssl.create_default_context(cafile=self.cert)
+
+    def trusted_by_threads(self) -> ssl.SSLContext:
+        """Return such a context for clients of `websockets.sync`, which read and write in two threads."""
+        sys.path.append(CLIENT)  # where the tests' programs run, it is not installed
+        from peatio_client._tls_socket import thread_safe
+
+        return thread_safe(self.trusted())
 
 
 class Authority:
