@@ -58,7 +58,7 @@ def test_the_typescript_bot_reads_every_channel() -> None:
 
 
 def test_what_needs_no_gateway() -> None:
-    assert "# fail 0" in run("node", "--test")
+    assert "# fail 0" in run("node", "--test", "--test-force-exit", "--test-timeout=60000")
 
 
 def test_what_npm_packs(node_modules: None) -> None:
