@@ -130,7 +130,7 @@ def ssl_context(config, make):
 def post_worker_init(worker):
     for gateway in Gateway.instances():
         gateway.start()
-    listener.serve(_settings)
+    listener.serve(_settings, worker.sockets)
     for gateway in Gateway.instances():
         gateway.wait()
 

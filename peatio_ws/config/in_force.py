@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices
@@ -54,6 +54,12 @@ def in_force(settings: Settings, environ: Mapping[str, str]) -> Iterator[Setting
                 sources = [variable for variable in _RABBITMQ if variable in given]
             separator = ";" if choices == ["AMQP_URL"] else ","
             yield SettingInForce(choices[0], _text(value, separator), tuple(sources))
+
+
+def variable_of(settings: Settings, field: str) -> str:
+    """Return the name of the variable that a field was read from; without one, the first that it may have."""
+    names = cast(AliasChoices, Settings.model_fields[field].validation_alias).choices
+    return str(next((name for name in names if name in settings.given), names[0]))
 
 
 def _keys(settings: Settings, given: set[str]) -> Iterator[SettingInForce]:

@@ -144,7 +144,6 @@ class Settings(BaseModel):
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = _named("API_CORS_ORIGINS", default=())
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = _named("TRUSTED_PROXIES", default=())
     trusted_proxies_header: Annotated[Header, BeforeValidator(_lower)] | None = _named("TRUSTED_PROXIES_HEADER")
-
     proxy_protocol: bool = _named("WEBSOCKET_PROXY_PROTOCOL", default=False)
 
     max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
@@ -185,6 +184,8 @@ class Settings(BaseModel):
     metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
     metrics_port: Port = _named("METRICS_PORT", default=4242)
     admin_token: Annotated[SecretStr, BeforeValidator(_admin_token)] | None = _named("ADMIN_TOKEN")
+    given: frozenset[str] = frozenset()  # the variables that are set
+
 
     @property
     def embedded(self) -> bool:
@@ -274,7 +275,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _checked(cls, values: dict[str, Any], faults: list[Fault]) -> Settings:
-        settings, wrong, values = None, set[str](), {**values, **extended(values)}
+        settings, wrong, values = None, set[str](), {**values, **extended(values), "given": frozenset(values)}
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:

@@ -167,7 +167,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
             health.faults[:] = faults
             for fault in faults:
                 log.error("worker cannot start yet; retrying", fault=fault)
-        listener.serve()
+        listener.serve(sockets=self.sockets)
         self.notify()
         assert self._ending is not None
         if self._ending.wait(NOTIFY_SECONDS):

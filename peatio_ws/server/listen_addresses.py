@@ -10,6 +10,7 @@ import os
 import socket
 from pathlib import Path
 
+from peatio_ws.config.in_force import variable_of
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 
@@ -19,31 +20,39 @@ def bind_socket(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def fault(name: str, host: str, port: int, error: OSError) -> Fault:
-    """Return the fault of an address that cannot be listened on. `name` is the prefix of its variables."""
+def fault(settings: Settings, error: OSError, prefix: str = "") -> Fault:
+    """Return the fault of an address that cannot be listened on.
+
+    Args:
+        settings: have the address, and the names of its variables.
+        prefix: of its fields there; empty for the gateway's address, `metrics_` for the operator's.
+    """
+    host, port = f"{prefix}host", f"{prefix}port"
+    host_variable, port_variable = variable_of(settings, host), variable_of(settings, port)
     unknown = error.errno is None or error.errno < 0  # the name does not resolve
     # Not the error's own text: create_server appends the address to it.
     reason = str(error.strerror) if error.errno is None or unknown else os.strerror(error.errno)
     in_use = error.errno == errno.EADDRINUSE
     if unknown or error.errno == errno.EADDRNOTAVAIL:
-        advice = f"set {name}_HOST to an address of this machine"
+        advice = f"set {host_variable} to an address of this machine"
     elif in_use:
-        advice = f"is another gateway running? Otherwise set {name}_PORT to another port"
+        advice = f"is Rango or another gateway running there? Otherwise set {port_variable} to another port"
     else:
-        advice = f"set {name}_PORT to another port, 1024 or higher"
+        advice = f"set {port_variable} to another port, 1024 or higher"
+    place = f"{host_variable}={getattr(settings, host)} {port_variable}={getattr(settings, port)}"
     return Fault(
-        f"{name}_HOST={host} {name}_PORT={port}: cannot listen there: {reason}",
-        (f"{name}_HOST", f"{name}_PORT"),
+        f"{place}: cannot listen there: {reason}",
+        (host_variable, port_variable),
         advice,
         FaultCode.ADDRESS_IN_USE if in_use else None,
     )
 
 
-def _probe(name: str, host: str, port: int) -> list[Fault]:
+def _probe(settings: Settings, host: str, port: int, prefix: str = "") -> list[Fault]:
     try:
         bind_socket(host, port).close()
     except OSError as error:
-        return [fault(name, host, port, error)]
+        return [fault(settings, error, prefix)]
     return []
 
 
@@ -59,7 +68,7 @@ def _probe_unix(path: Path) -> list[Fault]:
 
 def gateway_faults(settings: Settings) -> list[Fault]:
     """Return why the gateway cannot listen, one line each; empty if it can."""
-    return _probe_unix(Path(settings.unix)) if settings.unix else _probe("WEBSOCKET", settings.host, settings.port)
+    return _probe_unix(Path(settings.unix)) if settings.unix else _probe(settings, settings.host, settings.port)
 
 
 def check_addresses(settings: Settings) -> None:
@@ -68,5 +77,6 @@ def check_addresses(settings: Settings) -> None:
     Raises:
         ConfigurationError: one of them cannot be listened on.
     """
-    if faults := gateway_faults(settings) + _probe("METRICS", settings.metrics_host, settings.metrics_port):
+    operators = _probe(settings, settings.metrics_host, settings.metrics_port, "metrics_")
+    if faults := gateway_faults(settings) + operators:
         raise ConfigurationError(faults)

@@ -157,6 +157,19 @@ def test_check_passes_while_a_gateway_runs(broker: RabbitMQ, gateway: GatewayPro
     assert contents(broker, "/") == before
 
 
+def test_port_of_another_program_is_reported_although_a_gateway_runs(gateway: GatewayProcess) -> None:
+    """The gateway of `METRICS_PORT` serves another port."""
+    ours = {name: value for name, value in gateway.environ.items() if name not in os.environ or name == "PYTHONPATH"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        found = check(**{**ours, "WEBSOCKET_PORT": "", "RANGER_PORT": port, "WEBSOCKET_MAX_CONNECTIONS": "500"})
+    assert found.wrong() == ["port", "port"], found.output
+    _, text, remedy = found.rows["port"][0]
+    assert text == f"WEBSOCKET_HOST=127.0.0.1 RANGER_PORT={port}: cannot listen there: Address already in use"
+    assert "Rango or another gateway" in remedy
+    assert "set RANGER_PORT to another port" in remedy
+
+
 # ---- RabbitMQ
 
 

@@ -130,7 +130,7 @@ def taken() -> Iterator[int]:
 def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, taken: int, name: str, other: str) -> None:
     expected = (
         f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
-        f"is another gateway running? Otherwise set {name}_PORT to another port"
+        f"is Rango or another gateway running there? Otherwise set {name}_PORT to another port"
     )
     environ = {f"{name}_PORT": str(taken), f"{other}_PORT": "0"}
     status, said = run_failing(tmp_path, **environ)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
+import http.client
 import resource
 import tempfile
 import threading
@@ -17,6 +17,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from peatio_ws.auth import jwks_refresh
 from peatio_ws.auth.jwks import KeyRing, parse_key_set
@@ -162,11 +164,11 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     try:
         listen_addresses.check_addresses(settings)
     except ConfigurationError as error:
-        serving = _serving(settings)
         taken = [fault for fault in error.faults if fault.code is FaultCode.ADDRESS_IN_USE]
-        if serving is not None and len(taken) == len(error.faults) == (1 if settings.unix else 2):
-            text = "a gateway is serving here already"
-            yield Finding("port", not serving, f"{text}, but is not ready: {'; '.join(serving)}" if serving else text)
+        if len(taken) == len(error.faults) == (1 if settings.unix else 2) and _serves(settings):
+            problems = _answer(settings, "/readyz").problems
+            state = f", but is not ready: {'; '.join(problems)}" if problems else ""
+            yield Finding("port", not problems, f"a gateway is serving here already{state}")
             return
         yield from (Finding("port", False, fault.text, fault.remedy) for fault in error.faults)
         return
@@ -174,10 +176,25 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     yield Finding("port", True, f"{where} and {settings.metrics_host}:{settings.metrics_port} are free")
 
 
-def _serving(settings: Settings) -> list[str] | None:
-    """Return the problems that a gateway on the operator's port reports; None if no gateway listens there."""
+class _Answer(msgspec.Struct):
+    """The answer of a gateway at the operator's port (`server/operator_port/health.py`)."""
+
+    problems: list[str] = []
+    addresses: list[str] = []
+
+
+def _serves(settings: Settings) -> bool:
+    """Return whether the program at the operator's port is a gateway that accepts clients at the gateway's address."""
+    addresses = _answer(settings, "/healthz").addresses
+    if settings.unix:
+        return settings.unix in addresses
+    return str(settings.port) in [address.rpartition(":")[2] for address in addresses]
+
+
+def _answer(settings: Settings, path: str) -> _Answer:
+    """Return what a gateway answers at the operator's port; an empty answer if no gateway listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.metrics_host, settings.metrics_host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.metrics_port}/readyz"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.metrics_port}{path}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         try:
@@ -185,10 +202,9 @@ def _serving(settings: Settings) -> list[str] | None:
         except urllib.error.HTTPError as error:
             answer = error  # 503 is an answer too
         with answer:
-            found = json.loads(answer.read(65_536))
-        return [str(problem) for problem in found["problems"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            return msgspec.json.decode(answer.read(65_536), type=_Answer)
+    except (OSError, ValueError, http.client.HTTPException, msgspec.MsgspecError):
+        return _Answer()
 
 
 def _files(settings: Settings) -> Iterator[Finding]:

@@ -5,9 +5,10 @@ The worker that accepts a request reports its own health. A worker whose event l
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent.event import AsyncResult
@@ -25,6 +26,8 @@ share the next one."""
 
 faults: list[str] = []
 """Why this worker cannot start."""
+addresses: list[str] = []
+"""Where this worker accepts clients: `host:port`, or the path of a Unix socket."""
 
 
 class Scrapes:
@@ -71,12 +74,20 @@ def answer(path: str) -> Response | None:
             return json_response("503 Service Unavailable", {"error": str(error)})
     if path == "/healthz":
         # Problems of other workers are gunicorn's to solve, and no reason to end this worker, too.
-        return json_response("200 OK", {"ok": True, "problems": _stuck()})
+        return json_response("200 OK", {"ok": True, "problems": _stuck(), "addresses": addresses})
     if path == "/readyz":
         problems = faults + [problem for gateway in Gateway.instances() for problem in gateway.problems()]
         status = "503 Service Unavailable" if problems else "200 OK"
         return json_response(status, {"ready": not problems, "problems": problems})
     return None
+
+
+def address(name: Any) -> str:
+    """Return the name of a listening socket as text, for `addresses`."""
+    if not isinstance(name, tuple):
+        return os.fsdecode(name)
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _stuck() -> list[str]:

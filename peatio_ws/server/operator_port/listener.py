@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 import gevent
@@ -21,6 +21,7 @@ from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server import listen_addresses
+from peatio_ws.server.operator_port import health
 from peatio_ws.server.operator_port.api import make_api
 from peatio_ws.server.operator_port.application import OperatorApplication
 from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
@@ -52,17 +53,19 @@ def bind(settings: Settings) -> None:
     try:
         _listener = listen_addresses.bind_socket(host, port)
     except OSError as error:
-        raise ConfigurationError([listen_addresses.fault("METRICS", host, port, error)]) from None
+        raise ConfigurationError([listen_addresses.fault(settings, error, "metrics_")]) from None
 
 
-def serve(settings: Settings | None = None) -> None:
+def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None:
     """Answer on the master's socket from this worker. Do nothing if there is no such socket, under a server other than
     gunicorn. Idempotent.
 
     Args:
         settings: where the HTTP interface is configured; None while they are faulty.
+        sockets: where the worker accepts clients.
     """
     global _server
+    health.addresses[:] = [health.address(one.getsockname()) for one in sockets]
     if settings is not None:
         application.api = make_api(settings)
     if _listener is not None and _server is None:

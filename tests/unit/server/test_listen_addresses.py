@@ -42,7 +42,14 @@ def test_free_ports_are_valid_and_stay_free() -> None:
 def test_port_in_use_is_reported_with_its_variable(taken: str, name: str) -> None:
     assert faults(**{f"{name}_PORT": taken}) == [
         f"{name}_HOST=127.0.0.1 {name}_PORT={taken}: cannot listen there: Address already in use; "
-        f"is another gateway running? Otherwise set {name}_PORT to another port"
+        f"is Rango or another gateway running there? Otherwise set {name}_PORT to another port"
+    ]
+
+
+def test_fault_names_the_variable_that_is_set(taken: str) -> None:
+    assert faults(WEBSOCKET_HOST="", WEBSOCKET_PORT="", RANGER_HOST="127.0.0.1", RANGER_PORT=taken) == [
+        f"RANGER_HOST=127.0.0.1 RANGER_PORT={taken}: cannot listen there: Address already in use; "
+        "is Rango or another gateway running there? Otherwise set RANGER_PORT to another port"
     ]
 
 
@@ -59,9 +66,7 @@ def test_both_faults_are_reported(taken: str) -> None:
 
 def test_privileged_port_is_reported() -> None:
     error = PermissionError(13, "Permission denied")
-    assert str(listen_addresses.fault("WEBSOCKET", "127.0.0.1", 443, error)).endswith(
-        "set WEBSOCKET_PORT to another port, 1024 or higher"
-    )
+    assert str(listen_addresses.fault(settings(), error)).endswith("set WEBSOCKET_PORT to another port, 1024 or higher")
 
 
 def test_unix_socket_needs_a_folder_and_replaces_only_an_old_socket(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from peatio_ws.cli.check import broker_probe, redis_check, runner
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.cli.check.runner import run_checks
+from peatio_ws.config.settings import Settings
 from tests.support.certificate import Certificate
 from tests.support.servers import free_port
 from tests.unit.samples import environment
@@ -93,6 +94,18 @@ def test_checks_that_do_not_depend_on_a_fault_are_made(
 
 def test_check_of_this_machine_alone_passes() -> None:
     assert [finding for finding in run_checks(alone(), None) if finding.ok is False] == []
+
+
+def test_a_gateway_at_another_address_is_not_the_one_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serves(address: str, **environ: str) -> bool:
+        monkeypatch.setattr(runner, "_answer", lambda *_: runner._Answer(addresses=[address]))
+        return runner._serves(Settings.from_env(environment(**environ)))
+
+    assert serves("0.0.0.0:8080")
+    assert serves("[::]:8080", WEBSOCKET_PORT="8080")
+    assert not serves("127.0.0.1:8080", RANGER_PORT="8090")
+    assert serves("/run/1.sock", WEBSOCKET_UNIX="/run/1.sock")
+    assert not serves("127.0.0.1:8080", WEBSOCKET_UNIX="/run/1.sock")
 
 
 def test_the_certificate_of_the_port_is_shown(tmp_path: Path) -> None:

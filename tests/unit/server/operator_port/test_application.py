@@ -29,7 +29,7 @@ def test_without_the_interface_there_is_only_health(path: str) -> None:
 def test_health_needs_no_token_and_the_interface_does() -> None:
     application = OperatorApplication()
     application.api = make_api(settings(ADMIN_TOKEN=TOKEN))
-    assert ask(application, "/healthz")[2] == {"ok": True, "problems": []}
+    assert ask(application, "/healthz")[2] == {"ok": True, "problems": [], "addresses": []}
     status, headers, found = ask(application, "/api/members")
     assert (status, headers["WWW-Authenticate"]) == ("401", "Bearer")
     assert "ADMIN_TOKEN" in found["error"]

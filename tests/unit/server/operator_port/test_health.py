@@ -5,9 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
+import pytest
 
 from peatio_ws import testing
 from peatio_ws.server.operator_port import health
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (("127.0.0.1", 8080), "127.0.0.1:8080"),
+        (("::1", 8080, 0, 0), "[::1]:8080"),
+        ("/run/peatio-ws/1.sock", "/run/peatio-ws/1.sock"),
+        (b"\0abstract", "\0abstract"),
+    ],
+)
+def test_addresses_where_clients_are_accepted_are_reported(name: Any, shown: str) -> None:
+    assert health.address(name) == shown
 
 
 def test_concurrent_scrapes_share_one_fresh_result() -> None:
