@@ -186,7 +186,6 @@ class Settings(BaseModel):
     admin_token: Annotated[SecretStr, BeforeValidator(_admin_token)] | None = _named("ADMIN_TOKEN")
     given: frozenset[str] = frozenset()  # the variables that are set
 
-
     @property
     def embedded(self) -> bool:
         """Whether broker and shared state are inside this process."""

@@ -200,6 +200,15 @@ def test_wrong_password_is_reported_but_not_shown(signer: Signer, broker: Rabbit
     assert "sesame" not in found.output
 
 
+def test_encoded_password_is_reported_as_such_but_not_shown(signer: Signer, broker: RabbitMQ) -> None:
+    """Rango puts the variable into a URL as it is, so that a password with a slash is `%2F` in its environment."""
+    where = {"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": str(broker.port), "RABBITMQ_PASSWORD": "ses%2Fame"}
+    found = check(**signer.environ, **where)
+    _, remedy = found.remedied("broker")
+    assert "RABBITMQ_PASSWORD is taken literally" in remedy
+    assert "ame" not in found.output.replace("name", "")
+
+
 def test_wrong_virtual_host_is_reported(signer: Signer, broker: RabbitMQ) -> None:
     text, remedy = check(**signer.environ, AMQP_URL=f"amqp://guest:guest@127.0.0.1:{broker.port}/nope").remedied(
         "broker"

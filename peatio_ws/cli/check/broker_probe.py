@@ -57,6 +57,7 @@ def broker(url: str, settings: Settings, what: str = "broker") -> Iterator[Findi
         "AMQP_URL, or RABBITMQ_HOST and related variables",
         known["userid"] or "guest",
         known["virtual_host"] or "/",
+        any(remedies.is_encoded(known.get(part) or "") for part in ("userid", "password")),
     )
     probe = Probe(connection.transport.establish_connection)
     try:

@@ -33,6 +33,7 @@ class Server(NamedTuple):
         place: host and port.
         variables: the variables that configure it.
         user, vhost: of a broker.
+        encoded: whether user or password look percent-encoded, see `is_encoded`.
     """
 
     what: str
@@ -40,6 +41,12 @@ class Server(NamedTuple):
     variables: str
     user: str = ""
     vhost: str = ""
+    encoded: bool = False
+
+
+def is_encoded(text: str) -> bool:
+    """Return whether a text contains percent codes like `%2F` (RFC 3986 section 2.1)."""
+    return re.search("%[0-9A-Fa-f]{2}", text) is not None
 
 
 def version_of(text: str) -> tuple[int, ...]:
@@ -76,7 +83,7 @@ class ConnectionProblem(ErrorCode):
         "login_refused",
         "refuses the login of {user!r}: wrong user or password",
         "correct user and password in {variables}; `rabbitmqctl authenticate_user {user_word} PASSWORD` tests them, "
-        "`change_password` sets a new one. RabbitMQ accepts guest from its own host only",
+        "`change_password` sets a new one. RabbitMQ accepts guest from its own host only{literally}",
     )
     VHOST_REFUSED = (
         "vhost_refused",
@@ -136,7 +143,14 @@ def login_refused(server: Server, error: BaseException) -> Finding:
         return unreachable(server, error)
     fields = {"user": server.user, "vhost": server.vhost, "variables": server.variables, "said": one_line(str(error))}
     words = {"user_word": _word(server.user), "vhost_word": _word(server.vhost), "permissions": permissions(server)}
+    words["literally"] = _LITERALLY if server.encoded else ""
     return problem(code, server.what, server.place, **fields, **words)
+
+
+_LITERALLY: Final = (
+    ". The user or the password contains a code like %2F: unlike AMQP_URL, RABBITMQ_PASSWORD is taken literally, so "
+    "write the character itself"
+)
 
 
 def permissions(server: Server) -> str:

@@ -68,6 +68,14 @@ def test_names_in_a_command_are_quoted() -> None:
     assert "rabbitmqctl add_vhost /" in remedy
 
 
+@pytest.mark.parametrize("password", ["a%2Fb", "%c3%a9", "50%", "sesame", "%zz", ""])
+def test_refused_password_with_percent_codes_is_taken_literally(password: str) -> None:
+    server = BROKER._replace(encoded=remedies.is_encoded(password))
+    remedy = remedies.login_refused(server, Answer(403, "any words")).remedy
+    assert ("RABBITMQ_PASSWORD is taken literally" in remedy) is (password in ("a%2Fb", "%c3%a9"))
+    assert "RabbitMQ accepts guest from its own host only" in remedy
+
+
 def test_brokers_text_about_a_virtual_host_is_shown_unchanged() -> None:
     found = remedies.login_refused(BROKER, Answer(530, "NOT_ALLOWED - node connection limit is reached"))
     assert "node connection limit" in found.text
