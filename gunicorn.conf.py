@@ -61,7 +61,7 @@ import structlog
 
 from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
-from peatio_ws.errors import ConfigurationError
+from peatio_ws.errors import ConfigurationError, Fault
 from peatio_ws.monitoring import log_writer, logs, metrics
 from peatio_ws.server import gunicorn_master, listen_addresses
 from peatio_ws.server.gateway import Gateway
@@ -106,6 +106,9 @@ def on_starting(server):
     inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
     ours = server.cfg.bind == [bind] and not (inherited or server.cfg.reuse_port)
     faults = listen_addresses.gateway_faults(_settings) if ours else []
+    if _settings.embedded and server.cfg.workers > 1:  # by gunicorn's own option: WEB_CONCURRENCY is checked already
+        text = "gunicorn's --workers has to be 1, because workers cannot share the in-process broker"
+        faults.append(Fault(text, remedy="set AMQP_URL to your RabbitMQ"))
     try:
         listener.bind(_settings)
     except ConfigurationError as error:

@@ -144,6 +144,13 @@ def test_port_in_use_is_reported_at_once_by_gunicorn_and_run(tmp_path: Path, tak
     assert process.log() == f"Error: the gateway cannot start:\n  {expected}\n"
 
 
+def test_gunicorns_own_number_of_workers_is_refused_with_the_in_process_broker(tmp_path: Path) -> None:
+    status, said = run_failing(tmp_path, AMQP_URL="memory://", GUNICORN_CMD_ARGS="--workers 2")
+    text = "gunicorn's --workers has to be 1, because workers cannot share the in-process broker"
+    assert f"configuration: {text}; set AMQP_URL to your RabbitMQ" in said.splitlines()
+    assert (status, "Traceback" in said, "Booting worker" in said) == (1, False, False)
+
+
 def test_run_prints_a_listen_command_that_works_in_any_folder(tmp_path: Path) -> None:
     command = ("peatio_ws", "run", "--folder", str(tmp_path / "a folder"))
     gateway = GatewayProcess(tmp_path, {"JWT_AUDIENCE": "peatio", "JWT_ISSUER": "barong"}, command)
