@@ -24,12 +24,21 @@ CONFIG = Path(__file__).parents[1] / "server" / "gunicorn.conf.py"
 """gunicorn's settings. The file is a link to the one in the project's root, so that it is installed too."""
 
 
+GATEWAY = "peatio_ws.wsgi"
+"""What is served without an application."""
+
+
 @click.command()
-@click.argument("app", default="peatio_ws.wsgi", metavar="[APP]")
+@click.argument("app", default=GATEWAY, metavar="[APP]")
 @click.option(
     "--folder", default=KEY_FILE.parent, show_default=True, type=click.Path(path_type=Path), help="For the key pair."
 )
-def run(app: str, folder: Path) -> None:
+@click.option(
+    "--no-simulation",
+    is_flag=True,
+    help="End with an error if neither AMQP_URL nor RABBITMQ_HOST is set; for production.",
+)
+def run(app: str, folder: Path, no_simulation: bool) -> None:
     """Serve on 0.0.0.0:8080, with a simulated exchange unless AMQP_URL or RABBITMQ_HOST names a real broker.
 
     Works in any folder. In the folder of the project it equals `gunicorn wsgi` with a complete environment.
@@ -39,6 +48,9 @@ def run(app: str, folder: Path) -> None:
     _require_module(app)
     environ = dict(os.environ)
     simulated, key = not (environ.get("AMQP_URL") or environ.get("RABBITMQ_HOST")), None
+    if simulated and no_simulation:
+        text = "neither AMQP_URL nor RABBITMQ_HOST is set; is the file with the variables missing?"
+        raise click.ClickException(f"the gateway cannot start: {text}")
     if simulated:
         environ |= {"AMQP_URL": EMBEDDED_BROKER, "WEBSOCKET_SIMULATION": "true"}
         if not any(environ.get(f"JWT_{name}") for name in ("PUBLIC_KEY", "PUBLIC_KEYS", "JWKS_URL", "JWKS_FILE")):
@@ -50,7 +62,7 @@ def run(app: str, folder: Path) -> None:
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["the gateway cannot start:", *map(str, error.faults)])) from None
     if simulated:
-        _print_welcome(settings, key)
+        _print_welcome(settings, key, app)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIG), app], environ)
 
@@ -67,8 +79,9 @@ def _require_module(app: str) -> None:
         raise click.ClickException(text)
 
 
-def _print_welcome(settings: Settings, key: Path | None) -> None:
+def _print_welcome(settings: Settings, key: Path | None, app: str) -> None:
     """Print what to try next. `key`: the private key made here; None if the caller configured a public key."""
+    own = [] if app == GATEWAY else [app]
     if settings.unix:
         click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, for a proxy, at {settings.unix}\n")
         return
@@ -80,7 +93,8 @@ def _print_welcome(settings: Settings, key: Path | None) -> None:
     member: dict[str, Any] = {"uid": simulation.MEMBER, "member_id": simulation.MEMBER_ID}
     click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {url}\n")
     if settings.console is not False:
-        click.echo("  Open it in a browser, and trade:")
+        # Whether an application has a page there, instead of the console, is not known before it is loaded.
+        click.echo("  Open it in a browser:" if own else "  Open it in a browser, and trade:")
         click.echo(f"    http{place}\n")
     click.echo("  See orders and trades live, in another terminal:")
     click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
@@ -95,7 +109,7 @@ def _print_welcome(settings: Settings, key: Path | None) -> None:
         click.echo(f'    {{"jwt":"Bearer {bearer}"}}\n')
     click.echo("  With a real Peatio:")
     click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> \\")
-    click.echo(f"      {shlex.join([sys.executable, '-m', 'peatio_ws', 'run'])}\n")
+    click.echo(f"      {shlex.join([sys.executable, '-m', 'peatio_ws', 'run', *own])}\n")
     click.echo("  Ctrl-C ends it.\n")
 
 

@@ -209,8 +209,8 @@ def _take_socket(stock: Any, _: str | None) -> RawSocket:
 
 
 WRONG_WORKER: Final = (
-    "This server cannot upgrade to WebSocket. Run gunicorn with the worker class peatio_ws.worker.Worker "
-    "(gunicorn.conf.py has it) or geventwebsocket.gunicorn.workers.GeventWebSocketWorker."
+    "This server cannot upgrade to WebSocket. Start the application with `peatio-ws run MODULE`, which runs gunicorn "
+    "with the right worker."
 )
 
 

@@ -273,7 +273,7 @@ def test_server_without_websockets_is_reported(folder: Path, signer: Signer) -> 
         with RawClient(server.port) as client:
             answer = client.request()
         assert answer.status == 501
-        assert b"Run gunicorn with the worker class peatio_ws.worker.Worker" in answer.body
+        assert b"Start the application with `peatio-ws run MODULE`" in answer.body
         assert get(server, "/hello").body.startswith(b"Hello world!")
         assert not server.tracebacks()
     finally:

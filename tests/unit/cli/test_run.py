@@ -101,6 +101,27 @@ def test_run_prints_the_console_address(variables: dict[str, str], shown: str | 
     assert shown is None or f"    {shown}" in result.output
 
 
+def test_run_with_an_application_does_not_promise_the_console(folder: Path) -> None:
+    """An application that answers plain HTTP has its own page there."""
+    (folder / "mine.py").write_text("")
+    result, _ = start("run mine:application")
+    assert "Open it in a browser:\n    http://127.0.0.1:8080/\n" in result.output
+    assert "trade:" not in result.output
+    assert "peatio_ws run mine:application\n" in result.output
+    result, _ = start("run")
+    assert "Open it in a browser, and trade:" in result.output
+    assert "peatio_ws run\n" in result.output
+
+
+def test_run_without_a_broker_can_be_told_not_to_simulate(folder: Path) -> None:
+    assert "neither AMQP_URL nor RABBITMQ_HOST is set" in fails("run --no-simulation")
+    assert not (folder / ".run").exists()
+    key = public_text(private_key())
+    result, environ = start("run --no-simulation", RABBITMQ_HOST="mq", JWT_PUBLIC_KEY=key)
+    assert not Settings.from_env(environ).embedded
+    assert "simulated" not in result.output
+
+
 def test_run_on_a_unix_socket_prints_no_address(folder: Path) -> None:
     result, _ = start("run", WEBSOCKET_UNIX=str(folder / "socket"))
     assert str(folder / "socket") in result.output
