@@ -55,7 +55,7 @@ def test_plain_request_without_an_application_is_answered_with_426() -> None:
         assert "WebSocket" in body
 
 
-def test_server_that_cannot_upgrade_names_the_worker_class() -> None:
+def test_server_that_cannot_upgrade_names_the_command() -> None:
     """On WSGI servers without WebSocket support the environ offers no upgrade."""
     said: list[str] = []
     environ = {
@@ -74,7 +74,7 @@ def test_server_that_cannot_upgrade_names_the_worker_class() -> None:
     finally:
         testing._run(gateway.stop)
     assert said == ["501 Not Implemented"]
-    assert b"peatio_ws.worker.Worker" in body
+    assert b"peatio-ws run MODULE" in body
 
 
 # ---- tokens of the request
