@@ -21,14 +21,15 @@ from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
 from peatio_ws.console.page import WSGIApp
-from peatio_ws.errors import Refused, TryLater
+from peatio_ws.errors import Refused
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.monitoring.watchdog import Watchdog
 from peatio_ws.publisher import Publisher
 from peatio_ws.server.commands import CommandExecutor, worker_id
-from peatio_ws.server.connections.handler_connection import HandlerConnection, identify_request
+from peatio_ws.server.connections.handler_connection import HandlerConnection
 from peatio_ws.server.connections.hooks import Hooks
+from peatio_ws.server.connections.identification import identify_request, verify_token
 from peatio_ws.server.connections.peatio_connection import PeatioConnection
 from peatio_ws.server.connections.upgrade_request import (
     agree_on_subprotocol,
@@ -123,9 +124,10 @@ class Gateway:
             path: matched exactly, with or without a last slash, below any prefix at which the gateway is mounted. A
                 segment `<name>` matches any text but an empty one, and is passed to the function as `name`.
             identify: identifies the client of a request without a token, for applications that use a cookie. It is
-                called with the WSGI environ before the upgrade, in the request's greenlet, and returns a uid or None.
-                `Refused` is sent as answer; any other exception is a 500 with a traceback in the log. Pages of other
-                sites send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means only the host itself.
+                called with the WSGI environ before the upgrade, in the request's greenlet, and returns a uid, what
+                `verify` returns, or None. `Refused` is sent as answer; any other exception is a 500 with a traceback
+                in the log. Pages of other sites send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means
+                only the host itself.
             subprotocols: those that the function speaks. `ws.subprotocol` is the first that the client offers, if any.
 
         Raises:
@@ -144,6 +146,13 @@ class Gateway:
             ValueError: the name is built in, or has a handler.
         """
         return lambda handler: self._handlers.add_event(event, handler)
+
+    def verify(self, token: str, environ: dict[str, Any]) -> Identity | None:
+        """Return the identity of a token, without its scheme, that an `identify` found in a request; None if it is
+        refused. Raise Refused, which `identify` lets pass, if it cannot be verified yet (429, 503).
+        """
+        connection, address = getattr(websocket_of(environ), "id", ""), client_address(environ, self._settings)
+        return verify_token(self._context.authenticator, token, connection, address)
 
     def on_connect(self, hook: F) -> F:
         """Decorate a function that is called with a `ConnectionInfo` when a connection has opened, of any kind.
@@ -253,7 +262,11 @@ class Gateway:
             self._registry.check_capacity(address)
             wanted = parse_upgrade_request(environ) if route is None else None
             token = token_of(environ) if wanted is None else wanted.token
-            identity = self._identify(token, ws, address)
+            identity = None
+            if token is not None:
+                identity = verify_token(self._context.authenticator, token, ws.id, address)
+                if identity is None:
+                    raise unauthorized("The token in Authorization does not verify.")
             if identity is None and route is not None:
                 identity = identify_request(route, environ)  # may wait
                 self._registry.check_capacity(address, waited=True)
@@ -268,24 +281,6 @@ class Gateway:
         elif route is not None:
             self._registry.serve(HandlerConnection(self._context, ws, address, environ, identity, route))
         return []
-
-    def _identify(self, token: str | None, ws: WebSocket, address: str) -> Identity | None:
-        """Return the identity of the request's token.
-
-        Raises:
-            Refused: 401 if it is invalid, on any path; 429 after too many failures; 503 if its key is not known yet.
-        """
-        if token is None:
-            return None
-        authenticator = self._context.authenticator
-        try:
-            authenticator.check_address(address)
-            identity = authenticator.verify(token, ws.id, address)
-        except TryLater as later:
-            raise later.refusal() from None
-        if identity is None:
-            raise unauthorized("The token in Authorization does not verify.")
-        return identity
 
     def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
         if ws is None or not ws.accepted_elsewhere:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
+from peatio_ws.auth.identity import Identity
 from peatio_ws.errors import Refused
 from peatio_ws.protocol.session import BUILT_IN
 
@@ -18,8 +19,8 @@ SocketHandler = Callable[..., object]
 """Called with a `HandlerConnection`, and the parameters of its path by name. The return value is ignored."""
 EventHandler = Callable[[Any, dict[str, Any]], object]
 """Called with an `EventSession` and a message. The return value is ignored."""
-Identify = Callable[[dict[str, Any]], str | None]
-"""Called with the WSGI environ of a request; returns the uid of its member, or None."""
+Identify = Callable[[dict[str, Any]], Identity | str | None]
+"""Called with the WSGI environ of a request; returns its member, by uid or as of `Gateway.verify`, or None."""
 F = TypeVar("F", bound=Callable[..., object])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import ClientConnection
 
-from tests.support.gateway import ROOT, WAIT, GatewayProcess, Signer, receive
-from tests.support.servers import RabbitMQ
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.support.servers import RabbitMQ, wait_until
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 Serve = Callable[[str], GatewayProcess]
@@ -100,6 +102,30 @@ def test_chat_of_the_page(serve: Serve, signer: Signer) -> None:
         while (said := first.recv(timeout=WAIT)) != "IDANN: hello":
             assert said == "IDBOB: I am here"
         assert second.recv(timeout=WAIT) == "IDANN: hello"
+
+
+def test_browsers_authenticate_as_on_the_page(serve: Serve, signer: Signer, broker: RabbitMQ) -> None:
+    gateway = serve("fills")
+    token = signer.token("IDANN")
+    with (
+        gateway.connect("fills?market=ethusd", additional_headers={"Cookie": f"a=b; token={token}"}) as by_cookie,
+        gateway.connect("fills?market=ethusd") as by_message,
+    ):
+        by_message.send(token)
+        with Publisher(broker.url) as publisher:
+            for client in (by_cookie, by_message):
+                wait_until(lambda client=client: receives(client, publisher), "both arrive")  # type: ignore[misc]
+
+
+def receives(client: ClientConnection, publisher: Publisher) -> bool:
+    """Publish a public event and a fill; return whether the client, which may not be subscribed yet, received both."""
+    publisher.event("public.ethusd.trades", {"trades": []})
+    publisher.event("private.IDANN.trade", {"id": 1})
+    seen = set[str]()
+    with contextlib.suppress(TimeoutError):
+        while len(seen) < 2:
+            seen |= receive(client, 1).keys()
+    return seen == {"trade", "ethusd.trades"}
 
 
 def test_tests_on_the_page_pass_in_a_separate_process(pasted: Path) -> None:

@@ -7,7 +7,6 @@ handler subscribes to. Does not know how connections are accepted (`gateway.py`)
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -28,6 +27,7 @@ from peatio_ws.protocol.subscription_rules import Denial
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import HANDLER_FAILURES
+from peatio_ws.server.connections.identification import verify_token
 from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
 from peatio_ws.server.connections.upgrade_request import SUBPROTOCOL
 from peatio_ws.server.context import WorkerContext
@@ -38,28 +38,6 @@ log = structlog.get_logger("peatio_ws.server.connections.handler_connection")
 
 PROTOCOL = "handler"
 """The protocol in the log and in metrics."""
-
-
-def identify_request(route: Route, environ: dict[str, Any]) -> Identity | None:
-    """Return the identity that the path's `identify` gives a request; None without one. It has no role and no expiry.
-
-    Raises:
-        Refused: by `identify`; with status 500 if `identify` fails.
-    """
-    if route.identify is None:
-        return None
-    try:
-        uid = route.identify(environ)
-        if uid is not None and not (isinstance(uid, str) and uid):
-            raise TypeError(f"identify must return a uid as str, or None; not {type(uid).__name__}")
-    except Refused:
-        raise
-    except HANDLER_FAILURES:
-        metrics.handler_failures.labels(route.path).inc()
-        log.exception("identify failed", handler=route.path)
-        text = "Authentication failed because of a server error."
-        raise Refused("500 Internal Server Error", text, close=Close.INTERNAL_ERROR) from None
-    return None if uid is None else Identity(uid, None, "", math.inf)
 
 
 class HandlerConnection(BaseConnection):
@@ -75,7 +53,8 @@ class HandlerConnection(BaseConnection):
 
     Attributes:
         environ: the text values of the request's WSGI environ (path, query, headers).
-        member: the client's identity; None for an anonymous client. A token that does not verify is refused before.
+        member: the client's identity; None for an anonymous client, until `authenticate`. A token in the request that
+            does not verify is refused before.
             The member id may follow later.
         subprotocol: what client and handler agreed on; None if the client offered none of the handler's.
     """
@@ -142,6 +121,27 @@ class HandlerConnection(BaseConnection):
     def close(self, code: int = Close.NORMAL, reason: str | None = None) -> None:
         """Start the closing handshake. Idempotent. Raises ValueError for a code that may not be sent."""
         self.ws.close(code, reason)
+
+    def authenticate(self, token: object) -> None:
+        """Verify a token that the client sent, with or without `Bearer `. Then `member` is its identity. May wait.
+
+        Raises:
+            ClientError: the token is refused, or the client is authenticated already.
+            Disconnect: the token cannot be verified yet, or the member has too many connections.
+        """
+        if self.member is not None:
+            raise ClientError("already authenticated")
+        bare = token.removeprefix("Bearer ") if isinstance(token, str) else ""
+        try:
+            member = verify_token(self.context.authenticator, bare, self.ws.id, self.address)
+        except Refused as later:
+            raise Disconnect(later.close, later.reason) from None
+        if member is None:
+            raise ClientError("Authentication failed.")
+        self.member = member
+        self.member = self._resolve_member_id()
+        if not self.closed and not self.claim_member_slot(member.uid):
+            raise Disconnect(Close.FULL)  # closed already, with its reason
 
     def subscribe(self, *streams: str) -> None:
         """Send the client events of these streams from now on, each as `{"<stream>":<body>}` between the handler's own

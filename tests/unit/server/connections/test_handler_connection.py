@@ -157,6 +157,59 @@ def test_identify_returns_a_uid_or_none_or_raises(gateway: Gateway) -> None:
         assert refused.value.response.status_code == 403
 
 
+def test_identify_may_verify_a_token_that_a_cookie_has(gateway: Gateway) -> None:
+    @gateway.websocket("/who", identify=lambda environ: gateway.verify(environ["HTTP_COOKIE"], environ))
+    def who(ws: Any) -> None:
+        ws.subscribe("admin.eurusd.sys")
+        ws.send(repr(ws.member and (ws.member.uid, ws.member.role)))
+
+    with testing.serve(gateway) as server:
+        assert server.connect("/who", cookie=server.token("IDANN", role="admin")).receive() == "('IDANN', 'admin')"
+        assert server.connect("/who", cookie="nonsense").closed()[0] == 1008
+
+
+def test_a_client_authenticates_by_a_message(gateway: Gateway) -> None:
+    @gateway.websocket("/orders")
+    def orders(ws: Any) -> None:
+        ws.authenticate(ws.receive())
+        ws.subscribe("order")
+        ws.send(f"{ws.member.uid} {ws.member.role}")
+        for message in ws:
+            ws.authenticate(message)
+
+    with testing.serve(gateway) as server:
+        for scheme in ("", "Bearer "):
+            ann = server.connect("/orders")
+            ann.send(f"{scheme}{server.token('IDANN', role='trader')}")
+            assert ann.receive() == "IDANN trader"
+            server.publisher.to_member("IDANN", "order", {"id": 1})
+            assert ann.json() == {"order": {"id": 1}}
+            ann.send(server.token("IDBOB"))
+            assert ann.closed() == (1008, "already authenticated")
+        for wrong in ("nonsense", b"bytes", ""):
+            stranger = server.connect("/orders")
+            stranger.send(wrong)
+            assert stranger.closed() == (1008, "Authentication failed.")
+
+
+def test_a_client_that_authenticates_by_a_message_counts_towards_the_members_limit() -> None:
+    gateway = testing.gateway(WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER="1")
+
+    @gateway.websocket("/orders")
+    def orders(ws: Any) -> None:
+        ws.authenticate(ws.receive())
+        ws.send("here")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        first, second = server.connect("/orders"), server.connect("/orders")
+        first.send(server.token("IDANN"))
+        assert first.receive() == "here"
+        second.send(server.token("IDANN"))
+        assert second.closed() == (1013, "too many connections of this member")
+    assert not gateway._shared.slot_counts, "connections are still counted"
+
+
 def test_a_connection_keeps_only_the_text_values_of_its_environ() -> None:
     kept: list[dict[str, Any]] = []
 
