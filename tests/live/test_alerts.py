@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import subprocess
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,12 +208,19 @@ class Prometheus(Server):
 
     def firing(self) -> set[tuple[str, str]]:
         """Return the alerts that fire, each with the gateway that it is about."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/alerts", timeout=5) as answer:
-                found = json.loads(answer.read())["data"]["alerts"]
-        except OSError:
-            return set()
+        found = self._ask("alerts").get("alerts", [])
         return {(one["labels"]["alertname"], one["labels"].get("instance", "")) for one in found}
+
+    def has(self, series: str) -> bool:
+        """Return whether a series has a value."""
+        return bool(self._ask("query?" + urllib.parse.urlencode({"query": series})).get("result"))
+
+    def _ask(self, path: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=5) as answer:
+                return dict(json.loads(answer.read())["data"])
+        except OSError:
+            return {}
 
 
 @pytest.fixture
@@ -238,6 +246,9 @@ def test_prometheus_raises_alerts_about_broken_gateways(
     try:
         wait_until(lambda: ("PeatioWsBrokerNotConnected", broken) in prometheus.firing(), "the broker's alert fires")
         assert not {alert for alert, instance in prometheus.firing() if instance == full}, "a healthy gateway"
+        # The rate of a counter begins with its second value.
+        refused = f'peatio_ws_closes_total{{code="1013",instance="{full}"}}'
+        wait_until(lambda: prometheus.has(refused), "Prometheus knows how many were refused before")
         token = signer.token("IDANN")
         with flooded.member(token):
             for _ in range(3):
