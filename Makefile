@@ -41,7 +41,9 @@ unit: $(VENV)/.test-ready
 # These wait more than they work. Each process has a broker and a Redis of its own.
 SYSTEM := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope
 
+# Collected once before, so that not every process compiles all tests at the same time.
 system: $(VENV)/.test-ready servers
+	@$(BIN)/python -m pytest --collect-only -q tests/live tests/faults > /dev/null
 	$(SYSTEM) tests/live tests/faults
 
 live: $(VENV)/.test-ready servers
@@ -70,14 +72,14 @@ $(FLOORS)/.ready: tests/programs/floors.py pyproject.toml clients/python/pyproje
 
 # Five minutes of everything going wrong at once; its short form is among the fault tests.
 faults-long: $(VENV)/.test-ready servers
-	PEATIO_WS_TEST_SECONDS=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py -k at_once
+	PEATIO_WS_TEST_SECONDS=300 PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s tests/faults/test_no_fill_is_lost.py -k at_once
 
 # Two nodes of RabbitMQ: a replica of the history stream is deleted, its node is killed, and comes back. Three nodes are killed,
 # restarted and frozen. Redis with Sentinel: the primary is killed, frozen and replaced on request. Ten minutes; short forms
 # are among the fault tests.
 CLUSTERS := cluster cluster_of_three redis_failover
 cluster-long: $(VENV)/.test-ready servers
-	$(BIN)/python -m pytest -s -m "long or not long" $(CLUSTERS:%=tests/faults/test_%.py)
+	PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s -m "long or not long" $(CLUSTERS:%=tests/faults/test_%.py)
 
 # A member is put out while 1,000 clients behind nginx are renewed; Redis is frozen and gone. Nothing else should run.
 steering-long: $(VENV)/.test-ready servers

@@ -16,7 +16,7 @@ from tests.support.resuming import CONFIRM_SECONDS, Market, Member, Members, fau
 from tests.support.servers import RabbitMQ, Redis
 
 MEMBERS = 200
-RATE = 300
+RATE = float(os.environ.get("PEATIO_WS_TEST_RATE") or 100)
 """Events a second, all members together. Every third event is a trade between two members."""
 
 
