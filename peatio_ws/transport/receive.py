@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import ssl
 import struct
 import termios
@@ -21,6 +22,9 @@ READ_BYTES: Final = 16_384
 DISCARD_BYTES: Final = 65_536
 DISCARD_PAUSE: Final = 0.05
 """Seconds to pause after each group of bytes that are dropped."""
+RELEASED_AT_ONCE: Final = 5
+RELEASE_PAUSE: Final = 0.005
+"""Seconds between groups of greenlets that end."""
 NOTHING_YET: Final = (BlockingIOError, TimeoutError, ssl.SSLWantReadError)
 """Raised by `Reader.receive_now` while there are no bytes."""
 
@@ -80,11 +84,13 @@ class Reader:
         return unread(self._sock)
 
     def release_greenlet(self) -> None:
-        """Raise `Idle` in the greenlet if it was started by `start` and waits in `receive`. Never waits."""
+        """Raise `Idle` in the greenlet soon if it was started by `start` and waits in `receive`. Never waits."""
         if self._waits and self._run is not None:
-            gevent.get_hub().loop.run_callback(self._raise_idle)
+            if not _idle:
+                gevent.spawn(_release_all)
+            _idle[self] = None
 
-    def _raise_idle(self) -> None:
+    def raise_idle(self) -> None:
         """Called by the event loop, so that the greenlet cannot go on between the check and the exception."""
         if self._waits and self._greenlet is not None:
             self._greenlet.throw(Idle)
@@ -102,6 +108,19 @@ class Reader:
     def end(self) -> None:
         """Forget greenlet and function, which refer to the connection."""
         self._run = self._greenlet = None
+
+
+_idle: Final[dict[Reader, None]] = {}
+"""Those whose greenlets will end."""
+
+
+def _release_all() -> None:
+    """End the greenlets a few at a time: a thousand at once would hold up the event loop, and all events, for 20 ms."""
+    while _idle:
+        for reader in list(itertools.islice(_idle, RELEASED_AT_ONCE)):
+            del _idle[reader]
+            gevent.get_hub().loop.run_callback(reader.raise_idle)
+        gevent.sleep(RELEASE_PAUSE)
 
 
 def receive(sock: Any) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import ssl
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import gevent.socket
 import gevent.ssl
 import pytest
 
-from peatio_ws.transport.receive import NOTHING_YET, READ_BYTES, Idle, Reader, receive
+from peatio_ws.transport.receive import NOTHING_YET, READ_BYTES, RELEASED_AT_ONCE, Idle, Reader, receive
 from tests.support.certificate import Certificate
 
 LIMIT = 30
@@ -205,7 +208,7 @@ def test_only_a_greenlet_that_waits_and_handles_idle_is_released(sockets: Socket
     other.start(busy.wait, handles_idle=True)
     gevent.idle()
     other.release_greenlet()
-    gevent.get_hub().loop.run_callback(other._raise_idle)  # as if it had waited until now
+    gevent.get_hub().loop.run_callback(other.raise_idle)  # as if it had waited until now
     gevent.idle()
     assert other._greenlet is not None
     assert not other._greenlet.dead
@@ -222,3 +225,27 @@ def test_an_ended_reader_starts_no_greenlet(sockets: Sockets) -> None:
     served.until(lambda: not mine._read_event.active)
     gevent.idle()
     assert len(served.greenlets) == 1
+
+
+def test_greenlets_of_many_clients_end_a_few_at_a_time() -> None:
+    hub, ended = gevent.get_hub(), list[int]()
+
+    def wait(reader: Reader) -> None:
+        try:
+            reader.receive()
+        except Idle:
+            ended.append(hub.loop.iteration)
+
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for _ in range(3 * RELEASED_AT_ONCE):
+            mine, _client = (stack.enter_context(sock) for sock in gevent.socket.socketpair())
+            readers.append(Reader(mine))
+            readers[-1].start(functools.partial(wait, readers[-1]), handles_idle=True)
+        gevent.idle()
+        for reader in (*readers, *readers):  # the keeper asks again as long as they wait
+            reader.release_greenlet()
+        with gevent.Timeout(LIMIT):
+            while len(ended) < len(readers):
+                gevent.sleep(0.001)
+    assert max(Counter(ended).values()) <= RELEASED_AT_ONCE
