@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices
 
 from peatio_ws.auth.keys import description
 from peatio_ws.config.settings import Settings
+from peatio_ws.config.tls_files import BROKER_PARAMETERS, REDIS_PARAMETERS, SERVER_NAME
 
 HIDDEN: Final = "***"
-_SECRETS: Final = ("pass", "secret", "token")
-"""Parts of the names of query parameters that hold secrets."""
+_SHOWN: Final = {*BROKER_PARAMETERS, SERVER_NAME, "verify", *REDIS_PARAMETERS, "db", "sentinel_username"}
+"""Query parameters that hold no secret."""
 _RABBITMQ: Final = ("RABBITMQ_HOST", "RABBITMQ_PORT", "RABBITMQ_USER", "RABBITMQ_PASSWORD", "RABBITMQ_VHOST")
 
 
@@ -82,22 +81,22 @@ def _text(value: Any, separator: str = ",") -> str:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL without its password and the secrets in its query. Any other text is returned unchanged."""
-    before, scheme, rest = url.partition("://")
-    if not scheme:
+    """Return a URL without its password and without parameters that may be secret. Return any other text unchanged.
+
+    A password may contain any character, for example a `/` that its author did not encode.
+    """
+    scheme, mark, rest = url.partition("://")
+    if not mark:
         return url
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    name, colon, password = user.partition(":")
-    if colon:
-        rest = rest.replace(f"{name}:{password}@{host}", f"{name}:{HIDDEN}@{host}", 1)
-    place, mark, query = rest.partition("?")
-    return f"{before}{scheme}{place}{mark}{_PARAMETER.sub(_hidden, query)}"
+    place, question, query = rest.partition("?")
+    user, at, host = place.rpartition("@")
+    name, colon, _ = user.partition(":")
+    shown = f"{name}:{HIDDEN}" if colon else user
+    return f"{scheme}{mark}{shown}{at}{host}{question}{'&'.join(map(_parameter, query.split('&')))}"
 
 
-_PARAMETER: Final = re.compile(r"([^=&]+)=([^&]*)")
-
-
-def _hidden(parameter: re.Match[str]) -> str:
-    name, value = parameter.groups()
-    return f"{name}={HIDDEN if any(part in name.lower() for part in _SECRETS) else value}"
+def _parameter(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    if not text or name in _SHOWN:
+        return text
+    return f"{name}={HIDDEN}" if equals else HIDDEN

@@ -49,10 +49,12 @@ class _Kind(NamedTuple):
     parameters: tuple[str, str, str]
 
 
+BROKER_PARAMETERS: Final = ("cacertfile", "certfile", "keyfile")
+"""RabbitMQ's names of the files, in the order of `TlsFiles`."""
 REDIS_PARAMETERS: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 """redis-py's names of the files, in the order of `TlsFiles`."""
 _KINDS: Final = {
-    "AMQP": _Kind(("amqps:",), "amqps://user:password@host:5671/vhost", ("cacertfile", "certfile", "keyfile")),
+    "AMQP": _Kind(("amqps:",), "amqps://user:password@host:5671/vhost", BROKER_PARAMETERS),
     "REDIS": _Kind(("rediss:", "rediss+sentinel:"), "rediss://host:6379/0", REDIS_PARAMETERS),
 }
 _FILES: Final = ("CA_FILE", "CERT_FILE", "KEY_FILE")
@@ -68,7 +70,7 @@ def split(url: str) -> tuple[str, dict[str, str]]:
 
 def files_of(parameters: Mapping[str, str]) -> TlsFiles:
     """Return the files that the parameters of a broker's URL name."""
-    return TlsFiles(*(parameters.get(name) for name in _KINDS["AMQP"].parameters))
+    return TlsFiles(*(parameters.get(name) for name in BROKER_PARAMETERS))
 
 
 def parameter_fault(url: str) -> str | None:
@@ -78,11 +80,11 @@ def parameter_fault(url: str) -> str | None:
         if name == "verify" and secure:
             if value != "verify_peer":
                 return "has verify=verify_none, which is not supported: the broker's certificate is always verified"
-        elif name in (*_KINDS["AMQP"].parameters, SERVER_NAME):
+        elif name in (*BROKER_PARAMETERS, SERVER_NAME):
             if not secure:
                 return f"has {name}=, which needs TLS: the URL has to begin with amqps://"
         else:
-            known = ", ".join((*_KINDS["AMQP"].parameters, SERVER_NAME))
+            known = ", ".join((*BROKER_PARAMETERS, SERVER_NAME))
             return f"has the parameter {shown(name)}, which is unknown; known for amqps:// are {known}"
     return None
 
