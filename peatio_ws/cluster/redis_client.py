@@ -11,7 +11,7 @@ from typing import Any, Final
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from peatio_ws.config.sentinel_url import SentinelUrl, is_sentinel, parse_sentinel_url
 
@@ -67,6 +67,18 @@ class _SentinelPool(SentinelConnectionPool, Pool):
             self._connections.remove(connection)
 
 
+class _Sentinels(Sentinel):
+    """The Sentinels of a URL."""
+
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            # redis-py's text describes its clients; in 6.4 to 7.1 with the password of the Sentinels.
+            text = "no Sentinel names a primary that is up; `python -m peatio_ws check` says why"
+            raise MasterNotFoundError(text) from None
+
+
 def open_client(url: str, seconds: float, name: str) -> redis.Redis:
     """Return a client that has no connection yet. `close` ends its connections.
 
@@ -93,7 +105,7 @@ def open_sentinel(url: SentinelUrl, place: tuple[str, int], seconds: float) -> r
 
 
 def _sentinel_pool(url: SentinelUrl, options: dict[str, Any]) -> _SentinelPool:
-    sentinels = Sentinel(url.sentinels, sentinel_kwargs=_of_sentinels(url, options))  # type: ignore[no-untyped-call]
+    sentinels = _Sentinels(url.sentinels, sentinel_kwargs=_of_sentinels(url, options))  # type: ignore[no-untyped-call]
     own = {"db": url.database, "username": url.user, "password": url.password, "ssl": url.secure, **_files(url)}
     return _SentinelPool(url.name, sentinels, **options, **own)  # type: ignore[no-untyped-call]
 

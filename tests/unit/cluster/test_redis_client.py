@@ -5,6 +5,7 @@ Real Sentinels are in `tests/faults/test_redis_failover.py`.
 
 from __future__ import annotations
 
+import socket
 from typing import Any, cast
 
 import pytest
@@ -63,6 +64,15 @@ def test_failed_connections_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(MasterNotFoundError):
             client.get("key")
     assert not cast(Any, client.connection_pool)._connections
+
+
+def test_missing_primary_is_reported_without_the_passwords_of_the_sentinels() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    client = open_client(f"redis+sentinel://:p@127.0.0.1:{closed}/name?sentinel_password=sp", 0.5, "test")
+    with pytest.raises(MasterNotFoundError) as failed:
+        client.ping()
+    assert str(failed.value) == "no Sentinel names a primary that is up; `python -m peatio_ws check` says why"
 
 
 def test_another_primary_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
