@@ -24,16 +24,18 @@ ALERTS = {rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["gr
 
 
 class Case(NamedTuple):
-    """Series, one value a minute, with which an alert fires at a time, and with which it does not.
+    """Series with which an alert fires at a time, and with which it does not. Rules are evaluated once a minute.
 
     Attributes:
         firing, silent: promtool's notation of the values by series; `{}` stands for the labels of a gateway.
         at: minutes.
+        interval: seconds between two values.
     """
 
     firing: dict[str, str]
     silent: dict[str, str]
     at: int = 10
+    interval: int = 60
 
 
 def histogram(name: str, slow: bool) -> dict[str, str]:
@@ -62,8 +64,10 @@ CASES = {
         {"peatio_ws_broker_connected{{}}": "2 2 1x20", WORKERS: "2x20"},
         {"peatio_ws_broker_connected{{}}": "2 2 1 2x20", WORKERS: "2x20"},
     ),
-    "PeatioWsWorkerStuck": steady(
-        "peatio_ws_worker_turned_timestamp_seconds", 'pid="7",', "0+60x5 300x20", "0+60x20"
+    "PeatioWsWorkerStuck": Case(  # scraped up to 55 s before the evaluation
+        {'peatio_ws_worker_turned_timestamp_seconds{pid="7",{}}': "0+55x5 275x20"},
+        {'peatio_ws_worker_turned_timestamp_seconds{pid="7",{}}': "0+55x20"},
+        interval=55,
     ),
     "PeatioWsBrokerBehind": steady("peatio_ws_broker_behind_seconds", 'source="private",', "0 6x20", "0 6 0x20"),
     "PeatioWsHistoryLag": steady("peatio_ws_history_lag_seconds", "", "0 6x20", "5x20"),
@@ -83,8 +87,11 @@ CASES = {
         {"peatio_ws_redis_connected{{}}": "2 2 1x20", WORKERS: "2x20"},
         {"peatio_ws_redis_connected{{}}": "0x20", WORKERS: "2x20"},
     ),
-    "PeatioWsBrokerConnectionsLost": steady(
-        "peatio_ws_broker_losses_total", 'source="public",', "0+2x20", "0 1 2 3x20"
+    "PeatioWsBrokerConnectionsLost": Case(
+        {'peatio_ws_broker_losses_total{source="public",{}}': "0+2x20", WORKERS: "2x20"},
+        # RabbitMQ was restarted twice: each time, every worker lost both of its connections.
+        {'peatio_ws_broker_losses_total{source="public",{}}': "0 0 0 0 8 8 8 16x20",
+         'peatio_ws_broker_losses_total{source="private",{}}': "0 0 0 0 8 8 8 16x20", WORKERS: "8x20"},
     ),
     "PeatioWsDeliveriesFailed": counter(
         "peatio_ws_deliveries_total", 'outcome="failed",', 'outcome="routed",'
@@ -134,15 +141,15 @@ def as_series(values: dict[str, str]) -> list[dict[str, str]]:
     return [{"series": name.replace("{}", OWN), "values": given} for name, given in values.items()]
 
 
-def fires(alert: str, series: dict[str, str], expected: bool, at: int) -> dict[str, Any]:
+def fires(alert: str, case: Case, expected: bool) -> dict[str, Any]:
     """Return a test for promtool. The labels of an alert that fires are compared by a query."""
     active = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
     samples = [{"labels": "{}", "value": 1}] if expected else []
     return {
         "name": f"{alert} {'fires' if expected else 'is silent'}",
-        "interval": "1m",
-        "input_series": as_series(series),
-        "promql_expr_test": [{"expr": f"count({active})", "eval_time": f"{at}m", "exp_samples": samples}],
+        "interval": f"{case.interval}s",
+        "input_series": as_series(case.firing if expected else case.silent),
+        "promql_expr_test": [{"expr": f"count({active})", "eval_time": f"{case.at}m", "exp_samples": samples}],
     }
 
 
@@ -158,8 +165,7 @@ def test_rules_and_configuration_are_valid() -> None:
 
 
 def test_each_alert_fires_and_is_silent(tmp_path: Path) -> None:
-    tests = [fires(alert, case.firing, True, case.at) for alert, case in CASES.items()]
-    tests += [fires(alert, case.silent, False, case.at) for alert, case in CASES.items()]
+    tests = [fires(alert, case, expected) for alert, case in CASES.items() for expected in (True, False)]
     (tmp_path / "tests.yaml").write_text(
         json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests})
     )
