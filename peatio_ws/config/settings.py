@@ -10,83 +10,36 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from peatio_ws.auth.keys import PublicKey
 from peatio_ws.auth.verifier import TokenRules
-from peatio_ws.config.allowed_origins import fault_of as origin_fault
 from peatio_ws.config.tls_files import extended
 from peatio_ws.config.tls_files import faults as tls_file_faults
-from peatio_ws.config.trusted_proxies import Header, Network, network
-from peatio_ws.config.urls import EMBEDDED_BROKER, read_amqp_urls, read_jwks_url, read_redis_url
-from peatio_ws.config.validation_errors import SeveralFaults, faults_of, shown
-from peatio_ws.config.variables import algorithm_of, broker_url, comma_list, file_faults, read_keys, read_roles
+from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.config.validation_errors import SeveralFaults, faults_of
+from peatio_ws.config.value_types import (
+    AdminToken,
+    BrokerUrls,
+    CommaList,
+    Count,
+    History,
+    JwksUrl,
+    Leeway,
+    LogFormat,
+    LogLevel,
+    Networks,
+    Origins,
+    Port,
+    ProxyHeader,
+    ReadableFile,
+    RedisUrl,
+    Seconds,
+)
+from peatio_ws.config.variables import algorithm_of, broker_url, file_faults, read_keys, read_roles
 from peatio_ws.errors import ConfigurationError, Fault
-
-
-def _networks(value: Any) -> Any:
-    networks = []
-    for part in comma_list(value):
-        try:
-            networks.append(network(part))
-        except ValueError:
-            raise ValueError(f"contains {shown(part)}, which is not a network like 10.0.0.0/8 or an address") from None
-    return tuple(networks)
-
-
-def _origins(value: Any) -> Any:
-    origins = comma_list(value)
-    for one in origins:
-        if (fault := origin_fault(one)) is not None:
-            raise ValueError(f"contains {shown(one)}, {fault}")
-    return origins
-
-
-def _readable(value: Any) -> Any:
-    try:
-        with open(value, "rb"):
-            return Path(value)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}: {shown(value)}") from None
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-_LEVELS: Final = {"warn": "warning", "trace": "debug", "fatal": "error", "panic": "error"}
-"""Names of levels in Ranger and Rango, and the nearest level here."""
-
-
-def _level(value: Any) -> Any:
-    return _LEVELS.get(_lower(value), _lower(value))
-
-
-def _admin_token(value: Any) -> Any:
-    if len(value) < 32 or not value.isascii() or not value.isprintable() or " " in value:
-        # Do not repeat the value.
-        text = "has to be at least 32 ASCII characters without spaces; `openssl rand -hex 32` makes one"
-        raise ValueError(text)
-    return value
-
-
-CommaList = Annotated[tuple[str, ...], BeforeValidator(comma_list)]
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Leeway = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=10_000_000)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-ReadableFile = Annotated[Path, BeforeValidator(_readable)]
 
 
 def _named(*names: str, default: Any = None) -> Any:
@@ -106,21 +59,19 @@ class Settings(BaseModel):
     ssl_cert: ReadableFile | None = _named("WEBSOCKET_SSL_CERT")
     workers: Annotated[int, Field(ge=1, le=512)] = _named("WEB_CONCURRENCY", default=1)
 
-    amqp_urls: Annotated[tuple[str, ...], BeforeValidator(read_amqp_urls)] = _named("AMQP_URL", default=())
+    amqp_urls: BrokerUrls = _named("AMQP_URL", default=())
     # `tls_files.py` adds the certificate files to the URLs, as parameters.
     amqp_ca_file: Path | None = _named("AMQP_CA_FILE")
     amqp_cert_file: Path | None = _named("AMQP_CERT_FILE")
     amqp_key_file: Path | None = _named("AMQP_KEY_FILE")
     amqp_durable: bool = _named("AMQP_EXCHANGES_DURABLE", default=False)
-    history: Annotated[Literal["stream", "worker", "off"], BeforeValidator(_lower)] = _named(
-        "AMQP_HISTORY", default="stream"
-    )
+    history: History = _named("AMQP_HISTORY", default="stream")
     history_queue: Annotated[str, Field(min_length=1, max_length=200)] = _named(
         "AMQP_HISTORY_QUEUE", default="peatio_ws.history"
     )
     resume_seconds: Seconds = _named("WEBSOCKET_RESUME_SECONDS", default=120)
     resume_bytes: Annotated[int, Field(ge=4096, le=2**40)] = _named("WEBSOCKET_RESUME_BYTES", default=64 * 2**20)
-    redis_url: Annotated[str, BeforeValidator(read_redis_url)] | None = _named("REDIS_URL")
+    redis_url: RedisUrl | None = _named("REDIS_URL")
     redis_ca_file: Path | None = _named("REDIS_CA_FILE")
     redis_cert_file: Path | None = _named("REDIS_CERT_FILE")
     redis_key_file: Path | None = _named("REDIS_KEY_FILE")
@@ -129,7 +80,7 @@ class Settings(BaseModel):
 
     jwt_algorithm: str = _named("JWT_ALGORITHM", default="RS256")
     jwt_keys: tuple[PublicKey, ...] = ()
-    jwks_url: Annotated[str, BeforeValidator(read_jwks_url)] | None = _named("JWT_JWKS_URL")
+    jwks_url: JwksUrl | None = _named("JWT_JWKS_URL")
     jwks_file: Path | None = _named("JWT_JWKS_FILE")
     jwks_refresh: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = _named("JWT_JWKS_REFRESH", default=30)
     jwt_issuer: str | None = _named("JWT_ISSUER")
@@ -141,9 +92,9 @@ class Settings(BaseModel):
     roles: Mapping[str, frozenset[str]] = {}  # stream prefix to the roles that may subscribe: RANGO_RBAC_<PREFIX>
     jwt_enforce_expiry: bool = _named("JWT_ENFORCE_EXPIRY", default=False)
 
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = _named("API_CORS_ORIGINS", default=())
-    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = _named("TRUSTED_PROXIES", default=())
-    trusted_proxies_header: Annotated[Header, BeforeValidator(_lower)] | None = _named("TRUSTED_PROXIES_HEADER")
+    cors_origins: Origins = _named("API_CORS_ORIGINS", default=())
+    trusted_proxies: Networks = _named("TRUSTED_PROXIES", default=())
+    trusted_proxies_header: ProxyHeader | None = _named("TRUSTED_PROXIES_HEADER")
     proxy_protocol: bool = _named("WEBSOCKET_PROXY_PROTOCOL", default=False)
 
     max_message_bytes: Annotated[int, Field(ge=125, le=2**30)] = _named("WEBSOCKET_MAX_MESSAGE_BYTES", default=16_384)
@@ -176,14 +127,12 @@ class Settings(BaseModel):
     simulation: bool = _named("WEBSOCKET_SIMULATION", default=False)
     console: bool | None = _named("WEBSOCKET_CONSOLE")  # None: only with a simulation and without an application
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)] = _named(
-        "LOG_LEVEL", default="info"
-    )
+    log_level: LogLevel = _named("LOG_LEVEL", default="info")
     log_access: bool = _named("LOG_ACCESS", default=False)
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] | None = _named("LOG_FORMAT")
+    log_format: LogFormat | None = _named("LOG_FORMAT")
     metrics_host: str = _named("METRICS_HOST", default="127.0.0.1")
     metrics_port: Port = _named("METRICS_PORT", default=4242)
-    admin_token: Annotated[SecretStr, BeforeValidator(_admin_token)] | None = _named("ADMIN_TOKEN")
+    admin_token: AdminToken | None = _named("ADMIN_TOKEN")
     given: frozenset[str] = frozenset()  # the variables that are set
 
     @property
