@@ -106,7 +106,8 @@ class Reader:
             self._greenlet = gevent.spawn(self._run)
 
     def end(self) -> None:
-        """Forget greenlet and function, which refer to the connection."""
+        """Do not raise `Idle` any more, even if a release is pending. Forget greenlet and function, which refer to the
+        connection."""
         self._run = self._greenlet = None
 
 

@@ -186,6 +186,7 @@ class WebSocket:
         if self._sock is None:
             return
         protocol, messages = self._protocol, 0
+        self._reader.end()
         self._answer(protocol.data_to_send())
         self.outbox.close(Close.NORMAL)
         with gevent.Timeout(CLOSE_SECONDS, False):
@@ -202,7 +203,6 @@ class WebSocket:
                 self._reader.discard()
         self._on_bytes(b"")
         self.outbox.abort()
-        self._reader.end()
         self._sock.close()
 
     def _read(self) -> None:

@@ -371,6 +371,30 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
 # ---- while the handler is busy
 
 
+def test_greenlet_is_not_released_during_the_closing_handshake(pair: Pair) -> None:
+    sock = pair.sock
+    ws = WebSocket(lambda _: RawSocket(sock, b"", b"", may_move=True), pair.settings)
+    ws.accept()
+
+    def run() -> None:
+        ws.receive()
+        ws.close(Close.POLICY)
+        ws.end()
+
+    ws.serve(run, handles_idle=True)
+    pair.send_frames(text("the last message"))
+    while not (ws.closed and ws._reader._waits):
+        gevent.sleep(0.001)
+    gevent.get_hub().loop.run_callback(ws._reader.raise_idle)  # as if it was idle before the message
+    gevent.idle()
+    assert not sock.closed
+    pair.send_frames(closing(1008))
+    pair.client.shutdown(socket.SHUT_WR)
+    assert codes(pair.received_frames()) == [1008]
+    while not sock.closed:
+        gevent.sleep(0.001)
+
+
 def test_receive_with_a_timeout_loses_no_message(pair: Pair) -> None:
     ws = pair.open()
     whole = text("in two pieces").serialize(mask=True)
