@@ -25,8 +25,8 @@ DISCARD_PAUSE: Final = 0.05
 RELEASED_AT_ONCE: Final = 5
 RELEASE_PAUSE: Final = 0.005
 """Seconds between groups of greenlets that end."""
-NOTHING_YET: Final = (BlockingIOError, TimeoutError, ssl.SSLWantReadError)
-"""Raised by `Reader.receive_now` while there are no bytes."""
+NOTHING_YET: Final = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""Raised by `Reader.receive_now` while there are no bytes, or while OpenSSL has to answer a key update first."""
 
 
 class Idle(BaseException):

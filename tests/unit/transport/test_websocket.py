@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.transport.frames import PING, close_frame, text_frame
 from peatio_ws.transport.handshake import RawSocket
-from peatio_ws.transport.receive import READ_BYTES
+from peatio_ws.transport.receive import READ_BYTES, Reader
 from peatio_ws.transport.websocket import MOST_UNREAD, WebSocket
 from peatio_ws.transport.websocket_handler import websocket_of
 from tests.unit.samples import frames_in, settings
@@ -428,6 +429,22 @@ def test_pings_are_answered_while_the_handler_is_busy(pair: Pair) -> None:
     assert ws.receive() == "a"
     pair.end()
     assert pair.received_frames()[0] == (Opcode.TEXT, b"answer")
+
+
+@pytest.mark.parametrize("nothing_yet", [BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError])
+def test_connection_stays_open_if_a_busy_handlers_client_has_sent_nothing(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, nothing_yet: type[OSError]
+) -> None:
+    ws = pair.open()
+
+    def receive_now(_: Reader) -> bytes:
+        raise nothing_yet
+
+    monkeypatch.setattr(Reader, "receive_now", receive_now)
+    ws.tick(ws.opened)
+    monkeypatch.undo()
+    pair.send_frames(text("later"))
+    assert ws.receive() == "later"
 
 
 def test_ping_in_the_same_read_as_a_slow_message_is_answered(pair: Pair) -> None:
