@@ -62,9 +62,9 @@ class ClientInterest:
 
     def keep_stream(self, name: str) -> None:
         """Keep a stream bound for `KEPT_SECONDS` more. To be called before its last client unsubscribes."""
-        if name not in self._kept:
-            self.acquire_stream(name)
-        self._kept[name] = time.monotonic() + KEPT_SECONDS
+        kept, self._kept[name] = name in self._kept, time.monotonic() + KEPT_SECONDS
+        if not kept:
+            self.acquire_stream(name)  # may wait, so another client may leave the stream meanwhile
 
     def acquire_member(self, uid: str) -> None:
         """A member authenticates. Wait until the broker sends its events, if necessary."""

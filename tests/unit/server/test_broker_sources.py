@@ -13,7 +13,7 @@ from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import CLASSIC, PRIVATE
 from peatio_ws.server import broker_sources
 from peatio_ws.server.broker_sources import KEPT_SECONDS, ClientInterest, private_sources, public_source
-from tests.unit.samples import settings
+from tests.unit.samples import Bindings, settings
 
 RABBITMQ = {"AMQP_URL": "amqp://localhost"}
 
@@ -111,6 +111,26 @@ def test_stream_of_trades_is_kept_for_a_while_and_reported_when_it_is_not(monkey
     now[0] += LINGER_SECONDS + 1
     needed.sweep()
     assert (keys(needed.streams), lost) == (set(), ["btcusd.trades"])
+
+
+def test_stream_that_two_clients_leave_while_the_broker_is_slow_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(broker_sources.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("peatio_ws.amqp.on_demand_bindings.time.monotonic", lambda: now[0])
+    needed, channel = interest(WEBSOCKET_BOOKS="ob"), Bindings()
+    assert needed.streams is not None
+    needed.streams.attach(channel, "q", lambda: None)
+    leaving = [gevent.spawn(needed.keep_stream, "btcusd.trades") for _ in range(2)]
+    gevent.idle()
+    with gevent.Timeout(20):
+        while not all(one.ready() for one in leaving):
+            channel.answer()
+            gevent.idle()
+    now[0] += KEPT_SECONDS + 1
+    needed.sweep()
+    now[0] += LINGER_SECONDS + 1
+    needed.sweep()
+    assert keys(needed.streams) == set()
 
 
 @pytest.mark.parametrize(
