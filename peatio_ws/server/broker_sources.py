@@ -18,12 +18,13 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys, with_snapshot
 from peatio_ws.protocol.view_names import published_stream
+from peatio_ws.routing.trade_history import MOST_SECONDS
 
 MAX_MEMBER_KEYS: Final = 20_000
 MAX_STREAM_KEYS: Final = 1_000
 """Up to this number, members and streams are bound one by one; beyond it, the worker reads the events of all."""
 
-KEPT_SECONDS: Final = 300.0
+KEPT_SECONDS: Final = MOST_SECONDS
 """How long a stream of trades stays bound after a client with marks has left. It can ask for what it missed so long."""
 
 Handle = Callable[[Delivery], None]
