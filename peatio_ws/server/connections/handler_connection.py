@@ -54,8 +54,7 @@ class HandlerConnection(BaseConnection):
     Attributes:
         environ: the text values of the request's WSGI environ (path, query, headers).
         member: the client's identity; None for an anonymous client, until `authenticate`. A token in the request that
-            does not verify is refused before.
-            The member id may follow later.
+            does not verify is refused before. The member id may follow later.
         subprotocol: what client and handler agreed on; None if the client offered none of the handler's.
     """
 
@@ -75,7 +74,7 @@ class HandlerConnection(BaseConnection):
         # Frameworks add their request object and all that it refers to, which would live as long as the connection.
         self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
         self.member, self.subprotocol = member, self.environ.get(SUBPROTOCOL)
-        self._lookup: MemberIdLookup | None = None  # of the member id
+        self._lookup: MemberIdLookup | None = None  # of the member id; None until the client is authenticated
         self._receiver: Receiver | None = None  # from the first stream on; without it the connection is OPEN
         self._greenlet: Any = None  # the handler's
 
@@ -124,6 +123,7 @@ class HandlerConnection(BaseConnection):
 
     def authenticate(self, token: object) -> None:
         """Verify a token that the client sent, with or without `Bearer `. Then `member` is its identity. May wait.
+        After an interruption (`gevent.Timeout`) the call may be repeated.
 
         Raises:
             ClientError: the token is refused, or the client is authenticated already.
@@ -138,8 +138,12 @@ class HandlerConnection(BaseConnection):
             raise Disconnect(later.close, later.reason) from None
         if member is None:
             raise ClientError("Authentication failed.")
-        self.member = member
-        self.member = self._resolve_member_id()
+        try:
+            self.member = member  # at once, so that an operator can disconnect it
+            self.member = self._resolve_member_id()
+        except BaseException:
+            self.member = None
+            raise
         if not self.closed and not self.claim_member_slot(member.uid):
             raise Disconnect(Close.FULL)  # closed already, with its reason
 
@@ -208,16 +212,16 @@ class HandlerConnection(BaseConnection):
             ws.close(end.close, end.text)
         except HANDLER_FAILURES as error:
             if not (isinstance(error, WebSocketError) and ws.closed):  # it sent to a closed connection
-                self._log_failure()
+                metrics.handler_failures.labels(self._route.path).inc()
+                log.exception("handler failed", connection=ws.id, handler=self._route.path)
             ws.outbox.close(Close.INTERNAL_ERROR)
         return True
 
     @property
     def status(self) -> ConnectionStatus:
         """The connection's status, for the log and metrics."""
-        return ConnectionStatus(
-            PROTOCOL, self.closed, len(self.streams), self.member.uid if self.member is not None else None
-        )
+        uid = self.member.uid if self.member is not None else None
+        return ConnectionStatus(PROTOCOL, self.closed, len(self.streams), uid)
 
     def tick(self, now: float) -> None:
         """Enforce deadlines. Called about once a second with the monotonic time."""
@@ -241,7 +245,7 @@ class HandlerConnection(BaseConnection):
 
     def _check_stream(self, name: str, streams: int) -> str:
         """Return the name as the worker keeps it. Raises ClientError if the client may not have the stream."""
-        kept = self.context.rules.check(name, self.member, streams)
+        kept = self.context.rules.check(name, self.member if self._lookup is not None else None, streams)
         if isinstance(kept, Denial):
             raise ClientError(f"cannot subscribe to {name[:128]}{kept.value}")
         return kept
@@ -294,7 +298,3 @@ class HandlerConnection(BaseConnection):
         context.router.remove(receiver)
         if receiver.uid is not None:
             context.interest.release_member(receiver.uid)
-
-    def _log_failure(self) -> None:
-        metrics.handler_failures.labels(self._route.path).inc()
-        log.exception("handler failed", connection=self.ws.id, handler=self._route.path)

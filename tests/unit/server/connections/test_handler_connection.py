@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -190,6 +191,37 @@ def test_a_client_authenticates_by_a_message(gateway: Gateway) -> None:
             stranger = server.connect("/orders")
             stranger.send(wrong)
             assert stranger.closed() == (1008, "Authentication failed.")
+
+
+def test_a_client_is_anonymous_until_its_token_was_verified(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up, reached = gateway._shared.look_up, testing._run(gevent.event.Event)
+
+    def redis_is_slow(_uid: str) -> None:
+        reached.set()
+        gevent.sleep(testing.WAIT)
+
+    @gateway.websocket("/orders")
+    def orders(ws: Any) -> None:
+        token = ws.receive()
+        monkeypatch.setattr(gateway._shared, "look_up", redis_is_slow)
+        waiting = gevent.spawn(ws.authenticate, token)
+        reached.wait()
+        with pytest.raises(ClientError, match="cannot subscribe to order: not authenticated"):
+            ws.subscribe("order")
+        with pytest.raises(ClientError, match="already authenticated"):
+            ws.authenticate(token)
+        waiting.kill()
+        assert ws.member is None
+        monkeypatch.setattr(gateway._shared, "look_up", look_up)
+        ws.authenticate(token)
+        ws.subscribe("order")
+        ws.send(ws.member.uid)
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/orders")
+        ann.send(server.token("IDANN"))
+        assert ann.receive() == "IDANN"
 
 
 def test_a_client_that_authenticates_by_a_message_counts_towards_the_members_limit() -> None:
