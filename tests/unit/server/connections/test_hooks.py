@@ -117,6 +117,28 @@ def test_calls_are_bounded(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) ->
         testing._run(go.set)
 
 
+def test_server_that_ends_stays_connected_until_hooks_have_returned(gateway: Gateway) -> None:
+    """So that they can publish. One of them begins late, because another one takes long."""
+    go, began, problems = testing._run(gevent.event.Event), list[bool](), list[list[str]]()
+
+    @gateway.on_connect
+    def takes_long(_info: ConnectionInfo) -> None:
+        go.wait()
+
+    @gateway.on_disconnect
+    def works(_info: ConnectionInfo) -> None:
+        began.append(True)
+        gevent.sleep(0.05)
+        problems.append(gateway.problems())
+
+    with testing.serve(gateway) as server:
+        server.connect("/echo").close()
+        wait_until(lambda: len(gateway._registry) == 0, "the connection has ended")
+        testing._run(go.set)
+        wait_until(lambda: bool(began), "it is called")
+    assert problems == [[]]
+
+
 def test_server_that_ends_waits_for_hooks(gateway: Gateway, seen: list[tuple[str, ConnectionInfo]]) -> None:
     with testing.serve(gateway) as server:
         server.connect("/echo")
