@@ -109,23 +109,27 @@ class QueueSource:
 
     def _declare_queue(self, connection: Connection, name: str) -> Queue:
         """Declare the queue. If the broker's user may, let the broker report when it drops events from it."""
+        # The in-process broker ignores what it does not have: exclusive queues, and limits.
         queue = Queue(name, exclusive=True, auto_delete=True, durable=False, max_length_bytes=MAX_QUEUE_BYTES)
-        notices, channel = f"{name}.dropped", connection.default_channel
-        if is_embedded(connection):
-            queue.exclusive, queue.max_length_bytes = False, None
-        else:
-            queue.queue_arguments = {"x-dead-letter-exchange": DROPPED, "x-dead-letter-routing-key": notices}
-            try:
-                attempt(connection, functools.partial(_declare_with_notices, queue, notices))
-            except AccessRefused:
-                queue.queue_arguments = None
-                self._log_unnoticed()
-            else:
-                consume(channel, notices, self._on_dropped)
-                return queue.bind(channel)
-        queue = queue.bind(channel)
-        queue.queue_declare()
+        is_declared = not is_embedded(connection) and self._declare_with_notices(connection, queue)
+        queue = queue.bind(connection.default_channel)
+        if not is_declared:
+            queue.queue_declare()
         return queue
+
+    def _declare_with_notices(self, connection: Connection, queue: Queue) -> bool:
+        """Declare the queue, and receive a notice when the broker drops events from it. Return False, with nothing
+        declared and the queue unchanged, if the broker's user may not."""
+        notices = f"{queue.name}.dropped"
+        queue.queue_arguments = {"x-dead-letter-exchange": DROPPED, "x-dead-letter-routing-key": notices}
+        try:
+            attempt(connection, functools.partial(_declare_with_notices, queue, notices))
+        except AccessRefused:
+            queue.queue_arguments = None
+            self._log_unnoticed()
+            return False
+        consume(connection.default_channel, notices, self._on_dropped)
+        return True
 
     def _on_dropped(self, _delivery: Delivery) -> None:
         self._dropped = True

@@ -41,6 +41,16 @@ def test_source(url: str, kind: str, scenario: str) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
+def test_queue_is_read_without_permission_to_report_what_it_drops(url: str, broker: RabbitMQ) -> None:
+    user, host = "reader", url.rpartition("/")[2]
+    broker.ctl("add_user", user, "secret")
+    broker.ctl("set_permissions", "-p", host, user, ".*", r"^(?!peatio_ws\.dropped$)", ".*")
+    try:
+        test_source(url.replace("guest:guest", f"{user}:secret"), "queue", "events_arrive_in_order_and_once")
+    finally:
+        broker.ctl("delete_user", user)
+
+
 def test_slow_workers_queue_is_bounded(gateway: GatewayProcess, broker: RabbitMQ) -> None:
     """Without a limit the queue would fill the broker, which then blocks Peatio."""
     assert gateway.operators("/readyz")[0] == 200

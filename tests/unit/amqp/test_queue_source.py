@@ -10,6 +10,7 @@ import gevent
 import pytest
 from amqp.exceptions import AccessRefused
 from kombu import Connection, Exchange, Producer
+from structlog.testing import capture_logs
 
 from peatio_ws.amqp import queue_source
 from peatio_ws.amqp.connection import open_connection
@@ -101,6 +102,7 @@ class RabbitMQ:
         self.transport = SimpleNamespace(driver_type="amqp")
         self.default_channel = self
         self.refuses = False
+        self.declared: list[Any] = []  # arguments of queues that the worker reads
 
     def queue_declare(self, *_: Any, **__: Any) -> None:
         if self.refuses:
@@ -126,6 +128,7 @@ def rabbitmq(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     class Queue:
         def __init__(self, name: str, **how: Any) -> None:
+            self.name = name
             broker.queues.append({"name": name, **how})
 
         def bind(self, _channel: Any) -> Queue:
@@ -133,7 +136,8 @@ def rabbitmq(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         queue_arguments: Any = None
 
-        def queue_declare(self) -> None: ...
+        def queue_declare(self) -> None:
+            broker.declared.append(self.queue_arguments)
 
         def bind_to(self, exchange: Exchange, routing_key: str) -> None:
             broker.bound.append((exchange.name, routing_key))
@@ -169,9 +173,13 @@ def test_a_source_whose_events_were_dropped_is_opened_again(rabbitmq: Any) -> No
 
 def test_without_permissions_the_queue_is_read_all_the_same(rabbitmq: Any) -> None:
     rabbitmq.refuses = True
-    QueueSource("private", False, PRIVATE, lambda _: None).open(rabbitmq, lambda: None)
-    (name,) = rabbitmq.consumers
-    assert name.startswith("peatio_ws.private.")
+    source = QueueSource("private", False, PRIVATE, lambda _: None)
+    with capture_logs() as logs:
+        for _ in range(2):
+            source.open(rabbitmq, lambda: None)
+    assert all(name.startswith("peatio_ws.private.") for name in rabbitmq.consumers)
+    assert rabbitmq.declared == [None, None], "arguments that the broker refuses"
+    assert [entry["events"] for entry in logs] == ["private"], "logged once"
 
 
 def test_canaries_are_checked_while_connected(rabbitmq: Any) -> None:
