@@ -25,8 +25,8 @@ from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.transport.frames import PING, close_frame, text_frame
 from peatio_ws.transport.handshake import RawSocket
-from peatio_ws.transport.receive import READ_BYTES, Reader
-from peatio_ws.transport.websocket import MOST_UNREAD, WebSocket
+from peatio_ws.transport.receive import READ_BYTES, Idle, Reader
+from peatio_ws.transport.websocket import IDLE_SECONDS, MOST_UNREAD, WebSocket
 from peatio_ws.transport.websocket_handler import websocket_of
 from tests.unit.samples import frames_in, settings
 
@@ -370,6 +370,29 @@ def test_a_client_that_does_not_answer_a_close_is_cut(pair: Pair) -> None:
 
 
 # ---- while the handler is busy
+
+
+def test_message_that_ends_an_idle_time_is_left_to_the_next_greenlet(pair: Pair) -> None:
+    sock, received = pair.sock, list[str | bytes | None]()
+    ws = WebSocket(lambda _: RawSocket(sock, b"", b"", may_move=True), pair.settings)
+    ws.accept()
+
+    def run() -> None:
+        try:
+            received.append(ws.receive())
+        except Idle:
+            ws.wait_idle()
+
+    ws.serve(run, handles_idle=True)
+    gevent.idle()  # waits for the client
+    ws.tick(ws.last_read + IDLE_SECONDS + 1)
+    while ws._reader._greenlet is not None:
+        gevent.sleep(0.001)
+    pair.send_frames(text("here again"))
+    ws.tick(ws.last_read)  # reads nothing, as it does for a busy handler
+    while not received:
+        gevent.sleep(0.001)
+    assert received == ["here again"]
 
 
 def test_greenlet_is_not_released_during_the_closing_handshake(pair: Pair) -> None:
