@@ -69,10 +69,10 @@ def configure(context: ssl.SSLContext, client_chooses: bool = True) -> ssl.SSLCo
         client_chooses: use the first cipher of the client's list. A client whose processor has AES instructions lists
             AES first, one without them ChaCha20. All ciphers of the default list are good.
     """
+    # Since OpenSSL 3.0, renegotiation is off by default. With the option, OpenSSL would not return after each request
+    # for it, whatever `tls_records.py` sets.
     if ssl.OPENSSL_VERSION_INFO < (3,):
-        context.options |= (
-            ssl.OP_NO_RENEGOTIATION
-        )  # since 3.0 this is the default, and the option bypasses what is below
+        context.options |= ssl.OP_NO_RENEGOTIATION
     if client_chooses:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     return context
