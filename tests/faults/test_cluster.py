@@ -25,7 +25,7 @@ from tests.support.gateway import GatewayProcess, Publisher, Signer, resume
 from tests.support.servers import RabbitMQ, wait_until
 
 SECONDS = 300.0
-"""For what takes a second or two on an idle machine; a worker tries the stream again about every 15 s, for 40 s."""
+"""A worker tries a refused stream about every 15 s, for up to 40 s; on a busy machine several trials fail."""
 CONFIRM_SECONDS = 5.0
 """How long a publisher that has had confirms waits for the next one: RabbitMQ 3.10 loses confirms when a replica is
 deleted or killed."""
