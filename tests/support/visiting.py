@@ -89,7 +89,8 @@ class Visit:
 
     def controls_outside(self) -> list[str]:
         """Return the buttons and fields that a user cannot reach, because they lie beside their card."""
-        script = """nodes => nodes.filter(node => {
+        # An order that is filled meanwhile takes its button out of the page.
+        script = """nodes => nodes.filter(node => node.isConnected).filter(node => {
             const [one, card] = [node, node.closest(".card")].map(element => element.getBoundingClientRect());
             return one.width && (one.left < card.left || one.right > card.right);
         }).map(node => node.outerHTML)"""
