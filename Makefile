@@ -156,7 +156,7 @@ docs: .venv-docs/.ready docs/node_modules/.ready
 	@node docs/check-asyncapi.mjs
 	@.venv-docs/bin/codespell $(SPELLED)
 	@.venv-docs/bin/proselint check --config docs/proselint.json --output-format compact $(SPELLED)
-	@.venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@.venv-docs/bin/python -m sphinx -E -W --keep-going -q -b html docs build/docs
 	@echo "build/docs/index.html"
 
 .venv-docs/.ready: docs/requirements.txt
