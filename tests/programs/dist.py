@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 INSTALL_SECONDS = 600.0
 START_SECONDS = 60.0
-PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
 NPM_FLAGS = ("--silent", "--no-audit", "--no-fund")
 BLOCK = r"^```%s\n(.*?)^```$"
 TRIAL_URL = "ws://127.0.0.1:8080/"
@@ -85,7 +85,7 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> str:
 def environment(place: Path, *install: str | Path) -> Path:
     """Make a virtual environment and install something. Return the folder of its programs."""
     run(sys.executable, "-m", "venv", place, cwd=place.parent)
-    run(place / "bin" / "python", *PIP, *install, cwd=place.parent)
+    run(place / "bin" / "python", *PIP, "install", *install, cwd=place.parent)
     return place / "bin"
 
 
@@ -201,6 +201,7 @@ def try_image(context: Path, place: Path, ports: tuple[int, int]) -> Path:
         files.extractall(place, filter="tar")
     requirements = place / "requirements.txt"
     programs = environment(place / "venv", "--only-binary", ":all:", "-r", requirements)
+    run(programs / "python", *PIP, "uninstall", "--yes", "pip", "setuptools", cwd=place)
     with serving(
         [programs / "gunicorn", "wsgi"],
         place,
