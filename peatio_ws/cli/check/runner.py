@@ -73,6 +73,7 @@ def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Findin
             yield Finding(area, None, "not tried: correct its settings first")
 
 
+_MEMORY: Final = "/dev/shm"
 _AREAS: Final = {
     "broker": ("AMQP_", "RABBITMQ_"),
     "redis": ("REDIS_",),
@@ -218,17 +219,20 @@ def _files(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics_folder(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Check where the workers store their metrics: a folder that the operator names, or a temporary folder."""
+    """Check where workers store their metrics: a folder that the operator names, or one of gunicorn.conf.py."""
     name = environ.get("PROMETHEUS_MULTIPROC_DIR")
-    try:
-        folder = name or tempfile.gettempdir()
-        with tempfile.TemporaryFile(dir=folder):
-            yield Finding("metrics", True, f"{folder} is writable")
-    except OSError as error:
-        variable = "PROMETHEUS_MULTIPROC_DIR" if name else "TMPDIR"
-        yield Finding(
-            "metrics",
-            False,
-            f"no file can be written to {name or 'any temporary folder'}: {error.strerror}",
-            f"set {variable} to an existing folder that the gateway may write to",
-        )
+    fault: OSError | None = None
+    for folder in (name,) if name else (None, _MEMORY):  # None: the first temporary folder that is writable
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                yield Finding("metrics", True, f"{folder or tempfile.gettempdir()} is writable")
+                return
+        except OSError as error:
+            fault = fault or error
+    variable = "PROMETHEUS_MULTIPROC_DIR" if name else "TMPDIR"
+    yield Finding(
+        "metrics",
+        False,
+        f"no file can be written to {name or 'any temporary folder'}: {fault.strerror if fault else ''}",
+        f"set {variable} to an existing folder that the gateway may write to",
+    )
