@@ -122,8 +122,12 @@ class Consumer:
             log.debug("opening the preferred source", events=events, broker=broker)
         elif isinstance(error, Reopen):
             log.warning("reopening the source", events=events, broker=broker, error=describe_error(error))
-        else:
+        elif self._connected_at:
             log.warning("broker connection lost; retrying", events=events, broker=broker, error=describe_error(error))
+        else:
+            hint = "`peatio-ws check` tests it"
+            event = "cannot connect to the broker; retrying"
+            log.warning(event, events=events, broker=broker, error=describe_error(error), hint=hint)
 
     def _on_lost(self) -> None:
         if self._connected or self._is_reading:

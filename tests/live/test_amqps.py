@@ -44,7 +44,8 @@ def secure(folder: Path, environ: dict[str, str]) -> Iterator[GatewayProcess]:
 
 
 def losses(gateway: GatewayProcess) -> list[str]:
-    return [event["error"] for event in gateway.events() if "broker connection lost" in event["event"]]
+    events = ("broker connection lost; retrying", "cannot connect to the broker; retrying")
+    return [event["error"] for event in gateway.events() if event["event"] in events]
 
 
 def test_orders_and_trades_arrive(secure: GatewayProcess, signer: Signer, publisher: Publisher) -> None:
