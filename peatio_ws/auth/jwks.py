@@ -66,7 +66,7 @@ def parse_key_set(data: bytes, algorithm: str) -> KeySet:
     try:
         found = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ValueError("is not JSON") from None
+        raise ValueError('is not JSON; it has to be a JWK set, {"keys":[…]} (RFC 7517 section 5)') from None
     members = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(members, list):
         raise ValueError('is not a JWK set, {"keys":[…]} (RFC 7517 section 5)')

@@ -36,6 +36,7 @@ class UnusableKey(ValueError):
     """A public key that the algorithm cannot use."""
 
 
+_HOW = 'it has to be the text of a public key, for example "$(cat barong.pem)"'
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 
@@ -75,7 +76,7 @@ def _pem_of(text: str) -> bytes:
         try:
             data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
         except binascii.Error:
-            raise ValueError("is neither PEM nor base64 of PEM") from None
+            raise ValueError(f"is neither PEM nor base64 of PEM; {_HOW}") from None
     if b"PRIVATE KEY" in data:
         raise ExposedKey("is a private key, and is now exposed; replace the key pair, and set only the public half")
     return data
@@ -84,7 +85,7 @@ def _pem_of(text: str) -> bytes:
 def _parse_public(pem: bytes) -> PublicKey:
     found = _PEM.search(pem)
     if not found:
-        raise ValueError("contains no PEM block (-----BEGIN PUBLIC KEY-----)")
+        raise ValueError(f"contains no PEM block (-----BEGIN PUBLIC KEY-----); {_HOW}")
     body = b"".join(found[2].split())
     try:
         raw = base64.b64decode(body, validate=True)

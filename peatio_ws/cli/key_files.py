@@ -58,7 +58,7 @@ def _private_text(key: str | None) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        hint = "" if key else "; `peatio_ws keygen` makes one, or use --key or JWT_PRIVATE_KEY for another"
+        hint = "" if key else "; change to the folder of `run`, which makes it, or set --key or JWT_PRIVATE_KEY"
         raise click.ClickException(f"{path}: {error.strerror}{hint}") from None
 
 

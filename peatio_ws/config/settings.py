@@ -171,7 +171,7 @@ class Settings(BaseModel):
                 faults.append(Fault(f"{' and '.join(pair)} {text}", pair))
         if self.embedded and self.workers > 1:
             text = "WEB_CONCURRENCY has to be 1, because workers cannot share the in-process broker"
-            faults.append(Fault(text, ("WEB_CONCURRENCY",)))
+            faults.append(Fault(text, ("WEB_CONCURRENCY",), "set AMQP_URL to your RabbitMQ"))
         if self.simulation and not self.embedded:
             text = f"WEBSOCKET_SIMULATION requires AMQP_URL={EMBEDDED_BROKER}; it is never for a real exchange"
             faults.append(Fault(text, ("WEBSOCKET_SIMULATION",)))
