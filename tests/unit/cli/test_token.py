@@ -77,8 +77,8 @@ def test_key_is_a_named_file_or_from_the_environment_or_local(folder: Path) -> N
         assert Verifier(gateway.token_rules).verify(call(line, **environ).stdout.strip(), time.time())
 
 
-def test_missing_key_is_answered_with_how_to_make_one() -> None:
-    assert "keygen" in fails("token")
+def test_missing_key_is_answered_with_where_it_is() -> None:
+    assert "change to the folder of `run`, which makes it" in fails("token")
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END"])
