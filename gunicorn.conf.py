@@ -63,8 +63,9 @@ from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Fault
 from peatio_ws.monitoring import log_writer, logs, metrics
-from peatio_ws.server import gunicorn_master, listen_addresses
+from peatio_ws.server import listen_addresses
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.server.gunicorn import master as gunicorn_master
 from peatio_ws.server.operator_port import listener
 from peatio_ws.transport import tls
 

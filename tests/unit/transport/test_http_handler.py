@@ -15,7 +15,7 @@ from gevent.ssl import SSLContext
 from peatio_ws import testing
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.limits import Limit
-from peatio_ws.server import gunicorn_worker
+from peatio_ws.server.gunicorn.server import Server
 from peatio_ws.transport.websocket_handler import Handler
 from tests.support.certificate import Certificate
 from tests.support.raw_client import WAIT, RawClient
@@ -43,13 +43,13 @@ class Served:
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         options = {} if tls is None else {"ssl_context": tls}
-        self.server = gunicorn_worker.Server(("127.0.0.1", 0), _answer, handler_class=Handler, log=None, **options)
+        self.server = Server(("127.0.0.1", 0), _answer, handler_class=Handler, log=None, **options)
         self.server.start()
         self.port: int = self.server.server_port
 
     def stop(self) -> None:
         self.server.stop(timeout=WAIT)
-        gunicorn_worker.Server.running.remove(self.server)
+        Server.running.remove(self.server)
 
 
 def _answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:

@@ -20,7 +20,7 @@ from gunicorn.config import Config
 from structlog.testing import capture_logs
 
 from peatio_ws.monitoring import metrics
-from peatio_ws.server.gunicorn_worker import server_tls
+from peatio_ws.server.gunicorn.server import server_tls
 from peatio_ws.transport import tls as room
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox

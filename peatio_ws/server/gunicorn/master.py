@@ -19,9 +19,10 @@ from gunicorn.sock import ssl_context
 
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.server import listen_addresses
-from peatio_ws.server.gunicorn_worker import Server, Worker, server_tls
+from peatio_ws.server.gunicorn.server import Server, server_tls
+from peatio_ws.server.gunicorn.worker import Worker
 
-log = structlog.get_logger("peatio_ws.server.gunicorn_master")
+log = structlog.get_logger("peatio_ws.server.gunicorn.master")
 
 LOOK_SECONDS: Final = 0.01
 """How often an ending or reloading master checks its workers."""
@@ -52,7 +53,7 @@ def make_tls(cfg: Any) -> None:
 
 
 def _poll_often() -> None:
-    """Let the master notice within `CHECK_SECONDS` that its last worker has ended.
+    """Let the master notice within `LOOK_SECONDS` that its last worker has ended.
 
     gunicorn (27.0.1) sleeps 0.1 s between two checks, and another 0.1 s after the one that found no worker left.
     These loops have deadlines.

@@ -13,12 +13,12 @@ from gunicorn import arbiter
 from structlog.testing import capture_logs
 
 from peatio_ws.errors import ConfigurationError
-from peatio_ws.server import gunicorn_master
+from peatio_ws.server.gunicorn import master as room
 
 
 def test_master_checks_its_workers_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arbiter, "time", arbiter.time)
-    gunicorn_master._poll_often()
+    room._poll_often()
     with gevent.Timeout(10):
         arbiter.time.sleep(1000)
     assert arbiter.time.monotonic() <= arbiter.time.monotonic()
@@ -51,7 +51,7 @@ def reloaded(with_master: Any, reload: Any) -> list[str]:
     """Reload and return the logged faults."""
     structlog.reset_defaults()
     with capture_logs() as lines:
-        gunicorn_master._reload(with_master, reload)
+        room._reload(with_master, reload)
     return [line["fault"] for line in lines]
 
 
@@ -100,4 +100,4 @@ def test_exit_of_a_worker_during_a_reload_is_not_caught() -> None:
     running = of(App())
     running.pid = 1  # called in another process
     with pytest.raises(SystemExit):
-        gunicorn_master._reload(running, end)
+        room._reload(running, end)

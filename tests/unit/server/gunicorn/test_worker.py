@@ -10,8 +10,9 @@ import gevent
 import pytest
 from gunicorn.workers.ggevent import GeventWorker
 
-from peatio_ws.server import gunicorn_worker as room
-from peatio_ws.server.gunicorn_worker import Server, Worker
+from peatio_ws.server.gunicorn import worker as room
+from peatio_ws.server.gunicorn.server import Server
+from peatio_ws.server.gunicorn.worker import Worker
 from peatio_ws.transport.http_handler import PendingRequest
 
 LIMIT = 10.0
