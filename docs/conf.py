@@ -36,18 +36,18 @@ INCLUDED = {
     HERE.parent / "clients" / "js" / "README.md": HERE / "clients" / "js.md",
 }
 """Pages outside the site, and the page of the site that includes each."""
-_TO_A_PAGE = re.compile(r"\[([^\]]+)\]\(([^)#\s]+\.md)\)")
+_TO_A_PAGE = re.compile(r"\[([^\]]+)\]\(([^)#\s]+\.md)(#[^)\s]+)?\)")
 
 
 def convert_outside_links(app: Sphinx, page: str, source: list[str]) -> None:
     """Point links to pages outside the site to the page that includes them, or turn them into downloads."""
+    folder = (HERE / page).parent
 
     def link(match: re.Match[str]) -> str:
-        text, target = match.groups()
-        folder = (HERE / page).parent
+        text, target, anchor = match[1], match[2], match[3] or ""
         file = folder.joinpath(target).resolve()
         if file in INCLUDED:
-            return f"[{text}]({os.path.relpath(INCLUDED[file], folder)})"
+            return f"[{text}]({os.path.relpath(INCLUDED[file], folder)}{anchor})"
         return match[0] if file.is_relative_to(HERE) else f"{{download}}`{text.replace('`', '')} <{target}>`"
 
     source[0] = _TO_A_PAGE.sub(link, source[0])
