@@ -15,7 +15,7 @@ from peatio_ws.monitoring.limits import Limit
 from tests.support.gateway import ROOT
 
 PAGE = ROOT / "docs" / "security.md"
-HEADING = "| what a stranger causes |"
+HEADING = "| what an anonymous client can cause |"
 VARIABLES = {
     alias
     for field in Settings.model_fields.values()
