@@ -20,8 +20,8 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(VENV)/.run-ready
 	@$(BIN)/python -m peatio_ws run
 
-# `servers` first: what is missing is told, or installed, all at once and before anything takes its time. Then what computes
-# beside what waits most of the time: six minutes on two cores.
+# `servers` comes first: it installs everything that is missing, or names it, before anything takes long. Then the jobs that
+# compute run next to those that mostly wait: six minutes on two cores.
 test: servers $(VENV)/.test-ready
 	@$(BIN)/python -m tests.programs.side_by_side "$(MAKE) -k quick UNIT_PROCESSES=0" "$(MAKE) system"
 
@@ -34,14 +34,14 @@ lint: $(VENV)/.test-ready
 types: $(VENV)/.test-ready
 	$(BIN)/mypy
 
-# Processes of their own, so that a test that patches or leaks cannot colour the next kind.
+# In separate processes, so that a test that patches or leaks cannot affect tests of another kind.
 unit: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -n $(UNIT_PROCESSES) tests/unit
 
-# These wait more than they work. Each process has a broker and a Redis of its own.
+# These tests mostly wait. Each process has its own broker and Redis.
 SYSTEM := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope
 
-# Collected once before, so that not every process compiles all tests at the same time.
+# Collect once before, so that the processes do not all compile the same tests at the same time.
 system: $(VENV)/.test-ready servers
 	@$(BIN)/python -m pytest --collect-only -q tests/live tests/faults > /dev/null
 	$(SYSTEM) tests/live tests/faults
@@ -52,8 +52,8 @@ live: $(VENV)/.test-ready servers
 faults: $(VENV)/.test-ready servers
 	$(SYSTEM) tests/faults
 
-# N times in each of three ways: alone, beside two processes that burn a core each, and on one core at the lowest priority.
-# Tells which test failed how often. `make test-again N=3 WHAT=tests/live/test_resume.py WAYS=beside` is a part of it.
+# N times in each of three ways: alone, next to two processes that use a core each, and on one core at the lowest priority.
+# Prints how often each test failed. `make test-again N=3 WHAT=tests/live/test_resume.py WAYS=beside` is a part of it.
 test-again: $(VENV)/.test-ready servers
 	@$(BIN)/python -m tests.programs.again --times $(N) --ways $(WAYS) $(WHAT)
 
@@ -82,7 +82,7 @@ CLUSTERS := cluster cluster_of_three redis_failover
 cluster-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_RATE=300 $(BIN)/python -m pytest -s -m "long or not long" $(CLUSTERS:%=tests/faults/test_%.py)
 
-# A member is put out while 1,000 clients behind nginx are renewed; Redis is frozen and gone. Nothing else should run.
+# A member is disconnected while 1,000 clients behind nginx reconnect; Redis is frozen and stopped. Run nothing else meanwhile.
 steering-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_CLIENTS=1000 $(BIN)/python -m pytest -s tests/faults/test_steering.py
 
@@ -90,8 +90,8 @@ steering-long: $(VENV)/.test-ready servers
 amqps-long: $(VENV)/.test-ready servers
 	PEATIO_WS_TEST_SECONDS=120 $(BIN)/python -m pytest -s tests/live/test_amqps.py -k quiet
 
-# History streams are made 20 times by new gateways and 20 times under running ones, beside a publisher that gives up at
-# the first error. About a minute; the short form is among the live tests.
+# History streams are made 20 times by new gateways and 20 times under running ones, next to a publisher that gives up
+# at the first error. About a minute; the short form is among the live tests.
 renewals-long: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.renewals
 
@@ -115,9 +115,9 @@ soak: $(VENV)/.test-ready servers
 fuzz: $(VENV)/.test-ready servers
 	$(BIN)/python -m tests.programs.fuzz --count $(FUZZ)
 
-# What strangers can do to members: 30 attacks with 10, 100 and 1,000 connections. Nine minutes, in which nothing else should
-# run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout;
-# `ATTACK=--control` tells how much of a latency is the machine's.
+# How attacks of anonymous clients affect members: 30 attacks with 10, 100 and 1,000 connections. Ten minutes, in which nothing
+# else should run; the short form is among the fault tests. `ROOT=../other make attack` attacks the gateway of another checkout;
+# `ATTACK=--control` shows how much of a latency is the machine's.
 attack: $(VENV)/.test-ready servers
 	@$(BIN)/python -m tests.programs.attack --root "$(or $(ROOT),.)" $(ATTACK)
 
@@ -125,7 +125,7 @@ attack: $(VENV)/.test-ready servers
 screenshot: $(VENV)/.test-ready servers
 	@$(BIN)/python -m tests.programs.screenshot
 
-# In a virtual environment of its own: the rivals' packages must not slip into what is served.
+# In a separate virtual environment: the gateway must not load packages of the alternatives.
 bench: .venv-bench/.ready bench/node_modules/.ready servers
 	@sh bench/install-compiler
 	@.venv-bench/bin/python -m bench $(BENCH)
@@ -139,8 +139,8 @@ bench/node_modules/.ready: bench/package-lock.json | servers
 	@cd bench && npm ci --silent
 	@touch $@
 
-# What a release consists of, into dist/: packages, the image's context, the list of what is in it, checksums. Each is
-# installed and used where nothing else is. About three minutes.
+# What a release consists of, into dist/: packages, the image's context, the list of its contents, checksums. Each is
+# installed and used in an empty environment. About three minutes.
 dist: .venv-dist/.ready servers
 	@.venv-dist/bin/python -m tests.programs.dist
 
@@ -150,7 +150,7 @@ dist: .venv-dist/.ready servers
 	@touch $@
 
 SPELLED = README.md CHANGELOG.md $(wildcard docs/*.md docs/*/*.md bench/*.md clients/*/*.md examples/*/*.md)
-# The site, into build/docs; a warning is an error, and so is a misspelt word or a cliché. In a virtual environment of its own, as
+# The site, into build/docs; a warning is an error, and so is a misspelt word or a cliché. In a separate virtual environment, as for
 # the bench.
 docs: .venv-docs/.ready docs/node_modules/.ready
 	@node docs/check-asyncapi.mjs
