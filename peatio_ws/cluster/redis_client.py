@@ -1,4 +1,4 @@
-"""Opens a client of the Redis that `REDIS_URL` names: one server, or the primary that Redis Sentinel names.
+"""Opens a client of the Redis that `REDIS_URL` names: one server, the primary among several, or that of Redis Sentinel.
 
 With Sentinel each new connection asks for the primary's address, and a connection that answers READONLY is closed
 (`redis.sentinel`). Knows no key and no request.
@@ -6,46 +6,18 @@ With Sentinel each new connection asks for the primary's address, and a connecti
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
+from peatio_ws.cluster.redis_hosts import HostsPool, TlsToPrimary, ToPrimary
+from peatio_ws.cluster.redis_pool import Pool
 from peatio_ws.config.sentinel_url import SentinelUrl, is_sentinel, parse_sentinel_url
-
-MOST_CONNECTIONS: Final = 16
-"""Connections of a client. More requests at the same time wait for each other."""
-
-
-class Pool(redis.BlockingConnectionPool):
-    """A pool that waits while all connections are busy, and replaces dropped connections."""
-
-    def __init__(self, **options: Any) -> None:
-        self._dropped: set[Any] = set()
-        # A busy pool does not mean that Redis is unreachable: each use ends within the time limit of its socket.
-        super().__init__(**options, max_connections=MOST_CONNECTIONS, timeout=None)  # type: ignore[no-untyped-call]
-
-    def drop(self) -> None:
-        """Replace all connections, each before its next use."""
-        self._dropped = set(self._connections)
-
-    def has_moved(self) -> bool:
-        """Return whether new connections lead to another server than before, without asking the server."""
-        return False
-
-    def get_connection(self, *arguments: Any, **options: Any) -> Any:
-        connection = super().get_connection(*arguments, **options)  # type: ignore[no-untyped-call]
-        if connection in self._dropped:
-            self._dropped.discard(connection)
-            try:
-                connection.disconnect()
-                connection.connect()
-            except BaseException:
-                self.release(connection)  # type: ignore[no-untyped-call]
-                raise
-        return connection
+from peatio_ws.config.urls import redis_hosts, with_host
 
 
 class _SentinelPool(SentinelConnectionPool, Pool):
@@ -94,14 +66,24 @@ def open_client(url: str, seconds: float, name: str) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),
         "client_name": name,
     }
-    pool = _sentinel_pool(parse_sentinel_url(url), options) if is_sentinel(url) else Pool.from_url(url, **options)
-    return redis.Redis.from_pool(pool)
+    return redis.Redis.from_pool(_pool(url, options))
 
 
 def open_sentinel(url: SentinelUrl, place: tuple[str, int], seconds: float) -> redis.Redis:
     """Return a client of one Sentinel, as the gateway connects to it."""
     options = {"protocol": 2, "socket_timeout": seconds, "socket_connect_timeout": seconds}
     return redis.Redis(*place, **_of_sentinels(url, {**options, "retry": Retry(NoBackoff(), 0)}))
+
+
+def _pool(url: str, options: dict[str, Any]) -> Pool:
+    if is_sentinel(url):
+        return _sentinel_pool(parse_sentinel_url(url), options)
+    hosts = redis_hosts(url)
+    if len(hosts) < 2:
+        return Pool.from_url(url, **options)
+    kind = TlsToPrimary if url.startswith("rediss") else ToPrimary
+    first: dict[str, Any] = parse_url(with_host(url, hosts[0]))  # type: ignore[no-untyped-call]
+    return HostsPool(**{**first, **options, "connection_class": kind, "hosts": hosts})
 
 
 def _sentinel_pool(url: SentinelUrl, options: dict[str, Any]) -> _SentinelPool:

@@ -25,8 +25,9 @@ from typing import Any, Final, cast
 import redis
 import structlog
 
-from peatio_ws.cluster.redis_client import Pool, open_client
+from peatio_ws.cluster.redis_client import open_client
 from peatio_ws.cluster.redis_keys import PROBE_KEY
+from peatio_ws.cluster.redis_pool import Pool
 
 log = structlog.get_logger("peatio_ws.cluster.redis_connection")
 
@@ -174,7 +175,7 @@ class RedisConnection:
         """Check from time to time which server answers, and whether it accepts writes. May wait."""
         if time.monotonic() < self._probe_at:
             return
-        with contextlib.suppress(redis.RedisError, OSError):  # without Sentinel, connections stay where they are
+        with contextlib.suppress(redis.RedisError, OSError):  # with a single server, connections stay where they are
             if self._pool.has_moved():
                 self._use_another_server()
         if self._silent_in != self.generation:

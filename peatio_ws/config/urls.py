@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from peatio_ws.config.sentinel_url import is_sentinel, parse_sentinel_url
 from peatio_ws.config.tls_files import parameter_fault
 
+REDIS_PORT = 6379
+REDIS_EXAMPLE = "redis://host:6379/0"
 EMBEDDED_BROKER = "memory://"
 """`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
 
@@ -46,15 +48,45 @@ def read_redis_url(value: Any) -> Any:
     if is_sentinel(value):
         parse_sentinel_url(value)
         return value
-    return _url(("redis", "rediss", "unix"), value, "redis://host:6379/0")
+    if not isinstance(value, str) or value.startswith("unix:"):
+        return _url(("unix",), value, REDIS_EXAMPLE)
+    for part in _authority(value)[1].split(","):
+        _url(("redis", "rediss"), _with_authority(value, part.strip()), REDIS_EXAMPLE)
+    return value
+
+
+def redis_hosts(url: str) -> tuple[tuple[str, int], ...]:
+    """Return host and port of each server in a checked `REDIS_URL` without Sentinel; nothing for a Unix socket."""
+    parts = [urlsplit(f"//{part.strip()}") for part in _authority(url)[1].split(",")]
+    return tuple((part.hostname, part.port or REDIS_PORT) for part in parts if part.hostname)
+
+
+def with_host(url: str, place: tuple[str, int]) -> str:
+    """Return a checked `REDIS_URL` with only this server."""
+    host, port = place
+    credentials, _ = _authority(url)
+    return _with_authority(url, f"{credentials}{f'[{host}]' if ':' in host else host}:{port}")
 
 
 def redis_place(url: str) -> str:
     """Return where a checked `REDIS_URL` leads, for people: without user, password and parameters."""
     if is_sentinel(url):
         return parse_sentinel_url(url).place
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+    hosts = redis_hosts(url)
+    return ", ".join(f"{host}:{port}" for host, port in hosts) if hosts else urlsplit(url).path
+
+
+def _authority(url: str) -> tuple[str, str]:
+    """Return the credentials of a URL, with the `@` behind them, and its hosts."""
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    credentials, at, hosts = authority.rpartition("@")
+    return credentials + at, hosts
+
+
+def _with_authority(url: str, authority: str) -> str:
+    scheme, _, rest = url.partition("://")
+    before, _, _ = rest.partition("/")[0].partition("?")
+    return f"{scheme}://{authority}{rest[len(before) :]}"
 
 
 def read_jwks_url(value: Any) -> Any:

@@ -1,19 +1,23 @@
-"""Redis with Sentinel: the primary is killed, frozen and replaced on request, under members that resume."""
+"""Failovers of Redis. With Sentinel, the primary is killed, frozen and replaced on request, under members that resume.
+Without it, a replica is promoted."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.support.gateway import ROOT, GatewayProcess, Signer
 from tests.support.sentinel import NAME, PASSWORD, SENTINEL_PASSWORD, SentinelSet, client
-from tests.support.servers import RabbitMQ, Redis
+from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.stage import Stage
 
 WORKERS = 2
@@ -84,8 +88,8 @@ def test_a_failover_loses_no_event_and_workers_use_the_new_primary(
     assert SENTINEL_PASSWORD not in gateway.log()
 
 
-def listeners(server: Redis) -> int:
-    with client(server.port) as asked:
+def listeners(server: Redis, password: str = PASSWORD) -> int:
+    with client(server.port, password) as asked:
         return int(dict(asked.pubsub_numsub(COMMANDS))[COMMANDS.encode()])
 
 
@@ -111,6 +115,37 @@ def test_check_names_the_primary_and_what_is_wrong_with_a_sentinel(
         assert f"127.0.0.1:{silent.port}: does not answer" in run(sentinels.url, "check", **environ).stdout
     finally:
         silent.thaw()
+
+
+def test_workers_use_the_promoted_one_of_several_servers(folder: Path, broker: RabbitMQ, signer: Signer) -> None:
+    with contextlib.ExitStack() as stack:
+        first, second = (Redis(Path(tempfile.mkdtemp(dir=folder))) for _ in range(2))
+        for server in (first, second):
+            stack.callback(server.kill)
+        with plain(second) as asked:
+            asked.replicaof("127.0.0.1", first.port)
+            wait_until(lambda: asked.info("replication")["master_link_status"] == "up", "the replica is in step")
+        url = f"redis://127.0.0.1:{first.port},127.0.0.1:{second.port}/0"
+        environ = {"REDIS_URL": url, "AMQP_URL": broker.url, "WEB_CONCURRENCY": str(WORKERS), **signer.environ}
+        gateway = GatewayProcess(folder, environ)
+        stack.callback(gateway.stop)
+        wait_until(lambda: listeners(first, "") == WORKERS, "all workers listen at the primary")
+        assert f"127.0.0.1:{second.port}: is a replica" in run(url, "check", **environ).stdout
+        first.kill()
+        with plain(second) as asked:
+            asked.replicaof("NO", "ONE")
+        wait_until(lambda: listeners(second, "") == WORKERS, "all workers listen at the promoted server")
+        wait_until(lambda: gateway.metric("peatio_ws_redis_connected") == WORKERS, "all are connected")
+        done = run(url, "disconnect", "IDNOBODY", "--revoke")
+        assert f"{WORKERS} workers of 1 gateway" in done.stderr
+        checked = run(url, "check", **environ).stdout
+        assert re.search(rf"^WRONG  redis +127.0.0.1:{first.port}", checked, re.MULTILINE), checked
+        assert f"127.0.0.1:{second.port}: is a primary" in checked
+        assert not gateway.tracebacks()
+
+
+def plain(server: Redis) -> redis.Redis:
+    return client(server.port, "")
 
 
 def run(url: str, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -9,14 +9,14 @@ from typing import Any, Final
 from redis import RedisError, ResponseError
 
 from peatio_ws.auth.revocations import Revocations
-from peatio_ws.cli.check import redis_probe, remedies, report, sentinel_check
+from peatio_ws.cli.check import redis_hosts_check, redis_probe, remedies, report, sentinel_check
 from peatio_ws.cli.check.remedies import Server
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.cluster import stored_revocations
 from peatio_ws.cluster.redis_client import open_client
 from peatio_ws.config.sentinel_url import is_sentinel, parse_sentinel_url
 from peatio_ws.config.settings import Settings
-from peatio_ws.config.urls import redis_place
+from peatio_ws.config.urls import redis_hosts, redis_place
 
 STEP_SECONDS: Final = 5.0
 """Time limit of one answer, where it can be set."""
@@ -32,6 +32,8 @@ def redis(settings: Settings) -> Iterator[Finding]:
         url = parse_sentinel_url(settings.redis_url)
         yield from sentinel_check.sentinels(url, STEP_SECONDS)
         place = f"primary {url.name}"
+    elif len(redis_hosts(settings.redis_url)) > 1:
+        yield from redis_hosts_check.servers(settings.redis_url, STEP_SECONDS)
     server = Server("redis", place, "REDIS_URL")
     client = open_client(settings.redis_url, STEP_SECONDS, "peatio_ws_check")
     connecting = True

@@ -12,7 +12,8 @@ import pytest
 import redis
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedSSLConnection
 
-from peatio_ws.cluster.redis_client import MOST_CONNECTIONS, Pool, open_client, open_sentinel
+from peatio_ws.cluster.redis_client import open_client, open_sentinel
+from peatio_ws.cluster.redis_pool import MOST_CONNECTIONS, Pool
 from peatio_ws.config.sentinel_url import parse_sentinel_url
 
 URL = "redis+sentinel://u:p@a:1,b/name/3?sentinel_username=su&sentinel_password=sp"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.config.settings import Settings
+from peatio_ws.config.urls import redis_hosts, redis_place, with_host
 from peatio_ws.errors import ConfigurationError
 from tests.unit.samples import environment, settings
 
@@ -55,4 +56,34 @@ def test_a_broker_may_have_an_ipv6_address() -> None:
 def test_key_set_needs_an_http_url(url: str) -> None:
     (line,) = faults(environment(JWT_JWKS_URL=url))
     assert line.startswith("JWT_JWKS_URL ")
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("redis://h", (("h", 6379),)),
+        ("redis://u:p@a:1, b,[::1]:2/3", (("a", 1), ("b", 6379), ("::1", 2))),
+        ("rediss://a,b:7?ssl_ca_certs=/ca.pem", (("a", 6379), ("b", 7))),
+        ("unix:///run/redis.sock", ()),
+        ("unix://:p@/run/redis.sock?db=2", ()),
+    ],
+)
+def test_redis_may_be_several_servers(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
+    assert settings(REDIS_URL=url).redis_url == url
+    assert redis_hosts(url) == hosts
+
+
+def test_one_of_several_servers_keeps_everything_else_of_its_url() -> None:
+    url = "rediss://u:p%40w@a:1,[::1]/3?ssl_ca_certs=/ca.pem"
+    assert with_host(url, ("::1", 2)) == "rediss://u:p%40w@[::1]:2/3?ssl_ca_certs=/ca.pem"
+    assert redis_place(url) == "a:1, ::1:6379"
+
+
+@pytest.mark.parametrize(
+    "hosts", ["a,", ",a", "a,,b", "a:x,b", "a,b:99999", f"u:{SECRET}@a,b:x", f"u:{SECRET}@", "a,b@c,"]
+)
+def test_each_of_several_servers_has_to_be_valid(hosts: str) -> None:
+    (line,) = faults(environment(REDIS_URL=f"redis://{hosts}/0"))
+    assert line.startswith("REDIS_URL is not a URL like redis://host:6379/0")
     assert SECRET not in line
