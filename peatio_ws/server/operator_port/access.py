@@ -56,7 +56,7 @@ class FailedTokens:
         times = sorted(
             at
             for at, whose in _FAILURE.iter_unpack(self._memory[_NEXT.size :])
-            if whose == own and 0 < at > now - WINDOW_SECONDS
+            if whose == own and at > now - WINDOW_SECONDS
         )
         return math.ceil(times[-MOST_FAILURES] + WINDOW_SECONDS - now) if len(times) >= MOST_FAILURES else 0
 
