@@ -151,8 +151,17 @@ def test_later_revocation_of_the_same_tokens_is_in_force(jti: str | None) -> Non
     known.cancel(Revocation("ANN", NOW + 100, jti, NOW), NOW)
     assert known.add(Revocation("ANN", NOW + 100, jti, NOW + 1), NOW + 1)
     assert known.is_revoked(identity(), NOW + 2)
-    known.cancel(Revocation("ANN", NOW + 100, jti, NOW), NOW + 2)
-    assert known.is_revoked(identity(), NOW + 2), "an older cancellation has no effect on it"
+    known.cancel(Revocation("ANN", NOW + 200, jti, NOW), NOW + 2)
+    assert known.is_revoked(identity(), NOW + 2), "a cancellation of the earlier one has no effect on it"
+
+
+@pytest.mark.parametrize("jti", [None, "a"])
+def test_cancellations_of_the_same_tokens_add_up(jti: str | None) -> None:
+    known = Revocations()
+    known.cancel(later := Revocation("ANN", NOW + 100, jti, NOW + 1), NOW + 1)
+    known.cancel(longer := Revocation("ANN", NOW + 200, jti, NOW), NOW + 1)
+    assert not known.add(later, NOW + 2)
+    assert not known.add(longer, NOW + 2)
 
 
 def test_cancelling_one_token_keeps_the_others_revoked() -> None:

@@ -152,7 +152,15 @@ def test_version_is_read(
     assert connection.has_streams is streams
 
 
-def test_other_server_at_the_same_address_is_noticed(connection: RedisConnection) -> None:
+@pytest.fixture
+def drops(connection: RedisConnection, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The generation in which all connections were replaced, for each time."""
+    made: list[int] = []
+    monkeypatch.setattr(connection._pool, "drop", lambda: made.append(connection.generation))
+    return made
+
+
+def test_other_server_at_the_same_address_is_noticed(connection: RedisConnection, drops: list[int]) -> None:
     class Server:
         run_id = "a"
 
@@ -170,6 +178,7 @@ def test_other_server_at_the_same_address_is_noticed(connection: RedisConnection
         connection.maintain()
         generations.append(connection.generation)
     assert generations == [0, 0, 1, 1]
+    assert drops == [0], "idle connections may still be at the old server"
 
 
 def test_server_without_run_id_is_asked_once(connection: RedisConnection) -> None:
@@ -192,7 +201,7 @@ def test_server_without_run_id_is_asked_once(connection: RedisConnection) -> Non
 
 
 def test_another_primary_of_sentinel_begins_a_generation(
-    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+    connection: RedisConnection, drops: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[bool | Exception] = [False, True, redis.ConnectionError("no Sentinel answers"), False]
 
@@ -209,3 +218,4 @@ def test_another_primary_of_sentinel_begins_a_generation(
         connection.maintain()
         generations.append(connection.generation)
     assert generations == [0, 1, 1, 1]
+    assert drops == [0]

@@ -50,6 +50,13 @@ def test_address_is_locked_out_after_ten_failures() -> None:
     assert status(f"Bearer {TOKEN}", "203.0.113.8") == "200"
 
 
+def test_addresses_of_one_ipv6_network_count_together() -> None:
+    for number in range(MOST_FAILURES):
+        status("Bearer wrong", f"2001:db8::{number}")
+    assert status(f"Bearer {TOKEN}", "2001:db8::ffff") == "429"
+    assert status(f"Bearer {TOKEN}", "2001:db8:0:1::1") == "200"
+
+
 def test_clients_of_a_proxy_count_for_themselves() -> None:
     for _ in range(MOST_FAILURES):
         status("Bearer wrong", "10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.1")

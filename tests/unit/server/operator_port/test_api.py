@@ -9,8 +9,10 @@ import io
 import json
 from typing import Any
 
+import gevent.event
 import pytest
 
+from peatio_ws import testing
 from peatio_ws.errors import PublishError
 from peatio_ws.publisher import Publisher
 from peatio_ws.server.operator_port import access
@@ -136,12 +138,25 @@ class Unfinished(io.BytesIO):
         raise OSError("unexpected end of file while reading request")
 
 
-def test_incomplete_body_changes_nothing(api: Api, workers: SteeredWorkers) -> None:
+class Slow(io.BytesIO):
+    def read(self, *_: Any) -> bytes:
+        gevent.event.Event().wait()
+        return b""
+
+
+@pytest.mark.parametrize(
+    ("body", "text"), [(Unfinished(), "the body is incomplete"), (Slow(), "the body did not arrive within 0.01 s")]
+)
+def test_body_that_does_not_arrive_changes_nothing(
+    api: Api, workers: SteeredWorkers, monkeypatch: pytest.MonkeyPatch, body: io.BytesIO, text: str
+) -> None:
+    monkeypatch.setattr("peatio_ws.server.operator_port.api.BODY_SECONDS", 0.01)
     environ = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/api/drain",
         "HTTP_AUTHORIZATION": f"Bearer {TOKEN}",
-        "wsgi.input": Unfinished(),
+        "wsgi.input": body,
     }
-    assert api.answer(environ).status[:3] == "400"
+    found = testing._run(lambda: api.answer(environ))
+    assert (found.status[:3], json.loads(found.body)) == ("400", {"error": text})
     assert workers.received == []
