@@ -1,6 +1,6 @@
 """Counts the outcomes of the broker's deliveries, and logs those that a publisher or the gateway caused.
 
-The exceptions decide which faults are logged, and at which level (`errors.py`).
+The exceptions decide which faults are logged, and at which level (`errors/`).
 """
 
 from __future__ import annotations
