@@ -1,7 +1,7 @@
 """Life cycles as tables: a state and an input give the next state. Pure.
 
 The tables are next to what they describe: `protocol/connection_state.py`, `amqp/source_state.py`,
-`amqp/stream_offset.py`. The pictures in docs/architecture.md are drawn from them.
+`amqp/history_stream/offset.py`. The pictures in docs/architecture.md are drawn from them.
 """
 
 from __future__ import annotations

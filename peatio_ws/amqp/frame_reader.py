@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from amqp.serialization import loads
 from amqp.transport import TCPTransport
 
+from peatio_ws.amqp.content_header import HAS_HEADERS, NO_HEADERS, OFFSET, read_headers, split_offset
 from peatio_ws.amqp.tls import PlainConnection, PlainTransport, TlsTransport, read_records
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -37,11 +37,7 @@ _BODY: Final = struct.Struct(">II").unpack_from
 _NUMBER: Final = struct.Struct(">Q").unpack_from
 _FRAME_END: Final = 0xCE
 _DELIVER: Final = 60 << 16 | 60
-_NO_HEADERS: Final[Mapping[str, Any]] = {}
-_NO_TABLE: Final = (_NO_HEADERS, None)
-_HAS_HEADERS: Final = 0x2000
-OFFSET: Final = "x-stream-offset"
-_OFFSET_HEADER: Final = b"\x0f" + OFFSET.encode() + b"l"
+_NO_TABLE: Final = (NO_HEADERS, None)
 
 
 class DeliveryCallback(NamedTuple):
@@ -134,7 +130,7 @@ class _Buffered:
                     return handed
                 exchange = tag + 10  # after the delivery tag, `redelivered` and its own length
                 key = exchange + buffer[exchange - 1] + 1
-                headers, offset = _headers(buffer, fields, properties) if properties & _HAS_HEADERS else _NO_TABLE
+                headers, offset = read_headers(buffer, fields, properties) if properties & HAS_HEADERS else _NO_TABLE
                 if not sink.stream:
                     offset = None
                 source = _name(buffer[exchange : key - 1])
@@ -192,37 +188,10 @@ class _Buffered:
         return read
 
 
-def _headers(buffer: bytes, place: int, properties: int) -> tuple[Mapping[str, Any], int | None]:
-    """Return the headers of a delivery whose properties begin at `place`, and the offset if it comes from a stream."""
-    place += 2
-    for flag in (0x8000, 0x4000):  # content type and encoding, short texts
-        if properties & flag:
-            place += 1 + buffer[place]
-    start = place + 4
-    end = start + int.from_bytes(buffer[place:start])
-    last = end - len(_OFFSET_HEADER) - 8
-    if last >= start and buffer.startswith(_OFFSET_HEADER, last):
-        # RabbitMQ appends the offset last. Parsing it with the table would cost more than all the rest.
-        return _table(buffer[start:last]), int.from_bytes(buffer[end - 8 : end])
-    return _without_offset(_table(buffer[start:end]))
-
-
-def _without_offset(headers: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None]:
-    if OFFSET not in headers:
-        return headers, None
-    return {name: value for name, value in headers.items() if name != OFFSET}, headers[OFFSET]
-
-
 @functools.lru_cache(64)
 def _name(exchange: bytes) -> str:
     """Return an exchange's name, always as the same object, because history keeps many of them."""
     return str(exchange, "utf-8", "replace")
-
-
-@functools.lru_cache(4096)
-def _table(entries: bytes) -> Mapping[str, Any]:
-    """Parse a table of headers (AMQP 0-9-1 section 4.2.5.5). Cached, because a member's or market's headers repeat."""
-    return loads("F", len(entries).to_bytes(4) + entries, 0)[0][0] if entries else _NO_HEADERS
 
 
 class _BufferedTCP(_Buffered, TCPTransport):  # type: ignore[misc]  # py-amqp has no types
@@ -280,7 +249,7 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
 
     def on_message(message: Any) -> None:
         info, body = message.delivery_info, message.body
-        headers, offset = _without_offset(message.headers or _NO_HEADERS)
+        headers, offset = split_offset(message.headers or NO_HEADERS)
         if not stream:
             offset = None
         body = body.encode() if isinstance(body, str) else bytes(body)

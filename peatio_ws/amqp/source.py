@@ -2,7 +2,7 @@
 
 Does not know kombu, or the meaning of events.
 
-    StreamSource   the history stream in RabbitMQ, which all workers read (`stream_source.py`)
+    StreamSource   the history stream in RabbitMQ, which all workers read (`history_stream/source.py`)
     QueueSource    a queue of one worker, on RabbitMQ or on the in-process broker (`queue_source.py`)
 
 A source never changes into another one. If the broker refuses a source, it raises `SourceRefused`. The consumer then

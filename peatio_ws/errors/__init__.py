@@ -14,14 +14,14 @@ PeatioWsError              code             logged    counted as
 Exceptions within one package have the base class that their callers expect:
 
 ├── ConnectionError
-│   ├── SourceUnavailable  `amqp.source`            tried again
-│   ├── Reopen             `amqp.source`            opened again at once
-│   │   └── Restored       `amqp.source`            the preferred source can be read
-│   └── BrokerAlarm        `amqp.stream_markers`    the broker accepts no messages
-├── SourceRefused          `amqp.source`            another source is read; carries its remedy
-├── ImpossibleInput        `life_cycle`             a bug: the connection or source ends
-├── NotFound               `cluster.operator`       an operator named a gateway or a revocation that does not exist
-├── Idle (BaseException)   `transport.receive`      not an error: the greenlet of an idle client ends
+│   ├── SourceUnavailable  `amqp.source`                   tried again
+│   ├── Reopen             `amqp.source`                   opened again at once
+│   │   └── Restored       `amqp.source`                   the preferred source can be read
+│   └── BrokerAlarm        `amqp.history_stream.markers`   the broker accepts no messages
+├── SourceRefused          `amqp.source`                   another source is read; carries its remedy
+├── ImpossibleInput        `life_cycle`                    a bug: the connection or source ends
+├── NotFound               `cluster.operator`              an operator named an unknown gateway or revocation
+├── Idle (BaseException)   `transport.receive`             not an error: the greenlet of an idle client ends
 └── ValueError
     ├── SeveralFaults      `config.validation_errors`
     ├── ExposedKey         `auth.keys`

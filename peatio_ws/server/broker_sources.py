@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from peatio_ws.amqp.history_stream.source import StreamSource
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.queue_source import QueueSource
 from peatio_ws.amqp.source import Source
-from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import CLASSIC, PRIVATE, every_public, public
 from peatio_ws.config.settings import Settings
 from peatio_ws.protocol.exchanges import RANGER, Delivery

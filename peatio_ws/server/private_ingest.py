@@ -12,8 +12,8 @@ from collections import Counter
 
 import structlog
 
+from peatio_ws.amqp.history_stream.setup import GAP
 from peatio_ws.amqp.source import SourceRefused
-from peatio_ws.amqp.stream_setup import GAP
 from peatio_ws.errors import BadDelivery
 from peatio_ws.monitoring.delivery_outcomes import DeliveryOutcomes
 from peatio_ws.protocol.deliveries import Event, read

@@ -20,7 +20,7 @@ from kombu import Connection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS
 from tests.support.gateway import GatewayProcess, Publisher, Signer, resume
 from tests.support.servers import RabbitMQ, wait_until
 

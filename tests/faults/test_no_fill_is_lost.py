@@ -15,7 +15,7 @@ import amqp
 import pytest
 from kombu import Connection
 
-from peatio_ws.amqp.stream_source import PREFETCH, REMOVED
+from peatio_ws.amqp.history_stream.source import PREFETCH, REMOVED
 from peatio_ws.protocol.exchanges import EXCHANGES
 from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
 from tests.support.resuming import unreported

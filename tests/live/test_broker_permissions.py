@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from kombu import Connection
 
-from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS
 from peatio_ws.cli.check import broker_probe
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings

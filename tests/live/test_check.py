@@ -17,7 +17,7 @@ import pytest
 from kombu import Connection
 from redis import Redis as RedisClient
 
-from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS
 from peatio_ws.auth import keys
 from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cluster import stored_revocations

@@ -16,8 +16,8 @@ import pytest
 from amqp.exceptions import PreconditionFailed
 from kombu import Connection
 
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS
 from peatio_ws.amqp.source import Refusal
-from peatio_ws.amqp.stream_setup import ARGUMENTS
 from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
 from tests.support.old_broker import OldBroker
 from tests.support.servers import RabbitMQ, wait_until

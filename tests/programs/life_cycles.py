@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from peatio_ws.amqp.history_stream.offset import READER, ReaderState
 from peatio_ws.amqp.source_state import SOURCE, SourceState
-from peatio_ws.amqp.stream_offset import READER, ReaderState
 from peatio_ws.protocol.connection_state import CONNECTION, HANDLER_INPUTS, ConnectionState
 
 PAGE: Final = Path(__file__).parent.parent.parent / "docs" / "architecture.md"

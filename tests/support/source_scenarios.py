@@ -31,12 +31,13 @@ import gevent.event
 from kombu import Connection
 
 from peatio_ws.amqp import consumer as consumer_module
-from peatio_ws.amqp import queue_source, stream_setup
+from peatio_ws.amqp import queue_source
 from peatio_ws.amqp.connection import open_connection
 from peatio_ws.amqp.consumer import Consumer
+from peatio_ws.amqp.history_stream import setup as history_stream_setup
+from peatio_ws.amqp.history_stream.source import StreamSource
 from peatio_ws.amqp.queue_source import QueueSource
 from peatio_ws.amqp.source import Source, SourceRefused, Sources
-from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import PRIVATE
 from peatio_ws.protocol.exchanges import EXCHANGES, ORDERBOOK, RANGER, TRADE, Delivery
 
@@ -321,7 +322,7 @@ def queue_in_place_of_the_stream_is_refused(stage: Stage) -> None:
 def short_outage_does_not_replace_the_stream(stage: Stage) -> None:
     """An outage does not count towards the time after which the worker gives up the stream."""
     setup = stage.worker.source._setup  # type: ignore[attr-defined]
-    setup.unavailable_since = time.monotonic() - 10 * stream_setup.GIVE_UP_SECONDS
+    setup.unavailable_since = time.monotonic() - 10 * history_stream_setup.GIVE_UP_SECONDS
     stage.worker.source.closed(unreachable=True)
     assert setup.unavailable_since is None
     stage.worker.cut()
@@ -418,7 +419,7 @@ def main(kind: str, scenario: str, url: str) -> None:
         small = {"x-stream-max-segment-size-bytes": 5_000}
         if run is events_removed_by_retention_are_noticed:
             small["x-max-length-bytes"] = 20_000
-        stream_setup.ARGUMENTS = {**stream_setup.ARGUMENTS, **small}  # type: ignore[misc]
+        history_stream_setup.ARGUMENTS = {**history_stream_setup.ARGUMENTS, **small}  # type: ignore[misc]
     assert queue_source.MAX_QUEUE_BYTES
     if run in QUEUE:
         queue_source.MAX_QUEUE_BYTES = 1_000_000  # type: ignore[misc]

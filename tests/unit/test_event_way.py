@@ -15,8 +15,8 @@ from amqp.serialization import dumps
 
 import peatio_ws
 from peatio_ws.amqp import frame_reader
-from peatio_ws.amqp.stream_offset import ReaderState
-from peatio_ws.amqp.stream_source import StreamSource
+from peatio_ws.amqp.history_stream.offset import ReaderState
+from peatio_ws.amqp.history_stream.source import StreamSource
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from peatio_ws.amqp.history_stream.offset import ReaderInput, ReaderState
 from peatio_ws.amqp.source_state import SourceInput, SourceState
-from peatio_ws.amqp.stream_offset import ReaderInput, ReaderState
 from peatio_ws.life_cycle import ImpossibleInput, LifeCycle
 from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
 from tests.programs import life_cycles

@@ -23,8 +23,8 @@ import amqp
 from amqp.exceptions import AMQPError, MessageNacked
 
 from peatio_ws.amqp.connection import open_connection
-from peatio_ws.amqp.frame_reader import OFFSET
-from peatio_ws.amqp.stream_setup import ARGUMENTS
+from peatio_ws.amqp.content_header import OFFSET
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS
 from peatio_ws.amqp.topology import PRIVATE, public
 from peatio_ws.cli.check import broker_remedies, remedies
 from peatio_ws.cli.check.broker_remedies import Operation, Refusal

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu import Connection
 
-from peatio_ws.amqp.frame_reader import OFFSET, READ_BYTES, BufferedConnection, _BufferedTCP, consume
+from peatio_ws.amqp.content_header import OFFSET
+from peatio_ws.amqp.frame_reader import READ_BYTES, BufferedConnection, _BufferedTCP, consume
 from peatio_ws.protocol.exchanges import Delivery
 
 HEARTBEAT = struct.pack(">BHIB", 8, 0, 0, 0xCE)
@@ -119,6 +120,7 @@ def frames_of(channel: int, message: Handled, largest: int = 131_072, **properti
     properties |= {"application_headers": headers} if headers else {}
     body = delivery.body
     header = struct.pack(">HHQ", 60, 0, len(body)) + Message(**properties)._serialize_properties()
+    header = header.replace(OFFSET.encode() + b"L", OFFSET.encode() + b"l")  # signed, as RabbitMQ writes it
     return [
         frame(1, channel, method(spec.Basic.Deliver, "sLbss", *where)),
         frame(2, channel, header),

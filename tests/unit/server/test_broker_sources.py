@@ -7,9 +7,9 @@ from typing import Any
 import gevent
 import pytest
 
+from peatio_ws.amqp.history_stream.source import StreamSource
 from peatio_ws.amqp.on_demand_bindings import LINGER_SECONDS, OnDemandBindings
 from peatio_ws.amqp.queue_source import QueueSource
-from peatio_ws.amqp.stream_source import StreamSource
 from peatio_ws.amqp.topology import CLASSIC, PRIVATE
 from peatio_ws.server import broker_sources
 from peatio_ws.server.broker_sources import KEPT_SECONDS, ClientInterest, private_sources, public_source

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from peatio_ws.amqp.history_stream.setup import GAP
 from peatio_ws.amqp.source import Refusal, SourceRefused
-from peatio_ws.amqp.stream_setup import GAP
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from peatio_ws.amqp.stream_offset import (
+from peatio_ws.amqp.history_stream.offset import (
     KEPT_HOURS,
     NOT_EVENTS,
     READER,

@@ -1,7 +1,7 @@
 """Prepares the history stream for reading: declares it, tests it, and binds it to Peatio's exchanges.
 
 - A new stream may have no leader yet, and RabbitMQ then closes the connection of a publisher whose message is routed to
-  it. So a message is first published directly to the stream and read back (`stream_markers.py`). Only then is the
+  it. So a message is first published directly to the stream and read back (`markers.py`). Only then is the
   stream bound.
 - Canaries (`topology.py`) show whether the stream has been bound without interruption. If one is missing, the worker
   binds the stream again and publishes a GAP message to it, which every worker reads, now or later.
@@ -20,15 +20,15 @@ import gevent
 import structlog
 from kombu import Connection
 
-from peatio_ws.amqp import stream_markers
 from peatio_ws.amqp.connection import describe_error
+from peatio_ws.amqp.history_stream import markers
+from peatio_ws.amqp.history_stream.markers import BrokerAlarm, refusals_translated
+from peatio_ws.amqp.history_stream.offset import KEPT_HOURS
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import BrokerAlarm, refusals_translated
-from peatio_ws.amqp.stream_offset import KEPT_HOURS
 from peatio_ws.amqp.topology import PRIVATE, Canaries, attempt, declare_exchange, exchanges_of
 from peatio_ws.protocol.exchanges import Delivery
 
-log = structlog.get_logger("peatio_ws.amqp.stream_setup")
+log = structlog.get_logger("peatio_ws.amqp.history_stream.setup")
 
 ARGUMENTS: Final[Mapping[str, Any]] = {
     # Fixed, because an existing queue must be declared with the same arguments. Without x-initial-cluster-size, a
@@ -105,17 +105,15 @@ class StreamSetup:
             attempt(connection, lambda channel: self._bind(channel.queue_bind))
         if not whole:
             # Events published before the stream was bound may be lost. The message tells all workers.
-            end = stream_markers.publish_and_read_back(
-                connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex}
-            )
+            end = markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, GAP, {"id": uuid.uuid4().hex})
         with step_timeout():
             self.canaries.declare(connection, exchanges)
         self._unbound = False
         return end
 
     def publish_marker(self, connection: Connection) -> Delivery:
-        """Publish a marker to the stream; see `stream_markers.publish_and_read_back`."""
-        return stream_markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers())
+        """Publish a marker to the stream; see `markers.publish_and_read_back`."""
+        return markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers())
 
     def _declare(self, channel: Any) -> None:
         channel.queue_declare(self._queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(ARGUMENTS))
@@ -147,7 +145,7 @@ class StreamSetup:
         """Unbind the stream if publishers get errors from it, which would close Peatio's channels."""
         began = time.monotonic()
         try:
-            while stream_markers.is_refused_to_publishers(connection, self._queue, PUBLISHER_SECONDS):
+            while markers.is_refused_to_publishers(connection, self._queue, PUBLISHER_SECONDS):
                 if self.unavailable_since != since:
                     return
                 if time.monotonic() - began > GIVE_UP_SECONDS / 2:

@@ -27,7 +27,8 @@ from amqp.exceptions import (
 from kombu import Connection
 
 from peatio_ws.amqp.connection import CONNECT_TIMEOUT, describe_error
-from peatio_ws.amqp.frame_reader import OFFSET, consume
+from peatio_ws.amqp.content_header import OFFSET
+from peatio_ws.amqp.frame_reader import consume
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.protocol.exchanges import Delivery
 

@@ -17,15 +17,15 @@ from amqp.exceptions import (
     ResourceLocked,
 )
 
-from peatio_ws.amqp import stream_markers
-from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import (
+from peatio_ws.amqp.history_stream import markers
+from peatio_ws.amqp.history_stream.markers import (
     PREFETCH,
     BrokerAlarm,
     is_refused_to_publishers,
     publish_and_read_back,
     refusals_translated,
 )
+from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.protocol.exchanges import Delivery
 
 
@@ -92,8 +92,8 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Broker()
-    monkeypatch.setattr(stream_markers, "consume", made.consume)
-    monkeypatch.setattr(stream_markers, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(markers, "consume", made.consume)
+    monkeypatch.setattr(markers, "RETRY_SECONDS", 0.001)
     return made
 
 

@@ -10,10 +10,11 @@ import gevent
 import pytest
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
-from peatio_ws.amqp import stream_markers, stream_setup
+from peatio_ws.amqp.history_stream import markers
+from peatio_ws.amqp.history_stream import setup as room
+from peatio_ws.amqp.history_stream.markers import BrokerAlarm
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS, GAP, GIVE_UP_SECONDS, StreamSetup, step_timeout
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import BrokerAlarm
-from peatio_ws.amqp.stream_setup import ARGUMENTS, GAP, GIVE_UP_SECONDS, StreamSetup, step_timeout
 from peatio_ws.amqp.topology import PRIVATE, exchanges_of
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -90,8 +91,8 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Broker()
-    monkeypatch.setattr(stream_markers, "publish_and_read_back", made.put)
-    monkeypatch.setattr(stream_markers, "is_refused_to_publishers", lambda *_: False)
+    monkeypatch.setattr(markers, "publish_and_read_back", made.put)
+    monkeypatch.setattr(markers, "is_refused_to_publishers", lambda *_: False)
     return made
 
 
@@ -106,7 +107,7 @@ def setup(broker: Any) -> StreamSetup:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(stream_setup, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -172,7 +173,7 @@ def test_queue_that_is_not_the_stream_is_refused(broker: Any, error: Exception, 
 
 
 def test_step_without_an_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_setup, "STEP_SECONDS", 0.01)
+    monkeypatch.setattr(room, "STEP_SECONDS", 0.01)
     with pytest.raises(SourceUnavailable) as unavailable, step_timeout():
         gevent.sleep(30)
     assert not unavailable.value.answered
@@ -233,8 +234,8 @@ def test_stream_that_works_again_is_kept(broker: Any, setup: StreamSetup, clock:
 def test_the_stream_is_unbound_only_if_it_harms_publishers(
     broker: Any, setup: StreamSetup, harmed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_markers, "is_refused_to_publishers", lambda *_: harmed)
-    monkeypatch.setattr(stream_setup, "GIVE_UP_SECONDS", 0.02)
+    monkeypatch.setattr(markers, "is_refused_to_publishers", lambda *_: harmed)
+    monkeypatch.setattr(room, "GIVE_UP_SECONDS", 0.02)
     error = SourceUnavailable("no leader", answered=True)
     setup.give_up(broker, error, time.monotonic() + 60)
     assert setup._protecting is not None

@@ -1,13 +1,13 @@
 """Reads the private events of all three exchanges from one durable stream in RabbitMQ, which all workers read.
 
 An event's offset in the stream is its position in history, the same for every worker and host. `history.py` keeps the
-events; `stream_setup.py` declares the stream.
+events; `setup.py` declares the stream.
 
 Theory of operation:
 
 - *Continuing.* After a lost connection, the reader consumes from its last event, and compares the first event it
-  receives with it (`stream_offset.py`). Retention may have removed events, or the stream may be a new one.
-- *Knowing the end.* From time to time, a marker is published to the stream (`stream_markers.py`). Once the reader
+  receives with it (`offset.py`). Retention may have removed events, or the stream may be a new one.
+- *Knowing the end.* From time to time, a marker is published to the stream (`markers.py`). Once the reader
   receives it, the reader has received everything before it.
 - *Refusals.* The broker's codes decide whether the stream is refused (`SourceRefused`) or unavailable for the moment
   (`SourceUnavailable`). A stream that is unavailable for `GIVE_UP_SECONDS` counts as refused.
@@ -25,10 +25,10 @@ import structlog
 from kombu import Connection
 
 from peatio_ws.amqp.connection import describe_error
-from peatio_ws.amqp.frame_reader import OFFSET, consume
-from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import BrokerAlarm, refusals_translated
-from peatio_ws.amqp.stream_offset import (
+from peatio_ws.amqp.content_header import OFFSET
+from peatio_ws.amqp.frame_reader import consume
+from peatio_ws.amqp.history_stream.markers import BrokerAlarm, refusals_translated
+from peatio_ws.amqp.history_stream.offset import (
     READER,
     ReaderInput,
     ReaderState,
@@ -36,10 +36,11 @@ from peatio_ws.amqp.stream_offset import (
     offset_of,
     start_without_position,
 )
-from peatio_ws.amqp.stream_setup import GIVE_UP_SECONDS, StreamSetup, step_timeout
+from peatio_ws.amqp.history_stream.setup import GIVE_UP_SECONDS, StreamSetup, step_timeout
+from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
 from peatio_ws.protocol.exchanges import Delivery
 
-log = structlog.get_logger("peatio_ws.amqp.stream_source")
+log = structlog.get_logger("peatio_ws.amqp.history_stream.source")
 
 PREFETCH: Final = 2000
 ACK_EACH: Final = 500
@@ -109,7 +110,7 @@ class StreamSource:
 
     @property
     def state(self) -> ReaderState:
-        """See `stream_offset.py`."""
+        """See `offset.py`."""
         return self._state
 
     # ---- opening

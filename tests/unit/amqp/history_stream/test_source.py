@@ -9,12 +9,20 @@ from typing import Any
 import gevent
 import pytest
 
-from peatio_ws.amqp import stream_markers, stream_source
+from peatio_ws.amqp.history_stream import markers
+from peatio_ws.amqp.history_stream import source as room
+from peatio_ws.amqp.history_stream.markers import BrokerAlarm
+from peatio_ws.amqp.history_stream.offset import ReaderState
+from peatio_ws.amqp.history_stream.setup import GIVE_UP_SECONDS, StreamSetup
+from peatio_ws.amqp.history_stream.source import (
+    ACK_EACH,
+    ACK_SECONDS,
+    IDLE_SECONDS,
+    MARK_EACH,
+    PROBE_SECONDS,
+    StreamSource,
+)
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
-from peatio_ws.amqp.stream_markers import BrokerAlarm
-from peatio_ws.amqp.stream_offset import ReaderState
-from peatio_ws.amqp.stream_setup import GIVE_UP_SECONDS, StreamSetup
-from peatio_ws.amqp.stream_source import ACK_EACH, ACK_SECONDS, IDLE_SECONDS, MARK_EACH, PROBE_SECONDS, StreamSource
 from peatio_ws.protocol.exchanges import Delivery
 
 
@@ -40,10 +48,10 @@ class Broker:
         clock = SimpleNamespace(
             monotonic=lambda: self.now, clock_gettime=lambda _clock: self.now, CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
         )
-        monkeypatch.setattr(stream_source, "time", clock)
-        monkeypatch.setattr("peatio_ws.amqp.stream_setup.time", clock)
-        monkeypatch.setattr(stream_source, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
-        monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: self.publish_marker())
+        monkeypatch.setattr(room, "time", clock)
+        monkeypatch.setattr("peatio_ws.amqp.history_stream.setup.time", clock)
+        monkeypatch.setattr(room, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
+        monkeypatch.setattr(markers, "publish_and_read_back", lambda *_: self.publish_marker())
         monkeypatch.setattr(StreamSetup, "_set_up", lambda *_: self.set_up())
         monkeypatch.setattr(StreamSetup, "_protect_publishers", lambda *_: None)
         self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
@@ -330,9 +338,9 @@ def test_silence_of_a_frozen_broker_changes_nothing(broker: Broker) -> None:
 def test_marker_of_a_lost_connection_delays_nothing(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     broker.deliver_markers()
     broker.deliver()
-    monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: gevent.sleep(3600))
+    monkeypatch.setattr(markers, "publish_and_read_back", lambda *_: gevent.sleep(3600))
     broker.after(MARK_EACH * 2)
-    monkeypatch.setattr(stream_markers, "publish_and_read_back", lambda *_: broker.publish_marker())
+    monkeypatch.setattr(markers, "publish_and_read_back", lambda *_: broker.publish_marker())
     broker.reconnect()
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)

@@ -1,0 +1,58 @@
+"""Reads the headers of a delivery, and its offset if it comes from a stream, from its content header (AMQP 0-9-1
+sections 4.2.6.1 and 4.2.5.5).
+
+Pure: knows neither frames nor sockets.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Final
+
+from amqp.serialization import loads
+
+OFFSET: Final = "x-stream-offset"
+"""The header in which RabbitMQ sends the offset of a stream's message, and in which a consumer says where to begin."""
+NO_HEADERS: Final[Mapping[str, Any]] = {}
+HAS_HEADERS: Final = 0x2000
+"""The flag of the property `headers`."""
+_SHORT_TEXTS: Final = (0x8000, 0x4000)
+"""The flags of the properties before it: content type and content encoding."""
+_OFFSET_ENTRY: Final = b"\x0f" + OFFSET.encode() + b"l"
+
+
+def read_headers(buffer: bytes, place: int, flags: int) -> tuple[Mapping[str, Any], int | None]:
+    """Return the headers without the offset, and the offset; None if there is none.
+
+    Args:
+        place: where the flags of the properties begin in the buffer.
+        flags: the flags; `HAS_HEADERS` is among them.
+
+    Raises:
+        IndexError, struct.error, amqp.exceptions.FrameSyntaxError: the headers are malformed.
+    """
+    place += 2
+    for flag in _SHORT_TEXTS:
+        if flags & flag:
+            place += 1 + buffer[place]
+    start = place + 4
+    end = start + int.from_bytes(buffer[place:start])
+    last = end - len(_OFFSET_ENTRY) - 8
+    if last >= start and buffer.startswith(_OFFSET_ENTRY, last):
+        # RabbitMQ appends the offset last. Parsing it with the table would cost more than all the rest.
+        return _table(buffer[start:last]), int.from_bytes(buffer[end - 8 : end])
+    return split_offset(_table(buffer[start:end]))
+
+
+def split_offset(headers: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None]:
+    """Return headers without the offset, and the offset; None if there is none."""
+    if OFFSET not in headers:
+        return headers, None
+    return {name: value for name, value in headers.items() if name != OFFSET}, headers[OFFSET]
+
+
+@functools.lru_cache(4096)
+def _table(entries: bytes) -> Mapping[str, Any]:
+    """Parse the entries of a table. Cached, because a member's or market's headers repeat."""
+    return loads("F", len(entries).to_bytes(4) + entries, 0)[0][0] if entries else NO_HEADERS
