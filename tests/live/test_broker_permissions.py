@@ -16,7 +16,7 @@ import pytest
 from kombu import Connection
 
 from peatio_ws.amqp.history_stream.setup import ARGUMENTS
-from peatio_ws.cli.check import broker_probe
+from peatio_ws.cli.check import broker_check
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings
 from peatio_ws.protocol.exchanges import EXCHANGES
@@ -146,7 +146,7 @@ def before(places: dict[str, Place], signer: Signer) -> dict[str, list[Finding]]
 
 def check(url: str, signer: Signer, **environ: str) -> list[Finding]:
     settings = Settings.from_env({**signer.environ, "AMQP_URL": url, **environ})
-    return list(broker_probe.broker(url, settings))
+    return list(broker_check.broker(url, settings))
 
 
 def wrong(findings: list[Finding]) -> set[str]:

@@ -1,6 +1,6 @@
 """How `check` interprets the answers of a broker about exchanges, queues, the history stream and permissions.
 
-Receives the operation under way and the code of the answer; does not ask the broker itself (`broker_probe.py`). The
+Receives the operation under way and the code of the answer; does not ask the broker itself (`broker_check.py`). The
 texts of the broker are shown, but decide nothing.
 """
 

@@ -1,6 +1,6 @@
 """How `check` interprets the answers of a broker and of Redis: what is wrong, and what to do.
 
-Receives the type of an exception and its code; does not ask the servers itself (`broker_probe.py`, `redis_check.py`).
+Receives the type of an exception and its code; does not ask the servers itself (`broker_check.py`, `redis_check.py`).
 The texts of a server are shown, but decide nothing. For problems after the login to a broker, see
 `broker_remedies.py`.
 """

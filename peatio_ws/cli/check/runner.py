@@ -1,6 +1,6 @@
 """`run_checks`: tries everything the gateway needs, in parallel, each item with a time limit.
 
-`broker_probe.py` asks a broker, `redis_check.py` asks Redis; `report.py` puts the findings into words.
+`broker_check.py` asks a broker, `redis_check.py` asks Redis; `report.py` puts the findings into words.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 from peatio_ws.auth import jwks_refresh
 from peatio_ws.auth.jwks import KeyRing, parse_key_set
 from peatio_ws.auth.verifier import Verifier
-from peatio_ws.cli.check import broker_probe, redis_check, report
+from peatio_ws.cli.check import broker_check, redis_check, report
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
@@ -56,7 +56,7 @@ def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Findin
     probes: list[tuple[str, str, Probe]] = []
     for number, url in enumerate(settings.amqp_urls, 1):
         name = f"broker {number}" if number > 1 else "broker"
-        probes.append(("broker", name, functools.partial(broker_probe.broker, url, settings, name)))
+        probes.append(("broker", name, functools.partial(broker_check.broker, url, settings, name)))
     probes += [
         ("redis", "redis", functools.partial(redis_check.redis, settings)),
         ("keys", "key", functools.partial(_keys, settings, token)),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from peatio_ws.cli.check import broker_probe, redis_check, runner
+from peatio_ws.cli.check import broker_check, redis_check, runner
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.cli.check.runner import run_checks
 from peatio_ws.config.settings import Settings
@@ -55,7 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[set
     def nothing(what: str) -> Callable[..., Iterator[Finding]]:
         return lambda *_: iter([Finding(what, True, "looked at")])
 
-    monkeypatch.setattr(broker_probe, "broker", nothing("broker"))
+    monkeypatch.setattr(broker_check, "broker", nothing("broker"))
     monkeypatch.setattr(redis_check, "redis", nothing("redis"))
     for name, what in (("_keys", "keys"), ("_ports", "port"), ("_files", "files"), ("_metrics_folder", "files")):
         monkeypatch.setattr(runner, name, nothing(what))
