@@ -29,6 +29,7 @@ from amqp.exceptions import AccessRefused, AMQPError, ChannelError, error_for_co
 
 from peatio_ws.amqp.source import SourceUnavailable
 from peatio_ws.amqp.topology import attempt
+from peatio_ws.concurrency.token_bucket import TokenBucket
 from peatio_ws.monitoring import limits
 
 log = structlog.get_logger("peatio_ws.amqp.on_demand_bindings")
@@ -67,7 +68,7 @@ class OnDemandBindings:
         self._refused: dict[str, float] = {}  # keys and patterns, and until when they are not requested
         self._waiting: dict[str, gevent.event.Event] = {}  # events of waiting clients, by key
         self._widened_until: float | None = None  # monotonic time; None unless the queue is to be bound wide
-        self._credit, self._credited_at = float(most), 0.0
+        self._rate = TokenBucket(most, BINDS_A_SECOND)
         # State of one connection:
         self._channel: Any = None
         self._queue = ""
@@ -168,11 +169,8 @@ class OnDemandBindings:
 
     def _is_affordable(self, new: int) -> bool:
         """Return whether this number of new keys can be bound one by one."""
-        now = time.monotonic()
-        self._credit = min(self._most, self._credit + (now - self._credited_at) * BINDS_A_SECOND) - new
-        self._credited_at = now
-        is_spent, self._credit = self._credit < 0, max(0.0, self._credit)
-        return len(self._counts) <= self._most and not is_spent
+        self._rate.refill(time.monotonic())
+        return self._rate.take(new) and len(self._counts) <= self._most
 
     def _widen(self) -> None:
         if self._widened_until is None:

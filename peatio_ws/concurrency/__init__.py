@@ -1,1 +1,1 @@
-"""Tools for greenlets: restarts, backoff, yielding, threads. Knows nothing of the rest of the package."""
+"""Tools for greenlets: restarts, backoff, token buckets, timers, yielding, threads. Knows no other package of ours."""

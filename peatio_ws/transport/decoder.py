@@ -13,6 +13,7 @@ from typing import Final
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol
 
+from peatio_ws.concurrency.token_bucket import TokenBucket
 from peatio_ws.transport.inflate import Inflater, longest_frame
 
 SMALL_BYTES: Final = 1024
@@ -40,9 +41,9 @@ class FrameDecoder(Protocol):
         compressed: whether the client may send compressed messages.
 
     Attributes:
-        small_frames: how many more control frames and small fragments are allowed; `refill` raises it over time. Above
-            it, the connection fails with 1008. A frame of two bytes costs as much as a message, and nothing else limits
-            their number.
+        small_frames: control frames and small fragments take its tokens; the reader refills it. Without a token, the
+            connection fails with 1008. A frame of two bytes costs as much as a message, and nothing else limits their
+            number.
         messages: the messages received, each with the answers to what preceded it, to be sent before its own. The
             reader removes them.
     """
@@ -53,20 +54,11 @@ class FrameDecoder(Protocol):
         self._inflater = Inflater(max_message_bytes) if compressed else None
         if self._inflater is not None:
             self.extensions.append(self._inflater)
-        self._most_small = max(SMALL_AT_ONCE, max_message_bytes // SMALL_FRAGMENT)
-        self.small_frames = float(self._most_small)
-        self._refilled = 0.0
+        most = max(SMALL_AT_ONCE, max_message_bytes // SMALL_FRAGMENT)
+        self.small_frames = TokenBucket(most, most * SMALL_A_SECOND / SMALL_AT_ONCE)
         self.messages: list[tuple[list[bytes], str | bytes]] = []
         self._joined: BytesIO | None = None  # a message in fragments; a list of them may be many times its size
         self._decoder: codecs.IncrementalDecoder | None = None  # of a text: detects invalid UTF-8 at once
-
-    def refill(self, now: float) -> None:
-        """Refill the bucket of small frames, at this monotonic time."""
-        most = self._most_small
-        if self.small_frames < most:
-            more = (now - self._refilled) * most * SMALL_A_SECOND / SMALL_AT_ONCE
-            self.small_frames = min(most, self.small_frames + more)
-        self._refilled = now
 
     def receive(self, data: bytes) -> None:
         """Process bytes of the client; no bytes mean its end."""
@@ -78,11 +70,9 @@ class FrameDecoder(Protocol):
 
     def recv_frame(self, frame: Frame) -> None:
         """The core calls this with each checked frame, and fails with 1007 on a UnicodeDecodeError."""
-        if self._is_small(frame):
-            self.small_frames -= 1
-            if self.small_frames < 0:
-                self.fail(POLICY, "too many frames")
-                return
+        if self._is_small(frame) and not self.small_frames.take():
+            self.fail(POLICY, "too many frames")
+            return
         if frame.opcode is Opcode.CLOSE:
             # websockets 17.4 answers a close between two fragments with 1002 (its compliance/README.rst says so), but
             # control frames may come there (RFC 6455 section 5.4), and a client may close at any time.

@@ -285,7 +285,7 @@ class WebSocket:
             return
         if data:
             self.last_read = time.monotonic()
-            protocol.refill(self.last_read)
+            protocol.small_frames.refill(self.last_read)
             self.received_bytes += len(data)
         protocol.receive(data)
 

@@ -45,6 +45,7 @@ ALSO_PURE = {
     *(f"monitoring.{name}" for name in "counters throttled_warnings".split()),
     *(f"cli.check.{name}" for name in "broker_remedies remedies report".split()),
     "amqp.content_header",
+    "concurrency.token_bucket",
     "amqp.source_state",
     "amqp.history_stream.offset",
     "server.routes",

@@ -14,6 +14,7 @@ import structlog
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
+from peatio_ws.concurrency.token_bucket import TokenBucket
 from peatio_ws.errors import TryLater
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.counters import ConnectionStatus
@@ -66,7 +67,7 @@ class PeatioConnection(BaseConnection):
         identity: of the request's token; None without one.
     """
 
-    __slots__ = ("_first", "_receiver", "_refilled", "_resumption", "_session", "_tokens")
+    __slots__ = ("_first", "_rate", "_receiver", "_resumption", "_session")
     handles_idle = True
 
     def __init__(
@@ -80,7 +81,7 @@ class PeatioConnection(BaseConnection):
         self._first: list[Action] | None = session.open(identity, *wishes) if ranger else []
         self._receiver = Receiver(ws.outbox, request.dialect, session.streams)
         self._resumption: Resumption | None = None  # of a client that resumes
-        self._tokens, self._refilled = float(context.settings.message_burst), ws.opened
+        self._rate = TokenBucket(context.settings.message_burst, context.settings.message_rate)
 
     @property
     def status(self) -> ConnectionStatus:
@@ -167,22 +168,17 @@ class PeatioConnection(BaseConnection):
             return False
         if not isinstance(message, str):
             self.ws.close(Close.UNSUPPORTED_DATA)
-        elif not self._within_rate():
+        elif not self._is_within_rate():
             limits.reached(Limit.MESSAGES, address=self.address)
             self.ws.close(Close.POLICY, "too many messages")
         else:
             return self._execute(self._session.receive(message))
         return True
 
-    def _within_rate(self) -> bool:
-        """Take a token from a bucket of `WEBSOCKET_MESSAGE_BURST`, refilled by `WEBSOCKET_MESSAGE_RATE` a second."""
-        settings, now = self.context.settings, time.monotonic()
-        self._tokens = min(settings.message_burst, self._tokens + (now - self._refilled) * settings.message_rate)
-        self._refilled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+    def _is_within_rate(self) -> bool:
+        """Return whether the limit of messages allows another one."""
+        self._rate.refill(time.monotonic())
+        return self._rate.take()
 
     # ---- actions
 

@@ -70,7 +70,7 @@ def test_the_last_message_is_not_kept_in_memory(opcode: int) -> None:
 def test_tiny_fragments_take_no_more_memory_than_the_message(opcode: int) -> None:
     incoming = FrameDecoder(100_000)
     pieces = b"".join(frame(CONT, b"%02d" % (number % 100), fin=False) for number in range(40_000))
-    incoming.small_frames = 50_000.0
+    incoming.small_frames.tokens = 50_000.0
     incoming.receive(frame(opcode, b"", fin=False))
     tracemalloc.start()
     try:
@@ -93,10 +93,10 @@ def test_tiny_fragments_take_no_more_memory_than_the_message(opcode: int) -> Non
 def test_too_many_small_frames_close_with_1008(small: bytes) -> None:
     incoming = FrameDecoder(16_384)
     incoming.receive(frame(TEXT, b"x" * SMALL_BYTES, fin=False))
-    incoming.refill(100.0)
+    incoming.small_frames.refill(100.0)
     incoming.receive(small * SMALL_AT_ONCE)
     assert close_code(incoming) is None
-    incoming.refill(101.0)
+    incoming.small_frames.refill(101.0)
     incoming.receive(small * SMALL_A_SECOND)
     assert close_code(incoming) is None
     incoming.receive(small * 5)

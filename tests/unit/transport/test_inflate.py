@@ -154,7 +154,7 @@ def test_small_fragments_are_counted_by_compressed_size() -> None:
     def fragment() -> bytes:
         return compressor.compress(b"x" * SMALL_BYTES) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
-    decoder.small_frames = float(SMALL_AT_ONCE)
+    decoder.small_frames.tokens = SMALL_AT_ONCE
     decoder.receive(frame(TEXT, fragment(), fin=False, reserved=RSV1))
     decoder.receive(b"".join(frame(CONT, fragment(), fin=False) for _ in range(SMALL_AT_ONCE)))
     (close,) = [chunk for chunk in decoder.data_to_send() if chunk[:1] == b"\x88"]

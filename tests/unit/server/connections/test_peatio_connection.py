@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
+import pytest
 
 from peatio_ws import testing
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
@@ -120,6 +122,25 @@ def test_a_private_trade_has_the_side_and_order_of_its_member() -> None:
                 got = classic.json()["trade"]
                 assert (got["market_id"], got["side"], got["order_id"]) == (trade["market"], "ask", 61)
                 assert got["ask"] == {"id": 61}
+
+
+def test_messages_are_limited_to_a_burst_and_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("peatio_ws.server.connections.peatio_connection.time", clock)
+    gateway = testing.gateway(WEBSOCKET_MESSAGE_BURST="3", WEBSOCKET_MESSAGE_RATE="2")
+    with testing.serve(gateway) as server, server.connect("/ranger") as client:
+        client.json()  # nothing is subscribed to yet
+        for _ in range(2):
+            for number in range(3):
+                client.send({"event": "subscribe", "streams": [f"a.b{number}"]})
+                assert "success" in client.json()
+            now[0] += 1.5
+        now[0] -= 1.0  # half a second later: one message
+        client.send({"event": "subscribe", "streams": ["a.b"]})
+        assert "success" in client.json()
+        client.send({"event": "subscribe", "streams": ["a.b"]})
+        assert client.closed() == (Close.POLICY, "too many messages")
 
 
 def test_an_idle_connection_without_a_greenlet_works_as_before() -> None:
