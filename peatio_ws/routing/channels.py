@@ -1,4 +1,4 @@
-"""Public and prefixed streams: their subscribers, and the book that a new subscriber receives first.
+"""Public and prefixed streams: their subscribers, and when those receive a book (`book_stream.py`).
 
 Never waits: puts frames into outboxes through the worker's batch. Does not know members or the broker.
 
@@ -13,59 +13,20 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from peatio_ws.orderbook.sync import BookSync, SyncResult
+from peatio_ws.orderbook.sync import SyncResult
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.stream_syntax import Kind, client_name, is_trades
 from peatio_ws.protocol.view_names import view_of
 from peatio_ws.routing.audience import Audience, add_subscriber, remove_subscriber, subscribers
 from peatio_ws.routing.batch import Batch
+from peatio_ws.routing.book_stream import BookStream
 from peatio_ws.routing.marked_streams import MarkedStreams
 from peatio_ws.routing.views import StreamViews
-from peatio_ws.transport.compression import Variants
 from peatio_ws.transport.frames import text_frame
 from peatio_ws.transport.outbox import Outbox
 
 SERVED_AT_ONCE: Final = 1_000
 """Waiting clients that one call of `serve_waiting` looks at."""
-BOOKS_OF_ROOM: Final = 4
-"""The limit of a client's outbox is at least this many times the largest book to which it subscribed."""
-
-
-class _BookStream:
-    """A `<name>-inc` stream that has been published: its book, and its subscribers.
-
-    Attributes:
-        served: subscribers that have received a book, and get every increment since.
-        waiting: subscribers that get the book as soon as there is one and their outbox has room. A subscriber that has
-            received a book, and asked again while there was none, is in both.
-        touched: whether a message came for it since this was last set to False.
-    """
-
-    __slots__ = ("_frames", "name", "served", "sync", "touched", "waiting")
-
-    def __init__(self, name: str, waiting: dict[Outbox, None]) -> None:
-        self.name = name
-        self.sync = BookSync()
-        self.served: dict[Outbox, None] = {}
-        self.waiting = waiting
-        self._frames: Variants | None = None
-        self.touched = False
-
-    def changed(self) -> None:
-        self._frames = None
-        self.touched = True
-
-    def __len__(self) -> int:
-        """Return the number of frames of the book."""
-        return len(self.sync.first_frames())
-
-    def frames(self) -> Variants:
-        """Return the book as frames, encoded and compressed once for all subscribers until it changes again."""
-        if self._frames is None:
-            name = client_name(self.name)
-            texts = [encoding.stream_event(f"{name}-{kind}", body) for kind, body in self.sync.first_frames()]
-            self._frames = Variants(b"".join(map(text_frame, texts)))
-        return self._frames
 
 
 class PublicChannels:
@@ -85,8 +46,8 @@ class PublicChannels:
         self._batch, self._max_books, self._report = batch, max_books, report
         self._audiences: dict[str, Audience] = {}
         self._unpublished: dict[str, Audience] = {}  # of `-inc` streams that were not published yet
-        self._books: dict[str, _BookStream] = {}  # by the book's name
-        self._pending: dict[_BookStream, None] = {}  # with subscribers that had no room for the book
+        self._books: dict[str, BookStream] = {}  # by the book's name
+        self._pending: dict[BookStream, None] = {}  # with subscribers that had no room for the book
         self._views = StreamViews(batch)
         self.marked = MarkedStreams(batch)
         self._subscriptions: Counter[str] = Counter()
@@ -126,17 +87,8 @@ class PublicChannels:
             if add_subscriber(self._audiences if book is None else self._unpublished, name, outbox):
                 self._subscriptions[_kind(name)] += 1
             return 0
-        if outbox not in stream.served and outbox not in stream.waiting:
-            self._subscriptions[_kind(name)] += 1
-        if stream.sync.current:
-            frames = stream.frames()
-            _make_room(outbox, frames)
-            stream.waiting.pop(outbox, None)
-            stream.served[outbox] = None
-            outbox.put(frames[outbox.compression])
-            return 0 if outbox.closing else len(stream)
-        stream.waiting[outbox] = None
-        return 0
+        self._subscriptions[_kind(name)] += not stream.has(outbox)
+        return stream.subscribe(outbox)
 
     def follow(self, outbox: Outbox, name: str) -> None:
         """Send a client a stream of trades from now on, with marks, whether it had the stream before or not."""
@@ -153,9 +105,7 @@ class PublicChannels:
             left = remove_subscriber(self._audiences if book is None else self._unpublished, name, outbox)
             left = (is_trades(name) and self.marked.unfollow(outbox, name)) or left
         else:
-            left = outbox in stream.served or outbox in stream.waiting
-            stream.served.pop(outbox, None)
-            stream.waiting.pop(outbox, None)
+            left = stream.unsubscribe(outbox)
         if left:
             self._subscriptions[_kind(name)] -= 1
 
@@ -245,7 +195,7 @@ class PublicChannels:
         self._batch.put(text_frame(encoding.stream_event(client_name(name), body)), subscribers(audience), 1)
         return True
 
-    def _stream_of(self, book: str) -> _BookStream | None:
+    def _stream_of(self, book: str) -> BookStream | None:
         """Return the stream of a book, a new one if necessary; None if there is no room for it."""
         stream = self._books.get(book)
         if stream is None:
@@ -253,7 +203,7 @@ class PublicChannels:
                 self._report("full", book)
                 return None
             waiting = subscribers(self._unpublished.pop(f"{book}-inc", None))
-            stream = self._books[book] = _BookStream(book, dict.fromkeys(waiting))
+            stream = self._books[book] = BookStream(book, waiting)
             self._views.on_published(f"{book}-inc", stream.sync)
         return stream
 
@@ -266,27 +216,17 @@ class PublicChannels:
         sent = first and self._send_book_to_all(stream)
         return self._views.on_book(f"{book}-inc") or sent
 
-    def _send_book_to_all(self, stream: _BookStream) -> bool:
+    def _send_book_to_all(self, stream: BookStream) -> bool:
         """Send the book to all subscribers: those that wait, and those that may lack increments."""
         stream.changed()
         return self._send_book(stream, stream.served | stream.waiting)
 
-    def _send_book(self, stream: _BookStream, outboxes: Iterable[Outbox]) -> bool:
+    def _send_book(self, stream: BookStream, outboxes: Iterable[Outbox]) -> bool:
         """Send the book to clients that have room for it. The others wait, without increments, until they have."""
-        frames, ready = stream.frames(), list[Outbox]()
-        for outbox in list(outboxes):
-            if outbox.size > outbox.limit // 2:
-                stream.served.pop(outbox, None)
-                stream.waiting.pop(outbox, None)
-                stream.waiting[outbox] = None  # at the end
-            else:
-                stream.waiting.pop(outbox, None)
-                stream.served[outbox] = None
-                _make_room(outbox, frames)
-                ready.append(outbox)
+        ready = stream.serve(outboxes)
         if stream.waiting:
             self._pending[stream] = None
-        self._batch.put(frames, ready, len(stream))
+        self._batch.put(stream.frames(), ready, len(stream))
         return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:
@@ -307,10 +247,6 @@ class PublicChannels:
         if stream.waiting and stream.sync.current:
             return self._send_book(stream, stream.waiting) or sent
         return sent
-
-
-def _make_room(outbox: Outbox, book: Variants) -> None:
-    outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(book[None]))
 
 
 def _kind(name: str) -> str:
