@@ -1,7 +1,7 @@
 """A WebSocket of a path that an application has registered, as its handler sees it.
 
 The handler exchanges messages with the client as it likes. The gateway adds limits, tokens, and the streams that the
-handler subscribes to. Does not know how connections are accepted (`gateway.py`).
+handler subscribes to (`handler_streams.py`). Does not know how connections are accepted (`gateway.py`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,11 @@ from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.errors import ClientError, Disconnect, Refused
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import ConnectionStatus
-from peatio_ws.protocol.connection_state import NOT_ADMITTED, ConnectionInput, ConnectionState
-from peatio_ws.protocol.encoding import Dialect
-from peatio_ws.protocol.stream_syntax import Kind, kind_of
-from peatio_ws.protocol.subscription_rules import Denial
-from peatio_ws.routing.receiver import Receiver
 from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import HANDLER_FAILURES
+from peatio_ws.server.connections.handler_streams import HandlerStreams
 from peatio_ws.server.connections.identification import verify_token
-from peatio_ws.server.connections.member_id import MemberIdResolution, look_up
+from peatio_ws.server.connections.member_id import look_up
 from peatio_ws.server.connections.upgrade_request import SUBPROTOCOL
 from peatio_ws.server.context import WorkerContext
 from peatio_ws.server.routes import Route
@@ -58,7 +54,7 @@ class HandlerConnection(BaseConnection):
         subprotocol: what client and handler agreed on; None if the client offered none of the handler's.
     """
 
-    __slots__ = ("_greenlet", "_lookup", "_receiver", "_route", "environ", "member", "subprotocol")
+    __slots__ = ("_greenlet", "_lookup", "_route", "_streams", "environ", "member", "subprotocol")
 
     def __init__(
         self,
@@ -75,7 +71,7 @@ class HandlerConnection(BaseConnection):
         self.environ = {name: value for name, value in environ.items() if isinstance(value, str)}
         self.member, self.subprotocol = member, self.environ.get(SUBPROTOCOL)
         self._lookup: MemberIdLookup | None = None  # of the member id; None until the client is authenticated
-        self._receiver: Receiver | None = None  # from the first stream on; without it the connection is OPEN
+        self._streams: HandlerStreams | None = None  # from the first stream on
         self._greenlet: Any = None  # the handler's
 
     # ---- for the handler
@@ -159,29 +155,13 @@ class HandlerConnection(BaseConnection):
         Raises:
             ClientError: the client may not have one of the streams, or has too many. Then it is subscribed to none.
         """
-        outbox, rules = self.ws.outbox, self.context.rules
-        receiver = self._receiver = self._receiver or Receiver(outbox, Dialect.RANGER)
-        mine = receiver.streams
-        new = [name for name in dict.fromkeys(streams) if name not in mine]
-        if not rules.is_room(len(mine), len(new)):
-            raise ClientError(f"too many streams: a connection has {rules.most} at most")
-        new = [self._check_stream(name, len(mine)) for name in new]
-        if any(kind_of(name) is Kind.PRIVATE for name in new):
-            self._admit(receiver)
-        for name in new:
-            self._add(receiver, name)
-            # All books may be more than the outbox holds, so each waits until the client has read some.
-            if not outbox.wait(outbox.limit // 2):
-                return
+        member = self.member if self._lookup is not None else None  # else its token is being verified
+        self._made_streams().subscribe(streams, member, self._lookup)
 
     def unsubscribe(self, *streams: str) -> None:
         """Stop sending the client events of these streams. Idempotent."""
-        if (receiver := self._receiver) is None:
-            return
-        for name in set(streams).intersection(receiver.streams):
-            receiver.streams.remove(name)
-            self.context.router.unsubscribe(receiver, name)
-            self.context.interest.release_stream(name)
+        if self._streams is not None:
+            self._streams.unsubscribe(streams)
 
     # ---- for the gateway
 
@@ -193,7 +173,7 @@ class HandlerConnection(BaseConnection):
     @property
     def streams(self) -> Sequence[str]:
         """The streams that the handler subscribed the client to."""
-        return self._receiver.streams if self._receiver is not None else ()
+        return self._streams.names if self._streams is not None else ()
 
     def notify(self, _notice: bytes) -> bool:
         """Send nothing: only the handler sends messages here."""
@@ -243,58 +223,12 @@ class HandlerConnection(BaseConnection):
     def _on_member_id(self, number: int | None) -> None:
         self.member = dataclasses.replace(cast(Identity, self.member), member_id=number)
 
-    def _check_stream(self, name: str, streams: int) -> str:
-        """Return the name as the worker keeps it. Raises ClientError if the client may not have the stream."""
-        kept = self.context.rules.check(name, self.member if self._lookup is not None else None, streams)
-        if isinstance(kept, Denial):
-            raise ClientError(f"cannot subscribe to {name[:128]}{kept.value}")
-        return kept
-
-    # What the connection needs from the broker is counted before the wait for the broker. It is released again if the
-    # wait is interrupted, if the connection ends meanwhile, or if another greenlet has acquired the same.
-
-    def _admit(self, receiver: Receiver) -> None:
-        """Send the client the events of its member, of the streams it is subscribed to. Idempotent."""
-        context, member, lookup = self.context, self.member, self._lookup
-        assert member is not None and lookup is not None  # noqa: PT018
-        if receiver.state not in NOT_ADMITTED:
-            return
-        context.ingest.wait_until_live()
-        admitted = False
-        try:
-            context.interest.acquire_member(member.uid)  # may wait
-            admitted = receiver.state in NOT_ADMITTED
-        finally:
-            if not admitted:
-                context.interest.release_member(member.uid)
-        if admitted:
-            receiver.admit(member.uid)
-            MemberIdResolution(self.context, receiver, lookup, self.ws.id, self._on_member_id).begin()
-            self.context.router.go_live(receiver)
-
-    def _add(self, receiver: Receiver, name: str) -> None:
-        """Send the client this stream from now on. Idempotent."""
-        interest, mine = self.context.interest, receiver.streams
-        added = False
-        try:
-            interest.acquire_stream(name)  # may wait
-            added = name not in mine and receiver.state is not ConnectionState.ENDED
-        finally:
-            if not added:
-                interest.release_stream(name)
-        if added:
-            receiver.advance(ConnectionInput.SUBSCRIBE)
-            mine.append(name)
-            self.context.router.subscribe(receiver, name)
-            receiver.outbox.flush()
+    def _made_streams(self) -> HandlerStreams:
+        if self._streams is None:
+            self._streams = HandlerStreams(self.context, self.ws.outbox, self.ws.id, self._on_member_id)
+        return self._streams
 
     def _leave(self) -> None:
-        # Another greenlet of the handler may still subscribe: it finds a receiver that has ended.
-        receiver = self._receiver = self._receiver or Receiver(self.ws.outbox, Dialect.RANGER)
-        context = self.context
         if self._lookup is not None:
-            context.shared.forget_lookup(self._lookup)
-        self.unsubscribe(*receiver.streams)
-        context.router.remove(receiver)
-        if receiver.uid is not None:
-            context.interest.release_member(receiver.uid)
+            self.context.shared.forget_lookup(self._lookup)
+        self._made_streams().end()  # another greenlet of the handler may still subscribe
