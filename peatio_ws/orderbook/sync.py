@@ -13,13 +13,10 @@ from collections import deque
 from typing import Final, Literal, TypeAlias
 
 from peatio_ws.orderbook.book import Book, Change, read
+from peatio_ws.orderbook.restarts import RestartDetector
 
 INCREMENTS_KEPT: Final = 1_000
 """Limit of increments since a snapshot that is not a book; beyond it, the store waits for the next snapshot."""
-RESTART: Final = 3
-"""After this many increments in a row that ascend from a lower number, the sequence has restarted."""
-REPEATS_REMEMBERED: Final = 32
-"""Increments that a publisher may repeat after it lost its connection, without being mistaken for a restart."""
 INCREMENTS_REMEMBERED: Final = 10_000
 """Increments received without a book, kept for a book that another worker sends."""
 
@@ -85,10 +82,8 @@ class BookSync:
         "_buffered",
         "_frames",
         "_in_step",
-        "_latest",
-        "_old_in_a_row",
         "_opaque_frames",
-        "_recent",
+        "_restarts",
         "_uninterrupted",
         "change",
         "sequence",
@@ -107,9 +102,7 @@ class BookSync:
         # Numbered increments received while there was no valid book; None after one that has no place among them.
         self._buffered: deque[tuple[int, bytes]] | None = _empty_buffer()
         self._uninterrupted = False  # since the last of them was received
-        self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
-        self._latest: int | None = None  # number of the last increment, even of an old one
-        self._old_in_a_row = 0  # consecutive increments that are not new and ascend
+        self._restarts = RestartDetector()
 
     @property
     def current(self) -> bool:
@@ -159,7 +152,7 @@ class BookSync:
         if self._book is not None:
             self._book.apply(change)
         self.sequence = sequence
-        self._is_new(sequence, body)
+        self._restarts.on_new(sequence, body)
         return self._on_applied()
 
     def first_frames(self) -> list[Frame]:
@@ -226,7 +219,7 @@ class BookSync:
         if sequence is None:
             self._buffered = None
         elif buffered is None:
-            self._latest = sequence
+            self._restarts.latest = sequence
         else:
             last = buffered[-1][0] if buffered else self.sequence
             if last is not None and sequence <= last:
@@ -234,34 +227,15 @@ class BookSync:
                 return SyncResult.HELD if is_empty else result
             buffered.append((sequence, body))
             self._uninterrupted = True
-            self._is_new(sequence, body)
+            self._restarts.on_new(sequence, body)
         return SyncResult.HELD if is_empty else SyncResult.PASS_ON
 
-    def _is_new(self, sequence: int | None, body: bytes) -> None:
-        self._latest, self._old_in_a_row = sequence, 0
-        self._recent.append(hash(body))
-
     def _on_old(self, sequence: int, body: bytes) -> SyncResult:
-        """Tell an old increment from the third of a restarted sequence.
-
-        Not counted: increments received before, and those that continue from the last one, because a snapshot has
-        overtaken them.
-        """
-        if hash(body) in self._recent:
+        if not self._restarts.on_old(sequence, body):
             return SyncResult.STALE
-        goes_on = self._latest is not None and sequence == self._latest + 1
-        if self._old_in_a_row:
-            self._old_in_a_row = self._old_in_a_row + 1 if goes_on else 1
-        elif not goes_on:
-            self._old_in_a_row = 1
-        self._latest = sequence
-        if self._old_in_a_row < RESTART:
-            return SyncResult.STALE
-        was_empty = self.state is BookState.EMPTY
-        self._reset(BookState.EMPTY if was_empty else BookState.BROKEN, None, None)
+        self._reset(BookState.EMPTY if self.state is BookState.EMPTY else BookState.BROKEN, None, None)
         # Other workers may hold the book of the old engine, whose numbers mean nothing any more.
         self._buffered = None
-        self._old_in_a_row = 0
         return SyncResult.RESTARTED
 
     def _on_hole(self, sequence: int | None, body: bytes) -> SyncResult:

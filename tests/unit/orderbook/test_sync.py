@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from peatio_ws.orderbook.restarts import REPEATS_REMEMBERED
 from peatio_ws.orderbook.sync import (
     INCREMENTS_KEPT,
     INCREMENTS_REMEMBERED,
-    REPEATS_REMEMBERED,
     BookState,
     BookSync,
     Frame,
