@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any, Final
 
 from peatio_ws.errors import ClientError
 from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Market, MarketEvent, Side, SimulatedOrder
 from peatio_ws.simulator.members import MemberOrder, Members, MemberTrade
-from peatio_ws.simulator.publications import LOT, MARKET, TICK, Publication, PublicationWriter, balances, snapshot
+from peatio_ws.simulator.order_form import read_order
+from peatio_ws.simulator.publications import Publication, PublicationWriter, balances, snapshot
 
 MEMBER: Final = "IDDEMO000001"
 """uid of the member whose orders are simulated."""
@@ -46,10 +45,6 @@ BITE: Final = 20_000
 """Minimum lots that the crowd takes of a bargain at once."""
 MOST_WAITING: Final = 50
 """Waiting orders allowed per member, so that no client fills the memory."""
-MOST_PRICE: Final = Decimal(1_000_000)
-MOST_VOLUME: Final = Decimal(1000)
-
-_is_number = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?").fullmatch
 
 
 class Simulation:
@@ -94,8 +89,7 @@ class Simulation:
         """Place a member's order.
 
         Args:
-            wanted: `market`, `side` (`sell`, `buy`), `ord_type` (`limit`, the default, or `market`), `volume` and, for
-                a limit order, `price`: numbers, or texts of numbers.
+            wanted: see `order_form.read_order`.
 
         Returns:
             The order's id, and everything that happens because of it.
@@ -103,17 +97,7 @@ class Simulation:
         Raises:
             ClientError: what is wrong with the order, in words for its sender.
         """
-        if wanted.get("market") != MARKET:
-            raise ClientError(f"market: the only market is {MARKET}")
-        side, kind = wanted.get("side"), wanted.get("ord_type", "limit")
-        if side not in ("sell", "buy"):
-            raise ClientError("side: use sell or buy")
-        if kind not in ("limit", "market"):
-            raise ClientError("ord_type: use limit or market")
-        volume = _steps_of(wanted, "volume", LOT, MOST_VOLUME)
-        if kind == "market" and wanted.get("price") is not None:
-            raise ClientError("price: a market order has none")
-        price = _steps_of(wanted, "price", TICK, MOST_PRICE) if kind == "limit" else None
+        side, price, volume = read_order(wanted)
         if len(self._members.waiting(uid)) >= MOST_WAITING:
             raise ClientError(f"{MOST_WAITING} of your orders are waiting already; cancel one first")
         if not self._can_pay(uid, side, price, volume):
@@ -279,19 +263,3 @@ class Simulation:
             if isinstance(happening, SimulatedOrder) and happening.owner is not None:
                 changed[happening.owner] = None
         return messages + [balances(uid, self._members.base(uid), self._members.quote(uid)) for uid in changed]
-
-
-def _steps_of(wanted: Mapping[str, Any], name: str, step: Decimal, most: Decimal) -> int:
-    """Return a positive number of whole steps. Raises ClientError."""
-    value = wanted.get(name)
-    if value is None:
-        raise ClientError(f"{name}: is missing")
-    text = str(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not _is_number(text):
-        raise ClientError(f"{name}: use a number, like 0.5")
-    number = Decimal(text)
-    if not 0 < number <= most:
-        raise ClientError(f"{name}: must be more than 0 and at most {most}")
-    if number % step:
-        raise ClientError(f"{name}: must be a multiple of {step}")
-    return int(number / step)

@@ -41,7 +41,7 @@ ALSO_PURE = {
     *(f"transport.{name}" for name in "client_address compression decoder frames handshake headers inflate".split()),
     *(f"routing.{name}" for name in "history seen_trades".split()),
     *(f"cluster.{name}" for name in "commands redis_keys".split()),
-    *(f"simulator.{name}" for name in "matching members publications simulation tape".split()),
+    *(f"simulator.{name}" for name in "matching members order_form publications simulation tape".split()),
     *(f"monitoring.{name}" for name in "counters throttled_warnings".split()),
     *(f"cli.check.{name}" for name in "broker_remedies remedies report".split()),
     "amqp.content_header",

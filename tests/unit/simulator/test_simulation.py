@@ -390,46 +390,12 @@ def test_what_is_offered_far_below_the_price_is_taken_soon() -> None:
     raise AssertionError(f"{ledger.orders[number]['volume']} are left")
 
 
-def test_numbers_may_be_numbers_and_ord_type_need_not_be_there() -> None:
-    simulation = Simulation(3, BEGIN)
-    wanted = {"market": "btcusd", "side": "buy", "price": 9000.5, "volume": 2}
-    number, told = simulation.place("IDANN", wanted, BEGIN)
-    (order,) = [message.body["order"] for message in told if message.exchange == ORDERBOOK]
-    assert (order["id"], order["price"], order["origin_volume"]) == (number, "9000.5", "2.0")
-    assert order["ord_type"] == "limit"
-
-
-@pytest.mark.parametrize(
-    ("changed", "why"),
-    [
-        ({"market": None}, "market: the only market is btcusd"),
-        ({"market": ["btcusd"]}, "market: the only market is btcusd"),
-        ({"side": "ask"}, "side: use sell or buy"),
-        ({"side": {}}, "side: use sell or buy"),
-        ({"ord_type": "stop"}, "ord_type: use limit or market"),
-        ({"ord_type": "market"}, "price: a market order has none"),
-        ({"price": None}, "price: is missing"),
-        ({"price": True}, "price: use a number, like 0.5"),
-        ({"price": "-1"}, "price: use a number, like 0.5"),
-        ({"price": "1e3"}, "price: use a number, like 0.5"),
-        ({"price": "٣"}, "price: use a number, like 0.5"),
-        ({"price": "9" * 100}, "price: use a number, like 0.5"),
-        ({"price": float("nan")}, "price: use a number, like 0.5"),
-        ({"price": "0.0"}, "price: must be more than 0 and at most 1000000"),
-        ({"price": "1000000.1"}, "price: must be more than 0 and at most 1000000"),
-        ({"price": "9000.55"}, "price: must be a multiple of 0.1"),
-        ({"volume": None}, "volume: is missing"),
-        ({"volume": []}, "volume: use a number, like 0.5"),
-        ({"volume": "0.00005"}, "volume: must be a multiple of 0.0001"),
-        ({"volume": "1000.0001"}, "volume: must be more than 0 and at most 1000"),
-    ],
-)
-def test_invalid_order_is_refused_with_a_text_and_changes_nothing(changed: dict[str, Any], why: str) -> None:
+@pytest.mark.parametrize("changed", [{"side": "ask"}, {"price": "9000.55"}])
+def test_invalid_order_is_refused_and_changes_nothing(changed: dict[str, Any]) -> None:
     simulation = Simulation(3, BEGIN)
     before = snapshot(simulation.market)
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError):
         simulation.place("IDANN", {**LIMIT, **changed}, BEGIN)
-    assert str(refused.value) == why
     assert snapshot(simulation.market) == before
 
 
