@@ -26,8 +26,8 @@ Exceptions within one package have the base class that their callers expect:
     ├── SeveralFaults      `config.validation_errors`
     ├── ExposedKey         `auth.keys`
     ├── UnusableKey        `auth.keys`
-    ├── TooLarge           `transport.headers`
-    └── Unreadable         `transport.proxy_protocol`
+    ├── TooLarge           `transport.http.headers`
+    └── Unreadable         `transport.http.proxy_protocol`
 """
 
 from __future__ import annotations

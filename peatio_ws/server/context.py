@@ -25,7 +25,7 @@ from peatio_ws.routing.router import Router
 from peatio_ws.server.broker_sources import ClientInterest
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.routes import Handlers
-from peatio_ws.transport.client_address import rate_limit_key
+from peatio_ws.transport.http.client_address import rate_limit_key
 
 log = structlog.get_logger("peatio_ws.server.context")
 

@@ -45,8 +45,8 @@ from peatio_ws.server.registry import ConnectionRegistry
 from peatio_ws.server.routes import F, Handlers, Identify
 from peatio_ws.server.stats import StatsReporter
 from peatio_ws.simulator.demo import Demo
-from peatio_ws.transport.client_address import client_address
-from peatio_ws.transport.handshake import respond, switch_protocols, wants_upgrade
+from peatio_ws.transport.http.client_address import client_address
+from peatio_ws.transport.http.handshake import respond, switch_protocols, wants_upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS
 from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import WRONG_WORKER, log_refusal, websocket_of

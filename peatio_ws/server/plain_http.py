@@ -6,7 +6,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.console.page import Page, WSGIApp
 from peatio_ws.simulator.demo import Demo
 from peatio_ws.simulator.publications import MARKET
-from peatio_ws.transport.handshake import upgrade_required
+from peatio_ws.transport.http.handshake import upgrade_required
 
 
 def with_console(settings: Settings, app: WSGIApp | None, demo: Demo | None) -> WSGIApp:

@@ -25,7 +25,7 @@ from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server.connections.hooks import Hooks
 from peatio_ws.server.drain import Drain
 from peatio_ws.server.stats import StatsReporter
-from peatio_ws.transport.client_address import rate_limit_key
+from peatio_ws.transport.http.client_address import rate_limit_key
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.server.registry")

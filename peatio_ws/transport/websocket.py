@@ -21,7 +21,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
 from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING
-from peatio_ws.transport.handshake import Upgrade
+from peatio_ws.transport.http.handshake import Upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
 from peatio_ws.transport.receive import NOTHING_YET, Reader
 

@@ -25,10 +25,10 @@ from peatio_ws.config import allowed_origins
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect, Refused
 from peatio_ws.monitoring import limits, metrics
-from peatio_ws.transport.client_address import client_address
 from peatio_ws.transport.compression import Compression, negotiate
-from peatio_ws.transport.handshake import RawSocket, check_handshake, respond, wants_upgrade
-from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
+from peatio_ws.transport.http.client_address import client_address
+from peatio_ws.transport.http.handshake import RawSocket, check_handshake, respond, wants_upgrade
+from peatio_ws.transport.http.request_handler import PendingRequest, TimedHandler
 from peatio_ws.transport.websocket import WebSocket
 
 log = structlog.get_logger("peatio_ws.transport.websocket_handler")

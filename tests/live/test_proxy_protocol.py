@@ -14,7 +14,7 @@ from tests.support.certificate import Certificate
 from tests.support.gateway import GatewayProcess, Signer
 from tests.support.raw_client import RawClient, close
 from tests.support.servers import wait_until
-from tests.unit.transport.test_proxy_protocol import BAD, LOCAL, TCP6, UNSPECIFIED, V6, v1, v2
+from tests.unit.transport.http.test_proxy_protocol import BAD, LOCAL, TCP6, UNSPECIFIED, V6, v1, v2
 
 TRUSTED, STRANGER = "127.0.0.1", "127.0.0.2"
 LIMIT = 2

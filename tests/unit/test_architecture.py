@@ -38,7 +38,8 @@ PURE = {"close_codes", "version", "errors", "life_cycle", "auth", "protocol", "o
 """Packages that use no socket, clock, environment or greenlet."""
 NOT_PURE = {"auth.jwks_refresh", "auth.signing"}
 ALSO_PURE = {
-    *(f"transport.{name}" for name in "client_address compression decoder frames handshake headers inflate".split()),
+    *(f"transport.{name}" for name in "compression decoder frames inflate".split()),
+    *(f"transport.http.{name}" for name in "client_address handshake headers".split()),
     *(f"routing.{name}" for name in "history seen_trades".split()),
     *(f"cluster.{name}" for name in "commands redis_keys".split()),
     *(f"simulator.{name}" for name in "matching members order_form publications simulation tape".split()),

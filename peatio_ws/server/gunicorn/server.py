@@ -13,7 +13,7 @@ from gunicorn.sock import ssl_context
 
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
-from peatio_ws.transport import proxy_protocol
+from peatio_ws.transport.http import proxy_protocol
 from peatio_ws.transport.tls import ServerTls
 from peatio_ws.transport.tls_records import return_after_each_record
 from peatio_ws.transport.websocket_handler import Handler

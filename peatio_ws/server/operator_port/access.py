@@ -21,7 +21,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server.operator_port.response import Response, error
-from peatio_ws.transport.client_address import client_address, rate_limit_key
+from peatio_ws.transport.http.client_address import client_address, rate_limit_key
 
 log = structlog.get_logger("peatio_ws.server.operator_port.access")
 

@@ -24,7 +24,7 @@ from peatio_ws.errors import PublishError
 from peatio_ws.publisher import Publisher
 from peatio_ws.server.operator_port import access
 from peatio_ws.server.operator_port.response import Response, error, json_response
-from peatio_ws.transport.client_address import client_address
+from peatio_ws.transport.http.client_address import client_address
 
 log = structlog.get_logger("peatio_ws.server.operator_port.api")
 

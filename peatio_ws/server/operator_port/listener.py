@@ -1,6 +1,6 @@
 """The socket of the operator's port, which all workers share, and its limits.
 
-Clients have limits of time, size and number, as on the gateway's own port (`http_handler.py`).
+Clients have limits of time, size and number, as on the gateway's own port (`request_handler.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from peatio_ws.server import listen_addresses
 from peatio_ws.server.operator_port import health
 from peatio_ws.server.operator_port.api import make_api
 from peatio_ws.server.operator_port.application import OperatorApplication
-from peatio_ws.transport.http_handler import PendingRequest, TimedHandler
+from peatio_ws.transport.http.request_handler import PendingRequest, TimedHandler
 
 MOST_CONNECTIONS: Final = 64
 """Connections of a worker. If there are more, one without a request is closed; if there is none, the answer is 503."""

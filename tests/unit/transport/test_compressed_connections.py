@@ -14,7 +14,7 @@ from peatio_ws import testing
 from peatio_ws.close_codes import Close
 from peatio_ws.transport.compression import negotiate
 from peatio_ws.transport.frames import frame_end
-from peatio_ws.transport.handshake import RawSocket
+from peatio_ws.transport.http.handshake import RawSocket
 from peatio_ws.transport.websocket import MOST_UNREAD, SLICE_BYTES, WebSocket
 from peatio_ws.transport.websocket_handler import Handler
 from tests.support.raw_client import TEXT, RawClient, close, frame

@@ -24,7 +24,7 @@ from websockets.protocol import CLIENT, Protocol
 from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.transport.frames import PING, close_frame, text_frame
-from peatio_ws.transport.handshake import RawSocket
+from peatio_ws.transport.http.handshake import RawSocket
 from peatio_ws.transport.receive import READ_BYTES, Idle, Reader
 from peatio_ws.transport.websocket import IDLE_SECONDS, MOST_UNREAD, WebSocket
 from peatio_ws.transport.websocket_handler import websocket_of

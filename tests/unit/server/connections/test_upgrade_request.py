@@ -16,7 +16,7 @@ from peatio_ws.server.connections.upgrade_request import (
     check_origin,
     parse_upgrade_request,
 )
-from peatio_ws.transport.client_address import client_address
+from peatio_ws.transport.http.client_address import client_address
 from tests.unit.samples import settings
 
 

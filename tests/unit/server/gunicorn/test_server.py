@@ -15,7 +15,7 @@ from peatio_ws.server.gunicorn.server import Server
 from peatio_ws.transport.websocket_handler import Handler
 from tests.support.raw_client import WAIT, RawClient
 from tests.unit.samples import settings
-from tests.unit.transport.test_proxy_protocol import v1
+from tests.unit.transport.http.test_proxy_protocol import v1
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 

@@ -13,7 +13,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from peatio_ws.server.gunicorn import worker as room
 from peatio_ws.server.gunicorn.server import Server
 from peatio_ws.server.gunicorn.worker import Worker
-from peatio_ws.transport.http_handler import PendingRequest
+from peatio_ws.transport.http.request_handler import PendingRequest
 
 LIMIT = 10.0
 """Time limit in seconds for immediate effects."""

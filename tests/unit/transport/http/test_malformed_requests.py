@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from peatio_ws import testing
-from peatio_ws.transport.headers import Headers, check_request_line
+from peatio_ws.transport.http.headers import Headers, check_request_line
 
 SMUGGLED = b"GET /healthcheck HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 """Sent after each request. Its answer would be 200, which must not arrive."""

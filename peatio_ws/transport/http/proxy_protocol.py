@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from peatio_ws.config.trusted_proxies import Network
-from peatio_ws.transport.client_address import is_trusted_peer
+from peatio_ws.transport.http.client_address import is_trusted_peer
 
 MOST_BYTES: Final = 1024
 """The longest header to read. Section 2.2 wants room for 216 bytes of address and for some TLVs, all in one packet."""

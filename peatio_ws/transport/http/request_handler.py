@@ -23,12 +23,12 @@ from gevent.pywsgi import MAX_REQUEST_LINE, WSGIHandler
 from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
-from peatio_ws.transport.client_address import resolve
-from peatio_ws.transport.headers import Headers, TooLarge, check_request_line
+from peatio_ws.transport.http.client_address import resolve
+from peatio_ws.transport.http.headers import Headers, TooLarge, check_request_line
 from peatio_ws.transport.outbox import SLICE
 from peatio_ws.transport.receive import unread
 
-log = structlog.get_logger("peatio_ws.transport.http_handler")
+log = structlog.get_logger("peatio_ws.transport.http.request_handler")
 
 MOST_PENDING: Final = 1000
 """Connections of a worker that have not sent their request yet, including TLS handshakes. Above this limit, the one

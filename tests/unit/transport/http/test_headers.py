@@ -9,7 +9,7 @@ from gevent.pywsgi import headers_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.transport.headers import LINE_BYTES, MOST_FIELDS, Headers
+from peatio_ws.transport.http.headers import LINE_BYTES, MOST_FIELDS, Headers
 
 NAMES = st.text("abcXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12) | st.sampled_from(["Host", "Upgrade", "cookie"])
 VALUES = st.text(st.characters(max_codepoint=255, blacklist_categories=["Cc"]), max_size=40)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from peatio_ws.errors import Refused
-from peatio_ws.transport.handshake import check_handshake, respond, wants_upgrade
+from peatio_ws.transport.http.handshake import check_handshake, respond, wants_upgrade
 
 GOOD = {
     "REQUEST_METHOD": "GET",

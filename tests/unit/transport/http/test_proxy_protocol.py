@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.config.trusted_proxies import network
-from peatio_ws.transport.proxy_protocol import (
+from peatio_ws.transport.http.proxy_protocol import (
     MOST_BYTES,
     Source,
     Unreadable,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.config.trusted_proxies import Header, network
-from peatio_ws.transport.client_address import HOP_CHARACTERS, MOST_HOPS, is_trusted_peer, rate_limit_key, resolve
+from peatio_ws.transport.http.client_address import HOP_CHARACTERS, MOST_HOPS, is_trusted_peer, rate_limit_key, resolve
 
 TRUSTED = [network(text) for text in ("10.0.0.0/8", "127.0.0.1", "fd00::/8")]
 PROXY = "10.0.0.2"
