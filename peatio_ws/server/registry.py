@@ -184,7 +184,7 @@ def _log_end(connection: RegisteredConnection) -> None:
         code=ws.close_code,
         seconds=round(time.monotonic() - ws.opened, 3),
         messages=ws.received,
-        bytes_received=ws.received_bytes,
+        bytes_received=ws.inbox.received_bytes,
         bytes_sent=ws.outbox.sent,
         protocol=status.protocol,
         uid=status.uid,

@@ -39,7 +39,7 @@ class _Traffic:
 
     def add(self, ws: WebSocket) -> None:
         self.messages += ws.received
-        self.received += ws.received_bytes
+        self.received += ws.inbox.received_bytes
         self.sent += ws.outbox.sent
 
     def move_from(self, other: _Traffic) -> None:

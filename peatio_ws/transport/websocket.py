@@ -1,4 +1,4 @@
-"""One WebSocket connection: frames by `websockets`' sans-IO core, deadlines, and an outbox for everything it writes.
+"""One WebSocket connection: an inbox for what its client sends, an outbox for everything it writes, and its deadlines.
 
 Knows neither HTTP (`websocket_handler.py`) nor Peatio.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 import socket as native_socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -16,18 +15,17 @@ from geventwebsocket.exceptions import WebSocketError
 from websockets.protocol import State as ProtocolState
 
 from peatio_ws.close_codes import FINAL, REASONS, Close
-from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
 from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.frames import PING
 from peatio_ws.transport.http.handshake import Upgrade
+from peatio_ws.transport.inbox import MOST_UNREAD, Inbox
 from peatio_ws.transport.outbox import CLOSE_SECONDS, NOT_SENT_BYTES, Outbox
-from peatio_ws.transport.receive import NOTHING_YET, Reader
+from peatio_ws.transport.receive import Reader
 
-SLICE_BYTES: Final = 512  # parsed before other greenlets may run: at most 85 frames, or 500 KB inflated, about 1 ms
-MOST_UNREAD: Final = 64  # messages to parse while the handler is busy, or after the connection was closed
-IDLE_SECONDS: Final = 1.0  # without a byte of the client, until its greenlet ends
+IDLE_SECONDS: Final = 1.0
+"""How long a client's greenlet waits for a byte before it ends."""
 
 
 class WebSocket:
@@ -42,45 +40,37 @@ class WebSocket:
         id: for the log, from the upgrade to the end.
         accepted_elsewhere: whether the stock handler has sent the 101 already.
         moved: whether a dedicated greenlet serves it.
-        opened, last_read, pinged: monotonic times, in seconds.
-        received, received_bytes: number of the client's messages; bytes, including frame headers.
+        opened, pinged: monotonic times, in seconds.
+        received: number of the client's messages.
     """
 
     __slots__ = (
         "_may_move",
-        "_protocol",
-        "_read_ahead",
-        "_reader",
-        "_reading",
         "_settings",
         "_sock",
         "_taken",
-        "_unread",
         "_upgrade",
         "accepted_elsewhere",
         "id",
-        "last_read",
+        "inbox",
         "moved",
         "opened",
         "outbox",
         "pinged",
         "received",
-        "received_bytes",
     )
 
+    inbox: Inbox
     outbox: Outbox
-    _protocol: FrameDecoder
 
     def __init__(self, upgrade: Upgrade, settings: Settings, accepted_elsewhere: bool = False) -> None:
         self._upgrade: Upgrade | None = upgrade
         self._settings = settings
         self._sock: Any = None
-        self._may_move = self.moved = self._reading = False
+        self._may_move = self.moved = False
         self.accepted_elsewhere = accepted_elsewhere
         self.id = secrets.token_hex(6)
-        self.received = self.received_bytes = self._taken = 0
-        self._read_ahead = b""  # bytes that were read but not parsed
-        self._unread = 0  # how many bytes the kernel held at the last check
+        self.received = self._taken = 0
 
     def accept(self, settings: Settings | None = None, subprotocol: str | None = None) -> None:
         """Upgrade now, with this subprotocol in the answer. Idempotent.
@@ -91,17 +81,17 @@ class WebSocket:
         if self._upgrade is None:
             return
         sock, early, answer, self._may_move, compression = self._upgrade(subprotocol)
-        self._sock, self._reader, self._upgrade = sock, Reader(sock), None  # release the request
+        self._sock, self._upgrade = sock, None  # release the request
         self._settings = settings = settings or self._settings
         if sock.family != native_socket.AF_UNIX:
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NODELAY, 1)
             sock.setsockopt(native_socket.IPPROTO_TCP, native_socket.TCP_NOTSENT_LOWAT, NOT_SENT_BYTES)
         self.outbox = Outbox(sock, settings.outbox_bytes, settings.send_timeout, compression)
-        self._protocol = FrameDecoder(settings.max_message_bytes, compressed=compression is not None)
-        self.opened = self.last_read = self.pinged = time.monotonic()
+        decoder = FrameDecoder(settings.max_message_bytes, compressed=compression is not None)
+        self.inbox = Inbox(Reader(sock), decoder, early)
+        self.opened = self.pinged = self.inbox.last_read
         if answer:
             self.outbox.put(answer)  # sent together with the first message, or before the first wait
-        self._read_ahead = early
 
     def serve(self, run: Callable[[], object], handles_idle: bool = False) -> None:
         """Run the rest of an accepted connection, in a new greenlet if possible, which saves 9 KB of stack.
@@ -111,14 +101,13 @@ class WebSocket:
         """
         self.moved = self._may_move
         if self.moved:
-            self._reader.start(run, handles_idle)
+            self.inbox.reader.start(run, handles_idle)
         else:
             run()
 
     def wait_idle(self) -> None:
         """Wait for the client without a greenlet, after `Idle`; see `Reader.wait_idle`."""
-        self._reading = True
-        self._reader.wait_idle()
+        self.inbox.wait_idle()
 
     @property
     def accepted(self) -> bool:
@@ -142,13 +131,14 @@ class WebSocket:
                 return self.receive()
         self.accept()
         self.outbox.flush()
-        messages = self._protocol.messages
+        decoder = self.inbox.decoder
+        messages = decoder.messages
         while not messages or self.outbox.closing in FINAL:
             # Not earlier: the application's answer to a message must leave before a pong or close for later frames.
-            self._answer(self._protocol.data_to_send())
-            if self._protocol.state is not ProtocolState.OPEN or self.outbox.closing:
+            self._answer(decoder.data_to_send())
+            if decoder.state is not ProtocolState.OPEN or self.outbox.closing:
                 return None
-            self._read()
+            self.inbox.read()
         self.received += 1
         answers, message = messages.pop(0)
         self._answer(answers)
@@ -185,109 +175,51 @@ class WebSocket:
         """Finish the closing handshake: read until the client has ended too, for at most `CLOSE_SECONDS`."""
         if self._sock is None:
             return
-        protocol, messages = self._protocol, 0
-        self._reader.end()
-        self._answer(protocol.data_to_send())
+        inbox, decoder, messages = self.inbox, self.inbox.decoder, 0
+        inbox.reader.end()
+        self._answer(decoder.data_to_send())
         self.outbox.close(Close.NORMAL)
         with gevent.Timeout(CLOSE_SECONDS, False):
-            while not protocol.eof_sent and messages < MOST_UNREAD:
-                self._read()
-                messages += len(protocol.messages)
-                protocol.messages.clear()
-                self._answer(protocol.data_to_send())
-            if protocol.state is not ProtocolState.CLOSED:
+            while not decoder.eof_sent and messages < MOST_UNREAD:
+                inbox.read()
+                messages += len(decoder.messages)
+                decoder.messages.clear()
+                self._answer(decoder.data_to_send())
+            if decoder.state is not ProtocolState.CLOSED:
                 # Half-close, then read and drop what the client sends until it ends. Closing with unread bytes would
                 # reset the connection, and the client could lose the close frame (RFC 6455 section 7.1.1).
-                self._read_ahead = b""
                 self.outbox.end(self.outbox.closing)
-                self._reader.discard()
-        self._on_bytes(b"")
+                inbox.discard()
+        inbox.on_bytes(b"")
         self.outbox.abort()
         self._sock.close()
 
-    def _read(self) -> None:
-        """Read some bytes of the client, or its end. Lets others run in between, however fast the client sends."""
-        self._reading = True
-        try:
-            let_others_run()
-            if not self._read_ahead:
-                try:
-                    self._read_ahead = self._reader.receive()
-                except OSError as error:
-                    if error.errno is None:
-                        raise  # not the socket's: a time limit around this call, ours or the handler's
-                let_others_run()  # many clients may be ready at once; a time limit here loses nothing
-        finally:
-            self._reading = False
-        self._on_slice()
-
-    def _on_slice(self) -> None:
-        self._on_bytes(self._read_ahead[:SLICE_BYTES])
-        self._read_ahead = self._read_ahead[SLICE_BYTES:]
-
-    def _poll(self) -> None:
-        """Read pending data while a handler is busy, so that pings are answered and the end is noticed. Never waits."""
-        protocol = self._protocol
-        if protocol.state is not ProtocolState.OPEN:
-            return
-        if len(protocol.messages) >= MOST_UNREAD:
-            unread = self._reader.unread()
-            if unread != self._unread:  # there may be pongs in it
-                self._unread, self.last_read = unread, time.monotonic()
-            return
-        try:
-            self._read_ahead = self._read_ahead or self._reader.receive_now()
-            self._on_slice()
-        except NOTHING_YET:
-            pass  # earlier data may still need an answer
-        except OSError:
-            self._on_bytes(b"")
-        while self._read_ahead and len(protocol.messages) < MOST_UNREAD:
-            self._on_slice()
-        if protocol.messages and self._protocol.state is not ProtocolState.OPEN:
-            return  # the client ended after a message that must be answered first
-        for answers, _ in protocol.messages:
-            self._answer(answers)
-            answers.clear()
-        self._answer(protocol.data_to_send())
-
     def tick(self, now: float) -> None:
         """Keep the connection alive, or close it. Called about once a second by the worker's keeper greenlet."""
-        outbox, settings = self.outbox, self._settings
+        inbox, outbox, settings = self.inbox, self.outbox, self._settings
         if outbox.size and outbox.sent != self._taken:
-            self.last_read = now  # the client reads what waits for it; a ping, or its pong, would queue behind that
+            inbox.last_read = now  # the client reads what waits for it; a ping, or its pong, would queue behind that
         self._taken = outbox.sent
-        if not (self._reading or outbox.closing):
-            self._poll()
+        if not (inbox.waits or outbox.closing):
+            self._answer(inbox.poll())
         if outbox.closing:
             if now > outbox.deadline:
                 outbox.abort()
-        elif now - self.last_read > settings.ping_timeout:
+        elif now - inbox.last_read > settings.ping_timeout:
             outbox.close(Close.IDLE, REASONS[Close.IDLE], cut=True)
         elif now - self.pinged > settings.ping_interval:
             self.pinged = now
             outbox.send(PING)
-        elif now - self.last_read > IDLE_SECONDS:
-            self._reader.release_greenlet()
+        elif now - inbox.last_read > IDLE_SECONDS:
+            inbox.reader.release_greenlet()
 
     @property
     def close_code(self) -> int:
         """The code this connection ended with: the first close frame of either side, otherwise 1006."""
-        protocol, own = self._protocol, self.outbox.closing
-        if protocol.close_rcvd is not None and (protocol.close_rcvd_then_sent or not own):
-            return int(protocol.close_rcvd.code)
+        decoder, own = self.inbox.decoder, self.outbox.closing
+        if decoder.close_rcvd is not None and (decoder.close_rcvd_then_sent or not own):
+            return int(decoder.close_rcvd.code)
         return own or 1006
-
-    def _on_bytes(self, data: bytes) -> None:
-        """Process bytes of the client, or its end (no bytes)."""
-        protocol = self._protocol
-        if protocol.state is ProtocolState.CLOSED:
-            return
-        if data:
-            self.last_read = time.monotonic()
-            protocol.small_frames.refill(self.last_read)
-            self.received_bytes += len(data)
-        protocol.receive(data)
 
     def _answer(self, chunks: list[bytes]) -> None:
         """Put the protocol's output (pongs, close frames; an empty chunk is the end) into the outbox."""
@@ -296,5 +228,5 @@ class WebSocket:
             if chunk:
                 outbox.put(chunk)
             else:
-                outbox.end(sent.code if (sent := self._protocol.close_sent) is not None else 1006)
+                outbox.end(sent.code if (sent := self.inbox.decoder.close_sent) is not None else 1006)
         outbox.flush()

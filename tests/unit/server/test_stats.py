@@ -24,7 +24,7 @@ NEW = ConnectionStatus("classic", False, 0, None)
 
 def socket(compression: Compression | None = None) -> Any:
     outbox = SimpleNamespace(size=0, sent=0, compression=compression)
-    return SimpleNamespace(outbox=outbox, received=1, received_bytes=2)
+    return SimpleNamespace(inbox=SimpleNamespace(received_bytes=2), outbox=outbox, received=1)
 
 
 def stats() -> StatsReporter:

@@ -15,7 +15,8 @@ from peatio_ws.close_codes import Close
 from peatio_ws.transport.compression import negotiate
 from peatio_ws.transport.frames import frame_end
 from peatio_ws.transport.http.handshake import RawSocket
-from peatio_ws.transport.websocket import MOST_UNREAD, SLICE_BYTES, WebSocket
+from peatio_ws.transport.inbox import MOST_UNREAD, SLICE_BYTES
+from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import Handler
 from tests.support.raw_client import TEXT, RawClient, close, frame
 from tests.unit.samples import settings
@@ -46,7 +47,7 @@ class Pair:
 
     def held(self) -> int:
         """Return how many bytes of read messages wait for the handler."""
-        return sum(len(message) for _, message in self.ws._protocol.messages)
+        return sum(len(message) for _, message in self.ws.inbox.decoder.messages)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_few_messages_are_decompressed_for_a_busy_handler(pair: Pair) -> None:
     pair.client.sendall(BOMB * 300)
     for _ in range(5):
         pair.ws.tick(pair.ws.opened)
-    assert MOST_UNREAD <= len(pair.ws._protocol.messages) <= MOST_UNREAD + SLICE_BYTES // len(BOMB) + 1
+    assert MOST_UNREAD <= len(pair.ws.inbox.decoder.messages) <= MOST_UNREAD + SLICE_BYTES // len(BOMB) + 1
     pair.client.sendall(close(1000))
     assert sum(1 for _ in pair.ws) == 300
 

@@ -25,8 +25,9 @@ from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.transport.frames import PING, close_frame, text_frame
 from peatio_ws.transport.http.handshake import RawSocket
+from peatio_ws.transport.inbox import MOST_UNREAD
 from peatio_ws.transport.receive import READ_BYTES, Idle, Reader
-from peatio_ws.transport.websocket import IDLE_SECONDS, MOST_UNREAD, WebSocket
+from peatio_ws.transport.websocket import IDLE_SECONDS, WebSocket
 from peatio_ws.transport.websocket_handler import websocket_of
 from tests.unit.samples import frames_in, settings
 
@@ -281,7 +282,7 @@ def test_unread_messages_before_a_disconnect_are_dropped(pair: Pair) -> None:
     ws = pair.open()
     pair.send_frames(text("before"))
     ws.tick(ws.opened)  # reads it ahead, as for a busy handler
-    assert len(ws._protocol.messages) == 1
+    assert len(ws.inbox.decoder.messages) == 1
     ws.outbox.close(Close.REVOKED, cut=True)
     assert list(ws) == []
 
@@ -328,7 +329,7 @@ def test_pings_are_sent_at_the_interval(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.opened + 25)
     ws.tick(ws.opened + 25.5)
-    ws.last_read += 26
+    ws.inbox.last_read += 26
     ws.tick(ws.opened + 26)
     ws.tick(ws.opened + 51)
     ws.close(1000)
@@ -339,15 +340,15 @@ def test_pings_are_sent_at_the_interval(pair: Pair) -> None:
 
 def test_connection_without_a_sign_of_life_is_ended(pair: Pair) -> None:
     ws = pair.open()
-    ws.tick(ws.last_read + 60)
+    ws.tick(ws.inbox.last_read + 60)
     assert not ws.closed
-    ws.tick(ws.last_read + 60.5)
+    ws.tick(ws.inbox.last_read + 60.5)
     assert ws.outbox.closing == Close.IDLE
 
 
 def test_client_that_reads_its_outbox_is_alive(pair: Pair) -> None:
     ws = pair.open()
-    began = ws.last_read
+    began = ws.inbox.last_read
     ws.pinged = began + 1000
     ws.outbox.size, ws.outbox.sent = 1000, 1
     ws.tick(began + 50)
@@ -385,11 +386,11 @@ def test_message_that_ends_an_idle_time_is_left_to_the_next_greenlet(pair: Pair)
 
     ws.serve(run, handles_idle=True)
     gevent.idle()  # waits for the client
-    ws.tick(ws.last_read + IDLE_SECONDS + 1)
-    while ws._reader._greenlet is not None:
+    ws.tick(ws.inbox.last_read + IDLE_SECONDS + 1)
+    while ws.inbox.reader._greenlet is not None:
         gevent.sleep(0.001)
     pair.send_frames(text("here again"))
-    ws.tick(ws.last_read)  # reads nothing, as it does for a busy handler
+    ws.tick(ws.inbox.last_read)  # reads nothing, as it does for a busy handler
     while not received:
         gevent.sleep(0.001)
     assert received == ["here again"]
@@ -407,9 +408,9 @@ def test_greenlet_is_not_released_during_the_closing_handshake(pair: Pair) -> No
 
     ws.serve(run, handles_idle=True)
     pair.send_frames(text("the last message"))
-    while not (ws.closed and ws._reader._waits):
+    while not (ws.closed and ws.inbox.reader._waits):
         gevent.sleep(0.001)
-    gevent.get_hub().loop.run_callback(ws._reader.raise_idle)  # as if it was idle before the message
+    gevent.get_hub().loop.run_callback(ws.inbox.reader.raise_idle)  # as if it was idle before the message
     gevent.idle()
     assert not sock.closed
     pair.send_frames(closing(1008))
@@ -443,9 +444,9 @@ def test_pings_are_answered_while_the_handler_is_busy(pair: Pair) -> None:
     ws = pair.open()
     ws.tick(ws.opened)
     pair.send_frames(Frame(Opcode.PING, b"1"), text("a"), Frame(Opcode.PING, b"2"), Frame(Opcode.PONG, b""))
-    ws.last_read = 0.0
+    ws.inbox.last_read = 0.0
     ws.tick(ws.opened + 1)
-    assert ws.last_read >= ws.opened, "pongs did not count as a sign of life"
+    assert ws.inbox.last_read >= ws.opened, "pongs did not count as a sign of life"
     assert not ws.closed
     assert frames_in(pair.receive_bytes(6)) == [(Opcode.PONG, b"1"), (Opcode.PONG, b"2")]
     ws.send("answer")
@@ -520,8 +521,8 @@ def test_lost_client_is_noticed_while_the_handler_is_busy(pair: Pair) -> None:
 def test_flood_after_the_end_is_dropped_unparsed(pair: Pair, first: list[Frame]) -> None:
     ws = pair.open()
     fed: list[int] = []
-    parse = ws._protocol.receive
-    ws._protocol.receive = lambda data: (fed.append(len(data)), parse(data))[1]  # type: ignore[method-assign]
+    parse = ws.inbox.decoder.receive
+    ws.inbox.decoder.receive = lambda data: (fed.append(len(data)), parse(data))[1]  # type: ignore[method-assign]
     if len(first) > 1:
         ws.close(Close.POLICY, "too many messages")
     ending = gevent.spawn(ws.end)
@@ -541,7 +542,7 @@ def test_few_messages_are_read_ahead(pair: Pair) -> None:
     for number in range(3 * MOST_UNREAD):
         pair.send_frames(text(str(number)))
         ws.tick(ws.opened)
-    assert len(ws._protocol.messages) == MOST_UNREAD
+    assert len(ws.inbox.decoder.messages) == MOST_UNREAD
     pair.client.shutdown(socket.SHUT_WR)
     assert list(ws) == [str(number) for number in range(3 * MOST_UNREAD)]
 
@@ -552,11 +553,11 @@ def test_client_with_unread_messages_is_alive_while_it_sends(pair: Pair) -> None
         pair.send_frames(text("are you there?"))
         ws.tick(ws.opened)
     for _ in range(3):
-        ws.last_read = 0.0
+        ws.inbox.last_read = 0.0
         pair.send_frames(Frame(Opcode.PONG, b""))
         ws.tick(ws.opened)
-        assert ws.last_read >= ws.opened
-    ws.last_read = 0.0
+        assert ws.inbox.last_read >= ws.opened
+    ws.inbox.last_read = 0.0
     ws.tick(ws.opened)
     assert ws.outbox.closing == Close.IDLE
 
@@ -567,7 +568,7 @@ def test_handler_that_waits_for_a_message_is_not_interrupted(pair: Pair) -> None
     gevent.sleep(0)
     pair.send_frames(text("for the one that waits"))
     ws.tick(ws.opened)
-    assert not ws._protocol.messages
+    assert not ws.inbox.decoder.messages
     assert waiting.get(timeout=LIMIT) == "for the one that waits"
 
 
@@ -585,7 +586,7 @@ def test_handler_that_yields_between_reads_is_not_interrupted(pair: Pair, monkey
     gevent.sleep(0)
     ws.tick(ws.opened)
     assert not handler.dead
-    assert not ws._protocol.messages, "another greenlet read the message"
+    assert not ws.inbox.decoder.messages, "another greenlet read the message"
     assert handler.get(timeout=LIMIT) == "x" * READ_BYTES
     assert frames_in(pair.receive_bytes(8 + 7)) == [(Opcode.TEXT, b"answer"), (Opcode.PONG, b"later")]
 

@@ -150,8 +150,8 @@ def test_an_idle_connection_without_a_greenlet_works_as_before() -> None:
         """Tick as a second later. Return whether no connection has a greenlet."""
         connections = list(gateway._registry)
         for connection in connections:
-            connection.tick(connection.ws.last_read + IDLE_SECONDS + 0.1)
-        return all(connection.ws._reader._greenlet is None for connection in connections)
+            connection.tick(connection.ws.inbox.last_read + IDLE_SECONDS + 0.1)
+        return all(connection.ws.inbox.reader._greenlet is None for connection in connections)
 
     with testing.serve(gateway) as server:
         classic = server.member("IDANN")
