@@ -50,7 +50,6 @@ class Outbox:
         sock: an upgraded gevent socket, TLS or not; no other code may write to it.
         limit: bytes that may wait for a client that does not read; above it, the client is closed with 4413.
         send_timeout: seconds within which such a client has to read something.
-
         compression: how texts are compressed; None if it was not negotiated.
 
     Attributes:
@@ -203,7 +202,7 @@ class Outbox:
         """Put in a close frame, the last frame of all. Idempotent.
 
         Args:
-            code: see `errors.Close`.
+            code: see `close_codes.Close`.
             reason: for the client; by default the code's own.
             cut: drop waiting frames that were not begun, so that the close frame is next.
         """
