@@ -12,7 +12,7 @@ import heapq
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -61,6 +61,18 @@ class Position(msgspec.Struct, frozen=True):
     history: str
     offset: int
     digest: int
+
+
+class ReplayPosition(NamedTuple):
+    """The place in the history from which a client continues.
+
+    Attributes:
+        offset: the last event that it has received.
+        era: see `History`.
+    """
+
+    offset: int
+    era: int
 
 
 class History:

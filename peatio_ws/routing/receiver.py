@@ -5,18 +5,15 @@ Knows nothing of the broker, of sockets and of tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from peatio_ws.protocol.connection_state import CONNECTION, ConnectionInput, ConnectionState
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.message_fields import Owner
 from peatio_ws.protocol.private_events.base import TradeKey
-from peatio_ws.routing.history import Position
+from peatio_ws.routing.history import Position, ReplayPosition
 from peatio_ws.routing.seen_trades import SeenTrades
 from peatio_ws.transport.outbox import Outbox
-
-if TYPE_CHECKING:
-    from peatio_ws.routing.replay import ReplayPosition
 
 CursorsOf = tuple[str | None, Position | None] | None
 """A member's, and the position if they are held; None for events without cursors. Equal ones get the same bytes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 import gevent
 import gevent.event
@@ -19,7 +19,7 @@ from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.exchanges import ORDERBOOK
 from peatio_ws.protocol.private_events.base import PrivateEvent
 from peatio_ws.routing.cursor import Cursors
-from peatio_ws.routing.history import Entry, History
+from peatio_ws.routing.history import Entry, History, ReplayPosition
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.router import Router
 from peatio_ws.routing.seen_trades import KEPT, KEPT_SECONDS
@@ -39,18 +39,6 @@ BATCH: Final = 64
 def reconnect_reason(seconds: int = RETURN_SECONDS) -> str:
     """Return the reason of a close frame (1012) that asks the client to come back within this time."""
     return f"restart; retry after {random.randint(1, seconds)}"
-
-
-class ReplayPosition(NamedTuple):
-    """The place in the history from which a client continues.
-
-    Attributes:
-        offset: the last event that it has received.
-        era: of the history, see there.
-    """
-
-    offset: int
-    era: int
 
 
 class Replays:

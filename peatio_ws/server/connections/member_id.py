@@ -16,8 +16,8 @@ from peatio_ws.auth.identity import Identity
 from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.connection_state import ConnectionState
+from peatio_ws.routing.history import ReplayPosition
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.routing.replay import ReplayPosition
 from peatio_ws.server.context import WorkerContext
 
 log = structlog.get_logger("peatio_ws.server.connections.member_id")

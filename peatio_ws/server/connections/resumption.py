@@ -15,8 +15,8 @@ from peatio_ws.monitoring import metrics
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.actions import Resume
 from peatio_ws.protocol.connection_state import ConnectionInput, ConnectionState
+from peatio_ws.routing.history import ReplayPosition
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.routing.replay import ReplayPosition
 from peatio_ws.server.connections.marked_streams import begin, send
 from peatio_ws.server.context import WorkerContext
 

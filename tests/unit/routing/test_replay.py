@@ -15,9 +15,9 @@ from peatio_ws.concurrency import yielding
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.routing import replay
-from peatio_ws.routing.history import STREAM, History, Position
+from peatio_ws.routing.history import STREAM, History, Position, ReplayPosition
 from peatio_ws.routing.receiver import Receiver
-from peatio_ws.routing.replay import ReplayPosition, Replays, reconnect_reason
+from peatio_ws.routing.replay import Replays, reconnect_reason
 from peatio_ws.routing.router import Router
 from peatio_ws.transport.outbox import Outbox
 from tests.unit.samples import Wire, cursors, on_orderbook, router, texts_in
