@@ -43,6 +43,14 @@ def redis(folder: Path) -> Iterator[Redis]:
     server.kill()
 
 
+@pytest.fixture(scope="module")
+def own_redis(folder: Path, request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """A Redis for the tests of one module only."""
+    server = Redis(folder / f"redis-{request.module.__name__}")
+    yield server
+    server.kill()
+
+
 @pytest.fixture(scope="session")
 def signer() -> Signer:
     return Signer()

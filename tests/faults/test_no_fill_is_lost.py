@@ -34,13 +34,6 @@ def own_broker(folder: Path) -> Iterator[RabbitMQ]:
     server.close()
 
 
-@pytest.fixture(scope="module")
-def own_redis(folder: Path) -> Iterator[Redis]:
-    server = Redis(folder / "redis-to-kill")
-    yield server
-    server.kill()
-
-
 @pytest.fixture
 def new_stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[Callable[..., Stage]]:
     running: list[GatewayProcess] = []

@@ -25,13 +25,6 @@ ALL = {"workers": 4, "gateways": 2, "silent": 0}
 
 
 @pytest.fixture(scope="module")
-def own_redis(folder: Path) -> Iterator[Redis]:
-    server = Redis(folder / "redis-operator")
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def gateways(folder: Path, broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[list[GatewayProcess]]:
     environ = {
         "AMQP_URL": broker.url,

@@ -28,13 +28,6 @@ FAILED = {"error": {"message": "Authentication failed."}}
 
 
 @pytest.fixture(scope="module")
-def own_redis(folder: Path) -> Iterator[Redis]:
-    server = Redis(folder / "redis-steering")
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
 def gateways(folder: Path, broker: RabbitMQ, own_redis: Redis, signer: Signer) -> Iterator[list[GatewayProcess]]:
     """Two gateways, with two workers and one."""
     environ = {"AMQP_URL": broker.url, "REDIS_URL": own_redis.url, **signer.environ, "WEBSOCKET_DRAIN_SECONDS": "0.5"}
