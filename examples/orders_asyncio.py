@@ -1,5 +1,5 @@
 """Keep the states of a member's orders correct across disconnections, with asyncio. Environment: URL, UID, and the
-variables of `rest.py` and `session_token.py`. It runs as `orders.py` does.
+variables of `rest.py` and `session_token.py`. Run it like `orders.py`.
 """
 
 import asyncio
