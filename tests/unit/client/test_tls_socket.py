@@ -6,23 +6,25 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from peatio_client._tls_socket import ThreadSafeSocket, thread_safe
 
 from tests.support.certificate import Certificate
+from tests.support.servers import wait_until
 
 WAIT = 60.0
 LONG = b"x" * 4 * 2**20
 
 
 class Watched:
-    """OpenSSL's object, and whether two calls were ever made at the same time."""
+    """OpenSSL's object, how many calls have ended, and whether two were ever made at the same time."""
 
     def __init__(self, sslobj: Any) -> None:
-        self._sslobj, self._inside, self.overlapped = sslobj, threading.Lock(), False
+        self._sslobj, self._inside = sslobj, threading.Lock()
+        self.ended, self.overlapped = 0, False
 
     def read(self, *args: Any) -> Any:
         return self._alone(self._sslobj.read, *args)
@@ -37,6 +39,7 @@ class Watched:
         try:
             return call(*args)
         finally:
+            self.ended += 1
             self._inside.release()
 
 
@@ -115,6 +118,24 @@ def test_shutdown_ends_a_waiting_reader(certificate: Certificate) -> None:
         client.shutdown(socket.SHUT_RDWR)
         reader.join(WAIT)
         assert results == [b""]
+
+
+@pytest.mark.parametrize("call", [lambda sock: sock.recv(1), lambda sock: sock.sendall(LONG)], ids=["read", "write"])
+def test_close_ends_a_thread_that_waits(certificate: Certificate, call: Callable[[ssl.SSLSocket], object]) -> None:
+    with pair(certificate) as (client, _):
+        watched = client._sslobj = Watched(client._sslobj)  # type: ignore[attr-defined]
+        client.settimeout(None)
+
+        def wait() -> None:
+            with contextlib.suppress(OSError):
+                call(client)
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        wait_until(lambda: watched.ended > 0, "it waits")
+        client.close()
+        thread.join(WAIT)
+        assert not thread.is_alive()
 
 
 def test_contexts_of_another_library_keep_their_class() -> None:

@@ -1,13 +1,15 @@
 """A TLS socket that one thread may read while another one writes.
 
 `websockets.sync` does so, and neither OpenSSL nor Python's `ssl` supports it: if the reader receives a session ticket
-while the request is written, the server never receives the request (Python 3.11).
+while the request is written, the server never receives the request (Python 3.11). And it closes sockets for which another
+thread may wait: if a server sends session tickets and no answer, `connect` never returns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import selectors
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,25 +20,35 @@ class ThreadSafeSocket(ssl.SSLSocket):
     """Python's TLS socket, with one call to OpenSSL at a time. No thread waits for the network within such a call."""
 
     _calls: threading.RLock
+    _reading: threading.RLock  # held while a thread waits in a direction
+    _writing: threading.RLock
 
     def __new__(cls, *args: Any, **options: Any) -> ThreadSafeSocket:
         made = super().__new__(cls, *args, **options)
-        made._calls = threading.RLock()
+        made._calls, made._reading, made._writing = threading.RLock(), threading.RLock(), threading.RLock()
         return made
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        while True:
-            with self._waiting(selectors.EVENT_READ), self._without_waiting():
-                return super().recv(buflen, flags)
+        with self._reading:
+            while True:
+                with self._waiting(selectors.EVENT_READ), self._without_waiting():
+                    return super().recv(buflen, flags)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        while True:
-            with self._waiting(selectors.EVENT_WRITE), self._without_waiting():
-                return super().send(data, flags)
+        with self._writing:
+            while True:
+                with self._waiting(selectors.EVENT_WRITE), self._without_waiting():
+                    return super().send(data, flags)
 
     def shutdown(self, how: int) -> None:
         with self._calls:
             super().shutdown(how)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # not connected any more
+            socket.socket.shutdown(self, socket.SHUT_RDWR)  # ends the waits of other threads; closing alone does not
+        with self._reading, self._writing:
+            super().close()
 
     def gettimeout(self) -> float | None:
         with self._calls:  # within a call of another thread it would be 0
