@@ -60,7 +60,7 @@ export class Course {
   async request(event, fields, options) {
     if (this.state !== "connected" || !this.#line)
       throw new Error("not connected; wait for the callback `connected`, or try again");
-    return this.#line.request(event, fields, options);
+    return this.#line.request(() => this.streams.turn(), event, fields, options);
   }
 
   close() {

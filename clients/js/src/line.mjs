@@ -114,13 +114,14 @@ export class Line {
   /**
    * Send a message to a handler, and wait for its answer. Until then, reading goes on.
    *
+   * @param {() => number} turn as for `Requests.ask`
    * @param {string} event
    * @param {object} fields
    * @param {{ timeout: number, signal?: AbortSignal }} options
    * @returns {Promise<any>}
    */
-  request(event, fields, options) {
-    const answer = this.requests.ask((text) => this.say(text), event, fields, options);
+  request(turn, event, fields, options) {
+    const answer = this.requests.ask((text) => this.say(text), turn, event, fields, options);
     this.#resume();
     return answer;
   }

@@ -18,18 +18,21 @@ export class Requests {
    * Send a message, and wait for its answer.
    *
    * @param {(text: string) => void} say
+   * @param {() => number} turn the seconds until the message may be sent; with 0, it counts as sent
    * @param {string} event
    * @param {object} fields
    * @param {{ timeout: number, signal?: AbortSignal }} options
    * @returns {Promise<any>}
    */
-  async ask(say, event, fields, { timeout, signal }) {
+  async ask(say, turn, event, fields, { timeout, signal }) {
     if (event === "subscribe" || event === "unsubscribe")
       throw new TypeError(`${event} is not a handler; use the method ${event}()`);
     signal?.throwIfAborted();
     const echo = (this.#last += 1);
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let pause;
     let abort = () => {};
     const answered = new Promise((resolve, reject) => {
       this.#waiting.set(echo, (frame) => (frame ? resolve(frame) : reject(new Error(LOST))));
@@ -39,12 +42,17 @@ export class Requests {
       signal?.addEventListener("abort", abort);
     });
     try {
+      for (let seconds = turn(); seconds; seconds = turn()) {
+        const later = new Promise((resolve) => (pause = setTimeout(resolve, seconds * 1000)));
+        await Promise.race([answered, later]);
+      }
       say(JSON.stringify({ ...fields, event, echo }));
       const frame = await answered;
       if (frame.error === undefined) return frame;
       throw new RequestFailed(String(frame.error?.message ?? frame.error));
     } finally {
       clearTimeout(timer);
+      clearTimeout(pause);
       signal?.removeEventListener("abort", abort);
       this.#waiting.delete(echo);
     }

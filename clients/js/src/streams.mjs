@@ -87,6 +87,11 @@ export class Streams {
     this.#pace.slowDown();
   }
 
+  /** The seconds until another message may be sent. With 0, it counts as sent. */
+  turn() {
+    return this.#pace.wait(now());
+  }
+
   /** Send the pending changes, now or as soon as the pace allows. */
   speak() {
     const conversation = this.#conversation;
@@ -94,7 +99,7 @@ export class Streams {
       const [gone] = this.#pace.pieces([...conversation.asked].filter((name) => !this.#wanted.has(name)));
       const [fresh] = this.#pace.pieces(this.wanted.filter((name) => !conversation.asked.has(name)));
       if (!gone && !fresh) return;
-      const seconds = this.#pace.wait(now());
+      const seconds = this.turn();
       if (seconds) {
         clearTimeout(this.#later);
         this.#later = setTimeout(() => this.speak(), seconds * 1000);

@@ -203,6 +203,27 @@ test("answers come to a callback, and events follow in order", async () => {
   assert.deepEqual(taken, [1, 2]);
 });
 
+test("requests keep the pace of the client's other messages", async (t) => {
+  let at = 0;
+  t.mock.method(performance, "now", () => at);
+  const one = client([subscribed], { streams: ["btcusd.trades"] });
+  const running = one.run();
+  await until(() => one.state === "connected");
+  const lost = Array.from({ length: 30 }, () => assert.rejects(one.request("double"), /ended before the answer/));
+  assert.equal(Gateway.heard.length, 20);
+  await assert.rejects(one.request("late", {}, { timeout: 0.01 }), { name: "TimeoutError" });
+  at += 1000;
+  await until(() => Gateway.heard.length === 28);
+  one.subscribe("btcusd.tickers");
+  at += 250;
+  await until(() => Gateway.heard.length === 30);
+  const sent = Gateway.heard.map(({ event }) => event).sort();
+  assert.ok(["double", "subscribe"].includes(sent[29]) && sent[0] === "double");
+  one.close();
+  await Promise.all([running, ...lost]);
+  assert.equal(Gateway.heard.length, 30);
+});
+
 test("debug tells the course, and no secret", async () => {
   const lines = [];
   const url = "ws://gateway.example/?key=secret";

@@ -30,12 +30,13 @@ export declare class Line {
     /**
      * Send a message to a handler, and wait for its answer. Until then, reading goes on.
      *
+     * @param {() => number} turn as for `Requests.ask`
      * @param {string} event
      * @param {object} fields
      * @param {{ timeout: number, signal?: AbortSignal }} options
      * @returns {Promise<any>}
      */
-    request(event: string, fields: object, options: {
+    request(turn: () => number, event: string, fields: object, options: {
         timeout: number;
         signal?: AbortSignal;
     }): Promise<any>;

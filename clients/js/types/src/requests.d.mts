@@ -6,12 +6,13 @@ export declare class Requests {
      * Send a message, and wait for its answer.
      *
      * @param {(text: string) => void} say
+     * @param {() => number} turn the seconds until the message may be sent; with 0, it counts as sent
      * @param {string} event
      * @param {object} fields
      * @param {{ timeout: number, signal?: AbortSignal }} options
      * @returns {Promise<any>}
      */
-    ask(say: (text: string) => void, event: string, fields: object, { timeout, signal }: {
+    ask(say: (text: string) => void, turn: () => number, event: string, fields: object, { timeout, signal }: {
         timeout: number;
         signal?: AbortSignal;
     }): Promise<any>;

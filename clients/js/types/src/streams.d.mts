@@ -21,6 +21,8 @@ export declare class Streams {
     leave(): import("./book.mjs").Book[];
     /** The gateway found the client too fast. */
     slowDown(): void;
+    /** The seconds until another message may be sent. With 0, it counts as sent. */
+    turn(): number;
     /** Send the pending changes, now or as soon as the pace allows. */
     speak(): void;
     /** Request new snapshots of all books that need one. */
