@@ -59,7 +59,8 @@ export { NoToken, Refused, RequestFailed } from "./src/errors.mjs";
  * @property {(notice: any) => unknown} notice a message of an operator; requested from the next connection on
  * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
  * @property {(end: Disconnected) => unknown} disconnected
- * @property {(message: string) => unknown} error an error text of the gateway, or why there is no token
+ * @property {(message: string) => unknown} error an error text of the gateway, why there is no token, or
+ *   that an order book has not come
  */
 
 /**

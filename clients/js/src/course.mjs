@@ -207,6 +207,7 @@ export class Course {
     if (conversation.live) {
       const { renewal } = this.#credentials;
       if (this.#source?.has || renewal.due <= wall()) await this.#renew(line, conversation);
+      for (const message of this.streams.late()) await this.#tell("error", message);
       this.streams.askAgain();
       seconds = Math.min(renewal.due - wall(), this.streams.seconds());
     }

@@ -4,6 +4,7 @@ import { Book, exactly } from "./book.mjs";
 import { streamOf } from "./view.mjs";
 
 const SNAPSHOTS = 1; // shortest time between two requests for snapshots: the message rate is limited
+const LATE = 10; // a book that has not come by then is reported: its market may not exist
 
 export class Shelf {
   /** @type {Map<string, Book>} */
@@ -11,6 +12,8 @@ export class Shelf {
   /** Names of books that need a new snapshot. @type {Set<string>} */
   #holes = new Set();
   #due = 0; // earliest time of the next request
+  /** Names of books, and since when the client waits for them; null before it looks. @type {Map<string, number | null>} */
+  #awaited = new Map();
 
   /**
    * The book of a market, from now on in this view, and the stream that it came from before if that was another one.
@@ -25,6 +28,7 @@ export class Shelf {
     const stream = streamOf(name, view);
     const book = this.#books.get(name) ?? new Book(name, stream);
     this.#books.set(name, book);
+    if (!book.current && !this.#awaited.has(name)) this.#awaited.set(name, null);
     if (book.stream === stream) return [book, null];
     const before = book.stream;
     book.stream = stream;
@@ -43,6 +47,7 @@ export class Shelf {
     if (book?.stream !== stream) return;
     book.current = false;
     this.#books.delete(book.name);
+    this.#awaited.delete(book.name);
   }
 
   /**
@@ -64,7 +69,10 @@ export class Shelf {
       const body = JSON.parse(text, /** @type {any} */ (exactly))[stream];
       const outcome = book.take(kind, body);
       if (outcome === "hole") this.#holes.add(name);
-      if (outcome === "changed") told.push(["book", book]);
+      if (outcome === "changed") {
+        this.#awaited.delete(name);
+        told.push(["book", book]);
+      }
     } catch {
       book.current = false;
       told.push(["error", `${stream}: the body is not an order book`]);
@@ -73,14 +81,28 @@ export class Shelf {
     return told;
   }
 
-  /** Seconds until snapshots have to be requested; infinite if none are needed. @param {number} at */
+  /** Errors about books that have not come, each once on a connection. @param {number} at */
+  late(at) {
+    const late = [];
+    for (const [name, since] of this.#awaited) {
+      if (since === null) this.#awaited.set(name, at);
+      else if (at - since >= LATE) {
+        this.#awaited.delete(name);
+        late.push(`${this.#books.get(name)?.stream}: no order book within ${LATE} s; is the name right?`);
+      }
+    }
+    return late;
+  }
+
+  /** Seconds until snapshots have to be requested, or a book is late; infinite for never. @param {number} at */
   seconds(at) {
-    return this.#holes.size ? this.#due - at : Infinity;
+    const late = [...this.#awaited.values()].map((since) => (since ?? at) + LATE - at);
+    return Math.min(this.#holes.size ? this.#due - at : Infinity, ...late);
   }
 
   /** The streams of all books that need a new snapshot, at most once per `SNAPSHOTS`. @param {number} at */
   toAsk(at) {
-    if (this.seconds(at) > 0) return [];
+    if (!this.#holes.size || this.#due > at) return [];
     const books = [...this.#holes].flatMap((name) => this.#books.get(name) ?? []);
     const streams = books.filter((book) => !book.current).map((book) => book.stream);
     this.#holes.clear();
@@ -91,6 +113,7 @@ export class Shelf {
   /** Mark all books as stale after the end of a connection; return those that were current. */
   lose() {
     this.#holes.clear();
+    this.#awaited = new Map([...this.#books.keys()].map((name) => [name, null]));
     const lost = [...this.#books.values()].filter((book) => book.current);
     for (const book of lost) book.current = false;
     return lost;

@@ -118,7 +118,12 @@ export class Streams {
     }
   }
 
-  /** Seconds until `askAgain` is due. */
+  /** Errors about books that have not come. */
+  late() {
+    return this.shelf.late(now());
+  }
+
+  /** Seconds until `askAgain` or `late` is due. */
   seconds() {
     return this.shelf.seconds(now());
   }

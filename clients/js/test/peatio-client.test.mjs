@@ -137,6 +137,42 @@ test("books in a view come by themselves, and keep it when the client comes back
   }
 });
 
+test("a book that does not come is reported, once on a connection", async (t) => {
+  let at = 0;
+  t.mock.method(performance, "now", () => at);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const pass = async (seconds) => {
+    at += seconds * 1000;
+    t.mock.timers.tick(seconds * 1000);
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+  };
+  const snap = { "btcusd.ob-snap": { asks: [["2", "1"]], sequence: 7 } };
+  const one = client([snap, subscribed], { books: ["btcusd", "btcusdd"], every: 250 });
+  const told = [];
+  one.on("error", (message) => told.push(message)).on("disconnected", () => {});
+  const running = one.run();
+  await pass(0);
+  one.book("ethusdd", { depth: 5 });
+  one.unsubscribe(one.book("dropped").stream);
+  Gateway.last.tell("message", { data: JSON.stringify(subscribed) });
+  await pass(0);
+  await pass(9.9);
+  assert.deepEqual(told, []);
+  await pass(0.2);
+  const late = (stream) => `${stream}: no order book within 10 s; is the name right?`;
+  const both = [late("btcusdd.ob-inc@250ms"), late("ethusdd.ob-top@5")];
+  assert.deepEqual(told, both);
+  await pass(60);
+  assert.deepEqual(told, both);
+  Gateway.last.tell("close", { code: 1006, reason: "" });
+  await pass(0);
+  await pass(1);
+  await pass(10);
+  assert.deepEqual(told, [...both, ...both]);
+  one.close();
+  await running;
+});
+
 test("pace and depth can be changed while it runs", async () => {
   const top = { "btcusd.ob-top@20": { asks: [["2", "1"]], sequence: 3 } };
   const one = client([top, subscribed, top], { books: ["btcusd"], depth: 20 });

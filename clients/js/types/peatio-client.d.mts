@@ -88,7 +88,8 @@ export type Callbacks = {
     }) => unknown;
     disconnected: (end: Disconnected) => unknown;
     /**
-     * an error text of the gateway, or why there is no token
+     * an error text of the gateway, why there is no token, or
+     * that an order book has not come
      */
     error: (message: string) => unknown;
 };
@@ -126,7 +127,8 @@ export type Callbacks = {
  * @property {(notice: any) => unknown} notice a message of an operator; requested from the next connection on
  * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
  * @property {(end: Disconnected) => unknown} disconnected
- * @property {(message: string) => unknown} error an error text of the gateway, or why there is no token
+ * @property {(message: string) => unknown} error an error text of the gateway, why there is no token, or
+ *   that an order book has not come
  */
 /**
  * Whether an event is of a stream; TypeScript then knows its body.

@@ -24,7 +24,9 @@ export declare class Shelf {
         stream: string;
         text: string;
     }): [name: "book" | "stale" | "error", what: Book | string][];
-    /** Seconds until snapshots have to be requested; infinite if none are needed. @param {number} at */
+    /** Errors about books that have not come, each once on a connection. @param {number} at */
+    late(at: number): string[];
+    /** Seconds until snapshots have to be requested, or a book is late; infinite for never. @param {number} at */
     seconds(at: number): number;
     /** The streams of all books that need a new snapshot, at most once per `SNAPSHOTS`. @param {number} at */
     toAsk(at: number): string[];

@@ -27,6 +27,8 @@ export declare class Streams {
     speak(): void;
     /** Request new snapshots of all books that need one. */
     askAgain(): void;
-    /** Seconds until `askAgain` is due. */
+    /** Errors about books that have not come. */
+    late(): string[];
+    /** Seconds until `askAgain` or `late` is due. */
     seconds(): number;
 }
