@@ -1,7 +1,7 @@
 """The client of `listen`: how it connects, what it sends, and when it ends.
 
 Speaks Peatio's classic protocol and Ranger's (contract sections 1 and 2). Knows neither options and terminals nor how
-tokens are made (`listen.py`), nor any other package of the gateway.
+tokens are made (`listen.py`), nor how one thread reads while another one writes over TLS (`tls_socket.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
+from peatio_ws.cli import tls_socket
 from peatio_ws.config.tls_errors import GATEWAY, tls_fault
 
 ENOUGH, NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 0, 1, 3, 4
@@ -110,7 +111,11 @@ def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenRes
     listener = None
     try:
         with connect(
-            target.address, additional_headers=target.headers, open_timeout=ANSWER_SECONDS, max_size=None
+            target.address,
+            additional_headers=target.headers,
+            open_timeout=ANSWER_SECONDS,
+            max_size=None,
+            ssl=tls_socket.thread_safe_context() if urlsplit(target.address).scheme == "wss" else None,
         ) as client:
             listener = _Listener(target, client, show)
             return listener.run()

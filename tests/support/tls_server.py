@@ -21,15 +21,18 @@ class TlsServer:
         cert, key: files of its certificate.
         greeting: pieces that are sent as one TLS record each (at most 16 KiB).
         clients: file of the authority whose clients are accepted; None accepts all.
+        tickets: session tickets after each handshake.
 
     Attributes:
         names: the server names that clients sent (SNI), or None.
     """
 
-    def __init__(self, cert: Path, key: Path, greeting: tuple[bytes, ...] = (), clients: Path | None = None) -> None:
+    def __init__(
+        self, cert: Path, key: Path, greeting: tuple[bytes, ...] = (), clients: Path | None = None, tickets: int = 0
+    ) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(cert, key)
-        self._context.num_tickets = 0  # only the greeting follows the handshake
+        self._context.num_tickets = tickets
         if clients is not None:
             self._context.verify_mode = ssl.CERT_REQUIRED
             self._context.load_verify_locations(clients)

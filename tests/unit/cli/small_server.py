@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from peatio_ws.cli.main import main
+from tests.support.certificate import Certificate
 
 WAIT = 20
 """Time limit of a test in seconds."""
@@ -63,8 +65,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def server(script: Callable[[Peer], None], refuse: tuple[HTTPStatus, str] | None = None) -> Iterator[Served]:
-    """Serve every client with `script`, then wait until the client disconnects."""
+def server(
+    script: Callable[[Peer], None],
+    refuse: tuple[HTTPStatus, str] | None = None,
+    certificate: Certificate | None = None,
+) -> Iterator[Served]:
+    """Serve every client with `script`, then wait until the client disconnects. With a certificate, over TLS."""
     served = Served()
 
     def process_request(connection: ServerConnection, request: Request) -> Response | None:
@@ -79,10 +85,14 @@ def server(script: Callable[[Peer], None], refuse: tuple[HTTPStatus, str] | None
         except BaseException as failure:
             served.failures.append(failure)
 
-    with serve(handler, "127.0.0.1", 0, process_request=process_request) as listener:
+    tls = None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate.cert, certificate.key)
+    with serve(handler, "127.0.0.1", 0, process_request=process_request, ssl=tls) as listener:
         thread = threading.Thread(target=listener.serve_forever)
         thread.start()
-        served.url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}"
+        served.url = f"{'wss://localhost' if tls else 'ws://127.0.0.1'}:{listener.socket.getsockname()[1]}"
         try:
             yield served
         finally:

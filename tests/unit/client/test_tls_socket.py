@@ -6,63 +6,21 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from peatio_client._tls_socket import ThreadSafeSocket, thread_safe
 
 from tests.support.certificate import Certificate
 from tests.support.servers import wait_until
+from tests.support.tls_pair import WAIT, Watched, pair
 
-WAIT = 60.0
 LONG = b"x" * 4 * 2**20
-
-
-class Watched:
-    """OpenSSL's object, how many calls have ended, and whether two were ever made at the same time."""
-
-    def __init__(self, sslobj: Any) -> None:
-        self._sslobj, self._inside = sslobj, threading.Lock()
-        self.ended, self.overlapped = 0, False
-
-    def read(self, *args: Any) -> Any:
-        return self._alone(self._sslobj.read, *args)
-
-    def write(self, *args: Any) -> Any:
-        return self._alone(self._sslobj.write, *args)
-
-    def _alone(self, call: Any, *args: Any) -> Any:
-        if not self._inside.acquire(blocking=False):
-            self.overlapped = True
-            return call(*args)
-        try:
-            return call(*args)
-        finally:
-            self.ended += 1
-            self._inside.release()
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate(tmp_path_factory.mktemp("tls"))
-
-
-@contextlib.contextmanager
-def pair(certificate: Certificate) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
-    """Yield a client's socket and the server's, after the handshake."""
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(certificate.cert, certificate.key)
-    accepted: list[ssl.SSLSocket] = []
-    near, far = socket.socketpair()
-    server = threading.Thread(target=lambda: accepted.append(ours.wrap_socket(far, server_side=True)))
-    server.start()
-    with thread_safe(certificate.trusted()).wrap_socket(near, server_hostname="localhost") as client:
-        server.join(WAIT)
-        with accepted[0] as served:
-            client.settimeout(WAIT)
-            served.settimeout(WAIT)
-            yield client, served
 
 
 def received(sock: ssl.SSLSocket, count: int) -> bytes:
@@ -73,7 +31,7 @@ def received(sock: ssl.SSLSocket, count: int) -> bytes:
 
 
 def test_a_thread_that_waits_for_data_is_not_within_openssl(certificate: Certificate) -> None:
-    with pair(certificate) as (client, server):
+    with pair(certificate, thread_safe(certificate.trusted())) as (client, server):
         watched = client._sslobj = Watched(client._sslobj)  # type: ignore[attr-defined]
         results = list[bytes]()
         reader = threading.Thread(target=lambda: results.append(received(client, 2)))
@@ -87,7 +45,7 @@ def test_a_thread_that_waits_for_data_is_not_within_openssl(certificate: Certifi
 
 
 def test_a_thread_that_waits_to_write_lets_the_other_one_read(certificate: Certificate) -> None:
-    with pair(certificate) as (client, server):
+    with pair(certificate, thread_safe(certificate.trusted())) as (client, server):
         writer = threading.Thread(target=client.sendall, args=(LONG,))
         writer.start()
         answer = threading.Thread(target=server.sendall, args=(LONG,))  # the server reads nothing until this is sent
@@ -100,7 +58,7 @@ def test_a_thread_that_waits_to_write_lets_the_other_one_read(certificate: Certi
 
 
 def test_times_out_as_usual(certificate: Certificate) -> None:
-    with pair(certificate) as (client, _):
+    with pair(certificate, thread_safe(certificate.trusted())) as (client, _):
         client.settimeout(0.01)
         with pytest.raises(TimeoutError):
             client.recv(1)
@@ -110,7 +68,7 @@ def test_times_out_as_usual(certificate: Certificate) -> None:
 
 
 def test_shutdown_ends_a_waiting_reader(certificate: Certificate) -> None:
-    with pair(certificate) as (client, _):
+    with pair(certificate, thread_safe(certificate.trusted())) as (client, _):
         results = list[bytes]()
         reader = threading.Thread(target=lambda: results.append(client.recv(1)))
         reader.start()
@@ -122,7 +80,7 @@ def test_shutdown_ends_a_waiting_reader(certificate: Certificate) -> None:
 
 @pytest.mark.parametrize("call", [lambda sock: sock.recv(1), lambda sock: sock.sendall(LONG)], ids=["read", "write"])
 def test_close_ends_a_thread_that_waits(certificate: Certificate, call: Callable[[ssl.SSLSocket], object]) -> None:
-    with pair(certificate) as (client, _):
+    with pair(certificate, thread_safe(certificate.trusted())) as (client, _):
         watched = client._sslobj = Watched(client._sslobj)  # type: ignore[attr-defined]
         client.settimeout(None)
 

@@ -1,8 +1,10 @@
 """A TLS socket that one thread may read while another one writes.
 
 `websockets.sync` does so, and neither OpenSSL nor Python's `ssl` supports it: if the reader receives a session ticket
-while the request is written, the server never receives the request (Python 3.11). And it closes sockets for which another
-thread may wait: if a server sends session tickets and no answer, `connect` never returns.
+while the request is written, the server never receives the request (Python 3.11). And it closes sockets for which
+another thread may wait: if a server sends session tickets and no answer, `connect` never returns.
+
+The gateway's `listen` has a smaller one (`peatio_ws/cli/tls_socket.py`): neither package may depend on the other.
 """
 
 from __future__ import annotations
