@@ -2,6 +2,7 @@
 
 import { RequestFailed, timedOut } from "./errors.mjs";
 
+const NOT_SENT = "the connection ended before the request was sent";
 const LOST = "the connection ended before the answer; the handler may have run";
 
 /** The requests of a connection that wait for an answer. */
@@ -34,8 +35,9 @@ export class Requests {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let pause;
     let abort = () => {};
+    let isSent = false;
     const answered = new Promise((resolve, reject) => {
-      this.#waiting.set(echo, (frame) => (frame ? resolve(frame) : reject(new Error(LOST))));
+      this.#waiting.set(echo, (frame) => (frame ? resolve(frame) : reject(new Error(isSent ? LOST : NOT_SENT))));
       if (timeout < Infinity)
         timer = setTimeout(() => reject(timedOut(`${event} was not answered within ${timeout} s`)), timeout * 1000);
       abort = () => reject(signal?.reason);
@@ -46,6 +48,7 @@ export class Requests {
         const later = new Promise((resolve) => (pause = setTimeout(resolve, seconds * 1000)));
         await Promise.race([answered, later]);
       }
+      isSent = true;
       say(JSON.stringify({ ...fields, event, echo }));
       const frame = await answered;
       if (frame.error === undefined) return frame;
