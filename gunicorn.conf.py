@@ -24,33 +24,30 @@ import atexit
 import os
 import shutil
 import sys
-import tempfile
+
+from peatio_ws.errors import ConfigurationError, Fault
+from peatio_ws.monitoring import metrics_folder
 
 # Before the first import of a metric, which looks up its folder. A folder made by another gateway (which started this
 # one, by USR2) is not ours; after a reload, our own folder exists already.
-_MADE = "peatio_ws-metrics-"
-_PREFIX = f"{_MADE}{os.getpid()}-"
-_name = os.path.basename(os.environ.get("PROMETHEUS_MULTIPROC_DIR", _MADE))
-# Often writable in a container with a read-only file system.
-_MEMORY = "/dev/shm"
+_PREFIX = f"{metrics_folder.PREFIX}{os.getpid()}-"
+_name = os.path.basename(os.environ.get(metrics_folder.VARIABLE) or metrics_folder.PREFIX)
 
 
-def _new_folder():
-    for where in (None, _MEMORY):
-        try:
-            return tempfile.mkdtemp(prefix=_PREFIX, dir=where)
-        except OSError:
-            pass
-    sys.exit("configuration: TMPDIR: no temporary folder is writable; set TMPDIR to one that is")
+def _exit(faults):
+    sys.exit("\n".join(f"configuration: {fault}" for fault in faults))
 
 
-if _name.startswith(_MADE) and not _name.startswith(_PREFIX):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _new_folder()
+if _name.startswith(metrics_folder.PREFIX) and not _name.startswith(_PREFIX):
+    try:
+        os.environ[metrics_folder.VARIABLE] = metrics_folder.make()
+    except ConfigurationError as error:
+        _exit(error.faults)
 
 
 def _tidy(master=None):
     """Remove the folder made above. With `master`, only in the process with that id."""
-    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    folder = os.environ[metrics_folder.VARIABLE]
     if os.path.basename(folder).startswith(_PREFIX) and master in (None, os.getpid()):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -61,7 +58,6 @@ import structlog
 
 from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
-from peatio_ws.errors import ConfigurationError, Fault
 from peatio_ws.monitoring import log_writer, logs, metrics
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.gateway import Gateway
@@ -74,7 +70,7 @@ gc.enable()
 try:
     _settings = Settings.from_env(at_start=True)
 except ConfigurationError as error:
-    sys.exit("\n".join(f"configuration: {fault}" for fault in error.faults))
+    _exit(error.faults)
 
 logs.never_wait(_settings)
 atexit.register(log_writer.settle)
@@ -95,7 +91,7 @@ timeout = 60
 control_socket_disable = True
 # gunicorn (27.0.1) makes a file there for each new worker, and its master ends if that fails. So choose a folder that
 # no cleanup job empties.
-worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
+worker_tmp_dir = metrics_folder.MEMORY if os.access(metrics_folder.MEMORY, os.W_OK | os.X_OK) else None
 proc_name = "peatio_ws"
 
 
@@ -115,7 +111,7 @@ def on_starting(server):
     except ConfigurationError as error:
         faults += error.faults
     if faults:
-        sys.exit("\n".join(f"configuration: {fault}" for fault in faults))
+        _exit(faults)
     log = structlog.get_logger("peatio_ws.configuration")
     for name, meant in misspelt_variables.near_misses(os.environ).items():
         log.warning("unknown variable ignored", variable=name, similar=meant)

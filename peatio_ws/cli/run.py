@@ -17,6 +17,7 @@ from peatio_ws.cli.key_files import KEY_FILE, make_token, own_public_key
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import ConfigurationError
+from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server import listen_addresses
 from peatio_ws.simulator import publications, simulation
 
@@ -59,6 +60,8 @@ def run(app: str, folder: Path, no_simulation: bool) -> None:
     try:
         settings = Settings.from_env(environ, at_start=True)
         listen_addresses.check_addresses(settings)
+        if not environ.get(metrics_folder.VARIABLE):
+            metrics_folder.check(environ)
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["the gateway cannot start:", *map(str, error.faults)])) from None
     if simulated:

@@ -25,7 +25,7 @@ STEP_SECONDS: Final = 5.0
 def redis(settings: Settings) -> Iterator[Finding]:
     """Check the store that workers share, and its clock."""
     if settings.redis_url is None:
-        yield Finding("redis", None, "REDIS_URL is not set: workers share no state")
+        yield remedies.redis_not_set(settings.workers)
         return
     place = redis_place(settings.redis_url)
     if is_sentinel(settings.redis_url):

@@ -174,6 +174,14 @@ def connected(server: Server, properties: Mapping[str, Any], heartbeat: float) -
 # ---- Redis
 
 
+def redis_not_set(workers: int) -> Finding:
+    """Return the finding that the workers of a gateway have no Redis."""
+    if workers == 1:
+        return Finding("redis", None, "REDIS_URL is not set: workers share no state")
+    text = f"REDIS_URL is not set: the {workers} workers share no limits, order books, orders and member ids"
+    return Finding("redis", None, text, "set REDIS_URL to a Redis that all gateways use, or WEB_CONCURRENCY=1")
+
+
 class RedisProblem(ErrorCode):
     """Why Redis does not answer as expected, and what to do."""
 

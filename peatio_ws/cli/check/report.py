@@ -67,8 +67,7 @@ def faulty(fault: Fault) -> Finding:
     """Return the finding of a fault of the environment."""
     if fault.code is FaultCode.KEY_UNUSABLE:
         return Finding("settings", False, fault.text, _KIND)
-    remedy = fault.remedy or "correct it: docs/settings.md lists the valid values"
-    return Finding("settings", False, fault.text, remedy)
+    return Finding("settings", False, fault.text, fault.remedy)
 
 
 def misspelt(name: str, meant: str) -> Finding:

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import http.client
 import resource
-import tempfile
 import threading
 import time
 import urllib.error
@@ -28,6 +27,7 @@ from peatio_ws.cli.check.report import Finding
 from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Fault, FaultCode
+from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server import listen_addresses
 from peatio_ws.transport.tls import read_certificate
 
@@ -73,7 +73,6 @@ def run_checks(environ: Mapping[str, str], token: str | None) -> Iterator[Findin
             yield Finding(area, None, "not tried: correct its settings first")
 
 
-_MEMORY: Final = "/dev/shm"
 _AREAS: Final = {
     "broker": ("AMQP_", "RABBITMQ_"),
     "redis": ("REDIS_",),
@@ -219,20 +218,8 @@ def _files(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics_folder(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Check where workers store their metrics: a folder that the operator names, or one of gunicorn.conf.py."""
-    name = environ.get("PROMETHEUS_MULTIPROC_DIR")
-    fault: OSError | None = None
-    for folder in (name,) if name else (None, _MEMORY):  # None: the first temporary folder that is writable
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                yield Finding("metrics", True, f"{folder or tempfile.gettempdir()} is writable")
-                return
-        except OSError as error:
-            fault = fault or error
-    variable = "PROMETHEUS_MULTIPROC_DIR" if name else "TMPDIR"
-    yield Finding(
-        "metrics",
-        False,
-        f"no file can be written to {name or 'any temporary folder'}: {fault.strerror if fault else ''}",
-        f"set {variable} to an existing folder that the gateway may write to",
-    )
+    """Check where the workers store their metrics: a folder that the operator names, or a temporary folder."""
+    try:
+        yield Finding("metrics", True, f"{metrics_folder.check(environ)} is writable")
+    except ConfigurationError as error:
+        yield from (Finding("metrics", False, fault.text, fault.remedy) for fault in error.faults)

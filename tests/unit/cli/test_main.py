@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,6 +15,7 @@ from click.testing import CliRunner
 from peatio_ws.cli.main import COMMANDS as COMMANDS_BY_HEADING
 from peatio_ws.cli.main import main
 from peatio_ws.version import VERSION
+from tests.support.gateway import ROOT
 from tests.unit.cli.calling import call, fails
 
 COMMANDS = ["keygen", "token", "publish", "publish order", "publish trade", "publish event", "listen", "check", "run"]
@@ -107,6 +111,14 @@ def test_unreadable_and_unwritable_files_are_reported(folder: Path, line: str) -
     (folder / "junk").mkdir()
     (folder / "junk" / "private.pem").write_text("junk")
     assert isinstance(call(line, AMQP_URL="memory://" if "publish" in line else "").exception, SystemExit)
+
+
+def test_commands_leave_no_metrics_behind(folder: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    program = "import os; from peatio_ws.cli import main; print(os.environ['PROMETHEUS_MULTIPROC_DIR'])"
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str(folder), done.stderr
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(("value", "shown"), [("", True), ("1", False)])

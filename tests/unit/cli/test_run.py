@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from click.testing import Result
 from peatio_ws.auth.keys import public_text
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
+from peatio_ws.monitoring import metrics_folder
 from peatio_ws.server import listen_addresses
 from peatio_ws.simulator import simulation
 from tests.support.gateway import ROOT
@@ -21,14 +23,28 @@ from tests.unit.cli.calling import call, fails
 from tests.unit.samples import private_key
 
 
-def test_run_reports_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*_: object) -> None:
-        raise AssertionError("started with a faulty environment")
+def started(*_: object) -> None:
+    raise AssertionError("started with a faulty environment")
 
+
+def test_run_reports_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execve", started)
     said = fails("run", WEBSOCKET_PORT="http", LOG_LEVEL="loud")
     assert "WEBSOCKET_PORT" in said
     assert "LOG_LEVEL" in said
+
+
+def test_run_without_a_folder_for_metrics_ends_before_its_welcome(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen_addresses, "check_addresses", lambda settings: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
+    monkeypatch.setattr(metrics_folder, "MEMORY", str(folder / "none"))
+    monkeypatch.setattr(os, "execve", started)
+    said = fails("run")
+    assert "TMPDIR: no temporary folder is writable" in said
+    assert "A Peatio WebSocket gateway" not in said
+    start("run", PROMETHEUS_MULTIPROC_DIR=str(folder))
 
 
 class Started(Exception):

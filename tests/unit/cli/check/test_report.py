@@ -13,12 +13,21 @@ from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cli.check import report
 from peatio_ws.cli.check.report import Finding
+from peatio_ws.errors import ConfigurationError, Fault
 from tests.unit.samples import NOW, claims, jwk, jwk_set, private_key, settings, sign
 
 
 def token(text: str, **environ: str) -> Finding:
     found = settings(**environ)
     return report.token(Verifier(found.token_rules), found, text, NOW, Revocations())
+
+
+def test_a_fault_whose_text_says_what_to_do_has_no_remedy() -> None:
+    with pytest.raises(ConfigurationError) as failed:
+        settings(LOG_LEVEL="loud")
+    (found,) = map(report.faulty, failed.value.faults)
+    assert (found.text, found.remedy) == ("LOG_LEVEL=loud: has to be 'debug', 'info', 'warning' or 'error'", "")
+    assert report.faulty(Fault("X is wrong", remedy="correct it")).remedy == "correct it"
 
 
 def test_valid_token_is_shown_with_member_and_expiry() -> None:

@@ -135,6 +135,17 @@ def test_unwritable_metrics_folder_is_reported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_several_workers_without_redis_are_reported_with_a_remedy() -> None:
+    def found(workers: str) -> Finding:
+        (one,) = redis_check.redis(Settings.from_env(environment(WEB_CONCURRENCY=workers)))
+        return one
+
+    assert (found("1").ok, found("1").remedy) == (None, "")
+    assert found("3").ok is None
+    assert "the 3 workers share no limits" in found("3").text
+    assert found("3").remedy == "set REDIS_URL to a Redis that all gateways use, or WEB_CONCURRENCY=1"
+
+
 def test_misspelt_variable_is_wrong_but_other_programs_are_not() -> None:
     found = list(run_checks({**alone(), "WEBSOCKET_PROT": "81", "REDIS_SERVICE_HOST": "x"}, None))
     wrong = [finding for finding in found if finding.ok is False]
