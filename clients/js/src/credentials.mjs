@@ -21,6 +21,14 @@ function claim(token, name) {
   }
 }
 
+/** That a token has expired, and what to do; empty if it has not. @param {string} token */
+function expired(token) {
+  const exp = claim(token, "exp");
+  if (exp === null || exp < 0 || exp > wall()) return "";
+  const at = new Date(exp * 1000).toISOString().replace("T", " ").slice(0, 19);
+  return `it expired at ${at} UTC; give a function that returns a new token`;
+}
+
 /** When to renew the token that the gateway has. */
 export class Renewal {
   /** Unix time. */
@@ -75,11 +83,11 @@ export class Credentials {
   /** The last token that the gateway refused. @type {string | null} */
   #refused = null;
   #refusals = 0;
-  #patient = true; // whether the clocks may be the reason of a refusal
+  #patient = true; // whether the clocks may be the reason for a refusal
 
   /** Why other tokens would not help; empty as long as they may. */
   get exhausted() {
-    return this.#refusals < MOST_REFUSALS ? "" : `the gateway refuses this token, after ${MOST_REFUSALS - 1} others`;
+    return this.#refusals < MOST_REFUSALS ? "" : this.#refusal(`after ${MOST_REFUSALS - 1} others`);
   }
 
   /**
@@ -89,7 +97,7 @@ export class Credentials {
    * @throws {Refused} the gateway refused it before
    */
   show(token) {
-    if (token === this.#refused) throw new Refused("the gateway refuses this token, and there is no other");
+    if (token === this.#refused) throw new Refused(this.#refusal("and there is no other"));
     this.#shown = token;
     this.kept = null;
     return token;
@@ -149,6 +157,12 @@ export class Credentials {
   /** The session of the token ended: another token is needed. */
   spend() {
     this.#refused = this.#shown;
+  }
+
+  /** @param {string} besides */
+  #refusal(besides) {
+    const why = this.#refused === null ? "" : expired(this.#refused);
+    return `the gateway refuses this token, ${besides}${why && `: ${why}`}`;
   }
 }
 

@@ -75,6 +75,18 @@ test("an old token is refused at once", async () => {
   assert.equal(tokens().length, 1);
 });
 
+test("an expired token is refused with its time and what to do", async () => {
+  const exp = 1_000_000.5 - Date.now() / 1000;
+  const one = client([subscribed, refused], { token: token({ iat: exp - 900, exp }) });
+  one.on("error", () => {}).on("disconnected", () => {});
+  await assert.rejects(one.run(), {
+    name: "Refused",
+    message:
+      "the gateway refuses this token, and there is no other: it expired at 1970-01-12 13:46:40 UTC; " +
+      "give a function that returns a new token",
+  });
+});
+
 test("a connection that the proxy authenticates has its streams and cursor in the address", async () => {
   const answer = { success: { streams: ["order", "trade"] }, resume: { cursor: "c0", complete: true } };
   const options = { authenticated: "by the proxy", WebSocket: Gateway };

@@ -48,6 +48,15 @@ def test_an_old_token_is_refused_at_once() -> None:
         Followed(course(), [UNAUTHORIZED] * 9, [old])
 
 
+def test_an_expired_token_is_refused_with_its_time_and_what_to_do() -> None:
+    old = token(iat=NOW - 900, exp=NOW - 60)
+    text = "it expired at 1970-01-12 13:45:40 UTC; give a function that returns a new token"
+    with pytest.raises(Refused, match=f"there is no other: {text}"):
+        Followed(course(), [UNAUTHORIZED] * 9, [old])
+    with pytest.raises(Refused, match=f"after 2 others: {text}"):
+        Followed(course(), [UNAUTHORIZED] * 9, ["one", "two", old])
+
+
 def test_clocks_are_the_reason_only_for_so_long() -> None:
     """The token ages; a second one that is new does not start this again."""
     followed = course()

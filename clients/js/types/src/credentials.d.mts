@@ -19,7 +19,7 @@ export declare class Credentials {
     /** A token to send again; null to ask the token function. @type {string | null} */
     kept: string | null;
     /** Why other tokens would not help; empty as long as they may. */
-    get exhausted(): "" | "the gateway refuses this token, after 2 others";
+    get exhausted(): string;
     /**
      * The token for a new connection.
      *

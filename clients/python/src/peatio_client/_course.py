@@ -145,7 +145,7 @@ class Course:
     def _pause(self, ended: Ended, pauses: Pauses) -> Doing:
         if ended.code == TOO_FAST:
             self._pace.slow_down()
-        pause = None if (why := self._credentials.why_final(ended)) else pauses.after(ended)
+        pause = None if (why := self._credentials.why_final(ended, self._wall())) else pauses.after(ended)
         yield Tell("disconnected", Disconnected(ended.code, ended.reason, pause))
         if pause is None:
             raise Refused(why)
@@ -191,7 +191,7 @@ class Course:
             token = yield AskToken(TOKEN_SECONDS)
             if token is None and not self.closed:
                 raise NoToken(f"none within {TOKEN_SECONDS:g} s")
-        return None if self.closed else self._credentials.show(token)
+        return None if self.closed else self._credentials.show(token, self._wall())
 
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:
         """Read one frame, and do what is due before it."""

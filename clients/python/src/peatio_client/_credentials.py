@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from peatio_client._endings import NO_RETURN, UNAUTHORIZED, Ended
-from peatio_client._tokens import Renewal, claim
+from peatio_client._tokens import Renewal, claim, expired
 from peatio_client.events import Refused
 
 MOST_REFUSALS: Final = 3
@@ -42,33 +42,33 @@ class Credentials:
         self._shown: str | None = None  # the token that was last sent to the gateway
         self._refused: str | None = None  # the last token that the gateway refused
         self._refusals = 0
-        self._patient = True  # whether the clocks may be the reason of a refusal
+        self._patient = True  # whether the clocks may be the reason for a refusal
 
     @property
     def exhausted(self) -> bool:
         """Whether the gateway refused so many tokens that others would not help."""
         return self._refusals >= MOST_REFUSALS
 
-    def why_final(self, ended: Ended) -> str:
+    def why_final(self, ended: Ended, now: float) -> str:
         """Return why no further attempt would help; empty if it might."""
         if ended.code in NO_RETURN:
             return f"closed: {ended.code} {ended.reason}; reconnecting would fail again"
         if ended.code == UNAUTHORIZED and not self._with_token and (self.exhausted or not self._fresh_headers):
-            return NOT_BY_THE_PROXY if self._by_proxy else f"{ended.reason}: the gateway needs a token here"
+            return NOT_BY_THE_PROXY if self._by_proxy else f"{ended.reason}: the gateway requires a token here"
         if self.exhausted:
-            return f"the gateway refuses this token, after {MOST_REFUSALS - 1} others"
+            return self._refusal(now, f"after {MOST_REFUSALS - 1} others")
         return ""
 
-    def show(self, token: object) -> str:
+    def show(self, token: object, now: float) -> str:
         """Return the token for a new connection.
 
         Raises:
             Refused: the gateway refused it before.
-            TypeError: it is not a text.
+            TypeError: it is not a token.
         """
         text = checked(token)
         if text == self._refused:
-            raise Refused("the gateway refuses this token, and there is no other")
+            raise Refused(self._refusal(now, "and there is no other"))
         self._shown, self.kept = text, None
         return text
 
@@ -111,7 +111,7 @@ class Credentials:
         return None
 
     def refuse_renewal(self, now: float) -> None:
-        """The same on an open connection, which continues."""
+        """The gateway refused a token on the open connection, which continues."""
         seconds = self.refuse(now)
         if seconds is not None:
             self.renewal.again(now, seconds)
@@ -121,6 +121,10 @@ class Credentials:
     def spend(self) -> None:
         """The session of the token ended: another token is needed."""
         self._refused = self._shown
+
+    def _refusal(self, now: float, besides: str) -> str:
+        why = "" if self._refused is None else expired(self._refused, now)
+        return f"the gateway refuses this token, {besides}{why and f': {why}'}"
 
 
 def checked(token: object) -> str:

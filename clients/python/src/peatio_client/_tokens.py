@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from datetime import UTC, datetime
 from typing import Final
 
 EARLY_SECONDS: Final = 60.0
@@ -22,6 +23,15 @@ def claim(token: str, name: str) -> float | None:
         return float(value) if math.isfinite(value) else None
     except (ValueError, LookupError, TypeError, OverflowError):
         return None
+
+
+def expired(token: str, now: float) -> str:
+    """Return that a token has expired, and what to do; an empty text if it has not."""
+    exp = claim(token, "exp")
+    if exp is None or not 0 <= exp <= now:
+        return ""
+    at = datetime.fromtimestamp(exp, UTC)
+    return f"it expired at {at:%Y-%m-%d %H:%M:%S} UTC; give a function that returns a new token"
 
 
 class Renewal:
