@@ -8,6 +8,7 @@
 
 import process, { argv, env } from "node:process";
 import { PeatioClient } from "peatio-client";
+import { show } from "./output.mjs";
 import { tokenMaker } from "./session-token.mjs";
 
 const url = argv[2] ?? env.URL ?? "ws://127.0.0.1:8080/";
@@ -15,11 +16,11 @@ const uid = argv[3] ?? env.UID ?? "IDDEMO000001";
 
 try {
   const client = new PeatioClient(url, { token: tokenMaker(uid) })
-    .on("event", ({ text }) => console.log(text))
+    .on("event", ({ text }) => show(text))
     .on("gap", () => console.error("events may be missing: a real client would read its state over REST now"))
     .on("connected", () => console.error("connected"))
     .on("disconnected", ({ code, reason, pause }) =>
-      console.error(`closed: ${code} ${reason}; ${pause === null ? "not again" : `back in ${pause.toFixed(1)} s`}`),
+      console.error(`closed: ${code} ${reason}; ${pause === null ? "giving up" : `back in ${pause.toFixed(1)} s`}`),
     )
     .on("error", (message) => console.error(message));
   process.once("SIGINT", () => client.close());

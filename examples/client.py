@@ -13,6 +13,7 @@ import os
 import sys
 from functools import partial
 
+from output import show
 from peatio_client import Disconnected, PeatioClient, Refused
 from session_token import token_maker
 
@@ -20,7 +21,7 @@ note = partial(print, file=sys.stderr, flush=True)
 
 
 def note_end(end: Disconnected) -> None:
-    note(f"closed: {end.code} {end.reason};", "not again" if end.pause is None else f"back in {end.pause:.1f} s")
+    note(f"closed: {end.code} {end.reason};", "giving up" if end.pause is None else f"back in {end.pause:.1f} s")
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -29,7 +30,7 @@ parser.add_argument("uid", nargs="?", default=os.environ.get("UID", "IDDEMO00000
 given = parser.parse_args()
 
 client = PeatioClient(given.url, token=token_maker(given.uid))
-client.on("event", lambda event: print(event.text, flush=True))
+client.on("event", lambda event: show(event.text))
 client.on("gap", lambda _: note("events may be missing: a real client would read its state over REST now"))
 client.on("connected", lambda _: note("connected"))
 client.on("disconnected", note_end)

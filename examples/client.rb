@@ -1,25 +1,31 @@
 # frozen_string_literal: true
 
-# A client for the classic protocol, with the gems of Peatio's own sample. It prints the member's orders and trades, one
-# line of JSON per frame. It shows how to create a session token like Barong's, answer the challenge with it, and
-# reconnect with pauses that a restarting gateway can handle. With `make run`:
+# A client for the classic protocol, with the gems jwt and websocket. It prints the member's orders and trades, one line
+# of JSON per frame. It shows how to create a session token like Barong's, answer the challenge with it, and reconnect
+# with pauses that a restarting gateway can handle. As root on Debian, or anywhere with `gem install jwt websocket`:
 #
-#   gem install jwt websocket-client-simple
-#   JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 ruby examples/client.rb ws://127.0.0.1:8080/ IDDEMO000001
+#     apt-get install ruby ruby-jwt ruby-websocket
+#
+# With `make run`:
+#
+#     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 ruby examples/client.rb ws://127.0.0.1:8080/ IDDEMO000001
 #
 # URL and UID can also be set in the environment. JWT_ALGORITHM (RS256, ES256, ...; EdDSA needs one more gem, see jwt's
 # manual), JWT_ISSUER and JWT_AUDIENCE have to match the gateway's. MEMBER_ID is the member's number in Peatio, for
 # publishers that name members by number only, like the simulated exchange.
 
+require "io/wait"
 require "json"
 require "jwt"
 require "openssl"
 require "securerandom"
+require "socket"
 require "timeout"
-require "websocket-client-simple"
+require "uri"
+require "websocket"
 
-WAIT = 10 # seconds for the challenge and for the answer to the token
-SILENCE = 60 # the gateway pings every 25 s; the gem does not report every lost connection
+WAIT = 10 # seconds for the connection, the challenge and the answer to the token
+SILENCE = 60 # the gateway pings every 25 s
 STEADY = 60 # after a connection of this many seconds, the pauses start again from the shortest
 LONGEST_PAUSE = 30
 NO_RETURN = [1002, 1003, 1007, 1009].to_h { |code| [code, "reconnecting would fail again"] }.merge(
@@ -56,51 +62,104 @@ def token(uid)
   JWT.encode(claims, OpenSSL::PKey.read(key), ENV.fetch("JWT_ALGORITHM", "RS256"))
 end
 
+# A connection to the gateway. The gem knows the protocol; this class reads and writes the socket.
+class Connection
+  def initialize(url)
+    uri = URI(url)
+    @socket = Socket.tcp(uri.host, uri.port, connect_timeout: WAIT)
+    @socket = secured(uri.host) if uri.scheme == "wss"
+    handshake = WebSocket::Handshake::Client.new(url: url)
+    @socket.write(handshake.to_s)
+    handshake << read(WAIT) until handshake.finished?
+    @version = handshake.version
+    @frames = WebSocket::Frame::Incoming::Client.new(version: @version)
+    @frames << handshake.leftovers if handshake.leftovers
+  rescue StandardError
+    @socket&.close
+    raise
+  end
+
+  # Return the next frame. Raise Timeout::Error if nothing arrives for this many seconds.
+  def receive(seconds)
+    frame = @frames.next
+    until frame
+      @frames << read(seconds)
+      frame = @frames.next
+    end
+    frame
+  end
+
+  def say(data, type: :text)
+    @socket.write(WebSocket::Frame::Outgoing::Client.new(version: @version, data: data, type: type).to_s)
+  end
+
+  def close
+    say("", type: :close)
+    @socket.close
+  rescue SystemCallError, IOError, OpenSSL::SSL::SSLError
+    # It is already closed.
+  end
+
+  private
+
+  def secured(host)
+    context = OpenSSL::SSL::SSLContext.new.tap(&:set_params) # verifies the certificate
+    socket = OpenSSL::SSL::SSLSocket.new(@socket, context)
+    socket.sync_close = true
+    socket.hostname = host
+    socket.connect
+    socket
+  end
+
+  def read(seconds)
+    loop do
+      data = @socket.read_nonblock(65_536, exception: false)
+      return data if data.is_a?(String)
+      raise EOFError, "connection lost" if data.nil?
+      raise Timeout::Error, "no sign of life" unless @socket.to_io.wait_readable(seconds)
+    end
+  end
+end
+
 # Serve one connection. Return the close code and the reason, or 1006 without a close frame.
 def session(url, uid)
-  inbox = Queue.new # the gem's thread fills it
-  gateway = WebSocket::Client::Simple.connect(url) do |client|
-    client.on(:message) { |frame| inbox << frame }
-    client.on(:error) { |error| inbox << error }
-    client.on(:close) { |error| inbox << (error || EOFError.new("connection lost")) }
-  end
+  gateway = Connection.new(url)
   state = :connecting
   loop do
-    frame = Timeout.timeout(state == :member ? SILENCE : WAIT) { inbox.pop }
-    raise frame if frame.is_a?(Exception)
-
+    frame = gateway.receive(state == :member ? SILENCE : WAIT)
     case frame.type
-    when :ping then gateway.send(frame.data, type: :pong) # otherwise the gateway closes the connection
+    when :ping then gateway.say(frame.data, type: :pong) # otherwise the gateway closes the connection
     when :close then return [frame.code || 1005, frame.data.to_s]
-    when :text
-      puts frame.data
-      state = answer(gateway, state, frame.data, uid)
+    when :text then state = handle(gateway, state, frame.data, uid)
     end
   end
 rescue Timeout::Error, SystemCallError, SocketError, IOError, OpenSSL::SSL::SSLError, WebSocket::Error => e
   [1006, e.message.to_s]
 ensure
-  hang_up(gateway)
+  gateway&.close
 end
 
 # Handle a text frame. Return the next state.
-def answer(gateway, state, text, uid)
+def handle(gateway, state, text, uid)
   case state
   when :connecting # the frame is the challenge
-    gateway.send(JSON.generate(jwt: "Bearer #{token(uid)}"))
+    gateway.say(JSON.generate(jwt: "Bearer #{token(uid)}"))
     :asked
   when :asked
-    abort "the gateway refuses this token" unless JSON.parse(text).key?("success")
+    abort "the gateway refuses this token: #{text}" unless JSON.parse(text).key?("success")
+    warn "connected"
     :member
   else
+    show(text)
     state
   end
 end
 
-def hang_up(gateway)
-  gateway&.close
-rescue SystemCallError, IOError, OpenSSL::SSL::SSLError
-  # It is already closed.
+# Print a line. When nothing reads it any more, as after `| head`, end the program.
+def show(line)
+  puts line
+rescue Errno::EPIPE
+  exit
 end
 
 def follow(url, uid)
@@ -108,7 +167,7 @@ def follow(url, uid)
   loop do
     started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     code, reason = session(url, uid)
-    abort "closed: #{code} #{reason}; #{NO_RETURN[code]}" if NO_RETURN.key?(code)
+    abort "closed: #{code} #{reason}; giving up: #{NO_RETURN[code]}" if NO_RETURN.key?(code)
 
     held = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
     failures = held > STEADY ? 0 : failures + 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from decimal import Decimal
-from functools import partial
 
+from output import show
 from peatio_client import Event, PeatioClient
 from peatio_client.channels import (
     BALANCES,
@@ -37,7 +37,6 @@ from peatio_client.channels import (
 )
 
 MARKET = os.environ.get("MARKET", "btcusd")
-show = partial(print, flush=True)
 
 
 def on_tickers(event: Event[Tickers]) -> None:

@@ -8,6 +8,7 @@
 import { env } from "node:process";
 import { setTimeout } from "node:timers/promises";
 import { PeatioClient } from "peatio-client";
+import { show } from "./output.mjs";
 import { tokenMaker } from "./session-token.mjs";
 
 const orders = {}, token = tokenMaker(env.UID);
@@ -19,4 +20,4 @@ async function readAll() {
 }
 const client = new PeatioClient(env.URL, { token }).once("connected", readAll).on("gap", readAll);
 client.on("order", ({ data }) => (orders[data.id] = data.state));
-for await (const _ of client) console.log(JSON.stringify(orders));
+for await (const _ of client) show(JSON.stringify(orders));

@@ -9,6 +9,7 @@ r"""Keep the states of a member's orders correct across disconnections. Environm
 import json
 import os
 
+from output import show
 from peatio_client import PeatioClient
 from rest import fetch_orders
 from session_token import token_maker
@@ -20,4 +21,4 @@ client.on("gap", lambda _: orders.update(fetch_orders(token)))
 for event in client:
     if event.stream == "order":
         orders[event.data["id"]] = event.data["state"]
-    print(json.dumps(orders), flush=True)
+    show(json.dumps(orders))

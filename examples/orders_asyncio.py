@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 
+from output import show
 from peatio_client import AsyncPeatioClient
 from rest import fetch_orders
 from session_token import token_maker
@@ -21,7 +22,7 @@ async def main():
         client.once("connected", read_all).on("gap", read_all)
         client.on("order", lambda event: orders.update({event.data["id"]: event.data["state"]}))
         async for _ in client:
-            print(json.dumps(orders), flush=True)
+            show(json.dumps(orders))
 
 
 asyncio.run(main())

@@ -1,7 +1,8 @@
 """Test the application: views, session, handler and gateway in the test's process, without RabbitMQ.
 
-In the project's folder, after `pip install pytest`:
+In the project's folder:
 
+    .venv/bin/pip install -r examples/flask_app/requirements.txt pytest
     PYTHONPATH=.:examples/flask_app .venv/bin/python -m pytest -c /dev/null examples/flask_app
 """
 
@@ -42,7 +43,7 @@ def page_of(browser: FlaskClient, server: testing.Server) -> testing.Client:
     return page
 
 
-def test_a_notice_comes_to_its_member_only(server: testing.Server) -> None:
+def test_notice_reaches_only_its_member(server: testing.Server) -> None:
     ann, bob = logged_in("ann"), logged_in("bob")
     ann_page, bob_page = page_of(ann, server), page_of(bob, server)
     ann.post("/notify", data={"to": "bob", "text": "hello"})
@@ -51,5 +52,5 @@ def test_a_notice_comes_to_its_member_only(server: testing.Server) -> None:
     assert bob_page.json() == {"notice": {"from": "ann", "text": "hello"}}
 
 
-def test_who_has_not_logged_in_hears_nothing(server: testing.Server) -> None:
+def test_visitor_who_has_not_logged_in_is_disconnected(server: testing.Server) -> None:
     assert server.connect("/notices").closed() == (1008, "Not authenticated.")

@@ -23,7 +23,11 @@ from tests.support.driving import PYTHON_CLIENT, closing_with
 from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer
 from tests.support.servers import START_SECONDS, wait_until
 
-COMMANDS = {"python": [sys.executable, str(EXAMPLES / "client.py")], "node": ["node", str(EXAMPLES / "client.mjs")]}
+COMMANDS = {
+    "python": [sys.executable, str(EXAMPLES / "client.py")],
+    "node": ["node", str(EXAMPLES / "client.mjs")],
+    "ruby": ["ruby", "-w", str(EXAMPLES / "client.rb")],
+}
 
 
 class Sample:
@@ -143,7 +147,13 @@ def test_reconnects_after_a_restart(
     assert ann.interrupt() == 0
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
+@pytest.mark.parametrize(
+    ("language", "algorithm"),
+    [(language, algorithm) for language in COMMANDS for algorithm in ("ES256", "EdDSA")][
+        :-1
+    ],  # Ruby needs a gem for it
+    indirect=["language"],
+)
 def test_signs_with_other_keys(
     start: Callable[..., GatewayProcess], sample: Callable[..., Sample], algorithm: str
 ) -> None:
@@ -169,5 +179,5 @@ def test_does_not_reconnect_if_that_cannot_help(sample: Callable[..., Sample]) -
     with closing_with((1003, "because")) as (url, times):
         ann = sample(url)
         assert ann.ended() == 1
-        assert "closed: 1003 because; not again" in ann.notes
+        assert "closed: 1003 because; giving up" in ann.notes
         assert len(times) == 2, "it reconnected"

@@ -7,16 +7,10 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
@@ -25,6 +19,7 @@ from websockets.sync.client import ClientConnection
 from tests.live.conftest import EXAMPLES
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, authenticate, receive
 from tests.support.servers import RabbitMQ, wait_until
+from tests.support.visitor import Visitor
 
 SITES = ["flask", "django"]
 SECRET = "a-secret-of-32-characters-or-more"
@@ -54,56 +49,9 @@ def site(request: pytest.FixtureRequest, folder: Path, broker: RabbitMQ) -> Iter
     process.stop()
 
 
-class Visitor:
-    """A browser that keeps cookies, follows redirects and sends the hidden fields of a page's form."""
-
-    def __init__(self, site: GatewayProcess) -> None:
-        self._site, self._jar, self._token = site, CookieJar(), ""
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self._jar))
-        self.origin = f"http://127.0.0.1:{site.port}"
-
-    def ask(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> tuple[Any, bytes]:
-        """Return status and body of the answer."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        request = urllib.request.Request(self.origin + path, body, named, method=method)
-        try:
-            with self._opener.open(request, timeout=WAIT) as answer:
-                found, page = answer, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                found, page = error, error.read()
-        hidden = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page)
-        self._token = hidden[1].decode() if hidden else self._token
-        return found, page
-
-    def post(self, path: str, **fields: str) -> tuple[Any, bytes]:
-        body = urlencode({**fields, "csrfmiddlewaretoken": self._token}).encode()
-        return self.ask(path, body, Content_Type="application/x-www-form-urlencoded")
-
-    def upload(self, path: str, name: str, content: bytes) -> tuple[Any, bytes]:
-        between = secrets.token_hex(16)  # cannot occur in the content
-        head = f'--{between}\r\nContent-Disposition: form-data; name="{name}"; filename="a.bin"\r\n\r\n'
-        body = head.encode() + content + f"\r\n--{between}--\r\n".encode()
-        return self.ask(path, body, Content_Type=f"multipart/form-data; boundary={between}", X_CSRFToken=self._token)
-
-    def log_in(self, name: str) -> Visitor:
-        self.ask("/login")
-        answer, page = self.post("/login", name=name, username=name, password=f"{name}'s password")
-        assert answer.url == f"{self.origin}/"
-        assert f"<h1>{name}</h1>".encode() in page
-        return self
-
-    def websocket(
-        self, path: str, origin: str = "", cookie: str = ""
-    ) -> contextlib.AbstractContextManager[ClientConnection]:
-        """Open a WebSocket as a page's script does. `origin` is another site's, `cookie` the whole Cookie header."""
-        cookies = "; ".join(f"{one.name}={cookie or one.value}" for one in self._jar)
-        return self._site.connect(path, origin=origin or self.origin, additional_headers={"Cookie": cookies})
-
-
 @pytest.fixture(scope="module")
 def ann(site: GatewayProcess) -> Visitor:
-    return Visitor(site).log_in("ann")
+    return Visitor(site.port).log_in("ann")
 
 
 def refusal(client: ClientConnection) -> tuple[int, str]:
@@ -113,19 +61,11 @@ def refusal(client: ClientConnection) -> tuple[int, str]:
     return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
-@contextlib.contextmanager
-def open_notices(visitor: Visitor) -> Iterator[ClientConnection]:
-    """Open a page's WebSocket, which receives what the application pushes."""
-    with visitor.websocket("notices") as client:
-        assert receive(client) == {"ready": True}
-        yield client
-
-
 def test_session_login_receives_what_a_view_pushed(site: GatewayProcess, ann: Visitor) -> None:
-    bob = Visitor(site).log_in("bob")
+    bob = Visitor(site.port).log_in("bob")
     with contextlib.ExitStack() as pages:
-        ann_pages = [pages.enter_context(open_notices(ann)) for _ in range(8)]
-        bob_page = pages.enter_context(open_notices(bob))
+        ann_pages = [pages.enter_context(ann.notices()) for _ in range(8)]
+        bob_page = pages.enter_context(bob.notices())
         for sender, to, text in ((ann, "bob", "grüße"), (bob, "ann", "<b>hello</b>")):
             answer, _ = sender.post("/notify", to=to, text=text)
             assert answer.status == 204
@@ -136,9 +76,9 @@ def test_session_login_receives_what_a_view_pushed(site: GatewayProcess, ann: Vi
 
 
 def test_logged_out_client_is_anonymous(site: GatewayProcess) -> None:
-    with Visitor(site).websocket("notices") as client:
+    with Visitor(site.port).websocket("notices") as client:
         assert refusal(client) == (1008, "Not authenticated.")
-    bob = Visitor(site).log_in("bob")
+    bob = Visitor(site.port).log_in("bob")
     with bob.websocket("notices", cookie="forged") as client:
         assert refusal(client) == (1008, "Not authenticated.")
     answer, _ = bob.post("/logout")
@@ -167,7 +107,7 @@ def test_token_from_a_view_works_in_peatios_protocols(ann: Visitor, publisher: P
 
 
 def test_application_answers_ordinary_requests(site: GatewayProcess, ann: Visitor) -> None:
-    somebody = Visitor(site)
+    somebody = Visitor(site.port)
     answer, _ = somebody.ask("/")
     assert "/login" in answer.url, "an anonymous visitor is not redirected to the login page"
     _, page = somebody.post("/login", name="ann", username="ann", password="wrong")
@@ -198,7 +138,7 @@ def test_static_files_are_served_unchanged(site: GatewayProcess, ann: Visitor, f
 def test_open_websocket_holds_no_database_connection(
     site: GatewayProcess, ann: Visitor, database: dict[str, str]
 ) -> None:
-    with open_notices(ann) as page:
+    with ann.notices() as page:
         wait_until(lambda: not holders_of(site, database["DATABASE"]), "the database's file is closed")
         manage(database | {"AMQP_URL": site.environ["AMQP_URL"]}, "notify", "ann", "accepted")
         assert receive(page) == {"notice": {"from": "the exchange", "text": "accepted"}}

@@ -4,6 +4,7 @@ the environment, with bash and only what the page says.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -20,13 +21,16 @@ from websockets.sync.client import connect
 from tests.live.conftest import EXAMPLES
 from tests.support import documents, stranger
 from tests.support.gateway import ROOT, WAIT, receive
-from tests.support.servers import free_port
-from tests.support.stranger import PAGE_SECONDS, Checkout, Program
+from tests.support.servers import RabbitMQ, free_port
+from tests.support.stranger import INSTALL_SECONDS, PAGE_SECONDS, Checkout, Program
 from tests.support.visiting import chromium
+from tests.support.visitor import Visitor
 
 BOT = "docs/how-to/market-making-bot.md"
 TRADING = "docs/how-to/trading-page.md"
 PAGES = ["README.md", "clients/python/README.md", "clients/js/README.md", "docs/how-to/command-line-tools.md", BOT]
+CLIENTS = ["client.py", "client.mjs", "client.rb"]
+PRINTING = [*CLIENTS, "orders.py", "orders_asyncio.py", "orders.mjs", "every_channel.py"]
 ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "30000", "volume": "0.5"}
 SNIPPETS = ROOT / "peatio_ws" / "console" / "static" / "snippets.mjs"
 
@@ -121,26 +125,42 @@ def test_the_first_client_for_a_browser_runs_in_one(checkout: Checkout) -> None:
 # ---- examples
 
 
-def example(file: str, checkout: Checkout) -> Program:
-    """Run the commands in the head of an example; the last one goes on. `orders_asyncio.py` is run as `orders.py`."""
+def example(file: str, checkout: Checkout, then: str = "") -> Program:
+    """Run the commands in the head of an example; the last one goes on. `orders_asyncio.py` is run as `orders.py`.
+
+    Args:
+        then: follows the last command.
+    """
     described = file.replace("_asyncio", "")
     first, *lines = head(described)
-    checkout.install(first)
-    return checkout.run("\n".join(lines).replace(described, file), URL=f"ws://127.0.0.1:{checkout.port}/")
+    if not first.startswith("apt-get"):  # tests/install-servers has done that
+        checkout.install(first)
+    command = "set -o pipefail\n" + "\n".join(lines).replace(described, file) + then
+    return checkout.run(command, URL=f"ws://127.0.0.1:{checkout.port}/")
 
 
 def head(file: str) -> list[str]:
     """Return the lines of commands in the description of an example."""
-    text = re.split(r"\n(?:import|from) ", (EXAMPLES / file).read_text())[0]
-    return [line.strip() for line in re.findall(r"^(?://)?( {4,9}\S.*)$", text, re.MULTILINE)]
+    text = re.split(r"\n(?:import|from|require) ", (EXAMPLES / file).read_text())[0]
+    return [line.strip() for line in re.findall(r"^(?://|#)?( {4,9}\S.*)$", text, re.MULTILINE)]
 
 
-@pytest.mark.parametrize("file", ["client.py", "client.mjs"])
+@pytest.mark.parametrize("file", CLIENTS)
 def test_client_examples_print_the_members_events(file: str, checkout: Checkout) -> None:
     program = example(file, checkout)
     try:
         program.wait_for("^connected$|\nconnected\n")
-        program.wait_for(r'\{"(order|trade)":\{')
+        program.wait_for(r'\{"(order|trade|orderbook)":\{')
+    finally:
+        program.end()
+
+
+@pytest.mark.parametrize("file", PRINTING)
+def test_examples_end_without_a_traceback_when_nothing_reads_them(file: str, checkout: Checkout) -> None:
+    program = example(file, checkout, " | head -n 2")
+    try:
+        assert program.process.wait(PAGE_SECONDS) == 0
+        assert not re.search(r"Error|Traceback|EPIPE", program.said())
     finally:
         program.end()
 
@@ -173,18 +193,62 @@ def test_the_typed_example_prints_every_channel(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("site", ["flask", "django"])
-def test_applications_start_as_their_readmes_say(site: str, checkout: Checkout) -> None:
-    blocks = [
-        block.text for block in documents.blocks(EXAMPLES / f"{site}_app" / "README.md") if block.language == "sh"
-    ]
+def test_members_of_the_applications_send_each_other_messages(site: str, checkout: Checkout) -> None:
     port = free_port()
-    program = checkout.run(blocks[0], WEBSOCKET_PORT=str(port), METRICS_PORT=str(free_port()))
+    with application(site, checkout, port):
+        ann, bob = (Visitor(port).log_in(name) for name in ("ann", "bob"))
+        with ann.notices() as ann_page, bob.notices() as bob_page:
+            ann.post("/notify", to="bob", text="hello")
+            assert receive(bob_page) == {"notice": {"from": "ann", "text": "hello"}}
+            bob.post("/notify", to="ann", text="good morning")
+            assert receive(ann_page) == {"notice": {"from": "bob", "text": "good morning"}}
+
+
+def test_another_process_sends_a_notice_with_djangos_second_command(checkout: Checkout, broker: RabbitMQ) -> None:
+    port = free_port()
+    with application("django", checkout, port, broker.url), Visitor(port).log_in("ann").notices() as page:
+        (notify,) = [block for block in readme("django") if "notify" in block]
+        sent = checkout.run(notify.replace("amqp://…", broker.url))
+        assert sent.process.wait(PAGE_SECONDS) == 0, sent.said()
+        assert receive(page) == {"notice": {"from": "the exchange", "text": "Your document is accepted."}}
+
+
+@contextlib.contextmanager
+def application(site: str, checkout: Checkout, port: int, broker: str = "memory://") -> Iterator[None]:
+    """Run the first block of an application's README, with a broker instead of the one in it."""
+    start = readme(site)[0].replace("memory://", broker)
+    program = checkout.run(start, WEBSOCKET_PORT=str(port), METRICS_PORT=str(free_port()))
     try:
         checkout.wait_for_http(port, "/")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=WAIT) as page:
-            assert "password" in page.read().decode()
+        yield
     finally:
         program.end(signal.SIGTERM)
+
+
+def readme(site: str) -> list[str]:
+    """Return the commands in the README of an application."""
+    blocks = documents.blocks(EXAMPLES / f"{site}_app" / "README.md")
+    return [block.text for block in blocks if block.language == "sh"]
+
+
+def test_the_tests_of_the_flask_application_pass(checkout: Checkout) -> None:
+    program = checkout.run("\n".join(head("flask_app/test_notices.py")))
+    assert program.process.wait(INSTALL_SECONDS) == 0, program.said()
+    assert "2 passed" in program.said()
+
+
+def test_each_example_is_run_by_a_stranger() -> None:
+    """Those with commands in their heads. The others are modules and parts of applications."""
+    with_commands = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if is_program(path)}
+    assert with_commands == {*PRINTING, "echo.py", "websocket_server.py", "flask_app/test_notices.py"} - {
+        "orders_asyncio.py"
+    }
+
+
+def is_program(path: Path) -> bool:
+    if "node_modules" in path.parts or path.suffix not in (".py", ".mjs", ".rb"):
+        return False
+    return bool(head(str(path.relative_to(EXAMPLES))))
 
 
 def test_the_echo_service_echoes(checkout: Checkout) -> None:

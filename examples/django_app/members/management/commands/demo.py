@@ -7,7 +7,7 @@ from members.models import Member
 
 
 class Command(BaseCommand):
-    help = "Make the database, and the members ann and bob, each with the password `<name>'s password`."
+    help = "Create the database, and the members ann and bob, each with the password `<name>'s password`."
 
     def handle(self, **_options: object) -> None:
         call_command("migrate", verbosity=0)

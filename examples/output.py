@@ -1,0 +1,14 @@
+"""Print lines. When nothing reads them any more, as after `| head`, end the program without a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def show(*words: object) -> None:
+    try:
+        print(*words, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again at exit
+        sys.exit()
