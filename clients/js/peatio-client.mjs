@@ -75,7 +75,7 @@ export function isOf(event, stream) {
   return event.stream === stream;
 }
 
-/** A client that receives a member's orders and trades, and streams, and reconnects by itself. */
+/** A client that receives a member's orders and trades and any other streams, and reconnects by itself. */
 export class PeatioClient {
   #callbacks = new Registry();
   #course;
@@ -101,7 +101,7 @@ export class PeatioClient {
    * @param {boolean | ((message: string) => void)} [options.debug] logs what the client does, without tokens and bodies:
    *   true for `console.debug`, or a function
    * @param {import("./src/websocket.mjs").Connecting["headers"]} [options.headers] additional headers of the handshake, or a
-   *   function that returns them for each one; not in browsers. Its errors have the meaning of those of `token`
+   *   function that returns them for each one; not in browsers. Its errors mean the same as those of `token`
    * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
    * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
    * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
@@ -117,14 +117,14 @@ export class PeatioClient {
     const connecting = { headers, agent, tls, WebSocket };
     const byProxy = authenticated === "by the proxy";
     if (authenticated !== undefined && !byProxy)
-      throw new TypeError(`authenticated: it can only be "by the proxy", not ${authenticated}`);
+      throw new TypeError(`authenticated: the only value is "by the proxy", not ${authenticated}`);
     if (byProxy && token !== undefined)
       throw new TypeError("a connection is authenticated by a token or by the proxy, not by both");
     if (typeof token === "string") checked(token);
     else if (token !== undefined && typeof token !== "function")
-      throw new TypeError(`the token is a text or a function, not ${token === null ? "null" : typeof token}`);
+      throw new TypeError(`the token has to be a string or a function, not ${token === null ? "null" : typeof token}`);
     if (hasOptions(connecting) && !isNode())
-      throw new TypeError("a page cannot use the options headers, agent and tls");
+      throw new TypeError("browsers do not support the options headers, agent and tls");
     if (typeof headers !== "function") checkHeaders(headers);
     const route = new Route(url, streams, byProxy || token !== undefined, books);
     const log = logger(debug);
@@ -193,7 +193,7 @@ export class PeatioClient {
    *   with the error of a callback or of the token function
    */
   async run() {
-    if (this.#running) throw new Error("it runs already");
+    if (this.#running) throw new Error("the client is already running");
     this.#running = true;
     try {
       while (!(await this.#next()).done);
@@ -216,7 +216,7 @@ export class PeatioClient {
    *
    * @param {number} [timeout] seconds
    * @returns {Promise<PeatioEvent | undefined>} undefined after `close()`; rejects with a `TimeoutError` if there was no
-   *   event in this time. None is lost; the client goes on until the next one.
+   *   event in this time. No event is lost: the next call returns it.
    */
   async next(timeout = Infinity) {
     const pending = this.#next();
@@ -257,7 +257,7 @@ export class PeatioClient {
    * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
    * @param {View} [view] pace and depth; without them, those of the client apply
    * @returns {Book}
-   * @throws {TypeError} another pace or depth
+   * @throws {TypeError} the gateway has no such pace or depth
    */
   book(market, view = {}) {
     return this.#course.streams.book(market, view);

@@ -523,7 +523,7 @@ def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
         client.wait_for_order(published)
         assert client.orders == list(range(1, published + 1))
         assert client.all("gap") == []
-        told_itself = client.all("disconnected")[0][1] == "too much waits for the consumer"
+        told_itself = client.all("disconnected")[0][1] == "too many frames wait for the program, which is too slow"
         assert told_itself == (language == "page"), "which cannot stop reading, and hangs up itself"
 
 

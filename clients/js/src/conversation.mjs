@@ -101,7 +101,7 @@ export class Conversation {
    */
   take(text) {
     const frame = parsed(text);
-    if (!frame) throw new Ended(LOST, "not a message of the gateway");
+    if (!frame) throw new Ended(LOST, "not a message from the gateway");
     if ("success" in frame) {
       const missed = this.#trades.take(frame.success?.streams ?? [], frame);
       return [...missed.map((name) => ({ missed: name })), ...this.#succeed(frame)];

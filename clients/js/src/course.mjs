@@ -113,7 +113,7 @@ export class Course {
     if (code === TOO_FAST) this.streams.slowDown();
     if (NO_RETURN.includes(code)) why = `closed: ${code} ${reason}; reconnecting would fail again`;
     else if (code === UNAUTHORIZED && !this.#source && (why || typeof this.#set.connecting.headers !== "function"))
-      why = this.#set.byProxy ? NOT_BY_THE_PROXY : `${reason}: the gateway needs a token here`;
+      why = this.#set.byProxy ? NOT_BY_THE_PROXY : `${reason}: the gateway requires a token here`;
     const { pause, asked } = this.#pauses.after(ended);
     await this.#tell("disconnected", { code, reason, pause: why ? null : pause });
     if (why) throw new Refused(why);

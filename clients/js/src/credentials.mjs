@@ -55,7 +55,7 @@ export class Renewal {
     }
   }
 
-  /** No fresh token was available: try after half of the remaining time, then less and less often. */
+  /** No fresh token was available: try after half of the remaining time, then at growing intervals. */
   putOff() {
     const left = (this.#exp ?? wall()) - wall();
     this.due = wall() + Math.max(Math.min(LONGEST_RENEWAL_PAUSE, RENEWAL_PAUSE * 2 ** this.#failures), left / 2);
@@ -147,7 +147,7 @@ export class Credentials {
     return 0;
   }
 
-  /** The same on an open connection, which continues. */
+  /** The gateway refused a token on the open connection, which continues. */
   refuseRenewal() {
     const seconds = this.refuse();
     if (seconds) this.renewal.again(seconds);
@@ -174,7 +174,7 @@ export class Credentials {
  * @throws {TypeError} it is not a token
  */
 export function checked(token) {
-  if (typeof token !== "string") throw new TypeError(`a token is a text; the token function returned ${typeof token}`);
-  if (!token || /\s/.test(token)) throw new TypeError("a token is a text without spaces, without `Bearer` before it");
+  if (typeof token !== "string") throw new TypeError(`a token has to be a string; the token function returned ${typeof token}`);
+  if (!token || /\s/.test(token)) throw new TypeError("a token is a string without spaces: leave out `Bearer`");
   return token;
 }

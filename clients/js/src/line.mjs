@@ -174,7 +174,7 @@ export class Line {
       if (!this.#paused) this.#socket.pause();
       this.#paused = true;
     } else if (full) {
-      this.#end(new Ended(LOST, "too much waits for the consumer"));
+      this.#end(new Ended(LOST, "too many frames wait for the program, which is too slow"));
     }
   }
 

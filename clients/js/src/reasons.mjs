@@ -1,4 +1,4 @@
-// What went wrong with a connection, in words for the user.
+// The reasons of failed connections, in words for the user.
 
 const CERTIFICATE = /^(CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_TLS_CERT)/; // codes of OpenSSL and Node
 const TLS = /^(EPROTO|ERR_SSL_|ERR_TLS_)/;

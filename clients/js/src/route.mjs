@@ -22,7 +22,7 @@ export class Route {
     this.books = books;
     const parts = new URL(url);
     if (!["ws:", "wss:"].includes(parts.protocol))
-      throw new TypeError("the address of the gateway is ws://host:port/ or wss://host/");
+      throw new TypeError("the address of the gateway has to be like ws://host:port/ or wss://host/");
     const named = parts.searchParams.getAll("stream").flatMap((names) => names.split(","));
     parts.searchParams.delete("stream");
     this.url = parts.href;
@@ -32,9 +32,9 @@ export class Route {
     if (authenticated) {
       if (!this.streams.length) this.streams = PRIVATE;
     } else if (last === "private") {
-      throw new TypeError("…/private needs a token");
+      throw new TypeError("…/private requires a token");
     } else if (!this.streams.length && !books.length && last !== "public") {
-      throw new TypeError("give a token for the orders and trades of a member, or name public streams");
+      throw new TypeError("pass a token for the orders and trades of a member, or name public streams");
     }
     this.check(this.streams);
   }
@@ -43,6 +43,6 @@ export class Route {
   check(streams) {
     for (const name of streams)
       if (!this.#authenticated && !isPublic(name))
-        throw new TypeError(`${name}: needs a token; only public streams do not`);
+        throw new TypeError(`${name} requires a token: it is not a public stream`);
   }
 }

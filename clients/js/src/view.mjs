@@ -15,10 +15,10 @@ const DEPTHS = [1, 5, 10, 20, 50];
 /** The view, if the gateway has it. @param {View} view @returns {View} @throws {TypeError} it does not */
 export function checkedView({ every, depth }) {
   if (every !== undefined && !EVERY.includes(every))
-    throw new TypeError(`every: ${every}: it is one of ${EVERY.join(", ")} milliseconds`);
+    throw new TypeError(`every: ${every}: has to be one of ${EVERY.join(", ")} milliseconds`);
   if (depth !== undefined && !DEPTHS.includes(depth))
-    throw new TypeError(`depth: ${depth}: it is one of ${DEPTHS.join(", ")} levels`);
-  if (depth !== undefined && every === 0) throw new TypeError("every: 0: with a depth, it is at least 100 milliseconds");
+    throw new TypeError(`depth: ${depth}: has to be one of ${DEPTHS.join(", ")} levels`);
+  if (depth !== undefined && every === 0) throw new TypeError("every: 0: with a depth, has to be at least 100 milliseconds");
   return { every, depth };
 }
 

@@ -37,7 +37,7 @@ export async function connector(options) {
 /** @param {Headers | undefined} headers @throws {TypeError} the client itself sends one of them */
 export function checkHeaders(headers) {
   if (Object.keys(headers ?? {}).some((name) => name.toLowerCase() === "authorization"))
-    throw new TypeError("the header Authorization comes from the option token");
+    throw new TypeError("pass the token with the option token, not in the header Authorization");
 }
 
 /**

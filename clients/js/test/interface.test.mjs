@@ -11,7 +11,7 @@ const tokens = () => Gateway.heard.flatMap(({ jwt }) => jwt ?? []);
 
 test("a fault of the token function ends the client with it", async () => {
   await assert.rejects(client([], { token: () => undefined.token }).run(), TypeError);
-  await assert.rejects(client([], { token: async () => 5 }).run(), /a token is a text/);
+  await assert.rejects(client([], { token: async () => 5 }).run(), /a token has to be a string/);
   await assert.rejects(client([], { token: () => Promise.reject(new RangeError("session")) }).run(), /session/);
 });
 
@@ -334,8 +334,8 @@ test("a delay that the gateway asked for is not cut short", async () => {
 
 test("options that contradict each other", () => {
   for (const [options, message] of [
-    [{ token: 5 }, /a text or a function/],
-    [{ token: "Bearer x" }, /without `Bearer`/],
+    [{ token: 5 }, /a string or a function/],
+    [{ token: "Bearer x" }, /leave out `Bearer`/],
     [{ token: "x", authenticated: "by the proxy" }, /not by both/],
     [{ authenticated: "somehow" }, /by the proxy/],
     [{ token: "x", headers: { Authorization: "x" } }, /the option token/],

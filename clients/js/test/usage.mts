@@ -24,7 +24,7 @@ const market: string = "btcusd";
 client.on(`${market}.trades`, ({ data }) => console.log(data.trades[0]?.price));
 const streams = ["order", "btcusd.trades"] as const;
 new PeatioClient("wss://exchange.example/", { token: () => "token", streams, books: ["btcusd"] as const });
-// @ts-expect-error a token is a text
+// @ts-expect-error a token is a string
 new PeatioClient("wss://exchange.example/", { token: () => 5 });
 
 const book: Book = client.book("btcusd", { every: 250 });

@@ -139,7 +139,7 @@ export type Callbacks = {
  * @returns {event is PeatioEvent<BodyOf<Name>>}
  */
 export declare function isOf<Name extends string>(event: PeatioEvent, stream: Name): event is PeatioEvent<BodyOf<Name>>;
-/** A client that receives a member's orders and trades, and streams, and reconnects by itself. */
+/** A client that receives a member's orders and trades and any other streams, and reconnects by itself. */
 export declare class PeatioClient {
     #private;
     /**
@@ -158,7 +158,7 @@ export declare class PeatioClient {
      * @param {boolean | ((message: string) => void)} [options.debug] logs what the client does, without tokens and bodies:
      *   true for `console.debug`, or a function
      * @param {import("./src/websocket.mjs").Connecting["headers"]} [options.headers] additional headers of the handshake, or a
-     *   function that returns them for each one; not in browsers. Its errors have the meaning of those of `token`
+     *   function that returns them for each one; not in browsers. Its errors mean the same as those of `token`
      * @param {any} [options.agent] an `http.Agent`, for example for a proxy; not in browsers
      * @param {Record<string, unknown>} [options.tls] options of Node's `tls.connect`: `ca`, `cert`, `key`; not in browsers
      * @param {any} [options.WebSocket] another implementation instead of `ws` or the browser's
@@ -240,7 +240,7 @@ export declare class PeatioClient {
      *
      * @param {number} [timeout] seconds
      * @returns {Promise<PeatioEvent | undefined>} undefined after `close()`; rejects with a `TimeoutError` if there was no
-     *   event in this time. None is lost; the client goes on until the next one.
+     *   event in this time. No event is lost: the next call returns it.
      */
     next(timeout?: number): Promise<PeatioEvent | undefined>;
     /**
@@ -262,7 +262,7 @@ export declare class PeatioClient {
      * @param {string} market `btcusd`, or the name of another pair of streams, without `-snap` and `-inc`
      * @param {View} [view] pace and depth; without them, those of the client apply
      * @returns {Book}
-     * @throws {TypeError} another pace or depth
+     * @throws {TypeError} the gateway has no such pace or depth
      */
     book(market: string, view?: View): Book;
     /**

@@ -131,7 +131,7 @@ def test_pace_and_depth_name_a_stream(every: Any, depth: Any, stream: str) -> No
     ("every", "depth", "says"), [(300, None, "every=300"), (None, 3, "depth=3"), (0, 5, "every=0")]
 )
 def test_views_that_the_gateway_does_not_have_are_refused(every: Any, depth: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=f"^{says}: .*it is"):
+    with pytest.raises(ValueError, match=f"^{says}: .*has to be"):
         View(every, depth).check()
 
 

@@ -73,9 +73,9 @@ def test_a_stream_is_taken_wherever_a_name_is() -> None:
     client.on(BALANCES, print).on(kline("btcusd", "5m"), print).on(Stream[Any]("deposits"), print)
     client.subscribe(BALANCES)
     client.unsubscribe(ORDER)
-    with pytest.raises(ValueError, match="needs a token"):
+    with pytest.raises(ValueError, match="requires a token"):
         PeatioClient("ws://gateway.example/", None, [ORDER])
-    with pytest.raises(ValueError, match="a list of names"):
+    with pytest.raises(ValueError, match="lists of names"):
         PeatioClient("ws://gateway.example/", None, trades("btcusd"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="use 'event'"):
         client.on(Stream[Any]("gap"), print)

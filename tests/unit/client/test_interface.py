@@ -195,8 +195,8 @@ def test_a_fault_of_the_function_for_headers_ends_the_client(
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"token": 5}, TypeError, "a text or a function"),
-        ({"token": "Bearer x"}, ValueError, "without `Bearer`"),
+        ({"token": 5}, TypeError, "a string or a function"),
+        ({"token": "Bearer x"}, ValueError, "leave out `Bearer`"),
         ({"token": "x", "authenticated": "by the proxy"}, ValueError, "not by both"),
         ({"authenticated": "somehow"}, ValueError, "by the proxy"),
         ({"token": "x", "headers": {"authorization": "x"}}, ValueError, "the option `token`"),

@@ -5,7 +5,7 @@ export declare class Renewal {
     due: number;
     /** Schedule the renewal of a token that was sent to the gateway. @param {string} token */
     shown(token: string): void;
-    /** No fresh token was available: try after half of the remaining time, then less and less often. */
+    /** No fresh token was available: try after half of the remaining time, then at growing intervals. */
     putOff(): void;
     /** Renew after this time. @param {number} seconds */
     again(seconds: number): void;
@@ -42,7 +42,7 @@ export declare class Credentials {
      *   0 if another one is needed
      */
     refuse(): number;
-    /** The same on an open connection, which continues. */
+    /** The gateway refused a token on the open connection, which continues. */
     refuseRenewal(): void;
     /** The session of the token ended: another token is needed. */
     spend(): void;

@@ -9,7 +9,7 @@ from peatio_client._credentials import checked
 
 
 class Asked:
-    """Calls the token function on a separate thread, one call at a time.
+    """The token function, called on a separate thread, one call at a time.
 
     Args:
         token: the token function, or the token.
@@ -23,7 +23,7 @@ class Asked:
         self._error: BaseException | None = None
 
     def token(self, seconds: float) -> object:
-        """Return or raise the result of the function; None if it takes longer, or after `give_up`. A call that takes
+        """Return or raise the result of the function; None after `seconds`, or after `give_up`. A call that takes
         longer continues, and the next `token` returns its result."""
         if self._answered is None:
             self._token = self._error = None

@@ -27,7 +27,7 @@ class Callbacks:
         name = str(stream)
         if isinstance(stream, Stream):
             if name in CALLBACKS:
-                raise ValueError(f"{name!r}: this stream has the name of another callback; use 'event'")
+                raise ValueError(f"{name!r}: another callback has the name of this stream; use 'event' for it")
         elif name not in NAMES and "." not in name:
             raise ValueError(f"unknown name {name!r}: neither a stream, which has a dot, nor one of {', '.join(NAMES)}")
         self._by_name[name] = [*self._by_name.get(name, ()), (callback, once)]
@@ -42,7 +42,7 @@ class Callbacks:
         return bool(self._by_name.get(name))
 
     def of(self, name: str) -> Iterator[Callback]:
-        """Yield the callbacks to call. One that is to be called once is removed when it has returned."""
+        """Yield the callbacks to call. Remove a callback of `once` after it has returned."""
         for entry in self._by_name.get(name, ()):
             if entry in self._by_name[name]:  # unless an earlier one removed it
                 yield entry[0]

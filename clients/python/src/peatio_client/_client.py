@@ -40,7 +40,7 @@ class Client:
     ) -> None:
         view.check()
         if authenticated not in (None, "by the proxy"):
-            raise ValueError(f"authenticated={authenticated!r}: it can only be 'by the proxy'")
+            raise ValueError(f"authenticated={authenticated!r}: the only value is 'by the proxy'")
         if authenticated and token is not None:
             raise ValueError("a connection is authenticated by a token or by the proxy, not by both")
         if isinstance(token, str):
@@ -49,10 +49,10 @@ class Client:
             except TypeError as error:
                 raise ValueError(str(error)) from None
         elif token is not None and not callable(token):
-            raise TypeError(f"the token is a text or a function, not {type(token).__name__}")
+            raise TypeError(f"the token has to be a string or a function, not {type(token).__name__}")
         route = Route(url, streams, token is not None or authenticated is not None, books)
         if options.ssl is not None and urlsplit(url).scheme != "wss":
-            raise ValueError("the option ssl needs an address with wss://")
+            raise ValueError("the option ssl requires an address with wss://")
         self._course = Course(route, token is not None, cursor, view, callable(options.headers))
         self._callbacks = Callbacks()
 

@@ -12,8 +12,8 @@ from peatio_client.events import Event
 
 
 class AskToken(NamedTuple):
-    """Answer with a token, or with None if none is available within `seconds`. The request then continues, and the
-    next command answers with its result.
+    """Answer with a token, or with None if none is available within `seconds`. The call then continues, and the next
+    `AskToken` answers with its result.
     """
 
     seconds: float

@@ -39,7 +39,7 @@ class Course:
     Args:
         cursor: cursor of the last processed event; None to start now.
         view: of books for which the user gives none.
-        fresh_headers: whether each handshake has headers of its own.
+        fresh_headers: whether each handshake gets new headers.
 
     Attributes:
         wanted: streams to subscribe to, in this order.
@@ -237,7 +237,7 @@ class Course:
         try:
             steps = list(conversation.take(text))
         except (ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise Ended(LOST, f"not a message of the gateway: {error}") from error
+            raise Ended(LOST, f"not a message from the gateway: {error}") from error
         for step in steps:
             if isinstance(step, Event):
                 yield from self._hand_over(step)

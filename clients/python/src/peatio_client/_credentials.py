@@ -76,7 +76,7 @@ class Credentials:
         """Return a token to send on the open connection; None if it is not a new one.
 
         Raises:
-            TypeError: it is not a text.
+            TypeError: it is not a token.
         """
         text, again = checked(token), self.kept
         self.kept = None
@@ -134,7 +134,7 @@ def checked(token: object) -> str:
         TypeError: it is not a token.
     """
     if not isinstance(token, str):
-        raise TypeError(f"a token is a text; the token function returned {type(token).__name__}")
+        raise TypeError(f"a token has to be a string; the token function returned {type(token).__name__}")
     if not token.strip() or any(character.isspace() for character in token):
-        raise TypeError("a token is a text without spaces, without `Bearer` before it")
+        raise TypeError("a token is a string without spaces: leave out `Bearer`")
     return token

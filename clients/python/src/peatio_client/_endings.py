@@ -66,7 +66,7 @@ class Pauses:
     def after(self, ended: Ended) -> float:
         """Return the next pause in seconds; it grows with each call."""
         asked = ended.asked
-        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # none will be free at once
+        if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # no place is likely to be free at once
             self._failures, asked = max(self._failures, 4), FULL_PAUSE
         jitter = self._chance() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 30))
         self._failures += 1

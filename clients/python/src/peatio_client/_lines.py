@@ -33,8 +33,8 @@ class Options:
     Attributes:
         silence: seconds without a sign of life after which a connection is dead.
         headers: additional headers of the handshake, or a function that returns them for each one.
-        ssl: TLS context for `wss://`; None for the usual one.
-        proxy: address of a proxy; True for the one of the environment, None for none.
+        ssl: TLS context for `wss://`; None for the default one.
+        proxy: address of a proxy; True for the one from the environment, None for none.
 
     Raises:
         ValueError: the client itself sends one of the headers.
@@ -83,13 +83,13 @@ def checked(headers: object) -> dict[str, str]:
     """Return additional headers of the handshake.
 
     Raises:
-        TypeError: they are none.
+        TypeError: they are not headers.
         ValueError: the client itself sends one of them.
     """
     if not isinstance(headers, Mapping):
-        raise TypeError(f"headers are a mapping of names to texts, not {type(headers).__name__}")
+        raise TypeError(f"headers have to be a mapping of names to strings, not {type(headers).__name__}")
     if any(name.lower() == "authorization" for name in headers):
-        raise ValueError("the header Authorization comes from the option `token`")
+        raise ValueError("pass the token with the option `token`, not in the header Authorization")
     return dict(headers)
 
 

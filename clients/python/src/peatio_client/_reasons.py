@@ -1,4 +1,4 @@
-"""What went wrong with a connection, in words for the user."""
+"""The reasons of failed connections, in words for the user."""
 
 from __future__ import annotations
 

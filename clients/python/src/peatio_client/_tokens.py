@@ -64,7 +64,7 @@ class Renewal:
         self.due = math.inf
 
     def put_off(self, now: float) -> None:
-        """Postpone: no fresh token was available. Try after half of the remaining time, then less and less often."""
+        """Postpone: no fresh token was available. Try after half of the remaining time, then at growing intervals."""
         left = (self._exp or now) - now
         self.due = now + max(min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(self._failures, 30)), left / 2)
         self._failures += 1

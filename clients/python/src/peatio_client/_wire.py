@@ -84,11 +84,11 @@ class Route:
 
     def __init__(self, url: str, streams: Iterable[StreamName], authenticated: bool, books: Iterable[str] = ()) -> None:
         if isinstance(streams, str | Stream) or isinstance(books, str):
-            raise ValueError("streams and books are each a list of names, not a text")
+            raise ValueError("streams and books have to be lists of names, not a string")
         self.books = tuple(books)
         parts = urlsplit(url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise ValueError("the address of the gateway is ws://host:port/ or wss://host/")
+            raise ValueError("the address of the gateway has to be like ws://host:port/ or wss://host/")
         query = parse_qsl(parts.query, keep_blank_values=True)
         named = [name for key, value in query if key == "stream" for name in value.split(",") if name]
         self.url = parts._replace(query=urlencode([pair for pair in query if pair[0] != "stream"])).geturl()
@@ -98,9 +98,9 @@ class Route:
         if authenticated:
             self.streams = self.streams or PRIVATE
         elif last == "private":
-            raise ValueError("…/private needs a token")
+            raise ValueError("…/private requires a token")
         elif not self.streams and not self.books and last != "public":
-            raise ValueError("give a token for the orders and trades of a member, or name public streams")
+            raise ValueError("pass a token for the orders and trades of a member, or name public streams")
         self.check(*self.streams)
 
     def check(self, *streams: str) -> None:
@@ -111,7 +111,7 @@ class Route:
         """
         for name in streams:
             if not self.authenticated and not is_public(name):
-                raise ValueError(f"{name!r}: needs a token; only public streams do not")
+                raise ValueError(f"{name!r} requires a token: it is not a public stream")
 
 
 class Conversation:

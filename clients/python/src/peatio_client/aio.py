@@ -21,7 +21,7 @@ from peatio_client.events import Event, StreamName
 
 
 class AsyncPeatioClient(Client):
-    """A client that receives a member's orders and trades, and streams, and reconnects by itself.
+    """A client that receives a member's orders and trades and any other streams, and reconnects by itself.
 
     Like `PeatioClient`, on one event loop. Callbacks and `token` may be coroutine functions. The client awaits
     callbacks one after the other, and reads nothing in the meantime; while it awaits `token`, events continue.
@@ -97,7 +97,7 @@ class AsyncPeatioClient(Client):
             timeout: seconds; None to wait without a limit.
 
         Raises:
-            TimeoutError: there was no event in this time. None is lost; the client goes on until the next one.
+            TimeoutError: there was no event in this time. No event is lost: the next call returns it.
             Refused, Exception: as for `run`.
         """
         if self._pending is None:
@@ -114,7 +114,7 @@ class AsyncPeatioClient(Client):
 
     async def _advance(self) -> Event[Any]:
         if self._busy:
-            raise RuntimeError("another task waits for this client's next event")
+            raise RuntimeError("another task is already waiting for this client's next event")
         self._busy = True
         try:
             return await self._next()
@@ -154,7 +154,7 @@ class AsyncPeatioClient(Client):
             RequestFailed: the answer is an error.
             ConnectionError: there is no connection, or it ended before the answer.
             TimeoutError: there was no answer in this time.
-            ValueError: `subscribe` and `unsubscribe` are methods.
+            ValueError: `event` is `subscribe` or `unsubscribe`, for which there are methods.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -188,7 +188,7 @@ class AsyncPeatioClient(Client):
                 of the client apply.
 
         Raises:
-            ValueError: another pace or depth.
+            ValueError: the gateway has no such pace or depth.
         """
         book = self._course.book(market, every, depth)
         await self._speak()

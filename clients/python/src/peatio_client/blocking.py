@@ -22,7 +22,7 @@ from peatio_client.events import Event, StreamName
 
 
 class PeatioClient(Client):
-    """A client that receives a member's orders and trades, and streams, and reconnects by itself.
+    """A client that receives a member's orders and trades and any other streams, and reconnects by itself.
 
     `run()`, `next()` and the loop belong to one thread. All other methods may be called from any thread and from
     callbacks.
@@ -40,9 +40,9 @@ class PeatioClient(Client):
             `headers`.
         headers: additional headers of the handshake, or a function that returns them. The client calls it for each
             connection, on the thread of `run()` or of the loop, so that an API key can sign each handshake. Its
-            exceptions have the meaning of those of `token`.
+            exceptions mean the same as those of `token`.
         ssl: TLS context for `wss://`.
-        proxy: address of a proxy; True for the one of the environment (`HTTPS_PROXY`), None for none.
+        proxy: address of a proxy; True for the one from the environment (`HTTPS_PROXY`), None for none.
         books: markets whose order books to maintain from the start, as `book` does.
         every, depth: pace and depth of all books for which `book` is called without them; see there.
 
@@ -99,7 +99,7 @@ class PeatioClient(Client):
             timeout: seconds; None to wait without a limit. Opening a connection is not interrupted (10 s at most).
 
         Raises:
-            TimeoutError: there was no event in this time. None is lost.
+            TimeoutError: there was no event in this time. No event is lost.
             Refused, Exception: as for `run`.
         """
         try:
@@ -157,7 +157,7 @@ class PeatioClient(Client):
             RequestFailed: the answer is an error.
             ConnectionError: there is no connection, or it ended before the answer.
             TimeoutError: there was no answer in this time.
-            ValueError: `subscribe` and `unsubscribe` are methods.
+            ValueError: `event` is `subscribe` or `unsubscribe`, for which there are methods.
         """
         deadline = time.monotonic() + timeout
         try:
@@ -193,7 +193,7 @@ class PeatioClient(Client):
                 of the client apply.
 
         Raises:
-            ValueError: another pace or depth.
+            ValueError: the gateway has no such pace or depth.
         """
         book = self._course.book(market, every, depth)
         self._speak()

@@ -52,11 +52,11 @@ class View(NamedTuple):
             ValueError: it does not.
         """
         if self.every is not None and self.every not in _EVERY:
-            raise ValueError(f"every={self.every!r}: it is one of {', '.join(map(str, _EVERY))} milliseconds")
+            raise ValueError(f"every={self.every!r}: has to be one of {', '.join(map(str, _EVERY))} milliseconds")
         if self.depth is not None and self.depth not in _DEPTHS:
-            raise ValueError(f"depth={self.depth!r}: it is one of {', '.join(map(str, _DEPTHS))} levels")
+            raise ValueError(f"depth={self.depth!r}: has to be one of {', '.join(map(str, _DEPTHS))} levels")
         if self.depth is not None and self.every == 0:
-            raise ValueError(f"every=0: with a depth, it is at least {_EVERY[1]} milliseconds")
+            raise ValueError(f"every=0: with a depth, has to be at least {_EVERY[1]} milliseconds")
 
     def stream(self, name: str) -> str:
         """Return the stream of this view of a book."""
