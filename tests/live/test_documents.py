@@ -94,13 +94,13 @@ def test_programs(
     commands: Path,
 ) -> None:
     page, language = key
-    ports = {8080: gateway.port, 4242: gateway.metrics_port, 8090: gateway.port, 4243: gateway.metrics_port}
+    ports = {8080: gateway.port, 4242: gateway.metrics_port, 8090: free_port(), 4243: free_port()}
     replace = {f"{host}:{old}": f"{host}:{new}" for host in ("127.0.0.1", "localhost") for old, new in ports.items()}
     for name, server in (("rabbitmq:5672", broker), ("redis:6379", redis)):
         address = urlsplit(server.url)
         replace[f" {name}: "] = f" {address.hostname}:{address.port}: "  # as `check` prints them
     for variable, port in (("WEBSOCKET_PORT", 8090), ("METRICS_PORT", 4243)):
-        replace[f"{variable}={port}"] = f"{variable}={free_port()}"  # of a second gateway, which is not started
+        replace[f"{variable}={port}"] = f"{variable}={ports[port]}"  # of a second gateway
     folder = tmp_path / "here"
     folder.mkdir()
     if language == "sh":

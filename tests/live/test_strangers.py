@@ -31,6 +31,7 @@ TRADING = "docs/how-to/trading-page.md"
 PAGES = ["README.md", "clients/python/README.md", "clients/js/README.md", "docs/how-to/command-line-tools.md", BOT]
 CLIENTS = ["client.py", "client.mjs", "client.rb"]
 PRINTING = [*CLIENTS, "orders.py", "orders_asyncio.py", "orders.mjs", "every_channel.py"]
+VITE = "vite@8.3.8"
 ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "30000", "volume": "0.5"}
 SNIPPETS = ROOT / "peatio_ws" / "console" / "static" / "snippets.mjs"
 
@@ -84,6 +85,28 @@ def test_the_trading_page_is_right_after_a_cut_and_a_new_exchange(checkout: Chec
             expect(shown.locator("#state")).to_have_text("live")
             expect(shown.locator("#old"), "the new exchange does not know it").to_have_count(0)
             shown.locator("#orders li").first.wait_for()
+    finally:
+        server.end()
+
+
+def test_vites_development_server_gives_page_and_gateway_one_origin(checkout: Checkout, tmp_path: Path) -> None:
+    """The gateway's `API_CORS_ORIGINS` does not contain this origin."""
+    (config,) = [block.text for block in documents.blocks(ROOT / TRADING) if block.language == "javascript"]
+    (tmp_path / "vite.config.js").write_text(checkout.here(config))
+    checkout.install(f"npm install --silent --prefix {tmp_path} {VITE}")
+    port = free_port()
+    server = checkout.run(f"cd {tmp_path} && exec node_modules/.bin/vite --host 127.0.0.1 --strictPort --port {port}")
+    page = f"http://127.0.0.1:{port}"
+    try:
+        server.wait_for("Local")
+        socket = f"ws://127.0.0.1:{port}/api/v2/ranger/public?stream=btcusd.trades"
+        with connect(socket, origin=page) as client:  # type: ignore[arg-type]
+            assert receive(client) == {"success": {"message": "subscribed", "streams": ["btcusd.trades"]}}
+            assert "btcusd.trades" in receive(client)
+        headers = {"Authorization": f"Bearer {checkout.environ['TOKEN']}"}
+        request = urllib.request.Request(f"{page}/api/v2/market/orders", headers=headers)
+        with urllib.request.urlopen(request, timeout=PAGE_SECONDS) as answer:
+            assert json.load(answer)
     finally:
         server.end()
 
