@@ -37,7 +37,13 @@ FAULTS: list[tuple[dict[str, str], list[str]]] = [
         {"JWT_PUBLIC_KEY": PRIVATE},
         ["JWT_PUBLIC_KEY is a private key, and is now exposed; replace the key pair, and set only the public half"],
     ),
-    ({"JWT_PUBLIC_KEY": "hello, world"}, ["JWT_PUBLIC_KEY is neither PEM nor base64 of PEM"]),
+    (
+        {"JWT_PUBLIC_KEY": "hello, world"},
+        [
+            "JWT_PUBLIC_KEY is neither PEM nor base64 of PEM; it has to be the text of a public key, for example "
+            '"$(cat barong.pem)"'
+        ],
+    ),
     (
         {"JWT_PUBLIC_KEY": ELLIPTIC},
         ["JWT_PUBLIC_KEY is an EC key on secp256r1, which JWT_ALGORITHM=RS256 cannot use"],
