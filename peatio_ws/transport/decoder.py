@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import logging
 from io import BytesIO
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol
@@ -30,6 +30,20 @@ POLICY: Final = 1008
 _log = logging.getLogger("peatio_ws.frames")  # silences the log of the sans-IO core
 _log.setLevel(logging.WARNING)
 _Decoder: Final = codecs.getincrementaldecoder("utf-8")
+
+
+class Ending(NamedTuple):
+    """How a connection ended.
+
+    Attributes:
+        code: of the first close frame of either side; 1006 without one (RFC 6455 section 7.1.5).
+        reason: of the same frame. If the client sent it, it is any text.
+        by: who sent it; `nobody` without one.
+    """
+
+    code: int
+    reason: str
+    by: Literal["client", "gateway", "nobody"]
 
 
 class FrameDecoder(Protocol):
@@ -89,6 +103,22 @@ class FrameDecoder(Protocol):
                 self._on_fragment(frame)
         # The core keeps the last frame until the next one (websockets 17.4): often a token, for the whole connection.
         frame.data = b""
+
+    def ending(self, own_code: int, own_reason: str | None) -> Ending:
+        """Return how the connection ended.
+
+        Args:
+            own_code: see `Outbox.closing`; 1006 if the connection was cut.
+            own_reason: of the first close frame, if this side sent it and the core did not make it.
+        """
+        received, sent = self.close_rcvd, self.close_sent
+        if own_reason is not None:
+            return Ending(own_code, own_reason, "gateway")
+        if received is not None and (self.close_rcvd_then_sent or not own_code):
+            return Ending(int(received.code), received.reason, "client")
+        if own_code in (0, 1006):
+            return Ending(1006, "", "nobody")
+        return Ending(own_code, sent.reason if sent is not None else "", "gateway")
 
     def _is_small(self, frame: Frame) -> bool:
         """Return whether it is a small fragment, or a control frame other than the close frame."""

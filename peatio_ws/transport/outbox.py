@@ -56,6 +56,7 @@ class Outbox:
         size: bytes waiting.
         sent: bytes that the socket accepted.
         closing: code of the close frame that was put in last; 0 before. After it, no frame is accepted.
+        reason: of the close frame that `close` put in; None if it put in none.
         deadline: monotonic time at which a closing connection is cut.
     """
 
@@ -74,6 +75,7 @@ class Outbox:
         "deadline",
         "ended",
         "limit",
+        "reason",
         "send_timeout",
         "sent",
         "size",
@@ -94,6 +96,7 @@ class Outbox:
         self._blob, self._blob_sent, self._in_flight = b"", 0, 0  # what the writer is sending
         self.size = self.sent = 0
         self.closing = 0
+        self.reason: str | None = None
         self.ended = False  # half-close once everything is written
         self.deadline = 0.0
 
@@ -210,8 +213,8 @@ class Outbox:
             return
         if cut:
             self._drop_waiting()
-        text = reason if reason is not None else REASONS[Close(code)]
-        self.put(close_frame(code, text))
+        self.reason = reason if reason is not None else REASONS[Close(code)]
+        self.put(close_frame(code, self.reason))
         self.closing = code
         self.deadline = time.monotonic() + CLOSE_SECONDS
         self.flush()

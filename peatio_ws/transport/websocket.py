@@ -17,7 +17,7 @@ from websockets.protocol import State as ProtocolState
 from peatio_ws.close_codes import FINAL, REASONS, Close
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Disconnect
-from peatio_ws.transport.decoder import FrameDecoder
+from peatio_ws.transport.decoder import Ending, FrameDecoder
 from peatio_ws.transport.frames import PING
 from peatio_ws.transport.http.handshake import Upgrade
 from peatio_ws.transport.inbox import MOST_UNREAD, Inbox
@@ -214,12 +214,9 @@ class WebSocket:
             inbox.reader.release_greenlet()
 
     @property
-    def close_code(self) -> int:
-        """The code this connection ended with: the first close frame of either side, otherwise 1006."""
-        decoder, own = self.inbox.decoder, self.outbox.closing
-        if decoder.close_rcvd is not None and (decoder.close_rcvd_then_sent or not own):
-            return int(decoder.close_rcvd.code)
-        return own or 1006
+    def ending(self) -> Ending:
+        """How this connection ended."""
+        return self.inbox.decoder.ending(self.outbox.closing, self.outbox.reason)
 
     def _answer(self, chunks: list[bytes]) -> None:
         """Put the protocol's output (pongs, close frames; an empty chunk is the end) into the outbox."""

@@ -73,7 +73,7 @@ class Hooks:
     def ended(self, connection: Any) -> None:
         """Call the hooks for a connection that has ended, after those for its opening have returned. Never waits."""
         if self._disconnect:
-            self._call(self._disconnect, _info(connection, connection.ws.close_code))
+            self._call(self._disconnect, _info(connection, connection.ws.ending.code))
 
     def wait(self, seconds: float) -> None:
         """Wait until all hooks have returned, for this long at most."""

@@ -242,7 +242,7 @@ def test_clients_close_is_answered_and_ends_the_messages(pair: Pair) -> None:
     assert list(ws) == ["last"]
     pair.end()
     assert codes(pair.received_frames()) == [4999]
-    assert ws.close_code == 4999
+    assert ws.ending == (4999, "bye", "client")
 
 
 def test_lost_client_ends_the_messages(pair: Pair) -> None:
@@ -251,18 +251,18 @@ def test_lost_client_ends_the_messages(pair: Pair) -> None:
     pair.client.close()
     assert list(ws) == ["last"]
     ws.end()
-    assert ws.close_code == 1006
+    assert ws.ending == (1006, "", "nobody")
 
 
 def test_own_close_is_sent_once_and_waits_for_the_clients_close(pair: Pair) -> None:
     ws = pair.open()
     ws.close(1012, "restart; retry after 3")
     ws.close(1000)
-    pair.send_frames(closing(1012))
+    pair.send_frames(closing(4999, "the client's own"))
     pair.end()
     received = pair.received_frames()
     assert received == [(8, (1012).to_bytes(2) + b"restart; retry after 3")]
-    assert ws.close_code == 1012
+    assert ws.ending == (1012, "restart; retry after 3", "gateway")
     with pytest.raises(WebSocketError):
         ws.send("after")
 
@@ -507,7 +507,7 @@ def test_lost_client_is_noticed_while_the_handler_is_busy(pair: Pair) -> None:
     ws.tick(ws.opened)
     assert ws.closed
     assert ws.receive() is None
-    assert ws.close_code == 1006
+    assert ws.ending.code == 1006
 
 
 @pytest.mark.parametrize(
