@@ -11,6 +11,7 @@ import msgspec
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.auth.revocations import Name, Revocation
+from peatio_ws.monitoring.worker_reports import ClosedConnection, MemberConnection, Refusal, WorkerStatus
 
 MOST_CHARACTERS: Final = 4096
 """Longest text of a notice."""
@@ -33,6 +34,12 @@ class WhoCommand(msgspec.Struct, frozen=True, tag="who", tag_field="do"):
 
 class GatewaysCommand(msgspec.Struct, frozen=True, tag="gateways", tag_field="do"):
     """Report the status of each worker."""
+
+    question: Question
+
+
+class ClosesCommand(msgspec.Struct, frozen=True, tag="closes", tag_field="do"):
+    """Report the last connections of each worker that ended, and what it refused last."""
 
     question: Question
 
@@ -100,7 +107,14 @@ class AddressLocked(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
 
 
 Command: TypeAlias = (
-    WhoCommand | GatewaysCommand | DisconnectCommand | CloseCommand | CancelCommand | NoticeCommand | DrainCommand
+    WhoCommand
+    | GatewaysCommand
+    | ClosesCommand
+    | DisconnectCommand
+    | CloseCommand
+    | CancelCommand
+    | NoticeCommand
+    | DrainCommand
 )
 
 
@@ -121,45 +135,6 @@ class WorkerId(msgspec.Struct, frozen=True):
         return where in (None, self.host, self.gateway)
 
 
-class MemberConnection(msgspec.Struct, frozen=True, array_like=True):
-    """A connection of a member.
-
-    Attributes:
-        id: the id that the log uses.
-        since: Unix time in seconds.
-        waiting: bytes in the outbox.
-        streams: empty unless the command asks for them.
-    """
-
-    uid: str
-    id: str
-    protocol: str
-    address: str
-    since: float
-    waiting: int = 0
-    streams: list[str] = []
-
-
-class WorkerStatus(msgspec.Struct, frozen=True):
-    """The status of a worker.
-
-    Attributes:
-        version: of the gateway.
-        since: when it started to serve; Unix time in seconds.
-        connections: open ones, anonymous ones included.
-        members: connections of members.
-        problems: why it is not ready; empty if it is.
-        lag: of the history stream, in seconds.
-    """
-
-    version: str
-    since: float
-    connections: int
-    members: int
-    problems: list[str]
-    lag: float
-
-
 class Answer(msgspec.Struct, frozen=True):
     """The result of a command on one worker.
 
@@ -169,6 +144,7 @@ class Answer(msgspec.Struct, frozen=True):
         members: for `WhoCommand`, a part of the members' connections.
         last: whether this is the worker's last answer to the command.
         status: for `GatewaysCommand`.
+        closes, refusals: for `ClosesCommand`, newest first.
     """
 
     place: WorkerId
@@ -177,6 +153,8 @@ class Answer(msgspec.Struct, frozen=True):
     members: list[MemberConnection] = []
     last: bool = True
     status: WorkerStatus | None = None
+    closes: list[ClosedConnection] = []
+    refusals: list[Refusal] = []
 
 
 _commands = msgspec.json.Decoder(Command | AddressLocked)

@@ -21,11 +21,11 @@ from peatio_ws.cluster.commands import (
     Answer,
     CancelCommand,
     CloseCommand,
+    ClosesCommand,
     Command,
     DisconnectCommand,
     DrainCommand,
     GatewaysCommand,
-    MemberConnection,
     NoticeCommand,
     WhoCommand,
     WorkerId,
@@ -37,6 +37,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.config.tls_errors import REDIS, tls_fault
 from peatio_ws.config.urls import redis_place
 from peatio_ws.errors import ConfigurationError
+from peatio_ws.monitoring.worker_reports import MemberConnection
 
 ANSWER_SECONDS: Final = 3
 """Time limit for the next answer of a worker. Redis 5 accepts whole seconds only."""
@@ -150,6 +151,10 @@ class Operator:
     def status(self) -> CommandResult:
         """Return the status of all workers."""
         return self._send(GatewaysCommand(_new_question()))
+
+    def closes(self) -> CommandResult:
+        """Return the last connections that ended, and the last refusals, of all workers."""
+        return self._send(ClosesCommand(_new_question()))
 
     def disconnect(
         self, uid: str, jti: str | None = None, revoke: bool = False, keep: float = KEEP_SECONDS

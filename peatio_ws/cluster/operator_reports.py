@@ -6,10 +6,16 @@ Pure.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from peatio_ws.auth.revocations import Revocation
-from peatio_ws.cluster.commands import Answer, MemberConnection, WorkerId
+from peatio_ws.cluster.commands import Answer, WorkerId
+from peatio_ws.monitoring.worker_reports import ClosedConnection, MemberConnection, Refusal, WorkerStatus
+
+MOST_REPORTED: Final = 200
+"""Ends, and refusals, of all workers together in one report."""
+
+E = TypeVar("E", ClosedConnection, Refusal)
 
 
 class Result(Protocol):
@@ -84,16 +90,65 @@ def gateways(result: Result) -> list[dict[str, Any]]:
         if status is None:
             continue
         own = found.setdefault(place.gateway, {"gateway": place.gateway, "host": place.host, "workers": []})
-        own["workers"].append(
-            {
-                "worker": place.worker,
-                "version": status.version,
-                "since": iso_time(status.since),
-                "connections": status.connections,
-                "members": status.members,
-                "ready": not status.problems,
-                "problems": status.problems,
-                "lag_seconds": status.lag,
-            }
-        )
+        own["workers"].append(_worker(place, status))
     return list(found.values())
+
+
+def _worker(place: WorkerId, status: WorkerStatus) -> dict[str, Any]:
+    load = status.load
+    return {
+        "worker": place.worker,
+        "version": status.version,
+        "since": iso_time(status.since),
+        "connections": status.connections,
+        "max_connections": load.max_connections,
+        "members": status.members,
+        "ready": not status.problems,
+        "problems": status.problems,
+        "lag_seconds": status.lag,
+        "loop_delay_seconds": load.loop_delay,
+        "behind_seconds": load.behind,
+        "cpu": load.cpu,
+        "memory_bytes": load.memory,
+        "waiting_bytes": load.waiting,
+        "slow_clients": load.slow,
+        "deliveries": load.deliveries,
+        "frames": load.frames,
+        "redis": load.redis,
+    }
+
+
+def closes(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """Return the last connections that ended and the last refusals of all workers, newest first, `MOST_REPORTED` of
+    each at most."""
+    ends = [(one, answer.place) for answer in result.answers for one in answer.closes]
+    refusals = [(one, answer.place) for answer in result.answers for one in answer.refusals]
+    return {
+        "closes": [
+            {
+                **_event(one, place),
+                "code": one.code,
+                "by": one.by,
+                "protocol": one.protocol,
+                "uid": one.uid,
+                "seconds": one.seconds,
+            }
+            for one, place in _newest(ends)
+        ],
+        "refusals": [{**_event(one, place), "status": one.status} for one, place in _newest(refusals)],
+    }
+
+
+def _newest(found: list[tuple[E, WorkerId]]) -> list[tuple[E, WorkerId]]:
+    return sorted(found, key=lambda one: one[0].at, reverse=True)[:MOST_REPORTED]
+
+
+def _event(one: ClosedConnection | Refusal, place: WorkerId) -> dict[str, Any]:
+    return {
+        "at": iso_time(one.at),
+        "connection": one.connection,
+        "reason": one.reason,
+        "address": one.address,
+        "gateway": place.gateway,
+        "worker": place.worker,
+    }

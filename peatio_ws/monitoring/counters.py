@@ -65,12 +65,16 @@ class DurationHistogram:
 
 
 class Count:
-    """A number of one metric since its last export, for code to add to. Adding to an attribute is the fastest way."""
+    """A number of one metric since its last export, for code to add to. Adding to an attribute is the fastest way.
 
-    __slots__ = ("value",)
+    Attributes:
+        exported: the sum of all exports.
+    """
+
+    __slots__ = ("exported", "value")
 
     def __init__(self) -> None:
-        self.value = 0
+        self.value = self.exported = 0
 
 
 class WorkerCounters:
@@ -87,6 +91,10 @@ class WorkerCounters:
             metric: a Prometheus counter.
         """
         return self._counts.setdefault((metric, labels), Count())
+
+    def total(self, metric: Any) -> int:
+        """Return the number of a metric since this worker started, over all labels."""
+        return sum(count.exported + count.value for (one, _), count in self._counts.items() if one is metric)
 
     def durations(self, metric: Any) -> DurationHistogram:
         """Return the durations of a metric. Every caller gets the same object.
@@ -105,6 +113,7 @@ class WorkerCounters:
         for (metric, labels), count in self._counts.items():
             if count.value:
                 (metric.labels(*labels) if labels else metric).inc(count.value)
+                count.exported += count.value
                 count.value = 0
         for metric, durations in self._durations.items():
             add(metric, durations)

@@ -17,19 +17,20 @@ from peatio_ws.cluster.commands import (
     Answer,
     CancelCommand,
     CloseCommand,
+    ClosesCommand,
     Command,
     DisconnectCommand,
     DrainCommand,
     GatewaysCommand,
-    MemberConnection,
     NoticeCommand,
     WhoCommand,
     WorkerId,
-    WorkerStatus,
 )
 from peatio_ws.config.settings import Settings
+from peatio_ws.monitoring.worker_reports import MemberConnection, WorkerLoad, WorkerStatus
 from peatio_ws.protocol import encoding
 from peatio_ws.routing.batch import BUSY_SECONDS
+from peatio_ws.server.connections.recent_ends import RecentEnds
 from peatio_ws.server.registry import ConnectionRegistry, RegisteredConnection
 from peatio_ws.version import VERSION
 
@@ -53,6 +54,8 @@ class CommandExecutor:
         revocations: what is revoked is added.
         problems: returns why the worker is not ready.
         lag: returns the delay of the history stream in seconds.
+        load: returns what the worker does.
+        ends: what ended and was refused last.
     """
 
     def __init__(
@@ -62,9 +65,11 @@ class CommandExecutor:
         revocations: Revocations,
         problems: Callable[[], list[str]] = list,
         lag: Callable[[], float] = float,
+        load: Callable[[], WorkerLoad] = WorkerLoad,
+        ends: RecentEnds | None = None,
     ) -> None:
         self._worker, self._registry, self._revocations = worker, registry, revocations
-        self._problems, self._lag = problems, lag
+        self._problems, self._lag, self._load, self._ends = problems, lag, load, ends or RecentEnds()
         self._since = time.time()
 
     def execute(self, command: Command) -> Iterator[Answer]:
@@ -74,6 +79,8 @@ class CommandExecutor:
                 yield from self._list_connections(uid, streams)
             case GatewaysCommand():
                 yield Answer(self._worker, 0, status=self._status())
+            case ClosesCommand():
+                yield Answer(self._worker, 0, closes=self._ends.closes, refusals=self._ends.refusals)
             case CloseCommand(connection=wanted):
                 yield Answer(self._worker, _close(one for one in self._registry if one.ws.id == wanted))
             case CancelCommand(revoked=revoked):
@@ -105,9 +112,8 @@ class CommandExecutor:
     def _status(self) -> WorkerStatus:
         there = [connection for connection in self._registry if not connection.ws.outbox.closing]
         members = sum(connection.identity is not None for connection in there)
-        return WorkerStatus(
-            VERSION, round(self._since, 3), len(there), members, self._problems(), round(self._lag(), 3)
-        )
+        since, lag = round(self._since, 3), round(self._lag(), 3)
+        return WorkerStatus(VERSION, since, len(there), members, self._problems(), lag, self._load())
 
     def _list_connections(self, uid: str | None, streams: bool) -> Iterator[Answer]:
         connections = [connection for connection in self._registry if not connection.ws.outbox.closing]

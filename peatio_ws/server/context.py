@@ -23,6 +23,7 @@ from peatio_ws.routing.history import History
 from peatio_ws.routing.replay import Replays
 from peatio_ws.routing.router import Router
 from peatio_ws.server.broker_sources import ClientInterest
+from peatio_ws.server.connections.recent_ends import RecentEnds
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.routes import Handlers
 from peatio_ws.transport.http.client_address import rate_limit_key
@@ -37,6 +38,7 @@ class Authenticator:
         keys: the published key set, if there is one.
         shared: knows revocations and addresses with too many failures.
         counters: of the worker.
+        ends: gets the tokens that are refused.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class Authenticator:
         keys: JwksRefresh,
         shared: SharedState,
         counters: WorkerCounters,
+        ends: RecentEnds,
     ) -> None:
         self._settings, self._verifier, self._keys, self._shared = settings, verifier, keys, shared
-        self._counters = counters
+        self._counters, self._ends = counters, ends
 
     def verify(self, token: str, connection: str, address: str) -> Identity | None:
         """Return the identity of a token; None if the token is refused.
@@ -71,9 +74,11 @@ class Authenticator:
                 later = TryLater(Delay.NO_KEY, seconds)
                 self._count(later.label)
                 limits.report(log, later, **fields, retry_after=seconds)
+                self._ends.add_refused_token(connection, address, f"{later.text}: {refused.text}")
                 raise later from None
             self._count(refused.label)
             limits.report(log, refused, **fields)
+            self._ends.add_refused_token(connection, address, refused.text)
             if not refused.key_missing:
                 self._count_failure(address)
             return None

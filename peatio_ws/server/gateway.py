@@ -17,6 +17,7 @@ from peatio_ws.auth.jwks_refresh import JwksRefresh
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.auth.verifier import Verifier
+from peatio_ws.cluster.commands import Answer, Command
 from peatio_ws.cluster.redis_state import open_shared_state
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
@@ -31,6 +32,7 @@ from peatio_ws.server.connections.handler_connection import HandlerConnection
 from peatio_ws.server.connections.hooks import Hooks
 from peatio_ws.server.connections.identification import identify_request, verify_token
 from peatio_ws.server.connections.peatio_connection import PeatioConnection
+from peatio_ws.server.connections.recent_ends import RecentEnds
 from peatio_ws.server.connections.upgrade_request import (
     agree_on_subprotocol,
     check_origin,
@@ -46,10 +48,9 @@ from peatio_ws.server.routes import F, Handlers, Identify
 from peatio_ws.server.stats import StatsReporter
 from peatio_ws.simulator.demo import Demo
 from peatio_ws.transport.http.client_address import client_address
-from peatio_ws.transport.http.handshake import respond, switch_protocols, wants_upgrade
+from peatio_ws.transport.http.handshake import switch_protocols, wants_upgrade
 from peatio_ws.transport.outbox import CLOSE_SECONDS
-from peatio_ws.transport.websocket import WebSocket
-from peatio_ws.transport.websocket_handler import WRONG_WORKER, log_refusal, websocket_of
+from peatio_ws.transport.websocket_handler import WRONG_WORKER, log_refusal, refuse, websocket_of
 
 ROOM_SECONDS: Final = 0.05
 """The pause between two checks for room while a book waits for it."""
@@ -86,16 +87,18 @@ class Gateway:
         verifier = Verifier(settings.token_rules)
         self.keys = JwksRefresh(settings.token_rules, verifier)
         self._handlers = Handlers(peatio_paths)
-        authenticator = Authenticator(settings, verifier, self.keys, self._shared, counters)
+        self._ends = RecentEnds()
+        authenticator = Authenticator(settings, verifier, self.keys, self._shared, counters, self._ends)
         self._context = WorkerContext.build(
             settings, authenticator, self._shared, self._ingest, self._handlers, counters
         )
         self._counters = counters
         self._stats = StatsReporter(settings, counters, self._ingest, self._shared)
         self._hooks = Hooks()
-        self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts, self._hooks)
+        self._registry = ConnectionRegistry(settings, self._stats, self._shared.slot_counts, self._hooks, self._ends)
         self._publisher: Publisher | None = None
         self._started = False
+        self._executor: CommandExecutor | None = None
         self._watchdog: Watchdog | None = None
         self._background: list[gevent.Greenlet[Any, Any]] = []
         Gateway._all.add(self)
@@ -181,10 +184,11 @@ class Gateway:
         if self._started:
             return
         self._started = True
-        executor = CommandExecutor(
-            worker_id(self._settings), self._registry, self._shared.revocations, self.problems, self._ingest.lag
-        )
-        self._shared.start(self._ingest.channels, executor)
+        self._executor = CommandExecutor(
+            worker_id(self._settings), self._registry, self._shared.revocations,
+            self.problems, self._ingest.lag, self._stats.load, self._ends,
+        )  # fmt: skip
+        self._shared.start(self._ingest.channels, self._executor)
         self._ingest.start()
         if self._settings.max_blocking:
             self._watchdog = Watchdog(self._settings.max_blocking)
@@ -223,6 +227,10 @@ class Gateway:
         if self._publisher is not None:
             self._publisher.close()
         self._registry.tick()  # exports the last counts
+
+    def execute(self, command: Command) -> list[Answer]:
+        """Carry out an operator's command on this worker only. Return nothing before `start`."""
+        return list(self._executor.execute(command)) if self._executor is not None else []
 
     def problems(self) -> list[str]:
         """Return why this worker is not ready to serve; empty if it is."""
@@ -271,8 +279,10 @@ class Gateway:
                 identity = identify_request(route, environ)  # may wait
                 self._registry.check_capacity(address, waited=True)
         except Refused as refused:
-            log_refusal(refused, ws.id if ws is not None else "", address, environ)
-            return self._refuse(ws, refused, start_response)
+            connection = ws.id if ws is not None else ""
+            log_refusal(refused, connection, address, environ)
+            self._ends.add_refused_handshake(connection, address, refused.code, refused.text)
+            return refuse(refused, ws, self._settings, start_response)
         ws.accept(self._settings, agree_on_subprotocol(environ, ws, route.subprotocols) if route is not None else None)
         switch_protocols(start_response)
         self._counters.count(metrics.ranger_connected, "public" if identity is None else "private").value += 1
@@ -280,13 +290,4 @@ class Gateway:
             self._registry.serve(PeatioConnection(self._context, ws, address, wanted, identity))
         elif route is not None:
             self._registry.serve(HandlerConnection(self._context, ws, address, environ, identity, route))
-        return []
-
-    def _refuse(self, ws: WebSocket | None, refused: Refused, start_response: Callable[..., Any]) -> list[bytes]:
-        if ws is None or not ws.accepted_elsewhere:
-            return respond(refused, start_response, ends=ws is not None)
-        ws.accept(self._settings)
-        switch_protocols(start_response)
-        ws.close(refused.close, refused.reason)
-        ws.end()
         return []

@@ -23,6 +23,7 @@ from peatio_ws.monitoring import limits, metrics
 from peatio_ws.monitoring.counters import ConnectionStatus
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server.connections.hooks import Hooks
+from peatio_ws.server.connections.recent_ends import RecentEnds
 from peatio_ws.server.drain import Drain
 from peatio_ws.server.stats import StatsReporter
 from peatio_ws.transport.http.client_address import rate_limit_key
@@ -77,10 +78,13 @@ class ConnectionRegistry:
     Args:
         slot_counts: how many connections count towards a limit, by its name; see `SharedState.slot_counts`.
         hooks: of the application.
+        ends: gets the connections that end.
     """
 
-    def __init__(self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str], hooks: Hooks) -> None:
-        self._hooks = hooks
+    def __init__(
+        self, settings: Settings, stats: StatsReporter, slot_counts: Counter[str], hooks: Hooks, ends: RecentEnds
+    ) -> None:
+        self._hooks, self._ends = hooks, ends
         self._settings, self._stats, self._slot_counts = settings, stats, slot_counts
         self._connections: set[RegisteredConnection] = set()
         self._drain = Drain(self._connections, settings.drain_seconds)
@@ -171,17 +175,18 @@ class ConnectionRegistry:
                 self._connections.discard(connection)
                 self._stats.add_closed(connection.ws)
                 _log_end(connection)
+                self._ends.add_close(connection)
                 self._hooks.ended(connection)
 
 
 def _log_end(connection: RegisteredConnection) -> None:
-    ws, status = connection.ws, connection.status
-    metrics.closes.labels(str(ws.close_code) if ws.close_code in Close.__members__.values() else "other").inc()
+    ws, status, code = connection.ws, connection.status, connection.ws.ending.code
+    metrics.closes.labels(str(code) if code in Close.__members__.values() else "other").inc()
     log.info(
         "connection closed",
         connection=ws.id,
         address=connection.address,
-        code=ws.close_code,
+        code=code,
         seconds=round(time.monotonic() - ws.opened, 3),
         messages=ws.received,
         bytes_received=ws.inbox.received_bytes,

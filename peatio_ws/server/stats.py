@@ -15,6 +15,8 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import limits, log_writer, metric_files, metrics
 from peatio_ws.monitoring.counters import STATES, ConnectionStatus, WorkerCounters
 from peatio_ws.monitoring.limits import Limit
+from peatio_ws.monitoring.recent_load import RecentLoad
+from peatio_ws.monitoring.worker_reports import WorkerLoad
 from peatio_ws.monitoring.zeros import export_zeros
 from peatio_ws.orderbook.sync import BookState
 from peatio_ws.server.ingest import BrokerIngest
@@ -63,7 +65,8 @@ class StatsReporter:
         export_zeros()
         self._counters, self._ingest, self._shared = counters, ingest, shared
         self._delays = counters.durations(metrics.loop_delay)
-        self._cpu = 0.0
+        self._recent = RecentLoad()
+        self._cpu, self._memory = 0.0, 0
         self._dropped = 0  # log lines, as reported
         # Of connections that had ended before the last round, of those that were open in it, and of those that have
         # ended since; and the sum that was reported.
@@ -71,13 +74,16 @@ class StatsReporter:
         self._states: Counter[tuple[str, str]] = Counter()
         self._compressing: Counter[Compression] = Counter()
         self._waiting = self._slow = self._streams = 0
+        self._reported_waiting = self._reported_slow = 0
 
     def probe(self) -> None:
         """Measure forever how late this greenlet runs: what delays it delays every client."""
         while True:
             began = time.monotonic()
             gevent.sleep(PROBE_SECONDS)
-            self._delays.add(max(0.0, time.monotonic() - began - PROBE_SECONDS))
+            delay = max(0.0, time.monotonic() - began - PROBE_SECONDS)
+            self._delays.add(delay)
+            self._recent.add_delay(delay)
 
     def add_closed(self, ws: WebSocket) -> None:
         """Add a connection that has ended and left the registry."""
@@ -119,13 +125,31 @@ class StatsReporter:
         used = time.process_time()
         metrics.cpu.inc(used - self._cpu)
         self._cpu = used
+        self._recent.add_round(time.monotonic(), used)
         dropped = log_writer.dropped()
         metrics.log_dropped.inc(dropped - self._dropped)
         self._dropped = dropped
         with open("/proc/self/statm", "rb") as file:
-            metrics.memory.set(int(file.read().split()[1]) * _PAGE)
+            self._memory = int(file.read().split()[1]) * _PAGE
+        metrics.memory.set(self._memory)
         metrics.turned.set(time.time())
         metric_files.restore()
+
+    def load(self) -> WorkerLoad:
+        """Return what the worker does, as of the last round."""
+        recent = self._recent
+        return WorkerLoad(
+            max_connections=self._settings.max_connections,
+            cpu=round(recent.cpu, 3),
+            memory=self._memory,
+            loop_delay=round(recent.longest_delay, 4),
+            behind=round(max(self._ingest.behind().values(), default=0.0), 3),
+            waiting=self._reported_waiting,
+            slow=self._reported_slow,
+            deliveries=self._counters.total(metrics.deliveries),
+            frames=self._counters.total(metrics.frames),
+            redis=bool(self._shared.connected) if self._settings.redis_url is not None else None,
+        )
 
     def _report_connections(self) -> None:
         reported, past, now = self._reported, self._past, self._now
@@ -137,6 +161,7 @@ class StatsReporter:
         for protocol in PROTOCOLS:
             for state in STATES:
                 metrics.connections.labels(protocol, state).set(self._states[protocol, state])
+        self._reported_waiting, self._reported_slow = self._waiting, self._slow
         metrics.outbox_bytes.set(self._waiting)
         metrics.slow_clients.set(self._slow)
         streams = self._ingest.channels.subscriptions()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
@@ -27,7 +28,7 @@ from peatio_ws.errors import Disconnect, Refused
 from peatio_ws.monitoring import limits, metrics
 from peatio_ws.transport.compression import Compression, negotiate
 from peatio_ws.transport.http.client_address import client_address
-from peatio_ws.transport.http.handshake import RawSocket, check_handshake, respond, wants_upgrade
+from peatio_ws.transport.http.handshake import RawSocket, check_handshake, respond, switch_protocols, wants_upgrade
 from peatio_ws.transport.http.request_handler import PendingRequest, TimedHandler
 from peatio_ws.transport.websocket import WebSocket
 
@@ -199,6 +200,23 @@ def log_refusal(refused: Refused, connection: str, address: str, environ: dict[s
         {"origin": allowed_origins.shown(origin)} if origin else {}
     )
     limits.report(log, refused, connection=connection, address=address, **fields)
+
+
+def refuse(
+    refused: Refused, ws: WebSocket | None, settings: Settings, start_response: Callable[..., Any]
+) -> list[bytes]:
+    """Answer a handshake that is refused: with HTTP, or with a close frame where the stock handler has upgraded it.
+
+    Args:
+        ws: of the request; None under another worker, whose response may be followed by a next request.
+    """
+    if ws is None or not ws.accepted_elsewhere:
+        return respond(refused, start_response, ends=ws is not None)
+    ws.accept(settings)
+    switch_protocols(start_response)
+    ws.close(refused.close, refused.reason)
+    ws.end()
+    return []
 
 
 def _take_socket(stock: Any, _: str | None) -> RawSocket:

@@ -16,13 +16,19 @@ from peatio_ws.cluster.commands import (
     Answer,
     CancelCommand,
     CloseCommand,
+    ClosesCommand,
     DisconnectCommand,
     DrainCommand,
     GatewaysCommand,
-    MemberConnection,
     NoticeCommand,
     WhoCommand,
     WorkerId,
+)
+from peatio_ws.monitoring.worker_reports import (
+    ClosedConnection,
+    MemberConnection,
+    Refusal,
+    WorkerLoad,
     WorkerStatus,
 )
 
@@ -31,6 +37,7 @@ NAMES = st.text(min_size=1, max_size=20)
 COMMANDS = st.one_of(
     st.builds(WhoCommand, st.just(QUESTION), st.none() | NAMES, st.booleans()),
     st.builds(GatewaysCommand, st.just(QUESTION)),
+    st.builds(ClosesCommand, st.just(QUESTION)),
     st.builds(CloseCommand, st.just(QUESTION), NAMES),
     st.builds(CancelCommand, st.just(QUESTION), st.builds(Revocation, NAMES, st.floats(0, 1e10), st.none() | NAMES)),
     st.builds(
@@ -86,14 +93,6 @@ def test_unknown_fields_of_later_versions_are_ignored() -> None:
     assert commands.read_command(b'{"do":"who","question":"0123456789abcdef","more":[1]}') == WhoCommand(QUESTION)
 
 
-def test_connection_of_an_earlier_version_has_no_streams() -> None:
-    answer = commands.read_answer(
-        b'{"place":{"host":"h","gateway":"h:1","worker":1},"connections":1,"members":[["A","c","ranger","::1",1.5]]}'
-    )
-    assert answer is not None
-    assert answer.members == [MemberConnection("A", "c", "ranger", "::1", 1.5, 0, [])]
-
-
 @pytest.mark.parametrize("tail", [b"[" * 100_000, b'"\xff"}'])
 def test_malformed_unused_fields_are_refused(tail: bytes) -> None:
     assert commands.read_command(b'{"do":"who","more":' + tail) is None
@@ -110,14 +109,21 @@ STATUS = st.builds(
     st.integers(0, 9),
     st.lists(NAMES, max_size=2),
     st.floats(0, 9),
+    st.builds(WorkerLoad, st.integers(0, 9), st.floats(0, 1), redis=st.none() | st.booleans()),
 )
+CLOSE = st.builds(
+    ClosedConnection, st.floats(0, 1e10), NAMES, st.integers(1000, 4999), NAMES, NAMES, NAMES, NAMES, st.none() | NAMES,
+    st.floats(0, 9),
+)  # fmt: skip
+REFUSAL = st.builds(Refusal, st.floats(0, 1e10), NAMES, NAMES, NAMES, st.none() | st.integers(400, 503))
+ANSWERS = st.builds(
+    Answer, st.just(PLACE), st.just(7), st.booleans(), st.lists(CONNECTIONS, max_size=3), st.booleans(),
+    st.none() | STATUS, st.lists(CLOSE, max_size=2), st.lists(REFUSAL, max_size=2),
+)  # fmt: skip
 
 
-@given(st.lists(CONNECTIONS, max_size=3), st.booleans(), st.none() | STATUS)
-def test_answers_survive_encoding_and_decoding(
-    members: list[MemberConnection], last: bool, status: WorkerStatus | None
-) -> None:
-    answer = Answer(PLACE, 7, members=members, last=last, status=status)
+@given(ANSWERS)
+def test_answers_survive_encoding_and_decoding(answer: Answer) -> None:
     assert commands.read_answer(commands.encode(answer)) == answer
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from peatio_ws.cluster import commands
 from peatio_ws.cluster import operator as steering
-from peatio_ws.cluster.commands import Answer, CancelCommand, MemberConnection, WhoCommand, WorkerId
+from peatio_ws.cluster.commands import Answer, CancelCommand, ClosesCommand, WhoCommand, WorkerId
 from peatio_ws.cluster.operator import NotFound, Operator, connected, redis_url
 from peatio_ws.errors import ConfigurationError
+from peatio_ws.monitoring.worker_reports import MemberConnection
 from tests.unit.steered_workers import SteeredWorkers
 
 PLACE, OTHER = WorkerId("host", "host:8080", 1), WorkerId("host", "host:8080", 2)
@@ -34,6 +35,8 @@ def test_a_command_reaches_every_worker_and_collects_its_answers(operator: Opera
     assert [type(command) for command in workers.received] == [WhoCommand]
     assert (result.workers, result.connections, result.silent, len(result.meant)) == (2, 5, 0, 2)
     assert workers.lists == {}, "the list of answers was not deleted"
+    operator.closes()
+    assert [type(command) for command in workers.received] == [WhoCommand, ClosesCommand]
 
 
 def test_a_worker_may_answer_in_several_parts(operator: Operator, workers: SteeredWorkers) -> None:

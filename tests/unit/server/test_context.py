@@ -18,6 +18,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import TryLater
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.server.connections.recent_ends import RecentEnds
 from peatio_ws.server.context import Authenticator
 from tests.unit.samples import claims, private_key, sign
 
@@ -32,7 +33,7 @@ def authenticator(**environ: str) -> Authenticator:
     shared = SharedState(Revocations(), Lockout(settings.max_failures_per_address))
     verifier = Verifier(settings.token_rules)
     keys = JwksRefresh(settings.token_rules, verifier)
-    return Authenticator(settings, verifier, keys, shared, WorkerCounters())
+    return Authenticator(settings, verifier, keys, shared, WorkerCounters(), RecentEnds())
 
 
 def is_locked_after(at: Authenticator, *tokens: str, address: str = HERE) -> bool:

@@ -103,3 +103,25 @@ def test_compression_is_reported_after_clients_have_left() -> None:
         5_000,
         len(made) - 2,
     ]
+
+
+def test_load_is_that_of_the_last_round() -> None:
+    counters = WorkerCounters()
+    shared = SharedState(Revocations(), Lockout(0))
+    settings = Settings(AMQP_URL=("memory://",), WEBSOCKET_MAX_CONNECTIONS=7)
+    measured = StatsReporter(settings, counters, BrokerIngest(settings, shared, counters), shared)
+    counters.count(metrics.frames).value += 5
+    for exchange in ("peatio.trade", "other"):
+        counters.count(metrics.deliveries, exchange, "routed").value += 2
+    for size in (0, 30, 12):
+        slow = socket()
+        slow.outbox.size = size
+        measured.add_connection(NEW, slow)
+    assert (measured.load().waiting, measured.load().slow) == (0, 0), "the round has not ended"
+    measured.end()
+    measured.begin()
+    counters.count(metrics.frames).value += 1
+    load = measured.load()
+    assert (load.max_connections, load.waiting, load.slow, load.deliveries, load.frames) == (7, 42, 2, 4, 6)
+    assert load.memory > 1_000_000
+    assert load.redis is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from peatio_ws.cluster.commands import Answer, WorkerId, WorkerStatus
+from peatio_ws.cluster.commands import Answer, WorkerId
+from peatio_ws.monitoring.worker_reports import WorkerStatus
 from tests.unit.cli.calling import call
 from tests.unit.steered_workers import SteeredWorkers
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from peatio_ws.cluster.commands import Answer, MemberConnection, WhoCommand, WorkerId
+from peatio_ws.cluster.commands import Answer, WhoCommand, WorkerId
+from peatio_ws.monitoring.worker_reports import MemberConnection
 from tests.unit.cli.calling import call
 from tests.unit.steered_workers import SteeredWorkers
 
