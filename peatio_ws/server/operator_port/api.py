@@ -1,7 +1,7 @@
 """The operator's HTTP interface (contract section 10, `docs/openapi.yaml`): the command line's commands as requests.
 
-Each request becomes one call of the same `Operator` that the command line uses, or of a `Publisher`. Knows no
-connection and no worker, not even its own.
+Each request becomes one call of the same `Operator` that the command line uses, or of a `Publisher`. Only
+`GET /api/worker` asks this worker itself, because it needs no Redis.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import structlog
 
 from peatio_ws.auth.revocations import Name
 from peatio_ws.cluster import operator, operator_reports
-from peatio_ws.cluster.commands import MOST_CHARACTERS
+from peatio_ws.cluster.commands import MOST_CHARACTERS, ClosesCommand, Command, GatewaysCommand
 from peatio_ws.cluster.operator import NO_REDIS, CommandResult, NotFound, Operator
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import PublishError
 from peatio_ws.publisher import Publisher
+from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.operator_port import access
 from peatio_ws.server.operator_port.response import Response, error, json_response
 from peatio_ws.transport.http.client_address import client_address
@@ -32,6 +33,9 @@ BODY_SECONDS: Final = 5.0
 """The time limit for a body to arrive."""
 PUBLISH_SECONDS: Final = 5.0
 """The time limit for the broker's confirm."""
+
+_HERE: Final = "00000000"
+"""The question of commands that do not leave this process."""
 
 T = TypeVar("T")
 
@@ -176,6 +180,23 @@ class Api:
             result = operators.status()
         return _received(result, {"gateways": operator_reports.gateways(result)})
 
+    def closes(self, _name: str, _body: bytes) -> object:
+        """`GET /api/closes`."""
+        with self._operator() as operators:
+            result = operators.closes()
+        return _received(result, operator_reports.closes(result))
+
+    def worker(self, _name: str, _body: bytes) -> object:
+        """`GET /api/worker`."""
+        status, closes = _ask_here(GatewaysCommand(_HERE)), _ask_here(ClosesCommand(_HERE))
+        return {"gateways": operator_reports.gateways(status), **operator_reports.closes(closes)}
+
+    def disconnect_connection(self, connection: str, _body: bytes) -> object:
+        """`POST /api/connections/<id>/disconnect`."""
+        with self._operator() as operators:
+            result = operators.disconnect_connection(connection)
+        return _received(result, {"closed": result.connections})
+
     @contextmanager
     def _operator(self) -> Iterator[Operator]:
         """Connect to Redis. Raises ConnectionError if there is none, or it does not answer."""
@@ -189,7 +210,7 @@ class Route(NamedTuple):
     """A kind of request.
 
     Attributes:
-        path: `{name}` stands for any text without a slash.
+        path: `{name}` stands for any text, with slashes too: the server has decoded `%2F`.
         function: is given the API, the name in the path, and the body.
     """
 
@@ -208,8 +229,11 @@ ROUTES: Final = (
     Route("POST", "/api/drain", Api.drain),
     Route("POST", "/api/events", Api.publish),
     Route("GET", "/api/gateways", Api.gateways),
+    Route("GET", "/api/closes", Api.closes),
+    Route("GET", "/api/worker", Api.worker),
+    Route("POST", "/api/connections/{name}/disconnect", Api.disconnect_connection),
 )
-_PATTERNS: Final = {route.path: re.compile(route.path.replace("{name}", "([^/]+)")) for route in ROUTES}
+_PATTERNS: Final = {route.path: re.compile(route.path.replace("{name}", "(.+)"), re.DOTALL) for route in ROUTES}
 
 
 def make_api(settings: Settings) -> Api | None:
@@ -249,6 +273,11 @@ def _decode(body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.MsgspecError, RecursionError) as wrong:
         raise ValueError(f"the body is not right: {wrong}") from None
+
+
+def _ask_here(command: Command) -> CommandResult:
+    """Carry out a command in this process only."""
+    return CommandResult(1, [answer for gateway in Gateway.instances() for answer in gateway.execute(command)])
 
 
 def _received(result: CommandResult, found: dict[str, Any]) -> object:

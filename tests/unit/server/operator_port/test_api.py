@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import gevent.event
 import pytest
 
 from peatio_ws import testing
+from peatio_ws.cluster.commands import Answer, Command, DisconnectCommand, WhoCommand, WorkerId
 from peatio_ws.errors import PublishError
+from peatio_ws.monitoring.worker_reports import WorkerStatus
 from peatio_ws.publisher import Publisher
+from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.operator_port import access
 from peatio_ws.server.operator_port.access import FailedTokens
 from peatio_ws.server.operator_port.api import ROUTES, Api, make_api
@@ -55,7 +59,7 @@ def ask(api: Api, method: str, path: str, body: Any = None, token: str = TOKEN) 
 
 def test_document_lists_exactly_the_requests() -> None:
     documented = {
-        (method.upper(), path.replace("{uid}", "{name}"))
+        (method.upper(), re.sub(r"\{\w+\}", "{name}", path))
         for path, operations in DOCUMENT["paths"].items()
         for method in operations
         if method != "parameters"
@@ -75,10 +79,14 @@ def test_commands_reach_the_workers(api: Api, workers: SteeredWorkers) -> None:
     assert len(ask(api, "GET", "/api/revocations")[1]["revocations"]) == 1
     assert len(ask(api, "DELETE", "/api/revocations/ANN")[1]["cancelled"]) == 1
     assert ask(api, "GET", "/api/gateways")[1]["gateways"] == []
+    assert ask(api, "GET", "/api/closes")[1]["closes"] == []
+    workers.workers[:] = [lambda _: [Answer(WorkerId("h", "h:1", 1), 1)]]
+    assert ask(api, "POST", "/api/connections/c1/disconnect")[1]["closed"] == 1
     assert ask(api, "GET", "/api/members/Zoë")[1]["uid"] == "Zoë"
     names = [type(command).__name__ for command in workers.received]
     assert names == [
-        "DisconnectCommand", "NoticeCommand", "DrainCommand", "CancelCommand", "GatewaysCommand", "WhoCommand"
+        "DisconnectCommand", "NoticeCommand", "DrainCommand", "CancelCommand", "GatewaysCommand", "ClosesCommand",
+        "CloseCommand", "WhoCommand",
     ]  # fmt: skip
     assert workers.closed
 
@@ -88,7 +96,6 @@ def test_commands_reach_the_workers(api: Api, workers: SteeredWorkers) -> None:
     [
         ("GET", "/api/nonsense", 404),
         ("GET", "/api/members/", 404),
-        ("GET", "/api/members/a/b", 404),
         ("POST", "/api/members", 405),
         ("DELETE", "/api/revocations", 405),
     ],
@@ -98,6 +105,23 @@ def test_unknown_requests_are_refused(api: Api, method: str, path: str, status: 
     found = api.answer(environ)
     assert int(found.status[:3]) == status
     assert ("Allow" in dict(found.headers)) is (status == 405)
+
+
+@pytest.mark.parametrize("uid", ["a/b", "a/disconnect", "/", "line\nend"])
+def test_uid_may_have_any_character(api: Api, workers: SteeredWorkers, uid: str) -> None:
+    workers.add()
+    for method, path in (("GET", f"/api/members/{uid}"), ("POST", f"/api/members/{uid}/disconnect")):
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "HTTP_AUTHORIZATION": f"Bearer {TOKEN}",
+            "wsgi.input": io.BytesIO(),
+        }
+        assert api.answer(environ).status[:3] == "200"
+    assert [command.uid for command in workers.received if isinstance(command, WhoCommand | DisconnectCommand)] == [
+        uid,
+        uid,
+    ]
 
 
 def test_path_that_is_not_utf8_is_refused(api: Api) -> None:
@@ -115,6 +139,25 @@ def test_failures_have_reasons(api: Api, workers: SteeredWorkers) -> None:
     assert without is not None
     status, found = ask(without, "GET", "/api/members")
     assert (status, found["error"][:23]) == (503, "REDIS_URL is not set: s")
+
+
+def test_worker_answers_for_itself_without_redis(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = WorkerStatus("1.2", 0.0, 5, 3, ["draining"], 0.1)
+
+    class Here:
+        def execute(self, _command: Command) -> list[Answer]:
+            return [Answer(WorkerId("h", "h:1", 7), 0, status=status)]
+
+    monkeypatch.setattr(Gateway, "instances", lambda: [Here()])
+    found = ask(api, "GET", "/api/worker")[1]
+    assert [(one["worker"], one["problems"]) for one in found["gateways"][0]["workers"]] == [(7, ["draining"])]
+    assert (found["closes"], found["refusals"]) == ([], [])
+
+
+def test_worker_that_has_not_started_reports_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = testing.gateway()
+    monkeypatch.setattr(Gateway, "instances", lambda: [made])
+    assert ask(api, "GET", "/api/worker")[1] == {"gateways": [], "closes": [], "refusals": []}
 
 
 def test_silent_workers_are_counted(api: Api, workers: SteeredWorkers) -> None:
