@@ -9,33 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from peatio_ws.console import static_files
+from peatio_ws.console.static_files import TYPES
 
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SESSION: Final = "/console/session"
 """The path at which the page gets its token for the simulated exchange."""
 
-_FOLDER: Final = Path(__file__).with_name("static")
-_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-_HEADERS: Final = (
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-)
-# Not every browser counts a WebSocket of the same host as 'self'.
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sockets}; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+_FOLDER: Final = static_files.SHARED
 _is_host = re.compile(r"[A-Za-z0-9.-]{1,255}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{1,45}\](?::[0-9]{1,5})?").fullmatch
 
 
@@ -43,13 +27,8 @@ def _names() -> Iterator[str]:
     """Yield the files of the page, with those of its client in `src`."""
     for folder in ("", "src/"):
         for path in (_FOLDER / folder).iterdir():
-            if path.suffix in _TYPES:
+            if path.suffix in TYPES:
                 yield f"{folder}{path.name}"
-
-
-class _File(NamedTuple):
-    kind: str
-    body: bytes
 
 
 class Page:
@@ -65,7 +44,7 @@ class Page:
 
     def __init__(self, app: WSGIApp, app_first: bool, sign: Callable[[], str] | None, market: str = "") -> None:
         self._app, self._app_first, self._sign = app, app_first, sign
-        self._files = {f"/console/{name}": _read(_FOLDER / name) for name in _names()}
+        self._files = {f"/console/{name}": static_files.read(_FOLDER / name) for name in _names()}
         # What the page needs to know before it has a connection.
         page = self._files.pop("/console/index.html")
         about = f'data-simulated="{"no" if sign is None else "yes"}" data-market="{market}"'
@@ -96,8 +75,9 @@ class Page:
         if path == SESSION:
             return self._session(environ, start_response)
         file, host = self._files[path], environ.get("HTTP_HOST", "")
+        # Not every browser counts a WebSocket of the same host as 'self'.
         sockets = f" ws://{host} wss://{host}" if _is_host(host) else ""
-        headers = [("Content-Type", file.kind), ("Content-Security-Policy", _POLICY.format(sockets=sockets))]
+        headers = [("Content-Type", file.kind), static_files.policy(sockets)]
         return _respond(start_response, "200 OK", headers, file.body, method == "HEAD")
 
     def _session(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -137,12 +117,8 @@ def _close(body: Iterable[bytes]) -> None:
         close()
 
 
-def _read(path: Path) -> _File:
-    return _File(_TYPES[path.suffix], path.read_bytes())
-
-
 def _respond(
     start_response: Callable[..., Any], status: str, headers: list[tuple[str, str]], body: bytes, head: bool = False
 ) -> list[bytes]:
-    start_response(status, [*headers, ("Content-Length", str(len(body))), *_HEADERS])
+    start_response(status, [*headers, ("Content-Length", str(len(body))), *static_files.HEADERS])
     return [] if head else [body]

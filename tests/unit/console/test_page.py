@@ -18,7 +18,7 @@ from peatio_ws.console.page import Page
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "peatio_ws" / "console" / "static"
 MODULES = sorted(path.name for path in FOLDER.glob("*.mjs") if path.name != "peatio-client.mjs")
-FILES = ["/", *(f"/console/{name}" for name in ("console.css", "icon.svg", *MODULES))]
+FILES = ["/", *(f"/console/{name}" for name in ("base.css", "console.css", "icon.svg", *MODULES))]
 SESSION = "/console/session"
 
 
@@ -112,7 +112,7 @@ def test_page_complies_with_its_policy_and_needs_no_other_host() -> None:
     html = (FOLDER / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\bsrc=)", html) == []
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", html)
-    for name in ("index.html", "console.css", *MODULES):
+    for name in ("index.html", "base.css", "console.css", *MODULES):
         text = (FOLDER / name).read_text()
         assert (
             re.findall(r"(?:https?:)?//[a-z][a-z0-9.-]+\.[a-z]+", text.replace("http://www.w3.org/2000/svg", "")) == []
