@@ -1,4 +1,4 @@
-"""The console in a real Chromium, and a user's actions. Checks nothing itself."""
+"""The console and the operator's page in a real Chromium, and a user's actions."""
 
 from __future__ import annotations
 
@@ -101,6 +101,12 @@ class Visit:
         """Send a frame as a user does: an object as JSON, or a text."""
         self.page.locator("#frame").fill(message if isinstance(message, str) else json.dumps(message))
         self.page.locator("#send").click()
+
+    def expect_failures(self, *statuses: int) -> None:
+        """Check that requests failed with these statuses, and that the page logged nothing else."""
+        failed = "Failed to load resource: the server responded with a status of "
+        assert {text.removeprefix(failed)[:3] for text in self.complaints} == {str(status) for status in statuses}
+        self.complaints.clear()
 
     def end(self) -> None:
         self.context.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from peatio_ws.server.operator_port import health
+from peatio_ws.server.operator_port import health, page
 from peatio_ws.server.operator_port.api import Api
 from peatio_ws.server.operator_port.response import error
 
@@ -22,11 +22,13 @@ class OperatorApplication:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
-        path = environ.get("PATH_INFO", "")
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if self.api is not None and path.startswith("/api/"):
             found = self.api.answer(environ)
+        elif self.api is not None and (answer := page.answer(path, method)) is not None:
+            found = answer
         else:
             found = health.answer(path) or error("404 Not Found", "there are /metrics, /healthz and /readyz")
         length = ("Content-Length", str(len(found.body)))
         start_response(found.status, [("Content-Type", found.kind), length, *found.headers])
-        return [found.body]
+        return [found.body] if method != "HEAD" else []

@@ -13,15 +13,20 @@ from tests.support.openapi import TOKEN
 from tests.unit.samples import settings
 
 
-def ask(application: OperatorApplication, path: str) -> tuple[str, dict[str, str], Any]:
+def ask_raw(application: OperatorApplication, path: str, method: str = "GET") -> tuple[str, dict[str, str], bytes]:
     started: list[Any] = []
-    body = b"".join(application({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, lambda *answer: started.append(answer)))
+    body = b"".join(application({"PATH_INFO": path, "REQUEST_METHOD": method}, lambda *answer: started.append(answer)))
     ((status, headers),) = started
-    assert dict(headers)["Content-Length"] == str(len(body))
-    return status[:3], dict(headers), json.loads(body)
+    return status[:3], dict(headers), body
 
 
-@pytest.mark.parametrize("path", ["/", "/nonsense", "/api", "/api/members", "/healthz/"])
+def ask(application: OperatorApplication, path: str) -> tuple[str, dict[str, str], Any]:
+    status, headers, body = ask_raw(application, path)
+    assert headers["Content-Length"] == str(len(body))
+    return status, headers, json.loads(body)
+
+
+@pytest.mark.parametrize("path", ["/", "/page/operator.mjs", "/nonsense", "/api", "/api/members", "/healthz/"])
 def test_without_the_interface_there_is_only_health(path: str) -> None:
     assert ask(OperatorApplication(), path)[0] == "404"
 
@@ -33,3 +38,15 @@ def test_health_needs_no_token_and_the_interface_does() -> None:
     status, headers, found = ask(application, "/api/members")
     assert (status, headers["WWW-Authenticate"]) == ("401", "Bearer")
     assert "ADMIN_TOKEN" in found["error"]
+
+
+def test_page_is_served_where_the_interface_is() -> None:
+    application = OperatorApplication()
+    application.api = make_api(settings(ADMIN_TOKEN=TOKEN))
+    status, headers, body = ask_raw(application, "/")
+    assert (status, headers["Content-Type"]) == ("200", "text/html; charset=utf-8")
+    assert body.startswith(b"<!doctype html>")
+    assert ask_raw(application, "/", "HEAD") == ("200", headers, b"")
+    assert headers["Content-Length"] == str(len(body))
+    assert ask_raw(application, "/page/operator.mjs")[0] == "200"
+    assert ask(application, "/nonsense")[0] == "404"
