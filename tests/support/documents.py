@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,8 +78,13 @@ def pages() -> list[Path]:
     return sorted(found)
 
 
+@cache
+def _parsed(text: str) -> list[Token]:
+    return _MARKDOWN.parse(text)
+
+
 def tokens(page: Path) -> list[Token]:
-    return _MARKDOWN.parse(page.read_text())
+    return _parsed(page.read_text())
 
 
 def blocks(page: Path) -> Iterator[Block]:

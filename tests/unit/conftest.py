@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,12 @@ from tests.unit.steered_workers import SteeredWorkers
 
 settings.register_profile("unit", deadline=None, database=None, max_examples=100)
 settings.load_profile("unit")
+
+
+def pytest_collection_finish() -> None:
+    """Exclude modules and tests from garbage collections, which would visit them each time: a tenth of the CPU time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def path_of(module: str) -> Path:
     return PACKAGE / f"{module.replace('gunicorn.conf', 'gunicorn~conf').replace('.', '/').replace('~', '.')}.py"
 
 
+@cache
 def tree(module: str) -> ast.Module:
     return ast.parse(path_of(module).read_text())
 
@@ -117,6 +119,7 @@ def nodes(node: ast.AST) -> Iterator[ast.AST]:
             yield from nodes(child)
 
 
+@cache
 def imported(module: str) -> set[str]:
     """Return the full names of everything that a module imports: modules, and names from them."""
     names: set[str] = set()
