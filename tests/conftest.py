@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import schedule
-from tests.support.gateway import GatewayProcess, Publisher, Signer
+from tests.support.gateway import GatewayProcess, Publisher, Signer, forget_history
 from tests.support.servers import RabbitMQ, Redis, scratch
 
 
@@ -30,10 +30,24 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def broker(folder: Path) -> Iterator[RabbitMQ]:
+def broker_of_all(folder: Path) -> Iterator[RabbitMQ]:
     server = RabbitMQ(folder / "rabbitmq")
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def broker(broker_of_all: RabbitMQ) -> Iterator[RabbitMQ]:
+    """The broker of all tests, with an empty history at the beginning of each file."""
+    yield broker_of_all
+    forget_history(broker_of_all.url)
+
+
+@pytest.fixture
+def empty_history(broker: RabbitMQ) -> Iterator[None]:
+    """Let the test begin with an empty history, for files in which no gateway outlives its test."""
+    yield
+    forget_history(broker.url)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from tests.support.followers import UNPINGED, Feeding, Follower, Followers, Mark
 from tests.support.gateway import GatewayProcess, Publisher, receive
 from tests.support.servers import RabbitMQ, Redis
 
+pytestmark = pytest.mark.usefixtures("empty_history")
+
 RATE = 500
 
 Start = Callable[..., GatewayProcess]

@@ -17,7 +17,7 @@ from kombu import Connection
 
 from peatio_ws.amqp.history_stream.source import PREFETCH, REMOVED
 from peatio_ws.protocol.exchanges import EXCHANGES
-from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
+from tests.support.gateway import GatewayProcess, Publisher, Signer, forget_history, receive, resume
 from tests.support.resuming import unreported
 from tests.support.servers import RabbitMQ, Redis
 from tests.support.stage import MEMBERS, Background, Stage
@@ -56,6 +56,7 @@ def new_stage(folder: Path, own_broker: RabbitMQ, own_redis: Redis, signer: Sign
     yield set_up
     for gateway in running:
         gateway.stop()
+    forget_history(own_broker.url)
 
 
 def test_connections_cut_at_random(new_stage: Callable[..., Stage]) -> None:

@@ -17,6 +17,8 @@ from tests.support.gateway import GatewayProcess, Publisher, Signer
 from tests.support.servers import RabbitMQ, wait_until
 from tests.support.swarm import Swarm, SwarmClient
 
+pytestmark = pytest.mark.usefixtures("empty_history")
+
 READERS = 50
 PADDING = "x" * 1500
 ORDERS = 500

@@ -275,20 +275,6 @@ def test_token_before_the_first_private_stream_loses_no_event(
             assert [receive(client)["order"]["id"] for _ in range(3)] == [1, 2, 3]
 
 
-def test_slow_client_receives_ten_thousand_missed_events(start: Start, signer: Signer, publisher: Publisher) -> None:
-    gateway = start(WEBSOCKET_OUTBOX_BYTES="100000")
-    token = signer.token("IDMANY")
-    with gateway.connect() as client:
-        cursor = resume(client, token)["cursor"]
-    for number in range(10_000):
-        publisher.order("IDMANY", number)
-    with gateway.connect() as client:
-        assert resume(client, token, cursor)["complete"] is True
-        wait_until(lambda: gateway.metric("peatio_ws_slow_clients") == 1, "unread frames wait in the outbox")
-        publisher.order("IDMANY", 10_000)
-        assert [number for number, _ in orders(client, 10_001)] == list(range(10_001))
-
-
 def test_client_resumes_at_a_worker_that_started_later(start: Start, signer: Signer, publisher: Publisher) -> None:
     token = signer.token("IDMOVES")
     first = start()
@@ -336,3 +322,17 @@ def test_resume_without_history_is_incomplete(start: Start, signer: Signer, publ
         assert resume(client, signer.token("IDOFF"))["complete"] is False
         publisher.order("IDOFF", 1)
         assert receive(client).keys() == {"orderbook"}
+
+
+def test_slow_client_receives_ten_thousand_missed_events(start: Start, signer: Signer, publisher: Publisher) -> None:
+    gateway = start(WEBSOCKET_OUTBOX_BYTES="100000")
+    token = signer.token("IDMANY")
+    with gateway.connect() as client:
+        cursor = resume(client, token)["cursor"]
+    for number in range(10_000):
+        publisher.order("IDMANY", number)
+    with gateway.connect() as client:
+        assert resume(client, token, cursor)["complete"] is True
+        wait_until(lambda: gateway.metric("peatio_ws_slow_clients") == 1, "unread frames wait in the outbox")
+        publisher.order("IDMANY", 10_000)
+        assert [number for number, _ in orders(client, 10_001)] == list(range(10_001))

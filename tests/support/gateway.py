@@ -212,6 +212,12 @@ def resume(client: ClientConnection, token: str, cursor: str | bool = True) -> A
     return answer["resume"]
 
 
+def forget_history(url: str) -> None:
+    """Delete the history at a broker, which each gateway reads when it starts."""
+    with Connection(url) as connection:
+        connection.default_channel.queue_delete("peatio_ws.history")
+
+
 class Publisher:
     """Publishes as Peatio does, with octet-stream bodies, but waits for the confirm of each message.
 
