@@ -13,16 +13,25 @@ from pathlib import Path
 import pytest
 
 from peatio_ws.transport.outbox import CLOSE_SECONDS
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import GatewayProcess, Signer
 from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, WAIT, Frame, RawClient, close, frame, text
-from tests.support.servers import wait_until
-from tests.support.serving import NO_BEARER, Start, gateway_client, served, without_end
+from tests.support.servers import RabbitMQ, wait_until
+from tests.support.serving import NO_BEARER, gateway_client, served, without_end
 
 
 @pytest.fixture(scope="module")
 def echo(folder: Path) -> Iterator[RawClient]:
     with served(folder, "examples.echo") as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def hasty(folder: Path, broker: RabbitMQ, signer: Signer) -> Iterator[GatewayProcess]:
+    """A gateway that waits one second for the rest of a request."""
+    environ = {"AMQP_URL": broker.url, **signer.environ, "WEBSOCKET_HANDSHAKE_TIMEOUT": "1"}
+    process = GatewayProcess(folder, environ)
+    yield process
+    process.stop()
 
 
 @pytest.fixture
@@ -119,14 +128,13 @@ def test_frames_sent_along_with_the_handshake_are_not_lost(gateway: GatewayProce
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: webs"])
-def test_half_a_request_ends_within_the_limit(start: Start, sent: bytes) -> None:
-    gateway = start(WEBSOCKET_HANDSHAKE_TIMEOUT="1")
+def test_half_a_request_ends_within_the_limit(hasty: GatewayProcess, sent: bytes) -> None:
     began = time.monotonic()
-    with RawClient(gateway.port) as client:
+    with RawClient(hasty.port) as client:
         client.send(sent)
         client.ended()
     assert time.monotonic() - began > 0.5, "the request ended too early"
-    assert not gateway.tracebacks()
+    assert not hasty.tracebacks()
 
 
 @pytest.mark.parametrize(
@@ -147,22 +155,20 @@ def test_endless_requests_delay_no_other_client(folder: Path, first: bytes, more
 
 
 @pytest.mark.parametrize("end", [b"0\r\n@", b"0\r\na", b"x", b"1\r\nxx"])
-def test_body_with_a_broken_end_is_cut_within_the_limit(start: Start, end: bytes) -> None:
-    gateway = start(WEBSOCKET_HANDSHAKE_TIMEOUT="1")
-    with RawClient(gateway.port) as client:
+def test_body_with_a_broken_end_is_cut_within_the_limit(hasty: GatewayProcess, end: bytes) -> None:
+    with RawClient(hasty.port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + end)
         assert client.answer().status == 426
         client.ended()
-    with RawClient(gateway.port) as client:
+    with RawClient(hasty.port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         client.finish()
         assert client.answer().status == 426
-    assert not gateway.tracebacks()
+    assert not hasty.tracebacks()
 
 
-def test_half_a_body_ends_within_the_limit(start: Start) -> None:
-    gateway = start(WEBSOCKET_HANDSHAKE_TIMEOUT="1")
-    with RawClient(gateway.port) as client:
+def test_half_a_body_ends_within_the_limit(hasty: GatewayProcess) -> None:
+    with RawClient(hasty.port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
         assert client.answer().status == 426
         client.ended()
