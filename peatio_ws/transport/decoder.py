@@ -69,7 +69,7 @@ class FrameDecoder(Protocol):
         if self._inflater is not None:
             self.extensions.append(self._inflater)
         most = max(SMALL_AT_ONCE, max_message_bytes // SMALL_FRAGMENT)
-        self.small_frames = TokenBucket(most, most * SMALL_A_SECOND / SMALL_AT_ONCE)
+        self.small_frames = TokenBucket(most, most * SMALL_A_SECOND // SMALL_AT_ONCE)
         self.messages: list[tuple[list[bytes], str | bytes]] = []
         self._joined: BytesIO | None = None  # a message in fragments; a list of them may be many times its size
         self._decoder: codecs.IncrementalDecoder | None = None  # of a text: detects invalid UTF-8 at once
