@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+from collections.abc import Callable
 from io import BytesIO
 from typing import Final, Literal, NamedTuple
 
@@ -140,3 +141,34 @@ class FrameDecoder(Protocol):
 
     def _add(self, message: str | bytes) -> None:
         self.messages.append((self.data_to_send(), message))
+
+
+class WatchedDecoder(FrameDecoder):
+    """A decoder that passes messages, pings and pongs to a function, too.
+
+    A class, not a flag, so that the others do nothing for it.
+    """
+
+    watcher: Callable[[Opcode, str | bytes], object]
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
+            self.watcher(frame.opcode, b"")
+        super().recv_frame(frame)
+
+    def _add(self, message: str | bytes) -> None:
+        self.watcher(Opcode.TEXT if isinstance(message, str) else Opcode.BINARY, message)
+        super()._add(message)
+
+
+def watch(decoder: FrameDecoder, watcher: Callable[[Opcode, str | bytes], object]) -> None:
+    """Call a function with each message, ping and pong of the client as it arrives. It must not raise."""
+    decoder.__class__ = WatchedDecoder
+    assert isinstance(decoder, WatchedDecoder)
+    decoder.watcher = watcher
+
+
+def unwatch(decoder: FrameDecoder) -> None:
+    """Undo `watch`. Idempotent."""
+    if vars(decoder).pop("watcher", None) is not None:
+        decoder.__class__ = FrameDecoder

@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -302,6 +302,45 @@ class Outbox:
             # The plain socket: on shutdown(), gevent's TLS socket drops its TLS state while its reader runs (26.9.0).
             sock = self._sock._sock if self._is_tls else self._sock
             sock.shutdown(how)
+
+
+class WatchedOutbox(Outbox):
+    """An outbox that passes everything it sends to a function, too.
+
+    A class, not a flag, so that the others do nothing for it. Its `_more` is always a list: so `flush_all` leaves it to
+    `flush`, and all data take the way through `_write_now`.
+    """
+
+    __slots__ = ()
+
+    def flush(self) -> None:
+        super().flush()
+        self._more = []
+
+    def _write_now(self, data: bytes) -> None:
+        super()._write_now(data)
+        if (watcher := _watchers.get(self)) is not None:
+            watcher(data)
+
+
+_watchers: Final[dict[Outbox, Callable[[bytes], object]]] = {}
+
+
+def watch(outbox: Outbox, watcher: Callable[[bytes], object]) -> None:
+    """Call a function with the whole frames that an outbox has sent, or queued for its client. It must not raise.
+
+    The answer to the handshake may precede the first frame.
+    """
+    _watchers[outbox] = watcher
+    outbox.__class__ = WatchedOutbox
+    outbox._more = outbox._more or []
+
+
+def unwatch(outbox: Outbox) -> None:
+    """Undo `watch`. Idempotent."""
+    if _watchers.pop(outbox, None) is not None:
+        outbox.__class__ = Outbox
+        outbox._more = outbox._more or None
 
 
 def put_all(

@@ -6,7 +6,15 @@ import tracemalloc
 
 import pytest
 
-from peatio_ws.transport.decoder import SMALL_A_SECOND, SMALL_AT_ONCE, SMALL_BYTES, SMALL_FRAGMENT, FrameDecoder
+from peatio_ws.transport.decoder import (
+    SMALL_A_SECOND,
+    SMALL_AT_ONCE,
+    SMALL_BYTES,
+    SMALL_FRAGMENT,
+    FrameDecoder,
+    unwatch,
+    watch,
+)
 from tests.support.raw_client import BINARY, CLOSE, CONT, PING, PONG, TEXT, close, frame, text
 
 LIMIT = 1000
@@ -179,3 +187,17 @@ def test_end_of_the_stream_has_no_answer() -> None:
     incoming = fed(text("a"), b"")
     assert [message for _, message in incoming.messages] == ["a"]
     assert incoming.data_to_send() == [b""]
+
+
+def test_watcher_sees_messages_and_control_frames_as_they_come() -> None:
+    incoming, seen = FrameDecoder(LIMIT), list[tuple[int, str | bytes]]()
+    incoming.receive(text("before"))
+    watch(incoming, lambda opcode, message: seen.append((opcode, message)))
+    pieces = frame(TEXT, b"in ", fin=False) + frame(PING, b"1") + frame(CONT, b"parts")
+    incoming.receive(pieces + frame(PONG, b"") + frame(BINARY, b"\xff"))
+    unwatch(incoming)
+    unwatch(incoming)
+    incoming.receive(text("after") + frame(PING, b"2"))
+    assert seen == [(PING, b""), (TEXT, "in parts"), (PONG, b""), (BINARY, b"\xff")]
+    assert [message for _, message in incoming.messages] == ["before", "in parts", b"\xff", "after"]
+    assert type(incoming) is FrameDecoder

@@ -19,7 +19,7 @@ from websockets.frames import Frame, Opcode
 from peatio_ws.close_codes import REASONS, Close
 from peatio_ws.transport import outbox as room
 from peatio_ws.transport.frames import PING, close_frame, frame_end, text_frame
-from peatio_ws.transport.outbox import Outbox, flush_all, put_all
+from peatio_ws.transport.outbox import Outbox, flush_all, put_all, unwatch, watch
 from tests.unit.samples import Wire, frames_in
 
 PLENTY = 2**30
@@ -200,6 +200,67 @@ def test_client_that_reads_too_little_is_closed(takes: list[int], sizes: list[in
         assert len(put) > limit
     else:
         assert wire.taken == put
+
+
+# ---- watched outboxes
+
+WATCHED_STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "put to all", "send"]), SIZES)
+    | st.tuples(st.sampled_from(["flush", "flush all", "switch", "watch", "unwatch"]), st.just(0)),
+    max_size=30,
+)
+
+
+@given(steps=WATCHED_STEPS, takes=TAKES, tls=st.booleans())
+def test_watcher_sees_every_frame_that_is_sent_and_the_client_no_difference(
+    steps: list[tuple[str, int]], takes: list[int], tls: bool
+) -> None:
+    wire, other = Wire(unsteady(takes), tls), Wire(unsteady(takes), tls)
+    outbox, plain, seen = outbox_on(wire), outbox_on(other), list[bytes]()
+    expected, held, watched = b"", b"", False
+    for number, (step, size) in enumerate([*steps, ("flush", 0)]):
+        frame = text_frame(b"%d" % number + b"x" * size)
+        if step == "switch":
+            gevent.sleep(0)
+        elif step == "watch":
+            watch(outbox, seen.append)
+            watched = True
+        elif step == "unwatch":
+            unwatch(outbox)
+            watched = False
+        for one in (outbox, plain):
+            if step == "flush":
+                one.flush()
+            elif step == "flush all":
+                flush_all([one])
+            elif step == "put to all":
+                put_all(frame, [one], [])
+            elif step in ("put", "send"):
+                getattr(one, step)(frame)
+        held += frame if step in ("put", "put to all", "send") else b""
+        if step.startswith("flush") or step == "send":
+            expected += held if watched else b""
+            held = b""
+    for one in (outbox, plain):
+        one.close(Close.RESTART, "bye")
+        let_write(one)
+    assert b"".join(seen) == expected + (close_frame(1012, "bye") if watched else b"")
+    assert (wire.taken, outbox.sent) == (other.taken, plain.sent)
+    unwatch(outbox)
+    assert type(outbox) is Outbox
+    assert outbox not in room._watchers
+
+
+def test_watcher_of_an_outbox_that_is_too_full_sees_the_close_frame_first() -> None:
+    wire, seen = Wire(lambda offered: 0), list[bytes]()
+    outbox = outbox_on(wire, limit=100)
+    watch(outbox, seen.append)
+    for frame in (text_frame(b"x" * 60), last := text_frame(b"y" * 60)):
+        outbox.send(frame)
+    assert seen[-2:] == [close_frame(4413, "too slow: more than 100 bytes waiting"), last]
+    unwatch(outbox)
+    unwatch(outbox)
+    outbox.abort()
 
 
 def test_client_may_be_slow_up_to_the_limit() -> None:
