@@ -95,6 +95,39 @@ class DrainCommand(msgspec.Struct, frozen=True, tag="drain", tag_field="do"):
     undo: bool = False
 
 
+class TraceTarget(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The connections that a trace shows: those of a member, those from an address, or one. One field is given."""
+
+    uid: Name | None = None
+    address: Name | None = None
+    connection: Name | None = None
+
+    def matches(self, uid: str | None, address: str, connection: str) -> bool:
+        """Return whether a connection is to be traced.
+
+        Args:
+            uid: of its member; None if it is anonymous.
+            connection: its id.
+        """
+        if self.uid is not None:
+            return uid == self.uid
+        return address == self.address if self.address is not None else connection == self.connection
+
+
+class TraceCommand(msgspec.Struct, frozen=True, tag="trace", tag_field="do"):
+    """Report what connections do; see `tracing/messages.py`. The operator repeats it, or each worker ends the trace.
+
+    Attributes:
+        bodies: with the texts that clients receive and send, except those with a token.
+        seconds: how long to go on without another such command; 0 ends the trace.
+    """
+
+    question: Question
+    target: TraceTarget
+    bodies: bool = False
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0
+
+
 class AddressLocked(msgspec.Struct, frozen=True, tag="limited", tag_field="do"):
     """A worker's message to the others: an address reached the limit of failed tokens. It is not answered.
 
@@ -115,6 +148,7 @@ Command: TypeAlias = (
     | CancelCommand
     | NoticeCommand
     | DrainCommand
+    | TraceCommand
 )
 
 
@@ -140,7 +174,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         connections: how many were affected; for `WhoCommand` how many are open, anonymous ones included.
-        meant: whether the command applied to this worker.
+        meant: whether the command applied to this worker. For `TraceCommand` False if the worker has too many traces.
         members: for `WhoCommand`, a part of the members' connections.
         last: whether this is the worker's last answer to the command.
         status: for `GatewaysCommand`.

@@ -213,6 +213,9 @@ class SharedState:
         lookup.answer(None)
         return lookup
 
+    def publish(self, channel: str, message: bytes) -> int | None:
+        """Publish a message for operators. Return how many received it; None if that is unknown. May wait."""
+
     def forget_lookup(self, lookup: MemberIdLookup) -> None:
         """Drop a lookup whose session has ended. Never waits."""
 

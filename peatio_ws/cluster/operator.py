@@ -27,11 +27,15 @@ from peatio_ws.cluster.commands import (
     DrainCommand,
     GatewaysCommand,
     NoticeCommand,
+    TraceCommand,
+    TraceTarget,
     WhoCommand,
     WorkerId,
 )
 from peatio_ws.cluster.redis_client import open_client
 from peatio_ws.cluster.redis_keys import COMMANDS_CHANNEL, REVOCATIONS_KEY, answers_key
+from peatio_ws.cluster.tracing.messages import LEASE_SECONDS, MOST_SECONDS, MOST_TRACES
+from peatio_ws.cluster.tracing.reader import TraceReader
 from peatio_ws.config import tls_files
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.tls_errors import REDIS, tls_fault
@@ -89,6 +93,10 @@ class CommandResult:
 
 class NotFound(LookupError):
     """There is no gateway or no revocation of the name that an operator gave."""
+
+
+class TooManyTraces(RuntimeError):
+    """No worker can begin another trace."""
 
 
 def redis_url(environ: Mapping[str, str]) -> str:
@@ -201,6 +209,26 @@ class Operator:
             names = ", ".join(sorted({answer.place.gateway for answer in result.answers}))
             raise NotFound(f"no gateway is called {where}; the gateways are: {names}")
         return result
+
+    def trace(self, target: TraceTarget, seconds: float, bodies: bool = False) -> tuple[CommandResult, TraceReader]:
+        """Begin to trace connections. Return the answers of the workers, and what reads their lines, to be closed.
+
+        Args:
+            seconds: how long, at most `MOST_SECONDS`.
+            bodies: with the texts that clients receive and send, except those with a token.
+
+        Raises:
+            TooManyTraces: no worker can begin another trace.
+        """
+        if not 0 < seconds <= MOST_SECONDS:
+            raise ValueError(f"a trace takes up to {MOST_SECONDS} seconds")
+        command = TraceCommand(_new_question(), target, bodies, LEASE_SECONDS)
+        reader = TraceReader(self._redis, command, seconds)
+        result = self._send(command)
+        if result.answers and not (result.meant or result.silent):
+            raise TooManyTraces(f"each worker has {MOST_TRACES} traces already; end one of them first")
+        reader.begin(result.meant, result.silent)
+        return result, reader
 
     # ---- revocations
 

@@ -27,6 +27,8 @@ VERSION_KEY: Final = "peatio_ws:revocations:version"
 """String: changes whenever one of these two sets does. `redis_commands.py`."""
 COMMANDS_CHANNEL: Final = "peatio_ws:steering"
 """Channel: an operator's commands to all workers. `redis_commands.py`."""
+TRACES_CHANNEL: Final = "peatio_ws:traces"
+"""Prefix of channels: what workers report for a trace. `tracing/`."""
 PROBE_KEY: Final = "peatio_ws:probe"
 """String that expires at once: whether Redis accepts writes. `redis_connection.py`."""
 
@@ -39,3 +41,8 @@ def books_answers_key(question: str) -> str:
 def answers_key(question: str) -> str:
     """Return the name of the list to which workers append their answers to a command."""
     return f"{COMMANDS_CHANNEL}:{question}"
+
+
+def trace_channel(question: str) -> str:
+    """Return the name of the channel on which workers report what a trace shows."""
+    return f"{TRACES_CHANNEL}:{question}"

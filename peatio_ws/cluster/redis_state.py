@@ -107,6 +107,10 @@ class RedisSharedState(SharedState):
     def release_slot(self, slot: ConnectionSlot) -> None:
         self._limits.release(slot)
 
+    def publish(self, channel: str, message: bytes) -> int | None:
+        answer = self._connection.ask("publishing", lambda: (self._connection.redis.publish(channel, message),))
+        return None if answer is None else int(answer[0])
+
     def load(self) -> None:
         self._load_wanted = True  # the background greenlet retries until Redis answers
 

@@ -20,7 +20,7 @@ Exceptions within one package have the base class that their callers expect:
 │   └── BrokerAlarm        `amqp.history_stream.markers`   the broker accepts no messages
 ├── SourceRefused          `amqp.source`                   another source is read; carries its remedy
 ├── ImpossibleInput        `life_cycle`                    a bug: the connection or source ends
-├── NotFound               `cluster.operator`              an operator named an unknown gateway or revocation
+├── NotFound, TooManyTraces `cluster.operator`      an operator named nothing known; no worker traces more
 ├── Idle (BaseException)   `transport.receive`             not an error: the greenlet of an idle client ends
 └── ValueError
     ├── SeveralFaults      `config.validation_errors`

@@ -6,6 +6,7 @@ Real workers are tested in `tests/live/test_steering.py`.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ class SteeredWorkers:
         cancelled: the sorted set of those that were taken back.
         expired: whether old revocations were removed before they were counted.
         error: raised by every request to Redis.
+        reports: what the workers of a trace report, one after the other; errors are raised.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,7 @@ class SteeredWorkers:
         self.cancelled: dict[bytes, float] = {}
         self.lists: dict[str, list[bytes]] = {}
         self.expired = self.closed = False
+        self.reports: deque[bytes | BaseException] = deque()
         self.error: Exception | None = None
         self._results: list[Any] = []
 
@@ -50,6 +53,32 @@ class SteeredWorkers:
 
     def close(self) -> None:
         self.closed = True
+
+    def pubsub(self, ignore_subscribe_messages: bool) -> SteeredWorkers:
+        assert ignore_subscribe_messages
+        self._fail()
+        return self
+
+    def subscribe(self, channel: str) -> None:
+        self.subscribed = channel
+
+    def get_message(self, timeout: float) -> dict[str, bytes] | None:
+        if not self.received:
+            return None  # the confirmation of the subscription
+        if not self.reports:
+            time.sleep(timeout)
+            return None
+        report = self.reports.popleft()
+        if isinstance(report, BaseException):
+            raise report
+        return {"data": report}
+
+    @property
+    def connection_pool(self) -> SteeredWorkers:
+        return self
+
+    def has_moved(self) -> bool:
+        return False
 
     def zremrangebyscore(self, key: str, _least: float, most: float) -> None:
         self.expired = abs(most - time.time()) < 3600

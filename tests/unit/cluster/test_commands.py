@@ -21,6 +21,8 @@ from peatio_ws.cluster.commands import (
     DrainCommand,
     GatewaysCommand,
     NoticeCommand,
+    TraceCommand,
+    TraceTarget,
     WhoCommand,
     WorkerId,
 )
@@ -49,6 +51,13 @@ COMMANDS = st.one_of(
     ),
     st.builds(NoticeCommand, st.just(QUESTION), NAMES, st.none() | NAMES),
     st.builds(DrainCommand, st.just(QUESTION), st.none() | NAMES, st.booleans()),
+    st.builds(
+        TraceCommand,
+        st.just(QUESTION),
+        st.builds(TraceTarget, st.none() | NAMES, st.none() | NAMES, st.none() | NAMES),
+        st.booleans(),
+        st.floats(0, 60),
+    ),
     st.builds(AddressLocked, NAMES, st.floats(0.001, 60)),
 )
 PLACE = WorkerId("web1", "web1:8080", 42)
@@ -140,3 +149,16 @@ def test_which_connections_a_disconnect_closes(uid: str, jti: str | None, meant:
 )
 def test_which_gateways_a_drain_selects(where: str | None, meant: bool) -> None:
     assert PLACE.matches(where) is meant
+
+
+@pytest.mark.parametrize(
+    ("target", "matches"),
+    [
+        (TraceTarget(uid="ANN"), [True, False, False]),
+        (TraceTarget(address="192.0.2.1"), [True, True, False]),
+        (TraceTarget(connection="c3"), [False, False, True]),
+    ],
+)
+def test_a_trace_is_of_a_member_an_address_or_a_connection(target: TraceTarget, matches: list[bool]) -> None:
+    connections = [("ANN", "192.0.2.1", "c1"), (None, "192.0.2.1", "c2"), ("BOB", "192.0.2.2", "c3")]
+    assert [target.matches(*one) for one in connections] == matches

@@ -9,8 +9,16 @@ import pytest
 
 from peatio_ws.cluster import commands
 from peatio_ws.cluster import operator as steering
-from peatio_ws.cluster.commands import Answer, CancelCommand, ClosesCommand, WhoCommand, WorkerId
-from peatio_ws.cluster.operator import NotFound, Operator, connected, redis_url
+from peatio_ws.cluster.commands import (
+    Answer,
+    CancelCommand,
+    ClosesCommand,
+    TraceCommand,
+    TraceTarget,
+    WhoCommand,
+    WorkerId,
+)
+from peatio_ws.cluster.operator import NotFound, Operator, TooManyTraces, connected, redis_url
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring.worker_reports import MemberConnection
 from tests.unit.steered_workers import SteeredWorkers
@@ -81,6 +89,41 @@ def test_a_command_that_no_worker_understands_is_not_sent(
 ) -> None:
     with pytest.raises(ValueError, match="1 to 256 characters"):
         operator.disconnect(uid)
+    assert workers.received == []
+
+
+# ---- traces
+
+
+def test_a_trace_begins_on_all_workers(operator: Operator, workers: SteeredWorkers) -> None:
+    for _ in range(2):
+        workers.add()
+    workers.add("full:8080", meant=False)
+    result, reader = operator.trace(TraceTarget(uid="ANN"), 600, bodies=True)
+    (command,) = workers.received
+    assert isinstance(command, TraceCommand)
+    assert (command.target, command.bodies) == (TraceTarget(uid="ANN"), True)
+    assert workers.subscribed == f"peatio_ws:traces:{command.question}"
+    assert len(result.answers) == 3
+    assert next(reader.lines())["received_by"] == {"workers": 2, "gateways": 1, "silent": 0}
+    reader.close()
+    last = workers.received[-1]
+    assert isinstance(last, TraceCommand)
+    assert (last.question, last.seconds) == (command.question, 0)
+
+
+def test_a_trace_that_no_worker_can_begin_is_an_error(operator: Operator, workers: SteeredWorkers) -> None:
+    workers.add(meant=False)
+    with pytest.raises(TooManyTraces, match="each worker has 8 traces"):
+        operator.trace(TraceTarget(uid="ANN"), 600)
+
+
+@pytest.mark.parametrize(("target", "seconds"), [(TraceTarget(uid=""), 600), (TraceTarget(uid="ANN"), 3601)])
+def test_an_invalid_trace_is_not_sent(
+    operator: Operator, workers: SteeredWorkers, target: TraceTarget, seconds: float
+) -> None:
+    with pytest.raises(ValueError):
+        operator.trace(target, seconds)
     assert workers.received == []
 
 

@@ -13,8 +13,8 @@ PACKAGE = Path(peatio_ws.__file__).parent
 
 def test_each_key_is_covered_by_the_documented_acl() -> None:
     keys = [value for name, value in vars(redis_keys).items() if name.isupper()]
-    keys += [redis_keys.answers_key("1f"), redis_keys.books_answers_key("1f")]
-    assert len(set(keys)) == 13
+    keys += [redis_keys.answers_key("1f"), redis_keys.books_answers_key("1f"), redis_keys.trace_channel("1f")]
+    assert len(set(keys)) == 15
     assert all(key.startswith(("peatio:", "peatio_ws:")) for key in keys)
 
 

@@ -1,0 +1,1 @@
+"""Traces: the messages of workers for an operator, and their reader."""
