@@ -27,12 +27,14 @@ class ConnectionStatus(NamedTuple):
         protocol: `classic`, `ranger` or `handler`.
         streams: number of its subscriptions.
         uid: uid of its member; None if it is anonymous.
+        replaying: whether it is receiving events that it missed.
     """
 
     protocol: str
     closing: bool
     streams: int
     uid: str | None
+    replaying: bool = False
 
     @property
     def state(self) -> str:

@@ -23,6 +23,7 @@ from peatio_ws.cluster.commands import (
     DrainCommand,
     GatewaysCommand,
     NoticeCommand,
+    TraceCommand,
     WhoCommand,
     WorkerId,
 )
@@ -92,6 +93,8 @@ class CommandExecutor:
                 yield Answer(self._worker, self._notify(encoding.notice(text), uid))
             case DrainCommand(where=where, undo=undo):
                 yield self._drain(where, undo)
+            case TraceCommand():
+                yield from self._ends.tracing.execute(command, self._worker, self._registry)
 
     def close_revoked(self) -> int:
         """Close the connections whose token has been revoked. Return how many there were."""

@@ -26,6 +26,7 @@ from peatio_ws.server.broker_sources import ClientInterest
 from peatio_ws.server.connections.recent_ends import RecentEnds
 from peatio_ws.server.ingest import BrokerIngest
 from peatio_ws.server.routes import Handlers
+from peatio_ws.server.tracing.tracing import Tracing
 from peatio_ws.transport.http.client_address import rate_limit_key
 
 log = structlog.get_logger("peatio_ws.server.context")
@@ -119,6 +120,7 @@ class WorkerContext:
         interest: what the broker sends the worker because clients need it.
         stream_names: the stream names that the worker has room for.
         frames: counts the text frames that connections put into their outboxes.
+        tracing: is told what connections do that an operator traces.
     """
 
     settings: Settings
@@ -134,6 +136,7 @@ class WorkerContext:
     handlers: Handlers
     rules: SubscriptionRules
     frames: Count
+    tracing: Tracing
 
     @classmethod
     def build(
@@ -144,6 +147,7 @@ class WorkerContext:
         ingest: BrokerIngest,
         handlers: Handlers,
         counters: WorkerCounters,
+        tracing: Tracing,
     ) -> WorkerContext:
         """Collect the services of a worker."""
         return cls(
@@ -160,4 +164,5 @@ class WorkerContext:
             handlers=handlers,
             rules=SubscriptionRules(settings.roles, settings.max_streams, ingest.names),
             frames=counters.count(metrics.frames),
+            tracing=tracing,
         )

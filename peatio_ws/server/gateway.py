@@ -46,6 +46,7 @@ from peatio_ws.server.plain_http import with_console
 from peatio_ws.server.registry import ConnectionRegistry
 from peatio_ws.server.routes import F, Handlers, Identify
 from peatio_ws.server.stats import StatsReporter
+from peatio_ws.server.tracing.tracing import Tracing
 from peatio_ws.simulator.demo import Demo
 from peatio_ws.transport.http.client_address import client_address
 from peatio_ws.transport.http.handshake import switch_protocols, wants_upgrade
@@ -87,10 +88,10 @@ class Gateway:
         verifier = Verifier(settings.token_rules)
         self.keys = JwksRefresh(settings.token_rules, verifier)
         self._handlers = Handlers(peatio_paths)
-        self._ends = RecentEnds()
+        self._ends = RecentEnds(Tracing(self._shared.publish))
         authenticator = Authenticator(settings, verifier, self.keys, self._shared, counters, self._ends)
         self._context = WorkerContext.build(
-            settings, authenticator, self._shared, self._ingest, self._handlers, counters
+            settings, authenticator, self._shared, self._ingest, self._handlers, counters, self._ends.tracing
         )
         self._counters = counters
         self._stats = StatsReporter(settings, counters, self._ingest, self._shared)
@@ -223,6 +224,7 @@ class Gateway:
         with contextlib.suppress(gevent.Timeout):
             gevent.killall(self._background, timeout=CLOSE_SECONDS)
         self._ingest.stop()
+        self._ends.tracing.stop()
         self._shared.stop()
         if self._publisher is not None:
             self._publisher.close()

@@ -131,6 +131,7 @@ class ConnectionRegistry:
         log.debug(
             "connection opened", connection=ws.id, address=connection.address, protocol=connection.status.protocol
         )
+        self._ends.tracing.on_opened(connection)
         self._hooks.opened(connection)
         ws.serve(functools.partial(self._run, connection), connection.handles_idle)
 

@@ -42,7 +42,7 @@ ALSO_PURE = {
     *(f"transport.{name}" for name in "compression decoder frames inflate".split()),
     *(f"transport.http.{name}" for name in "client_address handshake headers".split()),
     *(f"routing.{name}" for name in "history seen_trades".split()),
-    *(f"cluster.{name}" for name in "commands redis_keys".split()),
+    *(f"cluster.{name}" for name in "commands redis_keys tracing.messages".split()),
     *(f"simulator.{name}" for name in "matching members order_form publications simulation tape".split()),
     *(f"monitoring.{name}" for name in "counters throttled_warnings".split()),
     *(f"cli.check.{name}" for name in "broker_remedies remedies report".split()),
@@ -51,6 +51,7 @@ ALSO_PURE = {
     "amqp.source_state",
     "amqp.history_stream.offset",
     "server.routes",
+    "server.tracing.descriptions",
 }
 
 NETWORK = set("amqp geventwebsocket gunicorn http kombu redis select socketserver".split())

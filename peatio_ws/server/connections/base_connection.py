@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from peatio_ws.auth.identity import Identity
@@ -47,6 +48,11 @@ class BaseConnection(abc.ABC):
     @abc.abstractmethod
     def status(self) -> ConnectionStatus:
         """The connection's status, for the log and metrics."""
+
+    @property
+    @abc.abstractmethod
+    def streams(self) -> Sequence[str]:
+        """The streams that the client is subscribed to."""
 
     def run(self) -> bool:
         """Serve until either side closes, then release what the connection holds. Blocks this greenlet only.
@@ -109,7 +115,8 @@ class BaseConnection(abc.ABC):
         return True
 
     def claim_member_slot(self, uid: str) -> bool:
-        """Call `claim_slot` for the connections of a member, if they are limited."""
+        """Call `claim_slot` for the connections of a member, if they are limited. `identity` is the member's by now."""
+        self.context.tracing.on_authenticated(self)
         limit = self.context.settings.max_per_member
         return not limit or self.claim_slot(f"member:{uid}", limit, "too many connections of this member")
 

@@ -88,7 +88,8 @@ class PeatioConnection(BaseConnection):
         """The connection's status, for the log and metrics."""
         session, closing = self._session, self.ws.outbox.closing != 0
         uid = session.identity.uid if session.identity is not None else None
-        return ConnectionStatus(session.dialect.value, closing, len(session.streams), uid)
+        replaying = self._receiver.state is ConnectionState.REPLAYING
+        return ConnectionStatus(session.dialect.value, closing, len(session.streams), uid, replaying)
 
     @property
     def identity(self) -> Identity | None:
@@ -115,8 +116,7 @@ class PeatioConnection(BaseConnection):
             return
         if self._receiver.state is ConnectionState.OPEN:
             if now - ws.opened > settings.auth_timeout:
-                text = f"neither authenticated nor subscribed within {settings.auth_timeout:g} s"
-                ws.outbox.close(Close.IDLE, text)
+                ws.outbox.close(Close.IDLE, f"neither authenticated nor subscribed within {settings.auth_timeout:g} s")
         elif self.is_expired():
             self._send(encoding.TOKEN_EXPIRED)
             ws.outbox.close(Close.TOKEN_EXPIRED)

@@ -44,6 +44,7 @@ class Connection(BaseConnection):
     idles = 0
 
     identity: Identity | None = None
+    streams = ()
     status = ConnectionStatus("none", False, 0, None)
 
     def __init__(self, context: Any, ws: Any, failure: BaseException | None = None) -> None:
@@ -73,12 +74,15 @@ class Crowd:
 
     Attributes:
         closes: code and reason of the closed connections, in order.
+        authenticated: those of which traces were notified.
     """
 
     def __init__(self, per_member: int = 2, enforces_expiry: bool = False) -> None:
         self.shared, self.closes = Shared(), list[tuple[int, str]]()
+        self.authenticated: list[Connection] = []
         settings = SimpleNamespace(max_per_member=per_member, jwt_enforce_expiry=enforces_expiry)
-        self._context: Any = SimpleNamespace(shared=self.shared, settings=settings)
+        tracing = SimpleNamespace(on_authenticated=self.authenticated.append)
+        self._context: Any = SimpleNamespace(shared=self.shared, settings=settings, tracing=tracing)
 
     def connection(self, failure: BaseException | None = None) -> Connection:
         outbox = SimpleNamespace(close=lambda code, reason: self.closes.append((code, reason)))
@@ -122,6 +126,7 @@ def test_a_connection_over_the_limit_is_closed_and_does_not_count() -> None:
     assert crowd.closes == [(Close.FULL, "too many connections of this member")]
     assert crowd.shared.slot_counts == {"member:IDANN": 2}
     assert crowd.connection().claim_member_slot("IDBOB")
+    assert len(crowd.authenticated) == 4
 
 
 def test_a_connection_that_ends_makes_room_for_another() -> None:

@@ -1,0 +1,1 @@
+"""Traces: what an operator sees of single connections, live (`peatio-ws trace`)."""
