@@ -23,6 +23,7 @@ from peatio_ws.cli.operator.drain import drain
 from peatio_ws.cli.operator.gateways import gateways
 from peatio_ws.cli.operator.notice import notice
 from peatio_ws.cli.operator.revocations import revocations
+from peatio_ws.cli.operator.trace import trace
 from peatio_ws.cli.operator.who import who
 from peatio_ws.cli.publish import publish
 from peatio_ws.cli.run import run
@@ -32,7 +33,7 @@ from peatio_ws.version import VERSION
 
 COMMANDS: Final[Mapping[str, Sequence[click.Command]]] = {
     "Start a gateway": (run, check, settings),
-    "Control running gateways": (gateways, who, disconnect, revocations, notice, drain),
+    "Control running gateways": (gateways, who, trace, disconnect, revocations, notice, drain),
     "Try a gateway": (listen, publish, token, keygen),
 }
 """All commands, under the headings of `--help`."""
@@ -86,6 +87,7 @@ def main(context: click.Context, path: Path | None) -> None:
       peatio-ws settings                       prints the settings in force, and where each comes from
     While it runs:
       peatio-ws who                            shows which members are online
+      peatio-ws trace UID                      shows live what a member's connections do
       peatio-ws disconnect UID --revoke        ends their sessions; notice and drain control it too
     """
     if os.environ.get("NO_COLOR"):  # https://no-color.org

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import click
 
 from peatio_ws.cluster import operator
-from peatio_ws.cluster.operator import CommandResult, NotFound, Operator, redis_url
+from peatio_ws.cluster.operator import CommandResult, NotFound, Operator, TooManyTraces, redis_url
 from peatio_ws.errors import ConfigurationError
 
 NO_GATEWAY: Final = 3
@@ -38,7 +38,7 @@ def connected_operator() -> Iterator[Operator]:
     try:
         with operator.connected(redis_url(os.environ)) as connected:
             yield connected
-    except (ConfigurationError, ValueError, ConnectionError, NotFound) as fault:
+    except (ConfigurationError, ValueError, ConnectionError, NotFound, TooManyTraces) as fault:
         raise click.ClickException(str(fault)) from None
 
 
