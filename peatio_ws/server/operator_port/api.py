@@ -18,13 +18,14 @@ import structlog
 from peatio_ws.auth.revocations import Name
 from peatio_ws.cluster import operator, operator_reports
 from peatio_ws.cluster.commands import MOST_CHARACTERS, ClosesCommand, Command, GatewaysCommand
-from peatio_ws.cluster.operator import NO_REDIS, CommandResult, NotFound, Operator
+from peatio_ws.cluster.operator import NO_REDIS, CommandResult, NotFound, Operator, TooManyTraces
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import PublishError
 from peatio_ws.publisher import Publisher
 from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.operator_port import access
 from peatio_ws.server.operator_port.response import Response, error, json_response
+from peatio_ws.server.operator_port.trace_stream import TraceStreams
 from peatio_ws.transport.http.client_address import client_address
 
 log = structlog.get_logger("peatio_ws.server.operator_port.api")
@@ -85,6 +86,7 @@ class Api:
     def __init__(self, settings: Settings, token: str) -> None:
         self._settings, self._token = settings, token
         self._publisher: Publisher | None = None
+        self._traces = TraceStreams()
 
     def answer(self, environ: dict[str, Any]) -> Response:
         """Answer a request whose path begins with `/api/`."""
@@ -103,10 +105,12 @@ class Api:
 
     def _call(self, route: Route, name: str, environ: dict[str, Any]) -> Response:
         try:
-            return json_response("200 OK", route.function(self, name, _read_body(environ)))
+            query = environ.get("QUERY_STRING", "").encode()
+            found = route.function(self, name, query if route.method == "GET" else _read_body(environ))
+            return found if isinstance(found, Response) else json_response("200 OK", found)
         except NotFound as missing:
             return error("404 Not Found", str(missing))
-        except (ConnectionError, PublishError) as away:
+        except (ConnectionError, PublishError, TooManyTraces) as away:
             return error("503 Service Unavailable", str(away))
         except ValueError as wrong:
             return error("400 Bad Request", str(wrong))
@@ -197,6 +201,10 @@ class Api:
             result = operators.disconnect_connection(connection)
         return _received(result, {"closed": result.connections})
 
+    def trace(self, _name: str, query: bytes) -> object:
+        """`GET /api/trace`: answered for as long as the trace takes."""
+        return self._traces.answer(self._operator, query)
+
     @contextmanager
     def _operator(self) -> Iterator[Operator]:
         """Connect to Redis. Raises ConnectionError if there is none, or it does not answer."""
@@ -211,7 +219,7 @@ class Route(NamedTuple):
 
     Attributes:
         path: `{name}` stands for any text, with slashes too: the server has decoded `%2F`.
-        function: is given the API, the name in the path, and the body.
+        function: is given the API, the name in the path, and the body; the query of a GET instead.
     """
 
     method: str
@@ -232,6 +240,7 @@ ROUTES: Final = (
     Route("GET", "/api/closes", Api.closes),
     Route("GET", "/api/worker", Api.worker),
     Route("POST", "/api/connections/{name}/disconnect", Api.disconnect_connection),
+    Route("GET", "/api/trace", Api.trace),
 )
 _PATTERNS: Final = {route.path: re.compile(route.path.replace("{name}", "(.+)"), re.DOTALL) for route in ROUTES}
 

@@ -29,6 +29,9 @@ class OperatorApplication:
             found = answer
         else:
             found = health.answer(path) or error("404 Not Found", "there are /metrics, /healthz and /readyz")
+        if found.parts is not None:
+            start_response(found.status, [("Content-Type", found.kind), *found.headers])
+            return found.parts
         length = ("Content-Length", str(len(found.body)))
         start_response(found.status, [("Content-Type", found.kind), length, *found.headers])
         return [found.body] if method != "HEAD" else []

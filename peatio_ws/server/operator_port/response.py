@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import NamedTuple
 
 import msgspec
@@ -15,12 +16,14 @@ class Response(NamedTuple):
     Attributes:
         status: with its reason, for example `404 Not Found`.
         headers: in addition to type and length.
+        parts: the body of an answer without a length, as it comes; instead of `body`. It is closed in the end.
     """
 
     status: str
-    body: bytes
+    body: bytes = b""
     kind: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    parts: Generator[bytes, None, None] | None = None
 
 
 def json_response(status: str, content: object, *headers: tuple[str, str]) -> Response:

@@ -11,10 +11,12 @@ import re
 from typing import Any
 
 import gevent.event
+import msgspec
 import pytest
 
 from peatio_ws import testing
 from peatio_ws.cluster.commands import Answer, Command, DisconnectCommand, WhoCommand, WorkerId
+from peatio_ws.cluster.tracing.messages import MOST_TRACES, TraceMessage, line
 from peatio_ws.errors import PublishError
 from peatio_ws.monitoring.worker_reports import WorkerStatus
 from peatio_ws.publisher import Publisher
@@ -22,7 +24,8 @@ from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.operator_port import access
 from peatio_ws.server.operator_port.access import FailedTokens
 from peatio_ws.server.operator_port.api import ROUTES, Api, make_api
-from tests.support.openapi import DOCUMENT, TOKEN, check
+from peatio_ws.server.operator_port.response import Response
+from tests.support.openapi import DOCUMENT, TOKEN, check, validator
 from tests.unit.samples import settings
 from tests.unit.steered_workers import SteeredWorkers
 
@@ -203,3 +206,63 @@ def test_body_that_does_not_arrive_changes_nothing(
     found = testing._run(lambda: api.answer(environ))
     assert (found.status[:3], json.loads(found.body)) == ("400", {"error": text})
     assert workers.received == []
+
+
+# ---- traces
+
+
+def trace(api: Api, query: str = "uid=ANN") -> Response:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/api/trace",
+        "QUERY_STRING": query,
+        "HTTP_AUTHORIZATION": f"Bearer {TOKEN}",
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    return api.answer(environ)
+
+
+def test_trace_is_answered_line_by_line(api: Api, workers: SteeredWorkers) -> None:
+    place = workers.add()
+    raw = msgspec.Raw(msgspec.json.encode(line("ping", 0.0, connection="c1", by="gateway")))
+    workers.reports.append(msgspec.json.encode(TraceMessage(place, "r", 0, [raw])))
+    found = trace(api)
+    assert (found.status, found.kind, dict(found.headers)) == (
+        "200 OK", "application/x-ndjson", {"Cache-Control": "no-store"}
+    )  # fmt: skip
+    assert found.parts is not None
+    schema = validator("components", "schemas", "TraceLine")
+    for kind in ("begin", "ping"):
+        given = json.loads(next(found.parts))
+        assert given["kind"] == kind
+        schema.validate(given)
+    found.parts.close()
+    assert workers.closed
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("", "400"), ("uid=ANN&seconds=0", "400"), ("uid=" + "x" * 257, "400"), ("uid=ANN", "503")]
+)
+def test_trace_that_cannot_begin_is_an_error(api: Api, query: str, status: str) -> None:
+    found = trace(api, query)
+    assert found.status[:3] == status
+    assert "error" in json.loads(found.body)
+
+
+def test_traces_of_a_worker_are_limited(api: Api, workers: SteeredWorkers) -> None:
+    workers.add()
+    open_ones = [trace(api) for _ in range(MOST_TRACES)]
+    for one in open_ones:
+        assert one.parts is not None
+        next(one.parts)
+    assert trace(api).status[:3] == "503"
+    assert open_ones[0].parts is not None
+    open_ones[0].parts.close()
+    assert trace(api).status[:3] == "200"
+
+
+def test_all_workers_that_are_full_are_the_reason_of_a_503(api: Api, workers: SteeredWorkers) -> None:
+    workers.add(meant=False)
+    found = trace(api)
+    assert found.status[:3] == "503"
+    assert "each worker has 8 traces" in json.loads(found.body)["error"]

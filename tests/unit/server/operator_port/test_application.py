@@ -9,6 +9,7 @@ import pytest
 
 from peatio_ws.server.operator_port.api import make_api
 from peatio_ws.server.operator_port.application import OperatorApplication
+from peatio_ws.server.operator_port.response import Response
 from tests.support.openapi import TOKEN
 from tests.unit.samples import settings
 
@@ -50,3 +51,15 @@ def test_page_is_served_where_the_interface_is() -> None:
     assert headers["Content-Length"] == str(len(body))
     assert ask_raw(application, "/page/operator.mjs")[0] == "200"
     assert ask(application, "/nonsense")[0] == "404"
+
+
+def test_answer_in_parts_has_no_length() -> None:
+    class Streaming:
+        def answer(self, environ: dict[str, Any]) -> Response:
+            return Response("200 OK", kind="application/x-ndjson", parts=(part for part in (b"1\n", b"2\n")))
+
+    application, started = OperatorApplication(), list[Any]()
+    application.api = Streaming()  # type: ignore[assignment]
+    environ = {"PATH_INFO": "/api/trace", "REQUEST_METHOD": "GET"}
+    assert list(application(environ, lambda *answer: started.append(answer))) == [b"1\n", b"2\n"]
+    assert started == [("200 OK", [("Content-Type", "application/x-ndjson")])]
