@@ -135,6 +135,8 @@ CASES = {
     ),
 }  # fmt: skip
 OWN = 'instance="gateway-1:4242",job="peatio_ws"'
+OF_SLOWNESS = {"PeatioWsEventLoopSlow", "PeatioWsEventsSlow", "PeatioWsCpu"}
+"""Alerts that a busy machine may raise for any gateway."""
 
 
 def as_series(values: dict[str, str]) -> list[dict[str, str]]:
@@ -251,7 +253,7 @@ def test_prometheus_raises_alerts_about_broken_gateways(
     broken, full = f"127.0.0.1:{deaf.metrics_port}", f"127.0.0.1:{flooded.metrics_port}"
     try:
         wait_until(lambda: ("PeatioWsBrokerNotConnected", broken) in prometheus.firing(), "the broker's alert fires")
-        assert not {alert for alert, instance in prometheus.firing() if instance == full}, "a healthy gateway"
+        assert not {alert for alert, at in prometheus.firing() if at == full} - OF_SLOWNESS, "a healthy gateway"
         # The rate of a counter begins with its second value.
         refused = f'peatio_ws_closes_total{{code="1013",instance="{full}"}}'
         wait_until(lambda: prometheus.has(refused), "Prometheus knows how many were refused before")
