@@ -203,7 +203,7 @@ export class PeatioClient {
   }
 
   /**
-   * The events, one after the other. You can leave the loop and continue in another one; nothing is read meanwhile.
+   * The events, one after the other. You can leave the loop and continue in another one; nothing is read in between.
    *
    * @returns {AsyncIterator<PeatioEvent, void, undefined>}
    */

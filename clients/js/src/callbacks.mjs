@@ -8,7 +8,7 @@ const NAMES = ["order", "trade", "balances", "deposit_address", ...CALLBACKS];
 /** @typedef {import("../peatio-client.mjs").Callbacks} Arguments */
 
 /**
- * The callback for a name. There is none for a candle or a view that does not exist.
+ * The type of the callback for a name; `never` for a candle or a view that does not exist.
  *
  * @template Name
  * @typedef {Name extends keyof Arguments ? Arguments[Name] : [BodyOf<Name>] extends [never] ? never
@@ -45,7 +45,7 @@ export class Callbacks {
     return this.#of(name).length > 0;
   }
 
-  /** Call and await the callbacks. One that is to be called once is removed when it has settled. @param {string} name @param {unknown} what */
+  /** Call and await the callbacks. Remove a callback of `once` after it has settled. @param {string} name @param {unknown} what */
   async call(name, what) {
     for (const entry of this.#of(name)) {
       if (!this.#of(name).includes(entry)) continue; // an earlier one removed it
@@ -65,7 +65,7 @@ export class Callbacks {
   }
 }
 
-/** A line of the log, without tokens and payloads; empty for what is not logged. @param {string} name @param {any} what */
+/** Return the log line for a callback, without tokens and payloads; empty if it is not logged. @param {string} name @param {any} what */
 export function lineOf(name, what) {
   switch (name) {
     case "gap":
@@ -84,7 +84,7 @@ export function lineOf(name, what) {
   return "";
 }
 
-/** What writes a line of the log. @param {boolean | ((message: string) => void) | undefined} debug */
+/** Return the function that writes log lines. @param {boolean | ((message: string) => void) | undefined} debug */
 export function logger(debug) {
   const write = debug === true ? console.debug : debug || (() => {});
   return (/** @type {string} */ message) => write(`peatio-client: ${message}`);

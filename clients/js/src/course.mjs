@@ -98,7 +98,7 @@ export class Course {
     }
   }
 
-  /** The network is back, or the page: connect at once, or check the connection. */
+  /** Connect at once, or check the connection: the network or the page is back. */
   #hurry() {
     this.#line?.check();
     if (!this.#mayHurry) return;
@@ -181,7 +181,7 @@ export class Course {
     return this.#credentials.show(token);
   }
 
-  /** The result of the token function. Without one, report that; undefined then. */
+  /** Return the result of the token function. If there is none, report that, and return undefined. */
   async #taken() {
     let why = `none within ${TOKEN} s`;
     try {
@@ -196,7 +196,7 @@ export class Course {
   }
 
   /**
-   * Read one frame, and do what is due before it.
+   * Do what is due, then read one frame and follow it.
    *
    * @param {Line} line
    * @param {Conversation} conversation

@@ -21,7 +21,7 @@ function claim(token, name) {
   }
 }
 
-/** That a token has expired, and what to do; empty if it has not. @param {string} token */
+/** Return that a token has expired, and what to do; empty if it has not. @param {string} token */
 function expired(token) {
   const exp = claim(token, "exp");
   if (exp === null || exp < 0 || exp > wall()) return "";
@@ -85,7 +85,7 @@ export class Credentials {
   #refusals = 0;
   #patient = true; // whether the clocks may be the reason for a refusal
 
-  /** Why other tokens would not help; empty as long as they may. */
+  /** Why other tokens would not help; empty while they may. */
   get exhausted() {
     return this.#refusals < MOST_REFUSALS ? "" : this.#refusal(`after ${MOST_REFUSALS - 1} others`);
   }
@@ -117,20 +117,20 @@ export class Credentials {
     if (this.#shown !== null) this.renewal.shown(this.#shown);
   }
 
-  /** The gateway accepted the token. */
+  /** Record that the gateway accepted the token. */
   accept() {
     this.#refused = null;
     this.#refusals = 0;
     this.#patient = true;
   }
 
-  /** The gateway has no key for the token yet: the same one may be sent again. */
+  /** Allow the same token again: the gateway has no key for it yet. */
   postpone() {
     this.#shown = null;
   }
 
   /**
-   * The gateway refused the token.
+   * Record that the gateway refused the token.
    *
    * @returns {number} seconds until the same token should be sent again, because the clock of the gateway may be behind;
    *   0 if another one is needed
@@ -147,14 +147,14 @@ export class Credentials {
     return 0;
   }
 
-  /** The gateway refused a token on the open connection, which continues. */
+  /** Record that the gateway refused a token on the open connection, which continues. */
   refuseRenewal() {
     const seconds = this.refuse();
     if (seconds) this.renewal.again(seconds);
     else if (this.exhausted) this.renewal.stop();
   }
 
-  /** The session of the token ended: another token is needed. */
+  /** Require another token: the session of this one has ended. */
   spend() {
     this.#refused = this.#shown;
   }

@@ -112,7 +112,7 @@ export class Line {
   }
 
   /**
-   * Send a message to a handler, and wait for its answer. Until then, reading goes on.
+   * Send a message to a handler, and wait for its answer. Frames are read in the meantime.
    *
    * @param {() => number} turn as for `Requests.ask`
    * @param {string} event
@@ -126,7 +126,7 @@ export class Line {
     return answer;
   }
 
-  /** The page was away: find out soon whether the connection is still there. */
+  /** Check soon whether the connection still works, because the page was away. */
   check() {
     if (this.#ended || this.#socket.readyState !== 1) return;
     this.#asked = now();

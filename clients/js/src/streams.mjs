@@ -67,14 +67,14 @@ export class Streams {
     return book;
   }
 
-  /** There is a new connection. @param {import("./conversation.mjs").Conversation} conversation @param {import("./line.mjs").Line} line */
+  /** Use a new connection. @param {import("./conversation.mjs").Conversation} conversation @param {import("./line.mjs").Line} line */
   join(conversation, line) {
     this.#conversation = conversation;
     this.#line = line;
     this.#pace.connected(now());
   }
 
-  /** The connection ended. Return the books that were current. */
+  /** Forget the connection, which has ended. Return the books that were current. */
   leave() {
     clearTimeout(this.#later);
     this.#conversation = null;
@@ -82,7 +82,7 @@ export class Streams {
     return this.shelf.lose();
   }
 
-  /** The gateway found the client too fast. */
+  /** Send more slowly: the gateway found the client too fast. */
   slowDown() {
     this.#pace.slowDown();
   }

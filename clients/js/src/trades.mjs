@@ -48,12 +48,12 @@ export class Trades {
     return missed;
   }
 
-  /** An event was processed. @param {import("../peatio-client.mjs").PeatioEvent} event */
+  /** Record the mark of a processed event. @param {import("../peatio-client.mjs").PeatioEvent} event */
   seen({ stream, mark }) {
     if (this.#marks.has(stream)) this.#marks.set(stream, mark);
   }
 
-  /** The client no longer wants a stream. @param {string} stream */
+  /** Forget a stream. @param {string} stream */
   drop(stream) {
     this.#marks.delete(stream);
     this.#asked.delete(stream);

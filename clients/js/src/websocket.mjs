@@ -3,7 +3,7 @@
 /** @typedef {Record<string, string>} Headers additional headers of the handshake */
 
 /**
- * What to connect with.
+ * The options of a connection.
  *
  * @typedef {object} Connecting
  * @property {any} WebSocket an implementation; undefined for `ws` in Node, and the browser's
@@ -12,7 +12,7 @@
  * @property {Record<string, unknown>} [tls]
  */
 
-/** Whether these options were given, which pages cannot use. @param {Connecting} options */
+/** Return whether there are options that pages cannot use. @param {Connecting} options */
 export function hasOptions({ headers, agent, tls }) {
   return headers !== undefined || agent !== undefined || tls !== undefined;
 }

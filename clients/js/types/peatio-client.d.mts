@@ -230,7 +230,7 @@ export declare class PeatioClient {
      */
     run(): Promise<void>;
     /**
-     * The events, one after the other. You can leave the loop and continue in another one; nothing is read meanwhile.
+     * The events, one after the other. You can leave the loop and continue in another one; nothing is read in between.
      *
      * @returns {AsyncIterator<PeatioEvent, void, undefined>}
      */

@@ -6,7 +6,7 @@ export type CallbackOf<Name> = Name extends keyof Arguments ? Arguments[Name] : 
 /** @import { BodyOf } from "../channels.mjs" */
 /** @typedef {import("../peatio-client.mjs").Callbacks} Arguments */
 /**
- * The callback for a name. There is none for a candle or a view that does not exist.
+ * The type of the callback for a name; `never` for a candle or a view that does not exist.
  *
  * @template Name
  * @typedef {Name extends keyof Arguments ? Arguments[Name] : [BodyOf<Name>] extends [never] ? never
@@ -29,10 +29,10 @@ export declare class Callbacks {
     remove(name: string, callback?: Function): void;
     /** @param {string} name */
     has(name: string): boolean;
-    /** Call and await the callbacks. One that is to be called once is removed when it has settled. @param {string} name @param {unknown} what */
+    /** Call and await the callbacks. Remove a callback of `once` after it has settled. @param {string} name @param {unknown} what */
     call(name: string, what: unknown): Promise<void>;
 }
-/** A line of the log, without tokens and payloads; empty for what is not logged. @param {string} name @param {any} what */
+/** Return the log line for a callback, without tokens and payloads; empty if it is not logged. @param {string} name @param {any} what */
 export declare function lineOf(name: string, what: any): string;
-/** What writes a line of the log. @param {boolean | ((message: string) => void) | undefined} debug */
+/** Return the function that writes log lines. @param {boolean | ((message: string) => void) | undefined} debug */
 export declare function logger(debug: boolean | ((message: string) => void) | undefined): (/** @type {string} */ message: string) => void;

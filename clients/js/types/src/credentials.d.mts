@@ -18,7 +18,7 @@ export declare class Credentials {
     renewal: Renewal;
     /** A token to send again; null to ask the token function. @type {string | null} */
     kept: string | null;
-    /** Why other tokens would not help; empty as long as they may. */
+    /** Why other tokens would not help; empty while they may. */
     get exhausted(): string;
     /**
      * The token for a new connection.
@@ -31,20 +31,20 @@ export declare class Credentials {
     renew(token: string): string | null;
     /** Schedule the renewal of the token that the connection was opened with, or renewed. */
     connected(): void;
-    /** The gateway accepted the token. */
+    /** Record that the gateway accepted the token. */
     accept(): void;
-    /** The gateway has no key for the token yet: the same one may be sent again. */
+    /** Allow the same token again: the gateway has no key for it yet. */
     postpone(): void;
     /**
-     * The gateway refused the token.
+     * Record that the gateway refused the token.
      *
      * @returns {number} seconds until the same token should be sent again, because the clock of the gateway may be behind;
      *   0 if another one is needed
      */
     refuse(): number;
-    /** The gateway refused a token on the open connection, which continues. */
+    /** Record that the gateway refused a token on the open connection, which continues. */
     refuseRenewal(): void;
-    /** The session of the token ended: another token is needed. */
+    /** Require another token: the session of this one has ended. */
     spend(): void;
 }
 /**

@@ -28,7 +28,7 @@ export declare class Line {
     /** @param {string} text */
     say(text: string): void;
     /**
-     * Send a message to a handler, and wait for its answer. Until then, reading goes on.
+     * Send a message to a handler, and wait for its answer. Frames are read in the meantime.
      *
      * @param {() => number} turn as for `Requests.ask`
      * @param {string} event
@@ -40,7 +40,7 @@ export declare class Line {
         timeout: number;
         signal?: AbortSignal;
     }): Promise<any>;
-    /** The page was away: find out soon whether the connection is still there. */
+    /** Check soon whether the connection still works, because the page was away. */
     check(): void;
     /** Close with a closing handshake; drop waiting frames. */
     close(): void;

@@ -15,11 +15,11 @@ export declare class Streams {
     unsubscribe(streams: string[]): void;
     /** @param {string} market @param {import("./view.mjs").View} given @returns {import("./book.mjs").Book} */
     book(market: string, given: import("./view.mjs").View): import("./book.mjs").Book;
-    /** There is a new connection. @param {import("./conversation.mjs").Conversation} conversation @param {import("./line.mjs").Line} line */
+    /** Use a new connection. @param {import("./conversation.mjs").Conversation} conversation @param {import("./line.mjs").Line} line */
     join(conversation: import("./conversation.mjs").Conversation, line: import("./line.mjs").Line): void;
-    /** The connection ended. Return the books that were current. */
+    /** Forget the connection, which has ended. Return the books that were current. */
     leave(): import("./book.mjs").Book[];
-    /** The gateway found the client too fast. */
+    /** Send more slowly: the gateway found the client too fast. */
     slowDown(): void;
     /** The seconds until another message may be sent. With 0, it counts as sent. */
     turn(): number;

@@ -22,8 +22,8 @@ export declare class Trades {
         complete?: Record<string, boolean>;
         marks?: Record<string, string>;
     }): string[];
-    /** An event was processed. @param {import("../peatio-client.mjs").PeatioEvent} event */
+    /** Record the mark of a processed event. @param {import("../peatio-client.mjs").PeatioEvent} event */
     seen({ stream, mark }: import("../peatio-client.mjs").PeatioEvent): void;
-    /** The client no longer wants a stream. @param {string} stream */
+    /** Forget a stream. @param {string} stream */
     drop(stream: string): void;
 }

@@ -10,7 +10,7 @@ export type Connecting = {
 };
 /** @typedef {Record<string, string>} Headers additional headers of the handshake */
 /**
- * What to connect with.
+ * The options of a connection.
  *
  * @typedef {object} Connecting
  * @property {any} WebSocket an implementation; undefined for `ws` in Node, and the browser's
@@ -18,7 +18,7 @@ export type Connecting = {
  * @property {any} [agent]
  * @property {Record<string, unknown>} [tls]
  */
-/** Whether these options were given, which pages cannot use. @param {Connecting} options */
+/** Return whether there are options that pages cannot use. @param {Connecting} options */
 export declare function hasOptions({ headers, agent, tls }: Connecting): boolean;
 /** Whether this is Node or a program like it. */
 export declare function isNode(): boolean;

@@ -64,8 +64,8 @@ class Line:
             raise ended(closed) from closed
 
     def request(self, event: str, fields: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-        """Send a message to a handler, and return its answer. On the thread that reads frames, read them meanwhile.
-        Raise `TimeoutError` without a text if there is none at `deadline` (`time.monotonic`)."""
+        """Send a message to a handler, and return its answer. On the thread that reads frames, read them in the
+        meantime. Raise `TimeoutError` without a text if there is no answer by `deadline` (`time.monotonic`)."""
         answered, frames = threading.Event(), list[dict[str, Any] | None]()
 
         def settle(frame: dict[str, Any] | None) -> None:

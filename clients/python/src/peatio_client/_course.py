@@ -194,7 +194,7 @@ class Course:
         return None if self.closed else self._credentials.show(token, self._wall())
 
     def _listen(self, conversation: Conversation, deadline: float) -> Doing:
-        """Read one frame, and do what is due before it."""
+        """Do what is due, then read one frame and follow it."""
         if conversation.live:
             if self._asking or self._credentials.renewal.due <= self._wall():
                 yield from self._renew(conversation)

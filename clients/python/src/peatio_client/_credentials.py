@@ -28,7 +28,7 @@ class Credentials:
     Args:
         with_token: whether the client sends one.
         by_proxy: whether a proxy adds it instead.
-        fresh_headers: whether each handshake has headers of its own, so that the next one may be accepted.
+        fresh_headers: whether each handshake gets new headers, so that the next one may be accepted.
 
     Attributes:
         renewal: when the token that the gateway has should be renewed.
@@ -91,16 +91,16 @@ class Credentials:
             self.renewal.shown(self._shown, now)
 
     def accept(self) -> None:
-        """The gateway accepted the token."""
+        """Record that the gateway accepted the token."""
         self._refused, self._refusals, self._patient = None, 0, True
 
     def postpone(self) -> None:
-        """The gateway has no key for the token yet: the same one may be sent again."""
+        """Allow the same token again: the gateway has no key for it yet."""
         self._shown = None
 
     def refuse(self, now: float) -> float | None:
-        """The gateway refused the token. Return the seconds until the same token should be sent again, because the
-        clock of the gateway may be behind; None if another one is needed."""
+        """Record that the gateway refused the token. Return the seconds until the same one should be sent again, because
+        the clock of the gateway may be behind; None if another one is needed."""
         iat = None if self._shown is None else claim(self._shown, "iat")
         if self._patient and iat is not None and abs(now - iat) < SKEW_SECONDS:
             self.kept = self._shown
@@ -111,7 +111,7 @@ class Credentials:
         return None
 
     def refuse_renewal(self, now: float) -> None:
-        """The gateway refused a token on the open connection, which continues."""
+        """Record that the gateway refused a token on the open connection, which continues."""
         seconds = self.refuse(now)
         if seconds is not None:
             self.renewal.again(now, seconds)
@@ -119,7 +119,7 @@ class Credentials:
             self.renewal.stop()
 
     def spend(self) -> None:
-        """The session of the token ended: another token is needed."""
+        """Require another token: the session of this one has ended."""
         self._refused = self._shown
 
     def _refusal(self, now: float, besides: str) -> str:

@@ -73,7 +73,7 @@ class ThreadSafeSocket(ssl.SSLSocket):
 
     @contextlib.contextmanager
     def _waiting(self, event: int) -> Iterator[None]:
-        """Wait, if the call within needs the network first: for `event`, unless OpenSSL tells."""
+        """If the call within needs the network first, wait for what OpenSSL needs, or for `event` if TLS has ended."""
         try:
             yield
         except BlockingIOError:  # not TLS any more, after a shutdown

@@ -53,12 +53,12 @@ class Trades:
             self._marks[stream] = marks.get(stream)
 
     def seen(self, event: Event[Any]) -> None:
-        """An event was processed."""
+        """Record the mark of a processed event."""
         if event.stream in self._marks:
             self._marks[event.stream] = event.mark
 
     def drop(self, stream: str) -> None:
-        """The client no longer wants a stream."""
+        """Forget a stream."""
         self._marks.pop(stream, None)
         self._asked.discard(stream)
 

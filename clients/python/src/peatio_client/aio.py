@@ -130,7 +130,7 @@ class AsyncPeatioClient(Client):
     async def _next(self) -> Event[Any]:
         running = self._running = self._running or self._course.run()
         command = self._command
-        if command is None or isinstance(command, Receive):  # a course may be told early that there is no frame
+        if command is None or isinstance(command, Receive):  # a course accepts that there is no frame yet
             command = _step(running.send, None)
         while not isinstance(command, Emit):
             self._command = command
