@@ -31,7 +31,7 @@ TRADING = "docs/how-to/trading-page.md"
 PAGES = ["README.md", "clients/python/README.md", "clients/js/README.md", "docs/how-to/command-line-tools.md", BOT]
 CLIENTS = ["client.py", "client.mjs", "client.rb"]
 PRINTING = [*CLIENTS, "orders.py", "orders_asyncio.py", "orders.mjs", "every_channel.py"]
-VITE = "vite@8.3.8"
+VITE = "vite@6.4.6"
 ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "30000", "volume": "0.5"}
 SNIPPETS = ROOT / "peatio_ws" / "console" / "static" / "snippets.mjs"
 

@@ -99,8 +99,8 @@ class Credentials:
         self._shown = None
 
     def refuse(self, now: float) -> float | None:
-        """Record that the gateway refused the token. Return the seconds until the same one should be sent again, because
-        the clock of the gateway may be behind; None if another one is needed."""
+        """Record that the gateway refused the token. Return the seconds until the same one should be sent again: the
+        clock of the gateway may be behind. None if another one is needed."""
         iat = None if self._shown is None else claim(self._shown, "iat")
         if self._patient and iat is not None and abs(now - iat) < SKEW_SECONDS:
             self.kept = self._shown
