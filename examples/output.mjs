@@ -1,8 +1,8 @@
-// Print lines. When nothing reads them any more, as after `| head`, end the program.
+// Print lines. When nothing reads them any more, as after `| head`, end the program without a stack trace.
 
 import process from "node:process";
 
-process.stdout.on("error", () => process.exit()); // console.log ignores it
+process.stdout.on("error", () => process.exit()); // otherwise Node ends with an unhandled error
 
 /** @param {...unknown} words */
 export function show(...words) {
