@@ -121,7 +121,7 @@ fuzz: $(VENV)/.test-ready servers
 attack: $(VENV)/.test-ready servers
 	@$(BIN)/python -m tests.programs.attack --root "$(or $(ROOT),.)" $(ATTACK)
 
-# The console's picture in README.md.
+# The pictures of the console and of the operator's page in the documents.
 screenshot: $(VENV)/.test-ready servers
 	@$(BIN)/python -m tests.programs.screenshot
 
