@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
 
 SMALL = {"width": 320, "height": 640}
-VIEWS = ("overview", "members", "member/ID0001", "closes", "revocations")
+VIEWS = ("overview", "members", "member/ID0001", "closes", "trace/uid/ID0001", "revocations")
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,64 @@ def test_modules_pass_the_type_check(compiler: None, tmp_path: Path) -> None:
     command = ["node_modules/.bin/tsc", "--project", str(tmp_path)]
     done = subprocess.run(command, cwd=CLIENT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+# ---- what is wrong
+
+
+def play(page: Page, report: dict[str, Any]) -> None:
+    """Answer the page with this report from now on."""
+    page.route("**/api/gateways", lambda route: route.fulfill(json=report))
+    page.route("**/api/closes", lambda route: route.fulfill(json=played_gateways.closes(0)))
+
+
+def has_problems(page: Page, *expected: tuple[str, str, str]) -> None:
+    """Wait until the page names exactly these problems: their level, text and place."""
+    script = "rows => rows.map(row => ['.chip', 'b', '.where'].map(part => row.querySelector(part).textContent))"
+    rows = page.locator("#problems li")
+    expect(rows).to_have_count(len(expected))
+    expect(rows.locator("b")).to_have_text([what for _, what, _ in expected])
+    assert [tuple(row) for row in rows.evaluate_all(script)] == [*expected]
+
+
+def test_each_problem_is_named_with_its_urgency_and_place(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    page.route("**/api/**", played_gateways.playing())
+    unlock(page)
+    expect(page.locator("#verdict-text")).to_have_text("9 problems")
+    one, two, three = VISIBLE, "web2.exchange.internal:8080", "web3.exchange.internal:8080"
+    has_problems(
+        page,
+        ("now", "A worker does not answer", ""),
+        ("now", "Not ready: not connected to the broker", f"{one}, worker 1000"),
+        ("now", "The event loop is late", f"{one}, worker 1000"),
+        ("now", "Clients were refused in the last two minutes", "web1.exchange.internal:8080"),
+        ("can wait", "Redis is not connected", f"{one}, worker 1000"),
+        ("can wait", "Draining", two),
+        ("can wait", "A gateway is nearly full", three),
+        ("can wait", "Many bytes wait for slow clients", three),
+        ("can wait", "Connections ended with 1011 in the last ten minutes", "web1.exchange.internal:8080"),
+        ("note", "Versions differ: 0.1.0, 0.2.0", ""),
+    )
+    assert page.title() == "(9) Operator · Peatio WebSocket gateway"
+
+
+def test_gateways_and_workers_that_vanish_are_named(visit: Callable[..., Visit]) -> None:
+    page, whole = visit().page, played_gateways.gateways(2, 2)
+    play(page, whole)
+    unlock(page)
+    expect(page.locator("#verdict-text")).to_have_text("All is well")
+    first, second = whole["gateways"]
+    stuck = {**first, "workers": first["workers"][:1]}
+    play(page, {"gateways": [stuck, second], "received_by": played_gateways.received(3, 2, silent=1)})
+    has_problems(page, ("now", "A worker does not answer", "web1.exchange.internal:8080, worker 1001"))
+    play(page, {"gateways": [first], "received_by": played_gateways.received(2, 1)})
+    has_problems(page, ("now", "A gateway is gone", "web2.exchange.internal:8080"))
+    page.get_by_role("button", name="It was stopped: forget it").click()
+    expect(page.locator("#verdict-text")).to_have_text("All is well")
+    empty = [{**first, "workers": [{**one, "connections": 10} for one in first["workers"]]}]
+    play(page, {"gateways": empty, "received_by": played_gateways.received(2, 1)})
+    has_problems(page, ("now", "Connections fell from 12480 to 20 within a minute", ""))
 
 
 # ---- the token
@@ -249,6 +308,32 @@ def test_member_is_found_and_disconnected(page: Page, ann: ClientConnection) -> 
     expect(last.get_by_role("link")).to_have_text("IDANN")
 
 
+def test_member_is_traced_while_it_is_disconnected(page: Page, ann: ClientConnection, publisher: Publisher) -> None:
+    show(page, "member/IDANN")
+    page.locator("#member-actions").get_by_role("button", name="Trace").click()
+    lines = page.locator("#lines li")
+    expect(lines.filter(has_text="connection")).to_contain_text("127.0.0.1")
+    expect(page.locator("#trace-state")).to_have_text("Traced by 2 workers of 1 gateway, for 10 min.")
+    publisher.order("IDANN", 31)
+    expect(lines.first).to_contain_text(re.compile(r"delivered.*order · \d+ B"))
+    page.locator("#pause").click()
+    publisher.order("IDANN", 32)
+    expect(page.locator("#line-count")).to_contain_text("1 new line")
+    expect(lines.filter(has_text="delivered")).to_have_count(1)
+    page.locator("#pause").click()
+    expect(lines.filter(has_text="delivered")).to_have_count(2)
+    show(page, "member/IDANN")
+    page.locator("#member-actions").get_by_role("button", name="Disconnect…").click()
+    confirm(page)
+    wait_until(lambda: ann.close_code == 4403, "the member is disconnected")
+    page.get_by_role("link", name="Trace").click()
+    expect(lines.filter(has_text="closed")).to_contain_text("4403 · disconnected by the operator · by the gateway")
+    page.locator("#clear").click()
+    expect(lines).to_have_count(0)
+    page.locator("#trace-button").click()
+    expect(page.locator("#trace-state")).to_have_text("Stopped.")
+
+
 def test_one_connection_of_two_is_disconnected(gateway: GatewayProcess, page: Page, signer: Signer) -> None:
     token = signer.token("IDTWO")
     with gateway.member(token) as one, gateway.member(token) as two:
@@ -361,11 +446,36 @@ def test_page_says_since_when_the_gateway_does_not_answer(here: Visit) -> None:
     page = here.page
     page.route("**/api/**", lambda route: route.abort())
     expect(page.locator("#state")).to_have_text("no answer")
-    expect(page.locator("#news")).to_have_text(re.compile(r"^The gateway does not answer since [\d:]+\."))
+    expect(page.locator("#news")).to_have_text(re.compile(r"^The gateway has not answered since [\d:]+\."))
     page.unroute("**/api/**")
     expect(page.locator("#state")).to_have_text("live")
     expect(page.locator("#banner")).to_be_hidden()
     here.complaints.clear()  # one for each request
+
+
+def test_lockout_of_the_address_does_not_lock_the_page(here: Visit) -> None:
+    page = here.page
+    refused = {
+        "status": 429,
+        "headers": {"Retry-After": "2"},
+        "json": {"error": "too many requests with a wrong token"},
+    }
+    page.route("**/api/gateways", lambda route: route.fulfill(**refused))
+    expect(page.locator("#state")).to_have_text("locked out")
+    expect(page.locator("#news")).to_contain_text("The gateway answers again in 2 s")
+    page.unroute("**/api/gateways")
+    expect(page.locator("#state")).to_have_text("live")
+    here.expect_failures(429)
+
+
+def test_times_are_those_of_the_gateway_if_the_browsers_clock_is_wrong(visit: Callable[..., Visit]) -> None:
+    page = visit().page
+    page.clock.install(time=datetime.now(UTC) - timedelta(hours=5))
+    page.reload()
+    unlock(page)
+    expect(page.locator("#workers tbody small").first).to_have_text(
+        re.compile(r"^up (\d+ min )?[\d.]+ m?s$|^up \d+ min$")
+    )
 
 
 # ---- many gateways and members, layout, keyboard

@@ -119,6 +119,30 @@ def revocations() -> dict[str, Any]:
     return {"revocations": [whole, one]}
 
 
+def trace(count: int) -> str:
+    """Return the lines of a trace, one of each kind several times, and one of a kind that the page does not know."""
+    here = {"at": "2026-11-29T12:25:01.220Z", "gateway": "web1:8080", "worker": 1001, "connection": "a1b2c3d4e5f6"}
+    client = {"uid": HOSTILE, "address": "2001:db8:85a3::8a2e:370:7334"}
+    kinds: list[dict[str, Any]] = [
+        {"kind": "connection", **client, "protocol": "ranger", "since": ago(95), "streams": [HOSTILE], "waiting": 0},
+        {"kind": "refused", "what": "request", "status": 401, "reason": HOSTILE, "address": client["address"]},
+        {"kind": "received", "what": HOSTILE, "bytes": 55, "body": '{"event":' + HOSTILE, "cut": True},
+        {"kind": "subscribed", "streams": [HOSTILE], "total": 3},
+        {"kind": "delivered", "stream": HOSTILE, "bytes": 118, "waiting": 48_000, "cursor": "c" * 60, "replayed": True},
+        {"kind": "sent", "what": "success", "bytes": 44, "waiting": 0},
+        {"kind": "resumed", "complete": False, "cursor": "c" * 60},
+        {"kind": "pong", "by": "client", "milliseconds": 34.2},
+        {"kind": "waiting", "waiting": 48_000},
+        {"kind": "omitted", "lines": 12},
+        {"kind": HOSTILE, "novelty": HOSTILE, "more": {"a": [HOSTILE]}},
+        {"kind": "closed", **client, "code": 4999, "reason": HOSTILE, "by": "client", "seconds": 310.2,
+         "messages": 3, "bytes_received": 120, "bytes_sent": 44_810},
+    ]  # fmt: skip
+    begin = {"kind": "begin", "at": here["at"], "target": {"uid": HOSTILE}, "seconds": 600, "bodies": True}
+    lines = [{**begin, "received_by": received()}, *({**here, **kinds[number % len(kinds)]} for number in range(count))]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
 def playing(
     hosts: int = 3, workers: int = 2, silent: int = 1, online: int = 40, ends: int = 30
 ) -> Callable[[Route], None]:
@@ -126,6 +150,8 @@ def playing(
 
     def answer(route: Route) -> None:
         path = urlsplit(route.request.url).path
+        if path == "/api/trace":
+            return route.fulfill(status=200, content_type="application/x-ndjson", body=trace(40))
         answers: dict[str, Any] = {
             "/api/gateways": lambda: gateways(hosts, workers, silent),
             "/api/closes": lambda: closes(ends),
@@ -135,6 +161,6 @@ def playing(
         found = answers[path]() if path in answers else member(unquote(path.removeprefix("/api/members/")))
         schema = ("responses", "200", "content", "application/json", "schema")
         validator("paths", template(path), "get", *schema).validate(found)
-        route.fulfill(status=200, content_type="application/json", body=json.dumps(found))
+        return route.fulfill(status=200, content_type="application/json", body=json.dumps(found))
 
     return answer

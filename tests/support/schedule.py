@@ -31,6 +31,7 @@ LONGEST = (
     "tests/live/test_transport.py",
     "tests/faults/test_cluster.py",
     "tests/live/test_console.py",
+    "tests/live/test_operator_page.py",
     "tests/faults/test_redis_failover.py",
     "tests/faults/test_figures.py",
     "tests/faults/test_slow_clients.py",

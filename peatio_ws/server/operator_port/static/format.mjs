@@ -1,5 +1,7 @@
 /** Figures and times as an operator reads them. */
 
+import { server } from "./interface.mjs";
+
 /** @param {number} count @param {string} one @param {string} [many] */
 export const counted = (count, one, many = `${one}s`) => `${whole(count)} ${count === 1 ? one : many}`;
 
@@ -28,7 +30,7 @@ export function lasted(seconds) {
 }
 
 /** @param {string} since as the interface writes times @param {number} [now] */
-export const age = (since, now = Date.now()) => lasted(Math.max(0, (now - Date.parse(since)) / 1000));
+export const age = (since, now = server.now()) => lasted(Math.max(0, (now - Date.parse(since)) / 1000));
 
 /** @param {string | number | Date} at */
 export const clock = (at) => new Date(at).toLocaleTimeString([], { hour12: false });

@@ -32,6 +32,15 @@ export const token = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
+/** The gateway's clock: that of the operator's browser may be wrong by minutes, and so would be the ages of connections. */
+export const server = { ahead: 0, now: () => Date.now() + server.ahead };
+
+/** @param {Response} answer */
+function readClock(answer) {
+  const ahead = Date.parse(answer.headers.get("Date") ?? "") - Date.now(); // of the beginning of a second
+  if (Math.abs(ahead - server.ahead) > 3000) server.ahead = ahead;
+}
+
 /**
  * Make a request.
  *
@@ -46,6 +55,7 @@ export async function send(path, method = "GET", body = /** @type {unknown} */ (
   const options = { method, headers, signal, cache: /** @type {const} */ ("no-store"), credentials: /** @type {const} */ ("omit") };
   const answer = await fetch(`api/${path}`, { ...options, body: body === undefined ? undefined : JSON.stringify(body) }).catch(() => null);
   if (answer === null) throw new Failed("The gateway does not answer.", 0);
+  readClock(answer);
   if (answer.ok) return answer;
   const text = (await answer.json().catch(() => ({}))).error ?? `The answer is HTTP ${answer.status}.`;
   if (answer.status === 401) throw new WrongToken("This is not the ADMIN_TOKEN of this gateway.");

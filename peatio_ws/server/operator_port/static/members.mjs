@@ -1,7 +1,7 @@
 /** Members online: all of them, or one with its connections. */
 
 import * as commands from "./commands.mjs";
-import { $, button, element, foreign, link, Rows, set, visible } from "./dom.mjs";
+import { $, button, element, foreign, Rows, set, visible } from "./dom.mjs";
 import { memberLink } from "./ends.mjs";
 import { age, clock, counted, moment, size } from "./format.mjs";
 import { ask, named } from "./interface.mjs";
@@ -50,7 +50,7 @@ export class Members {
       this.#members = answer.members;
       this.#anonymous = answer.anonymous;
       this.#silent = answer.received_by.silent;
-      this.#at = Date.now();
+      this.#at = Date.now(); // by the clock of the browser, which the operator sees
       this.#show();
     } catch (error) {
       set($("members-count"), error instanceof Error ? error.message : String(error));
@@ -99,11 +99,8 @@ export class MemberView {
   #open = 0;
   #rows = new Rows($("connections"), (/** @type {Connection} */ { connection }) => connection, (one) => this.#connectionCard(one));
   #revocations = new Rows($("member-revocations"), (/** @type {Revocation} */ { jti, until }) => `${jti} ${until}`, revocationLine);
-  #canTrace;
 
-  /** @param {boolean} canTrace whether this gateway has traces */
-  constructor(canTrace) {
-    this.#canTrace = canTrace;
+  constructor() {
     $("member-actions").append(
       button("Disconnect…", () => commands.disconnectMember(this.#uid, this.#open), "small danger"),
       button("Revoke tokens…", () => commands.revokeTokens(this.#uid), "small danger"),
@@ -122,7 +119,6 @@ export class MemberView {
     this.#uid = uid;
     const title = $("member-title");
     title.replaceChildren(foreign("span", uid, "uid"));
-    $("member-actions").lastElementChild.hidden = !this.#canTrace;
     $("member-actions").firstElementChild.disabled = true;
     return this.load();
   }
@@ -165,8 +161,10 @@ export class MemberView {
     fact("Where", foreign("dd", `${one.gateway}, worker ${one.worker}`)).parentElement?.classList.add("long");
     const streams = element("div", "", "streams");
     const actions = element("div", "", "actions");
-    actions.append(button("Disconnect…", () => commands.disconnectConnection(one.connection, one.uid), "small danger"));
-    if (this.#canTrace) actions.append(link("Trace", `#trace/connection/${named(one.connection)}`));
+    actions.append(
+      button("Disconnect…", () => commands.disconnectConnection(one.connection, one.uid), "small danger"),
+      button("Trace", () => (location.hash = `#trace/connection/${named(one.connection)}`)),
+    );
     node.append(head, facts, streams, actions);
     let shown = "";
     /** @param {Connection} now */

@@ -11,7 +11,7 @@ import { $, set } from "./dom.mjs";
 import { Ends } from "./ends.mjs";
 import { Fleet } from "./fleet.mjs";
 import { clock } from "./format.mjs";
-import { ask, Failed, LockedOut, token, WrongToken } from "./interface.mjs";
+import { ask, Failed, LockedOut, server, token, WrongToken } from "./interface.mjs";
 import { Members, MemberView } from "./members.mjs";
 import { Overview } from "./overview.mjs";
 import { Revocations } from "./revocations.mjs";
@@ -20,7 +20,6 @@ import { TraceView } from "./trace.mjs";
 const EVERY = 2000; // ms
 const EVERY_HIDDEN = 10_000; // ms, while another tab is shown
 const ENDS_EVERY = 5; // rounds
-const HAS_TRACE = false;
 const WITHOUT_REDIS = "Only the workers of this gateway that answered are shown. Missing: other gateways, members, revocations and all commands.";
 
 const fleet = new Fleet();
@@ -28,7 +27,7 @@ const overview = new Overview(fleet);
 const ends = new Ends();
 const members = new Members();
 const revocations = new Revocations();
-const member = new MemberView(HAS_TRACE);
+const member = new MemberView();
 const trace = new TraceView(refused);
 
 /** Counts the times that the page was unlocked: what began before the last time ends. */
@@ -65,6 +64,7 @@ function show(isLocked) {
 /** Forget the token, and say why. @param {string} [why] */
 function lock(why = "") {
   opened += 1;
+  shown = "";
   token.forget();
   trace.stop();
   $("dialog").close();
@@ -74,15 +74,21 @@ function lock(why = "") {
   $("token").focus();
 }
 
-/** Lock the page for a wrong token; report other errors. @param {unknown} error */
+/** Lock the page for a wrong token, and wait while the address is locked out. @param {unknown} error others are thrown */
 function refused(error) {
   if (error instanceof WrongToken) return lock(error.message);
-  if (error instanceof LockedOut) {
+  if (!(error instanceof LockedOut)) throw error;
+  if (shown === "") {
     lock("");
     return waitFor(error.seconds);
   }
-  throw error;
+  // The token was right: somebody else with this address, or behind the same proxy, used a wrong one.
+  restUntil = Date.now() + error.seconds * 1000;
+  fail("locked out", lockedOut(error.seconds));
 }
+
+/** @param {number} seconds */
+const lockedOut = (seconds) => `Ten requests from this address had a wrong token. The gateway answers again in ${seconds} s, to the right token, too.`;
 
 /** Count down until the next try is answered. @param {number} seconds */
 function waitFor(seconds) {
@@ -92,7 +98,7 @@ function waitFor(seconds) {
     const left = Math.ceil((until - Date.now()) / 1000);
     if (own !== opened) return;
     $("enter").disabled = left > 0;
-    set($("refused"), left > 0 ? `Ten requests from this address had a wrong token. The gateway answers again in ${left} s, to the right token, too.` : "You can try again.");
+    set($("refused"), left > 0 ? lockedOut(left) : "You can try again.");
     if (left > 0) setTimeout(tick, 500);
   };
   tick();
@@ -113,49 +119,55 @@ async function run(own) {
   route();
   for (;;) {
     await new Promise((resolve) => {
-      const timer = setTimeout(resolve, document.hidden ? EVERY_HIDDEN : EVERY);
+      const timer = setTimeout(resolve, Math.max(document.hidden ? EVERY_HIDDEN : EVERY, restUntil - Date.now()));
       hurry = () => {
         clearTimeout(timer);
         resolve(undefined);
       };
     });
     if (own !== opened) return;
-    await refresh();
+    await refresh().catch(refused);
     if (own !== opened) return;
-    if (shown === "member") await member.load().catch(ignoreFailed);
+    if (shown === "member") await member.load().catch(ignoreFailed).catch(refused);
   }
 }
 
 /** Read the workers, and from time to time the last ends. A gateway without Redis reports only itself. */
 async function refresh() {
-  const now = () => Date.now();
   try {
     try {
-      fleet.add(await ask("gateways"), now());
+      fleet.add(await ask("gateways"), server.now());
       if (round++ % ENDS_EVERY === 0) fleet.ends = await ask("closes");
     } catch (error) {
       if (!(error instanceof Failed) || error.status !== 503) throw error;
       const report = await ask("worker");
       const isSet = report.gateways.some((/** @type {any} */ one) => one.workers.some((/** @type {any} */ worker) => worker.redis !== null));
-      fleet.addOne(report, isSet ? `${error.message} ${WITHOUT_REDIS}` : `This gateway has no REDIS_URL. ${WITHOUT_REDIS}`, now());
+      fleet.addOne(report, isSet ? `${error.message} ${WITHOUT_REDIS}` : `This gateway has no REDIS_URL. ${WITHOUT_REDIS}`, server.now());
       fleet.ends = report;
     }
     become("live");
-    set($("as-of"), clock(now()));
+    set($("as-of"), clock(Date.now()));
   } catch (error) {
     if (!(error instanceof Failed)) throw error;
-    become("cut", error.status ? "error" : "no answer");
-    tell(error.status ? error.message : `The gateway does not answer since ${lastAnswer}. What is shown may be old. If it stays so, restart the gateway.`, "bad");
-    hasFailed = true;
-    return;
+    if (error.status) return fail("error", error.message);
+    return fail("no answer", `The gateway has not answered since ${lastAnswer}. What is shown may be old. If it stays so, restart the gateway.`);
   }
   if (hasFailed) $("banner").hidden = true;
   hasFailed = false;
-  lastAnswer = clock(now());
+  lastAnswer = clock(Date.now());
   ends.take(fleet.ends);
-  overview.show(now());
+  overview.show(server.now());
 }
 
+/** @param {string} state @param {string} text */
+function fail(state, text) {
+  become("cut", state);
+  tell(text, "bad");
+  hasFailed = true;
+}
+
+/** Until when no request is made, in the browser's time. */
+let restUntil = 0;
 let hasFailed = false;
 let lastAnswer = "this page was opened";
 
@@ -211,7 +223,6 @@ $("entry").addEventListener("submit", enter);
 $("lock").addEventListener("click", () => lock());
 $("dismiss").addEventListener("click", () => ($("banner").hidden = true));
 $("reload-members").addEventListener("click", () => members.load().catch(ignoreFailed).catch(refused));
-$("to-trace").hidden = !HAS_TRACE;
 addEventListener("hashchange", route);
 document.addEventListener("visibilitychange", () => document.hidden || hurry());
 if (token.get()) open();

@@ -4,6 +4,7 @@ import { Chart } from "./chart.mjs";
 import * as commands from "./commands.mjs";
 import { $, button, element, foreign, Rows, set, setMarked, visible } from "./dom.mjs";
 import { age, counted, delay, size, whole } from "./format.mjs";
+import { server } from "./interface.mjs";
 
 /** @typedef {import("./fleet.mjs").Fleet} Fleet */
 /** @typedef {import("./fleet.mjs").Gateway} Gateway */
@@ -91,7 +92,7 @@ export class Overview {
   /** @param {string[]} gateways */
   #forget(gateways) {
     this.#fleet.forget(gateways);
-    this.show(Date.now());
+    this.show(server.now());
   }
 
   /** A gateway with its workers: one body of the table. */

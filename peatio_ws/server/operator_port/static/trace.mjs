@@ -71,6 +71,8 @@ export class TraceView {
 
   /** Start to trace. @param {string} kind `uid`, `address` or `connection` @param {string} name */
   start(kind, name) {
+    const isSame = $("tracing").elements.kind.value === kind && $("traced").value === name;
+    if (this.#running && isSame) return;
     this.stop();
     $("tracing").elements.kind.value = kind;
     $("traced").value = name;
