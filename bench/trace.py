@@ -1,48 +1,49 @@
-"""What tracing one of 1,000 clients costs the others, each of which receives 200 events a second.
+"""What tracing one of 1,000 clients costs the 999 others.
 
     python -m bench.trace [--seconds 10] [--rounds 3]
 
-Prints a table: the worker's CPU and the latencies of all clients, without a trace and with one. Fails if the trace does
-not have a line for every event of its client.
+The traced client receives 200 private events a second, and the others together as many. Prints a table: the worker's
+CPU and the latencies of the others, without a trace and with one. Fails if the trace does not have a line for every
+event of its client.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import resource
 import statistics
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench import native_code, processes
+from bench import native_code, processes, tokens
 from bench.clients import Clients
 from bench.publisher import Publisher
-from peatio_ws.cluster import operator
-from tests.support.gateway import GatewayProcess, Signer
+from tests.support.gateway import GatewayProcess
 from tests.support.servers import RabbitMQ, Redis, scratch, wait_until
 from tests.support.tracing import Tracer
 
-CLIENTS, RATE = 1000, 200
-UID = "IDTRACE00001"
+OTHERS, RATE = 999, 200
 WAYS = {"no trace": None, "traced": (), "traced with --bodies": ("--bodies",)}
 """What is measured, and the options of `peatio-ws trace`; None for no trace."""
 
 
 class Place(NamedTuple):
-    """What each measurement needs."""
+    """What each measurement needs. The traced member has the number `OTHERS`."""
 
     broker: RabbitMQ
     redis: Redis
     gateway: GatewayProcess
-    traders: Clients
+    others: Clients
+    traced: Clients
 
 
 class Figures(NamedTuple):
     """One measurement.
 
     Attributes:
-        cpu: of the worker, in microseconds for a delivery.
-        p50, p99: from publication to arrival, in milliseconds.
+        cpu: of the worker, as a share of a core.
+        p50, p99: from publication to arrival at the others, in milliseconds.
         lines: deliveries that the trace has shown.
     """
 
@@ -53,12 +54,10 @@ class Figures(NamedTuple):
 
 
 def measure(place: Place, seconds: int, words: tuple[str, ...] | None) -> Figures:
-    """Publish for some seconds, and trace one client meanwhile unless `words` is None."""
+    """Publish for some seconds, and trace the one client meanwhile unless `words` is None."""
     if words is None:
         return _publish(place, seconds, None)
-    with operator.connected(place.redis.url) as connected:
-        one = connected.who(UID).members[CLIENTS // 2]
-    with Tracer(place.redis.url, "--connection", one.id, *words) as tracer:
+    with Tracer(place.redis.url, tokens.uid(OTHERS), *words) as tracer:
         tracer.until(lambda: tracer.of("connection"), "the client is shown")
         figures = _publish(place, seconds, tracer)
     wait_until(lambda: _logged(place, "began") == _logged(place, "ended"), "the worker has ended the trace")
@@ -71,49 +70,54 @@ def _logged(place: Place, what: str) -> int:
 
 def _publish(place: Place, seconds: int, tracer: Tracer | None) -> Figures:
     events, pids = RATE * seconds, place.gateway.workers()
+    own = f"private.{tokens.uid(OTHERS)}.order"
+    keys = [key for number in range(OTHERS) for key in (own, f"private.{tokens.uid(number)}.order")]
     publisher = Publisher(place.broker.url)
     try:
-        place.traders.expect(CLIENTS * events, seconds + 30)
+        for clients in (place.others, place.traced):
+            clients.expect(events, seconds + 30)
         before = processes.cpu_seconds(pids)
-        publisher.publish([f"private.{UID}.order"], events, RATE)
-        got = place.traders.received()
+        publisher.publish(keys, 2 * events, 2 * RATE)
+        got, got_traced = place.others.received(), place.traced.received()
         cpu = processes.cpu_seconds(pids) - before
     finally:
         publisher.close()
-    if got.frames != CLIENTS * events:
-        raise RuntimeError(f"{got.frames} of {CLIENTS * events} frames came")
+    if (got.frames, got_traced.frames) != (events, events):
+        raise RuntimeError(f"{got.frames} and {got_traced.frames} of {events} frames came")
     lines = 0
     if tracer is not None:
         tracer.until(lambda: len(tracer.of("delivered")) >= events, "every delivery is shown")
         lines = len(tracer.of("delivered"))
         if lines != events or tracer.of("omitted"):
             raise RuntimeError(f"the trace has {lines} lines for {events} events, and {len(tracer.of('omitted'))} gaps")
-    return Figures(cpu / got.frames * 1e6, got.p50 / 1000, got.p99 / 1000, lines)
+    return Figures(cpu / seconds, got.p50 / 1000, got.p99 / 1000, lines)
 
 
 def _table(found: dict[str, list[Figures]]) -> str:
-    rows = [("", "CPU of a delivery, µs", "p50, ms", "p99, ms (each run)", "lines")]
+    rows = [("", "CPU of the worker", "p50, ms", "p99, ms (each run)", "lines")]
     for way, runs in found.items():
         cpu, p50 = (statistics.median(getattr(run, name) for run in runs) for name in ("cpu", "p50"))
-        each = ", ".join(f"{run.p99:.1f}" for run in runs)
-        p99 = f"{statistics.median(run.p99 for run in runs):.1f} ({each})"
-        rows.append((way, f"{cpu:.2f}", f"{p50:.1f}", p99, ", ".join(str(run.lines) for run in runs)))
+        each = ", ".join(f"{run.p99:.2f}" for run in runs)
+        p99 = f"{statistics.median(run.p99 for run in runs):.2f} ({each})"
+        rows.append((way, f"{cpu:.1%}", f"{p50:.2f}", p99, ", ".join(str(run.lines) for run in runs)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def run(folder: Path, seconds: int, rounds: int) -> dict[str, list[Figures]]:
     """Measure each way in turns, with the same connections."""
-    signer, broker, redis = Signer(), RabbitMQ(folder / "broker"), Redis(folder / "redis")
-    tokens, found = folder / "tokens", dict[str, list[Figures]]()
-    tokens.write_text(signer.token(UID) + "\n")
-    environ: dict[str, Any] = {"AMQP_URL": broker.url, "REDIS_URL": redis.url, **signer.environ}
+    broker, redis = RabbitMQ(folder / "broker"), Redis(folder / "redis")
+    keys, found = tokens.make(folder, OTHERS + 1), dict[str, list[Figures]]()
+    one, public = folder / "one", base64.b64encode(keys.public_key.read_bytes()).decode()
+    one.write_text(keys.tokens.read_text().splitlines()[OTHERS] + "\n")
     gateway = None
     try:
-        gateway = GatewayProcess(folder, {**environ, "WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER": "0"})
-        with Clients(native_code.build("clients", folder), tokens, CLIENTS) as traders:
-            traders.open(gateway.port, "/", CLIENTS, 0)
-            place = Place(broker, redis, gateway, traders)
+        gateway = GatewayProcess(folder, {"AMQP_URL": broker.url, "REDIS_URL": redis.url, "JWT_PUBLIC_KEY": public})
+        program = native_code.build("clients", folder)
+        with Clients(program, keys.tokens, OTHERS) as others, Clients(program, one, 1) as traced:
+            others.open(gateway.port, "/", OTHERS, 1)
+            traced.open(gateway.port, "/", 1, 0)
+            place = Place(broker, redis, gateway, others, traced)
             measure(place, 1, None)  # warm
             for _ in range(rounds):
                 for way, words in WAYS.items():
