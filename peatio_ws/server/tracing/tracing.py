@@ -8,6 +8,7 @@ lines to the bounded queue of each `Trace` that shows it; the trace's own greenl
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -85,14 +86,13 @@ class Tracing:
         """A connection's first token was accepted; see `identity`."""
         if self._traces:
             self._show_new(connection, "authenticated")
-            if (watch := self._watches.get(connection)) is not None:
-                watch.look()
 
     def on_closed(self, connection: TracedConnection) -> None:
         """A connection has ended."""
         watch = self._watches.pop(connection, None)
         if watch is not None:
-            watch.report_closed()
+            with _harmless(connection):
+                watch.report_closed()
             watch.end()
             for trace in watch.traces:
                 trace.connections -= 1
@@ -120,10 +120,13 @@ class Tracing:
     # ----
 
     def _show_new(self, connection: TracedConnection, seen: str) -> None:
-        watch = self._watches.get(connection)
-        for trace in self._traces.values():
-            if (watch is None or trace not in watch.traces) and trace.target.matches(*_names(connection)):
-                self._show(trace, connection, seen)
+        with _harmless(connection):
+            watch = self._watches.get(connection)
+            for trace in self._traces.values():
+                if (watch is None or trace not in watch.traces) and trace.target.matches(*_names(connection)):
+                    self._show(trace, connection, seen)
+            if seen == "authenticated" and connection in self._watches:
+                self._watches[connection].look()
 
     def _show(self, trace: Trace, connection: TracedConnection, seen: str) -> None:
         """Show a connection in a trace from now on.
@@ -164,6 +167,15 @@ class Tracing:
                         del self._watches[connection]
             log.info("operator trace ended", **_logged(trace), omitted=trace.omitted)
             trace.close()
+
+
+@contextlib.contextmanager
+def _harmless(connection: TracedConnection) -> Iterator[None]:
+    """Log a failure of a trace instead of passing it to the connection."""
+    try:
+        yield
+    except Exception:
+        log.exception("trace failed", connection=connection.ws.id)
 
 
 def _names(connection: TracedConnection) -> tuple[str | None, str, str]:

@@ -142,3 +142,7 @@ def as_recalled(seen: Order) -> bytes | None:
     orders = RecentOrders()
     orders.remember(seen)
     return orders.recall(seen.id, seen.owners[0])
+
+
+def test_without_redis_nothing_is_published() -> None:
+    assert SharedState(Revocations(), Lockout(0)).publish("channel", b"message") is None

@@ -19,6 +19,7 @@ from peatio_ws.cluster.tracing.messages import MOST_TRACES, read_message
 from peatio_ws.server.tracing import trace as module
 from peatio_ws.server.tracing import tracing as tracing_module
 from peatio_ws.server.tracing.tracing import Tracing
+from peatio_ws.server.tracing.watch import Watch
 from peatio_ws.transport.decoder import FrameDecoder
 from peatio_ws.transport.outbox import Outbox
 from tests.support.servers import wait_until
@@ -270,3 +271,30 @@ def test_refusals_without_a_trace_cost_nothing() -> None:
     tracing.on_refused("token", "c1", "192.0.2.1", "expired")
     for report in (tracing.on_opened, tracing.on_authenticated, tracing.on_closed):
         report(SimpleNamespace())  # type: ignore[arg-type]  # nothing of it is used
+
+
+@pytest.mark.parametrize("broken", ["introduce", "look", "report_closed"])
+def test_failure_of_a_trace_does_not_reach_the_connection(
+    gateway: Gateway, operator: Operator, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with testing.serve(gateway) as server:
+        operator.send(1, uid="IDANN")
+        monkeypatch.setattr(Watch, broken, fail)
+        client = server.member("IDANN")
+        server.publisher.to_member("IDANN", "order", {"id": 5, "market": "btcusd", "state": "wait"})
+        assert "orderbook" in client.json()
+        client.close()
+        wait_until(lambda: len(gateway._registry) == 0, "the connection has ended")
+        assert [one.code for one in gateway._ends.closes] == [1000]
+        monkeypatch.undo()
+
+
+def test_command_of_an_operator_begins_a_trace(gateway: Gateway, operator: Operator) -> None:
+    with testing.serve(gateway) as server:
+        server.member("IDANN")
+        command = TraceCommand("f" * 16, TraceTarget(uid="IDANN"), seconds=60)
+        (answer,) = testing._run(lambda: gateway.execute(command))
+        assert (answer.connections, answer.meant) == (1, True)
