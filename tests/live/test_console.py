@@ -225,8 +225,13 @@ def test_page_resumes_after_a_cut_without_missing_trades(
     with market as client:
         receive(client)
         seen = [receive(client)["btcusd.trades"]["trades"][0]["tid"] for _ in range(5)]
-    shown = here.page.locator("#tape tr").evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")
-    assert [trade for trade in reversed(shown) if seen[0] <= trade <= seen[-1]] == seen, "none is missing or twice"
+
+    def shown() -> list[int]:
+        rows = here.page.locator("#tape tr")
+        return [int(trade) for trade in rows.evaluate_all("rows => rows.map(row => Number(row.dataset.trade))")]
+
+    wait_until(lambda: seen[-1] in shown(), "the page shows the last of them")
+    assert [trade for trade in reversed(shown()) if seen[0] <= trade <= seen[-1]] == seen, "none is missing or twice"
 
 
 def test_page_reconnects_by_itself_after_a_lost_connection(
