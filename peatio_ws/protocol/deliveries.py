@@ -6,7 +6,7 @@ Pure. Chooses by exchange and routing key which kind of event a delivery is; eac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -14,18 +14,18 @@ from peatio_ws.errors import BadDelivery, DeliveryFault
 from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.protocol.message_fields import owner_in_body
 from peatio_ws.protocol.private_events import order, trade
-from peatio_ws.protocol.private_events.base import PrivateEvent
+from peatio_ws.protocol.private_events.base import BodyReader, PrivateEvent
 from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.public_events import BookChange, PublicEvent
 
 Event: TypeAlias = PrivateEvent | PublicEvent | BookChange
 
-PRIVATE_EVENTS: Final[dict[str, Callable[[str, bytes], PrivateEvent | None]]] = {
-    "order": order.from_ranger,
-    "trade": trade.from_ranger,
+PRIVATE_EVENTS: Final[dict[str, BodyReader[Any]]] = {
+    "order": order.FROM_RANGER,
+    "trade": trade.FROM_RANGER,
 }
-"""How `private.<uid>.<name>` is read, by name: from the uid and a JSON object. All others, and those for which the
-function returns None, are passed on as they are (`MemberEvent`)."""
+"""How `private.<uid>.<name>` is read, by name. All others, and those for which the reader returns None, are passed on
+as they are (`MemberEvent`)."""
 
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -72,10 +72,8 @@ def _read_ranger(delivery: Delivery) -> Event:
 
 def _read_private(uid: str, name: str, body: bytes) -> PrivateEvent:
     reader = PRIVATE_EVENTS.get(name)
-    if reader is not None and body.lstrip()[:1] == b"{":
-        event = reader(uid, body)
-        if event is not None:
-            return event
+    if reader is not None and (event := reader.read(uid, body)) is not None:
+        return event
     _check_json(body)
     return MemberEvent(name, body, owners=(uid,))
 

@@ -2,8 +2,10 @@
 
 The router, the history and the replay know only this class, so none of them changes for a new kind:
 
-1. Add a file to this folder with a subclass of `PrivateEvent` and a function that reads it.
-2. Add that function to the table in `protocol/deliveries.py`.
+1. Add a file to this folder with a subclass of `PrivateEvent`, and a `BodyReader` that makes it from a body.
+2. Add that reader to the table in `protocol/deliveries.py`.
+
+If a kind differs only in who receives it, subclass `MemberEvent` instead.
 
 Pure. Does not know who is connected (`routing/router.py`).
 """
@@ -11,7 +13,7 @@ Pure. Does not know who is connected (`routing/router.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -85,3 +87,35 @@ class PrivateEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             recall: finds orders that the event names by id only.
         """
         raise NotImplementedError
+
+
+Fields = TypeVar("Fields", bound=msgspec.Struct)
+
+
+class BodyReader(Generic[Fields]):
+    """Reads the bodies of one kind of event, `private.<uid>.<name>` of `peatio.events.ranger`.
+
+    It decodes the whole body before the kind sees it, and msgspec checks the parts that it skips, too. So every body in
+    an event is JSON, whichever of its fields the kind reads.
+
+    Args:
+        fields: the fields that `make` uses. `msgspec.Raw` accepts every value; other types drop events that differ.
+        make: returns the event, from the uid, the body and its fields; None if the body is not of this kind.
+    """
+
+    __slots__ = ("_decode", "_make")
+
+    def __init__(self, fields: type[Fields], make: Callable[[str, bytes, Fields], PrivateEvent | None]) -> None:
+        self._decode, self._make = msgspec.json.Decoder(fields).decode, make
+
+    def read(self, uid: str, body: bytes) -> PrivateEvent | None:
+        """Return the event; None if the body does not begin like an object, or is not of this kind.
+
+        Args:
+            body: UTF-8.
+
+        Raises:
+            msgspec.DecodeError, RecursionError: it is not JSON. ValidationError: its fields have other types.
+            BadDelivery: raised by `make`.
+        """
+        return self._make(uid, body, self._decode(body)) if body.lstrip()[:1] == b"{" else None

@@ -24,7 +24,7 @@ from peatio_ws.protocol.message_fields import (
     owner_in_headers,
     scalar,
 )
-from peatio_ws.protocol.private_events.base import PrivateEvent, Recall, Recipient, Variant
+from peatio_ws.protocol.private_events.base import BodyReader, PrivateEvent, Recall, Recipient, Variant
 from peatio_ws.protocol.public_events import BookChange
 
 
@@ -96,10 +96,13 @@ def from_orderbook(delivery: Delivery) -> Order | BookChange:
     return _identified(inner, owner, body)
 
 
-def from_ranger(uid: str, body: bytes) -> Order | None:
-    """Read the body of `private.<uid>.order`, a JSON object. Return None if it has no id: it is not an order then."""
-    number = scalar(_decode_identity(body).id)
+def _from_ranger(uid: str, body: bytes, wire: _Identity) -> Order | None:
+    """Return the order in the body of `private.<uid>.order`. Without an id it is not an order."""
+    number = scalar(wire.id)
     return None if number == NULL else Order(number, body, verbatim=True, owners=(uid,))
+
+
+FROM_RANGER: Final = BodyReader(_Identity, _from_ranger)
 
 
 def nested_order(owner: Owner, body: bytes) -> Order:

@@ -25,7 +25,7 @@ from peatio_ws.protocol.message_fields import (
     owner_in_headers,
     scalar,
 )
-from peatio_ws.protocol.private_events.base import PrivateEvent, Recall, Recipient, TradeKey, Variant
+from peatio_ws.protocol.private_events.base import BodyReader, PrivateEvent, Recall, Recipient, TradeKey, Variant
 from peatio_ws.protocol.private_events.order import Order, classic_order, nested_order, order_stub
 
 
@@ -154,10 +154,12 @@ def from_trade_exchange(delivery: Delivery) -> Trade:
     return trade
 
 
-def from_ranger(uid: str, body: bytes) -> Trade | None:
-    """Read the body of `private.<uid>.trade`, a JSON object. Return None if it has no id: it is not a trade then."""
-    wire = _decode_wire(body)
+def _from_ranger(uid: str, body: bytes, wire: _Wire) -> Trade | None:
+    """Return the trade in the body of `private.<uid>.trade`. Without an id it is not a trade."""
     return _trade(wire, (_receiver(uid, wire),), body)
+
+
+FROM_RANGER: Final = BodyReader(_Wire, _from_ranger)
 
 
 def _trade(wire: _Wire, parties: tuple[Party, ...], verbatim: bytes | None) -> Trade | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import decimal
+import itertools
 import json
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.errors import BadDelivery
-from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.deliveries import PRIVATE_EVENTS, read
+from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE, Delivery
+from peatio_ws.protocol.private_events.base import PrivateEvent
 from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.private_events.order import Order, OrderFields, read_fields
 from peatio_ws.protocol.private_events.trade import Party, Trade
@@ -493,7 +497,8 @@ def test_message_without_an_exchange_is_dropped(public: bool) -> None:
         assert caught.value.code.value == "exchange"
 
 
-KEYS = st.sampled_from(["private.A.order", "private.A.trade", "public.a.b", "global.a", "x.y.z", "", "a"]) | st.text()
+PRIVATE_KEYS = [f"private.A.{name}" for name in (*PRIVATE_EVENTS, "other")]
+KEYS = st.sampled_from([*PRIVATE_KEYS, "public.a.b", "global.a", "x.y.z", "", "a"]) | st.text()
 FIELDS = (
     "id uid member_id side kind type order ask bid ask_uid bid_member_id ask_id trades volume origin_volume at".split()
 )
@@ -516,6 +521,17 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
+def texts(event: PrivateEvent) -> list[bytes]:
+    """Return the texts that all owners of an event receive, with every stream and in both protocols."""
+    found, streams = list[bytes](), [*PRIVATE_EVENTS, "other"]
+    for owner, dialect in itertools.product(event.owners, Dialect):
+        recipient: Any = SimpleNamespace(dialect=dialect, streams=streams, uid=owner, member_id=owner)
+        variant = event.variant(recipient, True)
+        if variant is not None:
+            found.append(event.encode(dialect, variant, lambda _number, _owner: None))
+    return found
+
+
 @given(
     exchange=st.sampled_from([ORDERBOOK, TRADE, RANGER, "other"]), key=KEYS, headers=HEADERS, body=BODIES | damaged()
 )
@@ -525,8 +541,10 @@ def test_any_delivery_is_an_event_or_bad(exchange: str, key: str, headers: dict[
     except BadDelivery as bad:
         known = bad.code.value in {"json", "shape", "owner", "no_owner", "routing_key", "exchange"}
     else:
-        known = isinstance(event, Order | Trade | MemberEvent | PublicEvent | BookChange)
+        known = isinstance(event, PrivateEvent | PublicEvent | BookChange)
         json.loads(body)  # what is passed on has to be JSON
+        for text in texts(event) if isinstance(event, PrivateEvent) else ():
+            json.loads(text)
         assert exchange != "other" or not isinstance(event, BookChange)
     assert known
 
