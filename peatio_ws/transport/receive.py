@@ -86,9 +86,7 @@ class Reader:
     def release_greenlet(self) -> None:
         """Raise `Idle` in the greenlet soon if it was started by `start` and waits in `receive`. Never waits."""
         if self._waits and self._run is not None:
-            if not _idle:
-                gevent.spawn(_release_all)
-            _idle[self] = None
+            _Releases.of_this_hub().add(self)
 
     def raise_idle(self) -> None:
         """Called by the event loop, so that the greenlet cannot go on between the check and the exception."""
@@ -111,17 +109,37 @@ class Reader:
         self._run = self._greenlet = None
 
 
-_idle: Final[dict[Reader, None]] = {}
-"""Those whose greenlets will end."""
+class _Releases:
+    """The readers of a hub whose greenlets will end, a few at a time: a thousand at once would hold up the event loop,
+    and all events, for 20 ms."""
 
+    def __init__(self) -> None:
+        self._readers: dict[Reader, None] = {}
+        self._runs = False
 
-def _release_all() -> None:
-    """End the greenlets a few at a time: a thousand at once would hold up the event loop, and all events, for 20 ms."""
-    while _idle:
-        for reader in list(itertools.islice(_idle, RELEASED_AT_ONCE)):
-            del _idle[reader]
-            gevent.get_hub().loop.run_callback(reader.raise_idle)
-        gevent.sleep(RELEASE_PAUSE)
+    @staticmethod
+    def of_this_hub() -> _Releases:
+        hub = gevent.get_hub()
+        found: _Releases | None = getattr(hub, "idle_readers", None)
+        if found is None:
+            found = hub.idle_readers = _Releases()
+        return found
+
+    def add(self, reader: Reader) -> None:
+        self._readers[reader] = None
+        if not self._runs:
+            self._runs = True
+            gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        try:
+            while self._readers:
+                for reader in list(itertools.islice(self._readers, RELEASED_AT_ONCE)):
+                    del self._readers[reader]
+                    gevent.get_hub().loop.run_callback(reader.raise_idle)
+                gevent.sleep(RELEASE_PAUSE)
+        finally:
+            self._runs = False
 
 
 def receive(sock: Any) -> bytes:

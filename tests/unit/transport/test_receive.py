@@ -7,9 +7,9 @@ import functools
 import gc
 import ssl
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -18,7 +18,7 @@ import gevent.socket
 import gevent.ssl
 import pytest
 
-from peatio_ws.transport.receive import NOTHING_YET, READ_BYTES, RELEASED_AT_ONCE, Idle, Reader, receive
+from peatio_ws.transport.receive import NOTHING_YET, READ_BYTES, RELEASE_PAUSE, RELEASED_AT_ONCE, Idle, Reader, receive
 from tests.support.certificate import Certificate
 
 LIMIT = 30
@@ -227,25 +227,66 @@ def test_an_ended_reader_starts_no_greenlet(sockets: Sockets) -> None:
     assert len(served.greenlets) == 1
 
 
-def test_greenlets_of_many_clients_end_a_few_at_a_time() -> None:
-    hub, ended = gevent.get_hub(), list[int]()
+class Crowd:
+    """Clients that wait in `receive`, and a clock that stops while greenlets end.
 
-    def wait(reader: Reader) -> None:
+    Attributes:
+        readers: three groups of clients.
+        ended: number of greenlets that have ended.
+        pauses: seconds of each pause, and `ended` at its end.
+        on_pause: called at the end of each pause.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.ended, self.pauses, self.readers = 0, list[tuple[float, int]](), list[Reader]()
+        self.on_pause: Callable[[], object] = lambda: None
+        for _ in range(3 * RELEASED_AT_ONCE):
+            mine, _client = (stack.enter_context(sock) for sock in gevent.socket.socketpair())
+            self.readers.append(Reader(mine))
+            self.readers[-1].start(functools.partial(self._wait, self.readers[-1]), handles_idle=True)
+        gevent.idle()
+
+    def _wait(self, reader: Reader) -> None:
         try:
             reader.receive()
         except Idle:
-            ended.append(hub.loop.iteration)
+            self.ended += 1
 
-    with contextlib.ExitStack() as stack:
-        readers = []
-        for _ in range(3 * RELEASED_AT_ONCE):
-            mine, _client = (stack.enter_context(sock) for sock in gevent.socket.socketpair())
-            readers.append(Reader(mine))
-            readers[-1].start(functools.partial(wait, readers[-1]), handles_idle=True)
-        gevent.idle()
-        for reader in (*readers, *readers):  # the keeper asks again as long as they wait
-            reader.release_greenlet()
+    def sleep(self, seconds: float) -> None:
+        gevent.idle()  # the greenlets end that were asked to
+        self.pauses.append((seconds, self.ended))
+        self.on_pause()
+
+    def wait(self) -> None:
+        """Wait until all have ended, and the last pause is over."""
         with gevent.Timeout(LIMIT):
-            while len(ended) < len(readers):
-                gevent.sleep(0.001)
-    assert max(Counter(ended).values()) <= RELEASED_AT_ONCE
+            while not self.pauses or self.pauses[-1][1] < len(self.readers):
+                gevent.idle()
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowd]:
+    with contextlib.ExitStack() as stack:
+        made = Crowd(stack)
+        steered = SimpleNamespace(sleep=made.sleep, spawn=gevent.spawn, get_hub=gevent.get_hub)
+        monkeypatch.setattr("peatio_ws.transport.receive.gevent", steered)
+        yield made
+
+
+A_GROUP_PER_PAUSE = [(RELEASE_PAUSE, number * RELEASED_AT_ONCE) for number in (1, 2, 3)]
+
+
+def test_greenlets_of_many_clients_end_a_few_at_a_time(crowd: Crowd) -> None:
+    for reader in (*crowd.readers, *crowd.readers):  # the keeper asks again as long as they wait
+        reader.release_greenlet()
+    crowd.wait()
+    assert crowd.pauses == A_GROUP_PER_PAUSE
+
+
+def test_clients_that_become_idle_during_a_pause_wait_for_its_end(crowd: Crowd) -> None:
+    first, rest = crowd.readers[:RELEASED_AT_ONCE], crowd.readers[RELEASED_AT_ONCE:]
+    crowd.on_pause = lambda: [reader.release_greenlet() for reader in rest]
+    for reader in first:
+        reader.release_greenlet()
+    crowd.wait()
+    assert crowd.pauses == A_GROUP_PER_PAUSE
