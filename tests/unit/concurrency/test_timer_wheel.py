@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import gevent
 import gevent.event
@@ -62,18 +63,19 @@ def test_what_was_due_in_the_past_comes_at_once_and_items_can_be_added_meanwhile
     assert collected.calls == [["first"], ["second"]]
 
 
-def test_an_error_does_not_stop_the_wheel(capfd: pytest.CaptureFixture[str]) -> None:
-    collected = Collected()
+def test_an_error_does_not_stop_the_wheel(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    collected, now = Collected(), [100.0]
+    monkeypatch.setattr(timer_wheel, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def fails_once(items: list[str]) -> None:
         if items == ["bad"]:
+            now[0] += 0.05
             raise ValueError(items)
         collected.on_due(items)
 
     collected.wheel = TimerWheel(fails_once)
-    now = time.monotonic()
-    collected.wheel.add(now, "bad")
-    collected.wheel.add(now + 0.05, "good")
+    collected.wheel.add(now[0], "bad")
+    collected.wheel.add(now[0] + 0.05, "good")
     collected.wait(1)
     assert collected.calls == [["good"]]
     assert "ValueError" in capfd.readouterr().err
