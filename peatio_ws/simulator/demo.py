@@ -16,7 +16,7 @@ from peatio_ws.auth.signing import session_token
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
 from peatio_ws.simulator.exchange import SimulatedExchange
-from peatio_ws.simulator.publications import rest_order, rest_trade
+from peatio_ws.simulator.publications import rest_order, rest_public_trade, rest_trade
 from peatio_ws.simulator.rest_api import RestApi, WSGIApp
 from peatio_ws.simulator.simulation import MEMBER, MEMBER_ID
 
@@ -54,13 +54,14 @@ class Demo:
         self._exchange.run()
 
     def rest_api(self, app: WSGIApp) -> RestApi:
-        """Return an application that answers requests for a member's orders and trades, in front of another one."""
+        """Return an application that answers requests for orders and trades, in front of another one."""
         verifier = Verifier(self.settings.token_rules)
         return RestApi(
             app,
             verifier,
             lambda uid: [rest_order(one) for one in self._exchange.orders(uid)],
             lambda uid: [rest_trade(one) for one in self._exchange.trades(uid)],
+            lambda: [rest_public_trade(one) for one in self._exchange.public_trades()],
             self.settings.cors_origins,
         )
 

@@ -19,7 +19,7 @@ from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.errors import ClientError
 from peatio_ws.publisher import Publisher
 from peatio_ws.simulator.members import MemberOrder, MemberTrade
-from peatio_ws.simulator.publications import Publication, deposit_address
+from peatio_ws.simulator.publications import Publication, PublicTrade, deposit_address
 from peatio_ws.simulator.simulation import STEP_SECONDS, Simulation
 
 
@@ -54,6 +54,10 @@ class SimulatedExchange:
     def trades(self, uid: str) -> list[MemberTrade]:
         """Return a member's latest trades, the latest first."""
         return self._simulation.trades(uid)
+
+    def public_trades(self) -> list[PublicTrade]:
+        """Return the market's latest trades, the latest first."""
+        return self._simulation.public_trades()
 
     def run(self) -> None:
         """Publish what happens, forever."""

@@ -17,7 +17,7 @@ OPENING_FUNDS: Final = 100_000_000 * 100_000
 KEPT_ORDERS: Final = 150
 """Orders kept per member: the waiting ones, and the latest others."""
 KEPT_TRADES: Final = 1000
-"""Trades kept per member."""
+"""Trades kept per member, and of the market: the most that Peatio returns at once."""
 
 
 class Balance(NamedTuple):

@@ -36,6 +36,13 @@ class Publication(NamedTuple):
     body: Any
 
 
+class PublicTrade(NamedTuple):
+    """A trade of the market, and its Unix time."""
+
+    trade: SimulatedTrade
+    created: float
+
+
 class PublicationWriter:
     """Writes the messages of one market, and sums up its trades.
 
@@ -148,6 +155,21 @@ def rest_trade(one: MemberTrade) -> dict[str, Any]:
         "taker_type": trade.taker.side,
         "side": order.side,
         "order_id": order.id,
+    }
+
+
+def rest_public_trade(one: PublicTrade) -> dict[str, Any]:
+    """Return a trade as Peatio's REST API shows it in `GET …/public/markets/<market>/trades`. From 2.4 on, Peatio reads
+    it from InfluxDB: prices and amounts are numbers there, and the time is in Unix seconds."""
+    trade = one.trade
+    return {
+        "id": trade.id,
+        "price": float(trade.price * TICK),
+        "amount": float(trade.volume * LOT),
+        "total": float(trade.price * TICK * trade.volume * LOT),
+        "market": MARKET,
+        "created_at": int(one.created),
+        "taker_type": trade.taker.side,
     }
 
 

@@ -1,5 +1,5 @@
-"""The simulated exchange's part of Peatio's REST API: `GET …/market/orders` and `…/market/trades`, which clients read
-after a gap.
+"""The simulated exchange's part of Peatio's REST API, which clients read at the start and after a gap: `GET
+…/market/orders`, `…/market/trades` and `…/public/markets/<market>/trades`.
 
 A WSGI application in front of another one. Below any prefix, as exchanges mount Peatio. Pages of `API_CORS_ORIGINS` can
 read its answers, too (Fetch, section 3.3).
@@ -8,6 +8,7 @@ read its answers, too (Fetch, section 3.3).
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -20,6 +21,7 @@ from peatio_ws.errors import AuthenticationError
 from peatio_ws.simulator.publications import MARKET
 
 PATH: Final = "/market/"
+_is_public_trades = re.compile(r".*/public/markets/([^/]+)/trades", re.DOTALL).fullmatch
 STATES: Final = ("pending", "wait", "done", "cancel", "reject")
 _LIMIT, _MOST = 100, 1000
 
@@ -33,13 +35,14 @@ class _Wrong(Exception):
 
 
 class RestApi:
-    """Answers requests for a member's orders and trades, and passes all others on.
+    """Answers requests for orders and trades, and passes all others on.
 
     Args:
         app: answers the other requests.
         verifier: for the token in `Authorization`.
         orders: returns the orders of a member (uid), the last changed one first, as Peatio shows them.
         trades: returns the trades of a member, the latest first, as Peatio shows them.
+        public_trades: returns the trades of the market, the latest first, as Peatio shows them.
         origins: entries of `API_CORS_ORIGINS`.
     """
 
@@ -49,6 +52,7 @@ class RestApi:
         verifier: Verifier,
         orders: Callable[[str], Rows],
         trades: Callable[[str], Rows],
+        public_trades: Callable[[], Rows],
         origins: Sequence[str] = (),
     ) -> None:
         self._app, self._verifier, self._origins = app, verifier, origins
@@ -56,10 +60,11 @@ class RestApi:
             "orders": lambda uid, query: _orders(orders(uid), query),
             "trades": lambda uid, query: _trades(trades(uid), query),
         }
+        self._public_trades = public_trades
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """WSGI (PEP 3333)."""
-        page = self._pages.get(environ.get("PATH_INFO", "").rpartition(PATH)[2])
+        page = self._page(environ.get("PATH_INFO", ""))
         if environ["REQUEST_METHOD"] not in ("GET", "OPTIONS") or page is None:
             return self._app(environ, start_response)
         cors = self._cors(environ)
@@ -68,8 +73,8 @@ class RestApi:
             return []
         status = "200 OK"
         try:
-            uid = self._uid(environ.get("HTTP_AUTHORIZATION", ""))
-            answer: Any = page(uid, parse_qs(environ.get("QUERY_STRING", "")))
+            query = parse_qs(environ.get("QUERY_STRING", ""))
+            answer: Any = page(environ.get("HTTP_AUTHORIZATION", ""), query)
         except AuthenticationError:
             status, answer = "401 Unauthorized", {"errors": ["jwt.decode_and_verify"]}
         except _Wrong as wrong:
@@ -78,6 +83,13 @@ class RestApi:
         headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
         start_response(status, [*headers, *cors, ("Content-Length", str(len(body)))])
         return [body]
+
+    def _page(self, path: str) -> Callable[[str, Query], Rows] | None:
+        """Return what answers a path, given `Authorization` and the query; None for other paths."""
+        if public := _is_public_trades(path):
+            return lambda _, query: _market_trades(self._public_trades(), public[1], query)
+        rows = self._pages.get(path.rpartition(PATH)[2])
+        return None if rows is None else lambda authorization, query: rows(self._uid(authorization), query)
 
     def _cors(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
         """Return the headers that let a page of an allowed origin send its token and read the answer."""
@@ -99,29 +111,42 @@ def _orders(orders: Rows, query: Query) -> Rows:
     states = query.get("state", STATES)
     if not set(states) <= set(STATES):
         raise _Wrong("market.order.invalid_state")
-    return _page([order for order in orders if order["state"] in states], query, "order")
+    return _part([order for order in orders if order["state"] in states], query, "market.order")
 
 
 def _trades(trades: Rows, query: Query) -> Rows:
     """Return the trades that a query asks for: `market`, `time_from`, `limit`, `page`. Raises _Wrong."""
-    since = _number(query, "time_from", 0, "trade")
+    since = _number(query, "time_from", 0, "market.trade")
     found = [trade for trade in trades if datetime.fromisoformat(trade["created_at"]).timestamp() >= since]
-    return _page(found, query, "trade")
+    return _part(found, query, "market.trade")
 
 
-def _page(found: Rows, query: Query, kind: str) -> Rows:
+def _market_trades(trades: Rows, market: str, query: Query) -> Rows:
+    """Return the latest trades of a market: `limit` of them. Raises _Wrong."""
+    if market != MARKET:
+        raise _Wrong("public.market.doesnt_exist")
+    return trades[: _limit(query, "public.trade")]
+
+
+def _part(found: Rows, query: Query, kind: str) -> Rows:
+    """Return the page that a query asks for. Raises _Wrong, with a code that begins with `kind`."""
     if query.get("market", [MARKET]) != [MARKET]:
         raise _Wrong("market.market.doesnt_exist")
-    limit, page = _number(query, "limit", _LIMIT, kind), _number(query, "page", 1, kind)
-    if limit > _MOST:
-        raise _Wrong(f"market.{kind}.invalid_limit")
+    limit, page = _limit(query, kind), _number(query, "page", 1, kind)
     if page < 1:
-        raise _Wrong(f"market.{kind}.non_positive_page")
+        raise _Wrong(f"{kind}.non_positive_page")
     return found[(page - 1) * limit : page * limit]
+
+
+def _limit(query: Query, kind: str) -> int:
+    limit = _number(query, "limit", _LIMIT, kind)
+    if limit > _MOST:
+        raise _Wrong(f"{kind}.invalid_limit")
+    return limit
 
 
 def _number(query: Query, name: str, default: int, kind: str) -> int:
     text = query.get(name, [str(default)])[-1]
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise _Wrong(f"market.{kind}.non_integer_{name}")
+        raise _Wrong(f"{kind}.non_integer_{name}")
     return int(text)

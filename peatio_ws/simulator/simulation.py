@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from peatio_ws.errors import ClientError
-from peatio_ws.simulator.matching import DIRECTION, OTHER_SIDE, Market, MarketEvent, Side, SimulatedOrder
-from peatio_ws.simulator.members import MemberOrder, Members, MemberTrade
+from peatio_ws.simulator.matching import (
+    DIRECTION,
+    OTHER_SIDE,
+    Market,
+    MarketEvent,
+    Side,
+    SimulatedOrder,
+    SimulatedTrade,
+)
+from peatio_ws.simulator.members import KEPT_TRADES, MemberOrder, Members, MemberTrade
 from peatio_ws.simulator.order_form import read_order
-from peatio_ws.simulator.publications import Publication, PublicationWriter, balances, snapshot
+from peatio_ws.simulator.publications import Publication, PublicationWriter, PublicTrade, balances, snapshot
 
 MEMBER: Final = "IDDEMO000001"
 """uid of the member whose orders are simulated."""
@@ -64,6 +73,7 @@ class Simulation:
         self._ids = itertools.count(int(now * 1000))  # of orders and trades
         self._own: int | None = None  # the member's order
         self._members = Members()
+        self._trades = deque[PublicTrade](maxlen=KEPT_TRADES)  # of the market, the latest first
         self.market = Market(self._ids)
         self._fill_up(now)
 
@@ -121,6 +131,10 @@ class Simulation:
     def trades(self, uid: str) -> list[MemberTrade]:
         """Return a member's latest trades, the latest first."""
         return self._members.trades(uid)
+
+    def public_trades(self) -> list[PublicTrade]:
+        """Return the market's latest trades, the latest first."""
+        return list(self._trades)
 
     def _can_pay(self, uid: str, side: Side, price: int | None, volume: int) -> bool:
         if side == "sell":
@@ -259,6 +273,8 @@ class Simulation:
         messages, changed = list[Publication](), dict[str, None]()
         for happening in happenings:
             self._members.take(happening, now)
+            if isinstance(happening, SimulatedTrade):
+                self._trades.appendleft(PublicTrade(happening, now))
             messages += self._writer.write(happening, now)
             if isinstance(happening, SimulatedOrder) and happening.owner is not None:
                 changed[happening.owner] = None

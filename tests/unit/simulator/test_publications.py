@@ -19,9 +19,11 @@ from peatio_ws.simulator.members import Balance, MemberOrder, MemberTrade
 from peatio_ws.simulator.publications import (
     CROWD,
     Publication,
+    PublicTrade,
     balances,
     deposit_address,
     rest_order,
+    rest_public_trade,
     rest_trade,
     text_of,
 )
@@ -156,4 +158,18 @@ def test_a_trade_over_rest_has_peatios_fields() -> None:
         "fee_currency": "btc",
         "side": "buy",
         "order_id": 8,
+    }
+
+
+def test_a_trade_of_the_market_over_rest_has_peatios_fields() -> None:
+    maker = SimulatedOrder(7, None, "sell", 91_205, 10_000, 15_000, BEGIN)
+    taker = SimulatedOrder(8, "IDBOB", "buy", None, 0, 5_000, BEGIN)
+    assert rest_public_trade(PublicTrade(SimulatedTrade(9, 91_205, 5_000, maker, taker), BEGIN)) == {
+        "id": 9,
+        "price": 9120.5,
+        "amount": 0.5,
+        "total": 4560.25,
+        "market": "btcusd",
+        "created_at": 1_700_000_000,
+        "taker_type": "buy",
     }

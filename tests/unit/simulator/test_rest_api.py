@@ -1,4 +1,4 @@
-"""`GET …/market/orders` and `…/market/trades` of the simulated exchange."""
+"""`GET …/market/orders`, `…/market/trades` and `…/public/markets/btcusd/trades` of the simulated exchange."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from tests.unit.samples import claims, settings, sign
 
 ORDERS = [{"id": number, "state": "wait" if number % 2 else "done"} for number in range(250, 0, -1)]
 TRADES = [{"id": number, "created_at": f"2023-11-14T22:13:{number:02}Z"} for number in range(40, 0, -1)]
+MARKET_TRADES = [{"id": number} for number in range(150, 0, -1)]
+PUBLIC = "/api/v2/peatio/public/markets/btcusd/trades"
 PAGE = "http://127.0.0.1:8000"
 ALLOWED = {"Access-Control-Allow-Origin": PAGE, "Access-Control-Allow-Headers": "Authorization", "Vary": "Origin"}
 
@@ -39,7 +41,8 @@ def answer(
     def of_ann(rows: list[dict[str, Any]]) -> Any:
         return lambda uid: rows if uid == "ID1" else []
 
-    api = RestApi(elsewhere, Verifier(settings().token_rules), of_ann(ORDERS), of_ann(TRADES), [PAGE])
+    verifier = Verifier(settings().token_rules)
+    api = RestApi(elsewhere, verifier, of_ann(ORDERS), of_ann(TRADES), lambda: MARKET_TRADES, [PAGE])
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **more}
     body = api(environ, lambda status, headers, exc_info=None: found.append((status, dict(headers))))
     return *found[0], b"".join(body)
@@ -77,6 +80,26 @@ def test_a_member_gets_its_orders(query: str, ids: Any) -> None:
 def test_a_member_gets_its_trades(query: str, ids: Any) -> None:
     status, trades = ask(query, "/api/v2/market/trades", **token())
     assert (status, [trade["id"] for trade in trades]) == ("200 OK", list(ids))
+
+
+@pytest.mark.parametrize(("query", "ids"), [("", range(150, 50, -1)), ("limit=2", [150, 149])])
+def test_everyone_gets_the_trades_of_the_market(query: str, ids: Any) -> None:
+    status, trades = ask(query, PUBLIC)
+    assert (status, [trade["id"] for trade in trades]) == ("200 OK", list(ids))
+    _, headers, _ = answer(query, PUBLIC, HTTP_ORIGIN=PAGE)
+    assert headers == headers | ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "error"),
+    [
+        (PUBLIC.replace("btc", "eth"), "", "public.market.doesnt_exist"),
+        (PUBLIC, "limit=1001", "public.trade.invalid_limit"),
+        (PUBLIC, "limit=many", "public.trade.non_integer_limit"),
+    ],
+)
+def test_a_wrong_query_for_the_trades_of_a_market_has_its_codes(path: str, query: str, error: str) -> None:
+    assert ask(query, path) == ("422 Unprocessable Entity", {"errors": [error]})
 
 
 @pytest.mark.parametrize("kind", ["orders", "trades"])

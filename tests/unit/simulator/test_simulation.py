@@ -436,3 +436,12 @@ def test_a_trade_is_near_the_book(seed: int) -> None:
 @settings(max_examples=20)
 def test_the_same_seed_is_the_same_market(seed: int) -> None:
     assert messages(seed, 60) == messages(seed, 60)
+
+
+def test_trades_of_the_market_are_kept_the_latest_first() -> None:
+    simulation = Simulation(3, BEGIN)
+    published = [message.body for step in range(400) for message in simulation.step(BEGIN + step * STEP_SECONDS)]
+    trades = [row for body in published if "trades" in body for row in body["trades"]]
+    kept = [(one.trade.id, int(one.created)) for one in simulation.public_trades()]
+    assert kept == [(row["tid"], row["date"]) for row in reversed(trades)]
+    assert len(kept) > 10
