@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.asyncapi import EVENT, EVENTS
+from tests.support.asyncapi import EVENT, EVENTS, body
 from tests.support.driving import PYTHON_CLIENT
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, receive
 
@@ -38,8 +38,11 @@ def token(simulated: GatewayProcess) -> str:
 
 
 def orders_over_rest(gateway: GatewayProcess, token: str, query: str = "") -> list[dict[str, Any]]:
-    url = f"http://127.0.0.1:{gateway.port}/api/v2/market/orders{query}"
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    return over_rest(gateway, f"market/orders{query}", {"Authorization": f"Bearer {token}"})
+
+
+def over_rest(gateway: GatewayProcess, path: str, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"http://127.0.0.1:{gateway.port}/api/v2/{path}", headers=headers or {})
     with urllib.request.urlopen(request, timeout=WAIT) as answer:
         found: list[dict[str, Any]] = json.loads(answer.read())
         return found
@@ -91,3 +94,27 @@ def test_orders_over_rest_are_those_of_the_stream(simulated: GatewayProcess, tok
             pass
         shown = next(one for one in orders_over_rest(simulated, token) if one["id"] == order["id"])
         assert shown["state"] == "cancel"
+        body("RestOrder").validate(shown)
+
+
+def test_trades_over_rest_are_those_of_the_streams(simulated: GatewayProcess, token: str) -> None:
+    """A fill of the member, and the market's trade, from the second of the fill on, as after a gap."""
+    headers = {"Authorization": f"Bearer {token}"}
+    with simulated.connect("private?stream=trade,btcusd.trades", additional_headers=headers) as client:
+        client.send(json.dumps({**ORDER, "ord_type": "market", "price": None}))
+        fills, market = dict[int, Any](), dict[int, Any]()
+        while not fills.keys() & market.keys():
+            frame = receive(client)
+            fills |= {one["id"]: one for one in [frame.get("trade")] if one}
+            market |= {one["tid"]: one for one in frame.get("btcusd.trades", {}).get("trades", [])}
+    (number, *_) = fills.keys() & market.keys()
+    fill, since = fills[number], fills[number]["created_at"]
+    shown = {one["id"]: one for one in over_rest(simulated, f"market/trades?time_from={since}", headers)}[number]
+    body("RestTrade").validate(shown)
+    same = "id price amount total market side taker_type order_id".split()
+    assert [shown[name] for name in same if fill[name] is not None] == [
+        fill[name] for name in same if fill[name] is not None
+    ]
+    public = {one["id"]: one for one in over_rest(simulated, "public/markets/btcusd/trades")}[number]
+    assert (public["created_at"], public["taker_type"]) == (market[number]["date"], market[number]["taker_type"])
+    assert [str(public[name]) for name in ("price", "amount")] == [market[number][name] for name in ("price", "amount")]

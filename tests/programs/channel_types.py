@@ -3,7 +3,8 @@
     python -m tests.programs.channel_types
 
 Rewrites the files of `OUTPUTS` from docs/channels.schema.json. `tests/unit/programs/test_channel_types.py` checks that
-they are current. A definition becomes a type if a stream has it, directly or not, and it is not `deprecated`.
+they are current. A definition becomes a type if a stream or an answer of Peatio's REST API has it, directly or not, and
+it is not `deprecated`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ SCHEMA: Final = json.loads((ROOT / "docs" / "channels.schema.json").read_text())
 DEFINITIONS: Final[dict[str, dict[str, Any]]] = SCHEMA["definitions"]
 CLASSIC: Final = "Classic"
 """Definitions with this prefix are bodies of the classic protocol, which the clients do not speak."""
+REST: Final = "Rest"
+"""Definitions with this prefix are answers of Peatio's REST API."""
 WIDTH: Final = 120
 TITLE: Final = "Peatio's streams, and the types of their events' bodies: `docs/channels.md` describes them."
 NOTE: Final = "Generated from docs/channels.schema.json by `python -m tests.programs.channel_types`; do not edit."
@@ -64,12 +67,13 @@ def streams() -> list[Stream]:
 
 def typed() -> dict[str, Schema]:
     """Return the definitions that become types, in the order of the schema."""
-    names, rest = set[str](), [body for stream in streams() for body in stream.bodies]
-    while rest:
-        name = rest.pop()
+    names, left = set[str](), [name for name in DEFINITIONS if name.startswith(REST)]
+    left += [body for stream in streams() for body in stream.bodies]
+    while left:
+        name = left.pop()
         if name not in names:
             names.add(name)
-            rest += re.findall(r'"#/definitions/(\w+)"', json.dumps(DEFINITIONS[name]))
+            left += re.findall(r'"#/definitions/(\w+)"', json.dumps(DEFINITIONS[name]))
     return {name: schema for name, schema in DEFINITIONS.items() if name in names}
 
 

@@ -1,6 +1,7 @@
 // That the declarations are what a program in TypeScript needs. Compiled, and never run.
 
 import { Book, PeatioClient, Refused, type Disconnected, type Level, type PeatioEvent } from "peatio-client";
+import type { Order, RestOrder, RestTrade, Trade } from "peatio-client/channels";
 
 const client = new PeatioClient("wss://exchange.example/", { token: async () => "token", cursor: null, silence: 30 });
 client
@@ -41,3 +42,15 @@ try {
 } catch (error) {
   if (error instanceof Refused) client.close();
 }
+
+async function read<Row>(path: string): Promise<Row[]> {
+  return (await fetch(`https://exchange.example/api/v2/peatio/market/${path}`)).json() as Promise<Row[]>;
+}
+const [order] = await read<RestOrder>("orders?state=wait");
+const [trade] = await read<RestTrade>("trades");
+console.log(Date.parse(order!.created_at), trade!.fee_amount);
+// @ts-expect-error an order over REST is not one of the stream
+const streamed: Order = order!;
+// @ts-expect-error nor is a trade
+const fill: Trade = trade!;
+console.log(streamed, fill);

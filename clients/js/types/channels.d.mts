@@ -10,6 +10,9 @@ export type DecimalText = string;
 /** Unix time in seconds. */
 export type UnixTime = number;
 
+/** Time as text, ISO 8601: `2026-11-29T13:46:40Z`. */
+export type IsoTime = string;
+
 /** The last 24 hours of each market, by the id of the market. */
 export type Tickers = Record<string, Ticker>;
 
@@ -150,6 +153,74 @@ export type Balance = [available: DecimalText, locked: DecimalText];
 
 /** The member's balances that changed, by the id of the currency. */
 export type Balances = Record<string, Balance>;
+
+/** An order as Peatio's REST API answers it: `GET …/market/orders`. */
+export interface RestOrder {
+  /** Id of the order. */
+  id: number;
+  /** Another id of the order. Peatio 2.4 and later. */
+  uuid?: string;
+  /** Id of the market. */
+  market: string;
+  /** `spot` or `qe`. Peatio 3.0. */
+  market_type?: string;
+  /** Side. */
+  side: "sell" | "buy";
+  /** Type. */
+  ord_type: "limit" | "market";
+  /** Limit; null for a market order. */
+  price: DecimalText | null;
+  /** Average price of its trades; `0.0` without one. */
+  avg_price: DecimalText;
+  /** As in the stream. */
+  state: "pending" | "wait" | "done" | "cancel" | "reject";
+  /** Amount as placed. */
+  origin_volume: DecimalText;
+  /** Amount not filled yet. */
+  remaining_volume: DecimalText;
+  /** Amount filled. */
+  executed_volume: DecimalText;
+  /** Fee as a maker, 0.002 for 0.2 %. Peatio 2.6 and later. */
+  maker_fee?: DecimalText;
+  /** Fee as a taker. Peatio 2.6 and later. */
+  taker_fee?: DecimalText;
+  /** Time of the order. */
+  created_at: IsoTime;
+  /** Time of its last change. */
+  updated_at: IsoTime;
+  /** Number of its trades. */
+  trades_count: number;
+}
+
+/** A trade of the member as Peatio's REST API answers it: `GET …/market/trades`. */
+export interface RestTrade {
+  /** Id of the trade. */
+  id: number;
+  /** Price. */
+  price: DecimalText;
+  /** Amount in the base currency. */
+  amount: DecimalText;
+  /** Price times amount, in the quote currency. */
+  total: DecimalText;
+  /** Id of the currency of the fee. */
+  fee_currency: string;
+  /** The fee's part of the trade, 0.002 for 0.2 %. */
+  fee: DecimalText;
+  /** The fee, in its currency. */
+  fee_amount: DecimalText;
+  /** Id of the market. */
+  market: string;
+  /** `spot` or `qe`. Peatio 3.0. */
+  market_type?: string;
+  /** Time of the trade. */
+  created_at: IsoTime;
+  /** Side of the order that took the other one. */
+  taker_type: "buy" | "sell";
+  /** Side of the member's order. */
+  side: "buy" | "sell";
+  /** Id of the member's order. */
+  order_id: number;
+}
 
 /** A new address for the member's deposits. */
 export interface DepositAddress {

@@ -55,3 +55,11 @@ def test_orders_and_trades_of_the_clients_have_one_shape() -> None:
     streams = {stream.name: stream.bodies for stream in channel_types.streams()}
     assert (streams["order"], streams["trade"]) == (["Order"], ["Trade"])
     assert "orderbook" not in streams
+
+
+def test_answers_over_rest_have_types_of_their_own() -> None:
+    names = channel_types.typed()
+    for name in ("Order", "Trade"):
+        rest, stream = (names[one]["properties"]["created_at"]["$ref"] for one in (f"Rest{name}", name))
+        assert (rest, stream) == ("#/definitions/IsoTime", "#/definitions/UnixTime")
+    assert not names["RestOrder"]["properties"].keys() & {"at", "kind"}

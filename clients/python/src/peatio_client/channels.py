@@ -14,6 +14,8 @@ DecimalText: TypeAlias = str
 """A decimal number as text, with all its digits."""
 UnixTime: TypeAlias = int
 """Unix time in seconds."""
+IsoTime: TypeAlias = str
+"""Time as text, ISO 8601: `2026-11-29T13:46:40Z`."""
 Kline: TypeAlias = list[int | Decimal]
 """A candle: six numbers."""
 
@@ -110,6 +112,48 @@ class Trade(TypedDict):
     side: Literal["buy", "sell"]
     taker_type: Literal["buy", "sell"] | None
     created_at: UnixTime
+    order_id: int
+
+
+@final
+class RestOrder(TypedDict):
+    """An order as Peatio's REST API answers it: `GET …/market/orders`."""
+
+    id: int
+    uuid: NotRequired[str]
+    market: str
+    market_type: NotRequired[str]
+    side: Literal["sell", "buy"]
+    ord_type: Literal["limit", "market"]
+    price: DecimalText | None
+    avg_price: DecimalText
+    state: Literal["pending", "wait", "done", "cancel", "reject"]
+    origin_volume: DecimalText
+    remaining_volume: DecimalText
+    executed_volume: DecimalText
+    maker_fee: NotRequired[DecimalText]
+    taker_fee: NotRequired[DecimalText]
+    created_at: IsoTime
+    updated_at: IsoTime
+    trades_count: int
+
+
+@final
+class RestTrade(TypedDict):
+    """A trade of the member as Peatio's REST API answers it: `GET …/market/trades`."""
+
+    id: int
+    price: DecimalText
+    amount: DecimalText
+    total: DecimalText
+    fee_currency: str
+    fee: DecimalText
+    fee_amount: DecimalText
+    market: str
+    market_type: NotRequired[str]
+    created_at: IsoTime
+    taker_type: Literal["buy", "sell"]
+    side: Literal["buy", "sell"]
     order_id: int
 
 
