@@ -120,7 +120,7 @@ export class PeatioClient {
       throw new TypeError(`authenticated: the only value is "by the proxy", not ${authenticated}`);
     if (byProxy && token !== undefined)
       throw new TypeError("a connection is authenticated by a token or by the proxy, not by both");
-    if (typeof token === "string") checked(token);
+    if (typeof token === "string") checked(token, "the token is");
     else if (token !== undefined && typeof token !== "function")
       throw new TypeError(`the token has to be a string or a function, not ${token === null ? "null" : typeof token}`);
     if (hasOptions(connecting) && !isNode())

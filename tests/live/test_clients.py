@@ -307,7 +307,7 @@ def test_no_return_where_it_would_happen_again(drive: Drive, code: int, language
 def test_after_an_end_of_session_it_takes_a_new_token(drive: Drive, code: int) -> None:
     with closing_with((code, "")) as (url, times):
         for client in [drive(language, url, tokens=["first", "second"]) for language in COMMANDS]:
-            assert "there is no other" in client.wait_for("refused")
+            assert "gave the same one again" in client.wait_for("refused")
         assert len(times) == 2 * 2 * len(COMMANDS)
 
 

@@ -10,6 +10,8 @@ const MOST_REFUSALS = 3; // consecutive refused tokens, all different, before th
 const SKEW = 10; // how far the clock of the gateway may be behind the clock that wrote `iat`
 const AGAIN = 2; // shortest time before the same token is sent again
 
+const IN_THE_LOG = "the gateway's log says why (`token refused`)"; // it does not tell a client
+
 /** A time of a JWT (RFC 7519 section 4.1); null if it cannot be read. @param {string} token @param {string} name */
 function claim(token, name) {
   try {
@@ -97,7 +99,7 @@ export class Credentials {
    * @throws {Refused} the gateway refused it before
    */
   show(token) {
-    if (token === this.#refused) throw new Refused(this.#refusal("and there is no other"));
+    if (token === this.#refused) throw new Refused(this.#refusal("and `token` gave the same one again"));
     this.#shown = token;
     this.kept = null;
     return token;
@@ -161,8 +163,8 @@ export class Credentials {
 
   /** @param {string} besides */
   #refusal(besides) {
-    const why = this.#refused === null ? "" : expired(this.#refused);
-    return `the gateway refuses this token, ${besides}${why && `: ${why}`}`;
+    const why = (this.#refused !== null && expired(this.#refused)) || IN_THE_LOG;
+    return `the gateway refuses this token, ${besides}: ${why}`;
   }
 }
 
@@ -170,11 +172,13 @@ export class Credentials {
  * The result of a token function.
  *
  * @param {unknown} token
+ * @param {string} given where it comes from
  * @returns {string}
  * @throws {TypeError} it is not a token
  */
-export function checked(token) {
-  if (typeof token !== "string") throw new TypeError(`a token has to be a string; the token function returned ${typeof token}`);
-  if (!token || /\s/.test(token)) throw new TypeError("a token is a string without spaces: leave out `Bearer`");
+export function checked(token, given = "the token function returned") {
+  if (typeof token !== "string") throw new TypeError(`a token has to be a string; ${given} ${typeof token}`);
+  if (!token) throw new TypeError(`${given} an empty text; for a visitor, create a client without \`token\``);
+  if (/\s/.test(token)) throw new TypeError("a token is a string without spaces: leave out `Bearer`");
   return token;
 }

@@ -23,10 +23,13 @@ export function notOpened(address, { error, message }, byProxy = false) {
     return `TLS: ${where} ended the handshake; does it expect ws:// instead of wss://?`;
   if (code === "ECONNRESET" || code.startsWith("HPE_"))
     return `${where} does not answer with HTTP; does it expect wss:// instead of ws://?`;
-  const origin = /** @type {any} */ (globalThis).location?.origin;
+  const page = /** @type {any} */ (globalThis).location;
   const session = byProxy ? " Or has the session ended?" : "";
-  if (origin)
-    return `cannot connect to ${where}; browsers give no reason. Is the gateway running, is its certificate valid, and does its API_CORS_ORIGINS allow ${origin}?${session}`;
+  const check =
+    page?.host === host // of the gateway itself, or of a proxy in front of it
+      ? "Is the gateway running, and does the proxy before it, if there is one, pass on `Host`?"
+      : `Is the gateway running, is its certificate valid, and does its API_CORS_ORIGINS allow ${page?.origin}?`;
+  if (page?.origin) return `cannot connect to ${where}; browsers give no reason. ${check}${session}`;
   return `cannot connect to ${where}: ${message || code || "no reason"}`;
 }
 

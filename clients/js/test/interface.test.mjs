@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
+import { notOpened } from "../src/reasons.mjs";
 import { authenticated, client, Gateway, subscribed, token, until } from "./gateway.mjs";
 
 const refused = { error: { message: "Authentication failed." } };
@@ -12,6 +13,7 @@ const tokens = () => Gateway.heard.flatMap(({ jwt }) => jwt ?? []);
 test("a fault of the token function ends the client with it", async () => {
   await assert.rejects(client([], { token: () => undefined.token }).run(), TypeError);
   await assert.rejects(client([], { token: async () => 5 }).run(), /a token has to be a string/);
+  await assert.rejects(client([], { token: () => "" }).run(), /^TypeError: the token function returned an empty text; for a visitor/);
   await assert.rejects(client([], { token: () => Promise.reject(new RangeError("session")) }).run(), /session/);
 });
 
@@ -57,7 +59,7 @@ test("a page behind a proxy that authenticates is told that its session may have
     }
     close() {}
   }
-  globalThis.location = { origin: "https://exchange.example" };
+  globalThis.location = new URL("https://exchange.example/");
   const one = new PeatioClient("wss://exchange.example/", { WebSocket: Unreachable, authenticated: "by the proxy" });
   const reasons = [];
   one.on("disconnected", ({ reason }) => {
@@ -65,13 +67,22 @@ test("a page behind a proxy that authenticates is told that its session may have
     one.close();
   });
   await one.run();
-  assert.match(reasons[0], /browsers give no reason.* does its API_CORS_ORIGINS allow https:\/\/exchange.example\? Or has the session ended/);
+  assert.match(reasons[0], /browsers give no reason.* does the proxy before it, if there is one, pass on `Host`\? Or has the session ended/);
+});
+
+test("a page of another host is told to check the origins that the gateway allows", (t) => {
+  t.after(() => delete globalThis.location);
+  globalThis.location = new URL("https://page.example/");
+  const why = (address) => notOpened(address, {});
+  assert.match(why("wss://exchange.example/"), /is its certificate valid, and does its API_CORS_ORIGINS allow https:\/\/page.example\?$/);
+  assert.doesNotMatch(why("wss://page.example:443/api"), /API_CORS_ORIGINS/);
+  assert.match(why("wss://page.example:444/api"), /API_CORS_ORIGINS/);
 });
 
 test("an old token is refused at once", async () => {
   const one = client([subscribed, refused], { token: token({ iat: -11 }) });
   one.on("error", () => {}).on("disconnected", () => {});
-  await assert.rejects(one.run(), (error) => error instanceof Refused && /there is no other/.test(error.message));
+  await assert.rejects(one.run(), (error) => error instanceof Refused && /gave the same one again: the gateway's log says why/.test(error.message));
   assert.equal(tokens().length, 1);
 });
 
@@ -82,7 +93,7 @@ test("an expired token is refused with its time and what to do", async () => {
   await assert.rejects(one.run(), {
     name: "Refused",
     message:
-      "the gateway refuses this token, and there is no other: it expired at 1970-01-12 13:46:40 UTC; " +
+      "the gateway refuses this token, and `token` gave the same one again: it expired at 1970-01-12 13:46:40 UTC; " +
       "give a function that returns a new token",
   });
 });
@@ -336,6 +347,7 @@ test("options that contradict each other", () => {
   for (const [options, message] of [
     [{ token: 5 }, /a string or a function/],
     [{ token: "Bearer x" }, /leave out `Bearer`/],
+    [{ token: "" }, /^TypeError: the token is an empty text/],
     [{ token: "x", authenticated: "by the proxy" }, /not by both/],
     [{ authenticated: "somehow" }, /by the proxy/],
     [{ token: "x", headers: { Authorization: "x" } }, /the option token/],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from peatio_client import NoToken, Refused
+from peatio_client import NoToken, PeatioClient, Refused
 from peatio_client._course import Course
 from peatio_client._credentials import checked
 from peatio_client._endings import Ended
@@ -29,10 +29,17 @@ def test_no_token_available_is_reported_and_asked_for_again() -> None:
     assert run.shown == ["late"]
 
 
-@pytest.mark.parametrize("given", [5, b"token", "", "Bearer token"])
+@pytest.mark.parametrize("given", [5, b"token", " ", "Bearer token"])
 def test_what_is_not_a_token_is_a_fault(given: object) -> None:
     with pytest.raises(TypeError, match=r"a token (is|has to be) a string"):
         checked(given)
+
+
+def test_an_empty_token_is_named_as_such() -> None:
+    with pytest.raises(TypeError, match=r"^the token function returned an empty text"):
+        checked("")
+    with pytest.raises(ValueError, match=r"^the token is an empty text"):
+        PeatioClient(URL, "")
 
 
 def test_the_same_token_is_sent_again_while_the_clock_of_the_gateway_may_be_behind() -> None:
@@ -44,14 +51,14 @@ def test_the_same_token_is_sent_again_while_the_clock_of_the_gateway_may_be_behi
 
 def test_an_old_token_is_refused_at_once() -> None:
     old = token(iat=NOW - 11, exp=NOW + 900)
-    with pytest.raises(Refused, match="there is no other"):
+    with pytest.raises(Refused, match="gave the same one again: the gateway's log says why"):
         Followed(course(), [UNAUTHORIZED] * 9, [old])
 
 
 def test_an_expired_token_is_refused_with_its_time_and_what_to_do() -> None:
     old = token(iat=NOW - 900, exp=NOW - 60)
     text = "it expired at 1970-01-12 13:45:40 UTC; give a function that returns a new token"
-    with pytest.raises(Refused, match=f"there is no other: {text}"):
+    with pytest.raises(Refused, match=f"`token` gave the same one again: {text}"):
         Followed(course(), [UNAUTHORIZED] * 9, [old])
     with pytest.raises(Refused, match=f"after 2 others: {text}"):
         Followed(course(), [UNAUTHORIZED] * 9, ["one", "two", old])

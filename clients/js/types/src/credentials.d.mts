@@ -51,7 +51,8 @@ export declare class Credentials {
  * The result of a token function.
  *
  * @param {unknown} token
+ * @param {string} given where it comes from
  * @returns {string}
  * @throws {TypeError} it is not a token
  */
-export declare function checked(token: unknown): string;
+export declare function checked(token: unknown, given?: string): string;

@@ -45,7 +45,7 @@ class Client:
             raise ValueError("a connection is authenticated by a token or by the proxy, not by both")
         if isinstance(token, str):
             try:
-                checked(token)
+                checked(token, "the token is")
             except TypeError as error:
                 raise ValueError(str(error)) from None
         elif token is not None and not callable(token):

@@ -16,6 +16,8 @@ again until it is this old."""
 AGAIN_SECONDS: Final = 2.0
 """Shortest time before the same token is sent again."""
 
+IN_THE_LOG: Final = "the gateway's log says why (`token refused`)"
+"""The gateway does not tell a client."""
 NOT_BY_THE_PROXY: Final = (
     "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie, or sign each "
     "handshake with a valid API key"
@@ -68,7 +70,7 @@ class Credentials:
         """
         text = checked(token)
         if text == self._refused:
-            raise Refused(self._refusal(now, "and there is no other"))
+            raise Refused(self._refusal(now, "and `token` gave the same one again"))
         self._shown, self.kept = text, None
         return text
 
@@ -123,18 +125,23 @@ class Credentials:
         self._refused = self._shown
 
     def _refusal(self, now: float, besides: str) -> str:
-        why = "" if self._refused is None else expired(self._refused, now)
-        return f"the gateway refuses this token, {besides}{why and f': {why}'}"
+        why = (self._refused is not None and expired(self._refused, now)) or IN_THE_LOG
+        return f"the gateway refuses this token, {besides}: {why}"
 
 
-def checked(token: object) -> str:
+def checked(token: object, given: str = "the token function returned") -> str:
     """Return the result of a token function.
+
+    Args:
+        given: where it comes from.
 
     Raises:
         TypeError: it is not a token.
     """
     if not isinstance(token, str):
-        raise TypeError(f"a token has to be a string; the token function returned {type(token).__name__}")
-    if not token.strip() or any(character.isspace() for character in token):
+        raise TypeError(f"a token has to be a string; {given} {type(token).__name__}")
+    if not token:
+        raise TypeError(f"{given} an empty text; for public streams only, create a client without `token`")
+    if any(character.isspace() for character in token):
         raise TypeError("a token is a string without spaces: leave out `Bearer`")
     return token
