@@ -13,6 +13,7 @@ from tests.support.gateway import ROOT
 CLIENT = ROOT / "clients" / "js"
 EXAMPLES = ROOT / "examples"
 NPM_SECONDS = 180.0
+VITE = "vite@6.4.6"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import peatio_client
 import pytest
 
-from tests.live.conftest import CLIENT, NPM_SECONDS
+from tests.live.conftest import CLIENT, NPM_SECONDS, VITE
 from tests.support.gateway import ROOT
 from tests.support.servers import free_port
 
@@ -62,6 +62,24 @@ def test_npm_install_of_the_folder_is_enough_for_a_program(project: Path, name: 
     port = free_port()
     (project / name).write_text(line + PROGRAM.replace("PORT", str(port)))
     assert run(project, "node", name) == f"127.0.0.1:{port} {REFUSED}\n", "`ws` is there: it tells why"
+
+
+def test_a_page_of_vite_has_no_dependencies(project: Path) -> None:
+    """Neither its development server, which reloads the page when it finds one late, nor its bundle."""
+    run(
+        project, "npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefer-offline", VITE, seconds=NPM_SECONDS
+    )
+    (project / "index.html").write_text('<script type="module" src="./page.mjs"></script>')
+    (project / "page.mjs").write_text(
+        'import { PeatioClient } from "peatio-client"; new PeatioClient("ws://host/public");'
+    )
+    run(project, "node_modules/.bin/vite", "optimize", "--force")
+    found = json.loads((project / "node_modules/.vite/deps/_metadata.json").read_text())
+    assert found["optimized"] == {}
+    run(project, "node_modules/.bin/vite", "build")
+    bundle = "".join(path.read_text() for path in (project / "dist").rglob("*.js"))
+    assert "browsers give no reason" in bundle, "the client is in it"
+    assert "ws does not work in the browser" not in bundle
 
 
 @pytest.mark.parametrize("name", ["typed.mts", "typed.cts"])
