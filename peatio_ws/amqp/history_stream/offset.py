@@ -77,13 +77,16 @@ def is_gap(last: Delivery, delivery: Delivery) -> bool:
     return (delivery.offset or 0) - (last.offset or 0) > NOT_EVENTS
 
 
-def start_without_position(history_seconds: float, away: float | None) -> str:
-    """Return where a reader without a position begins, as RabbitMQ's `x-stream-offset`.
+def start(last: Delivery | None, history_seconds: float, away: float | None) -> int | str:
+    """Return where a reader begins, as RabbitMQ's `x-stream-offset`: at its last event, which verifies the stream.
 
     Args:
+        last: the last event that it read; None if there is none, or it is not in the stream.
         history_seconds: how much history a new worker reads.
         away: seconds since this worker read its last event; None if it has read none.
     """
+    if last is not None:
+        return offset_of(last)
     if away is None:
         return f"{int(history_seconds) + 1}s"
     seconds = away + MARGIN_SECONDS

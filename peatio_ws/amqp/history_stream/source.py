@@ -34,7 +34,7 @@ from peatio_ws.amqp.history_stream.offset import (
     ReaderState,
     is_gap,
     offset_of,
-    start_without_position,
+    start,
 )
 from peatio_ws.amqp.history_stream.setup import GIVE_UP_SECONDS, StreamSetup, step_timeout
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
@@ -130,10 +130,10 @@ class StreamSource:
         self._received_then = self._line.bytes_recv
         self._step(ReaderInput.OPENED if last is None else ReaderInput.OPENED_AT_LAST)
         away = _now() - self._last_read_at if self._last_read_at else None
-        start = start_without_position(self._seconds, away) if last is None else offset_of(last)
+        offset = start(last, self._seconds, away)
         with step_timeout(), refusals_translated(Refusal.NO_REPLICA):
             self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
-            consume(self._channel, self._queue, self.on_delivery, acks=True, arguments={OFFSET: start})
+            consume(self._channel, self._queue, self.on_delivery, acks=True, arguments={OFFSET: offset})
 
     def prepare(self, connection: Connection) -> None:
         self._last = self._setup.set_up(connection)

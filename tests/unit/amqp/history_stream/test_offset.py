@@ -14,7 +14,7 @@ from peatio_ws.amqp.history_stream.offset import (
     ReaderInput,
     ReaderState,
     is_gap,
-    start_without_position,
+    start,
 )
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -36,8 +36,12 @@ def test_more_skipped_offsets_than_rabbitmq_uses_are_a_gap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("away", "start"),
+    ("away", "offset"),
     [(None, "61s"), (0.0, "3s"), (10.5, "13s"), (KEPT_HOURS * 3600 - 3, "3600s"), (KEPT_HOURS * 3600 - 2, "first")],
 )
-def test_reader_without_offset_begins_before_its_last_event(away: float | None, start: str) -> None:
-    assert start_without_position(60.0, away) == start
+def test_reader_without_position_begins_before_its_last_event(away: float | None, offset: str) -> None:
+    assert start(None, 60.0, away) == offset
+
+
+def test_reader_begins_at_its_last_event() -> None:
+    assert start(Delivery("x", "a", {}, b"", 7), 60.0, 10.5) == 7
