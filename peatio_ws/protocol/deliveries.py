@@ -6,7 +6,7 @@ Pure. Chooses by exchange and routing key which kind of event a delivery is; eac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -14,18 +14,12 @@ from peatio_ws.errors import BadDelivery, DeliveryFault
 from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.protocol.message_fields import owner_in_body
 from peatio_ws.protocol.private_events import order, trade
-from peatio_ws.protocol.private_events.base import BodyReader, PrivateEvent
+from peatio_ws.protocol.private_events.base import PrivateEvent
+from peatio_ws.protocol.private_events.kinds import PRIVATE_EVENTS
 from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.public_events import BookChange, PublicEvent
 
 Event: TypeAlias = PrivateEvent | PublicEvent | BookChange
-
-PRIVATE_EVENTS: Final[dict[str, BodyReader[Any]]] = {
-    "order": order.FROM_RANGER,
-    "trade": trade.FROM_RANGER,
-}
-"""How `private.<uid>.<name>` is read, by name. All others, and those for which the reader returns None, are passed on
-as they are (`MemberEvent`)."""
 
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 

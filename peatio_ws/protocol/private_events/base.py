@@ -3,7 +3,7 @@
 The router, the history and the replay know only this class, so none of them changes for a new kind:
 
 1. Add a file to this folder with a subclass of `PrivateEvent`, and a `BodyReader` that makes it from a body.
-2. Add that reader to the table in `protocol/deliveries.py`.
+2. Add that reader to the table in `kinds.py`.
 
 If a kind differs only in who receives it, subclass `MemberEvent` instead.
 

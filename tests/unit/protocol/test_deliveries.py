@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.errors import BadDelivery
-from peatio_ws.protocol.deliveries import PRIVATE_EVENTS, read
+from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import ORDERBOOK, RANGER, TRADE, Delivery
 from peatio_ws.protocol.private_events.base import PrivateEvent
+from peatio_ws.protocol.private_events.kinds import PRIVATE_EVENTS
 from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.protocol.private_events.order import Order, OrderFields, read_fields
 from peatio_ws.protocol.private_events.trade import Party, Trade

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from peatio_ws.errors import BadDelivery
-from peatio_ws.protocol.deliveries import PRIVATE_EVENTS, read
+from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
-from peatio_ws.protocol.private_events.base import BodyReader, PrivateEvent
-from peatio_ws.protocol.private_events.member_event import MemberEvent
+from peatio_ws.protocol.private_events.base import PrivateEvent
 from peatio_ws.routing.receiver import Receiver
 from tests.unit.samples import on_orderbook, on_ranger, on_trade
 
@@ -82,29 +79,9 @@ def test_variant_of_a_trade_is_that_of_the_members_side() -> None:
     assert private(on_trade(trade, ask_uid="B", bid_uid="A")).variant(recipient(Dialect.CLASSIC), True) == (1,)
 
 
-@pytest.mark.parametrize("body", [b"[1]", b' "text"', b"null", b"7"])
-@pytest.mark.parametrize("name", PRIVATE_EVENTS)
-def test_bodies_that_are_not_objects_are_passed_on_unchanged(name: str, body: bytes) -> None:
-    assert private(on_ranger(f"private.A.{name}", body)) == MemberEvent(name, body, owners=("A",))
-
-
 @pytest.mark.parametrize("name", ["order", "trade"])
 def test_order_or_trade_without_an_id_is_passed_on_unchanged(name: str) -> None:
     body = b'{"x":1}'
     event = private(on_ranger(f"private.A.{name}", body))
     assert event.variant(recipient(Dialect.CLASSIC), True) is None
     assert event.encode(Dialect.RANGER, (), lambda _number, _owner: None) == b'{"%b":%b}' % (name.encode(), body)
-
-
-class NoFields(msgspec.Struct):
-    """A kind of event that reads no field of its body."""
-
-
-@pytest.mark.parametrize("body", [b'{"a":}, not json', b'{"a":1', b'{"a":1}}', b'{"a":NaN}', b'{"a":"\xff"}', b"{"])
-def test_body_that_is_not_json_reaches_no_kind_of_event(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    careless = BodyReader(NoFields, lambda uid, body, _: MemberEvent("x", body, owners=(uid,)))
-    monkeypatch.setitem(PRIVATE_EVENTS, "careless", careless)
-    assert private(on_ranger("private.A.careless", b' {"a": 1}')) == MemberEvent("x", b' {"a": 1}', owners=("A",))
-    with pytest.raises(BadDelivery) as caught:
-        read(on_ranger("private.A.careless", body))
-    assert caught.value.code.value == "json"
