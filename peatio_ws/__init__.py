@@ -16,6 +16,7 @@ __all__ = [
     "ClientError",
     "Disconnect",
     "Gateway",
+    "Identity",
     "Settings",
     "__version__",
     "in_thread",
@@ -26,6 +27,7 @@ _MODULES: Final = {
     "ClientError": "errors",
     "Disconnect": "errors",
     "Gateway": "server.gateway",
+    "Identity": "auth.identity",
     "Settings": "config.settings",
     "in_thread": "concurrency.threads",
     "require_authenticated": "auth.identity",
@@ -33,7 +35,7 @@ _MODULES: Final = {
 """The module of each public name."""
 
 if TYPE_CHECKING:
-    from peatio_ws.auth.identity import require_authenticated
+    from peatio_ws.auth.identity import Identity, require_authenticated
     from peatio_ws.concurrency.threads import in_thread
     from peatio_ws.config.settings import Settings
     from peatio_ws.errors import ClientError, Disconnect

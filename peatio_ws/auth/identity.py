@@ -1,10 +1,11 @@
-"""The identity that a verified token proves, and the check that handlers make of it.
+"""Who a client is, by a verified token or by an application's own session; and the check that handlers make of it.
 
 Pure. Does not know how a token is verified (`verifier.py`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +14,24 @@ from peatio_ws.errors import ClientError
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The member whose token was verified.
+    """The member that a client is: by a verified token, or as a handler's `identify` returns it.
+
+    An application that knows its members by a cookie makes it from a uid, and a role if it uses prefixed streams:
+    `Identity("ID1234567890", role="member")`.
 
     Attributes:
         uid: Barong's uid.
-        member_id: Peatio's numeric id, if the token names it.
-        role: for prefixed streams; empty if the token has no role.
-        expires: when the token expires, leeway included; Unix time in seconds.
+        member_id: Peatio's numeric id; None if it is not known.
+        role: for prefixed streams; empty without a role.
+        expires: when the token expires, leeway included; Unix time in seconds. Infinite without a token.
         jti: the token's unique id.
         issued: when the token was issued; Unix time in seconds.
     """
 
     uid: str
-    member_id: int | None
-    role: str
-    expires: float
+    member_id: int | None = None
+    role: str = ""
+    expires: float = math.inf
     jti: str = ""
     issued: float = 0.0
 

@@ -128,10 +128,10 @@ class Gateway:
             path: matched exactly, with or without a last slash, below any prefix at which the gateway is mounted. A
                 segment `<name>` matches any text but an empty one, and is passed to the function as `name`.
             identify: identifies the client of a request without a token, for applications that use a cookie. It is
-                called with the WSGI environ before the upgrade, in the request's greenlet, and returns a uid, what
-                `verify` returns, or None. `Refused` is sent as answer; any other exception is a 500 with a traceback
-                in the log. Pages of other sites send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means
-                only the host itself.
+                called with the WSGI environ before the upgrade, in the request's greenlet. It returns a uid; an
+                `Identity(uid, role=…)` for a member with a role, or what `verify` returns; or None for an anonymous
+                client. `Refused` is sent as answer; any other exception is a 500 with a traceback in the log. Pages of
+                other sites send the cookie, too: with `identify`, `*` in `API_CORS_ORIGINS` means only the host itself.
             subprotocols: those that the function speaks. `ws.subprotocol` is the first that the client offers, if any.
 
         Raises:

@@ -20,7 +20,7 @@ SocketHandler = Callable[..., object]
 EventHandler = Callable[[Any, dict[str, Any]], object]
 """Called with an `EventSession` and a message. The return value is ignored."""
 Identify = Callable[[dict[str, Any]], Identity | str | None]
-"""Called with the WSGI environ of a request; returns its member, by uid or as of `Gateway.verify`, or None."""
+"""Called with the WSGI environ of a request; returns its member, as a uid or an identity, or None."""
 F = TypeVar("F", bound=Callable[..., object])
 
 

@@ -5,7 +5,6 @@ Knows the answers to a request; does not know how a token is verified (`context.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import structlog
@@ -39,8 +38,7 @@ def verify_token(authenticator: Authenticator, token: str, connection: str, addr
 
 
 def identify_request(route: Route, environ: dict[str, Any]) -> Identity | None:
-    """Return the identity that the path's `identify` gives a request; None without one. With a uid only, it has no
-    role and no expiry.
+    """Return the identity that the path's `identify` gives a request; None without one. A uid as text has no role.
 
     Raises:
         Refused: by `identify`; with status 500 if `identify` fails.
@@ -49,11 +47,12 @@ def identify_request(route: Route, environ: dict[str, Any]) -> Identity | None:
         return None
     try:
         found = route.identify(environ)
-        if isinstance(found, str) and found:
-            return Identity(found, None, "", math.inf)
-        if found is None or isinstance(found, Identity):
-            return found
-        raise TypeError(f"identify must return a uid as str, an Identity or None; not {type(found).__name__}")
+        if found is None:
+            return None
+        identity = found if isinstance(found, Identity) else Identity(found)
+        if isinstance(identity.uid, str) and identity.uid and isinstance(identity.role, str):
+            return identity
+        raise TypeError("identify must return a uid, an Identity of a uid and a role, or None; uid and role as str")
     except Refused:
         raise
     except HANDLER_FAILURES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -63,8 +63,40 @@ def test_identify_gives_a_member_by_uid_or_identity() -> None:
     assert (found.uid, found.role) == ("IDBOB", "")
 
 
+def test_role_of_a_cookie_member_allows_its_prefixed_streams() -> None:
+    """Without a token, the application says which role a member has."""
+    gateway = testing.gateway(RANGO_RBAC_NOTES="member,staff")
+
+    def by_cookie(environ: dict[str, Any]) -> Identity | str:
+        uid, _, role = environ["HTTP_COOKIE"].removeprefix("session=").partition("/")
+        return Identity(uid, role=role) if role else str(uid)
+
+    @gateway.websocket("/notes", identify=by_cookie)
+    def notes(ws: Any) -> None:
+        ws.subscribe("notes.x1.note")
+        ws.send(f"{ws.member.uid} {ws.member.role} {ws.member.expires}")
+        ws.receive()
+
+    with testing.serve(gateway) as server:
+        ann = server.connect("/notes", cookie="session=IDANN/staff")
+        assert ann.receive() == "IDANN staff inf"
+        server.publisher.to_stream("notes.x1.note", {"text": "hello"})
+        assert ann.json() == {"x1.note": {"text": "hello"}}
+        for cookie in ("session=IDBOB", "session=IDBOB/guest"):
+            assert server.connect("/notes", cookie=cookie).closed() == (1008, "cannot subscribe to notes.x1.note")
+
+
 @pytest.mark.parametrize(
-    ("answer", "status"), [("", 500), (7, 500), (KeyError("x"), 500), (Refused("403 No", "x"), 403)]
+    ("answer", "status"),
+    [
+        ("", 500),
+        (7, 500),
+        (Identity(""), 500),
+        (Identity("IDANN", role=cast(str, None)), 500),
+        (("IDANN", "member"), 500),
+        (KeyError("x"), 500),
+        (Refused("403 No", "x"), 403),
+    ],
 )
 def test_identify_that_fails_or_refuses_is_answered(answer: object, status: int) -> None:
     with pytest.raises(Refused) as refused:
