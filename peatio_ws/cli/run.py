@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import importlib.machinery
 import importlib.util
 import os
@@ -24,6 +25,9 @@ from peatio_ws.simulator import publications, simulation
 CONFIG = Path(__file__).parents[1] / "server" / "gunicorn.conf.py"
 """gunicorn's settings. The file is a link to the one in the project's root, so that it is installed too."""
 
+
+OWN_CONFIG = Path("gunicorn.conf.py")
+"""The file that gunicorn alone would read in the current folder."""
 
 GATEWAY = "peatio_ws.wsgi"
 """What is served without an application."""
@@ -64,6 +68,9 @@ def run(app: str, folder: Path, no_simulation: bool) -> None:
             metrics_folder.check(environ)
     except ConfigurationError as error:
         raise click.ClickException("\n  ".join(["the gateway cannot start:", *map(str, error.faults)])) from None
+    if OWN_CONFIG.is_file() and not filecmp.cmp(OWN_CONFIG, CONFIG, shallow=False):
+        text = f"{OWN_CONFIG} in this folder is not used: the gateway has its own. To keep your hooks: docs/legacy.md"
+        click.echo(f"Warning: {text}", err=True)
     if simulated:
         _print_welcome(settings, key, app)
     sys.stdout.flush()
@@ -95,11 +102,12 @@ def _print_welcome(settings: Settings, key: Path | None, app: str) -> None:
     claims: dict[str, Any] = {"audience": ",".join(settings.jwt_audience) or None, "issuer": settings.jwt_issuer}
     member: dict[str, Any] = {"uid": simulation.MEMBER, "member_id": simulation.MEMBER_ID}
     click.echo(f"\nA Peatio WebSocket gateway with a simulated exchange, at {url}\n")
-    if settings.console is not False:
-        # Whether an application has a page there, instead of the console, is not known before it is loaded.
-        click.echo("  Open it in a browser:" if own else "  Open it in a browser, and trade:")
-        click.echo(f"    http{place}\n")
-    click.echo("  See orders and trades live, in another terminal:")
+    if own:
+        click.echo(f"  Your application:\n    http{place}\n")
+        click.echo(f"  The console is {_console_with_application(settings)}.\n")
+    elif settings.console is not False:
+        click.echo(f"  Open it in a browser, and trade:\n    http{place}\n")
+    click.echo(f"  See the orders and trades of the member {simulation.MEMBER} live, in another terminal:")
     click.echo(f"    {_listen_command(url, settings, claims, key)}\n")
     click.echo("  See the order book and the market's trades (public):")
     streams = [f"{publications.MARKET}.ob-inc", f"{publications.MARKET}.trades", "global.tickers"]
@@ -114,6 +122,14 @@ def _print_welcome(settings: Settings, key: Path | None, app: str) -> None:
     click.echo("    AMQP_URL=amqp://user:password@host:5672/vhost JWT_PUBLIC_KEY=<Barong's public key> \\")
     click.echo(f"      {shlex.join([sys.executable, '-m', 'peatio_ws', 'run', *own])}\n")
     click.echo("  Ctrl-C ends it.\n")
+
+
+def _console_with_application(settings: Settings) -> str:
+    """Return where the console is. Whether the application has pages is not known before it is loaded."""
+    place = "at / if your application answers 404 there"
+    if settings.console is None:
+        return f"off if your application serves pages; WEBSOCKET_CONSOLE=true serves it\n  {place}"
+    return place if settings.console else "off (WEBSOCKET_CONSOLE=false)"
 
 
 def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | None], key: Path | None) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from peatio_ws.auth import keys
-from tests.support.gateway import GatewayProcess, Publisher, Signer, receive
+from tests.support import documents
+from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive
 from tests.support.servers import RabbitMQ, free_port, wait_until
 from tests.unit.samples import raw_pem
 
@@ -195,6 +196,22 @@ def test_run_works_outside_the_project_folder(tmp_path: Path, signer: Signer) ->
                 assert receive(client) == {"success": {"message": "subscribed", "streams": []}}
         finally:
             gateway.stop()
+
+
+def test_hooks_of_an_application_run_with_the_gateways(tmp_path: Path, signer: Signer) -> None:
+    """The file that docs/legacy.md shows, started as it says."""
+    shown = [block.text for block in documents.blocks(ROOT / "docs" / "legacy.md")]
+    (own,) = [text for text in shown if text.startswith("# gunicorn.conf.py")]
+    (tmp_path / "gunicorn.conf.py").write_text(own)
+    (tmp_path / "mine.py").write_text("from peatio_ws import Gateway\napplication = Gateway.from_env()\n")
+    environ = {"AMQP_URL": "memory://", **signer.environ}
+    gateway = GatewayProcess(tmp_path / "logs", environ, ("gunicorn", "mine"), cwd=tmp_path)
+    try:
+        assert "my own hook" in gateway.log()
+        with gateway.connect() as client:
+            assert "challenge" in receive(client)
+    finally:
+        gateway.stop()
 
 
 def test_environment_of_rango_is_enough(tmp_path: Path, broker: RabbitMQ, publisher: Publisher) -> None:

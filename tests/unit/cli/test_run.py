@@ -121,12 +121,27 @@ def test_run_with_an_application_does_not_promise_the_console(folder: Path) -> N
     """An application that answers plain HTTP has its own page there."""
     (folder / "mine.py").write_text("")
     result, _ = start("run mine:application")
-    assert "Open it in a browser:\n    http://127.0.0.1:8080/\n" in result.output
-    assert "trade:" not in result.output
+    assert "Your application:\n    http://127.0.0.1:8080/\n" in result.output
+    assert "The console is off if your application serves pages; WEBSOCKET_CONSOLE=true serves it" in result.output
+    assert "in a browser" not in result.output
+    for variable, said in (("true", "at / if your application answers 404 there"), ("false", "off (WEBSOCKET")):
+        result, _ = start("run mine:application", WEBSOCKET_CONSOLE=variable)
+        assert "Your application:\n    http://127.0.0.1:8080/\n" in result.output
+        assert f"The console is {said}" in result.output
     assert "peatio_ws run mine:application\n" in result.output
     result, _ = start("run")
     assert "Open it in a browser, and trade:" in result.output
     assert "peatio_ws run\n" in result.output
+
+
+def test_run_warns_of_a_gunicorn_configuration_that_it_does_not_use(folder: Path) -> None:
+    own = folder / "gunicorn.conf.py"
+    assert "Warning" not in start("run")[0].output
+    own.write_bytes((ROOT / "gunicorn.conf.py").read_bytes())
+    assert "Warning" not in start("run")[0].output, "in a checkout, it is the gateway's own"
+    own.write_text("def worker_exit(server, worker): ...")
+    result, _ = start("run", AMQP_URL="amqp://host", JWT_PUBLIC_KEY=public_text(private_key()))
+    assert result.stderr.startswith("Warning: gunicorn.conf.py in this folder is not used")
 
 
 def test_run_without_a_broker_can_be_told_not_to_simulate(folder: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +54,15 @@ def test_settings_follow_the_environment(tmp_path: Path) -> None:
     assert found["worker_connections"] > 300, "a client over the limit has to be answered"
     assert found["graceful_timeout"] > 20
     assert (found["keyfile"], found["certfile"]) == (None, None)
+
+
+def test_documents_name_the_hooks_that_the_gateway_needs() -> None:
+    """An application that defines one of them has to call the gateway's."""
+    tree = ast.parse(CONFIG.read_text())
+    hooks = [one.name for one in tree.body if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")]
+    said = (ROOT / "docs" / "legacy.md").read_text()
+    named = said[said.index("The gateway's file defines the hooks") :].partition(".\n")[0]
+    assert re.findall(r"`(\w+)`", named.partition("If you")[0]) == hooks
 
 
 def test_metrics_folder_exists_as_long_as_the_process(tmp_path: Path) -> None:
