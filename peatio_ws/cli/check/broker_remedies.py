@@ -176,9 +176,12 @@ def own_queue(server: Server, refusals: Sequence[Refusal]) -> Iterator[Finding]:
 
 
 def publishing(server: Server, refusal: Refusal | None, blocked: bool) -> Finding:
-    """Return the finding of publishing to the default exchange, which puts markers into the history stream."""
+    """Return the finding of publishing to the default exchange, which puts markers into the history stream.
+
+    The gateway publishes to no other exchange. An application's `Publisher` does, if its user may (docs/rabbitmq.md).
+    """
     if refusal is None:
-        return Finding("publishing", True, "messages are confirmed")
+        return Finding("publishing", True, f"messages to {_DEFAULT} are confirmed")
     if blocked:
         return _found(BrokerProblem.ALARM, "publishing", server, refusal)
     return _refused(server, "publishing", _DEFAULT, refusal)

@@ -51,6 +51,11 @@ def test_existing_but_unusable_stream_is_reported(refusal: Refusal, text: str, r
     assert remedy in found.remedy
 
 
+def test_publishing_names_the_exchange_that_was_tried() -> None:
+    """The permission to write to Peatio's exchanges, which an application's publisher needs, is not tested."""
+    assert broker_remedies.publishing(BROKER, None, False).text == "messages to the exchange amq.default are confirmed"
+
+
 def test_broker_alarm_is_not_a_fault_of_the_stream() -> None:
     silence = Refusal(Operation.PUBLISH, None, "no answer")
     for found in (
