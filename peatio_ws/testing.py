@@ -57,6 +57,9 @@ def environ(**variables: str) -> dict[str, str]:
     An application that calls `Gateway.from_env()` can be served here, too. Call `os.environ.update(testing.environ())`
     before you import it.
 
+    The gateway then refuses tokens that the application signs with its own key. To have these accepted instead of those
+    of `Server.token`, name its algorithm and key: `environ(JWT_ALGORITHM="HS256", JWT_PUBLIC_KEY="…")`.
+
     Args:
         variables: additional or different variables.
     """

@@ -11,6 +11,7 @@ from gevent import monkey
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from peatio_ws import testing
+from peatio_ws.auth.signing import session_token
 from peatio_ws.errors import ConfigurationError
 
 
@@ -83,6 +84,19 @@ def test_tokens_are_accepted_by_the_gateway() -> None:
         assert ann.json() == {"success": {"message": "subscribed", "streams": ["order"]}}
         with pytest.raises(AssertionError, match="Authentication failed"):
             server.member()
+
+
+def test_key_of_the_application_replaces_the_key_of_the_test() -> None:
+    secret = "a-secret-of-32-characters-or-more"
+    own = session_token("IDANN", 60, {}, secret.encode(), "HS256")
+    refusal = {"error": {"message": "Authentication failed."}}
+    for variables, accepted in ({}, False), ({"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": secret}, True):
+        with testing.serve(testing.gateway(**variables)) as server:
+            for token, success in (own, accepted), (server.token("IDANN"), not accepted):
+                client = server.connect()
+                assert "challenge" in client.json()
+                client.send({"jwt": f"Bearer {token}"})
+                assert (client.json() != refusal) is success
 
 
 def test_faults_of_its_variables_are_reported() -> None:
