@@ -136,6 +136,15 @@ class Settings(BaseModel):
     given: frozenset[str] = frozenset()  # the variables that are set
 
     @property
+    def history_seconds(self) -> float:
+        """How long workers keep private events, so that a client may be away for `resume_seconds`.
+
+        When its connection ends, its last cursor may be a third of that old (`resumption.py`), and the event of that
+        cursor up to 20 s older (`MARKED_WITHIN` of `history_stream/source.py`).
+        """
+        return self.resume_seconds * 4 / 3 + 20.0
+
+    @property
     def embedded(self) -> bool:
         """Whether broker and shared state are inside this process."""
         return self.amqp_urls == (EMBEDDED_BROKER,)

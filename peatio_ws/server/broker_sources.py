@@ -112,7 +112,7 @@ def private_sources(
     queue = QueueSource("private", settings.amqp_durable, bindings, handle, interest.members)
     if settings.history != "stream" or settings.embedded:
         return queue, None
-    name, durable, seconds = settings.history_queue, settings.amqp_durable, settings.resume_seconds
+    name, durable, seconds = settings.history_queue, settings.amqp_durable, settings.history_seconds
     return StreamSource(name, durable, seconds, handle, on_gap, marker_headers), queue
 
 

@@ -79,7 +79,7 @@ class BrokerIngest:
         name = STREAM if streamed else own_name() if keeps_history else "off"
         compress_over = settings.compression_threshold if settings.compression else NEVER
         outcomes, self._batch = DeliveryOutcomes(counters), Batch(counters, compress_over)
-        self.history = History(name, settings.resume_seconds, settings.resume_bytes)
+        self.history = History(name, settings.history_seconds, settings.resume_bytes)
         self.cursors = Cursors(self.history, os.urandom)
         books = BookProblems(shared)
         self.channels = channels = PublicChannels(self._batch, settings.max_books, books.report)

@@ -18,7 +18,6 @@ HOSTILE: Final = "<img src=x onerror=hacked=1>\u202e\u0000 'x' \"y\" </td>" + "W
 """Text that would do harm as HTML or in an attribute, is read backwards, and has no place to break a line."""
 VISIBLE: Final = HOSTILE.replace("\u202e", "\\u{202e}").replace("\u0000", "\\u{0}")
 """How the page shows it."""
-NOW: Final = datetime.now(UTC)
 CLOSES: Final = (
     (4413, "gateway", "too slow: more than 1048576 bytes waiting"),
     (1001, "client", ""),
@@ -32,7 +31,7 @@ REFUSALS: Final = ((None, "the signature does not verify"), (401, HOSTILE), (503
 
 
 def ago(seconds: float) -> str:
-    return (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def worker(number: int, **other: Any) -> dict[str, Any]:

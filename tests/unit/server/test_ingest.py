@@ -9,6 +9,7 @@ import gevent
 import pytest
 from structlog.testing import capture_logs
 
+from peatio_ws.amqp.history_stream.source import MARKED_WITHIN
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState
@@ -163,3 +164,18 @@ def test_repeated_problems_are_handled_each_time_and_logged_once(shared: Shared)
         problems.report("restart", "btcusd.ob-inc")
     assert shared.calls == ["ask for books"] * 3 + ["forget btcusd.ob"]
     assert [line["reason"] for line in lines] == ["hole", "restart"]
+
+
+@pytest.mark.parametrize("seconds", [30, 120, 300])
+def test_a_quiet_client_may_be_away_for_the_whole_time(shared: Shared, counters: WorkerCounters, seconds: int) -> None:
+    rules = settings(WEBSOCKET_RESUME_SECONDS=str(seconds))
+    history = BrokerIngest(rules, shared, counters).history
+    marks = [number * (MARKED_WITHIN - 0.1) for number in range(100)]
+    returns = marks[1] + seconds / 3 + seconds  # the cursor of the first mark, sent just before the second one
+    for number, at in enumerate(marks, 1):
+        if at <= returns:
+            history.append(number, on_ranger("private.A.order", {"id": number}), (), at)
+        if number == 1:
+            cursor = history.position()
+    history.evict(returns)
+    assert history.holds(cursor)
