@@ -19,7 +19,9 @@ from peatio_ws.amqp.history_stream.setup import ARGUMENTS
 from peatio_ws.cli.check import broker_check
 from peatio_ws.cli.check.report import Finding
 from peatio_ws.config.settings import Settings
+from peatio_ws.errors import PublishError
 from peatio_ws.protocol.exchanges import EXCHANGES
+from peatio_ws.publisher import Publisher
 from tests.support.gateway import GatewayProcess, Signer
 from tests.support.old_broker import OldBroker
 from tests.support.servers import RabbitMQ, wait_until
@@ -193,6 +195,17 @@ def test_check_reports_each_missing_permission(
     else:
         gateway.wait_ready()
         assert "ACCESS_REFUSED" not in gateway.log()
+
+
+@pytest.mark.usefixtures("before")
+def test_pushing_needs_a_permission_that_check_does_not_test(places: dict[str, Place]) -> None:
+    """As docs/rabbitmq.md says: this user's gateway works, and its application cannot push."""
+    declare_everything(places["all"].owner)
+    with (
+        Publisher(places["all"].url) as publisher,
+        pytest.raises(PublishError, match=r"ACCESS_REFUSED.* may not write to Peatio's exchanges"),
+    ):
+        publisher.to_member("IDANN", "order", {})
 
 
 def test_check_leaves_nothing_behind_and_changes_nothing(broker: RabbitMQ, signer: Signer) -> None:
