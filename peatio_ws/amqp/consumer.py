@@ -126,7 +126,7 @@ class Consumer:
             log.warning("broker connection lost; retrying", events=events, broker=broker, error=describe_error(error))
         else:
             hint = "`peatio-ws check` tests it"
-            event = "cannot connect to the broker; retrying"
+            event = "cannot read from the broker; retrying"
             log.warning(event, events=events, broker=broker, error=describe_error(error), hint=hint)
 
     def _on_lost(self) -> None:

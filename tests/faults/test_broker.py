@@ -76,7 +76,7 @@ def test_gateway_starts_without_a_broker_and_becomes_ready_later(
                 publisher.order("IDANN", 5)
             assert receive(ann)["orderbook"]["id"] == 5
         events = Counter(event["event"] for event in gateway.events())
-        assert events["cannot connect to the broker; retrying"] == 2
+        assert events["cannot read from the broker; retrying"] == 2
         assert events["broker connection lost; retrying"] == 0
     finally:
         gateway.stop()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, PreconditionFailed
 from kombu import Connection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
@@ -155,6 +155,19 @@ class Place:
 
     def delete_replica(self) -> None:
         self.cluster.there.streams("delete_replica", "--vhost", self.name, STREAM, self.cluster.here.name)
+        # For a moment the node accepts consumers of the stream, and sends them nothing.
+        wait_until(lambda: not self._is_readable(), "the node knows that its replica is gone", SECONDS, 0.2)
+
+    def _is_readable(self) -> bool:
+        """Return whether the node `here` accepts a consumer of the stream."""
+        with Connection(self.url) as connection:
+            channel = connection.default_channel
+            channel.basic_qos(0, 1, False)
+            try:
+                channel.basic_consume(STREAM, arguments={"x-stream-offset": "next"})
+            except PreconditionFailed:
+                return False
+            return True
 
     def is_bound(self) -> bool:
         """Return whether Peatio's exchanges are bound to the stream, according to the node `here`."""

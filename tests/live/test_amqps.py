@@ -44,7 +44,7 @@ def secure(folder: Path, environ: dict[str, str]) -> Iterator[GatewayProcess]:
 
 
 def losses(gateway: GatewayProcess) -> list[str]:
-    events = ("broker connection lost; retrying", "cannot connect to the broker; retrying")
+    events = ("broker connection lost; retrying", "cannot read from the broker; retrying")
     return [event["error"] for event in gateway.events() if event["event"] in events]
 
 
