@@ -14,7 +14,7 @@ import { Book } from "./src/book.mjs";
 import { Callbacks as Registry, logger } from "./src/callbacks.mjs";
 import { Course } from "./src/course.mjs";
 import { checked } from "./src/credentials.mjs";
-import { timedOut } from "./src/errors.mjs";
+import { FIRST_PAUSE, LONGEST_PAUSE, timedOut } from "./src/errors.mjs";
 import { Route } from "./src/route.mjs";
 import { checkedView } from "./src/view.mjs";
 import { checkHeaders, hasOptions, isNode } from "./src/websocket.mjs";
@@ -108,11 +108,15 @@ export class PeatioClient {
    * @param {readonly string[]} [options.books] markets whose order books to maintain from the start, as `book` does
    * @param {View["every"]} [options.every] pace and depth of all books for which `book` is called without them
    * @param {View["depth"]} [options.depth]
+   * @param {number} [options.longestPause] the longest pause before reconnecting, in seconds, 0.5 at least. A delay that
+   *   the gateway asked for is added.
    * @throws {TypeError} the options contradict each other
    */
   constructor(url, options = {}) {
     const { token, streams = [], cursor = null, silence = 60, authenticated, signal, debug, ...rest } = options;
-    const { headers, agent, tls, WebSocket, books = [], every, depth } = rest;
+    const { headers, agent, tls, WebSocket, books = [], every, depth, longestPause = LONGEST_PAUSE } = rest;
+    if (!(longestPause >= FIRST_PAUSE))
+      throw new TypeError(`longestPause has to be ${FIRST_PAUSE} s or more, not ${longestPause}`);
     const view = checkedView({ every, depth });
     const connecting = { headers, agent, tls, WebSocket };
     const byProxy = authenticated === "by the proxy";
@@ -128,7 +132,8 @@ export class PeatioClient {
     if (typeof headers !== "function") checkHeaders(headers);
     const route = new Route(url, streams, byProxy || token !== undefined, books);
     const log = logger(debug);
-    this.#course = new Course({ route, token, byProxy, cursor, view, silence, callbacks: this.#callbacks, connecting, log });
+    const callbacks = this.#callbacks;
+    this.#course = new Course({ route, token, byProxy, cursor, view, silence, longestPause, callbacks, connecting, log });
     if (signal?.aborted) this.close();
     signal?.addEventListener("abort", () => this.close(), { once: true });
   }

@@ -11,7 +11,6 @@ import { Streams } from "./streams.mjs";
 import { TokenSource } from "./token-source.mjs";
 import { checkHeaders, connector } from "./websocket.mjs";
 
-const STEADY = 30; // after a connection of this length, the pauses start from the beginning
 const ANSWER = 30; // wait for the answer to the token: a worker that has just started may read its history first
 const TOKEN = 30; // wait for a token before connecting; then report an error and try again later
 
@@ -23,6 +22,7 @@ const TOKEN = 30; // wait for a token before connecting; then report an error an
  * @property {string | null} cursor
  * @property {import("./view.mjs").View} view
  * @property {number} silence seconds
+ * @property {number} longestPause seconds
  * @property {import("./callbacks.mjs").Callbacks} callbacks
  * @property {import("./websocket.mjs").Connecting} connecting
  * @property {(message: string) => void} log
@@ -39,8 +39,8 @@ export class Course {
   #set;
   /** @type {TokenSource | null} */
   #source;
-  #credentials = new Credentials();
-  #pauses = new Pauses();
+  #credentials;
+  #pauses;
   /** @type {Line | null} */
   #line = null;
   #stop = () => {}; // ends the current wait
@@ -49,6 +49,8 @@ export class Course {
   /** @param {Setting} setting */
   constructor(setting) {
     const { route, token, cursor, view } = (this.#set = setting);
+    this.#credentials = new Credentials(typeof token === "string");
+    this.#pauses = new Pauses(setting.longestPause);
     this.streams = new Streams(route, view);
     this.cursor = cursor;
     this.#source = token === undefined ? null : new TokenSource(token, () => this.#line?.nudge());
@@ -87,7 +89,7 @@ export class Course {
           if (!(error instanceof Ended)) throw error;
           ended = error;
         }
-        if (this.state === "connected" && now() - began > STEADY) this.#pauses.reset();
+        if (this.state === "connected") this.#pauses.connected(now() - began);
         const lost = this.#forget();
         for (const book of lost) await this.#tell("stale", book);
         if (!this.#isClosed()) await this.#pause(ended);

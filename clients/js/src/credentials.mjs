@@ -86,10 +86,17 @@ export class Credentials {
   #refused = null;
   #refusals = 0;
   #patient = true; // whether the clocks may be the reason for a refusal
+  #fixed;
 
-  /** Why other tokens would not help; empty while they may. */
+  /** @param {boolean} fixed whether there is only one token */
+  constructor(fixed) {
+    this.#fixed = fixed;
+  }
+
+  /** Why no other token would help, or that there is none; empty while one may help. */
   get exhausted() {
-    return this.#refusals < MOST_REFUSALS ? "" : this.#refusal(`after ${MOST_REFUSALS - 1} others`);
+    if (this.#refusals >= MOST_REFUSALS) return this.#refusal(`after ${MOST_REFUSALS - 1} others`);
+    return this.#fixed && this.#refused !== null && this.kept === null ? this.#refusal("and there is no other one") : "";
   }
 
   /**

@@ -24,8 +24,9 @@ export const TOO_FAST = 1008; // too many messages or failed tokens: reconnect l
 export const NO_RETURN = [1002, 1003, 1007, 1009]; // close codes after which a new connection would fail in the same way
 export const NEW_TOKEN = [4401, 4403];
 
-const FIRST_PAUSE = 0.5; // seconds, as all times here
-const LONGEST_PAUSE = 30;
+export const FIRST_PAUSE = 0.5; // seconds, as all times here
+export const LONGEST_PAUSE = 30; // if the option `longestPause` does not say another
+const STEADY = 30; // after a connection of this length, the pauses start from the beginning
 const LONGEST_ASKED = 300; // the client waits no longer, whatever delay the gateway asks for
 const FULL_PAUSE = 5; // lowest pause if the gateway is full and sent no delay
 const NO_ROOM = [429, 503, 1013];
@@ -47,6 +48,17 @@ export class Ended extends Error {
  */
 export class Pauses {
   #failures = 0;
+  #longest;
+
+  /** @param {number} longest seconds, without the delay that the gateway asked for */
+  constructor(longest) {
+    this.#longest = longest;
+  }
+
+  /** Start from the beginning if a connection lasted long enough. @param {number} seconds */
+  connected(seconds) {
+    if (seconds > STEADY) this.reset();
+  }
 
   /** Start from the beginning. */
   reset() {
@@ -65,7 +77,7 @@ export class Pauses {
       this.#failures = Math.max(this.#failures, 4);
       asked = FULL_PAUSE;
     }
-    const jitter = Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures);
+    const jitter = Math.random() * Math.min(this.#longest, FIRST_PAUSE * 2 ** this.#failures);
     this.#failures += 1;
     asked = Math.min(asked, LONGEST_ASKED);
     return { pause: asked + jitter, asked };

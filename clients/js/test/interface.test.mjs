@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
+import { Pauses } from "../src/errors.mjs";
 import { notOpened } from "../src/reasons.mjs";
 import { authenticated, client, Gateway, subscribed, token, until } from "./gateway.mjs";
 
@@ -79,8 +80,28 @@ test("a page of another host is told to check the origins that the gateway allow
   assert.match(why("wss://page.example:444/api"), /API_CORS_ORIGINS/);
 });
 
-test("an old token is refused at once", async () => {
+test("a refused text as token ends the client without a pause", async () => {
   const one = client([subscribed, refused], { token: token({ iat: -11 }) });
+  const pauses = [];
+  one.on("error", () => {}).on("disconnected", ({ pause }) => pauses.push(pause));
+  await assert.rejects(one.run(), { name: "Refused", message: /there is no other one: the gateway's log says why/ });
+  assert.deepEqual(pauses, [null]);
+});
+
+test("pauses are as long as the option says, and start again after a long connection", () => {
+  const pauses = new Pauses(2);
+  const longest = () => Math.max(...Array.from({ length: 200 }, () => pauses.after({ code: 1006, asked: 0 }).pause));
+  assert.ok(longest() <= 2 && longest() > 0.5);
+  pauses.connected(29);
+  assert.ok(longest() > 0.5);
+  pauses.connected(31);
+  assert.ok(pauses.after({ code: 1006, asked: 0 }).pause <= 0.5);
+  assert.throws(() => client([], { longestPause: 0.4 }), /longestPause has to be 0.5 s or more/);
+});
+
+test("an old token is refused at once", async () => {
+  const old = token({ iat: -11 });
+  const one = client([subscribed, refused], { token: () => old });
   one.on("error", () => {}).on("disconnected", () => {});
   await assert.rejects(one.run(), (error) => error instanceof Refused && /gave the same one again: the gateway's log says why/.test(error.message));
   assert.equal(tokens().length, 1);
@@ -88,7 +109,8 @@ test("an old token is refused at once", async () => {
 
 test("an expired token is refused with its time and what to do", async () => {
   const exp = 1_000_000.5 - Date.now() / 1000;
-  const one = client([subscribed, refused], { token: token({ iat: exp - 900, exp }) });
+  const old = token({ iat: exp - 900, exp });
+  const one = client([subscribed, refused], { token: () => old });
   one.on("error", () => {}).on("disconnected", () => {});
   await assert.rejects(one.run(), {
     name: "Refused",

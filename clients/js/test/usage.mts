@@ -3,7 +3,7 @@
 import { Book, PeatioClient, Refused, type Disconnected, type Level, type PeatioEvent } from "peatio-client";
 import type { Order, RestOrder, RestTrade, Trade } from "peatio-client/channels";
 
-const client = new PeatioClient("wss://exchange.example/", { token: async () => "token", cursor: null, silence: 30 });
+const client = new PeatioClient("wss://exchange.example/", { token: async () => "token", cursor: null, silence: 30, longestPause: 5 });
 client
   .on("order", ({ data, cursor }: PeatioEvent) => console.log(data.id, cursor))
   .on("btcusd.trades", async (event) => console.log(event.stream))

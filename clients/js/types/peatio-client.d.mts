@@ -165,6 +165,8 @@ export declare class PeatioClient {
      * @param {readonly string[]} [options.books] markets whose order books to maintain from the start, as `book` does
      * @param {View["every"]} [options.every] pace and depth of all books for which `book` is called without them
      * @param {View["depth"]} [options.depth]
+     * @param {number} [options.longestPause] the longest pause before reconnecting, in seconds, 0.5 at least. A delay that
+     *   the gateway asked for is added.
      * @throws {TypeError} the options contradict each other
      */
     constructor(url: string, options?: {
@@ -182,6 +184,7 @@ export declare class PeatioClient {
         books?: readonly string[];
         every?: View["every"];
         depth?: View["depth"];
+        longestPause?: number;
     });
     /** The cursor of the last processed event; pass it to a later process to resume there. */
     get cursor(): string | null;

@@ -503,10 +503,21 @@ def test_pauses_grow_and_are_those_that_were_asked_for() -> None:
     lost = Ended(1006, "")
     assert [longest.after(lost) for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert longest.after(Ended(1012, "", 10)) == 40
-    longest.reset()
+    longest.connected(31)
     assert longest.after(Ended(1013, "full")) == 5 + 8
-    longest.reset()
+    longest.connected(29)
+    assert longest.after(Ended(503, "", 1)) == 17, "so short a connection starts nothing again"
+    longest.connected(31)
     assert longest.after(Ended(503, "", 1)) == 1.5, "a time that was given counts"
+    short = Pauses(lambda: 1.0, longest=2)
+    assert [short.after(lost) for _ in range(4)] == [0.5, 1, 2, 2]
+
+
+def test_pauses_are_as_long_as_the_option_says() -> None:
+    followed = Course(Route(URL, (), True), True, None, longest_pause=0.5)
+    run = Followed(followed, [*[Ended(1006, "")] * 40, AUTHENTICATED])
+    assert len(run.pauses) == 40
+    assert max(run.pauses) <= 0.5
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 1001, 1006, 1011, 1012, 1013, 1014])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from peatio_client import NoToken, PeatioClient, Refused
+from peatio_client._commands import Command, Tell, Wait
 from peatio_client._course import Course
 from peatio_client._credentials import checked
 from peatio_client._endings import Ended
@@ -53,6 +56,27 @@ def test_an_old_token_is_refused_at_once() -> None:
     old = token(iat=NOW - 11, exp=NOW + 900)
     with pytest.raises(Refused, match="gave the same one again: the gateway's log says why"):
         Followed(course(), [UNAUTHORIZED] * 9, [old])
+
+
+@pytest.mark.parametrize(("age", "attempts"), [(11, 1), (9, 2)])
+def test_refused_fixed_token_ends_the_client_without_a_pause(age: int, attempts: int) -> None:
+    """A young one is first sent again, because of the clocks."""
+    told, waited = list[Any](), list[float]()
+
+    class Waiting(Followed):
+        def _do(self, command: Command) -> Any:
+            if isinstance(command, Wait):
+                waited.append(command.seconds)
+                self.now += command.seconds
+            elif isinstance(command, Tell):
+                told.append(command.what)
+            return super()._do(command)
+
+    followed = Course(Route(URL, (), True), True, None, fixed_token=True)
+    with pytest.raises(Refused, match="and there is no other one: the gateway's log says why"):
+        Waiting(followed, [UNAUTHORIZED] * 9, [token(iat=NOW - age, exp=NOW + 900)])
+    assert [end.pause for end in told] == [*waited, None]
+    assert len(told) == attempts
 
 
 def test_an_expired_token_is_refused_with_its_time_and_what_to_do() -> None:

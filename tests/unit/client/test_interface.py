@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import peatio_client
 import pytest
-from peatio_client import Event, NoToken, PeatioClient
+from peatio_client import Disconnected, Event, NoToken, PeatioClient, Refused
 
 from tests.support.certificate import Certificate
 from tests.unit.client.served import KINDS, Either, Gateway, gateway, play
@@ -192,6 +193,43 @@ def test_a_fault_of_the_function_for_headers_ends_the_client(
     assert server.headers == []
 
 
+@both
+def test_refused_text_as_token_ends_the_client_at_once(kind: str, server: Gateway) -> None:
+    pauses = list[float | None]()
+
+    async def note(end: Disconnected) -> None:
+        pauses.append(end.pause)
+
+    async def scenario(client: Either) -> None:
+        client.on("disconnected", note)
+        with pytest.raises(Refused, match="there is no other one"):
+            await client.next()
+
+    server.refusal = (401, "text/plain", "no")
+    play(kind, server.url, scenario, token="old")
+    assert pauses == [None]
+    assert len(server.headers) == 1
+
+
+@both
+def test_longest_pause_is_an_option(kind: str, server: Gateway) -> None:
+    pauses = list[float]()
+
+    async def note(end: Disconnected) -> None:
+        assert end.pause is not None
+        pauses.append(end.pause)
+
+    async def scenario(client: Either) -> None:
+        client.on("disconnected", note)
+        while len(pauses) < 5:
+            with contextlib.suppress(TimeoutError):
+                await client.next(0.1)
+
+    server.refusal = (500, "text/plain", "no")
+    play(kind, server.url, scenario, longest_pause=0.5)
+    assert max(pauses) <= 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
@@ -200,6 +238,7 @@ def test_a_fault_of_the_function_for_headers_ends_the_client(
         ({"token": "x", "authenticated": "by the proxy"}, ValueError, "not by both"),
         ({"authenticated": "somehow"}, ValueError, "by the proxy"),
         ({"token": "x", "headers": {"authorization": "x"}}, ValueError, "the option `token`"),
+        ({"longest_pause": 0.4}, ValueError, "0.5 s or more"),
         ({"token": "x", "ssl": ssl.create_default_context()}, ValueError, "wss://"),
     ],
 )

@@ -9,6 +9,10 @@ export type Setting = {
      * seconds
      */
     silence: number;
+    /**
+     * seconds
+     */
+    longestPause: number;
     callbacks: import("./callbacks.mjs").Callbacks;
     connecting: import("./websocket.mjs").Connecting;
     log: (message: string) => void;
@@ -21,6 +25,7 @@ export type Setting = {
  * @property {string | null} cursor
  * @property {import("./view.mjs").View} view
  * @property {number} silence seconds
+ * @property {number} longestPause seconds
  * @property {import("./callbacks.mjs").Callbacks} callbacks
  * @property {import("./websocket.mjs").Connecting} connecting
  * @property {(message: string) => void} log

@@ -18,7 +18,9 @@ export declare class Credentials {
     renewal: Renewal;
     /** A token to send again; null to ask the token function. @type {string | null} */
     kept: string | null;
-    /** Why other tokens would not help; empty while they may. */
+    /** @param {boolean} fixed whether there is only one token */
+    constructor(fixed: boolean);
+    /** Why no other token would help, or that there is none; empty while one may help. */
     get exhausted(): string;
     /**
      * The token for a new connection.

@@ -18,6 +18,8 @@ export declare const UNAUTHORIZED = 401;
 export declare const TOO_FAST = 1008;
 export declare const NO_RETURN: number[];
 export declare const NEW_TOKEN: number[];
+export declare const FIRST_PAUSE = 0.5;
+export declare const LONGEST_PAUSE = 30;
 /** How a connection ended. Thrown only by code that talks to the gateway, never by a callback. */
 export declare class Ended extends Error {
     code: number;
@@ -32,6 +34,10 @@ export declare class Ended extends Error {
  */
 export declare class Pauses {
     #private;
+    /** @param {number} longest seconds, without the delay that the gateway asked for */
+    constructor(longest: number);
+    /** Start from the beginning if a connection lasted long enough. @param {number} seconds */
+    connected(seconds: number): void;
     /** Start from the beginning. */
     reset(): void;
     /**

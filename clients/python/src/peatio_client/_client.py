@@ -53,7 +53,8 @@ class Client:
         route = Route(url, streams, token is not None or authenticated is not None, books)
         if options.ssl is not None and urlsplit(url).scheme != "wss":
             raise ValueError("the option ssl requires an address with wss://")
-        self._course = Course(route, token is not None, cursor, view, callable(options.headers))
+        fresh_headers, fixed_token = callable(options.headers), isinstance(token, str)
+        self._course = Course(route, token is not None, cursor, view, fresh_headers, fixed_token, options.longest_pause)
         self._callbacks = Callbacks()
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._credentials import NOT_BY_THE_PROXY, Credentials
-from peatio_client._endings import LOST, NEW_TOKEN, TOO_FAST, UNAUTHORIZED, Ended, Pauses
+from peatio_client._endings import LONGEST_PAUSE, LOST, NEW_TOKEN, TOO_FAST, UNAUTHORIZED, Ended, Pauses
 from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
 from peatio_client._trades import Trades
@@ -19,16 +19,13 @@ from peatio_client._wire import Complaint, Conversation, Live, Missed, Notice, P
 from peatio_client.books import EVERY_CHANGE, Book, Depth, Every, View
 from peatio_client.events import CALLBACKS, Disconnected, Event, NoToken, Refused, StreamName
 
-STEADY_SECONDS: Final = 30.0
-"""After a connection of this length, the pauses start from the beginning."""
 ANSWER_SECONDS: Final = 30.0
 """Time from the connection to the answer to the token: a worker that has just started may read its history first."""
 TOKEN_SECONDS: Final = 30.0
 """How long to wait for a token before connecting. After that, the client reports an error and tries again later."""
 LOOK_SECONDS: Final = 0.25
 """How often to check for a fresh token while reading events."""
-LONGEST_WAIT: Final = 86400.0
-"""Locks cannot wait without a limit."""
+LONGEST_WAIT: Final = 86400.0  # locks cannot wait without a limit
 
 State: TypeAlias = Literal["disconnected", "connecting", "connected", "closed"]
 
@@ -40,6 +37,8 @@ class Course:
         cursor: cursor of the last processed event; None to start now.
         view: of books for which the user gives none.
         fresh_headers: whether each handshake gets new headers.
+        fixed_token: whether every connection gets the same token.
+        longest_pause: seconds.
 
     Attributes:
         wanted: streams to subscribe to, in this order.
@@ -54,16 +53,17 @@ class Course:
         cursor: str | None,
         view: View = EVERY_CHANGE,
         fresh_headers: bool = False,
+        fixed_token: bool = False,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self._route, self._with_token, self.cursor = route, with_token, cursor
         self._by_proxy = route.authenticated and not with_token
         self._clock, self._wall = time.monotonic, time.time
         self.wanted = dict.fromkeys(route.streams)
-        self.notices = self.closed = False
-        self._asking = False  # whether a fresh token was requested
+        self.notices = self.closed = self._asking = False  # the last: whether a fresh token was requested
         self.state: State = "disconnected"
-        self._credentials = Credentials(with_token, self._by_proxy, fresh_headers)
-        self._pace = Pace()
+        self._credentials = Credentials(with_token, self._by_proxy, fresh_headers, fixed_token)
+        self._pace, self._longest_pause = Pace(), longest_pause
         self._conversation: Conversation | None = None
         self._shelf, self._trades = Shelf(view), Trades()
         self.subscribe(self._shelf.put(market)[0].stream for market in route.books)
@@ -124,7 +124,7 @@ class Course:
         Raises:
             Refused: reconnecting would not help.
         """
-        pauses = Pauses()
+        pauses = Pauses(longest=self._longest_pause)
         try:
             while not self.closed:
                 self._become("connecting")
@@ -134,8 +134,8 @@ class Course:
                     ended = Ended(1000, "")
                 except Ended as reason:
                     ended = reason
-                if self.state == "connected" and self._clock() - began > STEADY_SECONDS:
-                    pauses.reset()
+                if self.state == "connected":
+                    pauses.connected(self._clock() - began)
                 yield from self._leave()
                 if not self.closed:
                     yield from self._pause(ended, pauses)

@@ -31,14 +31,18 @@ class Credentials:
         with_token: whether the client sends one.
         by_proxy: whether a proxy adds it instead.
         fresh_headers: whether each handshake gets new headers, so that the next one may be accepted.
+        fixed: whether there is only one token.
 
     Attributes:
         renewal: when the token that the gateway has should be renewed.
         kept: a token to send again; None to ask the token function.
     """
 
-    def __init__(self, with_token: bool = True, by_proxy: bool = False, fresh_headers: bool = False) -> None:
+    def __init__(
+        self, with_token: bool = True, by_proxy: bool = False, fresh_headers: bool = False, fixed: bool = False
+    ) -> None:
         self._with_token, self._by_proxy, self._fresh_headers = with_token, by_proxy, fresh_headers
+        self._fixed = fixed
         self.renewal = Renewal()
         self.kept: str | None = None
         self._shown: str | None = None  # the token that was last sent to the gateway
@@ -59,6 +63,8 @@ class Credentials:
             return NOT_BY_THE_PROXY if self._by_proxy else f"{ended.reason}: the gateway requires a token here"
         if self.exhausted:
             return self._refusal(now, f"after {MOST_REFUSALS - 1} others")
+        if self._fixed and self._refused is not None and self.kept is None:
+            return self._refusal(now, "and there is no other one")
         return ""
 
     def show(self, token: object, now: float) -> str:

@@ -10,6 +10,9 @@ from typing import Final
 FIRST_PAUSE: Final = 0.5
 """Seconds, as all times here."""
 LONGEST_PAUSE: Final = 30.0
+"""If the option `longest_pause` does not say another."""
+STEADY_SECONDS: Final = 30.0
+"""After a connection of this length, the pauses start from the beginning."""
 LONGEST_ASKED: Final = 300.0
 """The client waits no longer than this, whatever delay the gateway asks for."""
 FULL_PAUSE: Final = 5.0
@@ -55,19 +58,22 @@ class Pauses:
 
     Args:
         chance: returns numbers from 0 to 1.
+        longest: the longest pause in seconds, without the delay that the gateway asked for.
     """
 
-    def __init__(self, chance: Callable[[], float] = random.random) -> None:
-        self._chance, self._failures = chance, 0
+    def __init__(self, chance: Callable[[], float] = random.random, longest: float = LONGEST_PAUSE) -> None:
+        self._chance, self._longest, self._failures = chance, longest, 0
 
-    def reset(self) -> None:
-        self._failures = 0
+    def connected(self, seconds: float) -> None:
+        """Start from the beginning if a connection lasted long enough."""
+        if seconds > STEADY_SECONDS:
+            self._failures = 0
 
     def after(self, ended: Ended) -> float:
         """Return the next pause in seconds; it grows with each call."""
         asked = ended.asked
         if (ended.code in NO_ROOM or ended.code == TOO_FAST) and not asked:  # no place is likely to be free at once
             self._failures, asked = max(self._failures, 4), FULL_PAUSE
-        jitter = self._chance() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 30))
+        jitter = self._chance() * min(self._longest, FIRST_PAUSE * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return min(asked, LONGEST_ASKED) + jitter

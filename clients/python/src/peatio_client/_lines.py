@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from peatio_client import _reasons
-from peatio_client._endings import LOST, Ended, closed_with, refused_with
+from peatio_client._endings import FIRST_PAUSE, LOST, Ended, closed_with, refused_with
 
 OPEN_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
@@ -35,17 +35,21 @@ class Options:
         headers: additional headers of the handshake, or a function that returns them for each one.
         ssl: TLS context for `wss://`; None for the default one.
         proxy: address of a proxy; True for the one from the environment, None for none.
+        longest_pause: seconds between two attempts to connect, without the delay that the gateway asked for.
 
     Raises:
-        ValueError: the client itself sends one of the headers.
+        ValueError: the client itself sends one of the headers, or the pause is too short.
     """
 
     silence: float
     headers: Mapping[str, str] | Callable[[], Any]
     ssl: SSLContext | None
     proxy: str | Literal[True] | None
+    longest_pause: float
 
     def __post_init__(self) -> None:
+        if not self.longest_pause >= FIRST_PAUSE:
+            raise ValueError(f"longest_pause has to be {FIRST_PAUSE:g} s or more, not {self.longest_pause!r}")
         if not callable(self.headers):
             checked(self.headers)
 

@@ -15,6 +15,7 @@ from peatio_client._aio_line import Line, awaited
 from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._credentials import checked
+from peatio_client._endings import LONGEST_PAUSE
 from peatio_client._lines import CLOSE_SECONDS, Options
 from peatio_client.books import Book, Depth, Every, View
 from peatio_client.events import Event, StreamName
@@ -31,8 +32,8 @@ class AsyncPeatioClient(Client):
 
     Args:
         token, headers: as for `PeatioClient`; the function may be a coroutine function.
-        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth: as for
-            `PeatioClient`.
+        url, streams, cursor, silence, authenticated, ssl, proxy, books, every, depth, longest_pause: as
+            for `PeatioClient`.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -53,8 +54,9 @@ class AsyncPeatioClient(Client):
         books: Sequence[str] = (),
         every: Every | None = None,
         depth: Depth | None = None,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
-        options = Options(silence, headers or {}, ssl, proxy)
+        options = Options(silence, headers or {}, ssl, proxy, longest_pause)
         super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._token = token

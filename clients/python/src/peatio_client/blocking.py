@@ -16,6 +16,7 @@ from peatio_client._asking import Asked
 from peatio_client._blocking_line import Line
 from peatio_client._client import Client, unanswered
 from peatio_client._commands import AskToken, Command, Doing, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
+from peatio_client._endings import LONGEST_PAUSE
 from peatio_client._lines import Options
 from peatio_client.books import Book, Depth, Every, View
 from peatio_client.events import Event, StreamName
@@ -45,6 +46,8 @@ class PeatioClient(Client):
         proxy: address of a proxy; True for the one from the environment (`HTTPS_PROXY`), None for none.
         books: markets whose order books to maintain from the start, as `book` does.
         every, depth: pace and depth of all books for which `book` is called without them; see there.
+        longest_pause: the longest pause before reconnecting, in seconds, 0.5 at least. A delay that the gateway asked
+            for is added.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -65,8 +68,9 @@ class PeatioClient(Client):
         books: Sequence[str] = (),
         every: Every | None = None,
         depth: Depth | None = None,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
-        options = Options(silence, headers or {}, ssl, proxy)
+        options = Options(silence, headers or {}, ssl, proxy, longest_pause)
         super().__init__(url, token, streams, cursor, authenticated, options, books, View(every, depth))
         self._line = Line(options)
         self._asked = None if token is None else Asked(token)
