@@ -149,6 +149,22 @@ def test_the_bot_survives_a_lost_exchange_and_leaves_no_order(checkout: Checkout
         bot.end()
 
 
+def test_bot_ends_without_a_connection_and_lists_its_orders(checkout: Checkout, tmp_path: Path) -> None:
+    (block,) = [block for block in documents.blocks(ROOT / BOT) if block.how == "file bot.py"]
+    (tmp_path / "bot.py").write_text(checkout.here(block.text))
+    bot = checkout.run(f"exec .venv/bin/python {tmp_path}/bot.py")
+    try:
+        bot.wait_for("(buy|sell) 0.5 at")
+        checkout.gateway.end(signal.SIGKILL)
+        bot.wait_for("disconnected: ")
+        assert bot.end(signal.SIGINT) == 0
+        assert re.search(r"still in the book: order \d+, (buy|sell) at \d+", bot.said())
+        assert "not connected" in bot.said()
+    finally:
+        bot.end()
+        checkout.start("make run")
+
+
 def test_the_first_client_for_a_browser_runs_in_one(checkout: Checkout) -> None:
     page = ROOT / "docs" / "getting-started.md"
     (program,) = [block.text for block in documents.blocks(page) if block.language == "javascript"]

@@ -13,6 +13,7 @@ from peatio_client import Event, PeatioClient, Stream
 from peatio_client.channels import BALANCES, ORDER, kline, trades
 
 from tests.programs import channel_types
+from tests.support import documents
 from tests.support.gateway import ROOT
 
 BOT = ROOT / "examples" / "every_channel.py"
@@ -60,6 +61,13 @@ def test_a_mistyped_field_of_any_channel_is_a_type_error(tmp_path: Path) -> None
     assert found.keys() == expected | mistakes, "the bot itself has none"
     assert len(expected) >= 10
     assert all("typeddict-item" in text for text in found.values()), found
+
+
+def test_the_market_making_bot_is_typed(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "market-making-bot.md"
+    (bot,) = [block.text for block in documents.blocks(page) if block.how == "file bot.py"]
+    (tmp_path / "bot.py").write_text(bot)
+    assert mypy(tmp_path / "bot.py") == {}
 
 
 def test_the_bot_reads_every_channel() -> None:
