@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -128,6 +129,21 @@ def test_rolling_restart_notifies_all_and_refuses_no_client(behind: Front, signe
             os.kill(gateway.pid, signal.SIGHUP)
             clients.until(lambda: not before & set(gateway.workers()), "the old workers are gone")  # noqa: B023
         assert clients.notified >= CLIENTS
+
+
+def test_restart_of_one_gateway_after_the_other_refuses_no_client(behind: Front, signer: Signer) -> None:
+    """nginx may not stay away from the first one, whose connections do not end, when the second one is down."""
+    with Swarm() as swarm:
+        clients = Returning(behind, swarm, [signer.token(f"ID{number}") for number in range(CLIENTS)])
+        for gateway, other in itertools.permutations(behind.gateways):
+            assert gateway.process is not None
+            gateway.process.terminate()
+            clients.until(
+                lambda: other.total("peatio_ws_connections") == CLIENTS,  # noqa: B023
+                "all clients are on the other gateway",
+            )
+            gateway.process.wait(WAIT)
+            gateway.start()
 
 
 def test_nginx_does_not_use_a_gateway_that_is_down(behind: Front, signer: Signer) -> None:
