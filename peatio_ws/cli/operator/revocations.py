@@ -28,6 +28,9 @@ def revocations(name: str | None, as_json: bool) -> None:
             click.echo(json.dumps(one))
     else:
         rows = [(one["uid"], one["jti"] or "all", one["issued_until"] or "-", one["until"]) for one in reports]
-        print_table(("MEMBER", "TOKEN", "ISSUED UNTIL", "REFUSED UNTIL"), rows)
+        refused = "REFUSED UNTIL" if result is None else "WAS REFUSED UNTIL"
+        print_table(("MEMBER", "TOKEN", "ISSUED UNTIL", refused), rows)
     if result is not None:
         end(result, "accepted again")
+    if not reports:
+        click.echo("no revocations", err=True)
