@@ -10,6 +10,8 @@ from typing import Final
 
 RESTART: Final = 3
 """After this many increments in a row that ascend from a lower number, the sequence has restarted."""
+MOST_OVERTAKEN: Final = 1_000
+"""A worker that has just started may be this many increments behind the book that another worker sends."""
 REPEATS_REMEMBERED: Final = 32
 """Increments that a publisher may repeat after it lost its connection, without being mistaken for a restart."""
 
@@ -21,12 +23,17 @@ class RestartDetector:
         latest: number of the last increment, even of an old one; None before the first, and if it had none.
     """
 
-    __slots__ = ("_old_in_a_row", "_recent", "latest")
+    __slots__ = ("_old_in_a_row", "_overtaken_from", "_recent", "latest")
 
     def __init__(self) -> None:
         self.latest: int | None = None
         self._recent: deque[int] = deque(maxlen=REPEATS_REMEMBERED)  # hashes of the last increments that were new
         self._old_in_a_row = 0  # consecutive increments that are not new and ascend
+        self._overtaken_from: int | None = None  # see `on_adopted`
+
+    def on_adopted(self, sequence: int) -> None:
+        """Another worker's book of this moment replaces the content. This worker may yet receive increments in it."""
+        self._overtaken_from = sequence - MOST_OVERTAKEN
 
     def on_new(self, sequence: int | None, body: bytes) -> None:
         """Remember an increment that is newer than all before."""
@@ -37,11 +44,14 @@ class RestartDetector:
         """Count an increment whose number is not new. Return whether it shows that the sequence has restarted.
 
         Not counted: increments received before, and those that continue from the last one, because a snapshot has
-        overtaken them.
+        overtaken them; and the first ones of a worker, if it adopted a book that contains them.
         """
         if hash(body) in self._recent:
             return False
-        goes_on = self.latest is not None and sequence == self.latest + 1
+        if self.latest is None:
+            goes_on = self._overtaken_from is not None and sequence > self._overtaken_from
+        else:
+            goes_on = sequence == self.latest + 1
         if self._old_in_a_row:
             self._old_in_a_row = self._old_in_a_row + 1 if goes_on else 1
         elif not goes_on:

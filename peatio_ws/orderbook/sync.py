@@ -203,6 +203,8 @@ class BookSync:
                 book.apply(following)
         good = fresh or (self._uninterrupted and bool(buffered) and buffered[-1][0] >= start)
         self._reset(BookState.CURRENT if good else BookState.UNCONFIRMED, book, start + len(later))
+        if fresh:
+            self._restarts.on_adopted(start)
         self._in_step = good
         return good
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peatio_ws.orderbook.restarts import REPEATS_REMEMBERED, RestartDetector
+from peatio_ws.orderbook.restarts import MOST_OVERTAKEN, REPEATS_REMEMBERED, RestartDetector
 
 
 def body(sequence: int, engine: str = "new") -> bytes:
@@ -50,3 +50,19 @@ def test_a_new_increment_in_between_is_no_restart() -> None:
 
 def test_increments_that_do_not_ascend_are_no_restart() -> None:
     assert not any(old(seen(100), 1, 3, 2, 7, 5))
+
+
+def test_increments_that_an_adopted_book_contains_already_are_no_restart() -> None:
+    detector = RestartDetector()  # of a worker that has received none yet
+    detector.on_adopted(500)
+    assert old(detector, 495, 496, 497, 498, 499, 500) == [False] * 6
+    assert old(detector, 1, 2, 3) == [False, False, True]
+
+
+def test_restart_is_noticed_after_adopting_a_book_of_the_old_engine() -> None:
+    detector = RestartDetector()
+    detector.on_adopted(5 * MOST_OVERTAKEN)
+    assert old(detector, 1, 2, 3) == [False, False, True]
+    received = seen(100)
+    received.on_adopted(101)
+    assert old(received, 1, 2, 3) == [False, False, True]

@@ -562,6 +562,14 @@ def test_remembered_increments_are_limited() -> None:
     assert sync.sequence == INCREMENTS_REMEMBERED + 1
 
 
+def test_a_worker_that_lags_behind_an_adopted_book_repeats_nothing() -> None:
+    """A new worker gets a book before its own queue brings the increments that the book contains."""
+    sync = BookSync()
+    assert sync.adopt(book(500), fresh=True)
+    assert [sync.increment(inc(number)) for number in range(495, 501)] == [SyncResult.STALE] * 6
+    assert sync.increment(inc(501)) is SyncResult.SEND
+
+
 def test_an_exported_book_is_adopted_digit_for_digit() -> None:
     body = b'{"asks":[["1.50",2],[3.10,"0.10"]],"bids":[[1,1]],"sequence":"0010"}'
     sync, another = BookSync(), BookSync()
