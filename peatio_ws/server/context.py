@@ -120,7 +120,7 @@ class WorkerContext:
         interest: what the broker sends the worker because clients need it.
         stream_names: the stream names that the worker has room for.
         frames: counts the text frames that connections put into their outboxes.
-        tracing: is told what connections do that an operator traces.
+        tracing: receives what connections do, for operators that trace them.
     """
 
     settings: Settings
