@@ -66,7 +66,7 @@ class Verifier:
         self._reads_set = bool(rules.jwks_url or rules.jwks_file)
         self.ring = KeyRing(rules.keys)
         self._jwt = jwt.PyJWT()
-        self._jwt._jws = _Jws(options=self._jwt._jws.options)
+        self._jwt._jws = self._jws = _Jws(options=self._jwt._jws.options)
         self._algorithms = [rules.algorithm]
         self._options: Any = {
             "require": _REQUIRED,
@@ -86,11 +86,19 @@ class Verifier:
             now: Unix time in seconds.
 
         Raises:
-            AuthenticationError: the token does not verify; `str(error)` is the reason.
+            AuthenticationError: the token does not verify; `str(error)` is the reason. It has the uid if only the
+                signature verifies.
         """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise AuthenticationError(f"longer than {MAX_TOKEN_CHARACTERS} characters")
         claims = self._claims(token)
+        try:
+            return self._identity(claims, now)
+        except AuthenticationError as refused:
+            refused.uid = _uid(claims)
+            raise
+
+    def _identity(self, claims: dict[str, Any], now: float) -> Identity:
         self._check_times(claims, now)
         rules = self._rules
         for name in ("uid", "jti"):
@@ -132,9 +140,16 @@ class Verifier:
                 failure = error  # another key may fit
             except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
                 # A key that does not fit the token can raise a bare TypeError (PyJWT 2.15.1).
-                raise AuthenticationError(*_reason_for(error)) from None
+                raise AuthenticationError(*_reason_for(error), uid=self._proven_uid(token, key)) from None
         # The token may be signed with a key that was published after the last read of the set.
         raise AuthenticationError(*_reason_for(failure), key_missing=self._reads_set and not ring.publishes(kid))
+
+    def _proven_uid(self, token: str, key: PublicKey) -> str | None:
+        """Return the uid of a token whose claims are refused; None unless this key verifies its signature."""
+        try:
+            return _uid(json.loads(self._jws.decode(token, key, self._algorithms)))
+        except (jwt.PyJWTError, TypeError, ValueError, RecursionError):
+            return None
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         rules = self._rules
@@ -177,6 +192,12 @@ def _kid(token: str) -> object:
     except (ValueError, RecursionError):
         return None  # PyJWT reports it
     return header.get("kid") if isinstance(header, dict) else None
+
+
+def _uid(claims: Any) -> str | None:
+    """Return the uid in the claims of a token whose signature was verified; None if it is missing, blank or not a text."""
+    uid = claims.get("uid") if isinstance(claims, dict) else None
+    return uid.strip() or None if isinstance(uid, str) else None
 
 
 def _reason_for(error: Exception | None) -> tuple[str, TokenFault]:

@@ -43,15 +43,22 @@ class AuthenticationError(PeatioWsError):
         text: why, without any part of the token. For the log and for `check --token`, never for the client.
         code: why, for programs.
         key_missing: whether the gateway may lack the key. The client is then not at fault.
+        uid: of the member, for the log; None unless the token's signature was verified.
     """
 
     event = "token refused"
     level = "info"
     code: TokenFault
 
-    def __init__(self, text: str, code: TokenFault = TokenFault.MALFORMED, key_missing: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        code: TokenFault = TokenFault.MALFORMED,
+        key_missing: bool = False,
+        uid: str | None = None,
+    ) -> None:
         super().__init__(text)
-        self.text, self.code, self.key_missing = text, code, key_missing
+        self.text, self.code, self.key_missing, self.uid = text, code, key_missing, uid
         self.remedy = code.remedy
         self.label = "revoked" if code is TokenFault.REVOKED else "refused"
 

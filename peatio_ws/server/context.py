@@ -68,7 +68,7 @@ class Authenticator:
         try:
             identity = self._verifier.verify(token, now)
             if self._shared.revocations.is_revoked(identity, now):
-                raise AuthenticationError("revoked by an operator", TokenFault.REVOKED)
+                raise AuthenticationError("revoked by an operator", TokenFault.REVOKED, uid=identity.uid)
         except AuthenticationError as refused:
             fields = {"connection": connection, "address": address, "reason": refused.text}
             if refused.key_missing and (seconds := self._keys.retry_after()):
@@ -78,7 +78,8 @@ class Authenticator:
                 self._ends.add_refused_token(connection, address, f"{later.text}: {refused.text}")
                 raise later from None
             self._count(refused.label)
-            limits.report(log, refused, **fields)
+            whose = {"uid": refused.uid} if refused.uid else {}
+            limits.report(log, refused, **fields, **whose)
             self._ends.add_refused_token(connection, address, refused.text)
             if not refused.key_missing:
                 self._count_failure(address)

@@ -365,11 +365,42 @@ def test_a_refusal_repeats_nothing_of_the_token(name: str, secret: str) -> None:
     try:
         VERIFIER.verify(token, NOW)
     except AuthenticationError as error:
-        said = str(error)
+        said = repr(vars(error))
+        assert error.uid == (None if name == "uid" else "ID1")  # the signature is valid
     else:
         said = ""
     assert secret not in said
     assert token.split(".")[1] not in said
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"exp": NOW - 1},
+        {"iat": NOW + 90},
+        {"nbf": NOW + 90},
+        {"aud": "other"},
+        {"iss": "other"},
+        {"sub": "api_key"},
+        {"state": "locked"},
+        {"jti": ""},
+        {"exp": "soon"},
+    ],
+)
+def test_refusal_names_the_member_only_if_the_signature_verifies(odd: dict[str, Any]) -> None:
+    payload = {**claims(aud="peatio", iss="barong", uid=" ID1 "), **odd}
+    for key, uid in ((private_key(), "ID1"), (private_key(number=1), None)):
+        with pytest.raises(AuthenticationError) as caught:
+            VERIFIER.verify(sign(payload, key=key), NOW)
+        assert caught.value.uid == uid
+
+
+def test_uid_is_of_the_rotation_key_that_verifies_the_signature() -> None:
+    token = sign(claims(sub="api_key"), key=private_key(number=2))
+    verifier = Verifier(settings(JWT_PUBLIC_KEYS=rotation(0, 1, 2)).token_rules)
+    with pytest.raises(AuthenticationError) as caught:
+        verifier.verify(token, NOW)
+    assert (caught.value.text, caught.value.uid) == ("subject is not session", "ID1")
 
 
 def test_keys_do_not_appear_in_representations() -> None:

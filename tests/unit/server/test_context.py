@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from peatio_ws.auth.jwks import KeyRing, NamedKey
 from peatio_ws.auth.jwks_refresh import JwksRefresh
 from peatio_ws.auth.keys import load_public_key, public_text
 from peatio_ws.auth.lockout import Lockout
-from peatio_ws.auth.revocations import Revocations
+from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.config.settings import Settings
@@ -67,6 +69,18 @@ def test_invalid_tokens_are_counted() -> None:
     assert is_locked_after(authenticator(**KEY), token_of(1))
     assert is_locked_after(authenticator(**KEY), token_of()), "expired"
     assert is_locked_after(authenticator(**KEY), "nonsense")
+
+
+def test_log_of_a_refused_token_has_the_uid_if_the_signature_verifies() -> None:
+    at = authenticator(**KEY)
+    now = time.time()
+    revoked = sign({**claims(uid="ID2"), "iat": now, "exp": now + 60})
+    at._shared.revocations.add(Revocation("ID2", now + 60, issued=now + 1), now)
+    with capture_logs() as lines:
+        for token in (token_of(), token_of(1), revoked, "nonsense"):
+            assert at.verify(token, "c1", HERE) is None
+    refused = [(line["reason"].partition(" ")[0], line.get("uid")) for line in lines if line["event"] == "token refused"]
+    assert refused == [("expired", "ID1"), ("signature", None), ("revoked", "ID2"), ("malformed", None)]
 
 
 @pytest.mark.parametrize("fixed", [{}, KEY])
