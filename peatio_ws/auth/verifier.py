@@ -195,7 +195,7 @@ def _kid(token: str) -> object:
 
 
 def _uid(claims: Any) -> str | None:
-    """Return the uid in the claims of a token whose signature was verified; None if it is missing, blank or not a text."""
+    """Return the uid in the claims of a verified signature; None if it is missing, blank or not a text."""
     uid = claims.get("uid") if isinstance(claims, dict) else None
     return uid.strip() or None if isinstance(uid, str) else None
 

@@ -9,7 +9,7 @@ PeatioWsError              code             logged    counted as
 ├── Refused                HTTP status      info      refused_handshakes{status}      answered with HTTP, not upgraded
 ├── ClientError            "client_error"   -         -                               answered; the connection stays
 ├── PublishError           "not_published"  -         -                               raised to the publisher
-└── Disconnect             close code       -         closes{code}                    the connection is closed
+└── Disconnect             close code       -         closes{by,code}                 the connection is closed
 
 Exceptions within one package have the base class that their callers expect:
 

@@ -16,7 +16,7 @@ from peatio_ws.protocol.exchanges import EXCHANGES
 def export_zeros() -> None:
     """Export them. Idempotent: values that exist are not changed."""
     for code in Close:
-        metrics.closes.labels(str(code.value))
+        metrics.closes.labels("gateway", str(code.value))
     for status in ("429", "503"):
         metrics.refusals.labels(status)
     for outcome in ("complete", "incomplete", "cut"):

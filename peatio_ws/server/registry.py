@@ -182,7 +182,7 @@ class ConnectionRegistry:
 
 def _log_end(connection: RegisteredConnection) -> None:
     ws, status, code = connection.ws, connection.status, connection.ws.ending.code
-    metrics.closes.labels(str(code) if code in Close.__members__.values() else "other").inc()
+    metrics.closes.labels(ws.ending.by, str(code) if code in Close.__members__.values() else "other").inc()
     log.info(
         "connection closed",
         connection=ws.id,

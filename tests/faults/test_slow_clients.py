@@ -53,7 +53,7 @@ def test_slow_client_is_closed_and_does_not_affect_others(
         (slow,) = swarm.add(gateway.port, [token], tls=context)
         slow.paused = True
         sent = 0
-        while gateway.metric('peatio_ws_closes_total{code="4413"}') == 0:
+        while gateway.metric('peatio_ws_closes_total{by="gateway",code="4413"}') == 0:
             for _ in range(50):
                 sent += 1
                 publisher.order("IDANN", sent, ord_type=PADDING)

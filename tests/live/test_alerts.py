@@ -71,7 +71,9 @@ CASES = {
     ),
     "PeatioWsBrokerBehind": steady("peatio_ws_broker_behind_seconds", 'source="private",', "0 6x20", "0 6 0x20"),
     "PeatioWsHistoryLag": steady("peatio_ws_history_lag_seconds", "", "0 6x20", "5x20"),
-    "PeatioWsClientsRefused": steady("peatio_ws_closes_total", 'code="1013",', "0+1x20", "0 0 0 0 0 0 0 0 0 1x20"),
+    "PeatioWsClientsRefused": steady(
+        "peatio_ws_closes_total", 'by="gateway",code="1013",', "0+1x20", "0 0 0 0 0 0 0 0 0 1x20"
+    ),
     "PeatioWsConnectionsFell": Case(
         {'peatio_ws_connections{state="member",{}}': "1000x9 400x20"},
         {
@@ -96,7 +98,9 @@ CASES = {
     "PeatioWsDeliveriesFailed": counter(
         "peatio_ws_deliveries_total", 'outcome="failed",', 'outcome="routed",'
     ),
-    "PeatioWsInternalErrors": counter("peatio_ws_closes_total", 'code="1011",', 'code="1000",'),
+    "PeatioWsInternalErrors": counter(
+        "peatio_ws_closes_total", 'by="gateway",code="1011",', 'by="client",code="1011",'
+    ),
     "PeatioWsHandlerFailures": Case(
         {'peatio_ws_handler_failures_total{handler="/room",{}}': "_ _ _ _ _ _ 1x10"},
         {'peatio_ws_handler_failures_total{handler="/room",{}}': "1x20"},
@@ -255,7 +259,7 @@ def test_prometheus_raises_alerts_about_broken_gateways(
         wait_until(lambda: ("PeatioWsBrokerNotConnected", broken) in prometheus.firing(), "the broker's alert fires")
         assert not {alert for alert, at in prometheus.firing() if at == full} - OF_SLOWNESS, "a healthy gateway"
         # The rate of a counter begins with its second value.
-        refused = f'peatio_ws_closes_total{{code="1013",instance="{full}"}}'
+        refused = f'peatio_ws_closes_total{{by="gateway",code="1013",instance="{full}"}}'
         wait_until(lambda: prometheus.has(refused), "Prometheus knows how many were refused before")
         token = signer.token("IDANN")
         with flooded.member(token):

@@ -506,7 +506,7 @@ def test_what_a_slow_consumer_cannot_take_waits_at_the_gateway(
 
     def hung_up() -> bool:
         """Whether the gateway has hung up on those who stopped reading."""
-        return narrow.metric('peatio_ws_closes_total{code="4413"}') == len(clients) - 1
+        return narrow.metric('peatio_ws_closes_total{by="gateway",code="4413"}') == len(clients) - 1
 
     published = 0
     while not hung_up():  # how much a kernel takes for them differs from machine to machine

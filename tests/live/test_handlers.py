@@ -242,7 +242,9 @@ def test_pings_limits_origin_and_drain_apply_to_handlers(start: Callable[..., Ga
             pass
         assert found is not None
         assert int.from_bytes(found.payload[:2]) == 1009
-        wait_until(lambda: gateway.metric('peatio_ws_closes_total{code="1009"}') == 1, "that connection has ended")
+        wait_until(
+            lambda: gateway.metric('peatio_ws_closes_total{by="gateway",code="1009"}') == 1, "that connection has ended"
+        )
         with gateway.connect("echo"):
             assert fourth.request(line="GET /echo HTTP/1.1").status == 429
         assert slow.recv(timeout=WAIT) == "slow"

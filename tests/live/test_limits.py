@@ -144,7 +144,7 @@ def test_control_frame_floods_are_closed_and_delay_no_orders(
             while (found := client.next()) is not None and found.opcode != CLOSE:
                 pass
             assert found is None or found.payload == b"\x03\xf0too many frames"
-        name = 'peatio_ws_closes_total{code="1008"}'
+        name = 'peatio_ws_closes_total{by="gateway",code="1008"}'
         wait_until(lambda: gateway.metric(name) == FLOODS, "all flooding clients are disconnected")
         over.set()
         for part in parts:

@@ -205,7 +205,7 @@ def expire_tokens(gateway: GatewayProcess, programs: list[Program]) -> None:
 
 
 def expired(gateway: GatewayProcess) -> float:
-    return gateway.metric('peatio_ws_closes_total{code="4401"}')
+    return gateway.metric('peatio_ws_closes_total{by="gateway",code="4401"}')
 
 
 def test_orders_are_correct_in_the_end(

@@ -132,7 +132,7 @@ def opened(gateway: GatewayProcess, files: Certificate, tmp_path: Path) -> Itera
 
 
 def closes(gateway: GatewayProcess, code: int | str) -> float:
-    return gateway.metric(f'peatio_ws_closes_total{{code="{code}"}}')
+    return gateway.total("peatio_ws_closes_total", f'code="{code}"')
 
 
 def test_client_that_stops_reading_within_a_record_is_closed(

@@ -187,7 +187,7 @@ def test_slow_reader_of_a_view_is_not_closed_and_has_the_newest_soon(
             swarm.join(client)
         swarm.until(lambda: all(len(client.texts) >= 2 for client in clients), "all have the book")
         with Feeding(broker.url, market, 2_000, snapshots=()) as feeding:
-            closed = 'peatio_ws_closes_total{code="4413"}'
+            closed = 'peatio_ws_closes_total{by="gateway",code="4413"}'
             wait_until(lambda: gateway.metric(closed) > 0, "the reader of all increments is closed")
         last = feeding.sent
         before = [len(client.texts) for client in clients]  # nobody has read since they had the book

@@ -142,7 +142,7 @@ def _closes(gateway: GatewayProcess) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in gateway.operators("/metrics")[1].splitlines():
         if line.startswith(("peatio_ws_closes_total{", "peatio_ws_refused_handshakes_total{")):
-            found[line.split('"')[1]] += int(float(line.rpartition(" ")[2]))
+            found[line.split('"')[-2]] += int(float(line.rpartition(" ")[2]))
     return found
 
 

@@ -22,7 +22,7 @@ import sys
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import DurationHistogram
 metrics.frames.inc(10)
-metrics.closes.labels("1000").inc(2)
+metrics.closes.labels("client", "1000").inc(2)
 metrics.broker_connected.set(1)
 metrics.turned.set(5)
 spread = DurationHistogram()
@@ -60,7 +60,7 @@ def test_counters_of_ended_processes_are_kept_and_gauges_are_not(
     (tmp_path / f"counter_{2**22 + 1}.db").touch()  # of a process that was killed at its start; no pid is this high
     counted = {
         "peatio_ws_frames_total": 30,
-        "peatio_ws_closes_total|1000": 6,
+        "peatio_ws_closes_total|client|1000": 6,
         "peatio_ws_loop_delay_seconds_bucket|0.0025": 0,
         "peatio_ws_loop_delay_seconds_bucket|0.005": 3,
         "peatio_ws_loop_delay_seconds_bucket|+Inf": 6,
@@ -132,8 +132,8 @@ def test_every_metric_is_in_the_docs_with_its_type_and_labels() -> None:
 def test_no_label_can_be_chosen_by_a_client() -> None:
     """A new label has to be considered, and added here."""
     allowed = (
-        "protocol state type outcome status code exchange source book auth handler limit stage version python".split()
-    )
+        "protocol state type outcome status by code exchange source book auth handler limit stage version python"
+    ).split()
     for name, metric in vars(metrics).items():
         if hasattr(metric, "_labelnames"):
             assert set(metric._labelnames) <= set(allowed), name

@@ -79,7 +79,9 @@ def test_log_of_a_refused_token_has_the_uid_if_the_signature_verifies() -> None:
     with capture_logs() as lines:
         for token in (token_of(), token_of(1), revoked, "nonsense"):
             assert at.verify(token, "c1", HERE) is None
-    refused = [(line["reason"].partition(" ")[0], line.get("uid")) for line in lines if line["event"] == "token refused"]
+    refused = [
+        (line["reason"].partition(" ")[0], line.get("uid")) for line in lines if line["event"] == "token refused"
+    ]
     assert refused == [("expired", "ID1"), ("signature", None), ("revoked", "ID2"), ("malformed", None)]
 
 

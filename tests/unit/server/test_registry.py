@@ -10,7 +10,9 @@ import gevent.event
 import pytest
 
 from peatio_ws import testing
+from peatio_ws.monitoring import metrics
 from peatio_ws.server.connections.handler_connection import HandlerConnection
+from tests.support.servers import wait_until
 from tests.unit.server.served import end_code, status_of, waiting_gateway
 
 # ---- slow `identify` functions
@@ -49,6 +51,32 @@ def test_connections_are_limited_per_address_if_it_identifies_a_client(first: st
     with testing.serve(gateway) as server:
         assert server.connect("/", x_forwarded_for=first).receive() == "here"
         assert status_of(server, x_forwarded_for=second) == status
+
+
+# ---- ends
+
+
+@pytest.mark.parametrize(("sent", "code"), [(1011, "1011"), (1000, "1000"), (1001, "other"), (4999, "other")])
+def test_close_by_a_client_counts_apart_under_a_known_code(sent: int, code: str) -> None:
+    def count(by: str) -> float:
+        return float(metrics.closes.labels(by, code)._value.get())
+
+    before = {by: count(by) for by in ("client", "gateway")}
+    with testing.serve(waiting_gateway()) as server, server.connect("/") as client:
+        assert client.receive() == "here"
+        client.connection.close(sent)
+        wait_until(lambda: count("client") == before["client"] + 1, "the close is counted")
+    assert count("gateway") == before["gateway"]
+
+
+def test_close_by_the_gateway_counts_for_it() -> None:
+    one = metrics.closes.labels("gateway", "1011")
+    before = one._value.get()
+    gateway = testing.gateway()
+    gateway.websocket("/")(lambda _ws: 1 / 0)
+    with testing.serve(gateway) as server:
+        assert server.connect("/").closed()[0] == 1011
+        wait_until(lambda: one._value.get() == before + 1, "the close is counted")
 
 
 # ---- periodic checks
