@@ -29,6 +29,12 @@ from tests.support.visitor import Visitor
 BOT = "docs/how-to/market-making-bot.md"
 TRADING = "docs/how-to/trading-page.md"
 PAGES = ["README.md", "clients/python/README.md", "clients/js/README.md", "docs/how-to/command-line-tools.md", BOT]
+FIRST = [
+    ("README.md", ".venv/bin/python client.py"),
+    ("clients/python/README.md", ".venv/bin/python first.py"),
+    ("clients/js/README.md", "node first.mjs"),
+]
+"""Pages, and the command that runs the program on the page."""
 CLIENTS = ["client.py", "client.mjs", "client.rb"]
 PRINTING = [*CLIENTS, "orders.py", "orders_asyncio.py", "orders.mjs", "every_channel.py"]
 ORDER = {"event": "place_order", "market": "btcusd", "side": "sell", "price": "30000", "volume": "0.5"}
@@ -47,6 +53,26 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_page_does_what_it_shows(page: str, checkout: Checkout, tmp_path: Path) -> None:
     checkout.run_page(documents.blocks(ROOT / page), tmp_path)
+
+
+@pytest.mark.parametrize(("page", "command"), FIRST)
+def test_first_programs_end_quietly_when_nothing_reads_them(
+    page: str, command: str, checkout: Checkout, tmp_path: Path
+) -> None:
+    blocks = list(documents.blocks(ROOT / page))
+    for block in blocks:
+        if block.language == "sh" and re.match(r"(\S*pip|npm) install\b.* \./clients/", block.text):
+            checkout.install(block.text)
+    file = command.split()[-1]
+    (program,) = [block.text for block in blocks if block.how == f"file {file}"]
+    # Node looks for packages from the folder of the program.
+    (checkout.folder / file).write_text(checkout.here(program))
+    run = checkout.run(f"set -o pipefail\n{command} | head -n 1")
+    try:
+        assert run.process.wait(PAGE_SECONDS) == 0, run.said()
+        assert not re.search(r"Error|Traceback|EPIPE", run.said())
+    finally:
+        run.end()
 
 
 # ---- how-to pages
