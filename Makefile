@@ -139,17 +139,18 @@ bench/node_modules/.ready: bench/package-lock.json | servers
 	@cd bench && npm ci --silent
 	@touch $@
 
-# What a release consists of, into dist/: packages, the image's context, the list of its contents, checksums. Each is
+# What a release consists of, into dist/: packages, the image's context, the list of its contents, the chart, checksums. Each is
 # installed and used in an empty environment. About three minutes.
 dist: .venv-dist/.ready servers
 	@.venv-dist/bin/python -m tests.programs.dist
 
-.venv-dist/.ready: deploy/dist-requirements.txt
+.venv-dist/.ready: deploy/dist-requirements.txt tests/programs/helm.py
 	@sh tests/make-venv "$(PYTHON)" .venv-dist
 	@.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/dist-requirements.txt
+	@.venv-dist/bin/python -m tests.programs.helm
 	@touch $@
 
-SPELLED = README.md CHANGELOG.md $(wildcard docs/*.md docs/*/*.md bench/*.md clients/*/*.md examples/*/*.md)
+SPELLED = README.md CHANGELOG.md $(wildcard docs/*.md docs/*/*.md bench/*.md clients/*/*.md deploy/*/*/*.md examples/*/*.md)
 # The site, into build/docs; a warning is an error, and so is a misspelt word or a cliché. In a separate virtual environment, as for
 # the bench.
 docs: .venv-docs/.ready docs/node_modules/.ready
@@ -180,9 +181,10 @@ $(VENV)/.run-ready: requirements.txt | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*/requirements.txt) | $(VENV)/bin/python
-	@echo "installing what requirements-dev.txt names into $(VENV)"
+$(VENV)/.test-ready: requirements-dev.txt requirements.txt $(wildcard examples/*/requirements.txt) tests/programs/helm.py | $(VENV)/bin/python
+	@echo "installing what requirements-dev.txt names, and Helm, into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m tests.programs.helm
 	@touch $@ $(VENV)/.run-ready
 
 clean:

@@ -1,7 +1,7 @@
 """The files of `deploy/`, as far as they can be tested without their engines: schemas, linters, and references between
 files and to the gateway.
 
-`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files.
+`test_behind_nginx.py` and `test_behind_envoy.py` run the proxies' files; `test_helm_chart.py` renders the chart.
 """
 
 from __future__ import annotations
@@ -57,14 +57,7 @@ def seconds(duration: str) -> float:
 
 def test_no_variable_is_unknown() -> None:
     named = set[str]()
-    for name in (
-        "Dockerfile",
-        "compose.yaml",
-        "kubernetes.yaml",
-        "nginx.conf",
-        "peatio-ws.service",
-        "peatio-ws.socket",
-    ):
+    for name in ("Dockerfile", "compose.yaml", "nginx.conf", "peatio-ws.service", "peatio-ws.socket"):
         named |= set(re.findall(r"\b(?:WEBSOCKET|JWT|AMQP|METRICS|REDIS|LOG|WEB|TRUSTED)_[A-Z_]+\b", text(name)))
     fields = Settings.model_fields.values()
     known = {str(one) for field in fields for one in getattr(field.validation_alias, "choices", ())}
@@ -126,38 +119,6 @@ def test_compose_file() -> None:
         assert services[name]["healthcheck"]["test"][1] == "python"
     mounted = [line.split(":")[1] for line in services["nginx"]["volumes"]]
     assert re.findall(r"ssl_certificate\w* +(\S+)/\w+\.pem", text("nginx.conf")) == [mounted[1]] * 2
-
-
-# ---- Kubernetes
-
-
-def test_kubernetes_objects() -> None:
-    import kubernetes_validate
-
-    objects = {one["kind"]: one for one in documents("kubernetes.yaml")}
-    assert list(objects) == ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"]
-    for one in objects.values():
-        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
-    deployment = objects["Deployment"]["spec"]
-    deployment["replica"] = 1
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(objects["Deployment"], kubernetes_validate.latest_version(), strict=True)
-    del deployment["replica"]
-
-    pod = deployment["template"]
-    (container,) = pod["spec"]["containers"]
-    labels = pod["metadata"]["labels"].items()
-    for selector in (
-        deployment["selector"]["matchLabels"],
-        objects["Service"]["spec"]["selector"],
-        objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
-    ):
-        assert selector.items() <= labels
-    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"websocket": 8080, "metrics": 4242}
-    drain = float(objects["ConfigMap"]["data"]["WEBSOCKET_DRAIN_SECONDS"]) + 12
-    waits = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["spec"]["terminationGracePeriodSeconds"] > waits + drain
-    Settings.limits_from_env(objects["ConfigMap"]["data"])
 
 
 # ---- systemd

@@ -4,7 +4,8 @@
 
 Only files that are committed are built. Into the folder come wheel and sdist of the gateway and of the Python client,
 the package of the JavaScript client, the build context of the container image, a list of what the image contains
-(SBOM, CycloneDX) and checksums. Needs `git` and `npm`, and the packages of deploy/dist-requirements.txt.
+(SBOM, CycloneDX), the Helm chart and checksums. Needs `git`, `npm` and Helm (`helm.py`), and the packages of
+deploy/dist-requirements.txt.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.programs import helm
+
 ROOT = Path(__file__).parent.parent.parent
+CHART = Path("deploy") / "helm" / "peatio-ws"
 INSTALL_SECONDS = 600.0
 START_SECONDS = 60.0
 PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -43,11 +47,14 @@ def versions(root: Path) -> dict[str, str]:
     """Return the version that each part claims."""
     package = (root / "peatio_ws" / "version.py").read_text()
     client = (root / "clients" / "python" / "src" / "peatio_client" / "__init__.py").read_text()
+    chart = dict(re.findall(r"^(version|appVersion): (.+)$", (root / CHART / "Chart.yaml").read_text(), re.M))
     return {
         "peatio_ws/version.py": re.findall(r'^VERSION = "(.+)"$', package, re.M)[0],
         "clients/python": re.findall(r'^__version__ = "(.+)"$', client, re.M)[0],
         "clients/js/package.json": json.loads((root / "clients" / "js" / "package.json").read_text())["version"],
         "CHANGELOG.md": re.findall(r"^## (\S+)", (root / "CHANGELOG.md").read_text(), re.M)[0],
+        "the chart": chart["version"],
+        "the chart's image": chart["appVersion"],
     }
 
 
@@ -82,6 +89,14 @@ def run(*command: str | Path, cwd: Path, **environ: str) -> str:
     return done.stdout
 
 
+def run_helm(*words: str | Path, cwd: Path) -> str:
+    """Run Helm. Return what it prints."""
+    program = helm.program()
+    if program is None:
+        raise RuntimeError("helm is missing: python -m tests.programs.helm")
+    return run(program, *words, cwd=cwd)
+
+
 def environment(place: Path, *install: str | Path) -> Path:
     """Make a virtual environment and install something. Return the folder of its programs."""
     run(sys.executable, "-m", "venv", place, cwd=place.parent)
@@ -100,6 +115,7 @@ def build(source: Path, into: Path, version: str) -> list[Path]:
     with tarfile.open(into / f"peatio-ws-{version}-image.tar.gz", "w:gz") as context:
         for name in image_context(source):
             context.add(source / name, name)
+    run_helm("package", source / CHART, "--destination", into, cwd=source)
     return sorted(into.iterdir())
 
 
@@ -214,6 +230,15 @@ def try_image(context: Path, place: Path, ports: tuple[int, int]) -> Path:
     return programs / "python"
 
 
+def try_chart(chart: Path, place: Path, version: str) -> None:
+    """Render the chart with its default values, in a folder without anything else of the project."""
+    run_helm("lint", "--strict", chart, cwd=place)
+    printed = run_helm("template", "trial", chart, "--set", "existingSecret=trial,dashboard.enabled=true", cwd=place)
+    tried(chart, printed, f'image: "peatio-ws:{version}"')
+    if "peatio_ws_connections" not in printed:
+        raise RuntimeError(f"{chart.name}: does not contain the dashboard")
+
+
 def two_ports() -> tuple[int, int]:
     """Return two ports that are free now. Not those of `tests.support`, which needs more than is installed here."""
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
@@ -245,6 +270,7 @@ def main(words: Sequence[str] | None = None) -> int:
         (version,) = set(claimed.values())
         parts, place = build(source, into, version), Path(name)
         try_all(parts, place, version, two_ports())
+        try_chart(one(parts, "peatio-ws-*.tgz"), place, version)
         image = place / "image"
         image.mkdir()
         python = try_image(into / f"peatio-ws-{version}-image.tar.gz", image, two_ports())
