@@ -122,6 +122,11 @@ def on_reload(server):
     gunicorn_master.make_tls(server.cfg)
 
 
+def pre_exec(server):
+    # After USR2, in a child of the master that becomes the master of the new version.
+    listener.hand_over(server.cfg.env_orig)
+
+
 def ssl_context(config, make):
     # A list of ciphers that the operator made (--ciphers) is in the order that the operator wants.
     return tls.configure(make(), client_chooses=config.ciphers is None)

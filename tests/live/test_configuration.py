@@ -259,7 +259,7 @@ def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:
 
 
 def test_metrics_folder_of_another_gateway_is_not_removed(tmp_path: Path) -> None:
-    """A gateway that was started by USR2 inherits PROMETHEUS_MULTIPROC_DIR and cannot listen on the metrics port."""
+    """A gateway that was started by USR2 inherits PROMETHEUS_MULTIPROC_DIR."""
     others = tmp_path / "peatio_ws-metrics-of-another"
     others.mkdir()
     run_failing(tmp_path, WEBSOCKET_PORT="http", PROMETHEUS_MULTIPROC_DIR=str(others))

@@ -1,4 +1,4 @@
-"""A gateway whose code changes while it runs (`gunicorn --reload`) or whose master is killed."""
+"""A gateway whose code changes while it runs (`gunicorn --reload`, `USR2`) or whose master is killed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from peatio_ws.cli.run import CONFIG
 from tests.live.test_published_keys import Issued, members
 from tests.support.certificate import Certificate
-from tests.support.gateway import GatewayProcess, Signer, receive
-from tests.support.servers import wait_until
+from tests.support.gateway import GatewayProcess, Publisher, Signer, receive, resume
+from tests.support.servers import START_SECONDS, RabbitMQ, wait_until
 
 SECONDS = 30.0
 """Time limit for immediate effects. Less than gunicorn's `graceful_timeout` here, for which a worker must not wait."""
@@ -179,3 +179,76 @@ def test_worker_waits_until_faulty_files_are_repaired(tmp_path: Path) -> None:
         assert gateway.process is not None
         gateway.process.terminate()
         assert gateway.process.wait(SECONDS) == 0, "a waiting worker did not exit on request"
+
+
+def ended(pid: int) -> bool:
+    """Return whether a process has ended. It is a zombie if the tests' ancestors do not wait for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+def successor() -> Iterator[list[int]]:
+    """The pid of a master that USR2 has started, if the test appends it. The process ends after the test."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: ended(pid), "the new master exits", SECONDS)  # noqa: B023
+
+
+def test_usr2_exchanges_a_gateway(
+    tmp_path: Path, broker: RabbitMQ, signer: Signer, publisher: Publisher, successor: list[int]
+) -> None:
+    """Clients are never refused, and a client that resumes receives each event once."""
+    environ = {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"}
+    gateway = GatewayProcess(tmp_path, environ, ("peatio_ws", "run", "--no-simulation"))
+    token = signer.token("IDUSR")
+    received = list[int]()
+
+    def order(client: ClientConnection) -> None:
+        received.append(receive(client)["orderbook"]["id"])
+
+    try:
+        with gateway.connect() as client:
+            resume(client, token)
+            workers = gateway.workers()
+            os.kill(gateway.pid, signal.SIGUSR2)
+            wait_until(lambda: len(gateway.workers()) > len(workers), "another master has started", SECONDS)
+            successor += set(gateway.workers()) - set(workers)
+            (new,) = successor
+            wait_until(
+                lambda: {"private", "public"} <= {
+                    line["events"]
+                    for line in gateway.events()
+                    if line["event"] == "receiving from the broker" and line["pid"] not in workers
+                },
+                "its worker receives from the broker",
+                START_SECONDS,
+            )  # fmt: skip
+            publisher.order("IDUSR", 1)
+            order(client)
+            assert gateway.process is not None
+            gateway.process.terminate()
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    cursor = receive(client, SECONDS)["resume"]["cursor"]
+            assert client.close_code == 1012
+        publisher.order("IDUSR", 2)
+        with gateway.connect() as client:  # at once: the old master may not have exited yet
+            assert resume(client, token, cursor)["complete"] is True
+            order(client)
+            publisher.order("IDUSR", 3)
+            order(client)
+        assert received == [1, 2, 3]
+        assert gateway.process.wait(SECONDS) == 0
+        assert not ended(new)
+        with gateway.connect() as client:
+            assert "challenge" in receive(client)
+        assert gateway.operators("/readyz")[0] == 200
+        assert not gateway.tracebacks()
+    finally:
+        gateway.stop()

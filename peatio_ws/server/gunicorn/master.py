@@ -1,5 +1,6 @@
-"""Changes to gunicorn's master for a gateway: it polls often whether its workers have ended, and validates the
-configuration before a reload. Knows gunicorn's `Arbiter`; knows no client and no broker.
+"""Changes to gunicorn's master for a gateway: it polls often whether its workers have ended, validates the
+configuration before a reload, and starts a successor (`USR2`) only where that works. Knows gunicorn's `Arbiter`; knows
+no client and no broker.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import os
 import select
 import signal
+import sys
 import time
 from typing import Any, Final, NoReturn
 
@@ -37,8 +39,12 @@ def prepare(master: Any) -> None:
     _poll_often()
     Worker.patient = True
     make_tls(master.cfg)
-    reload = master.reload
+    reload, reexec = master.reload, master.reexec
     master.reload = lambda: _reload(master, reload)
+    master.reexec = lambda: _start_successor(master, reexec)
+    # gunicorn (27.0.1) would start `python -m gunicorn` by the path of its file, next to which its module `http` hides
+    # Python's.
+    master.START_CTX["args"] = list(sys.orig_argv)
 
 
 def make_tls(cfg: Any) -> None:
@@ -91,6 +97,25 @@ def _reload(master: Any, reload: Any) -> None:
             os.environ.update(master.cfg.env)
     for fault in faults:
         log.error("reload refused; workers keep their settings", fault=fault)
+
+
+def _start_successor(master: Any, reexec: Any) -> None:
+    """Start another master from the files on disk, on the same sockets, if the two can be exchanged (`USR2`)."""
+    if fault := _successor_fault(master):
+        log.error("USR2 refused", fault=fault)
+    else:
+        reexec()
+
+
+def _successor_fault(master: Any) -> str | None:
+    """Return why a successor would not start, or not survive this master; None if it would."""
+    if master.systemd or "NOTIFY_SOCKET" in os.environ:
+        return "systemd ends the successor together with this process; restart the unit"
+    if os.getpid() == 1:
+        return "a container ends with its first process; start another container"
+    if master.cfg.reuse_port:  # there is no socket that gunicorn (27.0.1) could pass on, and it does not expect that
+        return "with --reuse-port, start another gateway with a different METRICS_PORT"
+    return None
 
 
 def _validate_in_child(master: Any) -> list[str]:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any, ClassVar, Final
 
 import gevent
@@ -41,6 +41,9 @@ MOST_BODY: Final = 65_536
 """The limit of a request's body in bytes; a larger one is answered with 413."""
 _FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
+INHERITED: Final = "PEATIO_WS_METRICS_FD"
+"""The variable with the number of an inherited socket: gunicorn's `GUNICORN_FD` for the operator's port."""
+
 application: Final = OperatorApplication()
 _server: WSGIServer | None = None
 _listener: socket.socket | None = None  # bound by gunicorn's master, inherited by its workers
@@ -49,11 +52,25 @@ _listener: socket.socket | None = None  # bound by gunicorn's master, inherited 
 def bind(settings: Settings) -> None:
     """Listen on `METRICS_HOST:METRICS_PORT`, in gunicorn's master. Raise ConfigurationError if that fails."""
     global _listener
+    if (fd := os.environ.pop(INHERITED, None)) is not None:
+        _listener = socket.socket(fileno=int(fd))
+        return
     host, port = settings.metrics_host, settings.metrics_port
     try:
         _listener = listen_addresses.bind_socket(host, port)
     except OSError as error:
         raise ConfigurationError([listen_addresses.fault(settings, error, "metrics_")]) from None
+
+
+def hand_over(environ: MutableMapping[str, str]) -> None:
+    """Let the program that this process executes next listen on the same socket. Call it in a child of the master.
+
+    Args:
+        environ: the program's environment.
+    """
+    if _listener is not None:
+        _listener.set_inheritable(True)
+        environ[INHERITED] = str(_listener.fileno())
 
 
 def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None:

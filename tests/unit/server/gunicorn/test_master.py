@@ -101,3 +101,30 @@ def test_exit_of_a_worker_during_a_reload_is_not_caught() -> None:
     running.pid = 1  # called in another process
     with pytest.raises(SystemExit):
         room._reload(running, end)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"systemd": True}, "restart the unit"),
+        ({"notify": True}, "restart the unit"),
+        ({"pid": 1}, "another container"),
+        ({"reuse_port": True}, "another gateway"),
+    ],
+)
+def test_successor_is_started_where_it_survives(
+    changes: dict[str, Any], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if "notify" in changes:
+        monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setattr(os, "getpid", lambda: changes.get("pid", 1000))
+    cfg = SimpleNamespace(reuse_port="reuse_port" in changes)
+    started: list[bool] = []
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        room._start_successor(SimpleNamespace(cfg=cfg, systemd="systemd" in changes), lambda: started.append(True))
+    assert started == ([] if reason else [True])
+    assert [line["event"] for line in lines] == (["USR2 refused"] if reason else [])
+    assert all(str(reason) in line["fault"] for line in lines)

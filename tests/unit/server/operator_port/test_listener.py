@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,22 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         testing._run(listener._server.stop)
         listener._listener.close()
         listener._listener = listener._server = None
+
+
+def test_the_next_master_listens_on_the_same_socket(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, environ = listener._listener, dict[str, str]()
+    assert first is not None
+    listener.hand_over(environ)
+    assert first.get_inheritable()
+    monkeypatch.setenv(listener.INHERITED, environ[listener.INHERITED])
+    listener.bind(settings(METRICS_PORT=str(port)))  # in use: cannot be bound again
+    second = listener._listener
+    assert second is not None
+    assert second is not first
+    assert second.getsockname() == first.getsockname()
+    assert listener.INHERITED not in os.environ, "workers and their programs would inherit it"
+    second.detach()
+    listener._listener = first
 
 
 def reached(limit: Limit) -> float:
