@@ -7,6 +7,7 @@ and Redis. docs/contributing.md describes which blocks those are, and how a bloc
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from peatio_ws.auth import keys
+from peatio_ws.cli.main import main
 from tests.support import documents, shell_pages, stranger
 from tests.support.documents import Block
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer
@@ -68,6 +70,19 @@ def key_file(folder: Path, signer: Signer) -> Path:
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the package as a stranger does. Return the folder of its commands."""
     return stranger.installed(tmp_path_factory) / ".venv" / "bin"
+
+
+def test_the_installed_man_page_is_valid(commands: Path) -> None:
+    page = commands.parent / "share" / "man" / "man1" / "peatio-ws.1"
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "error", page], capture_output=True, text=True, timeout=SECONDS
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    done = subprocess.run(["mandoc", "-T", "utf8", "-O", "width=200", page], capture_output=True, timeout=SECONDS)
+    shown = re.sub(r".\x08", "", done.stdout.decode())  # bold letters are printed twice
+    named = [f"peatio-ws {name} " for name in main.commands]
+    assert [usage for usage in named if usage not in shown] == []
+    assert "       --no-simulation\n" in shown
 
 
 def token(signer: Signer) -> str:
