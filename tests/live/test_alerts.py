@@ -6,21 +6,16 @@ import contextlib
 import json
 import re
 import subprocess
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import yaml
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.gateway import ROOT, GatewayProcess, Signer, receive
-from tests.support.servers import Server, free_port, wait_until
-
-RULES = ROOT / "deploy" / "prometheus-rules.yaml"
-ALERTS = {rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
+from tests.support.prometheus import ALERTS, RULES, Prometheus
+from tests.support.servers import free_port, wait_until
 
 
 class Case(NamedTuple):
@@ -188,51 +183,6 @@ def test_alerts_are_documented_with_their_urgency() -> None:
 
 
 # ---- a real Prometheus
-
-
-class Prometheus(Server):
-    """Scrapes gateways every second, and evaluates the rules without their waiting times."""
-
-    def __init__(self, folder: Path, gateways: list[GatewayProcess]) -> None:
-        self.folder, self.port = folder, free_port()
-        rules = yaml.safe_load(RULES.read_text())
-        for group in rules["groups"]:
-            for rule in group["rules"]:
-                rule.pop("for", None)
-        config = yaml.safe_load((ROOT / "deploy" / "prometheus.yaml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        targets = [f"127.0.0.1:{gateway.metrics_port}" for gateway in gateways]
-        config["scrape_configs"][0]["static_configs"] = [{"targets": targets}]
-        folder.mkdir()
-        for name, content in (("prometheus.yaml", config), ("prometheus-rules.yaml", rules)):
-            (folder / name).write_text(json.dumps(content))
-        self.start()
-
-    def start(self) -> None:
-        command = [
-            "prometheus",
-            f"--config.file={self.folder}/prometheus.yaml",
-            f"--storage.tsdb.path={self.folder}/data",
-            f"--web.listen-address=127.0.0.1:{self.port}",
-        ]
-        with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def firing(self) -> set[tuple[str, str]]:
-        """Return the alerts that fire, each with the gateway that it is about."""
-        found = self._ask("alerts").get("alerts", [])
-        return {(one["labels"]["alertname"], one["labels"].get("instance", "")) for one in found}
-
-    def has(self, series: str) -> bool:
-        """Return whether a series has a value."""
-        return bool(self._ask("query?" + urllib.parse.urlencode({"query": series})).get("result"))
-
-    def _ask(self, path: str) -> dict[str, Any]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=5) as answer:
-                return dict(json.loads(answer.read())["data"])
-        except OSError:
-            return {}
 
 
 @pytest.fixture
