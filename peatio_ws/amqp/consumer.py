@@ -20,7 +20,7 @@ from kombu import Connection
 
 from peatio_ws.amqp.connection import CONNECT_TIMEOUT, connection_errors, describe_error, open_connection, shown_url
 from peatio_ws.amqp.read_pacing import ReadPacing
-from peatio_ws.amqp.source import Reopen, Restored, SourceRefused, Sources
+from peatio_ws.amqp.source import Reopen, Restored, SourceRefused, Sources, SourceUnavailable
 from peatio_ws.amqp.topology import is_missing_canary
 from peatio_ws.concurrency.backoff import BROKER_PAUSES, Backoff
 
@@ -198,7 +198,7 @@ class Consumer:
                 connection.heartbeat_check()
                 source.check()
                 self._try_preferred(url)
-            except (SourceRefused, Reopen) as error:
+            except (SourceRefused, SourceUnavailable, Reopen) as error:
                 _interrupt(reader, error)
             except Exception as error:  # any error: without heartbeats the connection is lost
                 _interrupt(reader, ConnectionError(describe_error(error)))

@@ -104,6 +104,7 @@ class Source(Protocol):
 
         Raises:
             Reopen, SourceRefused.
+            SourceUnavailable: this broker cannot be used; another one may be.
         """
 
     def closed(self, unreachable: bool) -> None:

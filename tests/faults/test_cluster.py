@@ -134,7 +134,7 @@ class Place:
     """A virtual host with a history stream.
 
     Attributes:
-        url: URL of the virtual host on `here`.
+        url, url_there: URLs of the virtual host on `here` and on `there`.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -142,8 +142,8 @@ class Place:
         cluster.here.ctl("add_vhost", self.name)
         cluster.here.ctl("set_permissions", "-p", self.name, "guest", ".*", ".*", ".*")
         self.url = f"amqp://guest:guest@127.0.0.1:{cluster.here.port}/{self.name}"
-        there = f"amqp://guest:guest@127.0.0.1:{cluster.there.port}/{self.name}"
-        with Connection(there) as connection:
+        self.url_there = f"amqp://guest:guest@127.0.0.1:{cluster.there.port}/{self.name}"
+        with Connection(self.url_there) as connection:
             channel = connection.default_channel
             channel.queue_declare(STREAM, durable=True, auto_delete=False, exclusive=False, arguments=dict(ARGUMENTS))
             # As a gateway on the other node would.
@@ -188,8 +188,8 @@ def start(folder: Path, signer: Signer) -> Iterator[Callable[..., GatewayProcess
     """Start gateways that use a `Place`."""
     running: list[GatewayProcess] = []
 
-    def start_one(place: Place, wait: bool = True) -> GatewayProcess:
-        running.append(GatewayProcess(folder, {"AMQP_URL": place.url, **signer.environ}, wait=wait))
+    def start_one(place: Place, wait: bool = True, urls: str = "") -> GatewayProcess:
+        running.append(GatewayProcess(folder, {"AMQP_URL": urls or place.url, **signer.environ}, wait=wait))
         return running[-1]
 
     yield start_one
@@ -248,6 +248,43 @@ def test_stream_is_read_once_it_has_a_replica_here(
     assert False in [complete for _, complete in member.notices], (
         "a cursor into its own history is not valid in the stream"
     )
+
+
+def read_at(gateway: GatewayProcess) -> list[str]:
+    """Return the brokers from which the gateway has read private events, in order."""
+    lines = [line for line in gateway.events() if line["event"] == "receiving from the broker"]
+    return [line["broker"].partition("/")[0] for line in lines if line["events"] == "private"]
+
+
+@pytest.mark.parametrize("quiet", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_node_whose_replica_is_lost_is_left_for_the_other_one(
+    cluster: Cluster, start: Callable[..., GatewayProcess], signer: Signer, quiet: bool
+) -> None:
+    """RabbitMQ 3.10 does not notify the reader, even if nothing is published."""
+    place = Place(cluster)
+    here, there = (f"127.0.0.1:{node.port}" for node in (cluster.here, cluster.there))
+    gateway = start(place, urls=f"{place.url};{place.url_there}")
+    numbers = Numbers(place.url_there)
+    with gateway.connect() as client:
+        member = Member(client, signer.token(UID))
+        member.start()
+        if not quiet:
+            numbers.start()
+            wait_for_orders(member, numbers, "orders arrive through the stream")
+        assert read_at(gateway) == [here]
+        began = time.monotonic()
+        place.delete_replica()
+        wait_until(lambda: read_at(gateway) == [here, there], "the worker reads at the other node", SECONDS)
+        print(f"{'quiet' if quiet else 'busy'}: the other node is read after {time.monotonic() - began:.1f} s")
+        if quiet:
+            numbers.start()
+        wait_for_orders(member, numbers, "orders arrive through the other node")
+        numbers.end()
+        wait_until(lambda: member.last >= numbers.sure[-1], "the last order arrives", SECONDS)
+        print(f"{member.silence():.1f} s of silence")
+    assert not missing(member, numbers)
+    assert not member.notices, "the stream continues, so no event can be missing"
+    assert not remedies(gateway)
 
 
 @pytest.mark.long

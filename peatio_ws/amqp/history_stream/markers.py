@@ -8,6 +8,7 @@ with the publisher (RabbitMQ, "Alarms").
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,12 @@ class BrokerAlarm(ConnectionError):
 
 
 def publish_and_read_back(
-    reading: Connection, queue: str, seconds: float, body: bytes = b"", headers: Mapping[str, str] | None = None
+    reading: Connection,
+    queue: str,
+    seconds: float,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    patience: float = math.inf,
 ) -> Delivery:
     """Publish a message to the stream, and read it back. Retries while the stream is being created.
 
@@ -51,6 +57,7 @@ def publish_and_read_back(
         reading: a connection to the same broker, which is cloned.
         seconds: time limit.
         body: the message; random if empty.
+        patience: seconds after which it does not retry, if that is before the time limit.
 
     Returns:
         The message as readers of the stream receive it.
@@ -58,14 +65,15 @@ def publish_and_read_back(
     Raises:
         BrokerAlarm, SourceRefused, SourceUnavailable, and what kombu and py-amqp raise if the broker is lost.
     """
-    until = time.monotonic() + seconds
+    began = time.monotonic()
+    until, retry_until = began + seconds, began + min(seconds, patience)
     while True:
         try:
             return _publish_and_read_back(
                 reading, queue, max(0.01, until - time.monotonic()), body or uuid.uuid4().bytes, headers
             )
         except SourceUnavailable as error:
-            if not error.answered or time.monotonic() + RETRY_SECONDS > until:
+            if not error.answered or time.monotonic() + RETRY_SECONDS > retry_until:
                 raise
             gevent.sleep(RETRY_SECONDS)
 

@@ -111,9 +111,9 @@ class StreamSetup:
         self._unbound = False
         return end
 
-    def publish_marker(self, connection: Connection) -> Delivery:
+    def publish_marker(self, connection: Connection, patience: float = STEP_SECONDS) -> Delivery:
         """Publish a marker to the stream; see `markers.publish_and_read_back`."""
-        return markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers())
+        return markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers(), patience)
 
     def _declare(self, channel: Any) -> None:
         channel.queue_declare(self._queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(ARGUMENTS))

@@ -7,8 +7,10 @@ Theory of operation:
 
 - *Continuing.* After a lost connection, the reader consumes from its last event, and compares the first event it
   receives with it (`offset.py`). Retention may have removed events, or the stream may be a new one.
-- *Knowing the end.* From time to time, a marker is published to the stream (`markers.py`). Once the reader
-  receives it, the reader has received everything before it.
+- *Knowing the end.* From time to time, and whenever nothing has arrived for a second, a marker is published to the
+  stream (`markers.py`). Once the reader receives it, the reader has received everything before it.
+- *Noticing a lost replica.* RabbitMQ does not notify a reader whose replica is gone. The marker shows it: the broker
+  refuses to read it back at this node, and nothing arrives here. The consumer then tries the next broker.
 - *Refusals.* The broker's codes decide whether the stream is refused (`SourceRefused`) or unavailable for the moment
   (`SourceUnavailable`). A stream that is unavailable for `GIVE_UP_SECONDS` counts as refused.
 """
@@ -28,15 +30,9 @@ from peatio_ws.amqp.connection import describe_error
 from peatio_ws.amqp.content_header import OFFSET
 from peatio_ws.amqp.frame_reader import consume
 from peatio_ws.amqp.history_stream.markers import BrokerAlarm, refusals_translated
-from peatio_ws.amqp.history_stream.offset import (
-    READER,
-    ReaderInput,
-    ReaderState,
-    is_gap,
-    offset_of,
-    start,
-)
+from peatio_ws.amqp.history_stream.offset import READER, ReaderInput, ReaderState, is_gap, offset_of, start
 from peatio_ws.amqp.history_stream.setup import GIVE_UP_SECONDS, StreamSetup, step_timeout
+from peatio_ws.amqp.history_stream.silence import Silence, now
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -47,7 +43,12 @@ ACK_EACH: Final = 500
 ACK_SECONDS: Final = 60.0
 """Fewer deliveries are acknowledged after this time. RabbitMQ closes a channel that owes one for half an hour."""
 IDLE_SECONDS: Final = 5.0
-"""If nothing arrives for this long although the stream has more, the connection is opened again."""
+"""If nothing arrives for this long after opening although the stream has more, the connection is opened again."""
+QUIET_SECONDS: Final = 1.0
+"""If nothing arrives for this long, a marker is published. Every worker receives it, so all workers together publish
+about one a second to a quiet stream, and none to a busy one."""
+NO_REPLICA_SECONDS: Final = 1.0
+"""If the broker answers for this long that this node has no replica, the reader leaves it."""
 MARK_EACH: Final = 10.0
 """Approximate seconds between markers, for fresh cursors on a quiet exchange, and to measure the reader's lag."""
 MARKED_WITHIN: Final = 20.0
@@ -57,8 +58,6 @@ PROBE_SECONDS: Final = 0.5
 REMOVED: Final = (
     "the stream no longer has them: this reader was disconnected, or too slow, for longer than events are kept"
 )
-_SUSPENDED_TOO: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux only; CLOCK_MONOTONIC of macOS includes suspended time."""
 
 
 class StreamSource:
@@ -89,7 +88,7 @@ class StreamSource:
         self._setup = StreamSetup(queue, durable, marker_headers)
         self._state = ReaderState.CLOSED
         self._last: Delivery | None = None  # None if there is no event to continue from
-        self._last_read_at = 0.0  # when the last delivery arrived, by `_now`; 0 before the first
+        self._silence = Silence()
         # State of one connection:
         self._connection: Any = None
         self._line: Any = None  # py-amqp's connection below kombu's
@@ -101,7 +100,7 @@ class StreamSource:
         self._marking: gevent.Greenlet[Any, Any] | None = None
         self._alarmed = False  # the broker accepts no messages
         self._at_end = False  # everything up to the last marker has been received
-        self._refused: SourceRefused | None = None  # raised by `check`
+        self._failed: SourceRefused | SourceUnavailable | None = None  # raised by `check`
         self._marked_at = self._ended_at = 0.0  # when the marker was published, and when it was read back
         self._tried_at = 0.0  # when publishing a marker was last tried
         self._read_up_to = 0.0  # when the last marker that arrived was published
@@ -129,15 +128,14 @@ class StreamSource:
         self._at_end = False
         self._received_then = self._line.bytes_recv
         self._step(ReaderInput.OPENED if last is None else ReaderInput.OPENED_AT_LAST)
-        away = _now() - self._last_read_at if self._last_read_at else None
-        offset = start(last, self._seconds, away)
+        offset = start(last, self._seconds, self._silence.seconds)
         with step_timeout(), refusals_translated(Refusal.NO_REPLICA):
             self._channel.basic_qos(prefetch_size=0, prefetch_count=PREFETCH, a_global=False)
             consume(self._channel, self._queue, self.on_delivery, acks=True, arguments={OFFSET: offset})
 
     def prepare(self, connection: Connection) -> None:
         self._last = self._setup.set_up(connection)
-        self._last_read_at = _now()
+        self._silence.last_at = now()
         if self._last is None:
             raise BrokerAlarm("the broker accepts no messages: it has too little memory or disk")
 
@@ -159,7 +157,7 @@ class StreamSource:
             return
         if (last := self._last) is not None and is_gap(last, delivery):
             self._forget_position(REMOVED)
-        self._last, self._last_read_at = delivery, _now()
+        self._last, self._silence.last_at = delivery, now()
         self._handle(delivery)
         if offset_of(delivery) >= self._end >= 0:
             self._on_end_reached()
@@ -190,7 +188,7 @@ class StreamSource:
         if unreachable:
             self._setup.on_success()  # an unreachable broker says nothing about its stream
         self._step(ReaderInput.CLOSED)
-        self._connection = self._channel = self._on_read = self._refused = self._marking = None
+        self._connection = self._channel = self._on_read = self._failed = self._marking = None
         self._setup.canaries.forget()
 
     def _step(self, happened: ReaderInput) -> None:
@@ -199,20 +197,25 @@ class StreamSource:
     # ---- markers
 
     def check(self) -> None:
-        if self._refused is not None:
-            raise self._refused
+        if self._failed is not None:
+            raise self._failed
         if self._connection is None:
             return
         self._setup.canaries.check_bindings()
-        now = time.monotonic()
+        if self._silence.is_dead(self._tag, self._state is ReaderState.CURRENT and self._end >= 0):
+            raise Reopen("the stream has stalled")
+        moment, read_at = time.monotonic(), self._silence.since
         if self._is_awaited():
             # Silence means nothing if the broker, or this worker, is frozen.
             alive = self._line.bytes_recv > self._received_then
-            if alive and now - max(self._ended_at, self._read_at()) > IDLE_SECONDS:
+            if alive and moment - max(self._ended_at, read_at) > IDLE_SECONDS:
                 self._on_silence()
-            elif self._alarmed and self._read_at() > self._ended_at and now - self._tried_at > IDLE_SECONDS:
+            elif self._alarmed and read_at > self._ended_at and moment - self._tried_at > IDLE_SECONDS:
                 self._mark()  # something arrived, so the alarm may be over
-        elif now - self._marked_at > (IDLE_SECONDS if self._alarmed else self._mark_each):
+        elif self._alarmed:
+            if moment - self._marked_at > IDLE_SECONDS:
+                self._mark()
+        elif moment - self._marked_at > self._mark_each or moment - read_at > QUIET_SECONDS:
             self._mark()
 
     def has_read_up_to(self, moment: float) -> bool:
@@ -229,10 +232,6 @@ class StreamSource:
     def _is_awaited(self) -> bool:
         """Return whether the reader waits for a marker; during an alarm, whether more events may arrive."""
         return not self._at_end
-
-    def _read_at(self) -> float:
-        """Return when the last delivery arrived, in monotonic time."""
-        return time.monotonic() - (_now() - self._last_read_at) if self._last_read_at else 0.0
 
     def _on_silence(self) -> None:
         """Handle silence while the broker is alive and a delivery should, or may, arrive."""
@@ -258,12 +257,13 @@ class StreamSource:
         """Publish a marker. When it arrives, everything before it has arrived."""
         self._marked_at = self._tried_at = time.monotonic()
         self._received_then, self._at_end = self._line.bytes_recv, False
+        self._silence.restart()
         self._marking = gevent.spawn(self._publish, self._connection)
 
     def _publish(self, reading: Connection) -> None:
         found: Delivery | Exception
         try:
-            found = self._setup.publish_marker(reading)
+            found = self._setup.publish_marker(reading, NO_REPLICA_SECONDS)
         except Exception as error:  # any error: `_on_marker` handles it
             found = error
         if reading is self._connection:
@@ -281,7 +281,7 @@ class StreamSource:
             log.debug("marker not published", error=describe_error(found))
             began, self._at_end, self._marked_at = self._marked_at, True, 0.0  # retried at the next check
             if isinstance(found, SourceRefused):
-                self._refused = found
+                self._failed = found
             elif isinstance(found, SourceUnavailable):
                 self._on_unavailable(found, reading, began)
 
@@ -289,10 +289,8 @@ class StreamSource:
         try:
             self._setup.give_up(reading, error, began)
         except SourceRefused as refused:
-            if time.monotonic() - self._read_at() >= GIVE_UP_SECONDS:  # otherwise it can still be read
-                self._refused = refused
-
-
-def _now() -> float:
-    """Return a monotonic time that includes suspended time, as the age of events in the stream does."""
-    return max(time.monotonic(), time.clock_gettime(_SUSPENDED_TOO))
+            if time.monotonic() - self._silence.since >= GIVE_UP_SECONDS:  # otherwise it can still be read
+                self._failed = refused
+        else:
+            if error.refusal is Refusal.NO_REPLICA and self._silence.since < began:
+                self._failed = error  # another broker may have one

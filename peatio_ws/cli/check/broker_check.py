@@ -6,7 +6,7 @@ interprets them.
 The check leaves nothing behind, and changes nothing that others use. What it declares exists already with the same
 properties, or is deleted with the connection, or cannot be made. To learn whether the user may make an exchange or a
 stream that does not exist, it sends a declaration that RabbitMQ refuses *after* it has checked the permissions. It puts
-a marker into an existing history stream, as each worker does about every ten seconds.
+a marker into an existing history stream, as workers do all the time.
 """
 
 from __future__ import annotations

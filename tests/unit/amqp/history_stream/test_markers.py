@@ -148,6 +148,13 @@ def test_unavailable_stream_is_reported_within_the_time_limit(broker: Any) -> No
     assert unavailable.value.answered
 
 
+def test_patience_ends_before_the_time_limit(broker: Any) -> None:
+    broker.errors = [PreconditionFailed("no replica")] * 1000
+    with pytest.raises(SourceUnavailable) as unavailable:
+        publish_and_read_back(broker, "q", 20, patience=0.05)
+    assert unavailable.value.refusal is Refusal.NO_REPLICA
+
+
 def test_missing_marker_is_reported_without_another_attempt(broker: Any) -> None:
     broker.silent = True
     with pytest.raises(SourceUnavailable) as unavailable:

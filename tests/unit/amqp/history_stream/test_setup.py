@@ -81,7 +81,9 @@ class Broker:
     def exchange_delete(self, name: str) -> None:
         self.canaries.discard(name)
 
-    def put(self, _connection: Any, _queue: str, _seconds: float, body: bytes, headers: dict[str, str]) -> Delivery:
+    def put(
+        self, _connection: Any, _queue: str, _seconds: float, body: bytes, headers: dict[str, str], _patience: float = 0
+    ) -> Delivery:
         if self.marker_error is not None:
             raise self.marker_error
         self.steps.append("gap" if body == GAP else "marker")

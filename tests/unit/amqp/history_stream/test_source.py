@@ -20,6 +20,7 @@ from peatio_ws.amqp.history_stream.source import (
     IDLE_SECONDS,
     MARK_EACH,
     PROBE_SECONDS,
+    QUIET_SECONDS,
     StreamSource,
 )
 from peatio_ws.amqp.source import Refusal, Reopen, SourceRefused, SourceUnavailable
@@ -50,6 +51,7 @@ class Broker:
         )
         monkeypatch.setattr(room, "time", clock)
         monkeypatch.setattr("peatio_ws.amqp.history_stream.setup.time", clock)
+        monkeypatch.setattr("peatio_ws.amqp.history_stream.silence.time", clock)
         monkeypatch.setattr(room, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
         monkeypatch.setattr(markers, "publish_and_read_back", lambda *_: self.publish_marker())
         monkeypatch.setattr(StreamSetup, "_set_up", lambda *_: self.set_up())
@@ -240,6 +242,17 @@ def test_markers_are_published_under_load(broker: Broker) -> None:
     assert 4 <= publish_marker <= 7
 
 
+def test_quiet_stream_gets_a_marker_from_any_worker(broker: Broker) -> None:
+    broker.deliver_markers()
+    for _ in range(5):
+        broker.after(QUIET_SECONDS * 0.9)
+        broker.offset += 1
+        broker.send(Delivery("", "q", {}, b"another worker's marker", broker.offset))
+    assert not broker.markers, "a marker was published although another worker's had arrived"
+    broker.after(QUIET_SECONDS * 1.1)
+    assert len(broker.markers) == 1
+
+
 def test_marker_that_arrives_before_its_publisher_returns_counts(broker: Broker) -> None:
     broker.deliver_markers()
     asked = broker.now
@@ -323,6 +336,52 @@ def test_stream_that_delivers_no_marker_is_opened_again(broker: Broker) -> None:
     with pytest.raises(Reopen):
         broker.after(IDLE_SECONDS + 1)
     assert "gap" not in broker.happened
+
+
+def leaves_within(broker: Broker, seconds: int) -> bool:
+    """Return whether the reader, from which the broker withholds everything, gives up its connection in time."""
+    try:
+        for _ in range(seconds):
+            broker.after(1, heartbeat=False)
+    except (Reopen, SourceUnavailable):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_lost_replica_is_noticed_within_five_seconds(broker: Broker, busy: bool) -> None:
+    """RabbitMQ 3.10 sends nothing more, and no error. It refuses new consumers."""
+    broker.deliver_markers()
+    if busy:
+        broker.deliver()
+    broker.fault = SourceUnavailable("no replica here", answered=True, refusal=Refusal.NO_REPLICA)
+    assert leaves_within(broker, 5)
+    assert "gap" not in broker.happened, "another node may still have everything"
+
+
+def test_reader_that_receives_nothing_is_noticed_within_five_seconds(broker: Broker) -> None:
+    """New consumers receive everything."""
+    broker.deliver_markers()
+    assert leaves_within(broker, 5)
+
+
+def test_stream_without_a_leader_is_no_reason_to_leave(broker: Broker) -> None:
+    """No node can deliver anything, so another one is no better."""
+    broker.deliver_markers()
+    broker.fault = SourceUnavailable("no leader", answered=True)
+    assert not leaves_within(broker, int(GIVE_UP_SECONDS) - 1)
+
+
+def test_refused_marker_is_no_reason_to_leave_while_events_arrive(broker: Broker) -> None:
+    """Replicas restart while a leader is elected."""
+    broker.deliver_markers()
+    broker.fault = SourceUnavailable("no replica here", answered=True, refusal=Refusal.NO_REPLICA)
+    broker.now += MARK_EACH * 2
+    broker.stream.check()
+    broker.deliver()
+    gevent.sleep(0)
+    broker.now += 0.5
+    broker.stream.check()
 
 
 def test_silence_of_a_frozen_broker_changes_nothing(broker: Broker) -> None:
