@@ -56,16 +56,17 @@ class OldBroker(TcpRelay):
     Args:
         to: port of the node.
         version: the version that the node appears to have, for example `3.7.28`.
+        listener: see `TcpRelay`.
 
     Attributes:
         version: version for new connections; assign another one to upgrade the broker.
         declared: name and arguments of each queue that a client declared, as the client sent them.
     """
 
-    def __init__(self, to: int, version: str) -> None:
+    def __init__(self, to: int, version: str, listener: socket.socket | None = None) -> None:
         self.version = version
         self.declared: list[tuple[str, dict[str, Any]]] = []
-        super().__init__(to)
+        super().__init__(to, listener)
 
     @property
     def url(self) -> str:

@@ -34,16 +34,17 @@ class OldRedis(TcpRelay):
     Args:
         to: port of the server.
         version: the version that the server appears to have; None changes nothing.
+        listener: see `TcpRelay`.
 
     Attributes:
         delay: seconds by which each request of a connection is delayed.
     """
 
-    def __init__(self, to: int, version: str | None = None) -> None:
+    def __init__(self, to: int, version: str | None = None, listener: socket.socket | None = None) -> None:
         self._version = version
         self._since = tuple(map(int, version.split(".")[:2])) if version else (99, 0)
         self.delay = 0.0
-        super().__init__(to)
+        super().__init__(to, listener)
 
     @property
     def url(self) -> str:

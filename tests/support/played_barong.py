@@ -1,8 +1,8 @@
 """An HTTP server that plays Barong for Envoy: it knows sessions and API keys, and answers with tokens.
 
 As Barong does at `/api/v2/auth/…`: 200 with `Authorization` for a valid session or API key, else 401 with a JSON error.
-A session belongs to one User-Agent, and a nonce is used once. It also serves the page of `login_proxy.py`, and
-`/login` starts a session. Knows no expectations.
+Paths that its rules pass need neither. A session belongs to one User-Agent, and a nonce is used once. It also serves
+the page of `login_proxy.py`, and `/login` starts a session. Knows no expectations.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class PlayedBarong:
 
     Args:
         token: returns a token for a uid.
+        passed: the beginnings of paths that its rules pass, for everybody and without a token.
 
     Attributes:
         asked: path of each request of Envoy's.
@@ -36,8 +37,8 @@ class PlayedBarong:
         keys: secret and uid of each API key.
     """
 
-    def __init__(self, token: Callable[[str], str]) -> None:
-        self._token = token
+    def __init__(self, token: Callable[[str], str], passed: tuple[str, ...] = ()) -> None:
+        self._token, self._passed = token, passed
         self._sessions: dict[str, tuple[str, str]] = {}  # uid and User-Agent
         self._nonces = set[str]()
         self.asked, self.sent = list[str](), list[str]()
@@ -66,6 +67,10 @@ class PlayedBarong:
         uid, user_agent = self._sessions.get(cookie.value if cookie else "", (None, ""))
         return uid if user_agent == headers.get("User-Agent", "") else None
 
+    def passes(self, path: str) -> bool:
+        """Return whether the rules pass a request."""
+        return path.startswith(self._passed)
+
     def _of_key(self, headers: Any) -> str | None:
         key, nonce = headers["X-Auth-Apikey"], headers.get("X-Auth-Nonce", "")
         secret, uid = self.keys.get(key, ("", ""))
@@ -85,19 +90,25 @@ def signed(secret: str, nonce: str, key: str) -> str:
 
 
 @contextmanager
-def barong(token: Callable[[str], str], uid: str = "IDPAGE") -> Iterator[tuple[PlayedBarong, int]]:
-    """Serve on a free port of 127.0.0.1. Yield Barong and the port.
+def barong(
+    token: Callable[[str], str], uid: str = "IDPAGE", port: int = 0, passed: tuple[str, ...] = ()
+) -> Iterator[tuple[PlayedBarong, int]]:
+    """Serve on a port of 127.0.0.1. Yield Barong and the port.
 
     Args:
+        token, passed: see `PlayedBarong`.
         uid: whose session `/login` starts.
+        port: 0 for a free one.
     """
-    played = PlayedBarong(token)
+    played = PlayedBarong(token, passed)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.startswith(PREFIX):
-                token = played.authorize(self.path.removeprefix(PREFIX), self.headers)
-                if token is None:
+                path = self.path.removeprefix(PREFIX)
+                if played.passes(path):
+                    self._answer(200, "", "text/plain")
+                elif (token := played.authorize(path, self.headers)) is None:
                     self._answer(401, json.dumps({"errors": ["authz.invalid_session"]}), "application/json")
                 else:
                     self._answer(200, "", "text/plain", Authorization=f"Bearer {token}")
@@ -122,7 +133,7 @@ def barong(token: Callable[[str], str], uid: str = "IDPAGE") -> Iterator[tuple[P
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

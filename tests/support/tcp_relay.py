@@ -14,21 +14,22 @@ from typing import Self
 
 
 class TcpRelay:
-    """Listens on a free port of 127.0.0.1.
+    """Listens on a free port of 127.0.0.1, or on a socket of the caller.
 
     Args:
         to: port of the server.
+        listener: where it listens.
 
     Attributes:
         to: port for new connections; assign another one to simulate a failover. Open connections stay.
         connections: how many clients have connected.
     """
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, listener: socket.socket | None = None) -> None:
         self.to, self.connections = to, 0
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
