@@ -20,7 +20,7 @@ from kombu import Connection
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from peatio_ws.amqp.history_stream.setup import ARGUMENTS
+from peatio_ws.amqp.history_stream.setup import FORMER_ARGUMENTS
 from tests.support.gateway import GatewayProcess, Publisher, Signer, resume
 from tests.support.servers import RabbitMQ, wait_until
 
@@ -145,8 +145,8 @@ class Place:
         self.url_there = f"amqp://guest:guest@127.0.0.1:{cluster.there.port}/{self.name}"
         with Connection(self.url_there) as connection:
             channel = connection.default_channel
-            channel.queue_declare(STREAM, durable=True, auto_delete=False, exclusive=False, arguments=dict(ARGUMENTS))
-            # As a gateway on the other node would.
+            # As an earlier version of the gateway on the other node would.
+            channel.queue_declare(STREAM, durable=True, auto_delete=False, arguments=dict(FORMER_ARGUMENTS))
             channel.exchange_declare("peatio.orderbook", "fanout", durable=False, auto_delete=False)
             channel.queue_bind(STREAM, "peatio.orderbook")
 

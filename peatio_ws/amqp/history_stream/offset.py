@@ -15,7 +15,7 @@ from peatio_ws.protocol.exchanges import Delivery
 
 NOT_EVENTS: Final = 16
 """RabbitMQ's own records take up to this many offsets between two events, one per segment. A larger difference is a
-gap, because retention removes whole segments, which have more."""
+gap, because retention removes whole segments, which have more, unless events are larger than 60 kB."""
 KEPT_HOURS: Final = 1
 """How long RabbitMQ keeps events in the stream."""
 MARGIN_SECONDS: Final = 2

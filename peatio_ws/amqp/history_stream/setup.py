@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 import uuid
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import gevent
 import structlog
+from amqp.exceptions import PreconditionFailed
 from kombu import Connection
 
 from peatio_ws.amqp.connection import describe_error
@@ -36,8 +38,11 @@ ARGUMENTS: Final[Mapping[str, Any]] = {
     "x-queue-type": "stream",
     "x-max-age": f"{KEPT_HOURS}h",
     "x-max-length-bytes": 2_000_000_000,
-    "x-stream-max-segment-size-bytes": 16_000_000,
+    # When a stream gets another leader, RabbitMQ 3.10 reads each message of the last segment before it accepts more.
+    "x-stream-max-segment-size-bytes": 1_000_000,
 }
+FORMER_ARGUMENTS: Final = {**ARGUMENTS, "x-stream-max-segment-size-bytes": 16_000_000}
+"""Arguments of streams that earlier versions have made. They are used as they are."""
 STREAMS_SINCE: Final = (3, 9)
 """First version of RabbitMQ with streams. Older ones declare a classic queue instead (3.7) or refuse (3.8)."""
 STEP_SECONDS: Final = 5.0
@@ -92,7 +97,7 @@ class StreamSetup:
     def _set_up(self, connection: Connection) -> Delivery | None:
         _check_version(connection.connection.server_properties)
         with step_timeout(), refusals_translated(Refusal.OTHER_ARGUMENTS):
-            attempt(connection, self._declare)
+            declare_stream(connection, self._queue)
         end: Delivery | None = None
         try:
             end = self.publish_marker(connection)
@@ -114,9 +119,6 @@ class StreamSetup:
     def publish_marker(self, connection: Connection, patience: float = STEP_SECONDS) -> Delivery:
         """Publish a marker to the stream; see `markers.publish_and_read_back`."""
         return markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers(), patience)
-
-    def _declare(self, channel: Any) -> None:
-        channel.queue_declare(self._queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(ARGUMENTS))
 
     def _bind(self, bind_or_unbind: Callable[[str, str, str], object]) -> None:
         for exchange, routing_key in PRIVATE:
@@ -167,6 +169,18 @@ class StreamSetup:
         attempt(connection, lambda channel: self._bind(channel.queue_unbind))
         self._unbound = True
         log.warning("history stream unbound, because the broker refuses messages to it", queue=self._queue)
+
+
+def declare_stream(connection: Connection, queue: str) -> None:
+    """Declare the stream. Raises PreconditionFailed if a queue with other arguments exists."""
+
+    def declare(arguments: Mapping[str, Any], channel: Any) -> None:
+        channel.queue_declare(queue, durable=True, exclusive=False, auto_delete=False, arguments=dict(arguments))
+
+    try:
+        attempt(connection, functools.partial(declare, ARGUMENTS))
+    except PreconditionFailed:
+        attempt(connection, functools.partial(declare, FORMER_ARGUMENTS))
 
 
 def step_timeout() -> gevent.Timeout:

@@ -14,14 +14,14 @@ from __future__ import annotations
 import functools
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import amqp
 
 from peatio_ws.amqp.connection import open_connection
 from peatio_ws.amqp.content_header import OFFSET
-from peatio_ws.amqp.history_stream.setup import ARGUMENTS
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS, FORMER_ARGUMENTS
 from peatio_ws.amqp.topology import PRIVATE, public
 from peatio_ws.cli.check import broker_remedies, remedies
 from peatio_ws.cli.check.broker_probe import Probe
@@ -154,11 +154,19 @@ class _BrokerCheck:
         if mode != "stream":
             return Finding("history", None, f"AMQP_HISTORY={mode}: nothing to try")
         if there:
-            refusal = attempt(Operation.DECLARE, functools.partial(_declare_stream, name)) or self._use_stream(name)
+            refusal = self._declare_stream(name) or self._use_stream(name)
             return broker_remedies.history(server, name, refusal, self._probe.blocked)
         if refusal is not None and refusal.code == _NOT_FOUND:
             refusal = attempt(Operation.DECLARE, functools.partial(_declare_exclusive_stream, name))
         return broker_remedies.missing_history(server, name, self._version, refusal)
+
+    def _declare_stream(self, name: str) -> Refusal | None:
+        """Declare an existing stream, as a worker does (`history_stream/setup.py`)."""
+        for arguments in (ARGUMENTS, FORMER_ARGUMENTS):
+            refusal = self._probe.attempt(Operation.DECLARE, functools.partial(_declare_stream, name, arguments))
+            if refusal is None or refusal.code != _CONFLICT:
+                break
+        return refusal
 
     def _use_stream(self, name: str) -> Refusal | None:
         """Bind, write and read an existing stream."""
@@ -199,8 +207,8 @@ def _unbind(queue: str, exchange: str, channel: Any) -> None:
     channel.queue_unbind(queue, exchange, f"private.check-{uuid.uuid4().hex}.#")
 
 
-def _declare_stream(name: str, channel: Any) -> None:
-    channel.queue_declare(name, durable=True, auto_delete=False, arguments=dict(ARGUMENTS))
+def _declare_stream(name: str, arguments: Mapping[str, Any], channel: Any) -> None:
+    channel.queue_declare(name, durable=True, auto_delete=False, arguments=dict(arguments))
 
 
 def _declare_exclusive_stream(name: str, channel: Any) -> None:

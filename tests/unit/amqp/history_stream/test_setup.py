@@ -13,7 +13,14 @@ from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from peatio_ws.amqp.history_stream import markers
 from peatio_ws.amqp.history_stream import setup as room
 from peatio_ws.amqp.history_stream.markers import BrokerAlarm
-from peatio_ws.amqp.history_stream.setup import ARGUMENTS, GAP, GIVE_UP_SECONDS, StreamSetup, step_timeout
+from peatio_ws.amqp.history_stream.setup import (
+    ARGUMENTS,
+    FORMER_ARGUMENTS,
+    GAP,
+    GIVE_UP_SECONDS,
+    StreamSetup,
+    step_timeout,
+)
 from peatio_ws.amqp.source import Refusal, SourceRefused, SourceUnavailable
 from peatio_ws.amqp.topology import PRIVATE, exchanges_of
 from peatio_ws.protocol.exchanges import Delivery
@@ -28,6 +35,7 @@ class Broker:
     Attributes:
         steps: recorded steps.
         canaries: existing canaries.
+        existing: arguments of the existing queue; None if there is none.
         queue_error, marker_error: raised when the queue is declared, and when a marker is published.
     """
 
@@ -35,6 +43,7 @@ class Broker:
         self.steps: list[str] = []
         self.canaries: set[str] = set()
         self.arguments: dict[str, Any] = {}
+        self.existing: Any = None
         self.queue_error: Exception | None = None
         self.marker_error: Exception | None = None
         self.version = "3.13.7"
@@ -60,6 +69,8 @@ class Broker:
     def queue_declare(self, name: str, arguments: dict[str, Any], **_: Any) -> None:
         if self.queue_error is not None:
             raise self.queue_error
+        if self.existing not in (None, arguments):
+            raise PreconditionFailed("inequivalent arg")
         self.steps.append(f"declare {name}")
         self.arguments = arguments
 
@@ -143,6 +154,12 @@ def test_stream_is_bound_without_a_marker_during_an_alarm(broker: Any, setup: St
     broker.marker_error = BrokerAlarm("no memory")
     assert setup.set_up(broker) is None
     assert broker.steps == ["declare q", *BIND]
+
+
+def test_stream_of_an_earlier_version_is_used_as_it_is(broker: Any) -> None:
+    broker.existing = FORMER_ARGUMENTS
+    assert StreamSetup("q", True).set_up(broker) is not None
+    assert broker.steps[0] == "declare q"
 
 
 # ---- refusals

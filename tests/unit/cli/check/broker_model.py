@@ -15,6 +15,7 @@ class Broker:
 
     Attributes:
         exchanges, queues: names of those that exist.
+        arguments: of the history stream; None for those of any declaration.
         denied: names of forbidden methods.
         left: what this connection declared and has not deleted.
         published: routing keys of published messages.
@@ -23,6 +24,7 @@ class Broker:
     def __init__(self) -> None:
         self.exchanges = set(EXCHANGES)
         self.queues: set[str] = {"history"}
+        self.arguments: Any = None
         self.denied: set[str] = set()
         self.left: set[str] = set()
         self.published: list[str] = []
@@ -84,6 +86,8 @@ class Broker:
             return
         self._check("queue_declare")
         if exclusive and "x-queue-type" in (arguments or {}):
+            raise PreconditionFailed
+        if name == "history" and self.arguments not in (None, arguments):
             raise PreconditionFailed
         if name not in self.queues:
             self.left.add(name)

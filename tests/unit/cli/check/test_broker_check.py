@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from amqp.exceptions import AccessRefused
 
+from peatio_ws.amqp.history_stream.setup import ARGUMENTS, FORMER_ARGUMENTS
 from peatio_ws.cli.check import broker_check
 from peatio_ws.cli.check.broker_check import broker
 from peatio_ws.cli.check.report import Finding
@@ -43,6 +44,14 @@ def test_check_of_a_healthy_broker_finds_and_leaves_nothing(server: Broker) -> N
     assert server.left == set()
     assert server.published.count("history") == 1, "more or less than one marker was published"
     assert not server.connected
+
+
+@pytest.mark.parametrize("arguments", [ARGUMENTS, FORMER_ARGUMENTS])
+def test_stream_of_any_version_of_the_gateway_is_accepted(server: Broker, arguments: dict[str, object]) -> None:
+    server.arguments = arguments
+    assert wrong() == []
+    server.arguments = {**arguments, "x-max-age": "2h"}
+    assert len(wrong()) == 1
 
 
 def test_the_in_process_broker_is_not_tried() -> None:
