@@ -61,7 +61,8 @@ class Publisher:
         Args:
             rate: events a second, each on its own; 0 for all as fast as the broker takes them.
         """
-        heads = [self._head(key) + _BODY[0] for key in keys]
+        size = len(body(stamp()))
+        heads = [self._head(key, size) + _BODY[0] for key in keys]
         tail = _BODY[1] + b"\xce"
         send, start = self._sock.sendall, time.monotonic()
         if not rate:
@@ -75,10 +76,17 @@ class Publisher:
                 time.sleep(ahead)
             send(b"%b%d%b" % (heads[number % len(heads)], stamp(), tail))
 
-    def _head(self, key: str) -> bytes:
+    def message(self, key: str, text: bytes) -> bytes:
+        """Return the frames that publish a body to a routing key, for `send`."""
+        return self._head(key, len(text)) + text + b"\xce"
+
+    def send(self, frames: bytes) -> None:
+        """Write frames to the broker."""
+        self._sock.sendall(frames)
+
+    def _head(self, key: str, size: int) -> bytes:
         """basic.publish, the content header and the head of the body's frame (AMQP 0-9-1 section 4.2)."""
         method = struct.pack(">HHH", 60, 40, 0) + _short(EXCHANGE) + _short(key) + b"\x00"
-        size = len(body(stamp()))
         properties = struct.pack(">HHQH", 60, 0, size, 0x8000) + _short("application/json")
         return self._frame(1, method) + self._frame(2, properties) + struct.pack(">BHI", 3, self._channel, size)
 

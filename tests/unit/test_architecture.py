@@ -328,5 +328,5 @@ def test_unit_tests_mirror_the_package() -> None:
     unit = ROOT / "tests" / "unit"
     for path in unit.rglob("test_*.py"):
         folder = path.parent.relative_to(unit)
-        if folder.parts and folder.parts[0] not in ("client", "programs", "support"):
+        if folder.parts and folder.parts[0] not in ("bench", "client", "programs", "support"):
             assert (PACKAGE / folder / "__init__.py").exists(), path
