@@ -10,6 +10,7 @@ import functools
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -174,13 +175,15 @@ class Activated(GatewayProcess):
 
 
 def test_new_connections_wait_for_a_restarting_service(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
-    """As with the socket unit and Type=notify, but without systemd."""
+    """As with the socket unit and Type=notify, but without systemd. Such a service refuses USR2."""
     gateway = Activated(tmp_path, {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"})
     try:
         with RawClient(gateway.port) as first:
             authenticated(first, signer.token("IDANN"))  # connected before the gateway was ready
             assert gateway.notified.recv(1000).startswith(b"READY=1")
             assert gateway.process is not None
+            gateway.process.send_signal(signal.SIGUSR2)
+            wait_until(lambda: "USR2 refused" in gateway.log(), "the reason is logged")
             gateway.process.terminate()
             assert first.closed()[0] == 1012
         gateway.stop()
