@@ -142,6 +142,7 @@ def test_objects_are_valid(values: dict[str, Any]) -> None:
 def test_optional_objects_are_off_by_default() -> None:
     by_default = {"ConfigMap", "Deployment", "Service", "PodDisruptionBudget", "Pod"}
     assert {kind for kind, _ in rendered(DEFAULTS)} == by_default
+    assert "\nkind: Pod\n" not in run("template", "ws", CHART, "--skip-tests", values=DEFAULTS).stdout
     assert rendered(DEFAULTS)["Deployment", "ws"]["spec"]["replicas"] == 2
     assert {kind for kind, _ in rendered(everything())} == by_default | {
         *"Secret Ingress HorizontalPodAutoscaler NetworkPolicy ServiceMonitor PrometheusRule".split()
