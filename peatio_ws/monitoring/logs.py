@@ -1,6 +1,8 @@
 """Configures the log: one line per event, readable on a terminal, JSON elsewhere (`LOG_FORMAT`).
 
 Tokens and payloads are never logged. With `LOG_ACCESS` each request is an event, too. `log_writer.py` writes the lines.
+
+Errors also reach Python's `logging`, where reporters of errors such as Sentry's SDK listen, and appear in the log once.
 """
 
 from __future__ import annotations
@@ -33,6 +35,11 @@ _SHARED: list[Any] = [
 ]
 
 
+PACKAGE: Final = "peatio_ws"
+_LEVELS: Final = {"error": logging.ERROR, "critical": logging.CRITICAL}
+"""The levels that reach Python's `logging`, by the name of structlog's method."""
+_TAKEN: Final = {*vars(logging.makeLogRecord({})), "message", "asctime"}
+"""Names that fields of a log record cannot have."""
 _IN_LINES: Final = ("exception", "stack")
 """Fields that may have several lines."""
 
@@ -74,8 +81,9 @@ def _notice(settings: Settings) -> Callable[[int], str]:
 def configure(settings: Settings) -> None:
     """Configure the package's log, on standard error."""
     level = getattr(logging, settings.log_level.upper())
+    logging.getLogger(PACKAGE).addHandler(logging.NullHandler())  # so that `logging` prints nothing by default
     structlog.configure(
-        processors=[_name, *_SHARED, *_renderers(settings)],
+        processors=[_name, _report, *_SHARED, *_renderers(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Named,
         cache_logger_on_first_use=True,
@@ -96,7 +104,10 @@ def for_gunicorn(settings: Settings) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "filters": {"others": {"()": lambda: _is_of_others}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "structured", "filters": ["others"]},
+        },
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
             "gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False},
@@ -123,6 +134,22 @@ def _name(logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutable
     if getattr(logger, "name", ""):
         event["logger"] = logger.name
     return event
+
+
+def _report(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Pass an error with its exception and fields to Python's `logging`."""
+    level = _LEVELS.get(method)
+    if level is not None:
+        fields = {name: value for name, value in event.items() if name not in _TAKEN | {"event", "logger"}}
+        reporter = logging.getLogger(event.get("logger", PACKAGE))
+        with contextlib.suppress(Exception):  # a reporter that fails harms nothing else
+            reporter.log(level, str(event["event"]), exc_info=event.get("exc_info"), extra=fields)
+    return event
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Return whether a record is not the gateway's own, which the log has already."""
+    return record.name.partition(".")[0] != PACKAGE
 
 
 def _request(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

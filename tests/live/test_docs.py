@@ -15,6 +15,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.support.sentry import Sentry
 from tests.support.servers import RabbitMQ, wait_until
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -126,6 +127,30 @@ def receives(client: ClientConnection, publisher: Publisher) -> bool:
         while len(seen) < 2:
             seen |= receive(client, 1).keys()
     return seen == {"trade", "ethusd.trades"}
+
+
+def test_failure_of_a_handler_reaches_sentry_as_on_the_page(pasted: Path, broker: RabbitMQ, signer: Signer) -> None:
+    with Sentry() as sentry:
+        environ = {"AMQP_URL": broker.url, **signer.environ, "SENTRY_DSN": sentry.dsn}
+        gateway = GatewayProcess(pasted / "logs", environ, ("peatio_ws", "run", "reported"), cwd=pasted)
+        try:
+            with gateway.member(token := signer.token("IDANN")) as ann:
+                ann.send('{"event":"withdraw","amount":"70000001"}')
+                assert receive(ann) == {"error": {"message": "Error while handling message."}}
+            wait_until(lambda: sentry.events(), "the event arrives")
+        finally:
+            gateway.stop()
+    (event,) = sentry.events()
+    (raised,) = event["exception"]["values"]
+    assert (raised["type"], raised["value"]) == ("ConnectionError", "the wallet does not answer")
+    assert raised["stacktrace"]["frames"][-1]["function"] == "withdraw"
+    assert (event["logger"], event["level"]) == ("peatio_ws.server.connections.event_session", "error")
+    (logged,) = (line for line in gateway.events() if line["event"] == "handler failed")
+    assert event["extra"]["connection"] == logged["connection"]
+    assert event["extra"]["handler"] == "withdraw"
+    assert len(gateway.tracebacks()) == 1
+    for text in (token, "70000001"):
+        assert text not in json.dumps(event)
 
 
 def test_tests_on_the_page_pass_in_a_separate_process(pasted: Path) -> None:

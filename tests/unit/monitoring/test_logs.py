@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
+import logging
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -112,3 +114,55 @@ def test_traceback_keeps_its_lines_and_escapes_terminal_codes() -> None:
     assert len(text.splitlines()) > 3
     assert all(line.isprintable() for line in text.splitlines())
     assert r"\x1b[2J\x9b" in text
+
+
+class Reporter(logging.Handler):
+    """Keeps records as Sentry's SDK would report them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def reporter() -> Iterator[Reporter]:
+    handler = Reporter()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+def test_errors_reach_pythons_logging_with_exception_and_fields(reporter: Reporter) -> None:
+    error = ValueError("why")
+    event: Any = {"event": "handler failed 100%", "logger": "peatio_ws.x", "connection": "c1", "name": "taken"}
+    assert logs._report(None, "error", {**event, "exc_info": error}) == {**event, "exc_info": error}
+    for method in ("debug", "info", "warning"):
+        logs._report(None, method, dict(event))
+    (record,) = reporter.records
+    assert (record.name, record.levelno, record.getMessage()) == ("peatio_ws.x", logging.ERROR, "handler failed 100%")
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert vars(record)["connection"] == "c1"
+
+
+def test_errors_appear_once_in_the_gateways_log() -> None:
+    (chosen,) = logs.for_gunicorn(settings())["filters"].values()
+    is_shown = chosen["()"]()
+    for name, shown in (
+        ("peatio_ws.server.gateway", False),
+        ("peatio_ws", False),
+        ("peatio", True),
+        ("gunicorn.error", True),
+    ):
+        assert is_shown(logging.makeLogRecord({"name": name})) is shown
+
+
+def test_reporter_that_raises_is_harmless(reporter: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_record: logging.LogRecord) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(reporter, "emit", fail)
+    logs._report(None, "error", {"event": "failed"})
