@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
@@ -28,7 +29,9 @@ def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         BaseException: any exception of the function.
     """
     with _short_switch_interval:
-        result, error = gevent.get_hub().threadpool.apply(_outcome, (function, args, kwargs))
+        # The function sees the caller's context variables, as in `asyncio.to_thread`: of OpenTelemetry, for example.
+        call = contextvars.copy_context().run
+        result, error = gevent.get_hub().threadpool.apply(call, (_outcome, function, args, kwargs))
     if error is not None:
         raise error
     return result  # type: ignore[no-any-return]

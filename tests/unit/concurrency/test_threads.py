@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import time
 
@@ -40,3 +41,11 @@ def test_error_in_a_thread_is_raised_in_the_caller_and_not_logged(
         in_thread(fail)
     assert raised.value is error
     assert capfd.readouterr().err == ""
+
+
+def test_work_in_a_thread_sees_the_callers_context_variables() -> None:
+    variable = contextvars.ContextVar("variable", default="none")
+    variable.set("the caller's")
+    assert in_thread(variable.get) == "the caller's"
+    in_thread(variable.set, "the thread's")
+    assert variable.get() == "the caller's"
