@@ -18,6 +18,7 @@ from kombu import Connection
 from peatio_ws.amqp.connection import connection_errors, describe_error, exchange, open_connection, shown_url
 from peatio_ws.config.tls_errors import tls_fault
 from peatio_ws.errors import BadDelivery, PublishError
+from peatio_ws.monitoring import spans
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys
@@ -180,25 +181,29 @@ class Publisher:
     def _push(self, routing_key: str, body: bytes, again: bool) -> bool:
         """Publish a message and wait for its confirm; on a new connection, with `again`, until a queue receives it."""
         check(routing_key, body)
+        with spans.publishing(RANGER, len(body)) as headers:
+            return self._push_until_taken(routing_key, headers, body, again)
+
+    def _push_until_taken(self, routing_key: str, headers: Mapping[str, str], body: bytes, again: bool) -> bool:
         while True:
             if not self._lock.acquire(timeout=self._timeout):
                 text = f"other calls have waited {self._timeout:g} s for {self._place()}; is the broker frozen or full?"
                 raise PublishError(text)
             try:
-                taken = self._push_once(routing_key, body)
+                taken = self._push_once(routing_key, headers, body)
             finally:
                 self._lock.release()
             if taken or not again or time.monotonic() - self._opened > RETURNED_SECONDS:
                 return taken
             time.sleep(AGAIN_SECONDS)
 
-    def _push_once(self, routing_key: str, body: bytes) -> bool:
+    def _push_once(self, routing_key: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Publish over the open connection; if it turns out to be lost, over a new one."""
         while True:
             was_open = self._connection is not None
             try:
                 returned = self._returned
-                self.publish(RANGER, routing_key, {}, body)
+                self.publish(RANGER, routing_key, headers, body)
                 self.confirm()
                 return self._returned == returned
             except connection_errors(self._urls[0]) as error:

@@ -26,12 +26,16 @@ class Batch:
 
     Args:
         compress_over: frames that are longer, in bytes, are compressed once for the outboxes that negotiated it.
+
+    Attributes:
+        taken: how many outboxes have taken what `put` was given, added up over all calls.
     """
 
     def __init__(self, counters: WorkerCounters, compress_over: int = NEVER) -> None:
         self._touched: list[Outbox] = []
         self._compress_over = compress_over
         self._frames = counters.count(metrics.frames)
+        self.taken = 0
 
     def put(self, frames: bytes | Variants, outboxes: Collection[Outbox], count: int = 1) -> None:
         """Put frames into outboxes, to be sent by `flush`. Never waits.
@@ -39,8 +43,9 @@ class Batch:
         Args:
             count: how many frames these are.
         """
-        refused = put_all(frames, outboxes, self._touched, self._compress_over)
-        self._frames.value += count * (len(outboxes) - refused)
+        taken = len(outboxes) - put_all(frames, outboxes, self._touched, self._compress_over)
+        self.taken += taken
+        self._frames.value += count * taken
 
     def count(self, frames: int) -> None:
         """Count frames that the caller put into an outbox itself, and will flush."""

@@ -21,7 +21,7 @@ from peatio_ws.cluster.local_state import SharedState
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import BadDelivery
-from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring import metrics, spans
 from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.monitoring.delivery_outcomes import DeliveryOutcomes
 from peatio_ws.monitoring.throttled_warnings import Throttle
@@ -35,6 +35,7 @@ from peatio_ws.routing.history import STREAM, History
 from peatio_ws.routing.replay import Replays
 from peatio_ws.routing.router import Router
 from peatio_ws.server.broker_sources import ClientInterest, private_sources, public_source
+from peatio_ws.server.delivery_spans import DeliverySpans
 from peatio_ws.server.private_ingest import PrivateIngest, own_name
 from peatio_ws.transport.outbox import NEVER
 
@@ -114,16 +115,24 @@ class BrokerIngest:
 
     def start(self) -> None:
         """Start to read from the broker, also after `stop`."""
+        self._use_spans()
         sources = (self._private_sources, self._public_sources)
         self._consumers = {source.name: self._consumer(source) for source in sources}
         self._greenlets = [
             gevent.spawn(supervise, f"{name} consumer", consumer.run) for name, consumer in self._consumers.items()
         ]
 
+    def _use_spans(self) -> None:
+        """Route events within spans if OpenTelemetry is configured."""
+        tracer = spans.tracer()
+        made = DeliverySpans(tracer, self.router, self._batch) if tracer is not None else None
+        self.private.spans = self.public.spans = made
+
     def _consumer(self, sources: Sources) -> Consumer:
         on_broker = functools.partial(self.on_broker, sources.name)
         durations = self._counters.durations(metrics.latency.labels(sources.name))
-        return Consumer(sources, self._urls, self._batch.flush, on_broker, durations.add)
+        flush = self._batch.flush if self.private.spans is None else self.private.spans.flush
+        return Consumer(sources, self._urls, flush, on_broker, durations.add)
 
     def stop(self) -> None:
         """Close the connections to the broker."""
@@ -178,15 +187,23 @@ class BrokerIngest:
 
 
 class PublicIngest:
-    """What happens to public deliveries."""
+    """What happens to public deliveries.
+
+    Attributes:
+        spans: routes events within spans; None if they are off.
+    """
 
     def __init__(self, router: Router, outcomes: DeliveryOutcomes) -> None:
         self._router, self._outcomes = router, outcomes
+        self.spans: DeliverySpans | None = None
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Process one delivery. Whatever it contains, the next one is processed too."""
         try:
-            self._router.route(read(delivery, public=True))
+            if self.spans is None:
+                self._router.route(read(delivery, public=True))
+            else:
+                self.spans.route(delivery, read(delivery, public=True))
             self._outcomes.count_routed(delivery)
         except BadDelivery as bad:
             self._outcomes.drop(delivery, bad)

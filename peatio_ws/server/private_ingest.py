@@ -22,6 +22,7 @@ from peatio_ws.protocol.private_events.base import PrivateEvent
 from peatio_ws.routing.cursor import Cursors
 from peatio_ws.routing.history import STREAM, History
 from peatio_ws.routing.router import Router
+from peatio_ws.server.delivery_spans import DeliverySpans
 
 log = structlog.get_logger("peatio_ws.server.private_ingest")
 
@@ -39,6 +40,7 @@ class PrivateIngest:
 
     Attributes:
         live: whether the history has been read back, so that events are sent to clients.
+        spans: routes events within spans; None if they are off.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class PrivateIngest:
         self._history, self._keeps_history, self._cursors = history, keeps_history, cursors
         self._router, self._outcomes, self._queue = router, outcomes, queue
         self.live = False
+        self.spans: DeliverySpans | None = None
         self._gap = False  # clients are to be notified of one
         # While the history stream is tried: how often a delivery came from the worker's own queue, minus how often it
         # came from the stream.
@@ -88,7 +91,10 @@ class PrivateIngest:
         elif self._from_queue is not None and self._is_repeated(delivery):
             self._outcomes.count(delivery, "again")
         else:
-            self._router.route(event, entry)
+            if self.spans is None:
+                self._router.route(event, entry)
+            else:
+                self.spans.route(delivery, event, entry)
             self._outcomes.count_routed(delivery)
 
     def _on_marker(self, delivery: Delivery) -> None:

@@ -17,8 +17,21 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parent.parent.parent
 PROJECTS: Final = [ROOT / "pyproject.toml", ROOT / "clients" / "python" / "pyproject.toml"]
 PINS: Final = ROOT / "requirements-dev.txt"
-TIED: Final = {"pydantic-core"}
+TIED: Final = {
+    "pydantic-core",
+    "opentelemetry-semantic-conventions",
+    # Only live tests that do not run with the floors use these.
+    "opentelemetry-distro",
+    "opentelemetry-exporter-http-transport",
+    "opentelemetry-exporter-otlp-common",
+    "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-instrumentation",
+    "opentelemetry-proto",
+}
 """Packages that are not pinned: another package requires an exact version of them at its own floor."""
+SAME_VERSION: Final = {"opentelemetry-sdk": "opentelemetry-api"}
+"""Packages of the tests that require exactly their own version of a dependency."""
 
 _FLOOR: Final = re.compile(r"([A-Za-z0-9._-]+)(\[[a-z,]+\])? *>=([0-9.]+)(?:,<[0-9.]+)?")
 
@@ -42,8 +55,11 @@ def normalized(name: str) -> str:
 
 
 def dependencies(project: Path) -> list[str]:
-    """Return the dependencies of a `pyproject.toml`, as they are written there."""
-    found: list[str] = tomllib.loads(project.read_text())["project"]["dependencies"]
+    """Return the dependencies of a `pyproject.toml`, those of extras too, as they are written there."""
+    described = tomllib.loads(project.read_text())["project"]
+    found: list[str] = described["dependencies"]
+    for extra in described.get("optional-dependencies", {}).values():
+        found += extra
     return found
 
 
@@ -80,6 +96,7 @@ def requirements() -> list[str]:
     """Return all lines for pip."""
     lowest = floors()
     others = {name: version for name, version in pins() if name not in lowest and name not in TIED}
+    others |= {name: lowest[other].version for name, other in SAME_VERSION.items() if other in lowest}
     return [f"{name}{extras}=={version}" for name, extras, version in lowest.values()] + [
         f"{name}=={version}" for name, version in others.items()
     ]

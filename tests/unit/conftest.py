@@ -6,6 +6,10 @@ import gc
 
 import pytest
 from hypothesis import settings
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from peatio_ws.cluster import operator
 from tests.unit.steered_workers import SteeredWorkers
@@ -18,6 +22,15 @@ def pytest_collection_finish() -> None:
     """Exclude modules and tests from garbage collections, which would visit them each time: a tenth of the CPU time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Configure OpenTelemetry's SDK for the test. Return what it exports."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)  # OpenTelemetry lets no process set it twice
+    return exporter
 
 
 @pytest.fixture

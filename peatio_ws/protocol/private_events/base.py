@@ -61,6 +61,11 @@ class PrivateEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key: TradeKey | None = None
 
     @property
+    def stream(self) -> str:
+        """The private stream to which ranger clients subscribe for it."""
+        raise NotImplementedError
+
+    @property
     def orders(self) -> tuple[Order, ...]:
         """The orders it contains. Workers remember their last state."""
         return ()

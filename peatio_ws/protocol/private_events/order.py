@@ -43,6 +43,10 @@ class Order(PrivateEvent, frozen=True, gc=False):
     verbatim: bool = False
 
     @property
+    def stream(self) -> str:
+        return "order"
+
+    @property
     def orders(self) -> tuple[Order, ...]:
         return (self,)
 

@@ -61,6 +61,10 @@ class Trade(PrivateEvent, frozen=True, gc=False):
     verbatim: bytes | None = None
 
     @property
+    def stream(self) -> str:
+        return "trade"
+
+    @property
     def orders(self) -> tuple[Order, ...]:
         return tuple(party.order for party in self.parties if party.order is not None)
 

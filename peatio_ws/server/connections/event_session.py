@@ -15,7 +15,7 @@ import structlog
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
 from peatio_ws.errors import ClientError, Disconnect
-from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring import metrics, spans
 from peatio_ws.protocol import encoding
 from peatio_ws.protocol.session import Session
 from peatio_ws.server.routes import EventHandler
@@ -104,7 +104,8 @@ class EventSession:
 def call_handler(handler: EventHandler, name: str, session: EventSession, message: dict[str, Any]) -> None:
     """Call the handler of the event `name`. Its failures do not end the connection."""
     try:
-        handler(session, message)
+        with spans.handling(name, session.id):
+            handler(session, message)
     except Disconnect as end:
         session.close(end.code, end.reason)
     except ClientError as fault:

@@ -18,7 +18,7 @@ from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
 from peatio_ws.cluster.local_state import MemberIdLookup
 from peatio_ws.errors import ClientError, Disconnect, Refused
-from peatio_ws.monitoring import metrics
+from peatio_ws.monitoring import metrics, spans
 from peatio_ws.monitoring.counters import ConnectionStatus
 from peatio_ws.server.connections.base_connection import BaseConnection
 from peatio_ws.server.connections.event_session import HANDLER_FAILURES
@@ -54,7 +54,7 @@ class HandlerConnection(BaseConnection):
         subprotocol: what client and handler agreed on; None if the client offered none of the handler's.
     """
 
-    __slots__ = ("_greenlet", "_lookup", "_route", "_streams", "environ", "member", "subprotocol")
+    __slots__ = ("_greenlet", "_lookup", "_route", "_span_context", "_streams", "environ", "member", "subprotocol")
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class HandlerConnection(BaseConnection):
         self._lookup: MemberIdLookup | None = None  # of the member id; None until the client is authenticated
         self._streams: HandlerStreams | None = None  # from the first stream on
         self._greenlet: Any = None  # the handler's
+        self._span_context = spans.current_context()  # of the request
 
     # ---- for the handler
 
@@ -187,7 +188,8 @@ class HandlerConnection(BaseConnection):
             ws.outbox.flush()  # the answer to the handshake: the handler's first message may come much later
             member = self.member = self._resolve_member_id()
             if not ws.closed and (member is None or self.claim_member_slot(member.uid)):
-                self._route.handler(self)
+                with spans.attached(self._span_context):
+                    self._route.handler(self)
         except (Disconnect, ClientError) as end:
             ws.close(end.close, end.text)
         except HANDLER_FAILURES as error:

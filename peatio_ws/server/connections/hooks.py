@@ -13,7 +13,7 @@ import gevent
 import structlog
 
 from peatio_ws.auth.identity import Identity
-from peatio_ws.monitoring import limits, metrics
+from peatio_ws.monitoring import limits, metrics, spans
 from peatio_ws.server.connections.event_session import HANDLER_FAILURES
 
 log = structlog.get_logger("peatio_ws.server.connections.hooks")
@@ -98,9 +98,10 @@ def _run(hooks: list[Hook], info: ConnectionInfo, before: gevent.Greenlet[Any, A
     if before is not None:
         before.join()
     for hook in hooks:
+        name = str(getattr(hook, "__qualname__", hook))
         try:
-            hook(info)
+            with spans.handling(name, info.id):
+                hook(info)
         except HANDLER_FAILURES:  # it harms no other hook
-            name = str(getattr(hook, "__qualname__", hook))
             metrics.handler_failures.labels(name).inc()
             log.exception("handler failed", connection=info.id, handler=name)

@@ -22,6 +22,7 @@ from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.routing.replay import reconnect_reason
 from peatio_ws.server.gateway import Gateway
+from peatio_ws.server.gunicorn import span_export
 from peatio_ws.server.gunicorn.server import Server, server_tls
 from peatio_ws.server.operator_port import health, listener
 from peatio_ws.transport.websocket import WebSocket
@@ -68,6 +69,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         a file (a certificate) is being written, so a patient worker retries.
         """
         self._ending = gevent.event.Event()
+        span_export.configure()
         while True:
             try:
                 super().load_wsgi()
@@ -123,6 +125,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         finally:
             for gateway in Gateway.instances():
                 gateway.stop()
+            span_export.end()
 
     def _servers(self) -> list[Server]:
         """Return one server for each socket that gunicorn's master listens on."""

@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 from tests.programs import floors
 from tests.programs.floors import PROJECTS, ROOT, normalized
 
-PINNED = dict(floors.pins(ROOT / "requirements.txt"))
+PINNED = dict(floors.pins()) | dict(floors.pins(ROOT / "requirements.txt"))
+"""What is served, and what the tests need: the dependencies of extras among it."""
 CODE = {PROJECTS[0]: ROOT / "peatio_ws", PROJECTS[1]: ROOT / "clients" / "python" / "src" / "peatio_client"}
 DEPENDENCIES = [(project, line) for project in PROJECTS for line in floors.dependencies(project)]
 
@@ -25,7 +26,7 @@ def shown(value: object) -> str:
 @pytest.mark.parametrize(("project", "dependency"), DEPENDENCIES, ids=shown)
 def test_the_pinned_version_and_the_floor_are_in_the_range(project: Path, dependency: str) -> None:
     requirement = Requirement(dependency)
-    assert requirement.specifier.contains(PINNED[normalized(requirement.name)]), "requirements.txt pins another version"
+    assert requirement.specifier.contains(PINNED[normalized(requirement.name)]), "another version is pinned"
     assert requirement.specifier.contains(floors.floor(dependency).version)
 
 

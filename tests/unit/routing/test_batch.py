@@ -109,3 +109,10 @@ def test_an_interrupted_flush_leaves_the_rest_to_the_next(clients: Clients, monk
     clients.put(2)
     clients.batch.flush()
     assert clients.received() == [[1, 2]] * MANY
+
+
+def test_outboxes_that_take_frames_are_counted(clients: Clients) -> None:
+    clients.outboxes[0].close(1000)
+    clients.put(1)
+    clients.batch.put(text_frame(b"2"), clients.outboxes[1:3], 5)
+    assert clients.batch.taken == len(clients.outboxes) - 1 + 2

@@ -12,6 +12,8 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from websockets.exceptions import InvalidStatus
 
 from peatio_ws import ClientError, Disconnect, Gateway, in_thread, require_authenticated, testing
@@ -262,3 +264,24 @@ def test_ended_connection_makes_room_for_its_member() -> None:
                 assert ann.receive() == "here"
             with server.member("IDANN"):
                 pass
+
+
+def test_spans_of_a_handler_are_children_of_its_request(gateway: Gateway, exported: InMemorySpanExporter) -> None:
+    tracer = trace.get_tracer("test")
+
+    @gateway.websocket("/")
+    def handler(ws: Any) -> None:
+        with tracer.start_as_current_span("work"):
+            ws.send("done")
+
+    def instrumented(environ: Any, start_response: Any) -> Any:
+        with tracer.start_as_current_span("request"):
+            return gateway(environ, start_response)
+
+    with testing.serve(instrumented) as server:
+        assert server.connect("/").receive() == "done"
+    found = {span.name: span for span in exported.get_finished_spans()}
+    parent, request = found["work"].parent, found["request"].context
+    assert parent is not None
+    assert request is not None
+    assert parent.span_id == request.span_id
