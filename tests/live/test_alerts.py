@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.gateway import ROOT, GatewayProcess, Signer, receive
@@ -163,6 +164,17 @@ def test_rules_and_configuration_are_valid() -> None:
         done = subprocess.run(["promtool", "check", *command], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "SUCCESS" in done.stdout
+
+
+def test_collector_scrapes_as_prometheus_does() -> None:
+    """The receiver takes the scrape configuration of Prometheus, which a test below runs."""
+    prometheus, collector = (
+        yaml.safe_load((ROOT / "deploy" / name).read_text()) for name in ("prometheus.yaml", "otel-collector.yaml")
+    )
+    assert collector["receivers"]["prometheus"]["config"]["scrape_configs"] == prometheus["scrape_configs"]
+    for pipeline in collector["service"]["pipelines"].values():
+        assert set(pipeline["receivers"]) <= set(collector["receivers"])
+        assert set(pipeline["exporters"]) <= set(collector["exporters"])
 
 
 def test_each_alert_fires_and_is_silent(tmp_path: Path) -> None:
