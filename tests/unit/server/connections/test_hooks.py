@@ -7,6 +7,7 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from peatio_ws import Gateway, testing
 from peatio_ws.monitoring import metrics
@@ -144,3 +145,16 @@ def test_server_that_ends_waits_for_hooks(gateway: Gateway, seen: list[tuple[str
         server.connect("/echo")
         wait_until(lambda: len(seen) == 1, "it has opened")
     assert [kind for kind, _ in seen] == ["opened", "ended"]
+
+
+def test_call_of_a_hook_is_a_span(exported: InMemorySpanExporter) -> None:
+    gateway = testing.gateway()
+
+    @gateway.on_disconnect
+    def ended(_info: ConnectionInfo) -> None: ...
+
+    with testing.serve(gateway) as server:
+        server.connect("/public?stream=global.tickers").close()
+        wait_until(lambda: len(exported.get_finished_spans()) == 1, "the hook has returned")
+    (span,) = exported.get_finished_spans()
+    assert span.name == f"handle {ended.__qualname__}"
