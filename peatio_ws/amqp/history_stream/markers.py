@@ -2,7 +2,8 @@
 
 A marker that comes back proves that the stream accepts messages and can be read at this node. Its offset is the end of
 the stream. Markers never use the connection that reads the events, because RabbitMQ would block its reader together
-with the publisher (RabbitMQ, "Alarms").
+with the publisher (RabbitMQ, "Alarms"). Each marker has a new connection, because RabbitMQ 3.10 loses what a channel
+publishes to a stream whose leader has died since the channel last used it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from amqp.exceptions import (
     AccessRefused,
     AMQPNotImplementedError,
     InternalError,
+    MessageNacked,
     NotFound,
     PreconditionFailed,
     ResourceError,
@@ -35,6 +37,9 @@ from peatio_ws.protocol.exchanges import Delivery
 
 PREFETCH: Final = 400
 RETRY_SECONDS: Final = 0.1
+LOST_SECONDS: Final = 1.5
+"""A marker that has not come back after this time is published again. RabbitMQ 3.10 loses what is published just after
+a stream has got another leader."""
 UNAVAILABLE: Final = (NotFound, ResourceError, ResourceLocked, InternalError)
 """Errors of a stream that has no leader, no quorum or no coordinator for the moment."""
 
@@ -51,7 +56,8 @@ def publish_and_read_back(
     headers: Mapping[str, str] | None = None,
     patience: float = math.inf,
 ) -> Delivery:
-    """Publish a message to the stream, and read it back. Retries while the stream is being created.
+    """Publish a message to the stream, and read it back. Retries while the stream is being created, and once if the
+    message is lost.
 
     Args:
         reading: a connection to the same broker, which is cloned.
@@ -67,14 +73,16 @@ def publish_and_read_back(
     """
     began = time.monotonic()
     until, retry_until = began + seconds, began + min(seconds, patience)
+    limit = LOST_SECONDS
     while True:
+        left = max(0.01, until - time.monotonic())
         try:
-            return _publish_and_read_back(
-                reading, queue, max(0.01, until - time.monotonic()), body or uuid.uuid4().bytes, headers
-            )
+            return _publish_and_read_back(reading, queue, min(limit, left), body or uuid.uuid4().bytes, headers)
         except SourceUnavailable as error:
-            if not error.answered or time.monotonic() + RETRY_SECONDS > retry_until:
+            if time.monotonic() + RETRY_SECONDS > (retry_until if error.answered else until):
                 raise
+            if not error.answered:
+                limit = math.inf
             gevent.sleep(RETRY_SECONDS)
 
 
@@ -108,6 +116,20 @@ def _publish_and_read_back(
         if found[0].offset is None:
             raise SourceRefused(Refusal.NOT_A_STREAM)
         return found[0]
+
+
+def is_writable(reading: Connection, queue: str, seconds: float) -> bool:
+    """Return whether the broker confirms a message to the stream within this time. Waits.
+
+    Raises what kombu and py-amqp raise if the broker is lost.
+    """
+    silence = SourceUnavailable("a message published to the stream was not confirmed", answered=False)
+    try:
+        with _open_second(reading, confirm_publish=True) as connection, gevent.Timeout(seconds, silence):
+            connection.default_channel.basic_publish(_message(uuid.uuid4().bytes, None), "", queue)
+    except (*UNAVAILABLE, MessageNacked, SourceUnavailable):
+        return False
+    return True
 
 
 def is_refused_to_publishers(reading: Connection, queue: str, seconds: float) -> bool:

@@ -47,6 +47,10 @@ STREAMS_SINCE: Final = (3, 9)
 """First version of RabbitMQ with streams. Older ones declare a classic queue instead (3.7) or refuse (3.8)."""
 STEP_SECONDS: Final = 5.0
 """Time limit of one step of opening the stream."""
+WRITABLE_SECONDS: Final = 1.0
+"""How long the broker may take to confirm a message to a stream that has a leader."""
+NO_REPLICA_SECONDS: Final = 0.5
+"""If the broker answers for this long that this node has no replica, although the stream has a leader, it is lost."""
 GIVE_UP_SECONDS: Final = 10.0
 """A stream that is unavailable for this long, while its broker answers, counts as refused."""
 PUBLISHER_SECONDS: Final = 40.0
@@ -119,6 +123,21 @@ class StreamSetup:
     def publish_marker(self, connection: Connection, patience: float = STEP_SECONDS) -> Delivery:
         """Publish a marker to the stream; see `markers.publish_and_read_back`."""
         return markers.publish_and_read_back(connection, self._queue, STEP_SECONDS, b"", self._headers(), patience)
+
+    def publish_marker_again(self, connection: Connection) -> Delivery:
+        """Publish a marker while the stream is read.
+
+        Raises what `publish_marker` raises. `Refusal.NO_REPLICA` then means that the replica on this node is lost: the
+        stream accepts messages. While it has no leader, replicas are gone only for the moment.
+        """
+        try:
+            return self.publish_marker(connection, 0.0)
+        except SourceUnavailable as error:
+            if error.refusal is not Refusal.NO_REPLICA:
+                raise
+            if not markers.is_writable(connection, self._queue, WRITABLE_SECONDS):
+                raise SourceUnavailable(str(error), answered=True) from error
+        return self.publish_marker(connection, NO_REPLICA_SECONDS)
 
     def _bind(self, bind_or_unbind: Callable[[str, str, str], object]) -> None:
         for exchange, routing_key in PRIVATE:

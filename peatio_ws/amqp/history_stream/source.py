@@ -47,8 +47,6 @@ IDLE_SECONDS: Final = 5.0
 QUIET_SECONDS: Final = 1.0
 """If nothing arrives for this long, a marker is published. Every worker receives it, so all workers together publish
 about one a second to a quiet stream, and none to a busy one."""
-NO_REPLICA_SECONDS: Final = 1.0
-"""If the broker answers for this long that this node has no replica, the reader leaves it."""
 MARK_EACH: Final = 10.0
 """Approximate seconds between markers, for fresh cursors on a quiet exchange, and to measure the reader's lag."""
 MARKED_WITHIN: Final = 20.0
@@ -263,7 +261,7 @@ class StreamSource:
     def _publish(self, reading: Connection) -> None:
         found: Delivery | Exception
         try:
-            found = self._setup.publish_marker(reading, NO_REPLICA_SECONDS)
+            found = self._setup.publish_marker_again(reading)
         except Exception as error:  # any error: `_on_marker` handles it
             found = error
         if reading is self._connection:

@@ -11,6 +11,7 @@ from amqp.exceptions import (
     AccessRefused,
     AMQPNotImplementedError,
     InternalError,
+    MessageNacked,
     NotFound,
     PreconditionFailed,
     ResourceError,
@@ -22,6 +23,7 @@ from peatio_ws.amqp.history_stream.markers import (
     PREFETCH,
     BrokerAlarm,
     is_refused_to_publishers,
+    is_writable,
     publish_and_read_back,
     refusals_translated,
 )
@@ -37,6 +39,7 @@ class Broker:
         earlier: deliveries before the marker.
         offset: the marker's offset; None if the queue is not a stream.
         silent, alarm: whether it delivers no marker, and whether it accepts no messages.
+        lost: how many of the next markers it loses.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class Broker:
         self.earlier: list[Delivery] = []
         self.offset: int | None = 7
         self.silent = self.alarm = False
+        self.lost = 0
         self.published: list[Any] = []
         self.acks: list[int] = []
         self.opened = self.closed = 0
@@ -81,7 +85,8 @@ class Broker:
         if self.alarm:
             self.connection.on_blocked("memory")  # type: ignore[misc]
             return
-        if self.silent:
+        if self.silent or self.lost:
+            self.lost -= 1
             gevent.sleep(30)
         for tag, delivery in enumerate(self.earlier, 1):
             self._deliver(delivery, tag)
@@ -155,7 +160,7 @@ def test_patience_ends_before_the_time_limit(broker: Any) -> None:
     assert unavailable.value.refusal is Refusal.NO_REPLICA
 
 
-def test_missing_marker_is_reported_without_another_attempt(broker: Any) -> None:
+def test_missing_marker_is_reported_within_the_time_limit(broker: Any) -> None:
     broker.silent = True
     with pytest.raises(SourceUnavailable) as unavailable:
         publish_and_read_back(broker, "q", 0.02)
@@ -163,7 +168,25 @@ def test_missing_marker_is_reported_without_another_attempt(broker: Any) -> None
     assert (broker.opened, broker.closed) == (1, 1)
 
 
+def test_lost_marker_is_published_again(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ 3.10 loses it if the stream has just got another leader."""
+    monkeypatch.setattr(markers, "LOST_SECONDS", 0.01)
+    broker.lost = 1
+    assert publish_and_read_back(broker, "q", 20).offset == 7
+    assert (broker.opened, broker.closed) == (2, 2), "the channel that lost it was used again"
+
+
 # ---- publishers
+
+
+@pytest.mark.parametrize("error", [NotFound("x"), InternalError("x"), MessageNacked()])
+def test_stream_that_confirms_nothing_is_not_writable(broker: Any, error: Exception) -> None:
+    assert is_writable(broker, "q", 20)
+    broker.errors = [error]
+    assert not is_writable(broker, "q", 20)
+    broker.default_channel.basic_publish = lambda *_: gevent.sleep(30)
+    assert not is_writable(broker, "q", 0.02)
+    assert broker.opened == broker.closed == 3
 
 
 @pytest.mark.parametrize(

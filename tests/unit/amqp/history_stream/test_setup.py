@@ -198,6 +198,29 @@ def test_step_without_an_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> No
     assert not unavailable.value.answered
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_replica_is_lost_only_if_the_stream_accepts_messages(
+    broker: Any, setup: StreamSetup, writable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markers, "is_writable", lambda *_: writable)
+    broker.marker_error = SourceUnavailable("no replica here", answered=True, refusal=Refusal.NO_REPLICA)
+    with pytest.raises(SourceUnavailable) as unavailable:
+        setup.publish_marker_again(broker)
+    assert (unavailable.value.refusal is Refusal.NO_REPLICA) is writable
+
+
+def test_replica_that_has_restarted_is_not_lost(
+    broker: Any, setup: StreamSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restart(*_: object) -> bool:
+        broker.marker_error = None
+        return True
+
+    monkeypatch.setattr(markers, "is_writable", restart)
+    broker.marker_error = SourceUnavailable("no replica here", answered=True, refusal=Refusal.NO_REPLICA)
+    assert setup.publish_marker_again(broker).body == b""
+
+
 # ---- a stream that is unavailable
 
 

@@ -32,6 +32,7 @@ class Broker:
 
     Attributes:
         fault: raised when a marker is published; None if the broker accepts it.
+        writable: whether the stream accepts messages; a fault may concern this node only.
         markers: accepted markers that have not been delivered yet.
         acks: acknowledged delivery tags.
         happened: `current`, `gap`, and the offsets of handled events.
@@ -41,6 +42,7 @@ class Broker:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.fault: Exception | None = None
+        self.writable = True
         self.markers: list[Delivery] = []
         self.acks: list[int] = []
         self.happened: list[Any] = []
@@ -54,6 +56,7 @@ class Broker:
         monkeypatch.setattr("peatio_ws.amqp.history_stream.silence.time", clock)
         monkeypatch.setattr(room, "consume", lambda *_, arguments, **__: self.starts.append(arguments))
         monkeypatch.setattr(markers, "publish_and_read_back", lambda *_: self.publish_marker())
+        monkeypatch.setattr(markers, "is_writable", lambda *_: self.writable)
         monkeypatch.setattr(StreamSetup, "_set_up", lambda *_: self.set_up())
         monkeypatch.setattr(StreamSetup, "_protect_publishers", lambda *_: None)
         self.stream = StreamSource("q", True, 120, self.handle, lambda: self.happened.append("gap"))
@@ -365,10 +368,12 @@ def test_reader_that_receives_nothing_is_noticed_within_five_seconds(broker: Bro
     assert leaves_within(broker, 5)
 
 
-def test_stream_without_a_leader_is_no_reason_to_leave(broker: Broker) -> None:
-    """No node can deliver anything, so another one is no better."""
+@pytest.mark.parametrize("refusal", [Refusal.UNAVAILABLE, Refusal.NO_REPLICA])
+def test_stream_without_a_leader_is_no_reason_to_leave(broker: Broker, refusal: Refusal) -> None:
+    """No node can deliver anything, so another one is no better. Meanwhile the replicas are restarted."""
     broker.deliver_markers()
-    broker.fault = SourceUnavailable("no leader", answered=True)
+    broker.fault = SourceUnavailable("no leader", answered=True, refusal=refusal)
+    broker.writable = False
     assert not leaves_within(broker, int(GIVE_UP_SECONDS) - 1)
 
 
