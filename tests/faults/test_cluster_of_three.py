@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import documents
 from tests.support.gateway import ROOT, GatewayProcess, Signer
 from tests.support.servers import RabbitMQ, Redis, wait_until
 from tests.support.stage import Stage
@@ -75,19 +78,22 @@ def cluster(folder: Path) -> Iterator[Cluster]:
     nodes.close()
 
 
+@contextlib.contextmanager
+def staged(folder: Path, cluster: Cluster, redis: Redis, signer: Signer, urls: str) -> Iterator[Stage]:
+    """Start a gateway that uses these brokers."""
+    environ = {"AMQP_URL": urls, "REDIS_URL": redis.url, **DURABLE, "WEB_CONCURRENCY": "2", **signer.environ}
+    gateway = GatewayProcess(folder, environ)
+    try:
+        cluster.wait_until_whole()  # made on a cluster, a stream has a replica on every node
+        yield Stage(cluster.nodes[0], redis, [gateway], signer, cluster.nodes[1:], CONFIRM_SECONDS)
+    finally:
+        gateway.stop()
+
+
 @pytest.fixture
 def stage(folder: Path, cluster: Cluster, redis: Redis, signer: Signer) -> Iterator[Stage]:
-    environ = {
-        "AMQP_URL": cluster.urls,
-        "REDIS_URL": redis.url,
-        **DURABLE,
-        "WEB_CONCURRENCY": "2",
-        **signer.environ,
-    }
-    gateway = GatewayProcess(folder, environ)
-    cluster.wait_until_whole()  # made on a cluster, a stream has a replica on every node
-    yield Stage(cluster.nodes[0], redis, [gateway], signer, cluster.nodes[1:], CONFIRM_SECONDS)
-    gateway.stop()
+    with staged(folder, cluster, redis, signer, cluster.urls) as made:
+        yield made
 
 
 def test_the_leader_of_the_stream_is_killed_three_times(stage: Stage, cluster: Cluster) -> None:
@@ -134,13 +140,33 @@ def test_a_node_is_cut_off(stage: Stage, cluster: Cluster, which: str) -> None:
     print(stage.run(disturb))
 
 
-def test_a_node_without_a_replica_is_left_for_another_and_named_by_check(
-    folder: Path, cluster: Cluster, redis: Redis, signer: Signer
-) -> None:
+def leader_and_another(folder: Path, cluster: Cluster, signer: Signer) -> tuple[RabbitMQ, RabbitMQ]:
+    """Return the node of the stream's leader, and a node whose replica can be deleted."""
     GatewayProcess(folder, {"AMQP_URL": cluster.urls, **DURABLE, **signer.environ}).stop()  # makes the stream
     cluster.wait_until_whole()
     leader = cluster.leader()
-    bare = next(node for node in cluster.nodes if node is not leader)
+    return leader, next(node for node in cluster.nodes if node is not leader)
+
+
+def test_a_replica_is_lost(folder: Path, cluster: Cluster, redis: Redis, signer: Signer) -> None:
+    """RabbitMQ 3.10 does not notify the workers, which read that replica."""
+    leader, bare = leader_and_another(folder, cluster, signer)
+
+    def disturb() -> None:
+        silence = stage.members.silence_of(lambda: leader.streams("delete_replica", STREAM, bare.name))
+        stage.members.live(10, cuts=20, until=stage.connected_to_broker)
+        print(f"replica on {bare.name} deleted: {silence():.1f} s of silence")
+
+    with staged(folder, cluster, redis, signer, f"{bare.url};{leader.url}") as stage:
+        print(stage.run(disturb))
+    leader.streams("add_replica", STREAM, bare.name)
+    cluster.wait_until_whole()
+
+
+def test_a_node_without_a_replica_is_left_for_another_and_named_by_check(
+    folder: Path, cluster: Cluster, redis: Redis, signer: Signer
+) -> None:
+    leader, bare = leader_and_another(folder, cluster, signer)
     leader.streams("delete_replica", STREAM, bare.name)
     wait_until(lambda: cluster.replicas() == 2, "a replica is gone")
     gateway = GatewayProcess(folder, {"AMQP_URL": f"{bare.url};{leader.url}", **DURABLE, **signer.environ})
@@ -151,11 +177,23 @@ def test_a_node_without_a_replica_is_left_for_another_and_named_by_check(
         found = check(cluster, signer)
         assert found.count("cannot be read at this node") == 1, found
         assert f"add_replica {STREAM} " in found
-        leader.streams("add_replica", STREAM, bare.name)
+        shown = documented_commands(leader, bare).partition("Adding")[0]
+        assert leader.name in shown
+        assert bare.name not in shown
         cluster.wait_until_whole()
         assert "replica" not in check(cluster, signer)
     finally:
         gateway.stop()
+
+
+def documented_commands(here: RabbitMQ, bare: RabbitMQ) -> str:
+    """Run what the page on RabbitMQ says for a cluster that grew. Return the output."""
+    pages = documents.blocks(ROOT / "docs" / "rabbitmq.md")
+    (text,) = [block.text for block in pages if block.text.startswith("rabbitmq-streams stream_status")]
+    environ = here.environment | {"PATH": f"{RabbitMQ.BIN}:{os.environ['PATH']}"}
+    command = ["sh", "-ec", text.replace("rabbit@mq-2", bare.name)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
 
 
 def check(cluster: Cluster, signer: Signer) -> str:
