@@ -140,6 +140,8 @@ def test_every_order_arrives_once(
         client.wait_for_order(flow.published)
         assert client.orders == list(range(1, flow.published + 1))
         assert client.all("gap") == []
+        assert client.wait_for("resumed") is True
+        assert False not in client.all("resumed")
 
 
 def test_a_dead_line_is_noticed(line: Line, publisher: Publisher, everyone: Callable[..., list[Driven]]) -> None:
@@ -170,6 +172,7 @@ def test_a_cursor_that_means_nothing_is_a_gap_and_then_it_goes_on(
     clients = everyone("IDFORGED", cursor=cursor)
     for client in clients:
         assert client.wait_for("gap") not in (None, cursor)
+        assert client.wait_for("resumed") is False
     publisher.order("IDFORGED", 1)
     for client in clients:
         client.wait_for_order(1)

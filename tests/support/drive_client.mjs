@@ -24,6 +24,7 @@ const client = new PeatioClient(url, { token, WebSocket, ...given })
     if (until === data.id) client.close();
   })
   .on("gap", ({ cursor }) => tell("gap", cursor))
+  .on("resumed", ({ complete }) => tell("resumed", complete))
   .on("missed", ({ stream }) => tell("missed", stream))
   .on("connected", ({ streams }) => tell("connected", streams))
   .on("disconnected", ({ code, reason, pause }) => tell("disconnected", [code, reason, pause]))

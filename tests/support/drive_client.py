@@ -54,6 +54,7 @@ def is_held() -> bool:
 
 def prepare(client: PeatioClient | AsyncPeatioClient) -> None:
     client.on("gap", lambda cursor: tell("gap", cursor))
+    client.on("resumed", lambda end: tell("resumed", end.complete))
     client.on("missed", lambda stream: tell("missed", stream))
     client.on("connected", lambda streams: tell("connected", streams))
     client.on("disconnected", lambda end: tell("disconnected", [end.code, end.reason, end.pause]))

@@ -1,7 +1,7 @@
 // The callbacks of a client, by name. Knows no connection.
 
 /** Names that are not streams. */
-export const CALLBACKS = "event book gap missed stale notice connected disconnected error".split(" ");
+export const CALLBACKS = "event book gap missed resumed stale notice connected disconnected error".split(" ");
 const NAMES = ["order", "trade", "balances", "deposit_address", ...CALLBACKS];
 
 /** @import { BodyOf } from "../channels.mjs" */
@@ -72,6 +72,8 @@ export function lineOf(name, what) {
       return "gap: events may be missing";
     case "missed":
       return `missed: events of ${what.stream} may be missing`;
+    case "resumed":
+      return `resumed, ${what.complete ? "complete" : "but events may be missing"}`;
     case "error":
       return `error: ${what}`;
     case "connected":

@@ -9,13 +9,14 @@ import { Trades } from "./trades.mjs";
 export const PRIVATE = ["order", "trade"];
 export const NOT_BY_THE_PROXY =
   "the proxy did not authenticate the connection; log in again, so that it sends a valid cookie, or sign each handshake with a valid API key";
+const AFTER_REPLAY = "after the replay"; // `echo` of a message that the gateway answers after the missed events
 const QUERY_LENGTH = 4000; // limit for streams in an address: servers and proxies accept lines of 8 KiB, with the rest
 
 /**
  * A step that a frame requires.
  *
  * @typedef {{ say: string } | { live: string[] } | { place: Place } | { event: import("../peatio-client.mjs").PeatioEvent }
- *   | { missed: string } | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
+ *   | { missed: string } | { resumed: { complete: boolean } } | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
  * @typedef {{ cursor: string | null, complete: boolean }} Place the position of the client, and whether it has
  *   received everything before it
  * @typedef {{ streams: string[], token: string | null, byProxy: boolean, cursor: string | null, notices: boolean,
@@ -42,6 +43,10 @@ export class Conversation {
   #awaited = "first";
   /** Reported once the connection is live. @type {Place | null} */
   #place = null;
+  /** Whether the gateway has guaranteed all events so far. */
+  #complete = true;
+  /** Whether the end of the replay is expected. */
+  #resumes;
 
   /** @param {string} url without streams @param {Wishes} wishes */
   constructor(url, { streams, token, byProxy, cursor, notices, trades = new Trades() }) {
@@ -49,6 +54,7 @@ export class Conversation {
     this.#token = token;
     this.#byProxy = byProxy;
     this.#cursor = cursor;
+    this.#resumes = cursor !== null && streams.some((name) => !isPublic(name));
     this.#notices = notices;
     this.#rest = byProxy ? [] : streams.filter((name) => !isPublic(name));
     this.asked = new Set(this.#rest);
@@ -102,6 +108,10 @@ export class Conversation {
   take(text) {
     const frame = parsed(text);
     if (!frame) throw new Ended(LOST, "not a message from the gateway");
+    if (frame.echo === AFTER_REPLAY && this.#resumes) {
+      this.#resumes = false;
+      return [{ resumed: { complete: this.#complete } }];
+    }
     if ("success" in frame) {
       const missed = this.#trades.take(frame.success?.streams ?? [], frame);
       return [...missed.map((name) => ({ missed: name })), ...this.#succeed(frame)];
@@ -109,7 +119,7 @@ export class Conversation {
     if ("error" in frame) return [this.#complain(frame.error)];
     const [stream, data] = Object.entries(frame)[0];
     const alone = Object.keys(frame).length === 1;
-    if (alone && stream === "resume" && data) return [{ place: placeOf(data) }];
+    if (alone && stream === "resume" && data) return [{ place: this.#placeOf(data) }];
     if (alone && stream === "complete" && !this.asked.has(stream))
       return Object.keys(data).flatMap((name) => (data[name] ? [] : [{ missed: name }]));
     if (alone && stream === "notice" && this.#notices && !this.asked.has(stream)) return [{ notice: data }];
@@ -131,7 +141,7 @@ export class Conversation {
         if (this.#byProxy) return this.#beginByProxy(frame, streams ?? []);
         return this.#token === null ? this.#goLive(streams ?? []) : [this.#showToken()];
       case "token":
-        this.#place = placeOf(frame.resume ?? {}); // a gateway without resuming guarantees nothing
+        this.#place = this.#placeOf(frame.resume ?? {}); // a gateway without resuming guarantees nothing
         if (!this.#rest.length) return this.#goLive([...this.asked]);
         this.#awaited = "streams";
         return [{ say: this.subscribe(this.#rest) }];
@@ -147,14 +157,22 @@ export class Conversation {
   #beginByProxy(frame, streams) {
     const wanted = [...this.asked].some((name) => !isPublic(name));
     if (wanted && streams.every(isPublic)) throw new Ended(UNAUTHORIZED, NOT_BY_THE_PROXY);
-    this.#place = placeOf(frame.resume ?? {});
+    this.#place = this.#placeOf(frame.resume ?? {});
     return this.#goLive(streams);
+  }
+
+  /** @param {any} resume @returns {Place} */
+  #placeOf({ cursor, complete }) {
+    this.#complete &&= Boolean(complete);
+    return { cursor: cursor ?? null, complete: Boolean(complete) };
   }
 
   /** @param {string[]} streams @returns {Step[]} */
   #goLive(streams) {
     this.#awaited = "nothing";
-    return this.#place ? [{ live: streams }, { place: this.#place }] : [{ live: streams }];
+    if (!this.#place) return [{ live: streams }];
+    const ask = { say: JSON.stringify({ event: "unsubscribe", streams: [], echo: AFTER_REPLAY }) };
+    return [{ live: streams }, { place: this.#place }, ...(this.#resumes ? [ask] : [])];
   }
 
   /** @param {any} error @returns {Step} */
@@ -170,11 +188,6 @@ export class Conversation {
     }
     return { complaint, refused, postponed };
   }
-}
-
-/** @param {any} resume @returns {Place} */
-function placeOf({ cursor, complete }) {
-  return { cursor: cursor ?? null, complete: Boolean(complete) };
 }
 
 /** @param {string} text @returns {any} a non-empty object, or null */

@@ -254,6 +254,8 @@ export class Course {
       this.cursor = cursor; // only now: if a callback threw, the gap has to be reported again
     } else if ("missed" in step) {
       await this.#tell("missed", { stream: step.missed });
+    } else if ("resumed" in step) {
+      await this.#tell("resumed", step.resumed);
     } else if ("notice" in step) {
       await this.#tell("notice", step.notice);
     } else if ("renewed" in step) {
@@ -292,7 +294,7 @@ export class Course {
     const { callbacks, log } = this.#set;
     const line = lineOf(name, what);
     if (line) log(line);
-    if (line && name !== "connected" && name !== "missed" && !callbacks.has(name)) console.warn(`peatio-client: ${line}`);
+    if (line && !["connected", "missed", "resumed"].includes(name) && !callbacks.has(name)) console.warn(`peatio-client: ${line}`);
     await callbacks.call(name, what);
   }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, PeatioClient } from "../peatio-client.mjs";
-import { client, Gateway, subscribed, until } from "./gateway.mjs";
+import { authenticated, client, Gateway, subscribed, until } from "./gateway.mjs";
 
 test("prices are equal as decimals, and keep their digits", () => {
   const book = new Book("btcusd.ob");
@@ -261,6 +261,33 @@ test("streams come and go while it runs", async () => {
     { event: "unsubscribe", streams: ["ethusd.trades"] },
   ]);
   assert.throws(() => client([], { streams: ["btcusd.trades"] }).subscribe("trade"), TypeError);
+});
+
+for (const [name, frames, complete] of [
+  ["complete", [authenticated, subscribed], true],
+  ["of which the gateway kept too little", [{ ...authenticated, resume: { cursor: "n", complete: false } }, subscribed], false],
+  ["that is cut off", [authenticated, subscribed, { resume: { cursor: "n", complete: false } }], false],
+]) {
+  test(`the end of a replay is reported: one ${name}`, async () => {
+    const replayed = { success: { message: "unsubscribed", streams: ["order"] }, echo: "after the replay" };
+    const told = [];
+    const script = [subscribed, ...frames, { order: { id: 1 }, cursor: "c1" }, replayed];
+    const one = client(script, { token: () => "any", streams: ["order"], cursor: "c0" });
+    one.on("order", () => told.push("order")).on("gap", () => told.push("gap"));
+    await one.on("resumed", (end) => (told.push(end), one.close())).run();
+    assert.deepEqual(told.at(-1), { complete });
+    assert.deepEqual(told.slice(0, -1).sort(), complete ? ["order"] : ["gap", "order"]);
+    assert.deepEqual(Gateway.heard.at(-1), { event: "unsubscribe", streams: [], echo: "after the replay" });
+  });
+}
+
+test("a connection that begins without a cursor has nothing to resume", async () => {
+  const one = client([subscribed, authenticated, subscribed, { order: { id: 1 }, cursor: "c1" }], {
+    token: () => "any",
+    streams: ["order"],
+  });
+  await one.on("order", () => one.close()).on("resumed", () => assert.fail("nothing was missed")).run();
+  assert.deepEqual(Gateway.heard.slice(1), [{ event: "subscribe", streams: ["order"] }]);
 });
 
 test("notices are requested once there is a callback", async () => {

@@ -9,6 +9,7 @@ client
   .on("btcusd.trades", async (event) => console.log(event.stream))
   .on("book", (book) => console.log(book.bestAsk?.[0]))
   .on("gap", ({ cursor }) => console.log(cursor))
+  .on("resumed", ({ complete }) => console.log(complete))
   .on("missed", ({ stream }) => console.log(stream))
   .on("disconnected", ({ code, pause }: Disconnected) => console.log(code, pause));
 // @ts-expect-error there is no such thing in it

@@ -77,6 +77,13 @@ export type Callbacks = {
         stream: string;
     }) => unknown;
     /**
+     * the missed events were received after a reconnection;
+     * `complete`: whether no private event is missing
+     */
+    resumed: (end: {
+        complete: boolean;
+    }) => unknown;
+    /**
      * a message of an operator; requested from the next connection on
      */
     notice: (notice: any) => unknown;
@@ -124,6 +131,8 @@ export type Callbacks = {
  * @property {(book: Book) => unknown} stale a maintained book is no longer correct
  * @property {(gap: { cursor: string | null }) => unknown} gap private events may be missing; continues at this cursor
  * @property {(missed: { stream: string }) => unknown} missed public trades may be missing
+ * @property {(end: { complete: boolean }) => unknown} resumed the missed events were received after a reconnection;
+ *   `complete`: whether no private event is missing
  * @property {(notice: any) => unknown} notice a message of an operator; requested from the next connection on
  * @property {(live: { streams: string[] }) => unknown} connected authenticated and subscribed
  * @property {(end: Disconnected) => unknown} disconnected

@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from peatio_client import Event, NoToken, Refused
+from peatio_client import Event, NoToken, Refused, Resumed
 from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
-from peatio_client._wire import Route
+from peatio_client._wire import AFTER_REPLAY, Route
 from peatio_client.books import View
 
 from tests.unit.client.test_tokens import token
@@ -155,6 +155,34 @@ def test_gap_notice_precedes_its_cursor() -> None:
     answer = {**AUTHENTICATED, "resume": {"cursor": "new", "complete": False}}
     assert Followed(followed, [answer]).all("gap") == ["new"]
     assert followed.cursor == "new"
+
+
+REPLAYED = {"success": {"message": "unsubscribed", "streams": ["order", "trade"]}, "echo": AFTER_REPLAY}
+INCOMPLETE = {"resume": {"cursor": "new", "complete": False}}
+
+
+def test_end_of_a_replay_is_told_with_its_completeness() -> None:
+    missed = {"order": {"id": 2}, "cursor": "c1"}
+    script = [AUTHENTICATED, Ended(1006, ""), AUTHENTICATED, missed, REPLAYED, {"order": {"id": 3}, "cursor": "c2"}]
+    followed = Followed(course(), script)
+    told = [name for name, _ in followed.callbacks]
+    assert told == "connected disconnected connected order event resumed order event".split()
+    assert followed.all("resumed") == [Resumed(complete=True)]
+    assert followed.said == [{"event": "unsubscribe", "streams": [], "echo": AFTER_REPLAY}]
+
+
+@pytest.mark.parametrize("script", [[{**AUTHENTICATED, **INCOMPLETE}, REPLAYED], [AUTHENTICATED, INCOMPLETE, REPLAYED]])
+def test_replay_with_a_gap_ends_incomplete_after_the_gap(script: list[Any]) -> None:
+    followed = Followed(course(), [AUTHENTICATED, Ended(1006, ""), *script])
+    assert [name for name, _ in followed.callbacks][2:] == ["connected", "gap", "resumed"]
+    assert followed.all("resumed") == [Resumed(complete=False)]
+
+
+def test_connection_that_ends_during_the_replay_is_not_resumed() -> None:
+    followed = Followed(
+        course(), [AUTHENTICATED, Ended(1006, ""), AUTHENTICATED, Ended(1006, ""), AUTHENTICATED, REPLAYED]
+    )
+    assert followed.all("resumed") == [Resumed(complete=True)]
 
 
 def test_a_gateway_that_knows_no_resuming_promises_nothing() -> None:

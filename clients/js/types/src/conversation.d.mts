@@ -13,6 +13,10 @@ export type Step = {
 } | {
     missed: string;
 } | {
+    resumed: {
+        complete: boolean;
+    };
+} | {
     notice: any;
 } | {
     complaint: string;
@@ -37,7 +41,7 @@ export type Wishes = {
  * A step that a frame requires.
  *
  * @typedef {{ say: string } | { live: string[] } | { place: Place } | { event: import("../peatio-client.mjs").PeatioEvent }
- *   | { missed: string } | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
+ *   | { missed: string } | { resumed: { complete: boolean } } | { notice: any } | { complaint: string, refused: boolean, postponed: boolean } | { renewed: true }} Step
  * @typedef {{ cursor: string | null, complete: boolean }} Place the position of the client, and whether it has
  *   received everything before it
  * @typedef {{ streams: string[], token: string | null, byProxy: boolean, cursor: string | null, notices: boolean,

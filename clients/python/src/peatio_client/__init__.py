@@ -11,7 +11,7 @@
 from peatio_client.aio import AsyncPeatioClient
 from peatio_client.blocking import PeatioClient
 from peatio_client.books import Book, Depth, Every, Level
-from peatio_client.events import Disconnected, Event, NoToken, Refused, RequestFailed, Stream
+from peatio_client.events import Disconnected, Event, NoToken, Refused, RequestFailed, Resumed, Stream
 
 __version__ = "0.1.0"
 
@@ -27,5 +27,6 @@ __all__ = [
     "PeatioClient",
     "Refused",
     "RequestFailed",
+    "Resumed",
     "Stream",
 ]

@@ -17,7 +17,7 @@ from peatio_client._requests import NOT_CONNECTED
 from peatio_client._wire import Route
 from peatio_client.books import Book, View
 from peatio_client.channels import Order, Trade
-from peatio_client.events import Body, Disconnected, Event, Stream, StreamName
+from peatio_client.events import Body, Disconnected, Event, Resumed, Stream, StreamName
 
 log = logging.getLogger("peatio_client")
 
@@ -80,6 +80,8 @@ class Client:
     @overload
     def on(self, name: Literal["missed"], callback: Callable[[str], object]) -> Self: ...
     @overload
+    def on(self, name: Literal["resumed"], callback: Callable[[Resumed], object]) -> Self: ...
+    @overload
     def on(self, name: Literal["book", "stale"], callback: Callable[[Book], object]) -> Self: ...
     @overload
     def on(self, name: Literal["connected"], callback: Callable[[list[str]], object]) -> Self: ...
@@ -98,7 +100,8 @@ class Client:
             name: `order`, `trade`, `balances` and `deposit_address` for the member's own events; a stream
                 (`btcusd.trades`, or a `Stream` of `peatio_client.channels`) for its events; `event` for every event;
                 `gap` if private events may be missing, with the cursor at which the client continues; `missed` if
-                public trades may be missing, with their stream; `book` if a maintained book changed, `stale` if one
+                public trades may be missing, with their stream; `resumed` once the missed events were received after a
+                reconnection, with `complete`; `book` if a maintained book changed, `stale` if one
                 is no longer correct; `notice` for messages of operators, requested from
                 the next connection on; `connected` once authenticated and subscribed, with the streams; `disconnected`
                 with the reason and the pause; `error` with an error text of the gateway.
@@ -144,8 +147,8 @@ class Client:
 
     def _called(self, name: str, what: object) -> Iterator[Callback]:
         """Yield the callbacks for a name."""
-        if name in ("gap", "missed", "error", "disconnected", "connected"):
-            alone = name not in ("connected", "missed") and not self._callbacks.has(name)
+        if name in ("gap", "missed", "resumed", "error", "disconnected", "connected"):
+            alone = name not in ("connected", "missed", "resumed") and not self._callbacks.has(name)
             log.log(logging.WARNING if alone else logging.INFO, "%s", _line(name, what))
         return self._callbacks.of(name)
 
@@ -175,6 +178,8 @@ def _line(name: str, what: object) -> str:
         case Disconnected(code, reason, pause):
             then = "no further attempt" if pause is None else f"next attempt in {pause:.1f} s"
             return f"disconnected: {code} {reason}; {then}"
+        case Resumed(complete):
+            return f"resumed, {'complete' if complete else 'but events may be missing'}"
         case list():
             return f"connected, {len(what)} streams"
     if name == "missed":

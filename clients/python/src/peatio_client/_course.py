@@ -15,7 +15,7 @@ from peatio_client._endings import LONGEST_PAUSE, LOST, NEW_TOKEN, TOO_FAST, UNA
 from peatio_client._pace import Pace
 from peatio_client._shelf import Shelf
 from peatio_client._trades import Trades
-from peatio_client._wire import Complaint, Conversation, Live, Missed, Notice, Place, Renewed, Route, Step, is_public
+from peatio_client._wire import Complaint, Conversation, Live, Place, Renewed, Route, Step, is_public
 from peatio_client.books import EVERY_CHANGE, Book, Depth, Every, View
 from peatio_client.events import CALLBACKS, Disconnected, Event, NoToken, Refused, StreamName
 
@@ -261,10 +261,8 @@ class Course:
             case Renewed():
                 self._credentials.accept()
                 self._credentials.connected(self._wall())
-            case Missed(stream):
-                yield Tell("missed", stream)
-            case Notice(data):
-                yield Tell("notice", data)
+            case Send() | Tell():
+                yield step
             case Complaint(message, refused, postponed):
                 yield Tell("error", message)
                 if postponed:

@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from peatio_client._commands import Send, Tell
 from peatio_client._trades import Trades
-from peatio_client.events import Event, Stream, StreamName
+from peatio_client.events import Event, Resumed, Stream, StreamName
 
 
 class Live(NamedTuple):
@@ -40,25 +41,16 @@ class Complaint(NamedTuple):
     postponed: bool = False
 
 
-class Missed(NamedTuple):
-    """Events of a public stream of trades may be missing."""
-
-    stream: str
-
-
-class Notice(NamedTuple):
-    """A message from an operator."""
-
-    data: Any
-
-
 QUERY_CHARACTERS: Final = 4000
 """Limit for the streams in an address; servers and proxies accept lines of 8 KiB, with the cursor and the rest."""
 
 PRIVATE: Final = ("order", "trade")
 """The streams of a client that names none."""
 
-Step: TypeAlias = Event[Any] | Live | Renewed | Place | Missed | Complaint | Notice
+AFTER_REPLAY: Final = "after the replay"
+"""The `echo` of the message that the gateway answers after it has sent the missed events."""
+
+Step: TypeAlias = Event[Any] | Live | Renewed | Place | Complaint | Send | Tell
 
 
 def is_public(stream: str) -> bool:
@@ -144,6 +136,8 @@ class Conversation:
         self.headers = dict[str, str]()
         names = tuple(_as_many_as_fit(streams, self._trades))
         self.asked = set(names)
+        self._complete = True  # whether the gateway has guaranteed all events so far
+        self._resumes = cursor is not None and not all(map(is_public, names))  # until the missed events have come
         query = [("stream", name) for name in names or ("",)]
         if route.authenticated:
             query.append(("resume", cursor or "1"))
@@ -180,32 +174,42 @@ class Conversation:
         frame = json.loads(text, parse_float=Decimal)
         if not isinstance(frame, dict) or not frame:
             raise ValueError("not a JSON object, or an empty one")
-        if "success" in frame:
+        if frame.get("echo") == AFTER_REPLAY and self._resumes:
+            self._resumes = False
+            yield Tell("resumed", Resumed(self._complete))
+        elif "success" in frame:
             yield from self._succeed(frame)
         elif "error" in frame:
             yield self._complain(frame["error"])
         elif frame.keys() == {"resume"}:
-            yield _place(frame["resume"])
+            yield self._place(frame["resume"])
         elif frame.keys() == {"complete"} and "complete" not in self.asked:
-            yield from (Missed(stream) for stream, complete in frame["complete"].items() if not complete)
+            yield from (Tell("missed", stream) for stream, complete in frame["complete"].items() if not complete)
         elif self._notices and frame.keys() == {"notice"} and "notice" not in self.asked:
-            yield Notice(frame["notice"])
+            yield Tell("notice", frame["notice"])
         else:
             stream = next(iter(frame))
             yield Event(stream, frame[stream], frame.get("cursor"), text, frame.get("mark"))
 
     def _succeed(self, frame: dict[str, Any]) -> Iterator[Step]:
         success = frame["success"]
-        yield from map(Missed, self._trades.take(success.get("streams", ()), frame))
+        yield from (Tell("missed", stream) for stream in self._trades.take(success.get("streams", ()), frame))
         if not self.live:
             self.live = True
             yield Live(success.get("streams", []))
             if self._authenticated:
                 # A gateway without resuming guarantees nothing.
-                yield _place(frame.get("resume", {"cursor": None, "complete": False}))
+                yield self._place(frame.get("resume", {"cursor": None, "complete": False}))
+                if self._resumes:
+                    yield Send(_message(event="unsubscribe", streams=[], echo=AFTER_REPLAY))
         elif self.renewing and "streams" not in success:
             self.renewing = False
             yield Renewed()
+
+    def _place(self, resume: dict[str, Any]) -> Place:
+        place = Place(resume.get("cursor"), bool(resume.get("complete")))
+        self._complete = self._complete and place.complete
+        return place
 
     def _complain(self, error: Any) -> Complaint:
         message = str(error.get("message") if isinstance(error, dict) else error)
@@ -225,10 +229,6 @@ def _as_many_as_fit(streams: Iterable[str], trades: Trades) -> Iterator[str]:
         if room < 0:
             return
         yield name
-
-
-def _place(resume: dict[str, Any]) -> Place:
-    return Place(resume.get("cursor"), bool(resume.get("complete")))
 
 
 def _message(**fields: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
-CALLBACKS: Final = tuple("event book gap missed stale notice connected disconnected error".split())
+CALLBACKS: Final = tuple("event book gap missed resumed stale notice connected disconnected error".split())
 """Names of callbacks that are not streams."""
 
 Body = TypeVar("Body")
@@ -63,6 +63,17 @@ class Stream(Generic[Body_co]):
 
 
 StreamName: TypeAlias = str | Stream[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The client has received all events that it missed, as far as the gateway still has them.
+
+    Attributes:
+        complete: whether no private event is missing. If False, `gap` was called before.
+    """
+
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
