@@ -11,8 +11,8 @@ import click
 
 from peatio_ws.cli.json_colors import colored
 from peatio_ws.cli.key_files import has_key, make_token
-from peatio_ws.cli.listen_client import ENOUGH, ListenResult, ListenTarget, run_listener
-from peatio_ws.cli.listen_follow import follow
+from peatio_ws.cli.listener.client import ENOUGH, ListenResult, ListenTarget, run_listener
+from peatio_ws.cli.listener.follow import follow
 from peatio_ws.cli.token import token_options
 
 
@@ -21,7 +21,9 @@ from peatio_ws.cli.token import token_options
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Subscribe to this stream; repeatable.")
 @click.option("--token", "given", metavar="TOKEN", envvar="JWT", help="Use this token instead of making one. [JWT]")
 @click.option("--jwt", "by_message", is_flag=True, help="Send the token in a message even if streams are named.")
-@click.option("--follow", "follows", is_flag=True, help="Connect again when the connection ends, until Ctrl-C.")
+@click.option(
+    "--follow", "follows", is_flag=True, help="Connect again and resume when the connection ends, until Ctrl-C."
+)
 @click.option("--count", type=int, help="End after this number of events.")
 @click.option("--seconds", type=float, help="End after this number of seconds.")
 @token_options
@@ -52,9 +54,12 @@ def listen(
     target = ListenTarget(url, streams, by_message=by_message, count=count, seconds=seconds)
 
     def run(wanted: ListenTarget) -> ListenResult:
-        return run_listener(wanted.with_token(_bearer(wanted, given, options)), _print)
+        return run_listener(wanted.with_token(_bearer(wanted, given, options)), _print, note)
 
-    end = follow(target, run, lambda text: click.echo(text, err=True)) if follows else run(target)
+    def note(text: str) -> None:
+        click.echo(text, err=True)
+
+    end = follow(target, run, note) if follows else run(target)
     if end.why:
         click.echo(end.why, err=True)
     sys.exit(end.status)

@@ -8,6 +8,8 @@ import itertools
 import os
 import secrets
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -19,7 +21,7 @@ from peatio_client import AsyncPeatioClient, PeatioClient
 
 from tests.live.test_published_keys import Issued, members
 from tests.support.driving import COMMANDS, Driven, Line, closing_with
-from tests.support.gateway import WAIT, GatewayProcess, Publisher, Signer, receive
+from tests.support.gateway import ROOT, WAIT, GatewayProcess, Publisher, Signer, receive
 from tests.support.issuer import issuing
 from tests.support.servers import RabbitMQ, free_port, wait_until
 
@@ -142,6 +144,28 @@ def test_every_order_arrives_once(
         assert client.all("gap") == []
         assert client.wait_for("resumed") is True
         assert False not in client.all("resumed")
+
+
+def test_listen_resumes_after_a_cut_and_reports_the_end_of_the_replay(
+    line: Line, signer: Signer, publisher: Publisher
+) -> None:
+    command = [sys.executable, "-m", "peatio_ws", "listen", line.url, "--follow", "--count", "2"]
+    command += ["--seconds", str(WAIT), "--token", signer.token("IDLISTEN")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as listening:
+        assert listening.stdout is not None
+        try:
+            assert any("Authenticated" in text for text in listening.stdout)
+            line.closed = True
+            line.cut()
+            publisher.order("IDLISTEN", 1)
+            line.closed = False
+            lines = list(itertools.takewhile(lambda text: not text.startswith("resumed"), listening.stdout))
+            assert '"orderbook":{"id":1,' in lines[-1]
+            publisher.order("IDLISTEN", 2)
+            assert '"orderbook":{"id":2,' in listening.stdout.read()
+            assert listening.wait(WAIT) == 0
+        finally:
+            listening.kill()  # unless it has ended
 
 
 def test_a_dead_line_is_noticed(line: Line, publisher: Publisher, everyone: Callable[..., list[Driven]]) -> None:

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from peatio_ws.cli import listen as listen_module
-from peatio_ws.cli import listen_follow
+from peatio_ws.cli.listener import follow as listen_follow
 from tests.support.gateway import ROOT
 from tests.unit.cli.small_server import BOOK, TRADES, WAIT, Peer, frames, listen, server, subscribed
 

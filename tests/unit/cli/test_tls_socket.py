@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from peatio_ws.cli import listen_client, tls_socket
-from peatio_ws.cli.listen_client import ListenResult, ListenTarget
+from peatio_ws.cli import tls_socket
+from peatio_ws.cli.listener import client as listen_client
+from peatio_ws.cli.listener.client import ListenResult, ListenTarget
 from tests.support.certificate import Certificate
 from tests.support.servers import wait_until
 from tests.support.tls_pair import WAIT, Watched, pair

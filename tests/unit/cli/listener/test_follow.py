@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from peatio_ws.cli.listen_client import CLOSED, ENOUGH, NOT_AUTHENTICATED, ListenResult, ListenTarget
-from peatio_ws.cli.listen_follow import PAUSES, follow
+from peatio_ws.cli.listener.client import CLOSED, ENOUGH, NOT_AUTHENTICATED, ListenResult, ListenTarget
+from peatio_ws.cli.listener.follow import PAUSES, follow
 
 
 class Connections:
@@ -40,6 +40,12 @@ def test_time_that_the_gateway_names_is_kept() -> None:
     there.follow()
     assert there.pauses == [20]
     assert there.said == ["closed; connecting again in 20 s"]
+
+
+def test_it_resumes_from_the_last_cursor() -> None:
+    there = Connections(lost(), lost()._replace(cursor="c1"), lost(), ListenResult(ENOUGH))
+    there.follow()
+    assert [target.resume for target in there.targets] == ["1", "1", "c1", "c1"]
 
 
 def test_count_covers_all_connections() -> None:

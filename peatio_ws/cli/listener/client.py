@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_ws.cli import tls_socket
+from peatio_ws.cli.listener.replay import BEGIN, Replay
 from peatio_ws.config.tls_errors import GATEWAY, tls_fault
 
 ENOUGH, NOT_CONNECTED, NOT_AUTHENTICATED, CLOSED = 0, 1, 3, 4
@@ -34,12 +35,14 @@ class ListenResult(NamedTuple):
         status: of the command.
         events: how many were received.
         again: seconds after which a new connection may succeed; None if it would end in the same way.
+        cursor: of the last event, to resume there; None without one.
     """
 
     status: int
     why: str = ""
     events: int = 0
     again: float | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class ListenTarget:
         bearer: the token, or None to connect without one.
         by_message: send the token in a message after connecting, as a browser has to, even in Ranger's protocol.
         count, seconds: when to end; None for never.
+        resume: the cursor to resume from, or `replay.BEGIN`; None to not resume. Only with a token.
     """
 
     url: str
@@ -60,6 +64,7 @@ class ListenTarget:
     by_message: bool = False
     count: int | None = None
     seconds: float | None = None
+    resume: str | None = None
 
     def with_token(self, bearer: str | None) -> ListenTarget:
         return replace(self, bearer=bearer)
@@ -95,6 +100,15 @@ class ListenTarget:
         return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()
 
     @property
+    def resuming_address(self) -> str:
+        """The address with the cursor, if the token is sent in a header."""
+        if self.resume is None or not self.headers:
+            return self.address
+        parts = urlsplit(self.address)
+        others = [part for part in parts.query.split("&") if part and not part.startswith("resume=")]
+        return parts._replace(query="&".join([*others, f"resume={quote(self.resume, safe='')}"])).geturl()
+
+    @property
     def headers(self) -> dict[str, str]:
         """The handshake's headers: Ranger's way to send a token."""
         shown = self.speaks_ranger and not self.by_message and self.bearer
@@ -106,23 +120,29 @@ class ListenTarget:
         return self.bearer is not None and not self.headers
 
 
-def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenResult:
-    """Connect, and show every frame until the target's limit or the end of the connection. Ctrl-C ends it, too."""
+def run_listener(
+    target: ListenTarget, show: Callable[[str], None], note: Callable[[str], object] = lambda _: None
+) -> ListenResult:
+    """Connect, and show every frame until the target's limit or the end of the connection. Ctrl-C ends it, too.
+
+    Args:
+        note: is given a text about how the replay ended, if the target resumes.
+    """
     listener = None
     try:
         with connect(
-            target.address,
+            target.resuming_address,
             additional_headers=target.headers,
             open_timeout=ANSWER_SECONDS,
             max_size=None,
             ssl=tls_socket.thread_safe_context() if urlsplit(target.address).scheme == "wss" else None,
         ) as client:
-            listener = _Listener(target, client, show)
+            listener = _Listener(target, client, show, Replay(target.resume, note))
             return listener.run()
     except KeyboardInterrupt:
         return ListenResult(ENOUGH)
     except ConnectionClosed as closed:
-        return _closed(closed, listener.events if listener is not None else 0)
+        return _closed(closed, listener)
     except InvalidStatus as refused:
         return _refused(target, refused)
     except ConnectionRefusedError:
@@ -134,11 +154,14 @@ def run_listener(target: ListenTarget, show: Callable[[str], None]) -> ListenRes
         return ListenResult(NOT_CONNECTED, text, again=None if fault or isinstance(error, InvalidURI) else 0)
 
 
-def _closed(closed: ConnectionClosed, events: int) -> ListenResult:
+def _closed(closed: ConnectionClosed, listener: _Listener | None) -> ListenResult:
+    events, cursor = (listener.events, listener.replay.cursor) if listener is not None else (0, None)
     code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
     after = _RETRY_AFTER.search(reason)
     again = None if code not in _RETRIED else float(after[1]) if after else 0
-    return ListenResult(CLOSED, f"closed by the gateway: {code}{f' ({reason})' if reason else ''}", events, again)
+    return ListenResult(
+        CLOSED, f"closed by the gateway: {code}{f' ({reason})' if reason else ''}", events, again, cursor
+    )
 
 
 def _refused(target: ListenTarget, refused: InvalidStatus) -> ListenResult:
@@ -159,8 +182,10 @@ _RETRY_AFTER: Final = re.compile(r"retry after ([0-9]+)")
 class _Listener:
     """One connection, from the handshake to its end."""
 
-    def __init__(self, target: ListenTarget, client: ClientConnection, show: Callable[[str], None]) -> None:
-        self._target, self._client, self._show = target, client, show
+    def __init__(
+        self, target: ListenTarget, client: ClientConnection, show: Callable[[str], None], replay: Replay
+    ) -> None:
+        self._target, self._client, self._show, self.replay = target, client, show, replay
         self._began = time.monotonic()
         self.events = 0
         # With named streams, wait for the answer that confirms them.
@@ -169,15 +194,22 @@ class _Listener:
 
     def run(self) -> ListenResult:
         if self._target.speaks_first:
-            self._send({"jwt": f"Bearer {self._target.bearer}"})
+            resume = self._target.resume
+            fields = {} if resume is None else {"resume": True if resume == BEGIN else resume}
+            self._send({"jwt": f"Bearer {self._target.bearer}", **fields})
         while not self._settled or self._target.count is None or self.events < self._target.count:
             try:
                 frame = str(self._client.recv(timeout=self._seconds_left()))
             except TimeoutError:
                 return self._timed_out()
+            answer = json.loads(frame) if frame.startswith("{") else {}
+            if self.replay.on_frame(answer):
+                continue
             self._show(frame)
-            if (end := self._on_frame(frame)) is not None:
+            if (end := self._on_frame(answer)) is not None:
                 return end
+            if self._settled and self._asked and (question := self.replay.question()) is not None:
+                self._send(question)
         return ListenResult(ENOUGH)
 
     def _seconds_left(self) -> float | None:
@@ -193,8 +225,7 @@ class _Listener:
             NOT_CONNECTED, f"no answer from {self._target.address} within {ANSWER_SECONDS:g} s", again=0
         )
 
-    def _on_frame(self, frame: str) -> ListenResult | None:
-        answer = json.loads(frame) if frame.startswith("{") else {}
+    def _on_frame(self, answer: dict[str, Any]) -> ListenResult | None:
         if answer.get("error"):
             error = answer["error"]
             return ListenResult(
@@ -202,7 +233,7 @@ class _Listener:
             )
         if "success" in answer:
             return self._on_success(answer["success"])
-        self.events += "challenge" not in answer
+        self.events += "challenge" not in answer and answer.keys() != {"resume"}
         return None
 
     def _on_success(self, success: dict[str, Any]) -> ListenResult | None:

@@ -10,8 +10,8 @@ import jwt
 import pytest
 from websockets.sync.client import connect
 
-from peatio_ws.cli import listen_client
-from peatio_ws.cli.listen_client import ListenTarget
+from peatio_ws.cli.listener import client as listen_client
+from peatio_ws.cli.listener.client import ListenTarget
 from tests.support.certificate import Certificate
 from tests.support.tls_server import TlsServer
 from tests.unit.cli.small_server import AUTHENTICATED, BOOK, CHALLENGE, WAIT, Peer, frames, listen, server, subscribed
@@ -59,6 +59,20 @@ def test_token_is_sent_only_for_private_streams(url: str, streams: tuple[str, ..
     asked = ListenTarget(url, streams, "T", by_message=True)
     assert (asked.headers, asked.speaks_first, asked.needs_token, asked.address) == ({}, True, True, url)
     assert not ListenTarget(url, streams).speaks_first
+
+
+@pytest.mark.parametrize(
+    ("url", "resume", "address"),
+    [
+        ("ws://host/?stream=order", "1", "ws://host/?stream=order&resume=1"),
+        ("ws://host/private?resume=old&stream=order", "a b", "ws://host/private?stream=order&resume=a%20b"),
+        ("ws://host/private", None, "ws://host/private"),
+        ("ws://host/", "c1", "ws://host/"),  # in the message with the token
+    ],
+)
+def test_cursor_is_in_the_query_next_to_a_token_in_a_header(url: str, resume: str | None, address: str) -> None:
+    assert ListenTarget(url, bearer="T", resume=resume).resuming_address == address
+    assert ListenTarget(url, resume=resume).resuming_address == url
 
 
 # ---- classic
