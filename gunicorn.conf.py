@@ -112,6 +112,7 @@ def on_starting(server):
         faults += error.faults
     if faults:
         _exit(faults)
+    metrics_folder.report(os.environ)
     log = structlog.get_logger("peatio_ws.configuration")
     for name, meant in misspelt_variables.near_misses(os.environ).items():
         log.warning("unknown variable ignored", variable=name, similar=meant)

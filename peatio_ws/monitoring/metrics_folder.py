@@ -10,7 +10,11 @@ import tempfile
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
+
 from peatio_ws.errors import ConfigurationError, Fault
+
+log = structlog.get_logger("peatio_ws.monitoring.metrics_folder")
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX: Final = "peatio_ws-metrics-"
@@ -54,3 +58,15 @@ def check(environ: Mapping[str, str]) -> str:
         remedy = f"set {VARIABLE} to {_WRITABLE}, or leave it out"
         raise ConfigurationError([Fault(text, (VARIABLE,), remedy)]) from None
     return folder
+
+
+def report(environ: Mapping[str, str]) -> None:
+    """Log an error if no file can be written in the folder. The gateway starts, but cannot export the metrics of all
+    workers together."""
+    try:
+        check(environ)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            log.error(
+                "metrics folder is not writable; each worker keeps its own", reason=fault.text, remedy=fault.remedy
+            )

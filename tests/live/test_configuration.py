@@ -258,6 +258,20 @@ def test_an_ipv6_address_is_served(tmp_path: Path, signer: Signer) -> None:
         gateway.stop()
 
 
+def test_unwritable_metrics_folder_is_an_error_in_the_log_at_the_start(tmp_path: Path, signer: Signer) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    environ = {"AMQP_URL": "memory://", "PROMETHEUS_MULTIPROC_DIR": str(file)}
+    gateway = GatewayProcess(tmp_path, {**signer.environ, **environ})
+    try:
+        (error,) = (event for event in gateway.events() if event["level"] == "error")
+        assert error["reason"] == f"PROMETHEUS_MULTIPROC_DIR={file}: no file can be written there: Not a directory"
+        assert "PROMETHEUS_MULTIPROC_DIR" in error["remedy"]
+        assert "Traceback" not in gateway.log()
+    finally:
+        gateway.stop()
+
+
 def test_metrics_folder_of_another_gateway_is_not_removed(tmp_path: Path) -> None:
     """A gateway that was started by USR2 inherits PROMETHEUS_MULTIPROC_DIR."""
     others = tmp_path / "peatio_ws-metrics-of-another"

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from peatio_ws.errors import ConfigurationError
 from peatio_ws.monitoring import metrics_folder
@@ -49,3 +50,14 @@ def test_check_leaves_nothing_behind(places: Path) -> None:
 def test_unwritable_folder_of_the_operator_is_a_fault(places: Path) -> None:
     with pytest.raises(ConfigurationError, match=rf"{VARIABLE}=.*none: no file .*: No such file .*; set {VARIABLE}"):
         metrics_folder.check({VARIABLE: str(places / "none")})
+
+
+def test_report_logs_an_unwritable_folder_with_a_remedy(places: Path) -> None:
+    with capture_logs() as lines:
+        metrics_folder.report({VARIABLE: str(places)})
+        assert not lines
+        metrics_folder.report({VARIABLE: str(places / "none")})
+    (line,) = lines
+    assert line["log_level"] == "error"
+    assert "No such file" in line["reason"]
+    assert f"set {VARIABLE}" in line["remedy"]
