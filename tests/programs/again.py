@@ -4,8 +4,8 @@
 
 Ways: `alone`; `beside`, next to two processes that burn a core each; and on `one-core`, pinned there by `taskset` with
 the lowest priority (`nice`). The ways take turns, so that an early Ctrl-C still leaves results of each. By default the
-tests are those of tests/live and tests/faults. The output of a failed run, and the folder with the logs of its brokers
-and gateways, stay under `build/again`; the rest is deleted.
+tests are those of tests/live and tests/faults. The output of a failed or interrupted run, and the folder with the logs
+of its brokers and gateways, stay under `build/again`; the rest is deleted.
 
 The status is 0 if nothing failed, 1 if something did, 130 after Ctrl-C.
 """
@@ -81,14 +81,15 @@ class Tally:
     def table(self, ways: Sequence[str]) -> str:
         """Return the tests that failed, with how often of how many runs in each way."""
         tests = sorted({test for (_, test), times in self.failed.items() if times})
+        kept = [f"kept: {path}" for path in self.kept]
         if not tests:
-            return f"no failure in {self.ran.total():,} tests"
+            return "\n".join([f"no failure in {self.ran.total():,} tests", *kept])
         width = max(map(len, tests))
         lines = ["  ".join(["failed".ljust(width), *(way.rjust(8) for way in ways)])]
         for test in tests:
             shown = [f"{self.failed[way, test]}/{self.ran[way, test]}".rjust(8) for way in ways]
             lines.append("  ".join([test.ljust(width), *shown]))
-        return "\n".join([*lines, *(f"kept: {path}" for path in self.kept)])
+        return "\n".join([*lines, *kept])
 
 
 def outcomes(report: Path) -> dict[str, bool]:
@@ -150,6 +151,9 @@ def once(name: str, way: str, pytest: Sequence[str], tally: Tally) -> None:
             print(f"    {test}", flush=True)
         if failures:
             tally.kept.append(keep(folder, KEPT / f"{name}-{way}"))
+    except (KeyboardInterrupt, SystemExit):
+        tally.kept.append(keep(folder, KEPT / f"{name}-{way}-interrupted"))
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

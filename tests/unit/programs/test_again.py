@@ -87,6 +87,20 @@ def test_aborted_run_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert again.RUN_ITSELF in capsys.readouterr().out
 
 
+def test_output_of_an_interrupted_run_is_kept(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C, once the first of two tests has failed."""
+    text = f"""
+import os, signal, time
+def test_fails(): assert False
+def test_is_interrupted():
+    os.kill({os.getpid()}, signal.SIGINT)
+    time.sleep(600)
+"""
+    assert again.main(["--times", "1", "--ways", "alone", "--processes", "0", given(tmp_path, text)]) == 130
+    assert capsys.readouterr().out.splitlines()[-1] == f"kept: {kept / '1-alone-interrupted'}"
+    assert "assert False" in (kept / "1-alone-interrupted" / "output").read_text()
+
+
 def test_hanging_run_is_ended(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"]
     assert again.run(command, tmp_path, 0.5) is None
