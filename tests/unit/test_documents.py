@@ -87,6 +87,14 @@ def is_in_order(block: Block) -> bool:
     return block.language in RUN or block.elsewhere is not None
 
 
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_pip_installs_into_a_virtual_environment(page: Path) -> None:
+    """Debian's pip refuses anything else: `externally-managed-environment`."""
+    for block in documents.blocks(page):
+        before, found, _ = block.text.partition("pip install ")
+        assert not found or before.endswith("/bin/") or "/bin/activate" in before, block
+
+
 def test_pages_that_other_tests_run_are_known_there() -> None:
     for (page, language), test in documents.RUN_ELSEWHERE.items():
         assert Path(page).name in (ROOT / test).read_text()
