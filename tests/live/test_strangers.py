@@ -119,6 +119,20 @@ def test_the_trading_page_is_right_after_a_cut_and_a_new_exchange(checkout: Chec
         server.end()
 
 
+def test_trading_page_stops_reading_with_a_token_that_stays_refused() -> None:
+    (page,) = [block.text for block in documents.blocks(ROOT / TRADING) if block.how == "file index.html"]
+    (read,) = re.findall(r"const read = async .*?\n  };\n", page, re.DOTALL)
+    program = f"""
+        class Refused extends Error {{}}
+        const token = () => "the same", asked = [];
+        const answer = {{ ok: false, status: 401 }};
+        globalThis.fetch = async (_, {{ headers }}) => (asked.push(headers.Authorization), answer);
+        {read}
+        await read("orders").catch((error) => console.log(error instanceof Refused, asked.join()));"""
+    command = ["node", "--input-type=module", "-e", program]
+    assert subprocess.check_output(command, text=True, timeout=WAIT) == "true Bearer the same\n"
+
+
 def fill_of(checkout: Checkout) -> int:
     """Trade as the member, and return the id of the trade."""
     headers = {"Authorization": f"Bearer {checkout.environ['TOKEN']}"}
