@@ -136,6 +136,7 @@ def once(name: str, way: str, pytest: Sequence[str], tally: Tally) -> None:
     """Run all tests once in one way."""
     # Below the system's temporary folder: the path of a Unix socket has to be short.
     folder = Path(tempfile.mkdtemp(prefix="again-"))
+    folder.chmod(0o755)  # some tests run programs as another user, which has to find them there
     began = time.monotonic()
     try:
         report = folder / "report.xml"

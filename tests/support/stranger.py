@@ -35,11 +35,19 @@ LEFT_OUT = shutil.ignore_patterns(
 
 
 def environment() -> dict[str, str]:
-    """Return variables without those of the tests. pip and npm keep their caches, which a stranger may have, too."""
+    """Return variables without those of the tests. pip and npm keep their caches, which a stranger may have, too.
+
+    npm tries as often as pip does to reach its registry.
+    """
     ours = str(Path(sys.prefix) / "bin")
     path = ":".join(part for part in os.environ["PATH"].split(":") if part != ours)
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "npm_config_prefer_offline": "true"}
+    installers = {
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "npm_config_prefer_offline": "true",
+        "npm_config_fetch_retries": "5",
+    }
+    return {**kept, "PATH": path, **installers}
 
 
 def installed(factory: pytest.TempPathFactory) -> Path:
@@ -131,7 +139,9 @@ class Checkout:
     """
 
     def __init__(self, folder: Path, serve: str) -> None:
-        self.folder, self.environ = folder, environment()
+        self.folder = folder
+        self._npm_logs = folder.parent / f"npm-logs-{os.getpid()}"
+        self.environ = {**environment(), "npm_config_logs_dir": str(self._npm_logs)}
         self.ports = {"8080": str(free_port()), "8000": str(free_port())}
         self._done = set[str]()  # commands that need not run twice
         self.start(serve)
@@ -163,8 +173,15 @@ class Checkout:
         """Run an installing command of a page, unless it has run before: pages share the environment."""
         if command not in self._done:
             run = self.run(command)
-            assert run.process.wait(INSTALL_SECONDS) == 0, run.said()
+            status = run.process.wait(INSTALL_SECONDS)
+            assert status == 0, f"{command}: status {status}: {run.said()}\n{self._npm_errors()}"
             self._done.add(command)
+
+    def _npm_errors(self) -> str:
+        """Return the errors of npm's last run, which `--silent` hides."""
+        logs = sorted(self._npm_logs.glob("*.log"))
+        lines = logs[-1].read_text().splitlines() if logs else []
+        return "\n".join(line for line in lines if re.match(r"\d+ (error|warn|verbose (stack|code|exit))", line))
 
     def run(self, command: str, **environ: str) -> Program:
         """Run a command with the ports of this gateway."""

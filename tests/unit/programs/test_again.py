@@ -81,6 +81,15 @@ def test_without_failures_no_files_are_kept(tmp_path: Path, kept: Path, capsys: 
     assert not kept.exists()
 
 
+def test_other_users_can_run_programs_in_the_temporary_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tests of the image do."""
+    text = "import os\ndef test_mode(): assert os.stat(os.environ['TMPDIR']).st_mode & 0o555 == 0o555\n"
+    assert again.main(["--times", "1", "--ways", "alone", "--processes", "0", given(tmp_path, text)]) == 0
+    assert "no failure" in capsys.readouterr().out
+
+
 def test_aborted_run_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tests = given(tmp_path, "import os\ndef test_ends(): os._exit(3)\n")
     assert again.main(["--times", "1", "--ways", "alone", "--processes", "0", tests]) == 1
