@@ -10,6 +10,7 @@ import gevent
 import pytest
 
 from peatio_ws import testing
+from peatio_ws.amqp import on_demand_bindings
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.close_codes import Close
 from peatio_ws.protocol.private_events.member_event import MemberEvent
@@ -53,7 +54,8 @@ def test_a_refused_connection_releases_no_streams_of_others() -> None:
         in_loop(lambda: streams._counts == {"public.a.b": 0})
 
 
-def test_no_event_precedes_the_first_answer_if_the_broker_is_slow() -> None:
+def test_no_event_precedes_the_first_answer_if_the_broker_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_demand_bindings, "BIND_SECONDS", 60.0)  # the broker answers when the test says so
     gateway = testing.gateway()
     gateway._ingest.interest.streams = streams = OnDemandBindings("streams", ("#",), 100)
     streams.attach(channel := Bindings(), "q", lambda: None)
