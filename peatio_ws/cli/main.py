@@ -5,48 +5,56 @@ A new command: a file with its function, and its name in the table below.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import click
 
 from peatio_ws.cli import env_file
-from peatio_ws.cli.check.command import check
-from peatio_ws.cli.keygen import keygen
-from peatio_ws.cli.listen import listen
-from peatio_ws.cli.operator.disconnect import disconnect
-from peatio_ws.cli.operator.drain import drain
-from peatio_ws.cli.operator.gateways import gateways
-from peatio_ws.cli.operator.notice import notice
-from peatio_ws.cli.operator.revocations import revocations
-from peatio_ws.cli.operator.trace import trace
-from peatio_ws.cli.operator.who import who
-from peatio_ws.cli.publish import publish
-from peatio_ws.cli.run import run
-from peatio_ws.cli.settings import settings
-from peatio_ws.cli.token import token
 from peatio_ws.version import VERSION
 
-COMMANDS: Final[Mapping[str, Sequence[click.Command]]] = {
-    "Start a gateway": (run, check, settings),
-    "Control running gateways": (gateways, who, trace, disconnect, revocations, notice, drain),
-    "Try a gateway": (listen, publish, token, keygen),
+COMMANDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "Start a gateway": {"run": "run", "check": "check.command", "settings": "settings"},
+    "Control running gateways": {
+        "gateways": "operator.gateways",
+        "who": "operator.who",
+        "trace": "operator.trace",
+        "disconnect": "operator.disconnect",
+        "revocations": "operator.revocations",
+        "notice": "operator.notice",
+        "drain": "operator.drain",
+    },
+    "Try a gateway": {"listen": "listen", "publish": "publish", "token": "token", "keygen": "keygen"},
 }
-"""All commands, under the headings of `--help`."""
+"""All commands and their modules, under the headings of `--help`. A function has the name of its command."""
+_MODULES: Final = {name: module for modules in COMMANDS.values() for name, module in modules.items()}
 
 
 class _Commands(click.Group):
-    """The commands under headings, in the order of the table."""
+    """The commands under headings, in the order of the table.
 
-    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        for title, commands in COMMANDS.items():
+    A command's module is imported when it is needed: the gateway's libraries take most of the time of a short command.
+    """
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in self.commands and name in _MODULES:
+            self.add_command(getattr(importlib.import_module(f"peatio_ws.cli.{_MODULES[name]}"), name))
+        return super().get_command(context, name)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, modules in COMMANDS.items():
+            commands = [(name, self.get_command(context, name)) for name in modules]
             with formatter.section(title):
                 limit = formatter.width - 20
-                formatter.write_dl([(str(one.name), one.get_short_help_str(limit)) for one in commands])
+                formatter.write_dl([(name, one.get_short_help_str(limit)) for name, one in commands if one])
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -94,8 +102,3 @@ def main(context: click.Context, path: Path | None) -> None:
         context.color = False
     if path is not None:
         context.obj = env_file.load(path)
-
-
-for _commands in COMMANDS.values():
-    for _command in _commands:
-        main.add_command(_command)
