@@ -95,11 +95,12 @@ def page() -> str:
         ".SH OPTIONS\nEach command also has the options \\-h and \\-\\-help.",
         *options(main, context),
     ]  # fmt: skip
-    for title, some in COMMANDS.items():
-        lines += [
-            f".SH {text(title.upper())}",
-            *(line for one in some for line in commands(one, str(one.name), context)),
-        ]
+    for title, names in COMMANDS.items():
+        lines.append(f".SH {text(title.upper())}")
+        for name in names:
+            command = main.get_command(context, name)
+            assert command is not None
+            lines += commands(command, name, context)
     lines += [
         ".SH ENVIRONMENT",
         *paragraphs(ENVIRONMENT),
