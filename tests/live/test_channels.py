@@ -116,5 +116,6 @@ def test_trades_over_rest_are_those_of_the_streams(simulated: GatewayProcess, to
         fill[name] for name in same if fill[name] is not None
     ]
     public = {one["id"]: one for one in over_rest(simulated, "public/markets/btcusd/trades")}[number]
+    body("RestPublicTrade").validate(public)
     assert (public["created_at"], public["taker_type"]) == (market[number]["date"], market[number]["taker_type"])
     assert [str(public[name]) for name in ("price", "amount")] == [market[number][name] for name in ("price", "amount")]

@@ -222,6 +222,24 @@ export interface RestTrade {
   order_id: number;
 }
 
+/** A trade of a market as Peatio's REST API answers it: `GET …/public/markets/<market>/trades`. */
+export interface RestPublicTrade {
+  /** Id of the trade, `tid` in the stream. */
+  id: number;
+  /** Price. */
+  price: number;
+  /** Amount in the base currency. */
+  amount: number;
+  /** Price times amount, in the quote currency. */
+  total: number;
+  /** Id of the market. */
+  market: string;
+  /** Time of the trade. */
+  created_at: UnixTime;
+  /** Side of the order that took the other one. */
+  taker_type: "buy" | "sell";
+}
+
 /** A new address for the member's deposits. */
 export interface DepositAddress {
   /** Always `create`. */

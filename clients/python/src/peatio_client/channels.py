@@ -158,6 +158,19 @@ class RestTrade(TypedDict):
 
 
 @final
+class RestPublicTrade(TypedDict):
+    """A trade of a market as Peatio's REST API answers it: `GET …/public/markets/<market>/trades`."""
+
+    id: int
+    price: int | Decimal
+    amount: int | Decimal
+    total: int | Decimal
+    market: str
+    created_at: UnixTime
+    taker_type: Literal["buy", "sell"]
+
+
+@final
 class DepositAddress(TypedDict):
     """A new address for the member's deposits."""
 
