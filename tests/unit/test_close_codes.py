@@ -21,6 +21,17 @@ def test_the_table_of_the_protocol_lists_every_close_code() -> None:
     assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", table, re.MULTILINE)} == set(Close)
 
 
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("docs/asyncapi.yaml", r"properties: \{code: \{const: (\d{4})\}"),
+        ("peatio_ws/server/operator_port/static/ends.mjs", r"^  (\d{4}): \""),
+    ],
+)
+def test_every_code_is_described(path: str, pattern: str) -> None:
+    assert {int(code) for code in re.findall(pattern, (ROOT / path).read_text(), re.MULTILINE)} >= set(Close)
+
+
 @pytest.mark.parametrize("code", Close)
 def test_every_code_has_a_reason_that_fits_into_a_close_frame(code: Close) -> None:
     assert len(REASONS[code].encode()) <= 123

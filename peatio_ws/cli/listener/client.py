@@ -158,7 +158,7 @@ def _closed(closed: ConnectionClosed, listener: _Listener | None) -> ListenResul
     events, cursor = (listener.events, listener.replay.cursor) if listener is not None else (0, None)
     code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
     after = _RETRY_AFTER.search(reason)
-    again = None if code not in _RETRIED else float(after[1]) if after else 0
+    again = None if code in _LAST else float(after[1]) if after else 0
     return ListenResult(
         CLOSED, f"closed by the gateway: {code}{f' ({reason})' if reason else ''}", events, again, cursor
     )
@@ -174,8 +174,8 @@ def _refused(target: ListenTarget, refused: InvalidStatus) -> ListenResult:
     return ListenResult(NOT_CONNECTED, f"no connection to {target.address}: {said}", again=again)
 
 
-_RETRIED: Final = frozenset({1001, 1006, 1011, 1012, 1013, 4401, 4408, 4413})
-"""Close codes after which a client may come back (contract section 6); 4401 with a new token."""
+_LAST: Final = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 4403})
+"""Close codes after which the same client would be closed again, or had what it wanted (contract section 6)."""
 _RETRY_AFTER: Final = re.compile(r"retry after ([0-9]+)")
 
 
