@@ -20,6 +20,8 @@ Exceptions within one package have the base class that their callers expect:
 │   └── BrokerAlarm        `amqp.history_stream.markers`   the broker accepts no messages
 ├── SourceRefused          `amqp.source`                   another source is read; carries its remedy
 ├── ImpossibleInput        `life_cycle`                    a bug: the connection or source ends
+├── InvalidOrder (ClientError) `simulator.order_form`      also answered over REST, with Peatio's code
+├── RequestRefused         `simulator.rest_body`           answered with HTTP, as Peatio does
 ├── NotFound, TooManyTraces `cluster.operator`      an operator named nothing known; no worker traces more
 ├── Idle (BaseException)   `transport.receive`             not an error: the greenlet of an idle client ends
 └── ValueError

@@ -6,6 +6,7 @@ Tokens are signed with a key of this process that is never stored, for one membe
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -15,6 +16,7 @@ from peatio_ws.auth.keys import new_private_key
 from peatio_ws.auth.signing import session_token
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
+from peatio_ws.simulator import rest_orders
 from peatio_ws.simulator.exchange import SimulatedExchange
 from peatio_ws.simulator.publications import rest_order, rest_public_trade, rest_trade
 from peatio_ws.simulator.rest_api import RestApi, WSGIApp
@@ -54,7 +56,7 @@ class Demo:
         self._exchange.run()
 
     def rest_api(self, app: WSGIApp) -> RestApi:
-        """Return an application that answers requests for orders and trades, in front of another one."""
+        """Return an application that answers the requests of Peatio's REST API, in front of another one."""
         verifier = Verifier(self.settings.token_rules)
         return RestApi(
             app,
@@ -62,6 +64,7 @@ class Demo:
             lambda uid: [rest_order(one) for one in self._exchange.orders(uid)],
             lambda uid: [rest_trade(one) for one in self._exchange.trades(uid)],
             lambda: [rest_public_trade(one) for one in self._exchange.public_trades()],
+            functools.partial(rest_orders.answer, self._exchange),
             self.settings.cors_origins,
         )
 

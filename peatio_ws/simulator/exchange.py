@@ -32,7 +32,7 @@ class SimulatedExchange:
         self._has_unpublished = gevent.event.Event()
 
     def place(self, uid: str, wanted: Mapping[str, Any]) -> int:
-        """Place a member's order, and return its id. Raises ClientError, as `Simulation.place` does."""
+        """Place a member's order, and return its id. Raises InvalidOrder, as `Simulation.place` does."""
         number, messages = self._simulation.place(uid, wanted, time.time())
         self._enqueue(messages)
         return number

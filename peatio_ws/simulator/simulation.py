@@ -23,7 +23,7 @@ from peatio_ws.simulator.matching import (
     SimulatedTrade,
 )
 from peatio_ws.simulator.members import KEPT_TRADES, MemberOrder, Members, MemberTrade
-from peatio_ws.simulator.order_form import read_order
+from peatio_ws.simulator.order_form import InvalidOrder, read_order
 from peatio_ws.simulator.publications import Publication, PublicationWriter, PublicTrade, balances, snapshot
 
 MEMBER: Final = "IDDEMO000001"
@@ -105,13 +105,15 @@ class Simulation:
             The order's id, and everything that happens because of it.
 
         Raises:
-            ClientError: what is wrong with the order, in words for its sender.
+            InvalidOrder: the first fault of the order.
         """
         side, price, volume = read_order(wanted)
         if len(self._members.waiting(uid)) >= MOST_WAITING:
-            raise ClientError(f"{MOST_WAITING} of your orders are waiting already; cancel one first")
+            text = f"{MOST_WAITING} of your orders are waiting already; cancel one first"
+            raise InvalidOrder(text, "market.order.create_error")
         if not self._can_pay(uid, side, price, volume):
-            raise ClientError(f"volume: your balance of {'btc' if side == 'sell' else 'usd'} is too low")
+            text = f"volume: your balance of {'btc' if side == 'sell' else 'usd'} is too low"
+            raise InvalidOrder(text, "market.account.insufficient_balance")
         order = self._new(uid, side, price, volume, now)
         return order.id, self._publications(self.market.place(order), now)
 

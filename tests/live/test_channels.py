@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import ClientConnection
 
 from tests.support.asyncapi import EVENT, EVENTS, body
 from tests.support.driving import PYTHON_CLIENT
@@ -95,6 +98,49 @@ def test_orders_over_rest_are_those_of_the_stream(simulated: GatewayProcess, tok
         shown = next(one for one in orders_over_rest(simulated, token) if one["id"] == order["id"])
         assert shown["state"] == "cancel"
         body("RestOrder").validate(shown)
+
+
+def test_orders_are_placed_and_cancelled_over_rest(simulated: GatewayProcess, token: str) -> None:
+    """By JSON and by form; the answer has the form of a row of `GET …/market/orders`, and the events follow."""
+    headers = {"Authorization": f"Bearer {token}"}
+    wanted = {"market": "btcusd", "side": "sell", "ord_type": "limit", "price": "21000", "volume": "0.5"}
+    with simulated.connect("private?stream=order", additional_headers=headers) as client:
+        for kind, sent in (
+            ("application/json", json.dumps(wanted)),
+            ("application/x-www-form-urlencoded", urllib.parse.urlencode(wanted)),
+        ):
+            status, order = post(simulated, "orders", sent, {**headers, "Content-Type": kind})
+            assert (status, order["state"], order["price"]) == (201, "pending", "21000.0")
+            body("RestOrder").validate(order)
+            wait_for_state(client, order["id"], "wait")
+            status, cancelled = post(simulated, f"orders/{order['id']}/cancel", "", headers)
+            assert (status, cancelled["id"], cancelled["state"]) == (201, order["id"], "wait")
+            wait_for_state(client, order["id"], "cancel")
+    wrong = json.dumps({**wanted, "side": "ask"})
+    as_json = {"Content-Type": "application/json"}
+    assert post(simulated, "orders", wrong, headers | as_json) == (422, {"errors": ["market.order.invalid_side"]})
+    assert post(simulated, "orders", wrong, as_json) == (401, {"errors": ["jwt.decode_and_verify"]})
+    assert post(simulated, "orders/1/cancel", "", headers) == (404, {"errors": ["record.not_found"]})
+    unreadable = {"errors": ["server.method.invalid_message_body"]}
+    assert post(simulated, "orders", "x" * 20_000, headers | as_json) == (413, unreadable)
+
+
+def post(gateway: GatewayProcess, path: str, sent: str, headers: dict[str, str]) -> tuple[int, Any]:
+    """Return the status and the answer."""
+    url = f"http://127.0.0.1:{gateway.port}/api/v2/market/{path}"
+    request = urllib.request.Request(url, sent.encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def wait_for_state(client: ClientConnection, number: int, state: str) -> None:
+    wanted = {"id": number, "state": state}
+    while (order := receive(client).get("order", {})) | wanted != order:
+        pass
 
 
 def test_trades_over_rest_are_those_of_the_streams(simulated: GatewayProcess, token: str) -> None:

@@ -1,7 +1,8 @@
-"""`GET …/market/orders`, `…/market/trades` and `…/public/markets/btcusd/trades` of the simulated exchange."""
+"""The simulated exchange's part of Peatio's REST API: which requests it answers, for whom, and with which status."""
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.simulator.rest_api import RestApi
+from peatio_ws.simulator.rest_body import RequestRefused
 from tests.unit.samples import claims, settings, sign
 
 ORDERS = [{"id": number, "state": "wait" if number % 2 else "done"} for number in range(250, 0, -1)]
@@ -17,7 +19,11 @@ TRADES = [{"id": number, "created_at": f"2023-11-14T22:13:{number:02}Z"} for num
 MARKET_TRADES = [{"id": number} for number in range(150, 0, -1)]
 PUBLIC = "/api/v2/peatio/public/markets/btcusd/trades"
 PAGE = "http://127.0.0.1:8000"
-ALLOWED = {"Access-Control-Allow-Origin": PAGE, "Access-Control-Allow-Headers": "Authorization", "Vary": "Origin"}
+ALLOWED = {
+    "Vary": "Origin",
+    "Access-Control-Allow-Origin": PAGE,
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+}
 
 
 def ask(
@@ -41,9 +47,15 @@ def answer(
     def of_ann(rows: list[dict[str, Any]]) -> Any:
         return lambda uid: rows if uid == "ID1" else []
 
+    def change(uid: str, name: str, fields: dict[str, Any]) -> Any:
+        if uid == "ID1":
+            return [uid, name, fields]
+        raise RequestRefused("record.not_found", "404 Not Found")
+
     verifier = Verifier(settings().token_rules)
-    api = RestApi(elsewhere, verifier, of_ann(ORDERS), of_ann(TRADES), lambda: MARKET_TRADES, [PAGE])
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **more}
+    api = RestApi(elsewhere, verifier, of_ann(ORDERS), of_ann(TRADES), lambda: MARKET_TRADES, change, [PAGE])
+    sent = {"wsgi.input": io.BytesIO(b"side=sell"), "CONTENT_LENGTH": "9"}
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **sent, **more}
     body = api(environ, lambda status, headers, exc_info=None: found.append((status, dict(headers))))
     return *found[0], b"".join(body)
 
@@ -141,13 +153,34 @@ def test_a_wrong_query_for_trades_has_codes_of_trades(query: str, error: str) ->
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/market/orders"), ("OPTIONS", "/"), ("GET", "/market/orders/5"), ("GET", "/")]
+    ("method", "path"),
+    [
+        ("POST", "/market/trades"),
+        ("POST", "/orders"),
+        ("OPTIONS", "/"),
+        ("GET", "/market/orders/5"),
+        ("GET", "/market/orders/5/cancel"),
+        ("GET", "/"),
+    ],
 )
 def test_other_requests_are_passed_on(method: str, path: str) -> None:
     assert ask(path=path, method=method, **token()) == ("404 Not Found", {})
 
 
-@pytest.mark.parametrize(("method", "status"), [("OPTIONS", "204 No Content"), ("GET", "401 Unauthorized")])
+@pytest.mark.parametrize("name", ["orders", "orders/5/cancel", "orders/cancel"])
+def test_members_place_and_cancel_orders(name: str) -> None:
+    path = f"/api/v2/market/{name}"
+    assert ask(path=path, method="POST", **token()) == ("201 Created", ["ID1", name, {"side": "sell"}])
+    refused = ("404 Not Found", {"errors": ["record.not_found"]})
+    assert ask(path=path, method="POST", **token(uid="ID2")) == refused
+    assert ask(path=path, method="POST") == ("401 Unauthorized", {"errors": ["jwt.decode_and_verify"]})
+    status, headers, _ = answer(path=path, method="OPTIONS", HTTP_ORIGIN=PAGE)
+    assert (status, headers | ALLOWED) == ("204 No Content", headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("OPTIONS", "204 No Content"), ("GET", "401 Unauthorized"), ("POST", "401 Unauthorized")]
+)
 def test_pages_of_allowed_origins_can_ask_and_read_the_answer(method: str, status: str) -> None:
     found, headers, _ = answer(method=method, HTTP_ORIGIN=PAGE)
     assert (found, headers | ALLOWED) == (status, headers)
