@@ -16,19 +16,16 @@ another. An in-process broker replaces RabbitMQ; everything else is the producti
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import json
-import threading
+import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 import gevent
-import gevent.event
 from gevent.pywsgi import WSGIServer
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -36,6 +33,8 @@ from websockets.typing import Subprotocol
 
 from peatio_ws.auth import keys
 from peatio_ws.auth.signing import session_token
+from peatio_ws.concurrency.loop_thread import LoopThread
+from peatio_ws.config.misspelt_variables import FAMILY, KNOWN
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.console.page import WSGIApp
@@ -49,13 +48,16 @@ CLOSE_SECONDS: Final = 5.0
 """Time limit for closing a client or the server. Connections that are still open are then cut off."""
 START_SECONDS: Final = 30.0
 ALGORITHM: Final = "ES256"
+_KEPT: Final = {"JWT_PRIVATE_KEY", "PROMETHEUS_MULTIPROC_DIR"}
+"""Variables that the gateway itself does not read."""
 
 
 def environ(**variables: str) -> dict[str, str]:
     """Return the variables for a gateway under test: the in-process broker, and the public key of `Server.token`.
 
     An application that calls `Gateway.from_env()` can be served here, too. Call `os.environ.update(testing.environ())`
-    before you import it.
+    before you import it. This empties all other variables of the gateway that the shell or CI may have set
+    (`REDIS_URL`, `JWT_…`). If your application reads one of them itself, set it after the import.
 
     The gateway then refuses tokens that the application signs with its own key. To have these accepted instead of those
     of `Server.token`, name its algorithm and key: `environ(JWT_ALGORITHM="HS256", JWT_PUBLIC_KEY="…")`.
@@ -63,7 +65,10 @@ def environ(**variables: str) -> dict[str, str]:
     Args:
         variables: additional or different variables.
     """
+    roles = [name for name in os.environ if name.startswith(FAMILY)]
     return {
+        **dict.fromkeys([*sorted(KNOWN - _KEPT), *roles], ""),  # an empty variable counts as not set
+        "WEB_CONCURRENCY": "1",  # gunicorn reads it, too, and accepts no empty text
         "AMQP_URL": EMBEDDED_BROKER,
         "JWT_ALGORITHM": ALGORITHM,
         "JWT_PUBLIC_KEY": keys.public_text(_key()),
@@ -84,6 +89,9 @@ def serve(application: WSGIApp) -> Iterator[Server]:
     When the block begins, the gateway accepts connections and receives from the broker. When it ends, clients are
     closed, and the gateway can be served again. Without gevent's patches, a handler that blocks delays this server, but
     not the test. To let handlers wait as in production, begin `conftest.py` with `gevent.monkey.patch_all()`.
+
+    Raises:
+        TimeoutError: the gateway is not ready in time; contains its problems, or the code that blocks its thread.
     """
     gateways = [application] if isinstance(application, Gateway) else Gateway.instances()
     listener = _run(lambda: _start(application, gateways))
@@ -223,13 +231,17 @@ def _key() -> keys.PrivateKey:
 def _start(application: WSGIApp, gateways: list[Gateway]) -> Any:
     listener = WSGIServer(("127.0.0.1", 0), application, handler_class=Handler, log=None)
     listener.start()
-    for one in gateways:
-        one.start()
-    deadline = time.monotonic() + START_SECONDS
-    while problems := [problem for one in gateways for problem in one.problems()]:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not ready within {START_SECONDS:g} s: {', '.join(problems)}")
-        gevent.sleep(0.005)
+    try:
+        for one in gateways:
+            one.start()
+        deadline = time.monotonic() + START_SECONDS
+        while problems := [problem for one in gateways for problem in one.problems()]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not ready within {START_SECONDS:g} s: {', '.join(problems)}")
+            gevent.sleep(0.005)
+    except BaseException:
+        _stop(listener, gateways)
+        raise
     return listener
 
 
@@ -240,44 +252,10 @@ def _stop(listener: Any, gateways: list[Gateway]) -> None:
 
 
 def _run(job: Callable[[], Any]) -> Any:
-    """Run a function in the loop's thread, and return its result."""
-    return _loop().run(job)
+    """Run a function in the loop's thread, and return its result. Raises its exception, or TimeoutError."""
+    return _loop().run(job, START_SECONDS + 2 * CLOSE_SECONDS)
 
 
 @functools.cache
-def _loop() -> _Loop:
-    return _Loop()
-
-
-class _Loop:
-    """A thread with a gevent loop that lives as long as the process."""
-
-    def __init__(self) -> None:
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._started = threading.Event()
-        threading.Thread(target=self._run_loop, name="peatio_ws.testing", daemon=True).start()
-        self._started.wait(START_SECONDS)
-
-    def run(self, job: Callable[[], Any]) -> Any:
-        """Run a function in this thread. Return its result, or raise its exception."""
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def do() -> None:
-            try:
-                future.set_result(job())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._jobs.append(do)
-        self._wake.send()
-        return future.result(timeout=2 * START_SECONDS)
-
-    def _run_loop(self) -> None:
-        self._wake = gevent.get_hub().loop.async_()
-        self._wake.start(self._run_jobs)
-        self._started.set()
-        gevent.event.Event().wait()
-
-    def _run_jobs(self) -> None:
-        while self._jobs:
-            gevent.spawn(self._jobs.popleft())
+def _loop() -> LoopThread:
+    return LoopThread("peatio_ws.testing")

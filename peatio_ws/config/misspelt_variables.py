@@ -20,7 +20,8 @@ give 0.875."""
 MOST_EDITS: Final = 2
 """Maximum number of letters added, removed or replaced: `RABBITMQ_URL` is not a misspelt `RABBITMQ_USER`."""
 
-_FAMILY: Final = "RANGO_RBAC_"
+FAMILY: Final = "RANGO_RBAC_"
+"""Prefix of the variables with the roles of prefixed streams."""
 _OTHERS: Final = (
     *"JWT_PUBLIC_KEY JWT_PUBLIC_KEYS JWT_PRIVATE_KEY PROMETHEUS_MULTIPROC_DIR".split(),
     *"RABBITMQ_HOST RABBITMQ_PORT RABBITMQ_USER RABBITMQ_PASSWORD RABBITMQ_VHOST".split(),
@@ -44,14 +45,14 @@ KNOWN: Final = _known()
 
 def near_misses(names: Iterable[str]) -> dict[str, str]:
     """Return the names that are probably misspelt, each with the variable that is probably meant."""
-    found = {name: _nearest(name) for name in sorted(names) if name not in KNOWN and not name.startswith(_FAMILY)}
+    found = {name: _nearest(name) for name in sorted(names) if name not in KNOWN and not name.startswith(FAMILY)}
     return {name: meant for name, meant in found.items() if meant is not None}
 
 
 def _nearest(name: str) -> str | None:
     given, parts = name.upper(), name.upper().split("_", 2)
     # A family has no list of names, so the rest of the name counts as right.
-    names = [*KNOWN, _FAMILY + parts[2]] if len(parts) == 3 else list(KNOWN)
+    names = [*KNOWN, FAMILY + parts[2]] if len(parts) == 3 else list(KNOWN)
     for meant in difflib.get_close_matches(given, names, n=3, cutoff=ALIKE):
         if _edits(given, meant) <= MOST_EDITS:
             return meant

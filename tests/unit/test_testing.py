@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from peatio_ws import testing
 from peatio_ws.auth.signing import session_token
+from peatio_ws.config.misspelt_variables import KNOWN
+from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError
 
 
@@ -102,6 +105,28 @@ def test_key_of_the_application_replaces_the_key_of_the_test() -> None:
 def test_faults_of_its_variables_are_reported() -> None:
     with pytest.raises(ConfigurationError, match="WEBSOCKET_PORT"):
         testing.gateway(WEBSOCKET_PORT="many")
+
+
+def test_variables_of_the_shell_do_not_reach_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would end in a start that hangs, refused tokens, or faults that are not the test's."""
+    plain = Settings.from_env(testing.environ(ADMIN_TOKEN="a-token-of-32-characters-or-more!"))
+    for name in KNOWN:
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("RANGO_RBAC_ADMIN", "superadmin")
+    with pytest.raises(ConfigurationError):
+        Settings.from_env()
+    for name, value in testing.environ(ADMIN_TOKEN="a-token-of-32-characters-or-more!").items():
+        monkeypatch.setenv(name, value)
+    assert Settings.from_env().model_dump(exclude={"given"}) == plain.model_dump(exclude={"given"})
+    assert os.environ["WEB_CONCURRENCY"] == "1", "gunicorn would fail with an empty one"
+
+
+def test_start_that_does_not_become_ready_names_its_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = testing.gateway(JWT_PUBLIC_KEY="", JWT_ALGORITHM="", JWT_JWKS_URL="http://127.0.0.1:1/keys")
+    monkeypatch.setattr(testing, "START_SECONDS", 0.1)
+    with pytest.raises(TimeoutError, match=r"not ready within 0.1 s: \w+"), testing.serve(gateway):
+        pass
 
 
 def test_unread_messages_are_reported_at_the_end_of_a_test() -> None:
