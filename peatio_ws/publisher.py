@@ -32,6 +32,10 @@ RETURNED_SECONDS: Final = 2.0
 """How long, on a new connection, a member's event is published again if no queue receives it. RabbitMQ that has just
 started does not route to a stream for a moment (docs/delivery.md)."""
 AGAIN_SECONDS: Final = 0.1
+NO_GATEWAY: Final = (
+    "memory:// is a broker inside this process, and no gateway of this process receives from it; to reach a gateway in "
+    "another process, run RabbitMQ, and set AMQP_URL to it in both; in a test, push inside `with testing.serve(…)`"
+)
 
 
 def check(routing_key: str, body: bytes) -> None:
@@ -88,7 +92,8 @@ class Publisher:
 
         Raises:
             ValueError: the gateway would drop the event.
-            PublishError: the broker did not accept the event, or did not confirm it in time.
+            PublishError: the broker did not accept the event, or did not confirm it in time. Or the URL is `memory://`,
+                and no gateway of this process is running.
         """
         if kind_of(event) is not Kind.PRIVATE:
             raise ValueError(f"{event!r} is not a name of a private event; use letters and digits, without a dot")
@@ -205,6 +210,8 @@ class Publisher:
                 returned = self._returned
                 self.publish(RANGER, routing_key, headers, body)
                 self.confirm()
+                if not self._confirms and not self._channel.get_table(RANGER):
+                    raise PublishError(NO_GATEWAY)
                 return self._returned == returned
             except connection_errors(self._urls[0]) as error:
                 self._drop()

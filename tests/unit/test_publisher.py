@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from kombu import Connection, Queue
+from kombu.transport import memory
+from kombu.transport.virtual import BrokerState
 
 from peatio_ws import publisher as room
 from peatio_ws.amqp.connection import exchange
@@ -199,6 +201,14 @@ def test_message_that_the_gateway_would_drop_is_refused(queue: Queue, push: Any,
     with pytest.raises(ValueError, match=said):
         push(Publisher(EMBEDDED_BROKER))
     assert queue.get(no_ack=True) is None
+
+
+def test_event_that_only_another_process_could_receive_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.Transport, "global_state", BrokerState())
+    publisher = Publisher(EMBEDDED_BROKER)
+    for push in (lambda: publisher.to_member("ID1", "note", {}), lambda: publisher.to_stream("btcusd.trades", {})):
+        with pytest.raises(PublishError, match="no gateway of this process receives from it"):
+            push()
 
 
 def test_a_lost_connection_is_opened_again_and_the_event_published_again() -> None:
