@@ -13,4 +13,4 @@ application = Gateway.from_env(app=get_wsgi_application())
 
 from members import sockets  # noqa: E402  (models are available only now)
 
-application.websocket("/notices", identify=sockets.logged_in)(sockets.notices)
+application.websocket("/messages", identify=sockets.logged_in)(sockets.messages)

@@ -20,11 +20,11 @@ def logged_in(environ: dict[str, Any]) -> str | None:
         return session.get("uid")
 
 
-@gateway.websocket("/notices", identify=logged_in)
-def notices(ws: Any) -> None:
+@gateway.websocket("/messages", identify=logged_in)
+def messages(ws: Any) -> None:
     """Serve a page's connection: it receives pushes to its member."""
     require_authenticated(ws)
-    ws.subscribe("notice")
-    ws.send('{"ready":true}')  # from now on the page receives every notice
+    ws.subscribe("message")
+    ws.send('{"ready":true}')  # from now on the page receives every message
     for _ in ws:
         pass  # the page sends no messages

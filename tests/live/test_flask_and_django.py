@@ -64,31 +64,31 @@ def refusal(client: ClientConnection) -> tuple[int, str]:
 def test_session_login_receives_what_a_view_pushed(site: GatewayProcess, ann: Visitor) -> None:
     bob = Visitor(site.port).log_in("bob")
     with contextlib.ExitStack() as pages:
-        ann_pages = [pages.enter_context(ann.notices()) for _ in range(8)]
-        bob_page = pages.enter_context(bob.notices())
+        ann_pages = [pages.enter_context(ann.messages()) for _ in range(8)]
+        bob_page = pages.enter_context(bob.messages())
         for sender, to, text in ((ann, "bob", "grüße"), (bob, "ann", "<b>hello</b>")):
             answer, _ = sender.post("/notify", to=to, text=text)
             assert answer.status == 204
-        assert receive(bob_page) == {"notice": {"from": "ann", "text": "grüße"}}
+        assert receive(bob_page) == {"message": {"from": "ann", "text": "grüße"}}
         for page in ann_pages:
-            assert receive(page) == {"notice": {"from": "bob", "text": "<b>hello</b>"}}
+            assert receive(page) == {"message": {"from": "bob", "text": "<b>hello</b>"}}
     assert not site.tracebacks()
 
 
 def test_logged_out_client_is_anonymous(site: GatewayProcess) -> None:
-    with Visitor(site.port).websocket("notices") as client:
+    with Visitor(site.port).websocket("messages") as client:
         assert refusal(client) == (1008, "Not authenticated.")
     bob = Visitor(site.port).log_in("bob")
-    with bob.websocket("notices", cookie="forged") as client:
+    with bob.websocket("messages", cookie="forged") as client:
         assert refusal(client) == (1008, "Not authenticated.")
     answer, _ = bob.post("/logout")
     assert answer.url.startswith(f"{bob.origin}/login")
-    with bob.websocket("notices") as client:
+    with bob.websocket("messages") as client:
         assert refusal(client) == (1008, "Not authenticated.")
 
 
 def test_page_of_another_site_cannot_use_the_cookie(ann: Visitor) -> None:
-    with pytest.raises(InvalidStatus) as refused, ann.websocket("notices", "https://evil.example"):
+    with pytest.raises(InvalidStatus) as refused, ann.websocket("messages", "https://evil.example"):
         pass
     assert refused.value.response.status_code == 403
 
@@ -138,10 +138,10 @@ def test_static_files_are_served_unchanged(site: GatewayProcess, ann: Visitor, f
 def test_open_websocket_holds_no_database_connection(
     site: GatewayProcess, ann: Visitor, database: dict[str, str]
 ) -> None:
-    with ann.notices() as page:
+    with ann.messages() as page:
         wait_until(lambda: not holders_of(site, database["DATABASE"]), "the database's file is closed")
         manage(database | {"AMQP_URL": site.environ["AMQP_URL"]}, "notify", "ann", "accepted")
-        assert receive(page) == {"notice": {"from": "the exchange", "text": "accepted"}}
+        assert receive(page) == {"message": {"from": "the exchange", "text": "accepted"}}
 
 
 def holders_of(site: GatewayProcess, file: str) -> list[int]:

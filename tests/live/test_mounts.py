@@ -108,8 +108,8 @@ def test_view_pushes_to_members_of_the_application(mounts: GatewayProcess, brows
             assert client.json() == [uid, f"http://localhost{place}/who"]
         body_of(browser, "/?IDBOB", "POST", body=b'{"text":"for Bob"}')
         body_of(browser, "/?IDANN", "POST", body=b'{"text":"for Ann"}')
-        assert ann.json() == {"notice": {"text": "for Ann"}}
-        assert bob.json() == {"notice": {"text": "for Bob"}}
+        assert ann.json() == {"message": {"text": "for Ann"}}
+        assert bob.json() == {"message": {"text": "for Bob"}}
 
 
 def test_token_takes_precedence_over_a_cookie(mounts: GatewayProcess, signer: Signer) -> None:

@@ -355,20 +355,20 @@ def test_members_of_the_applications_send_each_other_messages(site: str, checkou
     port = free_port()
     with application(site, checkout, port):
         ann, bob = (Visitor(port).log_in(name) for name in ("ann", "bob"))
-        with ann.notices() as ann_page, bob.notices() as bob_page:
+        with ann.messages() as ann_page, bob.messages() as bob_page:
             ann.post("/notify", to="bob", text="hello")
-            assert receive(bob_page) == {"notice": {"from": "ann", "text": "hello"}}
+            assert receive(bob_page) == {"message": {"from": "ann", "text": "hello"}}
             bob.post("/notify", to="ann", text="good morning")
-            assert receive(ann_page) == {"notice": {"from": "bob", "text": "good morning"}}
+            assert receive(ann_page) == {"message": {"from": "bob", "text": "good morning"}}
 
 
-def test_another_process_sends_a_notice_with_djangos_second_command(checkout: Checkout, broker: RabbitMQ) -> None:
+def test_another_process_sends_a_message_with_djangos_second_command(checkout: Checkout, broker: RabbitMQ) -> None:
     port = free_port()
-    with application("django", checkout, port, broker.url), Visitor(port).log_in("ann").notices() as page:
+    with application("django", checkout, port, broker.url), Visitor(port).log_in("ann").messages() as page:
         (notify,) = [block for block in readme("django") if "notify" in block]
         sent = checkout.run(notify.replace("amqp://…", broker.url))
         assert sent.process.wait(PAGE_SECONDS) == 0, sent.said()
-        assert receive(page) == {"notice": {"from": "the exchange", "text": "Your document is accepted."}}
+        assert receive(page) == {"message": {"from": "the exchange", "text": "Your document is accepted."}}
 
 
 @contextlib.contextmanager
@@ -390,7 +390,7 @@ def readme(site: str) -> list[str]:
 
 
 def test_the_tests_of_the_flask_application_pass(checkout: Checkout) -> None:
-    program = checkout.run("\n".join(head("flask_app/test_notices.py")))
+    program = checkout.run("\n".join(head("flask_app/test_messages.py")))
     assert program.process.wait(INSTALL_SECONDS) == 0, program.said()
     assert "2 passed" in program.said()
 
@@ -398,7 +398,7 @@ def test_the_tests_of_the_flask_application_pass(checkout: Checkout) -> None:
 def test_each_example_is_run_by_a_stranger() -> None:
     """Those with commands in their heads. The others are modules and parts of applications."""
     with_commands = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if is_program(path)}
-    assert with_commands == {*PRINTING, "echo.py", "websocket_server.py", "flask_app/test_notices.py"} - {
+    assert with_commands == {*PRINTING, "echo.py", "websocket_server.py", "flask_app/test_messages.py"} - {
         "orders_asyncio.py"
     }
 

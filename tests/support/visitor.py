@@ -71,8 +71,8 @@ class Visitor:
             yield client
 
     @contextlib.contextmanager
-    def notices(self) -> Iterator[ClientConnection]:
+    def messages(self) -> Iterator[ClientConnection]:
         """Open a page's WebSocket, which receives what the application pushes."""
-        with self.websocket("notices") as client:
+        with self.websocket("messages") as client:
             assert receive(client) == {"ready": True}
             yield client

@@ -1,4 +1,4 @@
-"""The project's pages. The gateway serves the WebSockets `/notices` and `/ranger/` (wsgi.py)."""
+"""The project's pages. The gateway serves the WebSockets `/messages` and `/ranger/` (wsgi.py)."""
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path

@@ -26,10 +26,10 @@ def logged_in(environ: dict[str, Any]) -> str | None:
         close_old_connections()  # Django does this only after its own requests
 
 
-def notices(ws: Any) -> None:
+def messages(ws: Any) -> None:
     """Serve a page's connection: it receives pushes to its member. It uses no database connection."""
     require_authenticated(ws)
-    ws.subscribe("notice")
-    ws.send('{"ready":true}')  # from now on the page receives every notice
+    ws.subscribe("message")
+    ws.send('{"ready":true}')  # from now on the page receives every message
     for _ in ws:
         pass  # the page sends no messages

@@ -32,9 +32,9 @@ def home(request: HttpRequest) -> HttpResponse:
 def notify(request: HttpRequest) -> HttpResponse:
     """Push to all open pages of a member, on every worker and host."""
     member = get_object_or_404(Member, user__username=request.POST["to"])
-    notice = {"from": request.user.get_username(), "text": request.POST["text"]}
+    message = {"from": request.user.get_username(), "text": request.POST["text"]}
     try:
-        publisher.to_member(member.uid, "notice", notice)
+        publisher.to_member(member.uid, "message", message)
     except PublishError:
         return HttpResponse("It could not be sent; try again later.", status=503)
     return HttpResponse(status=204)

@@ -29,9 +29,9 @@ def home() -> str:
 def notify() -> ResponseReturnValue:
     """Push to all open pages of a member, on every worker and host."""
     account = ACCOUNTS.get(request.form["to"]) or abort(404)
-    notice = {"from": session["name"], "text": request.form["text"]}
+    message = {"from": session["name"], "text": request.form["text"]}
     try:
-        current_app.extensions["gateway"].publisher.to_member(account["uid"], "notice", notice)
+        current_app.extensions["gateway"].publisher.to_member(account["uid"], "message", message)
     except PublishError:
         return "It could not be sent; try again later.", 503
     return "", 204

@@ -37,7 +37,7 @@ def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iter
     """The wrapped application: returns its path, and whether requests that became WebSockets are still held. A
     POST is pushed to the member in its query."""
     if environ["REQUEST_METHOD"] == "POST":
-        gateway.publisher.to_member(environ["QUERY_STRING"], "notice", environ["wsgi.input"].read())
+        gateway.publisher.to_member(environ["QUERY_STRING"], "message", environ["wsgi.input"].read())
     gc.collect()
     held = sum(type(found) is dict and "HTTP_SEC_WEBSOCKET_KEY" in found for found in gc.get_objects())
     start_response("200 OK", [("Content-Type", "application/json")])
@@ -62,7 +62,7 @@ def by_cookie(environ: dict[str, Any]) -> str | None:
 def who(ws: Any) -> None:
     """Send a client its identity and path, and what is pushed to that member."""
     if ws.member is not None:
-        ws.subscribe("notice")
+        ws.subscribe("message")
     ws.send(json.dumps([ws.member and ws.member.uid, Request(ws.environ).base_url]))
     for _ in ws:
         pass

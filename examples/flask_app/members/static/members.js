@@ -12,12 +12,12 @@ function show(list, text) {
 
 const say = (text) => (document.getElementById("state").textContent = text);
 
-const notices = new WebSocket(at("/notices"));
-notices.onclose = ({ code, reason }) => say(`closed: ${code} ${reason}`);
-notices.onmessage = ({ data }) => {
-  const { ready, notice } = JSON.parse(data);
+const messages = new WebSocket(at("/messages"));
+messages.onclose = ({ code, reason }) => say(`closed: ${code} ${reason}`);
+messages.onmessage = ({ data }) => {
+  const { ready, message } = JSON.parse(data);
   if (ready) say("connected");
-  else show("notices", `${notice.from}: ${notice.text}`);
+  else show("messages", `${message.from}: ${message.text}`);
 };
 
 const form = document.getElementById("notify");

@@ -10,7 +10,7 @@ from peatio_ws.errors import PublishError
 
 
 class Command(BaseCommand):
-    help = "Send a notice to a member's open pages. Needs the same broker as the gateway: AMQP_URL."
+    help = "Send a message to a member's open pages. Needs the same broker as the gateway: AMQP_URL."
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("name")
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, name: str, text: str, **_options: object) -> None:
         try:
             member = Member.objects.get(user__username=name)
-            publisher.to_member(member.uid, "notice", {"from": "the exchange", "text": text})
+            publisher.to_member(member.uid, "message", {"from": "the exchange", "text": text})
         except Member.DoesNotExist:
             raise CommandError(f"there is no member {name}") from None
         except PublishError as error:

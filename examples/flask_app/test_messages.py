@@ -38,19 +38,19 @@ def page_of(browser: FlaskClient, server: testing.Server) -> testing.Client:
     """Open the member's WebSocket with its cookie."""
     cookie = browser.get_cookie("session")
     assert cookie is not None
-    page = server.connect("/notices", cookie=f"session={cookie.value}")
+    page = server.connect("/messages", cookie=f"session={cookie.value}")
     assert page.json() == {"ready": True}
     return page
 
 
-def test_notice_reaches_only_its_member(server: testing.Server) -> None:
+def test_message_reaches_only_its_member(server: testing.Server) -> None:
     ann, bob = logged_in("ann"), logged_in("bob")
     ann_page, bob_page = page_of(ann, server), page_of(bob, server)
     ann.post("/notify", data={"to": "bob", "text": "hello"})
     bob.post("/notify", data={"to": "ann", "text": "good morning"})
-    assert ann_page.json() == {"notice": {"from": "bob", "text": "good morning"}}
-    assert bob_page.json() == {"notice": {"from": "ann", "text": "hello"}}
+    assert ann_page.json() == {"message": {"from": "bob", "text": "good morning"}}
+    assert bob_page.json() == {"message": {"from": "ann", "text": "hello"}}
 
 
 def test_visitor_who_has_not_logged_in_is_disconnected(server: testing.Server) -> None:
-    assert server.connect("/notices").closed() == (1008, "Not authenticated.")
+    assert server.connect("/messages").closed() == (1008, "Not authenticated.")
