@@ -337,6 +337,11 @@ def test_waiting_failing_or_computing_handler_delays_no_other_client(handlers: G
         assert [receive(client) for client in busy] == [{"waited": "others"}, {"computed": "thread"}]
 
 
+def test_handler_can_use_threads_asyncio_programs_and_processes(handlers: GatewayProcess) -> None:
+    with handlers.connect("tools") as client:
+        assert [client.recv(timeout=WAIT) for _ in range(4)] == ["thread", "asyncio", "program", "process"]
+
+
 def test_handler_that_blocks_the_loop_is_logged_with_its_stack(handlers: GatewayProcess) -> None:
     def named() -> list[dict[str, Any]]:
         return [event for event in handlers.events() if "event loop blocked" in event["event"]]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import gevent
@@ -49,6 +54,18 @@ application = gateway = Gateway.from_env(app=legacy)
 def echo(ws: Any) -> None:
     for message in ws:
         ws.send(message)
+
+
+@gateway.websocket("/tools")
+def tools(ws: Any) -> None:
+    """Use what docs/handlers.md recommends for threads, processes and asyncio."""
+    thread = threading.Thread(target=lambda: ws.send("thread"))
+    thread.start()
+    thread.join()
+    ws.send(in_thread(asyncio.run, asyncio.sleep(0, "asyncio")))
+    ws.send(subprocess.run(["echo", "program"], capture_output=True, check=True, text=True).stdout.strip())
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        ws.send(pool.submit(str, "process").result(timeout=WAIT))
 
 
 @gateway.websocket("/ends")
