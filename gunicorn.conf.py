@@ -100,7 +100,7 @@ metrics.forget(os.getpid())  # the master has metrics, too, as soon as it import
 
 def on_starting(server):
     # With another bind, an open socket, or a port that another gateway may have too, there is no address to try.
-    inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
+    inherited = listen_addresses.inherits_socket(os.environ)
     ours = server.cfg.bind == [bind] and not (inherited or server.cfg.reuse_port)
     faults = listen_addresses.gateway_faults(_settings) if ours else []
     if _settings.embedded and server.cfg.workers > 1:  # by gunicorn's own option: WEB_CONCURRENCY is checked already

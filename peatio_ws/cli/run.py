@@ -63,7 +63,7 @@ def run(app: str, folder: Path, no_simulation: bool) -> None:
             environ |= {"JWT_ALGORITHM": "RS256", "JWT_PUBLIC_KEY": own_public_key(key)}
     try:
         settings = Settings.from_env(environ, at_start=True)
-        listen_addresses.check_addresses(settings)
+        listen_addresses.check_addresses(settings, listen_addresses.inherits_socket(environ))
         if not environ.get(metrics_folder.VARIABLE):
             metrics_folder.check(environ)
     except ConfigurationError as error:

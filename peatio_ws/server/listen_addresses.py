@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from peatio_ws.config.in_force import variable_of
@@ -71,12 +72,20 @@ def gateway_faults(settings: Settings) -> list[Fault]:
     return _probe_unix(Path(settings.unix)) if settings.unix else _probe(settings, settings.host, settings.port)
 
 
-def check_addresses(settings: Settings) -> None:
+def inherits_socket(environ: Mapping[str, str]) -> bool:
+    """Return whether gunicorn gets an open socket: from systemd, or from the gateway that it replaces (USR2)."""
+    return "GUNICORN_FD" in environ or "LISTEN_FDS" in environ
+
+
+def check_addresses(settings: Settings, inherited: bool = False) -> None:
     """Try the gateway's address and the operator's.
+
+    Args:
+        inherited: the gateway's socket is open already. Its address, which is in use, is not tried.
 
     Raises:
         ConfigurationError: one of them cannot be listened on.
     """
     operators = _probe(settings, settings.metrics_host, settings.metrics_port, "metrics_")
-    if faults := gateway_faults(settings) + operators:
+    if faults := ([] if inherited else gateway_faults(settings)) + operators:
         raise ConfigurationError(faults)

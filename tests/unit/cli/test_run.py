@@ -37,7 +37,7 @@ def test_run_reports_all_faults_and_starts_nothing(monkeypatch: pytest.MonkeyPat
 def test_run_without_a_folder_for_metrics_ends_before_its_welcome(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen_addresses, "check_addresses", lambda settings: None)
+    monkeypatch.setattr(listen_addresses, "check_addresses", lambda *_: None)
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
     monkeypatch.setattr(metrics_folder, "MEMORY", str(folder / "none"))
     monkeypatch.setattr(os, "execve", started)
@@ -70,7 +70,7 @@ def replaced_by(line: str, **environ: str) -> tuple[Result, Started]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execve", instead)
         patch.setattr(
-            listen_addresses, "check_addresses", lambda settings: None
+            listen_addresses, "check_addresses", lambda *_: None
         )  # nothing is served: port 8080 may be in use
         result = call(line, **environ)
     assert isinstance(result.exception, Started), result.output

@@ -64,6 +64,12 @@ def test_both_faults_are_reported(taken: str) -> None:
     assert len(faults(WEBSOCKET_PORT=taken, METRICS_HOST="192.0.2.1")) == 2
 
 
+def test_address_of_an_inherited_socket_is_not_tried(taken: str) -> None:
+    given = settings(WEBSOCKET_HOST="127.0.0.1", WEBSOCKET_PORT=taken, METRICS_HOST="127.0.0.1", METRICS_PORT="0")
+    assert listen_addresses.inherits_socket({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    listen_addresses.check_addresses(given, inherited=True)
+
+
 def test_privileged_port_is_reported() -> None:
     error = PermissionError(13, "Permission denied")
     assert str(listen_addresses.fault(settings(), error)).endswith("set WEBSOCKET_PORT to another port, 1024 or higher")
