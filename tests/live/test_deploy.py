@@ -21,6 +21,7 @@ import pytest
 import yaml
 from prometheus_client.registry import REGISTRY
 
+from peatio_ws.auth import keys
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import metrics  # noqa: F401  (registers its metrics)
 from tests.support.gateway import ROOT, GatewayProcess, Signer
@@ -118,8 +119,24 @@ def test_compose_file() -> None:
         assert seconds(services[name]["stop_grace_period"]) > GRACE
         assert services[name]["ulimits"]["nofile"] > Settings.limits_from_env({}).max_connections
         assert services[name]["healthcheck"]["test"][1] == "python"
+    published = [services[name]["ports"] for name in ("gateway-1", "gateway-2")]
+    assert published == [["127.0.0.1:4242:4242"], ["127.0.0.1:4243:4242"]]
     mounted = [line.split(":")[1] for line in services["nginx"]["volumes"]]
     assert re.findall(r"ssl_certificate\w* +(\S+)/\w+\.pem", text("nginx.conf")) == [mounted[1]] * 2
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
+def test_compose_file_needs_only_a_key_of_barong_and_a_password(algorithm: str) -> None:
+    """Compose passes a variable that is not set as an empty text."""
+    given = {"JWT_PUBLIC_KEY": keys.public_text(keys.new_private_key(algorithm)), "RABBITMQ_PASSWORD": "s3cret"}
+    (whole,) = documents("compose.yaml")
+
+    def interpolated(value: object) -> str:
+        variable = r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)\}"
+        return re.sub(variable, lambda found: given.get(found[1], found[2] or ""), str(value))
+
+    environ = {name: interpolated(value) for name, value in whole["services"]["gateway-1"]["environment"].items()}
+    assert Settings.from_env(environ).jwt_algorithm == algorithm
 
 
 # ---- systemd
