@@ -24,6 +24,8 @@ from prometheus_client.registry import REGISTRY
 from peatio_ws.auth import keys
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import metrics  # noqa: F401  (registers its metrics)
+from tests.support import documents as pages
+from tests.support import stranger
 from tests.support.gateway import ROOT, GatewayProcess, Signer
 from tests.support.raw_client import RawClient
 from tests.support.servers import START_SECONDS, RabbitMQ, wait_until
@@ -59,7 +61,7 @@ def seconds(duration: str) -> float:
 
 def test_no_variable_is_unknown() -> None:
     named = set[str]()
-    for name in ("Dockerfile", "compose.yaml", "nginx.conf", "peatio-ws.service", "peatio-ws.socket"):
+    for name in ("Dockerfile", "compose.yaml", "nginx.conf", "peatio-ws@.service", "peatio-ws.socket"):
         named |= set(re.findall(r"\b(?:WEBSOCKET|JWT|AMQP|METRICS|REDIS|LOG|WEB|TRUSTED)_[A-Z_]+\b", text(name)))
     fields = Settings.model_fields.values()
     known = {str(one) for field in fields for one in getattr(field.validation_alias, "choices", ())}
@@ -142,47 +144,77 @@ def test_compose_file_needs_only_a_key_of_barong_and_a_password(algorithm: str) 
 # ---- systemd
 
 
-def unit(folder: Path) -> Path:
-    """The service unit with paths of this machine, and its socket unit."""
-    for name in ("peatio-ws.service", "peatio-ws.socket"):
-        gunicorn = Path(sys.executable).with_name("gunicorn")
-        there = text(name).replace("/opt/peatio-ws/.venv/bin/gunicorn", str(gunicorn))
-        (folder / name).write_text(there.replace("=/opt/peatio-ws\n", f"={ROOT}\n"))
-    return folder / "peatio-ws.service"
+VENV = Path("/opt/peatio-ws/.venv")
+"""Where the documents install the package."""
+
+
+def start_command() -> list[str]:
+    """Return the words of the service unit's `ExecStart`."""
+    return re.findall(r"^ExecStart=(.+)$", text("peatio-ws@.service"), re.MULTILINE)[0].split()
+
+
+def units(folder: Path) -> list[Path]:
+    """Return two instances of the service unit, with a command of this machine, and the socket unit."""
+    there = text("peatio-ws@.service").replace(start_command()[0], sys.executable)
+    for name, content in (
+        *((f"peatio-ws@{instance}.service", there) for instance in (1, 2)),
+        ("peatio-ws.socket", text("peatio-ws.socket")),
+    ):
+        (folder / name).write_text(content)
+    return sorted(folder.glob("peatio-ws*"))
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    service = unit(tmp_path)
-    found = subprocess.run(
-        [tool("systemd-analyze"), "verify", service, tmp_path / "peatio-ws.socket"], capture_output=True, text=True
-    )
+    found = subprocess.run([tool("systemd-analyze"), "verify", *units(tmp_path)], capture_output=True, text=True)
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
-    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("peatio-ws.service"), re.MULTILINE)[0]) > GRACE
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", text("peatio-ws@.service"), re.MULTILINE)[0]) > GRACE
     found = subprocess.run(
-        [tool("systemd-analyze"), "security", "--offline=yes", "--threshold=20", service],
+        [tool("systemd-analyze"), "security", "--offline=yes", "--threshold=20", tmp_path / "peatio-ws@1.service"],
         capture_output=True,
         text=True,
     )
     assert found.returncode == 0, found.stdout
 
 
-class Activated(GatewayProcess):
-    """A gateway that is started like a systemd service with a socket unit and `Type=notify`."""
+def test_each_gateway_under_systemd_has_its_own_folder_for_its_socket() -> None:
+    (template,) = re.findall(r"^RuntimeDirectory=(\S+)$", text("peatio-ws@.service"), re.MULTILINE)
+    folders = [str(Path(path).parent) for path in re.findall(r"server unix:(\S+) ", text("nginx.conf"))]
+    assert folders == [f"/run/{template.replace('%i', instance)}" for instance in ("1", "2")]
 
-    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+
+def test_unit_and_documents_use_one_virtual_environment() -> None:
+    assert Path(start_command()[0]) == VENV / "bin" / "peatio-ws"
+    install = f"{VENV}/bin/pip install ."
+    for page, commands in (("migrating.md", (f"python3 -m venv {VENV}", install)), ("operations.md", (install,))):
+        shown = "".join(block.text for block in pages.blocks(ROOT / "docs" / page) if block.language == "sh")
+        assert [command for command in commands if command not in shown] == []
+
+
+class Activated(GatewayProcess):
+    """A gateway that is started like a systemd service with a socket unit and `Type=notify`.
+
+    Args:
+        words: what is started, in an empty folder.
+    """
+
+    def __init__(self, folder: Path, environ: dict[str, str], words: list[str]) -> None:
+        self.words = words
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notified.bind(str(folder / "notify.sock"))
         self.notified.settimeout(START_SECONDS)
-        super().__init__(folder, {**environ, "NOTIFY_SOCKET": str(folder / "notify.sock")}, wait=False)
-        self.port = self.socket.getsockname()[1]
+        port = self.socket.getsockname()[1]
+        given = {"NOTIFY_SOCKET": str(folder / "notify.sock"), "WEBSOCKET_PORT": str(port), "PYTHONPATH": ""}
+        (folder / "empty").mkdir()
+        super().__init__(folder, {**environ, **given}, cwd=folder / "empty", wait=False)
+        self.port = port
 
     def start(self, wait: bool = True) -> None:
         fd = self.socket.fileno()
-        script = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" -m gunicorn wsgi 3<&{fd} {fd}<&-'
+        script = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$@" 3<&{fd} {fd}<&-'
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                ["/bin/bash", "-c", script, sys.executable],
+                ["/bin/bash", "-c", script, "bash", *self.words],
                 cwd=self.cwd,
                 env=self.environ,
                 stdout=log,
@@ -191,9 +223,17 @@ class Activated(GatewayProcess):
             )
 
 
-def test_new_connections_wait_for_a_restarting_service(tmp_path: Path, broker: RabbitMQ, signer: Signer) -> None:
-    """As with the socket unit and Type=notify, but without systemd. Such a service refuses USR2."""
-    gateway = Activated(tmp_path, {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"})
+def test_new_connections_wait_for_a_restarting_service(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, broker: RabbitMQ, signer: Signer
+) -> None:
+    """The command of the unit with the installed package, as with the socket unit and Type=notify, but without systemd.
+
+    Such a service refuses USR2.
+    """
+    installed = stranger.installed(tmp_path_factory) / ".venv"
+    words = [word.replace(str(VENV), str(installed)) for word in start_command()]
+    environ = {**signer.environ, "AMQP_URL": broker.url, "WEBSOCKET_DRAIN_SECONDS": "0.2"}
+    gateway = Activated(tmp_path, environ, words)
     try:
         with RawClient(gateway.port) as first:
             authenticated(first, signer.token("IDANN"))  # connected before the gateway was ready
