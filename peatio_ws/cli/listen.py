@@ -41,7 +41,8 @@ def listen(
 
     Without streams, it authenticates and receives the orders and trades of its member. With --stream, or with a Ranger
     URL (…/public, …/private, …?stream=NAME), it subscribes. It makes a token and sends it in the Authorization header
-    only for private streams (no dot in the name), prefixed streams (two dots) and …/private.
+    only for private streams (no dot in the name), prefixed streams (two dots) and …/private. It always sends a
+    token that you give.
 
     \b
       peatio-ws listen --stream btcusd.trades --stream btcusd.ob-inc
@@ -66,11 +67,9 @@ def listen(
 
 
 def _bearer(target: ListenTarget, given: str | None, options: dict[str, Any]) -> str | None:
-    """Return the token to send, or None if only public streams are wanted."""
-    if not target.needs_token:
-        return None
-    if given:
-        return given
+    """Return the token to send: the given one, or a new one unless only public streams are wanted."""
+    if given or not target.needs_token:
+        return given or None
     if target.speaks_ranger and not target.by_message and not has_key(options["key"]):
         click.echo("connecting without a token: there is no private key to make one", err=True)
         return None

@@ -17,13 +17,20 @@ from tests.support.gateway import ROOT
 from tests.unit.cli.small_server import BOOK, TRADES, WAIT, Peer, frames, listen, server, subscribed
 
 
+def test_given_token_is_sent_for_public_streams_too() -> None:
+    """If the gateway refuses the client with this token, it refuses `listen` as well."""
+    with server(lambda peer: peer.send(subscribed("btcusd.trades"), TRADES)) as served:
+        listen(f"{served.url}/public --stream btcusd.trades --count 1", JWT="T")
+        assert served.bearer == "Bearer T"
+
+
 def test_public_streams_need_no_token_and_no_key() -> None:
     def script(peer: Peer) -> None:
         assert peer.streams == ["btcusd.ob-inc", "btcusd.trades"]
         peer.send(BOOK, subscribed("btcusd.ob-inc", "btcusd.trades"), TRADES, TRADES)
 
     with server(script) as served:
-        result = listen(f"{served.url}/public?stream=btcusd.ob-inc --stream btcusd.trades --count 2", JWT="T")
+        result = listen(f"{served.url}/public?stream=btcusd.ob-inc --stream btcusd.trades --count 2")
         assert served.bearer is None
     assert (result.exit_code, result.stderr) == (0, "")
     assert frames(result) == [BOOK, subscribed("btcusd.ob-inc", "btcusd.trades"), TRADES]
