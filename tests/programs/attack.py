@@ -97,7 +97,7 @@ class Members:
         """Publish orders at a steady rate and measure when they arrive."""
         found, due = Found(), dict[int, float]()
         (worker,) = self._gateway.workers()
-        closes, used = _closes(self._gateway), _cpu(worker)
+        closes, used = closes_by_code(self._gateway), _cpu(worker)
         began = time.monotonic()
         for number in range(round(seconds * ORDERS_A_SECOND)):
             at = began + number / ORDERS_A_SECOND
@@ -112,7 +112,7 @@ class Members:
         while due and time.monotonic() < until:
             self._take(due, found, 0.05)
         found.lost = len(due)
-        found.closes = _closes(self._gateway) - closes
+        found.closes = closes_by_code(self._gateway) - closes
         return found
 
     def _take(self, due: dict[int, float], found: Found, wait: float) -> None:
@@ -137,7 +137,7 @@ def _megabytes(pid: int) -> float:
     return int(rollup.split("Pss:")[1].split()[0]) / 1024
 
 
-def _closes(gateway: GatewayProcess) -> Counter[str]:
+def closes_by_code(gateway: GatewayProcess) -> Counter[str]:
     """Return how connections and handshakes have ended so far, by code."""
     found: Counter[str] = Counter()
     for line in gateway.operators("/metrics")[1].splitlines():
