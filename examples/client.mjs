@@ -1,10 +1,11 @@
-// Print a member's orders and trades, one line of JSON each; reconnect as needed. In Node 20 or later, with `make run`:
+// Print a member's orders and trades, one line of JSON each; reconnect as needed. In Node 20.19 or later, with `make run`:
 //
 //     (cd examples && npm ci)
 //     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 node examples/client.mjs ws://127.0.0.1:8080/ IDDEMO000001
 //
-// URL and UID can also be set in the environment, like the settings of the token (`session-token.mjs`). The package
-// `peatio-client` (`clients/js`) reconnects and resumes; web pages can use it unchanged.
+// URL and UID can also be set in the environment (UID with `env`, because it is read-only in bash), like the settings of
+// the token (`session-token.mjs`). The package `peatio-client` (`clients/js`) reconnects and resumes; web pages can use
+// it unchanged.
 
 import process, { argv, env } from "node:process";
 import { PeatioClient } from "peatio-client";

@@ -4,8 +4,8 @@ r"""Print a member's orders and trades, one line of JSON each; reconnect as need
     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 \
         .venv/bin/python examples/client.py ws://127.0.0.1:8080/ IDDEMO000001
 
-URL and UID can also be set in the environment, like the settings of the token (`session_token.py`). The package
-`peatio_client` (`clients/python`) reconnects and resumes.
+URL and UID can also be set in the environment (UID with `env`, because it is read-only in bash), like the settings of
+the token (`session_token.py`). The package `peatio_client` (`clients/python`) reconnects and resumes.
 """
 
 import argparse

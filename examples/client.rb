@@ -10,9 +10,9 @@
 #
 #     JWT_PRIVATE_KEY="$(cat .run/private.pem)" MEMBER_ID=1001 ruby examples/client.rb ws://127.0.0.1:8080/ IDDEMO000001
 #
-# URL and UID can also be set in the environment. JWT_ALGORITHM (RS256, ES256, ...; EdDSA needs one more gem, see jwt's
-# manual), JWT_ISSUER and JWT_AUDIENCE have to match the gateway's. MEMBER_ID is the member's number in Peatio, for
-# publishers that name members by number only, like the simulated exchange.
+# URL and UID can also be set in the environment (UID with `env`, because it is read-only in bash). JWT_ALGORITHM (RS256,
+# ES256, ...; EdDSA needs one more gem, see jwt's manual), JWT_ISSUER and JWT_AUDIENCE have to match the gateway's.
+# MEMBER_ID is the member's number in Peatio, for an old Peatio that names members by number only.
 
 require "io/wait"
 require "json"

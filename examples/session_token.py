@@ -1,8 +1,8 @@
 """Create session tokens like Barong's, for testing. A real client gets its token from Barong over HTTP.
 
 Environment: JWT_PRIVATE_KEY (PEM, or its base64 in either alphabet). JWT_ALGORITHM, JWT_ISSUER and JWT_AUDIENCE have
-to match the gateway's. MEMBER_ID is the member's number in Peatio, for publishers that name members by number only,
-like the simulated exchange. TOKEN_SECONDS is the lifetime of a token (3600).
+to match the gateway's. MEMBER_ID is the member's number in Peatio, for an old Peatio that names members by number only.
+TOKEN_SECONDS is the lifetime of a token in seconds (3600).
 """
 
 from __future__ import annotations

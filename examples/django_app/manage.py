@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.core.management import execute_from_command_line
 
-sys.path.append(str(Path(__file__).parents[2]))  # the folder of the gateway's package, which is not installed
+sys.path.append(str(Path(__file__).parents[2]))  # the gateway's checkout, which need not be installed
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "exchange.settings")
 
 if __name__ == "__main__":

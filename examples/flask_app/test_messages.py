@@ -1,6 +1,6 @@
 """Test the application: views, session, handler and gateway in the test's process, without RabbitMQ.
 
-In the project's folder:
+In the folder of the gateway's checkout, after `make run` has installed the gateway (or `make .venv/.run-ready`):
 
     .venv/bin/pip install -r examples/flask_app/requirements.txt pytest
     PYTHONPATH=.:examples/flask_app .venv/bin/python -m pytest -c /dev/null examples/flask_app

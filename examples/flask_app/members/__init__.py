@@ -1,5 +1,5 @@
-"""The members' pages of a small exchange: an ordinary Flask application. It uses one function of the gateway:
-pushing."""
+"""The members' pages of a small exchange: an ordinary Flask application. It uses two functions of the gateway:
+pushing, and `in_thread` to check passwords."""
 
 from __future__ import annotations
 
