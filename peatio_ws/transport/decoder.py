@@ -37,7 +37,7 @@ class Ending(NamedTuple):
     """How a connection ended.
 
     Attributes:
-        code: of the first close frame of either side; 1006 without one (RFC 6455 section 7.1.5).
+        code: a plain number, of the first close frame of either side; 1006 without one (RFC 6455 section 7.1.5).
         reason: of the same frame. If the client sent it, it is any text.
         by: who sent it; `nobody` without one.
     """
@@ -114,12 +114,12 @@ class FrameDecoder(Protocol):
         """
         received, sent = self.close_rcvd, self.close_sent
         if own_reason is not None:
-            return Ending(own_code, own_reason, "gateway")
+            return Ending(int(own_code), own_reason, "gateway")
         if received is not None and (self.close_rcvd_then_sent or not own_code):
             return Ending(int(received.code), received.reason, "client")
         if own_code in (0, 1006):
             return Ending(1006, "", "nobody")
-        return Ending(own_code, sent.reason if sent is not None else "", "gateway")
+        return Ending(int(own_code), sent.reason if sent is not None else "", "gateway")
 
     def _is_small(self, frame: Frame) -> bool:
         """Return whether it is a small fragment, or a control frame other than the close frame."""

@@ -276,6 +276,7 @@ def test_messages_after_a_disconnect_are_not_read(pair: Pair, code: Close) -> No
     pair.send_frames(text("after the close"))
     assert waiting.get() is None
     assert ws.receive() is None
+    assert type(ws.ending.code) is int, "a log in text would show the enum's name"
 
 
 def test_unread_messages_before_a_disconnect_are_dropped(pair: Pair) -> None:
