@@ -24,6 +24,7 @@ from peatio_ws.server import listen_addresses
 from peatio_ws.server.operator_port import health
 from peatio_ws.server.operator_port.api import make_api
 from peatio_ws.server.operator_port.application import OperatorApplication
+from peatio_ws.server.operator_port.response import error
 from peatio_ws.transport.http.request_handler import PendingRequest, TimedHandler
 
 MOST_CONNECTIONS: Final = 64
@@ -150,5 +151,7 @@ def _find_room() -> bool:
 
 
 def _too_large(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response("413 Content Too Large", [("Content-Length", "0"), ("Connection", "close")])
-    return []
+    found = error("413 Content Too Large", f"the body is chunked, or has more than {MOST_BODY:,} bytes")
+    length = str(len(found.body))
+    start_response(found.status, [("Content-Type", found.kind), ("Content-Length", length), ("Connection", "close")])
+    return [found.body]

@@ -113,6 +113,12 @@ def test_too_large_request_is_answered_with_its_status(port: int, request_: byte
     assert reached(Limit.REQUEST_SIZE) == before + 1
 
 
+def test_too_large_body_is_answered_with_a_text(port: int) -> None:
+    with RawClient(port) as client:
+        client.send(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n")
+        assert client.answer().body == b'{"error":"the body is chunked, or has more than 65,536 bytes"}'
+
+
 def test_connections_without_requests_do_not_block_scrapers(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without time limits, so that on a slow machine only the limit of pending requests ends connections.
     monkeypatch.setattr(listener.OperatorHandler, "request_seconds", 2 * WAIT)
