@@ -435,11 +435,15 @@ def test_the_gateway_runs_under_gevent_websockets_own_server(checkout: Checkout)
 # ---- the console's programs
 
 
+WSCAT = 'npx() { tail -f /dev/null | node_modules/.bin/"${@:2}"; }; . '  # as from a terminal: its input stays open
+
+
 @pytest.mark.parametrize(
     ("language", "install", "command"),
     [
-        ("python", ".venv/bin/pip install ./clients/python", ".venv/bin/python {}"),
-        ("javascript", "npm install --silent --no-save ./clients/js", "node {}"),
+        ("python", ".venv/bin/pip install ./clients/python", "exec .venv/bin/python "),
+        ("javascript", "npm install --silent --no-save ./clients/js", "exec node "),
+        ("wscat", "npm install --silent --no-audit --no-fund --no-save wscat", WSCAT),
     ],
 )
 def test_programs_that_the_console_shows_run(language: str, install: str, command: str, checkout: Checkout) -> None:
@@ -455,10 +459,10 @@ def test_programs_that_the_console_shows_run(language: str, install: str, comman
     module = f"""import {{ {language} }} from {json.dumps(SNIPPETS.as_uri())};
         process.stdout.write({language}({json.dumps(shown)}));"""
     text = subprocess.check_output(["node", "--input-type=module", "-e", module], text=True)
-    name = f"shown.{'py' if language == 'python' else 'mjs'}"
+    name = f"./shown.{'mjs' if language == 'javascript' else 'any'}"
     (checkout.folder / name).write_text(text)
     checkout.install(install)
-    program = checkout.run(f"exec {command.format(name)}")
+    program = checkout.run(command + name)
     try:
         program.wait_for("Address requested")
         program.wait_for(r"btcusd\.ob-top@5/1000ms")

@@ -86,7 +86,8 @@ export function wscat({ url, streams, bookStream, hasToken, request }) {
   return [
     "npx --yes wscat",
     ...(hasToken ? ['-H "Authorization: Bearer $TOKEN"'] : []),
-    ...(request ? [`-x ${shell(quoted(request))}`] : []),
+    // With -x alone, wscat ends after two seconds.
+    ...(request ? [`-x ${shell(quoted(request))} -w -1`] : []),
     `-c ${shell(address)}`,
   ].join(" \\\n  ") + "\n";
 }
