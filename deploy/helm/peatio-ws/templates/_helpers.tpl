@@ -65,7 +65,7 @@ volumeMounts:
 {{- end }}
 
 {{- define "peatio-ws.volumes" -}}
-# Metrics and heartbeat files of the workers: a few MB, in memory.
+# Metrics of the workers, and their heartbeat files if /dev/shm is not writable: a few MB, in memory.
 - name: tmp
   emptyDir: { medium: Memory, sizeLimit: 64Mi }
 {{- with .Values.tls.secretName }}
