@@ -17,7 +17,7 @@ from tests.unit.bench.scale_costs import costs
 COSTS = Costs.read()
 EXCHANGE = Exchange(clients=1000, members=1000, private=100, public=100, followers=10)
 PAGE = ROOT / "docs" / "operations.md"
-SHOWN = [block.text for block in documents.blocks(PAGE) if block.text.startswith("python -m bench.scale")]
+SHOWN = [block.text for block in documents.blocks(PAGE) if block.text.startswith("python3 -m bench.scale")]
 
 
 def verdict(known: Costs, setup: Setup) -> list[str]:
