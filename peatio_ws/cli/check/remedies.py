@@ -155,9 +155,9 @@ _LITERALLY: Final = (
 
 def permissions(server: Server) -> str:
     """Return the command that grants the user what the gateway needs."""
-    rights = r"'^peatio' '^(peatio_ws|amq\.default)' '^peatio'"
+    rights = r"'^peatio' '^(peatio|amq\.default)' '^peatio'"
     where = f"-p {_word(server.vhost)} {_word(server.user)}"
-    return f"`rabbitmqctl set_permissions {where} {rights}`, which grants only what the gateway needs"
+    return f"`rabbitmqctl set_permissions {where} {rights}`, which grants what the gateway uses"
 
 
 def connected(server: Server, properties: Mapping[str, Any], heartbeat: float) -> Finding:

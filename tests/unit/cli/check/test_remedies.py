@@ -10,6 +10,7 @@ from redis import exceptions as redis
 
 from peatio_ws.cli.check import remedies
 from peatio_ws.cli.check.remedies import Server
+from tests.support.gateway import ROOT
 
 BROKER = Server("broker", "mq:5672", "AMQP_URL", "ann's", "/")
 
@@ -66,6 +67,11 @@ def test_names_in_a_command_are_quoted() -> None:
     remedy = remedies.login_refused(BROKER, Answer(530, "any words")).remedy
     assert """set_permissions -p / 'ann'"'"'s' """ in remedy
     assert "rabbitmqctl add_vhost /" in remedy
+
+
+def test_documents_grant_the_same_permissions() -> None:
+    command = remedies.permissions(BROKER._replace(user="USER", vhost="VHOST")).partition(",")[0]
+    assert command in (ROOT / "docs" / "rabbitmq.md").read_text()
 
 
 @pytest.mark.parametrize("password", ["a%2Fb", "%c3%a9", "50%", "sesame", "%zz", ""])
