@@ -14,7 +14,7 @@ from peatio_ws.cluster.stored_revocations import MOST_SECONDS
 @click.argument("uid", required=False)
 @click.option("--connection", metavar="ID", help="Only this connection, by its id in the log and in `who UID`.")
 @click.option("--revoke", is_flag=True, help="Also refuse all tokens issued to this member until now.")
-@click.option("--jti", help="Only the token with this id, and the connections that used it.")
+@click.option("--jti", help="Only connections that used the token with this id. Only --revoke also revokes it.")
 @click.option(
     "--keep",
     metavar="DAYS",

@@ -54,6 +54,14 @@ def test_revoking_one_token_does_not_affect_others(workers: SteeredWorkers) -> N
     assert "the token stolen of ANN" in result.stderr
 
 
+def test_a_token_is_revoked_only_with_revoke(workers: SteeredWorkers) -> None:
+    workers.add()
+    assert call("disconnect ANN --jti used").exit_code == 0
+    assert (received(workers).jti, received(workers).revoked) == ("used", None)
+    assert workers.revocations == {}
+    assert "Only --revoke also revokes it" in " ".join(call("disconnect --help").output.split())
+
+
 def test_revocation_is_stored_even_without_workers(workers: SteeredWorkers) -> None:
     assert call("disconnect ANN --revoke").exit_code == NO_GATEWAY
     assert len(workers.revocations) == 1
