@@ -120,7 +120,7 @@ export interface Order {
   at: UnixTime;
   /** Time of the order. */
   created_at: UnixTime;
-  /** Time of its last change; null if the gateway translated the order from `peatio.orderbook`. */
+  /** Time of its last change; null if the gateway translated the order from a message of `peatio.orderbook` without it. */
   updated_at: UnixTime | null;
   /** Number of its trades. */
   trades_count: number;
@@ -140,7 +140,7 @@ export interface Trade {
   market: string;
   /** Side of the member's order. */
   side: "buy" | "sell";
-  /** Side of the order that took the other one; null if the gateway translated the trade from `peatio.trade`. */
+  /** Side of the order that took the other one; null if the gateway translated the trade from a message of `peatio.trade` without it. */
   taker_type: "buy" | "sell" | null;
   /** Time of the trade. */
   created_at: UnixTime;
