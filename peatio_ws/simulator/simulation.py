@@ -37,6 +37,7 @@ ORDER_STEPS: Final = 6
 KLINE_STEPS: Final = 8
 """Two seconds, as in Peatio."""
 TICKER_STEPS: Final = 12
+"""Three seconds; five in Peatio. docs/benchmarks.md and docs/protocol.md have figures measured with this pace."""
 SNAPSHOT_STEPS: Final = 240
 
 FIRST_PRICE: Final = 91_200

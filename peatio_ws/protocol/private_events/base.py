@@ -80,7 +80,7 @@ class PrivateEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         protocol and variant receive the same text.
 
         Args:
-            translates: whether events of the classic exchanges reach ranger clients (`RANGER_CLASSIC_EVENTS`).
+            translates: whether trades of `peatio.trade` go to ranger connections too (`RANGER_CLASSIC_EVENTS`).
         """
         raise NotImplementedError
 
