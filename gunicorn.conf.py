@@ -59,7 +59,7 @@ import structlog
 from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
 from peatio_ws.monitoring import log_writer, logs, metrics
-from peatio_ws.server import listen_addresses
+from peatio_ws.server import listen_addresses, open_files
 from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.gunicorn import master as gunicorn_master
 from peatio_ws.server.operator_port import listener
@@ -85,6 +85,7 @@ keyfile = str(_settings.ssl_key) if _settings.ssl_key else None
 certfile = str(_settings.ssl_cert) if _settings.ssl_cert else None
 # Above the connection limit a client gets an answer (503); above worker_connections it would hang.
 worker_connections = _settings.max_connections + 200
+open_files.allow(open_files.needed(_settings.max_connections))  # many shells allow 1024
 backlog = 4096
 graceful_timeout = round(_settings.drain_seconds) + 12
 timeout = 60

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -55,8 +57,12 @@ class Checked(NamedTuple):
         return row[1:]
 
 
-def check(*words: str, **environ: str) -> Checked:
-    """Run `check` with these variables on free ports. All other settings have their defaults."""
+def check(*words: str, open_files: tuple[int, int] | None = None, **environ: str) -> Checked:
+    """Run `check` with these variables on free ports. All other settings have their defaults.
+
+    Args:
+        open_files: its soft and hard limit; None for those of the tests.
+    """
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -72,6 +78,7 @@ def check(*words: str, **environ: str) -> Checked:
         capture_output=True,
         text=True,
         timeout=SECONDS,
+        preexec_fn=open_files and functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, open_files),
     )
     assert ended.stderr == ""
     rows: dict[str, list[tuple[str, str, str]]] = {}
@@ -489,6 +496,10 @@ def test_port_in_use_is_reported(signer: Signer) -> None:
 
 
 def test_too_low_limit_of_open_files_is_reported(signer: Signer) -> None:
-    text, remedy = check(**signer.environ, **ALONE, WEBSOCKET_MAX_CONNECTIONS="1000000").remedied("open files")
-    assert "a worker may need 1000300" in text
-    assert "ulimit -n 1000300" in remedy
+    text, remedy = check(open_files=(256, 799), **signer.environ, **ALONE).remedied("open files")
+    assert "a process may open 799; a worker may need 800" in text
+    assert "ulimit -n 800" in remedy
+
+
+def test_soft_limit_of_open_files_may_be_low(signer: Signer) -> None:
+    assert not check(open_files=(256, 800), **signer.environ, **ALONE).wrong()

@@ -19,11 +19,10 @@ from peatio_ws.auth.verifier import Verifier
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import AuthenticationError, ErrorCode, Fault, FaultCode, TokenFault
+from peatio_ws.server import open_files
 
 CLOCK_SECONDS: Final = 2.0
 """The largest difference between two clocks that is accepted."""
-EXTRA_FILES: Final = 300
-"""Files that a worker may need besides its connections: refused connections, broker, Redis, logs, metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +212,20 @@ def unreadable_certificate(reason: str) -> Finding:
     return Finding("certificate", None, f"its names and dates cannot be read: {reason}")
 
 
-def files(settings: Settings, soft: int, hard: int, host: int | None) -> Finding:
-    """Compare the limits of open files, of a process and of the host, with what the settings may need."""
+def files(settings: Settings, hard: int, host: int | None) -> Finding:
+    """Compare the limits of open files, of a process and of the host, with what the settings may need.
+
+    Args:
+        hard: the hard limit of a process. A gateway raises its soft limit by itself.
+        host: the limit of all processes; None if it is unknown.
+    """
     most = settings.max_connections
-    a_worker = most + EXTRA_FILES
+    a_worker = open_files.needed(most)
     every = a_worker * settings.workers
-    text = f"a process may open {soft}; a worker may need {a_worker} (WEBSOCKET_MAX_CONNECTIONS={most})"
-    fewer = f"or WEBSOCKET_MAX_CONNECTIONS={max(1, soft - EXTRA_FILES)}"
-    if soft < a_worker:
-        as_root = f", as root, because the hard limit is {hard}" if hard < a_worker else ""
-        remedy = f"`ulimit -n {a_worker}` before it starts{as_root} (LimitNOFILE={a_worker} in a systemd unit); {fewer}"
+    text = f"a process may open {hard}; a worker may need {a_worker} (WEBSOCKET_MAX_CONNECTIONS={most})"
+    if hard < a_worker:
+        fewer = f"or WEBSOCKET_MAX_CONNECTIONS={max(1, hard - open_files.EXTRA_FILES)}"
+        remedy = f"`ulimit -n {a_worker}` as root before it starts (LimitNOFILE={a_worker} in a systemd unit); {fewer}"
         return Finding("open files", False, text, remedy)
     if host is not None and host < every:
         text = f"this host may open {host}; {settings.workers} workers may need {every}"

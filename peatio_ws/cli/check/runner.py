@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import resource
 import threading
 import time
 import urllib.error
@@ -28,7 +27,7 @@ from peatio_ws.config import misspelt_variables
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import ConfigurationError, Fault, FaultCode
 from peatio_ws.monitoring import metrics_folder
-from peatio_ws.server import listen_addresses
+from peatio_ws.server import listen_addresses, open_files
 from peatio_ws.transport.tls import read_certificate
 
 PROBE_SECONDS: Final = 12.0
@@ -208,13 +207,11 @@ def _answer(settings: Settings, path: str) -> _Answer:
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     host = None
     with contextlib.suppress(OSError, ValueError):
         host = int(Path("/proc/sys/fs/file-max").read_text())
-    endless = 2**63 if resource.RLIM_INFINITY < 0 else resource.RLIM_INFINITY
-    soft, hard = (endless if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
-    yield report.files(settings, soft, hard, host)
+    _, hard = open_files.limits()
+    yield report.files(settings, hard, host)
 
 
 def _metrics_folder(environ: Mapping[str, str]) -> Iterator[Finding]:
