@@ -54,12 +54,16 @@ def load_public_key(text: str, algorithm: str) -> PublicKey:
         ValueError: the text is not a key. Each error says what is wrong, and never contains the text.
     """
     if algorithm == "HS256":
-        if "-----BEGIN" in text or _is_encoded_pem(text):
-            raise ValueError("is a PEM key, which may be public; HS256 needs a secret")
-        if len(text.encode()) < 32:
-            raise ValueError("is shorter than the 32 bytes that HS256 needs (RFC 7518 section 3.2)")
-        return text.encode()
+        return _secret(text)
     return fitting(_parse_public(_pem_of(text)), algorithm)
+
+
+def _secret(text: str) -> bytes:
+    if "-----BEGIN" in text or _is_encoded_pem(text):
+        raise ValueError("is a PEM key, which may be public; HS256 needs a secret")
+    if len(text.encode()) < 32:
+        raise ValueError("is shorter than the 32 bytes that HS256 needs (RFC 7518 section 3.2)")
+    return text.encode()
 
 
 def _is_encoded_pem(text: str) -> bool:
@@ -149,6 +153,15 @@ def description(key: PublicKey) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"an EC key on {key.curve.name}"
     return "an Ed25519 key" if isinstance(key, Ed25519PublicKey) else f"a shared secret of {len(key)} bytes"
+
+
+def load_signing_key(text: str, algorithm: str) -> PrivateKey | bytes:
+    """Parse what signs tokens: a private key, or for HS256 the secret.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    return _secret(text) if algorithm == "HS256" else load_private_key(text)
 
 
 def load_private_key(text: str) -> PrivateKey:

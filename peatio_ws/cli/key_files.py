@@ -41,22 +41,31 @@ def make_token(
         **claims,
     }
     try:
-        return session_token(uid, expires, claims, keys.load_private_key(_private_text(key)), algorithm)
+        signing = keys.load_signing_key(_key_text(key, algorithm), algorithm)
+        return session_token(uid, expires, claims, signing, algorithm)
     except (ValueError, TypeError, jwt.PyJWTError) as error:
-        raise click.ClickException(f"the private key cannot sign with {algorithm}: {error}") from None
+        raise click.ClickException(f"the key cannot sign with {algorithm}: {error}") from None
 
 
-def has_key(key: str | None) -> bool:
+def has_key(key: str | None, algorithm: str) -> bool:
     """Return whether `make_token` has a key to sign with. A key named by the caller is assumed to exist."""
-    return bool(key or os.environ.get("JWT_PRIVATE_KEY")) or KEY_FILE.exists()
+    return bool(key or os.environ.get(_variable(algorithm))) or (algorithm != "HS256" and KEY_FILE.exists())
 
 
-def _private_text(key: str | None) -> str:
+def _variable(algorithm: str) -> str:
+    """Return the variable with the key: for HS256 that of the gateway, which has the same secret."""
+    return "JWT_PUBLIC_KEY" if algorithm == "HS256" else "JWT_PRIVATE_KEY"
+
+
+def _key_text(key: str | None, algorithm: str) -> str:
+    variable = _variable(algorithm)
+    if not key and os.environ.get(variable):
+        return os.environ[variable]
+    if not key and algorithm == "HS256":
+        raise click.ClickException("HS256 needs the gateway's secret: set JWT_PUBLIC_KEY, or --key to a file with it")
     path = Path(key) if key else KEY_FILE
-    if not key and os.environ.get("JWT_PRIVATE_KEY"):
-        return os.environ["JWT_PRIVATE_KEY"]
     try:
-        return path.read_text()
+        return path.read_text().rstrip("\r\n")
     except OSError as error:
         hint = "" if key else "; change to the folder of `run`, which makes it, or set --key or JWT_PRIVATE_KEY"
         raise click.ClickException(f"{path}: {error.strerror}{hint}") from None

@@ -138,7 +138,10 @@ def _listen_command(url: str, settings: Settings, claims: Mapping[str, str | Non
     if key not in (None, KEY_FILE):
         words += ["--key", str(key)]
     command = _command(*words)
-    return command if key else f"{command} --algorithm {settings.jwt_algorithm} --key <its private key>"
+    if key:
+        return command
+    file = "<file with the secret>" if settings.jwt_algorithm == "HS256" else "<its private key>"
+    return f"{command} --algorithm {settings.jwt_algorithm} --key {file}"
 
 
 def _command(*words: str) -> str:

@@ -44,14 +44,17 @@ def token_options(command: Any) -> Any:
                 help="Any claim; JSON or text.",
             ),
             click.option(
-                "--key", metavar="FILE", help="Private key. [JWT_PRIVATE_KEY as PEM or base64; .run/private.pem]"
+                "--key",
+                metavar="FILE",
+                help="Private key, or the secret of HS256. [JWT_PRIVATE_KEY as PEM or base64; .run/private.pem; for "
+                "HS256 JWT_PUBLIC_KEY]",
             ),
             click.option(
                 "--algorithm",
                 default="RS256",
                 show_default=True,
                 envvar="JWT_ALGORITHM",
-                type=click.Choice(keys.ALGORITHMS[:-1]),
+                type=click.Choice(keys.ALGORITHMS),
             ),
         ]
     ):

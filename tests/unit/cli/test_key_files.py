@@ -37,9 +37,18 @@ def test_file_without_a_key_is_not_overwritten(folder: Path) -> None:
 
 
 def test_key_is_taken_from_the_environment_or_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [has_key(None), has_key("named.pem")]
+    found = [has_key(None, "RS256"), has_key("named.pem", "RS256")]
     monkeypatch.setenv("JWT_PRIVATE_KEY", "some text")
-    found.append(has_key(None))
+    found.append(has_key(None, "RS256"))
     monkeypatch.delenv("JWT_PRIVATE_KEY")
     write_private(folder / KEY_FILE, private_key())
-    assert [*found, has_key(None)] == [False, True, True, True]
+    assert [*found, has_key(None, "RS256")] == [False, True, True, True]
+
+
+def test_secret_is_taken_from_a_named_file_or_the_gateways_variable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_private(folder / KEY_FILE, private_key())
+    found = [has_key(None, "HS256"), has_key("named", "HS256")]
+    monkeypatch.setenv("JWT_PUBLIC_KEY", "some text")
+    assert [*found, has_key(None, "HS256")] == [False, True, True]

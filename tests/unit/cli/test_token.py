@@ -89,12 +89,34 @@ def test_file_without_a_key_is_reported(folder: Path, content: bytes) -> None:
     fails("token --key missing")
 
 
-@pytest.mark.parametrize("algorithm", ["HS256", "none"])
-def test_algorithm_without_a_key_pair_is_reported(algorithm: str) -> None:
+SECRET = "a secret that the application and the gateway share"
+
+
+@pytest.mark.parametrize("line", ["token", "token --key secret"])
+def test_gateway_accepts_a_token_signed_with_its_secret(folder: Path, line: str) -> None:
+    shared = {"JWT_ALGORITHM": "HS256", "JWT_PUBLIC_KEY": SECRET}
+    (folder / "secret").write_text(f"{SECRET}\n")
+    environ = {"JWT_ALGORITHM": "HS256"} if "--key" in line else shared
+    made = call(f"{line} --uid ID7", **environ).stdout.strip()
+    assert Verifier(Settings.from_env(shared).token_rules).verify(made, time.time()).uid == "ID7"
+
+
+def test_missing_secret_is_reported() -> None:
     call("keygen")
-    failed = call(f"token --algorithm {algorithm}")
+    assert "JWT_PUBLIC_KEY" in fails("token --algorithm HS256")
+
+
+def test_public_key_is_no_secret() -> None:
+    public = printed(call("keygen"))["JWT_PUBLIC_KEY"]
+    failed = call("token --algorithm HS256", JWT_PUBLIC_KEY=public)
+    assert failed.exit_code == 1
+    assert "HS256 needs a secret" in failed.output
+
+
+def test_unknown_algorithm_is_reported() -> None:
+    failed = call("token --algorithm none")
     assert failed.exit_code == 2
-    assert algorithm in failed.output
+    assert "none" in failed.output
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])
