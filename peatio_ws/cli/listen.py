@@ -60,6 +60,8 @@ def listen(
     def note(text: str) -> None:
         click.echo(text, err=True)
 
+    if target.speaks_ranger and not target.wanted:
+        note("this URL subscribes to nothing; name streams with --stream")
     end = follow(target, run, note) if follows else run(target)
     if end.why:
         click.echo(end.why, err=True)
@@ -70,8 +72,8 @@ def _bearer(target: ListenTarget, given: str | None, options: dict[str, Any]) ->
     """Return the token to send: the given one, or a new one unless only public streams are wanted."""
     if given or not target.needs_token:
         return given or None
-    if target.speaks_ranger and not target.by_message and not has_key(options["key"]):
-        click.echo("connecting without a token: there is no private key to make one", err=True)
+    if target.speaks_ranger and not target.by_message and not has_key(options["key"], options["algorithm"]):
+        click.echo("connecting without a token: there is no key to make one", err=True)
         return None
     return make_token(**options)
 

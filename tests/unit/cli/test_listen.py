@@ -36,6 +36,18 @@ def test_public_streams_need_no_token_and_no_key() -> None:
     assert frames(result) == [BOOK, subscribed("btcusd.ob-inc", "btcusd.trades"), TRADES]
 
 
+def test_shared_secret_in_the_environment_does_not_matter_for_public_streams() -> None:
+    with server(lambda peer: peer.send(subscribed("btcusd.trades"), TRADES)) as served:
+        result = listen(f"{served.url}/public --stream btcusd.trades --count 1", JWT_ALGORITHM="HS256")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_url_without_streams_is_explained() -> None:
+    with server(lambda peer: peer.send(subscribed())) as served:
+        result = listen(f"{served.url}/public --seconds 0.1")
+    assert "name streams with --stream" in result.stderr
+
+
 @pytest.mark.parametrize("line", ["/ --stream order", "/?stream=admin.btcusd.sys", "/private --stream btcusd.trades"])
 def test_token_is_sent_in_the_header(key: None, line: str) -> None:
     def script(peer: Peer) -> None:
@@ -70,7 +82,7 @@ def test_named_file_without_a_key_is_reported() -> None:
 
 def test_close_is_shown_with_its_reason() -> None:
     with server(lambda peer: peer.close(1012, "restart; retry after 3")) as served:
-        result = listen(f"{served.url}/public")
+        result = listen(f"{served.url}/public --stream btcusd.trades")
     assert (result.exit_code, result.stderr) == (4, "closed by the gateway: 1012 (restart; retry after 3)\n")
 
 
@@ -78,7 +90,7 @@ def test_closed_pipe_ends_the_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with server(lambda peer: peer.send(subscribed(), TRADES)) as served:
-        command = [sys.executable, "-m", "peatio_ws", "listen", f"{served.url}/public"]
+        command = [sys.executable, "-m", "peatio_ws", "listen", f"{served.url}/public?stream=btcusd.trades"]
         ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, timeout=WAIT, check=False)
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (0, b"")
@@ -131,6 +143,6 @@ def test_follow_connects_again_after_a_restart(monkeypatch: pytest.MonkeyPatch) 
 
 def test_follow_ends_where_the_gateway_would_refuse_again() -> None:
     with server(lambda peer: peer.close(4403, "disconnected by the operator")) as served:
-        result = listen(f"{served.url}/public --follow")
+        result = listen(f"{served.url}/public --stream btcusd.trades --follow")
         assert len(served.requests) == 1
     assert (result.exit_code, result.stderr) == (4, "closed by the gateway: 4403 (disconnected by the operator)\n")
