@@ -65,6 +65,8 @@ from peatio_ws.server.gunicorn import master as gunicorn_master
 from peatio_ws.server.operator_port import listener
 from peatio_ws.transport import tls
 
+# A collection writes to each object that it looks at. What is frozen here stays shared with the workers.
+gc.freeze()
 gc.enable()
 
 try:

@@ -107,7 +107,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         # A connection consists of a few dozen objects with the same lifetime. To scan all of them repeatedly while
         # thousands of clients connect would find nothing.
         gc.set_threshold(20_000, 20, 50)
-        gc.collect()
+        gc.collect()  # looks at what this worker made only: gunicorn.conf.py has frozen what the master imported
         gc.freeze()  # permanent objects need not be scanned for each generation of connections
         if self._ending is None:
             self._ending = gevent.event.Event()

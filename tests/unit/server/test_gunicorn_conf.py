@@ -18,13 +18,14 @@ from tests.unit.samples import environment
 
 CONFIG = ROOT / "peatio_ws" / "server" / "gunicorn.conf.py"
 READ = """
-import json, os, resource, runpy, sys
+import gc, json, os, resource, runpy, sys
 limit = resource.RLIMIT_NOFILE
 resource.setrlimit(limit, (256, resource.getrlimit(limit)[1]))
 found = runpy.run_path(sys.argv[1])
 names = "bind workers worker_class worker_connections graceful_timeout keyfile certfile worker_tmp_dir".split()
 folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 more = {"folder": folder, "there": os.path.isdir(folder), "open_files": resource.getrlimit(limit)[0]}
+more["frozen"] = gc.get_freeze_count()
 print(json.dumps({name: found[name] for name in names} | more))
 """
 
@@ -58,6 +59,7 @@ def test_settings_follow_the_environment(tmp_path: Path) -> None:
     assert found["graceful_timeout"] > 20
     assert (found["keyfile"], found["certfile"]) == (None, None)
     assert found["open_files"] == 600, "the process was allowed 256"
+    assert found["frozen"] > 10_000, "a collection of a worker would copy the memory of imported modules"
 
 
 def test_documents_name_the_hooks_that_the_gateway_needs() -> None:
