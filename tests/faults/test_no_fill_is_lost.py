@@ -90,9 +90,10 @@ def test_three_rolling_restarts(new_stage: Callable[..., Stage]) -> None:
             before = set(gateway.workers())
             stage.deploy()
             stage.members.until(lambda before=before: not before & set(gateway.workers()), "the old workers are gone")
+            stage.members.until(lambda: stage.members.connected == MEMBERS, "all members are back")
 
     print(stage.run(disturb))
-    assert stage.members.ends[1012] > MEMBERS
+    assert stage.members.ends[1012] > 2 * MEMBERS
 
 
 @pytest.mark.parametrize(("how", "scheme"), [("stop", "amqp"), ("kill", "amqps")])

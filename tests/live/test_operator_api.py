@@ -192,7 +192,8 @@ def test_invalid_request_is_answered_with_the_fault(
 
 def test_large_body_is_refused(gateways: list[GatewayProcess]) -> None:
     raw = b'{"text":"' + b"x" * 65_536 + b'"}'
-    assert ask(gateways[0], "POST", "/api/notices", raw=raw) == (413, None)
+    text = "the body is chunked, or has more than 65,536 bytes"
+    assert ask(gateways[0], "POST", "/api/notices", raw=raw) == (413, {"error": text})
 
 
 def test_log_has_requests_but_no_token_or_text(gateways: list[GatewayProcess]) -> None:

@@ -152,6 +152,6 @@ def _find_room() -> bool:
 
 def _too_large(_environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     found = error("413 Content Too Large", f"the body is chunked, or has more than {MOST_BODY:,} bytes")
-    length = str(len(found.body))
-    start_response(found.status, [("Content-Type", found.kind), ("Content-Length", length), ("Connection", "close")])
+    more = [("Content-Length", str(len(found.body))), ("Cache-Control", "no-store"), ("Connection", "close")]
+    start_response(found.status, [("Content-Type", found.kind), *more])
     return [found.body]
