@@ -1,8 +1,8 @@
 """Counters of a worker: plain numbers, because updating a Prometheus metric costs more than the event it counts.
 
-Code that counts gets the `Count` of a metric once, and adds to it. `stats.py` exports all counts once a second. So a
-new counter needs only its declaration in `metrics.py` and the line that counts. Gauges are set by `stats.py`, those of
-connections from the `ConnectionStatus` of each. Pure.
+Code that counts gets the `Count` of a metric once, and adds to it. `stats.py` exports all counts once a second. What
+`transport/` counts are attributes of a connection instead, because it knows no metrics. Gauges are set by `stats.py`,
+those of connections from the `ConnectionStatus` of each. Pure.
 """
 
 from __future__ import annotations
