@@ -65,14 +65,20 @@ from peatio_ws.server.gunicorn import master as gunicorn_master
 from peatio_ws.server.operator_port import listener
 from peatio_ws.transport import tls
 
-# A collection writes to each object that it looks at. What is frozen here stays shared with the workers.
-gc.freeze()
-gc.enable()
-
 try:
     _settings = Settings.from_env(at_start=True)
 except ConfigurationError as error:
     _exit(error.faults)
+
+# Here, so that the workers share their memory; of the operators' interface they also share the count of wrong tokens.
+if _settings.redis_url:
+    import peatio_ws.cluster.redis_state
+if _settings.admin_token:
+    import peatio_ws.server.operator_port.api  # noqa: F401
+
+# A collection writes to each object that it looks at. What is frozen here stays shared with the workers.
+gc.freeze()
+gc.enable()
 
 logs.never_wait(_settings)
 atexit.register(log_writer.settle)

@@ -223,3 +223,13 @@ class SharedState:
 def log_lockout(address: str) -> None:
     """Log that an address was locked out: once per minute of the address, by the worker that reached the limit."""
     log.warning("address locked out after too many failed tokens", address=address)
+
+
+def open_shared_state(redis_url: str | None, revocations: Revocations, lockout: Lockout) -> SharedState:
+    """Return the shared state that `REDIS_URL` selects."""
+    if redis_url is None:
+        log.info("REDIS_URL is not set; workers share no state")
+        return SharedState(revocations, lockout)
+    from peatio_ws.cluster.redis_state import RedisSharedState  # a tenth of the memory, which others need not pay
+
+    return RedisSharedState(redis_url, revocations, lockout)

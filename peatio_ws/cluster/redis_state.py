@@ -202,11 +202,3 @@ def _before(entry_id: bytes) -> bytes:
     if int(number):
         return b"%b-%d" % (milliseconds, int(number) - 1)
     return b"%d" % (int(milliseconds) - 1)  # without a number: its last one
-
-
-def open_shared_state(redis_url: str | None, revocations: Revocations, lockout: Lockout) -> SharedState:
-    """Return the shared state that `REDIS_URL` selects."""
-    if redis_url is None:
-        log.info("REDIS_URL is not set; workers share no state")
-        return SharedState(revocations, lockout)
-    return RedisSharedState(redis_url, revocations, lockout)

@@ -18,7 +18,7 @@ from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.auth.verifier import Verifier
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.redis_state import open_shared_state
+from peatio_ws.cluster.local_state import open_shared_state
 from peatio_ws.concurrency.supervision import supervise
 from peatio_ws.config.settings import Settings
 from peatio_ws.console.page import WSGIApp

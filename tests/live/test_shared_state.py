@@ -22,8 +22,7 @@ from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocation, Revocations
 from peatio_ws.cluster import commands
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.local_state import ConnectionSlot, SharedState
-from peatio_ws.cluster.redis_state import open_shared_state
+from peatio_ws.cluster.local_state import ConnectionSlot, SharedState, open_shared_state
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.private_events.order import Order
 from tests.support.servers import Redis

@@ -11,6 +11,7 @@ import pytest
 
 import peatio_ws
 from tests.support.gateway import ROOT
+from tests.unit.samples import environment
 
 GATEWAY_ONLY = ["gevent", "geventwebsocket", "gunicorn", "prometheus_client", "redis", "structlog", "websockets"]
 
@@ -21,7 +22,7 @@ def loaded_by(program: str) -> list[str]:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return done.stdout.splitlines()[-1].split()
 
 
 def test_importing_the_publisher_loads_no_gateway_libraries() -> None:
@@ -46,7 +47,18 @@ def test_publishing_loads_no_gateway_libraries() -> None:
 
 def test_gateway_loads_its_libraries() -> None:
     """Otherwise the tests above would check for the wrong names."""
-    assert loaded_by("from peatio_ws import Gateway; import peatio_ws.worker") == GATEWAY_ONLY
+    gateway = "from peatio_ws import Gateway; import peatio_ws.worker, peatio_ws.cluster.redis_state"
+    assert loaded_by(gateway) == GATEWAY_ONLY
+
+
+def test_gateway_without_redis_does_not_load_its_library(tmp_path: Path) -> None:
+    program = "from peatio_ws import Gateway; import peatio_ws.worker; Gateway.from_env()"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(AMQP_URL="memory://").items():
+            patch.setenv(name, value)
+        patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        patch.delenv("REDIS_URL", raising=False)
+        assert set(loaded_by(program)) == set(GATEWAY_ONLY) - {"redis"}
 
 
 @pytest.mark.parametrize("name", peatio_ws.__all__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peatio_ws.server.operator_port import health, page
-from peatio_ws.server.operator_port.api import Api
 from peatio_ws.server.operator_port.response import error
+
+if TYPE_CHECKING:
+    from peatio_ws.server.operator_port.api import Api
 
 
 class OperatorApplication:

@@ -22,7 +22,6 @@ from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server import listen_addresses
 from peatio_ws.server.operator_port import health
-from peatio_ws.server.operator_port.api import make_api
 from peatio_ws.server.operator_port.application import OperatorApplication
 from peatio_ws.server.operator_port.response import error
 from peatio_ws.transport.http.request_handler import PendingRequest, TimedHandler
@@ -84,7 +83,9 @@ def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None
     """
     global _server
     health.addresses[:] = [health.address(one.getsockname()) for one in sockets]
-    if settings is not None:
+    if settings is not None and settings.admin_token is not None:
+        from peatio_ws.server.operator_port.api import make_api  # with its libraries, which nothing else may need
+
         application.api = make_api(settings)
     if _listener is not None and _server is None:
         shared = gevent_socket(_listener.family, _listener.type, fileno=os.dup(_listener.fileno()))

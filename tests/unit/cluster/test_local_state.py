@@ -14,8 +14,7 @@ from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster import local_state
 from peatio_ws.cluster.commands import Answer, Command
-from peatio_ws.cluster.local_state import ORDERS_KEPT, RecentOrders, SharedState
-from peatio_ws.cluster.redis_state import open_shared_state
+from peatio_ws.cluster.local_state import ORDERS_KEPT, RecentOrders, SharedState, open_shared_state
 from peatio_ws.protocol.deliveries import read
 from peatio_ws.protocol.private_events.order import Order
 from tests.unit.samples import channels, on_orderbook
