@@ -302,7 +302,8 @@ def test_trace_ends_after_its_time_and_is_complete(
         status, said = t.ended()
         assert (status, said.partition(";")[0]) == (0, "3 s have passed")
         assert t.lines[-1]["reason"] == "time"
-        assert t.lines[-1]["lines"] == len(t.lines) - 2
+        # Where events come faster than a trace takes them, it says how many lines it left out.
+        assert t.lines[-1]["lines"] == len(t.lines) - 2 - len(t.of("omitted"))
         assert 0 < len(t.of("delivered")) <= delivered
     wait_until(lambda: traces(gateways, "ended", uid="IDTIME") == 4, "every worker has ended it")
 
