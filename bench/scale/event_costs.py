@@ -105,6 +105,9 @@ def _private(one: Loads, several: Loads) -> Found:
     totals = [sum(run.workers[number] * run.events for run in runs) for number in range(WORKERS)]
     writer = totals.index(max(totals))  # writes the orders to Redis, for all
 
+    def by_second(run: Beyond) -> float:
+        return run.redis_second
+
     def read(run: Beyond) -> float:
         return statistics.mean(cpu for number, cpu in enumerate(run.workers) if number != writer)
 
@@ -113,11 +116,13 @@ def _private(one: Loads, several: Loads) -> Found:
         found[f"read_private@{rate}"] = (_middle(got, read) + _middle(alone, lambda run: run.workers[0])) / 2
         found[f"order_write@{rate}"] = max(_middle(got, lambda run: run.workers[writer] - read(run)), 0.0)
         found |= _broker("private", "stream", rate, alone, got)
-    seldom, each = one[names[0]], several[names[0]]  # a worker asks as often for any number of orders
-    lease = _middle(each, lambda run: run.redis_second) - _middle(seldom, lambda run: run.redis_second)
-    found["redis_lease_second"] = max(lease / (WORKERS - 1), 0.0)
-    often = _middle(one[names[-1]], lambda run: run.redis)
-    found["redis_order"] = max(often - found["redis_lease_second"] / RATES[-1], 0.0)
+    # A worker asks as often for any number of orders.
+    more = [_middle(several[name], by_second) - _middle(one[name], by_second) for name in names]
+    found["redis_lease_second"] = max(statistics.mean(more) / (WORKERS - 1), 0.0)
+    # One worker writes the orders of each tenth of a second together: a cost a second, and one for each order.
+    seldom, often = (_middle(one[name], by_second) - found["redis_lease_second"] for name in (names[0], names[-1]))
+    found["redis_order"] = max((often - seldom) / (RATES[-1] - RATES[0]), 0.0)
+    found["redis_write_second"] = max(seldom - RATES[0] * found["redis_order"], 0.0)
     last = several[names[-1]][-1]
     found["publish_private_bytes"] = last.used.published / last.events - PRIVATE_BYTES
     found["stream_bytes"] = last.used.consumed / last.events / WORKERS - PRIVATE_BYTES

@@ -20,7 +20,7 @@ where a reader is a worker. In a cluster of three, the first node, to which Peat
 `publish_…` and of one reader, and the others have `other_…`.
 
     Redis  = redis_second + workers x redis_worker_second + members x redis_connection_second
-           + Q x redis_order + workers x redis_lease_second
+           + redis_write_second + Q x redis_order + workers x redis_lease_second
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class Model:
     def redis(self) -> float:
         """Return the CPU of Redis."""
         costs, exchange, workers = self._costs, self._exchange, self._setup.all_workers
-        orders = exchange.private * costs["redis_order"]
+        orders = costs["redis_write_second"] + exchange.private * costs["redis_order"] if exchange.private else 0
         leases = workers * costs["redis_lease_second"] if exchange.private else 0
         return MICRO * (
             costs["redis_second"]

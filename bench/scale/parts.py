@@ -11,7 +11,7 @@ from bench.scale.traffic import Rates
 
 SECONDS: Final = 4.0
 """Of each load."""
-TURNS, TURN_SECONDS, WORKERS = 3, 1.2, 4
+TURNS, TURN_SECONDS, WORKERS = 4, 4.0, 4
 MEMBERS, FOLLOWERS, FEW_FOLLOWERS, OPENED = 1000, 1000, 50, 3000
 IDLE_SECONDS: Final = 30.0
 """Of the connections: each has been pinged once, and renewed in Redis once."""

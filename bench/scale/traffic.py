@@ -63,7 +63,7 @@ class Traffic:
         increments: how many increments the book has.
     """
 
-    def __init__(self, url: str, uids: list[str], increments: int = 6000) -> None:
+    def __init__(self, url: str, uids: list[str], increments: int = 20_000) -> None:
         self._publisher = publisher.Publisher(url)
         self._market = Market(MARKET, increments, LEVELS)
         numbers, members, sequence = itertools.count(100_000), itertools.cycle(uids), iter(self._market.increments)

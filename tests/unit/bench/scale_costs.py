@@ -9,7 +9,7 @@ _SINGLE = """
     deliver_private deliver_private_tls
     deliver_kilobyte deliver_kilobyte_tls
     node_second node_worker_second cluster_node_second
-    redis_second redis_worker_second redis_connection_second redis_order redis_lease_second
+    redis_second redis_worker_second redis_connection_second redis_order redis_lease_second redis_write_second
     publish_private_bytes publish_public_bytes stream_bytes queue_bytes private_bytes public_bytes
     private_tls_bytes public_tls_bytes order_bytes redis_worker_bytes redis_connection_bytes
     worker_memory master_memory connection_memory connection_tls_memory node_memory node_worker_memory
