@@ -230,6 +230,6 @@ def open_shared_state(redis_url: str | None, revocations: Revocations, lockout: 
     if redis_url is None:
         log.info("REDIS_URL is not set; workers share no state")
         return SharedState(revocations, lockout)
-    from peatio_ws.cluster.redis_state import RedisSharedState  # a tenth of the memory, which others need not pay
+    from peatio_ws.cluster.redis_state import RedisSharedState  # loads redis-py, which takes 8 MB
 
     return RedisSharedState(redis_url, revocations, lockout)

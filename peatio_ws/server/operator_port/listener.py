@@ -84,7 +84,7 @@ def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None
     global _server
     health.addresses[:] = [health.address(one.getsockname()) for one in sockets]
     if settings is not None and settings.admin_token is not None:
-        from peatio_ws.server.operator_port.api import make_api  # with its libraries, which nothing else may need
+        from peatio_ws.server.operator_port.api import make_api  # loads redis-py, which takes 8 MB
 
         application.api = make_api(settings)
     if _listener is not None and _server is None:
