@@ -191,8 +191,9 @@ class Members:
         """Return how many members have a connection."""
         return len(self._lines)
 
-    def all_resumed(self) -> bool:
-        return all(member.resumed for member in self.members)
+    def all_resumed(self, times: int = 1) -> bool:
+        """Return whether every member has authenticated at least this often."""
+        return all(member.resumed >= times for member in self.members)
 
     def _come(self, member: Member) -> None:
         try:
