@@ -245,11 +245,6 @@ ROUTES: Final = (
 _PATTERNS: Final = {route.path: re.compile(route.path.replace("{name}", "(.+)"), re.DOTALL) for route in ROUTES}
 
 
-def make_api(settings: Settings) -> Api | None:
-    """Return the HTTP interface; None if `ADMIN_TOKEN` is not set."""
-    return Api(settings, settings.admin_token.get_secret_value()) if settings.admin_token is not None else None
-
-
 def _find(path: str, method: str) -> tuple[Route | Response, str]:
     """Return the route of a request and the name in its path, or the answer if there is none."""
     try:

@@ -84,9 +84,9 @@ def serve(settings: Settings | None = None, sockets: Sequence[Any] = ()) -> None
     global _server
     health.addresses[:] = [health.address(one.getsockname()) for one in sockets]
     if settings is not None and settings.admin_token is not None:
-        from peatio_ws.server.operator_port.api import make_api  # loads redis-py, which takes 8 MB
+        from peatio_ws.server.operator_port.api import Api  # loads redis-py, which takes 8 MB
 
-        application.api = make_api(settings)
+        application.api = Api(settings, settings.admin_token.get_secret_value())
     if _listener is not None and _server is None:
         shared = gevent_socket(_listener.family, _listener.type, fileno=os.dup(_listener.fileno()))
         _server = Server(shared, application, log=None, error_log=None)

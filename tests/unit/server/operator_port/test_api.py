@@ -23,7 +23,7 @@ from peatio_ws.publisher import Publisher
 from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.operator_port import access
 from peatio_ws.server.operator_port.access import FailedTokens
-from peatio_ws.server.operator_port.api import ROUTES, Api, make_api
+from peatio_ws.server.operator_port.api import ROUTES, Api
 from peatio_ws.server.operator_port.response import Response
 from tests.support.openapi import DOCUMENT, TOKEN, check, validator
 from tests.unit.samples import settings
@@ -37,9 +37,7 @@ def failed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def api(workers: SteeredWorkers) -> Api:
-    made = make_api(settings(ADMIN_TOKEN=TOKEN, REDIS_URL="redis://localhost", AMQP_URL="memory://"))
-    assert made is not None
-    return made
+    return Api(settings(ADMIN_TOKEN=TOKEN, REDIS_URL="redis://localhost", AMQP_URL="memory://"), TOKEN)
 
 
 def ask(api: Api, method: str, path: str, body: Any = None, token: str = TOKEN) -> tuple[int, Any]:
@@ -68,10 +66,6 @@ def test_document_lists_exactly_the_requests() -> None:
         if method != "parameters"
     }
     assert documented == {(route.method, route.path) for route in ROUTES}
-
-
-def test_without_a_token_there_is_no_interface() -> None:
-    assert make_api(settings()) is None
 
 
 def test_commands_reach_the_workers(api: Api, workers: SteeredWorkers) -> None:
@@ -138,8 +132,7 @@ def test_failures_have_reasons(api: Api, workers: SteeredWorkers) -> None:
     assert (status, found["error"]) == (503, "no gateway received the command; are they connected to this Redis?")
     workers.error = TimeoutError("frozen")
     assert ask(api, "GET", "/api/revocations")[1]["error"].endswith("did not accept the command: frozen")
-    without = make_api(settings(ADMIN_TOKEN=TOKEN))
-    assert without is not None
+    without = Api(settings(ADMIN_TOKEN=TOKEN), TOKEN)
     status, found = ask(without, "GET", "/api/members")
     assert (status, found["error"][:23]) == (503, "REDIS_URL is not set: s")
 

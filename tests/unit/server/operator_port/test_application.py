@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from peatio_ws.server.operator_port.api import make_api
+from peatio_ws.server.operator_port.api import Api
 from peatio_ws.server.operator_port.application import OperatorApplication
 from peatio_ws.server.operator_port.response import Response
 from tests.support.openapi import TOKEN
@@ -34,7 +34,7 @@ def test_without_the_interface_there_is_only_health(path: str) -> None:
 
 def test_health_needs_no_token_and_the_interface_does() -> None:
     application = OperatorApplication()
-    application.api = make_api(settings(ADMIN_TOKEN=TOKEN))
+    application.api = Api(settings(ADMIN_TOKEN=TOKEN), TOKEN)
     assert ask(application, "/healthz")[2] == {"ok": True, "problems": [], "addresses": []}
     status, headers, found = ask(application, "/api/members")
     assert (status, headers["WWW-Authenticate"]) == ("401", "Bearer")
@@ -43,7 +43,7 @@ def test_health_needs_no_token_and_the_interface_does() -> None:
 
 def test_page_is_served_where_the_interface_is() -> None:
     application = OperatorApplication()
-    application.api = make_api(settings(ADMIN_TOKEN=TOKEN))
+    application.api = Api(settings(ADMIN_TOKEN=TOKEN), TOKEN)
     status, headers, body = ask_raw(application, "/")
     assert (status, headers["Content-Type"]) == ("200", "text/html; charset=utf-8")
     assert body.startswith(b"<!doctype html>")
