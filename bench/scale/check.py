@@ -162,7 +162,7 @@ def rows(runs: dict[str, dict[str, list[dict[str, Any]]]], costs: Costs) -> list
             for one in several:
                 asked = exchange(Rates(**one["counts"]), one["seconds"])
                 model = predicted(need(costs, asked, part.setup()), part)
-                for figure, value in one["measured"].items():  # memory is missing in runs of a version with more
+                for figure, value in one["measured"].items():  # some stored runs have no memory
                     pairs.setdefault(figure, []).append((model[figure], value))
             for figure, values in pairs.items():
                 expected, measured = sorted(values, key=lambda pair: pair[1] / pair[0])[len(values) // 2]
