@@ -1,11 +1,1 @@
 """The command line, one file per command."""
-
-import importlib
-import os
-
-# Commands serve no clients. If the environment names a folder when prometheus-client is imported, the metrics of this
-# process are kept in files there, and the files remain.
-_folder = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-importlib.import_module("prometheus_client")
-if _folder is not None:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _folder

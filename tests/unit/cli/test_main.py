@@ -139,7 +139,7 @@ import contextlib, sys
 from peatio_ws.cli.main import main
 with contextlib.suppress(SystemExit):
     main(["token", "--help"])
-print(sorted({"gevent", "kombu", "redis"} & sys.modules.keys()))
+print(sorted({"gevent", "kombu", "prometheus_client", "redis"} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
