@@ -29,7 +29,7 @@ class SmallRedis:
                 threading.Thread(target=self._answer, args=(client,), daemon=True).start()
 
     def _answer(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError), client.makefile("rb") as lines:
+        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
             while head := lines.readline():
                 words = []
                 for _ in range(int(head[1:])):
