@@ -34,7 +34,7 @@ class SteeredWorkers:
         self.revocations: dict[bytes, float] = {}
         self.cancelled: dict[bytes, float] = {}
         self.lists: dict[str, list[bytes]] = {}
-        self.expired = self.closed = False
+        self.expired = self.closed = self._confirming = False
         self.reports: deque[bytes | BaseException] = deque()
         self.error: Exception | None = None
         self._results: list[Any] = []
@@ -61,9 +61,11 @@ class SteeredWorkers:
 
     def subscribe(self, channel: str) -> None:
         self.subscribed = channel
+        self._confirming = True
 
     def get_message(self, timeout: float) -> dict[str, bytes] | None:
-        if not self.received:
+        if self._confirming:
+            self._confirming = False
             return None  # the confirmation of the subscription
         if not self.reports:
             time.sleep(timeout)
