@@ -168,13 +168,11 @@ class Replays:
     def _recall_trades(self, receiver: Receiver, offset: int) -> None:
         """Remember the trades that the client received before it left. If a trade comes from two exchanges, its second
         copy may follow."""
-        now = time.monotonic()
         entries = self._history.up_to(receiver.keys, offset, KEPT)
         for number, entry in enumerate(entries, 1):
             if entry.received_at < entries[-1].received_at - KEPT_SECONDS or entry.delivery.exchange == ORDERBOOK:
                 continue
-            if (key := _event_of(entry).key) is not None:
-                receiver.is_new_trade(key, now)
+            self._router.remember_trade(receiver, _event_of(entry))
             if number % BATCH == 0:
                 let_others_run()
 

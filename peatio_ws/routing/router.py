@@ -163,6 +163,12 @@ class Router:
                 outbox.put(self.encode(event, audience, entry))
                 self.batch.count(1)
 
+    def remember_trade(self, receiver: Receiver, event: PrivateEvent) -> None:
+        """Remember a trade that the receiver's client received on an earlier connection, so that another copy of it is
+        not sent again. Does nothing for a copy that was not for this client."""
+        if event.key is not None and event.variant(receiver, self._translates) is not None:
+            receiver.is_new_trade(event.key, time.monotonic())
+
     def recipients(self, event: PrivateEvent, connections: Iterable[Receiver]) -> dict[Audience, list[Outbox]]:
         """Return the outboxes of the connections that receive an event, by audience.
 

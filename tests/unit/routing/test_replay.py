@@ -20,7 +20,7 @@ from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import Replays, reconnect_reason
 from peatio_ws.routing.router import Router
 from peatio_ws.transport.outbox import Outbox
-from tests.unit.samples import Wire, cursors, on_orderbook, router, texts_in
+from tests.unit.samples import Wire, cursors, on_orderbook, on_ranger, on_trade, router, texts_in
 
 UID = "IDANN"
 
@@ -157,6 +157,24 @@ def test_events_lost_during_the_wait_make_resume_incomplete() -> None:
     gevent.spawn(room.replays.caught_up.clear)
     gevent.spawn_later(0.02, room.add, 3)
     assert room.locate(cursor) is None
+
+
+@pytest.mark.parametrize(("translates", "ids"), [(False, [7]), (True, [])])
+def test_copy_of_a_trade_is_replayed_unless_the_client_received_the_other_copy(
+    translates: bool, ids: list[int]
+) -> None:
+    """With RANGER_CLASSIC_EVENTS=false, a ranger client receives nothing of `peatio.trade`."""
+    room, orders = Room(), RecentOrders()
+    own = router(orders.recall, orders.remember, room.cursors, translates=translates)
+    replays = Replays(room.history, room.cursors, own, lambda _moment: True)
+    trade = {"id": 7, "market": "btcusd"}
+    room.history.append(1, on_trade(trade, ask_uid=UID, bid_uid="IDBOB"), (UID, "IDBOB"), 0.0)
+    room.history.append(2, on_ranger(f"private.{UID}.trade", trade), (UID,), 0.0)
+    wire = Wire(lambda offered: offered)
+    someone = Receiver(Outbox(wire, 2**20, 10.0), Dialect.RANGER, ["trade"])  # type: ignore[arg-type]
+    someone.admit(UID)
+    assert replays.run(someone, ReplayPosition(1, 0))
+    assert [frame["trade"]["id"] for frame in texts_in(wire.taken)] == ids
 
 
 def test_restarted_history_is_not_mistaken_for_the_previous_one() -> None:
