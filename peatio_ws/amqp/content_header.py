@@ -20,6 +20,8 @@ HAS_HEADERS: Final = 0x2000
 _SHORT_TEXTS: Final = (0x8000, 0x4000)
 """The flags of the properties before it: content type and content encoding."""
 _OFFSET_ENTRY: Final = b"\x0f" + OFFSET.encode() + b"l"
+_SIZES: Final = dict(zip(b"VtbBsuUIifDlLdT", (0, 1, 1, 1, 2, 2, 2, 4, 4, 4, 5, 8, 8, 8, 8), strict=True))
+"""Bytes of a value, by its type. Of all other types, the first four bytes are the number of the others."""
 
 
 def read_headers(buffer: bytes, place: int, flags: int) -> tuple[Mapping[str, Any], int | None]:
@@ -55,4 +57,33 @@ def split_offset(headers: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | N
 @functools.lru_cache(4096)
 def _table(entries: bytes) -> Mapping[str, Any]:
     """Parse the entries of a table. Cached, because a member's or market's headers repeat."""
-    return loads("F", len(entries).to_bytes(4) + entries, 0)[0][0] if entries else NO_HEADERS
+    if not entries:
+        return NO_HEADERS
+    try:
+        return _parsed(entries)
+    except (ValueError, ArithmeticError, OSError, RecursionError):
+        # py-amqp (5.4.2) cannot represent times after the year 9999, as of publishers that use milliseconds, or tables
+        # nested a thousand times. Such a value is kept as bytes, and all others are read.
+        return _parsed_one_by_one(entries)
+
+
+def _parsed(entries: bytes) -> dict[str, Any]:
+    headers: dict[str, Any] = loads("F", len(entries).to_bytes(4) + entries, 0)[0][0]
+    return headers
+
+
+def _parsed_one_by_one(entries: bytes) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    start = 0
+    while start < len(entries):
+        kind = start + 1 + entries[start]
+        size = _SIZES.get(entries[kind])
+        if size is None:
+            size = 4 + int.from_bytes(entries[kind + 1 : kind + 5])
+        end = kind + 1 + size
+        try:
+            headers |= _parsed(entries[start:end])
+        except (ValueError, ArithmeticError, OSError, RecursionError):
+            headers[str(entries[start + 1 : kind], "utf-8", "replace")] = entries[kind + 1 : end]
+        start = end
+    return headers

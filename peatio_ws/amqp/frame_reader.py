@@ -1,8 +1,10 @@
 """py-amqp's transport and connection, reading all available bytes at once instead of each frame in three reads.
 
 Extends py-amqp and kombu at their extension points (`Connection.Transport`, `transport=`), and does not change the
-protocol. Deliveries that are complete in the buffer are parsed here. Everything else takes py-amqp's way to the same
-function: other frames, incomplete deliveries, bodies in several frames, and deliveries with other frames in between.
+protocol. All deliveries of a consumer are parsed here. Those that are not complete in the buffer, bodies in several
+frames, and deliveries with other frames in between are put together first (`partial_deliveries.py`): py-amqp's parser
+(5.4.2) raises other exceptions than connection errors for some properties and routing keys that RabbitMQ accepts.
+Other frames take py-amqp's way.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from amqp.transport import TCPTransport
 
 from peatio_ws.amqp.content_header import HAS_HEADERS, NO_HEADERS, OFFSET, read_headers, split_offset
+from peatio_ws.amqp.partial_deliveries import METHOD, PartialDeliveries
 from peatio_ws.amqp.tls import PlainConnection, PlainTransport, TlsTransport, read_records
 from peatio_ws.protocol.exchanges import Delivery
 
@@ -37,6 +40,7 @@ _BODY: Final = struct.Struct(">II").unpack_from
 _NUMBER: Final = struct.Struct(">Q").unpack_from
 _FRAME_END: Final = 0xCE
 _DELIVER: Final = 60 << 16 | 60
+_DELIVER_METHOD: Final = _DELIVER.to_bytes(4)
 _NO_TABLE: Final = (NO_HEADERS, None)
 
 
@@ -72,6 +76,7 @@ class _Buffered:
     connected: bool
     _buffer, _position, rested, read_at, drained, level_at = b"", 0, 0.0, 0.0, False, 0.0
     _reader: SocketReader | None = None
+    _partial: PartialDeliveries | None = None
 
     def read_frame(self) -> Frame:
         """Read an AMQP frame (AMQP 0-9-1 section 4.2.3). Raises OSError, TimeoutError."""
@@ -101,11 +106,32 @@ class _Buffered:
         handed = self._deliver(delivery_callbacks)
         while self.has_unread and (frame := self.next_frame()) is not None:
             handed = True
-            other(frame)  # may wait for an answer, and so call this method itself
+            if not self._put_together(frame, delivery_callbacks):
+                other(frame)  # may wait for an answer, and so call this method itself
             if not self.connected:
                 break
             self._deliver(delivery_callbacks)
         return handed
+
+    def _put_together(self, frame: Frame, delivery_callbacks: Mapping[bytes, DeliveryCallback]) -> bool:
+        """Take a frame of a delivery. Return False if it is another frame. The last one puts the delivery back into the
+        buffer, as frames that `_deliver` passes on. Raises OSError."""
+        kind, channel, payload = frame
+        partial = self._partial = self._partial or PartialDeliveries()
+        whole = partial.add(kind, channel, payload)
+        if whole:
+            self._buffer, self._position = b"".join((*whole, self._buffer[self._position :])), 0
+            if not self._deliver(delivery_callbacks):
+                raise OSError("invalid delivery from the broker")
+        if whole is not None:
+            return True
+        if kind != METHOD or payload[:4] != _DELIVER_METHOD:
+            return False
+        sink = delivery_callbacks.get(payload[5 : 5 + payload[4]])
+        if sink is None or sink.channel != channel:
+            return False
+        partial.begin(channel, payload)
+        return True
 
     def _deliver(self, delivery_callbacks: Mapping[bytes, DeliveryCallback]) -> bool:
         """Pass on deliveries until one is incomplete or another frame comes. Return whether there were any."""
@@ -263,7 +289,5 @@ def consume(channel: Any, queue: str, handle: Callable[..., None], acks: bool = 
         connection.delivery_callbacks[queue.encode()] = DeliveryCallback(
             number, after | 2 << 16, after | 3 << 16, handle, acks, stream
         )
-        # py-amqp sets it after the broker's answer, but a delivery may arrive together with the answer.
-        channel.callbacks[queue] = on_message
     # Not with kombu's Consumer: its messages take a tenth of the total cost of an event.
     channel.basic_consume(queue=queue, no_ack=not acks, consumer_tag=queue, callback=on_message, **options)

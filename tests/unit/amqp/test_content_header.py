@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from amqp import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peatio_ws.amqp import content_header
 from peatio_ws.amqp.content_header import HAS_HEADERS, OFFSET, read_headers, split_offset
 
 BEFORE = b"before"
@@ -63,6 +65,60 @@ def test_headers_that_end_too_early_are_an_error() -> None:
     properties = serialized({"uid": "ID1"}, content_type="text")
     with pytest.raises((IndexError, struct.error)):
         read_headers(properties[:2], 0, 0x8000 | HAS_HEADERS)
+
+
+def entry(name: str, kind: bytes, value: bytes) -> bytes:
+    return bytes([len(name)]) + name.encode() + kind + value
+
+
+def table(*entries: bytes) -> bytes:
+    joined = b"".join(entries)
+    return struct.pack(">HI", HAS_HEADERS, len(joined)) + joined
+
+
+def nested(depth: int) -> bytes:
+    value = b""
+    for _ in range(depth):
+        value = b"A" + len(value).to_bytes(4) + value
+    return value[1:]
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [(b"T", struct.pack(">Q", 1_767_225_600_000)), (b"T", b"\xff" * 8), (b"A", nested(3000))],
+    ids=["milliseconds", "the largest time", "nested"],
+)
+def test_value_that_py_amqp_cannot_represent_is_kept_as_bytes(unreadable: tuple[bytes, bytes]) -> None:
+    others = [
+        entry("number", b"l", struct.pack(">q", -5)),
+        entry("flag", b"t", b"\x01"),
+        entry("none", b"V", b""),
+        entry("half", b"d", struct.pack(">d", 0.5)),
+        entry("price", b"D", struct.pack(">Bi", 2, 150)),
+        entry("list", b"A", struct.pack(">I", 2) + b"b\x07"),
+        entry("uid", b"S", struct.pack(">I", 3) + b"ID1"),
+    ]
+    offset = entry(OFFSET, b"l", struct.pack(">q", 9))
+    found, at = read_headers(table(entry("at", *unreadable), *others, offset), 0, HAS_HEADERS)
+    expected = {
+        "number": -5,
+        "flag": True,
+        "none": None,
+        "half": 0.5,
+        "price": Decimal("1.5"),
+        "list": [7],
+        "uid": "ID1",
+    }
+    assert (found, at) == ({"at": unreadable[1], **expected}, 9)
+
+
+def test_every_type_that_py_amqp_reads_is_skipped_by_its_size() -> None:
+    """Each value is followed by one that only the other way can read."""
+    late = entry("late", b"T", b"\xff" * 8)
+    for kind in b"VtbBsuUIifDlLdTSxFA":
+        plain = entry("plain", bytes([kind]), bytes(content_header._SIZES.get(kind, 4)))
+        (expected, _), (found, _) = (read_headers(table(*both), 0, HAS_HEADERS) for both in ([plain], [plain, late]))
+        assert found == {**expected, "late": b"\xff" * 8}, chr(kind)
 
 
 def test_split_offset_leaves_headers_without_one_as_they_are() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import random
 import struct
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import gevent
@@ -191,20 +192,52 @@ def test_headers_may_be_longer_than_one_read() -> None:
     assert line().read(b"".join(frames_of(1, message))) == [message]
 
 
+SPLIT = pytest.mark.parametrize("largest", [100, 2], ids=["in one frame", "in several frames"])
+
+
 @pytest.mark.parametrize("offset", [5, 2**62], ids=["a small number", "as RabbitMQ writes it"])
 @pytest.mark.parametrize("more", [{}, {"uid": "ID1"}])
-@pytest.mark.parametrize("largest", [100, 2], ids=["in one frame", "in several frames"])
+@SPLIT
 def test_offset_header_of_a_publisher_is_ignored(offset: int, more: dict[str, str], largest: int) -> None:
     message = Handled("plain", Delivery("x", "a.b", more, b"body", offset), None)
     (found,) = line().read(b"".join(frames_of(1, message, largest)))
     assert (found.delivery.offset, found.delivery.headers) == (None, more)
 
 
-def test_routing_key_that_is_not_text_is_harmless() -> None:
+@SPLIT
+def test_routing_key_that_is_not_text_is_harmless(largest: int) -> None:
     message = Handled("plain", Delivery("x", "KEY", {}, b"body"), None)
-    data = b"".join(frames_of(1, message)).replace(b"KEY", b"\xff\xfeY")
+    data = b"".join(frames_of(1, message, largest)).replace(b"KEY", b"\xff\xfeY")
     (found,) = line().read(data)
     assert found.delivery.routing_key == "\ufffd\ufffdY"
+
+
+@SPLIT
+def test_properties_that_are_not_text_are_harmless(largest: int) -> None:
+    message = Handled("plain", Delivery("x", "key", {"uid": "ID1"}, b"body"), None)
+    data = b"".join(frames_of(1, message, largest, content_type="TYPE", message_id="NAME"))
+    (found,) = line().read(data.replace(b"TYPE", b"\xff\xfeYP").replace(b"NAME", b"\xff\xfeME"))
+    assert found == message
+
+
+@SPLIT
+def test_header_with_a_time_in_milliseconds_is_harmless(largest: int) -> None:
+    sent = {"at": datetime(2026, 1, 1), "uid": "ID1"}  # noqa: DTZ001  # as py-amqp reads them
+    message = Handled("plain", Delivery("x", "key", sent, b"body"), None)
+    seconds, late = (struct.pack(">Q", number) for number in (1_767_225_600, 1_767_225_600_000))
+    data = b"".join(frames_of(1, message, largest))
+    assert seconds in data
+    (found,) = line().read(data.replace(seconds, late))
+    assert (found.delivery.headers, found.delivery.body) == ({"at": late, "uid": "ID1"}, b"body")
+
+
+@SPLIT
+def test_malformed_delivery_is_a_connection_error(largest: int) -> None:
+    message = Handled("plain", Delivery("x", "key", {"uid": "ID1"}, b"body"), None)
+    opened = line()
+    opened.sock.pieces = [b"".join(frames_of(1, message, largest)).replace(b"\x03uidS", b"\xffuidS")]
+    with pytest.raises(OSError, match="invalid delivery"):
+        opened.amqp.drain_events()
 
 
 def test_every_read_counts_as_a_sign_of_life() -> None:
