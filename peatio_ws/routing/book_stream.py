@@ -87,7 +87,7 @@ class BookStream:
         increments, until they have."""
         frames, ready = self.frames(), list[Outbox]()
         for outbox in list(outboxes):
-            if outbox.size > outbox.limit // 2:
+            if not outbox.has_room():
                 self.unsubscribe(outbox)
                 self.waiting[outbox] = None  # at the end
             else:

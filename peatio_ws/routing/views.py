@@ -4,8 +4,9 @@ Never waits: puts frames into outboxes through the worker's batch. A view exists
 computed once for all followers. The names are in `protocol/view_names.py`, what it sends next in `followed_view.py`.
 
 Theory of operation. A view sends at once if it has sent nothing for its time, in the batch of the event that changed
-it. Otherwise one timer for all views sends it as soon as its time is over. A client whose socket accepts nothing more
-is *late*: it is left out, and receives the newest state when it has read what waits for it. So nothing piles up.
+it. Otherwise one timer for all views sends it as soon as its time is over. A client is *late* if its socket accepts
+nothing more, or if so many of its views are due at once that half of its outbox is full. It is left out, and receives
+the newest state when it has read what waits for it. So nothing piles up.
 """
 
 from __future__ import annotations
@@ -199,10 +200,10 @@ class StreamViews:
         if not view.followers:
             return False
         news, catch_up = view.take()
-        returning = [] if catch_up is None else [outbox for outbox in view.late if not outbox.size]
+        returning = [] if catch_up is None else [outbox for outbox in view.late if _takes(outbox)]
         if news is not None:
             for outbox in view.followers:
-                if outbox.size:
+                if not _takes(outbox):
                     view.late[outbox] = None
             in_time = [outbox for outbox in view.followers if outbox not in view.late] if view.late else view.followers
             self._batch.put(news, in_time)
@@ -217,3 +218,8 @@ class StreamViews:
             view.scheduled = True
             self._wheel.add(now + view.seconds, view)
         return sent
+
+
+def _takes(outbox: Outbox) -> bool:
+    """Return whether a follower's socket accepts frames, and the batch has not too much for it already."""
+    return not outbox.size and outbox.has_room()

@@ -105,6 +105,13 @@ class Outbox:
         with contextlib.suppress(OSError):  # a Unix socket
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FRESH_BYTES)
 
+    def has_room(self) -> bool:
+        """Return whether less than half of the limit is taken, also by what was put in since the last flush."""
+        size = self.size
+        if self._first is not None:
+            size += len(self._first) + sum(map(len, self._more or ()))
+        return size <= self.limit // 2
+
     def put(self, frames: bytes) -> None:
         """Add whole frames, to be sent by the next `flush`."""
         if self._first is not None:

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.routing import channels as feeds_module
+from peatio_ws.routing.batch import Batch
 from peatio_ws.routing.channels import PublicChannels
 from peatio_ws.transport.compression import Variants
 from peatio_ws.transport.outbox import Outbox, put_all
@@ -273,6 +275,27 @@ def test_waiting_books_are_sent_as_the_outbox_has_room() -> None:
         taking = False
     assert rounds > 1
     assert outbox.closing == 0
+
+
+def test_books_that_one_batch_confirms_do_not_overflow_the_outbox() -> None:
+    """Workers that start together adopt stored books. The next increments confirm them."""
+    batch, reader = Batch(WorkerCounters()), Reader()
+    reader.wire._takes = lambda _offered: 0
+    reader.outbox.limit, names = 10_000, [f"m{number}" for number in range(20)]
+    channels = PublicChannels(batch, 100, lambda _what, _stream: None)
+    body = json.dumps({"asks": [[f"{number}.0", "1"] for number in range(100)], "bids": [], "sequence": 1}).encode()
+    for name in names:
+        channels.subscribe(reader.outbox, f"{name}.ob-inc")
+        channels.adopt(f"{name}.ob", body, fresh=False)
+    for name in names:
+        channels.publish(f"{name}.ob-inc", b'{"asks":["1.0","2"],"sequence":2}')
+    batch.flush()
+    assert (reader.outbox.closing, reader.outbox.size > 0) == (0, True)
+    reader.wire._takes = lambda offered: offered
+    with gevent.Timeout(30):
+        while channels.serve_waiting() or reader.outbox.size:
+            gevent.sleep(0)
+    assert {name for frame in texts_in(reader.wire.taken) for name in frame} == {f"{name}.ob-snap" for name in names}
 
 
 def test_requested_book_may_wait_however_large_it_is() -> None:

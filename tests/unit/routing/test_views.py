@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -229,6 +230,27 @@ def test_who_missed_the_last_change_receives_it_without_another_one(worker: Work
     worker.time.pass_by(1)
     book = {"asks": [["2.0", "7"]], "bids": [["1.0", "1"]], "sequence": 6}
     assert slow.take() == [("a.ob-snap", book)]
+
+
+def test_views_that_are_due_at_once_do_not_overflow_the_outbox(worker: Worker) -> None:
+    names = [f"m{number}.trades" for number in range(20)]
+    for name in names:
+        worker.publish(name, "old")
+    follower = worker.follower(*(f"{name}@1000ms" for name in names))
+    follower.take()
+    follower.outbox.limit = 10_000
+    for name in names:
+        worker.publish(name, "x" * 1000)
+    frames = []
+    for _ in range(20):
+        follower.wire._takes = lambda _offered: 0
+        worker.time.pass_by(1)
+        assert not follower.outbox.closing
+        follower.wire._takes = lambda offered: offered
+        while follower.outbox.size:
+            gevent.sleep(0)
+        frames += follower.take()
+    assert sorted(frames) == sorted((f"{name}@1000ms", "x" * 1000) for name in names)
 
 
 def test_a_view_that_nobody_follows_costs_nothing(worker: Worker) -> None:

@@ -82,6 +82,24 @@ def test_queued_frames_are_sent_by_the_next_flush_in_one_write() -> None:
     assert (outbox.size, outbox.sent) == (0, 6)
 
 
+def test_room_is_half_of_the_limit_with_frames_that_are_not_flushed() -> None:
+    accepts = True
+    outbox = outbox_on(Wire(lambda offered: offered if accepts else 0), limit=100)
+    for size in (30, 20):
+        outbox.put(b"x" * size)
+        assert outbox.has_room()
+    outbox.put(b"x")
+    assert not outbox.has_room()
+    outbox.flush()
+    assert outbox.has_room()
+    accepts = False
+    outbox.send(b"x" * 30)
+    outbox.put(b"x" * 20)
+    assert outbox.has_room()
+    outbox.put(b"x")
+    assert not outbox.has_room()
+
+
 def test_close_frame_is_last_and_after_queued_frames() -> None:
     wire = Wire()
     outbox = outbox_on(wire)
