@@ -21,6 +21,7 @@ from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol.view_names import View, ViewKind, view_names, view_of
 from peatio_ws.routing.audience import Audience, add_subscriber, remove_subscriber, subscribers
 from peatio_ws.routing.batch import Batch
+from peatio_ws.routing.book_stream import BOOKS_OF_ROOM
 from peatio_ws.routing.followed_view import ChangesView, FollowedView, LatestEvent, LatestView, TopView
 from peatio_ws.transport.outbox import Outbox
 
@@ -90,6 +91,7 @@ class StreamViews:
             return is_new, 0
         if len(followed.followers) == 1:
             followed.next_at = time.monotonic() + followed.seconds
+        _make_room(outbox, frame)
         outbox.put(frame)
         return is_new, 0 if outbox.closing else 1
 
@@ -210,6 +212,7 @@ class StreamViews:
         if catch_up is not None and returning:
             for outbox in returning:
                 del view.late[outbox]
+                _make_room(outbox, catch_up)
             self._batch.put(catch_up, returning)
         sent = news is not None or bool(returning)
         if sent:
@@ -223,3 +226,8 @@ class StreamViews:
 def _takes(outbox: Outbox) -> bool:
     """Return whether a follower's socket accepts frames, and the batch has not too much for it already."""
     return not outbox.size and outbox.has_room()
+
+
+def _make_room(outbox: Outbox, first: bytes) -> None:
+    """Raise the limit of an outbox, as for subscribers of the book itself: the view may begin with the book."""
+    outbox.limit = max(outbox.limit, BOOKS_OF_ROOM * len(first))

@@ -232,6 +232,23 @@ def test_who_missed_the_last_change_receives_it_without_another_one(worker: Work
     assert slow.take() == [("a.ob-snap", book)]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_book_may_be_larger_than_the_outbox(worker: Worker, late: bool) -> None:
+    follower = worker.follower("a.ob-inc@250ms" if late else "b.trades")
+    follower.take()
+    follower.outbox.limit = 1000
+    book = {**SNAPSHOT, "asks": [[f"{number}.0", "1"] for number in range(2, 200)]}
+    follower.wire._takes = lambda _offered: 0
+    worker.publish("a.ob-snap", book)
+    worker.channels.subscribe(follower.outbox, "a.ob-inc@250ms")
+    follower.outbox.flush()
+    assert not follower.outbox.closing
+    follower.wire._takes = lambda offered: offered
+    while follower.outbox.size:
+        gevent.sleep(0)
+    assert follower.take()[0] == ("a.ob-snap", book)
+
+
 def test_views_that_are_due_at_once_do_not_overflow_the_outbox(worker: Worker) -> None:
     names = [f"m{number}.trades" for number in range(20)]
     for name in names:
