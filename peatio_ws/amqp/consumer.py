@@ -108,6 +108,8 @@ class Consumer:
                     log.debug("broker still not connected", broker=shown_url(url), error=describe_error(error))
                 lost = True
                 self._on_lost()
+                if isinstance(error, Restored):
+                    self._restore()
                 if not again:
                     with contextlib.suppress(ConnectionError, SourceRefused):  # a late error of the heartbeat greenlet
                         gevent.sleep(backoff.next_pause())
@@ -210,20 +212,22 @@ class Consumer:
                 self._sources.trial(True)
                 self._trial = gevent.spawn(self._prepare, url)
         elif self._trial.ready():
-            can_be_read, self._trial = bool(self._trial.value), None
-            if can_be_read:
-                self._sources.restore()
-                raise Restored
+            if self._trial.value:
+                raise Restored  # the reader restores it when it has ended: until then it reads the other source
+            self._trial = None
             self._sources.trial(False)
             self._delay_next_trial()
+
+    def _restore(self) -> None:
+        self._trial = None
+        self._sources.restore()
 
     def _restore_preferred(self) -> None:
         """Return to the preferred source if the other source fails, too."""
         if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + RETRY_SECONDS:
             if self._trial is not None:
                 self._trial.kill(block=False)
-                self._trial = None
-            self._sources.restore()
+            self._restore()
             self._delay_next_trial()
 
     def _prepare(self, url: str) -> bool:

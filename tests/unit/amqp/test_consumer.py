@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import gevent
+import gevent.event
 import pytest
 
 from peatio_ws.amqp import consumer
 from peatio_ws.amqp.consumer import Consumer
-from peatio_ws.amqp.source import Refusal, SourceRefused, Sources
+from peatio_ws.amqp.source import Refusal, Restored, SourceRefused, Sources
 
 
 def test_reader_is_behind_since_it_last_drained_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +39,54 @@ def test_result_of_an_old_trial_is_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     reader._restore_preferred()
     assert sources.current is preferred
     reader._try_preferred("amqp://")  # does not raise: the preferred source is not prepared again
+
+
+def test_nothing_is_read_from_the_other_source_after_the_preferred_one_is_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Events of the two sources have different positions in history, so none may come in between."""
+    happened, arrived = list[str](), gevent.event.Event()
+
+    def drain() -> None:
+        arrived.wait()
+        arrived.clear()
+        happened.append("delivery")
+
+    def on_source(refused: SourceRefused | None) -> None:
+        happened.append("refused" if refused else "restored")
+        arrived.set()  # a delivery arrives in the same turn of the loop
+
+    def read(*_: object) -> None:
+        if "restored" in happened:
+            reader.stop()
+            raise ConnectionError
+        reader._connected_at, reader._connected = 0.0, True
+        reader._drain(connection, "memory://")
+
+    line = SimpleNamespace(drain_events=drain, transport=None)
+    connection = SimpleNamespace(connection=line, heartbeat=1, heartbeat_check=lambda: None, drain_events=drain)
+    plain = {"name": "private", "after_batch": lambda: None, "check": lambda: None}
+    observer = SimpleNamespace(on_source=on_source, on_trial=lambda _running: None)
+    sources = Sources(SimpleNamespace(**plain), SimpleNamespace(**plain), observer)  # type: ignore[arg-type]
+    reader = Consumer(sources, ("memory://",), lambda: False, lambda _connected: None, lambda _seconds: None)
+    for name, value in {"_read": read, "_prepare": lambda _url: True}.items():
+        monkeypatch.setattr(reader, name, value)
+    monkeypatch.setattr(consumer, "CHECK_SECONDS", 0.01)
+    sources.replace(SourceRefused(Refusal.TOO_OLD))
+    with gevent.Timeout(30):
+        gevent.spawn(reader.run).join()
+    assert happened == ["refused", "delivery", "restored"]
+    assert sources.current is sources.preferred
+
+
+def test_success_of_a_trial_is_not_lost_with_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    preferred, other = SimpleNamespace(name="stream"), SimpleNamespace(name="queue")
+    sources = Sources(preferred, other)  # type: ignore[arg-type]
+    reader = Consumer(sources, (), lambda: False, lambda _connected: None, lambda _seconds: None)
+    sources.replace(SourceRefused(Refusal.TOO_OLD))
+    monkeypatch.setattr(reader, "_prepare", lambda _url: True)
+    reader._try_preferred("amqp://")
+    gevent.idle()
+    for _ in range(2):  # the connection is lost before the reader knows
+        with pytest.raises(Restored):
+            reader._try_preferred("amqp://")
