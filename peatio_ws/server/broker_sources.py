@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from peatio_ws.amqp import on_demand_bindings
 from peatio_ws.amqp.history_stream.source import StreamSource
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.amqp.queue_source import QueueSource
@@ -51,10 +52,19 @@ class ClientInterest:
         self._kept: dict[str, float] = {}  # streams without a client, and until when they stay bound
         self._book_names = tuple(f"{name}-inc" for name in settings.books)
 
-    def acquire_stream(self, name: str) -> None:
-        """A client subscribes to a public or prefixed stream. Wait until the broker sends it, if necessary."""
+    def acquire_stream(self, name: str, until: float | None = None) -> None:
+        """A client subscribes to a public or prefixed stream. Wait until the broker sends it, if necessary.
+
+        Args:
+            until: see `deadline`; by default the client waits for this stream only.
+        """
         if self.streams is not None:
-            self.streams.acquire(self._keys(name))
+            self.streams.acquire(self._keys(name), until)
+
+    @staticmethod
+    def deadline() -> float:
+        """Return until when a client waits that subscribes to several streams now, as monotonic time."""
+        return time.monotonic() + on_demand_bindings.BIND_SECONDS
 
     def release_stream(self, name: str) -> None:
         """A client unsubscribes from it."""

@@ -60,8 +60,9 @@ class HandlerStreams:
         new = [self._check(name, member) for name in new]
         if member is not None and lookup is not None and any(kind_of(name) is Kind.PRIVATE for name in new):
             self._admit(member, lookup)
+        until = self._context.interest.deadline()
         for name in new:
-            self._add(name)
+            self._add(name, until)
             # All books may be more than the outbox holds, so each waits until the client has read some.
             if not outbox.wait(outbox.limit // 2):
                 return
@@ -107,12 +108,12 @@ class HandlerStreams:
             MemberIdResolution(context, receiver, lookup, self._connection, self._on_member_id).begin()
             context.router.go_live(receiver)
 
-    def _add(self, name: str) -> None:
-        """Send the client a stream from now on. Idempotent."""
+    def _add(self, name: str, until: float) -> None:
+        """Send the client a stream from now on. Idempotent. Waits for the broker until this monotonic time at most."""
         interest, receiver = self._context.interest, self._receiver
         added = False
         try:
-            interest.acquire_stream(name)  # may wait
+            interest.acquire_stream(name, until)  # may wait
             added = name not in receiver.streams and receiver.state is not ConnectionState.ENDED
         finally:
             if not added:

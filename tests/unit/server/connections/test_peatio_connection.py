@@ -14,6 +14,7 @@ from peatio_ws.amqp import on_demand_bindings
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.close_codes import Close
 from peatio_ws.protocol.private_events.member_event import MemberEvent
+from peatio_ws.server import broker_sources
 from peatio_ws.transport.websocket import IDLE_SECONDS
 from tests.unit.samples import Bindings
 
@@ -75,6 +76,36 @@ def test_no_event_precedes_the_first_answer_if_the_broker_is_slow(monkeypatch: p
         assert "success" in ann.json()
         testing._run(lambda: publish(2))
         assert ann.json() == {"order": {"id": 2}}
+
+
+def test_client_waits_for_all_its_streams_as_long_as_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a broker that does not answer. The clock stands still except for the waits."""
+    now = [100.0]
+
+    class Unanswered:
+        def wait(self, seconds: float) -> None:
+            now[0] += seconds
+
+    clock, event = SimpleNamespace(monotonic=lambda: now[0]), SimpleNamespace(Event=Unanswered)
+    monkeypatch.setattr(on_demand_bindings, "time", clock)
+    monkeypatch.setattr(broker_sources, "time", clock)
+    monkeypatch.setattr(on_demand_bindings, "gevent", SimpleNamespace(event=event, Timeout=gevent.Timeout))
+    gateway = testing.gateway()
+
+    @gateway.websocket("/handler")
+    def handler(ws: Any) -> None:
+        ws.subscribe("b.1", "b.2", "b.3")
+        ws.send("{}")
+
+    streams = OnDemandBindings("streams", ("#",), 100)
+    streams.attach(Bindings(), "q", lambda: None)
+    gateway._ingest.interest.streams = streams
+    with testing.serve(gateway) as server:
+        for path in ("/public?stream=a.1,a.2,a.3", "/handler"):
+            before = now[0]
+            with server.connect(path) as client:
+                client.json()
+            assert now[0] - before == on_demand_bindings.BIND_SECONDS
 
 
 SUBSCRIBED = {"success": {"message": "subscribed", "streams": ["a.ob-inc"]}}
