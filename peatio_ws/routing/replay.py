@@ -125,16 +125,22 @@ class Replays:
             if not missed:
                 settle(number, True)
                 return
-            by_uid, offset = list(history.after((uid,), offset)) if uid is not None else [], history.last
-            if not self._send(receiver, _without_stale(missed, by_uid)):
+            sent_live, offset = _LatestStates(history, uid, offset), history.last
+            if not self._send(receiver, missed, sent_live.without_stale):
                 return
         settle(number, False)
 
-    def _send(self, receiver: Receiver, missed: list[Entry]) -> bool:
-        """Send events as fast as the client reads them. Return False if it has disconnected."""
+    def _send(
+        self, receiver: Receiver, missed: list[Entry], choose: Callable[[list[Entry]], list[Entry]] = list
+    ) -> bool:
+        """Send events as fast as the client reads them. Return False if it has disconnected.
+
+        Args:
+            choose: returns the events of a batch to send; called just before.
+        """
         for batch in _batches(missed, receiver.outbox.limit // 4):
             let_others_run()  # many clients may resume at once
-            for entry in batch:
+            for entry in choose(batch):
                 self._router.replay(receiver, _event_of(entry), entry)
             receiver.outbox.flush()
             if not receiver.outbox.wait(receiver.outbox.limit // 2):
@@ -183,11 +189,25 @@ def _event_of(entry: Entry) -> PrivateEvent:
     return event
 
 
-def _without_stale(entries: list[Entry], sent: list[Entry]) -> list[Entry]:
-    """Return the entries without the states of objects of which a later state was sent."""
-    latest = {_object_of(entry): entry.offset for entry in sent}
-    latest.pop(None, None)
-    return [entry for entry in entries if latest.get(_object_of(entry), -1) < entry.offset]
+class _LatestStates:
+    """The latest states of objects that were sent live, to the last moment: more are sent while a client reads.
+
+    Args:
+        uid: of the member, whose events are sent live; None if none are.
+        offset: of the last event before.
+    """
+
+    def __init__(self, history: History, uid: str | None, offset: int) -> None:
+        self._history, self._owners, self._seen = history, () if uid is None else (uid,), offset
+        self._latest: dict[tuple[str, bytes] | None, int] = {}
+
+    def without_stale(self, entries: list[Entry]) -> list[Entry]:
+        """Return the entries without the states of objects of which a later state was sent."""
+        latest = self._latest
+        for entry in self._history.after(self._owners, self._seen):
+            latest[_object_of(entry)] = self._seen = entry.offset
+        latest.pop(None, None)
+        return [entry for entry in entries if latest.get(_object_of(entry), -1) < entry.offset]
 
 
 def _object_of(entry: Entry) -> tuple[str, bytes] | None:

@@ -15,7 +15,7 @@ from peatio_ws.concurrency import yielding
 from peatio_ws.protocol.encoding import Dialect
 from peatio_ws.protocol.exchanges import Delivery
 from peatio_ws.routing import replay
-from peatio_ws.routing.history import STREAM, History, Position, ReplayPosition
+from peatio_ws.routing.history import STREAM, Entry, History, Position, ReplayPosition
 from peatio_ws.routing.receiver import Receiver
 from peatio_ws.routing.replay import Replays, reconnect_reason
 from peatio_ws.routing.router import Router
@@ -175,6 +175,38 @@ def test_copy_of_a_trade_is_replayed_unless_the_client_received_the_other_copy(
     someone.admit(UID)
     assert replays.run(someone, ReplayPosition(1, 0))
     assert [frame["trade"]["id"] for frame in texts_in(wire.taken)] == ids
+
+
+def test_state_is_left_out_if_a_later_one_is_sent_while_the_client_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events by member id are sent late. Those by uid are sent live meanwhile."""
+    monkeypatch.setattr(replay, "BATCH", 1)
+    accepts, room, settled = 0, Room(), list[bool]()
+    someone, wire = receiver(limit=3000, takes=lambda _offered: accepts)
+
+    def add(offset: int, owner: str | int, **order: Any) -> Entry:
+        whose = {"uid": owner} if isinstance(owner, str) else {"member_id": owner}
+        entry = room.history.append(offset, on_orderbook(order, **whose), (owner,), 0.0)
+        assert entry is not None
+        return entry
+
+    add(1, 7, id=1, market_id="x" * 1700)
+    add(2, 7, id=2, state="wait")
+    add(3, 7, id=3, state="wait")
+    catching_up = gevent.spawn(
+        room.replays.catch_up, someone, 7, ReplayPosition(-1, 0), lambda _number, complete: settled.append(complete)
+    )
+    with gevent.Timeout(30):
+        while not someone.outbox.size:
+            gevent.sleep(0)
+        live = add(4, UID, id=2, state="done")
+        room.replays._router.replay(someone, replay._event_of(live), live)
+        someone.outbox.flush()
+        accepts = 10_000
+        catching_up.get()
+        someone.outbox.wait(0)
+    orders = [frame["orderbook"] for frame in texts_in(wire.taken)]
+    assert [(order["id"], order["state"]) for order in orders] == [(1, None), (2, "done"), (3, "wait")]
+    assert settled == [True]
 
 
 def test_restarted_history_is_not_mistaken_for_the_previous_one() -> None:
