@@ -6,6 +6,7 @@ For web applications, jobs and scripts; does not need gevent. Knows the broker, 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -17,17 +18,15 @@ from kombu import Connection
 
 from peatio_ws.amqp.connection import connection_errors, describe_error, exchange, open_connection, shown_url
 from peatio_ws.config.tls_errors import tls_fault
-from peatio_ws.errors import BadDelivery, PublishError
+from peatio_ws.errors import PublishError
 from peatio_ws.monitoring import spans
-from peatio_ws.protocol.deliveries import read
-from peatio_ws.protocol.exchanges import RANGER, Delivery
+from peatio_ws.protocol.deliveries import check_ranger_event
+from peatio_ws.protocol.exchanges import RANGER
 from peatio_ws.protocol.stream_syntax import Kind, kind_of, routing_keys
 
 CONFIRM_SECONDS: Final = 30.0
 """Default time limit for the broker's confirm."""
 MOST_UNCONFIRMED: Final = 1000
-LONGEST_ROUTING_KEY: Final = 255
-"""In bytes (AMQP 0-9-1 section 4.2.5.3)."""
 RETURNED_SECONDS: Final = 2.0
 """How long, on a new connection, a member's event is published again if no queue receives it. RabbitMQ that has just
 started does not route to a stream for a moment (docs/delivery.md)."""
@@ -38,21 +37,12 @@ NO_GATEWAY: Final = (
 )
 
 
-def check(routing_key: str, body: bytes) -> None:
-    """Raise ValueError if the gateway would drop this message to `peatio.events.ranger`."""
-    if not routing_key.isascii() or len(routing_key) > LONGEST_ROUTING_KEY:
-        raise ValueError(f"the routing key is not ASCII, or is longer than {LONGEST_ROUTING_KEY} bytes")
-    try:
-        read(Delivery(RANGER, routing_key, {}, body))
-    except BadDelivery as bad:
-        raise ValueError(f"the gateway would drop the message {routing_key!r}: {bad.advice}") from None
-
-
 class Publisher:
     """A connection to a broker, opened at its first use, and again after it was lost.
 
     `to_member` and `to_stream` return when the broker has confirmed the event. Threads and greenlets may call them
-    concurrently. `publish` does not wait for a confirm; `confirm`, or the end of a `with` block, waits for all of them.
+    concurrently; a forked process opens its own connection. `publish` does not wait for a confirm; `confirm`, or the
+    end of a `with` block, waits for all of them.
 
     Args:
         url: the broker. Several URLs, separated by `;`, are tried in turn. For TLS use
@@ -69,6 +59,7 @@ class Publisher:
         self._durable, self._timeout = durable, timeout
         self._lock = threading.Lock()
         self._connection: Connection | None = None
+        self._process = os.getpid()  # which the connection belongs to
         self._targets: dict[str, Any] = {}
         self._waiting: set[int] = set()
         self._refused = self._returned = 0
@@ -115,6 +106,7 @@ class Publisher:
 
         The close handshake matters: RabbitMQ drops unread messages of a publisher that only closes the socket.
         """
+        self._leave_to_parent()
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Exception):
@@ -146,6 +138,7 @@ class Publisher:
         Raises:
             Exception: any error of py-amqp for a broker that is unreachable, refuses or does not answer.
         """
+        self._leave_to_parent()
         if self._connection is None:
             self._open()
         assert self._connection is not None
@@ -170,6 +163,7 @@ class Publisher:
 
     def confirm(self, most: int = 0) -> None:
         """Wait until at most `most` messages are unconfirmed. ConnectionError if one was refused; TimeoutError."""
+        self._leave_to_parent()
         while len(self._waiting) > most:
             assert self._connection is not None
             try:
@@ -185,7 +179,8 @@ class Publisher:
 
     def _push(self, routing_key: str, body: bytes, again: bool) -> bool:
         """Publish a message and wait for its confirm; on a new connection, with `again`, until a queue receives it."""
-        check(routing_key, body)
+        check_ranger_event(routing_key, body)
+        self._leave_to_parent()
         with spans.publishing(RANGER, len(body)) as headers:
             return self._push_until_taken(routing_key, headers, body, again)
 
@@ -221,6 +216,14 @@ class Publisher:
             except BaseException:
                 self._drop()  # a part of a frame may have been written
                 raise
+
+    def _leave_to_parent(self) -> None:
+        """In a process that was forked, leave the connection to its parent: two processes cannot share one."""
+        if self._process != os.getpid():
+            self._process, self._lock = os.getpid(), threading.Lock()
+            self._connection = None  # not closed, which would end the parent's
+            self._waiting.clear()
+            self.sent = self._refused = self._returned = 0
 
     def _open(self) -> None:
         """Connect to the first broker that answers. Raises the last one's error if none does."""

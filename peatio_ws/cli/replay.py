@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Final, NamedTuple
 
-from peatio_ws import publisher as publishers
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import BadDelivery
-from peatio_ws.protocol.deliveries import read
+from peatio_ws.protocol.deliveries import check_ranger_event, read
 from peatio_ws.protocol.exchanges import RANGER, Delivery
 from peatio_ws.publisher import Publisher
 
@@ -38,7 +37,7 @@ def broker(environ: Mapping[str, str]) -> Settings:
 def check_event(exchange: str, routing_key: str, headers: Mapping[str, object], body: bytes) -> None:
     """Raise ValueError with a readable text for a message that the gateway would drop."""
     if exchange == RANGER:
-        publishers.check(routing_key, body)
+        check_ranger_event(routing_key, body)
         return
     try:
         read(Delivery(exchange, routing_key, headers, body))
@@ -76,7 +75,7 @@ def messages(lines: Iterable[bytes]) -> Iterator[RecordedEvent]:
 
 def _message(key: bytes, body: bytes) -> RecordedEvent:
     message = RecordedEvent(key.decode("ascii", "replace"), body)
-    publishers.check(message.routing_key, body)
+    check_ranger_event(message.routing_key, body)
     return message
 
 

@@ -21,6 +21,9 @@ from peatio_ws.protocol.public_events import BookChange, PublicEvent
 
 Event: TypeAlias = PrivateEvent | PublicEvent | BookChange
 
+LONGEST_ROUTING_KEY: Final = 255
+"""In bytes (AMQP 0-9-1 section 4.2.5.3)."""
+
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -45,6 +48,16 @@ def read(delivery: Delivery, public: bool = False) -> Event:
         raise BadDelivery(DeliveryFault.SHAPE) from None
     except (msgspec.DecodeError, RecursionError):
         raise BadDelivery(DeliveryFault.JSON) from None
+
+
+def check_ranger_event(routing_key: str, body: bytes) -> None:
+    """Raise ValueError if the gateway would drop this message to `peatio.events.ranger`."""
+    if not routing_key.isascii() or len(routing_key) > LONGEST_ROUTING_KEY:
+        raise ValueError(f"the routing key is not ASCII, or is longer than {LONGEST_ROUTING_KEY} bytes")
+    try:
+        read(Delivery(RANGER, routing_key, {}, body))
+    except BadDelivery as bad:
+        raise ValueError(f"the gateway would drop the message {routing_key!r}: {bad.advice}") from None
 
 
 def _read_ranger(delivery: Delivery) -> Event:

@@ -219,6 +219,24 @@ def test_a_lost_connection_is_opened_again_and_the_event_published_again() -> No
     assert (publisher.opened, publisher.answers, publisher.closed) == (2, [], True)
 
 
+def test_forked_process_opens_its_own_connection_and_leaves_the_parents_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Confirming()
+    publisher.answers = [(1, False, True), (1, False, True)]
+    publisher.to_member("ID1", "order", {"id": 1})
+    publish(publisher, 1)  # the parent waits for the confirm
+    inherited = publisher._connection
+    publisher._lock.acquire()  # by another thread of the parent
+    monkeypatch.setattr(room.os, "getpid", lambda: -1)
+    publisher.confirm()
+    publisher.answers = [(1, False, True)]
+    publisher.to_member("ID1", "order", {"id": 2})
+    assert (publisher.opened, publisher.closed, publisher.confirmed) == (2, False, 1)
+    assert publisher._connection is not inherited
+    monkeypatch.setattr(room.os, "getpid", lambda: -2)
+    publisher.close()
+    assert not publisher.closed
+
+
 @pytest.mark.parametrize("fault", [ConnectionResetError("gone"), (1, False, False), None])
 def test_message_refused_twice_is_an_error(fault: Any) -> None:
     publisher = Confirming()
