@@ -209,11 +209,11 @@ class Router:
         return dict.fromkeys(receiver for owner in owners for receiver in self._members.get(owner, ()))
 
     def notify_gap(self) -> int:
-        """Notify all clients that resume that events may be missing (contract section 5). Return how many there are."""
+        """Notify all clients that resume that events may be missing (contract section 5): put the notice into their
+        outboxes. Return how many there are."""
         resuming = self._all_admitted(lambda receiver: receiver.resumes)
         for outbox, uid in resuming.items():
             self.batch.put(text_frame(encoding.resume(self._cursors.at(uid), complete=False)), (outbox,))
-        self.batch.flush()
         return len(resuming)
 
     def _hold_all(self) -> None:

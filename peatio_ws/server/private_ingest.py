@@ -64,7 +64,11 @@ class PrivateIngest:
     # ---- deliveries
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Process one delivery. Whatever it contains, the next one is processed too."""
+        """Process one delivery. Whatever it contains, the next one is processed too.
+
+        Never waits: when the connection ends, an error is raised in the reader where it waits. Here it would be taken
+        for a failed delivery, and the event would be lost.
+        """
         try:
             if delivery.exchange:
                 self._on_event(delivery, read(delivery))
@@ -143,6 +147,7 @@ class PrivateIngest:
         self.live = True
         if self._gap:
             self._notify_gap()
+            self._router.batch.flush()  # perhaps no delivery follows, after which the consumer would flush
 
     def on_source(self, refused: SourceRefused | None) -> None:
         """Begin a new history: from now on the worker reads another source (`source.SourceObserver`)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import gevent
+import gevent.event
 import pytest
 
 from peatio_ws.amqp.history_stream.setup import GAP
@@ -89,6 +91,37 @@ def test_gap_found_while_reading_is_announced_with_the_next_event(worker: Worker
     worker.ingest.private.on_gap()
     worker.read_back()
     assert worker.received() == [False], "the notice was not sent although no further event is expected"
+
+
+@pytest.mark.parametrize("marker", [False, True])
+def test_event_after_a_gap_is_not_lost_if_the_connection_ends(
+    worker: Worker, marker: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notice for thousands of clients takes so long that the flush lets other greenlets run."""
+    worker.read_back()
+    worker.ingest.private.on_gap()
+    batch, flushing = worker.ingest.router.batch, gevent.event.Event()
+
+    def flush() -> bool:
+        flushing.set()
+        gevent.sleep(3600)
+        raise AssertionError
+
+    def read() -> None:
+        if marker:
+            worker.deliver_marker(b"", 10)
+        worker.deliver(1, 11)
+        batch.flush()
+
+    monkeypatch.setattr(batch, "flush", flush)
+    reader = gevent.spawn(read)
+    assert flushing.wait(30)
+    gevent.kill(reader, ConnectionError("no heartbeat"))
+    gevent.idle()
+    monkeypatch.undo()
+    reader.kill()
+    assert worker.received() == [False, 1]
+    assert [entry.offset for entry in worker.ingest.history.after(["IDANN"], -1)] == [11]
 
 
 def test_repeated_event_is_dropped(worker: Worker) -> None:
@@ -181,6 +214,7 @@ def test_gap_notice_has_a_cursor_for_each_member(worker: Worker) -> None:
     bob.resumes = True
     worker.ingest.router.go_live(bob)
     worker.deliver_marker(GAP, 10)
+    worker.ingest.router.batch.flush()
     for wire, uid, other in ((worker.wire, "IDANN", "IDBOB"), (bob_wire, "IDBOB", "IDANN")):
         (frame,) = texts_in(wire.taken)
         cursor = frame["resume"]["cursor"]
