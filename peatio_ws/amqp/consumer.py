@@ -115,6 +115,9 @@ class Consumer:
                         gevent.sleep(backoff.next_pause())
                     url = next(urls)
                 self._restore_preferred()
+            except Exception:  # a bug: supervision logs it, and restarts the reader after a pause
+                self._on_lost()
+                raise
 
     def _log(self, error: Exception, url: str) -> None:
         events, broker = self._sources.name, shown_url(url)

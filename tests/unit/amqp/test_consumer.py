@@ -79,6 +79,23 @@ def test_nothing_is_read_from_the_other_source_after_the_preferred_one_is_restor
     assert sources.current is sources.preferred
 
 
+def test_worker_is_not_connected_while_a_reader_that_failed_waits_for_its_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = list[bool]()
+    reader = Consumer(SimpleNamespace(), ("amqp://",), lambda: False, status.append, lambda _seconds: None)  # type: ignore[arg-type]
+
+    def read(_url: str) -> None:
+        reader._connected = True
+        reader._on_read()
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(reader, "_read", read)
+    with pytest.raises(KeyError):
+        reader.run()
+    assert (reader.connected, status) == (False, [True, False])
+
+
 def test_success_of_a_trial_is_not_lost_with_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     preferred, other = SimpleNamespace(name="stream"), SimpleNamespace(name="queue")
     sources = Sources(preferred, other)  # type: ignore[arg-type]
