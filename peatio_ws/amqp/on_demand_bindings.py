@@ -198,6 +198,8 @@ class OnDemandBindings:
             self._refuse(self._wide)
         else:
             self._bound.update(self._wide)
+            for key in list(self._waiting):
+                self._notify(key)
 
     def _bind_patterns(self, channel: Any) -> None:
         for pattern in self._wide:

@@ -66,6 +66,25 @@ def test_only_the_first_client_of_a_key_waits_for_its_binding(needed: OnDemandBi
     assert len(broker.requests) == 2
 
 
+def test_client_that_comes_while_a_queue_is_bound_wide_does_not_wait_for_its_key(
+    broker: Bindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_demand_bindings, "BIND_SECONDS", 2.0 * WAIT)
+    needed = OnDemandBindings("topic", ("#",), MOST)
+    needed.acquire(["a"])
+    clients = []
+
+    def bind(*_: str) -> None:
+        clients.append(gevent.spawn(needed.acquire, ["b"]))
+        gevent.idle()
+        assert not clients[0].ready()
+
+    monkeypatch.setattr(broker, "queue_bind", bind)
+    needed.attach(broker, "q", lambda: None)
+    clients[0].get(timeout=WAIT)
+    assert ("bind", "b") in broker.requests
+
+
 def test_key_is_unbound_some_time_after_its_last_client(
     needed: OnDemandBindings, broker: Bindings, clock: list[float]
 ) -> None:
