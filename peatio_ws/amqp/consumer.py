@@ -71,6 +71,7 @@ class Consumer:
         self._try_again_at = 0.0
         self._trial: gevent.Greenlet[Any, bool] | None = None
         self._is_reading = False
+        self._replacement_lost_at: float | None = None  # None if nothing was read from it
 
     @property
     def connected(self) -> bool:
@@ -137,6 +138,8 @@ class Consumer:
     def _on_lost(self) -> None:
         if self._connected or self._is_reading:
             self._connected = self._is_reading = False
+            if self._sources.replaced:
+                self._replacement_lost_at = time.monotonic()
             self._on_status(False)
             self._try_again_at = min(
                 self._try_again_at, time.monotonic() + CHECK_SECONDS
@@ -149,6 +152,7 @@ class Consumer:
     def _replace(self, refused: SourceRefused, url: str) -> None:
         """Read the other source. Raises `refused`, which ends the greenlet, if there is no other source."""
         self._sources.replace(refused)
+        self._replacement_lost_at = None
         self._delay_next_trial()
         log.debug("source replaced", broker=shown_url(url), refusal=refused.refusal.name, detail=refused.detail)
 
@@ -230,6 +234,9 @@ class Consumer:
         if self._sources.replaced and not self._connected and time.monotonic() > self._try_again_at + RETRY_SECONDS:
             if self._trial is not None:
                 self._trial.kill(block=False)
+            if self._replacement_lost_at is not None:
+                # It was not prepared, and would begin with events that came from the other source.
+                self._sources.preferred.skip(time.monotonic() - self._replacement_lost_at)
             self._restore()
             self._delay_next_trial()
 

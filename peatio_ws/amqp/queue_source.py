@@ -75,6 +75,9 @@ class QueueSource:
     def prepare(self, connection: Connection) -> None:
         pass
 
+    def skip(self, seconds: float) -> None:
+        pass
+
     def after_batch(self) -> None:
         if self._dropped:
             raise Reopen("this worker was too slow: its queue was full, and the broker dropped events")

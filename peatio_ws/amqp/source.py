@@ -96,6 +96,9 @@ class Source(Protocol):
             SourceRefused, SourceUnavailable, and what kombu and py-amqp raise.
         """
 
+    def skip(self, seconds: float) -> None:
+        """Let `open` continue from this many seconds ago, because another source was read until then."""
+
     def after_batch(self) -> None:
         """Called after each batch, in the reader's greenlet. Raises Reopen."""
 

@@ -137,6 +137,9 @@ class StreamSource:
         if self._last is None:
             raise BrokerAlarm("the broker accepts no messages: it has too little memory or disk")
 
+    def skip(self, seconds: float) -> None:
+        self._last, self._silence.last_at = None, now() - seconds
+
     # ---- reading
 
     def after_batch(self) -> None:

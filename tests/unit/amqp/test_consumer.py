@@ -82,8 +82,8 @@ def test_nothing_is_read_from_the_other_source_after_the_preferred_one_is_restor
 def test_worker_is_not_connected_while_a_reader_that_failed_waits_for_its_restart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    status = list[bool]()
-    reader = Consumer(SimpleNamespace(), ("amqp://",), lambda: False, status.append, lambda _seconds: None)  # type: ignore[arg-type]
+    status, sources = list[bool](), Sources(SimpleNamespace(name="stream"))  # type: ignore[arg-type]
+    reader = Consumer(sources, ("amqp://",), lambda: False, status.append, lambda _seconds: None)
 
     def read(_url: str) -> None:
         reader._connected = True
@@ -94,6 +94,27 @@ def test_worker_is_not_connected_while_a_reader_that_failed_waits_for_its_restar
     with pytest.raises(KeyError):
         reader.run()
     assert (reader.connected, status) == (False, [True, False])
+
+
+@pytest.mark.parametrize(("was_read", "skipped"), [(True, [30.0]), (False, [])])
+def test_restored_source_skips_what_came_from_the_other_one(
+    monkeypatch: pytest.MonkeyPatch, was_read: bool, skipped: list[float]
+) -> None:
+    now, skips = 1000.0, list[float]()
+    monkeypatch.setattr(consumer.time, "monotonic", lambda: now)
+    preferred = SimpleNamespace(name="stream", skip=skips.append)
+    sources = Sources(preferred, SimpleNamespace(name="queue"))  # type: ignore[arg-type]
+    reader = Consumer(sources, (), lambda: False, lambda _connected: None, lambda _seconds: None)
+    reader._on_read()
+    reader._on_lost()
+    reader._replace(SourceRefused(Refusal.TOO_OLD), "amqp://")
+    now += 600
+    if was_read:
+        reader._on_read()
+    reader._on_lost()
+    now += 30
+    reader._restore_preferred()
+    assert (sources.current, skips) == (preferred, skipped)
 
 
 def test_success_of_a_trial_is_not_lost_with_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -472,6 +472,17 @@ def test_restored_stream_continues_from_its_last_marker(broker: Broker) -> None:
     assert broker.stream.state is ReaderState.READING_BACK
 
 
+def test_stream_continues_from_the_time_until_which_another_source_was_read(broker: Broker) -> None:
+    broker.deliver()
+    broker.stream.closed(unreachable=False)
+    broker.now += 600
+    broker.stream.skip(30)
+    broker.open()
+    assert broker.starts[-1] == {"x-stream-offset": "33s"}
+    event = broker.deliver()
+    assert broker.happened[-2:] == ["current", event.offset]
+
+
 def test_deliveries_are_acknowledged_in_time(broker: Broker) -> None:
     broker.deliver_markers()
     for _ in range(ACK_EACH - 1):
