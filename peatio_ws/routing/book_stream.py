@@ -85,13 +85,13 @@ class BookStream:
     def serve(self, outboxes: Iterable[Outbox]) -> list[Outbox]:
         """Return the subscribers that have room for the book, which the caller sends them. The others wait, without
         increments, until they have."""
-        frames, ready = self.frames(), list[Outbox]()
+        ready = list[Outbox]()
         for outbox in list(outboxes):
             if not outbox.has_room():
                 self.unsubscribe(outbox)
                 self.waiting[outbox] = None  # at the end
             else:
-                self._serve(outbox, frames)
+                self._serve(outbox, self.frames())
                 ready.append(outbox)
         return ready
 

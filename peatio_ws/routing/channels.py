@@ -226,7 +226,8 @@ class PublicChannels:
         ready = stream.serve(outboxes)
         if stream.waiting:
             self._pending[stream] = None
-        self._batch.put(stream.frames(), ready, len(stream))
+        if ready:  # otherwise the book would be encoded at each increment while a client waits
+            self._batch.put(stream.frames(), ready, len(stream))
         return bool(ready)
 
     def _increment(self, book: str, name: str, body: bytes) -> bool:

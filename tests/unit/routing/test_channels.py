@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peatio_ws.monitoring.counters import WorkerCounters
+from peatio_ws.orderbook.book import Book
 from peatio_ws.routing import channels as feeds_module
 from peatio_ws.routing.batch import Batch
 from peatio_ws.routing.channels import PublicChannels
@@ -296,6 +297,22 @@ def test_books_that_one_batch_confirms_do_not_overflow_the_outbox() -> None:
         while channels.serve_waiting() or reader.outbox.size:
             gevent.sleep(0)
     assert {name for frame in texts_in(reader.wire.taken) for name in frame} == {f"{name}.ob-snap" for name in names}
+
+
+def test_book_is_not_encoded_while_nobody_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered, render = list[Book](), Book.render
+    monkeypatch.setattr(Book, "render", lambda book: rendered.append(book) or render(book))
+    worker = Worker()
+    slow = worker.reader("a.ob-inc")
+    slow.outbox.size = slow.outbox.limit
+    worker.publish("a.ob-snap", SNAPSHOT)
+    for number in range(6, 9):
+        worker.publish("a.ob-inc", {"asks": ["2.0", "2"], "sequence": number})
+        worker.channels.serve_waiting()
+    assert rendered == []
+    slow.outbox.size = 0
+    worker.channels.serve_waiting()
+    assert (len(rendered), len(slow.received())) == (1, 1)
 
 
 def test_requested_book_may_wait_however_large_it_is() -> None:
