@@ -39,11 +39,15 @@ def is_blank(raw: msgspec.Raw) -> bool:
 
 
 def difference(minuend: bytes, subtrahend: bytes) -> bytes:
-    """Subtract exactly. The result is a string if either value is; `null` if one of them is not a plain decimal."""
+    """Subtract exactly. The result is a string if either value is; `null` if one of them is not a plain decimal, or if
+    the result would have more than 300 digits."""
     first, second = _DECIMAL.fullmatch(minuend), _DECIMAL.fullmatch(subtrahend)
     if not first or not second:
         return NULL
-    value = _EXACT.subtract(decimal.Decimal(first[1].decode()), decimal.Decimal(second[1].decode()))
+    try:
+        value = _EXACT.subtract(decimal.Decimal(first[1].decode()), decimal.Decimal(second[1].decode()))
+    except decimal.Inexact:
+        return NULL
     text = f"{value:f}".encode()
     return b'"%b"' % text if b'"' in (minuend[:1], subtrahend[:1]) else text
 

@@ -330,6 +330,7 @@ def test_given_executed_volume_is_not_computed() -> None:
         {"origin_volume": "1.0", "volume": True},
         {"origin_volume": "1.0", "volume": "9" * 500},
         {"origin_volume": "NaN", "volume": "1.0"},
+        {"origin_volume": f"{'9' * 64}e99", "volume": f"0.{'9' * 64}e-99"},
     ],
 )
 def test_unknown_executed_volume_is_null(body: dict[str, Any]) -> None:
