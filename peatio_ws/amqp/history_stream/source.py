@@ -122,6 +122,7 @@ class StreamSource:
         self._connection, self._line, self._on_read = connection, connection.connection, on_read
         self._channel, self._tag, self._acked = connection.default_channel, 0, 0
         self._acked_at = self._ended_at = time.monotonic()
+        self._silence.restart()
         self._alarmed, self._end = end is None, -1 if end is None else offset_of(end)
         self._at_end = False
         self._received_then = self._line.bytes_recv

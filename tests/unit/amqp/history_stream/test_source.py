@@ -368,6 +368,22 @@ def test_reader_that_receives_nothing_is_noticed_within_five_seconds(broker: Bro
     assert leaves_within(broker, 5)
 
 
+def test_connection_after_two_dead_ones_is_not_taken_for_dead(broker: Broker) -> None:
+    """On a quiet stream each connection receives the same number of deliveries: the last event, and a marker."""
+    broker.deliver_markers()
+    last = broker.deliver()
+    for _ in range(3):
+        broker.stream.closed(unreachable=False)
+        broker.markers.clear()
+        broker._tag = 0
+        broker.open()
+        broker.send(last)
+        broker.deliver_markers()
+        last = Delivery("", "q", {}, b"marker %d" % broker.offset, broker.offset)
+        broker.after(0.9)
+        assert leaves_within(broker, 5)
+
+
 @pytest.mark.parametrize("refusal", [Refusal.UNAVAILABLE, Refusal.NO_REPLICA])
 def test_stream_without_a_leader_is_no_reason_to_leave(broker: Broker, refusal: Refusal) -> None:
     """No node can deliver anything, so another one is no better. Meanwhile the replicas are restarted."""
