@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from peatio_ws.concurrency.timer_wheel import TimerWheel
+from peatio_ws.concurrency.timer_wheel import TOGETHER, TimerWheel
 from peatio_ws.orderbook.book import Change
 from peatio_ws.orderbook.sync import BookSync, SyncResult
 from peatio_ws.protocol.view_names import View, ViewKind, view_names, view_of
@@ -181,20 +181,26 @@ class StreamViews:
         """Send what may be sent now; leave the rest to the timer. Return whether anything was sent."""
         now, sent = time.monotonic(), False
         for view in views:
-            if view.scheduled:
-                continue
-            if now >= view.next_at:
+            if now >= view.next_at:  # even if the timer is set for followers that are late
                 sent = self._send_view(view, now) or sent
             else:
-                view.scheduled = True
-                self._wheel.add(view.next_at, view)
+                self._schedule(view, view.next_at)
         return sent
+
+    def _schedule(self, view: FollowedView, when: float) -> None:
+        """Let the timer send a view at this monotonic time, unless it will send it anyway."""
+        if not view.scheduled:
+            view.scheduled = True
+            self._wheel.add(when, view)
 
     def _on_due(self, views: list[FollowedView]) -> None:
         now = time.monotonic()
         for view in views:
             view.scheduled = False
-            self._send_view(view, now)
+            if now < view.next_at - TOGETHER:  # it was sent before the timer was due
+                self._schedule(view, view.next_at)
+            else:
+                self._send_view(view, now)
         self._batch.flush()
 
     def _send_view(self, view: FollowedView, now: float) -> bool:
@@ -217,9 +223,8 @@ class StreamViews:
         sent = news is not None or bool(returning)
         if sent:
             view.next_at = now + view.seconds
-        if view.late and (news is not None or catch_up is not None) and not view.scheduled:
-            view.scheduled = True
-            self._wheel.add(now + view.seconds, view)
+        if view.late and (news is not None or catch_up is not None):
+            self._schedule(view, now + view.seconds)
         return sent
 
 

@@ -219,6 +219,33 @@ def test_who_is_late_receives_the_newest_and_nothing_piles_up(worker: Worker) ->
     assert slow.take() == fast.take(), "from now on the same frames"
 
 
+@pytest.mark.parametrize("name", ["a.ob-inc@5000ms", "a.ob-top@1/5000ms", "a.trades@5000ms"])
+def test_who_is_late_does_not_delay_the_first_change_after_a_quiet_time(worker: Worker, name: str) -> None:
+    def publish(number: int) -> None:
+        worker.publish("a.ob-inc", {"asks": [["2.0", str(number)]], "sequence": number})
+        worker.publish("a.trades", number)
+
+    worker.publish("a.ob-snap", SNAPSHOT)
+    worker.publish("a.trades", 5)
+    slow, fast = (worker.follower(name) for _ in range(2))
+    assert len(slow.take()) == 1
+    slow.is_late(True)
+    worker.time.pass_by(10)
+    publish(6)
+    worker.time.pass_by(12)
+    fast.take()
+    publish(7)
+    assert len(fast.take()) == 1, "the first change did not come at once"
+    publish(8)
+    worker.time.pass_by(4.9)
+    assert fast.take() == [], "more than one frame in five seconds"
+    worker.time.pass_by(0.2)
+    assert len(fast.take()) == 1
+    slow.is_late(False)
+    worker.time.pass_by(10)
+    assert len(slow.take()) == 1
+
+
 def test_who_missed_the_last_change_receives_it_without_another_one(worker: Worker) -> None:
     worker.publish("a.ob-snap", SNAPSHOT)
     slow = worker.follower("a.ob-inc@250ms")
