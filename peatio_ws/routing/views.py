@@ -221,7 +221,7 @@ class StreamViews:
                 _make_room(outbox, catch_up)
             self._batch.put(catch_up, returning)
         sent = news is not None or bool(returning)
-        if sent:
+        if news is not None or len(returning) == len(view.followers):  # others do not wait for one that returns
             view.next_at = now + view.seconds
         if view.late and (news is not None or catch_up is not None):
             self._schedule(view, now + view.seconds)

@@ -246,6 +246,33 @@ def test_who_is_late_does_not_delay_the_first_change_after_a_quiet_time(worker: 
     assert len(slow.take()) == 1
 
 
+def test_who_returns_does_not_delay_others_and_keeps_the_pace_alone(worker: Worker) -> None:
+    slow, fast = (worker.follower("a.trades@5000ms") for _ in range(2))
+    worker.publish("a.trades", 1)
+    for follower in (slow, fast):
+        follower.take()
+    slow.is_late(True)
+    worker.time.pass_by(10)
+    worker.publish("a.trades", 2)
+    assert len(fast.take()) == 1
+    worker.time.pass_by(9)
+    slow.is_late(False)
+    worker.time.pass_by(2)
+    assert len(slow.take()) == 1
+    worker.publish("a.trades", 3)
+    assert len(fast.take()) == 1
+    worker.channels.unsubscribe(fast.outbox, "a.trades@5000ms")
+    slow.take()
+    slow.is_late(True)
+    worker.time.pass_by(10)
+    worker.publish("a.trades", 4)
+    slow.is_late(False)
+    worker.time.pass_by(5)
+    assert len(slow.take()) == 1
+    worker.publish("a.trades", 5)
+    assert slow.take() == [], "two frames in five seconds"
+
+
 def test_who_missed_the_last_change_receives_it_without_another_one(worker: Worker) -> None:
     worker.publish("a.ob-snap", SNAPSHOT)
     slow = worker.follower("a.ob-inc@250ms")
