@@ -41,7 +41,7 @@ def test_result_of_an_old_trial_is_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     reader._try_preferred("amqp://")  # does not raise: the preferred source is not prepared again
 
 
-def test_nothing_is_read_from_the_other_source_after_the_preferred_one_is_restored(
+def test_other_source_is_not_read_once_the_preferred_one_is_restored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Events of the two sources have different positions in history, so none may come in between."""
@@ -79,7 +79,7 @@ def test_nothing_is_read_from_the_other_source_after_the_preferred_one_is_restor
     assert sources.current is sources.preferred
 
 
-def test_worker_is_not_connected_while_a_reader_that_failed_waits_for_its_restart(
+def test_failed_reader_is_not_connected_while_it_waits_for_its_restart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     status, sources = list[bool](), Sources(SimpleNamespace(name="stream"))  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def test_only_the_first_client_of_a_key_waits_for_its_binding(needed: OnDemandBi
     assert len(broker.requests) == 2
 
 
-def test_client_that_comes_while_a_queue_is_bound_wide_does_not_wait_for_its_key(
+def test_client_does_not_wait_for_its_key_while_a_queue_is_bound_wide(
     broker: Bindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_demand_bindings, "BIND_SECONDS", 2.0 * WAIT)
