@@ -48,6 +48,20 @@ def member_id_of(value: object) -> int | None:
     return None
 
 
+def is_uid(value: object) -> bool:
+    """Return whether a value can be a uid, or the id of a token: a text that is not blank and has a form in UTF-8.
+
+    JSON can escape half of a surrogate pair (`"\\ud83d"`, RFC 8259 section 8.2), which Redis cannot store.
+    """
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def require_authenticated(session: Any) -> None:
     """Check that the client of a handler is an authenticated member.
 

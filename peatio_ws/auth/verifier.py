@@ -16,7 +16,7 @@ import jwt
 from jwt.api_jws import PyJWS
 from jwt.exceptions import InvalidSubjectError
 
-from peatio_ws.auth.identity import Identity, member_id_of
+from peatio_ws.auth.identity import Identity, is_uid, member_id_of
 from peatio_ws.auth.jwks import KeyRing
 from peatio_ws.auth.keys import PublicKey
 from peatio_ws.errors import AuthenticationError, TokenFault
@@ -102,7 +102,7 @@ class Verifier:
         self._check_times(claims, now)
         rules = self._rules
         for name in ("uid", "jti"):
-            if not isinstance(claims[name], str) or not claims[name].strip():
+            if not is_uid(claims[name]):
                 raise AuthenticationError(f"{name} is blank or not a text", TokenFault.CLAIM_UNREADABLE)
         if claims.get("state", "active") != "active":
             raise AuthenticationError("state is not active", TokenFault.STATE)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from peatio_ws.auth.identity import Identity
+from peatio_ws.auth.identity import Identity, is_uid
 from peatio_ws.close_codes import Close
 from peatio_ws.errors import Refused, TryLater
 from peatio_ws.monitoring import metrics
@@ -50,7 +50,7 @@ def identify_request(route: Route, environ: dict[str, Any]) -> Identity | None:
         if found is None:
             return None
         identity = found if isinstance(found, Identity) else Identity(found)
-        if isinstance(identity.uid, str) and identity.uid and isinstance(identity.role, str):
+        if is_uid(identity.uid) and isinstance(identity.role, str):
             return identity
         raise TypeError("identify must return a uid, an Identity of a uid and a role, or None; uid and role as str")
     except Refused:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.auth.identity import Identity, member_id_of
+from peatio_ws.auth.identity import Identity, is_uid, member_id_of
 from peatio_ws.auth.verifier import Verifier
 from tests.unit.samples import NOW, claims, settings, sign
 
@@ -46,3 +46,11 @@ def test_a_member_id_is_a_number_or_a_text_of_digits(value: Any, number: int | N
 @given(st.integers(0, 2**64))
 def test_member_ids_as_number_and_as_text_are_equal(number: int) -> None:
     assert member_id_of(number) == member_id_of(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [("ID1", True), ("ann@example.com", True), ("\U0001f600", True), (" ", False), (7, False), ("ID\ud83d", False)],
+)
+def test_a_uid_is_a_text_that_redis_can_store(value: object, valid: bool) -> None:
+    assert is_uid(value) is valid

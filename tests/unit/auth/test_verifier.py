@@ -185,7 +185,7 @@ def test_missing_claim_is_named(name: str) -> None:
 ODD: list[Any] = [None, True, False, 0, 1, -1, 1.5, [], ["a"], {}, {"a": 1}, 10**400, float("nan"), float("inf")]
 
 
-@pytest.mark.parametrize("value", [*ODD, "", " ", "\t\n", "\u3000"], ids=SHORT)
+@pytest.mark.parametrize("value", [*ODD, "", " ", "\t\n", "\u3000", "ID\ud83d"], ids=SHORT)
 @pytest.mark.parametrize("name", ["jti", "uid"])
 def test_blank_or_non_text_jti_or_uid_is_refused(name: str, value: Any) -> None:
     refused(sign(claims(**{name: value})))
