@@ -6,6 +6,7 @@ Also starts, drains and stops the services of a worker. Each worker has one `Gat
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final
@@ -280,6 +281,8 @@ class Gateway:
             if identity is None and route is not None:
                 identity = identify_request(route, environ)  # may wait
                 self._registry.check_capacity(address, waited=True)
+                if identity is not None and self._shared.revocations.is_revoked(identity, time.time()):
+                    raise unauthorized("The token has been revoked meanwhile.")
         except Refused as refused:
             connection = ws.id if ws is not None else ""
             log_refusal(refused, connection, address, environ)

@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from peatio_ws import Gateway, require_authenticated, testing
+from peatio_ws.auth.identity import Identity
 from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cluster.commands import (
     Answer,
@@ -106,6 +107,24 @@ def test_disconnect_closes_connections_by_token_and_by_cookie(
         with pytest.raises(InvalidStatus):
             server.connect("/trade", token=token)
         assert is_served(connect(server, cookie="IDANN")), "revoking affects tokens; cookies are up to the application"
+
+
+def test_token_that_is_revoked_while_identify_waits_opens_no_connection() -> None:
+    made = testing.gateway()
+    executor = CommandExecutor(PLACE, made._registry, made._shared.revocations)
+
+    def identify(environ: dict[str, Any]) -> Identity | None:
+        found = made.verify(environ["HTTP_COOKIE"], environ)
+        # The application looks something up. Meanwhile an operator revokes the token.
+        revoked = Revocation("IDANN", in_an_hour(), issued=time.time())
+        assert list(executor.execute(DisconnectCommand(QUESTION, "IDANN", revoked=revoked))) == [Answer(PLACE, 0)]
+        return found
+
+    made.websocket("/trade", identify=identify)(lambda ws: ws.send("served"))
+    with testing.serve(made) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            server.connect("/trade", cookie=server.token("IDANN"))
+        assert refused.value.response.status_code == 401
 
 
 def test_received_revocation_closes_connections_of_its_tokens(gateway: Gateway) -> None:
