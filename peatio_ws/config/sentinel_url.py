@@ -11,7 +11,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from peatio_ws.config.tls_files import REDIS_PARAMETERS, split
+from peatio_ws.config.tls_files import REDIS_PARAMETERS, check_parameters, split
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 EXAMPLE: Final = "redis+sentinel://user:password@sentinel-1:26379,sentinel-2:26379/mymaster/0"
@@ -65,10 +65,7 @@ def parse_sentinel_url(url: str) -> SentinelUrl:
         raise ValueError(_NO_URL)
     secure = scheme == SCHEMES[1]
     known = (*_PARAMETERS, *(REDIS_PARAMETERS if secure else ()))
-    if unknown := sorted(set(parameters) - set(known)):
-        raise ValueError(
-            f"has the parameter {unknown[0]}, which is unknown; known for {scheme}:// are {', '.join(known)}"
-        )
+    check_parameters(scheme, parameters, known)
     sentinels = tuple(_host(part) for part in hosts.split(","))
     return SentinelUrl(sentinels, name, int(database or 0), user or None, password or None, secure, parameters)
 

@@ -8,7 +8,7 @@ on) are added to each URL that does not name its own file. Knows files; opens no
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -66,6 +66,13 @@ def split(url: str) -> tuple[str, dict[str, str]]:
     """Return a URL without its query, and the parameters of the query."""
     bare, _, query = url.partition("?")
     return bare, dict(parse_qsl(query, keep_blank_values=True))
+
+
+def check_parameters(scheme: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise ValueError if a URL of this scheme has a parameter that is not known."""
+    if unknown := sorted(set(given) - set(known)):
+        names = ", ".join(known)
+        raise ValueError(f"has the parameter {shown(unknown[0])}, which is unknown; known for {scheme}:// are {names}")
 
 
 def files_of(parameters: Mapping[str, str]) -> TlsFiles:

@@ -5,16 +5,23 @@ Pure. `settings.py` uses these validators; `tls_files.py` handles certificate fi
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from peatio_ws.config.sentinel_url import is_sentinel, parse_sentinel_url
-from peatio_ws.config.tls_files import parameter_fault
+from peatio_ws.config.tls_files import REDIS_PARAMETERS, check_parameters, parameter_fault, split
 
 REDIS_PORT = 6379
 REDIS_EXAMPLE = "redis://host:6379/0"
 EMBEDDED_BROKER = "memory://"
 """`AMQP_URL` of the in-process broker (`make run`, tests of handlers)."""
+_REDIS: Final = ("db", "username", "password")
+_REDIS_TLS: Final = (*_REDIS, *REDIS_PARAMETERS, "ssl_cert_reqs", "ssl_check_hostname")
+"""Parameters of a Redis URL, by redis-py's names. Of its others, some would replace limits that the gateway sets, or
+change the type of answers."""
+_VERIFICATIONS: Final = ("none", "optional", "required")
+_DATABASE: Final = re.compile(r"[0-9]{1,5}").fullmatch
 
 
 def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
@@ -49,10 +56,24 @@ def read_redis_url(value: Any) -> Any:
         parse_sentinel_url(value)
         return value
     if not isinstance(value, str) or value.startswith("unix:"):
-        return _url(("unix",), value, REDIS_EXAMPLE)
-    for part in _authority(value)[1].split(","):
-        _url(("redis", "rediss"), _with_authority(value, part.strip()), REDIS_EXAMPLE)
+        _url(("unix",), value, REDIS_EXAMPLE)
+    else:
+        for part in _authority(value)[1].split(","):
+            _url(("redis", "rediss"), _with_authority(value, part.strip()), REDIS_EXAMPLE)
+    _check_redis_parameters(value)
     return value
+
+
+def _check_redis_parameters(url: str) -> None:
+    """Raise ValueError for a parameter or a database that redis-py would not use as it was meant."""
+    bare, given = split(url)
+    scheme, _, rest = bare.partition("://")
+    check_parameters(scheme, given, _REDIS_TLS if scheme == "rediss" else _REDIS)
+    if given.get("ssl_cert_reqs", _VERIFICATIONS[0]) not in _VERIFICATIONS:
+        raise ValueError("has ssl_cert_reqs=, which has to be none, optional or required")
+    path = "" if scheme == "unix" else rest.partition("/")[2].removesuffix("/")
+    if not all(map(_DATABASE, (path or "0", given.get("db", "0")))):
+        raise ValueError(f"has to end with the number of a database, like {REDIS_EXAMPLE}")
 
 
 def redis_hosts(url: str) -> tuple[tuple[str, int], ...]:

@@ -67,6 +67,8 @@ def test_key_set_needs_an_http_url(url: str) -> None:
         ("rediss://a,b:7?ssl_ca_certs=/ca.pem", (("a", 6379), ("b", 7))),
         ("unix:///run/redis.sock", ()),
         ("unix://:p@/run/redis.sock?db=2", ()),
+        ("redis://h/2/?username=u&password=p", (("h", 6379),)),
+        ("rediss://h?db=3&ssl_cert_reqs=none&ssl_check_hostname=false", (("h", 6379),)),
     ],
 )
 def test_redis_may_be_several_servers(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
@@ -87,3 +89,33 @@ def test_each_of_several_servers_has_to_be_valid(hosts: str) -> None:
     (line,) = faults(environment(REDIS_URL=f"redis://{hosts}/0"))
     assert line.startswith("REDIS_URL is not a URL like redis://host:6379/0")
     assert SECRET not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "parameter"),
+    [
+        ("redis://h/0?max_connections=50", "max_connections"),
+        ("redis://h/0?db=1&socket_timeout=100", "socket_timeout"),
+        ("redis://a,b/0?decode_responses=true", "decode_responses"),
+        ("redis://h?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("rediss://h/0?ssl_cert_reqs=none&protocol=3", "protocol"),
+        ("unix:///run/redis.sock?ssl_ca_certs=/ca.pem", "ssl_ca_certs"),
+    ],
+)
+def test_unknown_parameter_of_redis_is_a_fault(url: str, parameter: str) -> None:
+    """redis-py would raise TypeError for some, and prefer the value of others to the gateway's own."""
+    (line,) = faults(environment(REDIS_URL=url))
+    assert line.startswith(f"REDIS_URL has the parameter {parameter}, which is unknown; known for ")
+
+
+@pytest.mark.parametrize("end", ["/x", "/0/cache", "/1a", "?db=x", "?db=", "/0?db=-1"])
+def test_database_has_to_be_a_number(end: str) -> None:
+    """redis-py would use database 0 for such a path."""
+    (line,) = faults(environment(REDIS_URL=f"redis://:{SECRET}@h{end}"))
+    assert line == "REDIS_URL has to end with the number of a database, like redis://host:6379/0"
+
+
+@pytest.mark.parametrize("value", ["CERT_NONE", "None", "true", ""])
+def test_verification_of_redis_is_one_of_three_words(value: str) -> None:
+    (line,) = faults(environment(REDIS_URL=f"rediss://h/0?ssl_cert_reqs={value}"))
+    assert line == "REDIS_URL has ssl_cert_reqs=, which has to be none, optional or required"
