@@ -27,8 +27,11 @@ _PLACE: Final = re.compile(rb',"(cursor|mark)":"([^"\\]+)"\}\Z')
 _RESUME: Final = re.compile(rb'"resume":\{"cursor":"([^"\\]+)","complete":(true|false)\}')
 _TAIL: Final = 512
 """Bytes at the end of a text that have its cursor or mark."""
-_TOKEN: Final = re.compile(r"eyJ[\w-]*\.[\w-]*(\.[\w-]*)*|(?<=bearer)\s+[^\s\"\\]+", re.IGNORECASE)
-"""A JWT (RFC 7519 section 3; its header begins with `{"`), or what follows the scheme `Bearer`."""
+_TOKEN: Final = re.compile(
+    r"(?<![\w.-])((?:(?!eyJ)[\w.-])*+)eyJ[\w-]*+\.[\w.-]*+|(?<=bearer)\s+[^\s\"\\]+", re.IGNORECASE
+)
+"""A JWT (RFC 7519 section 3; its header begins with `{"`), with what precedes it in the same word as a group; or what
+follows the scheme `Bearer`. Each word is read once: a client chooses how many `eyJ` it has."""
 _SECRET: Final = re.compile(r"jwt|token|bearer|authorization|password|secret|api_?key", re.IGNORECASE)
 """A message of a client with one of these words is not shown."""
 
@@ -115,7 +118,7 @@ def received(message: str | bytes) -> tuple[str, str | None]:
 def body(text: str | bytes) -> dict[str, Any]:
     """Return the fields with a text, cut to `MOST_CHARACTERS`, and without anything that looks like a token."""
     some = text[: 4 * MOST_CHARACTERS + 4]
-    whole = _TOKEN.sub("(token)", some if isinstance(some, str) else some.decode(errors="replace"))
+    whole = _TOKEN.sub(r"\1(token)", some if isinstance(some, str) else some.decode(errors="replace"))
     is_cut = len(whole) > MOST_CHARACTERS or len(some) < len(text)
     return {"body": whole[:MOST_CHARACTERS], **({"cut": True} if is_cut else {})}
 
