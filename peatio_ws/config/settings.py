@@ -108,7 +108,7 @@ class Settings(BaseModel):
     ping_timeout: Seconds = _named("WEBSOCKET_PING_TIMEOUT", default=60)
     send_timeout: Seconds = _named("WEBSOCKET_SEND_TIMEOUT", default=10)
     handshake_timeout: Seconds = _named("WEBSOCKET_HANDSHAKE_TIMEOUT", default=10)
-    message_burst: Count = _named("WEBSOCKET_MESSAGE_BURST", default=60)
+    message_burst: Annotated[int, Field(ge=1, le=10_000_000)] = _named("WEBSOCKET_MESSAGE_BURST", default=60)
     message_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = _named("WEBSOCKET_MESSAGE_RATE", default=10)
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = _named("WEBSOCKET_MAX_CONNECTIONS", default=10_000)
     max_per_member: Count = _named("WEBSOCKET_MAX_CONNECTIONS_PER_MEMBER", default=100)  # 0: no limit

@@ -146,6 +146,13 @@ def test_settings_show_no_secret_and_cannot_be_changed() -> None:
         found.port = 1
 
 
+def test_a_client_may_send_at_least_one_message() -> None:
+    """0 is no limit in other settings; here each client would be closed with 1008 at its first message."""
+    assert settings(WEBSOCKET_MESSAGE_BURST="1").message_burst == 1
+    (line,) = faults(environment(WEBSOCKET_MESSAGE_BURST="0"))
+    assert line == "WEBSOCKET_MESSAGE_BURST=0: has to be 1 or more"
+
+
 def test_ping_timeout_has_to_exceed_the_ping_interval() -> None:
     (line,) = faults(environment(WEBSOCKET_PING_INTERVAL="60"))
     assert "WEBSOCKET_PING_INTERVAL" in line
