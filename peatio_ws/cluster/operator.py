@@ -182,7 +182,8 @@ class Operator:
         self._redis.zremrangebyscore(REVOCATIONS_KEY, 0, now)
         if int(self._redis.zcard(REVOCATIONS_KEY)) >= REVOCATIONS_KEPT:
             raise ValueError("the limit of revocations is reached; nothing was done")
-        revoked = Revocation(uid, now + keep, jti, now)
+        issued = max(now, stored_revocations.first_after_undo(self._redis, uid, jti))
+        revoked = Revocation(uid, now + keep, jti, issued)
         command = DisconnectCommand(_new_question(), uid, jti, revoked)
         result = self._send(command, lambda pipe: stored_revocations.store(pipe, [revoked], now))
         result.revocations = [revoked]

@@ -8,6 +8,7 @@ change sets a new value in `peatio_ws:revocations:version`.
 from __future__ import annotations
 
 import functools
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -77,6 +78,15 @@ def read_all(redis: Any, leeway: float = 0.0) -> tuple[Revocations, list[bytes]]
         for one in filter(None, map(read, rows)):
             found.add(one, now)
     return found, every
+
+
+def first_after_undo(redis: Any, uid: str, jti: str | None) -> float:
+    """Return the first `Revocation.issued` that is later than each revocation of these tokens that was taken back; 0 if
+    none was. It is in the future if the clock of the host that revoked them was ahead. Raises the errors of redis-py.
+    """
+    rows = (row for page in pages(redis, CANCELLED_KEY, _at_once) for row in page)
+    undone = [one.issued for one in map(read, rows) if one is not None and (one.uid, one.jti) == (uid, jti)]
+    return math.nextafter(max(undone), math.inf) if undone else 0.0
 
 
 def _at_once(request: Callable[[], Any]) -> Any:

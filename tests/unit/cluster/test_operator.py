@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cluster import commands
 from peatio_ws.cluster import operator as steering
 from peatio_ws.cluster.commands import (
@@ -185,6 +186,16 @@ def test_repeated_revocations_of_a_member_are_taken_back_together(operator: Oper
     operator.cancel_revocations("ANN")
     assert workers.revocations == {}
     assert operator.revocations() == []
+
+
+@pytest.mark.parametrize("jti", [None, "b"])
+def test_revocation_counts_after_an_undo_from_a_host_whose_clock_is_ahead(
+    operator: Operator, workers: SteeredWorkers, jti: str | None
+) -> None:
+    until = time.time() + 3600
+    workers.cancelled[commands.encode(Revocation("ANN", until, jti, issued=time.time() + 60))] = until
+    (revoked,) = operator.disconnect("ANN", jti, revoke=True).revocations
+    assert operator.revocations() == [revoked]
 
 
 # ---- gateways and failures
