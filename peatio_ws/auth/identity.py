@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from peatio_ws.errors import ClientError
+
+MOST_UID_BYTES: Final = 245
+"""The longest uid: the routing key `private.<uid>.#` has at most 255 bytes (AMQP 0-9-1 section 4.2.5.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ def member_id_of(value: object) -> int | None:
     return None
 
 
-def is_uid(value: object) -> bool:
-    """Return whether a value can be a uid, or the id of a token: a text that is not blank and has a form in UTF-8.
+def is_text(value: object) -> bool:
+    """Return whether a value is a text that is not blank and has a form in UTF-8.
 
     JSON can escape half of a surrogate pair (`"\\ud83d"`, RFC 8259 section 8.2), which Redis cannot store.
     """
@@ -60,6 +63,11 @@ def is_uid(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_uid(value: object) -> bool:
+    """Return whether a value can be the uid of a member."""
+    return isinstance(value, str) and is_text(value) and len(value.encode()) <= MOST_UID_BYTES
 
 
 def require_authenticated(session: Any) -> None:

@@ -16,7 +16,7 @@ import jwt
 from jwt.api_jws import PyJWS
 from jwt.exceptions import InvalidSubjectError
 
-from peatio_ws.auth.identity import Identity, is_uid, member_id_of
+from peatio_ws.auth.identity import MOST_UID_BYTES, Identity, is_text, is_uid, member_id_of
 from peatio_ws.auth.jwks import KeyRing
 from peatio_ws.auth.keys import PublicKey
 from peatio_ws.errors import AuthenticationError, TokenFault
@@ -102,8 +102,10 @@ class Verifier:
         self._check_times(claims, now)
         rules = self._rules
         for name in ("uid", "jti"):
-            if not is_uid(claims[name]):
+            if not is_text(claims[name]):
                 raise AuthenticationError(f"{name} is blank or not a text", TokenFault.CLAIM_UNREADABLE)
+        if not is_uid(claims["uid"]):
+            raise AuthenticationError(f"uid is longer than {MOST_UID_BYTES} bytes", TokenFault.CLAIM_UNREADABLE)
         if claims.get("state", "active") != "active":
             raise AuthenticationError("state is not active", TokenFault.STATE)
         role = claims.get("role")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from amqp.serialization import dumps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peatio_ws.auth.identity import Identity, is_uid, member_id_of
+from peatio_ws.auth.identity import MOST_UID_BYTES, Identity, is_text, is_uid, member_id_of
 from peatio_ws.auth.verifier import Verifier
+from peatio_ws.errors import AuthenticationError
 from tests.unit.samples import NOW, claims, settings, sign
 
 
@@ -53,4 +55,17 @@ def test_member_ids_as_number_and_as_text_are_equal(number: int) -> None:
     [("ID1", True), ("ann@example.com", True), ("\U0001f600", True), (" ", False), (7, False), ("ID\ud83d", False)],
 )
 def test_a_uid_is_a_text_that_redis_can_store(value: object, valid: bool) -> None:
-    assert is_uid(value) is valid
+    assert is_text(value) is is_uid(value) is valid
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\U0001f600"])
+def test_a_uid_has_room_in_a_routing_key(letter: str) -> None:
+    length = len(letter.encode())
+    longest = letter * (MOST_UID_BYTES // length)
+    assert verify(sign(claims(uid=longest))).uid == longest
+    dumps("s", (f"private.{longest}.#",))  # py-amqp raises struct.error for more than 255 bytes
+    longer = longest + letter
+    assert is_text(longer)
+    assert not is_uid(longer)
+    with pytest.raises(AuthenticationError, match="uid is longer than 245 bytes"):
+        verify(sign(claims(uid=longer)))

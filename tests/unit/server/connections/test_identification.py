@@ -93,6 +93,7 @@ def test_role_of_a_cookie_member_allows_its_prefixed_streams() -> None:
         (7, 500),
         (" ", 500),
         ("ID\ud83d", 500),
+        ("x" * 246, 500),
         (Identity(""), 500),
         (Identity("IDANN", role=cast(str, None)), 500),
         (("IDANN", "member"), 500),
