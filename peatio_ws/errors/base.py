@@ -41,3 +41,8 @@ class ErrorCode(enum.Enum):
         member = object.__new__(cls)
         member._value_, member.text, member.remedy = value, text, remedy
         return member
+
+
+def in_utf8(text: str) -> str:
+    """Replace unpaired surrogates, which JSON can express and UTF-8 cannot. A client may have sent one."""
+    return text.encode(errors="replace").decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from peatio_ws.close_codes import REASONS, Close, retry_reason
-from peatio_ws.errors.base import PeatioWsError
+from peatio_ws.errors.base import PeatioWsError, in_utf8
 
 
 class Refused(PeatioWsError):
@@ -25,7 +25,7 @@ class Refused(PeatioWsError):
         self, status: str, text: str, headers: tuple[tuple[str, str], ...] = (), close: Close = Close.POLICY
     ) -> None:
         super().__init__(text)
-        self.status, self.text, self.headers, self.close = status, text, headers, close
+        self.status, self.text, self.headers, self.close = status, in_utf8(text), headers, close
         self.code = int(status.partition(" ")[0])
         self.label = str(self.code)
 
@@ -51,7 +51,7 @@ class Disconnect(PeatioWsError):
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
             raise ValueError(f"{code} may not be sent as a close code; use 1000 to 1003, 1007 to 1014 or 3000 to 4999")
         known = code in Close.__members__.values()
-        self.text = self.reason = REASONS.get(Close(code), "") if reason is None and known else reason or ""
+        self.text = self.reason = REASONS.get(Close(code), "") if reason is None and known else in_utf8(reason or "")
         super().__init__(code, self.reason)
         self.code = self.close = int(code)
         self.label = str(self.code) if known else "other"
@@ -72,4 +72,4 @@ class ClientError(PeatioWsError):
 
     def __init__(self, text: object = "") -> None:
         super().__init__(text)
-        self.text = str(text)
+        self.text = in_utf8(str(text))

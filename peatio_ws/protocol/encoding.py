@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from peatio_ws.close_codes import retry_reason
+from peatio_ws.errors.base import in_utf8
 
 
 class Dialect(enum.Enum):
@@ -62,7 +63,7 @@ def try_later(why: str, seconds: int) -> bytes:
 def error(dialect: Dialect, text: str) -> bytes:
     """Return an error that a handler raised for its client."""
     return (
-        _ranger_error(text) if dialect is Dialect.RANGER else msgspec.json.encode({"error": {"message": _whole(text)}})
+        _ranger_error(text) if dialect is Dialect.RANGER else msgspec.json.encode({"error": {"message": in_utf8(text)}})
     )
 
 
@@ -109,12 +110,7 @@ def with_echo(payload: bytes, echo: bytes) -> bytes:
 
 
 def _ranger_error(text: str) -> bytes:
-    return msgspec.json.encode({"error": _whole(text)})
-
-
-def _whole(text: str) -> str:
-    """Replace unpaired surrogates, which JSON can express and UTF-8 cannot. A client may have sent one."""
-    return text.encode(errors="replace").decode()
+    return msgspec.json.encode({"error": in_utf8(text)})
 
 
 # ---- resuming (contract section 5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +51,9 @@ def test_refusal_has_all_parts_of_an_http_answer() -> None:
         (("Retry-After", "5"),),
         Close.FULL,
     )
+
+
+def test_text_of_a_client_always_has_a_form_in_utf_8() -> None:
+    """`json.loads` returns half of a surrogate pair where the client's JSON has one."""
+    text = json.loads(r'"no room \ud83d"')
+    assert Disconnect(4000, text).reason == ClientError(text).text == Refused("404 Not Found", text).text == "no room ?"

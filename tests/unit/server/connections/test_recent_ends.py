@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -12,8 +13,9 @@ import gevent
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from peatio_ws import testing
-from peatio_ws.cluster.commands import Answer, ClosesCommand, DisconnectCommand
+from peatio_ws import ClientError, testing
+from peatio_ws.cluster.commands import Answer, ClosesCommand, DisconnectCommand, encode, read_answer
+from peatio_ws.errors import Refused
 from peatio_ws.server.connections.recent_ends import KEPT, RecentEnds
 from peatio_ws.server.gateway import Gateway
 from tests.support.raw_client import RawClient, close, text
@@ -74,6 +76,33 @@ def test_refusals_have_reasons_and_no_token() -> None:
     assert request.reason == message.reason
     assert "token" not in request.connection
     assert not [one for one in answer.refusals if "such" in repr(one) or "not.a" in repr(one)]
+
+
+def test_reasons_with_a_text_of_a_client_can_be_reported() -> None:
+    gateway = testing.gateway()
+
+    def identify(environ: dict[str, Any]) -> str:
+        raise Refused("403 Forbidden", f"no member {json.loads(environ['HTTP_COOKIE'])}")
+
+    @gateway.websocket("/room", identify=identify)
+    def room(_: Any) -> None: ...
+
+    @gateway.websocket("/room/in")
+    def enter(ws: Any) -> None:
+        raise ClientError(f"no room {json.loads(ws.receive())}")
+
+    half = json.dumps("\ud83d")
+    with testing.serve(gateway) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            server.connect("/room", cookie=half)
+        assert refused.value.response.status_code == 403
+        client = server.connect("/room/in")
+        client.send(half)
+        assert client.closed() == (1008, "no room ?")
+        testing._run(lambda: _wait(lambda: len(gateway._registry) == 0))
+        answer = read_answer(encode(ends(gateway)))
+    assert answer is not None
+    assert [one.reason for one in (*answer.closes, *answer.refusals)] == ["no room ?", "no member ?"]
 
 
 def test_ends_and_refusals_are_bounded_and_kinds_do_not_displace_each_other() -> None:
