@@ -6,12 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from peatio_ws.cli.check import runner
 from peatio_ws.cli.check.report import Finding
+from peatio_ws.cli.tables import printable
 
 
 @click.command()
@@ -30,6 +32,8 @@ def check(given: str | None, as_json: bool) -> None:
     wrong = 0
     for finding in _with_progress(runner.run_checks(os.environ, given)):
         wrong += finding.ok is False
+        # They may contain claims of a token, and texts of a server.
+        finding = replace(finding, text=printable(finding.text), remedy=printable(finding.remedy))
         if as_json:
             click.echo(json.dumps(_as_json(finding), ensure_ascii=False))
         else:

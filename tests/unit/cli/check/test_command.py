@@ -68,6 +68,18 @@ def test_the_environment_and_a_token_are_checked(
     assert given == token
 
 
+@pytest.mark.parametrize("line", ["check", "check --json"])
+def test_text_of_a_token_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Whoever made a token has chosen its claims."""
+    hostile = Finding("token", False, "it is \x1b[2J\x9b\u202e\ud83d, JWT_ISSUER is barong", "use \x07 it")
+    result, _, _ = check(monkeypatch, hostile, OK, line=line)
+    assert result.exit_code == 1
+    assert "it is ?[2J???, JWT_ISSUER is barong" in result.stdout
+    assert "use ? it" in result.stdout
+    assert "fine" in result.stdout
+    assert result.stdout.replace("\n", "").isprintable()
+
+
 def test_json_has_a_line_for_each_item(monkeypatch: pytest.MonkeyPatch) -> None:
     coded = Finding("token", False, "has expired", "renew it", TokenFault.EXPIRED)
     result, _, _ = check(monkeypatch, OK, WRONG, SKIPPED, coded, line="check --json")
