@@ -22,6 +22,7 @@ _REDIS_TLS: Final = (*_REDIS, *REDIS_PARAMETERS, "ssl_cert_reqs", "ssl_check_hos
 change the type of answers."""
 _VERIFICATIONS: Final = ("none", "optional", "required")
 _DATABASE: Final = re.compile(r"[0-9]{1,5}").fullmatch
+_SOCKET: Final = re.compile(r"unix://([^/?]*@)?/[^?]+(\?.*)?").fullmatch
 
 
 def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
@@ -55,8 +56,9 @@ def read_redis_url(value: Any) -> Any:
     if is_sentinel(value):
         parse_sentinel_url(value)
         return value
-    if not isinstance(value, str) or value.startswith("unix:"):
-        _url(("unix",), value, REDIS_EXAMPLE)
+    if value.startswith("unix:"):
+        if not _SOCKET(value):
+            raise ValueError("is not a URL like unix:///run/redis.sock")
     else:
         for part in _authority(value)[1].split(","):
             _url(("redis", "rediss"), _with_authority(value, part.strip()), REDIS_EXAMPLE)

@@ -116,7 +116,7 @@ _NO_PREFIXES = ("private", "public", "global")
 def broker_url(values: Mapping[str, str], faults: list[Fault]) -> str:
     """Return the URL of the broker from `RABBITMQ_HOST` and the related variables."""
     port = values.get("RABBITMQ_PORT", "5672")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+    if not (re.fullmatch("[0-9]{1,9}", port) and 0 < int(port) <= 65_535):
         faults.append(Fault(f"RABBITMQ_PORT={shown(port)}: is not a port number from 1 to 65535", ("RABBITMQ_PORT",)))
         port = "5672"
     host = values.get("RABBITMQ_HOST", "localhost")
