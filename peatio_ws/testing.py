@@ -34,9 +34,10 @@ from websockets.typing import Subprotocol
 from peatio_ws.auth import keys
 from peatio_ws.auth.signing import session_token
 from peatio_ws.concurrency.loop_thread import LoopThread
-from peatio_ws.config.misspelt_variables import FAMILY, KNOWN
+from peatio_ws.config.misspelt_variables import KNOWN
 from peatio_ws.config.settings import Settings
 from peatio_ws.config.urls import EMBEDDED_BROKER
+from peatio_ws.config.variables import RBAC
 from peatio_ws.console.page import WSGIApp
 from peatio_ws.publisher import Publisher
 from peatio_ws.server.gateway import Gateway
@@ -65,7 +66,7 @@ def environ(**variables: str) -> dict[str, str]:
     Args:
         variables: additional or different variables.
     """
-    roles = [name for name in os.environ if name.startswith(FAMILY)]
+    roles = [name for name in os.environ if name.startswith(RBAC)]
     return {
         **dict.fromkeys([*sorted(KNOWN - _KEPT), *roles], ""),  # an empty variable counts as not set
         "WEB_CONCURRENCY": "1",  # gunicorn reads it, too, and accepts no empty text

@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -38,8 +38,17 @@ from peatio_ws.config.value_types import (
     RedisUrl,
     Seconds,
 )
-from peatio_ws.config.variables import algorithm_of, broker_url, file_faults, read_keys, read_roles
+from peatio_ws.config.variables import (
+    RBAC,
+    READ_APART,
+    algorithm_of,
+    broker_url,
+    file_faults,
+    read_keys,
+    read_roles,
+)
 from peatio_ws.errors import ConfigurationError, Fault
+from peatio_ws.errors.base import in_utf8
 
 
 def _named(*names: str, default: Any = None) -> Any:
@@ -209,8 +218,8 @@ class Settings(BaseModel):
         Raises:
             ConfigurationError: contains all faults, one line each.
         """
-        values = _given(environ)
         faults: list[Fault] = []
+        values = _texts(_given(environ), faults)
         values["jwt_keys"] = read_keys(values, faults)
         values["JWT_ALGORITHM"] = algorithm_of(values)
         values["roles"] = read_roles(values, faults)
@@ -228,7 +237,8 @@ class Settings(BaseModel):
 
         See `examples/echo.py`.
         """
-        return cls._checked(_given(environ), [])
+        faults: list[Fault] = []
+        return cls._checked(_texts(_given(environ), faults), faults)
 
     @classmethod
     def _checked(cls, values: dict[str, Any], faults: list[Fault]) -> Settings:
@@ -252,6 +262,29 @@ class Settings(BaseModel):
         return f"<Settings {self.host}:{self.port}>"  # URLs hold passwords
 
     __str__ = __repr__
+
+
+def _names() -> frozenset[str]:
+    names = {
+        str(choice)
+        for field in Settings.model_fields.values()
+        if isinstance(field.validation_alias, AliasChoices)
+        for choice in field.validation_alias.choices
+    }
+    return frozenset(names.union(READ_APART))
+
+
+NAMES: Final = _names()
+"""The variables that are read here, except the family of `RBAC`."""
+
+
+def _texts(values: dict[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """Return values in UTF-8. Python keeps bytes of another encoding as surrogates (PEP 383), for which servers and
+    libraries have no form. Append a fault for each variable of the gateway that has some."""
+    texts = {name: in_utf8(value) for name, value in values.items()}
+    wrong = [name for name in values if texts[name] != values[name] and (name in NAMES or name.startswith(RBAC))]
+    faults += [Fault(f"{name} is not a text in UTF-8", (name,)) for name in wrong]
+    return texts
 
 
 def _given(environ: Mapping[str, str] | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from peatio_ws.auth.jwks import MOST_BYTES, parse_key_set
@@ -19,6 +19,14 @@ from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, 
 from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import Fault, FaultCode
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
+
+RBAC: Final = "RANGO_RBAC_"
+"""The prefix of the variables with the roles of prefixed streams."""
+READ_APART: Final = (
+    *"JWT_PUBLIC_KEY JWT_PUBLIC_KEYS".split(),
+    *"RABBITMQ_HOST RABBITMQ_PORT RABBITMQ_USER RABBITMQ_PASSWORD RABBITMQ_VHOST".split(),
+)
+"""The other variables that are read here, and are not fields of `Settings`."""
 
 
 def comma_list(value: Any) -> Any:
@@ -99,8 +107,8 @@ def read_roles(values: Mapping[str, str], faults: list[Fault]) -> dict[str, froz
     """Return the roles by stream prefix, from all variables `RANGO_RBAC_<PREFIX>`."""
     roles = {}
     for name in sorted(values):
-        if name.startswith(_RBAC):
-            prefix = name.removeprefix(_RBAC).lower()
+        if name.startswith(RBAC):
+            prefix = name.removeprefix(RBAC).lower()
             if kind_of(f"{prefix}.id.event") is not Kind.PREFIXED or prefix in _NO_PREFIXES:
                 text = f"{name}: {shown(prefix)} is not a prefix; use RANGO_RBAC_ADMIN for streams like admin.id.event"
                 faults.append(Fault(text, (name,)))
@@ -108,7 +116,6 @@ def read_roles(values: Mapping[str, str], faults: list[Fault]) -> dict[str, froz
     return roles
 
 
-_RBAC = "RANGO_RBAC_"
 _NO_PREFIXES = ("private", "public", "global")
 """First words of routing keys that have another meaning."""
 
