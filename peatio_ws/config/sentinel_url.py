@@ -11,6 +11,7 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from peatio_ws.config.host_names import is_host
 from peatio_ws.config.tls_files import REDIS_PARAMETERS, check_parameters, split
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
@@ -76,6 +77,6 @@ def _host(text: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError(_NO_URL) from None
-    if not host or parts.path or "@" in parts.netloc:
+    if not host or not is_host(host) or parts.path or "@" in parts.netloc:
         raise ValueError(_NO_URL)
     return host, SENTINEL_PORT if port is None else port

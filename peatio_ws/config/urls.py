@@ -9,6 +9,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from peatio_ws.config.host_names import is_host
 from peatio_ws.config.sentinel_url import is_sentinel, parse_sentinel_url
 from peatio_ws.config.tls_files import REDIS_PARAMETERS, check_parameters, parameter_fault, split
 
@@ -31,7 +32,8 @@ def _url(schemes: tuple[str, ...], value: str, example: str) -> str:
         parts.port  # noqa: B018  (raises for an invalid port)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in schemes or not (parts.hostname or parts.scheme in ("memory", "unix")):
+    host = parts.hostname or ""
+    if parts.scheme not in schemes or not is_host(host) or not (host or parts.scheme == "memory"):
         # Do not repeat the value, which may contain a password.
         raise ValueError(f"is not a URL like {example}")
     return value

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from peatio_ws.auth.jwks import MOST_BYTES, parse_key_set
 from peatio_ws.auth.keys import ALGORITHMS, ExposedKey, PublicKey, UnusableKey, load_public_key, usual_algorithm
+from peatio_ws.config.host_names import is_host
 from peatio_ws.config.validation_errors import shown
 from peatio_ws.errors import Fault, FaultCode
 from peatio_ws.protocol.stream_syntax import Kind, kind_of
@@ -127,7 +128,7 @@ def broker_url(values: Mapping[str, str], faults: list[Fault]) -> str:
         faults.append(Fault(f"RABBITMQ_PORT={shown(port)}: is not a port number from 1 to 65535", ("RABBITMQ_PORT",)))
         port = "5672"
     host = values.get("RABBITMQ_HOST", "localhost")
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host) or not is_host(host):
         try:
             host = f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
         except ValueError:

@@ -10,7 +10,8 @@ from peatio_ws.errors import ConfigurationError
 FAULTY = {
     "WEBSOCKET_PORT": ["http", "65536", "-1", "80.5"],
     "WEB_CONCURRENCY": ["0", "many", "-1"],
-    "AMQP_URL": ["localhost", "http://a", "amqp://", "amqp://a:port/", "amqp://a;http://b"],
+    "AMQP_URL": ["localhost", "http://a", "amqp://", "amqp://a:port/", "amqp://a;http://b", "amqp://a..b/"],
+    "RABBITMQ_HOST": ["a b", "a..b", "a" * 64],
     "RABBITMQ_PORT": ["x", "0", "65536", "-1", "٣", "9" * 5000],
     "AMQP_EXCHANGES_DURABLE": ["perhaps"],
     "REDIS_URL": [
@@ -18,6 +19,8 @@ FAULTY = {
         "http://a",
         "redis://",
         "redis://a:port",
+        "redis://a,b..c",
+        "redis+sentinel://a..b/name",
         "unix:",
         "unix:/a.sock",
         "unix://a/b.sock",
