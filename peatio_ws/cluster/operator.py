@@ -277,11 +277,12 @@ class Operator:
             pipe.publish(COMMANDS_CHANNEL, message)
             result = CommandResult(int(pipe.execute()[-1]))
         key = answers_key(command.question)
-        while result.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
-            answer = commands.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # the client decodes nothing
-            if answer is not None:
-                _add(result, answer)
-        self._redis.delete(key)
+        with contextlib.suppress(redis.RedisError, OSError):  # the command is sent; without Redis the rest is silent
+            while result.silent and (found := self._redis.blpop([key], ANSWER_SECONDS)):
+                answer = commands.read_answer(bytes(found[1]))  # type: ignore[arg-type]  # the client decodes nothing
+                if answer is not None:
+                    _add(result, answer)
+            self._redis.delete(key)
         return result
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from peatio_ws.auth.revocations import Revocation
 from peatio_ws.cluster import commands
@@ -72,6 +73,22 @@ def test_answers_that_cannot_be_read_are_skipped(
     pop = workers.blpop
     monkeypatch.setattr(workers, "blpop", lambda *_: pop())  # type: ignore[call-arg]
     assert operator.who().answers == [Answer(OTHER, 4)]
+
+
+@pytest.mark.parametrize("request_name", ["blpop", "delete"])
+def test_redis_that_is_lost_after_the_command_leaves_workers_silent(
+    operator: Operator, workers: SteeredWorkers, monkeypatch: pytest.MonkeyPatch, request_name: str
+) -> None:
+    """The command was carried out: it must not be reported as refused."""
+
+    def fail(*_: object) -> None:
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    workers.add()
+    monkeypatch.setattr(workers, request_name, fail)
+    result = operator.disconnect("ANN", revoke=True)
+    assert (result.workers, result.silent) == (1, int(request_name == "blpop"))
+    assert len(result.revocations) == len(workers.revocations) == len(workers.received) == 1
 
 
 def test_worker_that_is_not_addressed_counts_as_answered(operator: Operator, workers: SteeredWorkers) -> None:
