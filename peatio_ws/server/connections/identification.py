@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from peatio_ws.auth.identity import Identity, is_uid
+from peatio_ws.auth.identity import MOST_UID_BYTES, Identity, is_uid
 from peatio_ws.close_codes import Close
 from peatio_ws.errors import Refused, TryLater
 from peatio_ws.monitoring import metrics
@@ -52,7 +52,10 @@ def identify_request(route: Route, environ: dict[str, Any]) -> Identity | None:
         identity = found if isinstance(found, Identity) else Identity(found)
         if is_uid(identity.uid) and isinstance(identity.role, str):
             return identity
-        raise TypeError("identify must return a uid, an Identity of a uid and a role, or None; uid and role as str")
+        raise TypeError(
+            "identify must return a uid, an Identity of a uid and a role, or None; uid and role as str, the uid not "
+            f"blank and with at most {MOST_UID_BYTES} bytes of UTF-8"
+        )
     except Refused:
         raise
     except HANDLER_FAILURES:
