@@ -122,7 +122,8 @@ class CommandExecutor:
         connections = [connection for connection in self._registry if not connection.ws.outbox.closing]
         own = [connection for connection in connections if _belongs_to(connection, uid)]
         for at in range(0, len(own), BATCH):  # other greenlets run while each is sent
-            members = [_describe(connection, streams) for connection in own[at : at + BATCH]]
+            # Meanwhile a handler may have interrupted the authentication of a connection, which undoes it.
+            members = [_describe(one, streams) for one in own[at : at + BATCH] if one.identity is not None]
             yield Answer(self._worker, 0, members=members, last=False)
         yield Answer(self._worker, len(connections))
 

@@ -24,6 +24,7 @@ from peatio_ws.cluster.commands import (
     WhoCommand,
     WorkerId,
 )
+from peatio_ws.server import commands
 from peatio_ws.server.commands import CommandExecutor
 from peatio_ws.version import VERSION
 from tests.support.raw_client import CLOSE, TEXT, Frame, RawClient, close, text
@@ -209,3 +210,25 @@ def test_status_has_problems_and_connections(gateway: Gateway) -> None:
         assert (status.problems, status.lag) == (["draining"], 1.25)
         assert abs(status.since - time.time()) < 600
         assert is_served(ann)
+
+
+def test_connection_that_is_not_authenticated_any_more_is_not_listed(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler may interrupt `authenticate`, which undoes it, while an earlier part of the list is sent."""
+    monkeypatch.setattr(commands, "BATCH", 1)
+    executor = CommandExecutor(PLACE, gateway._registry, gateway._shared.revocations)
+
+    def who() -> list[Answer]:
+        answers = executor.execute(WhoCommand(QUESTION))
+        first = next(answers)
+        for one in gateway._registry:
+            if one.ws.id != first.members[0].id:
+                one.member = None  # type: ignore[attr-defined]
+        return [first, *answers]
+
+    with testing.serve(gateway) as server:
+        clients = [connect(server, cookie="IDANN") for _ in range(2)]
+        first, *_, last = testing._run(who)
+        assert (len(first.members), last) == (1, Answer(PLACE, 2))
+        assert all(is_served(client) for client in clients)
