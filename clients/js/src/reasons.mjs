@@ -44,6 +44,7 @@ export function http(status, text, origin) {
   const line = text.trim().split("\n")[0].slice(0, 200);
   let reason = line ? `HTTP ${status}: ${line}` : `HTTP ${status}`;
   if (status === 403 && origin) reason += ` (Origin: ${origin})`;
+  if (status >= 300 && status < 400) reason += ": a redirect, which the client does not follow; check the address";
   if (status === 404) reason += ": no gateway at this path; check the address";
   return reason;
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, NoToken, PeatioClient, Refused, RequestFailed } from "../peatio-client.mjs";
 import { Pauses } from "../src/errors.mjs";
-import { notOpened } from "../src/reasons.mjs";
+import { http, notOpened } from "../src/reasons.mjs";
 import { authenticated, client, Gateway, subscribed, token, until } from "./gateway.mjs";
 
 const refused = { error: { message: "Authentication failed." } };
@@ -78,6 +78,10 @@ test("a page of another host is told to check the origins that the gateway allow
   assert.match(why("wss://exchange.example/"), /is its certificate valid, and does its API_CORS_ORIGINS allow https:\/\/page.example\?$/);
   assert.doesNotMatch(why("wss://page.example:443/api"), /API_CORS_ORIGINS/);
   assert.match(why("wss://page.example:444/api"), /API_CORS_ORIGINS/);
+});
+
+test("a redirect is not followed", () => {
+  assert.equal(http(302, "", undefined), "HTTP 302: a redirect, which the client does not follow; check the address");
 });
 
 test("a refused text as token ends the client without a pause", async () => {

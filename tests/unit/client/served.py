@@ -27,12 +27,14 @@ class Gateway:
         headers: of each handshake.
         reply: returns the frames for a message.
         refusal: status, type and text of the answer to handshakes; None to accept them.
+        location: to which that answer redirects.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.headers: list[dict[str, str]] = []
         self.reply: Callable[[dict[str, Any]], list[Any]] = lambda _: []
         self.refusal: tuple[int, str, str] | None = None
+        self.location = ""
         self._clients: list[ServerConnection] = []
         self._server = serve(self._handle, "127.0.0.1", 0, ssl=tls, process_request=self._refuse)
         self.port: int = self._server.socket.getsockname()[1]
@@ -48,6 +50,8 @@ class Gateway:
         response = client.respond(status, text)
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = kind
+        if self.location:
+            response.headers["Location"] = self.location
         return response
 
     def _handle(self, client: ServerConnection) -> None:

@@ -53,6 +53,16 @@ def test_an_origin_that_is_not_allowed(kind: str) -> None:
 
 
 @both
+@pytest.mark.parametrize("location", ["https://status.example/", "/login"])
+def test_a_redirect_is_not_followed(kind: str, location: str) -> None:
+    with gateway() as server:
+        server.refusal, server.location = (302, "text/html", "<h1>maintenance</h1>"), location
+        found = reason(kind, server.url)
+    assert found == "HTTP 302: a redirect, which the client does not follow; check the address"
+    assert len(server.headers) == 1, "the token is sent to the given address only"
+
+
+@both
 def test_tls(kind: str, tmp_path: Path) -> None:
     certificate = Certificate(tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

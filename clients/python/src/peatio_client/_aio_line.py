@@ -9,11 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from peatio_client._endings import Ended
-from peatio_client._lines import MOST_BACKLOG, Options, checked, ended
+from peatio_client._lines import MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
+
+
+class Connection(ClientConnection):
+    """A connection that follows no redirects."""
+
+    async def handshake(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().handshake(*args, **options)
+        except InvalidStatus as refusal:
+            raise unredirected(refusal) from None
 
 
 class Line:
@@ -35,7 +45,7 @@ class Line:
         await self.hang_up()  # a connection of an attempt that was cancelled at the last moment
         headers = {**checked(await awaited(self._options.given())), **headers}
         try:
-            self.gateway = await connect(address, **self._options.of_library(headers))
+            self.gateway = await connect(address, create_connection=Connection, **self._options.of_library(headers))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise self._options.not_opened(error, address, headers) from error
 

@@ -9,13 +9,23 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_client._endings import Ended
-from peatio_client._lines import MOST_BACKLOG, Options, checked, ended
+from peatio_client._lines import MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
 from peatio_client._tls_socket import thread_safe
+
+
+class Connection(ClientConnection):
+    """A connection that follows no redirects."""
+
+    def handshake(self, *args: Any, **options: Any) -> None:
+        try:
+            super().handshake(*args, **options)
+        except InvalidStatus as refusal:
+            raise unredirected(refusal) from None
 
 
 class Line:
@@ -41,7 +51,7 @@ class Line:
         if address.startswith("wss:"):
             options["ssl"] = thread_safe(self._options.ssl)
         try:
-            self.gateway = self._closing.enter_context(connect(address, **options))
+            self.gateway = self._closing.enter_context(connect(address, create_connection=Connection, **options))
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             raise self._options.not_opened(error, address, headers) from error
 

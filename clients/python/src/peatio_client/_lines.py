@@ -97,6 +97,16 @@ def checked(headers: object) -> dict[str, str]:
     return dict(headers)
 
 
+def unredirected(refusal: InvalidStatus) -> InvalidStatus:
+    """Return the answer to a handshake as one that `websockets` does not follow.
+
+    It would send the token to another path, leave it out for another host, and raise for an address with `https://`.
+    """
+    if "Location" in refusal.response.headers:
+        del refusal.response.headers["Location"]
+    return refusal
+
+
 def ended(error: ConnectionClosed) -> Ended:
     """Return how a connection ended, from an error in reading or writing."""
     if error.rcvd is not None:

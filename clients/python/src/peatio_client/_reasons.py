@@ -38,6 +38,8 @@ def http(error: InvalidStatus, headers: Mapping[str, str]) -> str:
     origin = {name.lower(): value for name, value in headers.items()}.get("origin")
     if response.status_code == 403 and origin is not None:
         reason += f" (Origin: {origin})"
+    if 300 <= response.status_code < 400:
+        reason += ": a redirect, which the client does not follow; check the address"
     if response.status_code == 404:
         reason += ": no gateway at this path; check the address"
     return reason
