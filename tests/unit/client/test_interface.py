@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import ssl
@@ -209,6 +210,32 @@ def test_refused_text_as_token_ends_the_client_at_once(kind: str, server: Gatewa
     play(kind, server.url, scenario, token="old")
     assert pauses == [None]
     assert len(server.headers) == 1
+
+
+def test_a_token_function_that_was_cancelled_is_called_again(server: Gateway) -> None:
+    calls, told = list[int](), list[str]()
+
+    async def give() -> str:
+        calls.append(1)
+        if len(calls) == 1:  # what the function awaits was cancelled by another part of the program
+            refresh = asyncio.get_running_loop().create_future()
+            refresh.cancel()
+            await refresh
+        return "token"
+
+    async def note(error: str) -> None:
+        told.append(error)
+
+    async def push(_: object) -> None:
+        server.push(1)
+
+    async def scenario(client: Either) -> None:
+        client.on("error", note)
+        client.on("connected", push)
+        assert await client.next() is not None
+
+    play("asyncio", server.url, scenario, token=give, longest_pause=0.5)
+    assert told == ["no token: the token function was cancelled"]
 
 
 @both

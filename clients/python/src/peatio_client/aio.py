@@ -18,7 +18,7 @@ from peatio_client._credentials import checked
 from peatio_client._endings import LONGEST_PAUSE
 from peatio_client._lines import CLOSE_SECONDS, Options
 from peatio_client.books import Book, Depth, Every, View
-from peatio_client.events import Event, StreamName
+from peatio_client.events import Event, NoToken, StreamName
 
 
 class AsyncPeatioClient(Client):
@@ -255,10 +255,12 @@ class AsyncPeatioClient(Client):
             await asyncio.wait([self._asked], timeout=seconds)
         else:
             await asyncio.sleep(0)
-        if not self._asked.done() or self._asked.cancelled():  # by `close()`
+        if not self._asked.done():
             return None
         asked, self._asked = self._asked, None
-        return asked.result()
+        if asked.cancelled() and not self._course.closed:  # otherwise by `close()`
+            raise NoToken("the token function was cancelled")
+        return None if asked.cancelled() else asked.result()
 
     async def _speak(self) -> None:
         """Send the pending changes of streams. What the pace does not allow yet is sent later; if the connection has
