@@ -89,6 +89,26 @@ def test_next_waits_for_a_while_and_loses_nothing(kind: str, server: Gateway) ->
     assert len(connected) == 1
 
 
+def test_loop_that_is_cancelled_after_next_gave_up_loses_nothing(server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        one = client.client
+        while one.state != "connected" or one._pending is None:
+            with contextlib.suppress(TimeoutError):
+                await client.next(0.01)
+        # The event arrives at the moment at which the loop is cancelled.
+        one._pending.add_done_callback(lambda _: loop.cancel())
+        loop = asyncio.ensure_future(anext(one))
+        await asyncio.sleep(0)
+        server.push(1, 2)
+        with pytest.raises(asyncio.CancelledError):
+            await loop
+        taken.extend([await client.next(), await anext(one)])
+
+    taken = list[Any]()
+    play("asyncio", server.url, scenario)
+    assert [event.cursor for event in taken] == ["c1", "c2"]
+
+
 @both
 def test_next_returns_while_it_waits_for_a_token_and_between_attempts(kind: str, server: Gateway) -> None:
     async def scenario(client: Either) -> None:

@@ -87,10 +87,11 @@ class AsyncPeatioClient(Client):
         return self
 
     async def __anext__(self) -> Event[Any]:
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            return await pending
-        return await self._advance()
+        if self._pending is None:
+            return await self._advance()
+        await asyncio.wait([self._pending])  # keeps its event if this is cancelled
+        pending, self._pending = self._pending, None
+        return pending.result()
 
     async def next(self, timeout: float | None = None) -> Event[Any] | None:
         """Run the callbacks until the next event, and return it; None after `close()`.
