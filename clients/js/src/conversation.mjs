@@ -51,6 +51,7 @@ export class Conversation {
   /** @param {string} url without streams @param {Wishes} wishes */
   constructor(url, { streams, token, byProxy, cursor, notices, trades = new Trades() }) {
     this.#trades = trades;
+    trades.keep(streams);
     this.#token = token;
     this.#byProxy = byProxy;
     this.#cursor = cursor;
@@ -92,6 +93,7 @@ export class Conversation {
   /** @param {string[]} streams */
   unsubscribe(streams) {
     for (const name of streams) this.asked.delete(name);
+    this.#trades.drop(streams);
     return JSON.stringify({ event: "unsubscribe", streams });
   }
 

@@ -49,7 +49,6 @@ export class Streams {
     for (const name of streams) {
       this.#wanted.delete(name);
       this.shelf.drop(name);
-      this.trades.drop(name);
     }
     this.speak();
   }

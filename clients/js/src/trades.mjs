@@ -53,10 +53,17 @@ export class Trades {
     if (this.#marks.has(stream)) this.#marks.set(stream, mark);
   }
 
-  /** Forget a stream. @param {string} stream */
-  drop(stream) {
-    this.#marks.delete(stream);
-    this.#asked.delete(stream);
+  /** Forget these streams: the gateway is to stop sending them. @param {string[]} streams */
+  drop(streams) {
+    for (const stream of streams) {
+      this.#marks.delete(stream);
+      this.#asked.delete(stream);
+    }
+  }
+
+  /** Forget all other streams: a new connection begins with these. @param {string[]} streams */
+  keep(streams) {
+    this.drop([...this.#marks.keys()].filter((stream) => !streams.includes(stream)));
   }
 
   /** @param {string[]} streams @returns {Record<string, string | null>} */

@@ -252,6 +252,23 @@ test("answers come to a callback, and events follow in order", async () => {
   assert.deepEqual(taken, [1, 2]);
 });
 
+test("trades that the gateway never stopped to send go on after the last one", async () => {
+  const listed = { success: { message: "subscribed", streams: ["btcusd.trades"] } };
+  const one = client([{ ...listed, marks: { "btcusd.trades": "m1" } }], { streams: ["btcusd.trades"] });
+  const ended = [];
+  one.on("missed", () => one.close()).on("disconnected", (end) => ended.push(end)).once("connected", async () => {
+    for (let number = 0; number < 20; number += 1) one.request("any", {}, { timeout: 0.01 }).catch(() => {});
+    one.unsubscribe("btcusd.trades"); // the pace does not allow it yet
+    one.subscribe("btcusd.trades");
+    say({ "btcusd.trades": 1, mark: "m2" });
+    Gateway.script = [listed];
+    Gateway.last.tell("close", { code: 1006, reason: "" });
+  });
+  await one.run();
+  assert.deepEqual(Gateway.heard.filter(({ event }) => event !== "any"), []);
+  assert.equal(new globalThis.URL(Gateway.last.address).searchParams.get("after"), "btcusd.trades:m2");
+});
+
 test("requests keep the pace of the client's other messages", async (t) => {
   let at = 0;
   t.mock.method(performance, "now", () => at);

@@ -34,8 +34,8 @@ class Followed:
     """A course that is followed to the end of a script.
 
     Args:
-        script: frames in turn; a number lets that many seconds pass, an `Ended` ends the connection. After the last of
-            them the client is closed.
+        script: frames in turn; a number lets that many seconds pass, an `Ended` ends the connection, a function is
+            called. After the last of them the client is closed.
         tokens: given in turn, the last one for ever; an exception is raised.
 
     Attributes:
@@ -118,6 +118,9 @@ class Followed:
         self._script.pop(0)
         if isinstance(word, Ended):
             raise word
+        if callable(word):
+            word(self)
+            return None
         return json.dumps(word)
 
     def all(self, name: str) -> list[Any]:
@@ -440,8 +443,37 @@ def test_trades_that_are_subscribed_by_message_go_on_as_well() -> None:
         command = running.send(None)
     assert followed._trades.fields([TRADES]) == {"after": {TRADES: "m2"}}
     followed.unsubscribe([TRADES])
+    assert followed.next_message()[0]
     assert followed._trades.fields([TRADES]) == {"after": {}}
     assert followed._trades.fields(["btcusd.tickers", "a.b.trades"]) == {}
+
+
+def test_trades_that_the_gateway_never_stopped_to_send_go_on_after_the_last_one() -> None:
+    followed = course(f"{URL}public", (TRADES,), with_token=False)
+
+    def busy(run: Followed) -> None:
+        while not followed.turn():  # requests, for example
+            pass
+        followed.unsubscribe([TRADES])
+        assert followed.next_message()[0] is None, "the pace does not allow it yet"
+        followed.subscribe([TRADES])
+
+    script = [listed(marks={TRADES: "m1"}), trade(2, "m2"), busy, trade(3, "m3"), Ended(1006, ""), listed()]
+    run = Followed(followed, script)
+    assert after_in(run) == [None, [f"{TRADES}:m3"]]
+    assert run.all("missed") == [TRADES]
+
+
+def test_trades_of_a_stream_that_was_left_meanwhile_are_not_asked_for() -> None:
+    followed = course(f"{URL}public", (TRADES, "btcusd.tickers"), with_token=False)
+
+    def leave(run: Followed) -> None:
+        followed.unsubscribe([TRADES])
+        raise Ended(1006, "")
+
+    back = {"success": {"message": "subscribed", "streams": ["btcusd.tickers"]}}
+    Followed(followed, [listed(marks={TRADES: "m1"}), leave, back])
+    assert followed._trades.fields([TRADES]) == {"after": {}}
 
 
 def test_holes_are_mended_together_and_not_all_the_time() -> None:

@@ -24,6 +24,8 @@ export declare class Trades {
     }): string[];
     /** Record the mark of a processed event. @param {import("../peatio-client.mjs").PeatioEvent} event */
     seen({ stream, mark }: import("../peatio-client.mjs").PeatioEvent): void;
-    /** Forget a stream. @param {string} stream */
-    drop(stream: string): void;
+    /** Forget these streams: the gateway is to stop sending them. @param {string[]} streams */
+    drop(streams: string[]): void;
+    /** Forget all other streams: a new connection begins with these. @param {string[]} streams */
+    keep(streams: string[]): void;
 }

@@ -84,7 +84,6 @@ class Course:
         for name in map(str, streams):
             self.wanted.pop(name, None)
             self._shelf.drop(name)
-            self._trades.drop(name)
 
     def book(self, market: str, every: Every | None = None, depth: Depth | None = None) -> Book:
         """Maintain the order book of a market, and return it."""

@@ -57,10 +57,15 @@ class Trades:
         if event.stream in self._marks:
             self._marks[event.stream] = event.mark
 
-    def drop(self, stream: str) -> None:
-        """Forget a stream."""
-        self._marks.pop(stream, None)
-        self._asked.discard(stream)
+    def drop(self, streams: Collection[str]) -> None:
+        """Forget these streams: the gateway is to stop sending them."""
+        for stream in streams:
+            self._marks.pop(stream, None)
+            self._asked.discard(stream)
+
+    def keep(self, streams: Collection[str]) -> None:
+        """Forget all other streams: a new connection begins with these."""
+        self.drop(self._marks.keys() - set(streams))
 
     def _after(self, streams: Collection[str]) -> dict[str, str | None]:
         known = {stream: self._marks[stream] for stream in streams if stream in self._marks}

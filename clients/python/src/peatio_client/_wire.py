@@ -134,6 +134,8 @@ class Conversation:
         self._authenticated, self._notices, self._trades = route.authenticated, notices, trades or Trades()
         self.live = self.renewing = False
         self.headers = dict[str, str]()
+        streams = tuple(streams)
+        self._trades.keep(streams)
         names = tuple(_as_many_as_fit(streams, self._trades))
         self.asked = set(names)
         self._complete = True  # whether the gateway has guaranteed all events so far
@@ -158,6 +160,7 @@ class Conversation:
     def unsubscribe(self, names: Iterable[str]) -> str:
         listed = list(names)
         self.asked.difference_update(listed)
+        self._trades.drop(listed)
         return _message(event="unsubscribe", streams=listed)
 
     def renew(self, token: str) -> str:
