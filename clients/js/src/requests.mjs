@@ -3,6 +3,7 @@
 import { RequestFailed, timedOut } from "./errors.mjs";
 
 const NOT_SENT = "the connection ended before the request was sent";
+const MOST_GIVEN_UP = 100; // numbers of requests that nobody waits for any more, and whose answers may still come
 const LOST = "the connection ended before the answer; the handler may have run";
 
 /** The requests of a connection that wait for an answer. */
@@ -10,6 +11,8 @@ export class Requests {
   #last = 0;
   /** @type {Map<number, (frame: any) => void>} */
   #waiting = new Map();
+  /** @type {Set<number>} */
+  #givenUp = new Set();
 
   get waiting() {
     return this.#waiting.size > 0;
@@ -57,21 +60,32 @@ export class Requests {
       clearTimeout(timer);
       clearTimeout(pause);
       signal?.removeEventListener("abort", abort);
-      this.#waiting.delete(echo);
+      if (this.#waiting.delete(echo) && isSent) this.#giveUp(echo);
+    }
+  }
+
+  /** Drop the answer to this request if it comes later. @param {number} echo */
+  #giveUp(echo) {
+    this.#givenUp.add(echo);
+    for (const oldest of this.#givenUp) {
+      if (this.#givenUp.size <= MOST_GIVEN_UP) return;
+      this.#givenUp.delete(oldest);
     }
   }
 
   /** Pass a frame to the request that it answers. @param {string} text @returns {boolean} whether it is an answer */
   take(text) {
-    if (!this.waiting || !text.includes('"echo"')) return false;
+    if (!(this.waiting || this.#givenUp.size) || !text.includes('"echo"')) return false;
     let frame;
     try {
       frame = JSON.parse(text);
     } catch {
       return false;
     }
+    if (this.#givenUp.has(frame?.echo)) return true;
     const settle = this.#waiting.get(frame?.echo);
     if (!settle) return false;
+    this.#waiting.delete(frame.echo);
     delete frame.echo;
     settle(frame);
     return true;

@@ -240,6 +240,7 @@ test("answers come to a callback, and events follow in order", async () => {
     say({ "btcusd.trades": 1 });
     say({ error: "no such market", echo: fail.echo });
     say({ success: 8, echo: double.echo });
+    say({ price: 5, echo: Gateway.heard[3].echo }); // to `silent`, which is over
     say({ "btcusd.trades": 2 });
     answers.push(await asked[0]);
     await assert.rejects(asked[1], (error) => error instanceof RequestFailed && error.message === "no such market");

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from peatio_client import PeatioClient, RequestFailed
 from peatio_client._pace import A_SECOND, AT_ONCE
-from peatio_client._requests import Requests
+from peatio_client._requests import MOST_GIVEN_UP, Requests
 
 from peatio_ws import ClientError, testing
 from tests.unit.client.served import KINDS, WAIT, Either, Gateway, gateway, play
@@ -171,15 +171,56 @@ def test_a_real_gateway_passes_a_request_to_its_handler(kind: str) -> None:
     assert answers == [{"success": {"double": 40}}]
 
 
-def test_a_late_answer_and_another_echo_are_no_answers() -> None:
+def test_another_echo_is_no_answer() -> None:
     requests, settled = Requests(), list[Any]()
     number, _ = requests.ask("any", {}, settled.append)
     assert not requests.take('{"done":1,"echo":"other"}')
     assert not requests.take('{"echo":')
     assert not requests.take('{"order":{"note":"\\"echo\\""}}')
+    assert requests.take('{"done":1,"echo":1}')
+    assert settled == [{"done": 1}]
     requests.forget(number)
-    assert not requests.take('{"done":1,"echo":1}')
-    assert settled == []
+    assert not requests.take('{"done":2,"echo":1}'), "a handler may reply twice"
+
+
+@both
+@pytest.mark.parametrize("late", [{"price": "1"}, {"success": "cancelled"}, {"error": "no such order"}])
+def test_a_late_answer_is_dropped(kind: str, server: Gateway, late: dict[str, Any]) -> None:
+    async def scenario(client: Either) -> None:
+        async def note(what: object) -> None:
+            told.append(what)
+
+        async def ask(_: object) -> None:
+            with pytest.raises(TimeoutError):
+                await client.request("slow", timeout=0.01)
+            await client.request("then")
+
+        for name in ("error", "disconnected"):
+            client.on(name, note)
+        client.on("connected", ask)
+        event = await client.next()
+        assert event is not None
+        assert event.stream == "order"
+
+    def reply(message: dict[str, Any]) -> list[Any]:
+        asked.append(message["echo"])
+        if message["event"] == "slow":
+            return []
+        return [{**late, "echo": asked[0]}, {"done": 1, "echo": asked[1]}, {"order": {"id": 1}}]
+
+    asked, told = list[int](), list[object]()
+    server.reply = reply
+    play(kind, server.url, scenario)
+    assert told == []
+
+
+def test_few_numbers_of_late_answers_are_kept() -> None:
+    requests = Requests()
+    for _ in range(MOST_GIVEN_UP + 1):
+        requests.forget(requests.ask("any", {}, print)[0])
+    assert [requests.take(f'{{"done":1,"echo":{number}}}') for number in (1, 2, 2)] == [False, True, True]
+    requests.lose()
+    assert not requests.take('{"done":1,"echo":3}'), "the answer to another connection"
 
 
 @pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])

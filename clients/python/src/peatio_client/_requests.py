@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from peatio_client.events import RequestFailed
+
+MOST_GIVEN_UP: Final = 100
+"""Numbers of requests that nobody waits for any more, and whose answers may still come."""
 
 Settle: TypeAlias = Callable[[dict[str, Any] | None], object]
 """Receives the answer; None if the connection ended before it."""
@@ -24,6 +28,7 @@ class Requests:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Settle] = {}
+        self._given_up = deque[int](maxlen=MOST_GIVEN_UP)
 
     def ask(self, event: str, fields: Mapping[str, Any], settle: Settle) -> tuple[int, str]:
         """Return the number of a new request, and its message.
@@ -40,15 +45,18 @@ class Requests:
         return number, text
 
     def forget(self, number: int) -> None:
-        """Stop waiting for an answer. Idempotent."""
-        self._waiting.pop(number, None)
+        """Stop waiting for an answer; if it comes later, drop it. Idempotent."""
+        if self._waiting.pop(number, None) is not None:
+            self._given_up.append(number)
 
     def take(self, text: str) -> bool:
         """Pass a frame to the request that it answers. Return False if it is not an answer."""
-        if not self._waiting or '"echo"' not in text:
+        if not (self._waiting or self._given_up) or '"echo"' not in text:
             return False
         try:
             frame = json.loads(text, parse_float=Decimal)
+            if frame["echo"] in self._given_up:
+                return True
             settle = self._waiting.pop(frame["echo"])
         except (ValueError, LookupError, TypeError, RecursionError):
             return False
@@ -61,6 +69,7 @@ class Requests:
         while self._waiting:
             _, settle = self._waiting.popitem()
             settle(None)
+        self._given_up.clear()
 
 
 def answer(frame: dict[str, Any] | None) -> dict[str, Any]:
