@@ -96,10 +96,14 @@ def test_without_numbers_everything_follows() -> None:
         [],
         "book",
         {"asks": 1},
+        {"asks": {"1": "2"}},
+        {"asks": "12"},
+        {"asks": [["1", "2"], "34"]},
         {"asks": [["1"]]},
         {"asks": ["a", "1"]},
         {"asks": [["NaN", "1"]]},
         {"sequence": "x"},
+        {"sequence": Decimal("1.5")},
     ],
 )
 def test_invalid_book_changes_nothing(body: Any) -> None:

@@ -524,10 +524,11 @@ def test_a_book_that_is_added_later_or_dropped_is_waited_for_as_well() -> None:
     assert run.all("error") == ["btcusdd.ob-inc: no order book within 10 s; is the name right?"]
 
 
-def test_book_of_another_shape_is_reported() -> None:
+@pytest.mark.parametrize("side", ["none", {"2.0": "1"}])
+def test_book_of_another_shape_is_reported(side: Any) -> None:
     followed = course(f"{URL}public", with_token=False)
     book = followed.book("btcusd")
-    run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": "none"}}])
+    run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": side}}])
     assert run.all("error") == ["btcusd.ob-inc: the body is not an order book"]
     assert run.all("stale") == [book]
 

@@ -216,11 +216,19 @@ def _read(body: Any) -> tuple[list[Level], list[Level], int | None]:
 
 def _levels(side: Any) -> list[Level]:
     """Return the levels of a flat `[price, volume]`, or of a list of such pairs."""
-    pairs = [side] if side and not isinstance(side[0], list) else side or []
+    if side is None:
+        return []
+    if not isinstance(side, list):
+        raise ValueError("no side of a book")
+    pairs = [side] if side and not isinstance(side[0], list) else side
+    if not all(isinstance(pair, list) for pair in pairs):
+        raise ValueError("no level of a book")
     return [(_number(price), _number(volume)) for price, volume in pairs]
 
 
 def _whole_number(value: Any) -> int | None:
+    if isinstance(value, Decimal):
+        raise ValueError("no whole number")
     return None if value is None else int(value)
 
 
