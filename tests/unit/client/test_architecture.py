@@ -14,7 +14,7 @@ PACKAGE = Path(peatio_client.__file__).parent
 PURE = (
     "events channels books _endings _tokens _credentials _pace _trades _commands _wire _shelf _course _requests".split()
 )
-PURE.append("_callbacks")
+PURE = ["_json", *PURE, "_callbacks"]
 IMPURE = set("asyncio os select socket ssl subprocess threading websockets".split())
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,8 +35,8 @@ class Followed:
     """A course that is followed to the end of a script.
 
     Args:
-        script: frames in turn; a number lets that many seconds pass, an `Ended` ends the connection, a function is
-            called. After the last of them the client is closed.
+        script: frames in turn, as JSON if they are bytes; a number lets that many seconds pass, an `Ended` ends the
+            connection, a function is called. After the last of them the client is closed.
         tokens: given in turn, the last one for ever; an exception is raised.
 
     Attributes:
@@ -121,7 +122,7 @@ class Followed:
         if callable(word):
             word(self)
             return None
-        return json.dumps(word)
+        return word.decode() if isinstance(word, bytes) else json.dumps(word)
 
     def all(self, name: str) -> list[Any]:
         return [what for callbacks, what in self.callbacks if callbacks == name]
@@ -531,6 +532,18 @@ def test_book_of_another_shape_is_reported(side: Any) -> None:
     run = Followed(followed, [SNAP, SUBSCRIBED, {"btcusd.ob-inc": {"asks": side}}])
     assert run.all("error") == ["btcusd.ob-inc: the body is not an order book"]
     assert run.all("stale") == [book]
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [("1e9999999999999999999", "Infinity"), ("-1e-9999999999999999999", "-0"), ("7" * 5000, "7" * 5000)],
+)
+def test_event_with_a_number_beyond_all_limits_is_an_event(number: str, value: str) -> None:
+    frame = f'{{"btcusd.update":{{"amount":{number},"price":1.10}}}}'
+    followed = course(f"{URL}public", ("btcusd.update",), with_token=False)
+    run = Followed(followed, [SUBSCRIBED, frame.encode()])
+    assert [event.text for event in run.events] == [frame]
+    assert run.events[0].data == {"amount": Decimal(value), "price": Decimal("1.10")}
 
 
 def test_stream_is_not_a_callback_of_another_kind() -> None:

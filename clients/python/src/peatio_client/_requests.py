@@ -6,9 +6,9 @@ import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
+from peatio_client import _json
 from peatio_client.events import RequestFailed
 
 MOST_GIVEN_UP: Final = 100
@@ -54,7 +54,7 @@ class Requests:
         if not (self._waiting or self._given_up) or '"echo"' not in text:
             return False
         try:
-            frame = json.loads(text, parse_float=Decimal)
+            frame = _json.read(text)
             if frame["echo"] in self._given_up:
                 return True
             settle = self._waiting.pop(frame["echo"])

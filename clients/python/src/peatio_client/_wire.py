@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from peatio_client import _json
 from peatio_client._commands import Send, Tell
 from peatio_client._trades import Trades
 from peatio_client.events import Event, Resumed, Stream, StreamName
@@ -174,7 +174,7 @@ class Conversation:
         Raises:
             ValueError: the frame is not one of the gateway's.
         """
-        frame = json.loads(text, parse_float=Decimal)
+        frame = _json.read(text)
         if not isinstance(frame, dict) or not frame:
             raise ValueError("not a JSON object, or an empty one")
         if frame.get("echo") == AFTER_REPLAY and self._resumes:
