@@ -28,10 +28,7 @@ WAIT = 10 # seconds for the connection, the challenge and the answer to the toke
 SILENCE = 60 # the gateway pings every 25 s
 STEADY = 60 # after a connection of this many seconds, the pauses start again from the shortest
 LONGEST_PAUSE = 30
-NO_RETURN = [1002, 1003, 1007, 1009].to_h { |code| [code, "reconnecting would fail again"] }.merge(
-  4401 => "the token has expired",
-  4403 => "an operator has ended the session"
-)
+NO_RETURN = [1002, 1003, 1007, 1009]
 
 # The gem websocket (1.2.9) treats the close codes 1012 and 1013 as errors: they were registered after RFC 6455.
 WebSocket::Frame::Handler::Handler07.prepend(
@@ -167,7 +164,7 @@ def follow(url, uid)
   loop do
     started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     code, reason = session(url, uid)
-    abort "closed: #{code} #{reason}; giving up: #{NO_RETURN[code]}" if NO_RETURN.key?(code)
+    abort "closed: #{code} #{reason}; giving up: reconnecting would fail again" if NO_RETURN.include?(code)
 
     held = Process.clock_gettime(Process::CLOCK_MONOTONIC) - started
     failures = held > STEADY ? 0 : failures + 1

@@ -181,3 +181,12 @@ def test_does_not_reconnect_if_that_cannot_help(sample: Callable[..., Sample]) -
         assert ann.ended() == 1
         assert "closed: 1003 because; giving up" in ann.notes
         assert len(times) == 2, "it reconnected"
+
+
+@pytest.mark.parametrize("code", [4401, 4403])
+def test_comes_back_with_a_new_token_after_the_end_of_a_session(sample: Callable[..., Sample], code: int) -> None:
+    with closing_with((code, "because"), (1003, "then")) as (url, times):
+        ann = sample(url)
+        assert ann.ended() == 1
+        assert re.search(rf"(?s)closed: {code} because; back in .*closed: 1003 then; giving up", ann.notes)
+        assert len(times) == 4
