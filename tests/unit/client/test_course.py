@@ -16,8 +16,9 @@ from peatio_client import Event, NoToken, Refused, Resumed
 from peatio_client._commands import AskToken, Command, Emit, Open, Receive, Send, Shut, Speak, Tell, Wait
 from peatio_client._course import Course
 from peatio_client._endings import Ended, Pauses
+from peatio_client._shelf import Shelf
 from peatio_client._wire import AFTER_REPLAY, Route
-from peatio_client.books import View
+from peatio_client.books import Book, View
 
 from tests.unit.client.test_tokens import token
 
@@ -485,6 +486,27 @@ def test_holes_are_mended_together_and_not_all_the_time() -> None:
     holes = [{f"{market}.ob-inc": {"asks": ["1", "1"], "sequence": 9}} for market in markets]
     run = Followed(followed, [SUBSCRIBED, *holes * 3, 1.0, *holes])
     assert [len(message["streams"]) for message in run.said] == [1, 1, 50, 50]
+
+
+def test_another_thread_may_ask_for_a_book_while_holes_are_mended() -> None:
+    shelf = Shelf(View())
+    books = [shelf.put(market)[0] for market in ("btcusd", "ethusd")]
+
+    class Interrupted(dict[str, Book]):
+        """Another thread runs whenever a book is looked up."""
+
+        def __getitem__(self, name: str) -> Book:
+            shelf.miss(books[1])
+            return dict.__getitem__(self, name)
+
+        def get(self, name: str, default: Any = None) -> Any:
+            shelf.miss(books[1])
+            return dict.get(self, name, default)
+
+    shelf._books = Interrupted(shelf._books)
+    shelf.miss(books[0])
+    assert shelf.to_ask(100) == ["btcusd.ob-inc"]
+    assert shelf.to_ask(102) == ["ethusd.ob-inc"]
 
 
 def test_a_book_that_does_not_come_is_reported_once_on_a_connection() -> None:

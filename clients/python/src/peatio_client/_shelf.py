@@ -104,9 +104,11 @@ class Shelf:
         """Return the streams of all books that need a new snapshot, at most once per `SNAPSHOT_SECONDS`."""
         if not self._holes or self._due > now:
             return []
-        books = [self._books[name] for name in self._holes if name in self._books]
-        streams = [book.stream for book in books if not book.current]
-        self._holes.clear()
+        names = list(self._holes)  # another thread may add one
+        for name in names:
+            self._holes.pop(name, None)
+        books = [self._books.get(name) for name in names]
+        streams = [book.stream for book in books if book is not None and not book.current]
         if streams:
             self._due = now + SNAPSHOT_SECONDS
         return streams
