@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from peatio_client import PeatioClient, RequestFailed
+from peatio_client._lines import MOST_BACKLOG
 from peatio_client._pace import A_SECOND, AT_ONCE
 from peatio_client._requests import MOST_GIVEN_UP, Requests
 
@@ -212,6 +213,23 @@ def test_a_late_answer_is_dropped(kind: str, server: Gateway, late: dict[str, An
     server.reply = reply
     play(kind, server.url, scenario)
     assert told == []
+
+
+@both
+def test_a_request_that_too_many_frames_precede_says_so(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        async def ask(_: object) -> None:
+            with pytest.raises(TimeoutError, match=r"^'slow': 1000 frames came before the answer; "):
+                await client.request("slow")
+
+        client.on("connected", ask)
+        for number in range(MOST_BACKLOG):
+            event = await client.next()
+            assert event is not None
+            assert event.data["id"] == number
+
+    server.reply = lambda _: [{"order": {"id": number}} for number in range(MOST_BACKLOG)]
+    play(kind, server.url, scenario)
 
 
 def test_few_numbers_of_late_answers_are_kept() -> None:

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from peatio_client._endings import Ended
-from peatio_client._lines import MOST_BACKLOG, Options, checked, ended, unredirected
+from peatio_client._lines import BACKLOG_FULL, MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
 
 
@@ -83,7 +83,7 @@ class Line:
             while not answered.done():
                 async with self._reading:
                     if len(self._backlog) >= MOST_BACKLOG:
-                        raise TimeoutError
+                        raise TimeoutError(BACKLOG_FULL)
                     if not answered.done():
                         await self._read()
         except (ConnectionClosed, Ended):

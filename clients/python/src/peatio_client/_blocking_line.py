@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 
 from peatio_client._endings import Ended
-from peatio_client._lines import MOST_BACKLOG, Options, checked, ended, unredirected
+from peatio_client._lines import BACKLOG_FULL, MOST_BACKLOG, Options, checked, ended, unredirected
 from peatio_client._requests import NOT_CONNECTED, Requests, answer
 from peatio_client._tls_socket import thread_safe
 
@@ -75,7 +75,7 @@ class Line:
 
     def request(self, event: str, fields: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """Send a message to a handler, and return its answer. On the thread that reads frames, read them in the
-        meantime. Raise `TimeoutError` without a text if there is no answer by `deadline` (`time.monotonic`)."""
+        meantime. Raise `TimeoutError`, without a text if there is no answer by `deadline` (`time.monotonic`)."""
         answered, frames = threading.Event(), list[dict[str, Any] | None]()
 
         def settle(frame: dict[str, Any] | None) -> None:
@@ -100,11 +100,15 @@ class Line:
         return answer(frames[0])
 
     def _read_until(self, gateway: ClientConnection, answered: threading.Event, deadline: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            while not answered.is_set() and len(self._backlog) < MOST_BACKLOG:
+        while not answered.is_set():
+            if len(self._backlog) >= MOST_BACKLOG:
+                raise TimeoutError(BACKLOG_FULL)
+            try:
                 text = str(gateway.recv(timeout=max(0.0, deadline - time.monotonic())))
-                if not self._requests.take(text):
-                    self._backlog.append(text)
+            except TimeoutError:
+                return
+            if not self._requests.take(text):
+                self._backlog.append(text)
 
     def hang_up(self) -> None:
         """Close the connection with a closing handshake. Idempotent."""

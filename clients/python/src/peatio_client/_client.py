@@ -167,9 +167,10 @@ class Client:
                 log.debug("callbacks of %s", name)
 
 
-def unanswered(event: str, timeout: float) -> TimeoutError:
-    """Return the error for a request without an answer."""
-    return TimeoutError(f"{event!r} was not answered within {timeout:g} s")
+def unanswered(event: str, timeout: float, error: TimeoutError) -> TimeoutError:
+    """Return the error for a request without an answer, with its reason if `error` has one."""
+    why = f": {error}" if str(error) else f" was not answered within {timeout:g} s"
+    return TimeoutError(f"{event!r}{why}")
 
 
 def _line(name: str, what: object) -> str:

@@ -21,6 +21,8 @@ MOST_FRAMES: Final = 16
 """Frames that wait for the consumer before the client stops reading."""
 MOST_BACKLOG: Final = 1000
 """Frames that may arrive before the answer to a request."""
+BACKLOG_FULL: Final = f"{MOST_BACKLOG} frames came before the answer; ask between events, not in a callback"
+"""Why a request has no answer, if it is not the time."""
 
 _log = logging.getLogger("peatio_client.line")
 _log.setLevel(logging.CRITICAL)  # the library logs errors, and at DEBUG tokens and payloads

@@ -164,8 +164,8 @@ class AsyncPeatioClient(Client):
                 while seconds := self._turn():
                     await asyncio.sleep(seconds)
                 return await self._line.request(event, fields or {})
-        except TimeoutError:
-            raise unanswered(event, timeout) from None
+        except TimeoutError as error:
+            raise unanswered(event, timeout, error) from None
 
     async def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.

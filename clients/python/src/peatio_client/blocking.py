@@ -170,8 +170,8 @@ class PeatioClient(Client):
                     raise TimeoutError
                 self._stop.wait(seconds)
             return self._line.request(event, fields or {}, deadline)
-        except TimeoutError:
-            raise unanswered(event, timeout) from None
+        except TimeoutError as error:
+            raise unanswered(event, timeout, error) from None
 
     def subscribe(self, *streams: StreamName) -> None:
         """Subscribe to more streams, now and after each reconnection.
