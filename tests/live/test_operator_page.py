@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from websockets.sync.client import ClientConnection
 
 from peatio_ws.server.operator_port.page import FOLDER
@@ -377,6 +377,32 @@ def test_refused_command_says_why_and_its_dialog_stays(here: Visit) -> None:
     page.locator("#dialog [type=submit]").click()
     expect(page.locator("#dialog .fault")).to_have_text(why)
     expect(page.locator("#field-text")).to_have_value("hello")
+    here.expect_failures(503)
+
+
+def test_command_whose_dialog_was_left_tells_its_end_and_closes_no_other(here: Visit) -> None:
+    page, commands = here.page, list[Route]()
+    page.route("**/api/notices", lambda route: commands.append(route))
+    ends = [
+        (
+            {"json": {"sent": 3, "received_by": {"workers": 2, "gateways": 1, "silent": 0}}},
+            "Notice sent to 3 connections.",
+        ),
+        ({"status": 503, "json": {"error": "frozen"}}, "Send a notice to all clients: frozen"),
+    ]
+    for end, told in ends:
+        page.locator("#notice").click()
+        page.locator("#field-text").fill("hello")
+        with page.expect_request("**/api/notices"):
+            page.locator("#dialog [type=submit]").click()
+        page.locator("#dialog").get_by_text("Cancel").click()
+        page.locator("#drain-all").click()
+        page.locator("#field-sure").fill("drain")
+        commands.pop().fulfill(**end)
+        expect(page.locator("#news")).to_contain_text(told)
+        expect(page.locator("#field-sure")).to_have_value("drain")
+        expect(page.locator("#dialog")).to_be_visible()
+        page.locator("#dialog").get_by_text("Cancel").click()
     here.expect_failures(503)
 
 

@@ -1,4 +1,4 @@
-/** Dialogs that ask before something is done. They stay open, with the reason, if it fails. */
+/** Dialogs that ask before something is done. They stay open, with the reason, if it fails. Leaving one does not stop what it began. */
 
 import { $, element, foreign } from "./dom.mjs";
 
@@ -39,9 +39,11 @@ export function confirmed({ title, of, lines, final, fields = [], action, isHarm
     accept.disabled = true;
     try {
       await run(Object.fromEntries(inputs.map((input) => [input.name, input.type === "checkbox" ? (input.checked ? "yes" : "") : input.value.trim()])));
-      dialog.close();
+      if (form.isConnected) dialog.close(); // not another one
     } catch (error) {
-      fault.textContent = error instanceof Error ? error.message : String(error);
+      const why = error instanceof Error ? error.message : String(error);
+      if (form.isConnected && dialog.open) fault.textContent = why;
+      else tell(`${title}: ${why}`, "bad"); // the operator has left the dialog
     } finally {
       accept.disabled = false;
     }
