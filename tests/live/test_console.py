@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, expect
 from tests.live.conftest import CLIENT
 from tests.support.driving import Line
 from tests.support.gateway import ROOT, GatewayProcess, Publisher, Signer, receive, resume
+from tests.support.played_console import Played, played_console
 from tests.support.servers import wait_until
 from tests.support.visiting import DESKTOP, PHONE, TABLET, Visit, chromium
 
@@ -468,3 +469,14 @@ def test_pasted_token_shows_its_members_orders(
     expect(page.locator("#order-31")).to_be_visible()
     expect(page.locator("#order-31 button")).to_have_count(0)
     expect(page.locator("#asks td").first).to_have_text("15.0")
+
+
+def test_second_cut_before_the_missed_events_have_come_hides_no_gap(visit: Callable[..., Visit]) -> None:
+    connections = [Played(True, "subscribe"), Played(True, "ping"), Played(False)]
+    with played_console(*connections) as port:
+        page = visit(port).page
+        page.locator("#token").fill("no.token.atall")
+        page.locator("#entry button").click()
+        expect(page.locator("#news")).to_contain_text(re.compile(r"^Back after "))
+        expect(page.locator("#news")).to_contain_text("but events may be missing: read your orders over REST.")
+        page.context.close()

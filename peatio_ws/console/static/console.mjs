@@ -210,6 +210,7 @@ function endReplay() {
 function disconnected({ code, reason, pause }) {
   lostAt ??= state === "live" || state === "cut" ? performance.now() : null;
   isReturning = lostAt !== null;
+  replaying.own = replaying.trades = false; // their end has not come, and will not
   answers.length = 0;
   for (const item of $("steps").children) item.classList.toggle("done", item.id === "step-cursor");
   if (isWaiting) answerOrder("The connection was lost before the answer; check your orders.", false);
