@@ -99,6 +99,11 @@ configured_workers = Gauge(
 max_connections = Gauge(
     "peatio_ws_max_connections", "Connections that all workers have room for", multiprocess_mode="livesum"
 )
+redis_configured = Gauge(
+    "peatio_ws_redis_configured_workers",
+    "Workers that should be connected to Redis (WEB_CONCURRENCY, or 0 without REDIS_URL)",
+    multiprocess_mode="livemax",
+)
 redis_connected = Gauge("peatio_ws_redis_connected", "Workers connected to Redis", multiprocess_mode="livesum")
 turned = Gauge(
     "peatio_ws_worker_turned_timestamp_seconds", "Last turn of a worker's event loop", multiprocess_mode="liveall"

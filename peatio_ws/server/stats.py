@@ -120,6 +120,7 @@ class StatsReporter:
         metrics.build_info.labels(VERSION, _PYTHON).set(1)
         metrics.configured_workers.set(self._settings.workers)
         metrics.max_connections.set(self._settings.max_connections)
+        metrics.redis_configured.set(self._settings.workers if self._settings.redis_url is not None else 0)
         metrics.redis_connected.set(bool(self._shared.connected))
         self._report_books()
         used = time.process_time()

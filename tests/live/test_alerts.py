@@ -82,8 +82,9 @@ CASES = {
         {'peatio_ws_connections{state="member",{}}': "790x20", "peatio_ws_max_connections{{}}": "1000x20"},
     ),
     "PeatioWsRedisNotConnected": Case(
-        {"peatio_ws_redis_connected{{}}": "2 2 1x20", WORKERS: "2x20"},
-        {"peatio_ws_redis_connected{{}}": "0x20", WORKERS: "2x20"},
+        # Down since the start, or for so long that no older value counts.
+        {"peatio_ws_redis_connected{{}}": "0x20", "peatio_ws_redis_configured_workers{{}}": "2x20"},
+        {"peatio_ws_redis_connected{{}}": "0x20", "peatio_ws_redis_configured_workers{{}}": "0x20"},
     ),
     "PeatioWsBrokerConnectionsLost": Case(
         {'peatio_ws_broker_losses_total{source="public",{}}': "0+2x20", WORKERS: "2x20"},

@@ -27,11 +27,11 @@ def socket(compression: Compression | None = None) -> Any:
     return SimpleNamespace(inbox=SimpleNamespace(received_bytes=2), outbox=outbox, received=1)
 
 
-def stats() -> StatsReporter:
+def stats(**settings: Any) -> StatsReporter:
     shared = SharedState(Revocations(), Lockout(0))
     counters = WorkerCounters()
-    settings = Settings(AMQP_URL=("memory://",))
-    return StatsReporter(settings, counters, BrokerIngest(settings, shared, counters), shared)
+    made = Settings(AMQP_URL=("memory://",), **settings)
+    return StatsReporter(made, counters, BrokerIngest(made, shared, counters), shared)
 
 
 def reported() -> float:
@@ -125,3 +125,11 @@ def test_load_is_that_of_the_last_round() -> None:
     assert (load.max_connections, load.waiting, load.slow, load.deliveries, load.frames) == (7, 42, 2, 4, 6)
     assert load.memory > 1_000_000
     assert load.redis is None
+
+
+def test_workers_that_should_be_connected_to_redis_are_none_without_an_address() -> None:
+    for more, expected in (({"REDIS_URL": "redis://127.0.0.1:1/0"}, 1), ({}, 0)):
+        measured = stats(**more)
+        measured.begin()
+        measured.end()
+        assert metrics.redis_configured._value.get() == expected
