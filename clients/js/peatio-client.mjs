@@ -119,6 +119,7 @@ export class PeatioClient {
     const { headers, agent, tls, WebSocket, books = [], every, depth, longestPause = LONGEST_PAUSE } = rest;
     if (!(longestPause >= FIRST_PAUSE))
       throw new TypeError(`longestPause has to be ${FIRST_PAUSE} s or more, not ${longestPause}`);
+    if (!(silence > 0)) throw new TypeError(`silence has to be more than 0 s, not ${silence}`);
     const view = checkedView({ every, depth });
     const connecting = { headers, agent, tls, WebSocket };
     const byProxy = authenticated === "by the proxy";

@@ -45,7 +45,7 @@ export class Line {
     this.#socket = socket;
     this.#silence = silence;
     this.#ask = socket.ping ? () => socket.ping() : () => socket.send("ping");
-    this.#pulse = setInterval(() => this.#feel(), (silence / 3) * 1000);
+    this.#pulse = setInterval(() => this.#feel(), Math.min(silence / 3, LONGEST_TIMER) * 1000);
     socket.addEventListener("open", () => {
       this.#opened = true;
       this.#wake();

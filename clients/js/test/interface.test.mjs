@@ -84,6 +84,14 @@ test("a redirect is not followed", () => {
   assert.equal(http(302, "", undefined), "HTTP 302: a redirect, which the client does not follow; check the address");
 });
 
+test("a silence of no time is refused, and an endless one asks for no sign of life all the time", async () => {
+  for (const silence of [0, -1, NaN]) assert.throws(() => client([], { silence }), /^TypeError: silence has to be more than 0 s, not/);
+  const one = client([subscribed], { streams: ["btcusd.trades"], silence: Infinity });
+  one.once("connected", () => setTimeout(() => one.close(), 50));
+  await one.run();
+  assert.deepEqual(Gateway.heard, []);
+});
+
 test("a refused text as token ends the client without a pause", async () => {
   const one = client([subscribed, refused], { token: token({ iat: -11 }) });
   const pauses = [];

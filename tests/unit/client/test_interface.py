@@ -286,6 +286,8 @@ def test_longest_pause_is_an_option(kind: str, server: Gateway) -> None:
         ({"authenticated": "somehow"}, ValueError, "by the proxy"),
         ({"token": "x", "headers": {"authorization": "x"}}, ValueError, "the option `token`"),
         ({"longest_pause": 0.4}, ValueError, "0.5 s or more"),
+        ({"token": "x", "silence": 0}, ValueError, "more than 0 s"),
+        ({"token": "x", "silence": float("nan")}, ValueError, "more than 0 s"),
         ({"token": "x", "ssl": ssl.create_default_context()}, ValueError, "wss://"),
     ],
 )

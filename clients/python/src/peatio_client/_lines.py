@@ -15,6 +15,7 @@ from peatio_client._endings import FIRST_PAUSE, LOST, Ended, closed_with, refuse
 
 OPEN_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
+LONGEST_SILENCE: Final = 86400.0  # threads cannot wait without a limit
 MOST_BYTES: Final = 16 * 2**20
 """Largest frame; a book can be long."""
 MOST_FRAMES: Final = 16
@@ -40,7 +41,7 @@ class Options:
         longest_pause: seconds between two attempts to connect, without the delay that the gateway asked for.
 
     Raises:
-        ValueError: the client itself sends one of the headers, or the pause is too short.
+        ValueError: the client itself sends one of the headers, or the silence or the pause is too short.
     """
 
     silence: float
@@ -50,6 +51,8 @@ class Options:
     longest_pause: float
 
     def __post_init__(self) -> None:
+        if not self.silence > 0:
+            raise ValueError(f"silence has to be more than 0 s, not {self.silence!r}")
         if not self.longest_pause >= FIRST_PAUSE:
             raise ValueError(f"longest_pause has to be {FIRST_PAUSE:g} s or more, not {self.longest_pause!r}")
         if not callable(self.headers):
@@ -61,13 +64,14 @@ class Options:
 
     def of_library(self, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return what to connect with, for `websockets`."""
+        silence = min(self.silence, LONGEST_SILENCE)
         options: dict[str, Any] = {
             "additional_headers": headers,
             "proxy": self.proxy,
             "open_timeout": OPEN_SECONDS,
-            "close_timeout": min(CLOSE_SECONDS, self.silence / 12),
-            "ping_interval": self.silence / 3,
-            "ping_timeout": self.silence / 2,
+            "close_timeout": min(CLOSE_SECONDS, silence / 12),
+            "ping_interval": silence / 3,
+            "ping_timeout": silence / 2,
             "max_size": MOST_BYTES,
             "max_queue": MOST_FRAMES,
             "logger": _log,
