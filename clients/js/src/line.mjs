@@ -1,13 +1,12 @@
 // A WebSocket whose frames are read one by one.
 
-import { now } from "./clocks.mjs";
+import { LONGEST_TIMER, now } from "./clocks.mjs";
 import { Ended, LOST } from "./errors.mjs";
 import { http, notOpened } from "./reasons.mjs";
 import { Requests } from "./requests.mjs";
 
 const OPEN = 10;
 const CHECK = 5; // wait for the answer to a ping after the page was away
-const LONGEST_TIMER = 86400; // browsers limit timers
 const FEW_FRAMES = 16; // frames that wait for the consumer before reading stops, if it can be stopped
 const MOST_FRAMES = 1000; // if it cannot: then the client disconnects
 const MOST_LENGTH = 8 * 2 ** 20; // size of these frames together, in UTF-16 units
@@ -45,7 +44,7 @@ export class Line {
     this.#socket = socket;
     this.#silence = silence;
     this.#ask = socket.ping ? () => socket.ping() : () => socket.send("ping");
-    this.#pulse = setInterval(() => this.#feel(), Math.min(silence / 3, LONGEST_TIMER) * 1000);
+    this.#pulse = setInterval(() => this.#feel(), Math.min((silence / 3) * 1000, LONGEST_TIMER));
     socket.addEventListener("open", () => {
       this.#opened = true;
       this.#wake();
@@ -152,7 +151,7 @@ export class Line {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     const late = new Promise((/** @type {(late: true) => void} */ resolve) => {
-      if (seconds < Infinity) timer = setTimeout(resolve, Math.min(seconds, LONGEST_TIMER) * 1000, true);
+      if (seconds < Infinity) timer = setTimeout(resolve, Math.min(seconds * 1000, LONGEST_TIMER), true);
     });
     while (!isDone() && !this.#ended) {
       const woken = new Promise((/** @type {(late: false) => void} */ resolve) => (this.#wake = () => resolve(false)));

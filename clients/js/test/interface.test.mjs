@@ -245,19 +245,22 @@ test("answers come to a callback, and events follow in order", async () => {
     await assert.rejects(one.request("subscribe"), TypeError);
     const [double, fail] = Gateway.heard;
     assert.deepEqual(double, { number: 4, event: "double", echo: 1 });
+    const patient = one.request("patient", {}, { timeout: Number.MAX_SAFE_INTEGER });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    say({ done: 1, echo: Gateway.heard.at(-1).echo });
     say({ "btcusd.trades": 1 });
     say({ error: "no such market", echo: fail.echo });
     say({ success: 8, echo: double.echo });
     say({ price: 5, echo: Gateway.heard[3].echo }); // to `silent`, which is over
     say({ "btcusd.trades": 2 });
-    answers.push(await asked[0]);
+    answers.push(await asked[0], await patient);
     await assert.rejects(asked[1], (error) => error instanceof RequestFailed && error.message === "no such market");
     Gateway.last.tell("close", { code: 1012, reason: "" });
     await assert.rejects(asked[2], /ended before the answer/);
   });
   one.on("disconnected", () => one.close());
   await one.run();
-  assert.deepEqual(answers, [{ success: 8 }]);
+  assert.deepEqual(answers, [{ success: 8 }, { done: 1 }]);
   assert.deepEqual(taken, [1, 2]);
 });
 

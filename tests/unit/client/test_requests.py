@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +52,28 @@ def test_answers_come_to_a_callback_and_events_follow_in_order(kind: str, server
     assert answers[2] == {"success": {"double": 60}}
     assert [event.data["id"] for event in taken] == [22, 31, 32]
     assert [event.cursor for event in taken] == ["c22", "c31", "c32"]
+
+
+@both
+def test_a_request_may_wait_without_a_limit(kind: str, server: Gateway) -> None:
+    async def scenario(client: Either) -> None:
+        async def ask(_: object) -> None:
+            answers.append(await client.request("double", {"number": 20}, timeout=math.inf))
+
+        client.on("connected", ask)
+        assert await client.next(math.inf) is not None
+        if kind == "blocking":
+            request = client.client.request
+            other = threading.Thread(target=lambda: answers.append(request("double", {"number": 20}, math.inf)))
+            other.start()
+            while other.is_alive():
+                with contextlib.suppress(TimeoutError):
+                    await client.next(0.01)
+
+    answers = list[Any]()
+    server.reply = doubled
+    play(kind, server.url, scenario)
+    assert answers == [{"success": {"double": 40}}] * (2 if kind == "blocking" else 1)
 
 
 def test_another_thread_may_ask(server: Gateway) -> None:

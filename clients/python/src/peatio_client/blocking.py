@@ -163,7 +163,7 @@ class PeatioClient(Client):
             TimeoutError: there was no answer in this time.
             ValueError: `event` is `subscribe` or `unsubscribe`, for which there are methods.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + min(timeout, threading.TIMEOUT_MAX)
         try:
             while seconds := self._turn():
                 if time.monotonic() + seconds > deadline:
