@@ -480,3 +480,14 @@ def test_second_cut_before_the_missed_events_have_come_hides_no_gap(visit: Calla
         expect(page.locator("#news")).to_contain_text(re.compile(r"^Back after "))
         expect(page.locator("#news")).to_contain_text("but events may be missing: read your orders over REST.")
         page.context.close()
+
+
+def test_crossed_book_is_shown(visit: Callable[..., Visit]) -> None:
+    with played_console(Played(True), asks=[["90", "1"]], bids=[["110", "2"]]) as port:
+        page = visit(port).page
+        page.locator("#token").fill("no.token.atall")
+        page.locator("#entry button").click()
+        expect(page.locator("#asks td").first).to_have_text("90")
+        expect(page.locator("#gap")).to_have_text("spread -20.0")
+        expect(page.locator("#depth path")).to_have_count(4)
+        page.context.close()

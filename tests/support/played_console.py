@@ -33,8 +33,12 @@ class Played(NamedTuple):
 
 
 @contextlib.contextmanager
-def played_console(*connections: Played) -> Iterator[int]:
-    """Serve, and yield the port."""
+def played_console(*connections: Played, asks: Any = (), bids: Any = ()) -> Iterator[int]:
+    """Serve, and yield the port.
+
+    Args:
+        asks, bids: the book.
+    """
     waiting = list(connections)
 
     def files(client: ServerConnection, request: Request) -> Response | None:
@@ -52,7 +56,7 @@ def played_console(*connections: Played) -> Iterator[int]:
         def say(message: str, streams: list[str], **more: Any) -> None:
             client.send(json.dumps({"success": {"message": message, "streams": streams}, **more}))
 
-        client.send('{"btcusd.ob-snap":{"asks":[],"bids":[],"sequence":1}}')
+        client.send(json.dumps({"btcusd.ob-snap": {"asks": asks, "bids": bids, "sequence": 1}}))
         say("subscribed", ["btcusd.trades", "global.tickers"])
         with contextlib.suppress(ConnectionClosed):
             for text in client:

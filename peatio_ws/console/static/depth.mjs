@@ -38,9 +38,9 @@ export class Depth {
     this.#svg.replaceChildren();
     if (!asks.length || !bids.length || width < 80) return;
     const middle = (asks[0].number + bids[0].number) / 2;
-    // Distant offers are irrelevant here and would flatten the rest.
-    const far = Math.max(middle / 50, 3 * (asks[0].number - bids[0].number));
-    const near = (/** @type {Row[]} */ rows) => rows.filter(({ number }) => Math.abs(number - middle) < far);
+    // Distant offers are irrelevant here and would flatten the rest. The best ones always count, in a crossed book, too.
+    const far = Math.max(middle / 50, 3 * Math.abs(asks[0].number - bids[0].number));
+    const near = (/** @type {Row[]} */ rows) => rows.filter(({ number }) => Math.abs(number - middle) <= far);
     const [up, down] = [near(asks), near(bids)];
     const reach = 1.02 * Math.max(...[...up, ...down].map(({ number }) => Math.abs(number - middle)), middle / 1e5);
     const most = 1.12 * Math.max(up.at(-1)?.sum ?? 0, down.at(-1)?.sum ?? 0, 1e-9);
