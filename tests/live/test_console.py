@@ -491,3 +491,12 @@ def test_crossed_book_is_shown(visit: Callable[..., Visit]) -> None:
         expect(page.locator("#gap")).to_have_text("spread -20.0")
         expect(page.locator("#depth path")).to_have_count(4)
         page.context.close()
+
+
+def test_opened_frame_keeps_its_texts(visit: Callable[..., Visit]) -> None:
+    with played_console() as port:
+        page = visit(port).page
+        indented = "text => import('/console/frames.mjs').then(module => module.indented(text))"
+        shown = page.evaluate(indented, '{"note":"x{ }y[  ]","none":{ },"few":[],"one":[{}]}')
+        assert shown == '{\n  "note": "x{ }y[  ]",\n  "none": {},\n  "few": [],\n  "one": [\n    {}\n  ]\n}'
+        page.context.close()

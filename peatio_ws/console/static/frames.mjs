@@ -82,17 +82,18 @@ function row({ at, direction, text, isMissed }, onToggle) {
  * @param {string} text
  */
 export function indented(text) {
-  const flat = /\[(?:[^[\]{}"]|"(?:[^"\\]|\\.)*")*\]|"(?:[^"\\]|\\.)*"|[{}[\],]|:|[^{}[\],:"\s]+/g;
+  const flat = /\{\s*\}|\[(?:[^[\]{}"]|"(?:[^"\\]|\\.)*")*\]|"(?:[^"\\]|\\.)*"|[{}[\],]|:|[^{}[\],:"\s]+/g;
   let [made, depth] = ["", 0];
   const turn = () => `\n${"  ".repeat(depth)}`;
   for (const [token] of text.matchAll(flat)) {
     if (token === "{" || token === "[") [depth, made] = [depth + 1, `${made}${token}`];
     if (token === "}" || token === "]") depth -= 1;
-    if (token === "{" || token === "[") made += turn();
+    if (/^\{\s*\}$/.test(token)) made += "{}";
+    else if (token === "{" || token === "[") made += turn();
     else if (token === "}" || token === "]") made += `${turn()}${token}`;
     else made += token === "," ? `,${turn()}` : token === ":" ? ": " : token;
   }
-  return made.replace(/\{\s+\}/g, "{}").replace(/\[\s+\]/g, "[]");
+  return made;
 }
 
 /** @param {() => string} text @returns {HTMLButtonElement} a button that copies a text and says so */
