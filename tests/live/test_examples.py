@@ -8,11 +8,13 @@ import json
 import os
 import queue
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -190,3 +192,19 @@ def test_comes_back_with_a_new_token_after_the_end_of_a_session(sample: Callable
         assert ann.ended() == 1
         assert re.search(rf"(?s)closed: {code} because; back in .*closed: 1003 then; giving up", ann.notes)
         assert len(times) == 4
+
+
+def test_orders_are_asked_for_again_until_the_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [b"<h1>maintenance</h1>", b'[{"id":1,"state":"wait"}]']
+
+    class Exchange(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers.pop(0))
+
+    with HTTPServer(("127.0.0.1", 0), Exchange) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("ORDERS_URL", f"http://127.0.0.1:{server.server_port}/")
+        assert runpy.run_path(str(EXAMPLES / "rest.py"))["fetch_orders"](lambda: "token") == {1: "wait"}
+        server.shutdown()
