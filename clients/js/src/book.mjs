@@ -19,12 +19,16 @@ export class Book {
    * connection until the next snapshot. The last state can still be read in the meantime.
    */
   current = false;
-  /** Number of the last change; null if the publisher does not number changes. @type {number | null} */
+  /**
+   * Number of the last change, a BigInt above 2^53; null if the publisher does not number changes.
+   *
+   * @type {number | bigint | null}
+   */
   sequence = null;
 
   #asks = new Side();
   #bids = new Side();
-  /** Number of the last increment, even if it was an old one. @type {number | null} */
+  /** Number of the last increment, even if it was an old one. @type {number | bigint | null} */
   #latest = null;
   /** Consecutive ignored increments with rising numbers. */
   #behind = 0;
@@ -88,7 +92,7 @@ export class Book {
       }
     } else if (sequence !== null && this.sequence !== null) {
       if (sequence <= this.sequence) return this.#lookBack(sequence);
-      this.current = sequence === this.sequence + 1;
+      this.current = follows(this.sequence, sequence);
       if (!this.current) return "hole";
     }
     asks.forEach((level) => this.#asks.change(level));
@@ -104,10 +108,10 @@ export class Book {
    * Distinguish an increment that the book already contains from the third one of a restarted sequence. An increment
    * that follows the previous one was overtaken by a snapshot, and does not count.
    *
-   * @param {number} sequence
+   * @param {number | bigint} sequence
    */
   #lookBack(sequence) {
-    const goesOn = this.#latest !== null && sequence === this.#latest + 1;
+    const goesOn = this.#latest !== null && follows(this.#latest, sequence);
     if (this.#behind || !goesOn) this.#behind = goesOn ? this.#behind + 1 : 1;
     this.#latest = sequence;
     if (this.#behind < RESTART) return "ignored";
@@ -166,12 +170,19 @@ function levelsOf(side) {
   });
 }
 
-/** @param {unknown} value @returns {number | null} */
+/** @param {unknown} value @returns {number | bigint | null} a number if that is exact */
 function sequenceOf(value) {
   if (value === undefined || value === null) return null;
+  // Where the engine does not report the texts of numbers, it has rounded large ones.
+  if (!/^-?\d{1,64}$/.test(String(value)) || (typeof value === "number" && !Number.isSafeInteger(value)))
+    throw new TypeError("no sequence");
   const number = Number(value);
-  if (!Number.isSafeInteger(number)) throw new TypeError("no sequence");
-  return number;
+  return Number.isSafeInteger(number) ? number : BigInt(String(value));
+}
+
+/** @param {number | bigint} before @param {number | bigint} sequence */
+function follows(before, sequence) {
+  return BigInt(sequence) === BigInt(before) + 1n;
 }
 
 /** Numbers as their texts, where the engine reports them (Node 22, and current browsers). */

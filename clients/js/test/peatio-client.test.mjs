@@ -46,6 +46,21 @@ test("what follows is taken and nothing else", () => {
   assert.deepEqual(book.asks, [["2", "1"]]);
 });
 
+test("a sequence of 64 bits is exact", () => {
+  const book = new Book("btcusd.ob");
+  const take = (kind, sequence, more) => book.take(kind, { asks: [["2", "1"]], sequence, ...more });
+  assert.equal(take("snap", "9007199254740991"), "changed");
+  assert.deepEqual(["9007199254740992", "9007199254740993", "9007199254740995"].map((number) => take("inc", number)), ["changed", "changed", "hole"]);
+  assert.equal(book.sequence, 9007199254740993n);
+  take("snap", "1764457200000000001");
+  assert.deepEqual([take("inc", "1764457200000000001"), take("inc", "1764457200000000002")], ["ignored", "changed"]);
+  assert.equal(take("changes", "1764457200000000009", { previous: "1764457200000000002" }), "changed");
+  take("snap", 7);
+  assert.equal(book.sequence, 7);
+  assert.throws(() => take("snap", 2 ** 53), /no sequence/, "Node 20 has rounded it");
+  assert.throws(() => take("snap", ""), /no sequence/);
+});
+
 test("a sequence that starts again is noticed", () => {
   const book = new Book("btcusd.ob");
   const take = (sequence) => book.take("inc", { asks: ["2", "0"], sequence });

@@ -14,8 +14,12 @@ export declare class Book {
      * connection until the next snapshot. The last state can still be read in the meantime.
      */
     current: boolean;
-    /** Number of the last change; null if the publisher does not number changes. @type {number | null} */
-    sequence: number | null;
+    /**
+     * Number of the last change, a BigInt above 2^53; null if the publisher does not number changes.
+     *
+     * @type {number | bigint | null}
+     */
+    sequence: number | bigint | null;
     /** @param {string} name @param {string} [stream] */
     constructor(name: string, stream?: string);
     /** The market: `btcusd`. @returns {string} */
