@@ -6,6 +6,7 @@ connections. With a simulated exchange it receives a function that signs a token
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -59,10 +60,14 @@ class Page:
             return self._answer(path, environ, start_response)
         asked = _AppResponse(start_response)
         body = self._app(environ, asked.start_response)
-        chunks = iter(body)
-        first = next(chunks, b"")  # an application may call start_response as late as here
+        try:
+            chunks = iter(body)
+            first = next(chunks, b"")  # an application may call start_response as late as here
+        except BaseException:
+            _close(body)
+            raise
         if not asked.has_nothing:
-            return _rest(first, chunks, body)
+            return _Rest(first, chunks, body)
         _close(body)
         return self._answer(path, environ, start_response)
 
@@ -103,12 +108,17 @@ class _AppResponse:
         return (lambda _data: None) if self.has_nothing else self._start_response(status, headers, exc_info)
 
 
-def _rest(first: bytes, chunks: Iterator[bytes], body: Iterable[bytes]) -> Iterator[bytes]:
-    try:
-        yield first
-        yield from chunks
-    finally:
-        _close(body)
+class _Rest:
+    """An application's response whose first part has been read. The server closes it, read or not."""
+
+    def __init__(self, first: bytes, chunks: Iterator[bytes], body: Iterable[bytes]) -> None:
+        self._chunks, self._body = itertools.chain((first,), chunks), body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def close(self) -> None:
+        _close(self._body)
 
 
 def _close(body: Iterable[bytes]) -> None:

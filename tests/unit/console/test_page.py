@@ -236,3 +236,30 @@ def test_application_may_call_start_response_late() -> None:
     mixed = Page(late, True, None)
     assert Answer(mixed, "/").body == b"onetwo"
     assert Answer(mixed, "/console/icon.svg").headers["Content-Type"] == "image/svg+xml"
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+def test_response_of_the_application_is_closed_if_a_client_does_not_read_it(parts: int) -> None:
+    app, environ = App("/"), {"PATH_INFO": "/", "REQUEST_METHOD": "GET"}
+    body: Any = page(app, app_first=True)(environ, lambda *_: None)
+    read = iter(body)
+    for _ in range(parts):
+        assert next(read) == b"the application's own"
+    body.close()
+    assert app.closed == 1
+
+
+def test_response_of_the_application_is_closed_if_its_first_part_fails() -> None:
+    class Failing(App):
+        def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return FailingBody([], self)
+
+    class FailingBody(Body):
+        def __iter__(self) -> Iterator[bytes]:
+            raise RuntimeError("the database is down")
+
+    app = Failing("/")
+    with pytest.raises(RuntimeError):
+        page(app, app_first=True)({"PATH_INFO": "/", "REQUEST_METHOD": "GET"}, lambda *_: None)
+    assert app.closed == 1
