@@ -64,7 +64,9 @@ export class Conversation {
     if (token !== null) parts.pathname = parts.pathname.replace(/\/private(\/*)$/, "/public$1");
     let room = QUERY_LENGTH;
     const named = [];
-    for (const name of streams.filter((stream) => byProxy || isPublic(stream))) {
+    // Private streams first: the missed events follow once these are subscribed.
+    const first = byProxy ? streams.filter((stream) => !isPublic(stream)) : [];
+    for (const name of [...first, ...streams.filter(isPublic)]) {
       const query = [["stream", name], ...trades.query([name])];
       room -= new URLSearchParams(query).toString().length + 1;
       if (room < 0) break; // the others are requested by message

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Book, PeatioClient } from "../peatio-client.mjs";
+import { Conversation } from "../src/conversation.mjs";
 import { authenticated, client, Gateway, subscribed, until } from "./gateway.mjs";
 
 test("prices are equal as decimals, and keep their digits", () => {
@@ -44,6 +45,14 @@ test("what follows is taken and nothing else", () => {
   assert.equal(book.take("inc", { asks: ["2", "0"], sequence: 9 }), "hole");
   assert.equal(book.current, false);
   assert.deepEqual(book.asks, [["2", "1"]]);
+});
+
+test("an address has room for private streams, whatever the number of public ones", () => {
+  const streams = [...Array.from({ length: 300 }, (_, number) => `market${number}.trades`), "order"];
+  const { address } = new Conversation("ws://gateway.example/", { streams, token: null, byProxy: true, cursor: "c1", notices: false });
+  const named = new globalThis.URL(address).searchParams.getAll("stream");
+  assert.ok(named.length < 300);
+  assert.ok(named.includes("order"), "its missed events come before the answer to the question for their end");
 });
 
 test("a sequence of 64 bits is exact", () => {

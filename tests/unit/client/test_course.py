@@ -183,6 +183,25 @@ def test_replay_with_a_gap_ends_incomplete_after_the_gap(script: list[Any]) -> N
     assert followed.all("resumed") == [Resumed(complete=False)]
 
 
+def test_end_of_a_replay_is_told_beside_more_streams_than_an_address_has_room_for() -> None:
+    trades = tuple(f"market{number:03}.trades" for number in range(100))
+    live = {
+        "success": {"message": "subscribed", "streams": [*trades, "order"]},
+        "resume": {"cursor": "c1", "complete": True},
+    }
+    script = [
+        {**live, "marks": dict.fromkeys(trades, "m" * 16)},
+        Ended(1006, ""),
+        live,
+        {"success": {"message": "unsubscribed", "streams": ["order"]}, "echo": AFTER_REPLAY},
+    ]
+    run = Followed(course(streams=(*trades, "order")), script)
+    streams = [parse_qs(urlsplit(address).query)["stream"] for address, _ in run.opened]
+    assert [len(names) < 101 for names in streams] == [False, True], "the marks need room, too"
+    assert "order" in streams[1]
+    assert run.all("resumed") == [Resumed(True)]
+
+
 def test_connection_that_ends_during_the_replay_is_not_resumed() -> None:
     followed = Followed(
         course(), [AUTHENTICATED, Ended(1006, ""), AUTHENTICATED, Ended(1006, ""), AUTHENTICATED, REPLAYED]

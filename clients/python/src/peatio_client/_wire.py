@@ -136,7 +136,8 @@ class Conversation:
         self.headers = dict[str, str]()
         streams = tuple(streams)
         self._trades.keep(streams)
-        names = tuple(_as_many_as_fit(streams, self._trades))
+        # Private streams first: the missed events follow once these are subscribed.
+        names = tuple(_as_many_as_fit(sorted(streams, key=is_public), self._trades))
         self.asked = set(names)
         self._complete = True  # whether the gateway has guaranteed all events so far
         self._resumes = cursor is not None and not all(map(is_public, names))  # until the missed events have come
