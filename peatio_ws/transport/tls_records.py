@@ -23,8 +23,11 @@ AUTO_RETRY: Final = 4
 
 
 def return_after_each_record(sock: Any) -> None:
-    """Change a TLS socket, Python's or gevent's, before its handshake. No effect where OpenSSL cannot be asked."""
-    if _control is not None:
+    """Change a TLS socket, Python's or gevent's, before its handshake. No effect where OpenSSL cannot be asked.
+
+    A client may have disconnected already. Its socket then has no `PySSLSocket`, and its handshake raises OSError.
+    """
+    if _control is not None and sock._sslobj is not None:
         _control(_fields(sock._sslobj)[1], CLEAR_MODE, AUTO_RETRY, None)
 
 

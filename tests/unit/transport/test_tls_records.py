@@ -14,7 +14,7 @@ import pytest
 
 from peatio_ws.transport.tls_records import return_after_each_record
 from tests.support.certificate import Certificate
-from tests.support.raw_client import WAIT
+from tests.support.raw_client import WAIT, RawClient
 from tests.support.tls_records import HANDSHAKE, HELLO, KEY_UPDATE, TlsClient
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -44,3 +44,19 @@ def test_read_returns_after_each_record_without_data(tmp_path: Path, version: ss
                 with pytest.raises(ssl.SSLWantReadError):
                     ours._sslobj.read(100)
             assert ours._sslobj.read(100) == b"data"
+
+
+@pytest.mark.parametrize("package", [ssl, gevent.ssl])
+def test_client_that_disconnected_before_tls_has_nothing_to_change(package: Any) -> None:
+    """A half-close, then a reset: Python wraps such a socket without an OpenSSL object."""
+    context = package.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = RawClient(listener.getsockname()[1])
+        client.finish()
+        client.reset()
+        below, _ = listener.accept()
+    with context.wrap_socket(below, server_side=True, do_handshake_on_connect=False) as ours:
+        assert ours._sslobj is None
+        return_after_each_record(ours)
+        with pytest.raises(OSError, match="not connected"):
+            ours.do_handshake()

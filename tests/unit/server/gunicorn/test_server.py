@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
+import gevent.ssl
 import pytest
 
 from peatio_ws import testing
@@ -90,3 +92,16 @@ def test_released_socket_stays_open_when_its_request_is_over(server: Server) -> 
         assert other.recv(100) == b"still open"
         assert other.recv(100) == b""
     assert not server._released
+
+
+@pytest.mark.parametrize("server", [{}], indirect=True)
+def test_client_that_disconnected_before_tls_is_no_error(server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = RawClient(listener.getsockname()[1])
+        client.finish()
+        client.reset()
+        below, address = listener.accept()
+    server.ssl_args = {"server_side": True}
+    server.wrap_socket = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket
+    testing._run(lambda: server.wrap_socket_and_handle(below, address))
+    assert not Handler.idle
