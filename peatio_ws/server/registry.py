@@ -16,7 +16,7 @@ import structlog
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
-from peatio_ws.concurrency.yielding import let_others_run
+from peatio_ws.concurrency.yielding import TURN_SECONDS
 from peatio_ws.config.settings import Settings
 from peatio_ws.errors import Refused
 from peatio_ws.monitoring import limits, metrics
@@ -138,9 +138,12 @@ class ConnectionRegistry:
     def tick(self) -> None:
         """Check the deadlines of all connections, and report their status. To be called once a second."""
         self._stats.begin()
+        until = time.monotonic() + TURN_SECONDS
         for number, connection in enumerate(self):
-            if number % 20 == 19:
-                let_others_run()
+            if number % 20 == 19 and time.monotonic() > until:
+                # Not `let_others_run`: in a flood, all clients that wait for a turn would be served first, each time.
+                gevent.sleep(1e-6)
+                until = time.monotonic() + TURN_SECONDS
             try:
                 connection.tick(time.monotonic())
                 self._stats.add_connection(connection.status, connection.ws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from typing import Any
 
 import gevent
@@ -10,6 +11,7 @@ import gevent.event
 import pytest
 
 from peatio_ws import testing
+from peatio_ws.concurrency import yielding
 from peatio_ws.monitoring import metrics
 from peatio_ws.server.connections.handler_connection import HandlerConnection
 from tests.support.servers import wait_until
@@ -80,6 +82,35 @@ def test_close_by_the_gateway_counts_for_it() -> None:
 
 
 # ---- periodic checks
+
+
+def test_clients_that_wait_for_a_turn_do_not_delay_the_deadlines_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes only while a client is served, or a connection checked: a turn, or a tenth of one."""
+    registry = testing.gateway()._registry
+    now, clients, served = [100.0], 100, [0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(registry._stats, "add_connection", lambda *_: None)
+
+    def client() -> None:
+        while True:
+            yielding.let_others_run()
+            served[0] += 1
+            now[0] += yielding.TURN_SECONDS * 1.1
+
+    class Checked:
+        status = ws = None
+
+        def tick(self, _now: float) -> None:
+            now[0] += yielding.TURN_SECONDS / 10
+
+    registry._connections.update(Checked() for _ in range(200))  # type: ignore[misc]
+    flood = [gevent.spawn(client) for _ in range(clients)]
+    with gevent.Timeout(30):
+        gevent.sleep(0.01)
+        served[0] = 0
+        registry.tick()
+    gevent.killall(flood)
+    assert 0 < served[0] < clients
 
 
 def test_failing_tick_ends_only_that_connection(monkeypatch: pytest.MonkeyPatch) -> None:
