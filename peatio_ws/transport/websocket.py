@@ -26,6 +26,8 @@ from peatio_ws.transport.receive import Reader
 
 IDLE_SECONDS: Final = 1.0
 """How long a client's greenlet waits for a byte before it ends."""
+PONG_SECONDS: Final = 5.0
+"""The least time that a client has to answer a ping: pings are late after the worker, or its machine, stood still."""
 
 
 class WebSocket:
@@ -205,13 +207,18 @@ class WebSocket:
         if outbox.closing:
             if now > outbox.deadline:
                 outbox.abort()
-        elif now - inbox.last_read > settings.ping_timeout:
+        elif now - inbox.last_read > settings.ping_timeout and self._is_ping_unanswered(now):
             outbox.close(Close.IDLE, REASONS[Close.IDLE], cut=True)
         elif now - self.pinged > settings.ping_interval:
             self.pinged = now
             outbox.send(PING)
         elif now - inbox.last_read > IDLE_SECONDS:
             inbox.reader.release_greenlet()
+
+    def _is_ping_unanswered(self, now: float) -> bool:
+        """Return whether the last ping came after the client's last sign of life, and had time to be answered."""
+        patience = min(PONG_SECONDS, self._settings.ping_interval / 2)  # less than the time to the next ping
+        return self.inbox.last_read < self.pinged < now - patience
 
     @property
     def ending(self) -> Ending:

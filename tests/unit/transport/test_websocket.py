@@ -341,16 +341,30 @@ def test_pings_are_sent_at_the_interval(pair: Pair) -> None:
 
 def test_connection_without_a_sign_of_life_is_ended(pair: Pair) -> None:
     ws = pair.open()
+    ws.tick(ws.inbox.last_read + 50)
     ws.tick(ws.inbox.last_read + 60)
     assert not ws.closed
     ws.tick(ws.inbox.last_read + 60.5)
     assert ws.outbox.closing == Close.IDLE
 
 
+def test_client_is_pinged_before_it_is_closed_even_if_the_ping_is_late(pair: Pair) -> None:
+    """A worker that stood still for a while has sent no ping, so a quiet client had nothing to answer."""
+    ws = pair.open()
+    ws.tick(ws.opened + 26)
+    ws.inbox.last_read = ws.opened + 26.1
+    for late in (90.0, 91.0, 94.9):
+        ws.tick(ws.opened + late)
+        assert not ws.closed
+    assert pair.client.recv(100) == 2 * PING
+    ws.tick(ws.opened + 95.1)
+    assert ws.outbox.closing == Close.IDLE
+
+
 def test_client_that_reads_its_outbox_is_alive(pair: Pair) -> None:
     ws = pair.open()
     began = ws.inbox.last_read
-    ws.pinged = began + 1000
+    ws.pinged = began + 150
     ws.outbox.size, ws.outbox.sent = 1000, 1
     ws.tick(began + 50)
     ws.outbox.sent = 2
@@ -558,7 +572,7 @@ def test_client_with_unread_messages_is_alive_while_it_sends(pair: Pair) -> None
         pair.send_frames(Frame(Opcode.PONG, b""))
         ws.tick(ws.opened)
         assert ws.inbox.last_read >= ws.opened
-    ws.inbox.last_read = 0.0
+    ws.inbox.last_read, ws.pinged = ws.opened - 100, ws.opened - 10
     ws.tick(ws.opened)
     assert ws.outbox.closing == Close.IDLE
 
