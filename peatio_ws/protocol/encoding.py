@@ -106,7 +106,8 @@ def with_echo(payload: bytes, echo: bytes) -> bytes:
     """
     if not echo:
         return payload
-    return b'%b%b"echo":%b}' % (payload[:-1], b"" if payload == b"{}" else b",", echo)
+    before = payload[:-1].rstrip()
+    return b'%b%b"echo":%b}' % (before, b"" if before == b"{" else b",", echo)
 
 
 def _ranger_error(text: str) -> bytes:

@@ -30,7 +30,7 @@ def test_a_reply_is_bytes_or_json(gateway: Gateway) -> None:
 
 
 def test_a_reply_object_ends_with_the_echo_of_the_message(gateway: Gateway) -> None:
-    replies: list[Any] = [b'{"a": 1.50}', b" {} ", {"b": [None]}, {"echo": 1}, "text", [1], b"{oops", b"\xff"]
+    replies: list[Any] = [b'{"a": 1.50}', b" {} ", b"{ \n}", {"b": [None]}, {"echo": 1}, "text", [1], b"{oops", b"\xff"]
 
     @gateway.on("next")
     def handler(session: Any, message: dict[str, Any]) -> None:
@@ -42,6 +42,7 @@ def test_a_reply_object_ends_with_the_echo_of_the_message(gateway: Gateway) -> N
 
     answers = [
         '{"a": 1.50,"echo":"x"}',
+        '{"echo":"x"}',
         '{"echo":"x"}',
         '{"b":[null],"echo":"x"}',
         '{"echo":1}',
