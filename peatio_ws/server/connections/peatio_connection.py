@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 
+import gevent
 import structlog
 
 from peatio_ws.auth.identity import Identity
@@ -139,7 +140,7 @@ class PeatioConnection(BaseConnection):
         except Idle:
             ws.wait_idle()
             return False
-        except Exception:
+        except (Exception, gevent.Timeout):  # such as a time limit that a handler began and did not end
             log.exception("connection failed", connection=ws.id)
             ws.outbox.close(Close.INTERNAL_ERROR)
         return True

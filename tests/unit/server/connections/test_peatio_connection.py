@@ -108,6 +108,21 @@ def test_client_waits_for_all_its_streams_as_long_as_for_one(monkeypatch: pytest
             assert now[0] - before == on_demand_bindings.BIND_SECONDS
 
 
+def test_time_limit_that_a_handler_left_behind_closes_with_1011() -> None:
+    """With 1000, the client would not come back."""
+    gateway = testing.gateway()
+
+    @gateway.on("begin")
+    def begin(session: Any, _message: dict[str, Any]) -> None:
+        gevent.Timeout(0.01).start()
+
+    with testing.serve(gateway) as server:
+        client = server.connect()
+        assert "challenge" in client.json()
+        client.send({"event": "begin"})
+        assert client.closed() == (1011, "internal error")
+
+
 SUBSCRIBED = {"success": {"message": "subscribed", "streams": ["a.ob-inc"]}}
 
 
