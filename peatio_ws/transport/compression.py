@@ -30,6 +30,9 @@ SMALL_WINDOW_BITS: Final = 9
 """For all clients that ask for less: the smallest window of zlib, which all of them can read."""
 MEMORY_LEVEL: Final = 5
 """zlib's `memLevel`. With its default, 8, a text takes up to 100 us longer in a small window and is no shorter."""
+LONGEST_OFFERS: Final = 1_024
+"""The longest `Sec-WebSocket-Extensions` that is read, in characters. Browsers send 50. A thousand take up to 2 ms to
+parse, and all other clients wait meanwhile."""
 REMEMBERED_BYTES: Final = 65_536
 """A handler may send one text to a thousand clients; up to this size it is compressed once."""
 
@@ -125,9 +128,11 @@ def negotiate(offers: str, threshold: int) -> Agreement | None:
     """Return the agreement with a client; None if it offers nothing acceptable.
 
     Args:
-        offers: its `Sec-WebSocket-Extensions`. A header that cannot be read offers nothing.
+        offers: its `Sec-WebSocket-Extensions`. A header that is too long or cannot be read offers nothing.
         threshold: see `Compression`.
     """
+    if len(offers) > LONGEST_OFFERS:
+        return None
     try:
         extensions = parse_extension(offers)
     except InvalidHeader:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peatio_ws.transport.compression import (
+    LONGEST_OFFERS,
     REMEMBERED_BYTES,
     SMALL_WINDOW_BITS,
     WINDOW_BITS,
@@ -104,6 +105,12 @@ def test_client_can_read_texts_with_its_requested_window(bits: int) -> None:
     noise = random.Random(1).randbytes(1 << bits).hex().encode()
     text = noise + noise
     assert inflated(agreed.compression.compress(text_frame(text)), bits) == [(True, text)]
+
+
+def test_long_offers_are_declined_without_parsing_them() -> None:
+    offer = "permessage-deflate"
+    assert negotiate(offer.ljust(LONGEST_OFFERS), THRESHOLD) is not None
+    assert negotiate(offer.ljust(LONGEST_OFFERS + 1), THRESHOLD) is None
 
 
 def test_two_compressions_serve_all_requested_windows() -> None:
