@@ -54,17 +54,18 @@ class Drain:
         steps = max(1, min(round(self._seconds / DRAIN_STEP), len(connections) // DRAIN_AT_ONCE))
         for step in range(steps):
             for connection in connections[step::steps]:
-                self._close(connection)
+                self.close(connection)
             gevent.sleep(DRAIN_STEP)
         give_up = time.monotonic() + CLOSE_SECONDS
         while self._connections and time.monotonic() < give_up:
             for connection in list(self._connections):
-                self._close(connection)  # includes clients that connected meanwhile
+                self.close(connection)  # includes clients that connected meanwhile
             gevent.sleep(DRAIN_STEP)
         for connection in list(self._connections):
             connection.ws.outbox.abort()
 
-    def _close(self, connection: DrainableConnection) -> None:
+    def close(self, connection: DrainableConnection) -> None:
+        """Ask a client to come back later. Idempotent."""
         connection.send_cursor()
         spread = max(RETURN_SECONDS, len(self._connections) // RETURN_A_SECOND)
         connection.ws.outbox.close(Close.RESTART, reconnect_reason(spread))

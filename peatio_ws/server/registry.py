@@ -133,6 +133,8 @@ class ConnectionRegistry:
         )
         self._ends.tracing.on_opened(connection)
         self._hooks.opened(connection)
+        if self._ending:  # its request took long to arrive, and the drain may be over
+            self._drain.close(connection)
         ws.serve(functools.partial(self._run, connection), connection.handles_idle)
 
     def tick(self) -> None:

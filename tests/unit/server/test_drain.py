@@ -37,6 +37,16 @@ def test_upgrade_whose_identify_outlasts_a_drain_is_refused(
         assert status_of(server) == 503
 
 
+@pytest.mark.parametrize("path", ["/classic", "/public?stream=a.b"])
+def test_client_whose_request_outlasts_the_drain_of_a_worker_is_asked_to_come_back(path: str) -> None:
+    """Such as one that middleware of the application delays: the worker is about to exit."""
+    gateway = waiting_gateway()
+    with testing.serve(gateway) as server:
+        testing._run(gateway.drain)
+        code, reason = server.connect(path).closed()
+        assert (code, reason.partition(";")[0]) == (1012, "restart")
+
+
 def test_undone_drain_keeps_connections_not_yet_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "DRAIN_STEP", 60.0)
     gateway = waiting_gateway(WEBSOCKET_DRAIN_SECONDS="120")
