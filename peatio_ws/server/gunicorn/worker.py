@@ -25,6 +25,7 @@ from peatio_ws.server.gateway import Gateway
 from peatio_ws.server.gunicorn import span_export
 from peatio_ws.server.gunicorn.server import Server, server_tls
 from peatio_ws.server.operator_port import health, listener
+from peatio_ws.transport.tls import ServerTls
 from peatio_ws.transport.websocket import WebSocket
 from peatio_ws.transport.websocket_handler import Handler
 
@@ -75,7 +76,7 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
                 super().load_wsgi()
                 Handler.settings = Settings.limits_from_env()  # the application need not be a Gateway
                 if Server.tls is None:
-                    Server.tls = server_tls(self.cfg)
+                    Server.tls = self._made_tls()
                 else:
                     Server.tls.renew()  # the files may have changed since the master read them
                 break
@@ -86,6 +87,15 @@ class Worker(GeventWebSocketWorker):  # type: ignore[misc]  # gunicorn has no ty
         health.faults.clear()
         if Server.tls is not None:
             gevent.spawn(supervise, "certificate", Server.tls.run)
+
+    def _made_tls(self) -> ServerTls | None:
+        """Return the TLS of gunicorn's settings; None without TLS. Raises SSLError or ConfigurationError."""
+        try:
+            return server_tls(self.cfg)
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            raise ConfigurationError([f"{self.cfg.certfile}, or its key, cannot be read: {error.strerror}"]) from None
 
     def _wait_for_settings(self, error: Exception) -> None:
         """Report the faults in the log and at `/readyz`, and pause."""

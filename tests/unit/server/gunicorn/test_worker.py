@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
+from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
 from peatio_ws.server.gunicorn import worker as room
 from peatio_ws.server.gunicorn.server import Server
 from peatio_ws.server.gunicorn.worker import Worker
 from peatio_ws.transport.http.request_handler import PendingRequest
+from tests.support.certificate import Certificate
 
 LIMIT = 10.0
 """Time limit in seconds for immediate effects."""
@@ -68,6 +72,35 @@ def test_worker_drains_when_its_master_has_died(
     monkeypatch.setattr(GeventWorker, "notify", notify)
     worker.run()
     assert drained == [True]
+
+
+@pytest.mark.parametrize("content", [None, b"half of a certificate"])
+def test_patient_worker_waits_for_a_certificate_that_is_being_replaced(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    """The master could not read it either, when it reloaded, so it has made no context for its workers."""
+    files = Certificate(tmp_path)
+    worker.cfg = Config()
+    worker.cfg.set("certfile", str(files.cert))
+    worker.cfg.set("keyfile", str(files.key))
+    whole, faults = Path(files.cert).read_bytes(), list[Exception]()
+    Path(files.cert).unlink()
+    if content is not None:
+        Path(files.cert).write_bytes(content)
+
+    def wait(error: Exception) -> None:
+        faults.append(error)
+        Path(files.cert).write_bytes(whole)
+
+    monkeypatch.setattr(GeventWebSocketWorker, "load_wsgi", lambda self: None)
+    monkeypatch.setattr(Worker, "patient", True)
+    monkeypatch.setattr(Server, "tls", None)
+    monkeypatch.setattr(room.Handler, "settings", room.Handler.settings)
+    monkeypatch.setattr(room.gevent, "spawn", lambda *_: None)
+    worker._wait_for_settings = wait
+    worker.load_wsgi()
+    assert len(faults) == 1
+    assert Server.tls is not None
 
 
 def test_worker_waits_for_requests_not_for_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
