@@ -48,6 +48,8 @@ LIVE_SECONDS: Final = 5.0
 UNREACHABLE_SECONDS: Final = 1.0
 """How long a member that authenticates waits for a worker that reads its history back, and for an unreachable
 broker."""
+NO_HISTORY: Final = "off"
+"""The name of a history without events."""
 _BOOK_PROBLEMS: Final = {
     "hole": "increments of a book are missing; new subscribers wait for its next snapshot, or another worker's book",
     "restart": "the sequence of a book starts again; new subscribers wait for its next snapshot",
@@ -77,7 +79,7 @@ class BrokerIngest:
         self._shared, self._counters, self._urls = shared, counters, settings.amqp_urls
         keeps_history = settings.history != "off"
         streamed = settings.history == "stream" and not settings.embedded
-        name = STREAM if streamed else own_name() if keeps_history else "off"
+        name = STREAM if streamed else own_name() if keeps_history else NO_HISTORY
         compress_over = settings.compression_threshold if settings.compression else NEVER
         outcomes, self._batch = DeliveryOutcomes(counters), Batch(counters, compress_over)
         self.history = History(name, settings.history_seconds, settings.resume_bytes)
@@ -115,6 +117,10 @@ class BrokerIngest:
 
     def start(self) -> None:
         """Start to read from the broker, also after `stop`."""
+        if self.history.name not in (STREAM, NO_HISTORY):
+            # The master may have made this object before it forked several workers (gunicorn's `preload_app`).
+            self.history.clear(own_name())
+            self.cursors.use_own_key()
         self._use_spans()
         sources = (self._private_sources, self._public_sources)
         self._consumers = {source.name: self._consumer(source) for source in sources}

@@ -13,6 +13,7 @@ from peatio_ws.amqp.history_stream.source import MARKED_WITHIN
 from peatio_ws.auth.lockout import Lockout
 from peatio_ws.auth.revocations import Revocations
 from peatio_ws.cluster.local_state import SharedState
+from peatio_ws.config.urls import EMBEDDED_BROKER
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.counters import WorkerCounters
 from peatio_ws.routing.trade_history import WINDOW
@@ -179,3 +180,16 @@ def test_a_quiet_client_may_be_away_for_the_whole_time(shared: Shared, counters:
             cursor = history.position()
     history.evict(returns)
     assert history.holds(cursor)
+
+
+def test_workers_of_one_master_have_different_histories(shared: Shared, counters: WorkerCounters) -> None:
+    """With gunicorn's `preload_app` the master makes this object, and each worker starts a copy of it. A cursor from
+    before the first event of a worker must not hold for another worker, which may have missed events."""
+    ingest = BrokerIngest(settings(AMQP_URL=EMBEDDED_BROKER), shared, counters)
+    cursor = ingest.cursors.at("IDANN")
+    assert ingest.cursors.open(cursor, "IDANN") is not None
+    ingest.start()
+    try:
+        assert ingest.cursors.open(cursor, "IDANN") is None
+    finally:
+        ingest.stop()
