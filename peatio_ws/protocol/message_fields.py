@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import decimal
 import functools
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -90,6 +91,18 @@ _decode_any = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+class _RepeatedName(Exception):
+    """An object has two fields of one name. Of these, msgspec shows the last one only."""
+
+
+def _check_names(fields: list[tuple[str, object]]) -> None:
+    if len(dict(fields)) < len(fields):
+        raise _RepeatedName
+
+
+_check_all_names = json.JSONDecoder(object_pairs_hook=_check_names, parse_int=str, parse_float=str).decode
+
+
 def owner_in_headers(headers: Mapping[str, Any], uid: str, member_id: str) -> Owner | None:
     """Return the owner that the headers name under these two names, or None."""
     if not headers:
@@ -106,16 +119,24 @@ def owner_in_body(uid: msgspec.Raw, member_id: msgspec.Raw) -> Owner | None:
 
 def may_name_owner(headers: Mapping[str, Any] | None, *bodies: bytes) -> bool:
     """Return whether an order may name an owner in a form that is not understood. If in doubt, it does: a private
-    order must not be mistaken for a public book change."""
+    order must not be mistaken for a public book change. A repeated field may hide another value.
+
+    Args:
+        bodies: JSON objects; the first one contains the others.
+    """
     named = {name: value for name, value in (headers or {}).items() if name.lower() in _OWNER_FIELDS}
     if not all(is_blank_header(value) for value in named.values()):
         return True
-    return any(
-        not is_blank(raw)
-        for body in bodies
-        for name, raw in _decode_fields(body).items()
-        if name.lower() in _OWNER_FIELDS
-    )
+    for body in bodies:
+        for name, raw in _decode_fields(body).items():
+            if name.lower() in _OWNER_FIELDS and not is_blank(raw):
+                return True
+    try:
+        for body in bodies[:1]:
+            _check_all_names(body.decode())
+    except _RepeatedName:
+        return True
+    return False
 
 
 def is_blank_header(value: object) -> bool:

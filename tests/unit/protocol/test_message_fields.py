@@ -141,6 +141,19 @@ def test_any_filled_field_of_an_owner_may_name_one(name: str) -> None:
         assert not may_name_owner({name: blank}, json.dumps({name: blank}).encode())
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"id":1,"uid":"ID1","uid":null}',
+        b'{"id":1,"uid":"ID1","\\u0075id":""}',
+        b'{"order":{"id":1,"member_id":7,"member_id":null}}',
+        b'{"order":{"id":1,"uid":"ID1"},"order":null}',
+    ],
+)
+def test_repeated_field_may_hide_an_owner(body: bytes) -> None:
+    assert may_name_owner({}, body, b'{"id":1}')
+
+
 def test_other_fields_name_no_owner() -> None:
     assert not may_name_owner(None)
     assert not may_name_owner({"x-uid": "A"}, b'{"id":1,"uids":["A"]}')
