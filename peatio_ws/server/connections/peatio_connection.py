@@ -115,7 +115,7 @@ class PeatioConnection(BaseConnection):
         ws.tick(now)
         if ws.outbox.closing:
             return
-        if self._receiver.state is ConnectionState.OPEN:
+        if self._receiver.state is ConnectionState.OPEN and self.identity is None:
             if now - ws.opened > settings.auth_timeout:
                 ws.outbox.close(Close.IDLE, f"neither authenticated nor subscribed within {settings.auth_timeout:g} s")
         elif self.is_expired():

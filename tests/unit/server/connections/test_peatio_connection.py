@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 
 from peatio_ws import testing
@@ -170,6 +171,25 @@ def test_a_private_trade_has_the_side_and_order_of_its_member() -> None:
                 got = classic.json()["trade"]
                 assert (got["market_id"], got["side"], got["order_id"]) == (trade["market"], "ask", 61)
                 assert got["ask"] == {"id": 61}
+
+
+def test_client_that_has_authenticated_in_time_may_wait_for_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, live = testing.gateway(WEBSOCKET_AUTH_TIMEOUT="4"), gevent.event.Event()
+    monkeypatch.setattr(gateway._ingest, "wait_until_live", lambda: live.wait(30))
+
+    def tick() -> bool:
+        (connection,) = gateway._registry
+        if connection.identity is not None:
+            connection.tick(connection.ws.opened + 4.1)
+            live.set()
+        return live.is_set()
+
+    with testing.serve(gateway) as server:
+        client = server.connect()
+        assert "challenge" in client.json()
+        client.send({"jwt": f"Bearer {server.token('IDANN')}"})
+        in_loop(tick)
+        assert client.json() == {"success": {"message": "Authenticated."}}
 
 
 def test_messages_are_limited_to_a_burst_and_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
