@@ -120,8 +120,9 @@ class TimedHandler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
             self.rfile.peek(1)
             self._request_deadline.close()
             self.await_request(self.socket)
-        self._request_deadline = gevent.Timeout.start_new(self.request_seconds)
         let_others_run()  # the client may have sent any number of requests already
+        # Not earlier: in a rush, a client whose request has arrived may wait longer than this for its turn.
+        self._request_deadline = gevent.Timeout.start_new(self.request_seconds)
         line: str = super().read_requestline()
         if len(line) >= MAX_REQUEST_LINE:  # pywsgi answers with 414
             limits.reached(Limit.REQUEST_SIZE, address=self.peer)

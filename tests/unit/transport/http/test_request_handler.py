@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import pytest
 from gevent.pywsgi import MAX_REQUEST_LINE
 from gevent.ssl import SSLContext
@@ -16,6 +17,7 @@ from peatio_ws import testing
 from peatio_ws.monitoring import metrics
 from peatio_ws.monitoring.limits import Limit
 from peatio_ws.server.gunicorn.server import Server
+from peatio_ws.transport.http import request_handler
 from peatio_ws.transport.websocket_handler import Handler
 from tests.support.certificate import Certificate
 from tests.support.raw_client import WAIT, RawClient
@@ -219,4 +221,24 @@ def test_idle_keep_alive_connection_is_not_an_attack(served: Any, monkeypatch: p
         client.send(ASK)
         assert client.answer().status == 200
         client.ended()
+    assert reached(Limit.REQUEST_TIME) == before
+
+
+def test_wait_for_other_clients_is_not_the_clients_delay(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that has arrived is answered, however many others are ahead of it."""
+    server, tls = served
+    limit, sent = 0.1, threading.Event()
+
+    def wait() -> None:
+        while not sent.is_set():
+            gevent.sleep(0.001)
+        gevent.sleep(2 * limit)
+
+    monkeypatch.setattr(Handler, "request_seconds", limit)
+    monkeypatch.setattr(request_handler, "let_others_run", wait)
+    before = reached(Limit.REQUEST_TIME)
+    with RawClient(server.port, tls) as client:
+        client.send(ASK)
+        sent.set()
+        assert client.answer().status == 200
     assert reached(Limit.REQUEST_TIME) == before
