@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from peatio_ws.auth.identity import Identity
 from peatio_ws.cluster.local_state import MemberIdLookup
+from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.errors import ClientError
 from peatio_ws.protocol.connection_state import NOT_ADMITTED, ConnectionInput, ConnectionState
 from peatio_ws.protocol.encoding import Dialect
@@ -63,6 +64,8 @@ class HandlerStreams:
         until = self._context.interest.deadline()
         for name in new:
             self._add(name, until)
+            let_others_run()  # it takes a while to encode and compress a book
+            self._add(name)
             # All books may be more than the outbox holds, so each waits until the client has read some.
             if not outbox.wait(outbox.limit // 2):
                 return

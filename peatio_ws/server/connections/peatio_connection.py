@@ -16,6 +16,7 @@ import structlog
 from peatio_ws.auth.identity import Identity
 from peatio_ws.close_codes import Close
 from peatio_ws.concurrency.token_bucket import TokenBucket
+from peatio_ws.concurrency.yielding import let_others_run
 from peatio_ws.errors import TryLater
 from peatio_ws.monitoring import limits
 from peatio_ws.monitoring.counters import ConnectionStatus
@@ -264,6 +265,7 @@ class PeatioConnection(BaseConnection):
         """Send the client these streams from now on, the current books first. Idempotent."""
         outbox = self.ws.outbox
         for name in names:
+            let_others_run()  # it takes a while to encode and compress a book
             self.context.router.subscribe(self._receiver, name)
             outbox.flush()
             # All books may be more than the outbox holds, so each waits until the client has read some.

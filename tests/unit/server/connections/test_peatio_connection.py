@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from peatio_ws import testing
 from peatio_ws.amqp import on_demand_bindings
 from peatio_ws.amqp.on_demand_bindings import OnDemandBindings
 from peatio_ws.close_codes import Close
+from peatio_ws.concurrency.yielding import TURN_SECONDS
 from peatio_ws.protocol.private_events.member_event import MemberEvent
 from peatio_ws.server import broker_sources
 from peatio_ws.transport.websocket import IDLE_SECONDS
@@ -157,6 +159,30 @@ def test_a_restarted_sequence_reaches_followers_and_not_new_clients() -> None:
             assert late.json() == SUBSCRIBED
             server.publisher.to_stream("a.ob-snap", new)
             assert late.json() == follower.json() == {"a.ob-snap": new}
+
+
+def test_books_of_one_subscription_share_the_turns_of_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To encode and compress 200 books in one turn of the loop would hold up all other clients."""
+    gateway, names = testing.gateway(), [f"m{number}.ob-inc" for number in range(20)]
+    gateway.websocket("/handler")(lambda ws: (ws.subscribe(*names), ws.send("done"), ws.receive()))
+    subscribe, turns = gateway._ingest.router.subscribe, list[int]()
+
+    def slow(receiver: Any, name: str) -> None:
+        turns.append(gevent.get_hub().loop.iteration)
+        until = time.monotonic() + 1.1 * TURN_SECONDS
+        while time.monotonic() < until:
+            pass
+        subscribe(receiver, name)
+
+    monkeypatch.setattr(gateway._ingest.router, "subscribe", slow)
+    with testing.serve(gateway) as server:
+        client = server.connect("/public")
+        client.json()
+        client.send({"event": "subscribe", "streams": names})
+        assert client.json()["success"]["streams"] == names
+        assert len(set(turns)) == len(turns) == 20
+        assert server.connect("/handler").receive() == "done"
+        assert len(set(turns)) == len(turns) == 40
 
 
 def test_a_private_trade_has_the_side_and_order_of_its_member() -> None:
